@@ -1,0 +1,60 @@
+"""BackboneCard: what can be known of a backbone without loading its weights; Backbone: the thing loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from etab.types import Features
+
+
+class Backbone(Protocol):
+    """Row-wise: what it says of one frame never depends on the other frames of the batch."""
+
+    def __call__(self, x: Any) -> Features:
+        """Embed a uint8 torch tensor (n, size, size) on any device; normalises by its own card."""
+        ...
+
+    def digest(self) -> str:
+        """sha256 of the weights actually loaded (tensor bytes), or of the definition where nothing is learned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneCard:
+    """The facts of one backbone. ``load`` gives it in eval mode with frozen parameters.
+
+    name            as typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt", "random/efficientnet_lite0"
+    family          "cnn", "vit" or "control"
+    size            side of the square input in pixels; frames are resized to it with ``interpolation``
+    mean, std       per channel, on the [0, 1] scale
+    layers          names of the layers that ``Features.pooled`` and ``Features.maps`` speak of, fine to coarse
+    strides         of the maps, in input pixels, fine to coarse
+    dim             width of the last layer
+    learned         False for controls that have no weights (image statistics, pixels)
+    twin            name of the pretrained backbone whose random-initialisation twin this is; "" otherwise
+    seed            initialisation seed of a random twin
+    """
+
+    name: str
+    title: str
+    load: Callable[[], Backbone] = field(compare=False, repr=False)
+    family: str = "cnn"
+    modality: str = "image"
+    size: int = 224
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+    layers: tuple[str, ...] = ()
+    strides: tuple[int, ...] = ()
+    dim: int | None = None
+    params: int | None = None
+    learned: bool = True
+    pretraining: str = ""
+    licence: str = ""
+    source: str = ""
+    sha256: str = ""
+    twin: str = ""
+    seed: int | None = None
+    version: int = 1

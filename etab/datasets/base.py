@@ -1,0 +1,86 @@
+"""Card and Source: all that a new dataset writes. Dataset, which knows options, is in ``etab.datasets.dataset``."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from etab.registry import Registry, unknown
+from etab.types import Answer, Array, Record, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The facts of one dataset: their one home. Code, docs and tests read them here."""
+
+    name: str
+    title: str
+    code: str
+    modality: str
+    views: tuple[str, ...]
+    targets: tuple[Target, ...]
+    licence: str
+    citation: str
+    access: str
+    fps: float | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    last_seen_real: str = ""
+
+    def target(self, name: str) -> Target:
+        """Look a target up by its field name; raises UnknownNameError listing what this dataset has."""
+        for target in self.targets:
+            if target.name == name:
+                return target
+        raise unknown(f"target of {self.name}", name, [t.name for t in self.targets])
+
+
+class Source(ABC):
+    """One dataset in its published layout. It knows files; it knows nothing of options, backbones or tasks."""
+
+    card: ClassVar[Card]
+
+    def __init__(self, root: Path) -> None:
+        """Point at the folder as published; reads nothing but what says which layout it is."""
+        self.root = root
+
+    @property
+    @abstractmethod
+    def phantom(self) -> bool:
+        """Whether this tree is made data (marker file or marks inside the files)."""
+
+    @abstractmethod
+    def records(self) -> Sequence[Record]:
+        """Every recording, in a stable order. Raises LayoutError naming the first thing that is missing."""
+
+    @abstractmethod
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Grey frames (k, h, w) uint8 at native rate and size; ``at`` are 0-based frames, None is all of them."""
+
+    @abstractmethod
+    def n_frames(self, record: Record) -> int:
+        """How many frames can be had of this recording."""
+
+    @abstractmethod
+    def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
+        """What the authors say of this recording, in frame order; empty where they say nothing."""
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm of ``frames(record)``; None where unknown."""
+        return None
+
+    def digest(self) -> str:
+        """sha256 over names, sizes and contents of everything that decides frames and answers."""
+        h = hashlib.sha256()
+        for record in self.records():
+            for role, name in sorted(record.files.items()):
+                data = (self.root / name).read_bytes()
+                h.update(f"{record.id}\0{role}\0{name}\0{len(data)}\0".encode())
+                h.update(hashlib.sha256(data).digest())
+        return h.hexdigest()
+
+
+SOURCES: Registry[type[Source]] = Registry("dataset")

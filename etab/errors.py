@@ -1,0 +1,59 @@
+"""One exception per question a user asks; every message names the thing, what was wanted, what came, and the next step."""
+
+from __future__ import annotations
+
+
+class EtabError(Exception):
+    """Base of every error that etab raises on purpose. Catch it to treat 'etab said no' apart from a bug."""
+
+
+class UnknownNameError(EtabError, LookupError):
+    """A name (dataset, target, view, backbone, head, metric, task) that no registry holds."""
+
+
+class UnsupportedOptionError(EtabError, ValueError):
+    """An option, or a combination of options, that the thing asked cannot obey."""
+
+
+class DataNotFoundError(EtabError, FileNotFoundError):
+    """No folder for a dataset: says where it was looked for and how to point at it."""
+
+
+class LayoutError(EtabError, FileNotFoundError):
+    """A folder that is not laid out as its dataset was published."""
+
+
+class CorruptFileError(EtabError, ValueError):
+    """A file that is there and cannot be read as what it claims to be."""
+
+
+class SplitError(EtabError, ValueError):
+    """A split that leaks (one patient in two parts) or leaves a part empty."""
+
+
+class WeightsError(EtabError, ValueError):
+    """Weights that are missing, differ from their sha256, do not fit the network, or would run code."""
+
+
+class UndefinedError(EtabError, ValueError):
+    """A metric or statistic that does not exist for this input (one class only, two empty masks, no patients)."""
+
+
+class IncompatibleError(EtabError, ValueError):
+    """A run whose parts cannot work together; lists every clash at once."""
+
+
+class ResultError(EtabError, ValueError):
+    """A result that cannot be read, is of another schema, or differs from the one already saved under its name."""
+
+
+class MixedDataError(EtabError, ValueError):
+    """Phantom and real results in one leaderboard."""
+
+
+class StorageError(EtabError, OSError):
+    """A file that could not be written (disk full, no permission); finished work stays as it was."""
+
+
+class EtabWarning(UserWarning):
+    """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""

@@ -1,0 +1,51 @@
+"""Head: knows answers. It fits on features of training rows and predicts for others, in the answer's own unit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.registry import Registry
+from etab.types import Array, Features, Kind, RowSplit, Target
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFit:
+    """What one split gave: predictions for ``split.test`` in that order, and what was chosen inside ``split.train``."""
+
+    predictions: Any
+    choice: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Head(ABC):
+    """A task head on frozen features."""
+
+    name: ClassVar[str]
+    kinds: ClassVar[frozenset[Kind]]
+    needs_maps: ClassVar[bool] = False
+    version: ClassVar[int] = 1
+
+    @abstractmethod
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, or a list of boolean masks.
+
+        ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
+        calls on the same features and splits; the result never depends on it.
+        """
+
+
+HEADS: Registry[type[Head]] = Registry("head")

@@ -1,0 +1,117 @@
+"""The frozen records that travel between layers. They carry no behaviour and import nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+class Kind(StrEnum):
+    """What an answer is, which fixes both the shape and the meaning of scores, so that no metric ever guesses.
+
+    BINARY     score: (n,) probability of the second class; truth: (n,) in {0, 1}
+    CLASSES    score: (n, classes) probabilities that sum to 1; truth: (n,) class indexes
+    VALUE      score and truth: (n,) in the target's unit
+    MASK       score and truth: boolean (h, w) per frame, in the dataset's own pixels
+    STATES     one class a time step
+    KEYPOINTS  (k, 2) positions in pixels
+    """
+
+    BINARY = "binary"
+    CLASSES = "classes"
+    VALUE = "value"
+    MASK = "mask"
+    STATES = "states"
+    KEYPOINTS = "keypoints"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked of a recording: its name in the field's words, its kind, its unit, and its classes in order."""
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    classes: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the authors say. ``at`` is the frame it speaks of (0-based, in the recording); None: the whole recording."""
+
+    value: Any
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One recording of one patient as published: a clip, or the annotated stills of one view.
+
+    ``files`` maps a role ("ED", "ED_gt", "sequence", ...) to a path relative to the root. ``split`` is the authors'
+    split ("train", "val", "test") or "" where they give none. ``fps`` is None where unknown. ``meta`` holds the
+    scalar facts of the recording (quality, sex, age) by the field's names.
+    """
+
+    id: str
+    patient: str
+    view: str
+    split: str = ""
+    fps: float | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One item of a dataset, internally: a plain ``(x, y)`` tuple is what ``ds[i]`` hands out."""
+
+    x: Any
+    y: Any
+    id: str
+    patient: str
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a backbone says of ``n`` frames.
+
+    ``pooled`` maps ``"<layer>/<pooling>"`` to an (n, d) array, in the order the backbone lists them.
+    ``maps`` holds (n, c, h, w) feature maps, fine to coarse; empty where the backbone has none.
+    ``pca`` maps a pooled key to a number of principal components that the probe must fit on its *training rows*
+    before anything else (the pixel control); absent keys are used as they are.
+    """
+
+    pooled: Mapping[str, Any]
+    maps: tuple[Any, ...] = ()
+    pca: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        if self.pooled:
+            return len(next(iter(self.pooled.values())))
+        return len(self.maps[0]) if self.maps else 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowSplit:
+    """Row indexes of one fit: ``train`` (which includes every inner part), ``test``, and the inner validation parts.
+
+    Whatever a head chooses (layer, pooling, penalty, threshold) it chooses by fitting on ``train`` without one inner
+    part and scoring that part, for each inner part in turn; then it refits on all of ``train`` and answers ``test``.
+    Official split: inner = (val,). Cross-validation: inner = the other folds.
+    """
+
+    train: IntArray
+    inner: tuple[IntArray, ...]
+    test: IntArray
+    name: str = ""

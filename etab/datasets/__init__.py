@@ -1,0 +1,45 @@
+"""Datasets: a Source knows a layout as published, ``Dataset`` knows options. torch loads with ``Dataset`` only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etab.datasets import camus as _camus
+from etab.datasets import echonet as _echonet
+from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.paths import folder
+
+if TYPE_CHECKING:
+    from etab.datasets.dataset import Dataset
+
+    ETAB_dataset = Dataset
+
+__all__ = ["SOURCES", "Card", "Dataset", "ETAB_dataset", "Source", "card", "names", "source"]
+
+
+def names() -> list[str]:
+    """Names of every dataset that can be opened."""
+    return list(SOURCES)
+
+
+def card(name: str) -> Card:
+    """The facts of a dataset, without its data; raises UnknownNameError with a suggestion."""
+    return SOURCES[name].card
+
+
+def source(name: str, root: Path | str | None = None) -> Source:
+    """Open a dataset as published; ``etab.datasets.paths`` documents where it is looked for.
+
+    Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError.
+    """
+    kind = SOURCES[name]
+    return kind(folder(name, root))
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Dataset", "ETAB_dataset"):
+        from etab.datasets.dataset import Dataset
+
+        return Dataset
+    raise AttributeError(f"module 'etab.datasets' has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from etab.index import combine, digests
 from etab.registry import Registry, unknown
 from etab.types import Answer, Array, Record, Target
 
@@ -68,19 +68,32 @@ class Source(ABC):
     def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
         """What the authors say of this recording, in frame order; empty where they say nothing."""
 
-    def spacing(self, record: Record) -> tuple[float, float] | None:
+    def spacing(self, record: Record) -> tuple[float, float] | None:  # noqa: ARG002
         """Pixel spacing (row, column) in mm of ``frames(record)``; None where unknown."""
         return None
 
+    def still(self, record: Record) -> bool:  # noqa: ARG002
+        """Whether the frames are single pictures without a common clock, so that no clip can be cut from them."""
+        return False
+
+    def phases(self, record: Record) -> tuple[int, int] | None:
+        """The (ED, ES) frames, 0-based, where the authors name both; None otherwise."""
+        if not any(t.name == "ES/ED" for t in self.card.targets):
+            return None
+        found = {int(a.value): a.at for a in self.answers(record, self.card.target("ES/ED"))}
+        ed, es = found.get(0), found.get(1)
+        return None if ed is None or es is None else (ed, es)
+
+    def shared_files(self) -> Sequence[str]:
+        """Files, relative to the root, that decide the answers of many recordings (tables of labels and tracings)."""
+        return ()
+
     def digest(self) -> str:
-        """sha256 over names, sizes and contents of everything that decides frames and answers."""
-        h = hashlib.sha256()
-        for record in self.records():
-            for role, name in sorted(record.files.items()):
-                data = (self.root / name).read_bytes()
-                h.update(f"{record.id}\0{role}\0{name}\0{len(data)}\0".encode())
-                h.update(hashlib.sha256(data).digest())
-        return h.hexdigest()
+        """sha256 over recordings, splits, names and contents of everything that decides frames and answers."""
+        records = self.records()
+        names = [name for record in records for name in record.files.values()]
+        rows = [(r.id, r.patient, r.view, r.split, str(r.fps), str(sorted(r.files.items()))) for r in records]
+        return combine(rows, digests(self.root, [*names, *self.shared_files()]))
 
 
 SOURCES: Registry[type[Source]] = Registry("dataset")

@@ -1,0 +1,234 @@
+"""CAMUS: 500 patients, apical 2- and 4-chamber views, chambers outlined at end-diastole and end-systole.
+
+Both published layouts: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences where present) and
+the older one (``training/``, ``testing/``, MetaImage). A recording is one view of one patient. Its frames are the
+sequence where that is present, else the two stills in the order of their frame numbers. The stills are what was
+outlined: in a sequence they stand for the ED and the ES frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.camus_layout import CHAMBERS, Layout, number, read_cfg
+from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.readers.volume import grey, labels, read_volume, volume_info
+from etab.splits import check_leaks
+from etab.types import Answer, Array, Kind, Record, Target
+
+LABELS = {"LV_seg": 1, "MY_seg": 2, "LA_seg": 3}
+EF_LIMIT = 50.0
+
+_CARD = Card(
+    name="camus",
+    title="CAMUS",
+    code="C",
+    modality="echo",
+    views=("A2C", "A4C"),
+    targets=(
+        Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
+        Target("LA_seg", Kind.MASK, description="left atrium"),
+        Target("MY_seg", Kind.MASK, description="myocardium of the left ventricle"),
+        Target("EF", Kind.VALUE, unit="%", description="biplane ejection fraction of the left ventricle"),
+        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"),
+        Target("view", Kind.CLASSES, classes=("A2C", "A4C"), description="apical 2- or 4-chamber view"),
+        Target("CM", Kind.BINARY, classes=("EF >= 50", "EF < 50"), description="cardiomyopathy: EF below 50 %"),
+    ),
+    licence="CC BY-NC-SA 4.0",
+    citation="Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516",
+    access="free registration at the data set's page of the University of Lyon (CREATIS)",
+    counts={"patients": 500, "recordings": 1000, "train": 400, "val": 50, "test": 50},
+)
+
+
+@SOURCES.register("camus")
+class CamusSource(Source):
+    """CAMUS as published, from the folder that holds ``database_nifti/`` or ``training/``."""
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Find the layout; raises LayoutError saying which folder to pass."""
+        self.layout = Layout.find(Path(root))
+        super().__init__(self.layout.root)
+        self._records: tuple[Record, ...] | None = None
+        self._cfg: dict[str, Mapping[str, str]] = {}
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, a cfg, or a volume's header."""
+        if self._phantom is None:
+            self._phantom = (self.root / "PHANTOM").is_file() or any(map(self._says_phantom, self.records()))
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError, CorruptFileError."""
+        if self._records is None:
+            found = [self._record(*row, view) for row in self.layout.patients() for view in self.card.views]
+            check_leaks(found)
+            self._records = tuple(found)
+        return self._records
+
+    def still(self, record: Record) -> bool:
+        """Whether only the ED and the ES still are there."""
+        return "sequence" not in record.files
+
+    def n_frames(self, record: Record) -> int:
+        """2 for stills, else the length of the sequence."""
+        return 2 if self.still(record) else volume_info(self.root / record.files["sequence"]).shape[0]
+
+    def phases(self, record: Record) -> tuple[int, int]:
+        """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the sequence.
+
+        In a few recordings ES comes first. Raises CorruptFileError where the cfg names a frame that is not there.
+        """
+        cfg = self._info(record)
+        named = None if not {"ED", "ES"} <= set(cfg) else (self._number(record, "ED"), self._number(record, "ES"))
+        if self.still(record):
+            return (1, 0) if named and named[0] > named[1] else (0, 1)
+        n = self.n_frames(record)
+        if named is None:
+            return self._ends(record, n)
+        if not all(1 <= k <= n for k in named) or named[0] == named[1]:
+            raise CorruptFileError(
+                f"{self.root / record.files['info']} says ED {named[0]:g} and ES {named[1]:g}; "
+                f"{record.files['sequence']} has frames 1 to {n}. Restore both as published."
+            )
+        return int(named[0]) - 1, int(named[1]) - 1
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Grey frames (k, h, w) uint8, probe at the top; a sequence is only read where a still does not do."""
+        n = self.n_frames(record)
+        wanted = range(n) if at is None else [int(i) for i in at]
+        if any(not 0 <= i < n for i in wanted):
+            raise UnsupportedOptionError(f"{record.id} has frames 0 to {n - 1}; asked for {list(wanted)}.")
+        ed, es = self.phases(record)
+        roles = {i: role for role, i in (("ED", ed), ("ES", es)) if role in record.files}
+        stills = {i: self._grey(record, roles[i])[0] for i in sorted(set(wanted) & set(roles))}
+        rest = None if set(wanted) <= set(roles) else self._grey(record, "sequence")
+        out = [stills[i] if i in stills or rest is None else rest[i] for i in wanted]
+        if len({frame.shape for frame in out}) > 1:
+            raise CorruptFileError(f"{record.id}: its frames differ in size, {sorted({f.shape for f in out})}.")
+        return np.stack(out) if out else np.empty((0, 0, 0), np.uint8)
+
+    def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
+        """What the authors say; masks of every outlined frame, which for a full release is every frame ED to ES.
+
+        The older release gives none for its testing patients. Raises LayoutError where a published file is missing.
+        """
+        if target.name in LABELS:
+            return self._masks(record, LABELS[target.name])
+        if target.name == "view":
+            return (Answer(_CARD.views.index(record.view)),)
+        if target.name == "ES/ED":
+            ed, es = self.phases(record)
+            return tuple(sorted((Answer(0, ed), Answer(1, es)), key=lambda a: a.at or 0))
+        if target.name in ("EF", "CM"):
+            ef = self._ef(record)
+            return () if ef is None else (Answer(ef if target.name == "EF" else int(ef < EF_LIMIT)),)
+        self.card.target(target.name)
+        return ()
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older release."""
+        return volume_info(self._image(record)).spacing
+
+    def shared_files(self) -> Sequence[str]:
+        """The split files."""
+        return self.layout.split_files()
+
+    def _record(self, patient: str, folder: str, split: str, present: frozenset[str], view: str) -> Record:
+        files = self.layout.files(patient, folder, CHAMBERS[view], present)
+        cfg = self._cfg_of(files.get("info")) or self._cfg_of(files.get("info_other"))
+        facts = {"quality": "ImageQuality", "sex": "Sex", "age": "Age"}
+        if "info" not in files:
+            del facts["quality"]
+        fps = None
+        if "sequence" in files and "FrameRate" in self._cfg_of(files.get("info")):
+            fps = number(self.root / files["info"], self._cfg_of(files["info"]), "FrameRate", 1, 1000)
+        meta = {name: cfg[key] for name, key in facts.items() if key in cfg}
+        return Record(f"{patient}_{CHAMBERS[view]}", patient, view, split, fps, files, meta)
+
+    def _cfg_of(self, name: str | None) -> Mapping[str, str]:
+        """An Info file's pairs, read once; empty where there is none."""
+        if name is None:
+            return {}
+        if name not in self._cfg:
+            self._cfg[name] = read_cfg(self.root / name)
+        return self._cfg[name]
+
+    def _info(self, record: Record) -> Mapping[str, str]:
+        return self._cfg_of(record.files.get("info"))
+
+    def _says_phantom(self, record: Record) -> bool:
+        if any(self._cfg_of(record.files.get(role)).get("Phantom") for role in ("info", "info_other")):
+            return True
+        images = [self.root / record.files[r] for r in ("ED", "ES", "sequence") if r in record.files]
+        return any("phantom" in volume_info(image).description.lower() for image in images if image.is_file())
+
+    def _ef(self, record: Record) -> float | None:
+        """EF in % from whichever view's cfg is there; None for the older release's testing patients."""
+        for role in ("info", "info_other"):
+            cfg = self._cfg_of(record.files.get(role))
+            for key in ("EF", "LVef"):
+                if key in cfg:
+                    return number(self.root / record.files[role], cfg, key, 0, 100)
+        if not self.layout.nifti and record.split == "test":
+            return None
+        where = self._image(record).parent
+        if "info" in record.files or "info_other" in record.files:
+            raise CorruptFileError(f"{where}: no Info file gives EF for {record.patient}. Restore it as published.")
+        raise LayoutError(
+            f"{where / 'Info_2CH.cfg'} is missing, and Info_4CH.cfg too; one of them gives EF. Restore one."
+        )
+
+    def _number(self, record: Record, key: str) -> float:
+        return number(self.root / record.files["info"], self._info(record), key, 1, 10_000)
+
+    def _ends(self, record: Record, n: int) -> tuple[int, int]:
+        """ED and ES as the ends of a sequence without a cfg: ED is the end with the larger cavity."""
+        if "sequence_gt" not in record.files:
+            return 0, n - 1
+        areas = (self._labels(record, "sequence_gt") == LABELS["LV_seg"]).sum(axis=(1, 2))
+        return (n - 1, 0) if areas[-1] > areas[0] else (0, n - 1)
+
+    def _image(self, record: Record) -> Path:
+        return self.root / record.files["ED" if "ED" in record.files else "sequence"]
+
+    def _grey(self, record: Record, role: str) -> Array:
+        path = self.root / record.files[role]
+        return grey(path, read_volume(path).data)
+
+    def _labels(self, record: Record, role: str) -> Array:
+        """Labels (k, h, w), refused where their size is not that of the picture they speak of."""
+        path = self.root / record.files[role]
+        image = self.root / record.files.get(role.removesuffix("_gt"), record.files.get("sequence", ""))
+        found = labels(path, read_volume(path).data, max(LABELS.values()))
+        if image.is_file() and (shape := volume_info(image).shape)[-2:] != found.shape[-2:]:
+            raise CorruptFileError(
+                f"{path} is {found.shape[-2]} x {found.shape[-1]} pixels and its picture {image.name} is "
+                f"{shape[-2]} x {shape[-1]}. Restore both as published."
+            )
+        return found
+
+    def _masks(self, record: Record, label: int) -> tuple[Answer, ...]:
+        """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence."""
+        ed, es = self.phases(record)
+        found: dict[int, Array] = {}
+        if not self.still(record) and "sequence_gt" in record.files:
+            found = dict(enumerate(self._labels(record, "sequence_gt")))
+            if len(found) != self.n_frames(record):
+                raise CorruptFileError(
+                    f"{self.root / record.files['sequence_gt']} has {len(found)} frames and "
+                    f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as published."
+                )
+        for role, at in (("ED_gt", ed), ("ES_gt", es)):
+            if role in record.files:
+                found[at] = self._labels(record, role)[0]
+        return tuple(Answer(mask == label, at) for at, mask in sorted(found.items()))

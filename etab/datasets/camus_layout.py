@@ -1,0 +1,167 @@
+"""The two folder layouts of CAMUS, and its Info_*.cfg files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError
+
+CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
+_SPLITS = {"training": "train", "validation": "val", "testing": "test"}
+_PATIENT = re.compile(r"patient\d+")
+_WANTED = (
+    "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of the older release)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False for .mhd."""
+
+    root: Path
+    nifti: bool
+
+    @staticmethod
+    def find(root: Path) -> Layout:
+        """Find the tree from its folder, the folder above it, or one of its own folders.
+
+        Raises DataNotFoundError for no folder, LayoutError saying what to pass where it is not clear what is meant.
+        """
+        if not root.is_dir():
+            raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
+        near = [root, root / "CAMUS_public", root / "camus"]
+        if root.name in ("database_nifti", "database_split", "training", "testing"):
+            near.append(root.absolute().parent)
+        found = {path.resolve(): layout for path in near if (layout := _layout(path))}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if found:
+            raise LayoutError(f"{root} holds several CAMUS trees: {', '.join(map(str, found))}. Pass one of them.")
+        raise LayoutError(f"{root} is not CAMUS as published: {_why(root)}. Pass {_WANTED}.")
+
+    def patients(self) -> list[tuple[str, str, str, frozenset[str]]]:
+        """Each patient by name: (name, folder relative to the root, split, names of the files in it).
+
+        Raises LayoutError for a missing split file or a listed patient without a folder, SplitError for a patient
+        listed in two split files.
+        """
+        listed = self._listed() if self.nifti else {}
+        rows = []
+        for part in ("database_nifti",) if self.nifti else ("training", "testing"):
+            for folder in sorted((self.root / part).glob("patient*")):
+                if folder.is_dir() and _PATIENT.fullmatch(folder.name):
+                    split = listed.get(folder.name, "") if self.nifti else _SPLITS[part]
+                    rows.append(
+                        (folder.name, f"{part}/{folder.name}", split, frozenset(p.name for p in folder.iterdir()))
+                    )
+        absent = sorted(set(listed) - {row[0] for row in rows})
+        if absent:
+            raise LayoutError(
+                f"{self.root / 'database_nifti' / absent[0]} is missing, with {len(absent) - 1} more patients that "
+                "database_split lists. Restore them; without them the scores are of other patients."
+            )
+        return sorted(rows, key=lambda row: row[0])
+
+    def split_files(self) -> tuple[str, ...]:
+        """The split files, relative to the root; none in the older release or where the folder was left out."""
+        if not (self.nifti and (self.root / "database_split").is_dir()):
+            return ()
+        return tuple(f"database_split/subgroup_{name}.txt" for name in _SPLITS)
+
+    def files(self, patient: str, folder: str, chamber: str, present: frozenset[str]) -> dict[str, str]:
+        """Roles of one recording to files: what the release must have, and of sequences what is there.
+
+        The older release has no masks for testing patients. Where there is a sequence, a still may be absent.
+        """
+        end = "" if self.nifti else ".mhd"
+        middle = "half_sequence" if self.nifti else "sequence"
+        names = {"sequence": middle, "sequence_gt": f"{middle}_gt"}
+        names |= {"ED": "ED", "ES": "ES", "ED_gt": "ED_gt", "ES_gt": "ES_gt"}
+        found = {role: _pick(f"{patient}_{chamber}_{name}", end, present) for role, name in names.items()}
+        must = {"ED", "ES"} if found["sequence"] not in present else set()
+        if self.nifti or folder.startswith("training"):
+            must |= {"ED_gt", "ES_gt"} if found["sequence_gt"] not in present else set()
+        files = {role: f"{folder}/{name}" for role, name in found.items() if name in present or role in must}
+        if not self.nifti:
+            files |= self._pixels(files, present)
+        infos = {"info": chamber, "info_other": "4CH" if chamber == "2CH" else "2CH"}
+        cfgs = {role: f"Info_{c}.cfg" for role, c in infos.items()}
+        return files | {role: f"{folder}/{name}" for role, name in cfgs.items() if name in present}
+
+    def _pixels(self, files: Mapping[str, str], present: frozenset[str]) -> dict[str, str]:
+        """The pixel file beside each .mhd, so that a digest covers it."""
+        beside = {
+            f"{role}_raw": str(Path(name).with_suffix(s)) for role, name in files.items() for s in (".raw", ".zraw")
+        }
+        return {role: name for role, name in beside.items() if Path(name).name in present}
+
+    def _listed(self) -> dict[str, str]:
+        """Patients of the split files to their split."""
+        home: dict[str, str] = {}
+        for name in self.split_files():
+            path = self.root / name
+            if not path.is_file():
+                raise LayoutError(
+                    f"{path} is missing. Restore the three files of database_split/, or remove the folder."
+                )
+            split = _SPLITS[path.stem.removeprefix("subgroup_")]
+            for patient in path.read_text(encoding="utf-8").split():
+                if home.setdefault(patient, split) != split:
+                    raise SplitError(
+                        f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as {split!r}: scores would be "
+                        "of patients seen in training. Restore the split files as published."
+                    )
+        return home
+
+
+def _layout(path: Path) -> Layout | None:
+    if next((path / "database_nifti").glob("patient*"), None):
+        return Layout(path, True)
+    if next((path / "training").glob("patient*"), None):
+        return Layout(path, False)
+    return None
+
+
+def _why(root: Path) -> str:
+    if _PATIENT.fullmatch(root.name):
+        return f"it is the folder of one patient, and {root.absolute().parent.parent} may be what is meant"
+    if next(root.glob("patient*"), None):
+        return "it holds patients directly, so it is the folder database_nifti/ or training/ under another name"
+    return (
+        "it is empty" if next(root.iterdir(), None) is None else "neither database_nifti/ nor training/ holds a patient"
+    )
+
+
+def _pick(stem: str, end: str, present: frozenset[str]) -> str:
+    if end:
+        return stem + end
+    return stem + ".nii" if stem + ".nii" in present and stem + ".nii.gz" not in present else stem + ".nii.gz"
+
+
+def read_cfg(path: Path) -> dict[str, str]:
+    """The ``Key: value`` lines of an Info file; raises CorruptFileError for anything else in it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing. Restore it.") from error
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
+    pairs = [line.split(":", 1) for line in lines if line.strip()]
+    odd = [pair for pair in pairs if len(pair) != 2]
+    if odd:
+        raise CorruptFileError(f"{path} has the line {odd[0][0]!r}; wanted 'Key: value'. Restore it as published.")
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
+    """A number of an Info file between ``low`` and ``high``; raises CorruptFileError for anything else."""
+    try:
+        value = float(cfg[key])
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise CorruptFileError(f"{path} says {key} is {cfg[key]!r}; wanted a number from {low:g} to {high:g}.")
+    return value

@@ -1,0 +1,230 @@
+"""EchoNet-Dynamic: 10,030 apical 4-chamber clips with EF and the left ventricle traced in two frames of each.
+
+ED and ES are told apart by the traced area: the published order (and the names of the first loaders) swaps them.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.video import read_video, video_info, video_text
+from etab.splits import check_leaks
+from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+
+EF_LIMIT = 50.0
+_SPLITS = {"TRAIN": "train", "VAL": "val", "TEST": "test", "": ""}
+_WANTED = "the folder that contains FileList.csv, VolumeTracings.csv and Videos/"
+
+_CARD = Card(
+    name="echonet",
+    title="EchoNet-Dynamic",
+    code="E",
+    modality="echo",
+    views=("A4C",),
+    targets=(
+        Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
+        Target("EF", Kind.VALUE, unit="%", description="ejection fraction of the left ventricle"),
+        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"),
+        Target("CM", Kind.BINARY, classes=("EF >= 50", "EF < 50"), description="cardiomyopathy: EF below 50 %"),
+    ),
+    licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
+    citation="Ouyang et al., Nature 580:252-256, 2020, doi:10.1038/s41586-020-2145-8",
+    access="registration at Stanford AIMI",
+    fps=50.0,
+    counts={"patients": 10_030, "recordings": 10_030, "train": 7465, "val": 1288, "test": 1277},
+)
+
+
+@SOURCES.register("echonet")
+class EchoNetSource(Source):
+    """EchoNet-Dynamic as published, from the folder that holds ``FileList.csv`` and ``Videos/``."""
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Find the tables; raises LayoutError saying which folder to pass."""
+        super().__init__(_find(Path(root)))
+        self._records: tuple[Record, ...] | None = None
+        self._traces: dict[str, dict[int, FloatArray]] | None = None
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
+        if self._phantom is None:
+            videos = (self.root / record.files["video"] for record in self.records())
+            self._phantom = (self.root / "PHANTOM").is_file() or any(
+                "phantom" in " ".join(video_text(path).values()).lower() for path in videos
+            )
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every row of FileList.csv in its order; one video is one patient, as the authors split them.
+
+        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that cannot be read,
+        SplitError for a name in two splits.
+        """
+        if self._records is None:
+            table = self.root / "FileList.csv"
+            found = [_record(table, row) for row in _rows(table, ("FileName", "EF"))]
+            check_leaks(found)
+            _check_unique(table, found)
+            self._check_videos(found)
+            self._records = tuple(found)
+        return self._records
+
+    def n_frames(self, record: Record) -> int:
+        """Frames in the file itself; FileList.csv is not trusted."""
+        return video_info(self.root / record.files["video"]).n_frames
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Grey frames (k, h, w) uint8; only those asked for are decoded."""
+        return read_video(self.root / record.files["video"], at)
+
+    def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
+        """What the authors say. Six videos have no tracings, and so no mask and no phase: an empty tuple."""
+        if target.name == "EF":
+            return (Answer(float(record.meta["EF"])),)
+        if target.name == "CM":
+            return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
+        self.card.target(target.name)
+        masks = self._masks(record)
+        if target.name == "LV_seg":
+            return tuple(Answer(mask, at) for at, mask in masks.items())
+        if len(masks) != 2:
+            return ()
+        first, last = ((at, int(mask.sum())) for at, mask in masks.items())
+        late = int(last[1] > first[1])
+        return Answer(late, first[0]), Answer(1 - late, last[0])
+
+    def shared_files(self) -> Sequence[str]:
+        """The two tables."""
+        return "FileList.csv", "VolumeTracings.csv"
+
+    def _masks(self, record: Record) -> dict[int, Array]:
+        """The traced frames of a recording, in order, to boolean masks of the video's own size."""
+        if self._traces is None:
+            self._traces = _read_traces(self.root / "VolumeTracings.csv")
+        traces = self._traces.get(record.id, {})
+        if not traces:
+            return {}
+        info = video_info(self.root / record.files["video"])
+        if max(traces) >= info.n_frames or min(traces) < 0:
+            raise CorruptFileError(
+                f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, whose video has "
+                f"{info.n_frames} frames. Restore both as published."
+            )
+        return {at: traced_mask(traces[at], (info.height, info.width)) for at in sorted(traces)}
+
+    def _check_videos(self, records: Sequence[Record]) -> None:
+        folder = self.root / "Videos"
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        absent = [r.files["video"] for r in records if Path(r.files["video"]).name not in there]
+        if absent:
+            raise LayoutError(
+                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more videos that FileList.csv lists. "
+                "Restore them; without them the scores are of other patients."
+            )
+
+
+def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
+    """Fill the outline of a trace (rows of x1, y1, x2, y2 in pixels) in a boolean (h, w) mask.
+
+    As the authors do it: the first row, the long axis, is left out; coordinates are rounded; the part of a trace
+    that lies outside the picture is cut off.
+    """
+    from skimage.draw import polygon
+
+    x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
+    y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])
+    rows, columns = polygon(np.rint(y).astype(int), np.rint(x).astype(int), shape)
+    mask = np.zeros(shape, dtype=bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def _find(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
+    near = [root, root / "EchoNet-Dynamic", root / "echonet"]
+    if root.name == "Videos":
+        near.append(root.absolute().parent)
+    found = {path.resolve(): path for path in near if (path / "FileList.csv").is_file()}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        raise LayoutError(f"{root} holds several EchoNet trees: {', '.join(map(str, found))}. Pass one of them.")
+    empty = next(root.iterdir(), None) is None
+    why = "it is empty" if empty else f"{root / 'FileList.csv'} is missing"
+    raise LayoutError(f"{root} is not EchoNet-Dynamic as published: {why}. Pass {_WANTED}.")
+
+
+def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table by column name; extra columns are ignored, missing ones refused."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise LayoutError(f"{table} is missing. Restore it, or leave out the tasks that need it.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorruptFileError(f"{table} is not a table: {error}. Download it again.") from error
+    absent = [column for column in columns if column not in (reader.fieldnames or ())]
+    if absent:
+        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has {reader.fieldnames}. Download it again.")
+    return rows
+
+
+def _stem(name: str) -> str:
+    return name.strip().removesuffix(".avi")
+
+
+def _number(table: Path, row: Mapping[str, str], key: str, low: float, high: float) -> float:
+    try:
+        value = float(row[key])
+    except (ValueError, TypeError):
+        value = float("nan")
+    if not low <= value <= high:
+        raise CorruptFileError(
+            f"{table}: {row['FileName']} has {key} {row[key]!r}; wanted a number from {low:g} to {high:g}."
+        )
+    return value
+
+
+def _record(table: Path, row: Mapping[str, str]) -> Record:
+    name = _stem(row["FileName"])
+    part = (row.get("Split") or "").strip().upper()
+    if part not in _SPLITS:
+        raise CorruptFileError(f"{table}: {name} is in Split {row['Split']!r}; wanted TRAIN, VAL or TEST.")
+    meta = {"EF": _number(table, row, "EF", 0, 100)}
+    meta |= {key: _number(table, row, key, 0, 10_000) for key in ("ESV", "EDV") if row.get(key)}
+    fps = _number(table, row, "FPS", 1, 1000) if row.get("FPS") else None
+    return Record(name, name, "A4C", _SPLITS[part], fps, {"video": f"Videos/{name}.avi"}, meta)
+
+
+def _check_unique(table: Path, records: Sequence[Record]) -> None:
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise CorruptFileError(f"{table} lists {record.id} twice. Restore it as published.")
+        seen.add(record.id)
+
+
+def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
+    """Traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
+    found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    keys = ("X1", "Y1", "X2", "Y2")
+    for number, row in enumerate(_rows(table, ("FileName", *keys, "Frame")), start=2):
+        try:
+            found[_stem(row["FileName"])][int(row["Frame"])].append([float(row[key]) for key in keys])
+        except (ValueError, TypeError) as error:
+            raise CorruptFileError(f"{table}, line {number}: {error}. Download it again.") from error
+    return {video: {at: np.array(rows) for at, rows in frames.items()} for video, frames in found.items()}

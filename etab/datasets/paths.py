@@ -1,0 +1,83 @@
+"""Where a dataset's folder is. The order of precedence, first found wins:
+
+1. ``root=`` in the call
+2. the environment variable ``ETAB_<NAME>_DIR`` (``ETAB_CAMUS_DIR``)
+3. the environment variable ``ETAB_DATA``, a folder that holds ``<name>/``
+4. ``paths.toml``: the file named by ``ETAB_PATHS``, else ``configs/paths.toml`` under the working directory; its keys
+   are ``echonet_dir``, ``camus_dir``, ``tmed_dir``, ...; a relative folder is relative to the file
+5. ``etab/data/<name>`` under the working directory, as in 2022
+
+A place that names this one dataset (1, 2, 4) and is not there is an error, never skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from etab.errors import CorruptFileError, DataNotFoundError
+from etab.registry import unknown
+
+NAMES = ("echonet", "camus", "tmed", "unity", "lvh", "pediatric", "cinc2016", "circor")
+
+
+def folder(name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None) -> Path:
+    """The folder of dataset ``name`` by the order above; ``env`` stands in for the environment.
+
+    Raises DataNotFoundError listing every place looked at, UnknownNameError for an unknown key in paths.toml.
+    """
+    looked: list[str] = []
+    for label, path, firm in places(name, root, env=env):
+        looked.append(f"{label}: {path}")
+        if path.is_dir():
+            return path
+        if firm:
+            raise DataNotFoundError(
+                f"{name} was looked for where {label} says, and {path} is not a folder. Correct it, or remove it."
+            )
+    raise DataNotFoundError(
+        f"No folder of {name}. Looked at " + "; ".join(looked) + f". Pass root=, or set ETAB_{name.upper()}_DIR "
+        f"to the folder as published, or try the phantom: etab data phantom DIR, then ETAB_DATA=DIR."
+    )
+
+
+def places(
+    name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Path, bool]]:
+    """Every place in order: (who says so, the folder, whether it was said of this dataset alone)."""
+    env = os.environ if env is None else env
+    if root is not None:
+        yield "root=", Path(root).expanduser(), True
+    own = f"ETAB_{name.upper()}_DIR"
+    if env.get(own):
+        yield own, Path(env[own]).expanduser(), True
+    if env.get("ETAB_DATA"):
+        yield "ETAB_DATA", Path(env["ETAB_DATA"]).expanduser() / name, False
+    listed = _listed(name, env)
+    if listed is not None:
+        yield f"{listed[0]} ({name}_dir)", listed[1], True
+    yield "working directory", Path("etab") / "data" / name, False
+
+
+def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
+    """What paths.toml says of ``name``: (the file, the folder); None where it says nothing."""
+    named = env.get("ETAB_PATHS")
+    file = Path(named).expanduser() if named else Path("configs") / "paths.toml"
+    if not file.is_file():
+        if named:
+            raise DataNotFoundError(f"ETAB_PATHS names {file}, which is not a file. Correct it, or unset it.")
+        return None
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CorruptFileError(
+            f"{file} is not TOML: {error}. Write lines such as camus_dir = '/data/CAMUS'."
+        ) from error
+    known = {f"{n}_dir" for n in (*NAMES, name)}
+    for key in table:
+        if key not in known:
+            raise unknown(f"key of {file}", key, known)
+    value = table.get(f"{name}_dir")
+    return None if not value else (file, file.parent / Path(str(value)).expanduser())

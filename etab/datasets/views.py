@@ -1,0 +1,46 @@
+"""The names of echo views: every name in use to the one that cards carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from etab.errors import UnsupportedOptionError
+from etab.registry import unknown
+
+CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX")
+
+_ALIASES = {
+    "A2C": ("AP2CH", "AP2C", "A2CH", "A2", "2CH"),
+    "A3C": ("AP3CH", "AP3C", "A3CH", "A3", "3CH"),
+    "A4C": ("AP4CH", "AP4C", "A4CH", "A4", "4CH"),
+    "PLAX": ("PL",),
+    "PSAX": ("PS",),
+}
+
+
+def aliases() -> dict[str, str]:
+    """Every accepted name (upper case) to its canonical one."""
+    return {alias: view for view in CANONICAL for alias in (view, *_ALIASES[view])}
+
+
+def canonical(name: str) -> str:
+    """The canonical view of any name in use ("AP4CH" is "A4C"); raises UnknownNameError with a suggestion."""
+    found = aliases().get(str(name).upper())
+    if found is None:
+        raise unknown("view", name, aliases())
+    return found
+
+
+def among(name: str | None, views: Sequence[str], *, what: str) -> tuple[str, ...]:
+    """The views meant: all of ``views`` for None, else the one named.
+
+    Raises UnknownNameError for no view at all, UnsupportedOptionError for a view that ``what`` does not have.
+    """
+    if name is None:
+        return tuple(views)
+    view = canonical(name)
+    if view not in views:
+        raise UnsupportedOptionError(
+            f"{what} has no view {name!r} ({view}). Possible: {', '.join(views)}, or view=None."
+        )
+    return (view,)

@@ -17,6 +17,7 @@ from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError
 from etab.features import FrameFeatures, frame_features
+from etab.features import resolve_precision as features_precision
 from etab.heads.base import FoldFit, Head
 from etab.provenance import provenance
 from etab.results import Predictions, Result
@@ -199,9 +200,7 @@ def finished(run: Run, settings: Settings) -> Result | None:
 
 def resolve_precision(run: Run, settings: Settings) -> str:
     """What "auto" means for this backbone on this machine."""
-    from etab.features import resolve_precision as resolve
-
-    return resolve(settings.precision, run.backbone_card, settings.device)
+    return features_precision(settings.precision, run.backbone_card, settings.device)
 
 
 def execute(runs: Sequence[Run], settings: Settings, *, progress: Progress | None = None) -> Iterator[Result]:
@@ -228,7 +227,7 @@ def _execute_group(dataset: str, group: list[Run], settings: Settings, progress:
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
     embedded = frame_features(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report, maps=any(heads.head(r.head_name).needs_maps for r in waiting),
+        batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
     memo: dict[Any, Any] = {}
     for run in waiting:

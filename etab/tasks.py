@@ -175,7 +175,8 @@ def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Ite
 
 def _auroc(code: str, title: str, target: str, views: tuple[str, ...], inputs: str) -> Task:
     return Task(
-        code=code, title=title, dataset="camus", target=target, views=views, kind=Kind.BINARY, metric="auroc",
+        code=code, title=title, dataset="camus", target=target, views=views,
+        kind=Kind.CLASSES if target == "view" else Kind.BINARY, metric="auroc",
         metric_2022="auroc", head="logistic", inputs=inputs, anchors=Anchors(0.5, 1.0, _CHANCE, _PERFECT),
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ Row = tuple[Record, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a ``Dataset`` was asked for, checked: ``size`` (rows, columns), ``fps`` None for the recording's own rate."""
+    """What a ``Dataset`` was asked for, checked: ``size`` is (rows, columns), ``fps`` None the recording's own rate."""
 
     video: bool
     normalize: bool
@@ -86,7 +86,7 @@ class Reader:
         return x, float(value) if self.target.kind is Kind.VALUE else int(value)
 
     def _pictures(self, frames: Array) -> torch.Tensor:
-        """Grey (k, h, w) uint8 to float (k, 3, frame_l, frame_w): in [0, 1], or with ImageNet's mean and std removed."""
+        """Grey (k, h, w) uint8 to float (k, 3, frame_l, frame_w): in [0, 1], or less ImageNet's mean, over its std."""
         small = np.stack([self._fit(frame, mask=False) for frame in frames])
         x = torch.from_numpy(small)[:, None].to(torch.float32).div_(255).repeat(1, 3, 1, 1)
         if self.options.normalize:
@@ -195,7 +195,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         self.name, self.target, self.view, self.split = name, target, view, split
         wanted = self.card.target(target)
         views = _views(self.card, target, view)
-        self.options = _options(self.card, video, normalize, (frame_l, frame_w), clip_l, fps, padding)
+        self.options = _options(video, normalize, (frame_l, frame_w), clip_l, fps, padding)
         if split is not None and split not in PARTS:
             raise unknown("split", split, PARTS)
         self.source = SOURCES[name](folder(name, root))
@@ -279,8 +279,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             limit = self.card.fps or min(rates, default=0.0)
             if len(rates) < len(records) or fps > limit:
                 raise UnsupportedOptionError(
-                    f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} recordings do not say); "
-                    f"it cannot give fps={fps:g}. Use fps=None for each recording's own rate, or less where it is known."
+                    f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} recordings do not "
+                    f"say); it cannot give fps={fps:g}. Use fps=None for each recording's own rate, or a lower fps."
                 )
         if self.target == PHASE:
             self._check_phases(records)
@@ -300,8 +300,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             short += [record.id] if length > self.options.clip_l else []
         if short:
             raise UnsupportedOptionError(
-                f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of {len(records)} recordings, "
-                f"first {short[0]}. Use clip_l={need} or more, or a lower fps."
+                f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of {len(records)} "
+                f"recordings, first {short[0]}. Use clip_l={need} or more, or a lower fps."
             )
 
 
@@ -312,7 +312,6 @@ def _views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
 
 
 def _options(
-    card: Card,
     video: bool,
     normalize: bool,
     size: tuple[int, int],

@@ -1,0 +1,52 @@
+"""Backbones by name. A new named one is a row in ``named.py``; anything else goes by where it comes from."""
+
+from __future__ import annotations
+
+from etab.backbones import named
+from etab.backbones.base import Backbone, BackboneCard
+from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.registry import unknown
+
+__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names"]
+
+_PREFIXES = ("timm/<model>", "torchvision/<model>", "hf-hub:<owner>/<model>", "local:<file>@timm/<model>", "random/<name>")
+
+
+def names() -> list[str]:
+    """The backbones that have a name here: pretrained ones first, then the controls."""
+    return named.names()
+
+
+def card(name: str) -> BackboneCard:
+    """The card of a backbone; reads no weights. Raises UnknownNameError with a suggestion, or WeightsError for a file."""
+    seed = None
+    base = name
+    if name.startswith("random/"):
+        base, seed = name.removeprefix("random/"), 0
+    if base in named.names():
+        return named.card(base, seed)
+    if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
+        return _open(base, seed)
+    error = unknown("backbone", name, names())
+    raise UnknownNameError(f"{error} Or: {', '.join(_PREFIXES)}.")
+
+
+def _open(base: str, seed: int | None) -> BackboneCard:
+    from dataclasses import replace
+
+    from etab.backbones import open as opened
+
+    if base.startswith("local:") or (seed is not None and base.startswith("hf-hub:")):
+        if seed is not None:
+            raise UnsupportedOptionError(f"Name the random twin of {base} by its network: random/timm/<model>.")
+        return opened.local_card(base)
+    make = opened.torchvision_card if base.startswith("torchvision/") else opened.timm_card
+    found = make(base, seed)
+    return found if seed is None else replace(found, name=f"random/{base}", twin=base, seed=seed)
+
+
+def from_callable(name: str, function: object, *, size: int = 224) -> BackboneCard:
+    """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features."""
+    from etab.backbones import open as opened
+
+    return opened.from_callable(name, function, size=size)  # type: ignore[arg-type]

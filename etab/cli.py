@@ -1,0 +1,204 @@
+"""The ``etab`` command: thin; everything it does can be called from Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from etab.errors import EtabError, UnknownNameError
+
+if TYPE_CHECKING:
+    from etab.leaderboard import Board
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="The cardiac representation benchmark: how good is a pretrained encoder for the heart?",
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, check a data folder.")
+app.add_typer(data_app, name="data")
+
+Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
+
+
+def main() -> None:
+    """Run the command; an error that etab raises on purpose is a message and exit status 2, Ctrl-C is 130."""
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        _say("Stopped. Every finished cell is saved; the same command goes on from there.", error=True)
+        code = 130
+    except EtabError as error:
+        _say(f"etab: {error}", error=True)
+        code = 2
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _say(f"etab: {error.format_message()}", error=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str, *, error: bool = False) -> None:
+    (sys.stderr if error else sys.stdout).write(text + "\n")
+
+
+def _words(text: str | None) -> list[str] | None:
+    return [w.strip() for w in text.split(",") if w.strip()] if text else None
+
+
+def _weights(pairs: list[str]) -> dict[str, float]:
+    """Read NAME=WEIGHT options."""
+    out = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            out[name] = float(value)
+        except ValueError:
+            raise UnknownNameError(f"{pair!r} is not NAME=WEIGHT, for instance a=2 or a0-A4-C=0.5.") from None
+    return out
+
+
+@app.command("version")
+def version() -> None:
+    """Print the version."""
+    from etab import __version__
+
+    _say(__version__)
+
+
+@app.command("list")
+def list_things(
+    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, heads, metrics or tasks")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")] = False,
+) -> None:
+    """List what there is."""
+    from etab.listing import TABLES
+
+    table = TABLES[what]()
+    if markdown:
+        _say(table.markdown())
+        return
+    from etab import show
+
+    show.table(table.title, table.header, table.rows)
+
+
+@data_app.command("phantom")
+def data_phantom(
+    folder: Annotated[Path, typer.Argument(help="Where to write camus/ and echonet/; point ETAB_DATA here afterwards.")],
+    patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Write a cohort of made patients in the published layouts of CAMUS and EchoNet-Dynamic."""
+    from etab import phantom, show
+
+    with show.bar("phantom patients") as advance:
+        phantom.write(folder, patients=patients, seed=seed, progress=advance)
+    _say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="camus, echonet, ...")],
+    root: Root = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Check a data folder: what is found, missing, corrupt, and against the published counts. Exit status 1 if not whole."""
+    from etab.datasets import check
+
+    report = check.check(name, root)
+    _say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def run(
+    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: all.")] = None,
+    backbones: Annotated[
+        str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
+    ] = "all",
+    protocol: Annotated[str, typer.Option(help="official, cv, or both with a comma.")] = "official,cv",
+    n_fold: Annotated[int, typer.Option(min=2, max=50, help="Folds of cross-validation.")] = 5,
+    head: Annotated[str | None, typer.Option(help="Another head for every task that it can answer.")] = None,
+    root: Root = None,
+    results: Annotated[Path, typer.Option(help="Where the result files go.")] = Path("results"),
+    cache: Annotated[Path | None, typer.Option(help="Feature cache. Default: ETAB_CACHE or ~/.cache/etab.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one a core.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Run every cell that is not finished yet: tasks x backbones x protocols."""
+    from etab import show
+    from etab.doctor import default_cache
+    from etab.runs import Settings, plan
+    from etab.sweep import backbone_names, sweep
+
+    runs = plan(_words(tasks), backbone_names(_words(backbones) or []), protocols=_words(protocol) or ["cv"], head=head,
+                seed=seed, n_fold=n_fold)  # fmt: skip
+    settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
+    done = sweep(runs, settings, workers=workers, watch=show.watch)
+    _say(done.said())
+    raise typer.Exit(1 if done.failures else 0)
+
+
+@app.command()
+def leaderboard(
+    results: Annotated[Path, typer.Argument(help="Folder of result files.")] = Path("results"),
+    suite: Annotated[str, typer.Option(help="A packaged suite or a .toml file.")] = "camus",
+    protocol: Annotated[str, typer.Option(help="official, cv5, ...")] = "cv5",
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write CSV here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
+    task_weight: Annotated[list[str], typer.Option(help="CODE=WEIGHT, repeatable.")] = [],  # noqa: B006
+    category_weight: Annotated[list[str], typer.Option(help="LETTER=WEIGHT, repeatable.")] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Rank the backbones whose results are in a folder."""
+    from etab import show
+    from etab.sweep import rank_folder
+
+    board = rank_folder(results, suite, protocol=protocol, seed=seed, task_weights=_weights(task_weight),
+                        category_weights=_weights(category_weight))  # fmt: skip
+    show.board(board)
+    _write(board, markdown, csv, html)
+
+
+def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | None) -> None:
+    from etab.sweep import write_text
+
+    for path, make in ((markdown, board.to_markdown), (csv, board.to_csv), (html, board.to_html)):
+        if path is not None:
+            write_text(path, make())
+            _say(f"wrote {path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which data and weights are found, which device there is, and what to do next."""
+    from etab import doctor as examiner
+    from etab import show
+
+    show.findings(examiner.examine())
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where data, results and the page go.")] = Path("etab-demo"),
+    patients: Annotated[int, typer.Option(min=20)] = 60,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make a phantom cohort, run every task on a pretrained backbone, its random twin and the controls, and rank them."""
+    from etab import show
+    from etab.sweep import demo as run_demo
+
+    outcome: Any = run_demo(folder, patients=patients, seed=seed, workers=workers, watch=show.watch, bar=show.bar)
+    show.board(outcome.board)
+    _say(f"The page: {outcome.page}\nRun it on real data next: etab run --root <your CAMUS folder> && etab leaderboard")

@@ -1,0 +1,244 @@
+"""Frozen embeddings, computed once and kept under the digest of everything that decides them.
+
+An entry is a folder: ``pooled.safetensors``, ``map0.npy`` ... (float16, fine to coarse) and ``entry.json`` with the
+sha256 of each file, checked when it is read; an entry that does not verify is computed again, and said so.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.backbones.base import Backbone, BackboneCard
+from etab.datasets.base import Source
+from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
+from etab.types import Array, Features, Record
+
+VERSION = 1
+PRECISIONS = ("auto", "fp32", "bf16")
+FrameKey = tuple[Record, int]
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFeatures:
+    """Features of frames with what decided them."""
+
+    features: Features
+    key: str
+    weights_sha256: str
+    data_digest: str
+    settings: Mapping[str, Any]
+    from_cache: bool
+    seconds: float
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bf16 arithmetic is in the hardware (AVX512-BF16 or AMX on a processor; any current GPU)."""
+    if device != "cpu":
+        return True
+    info = Path("/proc/cpuinfo")
+    flags = set(re.findall(r"amx_bf16|avx512_bf16", info.read_text())) if info.exists() else set()
+    return bool(flags)
+
+
+def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
+    """What "auto" means here: bf16 where the hardware has it and the backbone is learned, else fp32."""
+    if precision not in PRECISIONS:
+        raise UnsupportedOptionError(f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}.")
+    if not card.learned or card.source == "callable":
+        return "fp32"
+    if precision != "auto":
+        return precision
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+def resize(frame: Array, size: int) -> Array:
+    """Squash a uint8 frame to (size, size): area when shrinking, linear when enlarging, itself when it fits."""
+    import cv2
+
+    if frame.shape == (size, size):
+        return frame
+    shrink = frame.shape[0] >= size and frame.shape[1] >= size
+    return np.asarray(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR))
+
+
+def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> Iterator[Array]:
+    """uint8 batches (n, size, size), the next one read while the last is embedded."""
+
+    def read(start: int) -> Array:
+        chosen = frames[start : start + n]
+        return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
+
+    starts = list(range(0, len(frames), n))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(read, starts[0])
+        for following in [*starts[1:], None]:
+            batch = waiting.result()
+            if following is not None:
+                waiting = pool.submit(read, following)
+            yield batch
+
+
+def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
+    return {
+        "features_version": VERSION, "backbone_version": card.version, "backbone": card.name, "size": card.size,
+        "mean": list(card.mean), "std": list(card.std), "interpolation": "cv2 area/linear", "precision": precision,
+        "layers": list(card.layers),
+    }  # fmt: skip
+
+
+def _key(settings: Mapping[str, Any], weights: str, data: str, frames: Sequence[FrameKey], maps: bool) -> str:
+    h = hashlib.sha256(json.dumps([settings, weights, data, maps], sort_keys=True).encode())
+    for record, at in frames:
+        h.update(f"{record.id}\0{at}\0".encode())
+    return h.hexdigest()
+
+
+def frame_features(
+    source: Source, frames: Sequence[FrameKey], card: BackboneCard, *, cache: Path | None, device: str = "cpu",
+    precision: str = "auto", batch_size: int | None = None, progress: Report | None = None, maps: bool = True,
+    data_digest: str | None = None,
+) -> FrameFeatures:  # fmt: skip
+    """Embed frames, or read them back. Raises WeightsError, CorruptFileError, StorageError."""
+    started = time.perf_counter()
+    kind = resolve_precision(precision, card, device)
+    backbone, data = card.load(), data_digest or source.digest()
+    weights = backbone.digest()
+    settings = _settings(card, kind)
+    key = _key(settings, weights, data, frames, maps)
+    place = None if cache is None else cache / "features" / _slug(card.name) / key
+    found = _read(place) if place is not None else None
+    if found is None:
+        prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
+        batches = _batches(source, frames, card.size, batch_size or (32 if device == "cpu" else 128))
+        found = _compute(prepared, batches, len(frames), device, place, progress, maps)
+        return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
+    return FrameFeatures(found, key, weights, data, settings, True, time.perf_counter() - started)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-80:]
+
+
+class _Store:
+    """Collects batches: pooled in memory, maps in memory or straight to disk as they come."""
+
+    def __init__(self, n: int, folder: Path | None) -> None:
+        self.n, self.folder, self.at = n, folder, 0
+        self.pooled: dict[str, Array] = {}
+        self.maps: list[Any] = []
+        self.pca: Mapping[str, int] = {}
+
+    def add(self, part: Features, maps: bool) -> None:
+        """Append what the backbone said of one batch."""
+        k = len(part)
+        for name, values in part.pooled.items():
+            block = values.cpu().numpy().astype(np.float32)
+            self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[self.at : self.at + k] = block
+        for i, values in enumerate(part.maps if maps else ()):
+            block = values.cpu().numpy()
+            if i == len(self.maps):
+                self.maps.append(self._new(i, (self.n, *block.shape[1:])))
+            self.maps[i][self.at : self.at + k] = block
+        self.at, self.pca = self.at + k, part.pca
+
+    def _new(self, i: int, shape: tuple[int, ...]) -> Any:
+        if self.folder is None:
+            return np.empty(shape, np.float16)
+        free = shutil.disk_usage(self.folder).free
+        if free < 2 * int(np.prod(shape)) + (64 << 20):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return np.lib.format.open_memmap(self.folder / f"map{i}.npy", "w+", np.float16, shape)
+
+
+def _compute(
+    backbone: Backbone, batches: Iterator[Array], n: int, device: str, place: Path | None, progress: Report | None,
+    maps: bool,
+) -> Features:  # fmt: skip
+    import torch
+
+    temp = None
+    try:
+        if place is not None:
+            temp = place.with_name(f"{place.name}.{os.getpid()}.part")
+            shutil.rmtree(temp, ignore_errors=True)
+            temp.mkdir(parents=True)
+        store = _Store(n, temp)
+        for batch in batches:
+            store.add(backbone(torch.from_numpy(batch).to(device)), maps)
+            if progress:
+                progress(store.at, n)
+        features = Features(store.pooled, tuple(store.maps), store.pca)
+        return features if place is None or temp is None else _keep(features, temp, place)
+    except OSError as error:
+        if isinstance(error, CorruptFileError) or temp is None:
+            raise
+        raise StorageError(
+            f"Features could not be kept in {place}: {error.strerror}. Free some space, or name another --cache."
+        ) from error
+    finally:
+        if temp is not None:
+            shutil.rmtree(temp, ignore_errors=True)
+
+
+def _keep(features: Features, temp: Path, place: Path) -> Features:
+    """Finish an entry and put it in place in one step."""
+    from safetensors.numpy import save_file
+
+    for grid in features.maps:
+        grid.flush()
+    save_file({k: np.ascontiguousarray(v) for k, v in features.pooled.items()}, str(temp / "pooled.safetensors"))
+    files = sorted(p.name for p in temp.iterdir())
+    entry = {"files": {n: _file_digest(temp / n) for n in files}, "order": list(features.pooled), "pca": dict(features.pca)}
+    (temp / "entry.json").write_text(json.dumps(entry, indent=1))
+    shutil.rmtree(place, ignore_errors=True)
+    temp.replace(place)
+    kept = _read(place)
+    if kept is None:
+        raise CorruptFileError(f"The features just written to {place} do not read back; check the disk.")
+    return kept
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "blake2b").hexdigest()
+
+
+def _read(place: Path) -> Features | None:
+    """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
+    if not place.is_dir():
+        return None
+    try:
+        return _verified(place)
+    except (OSError, ValueError, KeyError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"The cached features in {place} are damaged ({said}); computing them again.", EtabWarning, stacklevel=4)
+        return None
+
+
+def _verified(place: Path) -> Features:
+    from safetensors.numpy import load_file
+
+    entry = json.loads((place / "entry.json").read_text())
+    for name, wanted in entry["files"].items():
+        if _file_digest(place / name) != wanted:
+            raise ValueError(f"{name} has changed")
+    pooled = load_file(str(place / "pooled.safetensors"))
+    maps = sorted(n for n in entry["files"] if n.startswith("map"))
+    return Features(
+        {k: pooled[k] for k in entry["order"]}, tuple(np.load(place / n, mmap_mode="r") for n in maps), entry["pca"]
+    )

@@ -1,0 +1,335 @@
+"""The linear segmentation probe: one weight a channel, fitted in closed form on the feature maps.
+
+A score at each point of a common grid is a linear function of the channels there (and of the point's coordinates, the
+same for every backbone). Ridge on the mask needs only second moments, which add over patients: each fit of each fold
+is a sum of the moments of its parts. Scores are resampled to the frame's own pixels, cut at a threshold chosen on the
+inner parts, and the largest connected component is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from scipy import linalg
+
+from etab.errors import UnsupportedOptionError
+from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.probes import refuse_kind, without
+from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
+
+GRID = 28
+PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-3.5, 1.9, 10))
+POOLINGS = ("point", "mean3x3")
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+_CHUNK = 50
+_PHASES = 8
+_POSITIONS = 5
+
+
+def _lattice(phase: int) -> IntArray:
+    """The points (flat indexes into the grid) that rows of this phase contribute to the moments: one in eight."""
+    rows, cols = np.mgrid[0:GRID, 0:GRID]
+    return np.flatnonzero(((rows + 2 * (cols // 4) + 4 * cols) % _PHASES == phase).ravel())
+
+
+def _positions() -> FloatArray:
+    """Coordinates of the grid points on [-1, 1] and their squares and product: (points, 5)."""
+    line = (np.arange(GRID) + 0.5) / GRID * 2 - 1
+    y, x = (a.ravel() for a in np.meshgrid(line, line, indexing="ij"))
+    return np.stack([x, y, x * x, y * y, x * y], axis=1).astype(np.float32)
+
+
+def _axis(size: int) -> FloatArray:
+    """Linear resampling (GRID, size) between pixel centres, as image libraries do it."""
+    at = np.clip((np.arange(GRID) + 0.5) * size / GRID - 0.5, 0, size - 1)
+    low = np.minimum(at.astype(int), max(size - 2, 0))
+    out = np.zeros((GRID, size), dtype=np.float32)
+    out[np.arange(GRID), low] += 1 - (at - low)
+    out[np.arange(GRID), np.minimum(low + 1, size - 1)] += at - low
+    return out
+
+
+def _smooth(scores: FloatArray) -> FloatArray:
+    """Mean over the 3x3 neighbourhood of the last two axes, edges repeated."""
+    p = np.pad(scores, [(0, 0)] * (scores.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
+    rows = p[..., :-2, :] + p[..., 1:-1, :] + p[..., 2:, :]
+    return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9)
+
+
+def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
+    """Linear map (h * w, points) from a feature map to the lattice of a phase, smoothing included."""
+    eye = np.eye(h * w, dtype=np.float32).reshape(h * w, h, w)
+    maps = _smooth(eye) if pooling == "mean3x3" else eye
+    return np.asarray((_axis(h) @ maps @ _axis(w).T).reshape(h * w, -1)[:, _lattice(phase)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Features of the lattice points of every row: (n, points, channels) float16, without positions."""
+
+    values: Array
+    layers: tuple[slice, ...]
+
+    def rows(self, index: IntArray) -> FloatArray:
+        """Design matrix of some rows: (rows * points, channels + positions)."""
+        x = self.values[index].astype(np.float32)
+        position = np.stack([_positions()[_lattice(int(i) % _PHASES)] for i in index])
+        return np.asarray(np.concatenate([x, position], axis=2).reshape(-1, x.shape[2] + _POSITIONS))
+
+
+def _sample(maps: Sequence[Any], pooling: str) -> _Points:
+    """Read every map once and keep the lattice points of each row."""
+    widths = [m.shape[1] for m in maps]
+    edges = np.concatenate([[0], np.cumsum(widths)])
+    n, points = len(maps[0]), len(_lattice(0))
+    values = np.empty((n, points, int(edges[-1])), dtype=np.float16)
+    for level, m in enumerate(maps):
+        _, c, h, w = m.shape
+        operators = [_operator(h, w, pooling, phase) for phase in range(_PHASES)]
+        for start in range(0, n, _CHUNK):
+            block = np.asarray(m[start : start + _CHUNK]).astype(np.float32).reshape(-1, c, h * w)
+            _refuse_bad(block, level, start)
+            for i, frame in enumerate(block):
+                operator = operators[(start + i) % _PHASES]
+                values[start + i, :, edges[level] : edges[level + 1]] = (frame @ operator).T
+    layers = tuple(slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return _Points(values, layers)
+
+
+def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
+    if not np.isfinite(block).all():
+        raise UnsupportedOptionError(
+            f"Feature map {level} holds values that are not finite (rows {start} to {start + len(block)}). "
+            "The backbone overflows on this input: try --precision fp32."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Sums over points: count, first and second moments of features."""
+
+    n: float
+    first: FloatArray
+    second: FloatArray
+
+    def __add__(self, other: _Moments) -> _Moments:
+        return _Moments(self.n + other.n, self.first + other.first, self.second + other.second)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """Sums over points with the mask: sum of y, of y squared, and of x times y."""
+
+    y: float
+    yy: float
+    xy: FloatArray
+
+    def __add__(self, other: _Label) -> _Label:
+        return _Label(self.y + other.y, self.yy + other.yy, self.xy + other.xy)
+
+
+def _sum(parts: Sequence[Any]) -> Any:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _partition(splits: Sequence[RowSplit], n: int) -> IntArray:
+    """The finest part each row belongs to, so that every train and inner set is a union of parts."""
+    marks = np.zeros(n, dtype=object)
+    for i, split in enumerate(splits):
+        for name, rows in (("t", split.train), ("e", split.test), *[(f"i{j}", p) for j, p in enumerate(split.inner)]):
+            for row in rows:
+                marks[row] = f"{marks[row] or ''}|{i}{name}"
+    return np.unique(marks.astype(str), return_inverse=True)[1]
+
+
+class _Design:
+    """Everything about features and splits that no label enters; kept in the memo for the next structure."""
+
+    def __init__(self, features: Features, splits: Sequence[RowSplit], pooling: str) -> None:
+        self.points = _sample(features.maps, pooling)
+        self.parts = _partition(splits, len(features.maps[0]))
+        self.moments = [self._moments(np.flatnonzero(self.parts == k)) for k in range(int(self.parts.max()) + 1)]
+        self.spectra: dict[Any, Any] = {}
+
+    def _moments(self, rows: IntArray) -> _Moments:
+        n, first, second = 0, 0.0, 0.0
+        for block in _blocks(rows):
+            x = self.points.rows(block)
+            n, first, second = n + len(x), first + x.sum(axis=0, dtype=np.float64), second + (x.T @ x).astype(np.float64)
+        return _Moments(n, np.asarray(first), np.asarray(second))
+
+    def label(self, y: FloatArray) -> list[_Label]:
+        """Moments with a label, for every part. ``y`` (n, points)."""
+        out = []
+        for k in range(len(self.moments)):
+            xy, rows = 0.0, np.flatnonzero(self.parts == k)
+            for block in _blocks(rows):
+                xy = xy + (y[block].ravel() @ self.points.rows(block)).astype(np.float64)
+            out.append(_Label(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy)))
+        return out
+
+    def members(self, rows: IntArray) -> tuple[int, ...]:
+        """The parts that make up a set of rows."""
+        return tuple(int(k) for k in np.unique(self.parts[rows]))
+
+    def options(self) -> dict[str, IntArray]:
+        """Channels of each choice of layers: each map alone, and all together; positions always."""
+        width = self.points.values.shape[2]
+        position = np.arange(width, width + _POSITIONS)
+        alone = {f"map{i}": np.r_[s.start : s.stop, position] for i, s in enumerate(self.points.layers)}
+        return {**alone, "all maps": np.arange(width + _POSITIONS)} if len(alone) > 1 else alone
+
+    def spectrum(self, parts: tuple[int, ...], option: str) -> tuple[Any, ...]:
+        """Mean, deviation and eigendecomposition of the standardised training channels."""
+        place = (parts, option)
+        if place not in self.spectra:
+            m, index = _sum([self.moments[k] for k in parts]), self.options()[option]
+            mean = m.first[index] / m.n
+            cov = m.second[np.ix_(index, index)] / m.n - np.outer(mean, mean)
+            deviation = np.sqrt(np.maximum(np.diag(cov), 1e-12))
+            cov = (cov / np.outer(deviation, deviation)).astype(np.float32)
+            values, vectors = linalg.eigh(cov, driver="evd", check_finite=False, overwrite_a=True)
+            self.spectra[place] = (index, mean, deviation, np.maximum(values, 0), vectors)
+        found: tuple[Any, ...] = self.spectra[place]
+        return found
+
+    def solve(self, parts: tuple[int, ...], option: str, labels: list[_Label]) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
+        index, mean, deviation, values, vectors = self.spectrum(parts, option)
+        n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
+        along = vectors.T @ ((label.xy[index] / n - mean * label.y / n) / deviation)
+        weights = vectors @ (along[:, None] / (values[:, None] + np.asarray(PENALTIES))) / deviation[:, None]
+        return index, weights, label.y / n - mean @ weights
+
+    def squared_error(self, part: int, index: IntArray, w: FloatArray, b: FloatArray, label: _Label) -> FloatArray:
+        """Sum of squared errors of a part for each penalty, from its moments alone."""
+        m = self.moments[part]
+        quadratic = np.einsum("cp,cp->p", w, m.second[np.ix_(index, index)] @ w)
+        cross = w.T @ label.xy[index]
+        return np.asarray(quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy)
+
+
+def _blocks(rows: IntArray) -> Iterator[IntArray]:
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
+
+
+def _grid_masks(masks: Sequence[Array]) -> FloatArray:
+    """Share of the structure in each grid cell: (n, GRID, GRID)."""
+    size = (GRID, GRID)
+    return np.stack([cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks])
+
+
+def largest(mask: Array) -> Array:
+    """Keep the largest connected component of a boolean mask (4-neighbours)."""
+    count, marks, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    if count <= 2:
+        return mask
+    return np.asarray(marks == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+
+
+@HEADS.register("linear_seg")
+class LinearSeg(Head):
+    """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the inner parts."""
+
+    name: ClassVar[str] = "linear_seg"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
+    needs_maps: ClassVar[bool] = True
+
+    def cross_fit(
+        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
+        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:  # fmt: skip
+        """Choose, fit and predict for each split; predictions are boolean masks in each frame's own pixels."""
+        refuse_kind(self, target)
+        if not features.maps:
+            raise UnsupportedOptionError("The head 'linear_seg' needs feature maps; these features have none.")
+        cells = _grid_masks(answers)
+        y = np.stack([c.ravel()[_lattice(i % _PHASES)] for i, c in enumerate(cells)])
+        designs = self._designs(features, splits, memo if memo is not None else {})
+        labels = {p: d.label(y) for p, d in designs.items()}
+        return [self._split(features, answers, y, split, designs, labels) for split in splits]
+
+    def _designs(self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]) -> dict[str, _Design]:
+        place = ("linear_seg", tuple(m.shape for m in features.maps), tuple(s.test.tobytes() for s in splits),
+                 tuple(s.train.tobytes() for s in splits))  # fmt: skip
+        if place not in memo:
+            memo[place] = {p: _Design(features, splits, p) for p in POOLINGS}
+        found: dict[str, _Design] = memo[place]
+        return found
+
+    def _split(
+        self, features: Features, masks: Sequence[Array], y: FloatArray, split: RowSplit,
+        designs: dict[str, _Design], labels: dict[str, list[_Label]],
+    ) -> FoldFit:  # fmt: skip
+        errors = {(p, o): self._inner(d, o, split, labels[p]) for p, d in designs.items() for o in d.options()}
+        pooling, option = min(errors, key=lambda k: float(errors[k].min()))
+        best = int(errors[pooling, option].argmin())
+        design, label = designs[pooling], labels[pooling]
+        threshold = self._threshold(design, option, best, split, label, y)
+        index, w, b = design.solve(design.members(split.train), option, label)
+        grids = _score(features, split.test, index, w[:, best], float(b[best]), design.points.layers, pooling)
+        predicted = [_cut(g, masks[i].shape, threshold) for g, i in zip(grids, split.test, strict=True)]
+        points = y.shape[1] * sum(len(p) for p in split.inner)
+        choice = {"maps": option, "pooling": pooling, "penalty": PENALTIES[best], "threshold": threshold,
+                  "inner_brier": float(errors[pooling, option][best] / points)}  # fmt: skip
+        return FoldFit(predicted, choice)
+
+    def _inner(self, design: _Design, option: str, split: RowSplit, labels: list[_Label]) -> FloatArray:
+        """Squared error of each penalty over the inner parts, from moments alone."""
+        total = np.zeros(len(PENALTIES))
+        for part in split.inner:
+            index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
+            for k in design.members(part):
+                total += design.squared_error(k, index, w, b, labels[k])
+        return total
+
+    def _threshold(
+        self, design: _Design, option: str, best: int, split: RowSplit, labels: list[_Label], y: FloatArray
+    ) -> float:
+        """The cut with the best mean Dice of the lattice points of the inner parts."""
+        totals = np.zeros(len(THRESHOLDS))
+        for part in split.inner:
+            index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
+            for block in _blocks(part):
+                x = design.points.rows(block)[:, index]
+                score = (x @ w[:, best] + b[best]).reshape(len(block), -1)
+                for i, cut in enumerate(THRESHOLDS):
+                    hit, true = score >= cut, y[block] >= 0.5
+                    size = hit.sum(axis=1) + true.sum(axis=1)
+                    totals[i] += (2 * (hit & true).sum(axis=1) / np.maximum(size, 1)).sum()
+        return THRESHOLDS[int(totals.argmax())]
+
+
+def _score(
+    features: Features, rows: IntArray, index: IntArray, w: FloatArray, b: float, layers: Sequence[slice], pooling: str
+) -> FloatArray:
+    """Score maps (rows, GRID, GRID): channels are weighed at each map's own resolution, then resampled and added."""
+    channels = layers[-1].stop
+    weights = np.zeros(channels + _POSITIONS)
+    weights[index] = w
+    total = np.tile((_positions() @ weights[channels:] + b).reshape(GRID, GRID), (len(rows), 1, 1))
+    for s, m in zip(layers, features.maps, strict=True):
+        if not weights[s].any():
+            continue
+        up, across, kernel = _axis(m.shape[2]), _axis(m.shape[3]).T, weights[s].astype(np.float32)
+        for start in range(0, len(rows), _CHUNK):
+            block = np.asarray(m[rows[start : start + _CHUNK]]).astype(np.float32)
+            plane = np.einsum("c,nchw->nhw", kernel, block, optimize=True)
+            plane = _smooth(plane) if pooling == "mean3x3" else plane
+            total[start : start + _CHUNK] += up @ plane @ across
+    return total
+
+
+def _cut(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
+    """Resample a score map to a frame's pixels, cut it and keep the largest component."""
+    h, w = shape
+    full = cv2.resize(grid.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
+    return largest(full >= threshold)

@@ -1,0 +1,292 @@
+"""Probes on pooled features: ridge, logistic, kNN and the trivial predictor.
+
+Layer, pooling and penalty are chosen on the inner parts of the training rows and then refitted on all of them.
+Centring, and the principal components of a control that asks for them, come from the training rows of each fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.errors import UnsupportedOptionError
+from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.linalg import (
+    PENALTIES,
+    Basis,
+    basis,
+    check_features,
+    gram,
+    leave_one_out,
+    logistic_path,
+    probabilities,
+    ridge_path,
+)
+from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
+
+_SEARCH, _FINAL = 60, 600
+
+
+def without(train: IntArray, part: IntArray) -> IntArray:
+    """Training rows without an inner part."""
+    return np.setdiff1d(train, part)
+
+
+def refuse_kind(head: Head, target: Target) -> None:
+    """Raise UnsupportedOptionError when the head cannot answer this kind of target."""
+    if target.kind not in head.kinds:
+        kinds = ", ".join(sorted(head.kinds))
+        raise UnsupportedOptionError(f"The head {head.name!r} answers {kinds}; {target.name} is {target.kind}.")
+
+
+class _Kernels:
+    """Kernels of every pooled key and the bases of training rows met so far."""
+
+    def __init__(self, features: Features, memo: MutableMapping[Any, Any] | None) -> None:
+        check_features(features)
+        self.features = features
+        self.memo = memo if memo is not None else {}
+
+    def kernel(self, key: str) -> FloatArray:
+        """Kernel of all rows for one key."""
+        place = ("gram", key, self.features.pooled[key].shape)
+        if place not in self.memo:
+            self.memo[place] = gram(self.features.pooled[key])
+        found: FloatArray = self.memo[place]
+        return found
+
+    def basis(self, key: str, rows: IntArray) -> Basis:
+        """Basis of these training rows for one key."""
+        place = ("basis", key, rows.tobytes())
+        if place not in self.memo:
+            self.memo[place] = basis(self.kernel(key), rows, self.features.pca.get(key))
+        found: Basis = self.memo[place]
+        return found
+
+
+@HEADS.register("ridge")
+class Ridge(Head):
+    """Ridge regression in closed form; chosen by the mean absolute error of the inner parts."""
+
+    name: ClassVar[str] = "ridge"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE})
+
+    def cross_fit(
+        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
+        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:  # fmt: skip
+        """Choose, fit and predict for each split; predictions (n_test,) in the target's unit."""
+        refuse_kind(self, target)
+        kernels, y = _Kernels(features, memo), np.asarray(answers, dtype=np.float64)
+        return [self._split(kernels, y, split) for split in splits]
+
+    def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit) -> FoldFit:
+        errors = {key: self._inner(kernels, key, y, split) for key in kernels.features.pooled}
+        key = min(errors, key=lambda k: float(errors[k].min()))
+        best = int(errors[key].argmin())
+        fit = kernels.basis(key, split.train)
+        path, mean = ridge_path(fit, y[split.train])
+        predicted = fit.project(kernels.kernel(key), split.test) @ path[:, best] + mean
+        choice = {"features": key, "penalty": PENALTIES[best], "inner_mae": float(errors[key][best])}
+        return FoldFit(predicted, choice)
+
+    def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
+        """Mean absolute error of each penalty over the inner parts."""
+        total = np.zeros(len(PENALTIES))
+        for part in split.inner:
+            rows = without(split.train, part)
+            fit = kernels.basis(key, rows)
+            path, mean = ridge_path(fit, y[rows])
+            total += np.abs(fit.project(kernels.kernel(key), part) @ path + mean - y[part, None]).sum(axis=0)
+        return np.asarray(total / sum(len(p) for p in split.inner))
+
+
+def ridge_losses(
+    features: Features, answers: Any, patients: Array
+) -> Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]:
+    """Make the fit that nested cross-validation repeats: one row a patient, absolute errors of ridge.
+
+    Key and penalty are chosen by leave-one-out within the training patients, in closed form.
+    """
+    check_features(features)
+    y = np.asarray(answers, dtype=np.float64)
+    kernels = {key: gram(values) for key, values in features.pooled.items()}
+
+    def fit_losses(train: IntArray, tests: Sequence[IntArray]) -> list[FloatArray]:
+        fits = {key: basis(kernel, train, features.pca.get(key)) for key, kernel in kernels.items()}
+        scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
+        key = min(scores, key=lambda k: float(scores[k].min()))
+        path, mean = ridge_path(fits[key], y[train])
+        w = path[:, int(scores[key].argmin())]
+        return [np.abs(fits[key].project(kernels[key], rows) @ w + mean - y[rows]) for rows in tests]
+
+    return fit_losses
+
+
+def _onehot(answers: Array, target: Target) -> FloatArray:
+    """(n, 1) for two classes of a BINARY target, (n, classes) otherwise."""
+    y = np.asarray(answers).astype(np.int64)
+    if target.kind is Kind.BINARY:
+        return y[:, None].astype(np.float64)
+    return np.eye(len(target.classes))[y]
+
+
+def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
+    """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two classes."""
+    q = np.clip(p, 1e-12, 1 - 1e-12)
+    if onehot.shape[-1] == 1:
+        rows = onehot * np.log(q) + (1 - onehot) * np.log(1 - q)
+    else:
+        rows = onehot * np.log(q)
+    return np.asarray(-rows.sum(axis=-1).mean(axis=-1))
+
+
+@HEADS.register("logistic")
+class Logistic(Head):
+    """L2 logistic regression, all penalties and inner parts solved at once; chosen by the log-loss of the inner parts."""
+
+    name: ClassVar[str] = "logistic"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BINARY, Kind.CLASSES})
+
+    def cross_fit(
+        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
+        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:  # fmt: skip
+        """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
+        refuse_kind(self, target)
+        kernels, y = _Kernels(features, memo), _onehot(answers, target)
+        return [self._split(kernels, y, split) for split in splits]
+
+    def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit) -> FoldFit:
+        losses = {key: self._inner(kernels, key, y, split) for key in kernels.features.pooled}
+        key = min(losses, key=lambda k: float(losses[k].min()))
+        best = int(losses[key].argmin())
+        fit = kernels.basis(key, split.train)
+        everyone = np.ones((len(split.train), 1))
+        w, b = logistic_path(fit.train, y[split.train], everyone, [_scaled(fit)[best]], iterations=_FINAL)
+        p = probabilities(fit.project(kernels.kernel(key), split.test) @ w[0] + b[0])
+        choice = {"features": key, "penalty": PENALTIES[best], "inner_log_loss": float(losses[key][best])}
+        return FoldFit(p[:, 0] if y.shape[1] == 1 else p, choice)
+
+    def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
+        """Mean log-loss of each penalty over the inner parts.
+
+        With principal components, each inner fit has its own basis; otherwise the basis of all training rows is a mere
+        rotation (an unpenalised intercept absorbs the centre), so that the fits share it and differ in row weights.
+        """
+        if key in kernels.features.pca:
+            parts = [self._one(kernels.basis(key, without(split.train, part)), part, kernels.kernel(key), y)
+                     for part in split.inner]  # fmt: skip
+        else:
+            parts = self._together(kernels.basis(key, split.train), split, y)
+        sizes = [len(p) for p in split.inner]
+        return np.average(parts, axis=0, weights=sizes)
+
+    def _one(self, fit: Basis, part: IntArray, kernel: FloatArray, y: FloatArray) -> FloatArray:
+        weights = np.ones((len(fit.rows), len(PENALTIES)))
+        w, b = logistic_path(fit.train, y[fit.rows], weights, _scaled(fit), iterations=_SEARCH)
+        p = probabilities(np.einsum("nr,prc->pnc", fit.project(kernel, part), w) + b[:, None])
+        return log_loss(p, y[part])
+
+    def _together(self, fit: Basis, split: RowSplit, y: FloatArray) -> list[FloatArray]:
+        inside = np.stack([np.isin(split.train, part) for part in split.inner])
+        weights = np.repeat(~inside, len(PENALTIES), axis=0).astype(np.float64).T
+        penalties = np.tile(_scaled(fit), len(split.inner))
+        w, b = logistic_path(fit.train, y[split.train], weights, penalties, iterations=_SEARCH)
+        out, step = [], len(PENALTIES)
+        for i, part in enumerate(inside):
+            block = slice(i * step, (i + 1) * step)
+            logits = np.einsum("nr,prc->pnc", fit.train[part], w[block], optimize=True) + b[block, None]
+            out.append(log_loss(probabilities(logits), y[split.train][part]))
+        return out
+
+
+def _scaled(fit: Basis) -> FloatArray:
+    """Penalties on the mean log-loss, relative to the mean squared length of a row."""
+    return np.asarray(PENALTIES) * float(fit.spread.sum()) / len(fit.rows) / len(fit.rows)
+
+
+@HEADS.register("knn")
+class KNN(Head):
+    """Cosine nearest neighbours; the number of neighbours and the features are chosen on the inner parts."""
+
+    name: ClassVar[str] = "knn"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
+    neighbours: ClassVar[tuple[int, ...]] = (1, 3, 5, 7, 10, 15, 20, 30, 50, 80)
+
+    def cross_fit(
+        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
+        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:  # fmt: skip
+        """Choose, fit and predict for each split; values, probabilities of the second class, or of each class."""
+        refuse_kind(self, target)
+        kernels = _Kernels(features, memo)
+        value = target.kind is Kind.VALUE
+        y = np.asarray(answers, dtype=np.float64)[:, None] if value else _onehot(answers, target)
+        return [self._split(kernels, y, split, value) for split in splits]
+
+    def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit, value: bool) -> FoldFit:
+        losses = {key: self._inner(kernels, key, y, split, value) for key in kernels.features.pooled}
+        key = min(losses, key=lambda k: float(losses[k].min()))
+        best = int(losses[key].argmin())
+        answers = self._answers(kernels, key, split.train, split.test, y)[best]
+        choice = {"features": key, "neighbours": self.neighbours[best], "inner_loss": float(losses[key][best])}
+        return FoldFit(answers[:, 0] if y.shape[1] == 1 else answers, choice)
+
+    def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit, value: bool) -> FloatArray:
+        total = np.zeros(len(self.neighbours))
+        for part in split.inner:
+            answers = self._answers(kernels, key, without(split.train, part), part, y)
+            loss = np.abs(answers - y[part]).mean(axis=(1, 2)) if value else np.square(answers - y[part]).mean(axis=(1, 2))
+            total += loss * len(part)
+        return np.asarray(total / sum(len(p) for p in split.inner))
+
+    def _answers(
+        self, kernels: _Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray
+    ) -> FloatArray:
+        """Mean answer of the k nearest training rows, for every k: (len(neighbours), m, c)."""
+        fit = kernels.basis(key, train)
+        a, b = fit.project(kernels.kernel(key), rows), fit.train
+        unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b)]
+        order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[:, : max(self.neighbours)]
+        sums = np.cumsum(y[train][order], axis=1)
+        return np.stack([sums[:, min(k, len(train)) - 1] / min(k, len(train)) for k in self.neighbours])
+
+
+@HEADS.register("trivial")
+class Trivial(Head):
+    """Knows only the training answers: their median, their class shares, or their mean mask. The lower anchor."""
+
+    name: ClassVar[str] = "trivial"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK})
+    grid: ClassVar[int] = 56
+
+    def cross_fit(
+        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
+        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:  # fmt: skip
+        """Answer every test row with what the training rows say on average."""
+        refuse_kind(self, target)
+        if target.kind is Kind.MASK:
+            return [FoldFit(self._atlas(answers, s)) for s in splits]
+        y = np.asarray(answers, dtype=np.float64)
+        if target.kind is Kind.VALUE:
+            return [FoldFit(np.full(len(s.test), np.median(y[s.train]))) for s in splits]
+        onehot = _onehot(answers, target)
+        means = [np.tile(onehot[s.train].mean(axis=0), (len(s.test), 1)) for s in splits]
+        return [FoldFit(m[:, 0] if onehot.shape[1] == 1 else m) for m in means]
+
+    def _atlas(self, masks: Sequence[Array], split: RowSplit) -> list[Array]:
+        """Mean training mask on a common grid, put back to each test frame's size, at 0.5."""
+        import cv2
+
+        size = (self.grid, self.grid)
+        mean = np.mean([cv2.resize(masks[i].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+                        for i in split.train], axis=0)  # fmt: skip
+        out = []
+        for i in split.test:
+            h, w = masks[i].shape
+            out.append(cv2.resize(mean, (w, h), interpolation=cv2.INTER_LINEAR) >= 0.5)
+        return out

@@ -1,0 +1,115 @@
+"""From a task and a source to rows: which frames a row shows, what the authors say of it, whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etab.datasets.base import Source
+from etab.errors import LayoutError
+from etab.tasks import Task
+from etab.types import Answer, Array, Features, Kind, Record
+
+FrameKey = tuple[Record, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one task on one source, in the source's order.
+
+    items     one id a row ("patient0001_4CH#0")
+    patients  (n,) whose row it is
+    parts     (n,) the authors' split of the patient
+    frames    (n, k) indexes into the list of annotated frames: k = 2 for "ED+ES"
+    answers   (n,) numbers, or n boolean masks
+    spacing   (row, column) mm for each row, or None
+    missing   (id, reason) of recordings that gave no row
+    """
+
+    items: tuple[str, ...]
+    patients: Array
+    parts: Array
+    frames: Array
+    answers: Any
+    spacing: tuple[tuple[float, float] | None, ...]
+    missing: tuple[tuple[str, str], ...]
+
+    @property
+    def n_patients(self) -> int:
+        """Count the patients."""
+        return len(set(self.patients.tolist()))
+
+
+def annotated_frames(source: Source) -> list[FrameKey]:
+    """List the ED and ES frame of every recording, ordered by view so that one view is one slice."""
+    phase = source.card.target("ES/ED")
+    keys: list[FrameKey] = []
+    for record in sorted(source.records(), key=lambda r: r.view):
+        keys += [(record, int(a.at)) for a in source.answers(record, phase) if a.at is not None]
+    return keys
+
+
+def _at(answers: Sequence[Answer]) -> dict[int, int]:
+    """Phase value (0 ED, 1 ES) to frame."""
+    return {int(a.value): int(a.at) for a in answers if a.at is not None}
+
+
+def _rows_of(task: Task, record: Record, answers: Sequence[Answer], at: dict[int, int]) -> list[tuple[list[int], Any]]:
+    """Frames and answer of each row that this recording gives."""
+    if task.inputs == "frame":
+        wanted = set(at.values())
+        return [([int(a.at)], a.value) for a in answers if a.at in wanted and a.at is not None]
+    if not answers:
+        return []
+    phases = (0,) if task.inputs == "ED" else (0, 1)
+    return [([at[p] for p in phases], answers[0].value)] if all(p in at for p in phases) else []
+
+
+def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
+    """Build the rows of a task; raises LayoutError when the data hold none at all."""
+    target, phase = source.card.target(task.target), source.card.target("ES/ED")
+    place = {(record.id, at): i for i, (record, at) in enumerate(frames)}
+    items: list[str] = []
+    kept: list[tuple[Record, list[int], Any]] = []
+    missing: list[tuple[str, str]] = []
+    for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
+        rows = _rows_of(task, record, source.answers(record, target), _at(source.answers(record, phase)))
+        if not rows:
+            missing.append((record.id, f"no {task.target} or no ED/ES frame is given"))
+        kept += [(record, at, value) for at, value in rows]
+        items += [f"{record.id}#{'+'.join(map(str, at))}" for at, _ in rows]
+    if not kept:
+        raise LayoutError(
+            f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
+            f"{missing[0][1] if missing else 'no recording of that view'}. Run `etab data check {source.card.name}`."
+        )
+    return Rows(
+        items=tuple(items),
+        patients=np.array([r.patient for r, _, _ in kept]),
+        parts=np.array([r.split for r, _, _ in kept]),
+        frames=np.array([[place[r.id, a] for a in at] for r, at, _ in kept]),
+        answers=_stack(target.kind, [v for _, _, v in kept]),
+        spacing=tuple(source.spacing(r) for r, _, _ in kept),
+        missing=tuple(missing),
+    )
+
+
+def _stack(kind: Kind, values: list[Any]) -> Any:
+    if kind is Kind.MASK:
+        return [np.asarray(v, dtype=bool) for v in values]
+    return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)
+
+
+def row_features(features: Features, rows: Rows) -> Features:
+    """Pick the features of each row; two frames of a row are laid side by side."""
+    columns = rows.frames.T
+    pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
+    maps: tuple[Any, ...] = ()
+    if len(columns) == 1:
+        lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
+        whole = hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
+        maps = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
+    return Features(pooled=pooled, maps=maps, pca=features.pca)

@@ -1,0 +1,338 @@
+"""A Run is one cell: a task, a backbone, a head, a protocol, a seed. Only here do data, backbones and heads meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab import __version__, backbones, datasets, heads, metrics, stats
+from etab.backbones.base import BackboneCard
+from etab.datasets.base import Source
+from etab.errors import EtabError, IncompatibleError
+from etab.features import FrameFeatures, frame_features
+from etab.features import resolve_precision as features_precision
+from etab.heads.base import FoldFit, Head
+from etab.provenance import provenance
+from etab.results import Predictions, Result
+from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
+from etab.splits import row_splits
+from etab.tasks import TASKS, Task, find
+from etab.types import Features, Kind, RowSplit
+
+PROTOCOLS = ("official", "cv5")
+VERSION = 1
+_BOOTSTRAPS = 2000
+_NESTED_REPEATS = 4
+
+Progress = Callable[[str, int, int], None]
+
+
+def protocol_name(protocol: str, n_fold: int) -> str:
+    """Name a protocol as results carry it: "official", or "cv" with its number of folds ("cv5")."""
+    if protocol == "official":
+        return protocol
+    if protocol == "cv" or protocol == f"cv{n_fold}":
+        return f"cv{n_fold}"
+    if protocol.startswith("cv") and protocol[2:].isdigit() and int(protocol[2:]) > 1:
+        return protocol
+    raise IncompatibleError(f"No protocol is called {protocol!r}. Known: official, cv (or cv5, cv10, ...).")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a plan is run: none of these may change a score except ``precision``, which results record."""
+
+    root: Path | None = None
+    results: Path = Path("results")
+    cache: Path | None = None
+    device: str = "cpu"
+    precision: str = "auto"
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One cell of the board, by names; ``check`` reads cards only, ``execute`` does the work."""
+
+    task: str
+    backbone: str
+    head: str | None = None
+    protocol: str = "cv5"
+    seed: int = 0
+    n_fold: int = 5
+    card: BackboneCard | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def row(self) -> Task:
+        """The task's row of the menu."""
+        return TASKS[self.task]
+
+    @property
+    def backbone_card(self) -> BackboneCard:
+        """The backbone's card: the one given, or the one the name stands for."""
+        return self.card or backbones.card(self.backbone)
+
+    @property
+    def head_name(self) -> str:
+        """The head asked for, or the task's own."""
+        return self.head or self.row.head
+
+    @property
+    def protocol_name(self) -> str:
+        """Protocol with the number of folds in it."""
+        return protocol_name(self.protocol, self.n_fold)
+
+    def check(self) -> None:
+        """Read the three cards and list every clash in one message; needs neither data nor weights."""
+        clashes: list[str] = []
+        for look in (lambda: self.row, lambda: self.backbone_card, lambda: heads.head(self.head_name),
+                     lambda: self.protocol_name):  # fmt: skip
+            try:
+                look()
+            except EtabError as error:
+                clashes.append(str(error))
+        if not clashes:
+            clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
+        if clashes:
+            raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
+
+    def execute(self, settings: Settings) -> Result:
+        """Run this one cell, save it under ``settings.results`` and return it; a finished cell is read, not redone."""
+        self.check()
+        return next(iter(execute([self], settings)))
+
+
+def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
+    source = datasets.SOURCES[task.dataset].card
+    if card.modality != source.modality and card.modality != "image":
+        yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
+    if task.kind not in head.kinds:
+        fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
+        yield f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: {', '.join(fits)}."
+    if head.needs_maps and not card.strides:
+        yield f"the head {head.name!r} needs feature maps and {card.name} has none."
+
+
+def plan(
+    tasks: str | Iterable[str] | None,
+    names: Sequence[str | BackboneCard],
+    *,
+    protocols: Sequence[str] = PROTOCOLS,
+    head: str | None = None,
+    seed: int = 0,
+    n_fold: int = 5,
+) -> list[Run]:
+    """Lay out every cell, checked: unknown names and clashes are raised before anything is read."""
+    runs = []
+    for item in names:
+        card = item if isinstance(item, BackboneCard) else backbones.card(item)
+        for task in find(tasks):
+            if head is not None and task.kind not in heads.head(head).kinds:
+                continue
+            for protocol in protocols:
+                name = protocol_name(protocol, n_fold)
+                runs.append(Run(task.code, card.name, head, name, seed, n_fold, card))
+    if not runs:
+        raise IncompatibleError(f"Nothing to run: the head {head!r} answers none of the chosen tasks.")
+    for run in runs:
+        run.check()
+    return runs
+
+
+@lru_cache(maxsize=4)
+def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
+    source = datasets.source(dataset, root)
+    return source, tuple(annotated_frames(source))
+
+
+@lru_cache(maxsize=64)
+def _rows(task: str, dataset: str, root: Path | None) -> Rows:
+    source, frames = _open(dataset, root)
+    return task_rows(TASKS[task], source, frames)
+
+
+@lru_cache(maxsize=4)
+def data_digest(dataset: str, root: Path | None) -> str:
+    """sha256 of the data that decide frames and answers; read once a process."""
+    return _open(dataset, root)[0].digest()
+
+
+def forget() -> None:
+    """Drop the sources and rows that this process holds (after the data on disk have changed)."""
+    for cached in (_open, _rows, data_digest):
+        cached.cache_clear()
+
+
+def _settings_of(run: Run, precision: str) -> dict[str, Any]:
+    """What decides a score beyond data and weights: this is what resuming compares."""
+    card, head = run.backbone_card, heads.head(run.head_name)
+    return {
+        "runs_version": VERSION,
+        "head_version": head.version,
+        "backbone_version": card.version,
+        "size": card.size,
+        "interpolation": card.interpolation,
+        "precision": precision,
+        "sha256": card.sha256,
+        "bootstraps": _BOOTSTRAPS,
+    }
+
+
+def finished(run: Run, settings: Settings) -> Result | None:
+    """The saved result of this cell when it is still what would be computed today; None when it has to be run."""
+    path = Result.path_of(settings.results, run.row.dataset, run.task, run.backbone, run.protocol_name, run.seed,
+                          run.head_name)  # fmt: skip
+    if not path.exists():
+        return None
+    found = Result.load(path)
+    now = _settings_of(run, resolve_precision(run, settings))
+    same = found.task_version == run.row.version and found.head == run.head_name
+    same = same and all(found.settings.get(k) == v for k, v in now.items())
+    return found if same and found.data_digest == data_digest(run.row.dataset, settings.root) else None
+
+
+def resolve_precision(run: Run, settings: Settings) -> str:
+    """What "auto" means for this backbone on this machine."""
+    return features_precision(settings.precision, run.backbone_card, settings.device)
+
+
+def execute(runs: Sequence[Run], settings: Settings, *, progress: Progress | None = None) -> Iterator[Result]:
+    """Run cells, one backbone after the other, saving each as it is done; finished ones are read and given as they are."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.row.dataset, run.backbone), []).append(run)
+    for (dataset, _), group in groups.items():
+        yield from _execute_group(dataset, group, settings, progress)
+
+
+def _execute_group(dataset: str, group: list[Run], settings: Settings, progress: Progress | None) -> Iterator[Result]:
+    waiting = []
+    for run in group:
+        done = finished(run, settings)
+        if done is None:
+            waiting.append(run)
+        else:
+            yield done
+    if not waiting:
+        return
+    source, frames = _open(dataset, settings.root)
+    card = waiting[0].backbone_card
+    report = (lambda done, total: progress(card.name, done, total)) if progress else None
+    embedded = frame_features(
+        source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
+        batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
+    )  # fmt: skip
+    memo: dict[Any, Any] = {}
+    for run in waiting:
+        result, predictions = compute(run, embedded, settings, memo)
+        result.save(settings.results, predictions)
+        yield result
+
+
+def compute(
+    run: Run, embedded: FrameFeatures, settings: Settings, memo: MutableMapping[Any, Any]
+) -> tuple[Result, Predictions]:
+    """Fit and score one cell on features that are already there."""
+    started = time.perf_counter()
+    task, head = run.row, heads.head(run.head_name)
+    rows = _rows(run.task, task.dataset, settings.root)
+    features = row_features(embedded.features, rows)
+    official = run.protocol_name == "official"
+    n_fold = run.n_fold if official else int(run.protocol_name[2:])
+    splits = row_splits(rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold,
+                        seed=run.seed)  # fmt: skip
+    shared = memo.setdefault((task.views, task.inputs, run.protocol_name, run.seed), {})
+    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
+    predictions = _predictions(task, rows, splits, fits)
+    result = _result(run, rows, splits, fits, predictions, features, embedded, settings)
+    seconds = round(time.perf_counter() - started, 3)
+    return replace(result, provenance={**result.provenance, "seconds": seconds}), predictions
+
+
+def _target(task: Task) -> Any:
+    return datasets.SOURCES[task.dataset].card.target(task.target)
+
+
+def _rng(run: Run, stream: int = 0) -> np.random.Generator:
+    """One stream a cell, the same for every backbone, so that backbones share folds and resamples."""
+    return np.random.default_rng([run.seed, stream, *run.task.encode()])
+
+
+def _predictions(task: Task, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit]) -> Predictions:
+    """Lay the answers of all folds out as one table, a line a row of the test parts."""
+    order = np.concatenate([s.test for s in splits])
+    return Predictions(
+        kind=task.kind,
+        items=tuple(rows.items[i] for i in order),
+        patients=tuple(str(rows.patients[i]) for i in order),
+        folds=tuple(s.name for s in splits for _ in s.test),
+        columns=_columns(task.kind, rows, order, [f.predictions for f in fits]),
+    )
+
+
+def _columns(kind: Kind, rows: Rows, order: Any, answers: list[Any]) -> dict[str, Any]:
+    if kind is Kind.MASK:
+        masks = [m for part in answers for m in part]
+        scores = [
+            metrics.mask_scores(rows.answers[i], m, spacing=rows.spacing[i] or (1.0, 1.0))
+            for i, m in zip(order, masks, strict=True)
+        ]
+        return {name: np.array([s[name] for s in scores]) for name in ("dice", "jaccard", "hd95", "msd")}
+    truth = np.asarray(rows.answers)[order].astype(np.float64)
+    score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])
+    if kind is Kind.CLASSES:
+        return {"truth": truth, **{f"score_{k}": score[:, k] for k in range(score.shape[1])}}
+    return {"truth": truth, "score": score}
+
+
+def _nested(run: Run, rows: Rows, features: Features) -> dict[str, float] | None:
+    """Nested cross-validation interval where the head is ridge and a patient is a row."""
+    if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
+        return None
+    losses = heads.ridge_losses(features, rows.answers, rows.patients)
+    n_fold = int(run.protocol_name[2:])
+    found = stats.nested_cv(losses, rows.n_patients, n_fold=n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def _folds(task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions) -> list[dict[str, Any]]:
+    """Value and choice of each fold; a fold on which the metric does not exist says so with None."""
+    out = []
+    names = np.array(table.folds)
+    for split, fit in zip(splits, fits, strict=True):
+        mask = names == split.name
+        columns = {k: v[mask] for k, v in table.columns.items()}
+        scored = metrics.evaluate(task.kind, columns, np.array(table.patients)[mask])
+        out.append({"name": split.name, "value": scored[task.metric], "n_test": int(mask.sum()),
+                    "choice": dict(fit.choice)})  # fmt: skip
+    return out
+
+
+def _result(
+    run: Run, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions,
+    features: Features, embedded: FrameFeatures, settings: Settings,
+) -> Result:  # fmt: skip
+    task, patients = run.row, np.array(table.patients)
+    scored = metrics.evaluate(task.kind, table.columns, patients)
+    interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
+    source = _open(task.dataset, settings.root)[0]
+    return Result(
+        task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
+        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=source.phantom, metric=task.metric,
+        value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
+        metrics=scored, folds=_folds(task, splits, fits, table), nested=_nested(run, rows, features),
+        n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
+        n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
+        data_digest=data_digest(task.dataset, settings.root), features_key=embedded.key,
+        settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold},
+        missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
+        anchor_low=task.low, anchor_high=task.high,
+        provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},
+    )  # fmt: skip

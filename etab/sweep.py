@@ -1,0 +1,132 @@
+"""Plans from names to boards: which backbones a word means, what is finished, the demo."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab import backbones, phantom, resources
+from etab.errors import DataNotFoundError, StorageError
+from etab.executors import Event, local
+from etab.leaderboard import Board, Suite, rank
+from etab.results import Result, load_results
+from etab.runs import Run, Settings, finished, plan
+from etab.tasks import TASKS
+
+Watch = Callable[[int], AbstractContextManager[Callable[[Event], None]]]
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+DEMO_BACKBONES = ("efficientnet_lite0", "random/efficientnet_lite0", "image_stats", "pixel_pca")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a sweep did: cells found finished, cells run now, and what failed with its reason."""
+
+    skipped: int
+    ran: tuple[Result, ...]
+    failures: tuple[tuple[str, str], ...]
+
+    def said(self) -> str:
+        """Say it in one line, and each failure in one more."""
+        head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
+        return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures]])
+
+
+def backbone_names(words: Sequence[str]) -> list[str]:
+    """Spell out "all": every named backbone with its random twin, then the controls."""
+    if list(words) != ["all"]:
+        return list(words)
+    cards = [backbones.card(n) for n in backbones.names()]
+    learned = [c.name for c in cards if c.learned and not c.twin]
+    return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
+
+
+def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch) -> Done:
+    """Run what is not finished; ``workers`` 0 is one a core (one in all where the device is not the processor)."""
+    waiting = [r for r in runs if finished(r, settings) is None]
+    if not waiting:
+        return Done(len(runs), (), ())
+    failures: list[tuple[str, str]] = []
+    n = workers or ((os.cpu_count() or 1) if settings.device == "cpu" else 1)
+    with watch(len(waiting)) as listen:
+
+        def hear(event: Event) -> None:
+            if event.kind == "failed":
+                failures.append((event.backbone, event.error))
+            listen(event)
+
+        ran = local(waiting, settings, hear, workers=n)
+    return Done(len(runs) - len(waiting), tuple(ran), tuple(failures))
+
+
+def suite_named(name: str) -> Suite:
+    """A packaged suite by its name, or one from a .toml file."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.exists():
+            raise DataNotFoundError(f"There is no suite file {path}. A packaged suite goes by its name, e.g. camus.")
+        return Suite.from_toml(path.read_text())
+    return Suite.from_toml(resources.text(f"configs/suites/{name}.toml"))
+
+
+def rank_folder(
+    folder: Path,
+    suite: str,
+    *,
+    protocol: str = "cv5",
+    seed: int = 0,
+    task_weights: Mapping[str, float] | None = None,
+    category_weights: Mapping[str, float] | None = None,
+) -> Board:
+    """Rank the results in a folder."""
+    results = load_results(folder)
+    if not results:
+        raise DataNotFoundError(f"{folder} holds no result files. Make some with `etab run --results {folder}`.")
+    return rank(results, suite_named(suite), tasks=TASKS, folder=folder, protocol=protocol, seed=seed,
+                task_weights=task_weights, category_weights=category_weights)  # fmt: skip
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all; raises StorageError when the disk refuses."""
+    temp = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
+            temp = Path(handle.name)
+            handle.write(text)
+        temp.replace(path)
+    except OSError as error:
+        if temp is not None:
+            temp.unlink(missing_ok=True)
+        raise StorageError(f"{path} could not be written: {error.strerror}. Free some space or name another place.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo made."""
+
+    board: Board
+    page: Path
+
+
+def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, bar: Bar) -> Demo:
+    """Write a phantom cohort, run the suite on it and write the page. Same seed, same result files."""
+    data, results = folder / "data", folder / "results"
+    marker = data / f".patients-{patients}-seed-{seed}"
+    if not marker.exists():
+        with bar("phantom patients") as advance:
+            phantom.write(data, patients=patients, seed=seed, progress=advance)
+        marker.touch()
+    settings = Settings(root=data / "camus", results=results, cache=folder / "cache")
+    runs = plan("camus", list(DEMO_BACKBONES), protocols=("cv5",), seed=seed)
+    done = sweep(runs, settings, workers=workers, watch=watch)
+    if done.failures:
+        raise DataNotFoundError(done.said())
+    board = rank_folder(results, "camus", protocol="cv5", seed=seed)
+    page = folder / "leaderboard.html"
+    write_text(page, board.to_html())
+    return Demo(board, page)

@@ -1,0 +1,221 @@
+"""The one table of codes, and the menu of tasks: one row a task.
+
+A code reads ``<category><index>-<view>-<dataset>``, as in 2022: ``a0-A4-C`` is the LV (a0) in the apical four-chamber
+view (A4) of CAMUS (C). A cross-dataset cell is written ``b0-A4-E>C``: fitted on EchoNet-Dynamic, tested on CAMUS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from etab.errors import UnknownNameError
+from etab.metrics import METRICS
+from etab.registry import Registry, unknown
+from etab.types import Kind
+
+CATEGORIES: Mapping[str, str] = MappingProxyType(
+    {
+        "a": "cardiac structure",
+        "b": "cardiac function",
+        "c": "view recognition",
+        "d": "diagnosis",
+        "e": "heart-sound structure",
+        "f": "auscultation",
+    }
+)
+
+DATASET_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "E": "echonet",
+        "C": "camus",
+        "T": "tmed",
+        "U": "unity",
+        "L": "echonet-lvh",
+        "P": "echonet-pediatric",
+        "N": "cinc2016",
+        "D": "circor",
+    }
+)
+
+VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "A2": ("A2C",),
+        "A3": ("A3C",),
+        "A4": ("A4C",),
+        "PL": ("PLAX",),
+        "PS": ("PSAX",),
+        "AX": ("A2C", "A3C", "A4C"),
+        "PX": ("PLAX", "PSAX"),
+        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX"),
+        "AV": ("AV",),
+        "PV": ("PV",),
+        "TV": ("TV",),
+        "MV": ("MV",),
+        "PH": ("Phc",),
+    }
+)
+
+_CODE = re.compile(r"^([a-f])(\d)-([A-Z][A-Z0-9])-([A-Z])(?:>([A-Z]))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A task code taken apart. ``test_dataset`` differs from ``dataset`` for a cross-dataset cell."""
+
+    category: str
+    index: int
+    view: str
+    dataset: str
+    test_dataset: str
+
+    def __str__(self) -> str:
+        """Write the code as it is typed."""
+        letters = {name: letter for letter, name in DATASET_CODES.items()}
+        cross = "" if self.test_dataset == self.dataset else f">{letters[self.test_dataset]}"
+        return f"{self.category}{self.index}-{self.view}-{letters[self.dataset]}{cross}"
+
+
+def parse_code(text: str) -> Code:
+    """Take a code apart; raises UnknownNameError saying which part is not in the table and what the table holds."""
+    match = _CODE.match(text)
+    if not match:
+        raise UnknownNameError(
+            f"{text!r} is not a task code. A code is category+index, view, dataset: 'a0-A4-C' (or 'b0-A4-E>C')."
+        )
+    category, index, view, dataset, test = match.groups()
+    if view not in VIEW_CODES:
+        raise unknown("view code", view, VIEW_CODES)
+    for letter in (dataset, test or dataset):
+        if letter not in DATASET_CODES:
+            raise unknown("dataset code", letter, DATASET_CODES)
+    return Code(category, int(index), view, DATASET_CODES[dataset], DATASET_CODES[test or dataset])
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """Where the anchored scale of a task has its 0 (a trivial predictor) and its 1 (a named reference).
+
+    Frozen with the task's version: a correction is a new version, so scores of different versions never mix.
+    """
+
+    low: float
+    high: float
+    low_source: str
+    high_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One row of the menu.
+
+    inputs: "frame" (every annotated frame is a row), "ED" (the ED frame of a recording), or "ED+ES" (the ED and the
+    ES frame of a recording together, their features concatenated).
+    metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
+    """
+
+    code: str
+    title: str
+    dataset: str
+    target: str
+    views: tuple[str, ...]
+    kind: Kind
+    metric: str
+    metric_2022: str
+    head: str
+    inputs: str
+    anchors: Anchors
+    version: int = 1
+    superseded_by: str | None = None
+
+    @property
+    def category(self) -> str:
+        """The letter of the category."""
+        return self.code[0]
+
+    @property
+    def low(self) -> float:
+        """The value of the trivial predictor: 0 on the anchored scale."""
+        return self.anchors.low
+
+    @property
+    def high(self) -> float:
+        """The value of the named reference: 1 on the anchored scale."""
+        return self.anchors.high
+
+    @property
+    def better(self) -> int:
+        """+1 where a larger value is better, -1 where a smaller one is."""
+        return METRICS[self.metric].better
+
+    def anchored(self, value: float) -> float:
+        """Put a raw value on the anchored scale; not clipped."""
+        return (value - self.low) / (self.high - self.low)
+
+
+TASKS: Registry[Task] = Registry("task")
+
+_CHANCE = "chance: a score that knows nothing of the patient"
+_PERFECT = "perfect answer"
+_ATLAS = "mean training mask at 0.5, cv5, 224 px copy: `python -m benchmarks.anchors`"
+_MEDIAN = "training median for every patient, cv5: `python -m benchmarks.anchors`"
+_LECLERC = "MAE of the best network of Leclerc et al., IEEE TMI 38(9), 2019, abstract"
+
+
+def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Iterable[Task]:
+    for view, names in (("A2", ("A2C",)), ("A4", ("A4C",))):
+        yield Task(
+            code=f"a{index}-{view}-C", title=f"{words}, {names[0]}", dataset="camus", target=target, views=names,
+            kind=Kind.MASK, metric="dice", metric_2022="jaccard", head="linear_seg", inputs="frame",
+            anchors=Anchors(low[view], 1.0, _ATLAS, _PERFECT),
+        )  # fmt: skip
+
+
+def _auroc(code: str, title: str, target: str, views: tuple[str, ...], inputs: str) -> Task:
+    return Task(
+        code=code, title=title, dataset="camus", target=target, views=views,
+        kind=Kind.CLASSES if target == "view" else Kind.BINARY, metric="auroc",
+        metric_2022="auroc", head="logistic", inputs=inputs, anchors=Anchors(0.5, 1.0, _CHANCE, _PERFECT),
+    )  # fmt: skip
+
+
+def _camus() -> Iterable[Task]:
+    yield from _masks(0, "LV_seg", "left ventricle", {"A2": 0.7, "A4": 0.7})
+    yield from _masks(1, "LA_seg", "left atrium", {"A2": 0.5, "A4": 0.5})
+    yield from _masks(2, "MY_seg", "myocardium", {"A2": 0.55, "A4": 0.55})
+    for view, name in (("A2", "A2C"), ("A4", "A4C")):
+        yield Task(
+            code=f"b0-{view}-C", title=f"ejection fraction, {name}", dataset="camus", target="EF", views=(name,),
+            kind=Kind.VALUE, metric="mae", metric_2022="r2", head="ridge", inputs="ED+ES",
+            anchors=Anchors(9.9, 5.6, _MEDIAN, _LECLERC),
+        )  # fmt: skip
+    for view, name in (("A2", "A2C"), ("A4", "A4C")):
+        yield _auroc(f"b1-{view}-C", f"ED or ES frame, {name}", "ES/ED", (name,), "frame")
+    yield _auroc("c0-AX-C", "A2C or A4C", "view", ("A2C", "A4C"), "ED")
+    for view, name in (("A2", "A2C"), ("A4", "A4C")):
+        yield _auroc(f"d0-{view}-C", f"cardiomyopathy (EF < 50), {name}", "CM", (name,), "ED+ES")
+
+
+for _task in _camus():
+    TASKS.add(_task.code, _task)
+
+
+def find(codes: str | Iterable[str] | None = None) -> list[Task]:
+    """Tasks by code, by prefix ("a", "a0", "b0-A4"), by dataset name, or all that are not superseded (None).
+
+    Raises UnknownNameError for a word that names nothing.
+    """
+    current = [t for t in TASKS.values() if t.superseded_by is None]
+    if codes is None:
+        return current
+    words = [codes] if isinstance(codes, str) else list(codes)
+    chosen: dict[str, Task] = {}
+    for word in (w.strip() for text in words for w in text.split(",")):
+        hits = [t for t in TASKS.values() if t.code == word]
+        hits = hits or [t for t in current if t.dataset == word or t.code.startswith(word)]
+        if not word or not hits:
+            raise unknown("task", word, [*TASKS, *sorted({t.dataset for t in current})])
+        chosen.update((t.code, t) for t in hits)
+    return list(chosen.values())

@@ -1,0 +1,45 @@
+"""No test reaches the network, changes the working directory, or touches a global generator."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REAL = Path(os.environ.get("ETAB_REAL_DATA") or Path(__file__).resolve().parents[1].parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, or a skip that says so."""
+    if not (REAL / "camus" / "database_nifti").is_dir():
+        pytest.skip("no real data: ../shared/data/camus is absent (ETAB_REAL_DATA names another place)")
+    return REAL
+
+
+@pytest.fixture(autouse=True)
+def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    cwd, rng, chance = Path.cwd(), str(np.random.get_state()), random.getstate()
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setattr(socket.socket, "connect", _refuse)
+    yield
+    monkeypatch.undo()
+    assert Path.cwd() == cwd, "the test changed the working directory"
+    assert str(np.random.get_state()) == rng, "the test used numpy's global generator"
+    assert random.getstate() == chance, "the test used the global generator of random"
+
+
+def _refuse(self: socket.socket, address: object) -> None:
+    if self.family == socket.AF_UNIX:
+        return _connect(self, address)  # type: ignore[arg-type]
+    raise OSError(f"tests do not reach the network ({address})")
+
+
+_connect = socket.socket.connect

@@ -1,0 +1,48 @@
+"""Faults of the core: imports, names, tasks, runs."""
+
+from tests.faults import Fault
+
+FAULTS = [
+    Fault(
+        "import-time chdir",
+        "etab/tasks.py",
+        "TASKS: Registry[Task] = Registry(\"task\")",
+        "TASKS: Registry[Task] = Registry(\"task\")\n__import__('os').chdir('/')",
+        ("tests/test_layers.py",),
+    ),
+    Fault(
+        "import-time seed",
+        "etab/registry.py",
+        "T = TypeVar(\"T\")",
+        "T = TypeVar(\"T\")\n__import__('numpy').random.seed(42)",
+        ("tests/test_layers.py",),
+    ),
+    Fault(
+        "upward import",
+        "etab/registry.py",
+        "import difflib",
+        "import difflib\nfrom etab import tasks as _tasks",
+        ("tests/test_layers.py",),
+    ),
+    Fault(
+        "scoring drags in torch",
+        "etab/stats.py",
+        "import numpy as np",
+        "import numpy as np\nimport torch as _torch",
+        ("tests/test_layers.py",),
+    ),
+    Fault(
+        "a second holder of a name replaces the first",
+        "etab/registry.py",
+        "if name in self._items and self._items[name] is not item:",
+        "if False:",
+        ("tests/test_core.py",),
+    ),
+    Fault(
+        "a miss suggests nothing",
+        "etab/registry.py",
+        "cutoff=0.5",
+        "cutoff=1.1",
+        ("tests/test_core.py",),
+    ),
+]

@@ -13,7 +13,8 @@ from etab.types import Array, IntArray
 def resample(n: int, *, native: float | None, fps: float | None) -> IntArray:
     """Frame numbers that turn ``n`` frames at ``native`` frames/s into ``fps``: the nearest frame at each tick.
 
-    fps None keeps every frame. Raises UnsupportedOptionError where the rate is unknown or lower than the one asked for.
+    fps None keeps every frame. A recording slower than ``fps`` repeats frames, so that time stays true; whether that
+    is wanted is for the caller to say. Raises UnsupportedOptionError where the rate is unknown or not above 0.
     """
     if fps is None:
         return np.arange(n)
@@ -23,8 +24,6 @@ def resample(n: int, *, native: float | None, fps: float | None) -> IntArray:
         raise UnsupportedOptionError(
             f"The frame rate of this recording is unknown; it cannot give {fps:g}. Use fps=None."
         )
-    if fps > native * (1 + 1e-6):
-        raise UnsupportedOptionError(f"This recording was made at {native:g} frames/s; it cannot give {fps:g}.")
     ticks = np.floor((n - 1) * fps / native + 1e-9).astype(int) + 1
     return np.rint(np.arange(ticks) * (native / fps)).astype(int).clip(0, n - 1)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etab.datasets import camus as _camus
-from etab.datasets import echonet as _echonet
 from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.camus import CamusSource
+from etab.datasets.echonet import EchoNetSource
 from etab.datasets.paths import folder
 
 if TYPE_CHECKING:
@@ -15,7 +15,18 @@ if TYPE_CHECKING:
 
     ETAB_dataset = Dataset
 
-__all__ = ["SOURCES", "Card", "Dataset", "ETAB_dataset", "Source", "card", "names", "source"]
+__all__ = [
+    "SOURCES",
+    "CamusSource",
+    "Card",
+    "Dataset",
+    "ETAB_dataset",
+    "EchoNetSource",
+    "Source",
+    "card",
+    "names",
+    "source",
+]
 
 
 def names() -> list[str]:

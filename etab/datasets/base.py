@@ -68,6 +68,10 @@ class Source(ABC):
     def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
         """What the authors say of this recording, in frame order; empty where they say nothing."""
 
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """The ``at`` of every answer, in order; a source overrides it where the answers themselves cost time."""
+        return tuple(answer.at for answer in self.answers(record, target))
+
     def spacing(self, record: Record) -> tuple[float, float] | None:  # noqa: ARG002
         """Pixel spacing (row, column) in mm of ``frames(record)``; None where unknown."""
         return None

@@ -59,6 +59,7 @@ class CamusSource(Source):
         self._records: tuple[Record, ...] | None = None
         self._cfg: dict[str, Mapping[str, str]] = {}
         self._phantom: bool | None = None
+        self._last: tuple[Path | None, Array] = (None, np.empty(0))
 
     @property
     def phantom(self) -> bool:
@@ -135,6 +136,15 @@ class CamusSource(Source):
         self.card.target(target.name)
         return ()
 
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """Frames with an answer, from file names and headers alone."""
+        if target.name not in LABELS:
+            return super().annotated(record, target)
+        if "sequence" in record.files and "sequence_gt" in record.files:
+            return tuple(range(self.n_frames(record)))
+        phases = zip(("ED_gt", "ES_gt"), self.phases(record), strict=True)
+        return tuple(sorted(at for role, at in phases if role in record.files))
+
     def spacing(self, record: Record) -> tuple[float, float] | None:
         """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older release."""
         return volume_info(self._image(record)).spacing
@@ -203,7 +213,11 @@ class CamusSource(Source):
 
     def _grey(self, record: Record, role: str) -> Array:
         path = self.root / record.files[role]
-        return grey(path, read_volume(path).data)
+        if not role.startswith("sequence"):
+            return grey(path, read_volume(path).data)
+        if self._last[0] != path:
+            self._last = (path, grey(path, read_volume(path).data))
+        return self._last[1]
 
     def _labels(self, record: Record, role: str) -> Array:
         """Labels (k, h, w), refused where their size is not that of the picture they speak of."""

@@ -111,8 +111,8 @@ class Layout:
             for patient in path.read_text(encoding="utf-8").split():
                 if home.setdefault(patient, split) != split:
                     raise SplitError(
-                        f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as {split!r}: scores would be "
-                        "of patients seen in training. Restore the split files as published."
+                        f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as {split!r}: scores would "
+                        "be of patients seen in training. Restore the split files as published."
                     )
         return home
 

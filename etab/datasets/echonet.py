@@ -9,7 +9,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -105,15 +105,21 @@ class EchoNetSource(Source):
         late = int(last[1] > first[1])
         return Answer(late, first[0]), Answer(1 - late, last[0])
 
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """Frames with an answer, from the table of tracings alone."""
+        if target.name in ("EF", "CM"):
+            return (None,)
+        self.card.target(target.name)
+        traced = tuple(sorted(self._trace(record)))
+        return traced if target.name == "LV_seg" or len(traced) == 2 else ()
+
     def shared_files(self) -> Sequence[str]:
         """The two tables."""
         return "FileList.csv", "VolumeTracings.csv"
 
     def _masks(self, record: Record) -> dict[int, Array]:
         """The traced frames of a recording, in order, to boolean masks of the video's own size."""
-        if self._traces is None:
-            self._traces = _read_traces(self.root / "VolumeTracings.csv")
-        traces = self._traces.get(record.id, {})
+        traces = self._trace(record)
         if not traces:
             return {}
         info = video_info(self.root / record.files["video"])
@@ -123,6 +129,11 @@ class EchoNetSource(Source):
                 f"{info.n_frames} frames. Restore both as published."
             )
         return {at: traced_mask(traces[at], (info.height, info.width)) for at in sorted(traces)}
+
+    def _trace(self, record: Record) -> Mapping[int, FloatArray]:
+        if self._traces is None:
+            self._traces = _read_traces(self.root / "VolumeTracings.csv")
+        return self._traces.get(record.id, {})
 
     def _check_videos(self, records: Sequence[Record]) -> None:
         folder = self.root / "Videos"
@@ -141,8 +152,9 @@ def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
     As the authors do it: the first row, the long axis, is left out; coordinates are rounded; the part of a trace
     that lies outside the picture is cut off.
     """
-    from skimage.draw import polygon
+    from skimage import draw
 
+    polygon: Any = draw.polygon
     x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
     y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])
     rows, columns = polygon(np.rint(y).astype(int), np.rint(x).astype(int), shape)

@@ -109,6 +109,17 @@ class Shape:
         out[(np.abs(u) < self.width * profile(v / self.length)) & (v > 0) & (v < self.length)] = LV
         return out
 
+    def bright(self, x: Array, y: Array) -> FloatArray:
+        """Extra echo of what shines: mitral leaflets, pericardium, endocardial border."""
+        u, v = self.local(x, y)
+        leaflets = np.exp(-(((v - self.length - 1.5 + 0.10 * np.abs(u)) / 1.6) ** 2)) * (np.abs(u) < 1.15 * self.width)
+        t = v / self.length
+        edge = np.abs(u) - self.width * profile(t)
+        inside = (v > -2) & (v < self.length)
+        border = np.exp(-((edge / 1.3) ** 2)) * inside
+        rim = np.exp(-(((edge - 1.15 * self.wall) / 1.8) ** 2)) * inside
+        return np.asarray(0.45 * leaflets + 0.10 * border + 0.35 * rim)
+
     def _right(self, u: FloatArray, v: FloatArray) -> Array:
         """Right ventricle and atrium, on the left of the picture beside the septum."""
         side = -(self.width + self.wall + 0.62 * self.right)

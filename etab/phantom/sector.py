@@ -12,9 +12,9 @@ from etab.types import Array, FloatArray
 
 DEPTH = 160.0
 HALF_ANGLE = 0.66
-_RANGES, _BEAMS = 256, 128
+_RANGES, _BEAMS = 208, 112
 _TEXTURE = 512
-_ECHO = {0: 0.42, LV: 0.035, MY: 0.60, LA: 0.03, RIGHT: 0.045}
+_ECHO = {0: 0.16, LV: 0.022, MY: 0.30, LA: 0.02, RIGHT: 0.028}
 QUALITIES = ("Good", "Medium", "Poor")
 
 
@@ -30,6 +30,7 @@ class Scanner:
     noise: float
     shading: FloatArray
     texture: FloatArray
+    tissue: FloatArray
     offset: tuple[float, float]
 
 
@@ -44,9 +45,17 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         quality=QUALITIES[quality], gain=float(rng.normal(0, 2.5)), dynamic=float(rng.uniform(46, 58)),
         haze=float(rng.gamma(2, 0.012 * (1 + quality))), attenuation=float(rng.uniform(0.02, 0.05) * (1 + 0.3 * quality)),
         noise=float(0.010 * (1 + 1.3 * quality) * np.exp(rng.normal(0, 0.3))), shading=shading,
-        texture=rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32),
+        texture=rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32), tissue=_tissue(rng),
         offset=(float(rng.uniform(0, _TEXTURE)), float(rng.uniform(0, _TEXTURE))),
     )  # fmt: skip
+
+
+def _tissue(rng: np.random.Generator) -> FloatArray:
+    """How echogenic tissue is from place to place (ranges, beams): lungs and ribs at the sides, fat, fibres."""
+    coarse = cv2.resize(rng.standard_normal((7, 6)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(rng.standard_normal((34, 18)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC)
+    side = np.abs(np.linspace(-1, 1, _BEAMS)) ** 2
+    return np.asarray(np.exp(0.55 * coarse + 0.45 * fine + rng.uniform(0.2, 1.1) * side))
 
 
 def polar_points() -> tuple[FloatArray, FloatArray]:
@@ -61,6 +70,9 @@ def frame(shape: Shape, scanner: Scanner, size: int, rng: np.random.Generator) -
     x, y = polar_points()
     labels = shape.labels(x, y)
     echo = np.array([_ECHO[k] for k in range(5)], dtype=np.float64)[labels]
+    solid = (labels == 0) | (labels == MY)
+    echo = np.where(solid, echo * np.where(labels == MY, scanner.tissue**0.5, scanner.tissue), echo)
+    echo += shape.bright(x, y)
     u, v = shape.material(x, y)
     envelope = _speckle(echo, u, v, scanner, rng)
     depth = y / DEPTH

@@ -68,13 +68,15 @@ def rich_table(board: Board) -> Any:
 
     letters = sorted({t[0] for t in board.suite.tasks})
     table = Table(title=board.title, caption="\n".join(board.notes), header_style="bold", caption_justify="left")
-    for name in ("rank", "backbone", "kind", "ETAB", "etab2022", *[CATEGORIES[c] for c in letters]):
-        table.add_column(name, overflow="fold")
+    for name in ("rank", "backbone", "ETAB", "etab2022"):
+        table.add_column(name, no_wrap=True)
+    for c in letters:
+        table.add_column(f"{c} {CATEGORIES[c].split()[-1]}", overflow="fold")
     for row in board.rows:
         means = [_category(row, c, board) for c in letters]
         old = "" if row.missing else f"{row.etab2022:.3f}"
         style = {"control": "dim", "random twin": "dim"}.get(row.kind, "")
-        table.add_row(rank_words(row), row.backbone, row.kind, headline(row), old, *means, style=style)
+        table.add_row(rank_words(row), row.backbone, headline(row), old, *means, style=style)
     return table
 
 

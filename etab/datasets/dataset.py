@@ -65,7 +65,7 @@ class Reader:
 
     def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
         x = self._pictures(self.source.frames(record, [at or 0]))[0]
-        answer = next(a for a in self.source.answers(record, self.target) if a.at == at)
+        answer = self.source.answers(record, self.target, None if at is None else [at])[0]
         if self.target.kind is Kind.MASK:
             return x, self._mask(answer.value)[None]
         return x, float(answer.value) if self.target.kind is Kind.VALUE else int(answer.value)
@@ -345,4 +345,4 @@ def _warn_idle(clip_l: int | None, fps: float | None, padding: bool | None) -> N
     idle = [f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None]
     idle += ["padding=None (read as False)"] if padding is None else []
     if idle:
-        warnings.warn(f"video=False takes single frames: {', '.join(idle)} has no effect.", EtabWarning, stacklevel=5)
+        warnings.warn(f"video=False takes single frames: {', '.join(idle)} has no effect.", EtabWarning, stacklevel=4)

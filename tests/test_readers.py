@@ -10,7 +10,7 @@ import cv2
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.video import read_video, video_info, video_text
@@ -25,9 +25,9 @@ def still(tmp_path: Path) -> Path:
 
 
 def test_nifti_is_read_as_simpleitk_reads_it(still: Path) -> None:
-    peer = sitk.ReadImage(str(still))
+    peer = SimpleITK.ReadImage(str(still))
     volume = read_volume(still)
-    assert np.array_equal(volume.data[0], sitk.GetArrayFromImage(peer))
+    assert np.array_equal(volume.data[0], SimpleITK.GetArrayFromImage(peer))
     assert volume.info.spacing == pytest.approx(peer.GetSpacing()[::-1])
     assert volume.info.shape == (1, *camus.SIZE)
     assert volume.info.description == "made"
@@ -42,7 +42,7 @@ def test_nifti_sequence_has_frames_first_and_depth_downwards(tmp_path: Path) -> 
     data = read_volume(tmp_path / "s.nii.gz").data
     assert np.array_equal(data, frames)
     assert data[0, 0].mean() > data[0, -1].mean()
-    assert np.array_equal(data, sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "s.nii.gz"))))
+    assert np.array_equal(data, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "s.nii.gz"))))
 
 
 @pytest.mark.parametrize(("slope", "inter"), [(2.0, 0.0), (0.5, 3.0)])
@@ -63,9 +63,9 @@ def test_nifti_scaling_and_byte_order(tmp_path: Path, slope: float, inter: float
 def test_mhd_is_read_as_simpleitk_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "a.mhd"
     camus.write_mhd(path, np.stack([camus.picture("patient0002", "2CH", s) for s in (0, 1)]))
-    peer = sitk.ReadImage(str(path))
+    peer = SimpleITK.ReadImage(str(path))
     volume = read_volume(path)
-    assert np.array_equal(volume.data, sitk.GetArrayFromImage(peer))
+    assert np.array_equal(volume.data, SimpleITK.GetArrayFromImage(peer))
     assert volume.info.spacing == pytest.approx((peer.GetSpacing()[1], peer.GetSpacing()[0]))
 
 

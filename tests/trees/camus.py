@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 
 SPACING = (0.4, 0.308)  # row, column in mm
 SIZE = (40, 56)  # rows, columns
@@ -48,9 +48,9 @@ def write_nifti(path: Path, frames: np.ndarray, description: str = "") -> None:
 
 def write_mhd(path: Path, frames: np.ndarray) -> None:
     """Store as the older release: (1, rows, columns) uint8 with the pixels beside the header."""
-    image = sitk.GetImageFromArray(frames if frames.ndim == 3 else frames[None])
+    image = SimpleITK.GetImageFromArray(frames if frames.ndim == 3 else frames[None])
     image.SetSpacing((SPACING[1], SPACING[0], 1.54))
-    sitk.WriteImage(image, str(path))
+    SimpleITK.WriteImage(image, str(path))
 
 
 def _cfg(folder: Path, view: str, values: dict[str, object]) -> None:
@@ -60,7 +60,7 @@ def _cfg(folder: Path, view: str, values: dict[str, object]) -> None:
 def write(
     root: Path, *, n: int = 6, sequences: bool = False, length: int = 6, cfg_4ch: bool = True, reversed_2ch: str = ""
 ) -> Path:
-    """The NIfTI release: database_nifti/, database_split/; ``reversed_2ch`` names a patient whose 2CH ES comes first."""
+    """The NIfTI release: database_nifti/, database_split/; ``reversed_2ch`` names a patient whose 2CH begins at ES."""
     for patient in patients(n):
         folder = root / "database_nifti" / patient
         folder.mkdir(parents=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -65,8 +65,12 @@ class Source(ABC):
         """How many frames can be had of this recording."""
 
     @abstractmethod
-    def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
-        """What the authors say of this recording, in frame order; empty where they say nothing."""
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+        """What the authors say of this recording, in frame order; empty where they say nothing.
+
+        ``at`` keeps the answers of those frames only, and lets a source leave the other files unread; answers that
+        speak of the whole recording are always given.
+        """
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
         """The ``at`` of every answer, in order; a source overrides it where the answers themselves cost time."""

@@ -8,7 +8,7 @@ outlined: in a sequence they stand for the ED and the ES frame.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -118,18 +118,19 @@ class CamusSource(Source):
             raise CorruptFileError(f"{record.id}: its frames differ in size, {sorted({f.shape for f in out})}.")
         return np.stack(out) if out else np.empty((0, 0, 0), np.uint8)
 
-    def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
         """What the authors say; masks of every outlined frame, which for a full release is every frame ED to ES.
 
         The older release gives none for its testing patients. Raises LayoutError where a published file is missing.
         """
         if target.name in LABELS:
-            return self._masks(record, LABELS[target.name])
+            return self._masks(record, LABELS[target.name], at)
         if target.name == "view":
             return (Answer(_CARD.views.index(record.view)),)
         if target.name == "ES/ED":
             ed, es = self.phases(record)
-            return tuple(sorted((Answer(0, ed), Answer(1, es)), key=lambda a: a.at or 0))
+            both = sorted(((ed, 0), (es, 1)))
+            return tuple(Answer(value, frame) for frame, value in both if at is None or frame in at)
         if target.name in ("EF", "CM"):
             ef = self._ef(record)
             return () if ef is None else (Answer(ef if target.name == "EF" else int(ef < EF_LIMIT)),)
@@ -140,10 +141,7 @@ class CamusSource(Source):
         """Frames with an answer, from file names and headers alone."""
         if target.name not in LABELS:
             return super().annotated(record, target)
-        if "sequence" in record.files and "sequence_gt" in record.files:
-            return tuple(range(self.n_frames(record)))
-        phases = zip(("ED_gt", "ES_gt"), self.phases(record), strict=True)
-        return tuple(sorted(at for role, at in phases if role in record.files))
+        return self._annotated(record)
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
         """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older release."""
@@ -231,18 +229,24 @@ class CamusSource(Source):
             )
         return found
 
-    def _masks(self, record: Record, label: int) -> tuple[Answer, ...]:
-        """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence."""
-        ed, es = self.phases(record)
-        found: dict[int, Array] = {}
-        if not self.still(record) and "sequence_gt" in record.files:
-            found = dict(enumerate(self._labels(record, "sequence_gt")))
-            if len(found) != self.n_frames(record):
+    def _masks(self, record: Record, label: int, at: Collection[int] | None) -> tuple[Answer, ...]:
+        """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence, which is then not read."""
+        roles = zip(self.phases(record), ("ED_gt", "ES_gt"), strict=True)
+        own = {frame: role for frame, role in roles if role in record.files}
+        wanted = set(self._annotated(record)) if at is None else set(at) & set(self._annotated(record))
+        found = {frame: self._labels(record, own[frame])[0] for frame in wanted & set(own)}
+        if wanted - set(own):
+            whole = self._labels(record, "sequence_gt")
+            if len(whole) != self.n_frames(record):
                 raise CorruptFileError(
-                    f"{self.root / record.files['sequence_gt']} has {len(found)} frames and "
+                    f"{self.root / record.files['sequence_gt']} has {len(whole)} frames and "
                     f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as published."
                 )
-        for role, at in (("ED_gt", ed), ("ES_gt", es)):
-            if role in record.files:
-                found[at] = self._labels(record, role)[0]
-        return tuple(Answer(mask == label, at) for at, mask in sorted(found.items()))
+            found |= {frame: whole[frame] for frame in wanted - set(own)}
+        return tuple(Answer(mask == label, frame) for frame, mask in sorted(found.items()))
+
+    def _annotated(self, record: Record) -> tuple[int, ...]:
+        if "sequence" in record.files and "sequence_gt" in record.files:
+            return tuple(range(self.n_frames(record)))
+        phases = zip(("ED_gt", "ES_gt"), self.phases(record), strict=True)
+        return tuple(sorted(at for role, at in phases if role in record.files))

@@ -93,9 +93,8 @@ class Layout:
 
     def _pixels(self, files: Mapping[str, str], present: frozenset[str]) -> dict[str, str]:
         """The pixel file beside each .mhd, so that a digest covers it."""
-        beside = {
-            f"{role}_raw": str(Path(name).with_suffix(s)) for role, name in files.items() for s in (".raw", ".zraw")
-        }
+        pairs = ((role, Path(name), end) for role, name in files.items() for end in ("raw", "zraw"))
+        beside = {f"{role}_{end}": str(path.with_suffix(f".{end}")) for role, path, end in pairs}
         return {role: name for role, name in beside.items() if Path(name).name in present}
 
     def _listed(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from etab import clips
+from etab.clips import fit, pad, place, resample
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.paths import folder
 from etab.datasets.views import among
@@ -59,13 +59,13 @@ class Reader:
     def clip(self, record: Record) -> tuple[Array, dict[int, int]]:
         """Frame numbers (clip_l,) of a recording's clip, and {annotated frame: its index in the clip}."""
         fps, n = self.options.fps, self.source.n_frames(record)
-        grid = clips.resample(n, native=record.fps, fps=fps)
+        grid = resample(n, native=record.fps, fps=fps)
         marked = self.source.annotated(record, self.target)
-        return clips.place(grid, self.options.clip_l, [at for at in marked if at is not None])
+        return place(grid, self.options.clip_l, [at for at in marked if at is not None])
 
     def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
         x = self._pictures(self.source.frames(record, [at or 0]))[0]
-        answer = next(a for a in self.source.answers(record, self.target) if a.at == at)
+        answer = self.source.answers(record, self.target, None if at is None else [at])[0]
         if self.target.kind is Kind.MASK:
             return x, self._mask(answer.value)[None]
         return x, float(answer.value) if self.target.kind is Kind.VALUE else int(answer.value)
@@ -101,12 +101,12 @@ class Reader:
         import cv2
 
         out = self.options.size
-        size, corner = clips.fit(*frame.shape, out=out, padding=self.options.padding)
+        size, corner = fit(*frame.shape, out=out, padding=self.options.padding)
         if size != frame.shape:
             shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
             how = cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             frame = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=how))
-        return clips.pad(frame, out=out, corner=corner)
+        return pad(frame, out=out, corner=corner)
 
 
 class Items(TorchDataset[tuple[Any, Any]]):
@@ -290,8 +290,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         short, need = [], 0
         for record in records:
             marked = [at for at in self.source.annotated(record, self._reader.target) if at is not None]
-            grid = clips.resample(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
-            _, places = clips.place(grid, len(grid), marked)
+            grid = resample(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
+            _, places = place(grid, len(grid), marked)
             if len(places) < 2:
                 raise UnsupportedOptionError(
                     f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use a higher fps."
@@ -345,4 +345,4 @@ def _warn_idle(clip_l: int | None, fps: float | None, padding: bool | None) -> N
     idle = [f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None]
     idle += ["padding=None (read as False)"] if padding is None else []
     if idle:
-        warnings.warn(f"video=False takes single frames: {', '.join(idle)} has no effect.", EtabWarning, stacklevel=5)
+        warnings.warn(f"video=False takes single frames: {', '.join(idle)} has no effect.", EtabWarning, stacklevel=4)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,7 +89,7 @@ class EchoNetSource(Source):
         """Grey frames (k, h, w) uint8; only those asked for are decoded."""
         return read_video(self.root / record.files["video"], at)
 
-    def answers(self, record: Record, target: Target) -> tuple[Answer, ...]:
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
         """What the authors say. Six videos have no tracings, and so no mask and no phase: an empty tuple."""
         if target.name == "EF":
             return (Answer(float(record.meta["EF"])),)
@@ -98,12 +98,14 @@ class EchoNetSource(Source):
         self.card.target(target.name)
         masks = self._masks(record)
         if target.name == "LV_seg":
-            return tuple(Answer(mask, at) for at, mask in masks.items())
-        if len(masks) != 2:
-            return ()
-        first, last = ((at, int(mask.sum())) for at, mask in masks.items())
-        late = int(last[1] > first[1])
-        return Answer(late, first[0]), Answer(1 - late, last[0])
+            found = [Answer(mask, frame) for frame, mask in masks.items()]
+        elif len(masks) == 2:
+            first, last = ((frame, int(mask.sum())) for frame, mask in masks.items())
+            late = int(last[1] > first[1])
+            found = [Answer(late, first[0]), Answer(1 - late, last[0])]
+        else:
+            found = []
+        return tuple(answer for answer in found if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
         """Frames with an answer, from the table of tracings alone."""

@@ -80,4 +80,8 @@ def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
         if key not in known:
             raise unknown(f"key of {file}", key, known)
     value = table.get(f"{name}_dir")
-    return None if not value else (file, file.parent / Path(str(value)).expanduser())
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise CorruptFileError(f"{file}: {name}_dir is {value!r}; wanted a folder in quotes.")
+    return file, file.parent / Path(value).expanduser()

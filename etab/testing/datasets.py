@@ -1,0 +1,179 @@
+"""The contract of a dataset, for anybody's Source: ``check_dataset(MySource, root)``. A breach is an AssertionError."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from etab.datasets.base import Source
+from etab.datasets.views import CANONICAL
+from etab.errors import DataNotFoundError, EtabError, LayoutError, UnknownNameError
+from etab.splits import PARTS, check_leaks
+from etab.types import Answer, Kind, Record, Target
+
+_LOOKED_AT = 8
+
+
+def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None = None) -> None:
+    """Run the contract on the tree at ``root``; nothing in it is changed.
+
+    Looks at up to 8 recordings in full and at the records of all. With ``scratch``, an empty folder, the tree is
+    copied there and each file is deleted in turn: it must be missed by name, or not be needed (small trees only).
+    Raises AssertionError naming what breaks the contract.
+    """
+    source = source_cls(root)
+    records = source.records()
+    _check_card(source)
+    _check_records(source, records)
+    chosen = [records[int(i)] for i in np.linspace(0, len(records) - 1, min(_LOOKED_AT, len(records)))]
+    for record in chosen:
+        _check_frames(source, record)
+        for target in source.card.targets:
+            _check_answers(source, record, target)
+    for target in source.card.targets:
+        assert any(source.answers(r, target) for r in records), f"no recording answers {target.name!r}; drop it"
+    _check_refusals(source_cls, source)
+    _check_twice(source_cls, source, chosen)
+    if scratch is not None:
+        _check_deletions(source_cls, source.root, scratch)
+
+
+def _check_card(source: Source) -> None:
+    card = source.card
+    for field in ("name", "title", "code", "modality", "licence", "citation", "access"):
+        assert getattr(card, field), f"the card has no {field}"
+    names = [target.name for target in card.targets]
+    assert len(set(names)) == len(names), f"two targets share a name: {names}"
+    if card.modality == "echo":
+        assert set(card.views) <= set(CANONICAL), f"views {card.views} are not among {CANONICAL}"
+    for target in card.targets:
+        if target.kind in (Kind.BINARY, Kind.CLASSES):
+            assert len(target.classes) >= 2, f"{target.name} names fewer than two classes"
+        if target.kind is Kind.BINARY:
+            assert len(target.classes) == 2, f"{target.name} is binary with {len(target.classes)} classes"
+
+
+def _check_records(source: Source, records: object) -> None:
+    rows = list(source.records())
+    assert rows, "no recordings"
+    assert list(records) == rows, "records() differ from one call to the next"  # type: ignore[call-overload]
+    ids = [record.id for record in rows]
+    assert len(set(ids)) == len(ids), "two recordings share an id"
+    check_leaks(rows)
+    for record in rows:
+        assert record.view in source.card.views, f"{record.id}: view {record.view!r} is not on the card"
+        assert record.split in (*PARTS, ""), f"{record.id}: split {record.split!r}"
+        assert record.patient, f"{record.id} has no patient"
+        assert record.fps is None or record.fps > 0, f"{record.id}: fps {record.fps}"
+        assert not any(Path(name).is_absolute() for name in record.files.values()), f"{record.id}: absolute path"
+
+
+def _check_frames(source: Source, record: Record) -> None:
+    frames = source.frames(record)
+    n = source.n_frames(record)
+    assert frames.dtype == np.uint8, f"{record.id}: frames are {frames.dtype}, wanted uint8"
+    assert frames.ndim == 3, f"{record.id}: frames have shape {frames.shape}, wanted (k, h, w)"
+    assert len(frames) == n, f"{record.id}: {len(frames)} frames, n_frames says {n}"
+    assert np.array_equal(source.frames(record), frames), f"{record.id}: two readings differ"
+    some = [n - 1, 0]
+    assert np.array_equal(source.frames(record, some), frames[some]), f"{record.id}: at={some} gives other frames"
+    spacing = source.spacing(record)
+    assert spacing is None or all(0 < s < 10 for s in spacing), f"{record.id}: spacing {spacing} mm"
+    for beyond in (n, -1):
+        try:
+            source.frames(record, [beyond])
+        except EtabError:
+            continue
+        raise AssertionError(f"{record.id}: frame {beyond} of {n} is handed out")
+
+
+def _check_answers(source: Source, record: Record, target: Target) -> None:
+    answers = source.answers(record, target)
+    marked = [answer.at for answer in answers]
+    what = f"{record.id}, {target.name}"
+    assert tuple(marked) == tuple(source.annotated(record, target)), f"{what}: annotated() and answers() differ"
+    framed = [at for at in marked if at is not None]
+    assert framed == sorted(set(framed)), f"{what}: answers are not in frame order, one a frame: {marked}"
+    assert all(0 <= at < source.n_frames(record) for at in framed), f"{what}: answers of frames that are not there"
+    for answer in answers:
+        _check_value(source, record, target, answer)
+        if answer.at is not None:
+            again = source.answers(record, target, [answer.at])
+            assert [a.at for a in again] == [answer.at], f"{what}: at=[{answer.at}] gives {[a.at for a in again]}"
+            assert np.array_equal(again[0].value, answer.value), f"{what}: at=[{answer.at}] gives another answer"
+
+
+def _check_value(source: Source, record: Record, target: Target, answer: Answer) -> None:
+    what = f"{record.id}, {target.name}, frame {answer.at}"
+    if target.kind is Kind.MASK:
+        assert answer.at is not None, f"{what}: a mask must say which frame it is of"
+        shape = source.frames(record, [answer.at])[0].shape
+        assert answer.value.dtype == bool, f"{what}: a mask is boolean, not {answer.value.dtype}"
+        assert answer.value.shape == shape, f"{what}: mask {answer.value.shape}, frame {shape}"
+    elif target.kind in (Kind.BINARY, Kind.CLASSES):
+        assert answer.value in range(len(target.classes)), f"{what}: class {answer.value!r} of {target.classes}"
+    elif target.kind is Kind.VALUE:
+        assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
+
+
+def _check_refusals(source_cls: type[Source], source: Source) -> None:
+    try:
+        source.card.target("no such target")
+        source.answers(source.records()[0], Target("no such target", Kind.VALUE))
+    except UnknownNameError:
+        pass
+    else:
+        raise AssertionError("a target that nobody has is answered")
+    said = _refusal(lambda: source_cls(source.root / "no such folder").records())
+    assert said is not None, "a folder that is not there is opened"
+    assert "no such folder" in said, f"the error does not name the folder: {said}"
+
+
+def _refusal(action: Callable[[], object]) -> str | None:
+    """The message with which ``action`` says that something is absent; None where it says nothing."""
+    try:
+        action()
+    except (DataNotFoundError, LayoutError) as error:
+        return str(error)
+    return None
+
+
+def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record]) -> None:
+    """A second source, and one that went through pickle, say the same."""
+    other = source_cls(source.root)
+    assert list(other.records()) == list(source.records()), "two sources of one tree list other recordings"
+    assert other.digest() == source.digest(), "two sources of one tree have other digests"
+    assert other.phantom == source.phantom, "two sources of one tree disagree on phantom"
+    copy = pickle.loads(pickle.dumps(source))
+    for record in chosen[:2]:
+        assert np.array_equal(copy.frames(record), source.frames(record)), "a pickled source reads other frames"
+
+
+def _read_all(source_cls: type[Source], root: Path) -> None:
+    """Read everything that a tree says."""
+    source = source_cls(root)
+    for record in source.records():
+        source.frames(record)
+        for target in source.card.targets:
+            source.answers(record, target)
+
+
+def _check_deletions(source_cls: type[Source], root: Path, scratch: Path) -> None:
+    copy = scratch / "tree"
+    shutil.copytree(root, copy)
+    for path in sorted(p for p in copy.rglob("*") if p.is_file()):
+        raw = path.read_bytes()
+        path.unlink()
+        said = _refusal(partial(_read_all, source_cls, copy))
+        assert said is None or path.name in said, f"without {path.name} the error does not name it: {said}"
+        path.write_bytes(raw)
+    empty = scratch / "empty"
+    empty.mkdir()
+    said = _refusal(lambda: source_cls(empty).records())
+    assert said is not None, "an empty folder is opened"
+    assert str(empty) in said, f"the error of an empty folder does not name it: {said}"

@@ -1,0 +1,158 @@
+"""Faults of the data part: readers, sources, Dataset, splits."""
+
+from tests.faults import Fault
+
+DATA = ("tests/test_datasets.py",)
+BAD = ("tests/test_datasets_bad.py",)
+READERS = ("tests/test_readers.py",)
+SPLITS = ("tests/test_splits.py",)
+CAMUS, DATASET, ECHONET = "etab/datasets/camus.py", "etab/datasets/dataset.py", "etab/datasets/echonet.py"
+
+FAULTS = [
+    Fault(
+        "view ignored",
+        DATASET,
+        "if r.view in views and self.split in (None, r.split)",
+        "if self.split in (None, r.split)",
+        DATA,
+    ),
+    Fault(
+        "split ignored",
+        DATASET,
+        "if r.view in views and self.split in (None, r.split)",
+        "if r.view in views",
+        DATA,
+    ),
+    Fault("target ignored: the cavity for every mask", CAMUS, '"LA_seg": 3', '"LA_seg": 1', DATA),
+    Fault("wall and atrium swapped", CAMUS, '"MY_seg": 2, "LA_seg": 3', '"MY_seg": 3, "LA_seg": 2', DATA),
+    Fault("clip_l ignored", DATASET, "place(grid, self.options.clip_l,", "place(grid, 16,", DATA),
+    Fault("fps ignored", DATASET, "fps, n = self.options.fps,", "fps, n = None,", DATA),
+    Fault("normalize ignored", DATASET, "if self.options.normalize:", "if True:", DATA),
+    Fault("padding ignored", DATASET, "padding=self.options.padding)", "padding=False)", DATA),
+    Fault("frame_l and frame_w swapped", DATASET, "(frame_l, frame_w), clip_l", "(frame_w, frame_l), clip_l", DATA),
+    Fault("options of another kind pass", DATASET, "if not isinstance(flag, bool):", "if False:", BAD),
+    Fault(
+        "a wrong frame for the mask",
+        DATASET,
+        "self.source.frames(record, [at or 0])",
+        "self.source.frames(record, [0])",
+        DATA,
+    ),
+    Fault("a mask is paired with its neighbour on the grid", "etab/clips.py", "snapped[place_] = frame", "pass", DATA),
+    Fault("random ignores its seed", DATASET, "np.random.default_rng(seed)", "np.random.default_rng(0)", DATA),
+    Fault("n_clips counts rows", DATASET, "dict.fromkeys(record.id for", "dict.fromkeys(f'{record.id}{at}' for", DATA),
+    Fault(
+        "a loader's split is by row", "etab/utils/data_tools.py", "sides[p] == k]", "i * 3 // len(items) == k]", DATA
+    ),
+    Fault("2022 options pass in silence", DATASET, "    if idle:\n", "    if False:\n", DATA),
+    Fault("masks resized linearly", DATASET, "cv2.INTER_NEAREST_EXACT if mask else", "", DATA),
+    Fault(
+        "pictures lie on their side",
+        "etab/readers/volume.py",
+        ".reshape(info.shape)\n    return Volume(_rescale",
+        ".reshape(info.shape[0], info.shape[2], info.shape[1]).swapaxes(1, 2)\n    return Volume(_rescale",
+        READERS,
+    ),
+    Fault(
+        "row and column spacing swapped",
+        "etab/readers/volume.py",
+        "_spacing(path, zooms[1], zooms[0]), text",
+        "_spacing(path, zooms[0], zooms[1]), text",
+        READERS,
+    ),
+    Fault(
+        "a broken gzip checksum passes",
+        "etab/readers/volume.py",
+        "if not (partial and len(out) == limit):",
+        "if not len(out) == limit:",
+        READERS,
+    ),
+    Fault(
+        "absurd sizes are loaded",
+        "etab/readers/volume.py",
+        "or max(shape[1:]) > MAX_SIDE or size > MAX_BYTES",
+        "",
+        READERS,
+    ),
+    Fault(
+        "the index is read one frame late",
+        "etab/readers/video.py",
+        "[_decode(path, data, spans[i], i) for i in wanted]",
+        "[_decode(path, data, spans[i - 1], i) for i in wanted]",
+        READERS,
+    ),
+    Fault("ED and ES by order, not area", ECHONET, "late = int(last[1] > first[1])", "late = 0", DATA),
+    Fault(
+        "the long axis is part of the outline",
+        ECHONET,
+        "trace[1:, 0], trace[1:, 2][::-1]",
+        "trace[:, 0], trace[:, 2][::-1]",
+        DATA,
+    ),
+    Fault(
+        "reversed sequences are not",
+        CAMUS,
+        "return (1, 0) if named and named[0] > named[1] else (0, 1)",
+        "return (0, 1)",
+        DATA,
+    ),
+    Fault("a mask of another size passes", CAMUS, "[-2:] != found.shape[-2:]", "[-2:] == (0, 0)", BAD),
+    Fault(
+        "a patient in two split files passes",
+        "etab/datasets/camus_layout.py",
+        "if home.setdefault(patient, split) != split:",
+        "if home.setdefault(patient, split) is None:",
+        BAD,
+    ),
+    Fault(
+        "a listed patient without folder is left out",
+        "etab/datasets/camus_layout.py",
+        "        if absent:\n",
+        "        if False:\n",
+        BAD,
+    ),
+    Fault("phantom marks in files are not seen", CAMUS, "or any(map(self._says_phantom, self.records()))", "", DATA),
+    Fault("the digest forgets the tables", "etab/datasets/base.py", "[*names, *self.shared_files()]", "names", DATA),
+    Fault(
+        "the digest forgets pixels beside headers",
+        "etab/datasets/camus_layout.py",
+        "files |= self._pixels(files, present)",
+        "pass",
+        DATA,
+    ),
+    Fault(
+        "cross-validation leaks rows of a patient",
+        "etab/splits.py",
+        "fold = np.array([fold_of[p] for p in patients])\n    out",
+        "fold = np.arange(len(patients)) % n_fold\n    out",
+        SPLITS,
+    ),
+    Fault(
+        "folds depend on the order given",
+        "etab/splits.py",
+        "unique = sorted(set(patients))\n    if n_fold",
+        "unique = list(dict.fromkeys(patients))\n    if n_fold",
+        SPLITS,
+    ),
+    Fault(
+        "test = train",
+        "etab/splits.py",
+        "return RowSplit(fit, inner, test,",
+        "return RowSplit(fit, inner, fit,",
+        SPLITS,
+    ),
+    Fault(
+        "a leak in the authors' split passes",
+        "etab/splits.py",
+        "if home.setdefault(patient, part) != part:",
+        "if False:",
+        SPLITS,
+    ),
+    Fault(
+        "a named folder that is gone is skipped",
+        "etab/datasets/paths.py",
+        "        if firm:\n",
+        "        if False:\n",
+        BAD,
+    ),
+]

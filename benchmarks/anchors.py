@@ -21,7 +21,7 @@ def main() -> None:
     root = parser.parse_args().root
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(root=root, results=Path(folder))
-        runs = [r for r in plan("camus", ["image_stats"], protocols=("cv5",), head="trivial")]
+        runs = list(plan("camus", ["image_stats"], protocols=("cv5",), head="trivial"))
         for result in execute([r for r in runs if r.row.kind in (Kind.MASK, Kind.VALUE)], settings):
             print(f"{result.task}  {result.metric}  {result.value:.4f}  ({result.n_patients} patients)")
 

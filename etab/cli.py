@@ -91,7 +91,9 @@ def list_things(
 
 @data_app.command("phantom")
 def data_phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to write camus/ and echonet/; point ETAB_DATA here afterwards.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Where to write camus/ and echonet/; point ETAB_DATA here afterwards.")
+    ],
     patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:

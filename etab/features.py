@@ -203,7 +203,11 @@ def _keep(features: Features, temp: Path, place: Path) -> Features:
         grid.flush()
     save_file({k: np.ascontiguousarray(v) for k, v in features.pooled.items()}, str(temp / "pooled.safetensors"))
     files = sorted(p.name for p in temp.iterdir())
-    entry = {"files": {n: _file_digest(temp / n) for n in files}, "order": list(features.pooled), "pca": dict(features.pca)}
+    entry = {
+        "files": {n: _file_digest(temp / n) for n in files},
+        "order": list(features.pooled),
+        "pca": dict(features.pca),
+    }
     (temp / "entry.json").write_text(json.dumps(entry, indent=1))
     shutil.rmtree(place, ignore_errors=True)
     temp.replace(place)
@@ -226,7 +230,9 @@ def _read(place: Path) -> Features | None:
         return _verified(place)
     except (OSError, ValueError, KeyError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(f"The cached features in {place} are damaged ({said}); computing them again.", EtabWarning, stacklevel=4)
+        warnings.warn(
+            f"The cached features in {place} are damaged ({said}); computing them again.", EtabWarning, stacklevel=4
+        )
         return None
 
 

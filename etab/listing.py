@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from etab import backbones, datasets, heads
+from etab.datasets import views
 from etab.metrics import METRICS
 from etab.registry import Registry
 from etab.tasks import CATEGORIES, TASKS
@@ -59,10 +60,8 @@ def targets_table() -> Table:
 @TABLES.register("views")
 def views_table() -> Table:
     """Views with every name they go by."""
-    from etab.datasets.views import ALIASES
-
     names: dict[str, list[str]] = {}
-    for alias, view in ALIASES.items():
+    for alias, view in views.aliases().items():
         names.setdefault(view, []).append(alias)
     return _table("Views", ("view", "also written"), [(v, ", ".join(a)) for v, a in names.items()])
 

@@ -74,7 +74,9 @@ def mask_scores(truth: Array, predicted: Array, *, spacing: tuple[float, float])
     Raises UndefinedError when the truth is empty: then overlap does not exist.
     """
     if truth.shape != predicted.shape:
-        raise UndefinedError(f"The predicted mask is {predicted.shape}, the authors' is {truth.shape}; resize it first.")
+        raise UndefinedError(
+            f"The predicted mask is {predicted.shape}, the authors' is {truth.shape}; resize it first."
+        )
     n_true, n_pred = int(truth.sum()), int(predicted.sum())
     if n_true == 0:
         raise UndefinedError("The authors' mask is empty: Dice and distances do not exist for this frame.")
@@ -168,13 +170,15 @@ def both_classes(truth: FloatArray, name: str) -> None:
     """Raise UndefinedError unless both classes are there."""
     positive = int((truth == 1).sum())
     if positive in (0, len(truth)):
-        raise UndefinedError(f"{name} needs both classes, got {positive} positive and {len(truth) - positive} negative.")
+        raise UndefinedError(
+            f"{name} needs both classes, got {positive} positive and {len(truth) - positive} negative."
+        )
 
 
 def binary_auroc(truth: FloatArray, score: FloatArray) -> float:
     """Area under the ROC curve, ties counted half (Mann-Whitney)."""
     both_classes(truth, "auroc")
-    values, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    _values, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     positive = truth == 1
     n = int(positive.sum())
@@ -218,7 +222,7 @@ def decided(columns: Columns) -> FloatArray:
     if "score" in columns:
         return (columns["score"] >= 0.5).astype(np.float64)
     n = sum(k.startswith("score_") for k in columns)
-    return np.stack([columns[f"score_{k}"] for k in range(n)]).argmax(axis=0).astype(np.float64)
+    return np.asarray(np.stack([columns[f"score_{k}"] for k in range(n)]).argmax(axis=0), dtype=np.float64)
 
 
 @_metric("balanced_accuracy", "balanced accuracy", _CLASSED, 1, 1.0, 0.0)

@@ -57,7 +57,7 @@ def _at(answers: Sequence[Answer]) -> dict[int, int]:
     return {int(a.value): int(a.at) for a in answers if a.at is not None}
 
 
-def _rows_of(task: Task, record: Record, answers: Sequence[Answer], at: dict[int, int]) -> list[tuple[list[int], Any]]:
+def _rows_of(task: Task, answers: Sequence[Answer], at: dict[int, int]) -> list[tuple[list[int], Any]]:
     """Frames and answer of each row that this recording gives."""
     if task.inputs == "frame":
         wanted = set(at.values())
@@ -76,7 +76,7 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     kept: list[tuple[Record, list[int], Any]] = []
     missing: list[tuple[str, str]] = []
     for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
-        rows = _rows_of(task, record, source.answers(record, target), _at(source.answers(record, phase)))
+        rows = _rows_of(task, source.answers(record, target), _at(source.answers(record, phase)))
         if not rows:
             missing.append((record.id, f"no {task.target} or no ED/ES frame is given"))
         kept += [(record, at, value) for at, value in rows]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -230,17 +231,23 @@ def _execute_group(dataset: str, group: list[Run], settings: Settings, progress:
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
         batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
-    memo: dict[Any, Any] = {}
-    for run in waiting:
-        result, predictions = compute(run, embedded, settings, memo)
-        result.save(settings.results, predictions)
-        yield result
+    for _, together in groupby(sorted(waiting, key=_shared_by), key=_shared_by):
+        memo: dict[Any, Any] = {}
+        for run in together:
+            result, predictions = compute(run, embedded, settings, memo)
+            result.save(settings.results, predictions)
+            yield result
+
+
+def _shared_by(run: Run) -> tuple[Any, ...]:
+    """Cells with the same rows and splits stand together, so that what no label enters is computed once and dropped."""
+    return (run.protocol_name, run.seed, run.row.inputs, run.row.views)
 
 
 def compute(
     run: Run, embedded: FrameFeatures, settings: Settings, memo: MutableMapping[Any, Any]
 ) -> tuple[Result, Predictions]:
-    """Fit and score one cell on features that are already there."""
+    """Fit and score one cell on features that are already there; ``memo`` is shared by cells of the same rows and splits."""
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
     rows = _rows(run.task, task.dataset, settings.root)
@@ -249,8 +256,7 @@ def compute(
     n_fold = run.n_fold if official else int(run.protocol_name[2:])
     splits = row_splits(rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold,
                         seed=run.seed)  # fmt: skip
-    shared = memo.setdefault((task.views, task.inputs, run.protocol_name, run.seed), {})
-    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
+    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=memo)
     predictions = _predictions(task, rows, splits, fits)
     result = _result(run, rows, splits, fits, predictions, features, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
@@ -303,15 +309,15 @@ def _nested(run: Run, rows: Rows, features: Features) -> dict[str, float] | None
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def _folds(task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions) -> list[dict[str, Any]]:
+def _folds(task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions) -> list[Mapping[str, Any]]:
     """Value and choice of each fold; a fold on which the metric does not exist says so with None."""
-    out = []
+    out: list[Mapping[str, Any]] = []
     names = np.array(table.folds)
     for split, fit in zip(splits, fits, strict=True):
         mask = names == split.name
         columns = {k: v[mask] for k, v in table.columns.items()}
         scored = metrics.evaluate(task.kind, columns, np.array(table.patients)[mask])
-        out.append({"name": split.name, "value": scored[task.metric], "n_test": int(mask.sum()),
+        out.append({"name": split.name, "value": scored.get(task.metric), "n_test": int(mask.sum()),
                     "choice": dict(fit.choice)})  # fmt: skip
     return out
 

@@ -51,9 +51,7 @@ def _row_weights(patients: Array, order: Array, weights: IntArray) -> FloatArray
     return np.asarray(weights[:, place], dtype=np.float64)
 
 
-def weighted(
-    metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray
-) -> FloatArray:
+def weighted(metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray) -> FloatArray:
     """The metric under each row of patient weights: (n,) with NaN where it does not exist in that resample.
 
     ``order`` names the patients of the weights' columns, sorted. Patients of ``order`` without rows weigh nothing.
@@ -317,5 +315,3 @@ def _nested_interval(
     centre = nested - (1 + (n_fold - 2) / n_fold) * (nested - value)
     half = float(scipy_stats.norm.ppf((1 + level) / 2)) * error
     return Interval(value, centre - half, centre + half, "nested cross-validation over patients")
-
-

@@ -32,7 +32,9 @@ class Done:
 
     def said(self) -> str:
         """Say it in one line, and each failure in one more."""
-        head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
+        head = (
+            f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
+        )
         return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures]])
 
 

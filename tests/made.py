@@ -39,7 +39,9 @@ def columns(task: Task, skill: float, n: int, seed: int) -> dict[str, Any]:
         return {"truth": truth, "score": 55 + skill * (truth - 55) + 4 * rng.standard_normal(rows)}
     truth = truth_rng.integers(0, 2, rows).astype(float)
     p = _clip(0.5 + 0.35 * skill * (2 * truth - 1) + 0.2 * rng.standard_normal(rows))
-    return {"truth": truth, "score": p} if task.kind is Kind.BINARY else {"truth": truth, "score_0": 1 - p, "score_1": p}
+    return (
+        {"truth": truth, "score": p} if task.kind is Kind.BINARY else {"truth": truth, "score_0": 1 - p, "score_1": p}
+    )
 
 
 def predictions(code: str, skill: float = 0.8, *, n: int = 60, seed: int = 1) -> Predictions:
@@ -69,14 +71,18 @@ def result(table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **c
     return Result(**{**facts, **changes})
 
 
-def save(folder: Path, code: str, backbone: str, skill: float = 0.8, *, n: int = 60, seed: int = 1, **changes: Any) -> Result:
+def save(
+    folder: Path, code: str, backbone: str, skill: float = 0.8, *, n: int = 60, seed: int = 1, **changes: Any
+) -> Result:
     table = predictions(code, skill, n=n, seed=seed)
     made = result(table, code, backbone, **changes)
     made.save(folder, table)
     return made
 
 
-def board(folder: Path, skills: Mapping[str, float], codes: Iterable[str] = SMALL, *, n: int = 60, **changes: Any) -> list[Result]:
+def board(
+    folder: Path, skills: Mapping[str, float], codes: Iterable[str] = SMALL, *, n: int = 60, **changes: Any
+) -> list[Result]:
     """Save a whole board: every backbone of ``skills`` on every task, with its own noise."""
     out = []
     for backbone, skill in skills.items():

@@ -57,7 +57,10 @@ def test_cards_need_no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def test_twins_differ_from_the_pretrained_and_controls_have_none() -> None:
-    assert backbones.card("efficientnet_lite0").load().digest() != backbones.card("random/efficientnet_lite0").load().digest()
+    assert (
+        backbones.card("efficientnet_lite0").load().digest()
+        != backbones.card("random/efficientnet_lite0").load().digest()
+    )
     with pytest.raises(UnsupportedOptionError, match="no random twin"):
         backbones.card("random/pixel_pca")
 
@@ -171,7 +174,9 @@ def test_frames_are_normalised_by_the_card() -> None:
     card = backbones.card("random/mobilenetv2")
     plain = card.load().to("cpu", "fp32")
     x = torch.full((1, 224, 224), 255, dtype=torch.uint8)
-    assert plain.normalised(x)[0, :, 0, 0].tolist() == pytest.approx([(1 - m) / s for m, s in zip(card.mean, card.std, strict=True)])
+    assert plain.normalised(x)[0, :, 0, 0].tolist() == pytest.approx(
+        [(1 - m) / s for m, s in zip(card.mean, card.std, strict=True)]
+    )
     other = replace(card, mean=(0.5, 0.5, 0.5))
     assert other != card
 
@@ -190,6 +195,8 @@ def test_controls_see_pixels() -> None:
     found = backbones.card("pixel_pca").load()(x)
     assert found.pca["56px/pca100"] == 100
     f = x.float() / 255
-    assert torch.allclose(found.pooled["28px/pca50"].view(2, 28, 28), torch.nn.functional.adaptive_avg_pool2d(f[:, None], 28)[:, 0])
+    assert torch.allclose(
+        found.pooled["28px/pca50"].view(2, 28, 28), torch.nn.functional.adaptive_avg_pool2d(f[:, None], 28)[:, 0]
+    )
     patch = found.maps[0][0, :, 5, 6].view(8, 8).float()
     assert torch.allclose(patch, f[0, 40:48, 48:56], atol=0.01)

@@ -64,7 +64,8 @@ def test_codes_are_taken_apart() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("LV", "is not a task code"), ("a0-A9-C", "No view code is called 'A9'"), ("a0-A4-X", "No dataset code"), ("g0-A4-C", "is not")],
+    [("LV", "is not a task code"), ("a0-A9-C", "No view code is called 'A9'"), ("a0-A4-X", "No dataset code"),
+     ("g0-A4-C", "is not")],
 )  # fmt: skip
 def test_wrong_codes_say_which_part(text: str, said: str) -> None:
     with pytest.raises(UnknownNameError, match=said):

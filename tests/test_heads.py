@@ -107,7 +107,9 @@ def test_segmentation_says_what_it_needs() -> None:
     bad = np.array(features.maps[0])
     bad[55, 0, 0, 0] = np.nan
     with pytest.raises(UnsupportedOptionError, match="not finite"):
-        head.cross_fit(Features({}, (bad,)), masks, patients, splits, target_of(Kind.MASK), rng=np.random.default_rng(0))
+        head.cross_fit(
+            Features({}, (bad,)), masks, patients, splits, target_of(Kind.MASK), rng=np.random.default_rng(0)
+        )
 
 
 def test_memo_serves_the_next_structure_without_changing_it() -> None:

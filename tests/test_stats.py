@@ -46,7 +46,9 @@ def test_bootstrap_counts_patients_not_rows() -> None:
 
 def test_bootstrap_is_the_generators() -> None:
     columns, patients = sample(Kind.BINARY, np.random.default_rng(0))
-    a, b, c = (stats.bootstrap("auroc", Kind.BINARY, columns, patients, rng=np.random.default_rng(s)) for s in (1, 1, 2))
+    a, b, c = (
+        stats.bootstrap("auroc", Kind.BINARY, columns, patients, rng=np.random.default_rng(s)) for s in (1, 1, 2)
+    )
     assert a == b
     assert a != c
     assert a.low < a.value < a.high
@@ -67,7 +69,9 @@ def test_bootstrap_covers() -> None:
         rng = np.random.default_rng(seed)
         who = np.repeat(np.arange(60), 2)
         error = rng.normal(0, 1, 60)[who] + rng.normal(0, 0.5, 120)
-        found = stats.bootstrap("bias", Kind.VALUE, {"truth": np.zeros(120), "score": error}, who.astype(str), rng=rng, n=400)
+        found = stats.bootstrap(
+            "bias", Kind.VALUE, {"truth": np.zeros(120), "score": error}, who.astype(str), rng=rng, n=400
+        )
         hits += found.low <= 0 <= found.high
     assert 0.89 <= hits / 200 <= 0.99
 

@@ -9,7 +9,13 @@ from etab.registry import unknown
 
 __all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names"]
 
-_PREFIXES = ("timm/<model>", "torchvision/<model>", "hf-hub:<owner>/<model>", "local:<file>@timm/<model>", "random/<name>")
+_PREFIXES = (
+    "timm/<model>",
+    "torchvision/<model>",
+    "hf-hub:<owner>/<model>",
+    "local:<file>@timm/<model>",
+    "random/<name>",
+)
 
 
 def names() -> list[str]:

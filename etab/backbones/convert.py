@@ -81,10 +81,11 @@ def vits14_onnx(path: Path) -> dict[str, Any]:
 
     graph = onnx.load(str(path)).graph
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    matmul = {node.name: arrays[x].T for node in graph.node if node.op_type == "MatMul" for x in node.input if x in arrays}
+    matmul = {
+        node.name: arrays[x].T for node in graph.node if node.op_type == "MatMul" for x in node.input if x in arrays
+    }
     top = "backbone."
     out = {
-
         "patch_embed.proj.weight": arrays[f"{top}embeddings.patch_embeddings.projection.weight"],
         "patch_embed.proj.bias": arrays[f"{top}embeddings.patch_embeddings.projection.bias"],
         "norm.weight": arrays[f"{top}layernorm.weight"],

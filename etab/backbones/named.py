@@ -39,11 +39,11 @@ class Net:
 _CNN = ("stride8", "stride16", "stride32")
 _LEARNED: Mapping[str, Net] = {
     "efficientnet_lite0": Net(
-        "EfficientNet-Lite0", "timm/tf_efficientnet_lite0", (2, 3, 4), _CNN, (8, 16, 32), 320, 3_371_136,
+        "EfficientNet-Lite0", "timm/tf_efficientnet_lite0", (2, 3, 4), _CNN, (8, 16, 32), 320, 3_371_008,
         mean=_HALF, std=_HALF, stages=(1, 2, 2, 3, 3, 4, 1),
     ),
     "efficientnet_lite2": Net(
-        "EfficientNet-Lite2", "timm/tf_efficientnet_lite2", (2, 3, 4), _CNN, (8, 16, 32), 352, 4_811_664,
+        "EfficientNet-Lite2", "timm/tf_efficientnet_lite2", (2, 3, 4), _CNN, (8, 16, 32), 352, 4_811_072,
         mean=_HALF, std=_HALF, stages=(1, 3, 3, 4, 4, 5, 1),
     ),
     "mobilenetv2": Net(
@@ -51,7 +51,7 @@ _LEARNED: Mapping[str, Net] = {
     ),
     "vits14_saliency": Net(
         "ViT-S/14", "timm/vit_small_patch14_dinov2", (5, 8, 11), ("block5", "block8", "block11"), (14, 14, 14), 384,
-        22_056_576, family="vit",
+        21_628_800, family="vit",
     ),
     "hed_vgg16": Net(
         "VGG16 (HED edge detection)", "vgg16", (15, 22, 29), ("conv3", "conv4", "conv5"), (4, 8, 16), 512, 14_714_688,
@@ -77,7 +77,7 @@ def _build(net: Net) -> Any:
         return torchvision.models.vgg16(weights=None).features
     import timm
 
-    options = {"img_size": net.size, "dynamic_img_size": False} if net.family == "vit" else {}
+    options: dict[str, Any] = {"img_size": net.size, "dynamic_img_size": False} if net.family == "vit" else {}
     return timm.create_model(net.builder.removeprefix("timm/"), pretrained=False, num_classes=0, **options)
 
 
@@ -93,7 +93,7 @@ def _state(name: str, net: Net, own: Mapping[str, Any]) -> Mapping[str, Any]:
     if net.builder == "vgg16":
         return state
     if net.family == "vit":
-        from timm.layers import resample_abs_pos_embed
+        from timm.layers.pos_embed import resample_abs_pos_embed
 
         side = net.size // 14
         grid = resample_abs_pos_embed(state["pos_embed"], [side, side], interpolation="bicubic", antialias=False)
@@ -123,8 +123,7 @@ def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
 def _control(name: str, card: BackboneCard) -> Backbone:
     from etab.backbones import controls
 
-    made: Backbone = {"image_stats": controls.ImageStats, "pixel_pca": controls.PixelPCA}[name](card)
-    return made
+    return controls.ImageStats(card) if name == "image_stats" else controls.PixelPCA(card)
 
 
 def card(name: str, seed: int | None = None) -> BackboneCard:

@@ -23,7 +23,7 @@ def _timm_config(model: str) -> Mapping[str, Any]:
     if not timm.is_model(model.split(".")[0]):
         raise unknown("timm model", model, timm.list_models())
     config = timm.get_pretrained_cfg(model)
-    return config.to_dict() if config is not None else {}
+    return vars(config) if config is not None else {}
 
 
 def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
@@ -131,7 +131,9 @@ def wrap_module(card: BackboneCard, network: Any) -> Backbone:
 
     found = [m for m in probe_modules(network, card.size) if m[1] >= 4][-3:]
     if not found:
-        raise UnsupportedOptionError(f"{card.name} shows no square feature map (n, c, h, w) to tap; wrap it in a callable.")
+        raise UnsupportedOptionError(
+            f"{card.name} shows no square feature map (n, c, h, w) to tap; wrap it in a callable."
+        )
     layers = tuple(f"stride{stride}" for _, stride, _ in found)
     tapped = replace(card, layers=layers, strides=tuple(s for _, s, _ in found), dim=found[-1][2])
     return TorchBackbone(tapped, network, module_taps(network, [n for n, _, _ in found], layers))

@@ -97,7 +97,7 @@ def module_taps(network: nn.Module, names: Sequence[str], layers: Sequence[str])
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
         seen: dict[str, Tensor] = {}
-        hooks = [modules[n].register_forward_hook(lambda _m, _i, y, n=n: seen.__setitem__(n, y)) for n in names]  # type: ignore[misc]
+        hooks = [modules[n].register_forward_hook(lambda _m, _i, y, n=n: seen.__setitem__(n, y)) for n in names]
         try:
             network(x)
         finally:

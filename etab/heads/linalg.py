@@ -32,22 +32,26 @@ def gram(x: Array) -> FloatArray:
     z = np.asarray(x, dtype=np.float64)
     z = z - z.mean(axis=0)
     scale = np.sqrt(np.square(z).sum() / max(len(z), 1))
-    return np.asarray(z @ z.T) / max(scale**2, 1e-30)
+    return np.asarray(z @ z.T / max(scale**2, 1e-30))
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
     """Principal axes of the training rows in kernel form.
 
-    ``train`` (n, r) are the training rows in the basis, ``spread`` (r,) their squared lengths a axis.
+    ``spread`` (r,) are the squared lengths along the axes, ``vectors`` (n, r) the axes in terms of training rows.
     """
 
     rows: IntArray
-    train: FloatArray
     spread: FloatArray
     vectors: FloatArray
     column_means: FloatArray
     grand_mean: float
+
+    @property
+    def train(self) -> FloatArray:
+        """The training rows in the basis, (n, r)."""
+        return np.asarray(self.vectors * np.sqrt(self.spread))
 
     def project(self, kernel: FloatArray, rows: IntArray) -> FloatArray:
         """Coordinates (m, r) of other rows, centred by the training rows alone."""
@@ -64,7 +68,7 @@ def basis(kernel: FloatArray, rows: IntArray, components: int | None = None) -> 
     values, vectors = linalg.eigh(centred, driver="evd", check_finite=False, overwrite_a=True)
     keep = np.flatnonzero(values > max(values[-1], 1e-30) * 1e-9)[::-1][:components]
     spread, axes = values[keep], vectors[:, keep]
-    return Basis(rows, axes * np.sqrt(spread), spread, axes, means, grand)
+    return Basis(rows, spread, axes, means, grand)
 
 
 def ridge_path(fit: Basis, y: FloatArray) -> tuple[FloatArray, float]:
@@ -89,7 +93,7 @@ def leave_one_out(fit: Basis, y: FloatArray) -> FloatArray:
 
 
 def logistic_path(
-    z: FloatArray, onehot: FloatArray, weights: FloatArray, penalties: Sequence[float], *, iterations: int
+    z: FloatArray, onehot: FloatArray, weights: FloatArray, penalties: Sequence[float] | FloatArray, *, iterations: int
 ) -> tuple[FloatArray, FloatArray]:
     """L2-penalised (multinomial) logistic regressions that share their rows, all at once.
 

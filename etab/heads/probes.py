@@ -136,10 +136,7 @@ def _onehot(answers: Array, target: Target) -> FloatArray:
 def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
     """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two classes."""
     q = np.clip(p, 1e-12, 1 - 1e-12)
-    if onehot.shape[-1] == 1:
-        rows = onehot * np.log(q) + (1 - onehot) * np.log(1 - q)
-    else:
-        rows = onehot * np.log(q)
+    rows = onehot * np.log(q) + (1 - onehot) * np.log(1 - q) if onehot.shape[-1] == 1 else onehot * np.log(q)
     return np.asarray(-rows.sum(axis=-1).mean(axis=-1))
 
 
@@ -239,13 +236,13 @@ class KNN(Head):
         total = np.zeros(len(self.neighbours))
         for part in split.inner:
             answers = self._answers(kernels, key, without(split.train, part), part, y)
-            loss = np.abs(answers - y[part]).mean(axis=(1, 2)) if value else np.square(answers - y[part]).mean(axis=(1, 2))
+            loss = (
+                np.abs(answers - y[part]).mean(axis=(1, 2)) if value else np.square(answers - y[part]).mean(axis=(1, 2))
+            )
             total += loss * len(part)
         return np.asarray(total / sum(len(p) for p in split.inner))
 
-    def _answers(
-        self, kernels: _Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray
-    ) -> FloatArray:
+    def _answers(self, kernels: _Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray) -> FloatArray:
         """Mean answer of the k nearest training rows, for every k: (len(neighbours), m, c)."""
         fit = kernels.basis(key, train)
         a, b = fit.project(kernels.kernel(key), rows), fit.train

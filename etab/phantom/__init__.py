@@ -39,4 +39,6 @@ def write(
     except OSError as error:
         if isinstance(error, StorageError):
             raise
-        raise StorageError(f"{folder} could not be written: {error.strerror}. Free some space or choose another place.") from error
+        raise StorageError(
+            f"{folder} could not be written: {error.strerror}. Free some space or choose another place."
+        ) from error

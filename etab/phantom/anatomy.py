@@ -19,7 +19,7 @@ BACKGROUND, LV, MY, LA, RIGHT = 0, 1, 2, 3, 4
 
 def profile(t: FloatArray) -> FloatArray:
     """Half width of the LV as a share of its largest, from apex (t = 0) to mitral plane (t = 1)."""
-    return np.sqrt(np.clip(1 - ((np.asarray(t) - 0.6) / 0.6) ** 2, 0, None))
+    return np.asarray(np.sqrt(np.clip(1 - ((np.asarray(t) - 0.6) / 0.6) ** 2, 0, None)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,12 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 def _tissue(rng: np.random.Generator) -> FloatArray:
     """How echogenic tissue is from place to place (ranges, beams): lungs and ribs at the sides, fat, fibres."""
-    coarse = cv2.resize(rng.standard_normal((7, 6)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC)
-    fine = cv2.resize(rng.standard_normal((34, 18)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC)
+    coarse = cv2.resize(
+        rng.standard_normal((7, 6)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC
+    )
+    fine = cv2.resize(
+        rng.standard_normal((34, 18)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC
+    )
     side = np.abs(np.linspace(-1, 1, _BEAMS)) ** 2
     return np.asarray(np.exp(0.55 * coarse + 0.45 * fine + rng.uniform(0.2, 1.1) * side))
 

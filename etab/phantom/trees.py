@@ -8,6 +8,7 @@ import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,9 +28,11 @@ def _nifti(array: Array, spacing: float) -> bytes:
     """A float32 NIfTI of an (h, w) or (t, h, w) array as CAMUS stores it, (x, y[, t]); same bytes every time."""
     import nibabel
 
-    data = np.ascontiguousarray(np.moveaxis(array.astype(np.float32), 0, -1) if array.ndim == 3 else array.astype(np.float32))
+    data = np.ascontiguousarray(
+        np.moveaxis(array.astype(np.float32), 0, -1) if array.ndim == 3 else array.astype(np.float32)
+    )
     data = np.swapaxes(data, 0, 1)
-    image = nibabel.Nifti1Image(data, np.diag([-spacing, -spacing, 1, 1]))
+    image: Any = nibabel.Nifti1Image(data, np.diag([-spacing, -spacing, 1, 1]))  # type: ignore[no-untyped-call]
     image.header["descrip"] = MARK.encode()
     image.header.set_xyzt_units("mm", "sec")
     out = io.BytesIO()

@@ -40,7 +40,10 @@ def markdown(board: Board) -> str:
     tasks = board.suite.tasks
     heads = [f"{t} {TASKS[t].metric}" for t in tasks]
     lines = [f"## {board.title}", ""]
-    lines += ["| rank | backbone | kind | ETAB | etab2022 | " + " | ".join(heads) + " |", "|---" * (5 + len(tasks)) + "|"]
+    lines += [
+        "| rank | backbone | kind | ETAB | etab2022 | " + " | ".join(heads) + " |",
+        "|---" * (5 + len(tasks)) + "|",
+    ]
     for row in board.rows:
         old = "" if row.missing else f"{row.etab2022:.3f}"
         cells = " | ".join(number(row.cells.get(t)) for t in tasks)

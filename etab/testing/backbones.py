@@ -21,7 +21,9 @@ def _frames(size: int, n: int = 3) -> Array:
 def _close(a: Features, b: Features, rows: slice) -> bool:
     pairs = [(np.asarray(a.pooled[k])[rows], np.asarray(b.pooled[k])) for k in a.pooled]
     pairs += [(np.asarray(x)[rows], np.asarray(y)) for x, y in zip(a.maps, b.maps, strict=True)]
-    return all(np.allclose(x.astype(float), y.astype(float), rtol=2e-2, atol=2e-2 * (np.abs(y).max() + 1e-6)) for x, y in pairs)
+    return all(
+        np.allclose(x.astype(float), y.astype(float), rtol=2e-2, atol=2e-2 * (np.abs(y).max() + 1e-6)) for x, y in pairs
+    )
 
 
 def check_backbone(card: BackboneCard) -> None:
@@ -35,7 +37,9 @@ def check_backbone(card: BackboneCard) -> None:
     x = torch.from_numpy(_frames(card.size))
     whole = backbone(x)
     assert len(whole) == 3, f"{card.name} gave {len(whole)} rows for 3 frames"
-    assert len(whole.pooled) >= 6 or card.source == "callable", f"{card.name}: at least 3 layers x 2 poolings are wanted"
+    assert len(whole.pooled) >= 6 or card.source == "callable", (
+        f"{card.name}: at least 3 layers x 2 poolings are wanted"
+    )
     for key, values in whole.pooled.items():
         assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
         assert not torch.allclose(values[0], values[1]), f"{card.name}: {key} is the same for two frames"

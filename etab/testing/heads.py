@@ -33,9 +33,11 @@ def made_features(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -
         return _made_maps(rng, n, signal)
     y: Array = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
     code = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
+
     def layer(width: int, noise: float) -> Array:
         mix = rng.normal(size=(code.shape[1], width))
         return (signal * code @ mix + noise * rng.normal(size=(n, width))).astype(np.float32)
+
     pooled = {"early/mean": layer(6, 3.0), "late/mean": layer(10, 0.5), "late/max": layer(80, 2.0)}
     return Features(pooled, pca={"late/max": 5}), y
 

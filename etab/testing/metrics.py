@@ -18,9 +18,9 @@ def sample(kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
         loss = error * rng.uniform(0.05, 0.4, n)
         return {"dice": 1 - loss, "jaccard": (1 - loss) / (1 + loss), "hd95": 20 * loss, "msd": 8 * loss}, patients
     if kind is Kind.VALUE:
-        truth = rng.normal(50, 12, n)
-        return {"truth": truth, "score": truth + error * rng.normal(0, 8, n)}, patients
-    truth = np.arange(n) % (2 if kind is Kind.BINARY else 3)
+        ef = rng.normal(50, 12, n)
+        return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
+    truth: Array = np.arange(n) % (2 if kind is Kind.BINARY else 3)
     if kind is Kind.BINARY:
         score = 1 / (1 + np.exp(-(4 * truth - 2 + error * rng.normal(0, 3, n))))
         return {"truth": truth.astype(float), "score": score}, patients

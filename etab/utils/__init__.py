@@ -1,0 +1,1 @@
+"""Tools by the names of the first ETAB."""

@@ -6,14 +6,14 @@ FAULTS = [
     Fault(
         "import-time chdir",
         "etab/tasks.py",
-        "TASKS: Registry[Task] = Registry(\"task\")",
+        'TASKS: Registry[Task] = Registry("task")',
         "TASKS: Registry[Task] = Registry(\"task\")\n__import__('os').chdir('/')",
         ("tests/test_layers.py",),
     ),
     Fault(
         "import-time seed",
         "etab/registry.py",
-        "T = TypeVar(\"T\")",
+        'T = TypeVar("T")',
         "T = TypeVar(\"T\")\n__import__('numpy').random.seed(42)",
         ("tests/test_layers.py",),
     ),

@@ -171,11 +171,12 @@ def leaderboard(
 
 
 def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | None) -> None:
-    from etab.sweep import write_text
+    from etab.results import write_atomically
+    from etab.site import render
 
-    for path, make in ((markdown, board.to_markdown), (csv, board.to_csv), (html, board.to_html)):
+    for path, make in ((markdown, render.markdown), (csv, render.csv_text), (html, render.page)):
         if path is not None:
-            write_text(path, make())
+            write_atomically(path, make(board))
             _say(f"wrote {path}")
 
 

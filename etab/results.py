@@ -6,10 +6,10 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
-import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,18 @@ from etab.errors import ResultError, StorageError
 from etab.types import FloatArray, Kind
 
 SCHEMA = 1
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+_LONGEST = 120
 
 
 @dataclass(frozen=True)
 class Predictions:
     """Out-of-fold answers of a cell, a line a row: what anybody needs to compute every metric again.
 
+    items: row ids such as "patient0001_2CH#0", each once. folds: the name of the split that tested the row.
     columns: "truth" and "score" (or "score_0" ... for classes), or for masks "dice", "jaccard", "hd95", "msd" of each
     frame. Numbers are rounded to 7 significant digits when the table is made, so that a file gives back the same table.
+    Raises ResultError for columns of another length, an item listed twice, or a number that is not finite.
     """
 
     kind: Kind
@@ -37,12 +41,18 @@ class Predictions:
     columns: Mapping[str, FloatArray]
 
     def __post_init__(self) -> None:
-        """Round, and refuse columns of another length."""
-        n = len(self.items)
+        """Round, and refuse what could not be scored or written."""
         rounded = {k: np.array([float(f"{v:.7g}") for v in values]) for k, values in self.columns.items()}
         lengths = {len(self.patients), len(self.folds), *(len(v) for v in rounded.values())}
-        if lengths != {n}:
-            raise ResultError(f"A prediction table has {n} items and columns of {sorted(lengths)} rows.")
+        if lengths != {len(self.items)}:
+            raise ResultError(f"A prediction table has {len(self.items)} items and columns of {sorted(lengths)} rows.")
+        if len(set(self.items)) != len(self.items):
+            twice = next(item for i, item in enumerate(self.items) if item in self.items[:i])
+            raise ResultError(f"A prediction table lists {twice} twice; every row is answered once.")
+        for name, values in rounded.items():
+            if not np.isfinite(values).all():
+                where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
+                raise ResultError(f"A prediction table holds a {name} for {where} that is not a finite number.")
         object.__setattr__(self, "columns", rounded)
 
     def to_csv(self) -> str:
@@ -60,13 +70,16 @@ class Predictions:
         """Read what ``to_csv`` wrote; raises ResultError naming ``name``."""
         rows = list(csv.reader(io.StringIO(text)))
         if len(rows) < 2 or rows[0][:4] != ["kind", "item", "patient", "fold"]:
-            raise ResultError(f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows.")
+            raise ResultError(
+                f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows."
+            )
         try:
             columns = {k: np.array([float(r[i]) for r in rows[1:]]) for i, k in enumerate(rows[0]) if i >= 4}
-            kind, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
-            return cls(Kind(kind[0]), items, patients, folds, columns)
+            kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
+            (kind,) = set(kinds)
+            return cls(Kind(kind), items, patients, folds, columns)
         except (ValueError, IndexError) as error:
-            raise ResultError(f"{name} is damaged: {error}.") from error
+            raise ResultError(f"{name} is damaged: {error} Move it away and run its cell again.") from error
 
     def sha256(self) -> str:
         """sha256 of the CSV bytes."""
@@ -75,7 +88,20 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished cell: the names that say which, the value with its interval, and everything that decided it."""
+    """A finished cell: the names that say which, the value with its interval, and everything that decided it.
+
+    value, low, high   of ``metric`` in its own unit; ``interval`` names the method, ``level`` is 0.95 for 95 %
+    metrics            every metric of that kind that exists for these rows
+    folds              {name, value (None where the metric does not exist there), n_test, choice} of each split
+    nested             {value, low, high} of nested cross-validation, or None where it was not done
+    n_train, n_test    rows; the mean over the splits for training. n_patients: test patients, the unit of intervals
+    settings           precision, interpolation, size, ...: what decides a score beyond data and weights
+    missing            [id, reason] of each recording that could not be scored
+    anchor_low, _high  the task's anchors when it was run
+    provenance         versions, commit, clock, machine: no part of the identity
+
+    Nested values are kept as plain JSON values. Raises ResultError naming the field that is not what it should be.
+    """
 
     task: str
     task_version: int
@@ -108,42 +134,63 @@ class Result:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        """Make nested values plain JSON and check every field."""
+        for name in _NESTED:
+            object.__setattr__(self, name, _plain(getattr(self, name), name))
+        for f in fields(self):
+            wanted, fits = _CHECKS.get(f.name) or _BY_TYPE[str(f.type)]
+            if not fits(getattr(self, f.name)):
+                raise ResultError(f"{f.name} is {_short(getattr(self, f.name))}; wanted {wanted}.")
+        if self.low > self.high:
+            raise ResultError(f"low is {self.low:g} and high is {self.high:g}; wanted low <= high.")
+
     def identity(self) -> str:
         """sha256 of everything but provenance: commit, clock and machine do not make another result."""
-        facts = {k: v for k, v in asdict(self).items() if k != "provenance"}
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._facts(), sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    def _facts(self) -> dict[str, Any]:
+        return {k: v for k, v in asdict(self).items() if k != "provenance"}
 
     @staticmethod
     def path_of(folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str) -> Path:
         """Where a cell lives in a folder of results."""
-        return folder / dataset / slug(task) / slug(backbone) / f"{protocol}-{head}-s{seed}.json"
+        return folder / slug(dataset) / slug(task) / slug(backbone) / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
 
     def path(self, folder: Path) -> Path:
         """Where this cell lives in a folder of results."""
         return self.path_of(folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head)
 
     def save(self, folder: Path, predictions: Predictions) -> Path:
-        """Write predictions, then the record; a different result under the same name is refused, not replaced."""
+        """Write predictions, then the record: a record on disk always has its predictions.
+
+        Saving an equal result again changes nothing, except that a lost or damaged prediction file is written anew.
+        Raises ResultError when another result holds the place, StorageError when the disk refuses (what was there
+        stays).
+        """
         if predictions.sha256() != self.predictions_sha256:
             raise ResultError(f"{self.task} with {self.backbone}: these predictions are not those of the result.")
-        path = self.path(folder)
+        path, text = self.path(folder), predictions.to_csv()
         if path.exists():
             self._refuse_other(path)
+            table = path.with_suffix(".csv")
+            if not table.exists() or table.read_bytes() != text.encode():
+                write_atomically(table, text)
             return path
-        write_atomically(path.with_suffix(".csv"), predictions.to_csv())
-        write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
+        write_atomically(path.with_suffix(".csv"), text)
+        write_atomically(path, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
         return path
 
     def _refuse_other(self, path: Path) -> None:
-        old = Result.load(path)
-        if old.identity() == self.identity():
-            return
-        mine, theirs = asdict(self), asdict(old)
-        differ = [k for k in mine if k != "provenance" and mine[k] != theirs[k]]
-        raise ResultError(
-            f"{path} holds another result: {', '.join(differ)} differ. Results are never overwritten; move the old file "
-            "away, or give --results another folder."
-        )
+        mine, theirs = self._facts(), Result.load(path)._facts()
+        differ = [k for k in mine if mine[k] != theirs[k]]
+        if differ:
+            said = "; ".join(f"{k} is {_short(theirs[k])} there, {_short(mine[k])} now" for k in differ[:3])
+            more = f" (and {', '.join(differ[3:])})" if differ[3:] else ""
+            raise ResultError(
+                f"{path} holds another result: {said}{more}. Results are never overwritten: move the old file away, or "
+                "choose another results folder."
+            )
 
     @classmethod
     def load(cls, path: Path) -> Result:
@@ -151,46 +198,140 @@ class Result:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ResultError(f"{path} cannot be read as a result: {error}. Move it away and run the cell again.") from error
+            raise ResultError(
+                f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
+            ) from error
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            came = found.get("schema") if isinstance(found, dict) else type(found).__name__
+            came = found.get("schema", "no schema") if isinstance(found, dict) else type(found).__name__
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
         names = {f.name for f in fields(cls)}
-        wrong = sorted(names ^ set(found))
-        if wrong:
-            raise ResultError(f"{path}: missing or unknown fields: {', '.join(wrong)}.")
-        _check_types(found, path)
-        return cls(**found)
+        for words, wrong in (("lacks", names - set(found)), ("has unknown", set(found) - names)):
+            if wrong:
+                raise ResultError(
+                    f"{path} {words} {', '.join(sorted(wrong))}; it is not a whole result of schema {SCHEMA}."
+                )
+        try:
+            return cls(**found)
+        except ResultError as error:
+            raise ResultError(f"{path}: {error}") from None
 
     def predictions(self, folder: Path) -> Predictions:
-        """Read the predictions of this cell and check them against the record."""
+        """Read the predictions of this cell and check them against the record; raises ResultError."""
         path = self.path(folder).with_suffix(".csv")
         try:
-            table = Predictions.from_csv(path.read_text(encoding="utf-8"), str(path))
+            data = path.read_bytes()
         except OSError as error:
-            raise ResultError(f"{path} is missing: the predictions belong beside the record.") from error
-        if table.sha256() != self.predictions_sha256:
-            raise ResultError(f"{path} is not the table its record was made from (sha256 differs).")
-        return table
+            raise ResultError(
+                f"{path} is missing: predictions belong beside their record. Restore it, or move the record away and "
+                "run the cell again."
+            ) from error
+        if hashlib.sha256(data).hexdigest() != self.predictions_sha256:
+            raise ResultError(f"{path} is not the table its record was made from (sha256 differs). Restore it.")
+        return Predictions.from_csv(data.decode(), str(path))
 
 
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "float": (float, int), "bool": (bool,),
-}  # fmt: skip
+def _plain(value: Any, name: str) -> Any:
+    """The value as JSON gives it back; raises ResultError for what JSON cannot hold."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=_scalar))
+    except (TypeError, ValueError) as error:
+        raise ResultError(f"{name} cannot be written as JSON: {error}.") from error
 
 
-def _check_types(found: Mapping[str, Any], path: Path) -> None:
-    for f in fields(Result):
-        kinds = _TYPES.get(str(f.type))
-        value = found[f.name]
-        wrong = kinds is not None and (not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool)))
-        if wrong:
-            raise ResultError(f"{path}: {f.name} is {value!r}; wanted {f.type}.")
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    return _integer(value) and value >= 0
+
+
+def _number(value: Any) -> bool:
+    return (isinstance(value, float) or _integer(value)) and math.isfinite(value)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(_number(v) for v in value.values())
+
+
+def _fold(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"name", "value", "n_test", "choice"}
+        and isinstance(value["name"], str)
+        and (value["value"] is None or _number(value["value"]))
+        and _count(value["n_test"])
+        and isinstance(value["choice"], dict)
+    )
+
+
+def _digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+Check = tuple[str, Callable[[Any], bool]]
+_BY_TYPE: Mapping[str, Check] = {
+    "str": ("a string", lambda v: isinstance(v, str)),
+    "int": ("a whole number, 0 or more", _count),
+    "float": ("a finite number", _number),
+    "bool": ("true or false", lambda v: isinstance(v, bool)),
+    "Mapping[str, float]": ("finite numbers by name", _numbers),
+    "Mapping[str, Any]": ("values by name", lambda v: isinstance(v, dict)),
+}
+_CHECKS: Mapping[str, Check] = {
+    **dict.fromkeys(("task", "backbone", "head", "protocol", "dataset", "metric"), ("a name", _named)),
+    "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
+    "folds": (
+        "a list of {name, value, n_test, choice}",
+        lambda v: isinstance(v, list) and all(_fold(f) for f in v),
+    ),
+    "nested": (
+        "null or {value, low, high}",
+        lambda v: v is None or (_numbers(v) and set(v) == {"value", "low", "high"}),
+    ),
+    "missing": (
+        "a list of [id, reason]",
+        lambda v: (
+            isinstance(v, list)
+            and all(isinstance(p, list) and len(p) == 2 and all(isinstance(w, str) for w in p) for p in v)
+        ),
+    ),
+    "predictions_sha256": ("64 hexadecimal digits", _digest),
+    "schema": (f"{SCHEMA}", lambda v: _integer(v) and v == SCHEMA),
+}
+_NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance")
 
 
 def slug(name: str) -> str:
-    """A name as part of a path: unsafe characters become their code, so that no two names meet."""
-    return re.sub(r"[^A-Za-z0-9._-]", lambda m: f"~{ord(m[0]):02x}", name).lstrip(".") or "~"
+    """A name as part of a path: every other byte becomes ``~`` and its code, so that no two names meet.
+
+    Names that differ in case alone meet where the file system ignores case; ``save`` then refuses the second one. A
+    name too long for a file system is cut and ends in a digest of the whole.
+    """
+    codes = [c if c in _SAFE else "".join(f"~{b:02x}" for b in c.encode()) for c in name]
+    if codes and codes[0] == ".":
+        codes[0] = "~2e"
+    text = "".join(codes) or "~"
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST - 18]}~~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -198,23 +339,45 @@ def write_atomically(path: Path, text: str) -> None:
     temp: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8")
-        temp = Path(handle.name)
-        with handle:
+        number, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        temp = Path(name)
+        with os.fdopen(number, "w", encoding="utf-8", newline="") as handle:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
         temp.chmod(0o644)
         temp.replace(path)
+        temp = None
     except OSError as error:
+        raise StorageError(
+            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is lost; free some "
+            "space and run the same command again."
+        ) from error
+    finally:
         if temp is not None:
             temp.unlink(missing_ok=True)
-        raise StorageError(
-            f"{path} could not be written: {error.strerror}. Nothing that was finished is lost; free some space and run "
-            "the same command again."
-        ) from error
 
 
 def load_results(folder: Path) -> list[Result]:
-    """Read every record under a folder, in a stable order; one that cannot be read is an error naming it."""
-    return [Result.load(p) for p in sorted(folder.rglob("*.json"))]
+    """Read every record under a folder, in a stable order.
+
+    Raises one ResultError that lists every record that cannot be read or lies where another cell belongs.
+    """
+    found: list[Result] = []
+    wrong: list[str] = []
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            result = Result.load(path)
+        except ResultError as error:
+            wrong.append(str(error))
+            continue
+        if result.path(folder) != path:
+            wrong.append(
+                f"{path} holds {result.task} with {result.backbone}, which belongs at {result.path(folder)}: name the "
+                f"folder that contains {result.dataset}/, or move the file."
+            )
+        else:
+            found.append(result)
+    if wrong:
+        raise ResultError(f"{len(wrong)} of {len(wrong) + len(found)} files: " + " Also: ".join(wrong))
+    return found

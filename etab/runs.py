@@ -177,6 +177,7 @@ def _settings_of(run: Run, precision: str) -> dict[str, Any]:
         "runs_version": VERSION,
         "head_version": head.version,
         "backbone_version": card.version,
+        "family": card.family,
         "size": card.size,
         "interpolation": card.interpolation,
         "precision": precision,

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from etab.site import render
+
 if TYPE_CHECKING:
     from etab.doctor import Finding
     from etab.executors import Event
@@ -28,7 +30,7 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 def board(found: Board) -> None:
     """Print a leaderboard."""
-    Console().print(found.to_rich())
+    Console().print(render.rich_table(found))
 
 
 def findings(found: Sequence[Finding]) -> None:

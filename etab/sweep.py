@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from etab import backbones, phantom, resources
-from etab.errors import DataNotFoundError, StorageError
+from etab.errors import DataNotFoundError
 from etab.executors import Event, local
 from etab.leaderboard import Board, Suite, rank
-from etab.results import Result, load_results
+from etab.results import Result, load_results, write_atomically
 from etab.runs import Run, Settings, finished, plan
+from etab.site import render
 from etab.tasks import TASKS
 
 Watch = Callable[[int], AbstractContextManager[Callable[[Event], None]]]
@@ -90,21 +90,6 @@ def rank_folder(
                 task_weights=task_weights, category_weights=category_weights)  # fmt: skip
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; raises StorageError when the disk refuses."""
-    temp = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
-            temp = Path(handle.name)
-            handle.write(text)
-        temp.replace(path)
-    except OSError as error:
-        if temp is not None:
-            temp.unlink(missing_ok=True)
-        raise StorageError(f"{path} could not be written: {error.strerror}. Free some space or name another place.") from error
-
-
 @dataclass(frozen=True, slots=True)
 class Demo:
     """What the demo made."""
@@ -128,5 +113,5 @@ def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, 
         raise DataNotFoundError(done.said())
     board = rank_folder(results, "camus", protocol="cv5", seed=seed)
     page = folder / "leaderboard.html"
-    write_text(page, board.to_html())
+    write_atomically(page, render.page(board))
     return Demo(board, page)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,14 +25,13 @@ def real_data() -> Path:
 def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR"):
         monkeypatch.delenv(name, raising=False)
-    cwd, rng, chance = Path.cwd(), str(np.random.get_state()), random.getstate()
+    cwd, rng = Path.cwd(), str(np.random.get_state())
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(socket.socket, "connect", _refuse)
     yield
     monkeypatch.undo()
     assert Path.cwd() == cwd, "the test changed the working directory"
     assert str(np.random.get_state()) == rng, "the test used numpy's global generator"
-    assert random.getstate() == chance, "the test used the global generator of random"
 
 
 def _refuse(self: socket.socket, address: object) -> None:

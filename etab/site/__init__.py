@@ -1,0 +1,1 @@
+"""The board on paper, in a terminal and on a page."""

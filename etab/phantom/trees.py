@@ -1,0 +1,149 @@
+"""Writes made patients in the published layouts of CAMUS (NIfTI release) and EchoNet-Dynamic."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from etab.errors import StorageError
+from etab.phantom.anatomy import Heart, Shape, draw_heart
+from etab.phantom.sector import DEPTH, Scanner, draw_scanner, frame, mask, to_pixels
+from etab.types import Array
+
+MARK = "phantom"
+_NOTICE = "This tree is PHANTOM data: made echocardiograms, not patients. It must never enter a real leaderboard.\n"
+_CAMUS_FRAMES = 8
+_ECHONET_SIZE, _ECHONET_FPS = 112, 50
+
+
+def _nifti(array: Array, spacing: float) -> bytes:
+    """A float32 NIfTI of an (h, w) or (t, h, w) array as CAMUS stores it, (x, y[, t]); same bytes every time."""
+    import nibabel
+
+    data = np.ascontiguousarray(np.moveaxis(array.astype(np.float32), 0, -1) if array.ndim == 3 else array.astype(np.float32))
+    data = np.swapaxes(data, 0, 1)
+    image = nibabel.Nifti1Image(data, np.diag([-spacing, -spacing, 1, 1]))
+    image.header["descrip"] = MARK.encode()
+    image.header.set_xyzt_units("mm", "sec")
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=4) as zipped:
+        zipped.write(image.to_bytes())
+    return out.getvalue()
+
+
+def _cycle(n: int) -> list[float]:
+    """Contraction over half a cycle, ED to ES."""
+    return [float((1 - np.cos(np.pi * i / (n - 1))) / 2) for i in range(n)]
+
+
+def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
+    """Write a CAMUS tree; yields after each patient."""
+    base = root / "database_nifti"
+    split = root / "database_split"
+    split.mkdir(parents=True, exist_ok=True)
+    (root / "PHANTOM").write_text(_NOTICE)
+    names = [f"patient{i + 1:04d}" for i in range(patients)]
+    order = np.random.default_rng([seed, 7]).permutation(patients)
+    n_test = max(1, patients // 10)
+    parts = {"testing": order[:n_test], "validation": order[n_test : 2 * n_test], "training": order[2 * n_test :]}
+    for part, rows in parts.items():
+        (split / f"subgroup_{part}.txt").write_text("".join(f"{names[i]}\n" for i in sorted(rows)))
+    for i, name in enumerate(names):
+        _camus_patient(base / name, name, np.random.default_rng([seed, 1, i]), size)
+        yield i + 1
+
+
+def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    heart, age, sex = draw_heart(rng), int(rng.integers(18, 93)), "MF"[int(rng.integers(2))]
+    for view, letters in enumerate(("2CH", "4CH")):
+        scanner = draw_scanner(rng)
+        shapes = [heart.shape(view, c) for c in _cycle(_CAMUS_FRAMES)]
+        frames = np.stack([frame(s, scanner, size, rng) for s in shapes])
+        masks = np.stack([mask(s, size) for s in shapes])
+        files = {"ED": frames[0], "ED_gt": masks[0], "ES": frames[-1], "ES_gt": masks[-1], "half_sequence": frames,
+                 "half_sequence_gt": masks}  # fmt: skip
+        for role, array in files.items():
+            (folder / f"{name}_{letters}_{role}.nii.gz").write_bytes(_nifti(array, DEPTH / size))
+        (folder / f"Info_{letters}.cfg").write_text(
+            f"ED: 1\nES: {_CAMUS_FRAMES}\nNbFrame: {_CAMUS_FRAMES}\nSex: {sex}\nAge: {age}\n"
+            f"ImageQuality: {scanner.quality}\nEF: {round(heart.ef)}\nFrameRate: 25.0\nPhantom: yes\n"
+        )
+
+
+def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
+    """Write an EchoNet-Dynamic tree with its quirks: one video without tracings, a few traced ES first."""
+    (root / "Videos").mkdir(parents=True, exist_ok=True)
+    (root / "PHANTOM").write_text(_NOTICE)
+    listed: list[list[object]] = []
+    traced: list[list[object]] = []
+    for i in range(patients):
+        rng = np.random.default_rng([seed, 2, i])
+        name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
+        heart, scanner = draw_heart(rng), draw_scanner(rng)
+        split = "TEST" if i % 10 == 0 else "VAL" if i % 10 == 1 else "TRAIN"
+        frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=i % 50 == 7)
+        _write_avi(root / "Videos" / f"{name}.avi", frames)
+        volumes = heart.volume(1.0), heart.volume(0.0)
+        listed.append([name, 100 * (volumes[1] - volumes[0]) / volumes[1], *volumes, _ECHONET_SIZE, _ECHONET_SIZE,
+                       _ECHONET_FPS, len(frames), split])  # fmt: skip
+        if i != patients - 1:
+            for at in sorted((ed, es)):
+                lines = to_pixels(shapes[at].trace(), _ECHONET_SIZE)
+                traced += [[f"{name}.avi", *[f"{p:.6f}" for p in row], at] for row in lines]
+        yield i + 1
+    _table(root / "FileList.csv", "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split", listed)
+    _table(root / "VolumeTracings.csv", "FileName,X1,Y1,X2,Y2,Frame", traced)
+
+
+def _beats(
+    heart: Heart, scanner: Scanner, rng: np.random.Generator, *, es_first: bool
+) -> tuple[list[Array], int, int, list[Shape]]:
+    """About a beat and a half at 50 fps: frames, the traced ED and ES, and the shape at each frame."""
+    beat = int(rng.integers(32, 46))
+    start = beat // 3 if es_first else -int(rng.integers(2, 6))
+    n = beat + beat // 2
+    contraction = [_contraction(((i + start) % beat) / beat) for i in range(n)]
+    shapes = [heart.shape(1, c) for c in contraction]
+    frames = [frame(s, scanner, _ECHONET_SIZE, rng) for s in shapes]
+    ed = (-start) % beat
+    es = min((i for i in range(n) if i != ed), key=lambda i: (-contraction[i], abs(i - ed)))
+    if es_first:
+        es = max(range(ed), key=lambda i: contraction[i])
+    return frames, ed, es, shapes
+
+
+def _contraction(share: float) -> float:
+    """Contraction over a beat: systole is its first third."""
+    if share < 1 / 3:
+        return float((1 - np.cos(3 * np.pi * share)) / 2)
+    return float((1 + np.cos(np.pi * min((share - 1 / 3) / 0.5, 1))) / 2)
+
+
+def _write_avi(path: Path, frames: list[Array]) -> None:
+    """MJPG AVI as the release has it, with an INFO chunk that says phantom."""
+    size = (frames[0].shape[1], frames[0].shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), _ECHONET_FPS, size)  # type: ignore[attr-defined]
+    if not writer.isOpened():
+        raise StorageError(f"{path} could not be opened for writing; check that the folder exists and has room.")
+    for f in frames:
+        writer.write(cv2.cvtColor(f, cv2.COLOR_GRAY2BGR))
+    writer.release()
+    text = MARK.encode() + b"\0"
+    chunk = b"INFOICMT" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
+    data = path.read_bytes() + b"LIST" + struct.pack("<I", len(chunk)) + chunk
+    path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
+
+
+def _table(path: Path, header: str, rows: list[list[object]]) -> None:
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header.split(","))
+        writer.writerows(rows)

@@ -1,0 +1,62 @@
+"""The contract of a backbone, to run on your own: ``check_backbone(card)``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from etab.backbones.base import BackboneCard
+from etab.types import Array, Features
+
+__all__ = ["check_backbone"]
+
+
+def _frames(size: int, n: int = 3) -> Array:
+    """Made frames with structure, uint8 (n, size, size)."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:size, :size] / size
+    waves = [127 + 100 * np.sin(2 * np.pi * (2 + i) * x + i) * np.cos(2 * np.pi * y * (i + 1)) for i in range(n)]
+    return np.clip(np.stack(waves) + rng.normal(0, 12, (n, size, size)), 0, 255).astype(np.uint8)
+
+
+def _close(a: Features, b: Features, rows: slice) -> bool:
+    pairs = [(np.asarray(a.pooled[k])[rows], np.asarray(b.pooled[k])) for k in a.pooled]
+    pairs += [(np.asarray(x)[rows], np.asarray(y)) for x, y in zip(a.maps, b.maps, strict=True)]
+    return all(np.allclose(x.astype(float), y.astype(float), rtol=2e-2, atol=2e-2 * (np.abs(y).max() + 1e-6)) for x, y in pairs)
+
+
+def check_backbone(card: BackboneCard) -> None:
+    """Row-wise, deterministic, in eval mode and frozen; widths, strides and layers as the card says; finite."""
+    import torch
+
+    state = torch.get_rng_state()
+    backbone = card.load().to("cpu", "fp32")  # type: ignore[attr-defined]
+    assert torch.equal(state, torch.get_rng_state()), f"{card.name}: loading moved torch's global generator"
+    assert card.load().digest() == backbone.digest(), f"{card.name}: loading twice gives other weights"
+    x = torch.from_numpy(_frames(card.size))
+    whole = backbone(x)
+    assert len(whole) == 3, f"{card.name} gave {len(whole)} rows for 3 frames"
+    assert len(whole.pooled) >= 6 or card.source == "callable", f"{card.name}: at least 3 layers x 2 poolings are wanted"
+    for key, values in whole.pooled.items():
+        assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
+        assert not torch.allclose(values[0], values[1]), f"{card.name}: {key} is the same for two frames"
+    assert _close(whole, backbone(x), slice(None)), f"{card.name} is not deterministic"
+    for i in range(3):
+        assert _close(whole, backbone(x[i : i + 1]), slice(i, i + 1)), f"{card.name} looks at its batch neighbours"
+    sides = [m.shape[2] for m in whole.maps]
+    assert sides == sorted(sides, reverse=True), f"{card.name}: maps are not fine to coarse"
+    _check_card(card, backbone, whole)
+
+
+def _check_card(card: BackboneCard, backbone: object, whole: Features) -> None:
+    if card.dim is not None:
+        width = whole.maps[-1].shape[1]
+        assert width == card.dim, f"{card.name}: the card says {card.dim} channels, the last map has {width}"
+        strides = tuple(round(card.size / m.shape[2]) for m in whole.maps)
+        assert strides == card.strides, f"{card.name}: the card says strides {card.strides}, the maps have {strides}"
+    network = getattr(backbone, "network", None)
+    if network is not None:
+        assert not network.training, f"{card.name} is in training mode"
+        assert not any(p.requires_grad for p in network.parameters()), f"{card.name} is not frozen"
+        if card.params is not None:
+            count = sum(p.numel() for p in network.parameters())
+            assert count == card.params, f"{card.name}: the card says {card.params} parameters, there are {count}"

@@ -1,0 +1,136 @@
+"""The contract of a head, to run on your own: ``check_head(MyHead())``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from etab.errors import UnsupportedOptionError
+from etab.heads.base import Head
+from etab.splits import row_splits
+from etab.types import Array, Features, Kind, RowSplit, Target
+
+__all__ = ["check_head", "made_features", "made_splits", "target_of"]
+
+
+def target_of(kind: Kind) -> Target:
+    """A target of a kind."""
+    classes = {Kind.BINARY: ("no", "yes"), Kind.CLASSES: ("a", "b", "c")}.get(kind, ())
+    return Target("made", kind, classes=classes)
+
+
+def made_splits(n: int = 60) -> tuple[Array, list[RowSplit]]:
+    """Patients of two rows each, and three folds of them."""
+    patients = np.array([f"p{i // 2:03d}" for i in range(n)])
+    return patients, row_splits(patients, np.array(["train"] * n), protocol="cv", n_fold=3, seed=0)
+
+
+def made_features(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -> tuple[Features, Any]:
+    """Features from which the answers can be learned (``signal`` 0: not at all), with nuisance, and the answers."""
+    rng = np.random.default_rng(seed)
+    if kind is Kind.MASK:
+        return _made_maps(rng, n, signal)
+    y: Array = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
+    code = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
+    def layer(width: int, noise: float) -> Array:
+        mix = rng.normal(size=(code.shape[1], width))
+        return (signal * code @ mix + noise * rng.normal(size=(n, width))).astype(np.float32)
+    pooled = {"early/mean": layer(6, 3.0), "late/mean": layer(10, 0.5), "late/max": layer(80, 2.0)}
+    return Features(pooled, pca={"late/max": 5}), y
+
+
+def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
+    yy, xx = np.mgrid[:48, :40]
+    masks, maps = [], []
+    for _ in range(n):
+        cy, cx, r = rng.uniform(16, 32), rng.uniform(12, 28), rng.uniform(7, 11)
+        mask = (yy - cy) ** 2 + (xx - cx) ** 2 < r * r
+        masks.append(mask)
+        small = mask[2::4, 2::4][:12, :10].astype(np.float32)
+        maps.append(np.stack([signal * small + 0.2 * rng.normal(size=small.shape), rng.normal(size=small.shape)]))
+    fine = np.stack(maps).astype(np.float16)
+    return Features({}, (fine, fine[:, :, ::2, ::2])), masks
+
+
+def _score(kind: Kind, predicted: Any, answers: Any) -> float:
+    """Larger is better."""
+    if kind is Kind.MASK:
+        pairs = zip(predicted, answers, strict=True)
+        return float(np.mean([2 * (p & a).sum() / max((p.sum() + a.sum()), 1) for p, a in pairs]))
+    if kind is Kind.VALUE:
+        return -float(np.abs(predicted - answers).mean())
+    if kind is Kind.BINARY:
+        return float(((predicted >= 0.5) == (answers == 1)).mean())
+    return float((predicted.argmax(axis=1) == answers).mean())
+
+
+def _run(head: Head, kind: Kind, features: Features, answers: Any, **more: Any) -> tuple[Any, Any, Any]:
+    patients, splits = made_splits()
+    fits = head.cross_fit(features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0), **more)
+    assert len(fits) == len(splits), f"{head.name} gave {len(fits)} fits for {len(splits)} splits"
+    rows = np.concatenate([s.test for s in splits])
+    parts = [p for f in fits for p in f.predictions]
+    truth = [answers[i] for i in rows] if kind is Kind.MASK else np.asarray(answers)[rows]
+    return (parts if kind is Kind.MASK else np.asarray(parts)), truth, fits
+
+
+def check_head(head: Head, *, learns: bool = True) -> None:
+    """Learns something, refuses other kinds, same seed same answer, blind to test rows, probabilities are probabilities."""
+    for kind in sorted(head.kinds):
+        features, answers = made_features(kind)
+        predicted, truth, _ = _run(head, kind, features, answers)
+        again, _, _ = _run(head, kind, features, answers, memo={})
+        assert _same(predicted, again), f"{head.name}: the same input gave another answer, or the memo changed it"
+        if kind in (Kind.BINARY, Kind.CLASSES):
+            assert predicted.min() >= 0, f"{head.name}: a probability is negative"
+            assert predicted.max() <= 1, f"{head.name}: a probability is above 1"
+        if kind is Kind.CLASSES:
+            assert np.allclose(predicted.sum(axis=1), 1), f"{head.name}: probabilities do not sum to 1"
+        if learns:
+            blind, _ = made_features(kind, signal=0.0)
+            nothing, _, _ = _run(head, kind, blind, answers)
+            gain = _score(kind, predicted, truth) - _score(kind, nothing, truth)
+            assert gain > 0.1, f"{head.name} learns nothing of {kind}: {gain}"
+            _check_blind_to_test_rows(head, kind, features, answers)
+    for kind in sorted({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK} - head.kinds):
+        features, answers = made_features(kind)
+        try:
+            _run(head, kind, features, answers)
+        except UnsupportedOptionError:
+            continue
+        raise AssertionError(f"{head.name} accepted {kind}, which it does not declare")
+
+
+def _same(a: Any, b: Any) -> bool:
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answers: Any) -> None:
+    """Changing one test row's features, or any test row's answer, changes nothing for the other test rows."""
+    patients, splits = made_splits()
+    split = splits[0]
+    row, others = int(split.test[0]), slice(1, None)
+    pooled = {k: np.array(v) for k, v in features.pooled.items()}
+    for values in pooled.values():
+        values[row] = values[row] * 7 + 3
+    maps = tuple(np.array(m) for m in features.maps)
+    for m in maps:
+        m[row] = -2 * m[row]
+    moved = Features(pooled, maps, features.pca)
+    relabelled = list(answers) if kind is Kind.MASK else np.array(answers)
+    for i in split.test:
+        relabelled[i] = answers[(int(i) + 1) % len(answers)]
+    target, chance = target_of(kind), np.random.default_rng
+    before = head.cross_fit(features, answers, patients, [split], target, rng=chance(0))[0]
+    after = head.cross_fit(moved, relabelled, patients, [split], target, rng=chance(0))[0]
+    assert _close(before.predictions[others], after.predictions[others], kind), f"{head.name} looks at test rows"
+    assert {k: v for k, v in before.choice.items() if isinstance(v, str)} == {
+        k: v for k, v in after.choice.items() if isinstance(v, str)
+    }, f"{head.name} chooses by test rows"
+
+
+def _close(a: Any, b: Any, kind: Kind) -> bool:
+    if kind is Kind.MASK:
+        return all((x != y).mean() < 0.01 for x, y in zip(a, b, strict=True))
+    return bool(np.allclose(a, b, rtol=1e-5, atol=1e-6))

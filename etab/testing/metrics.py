@@ -1,0 +1,63 @@
+"""The laws every metric must keep, to run on your own: ``check_metric(METRICS["mine"])``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from etab.errors import UndefinedError
+from etab.metrics import Columns, Metric
+from etab.types import Array, Kind
+
+__all__ = ["check_metric", "sample"]
+
+
+def sample(kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0) -> tuple[dict[str, Array], Array]:
+    """Columns and patients of a made prediction table; ``error`` 0 is the perfect answer."""
+    patients = np.array([f"p{i // 2:03d}" for i in range(n)])
+    if kind is Kind.MASK:
+        loss = error * rng.uniform(0.05, 0.4, n)
+        return {"dice": 1 - loss, "jaccard": (1 - loss) / (1 + loss), "hd95": 20 * loss, "msd": 8 * loss}, patients
+    if kind is Kind.VALUE:
+        truth = rng.normal(50, 12, n)
+        return {"truth": truth, "score": truth + error * rng.normal(0, 8, n)}, patients
+    truth = np.arange(n) % (2 if kind is Kind.BINARY else 3)
+    if kind is Kind.BINARY:
+        score = 1 / (1 + np.exp(-(4 * truth - 2 + error * rng.normal(0, 3, n))))
+        return {"truth": truth.astype(float), "score": score}, patients
+    logits = 4 * np.eye(3)[truth] + error * rng.normal(0, 2, (n, 3))
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return {"truth": truth.astype(float), **{f"score_{k}": p[:, k] for k in range(3)}}, patients
+
+
+def _permuted(columns: Columns, patients: Array, rng: np.random.Generator) -> tuple[dict[str, Array], Array]:
+    order = rng.permutation(len(patients))
+    return {k: v[order] for k, v in columns.items()}, patients[order]
+
+
+def check_metric(metric: Metric, seed: int = 0) -> None:
+    """Range, perfect is best, order-free, nearer is no worse, nothing to score raises, not-a-number raises."""
+    for kind in sorted(metric.kinds):
+        rng = np.random.default_rng(seed)
+        columns, patients = sample(kind, rng)
+        value = metric(columns, patients)
+        low, high = sorted((metric.worst, metric.best))
+        assert low <= value <= max(high, abs(low)) or metric.better == 0, f"{metric.name} {value} is out of its range"
+        perfect, same = sample(kind, np.random.default_rng(seed), error=0.0)
+        assert abs(metric(perfect, same) - metric.best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
+        again = metric(*_permuted(columns, patients, rng))
+        assert abs(again - value) < 1e-9, f"{metric.name} depends on the order of rows"
+        nearer, _ = sample(kind, np.random.default_rng(seed), error=0.5)
+        gain = (metric(nearer, patients) - value) * metric.better
+        assert gain >= -1e-12, f"{metric.name}: a nearer answer scores worse"
+        _check_refusals(metric, columns, patients)
+
+
+def _check_refusals(metric: Metric, columns: Columns, patients: Array) -> None:
+    nothing = {k: v[:0] for k, v in columns.items()}
+    bad = {k: np.where(np.arange(len(v)) == 0, np.nan, v) for k, v in columns.items()}
+    for case, who in ((nothing, patients[:0]), (bad, patients)):
+        try:
+            metric(case, who)
+        except UndefinedError:
+            continue
+        raise AssertionError(f"{metric.name} scored rows that cannot be scored")

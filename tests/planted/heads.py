@@ -1,0 +1,25 @@
+"""Faults of the heads."""
+
+from tests.faults import Fault
+
+FAULTS = [
+    Fault("head centres with test rows", "etab/heads/linalg.py",
+          "k = k - k.mean(axis=1, keepdims=True) - self.column_means + self.grand_mean",
+          "k = k - k.mean(axis=1, keepdims=True) - k.mean(axis=0) + self.grand_mean", ("tests/test_heads.py",)),
+    Fault("principal components are not fitted", "etab/heads/linalg.py", "[::-1][:components]", "[::-1][:1]",
+          ("tests/test_heads.py",)),
+    Fault("the head is blind", "etab/heads/probes.py", "fit.project(kernels.kernel(key), split.test) @ path[:, best] + mean",
+          "np.full(len(split.test), mean)", ("tests/test_heads.py",)),
+    Fault("the head chooses on test rows", "etab/heads/probes.py", "        for part in split.inner:\n            rows = without",
+          "        for part in (split.test,):\n            rows = without", ("tests/test_heads.py",)),
+    Fault("another kind is accepted", "etab/heads/probes.py", "if target.kind not in head.kinds:", "if False:",
+          ("tests/test_heads.py",)),
+    Fault("leverage forgets the intercept", "etab/heads/linalg.py", "@ shrink + 1 / len(y)", "@ shrink",
+          ("tests/test_heads.py",)),
+    Fault("segmentation memo mixes structures", "etab/heads/decoders.py",
+          "        labels = {p: d.label(y) for p, d in designs.items()}",
+          "        labels = (memo if memo is not None else {}).setdefault('y', {p: d.label(y) for p, d in designs.items()})",
+          ("tests/test_heads.py",)),
+    Fault("inner rows stay in the inner fit", "etab/heads/probes.py", "return np.setdiff1d(train, part)", "return train",
+          ("tests/test_heads.py",)),
+]  # fmt: skip

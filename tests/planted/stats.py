@@ -1,0 +1,29 @@
+"""Faults of metrics and statistics."""
+
+from tests.faults import Fault
+
+FAULTS = [
+    Fault("ties are broken by order", "etab/metrics.py", "(counts - 1) / 2)[inverse]", "(counts - 1))[inverse]",
+          ("tests/test_metrics.py",)),
+    Fault("one class scores a half", "etab/metrics.py", "    if positive in (0, len(truth)):", "    if False:",
+          ("tests/test_metrics.py",)),
+    Fault("two empty masks score 0", "etab/metrics.py", "    if n_true == 0:\n        raise UndefinedError",
+          "    if n_true < 0:\n        raise UndefinedError", ("tests/test_metrics.py",)),
+    Fault("direction flipped", "etab/metrics.py", '_metric("mae", "mean absolute error", (Kind.VALUE,), -1',
+          '_metric("mae", "mean absolute error", (Kind.VALUE,), 1', ("tests/test_metrics.py",)),
+    Fault("a mean over frames, not patients", "etab/metrics.py", "float(per_patient(columns[name], patients)[1].mean())",
+          "float(columns[name].mean())", ("tests/test_metrics.py",)),
+    Fault("spacing is ignored", "etab/surface.py", "scale = np.asarray(spacing, dtype=np.float64)",
+          "scale = np.ones(2)", ("tests/test_metrics.py",)),
+    Fault("bootstrap over rows", "etab/stats.py", "    order = np.unique(patients)\n    draws",
+          "    patients = np.arange(len(patients)).astype(str)\n    order = np.unique(patients)\n    draws",
+          ("tests/test_stats.py",)),
+    Fault("bootstrap unseeded", "etab/stats.py", "    return rng.multinomial(n_patients",
+          "    return np.random.default_rng().multinomial(n_patients", ("tests/test_stats.py",)),
+    Fault("Holm forgotten", "etab/stats.py", "(len(values) - np.arange(len(values))) * values[order]", "values[order]",
+          ("tests/test_stats.py",)),
+    Fault("folds taken as independent", "etab/stats.py", "(1 / len(d) + test_share)", "(1 / len(d))",
+          ("tests/test_stats.py",)),
+    Fault("no rank is shared", "etab/stats.py", "(int(1 + lost), int(len(beats) - won))", "(int(1 + lost), int(1 + lost))",
+          ("tests/test_stats.py",)),
+]  # fmt: skip

@@ -1,0 +1,147 @@
+"""Every head keeps the contract; closed forms equal scikit-learn; choices are made inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etab import heads, stats
+from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.heads import linalg
+from etab.heads.decoders import largest
+from etab.testing.heads import check_head, made_features, made_splits, target_of
+from etab.types import Features, Kind
+
+
+@pytest.mark.parametrize("name", heads.names())
+def test_contract(name: str) -> None:
+    check_head(heads.head(name), learns=name != "trivial")
+
+
+def test_unknown_head_suggests() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'ridge'"):
+        heads.head("rigde")
+
+
+@pytest.mark.parametrize("d", [5, 90])
+def test_ridge_is_scikit_learns(d: int) -> None:
+    sk = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(2, 3, (50, d)), rng.normal(50, 10, 50)
+    train, test = np.arange(40), np.arange(40, 50)
+    kernel = linalg.gram(x)
+    fit = linalg.basis(kernel, train)
+    path, mean = linalg.ridge_path(fit, y[train])
+    ours = fit.project(kernel, test) @ path + mean
+    centred = x[train] - x[train].mean(axis=0)
+    for i, penalty in enumerate(linalg.PENALTIES):
+        alpha = penalty * np.square(centred).sum() / 40
+        theirs = sk.Ridge(alpha=alpha).fit(x[train], y[train]).predict(x[test])
+        assert ours[:, i] == pytest.approx(theirs, abs=1e-5)
+
+
+def test_leave_one_out_is_leaving_one_out() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 8)), rng.normal(size=30)
+    kernel, rows = linalg.gram(x), np.arange(30)
+    fast = linalg.leave_one_out(linalg.basis(kernel, rows), y)
+    penalties = np.asarray(linalg.PENALTIES) * linalg.basis(kernel, rows).spread.sum() / 30
+    for i in (0, 17):
+        rest = np.delete(rows, i)
+        fit = linalg.basis(kernel, rest)
+        along = fit.train.T @ (y[rest] - y[rest].mean())
+        w = along[:, None] / (fit.spread[:, None] + penalties)
+        slow = np.abs(fit.project(kernel, rows[[i]]) @ w + y[rest].mean() - y[i])[0]
+        assert fast[i] == pytest.approx(slow, abs=1e-8)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_is_scikit_learns(classes: int) -> None:
+    sk = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(1)
+    y = np.arange(80) % classes
+    x = rng.normal(size=(80, 6)) + 0.8 * np.eye(6)[y]
+    rows = np.arange(80)
+    fit = linalg.basis(linalg.gram(x), rows)
+    onehot = y[:, None].astype(float) if classes == 2 else np.eye(classes)[y]
+    scale = np.square(x - x.mean(axis=0)).sum() / 80
+    for penalty in (0.3, 0.003):
+        w, b = linalg.logistic_path(fit.train, onehot, np.ones((80, 1)), [penalty], iterations=3000)
+        ours = linalg.probabilities(fit.train @ w[0] + b[0])
+        theirs = sk.LogisticRegression(C=scale / (80 * penalty) / scale, tol=1e-10, max_iter=5000)
+        scaled = (x - x.mean(axis=0)) / np.sqrt(scale)
+        p = theirs.fit(scaled, y).predict_proba(scaled)
+        assert ours == pytest.approx(p[:, 1:] if classes == 2 else p, abs=1e-3)
+
+
+def test_batched_problems_equal_single_ones() -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(60, 5)), (np.arange(60) % 2).astype(float)[:, None]
+    fit = linalg.basis(linalg.gram(x), np.arange(60))
+    weights = (rng.random((60, 4)) > 0.3).astype(float)
+    w, b = linalg.logistic_path(fit.train, y, weights, [0.1, 0.01, 0.1, 1.0], iterations=2000)
+    for i, penalty in enumerate([0.1, 0.01, 0.1, 1.0]):
+        keep = weights[:, i] == 1
+        one, c = linalg.logistic_path(fit.train[keep], y[keep], np.ones((keep.sum(), 1)), [penalty], iterations=4000)
+        assert w[i] == pytest.approx(one[0], abs=2e-3)
+        assert b[i] == pytest.approx(c[0], abs=2e-3)
+
+
+@pytest.mark.parametrize("name", ["ridge", "logistic", "knn"])
+def test_not_finite_features_are_named(name: str) -> None:
+    kind = min(heads.head(name).kinds)
+    features, answers = made_features(kind)
+    features.pooled["late/mean"][7, 2] = np.inf
+    patients, splits = made_splits()
+    with pytest.raises(UnsupportedOptionError, match=r"'late/mean'.*row 7.*fp32"):
+        heads.head(name).cross_fit(features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0))
+
+
+def test_segmentation_says_what_it_needs() -> None:
+    features, masks = made_features(Kind.MASK)
+    patients, splits = made_splits()
+    head = heads.head("linear_seg")
+    with pytest.raises(UnsupportedOptionError, match="needs feature maps"):
+        head.cross_fit(Features({"a/mean": np.zeros((60, 3))}), masks, patients, splits, target_of(Kind.MASK),
+                       rng=np.random.default_rng(0))  # fmt: skip
+    bad = np.array(features.maps[0])
+    bad[55, 0, 0, 0] = np.nan
+    with pytest.raises(UnsupportedOptionError, match="not finite"):
+        head.cross_fit(Features({}, (bad,)), masks, patients, splits, target_of(Kind.MASK), rng=np.random.default_rng(0))
+
+
+def test_memo_serves_the_next_structure_without_changing_it() -> None:
+    features, masks = made_features(Kind.MASK)
+    other = [np.roll(m, 3, axis=0) for m in masks]
+    patients, splits = made_splits()
+    memo: dict = {}
+    runs = [heads.head("linear_seg").cross_fit(features, y, patients, splits, target_of(Kind.MASK),
+                                               rng=np.random.default_rng(0), memo=m)
+            for y, m in ((masks, memo), (other, memo), (other, None))]  # fmt: skip
+    for shared, alone in zip(runs[1], runs[2], strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(shared.predictions, alone.predictions, strict=True))
+        assert shared.choice == alone.choice
+
+
+def test_choices_are_recorded_for_every_fold() -> None:
+    features, answers = made_features(Kind.VALUE)
+    patients, splits = made_splits()
+    fits = heads.head("ridge").cross_fit(features, answers, patients, splits, target_of(Kind.VALUE),
+                                         rng=np.random.default_rng(0))  # fmt: skip
+    assert {f.choice["features"] for f in fits} == {"late/mean"}
+    assert all(f.choice["penalty"] in linalg.PENALTIES for f in fits)
+
+
+def test_largest_component() -> None:
+    mask = np.zeros((9, 9), bool)
+    mask[1:3, 1:3] = mask[5:8, 5:8] = True
+    assert largest(mask).sum() == 9
+    assert largest(np.zeros((3, 3), bool)).sum() == 0
+
+
+def test_nested_losses_choose_inside() -> None:
+    features, y = made_features(Kind.VALUE)
+    losses = heads.ridge_losses(features, y, np.arange(60).astype(str))
+    found = stats.nested_cv(losses, 60, n_fold=5, repeats=2, rng=np.random.default_rng(0))
+    assert found.low < found.value < found.high
+    assert found.value < np.abs(y - np.median(y)).mean()

@@ -1,0 +1,171 @@
+"""Intervals count patients, tests keep their size, ranks admit ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etab import stats
+from etab.errors import UndefinedError
+from etab.metrics import METRICS
+from etab.testing.metrics import sample
+from etab.types import Kind
+
+CASES = [(name, kind) for name, m in METRICS.items() for kind in sorted(m.kinds)]
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_weights_equal_repeated_rows(name: str, kind: Kind) -> None:
+    rng = np.random.default_rng(3)
+    columns, patients = sample(kind, rng, 60)
+    if kind is Kind.BINARY:
+        columns["score"] = np.round(columns["score"], 1)
+    order = np.unique(patients)
+    weights = stats.resample_weights(len(order), 5, rng)
+    fast = stats.weighted(name, kind, columns, patients, order, weights)
+    for row, got in zip(weights, fast, strict=True):
+        index, who = [], []
+        for place, times in enumerate(row):
+            for copy in range(times):
+                rows = np.flatnonzero(patients == order[place])
+                index += rows.tolist()
+                who += [f"{order[place]}-{copy}"] * len(rows)
+        direct = METRICS[name]({k: v[index] for k, v in columns.items()}, np.array(who))
+        assert got == pytest.approx(direct, abs=1e-9)
+
+
+def test_bootstrap_counts_patients_not_rows() -> None:
+    rng = np.random.default_rng(0)
+    columns, patients = sample(Kind.VALUE, rng, 40)
+    once = stats.bootstrap("mae", Kind.VALUE, columns, patients, rng=np.random.default_rng(1))
+    many = {k: np.repeat(v, 10) for k, v in columns.items()}
+    ten = stats.bootstrap("mae", Kind.VALUE, many, np.repeat(patients, 10), rng=np.random.default_rng(1))
+    assert ten.value == pytest.approx(once.value)
+    assert (ten.low, ten.high) == pytest.approx((once.low, once.high))
+
+
+def test_bootstrap_is_the_generators() -> None:
+    columns, patients = sample(Kind.BINARY, np.random.default_rng(0))
+    a, b, c = (stats.bootstrap("auroc", Kind.BINARY, columns, patients, rng=np.random.default_rng(s)) for s in (1, 1, 2))
+    assert a == b
+    assert a != c
+    assert a.low < a.value < a.high
+
+
+def test_bootstrap_refuses_what_has_no_interval() -> None:
+    columns = {"truth": np.r_[np.zeros(30), 1.0], "score": np.linspace(0, 1, 31)}
+    with pytest.raises(UndefinedError, match="too few patients"):
+        stats.bootstrap("auroc", Kind.BINARY, columns, np.arange(31).astype(str), rng=np.random.default_rng(0))
+    with pytest.raises(UndefinedError, match="at least two"):
+        stats.bootstrap("mae", Kind.VALUE, {"truth": np.ones(1), "score": np.ones(1)}, np.array(["a"]),
+                        rng=np.random.default_rng(0))  # fmt: skip
+
+
+def test_bootstrap_covers() -> None:
+    hits = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        who = np.repeat(np.arange(60), 2)
+        error = rng.normal(0, 1, 60)[who] + rng.normal(0, 0.5, 120)
+        found = stats.bootstrap("bias", Kind.VALUE, {"truth": np.zeros(120), "score": error}, who.astype(str), rng=rng, n=400)
+        hits += found.low <= 0 <= found.high
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+@pytest.mark.parametrize("kind", [Kind.MASK, Kind.VALUE, Kind.BINARY])
+def test_paired_test_keeps_its_size_and_finds_a_gap(kind: Kind) -> None:
+    metric = {Kind.MASK: "dice", Kind.VALUE: "mae", Kind.BINARY: "auroc"}[kind]
+    p = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        a, who = sample(kind, rng)
+        b, _ = sample(kind, rng)
+        if "truth" in a:
+            b = {**b, "truth": a["truth"], "score": _regraded(kind, a["truth"], rng)}
+            a = {**a, "score": _regraded(kind, a["truth"], rng)}
+        p.append(stats.paired_test(metric, kind, a, b, who, rng=rng, n=200).p)
+    assert np.mean(np.array(p) < 0.05) <= 0.15
+    better, who = sample(kind, np.random.default_rng(1), error=0.2)
+    worse, _ = sample(kind, np.random.default_rng(1), error=1.5)
+    found = stats.paired_test(metric, kind, better, worse, who, rng=np.random.default_rng(0), n=500)
+    assert found.p < 0.02
+    assert found.difference * METRICS[metric].better > 0
+
+
+def _regraded(kind: Kind, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if kind is Kind.VALUE:
+        return truth + rng.normal(0, 8, len(truth))
+    return 1 / (1 + np.exp(-(truth * 2 - 1 + rng.normal(0, 1.5, len(truth)))))
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+def test_stouffer() -> None:
+    assert stats.stouffer([0.05], [1]) == pytest.approx(0.05)
+    assert stats.stouffer([0.05, 0.05], [1, 1]) < 0.01
+    assert stats.stouffer([0.05, 0.05], [1, -1]) == pytest.approx(1.0)
+
+
+def test_rank_intervals_share_ranks() -> None:
+    none = np.zeros((3, 3), bool)
+    assert stats.rank_intervals(none) == [(1, 3)] * 3
+    first = none.copy()
+    first[0, 1:] = True
+    assert stats.rank_intervals(first) == [(1, 1), (2, 3), (2, 3)]
+
+
+def test_corrected_t_is_wider_than_the_naive_one() -> None:
+    from scipy.stats import ttest_1samp
+
+    d = [0.02, 0.03, 0.01, 0.04, 0.02]
+    found = stats.corrected_t(d, test_share=0.25)
+    assert found.difference == pytest.approx(0.024)
+    assert ttest_1samp(d, 0).pvalue < found.p < 0.05
+    with pytest.raises(UndefinedError, match="two folds"):
+        stats.corrected_t([0.1], test_share=0.25)
+
+
+def _mean_model(y: np.ndarray):
+    def fit_losses(train, tests):
+        return [np.abs(y[t] - y[train].mean()) for t in tests]
+
+    return fit_losses
+
+
+def test_nested_cv_is_the_generators_and_at_least_as_wide_as_naive() -> None:
+    y = np.random.default_rng(0).normal(0, 1, 80)
+    a = stats.nested_cv(_mean_model(y), 80, n_fold=5, repeats=3, rng=np.random.default_rng(4))
+    b = stats.nested_cv(_mean_model(y), 80, n_fold=5, repeats=3, rng=np.random.default_rng(4))
+    assert a == b
+    naive = np.abs(y - y.mean()).std() / np.sqrt(80)
+    assert (a.high - a.low) / 2 / 1.96 >= 0.99 * naive
+
+
+@pytest.mark.slow
+def test_nested_cv_covers_where_the_naive_interval_does_not() -> None:
+    n, d, hits, naive = 60, 30, 0, 0
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        beta = rng.normal(0, 0.3, d)
+        x, new = rng.normal(size=(n, d)), rng.normal(size=(4000, d))
+        y, fresh = x @ beta + rng.normal(size=n), new @ beta + rng.normal(size=4000)
+
+        def fit(train, x=x, y=y):
+            g = x[train]
+            return np.linalg.solve(g.T @ g + 3 * np.eye(d), g.T @ y[train])
+
+        def losses(train, tests, x=x, y=y, fit=fit):
+            w = fit(train)
+            return [np.square(y[t] - x[t] @ w) for t in tests]
+
+        truth = float(np.square(fresh - new @ fit(np.arange(n))).mean())
+        found = stats.nested_cv(losses, n, n_fold=5, repeats=10, rng=rng)
+        hits += found.low <= truth <= found.high
+        folds = np.array_split(rng.permutation(n), 5)
+        e = np.concatenate([losses(np.setdiff1d(np.arange(n), f), [f])[0] for f in folds])
+        naive += abs(e.mean() - truth) <= 1.96 * e.std() / np.sqrt(n)
+    assert hits / 120 >= 0.85
+    assert hits >= naive

@@ -347,6 +347,16 @@ def test_size_and_padding_act(trees: dict[str, Path]) -> None:
     assert (first(frame_l=56, frame_w=56)[0] > 0).all()
 
 
+def test_masks_are_resized_to_the_nearest_pixel(trees: dict[str, Path], tmp_path: Path) -> None:
+    root = shutil.copytree(trees["stills"], tmp_path / "c")
+    point = np.zeros((9, 9), np.uint8)
+    point[4, 4] = 1
+    for role, truth in (("ED", point), ("ED_gt", point), ("ES", point), ("ES_gt", point)):
+        camus.write_nifti(root / "database_nifti" / "patient0001" / f"patient0001_2CH_{role}.nii.gz", truth)
+    _, y = Dataset("camus", "LV_seg", view="A2", frame_l=3, frame_w=3, root=root)[0]
+    assert y.tolist() == [[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]
+
+
 def test_split_acts(trees: dict[str, Path]) -> None:
     sizes = {s: len(Dataset("camus", "EF", split=s, root=trees["stills"])) for s in ("train", "val", "test")}
     assert sizes == {"train": 8, "val": 2, "test": 2}

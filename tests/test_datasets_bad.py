@@ -333,6 +333,11 @@ def test_more_recordings_than_there_are(made: dict[str, Path], n: Any) -> None:
         Dataset("camus", "EF", root=made["camus"]).load_data(n)
 
 
+def test_a_seed_without_chance(made: dict[str, Path]) -> None:
+    with pytest.raises(UnsupportedOptionError, match="seed=2 acts with random=True only"):
+        Dataset("camus", "EF", root=made["camus"]).load_data(3, seed=2)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -340,6 +345,7 @@ def test_more_recordings_than_there_are(made: dict[str, Path], n: Any) -> None:
         ({"train_frac": 0.0}, UnsupportedOptionError, "train_frac=0"),
         ({"train_frac": 0.95, "val_frac": 0.02}, SplitError, "4 patients leave the validation part empty"),
         ({"batch_size": 4}, UnsupportedOptionError, "return_loaders=True only"),
+        ({"seed": 4, "random": False}, UnsupportedOptionError, "seed=4 acts with random=True"),
     ],
 )
 def test_splits_that_cannot_be(made: dict[str, Path], options: dict[str, Any], error: Any, message: str) -> None:

@@ -91,9 +91,10 @@ def test_truncated_plain_nifti_is_named(still: Path) -> None:
         read_volume(path)
 
 
-def test_flipped_bit_in_nifti_is_named(still: Path) -> None:
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9, -8, -6])
+def test_flipped_bit_in_nifti_is_named(still: Path, where: float) -> None:
     raw = bytearray(still.read_bytes())
-    raw[len(raw) // 2] ^= 0x10
+    raw[int(where * len(raw)) if where > 0 else int(where)] ^= 0x10
     still.write_bytes(raw)
     with pytest.raises(CorruptFileError, match=r"a\.nii\.gz"):
         read_volume(still)

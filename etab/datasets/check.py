@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -89,10 +89,9 @@ def check(name: str, root: Path | str | None = None, *, progress: Callable[[int,
     return report
 
 
-def _counts(records: Any) -> dict[str, int]:
-    splits = Counter(record.split or "no split" for record in records)
-    patients = {record.patient: record.split or "no split" for record in records}
-    return {"patients": len(patients), "recordings": len(records)} | dict(Counter(patients.values()) if splits else {})
+def _counts(records: Sequence[Record]) -> dict[str, int]:
+    splits = {record.patient: record.split or "no split" for record in records}
+    return {"patients": len(splits), "recordings": len(records)} | dict(Counter(splits.values()))
 
 
 def _read(report: Report, source: Source, record: Record) -> int:

@@ -7,12 +7,21 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from etab.datasets.base import Source
+from etab.datasets.base import SOURCES, Source
+from etab.datasets.dataset import Dataset
 from etab.datasets.views import CANONICAL
-from etab.errors import DataNotFoundError, EtabError, LayoutError, UnknownNameError
+from etab.errors import (
+    DataNotFoundError,
+    EtabError,
+    LayoutError,
+    SplitError,
+    UnknownNameError,
+    UnsupportedOptionError,
+)
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Kind, Record, Target
 
@@ -39,6 +48,9 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
         assert any(source.answers(r, target) for r in records), f"no recording answers {target.name!r}; drop it"
     _check_refusals(source_cls, source)
     _check_twice(source_cls, source, chosen)
+    if source.card.name in SOURCES and SOURCES[source.card.name] is source_cls:
+        for target in source.card.targets:
+            _check_options(source, target.name)
     if scratch is not None:
         _check_deletions(source_cls, source.root, scratch)
 
@@ -152,6 +164,39 @@ def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record])
     copy = pickle.loads(pickle.dumps(source))
     for record in chosen[:2]:
         assert np.array_equal(copy.frames(record), source.frames(record)), "a pickled source reads other frames"
+
+
+def _check_options(source: Source, target: str) -> None:
+    """Each option of ``Dataset`` changes the first sample or the list of items, or is refused; twice is the same."""
+    base: dict[str, Any] = {"frame_l": 32, "frame_w": 80, "root": source.root}
+    name, seen = source.card.name, _shown(source.card.name, target, base)
+    assert seen is not None, f"{name}, {target}: plain stills are refused"
+    assert seen == _shown(name, target, base), f"{name}, {target}: two readings differ"
+    views = [{"view": view} for view in source.card.views] if len(source.card.views) > 1 else []
+    asked = source.card.target(target)
+    parts = {record.split for record in source.records() if source.annotated(record, asked)}
+    splits = [{"split": split} for split in sorted(parts - {""})]
+    sizes: list[dict[str, Any]] = [{"frame_l": 48}, {"frame_w": 48}, {"normalize": False}, {"padding": True}]
+    for option in [*sizes, *views, *(splits if len(parts) > 1 else []), {"video": True, "clip_l": 24}]:
+        assert _shown(name, target, base | option) != seen, f"{name}, {target}: {option} changes nothing"
+    clip = base | {"video": True, "clip_l": 24}
+    seen = _shown(name, target, clip)
+    for option in ({"clip_l": 25}, {"fps": 7.0}) if seen is not None else ():
+        assert _shown(name, target, clip | option) != seen, f"{name}, {target}: {option} changes nothing"
+
+
+def _shown(name: str, target: str, options: dict[str, Any]) -> bytes | None:
+    """The ids and the first sample of a Dataset as bytes; None where its options are refused."""
+    try:
+        ds = Dataset(name, target, **options)
+    except (UnsupportedOptionError, SplitError):
+        return None
+    x, y = ds[0]
+    wanted = (options["clip_l"],) if options.get("video") else ()
+    shape = (*wanted, 3, options["frame_l"], options["frame_w"])
+    assert tuple(x.shape) == shape, f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
+    assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
+    return pickle.dumps((ds.data.ids, x.numpy().tobytes(), str(y)))
 
 
 def _read_all(source_cls: type[Source], root: Path) -> None:

@@ -40,6 +40,8 @@ def training_data_split(
         raise UnsupportedOptionError(f"train_frac={train_frac:g} and val_frac={val_frac:g}; wanted above 0, 1 in all.")
     if not return_loaders and batch_size != _BATCH:
         raise UnsupportedOptionError(f"batch_size={batch_size} acts with return_loaders=True only.")
+    if seed and not (random or return_loaders):
+        raise UnsupportedOptionError(f"seed={seed} acts with random=True or return_loaders=True only.")
     parts = _cut(items, train_frac, val_frac, seed if random else None)
     if not return_loaders:
         return parts

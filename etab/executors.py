@@ -98,8 +98,11 @@ def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[R
     def frames(_: str, done: int, total: int) -> None:
         tell(Event("frames", name, done, total))
 
+    def failed(run: Run, error: EtabError) -> None:
+        tell(Event("failed", name, error=f"{run.task} ({run.protocol_name}): {error}", runs=1))
+
     try:
-        for result in execute(group, settings, progress=frames):
+        for result in execute(group, settings, progress=frames, failed=failed):
             tell(Event("cell", name, result=result))
             yield result
     except EtabError as error:

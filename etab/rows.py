@@ -76,11 +76,13 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     kept: list[tuple[Record, list[int], Any]] = []
     missing: list[tuple[str, str]] = []
     for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
-        rows = _rows_of(task, source.answers(record, target), _at(source.answers(record, phase)))
+        at_phase = _at(source.answers(record, phase))
+        at = sorted(at_phase.values()) if task.inputs == "frame" else None
+        rows = _rows_of(task, source.answers(record, target, at), at_phase)
         if not rows:
             missing.append((record.id, f"no {task.target} or no ED/ES frame is given"))
-        kept += [(record, at, value) for at, value in rows]
-        items += [f"{record.id}#{'+'.join(map(str, at))}" for at, _ in rows]
+        kept += [(record, shown, value) for shown, value in rows]
+        items += [f"{record.id}#{'+'.join(map(str, shown))}" for shown, _ in rows]
     if not kept:
         raise LayoutError(
             f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "

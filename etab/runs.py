@@ -16,7 +16,7 @@ import numpy as np
 from etab import __version__, backbones, datasets, heads, metrics, stats
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
-from etab.errors import EtabError, IncompatibleError
+from etab.errors import EtabError, IncompatibleError, UndefinedError
 from etab.features import FrameFeatures, frame_features
 from etab.features import resolve_precision as features_precision
 from etab.heads.base import FoldFit, Head
@@ -33,6 +33,7 @@ _BOOTSTRAPS = 2000
 _NESTED_REPEATS = 4
 
 Progress = Callable[[str, int, int], None]
+Failed = Callable[["Run", EtabError], None]
 
 
 def protocol_name(protocol: str, n_fold: int) -> str:
@@ -205,16 +206,24 @@ def resolve_precision(run: Run, settings: Settings) -> str:
     return features_precision(settings.precision, run.backbone_card, settings.device)
 
 
-def execute(runs: Sequence[Run], settings: Settings, *, progress: Progress | None = None) -> Iterator[Result]:
-    """Run cells, one backbone after the other, saving each as it is done; finished ones are read and given as they are."""
+def execute(
+    runs: Sequence[Run], settings: Settings, *, progress: Progress | None = None, failed: Failed | None = None
+) -> Iterator[Result]:
+    """Run cells, one backbone after the other, saving each as it is done; finished ones are read and given as they are.
+
+    A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
+    without ``failed`` it is raised.
+    """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.row.dataset, run.backbone), []).append(run)
     for (dataset, _), group in groups.items():
-        yield from _execute_group(dataset, group, settings, progress)
+        yield from _execute_group(dataset, group, settings, progress, failed)
 
 
-def _execute_group(dataset: str, group: list[Run], settings: Settings, progress: Progress | None) -> Iterator[Result]:
+def _execute_group(
+    dataset: str, group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
+) -> Iterator[Result]:
     waiting = []
     for run in group:
         done = finished(run, settings)
@@ -234,7 +243,13 @@ def _execute_group(dataset: str, group: list[Run], settings: Settings, progress:
     for _, together in groupby(sorted(waiting, key=_shared_by), key=_shared_by):
         memo: dict[Any, Any] = {}
         for run in together:
-            result, predictions = compute(run, embedded, settings, memo)
+            try:
+                result, predictions = compute(run, embedded, settings, memo)
+            except UndefinedError as error:
+                if failed is None:
+                    raise
+                failed(run, error)
+                continue
             result.save(settings.results, predictions)
             yield result
 
@@ -309,7 +324,9 @@ def _nested(run: Run, rows: Rows, features: Features) -> dict[str, float] | None
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def _folds(task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions) -> list[Mapping[str, Any]]:
+def _folds(
+    task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions
+) -> list[Mapping[str, Any]]:
     """Value and choice of each fold; a fold on which the metric does not exist says so with None."""
     out: list[Mapping[str, Any]] = []
     names = np.array(table.folds)

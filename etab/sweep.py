@@ -13,7 +13,7 @@ from etab.errors import DataNotFoundError
 from etab.executors import Event, local
 from etab.leaderboard import Board, Suite, rank
 from etab.results import Result, load_results, write_atomically
-from etab.runs import Run, Settings, finished, plan
+from etab.runs import Run, Settings, data_digest, finished, plan, resolve_precision
 from etab.site import render
 from etab.tasks import TASKS
 
@@ -48,7 +48,14 @@ def backbone_names(words: Sequence[str]) -> list[str]:
 
 
 def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch) -> Done:
-    """Run what is not finished; ``workers`` 0 is one a core (one in all where the device is not the processor)."""
+    """Run what is not finished; ``workers`` 0 is one a core (one in all where the device is not the processor).
+
+    Data that are not there and options that name nothing are raised before any work starts.
+    """
+    for run in runs:
+        resolve_precision(run, settings)
+    for dataset in {r.row.dataset for r in runs}:
+        data_digest(dataset, settings.root)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:
         return Done(len(runs), (), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -98,13 +99,15 @@ def test_masks_volumes_and_ef_agree(tree: Path) -> None:
 def test_chambers_lie_as_they_should(tree: Path) -> None:
     source = datasets.source("camus", tree / "camus")
     for record in source.records():
-        masks = {t: [a.value for a in source.answers(record, source.card.target(t))] for t in ("LV_seg", "MY_seg", "LA_seg")}
+        masks = {
+            t: [a.value for a in source.answers(record, source.card.target(t))] for t in ("LV_seg", "MY_seg", "LA_seg")
+        }
         assert masks["LV_seg"][0].sum() > masks["LV_seg"][-1].sum()
         assert not (masks["LV_seg"][0] & masks["MY_seg"][0]).any()
         rows = [np.nonzero(masks[t][0])[0].mean() for t in ("LV_seg", "LA_seg")]
         assert rows[0] < rows[1]
         sizes = [m.sum() for m in masks["LV_seg"]]
-        assert all(a >= b - 3 for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        assert all(a >= b - 3 for a, b in pairwise(sizes))
 
 
 def test_echonet_traces_and_csv_agree(tree: Path) -> None:

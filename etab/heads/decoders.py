@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from scipy import linalg
 
@@ -240,12 +239,18 @@ def _blocks(rows: IntArray) -> Iterator[IntArray]:
 
 def _grid_masks(masks: Sequence[Array]) -> FloatArray:
     """Share of the structure in each grid cell: (n, GRID, GRID)."""
+
+    import cv2
+
     size = (GRID, GRID)
     return np.stack([cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks])
 
 
 def largest(mask: Array) -> Array:
     """Keep the largest connected component of a boolean mask (4-neighbours)."""
+
+    import cv2
+
     count, marks, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     if count <= 2:
         return mask
@@ -349,6 +354,9 @@ def _score(
 
 def _cut(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
     """Resample a score map to a frame's pixels, cut it and keep the largest component."""
+
+    import cv2
+
     h, w = shape
     full = cv2.resize(grid.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
     return largest(full >= threshold)

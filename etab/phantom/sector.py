@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from etab.phantom.anatomy import LA, LV, MY, RIGHT, Shape
@@ -52,6 +51,9 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 def _tissue(rng: np.random.Generator) -> FloatArray:
     """How echogenic tissue is from place to place (ranges, beams): lungs and ribs at the sides, fat, fibres."""
+
+    import cv2
+
     coarse = cv2.resize(
         rng.standard_normal((7, 6)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC
     )
@@ -90,6 +92,9 @@ def frame(shape: Shape, scanner: Scanner, size: int, rng: np.random.Generator) -
 
 def _speckle(echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, rng: np.random.Generator) -> FloatArray:
     """Envelope of scatterers fixed to the tissue, blurred by the point spread of the beam (wider across than along)."""
+
+    import cv2
+
     ax = np.mod(u * 2.1 + scanner.offset[0], _TEXTURE - 1).astype(np.float32)
     ay = np.mod(v * 2.1 + scanner.offset[1], _TEXTURE - 1).astype(np.float32)
     parts = []
@@ -101,6 +106,9 @@ def _speckle(echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, r
 
 def scan_convert(polar: FloatArray, size: int) -> Array:
     """Polar (ranges, beams) to a square picture (size, size) of DEPTH mm a side; black outside the sector."""
+
+    import cv2
+
     at = (np.arange(size) + 0.5) / size * DEPTH
     px, py = np.meshgrid(at - DEPTH / 2, at)
     r, a = np.hypot(px, py), np.arctan2(px, py)

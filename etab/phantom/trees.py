@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from etab.errors import StorageError
@@ -132,6 +131,9 @@ def _contraction(share: float) -> float:
 
 def _write_avi(path: Path, frames: list[Array]) -> None:
     """MJPG AVI as the release has it, with an INFO chunk that says phantom."""
+
+    import cv2
+
     size = (frames[0].shape[1], frames[0].shape[0])
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), _ECHONET_FPS, size)  # type: ignore[attr-defined]
     if not writer.isOpened():

@@ -1,0 +1,143 @@
+"""Commands, their exit codes, and what they say when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from etab import phantom
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    phantom.write(folder, patients=20, seed=1, size=64)
+    return folder
+
+
+def etab(*words: object, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "etab", *map(str, words)]
+    full = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1", **env}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280, env=full)
+
+
+def test_help_is_quick_and_names_the_commands() -> None:
+    start = time.perf_counter()
+    run = etab("--help")
+    assert run.returncode == 0
+    assert time.perf_counter() - start < 8
+    for word in ("demo", "list", "data", "run", "leaderboard", "doctor"):
+        assert word in run.stdout
+
+
+@pytest.mark.parametrize("what", ["datasets", "targets", "views", "backbones", "heads", "metrics", "tasks"])
+def test_lists(what: str) -> None:
+    run = etab("list", what, "--markdown")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("| ")
+    assert len(run.stdout.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("list", "backbone"), "Did you mean 'backbones'"),
+        (("run", "--backbones", "mobilenet_v2"), "Did you mean 'mobilenetv2'"),
+        (("run", "--tasks", "a0-A4-D", "--backbones", "pixel_pca"), "Did you mean 'a0-A4-C'"),
+        (("run", "--precision", "fp8", "--backbones", "mobilenetv2"), "Known: auto, fp32, bf16"),
+        (("leaderboard", "nowhere"), "holds no result files"),
+        (("data", "check", "camus", "--root", "nowhere"), "nowhere"),
+        (("data", "phantom", "x", "--patients", "2"), "greater than or equal to 10"),
+    ],
+)
+def test_mistakes_are_a_message_and_exit_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    run = etab(*words, cwd=tmp_path)
+    assert run.returncode == 2, run.stdout + run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_check_run_rank(cohort: Path, tmp_path: Path) -> None:
+    checked = etab("data", "check", "camus", "--root", cohort / "camus", "--json")
+    assert json.loads(checked.stdout)
+    words = ("run", "--tasks", "b,c", "--backbones", "image_stats,pixel_pca", "--protocol", "cv", "--root", cohort / "camus",
+             "--results", tmp_path / "r", "--cache", tmp_path / "c")  # fmt: skip
+    first = etab(*words)
+    assert first.returncode == 0, first.stderr
+    assert "10 cells run, 0 were finished already" in first.stdout
+    assert "0 cells run, 10 were finished already" in etab(*words).stdout
+    suite = tmp_path / "mine.toml"
+    suite.write_text('name = "mine"\nversion = 1\ntasks = ["b0-A4-C", "b1-A4-C", "c0-AX-C"]\n')
+    ranked = etab("leaderboard", tmp_path / "r", "--suite", suite, "--html", tmp_path / "b.html", "--csv", tmp_path / "b.csv",
+                  "--markdown", tmp_path / "b.md", "--category-weight", "b=2")  # fmt: skip
+    assert ranked.returncode == 0, ranked.stderr
+    assert "PHANTOM" in ranked.stdout
+    assert all("phantom" in (tmp_path / f).read_text().lower() for f in ("b.html", "b.csv", "b.md"))
+    wrong = etab("leaderboard", tmp_path / "r", "--suite", suite, "--category-weight", "b=two")
+    assert wrong.returncode == 2
+    assert "NAME=WEIGHT" in wrong.stderr
+
+
+def test_one_backbone_that_fails_leaves_the_others(cohort: Path, tmp_path: Path) -> None:
+    run = etab("run", "--tasks", "b0", "--backbones", "mobilenetv2,pixel_pca", "--protocol", "cv", "--root", cohort / "camus",
+               "--results", tmp_path / "r", "--cache", tmp_path / "c", ETAB_CACHE=str(tmp_path), PIP_NO_INDEX="1",
+               PIP_FIND_LINKS=str(tmp_path))  # fmt: skip
+    assert run.returncode == 1
+    assert "2 cells run" in run.stdout
+    assert "mobilenetv2: The weights of mobilenetv2 travel in" in run.stdout
+    assert len(list((tmp_path / "r").rglob("*.json"))) == 2
+
+
+def test_doctor_says_what_to_do_next(cohort: Path, tmp_path: Path) -> None:
+    run = etab("doctor", cwd=tmp_path, ETAB_DATA=str(cohort))
+    assert run.returncode == 0, run.stderr
+    assert "PHANTOM" in run.stdout
+    bare = etab("doctor", cwd=tmp_path)
+    assert "etab data phantom" in bare.stdout
+
+
+@pytest.mark.slow
+def test_demo_ends_with_a_leaderboard_and_same_seed_same_bytes(tmp_path: Path) -> None:
+    trees = []
+    for name in ("a", "b"):
+        run = etab("demo", tmp_path / name, "--patients", "20")
+        assert run.returncode == 0, run.stderr
+        assert "efficientnet_lite0" in run.stdout
+        assert "PHANTOM" in (tmp_path / name / "leaderboard.html").read_text()
+        files = sorted((tmp_path / name / "results").rglob("*.csv"))
+        trees.append({f.relative_to(tmp_path / name).as_posix(): f.read_bytes() for f in files})
+    assert trees[0] == trees[1]
+    assert len(trees[0]) == 52
+
+
+@pytest.mark.slow
+def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
+    import signal
+
+    words = ["run", "--backbones", "image_stats,pixel_pca", "--protocol", "cv", "--root", str(cohort / "camus"),
+             "--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--workers", "2"]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-m", "etab", *words], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True,
+                             start_new_session=True)  # fmt: skip
+    deadline = time.time() + 120
+    while len(list((tmp_path / "r").rglob("*.json"))) < 3 and time.time() < deadline and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    if child.returncode == 0:
+        pytest.skip("the run was over before it could be interrupted")
+    assert child.returncode == 130
+    assert "finished cell is saved" in said
+    kept = len(list((tmp_path / "r").rglob("*.json")))
+    assert kept >= 3
+    again = etab(*words)
+    assert again.returncode == 0, again.stderr
+    assert "0 cells run" not in again.stdout

@@ -1,0 +1,60 @@
+"""Generated tables are current, the blocks of docs/adding.md run, README names what exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("name", list(generate.PAGES))
+def test_generated_pages_are_current(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == generate.page(name), "run python -m docs.generate"
+
+
+def blocks(path: Path) -> list[tuple[str, str]]:
+    """Python blocks with the heading they stand under."""
+    found, heading, code = [], "", None
+    for line in path.read_text().splitlines():
+        if line.startswith("```"):
+            if code is not None and code[0] == "python":
+                found.append((heading, "\n".join(code[1:])))
+            code = None if code is not None else [line[3:].strip()]
+        elif code is not None:
+            code.append(line)
+        elif line.startswith("## "):
+            heading = line[3:]
+    return found
+
+
+@pytest.mark.parametrize(("heading", "code"), blocks(ROOT / "docs" / "adding.md"), ids=lambda v: v if len(v) < 20 else "")
+def test_adding_runs(heading: str, code: str) -> None:
+    exec(compile(code, f"docs/adding.md: {heading}", "exec"), {"__name__": "adding"})
+
+
+def test_adding_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "adding.md").read_text()
+    for path in re.findall(r"`((?:etab|tests|checkpoints)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_links_of_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert len(links) > 8
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_readme_names_the_order_of_places() -> None:
+    from etab.datasets import paths
+
+    text = (ROOT / "README.md").read_text()
+    order = [text.index(w) for w in ("`--root`", "`ETAB_CAMUS_DIR`", "`ETAB_DATA/camus`", "`configs/paths.toml`", "`./etab/data/camus`")]
+    assert order == sorted(order)
+    assert paths.__doc__

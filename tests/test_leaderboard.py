@@ -436,9 +436,12 @@ def test_the_page_is_one_whole_file(board: Board) -> None:
 
 
 def test_every_string_of_a_result_file_is_escaped(tmp_path: Path) -> None:
-    evil = {"provenance": {"etab": NASTY, "commit": NASTY, "processor": NASTY}, "interval": NASTY,
-            "features_key": NASTY, "weights_sha256": NASTY, "settings": {"precision": NASTY, "family": "cnn"}, "missing": [[NASTY, NASTY]],
-            "folds": []}  # fmt: skip
+    evil: dict[str, Any] = {
+        "provenance": {"etab": NASTY, "commit": NASTY, "processor": NASTY},
+        "settings": {"precision": NASTY, "family": "cnn"},
+        "missing": [[NASTY, NASTY]],
+        **dict.fromkeys(("interval", "features_key", "weights_sha256"), NASTY),
+    }
     results = [made.save(tmp_path, c, NASTY, **evil) for c in made.SMALL]
     suite = made.suite(title=NASTY)
     board = rank(results, suite, folder=tmp_path, draws=50)
@@ -483,11 +486,11 @@ def test_a_real_board_states_the_licence_of_its_data(tmp_path: Path) -> None:
 
 
 def _terminal(board: Board) -> str:
+    out, chance = io.StringIO(), random.getstate()
     from rich.console import Console
 
-    out, chance = io.StringIO(), random.getstate()
     Console(file=out, width=200).print(render.rich_table(board))
-    random.setstate(chance)  # rich numbers the links of its styles by chance
+    random.setstate(chance)  # importing rich numbers its styles by chance
     return out.getvalue()
 
 

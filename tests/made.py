@@ -27,9 +27,12 @@ def _clip(values: Any) -> Any:
     return np.clip(values, 0.01, 0.99)
 
 
-def columns(task: Task, skill: float, n: int, seed: int) -> dict[str, Any]:
+def columns(task: Task, skill: float, n: int, noise: int) -> dict[str, Any]:
     """Columns of ``n`` patients, two rows each for frames; the truth is the same for every skill."""
-    truth_rng, rng = np.random.default_rng([n, *task.code.encode()]), np.random.default_rng([seed, *task.code.encode()])
+    truth_rng, rng = (
+        np.random.default_rng([n, *task.code.encode()]),
+        np.random.default_rng([noise, *task.code.encode()]),
+    )
     rows = 2 * n if task.inputs == "frame" else n
     if task.kind is Kind.MASK:
         dice = _clip(0.6 + 0.35 * skill + 0.05 * truth_rng.standard_normal(rows) + 0.02 * rng.standard_normal(rows))
@@ -44,9 +47,9 @@ def columns(task: Task, skill: float, n: int, seed: int) -> dict[str, Any]:
     )
 
 
-def predictions(code: str, skill: float = 0.8, *, n: int = 60, seed: int = 1) -> Predictions:
+def predictions(code: str, skill: float = 0.8, *, n: int = 60, noise: int = 1) -> Predictions:
     task = TASKS[code]
-    cols = columns(task, skill, n, seed)
+    cols = columns(task, skill, n, noise)
     rows = len(next(iter(cols.values())))
     patients = tuple(f"patient{i % n:04d}" for i in range(rows))
     items = tuple(f"{p}_{task.views[0]}#{i // n}" for i, p in enumerate(patients))
@@ -58,8 +61,8 @@ def result(table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **c
     scored = metrics.evaluate(task.kind, table.columns, np.array(table.patients))
     value = scored[task.metric]
     facts: Mapping[str, Any] = {
-        "task": code, "task_version": task.version, "backbone": backbone, "head": task.head, "protocol": "cv5", "seed": 0,
-        "dataset": "camus", "phantom": True, "metric": task.metric, "value": value, "low": value - 0.02,
+        "task": code, "task_version": task.version, "backbone": backbone, "head": task.head, "protocol": "cv5",
+        "seed": 0, "dataset": "camus", "phantom": True, "metric": task.metric, "value": value, "low": value - 0.02,
         "high": value + 0.02, "level": 0.95, "interval": "bootstrap over patients", "metrics": scored,
         "folds": [{"name": "fold0", "value": value, "n_test": 24, "choice": {"layer": "last", "penalty": 0.1}}],
         "nested": None, "n_train": 96, "n_test": len(table.items), "n_patients": len(set(table.patients)),
@@ -72,9 +75,9 @@ def result(table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **c
 
 
 def save(
-    folder: Path, code: str, backbone: str, skill: float = 0.8, *, n: int = 60, seed: int = 1, **changes: Any
+    folder: Path, code: str, backbone: str, skill: float = 0.8, *, n: int = 60, noise: int = 1, **changes: Any
 ) -> Result:
-    table = predictions(code, skill, n=n, seed=seed)
+    table = predictions(code, skill, n=n, noise=noise)
     made = result(table, code, backbone, **changes)
     made.save(folder, table)
     return made
@@ -90,7 +93,7 @@ def board(
         family = "control" if backbone in ("image_stats", "pixel_pca") else "cnn"
         for code in codes:
             settings = {"family": family, "precision": "fp32", "size": 224, "interpolation": "bilinear"}
-            out.append(save(folder, code, backbone, skill, n=n, seed=noise, settings=settings, **changes))
+            out.append(save(folder, code, backbone, skill, n=n, noise=noise, settings=settings, **changes))
     return out
 
 

@@ -32,7 +32,9 @@ def blocks(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("heading", "code"), blocks(ROOT / "docs" / "adding.md"), ids=lambda v: v if len(v) < 20 else "")
+@pytest.mark.parametrize(
+    ("heading", "code"), blocks(ROOT / "docs" / "adding.md"), ids=lambda v: v if len(v) < 20 else ""
+)
 def test_adding_runs(heading: str, code: str) -> None:
     exec(compile(code, f"docs/adding.md: {heading}", "exec"), {"__name__": "adding"})
 
@@ -55,6 +57,9 @@ def test_readme_names_the_order_of_places() -> None:
     from etab.datasets import paths
 
     text = (ROOT / "README.md").read_text()
-    order = [text.index(w) for w in ("`--root`", "`ETAB_CAMUS_DIR`", "`ETAB_DATA/camus`", "`configs/paths.toml`", "`./etab/data/camus`")]
+    order = [
+        text.index(w)
+        for w in ("`--root`", "`ETAB_CAMUS_DIR`", "`ETAB_DATA/camus`", "`configs/paths.toml`", "`./etab/data/camus`")
+    ]
     assert order == sorted(order)
     assert paths.__doc__

@@ -242,7 +242,7 @@ def _refuse_mixtures(mine: Sequence[Result], tasks: Tasks) -> None:
             raise ResultError(
                 f"{r.task} with {r.backbone} is of version {r.task_version} ({r.metric}, anchors {r.anchor_low:g} and "
                 f"{r.anchor_high:g}); the task now is version {task.version} ({task.metric}, {task.low:g} and "
-                f"{task.high:g}). Scores of different versions never mix: run the cell again."
+                f"{task.high:g}). Scores of different versions never mix: move {r.path(Path())} away and run the cell again."
             )
     for name in _SAME:
         for code in sorted({r.task for r in mine}):

@@ -137,23 +137,29 @@ def json_text(board: Board) -> str:
 
 
 def rich_table(board: Board) -> Table:
-    """Make a table for a terminal: ranks, scores, and the anchored mean of each category."""
+    """Make a table for a terminal: ranks, scores, and the anchored mean of each category by its letter."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    colour = "bold red" if board.phantom else "bold"
-    notes = Text("\n".join(f"- {n}" for n in board.notes))
-    table = Table(title=Text(board.title, style=colour), caption=notes, header_style="bold", caption_justify="left")
+    means = "; ".join(f"{c}: {CATEGORIES[c]}" for c in letters(board))
+    notes = Text("\n".join(f"- {n}" for n in (f"Means of categories, anchored: {means}.", *board.notes)))
+    table = Table(title=Text(board.title, style="bold red" if board.phantom else "bold"), caption=notes, box=box.SIMPLE_HEAD,
+                  header_style="bold", caption_justify="left", padding=0)  # fmt: skip
     table.add_column("rank", no_wrap=True)
     table.add_column("backbone", overflow="fold")
-    table.add_column("kind", overflow="fold")
-    for name in ("ETAB", "etab2022", *[CATEGORIES[c] for c in letters(board)]):
-        table.add_column(name, justify="right", overflow="fold")
+    for name in ("ETAB", "95 %", "2022", *letters(board)):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
-        means = [_mean_text(category_mean(row, c, board)) for c in letters(board)]
-        old = f"{row.etab2022:.3f}" if row.ranked else "-"
-        cells = [Text(c) for c in (rank_words(row), row.backbone, row.kind, headline(row), old, *means)]
-        table.add_row(*cells, style="" if row.kind == "pretrained" else "dim")
+        scores = [f"{row.etab:.3f}", f"{row.low:.3f} to {row.high:.3f}", f"{row.etab2022:.3f}"]
+        scores = scores if row.ranked else ["-", f"{len(row.missing)} missing", "-"]
+        cells = [
+            rank_words(row),
+            row.backbone,
+            *scores,
+            *[_mean_text(category_mean(row, c, board)) for c in letters(board)],
+        ]
+        table.add_row(*[Text(c) for c in cells], style="" if row.kind == "pretrained" else "dim")
     return table
 
 

@@ -151,8 +151,8 @@ FAULTS = [
     Fault(
         "a name becomes markup in a terminal",
         "etab/site/render.py",
-        "[Text(c) for c in (rank",
-        "[str(c) for c in (rank",
+        "[Text(c) for c in cells]",
+        "cells",
         PAGE,
     ),
     Fault("a name becomes columns in Markdown", "etab/site/render.py", '.replace("|", "\\\\|")', "", PAGE),

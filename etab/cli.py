@@ -28,9 +28,7 @@ def main() -> None:
     """Run the command; an error that etab raises on purpose is a message and exit status 2, Ctrl-C is 130."""
     try:
         code = app(standalone_mode=False)
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _say("Stopped. Every finished cell is saved; the same command goes on from there.", error=True)
         code = 130
     except EtabError as error:

@@ -16,7 +16,7 @@ import numpy as np
 from etab import __version__, backbones, datasets, heads, metrics, stats
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
-from etab.errors import EtabError, IncompatibleError, UndefinedError
+from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
 from etab.features import FrameFeatures, frame_features
 from etab.features import resolve_precision as features_precision
 from etab.heads.base import FoldFit, Head
@@ -189,16 +189,27 @@ def _settings_of(run: Run, precision: str) -> dict[str, Any]:
 
 
 def finished(run: Run, settings: Settings) -> Result | None:
-    """The saved result of this cell when it is still what would be computed today; None when it has to be run."""
+    """The saved result of this cell; None when it has to be run.
+
+    Raises ResultError, before any work is done, when a result is there that would not come out today: data, versions,
+    precision or anchors differ. Results are never overwritten.
+    """
     path = Result.path_of(settings.results, run.row.dataset, run.task, run.backbone, run.protocol_name, run.seed,
                           run.head_name)  # fmt: skip
     if not path.exists():
         return None
     found = Result.load(path)
-    now = _settings_of(run, resolve_precision(run, settings))
-    same = found.task_version == run.row.version and found.head == run.head_name
-    same = same and all(found.settings.get(k) == v for k, v in now.items())
-    return found if same and found.data_digest == data_digest(run.row.dataset, settings.root) else None
+    there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
+                             "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
+    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings)), "task version": run.row.version,
+                           "data": data_digest(run.row.dataset, settings.root), "anchors": [run.row.low, run.row.high]}  # fmt: skip
+    differ = [name for name, value in now.items() if there.get(name) != value]
+    if differ:
+        raise ResultError(
+            f"{path} was made under other conditions: {', '.join(differ)} differ. Results are never overwritten: move the "
+            "old files away, or choose another results folder."
+        )
+    return found
 
 
 def resolve_precision(run: Run, settings: Settings) -> str:

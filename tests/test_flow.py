@@ -88,7 +88,9 @@ def test_a_second_run_does_nothing(done: Settings, monkeypatch: pytest.MonkeyPat
     assert len(list(execute(plan("camus", CONTROLS, protocols=("cv5",)), done))) == 2 * len(TASKS)
 
 
-def test_what_decides_a_score_decides_what_is_finished(done: Settings, cohort: Path, tmp_path: Path) -> None:
+def test_what_decides_a_score_decides_what_is_finished(
+    done: Settings, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = plan("b0-A4-C", ["pixel_pca"], protocols=("cv5",))[0]
     assert finished(run, done) is not None
     assert finished(replace(run, seed=1), done) is None
@@ -98,7 +100,12 @@ def test_what_decides_a_score_decides_what_is_finished(done: Settings, cohort: P
     shutil.copytree(cohort, copy)
     cfg = copy / "database_nifti" / "patient0001" / "Info_4CH.cfg"
     cfg.write_text(cfg.read_text().replace("Age: ", "Age: 1"))
-    assert finished(run, replace(done, root=copy)) is None
+    with pytest.raises(ResultError, match=r"other conditions: data differ.*never overwritten"):
+        finished(run, replace(done, root=copy))
+    task = TASKS["b0-A4-C"]
+    monkeypatch.setitem(TASKS._items, task.code, replace(task, anchors=replace(task.anchors, low=10.0)))
+    with pytest.raises(ResultError, match="anchors differ"):
+        finished(run, done)
 
 
 def test_a_damaged_cache_is_computed_again_and_said_so(cohort: Path, tmp_path: Path) -> None:

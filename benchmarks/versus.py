@@ -42,9 +42,9 @@ def against_control(task: str, cells: Mapping[str, Result], folder: Path) -> boo
     folds, patients = stats.corrected_t(d, test_share=0.25), over_patients(cells[best], cells[CONTROL], folder)
     wins = sum(x > 0 for x in d)
     mark = "ahead" if folds.difference > 0 else "BEHIND"
-    print(f"{task}  {best:<20} {cells[best].value:8.3f}  {CONTROL} {cells[CONTROL].value:8.3f}  folds {folds.difference:+.4f} "
-          f"[{folds.low:+.4f}, {folds.high:+.4f}] p {folds.p:.3f}, {wins}/5 won; patients {better * patients.difference:+.4f} "
-          f"p {patients.p:.4f}  {mark}")  # fmt: skip
+    said = f"{cells[best].value:8.3f}  {CONTROL} {cells[CONTROL].value:8.3f}  folds {folds.difference:+.4f}"
+    span = f"[{folds.low:+.4f}, {folds.high:+.4f}] p {folds.p:.3f}, {wins}/5 won"
+    print(f"{task}  {best:<20} {said} {span}; patients {better * patients.difference:+.4f} p {patients.p:.4f}  {mark}")
     return folds.difference > 0
 
 

@@ -29,7 +29,6 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        _say("Stopped. Every finished cell is saved; the same command goes on from there.", error=True)
         code = 130
     except EtabError as error:
         _say(f"etab: {error}", error=True)
@@ -39,6 +38,8 @@ def main() -> None:
             raise
         _say(f"etab: {error.format_message()}", error=True)
         code = 2
+    if code == 130:  # also how typer hands on Ctrl-C
+        _say("Stopped. Every finished cell is saved; the same command goes on from there.", error=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 

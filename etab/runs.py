@@ -202,7 +202,8 @@ def finished(run: Run, settings: Settings) -> Result | None:
     there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
                              "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
     now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings)), "task version": run.row.version,
-                           "data": data_digest(run.row.dataset, settings.root), "anchors": [run.row.low, run.row.high]}  # fmt: skip
+                           "data": data_digest(run.row.dataset, settings.root),
+                           "anchors": [run.row.low, run.row.high]}  # fmt: skip
     differ = [name for name, value in now.items() if there.get(name) != value]
     if differ:
         raise ResultError(

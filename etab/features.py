@@ -217,6 +217,35 @@ def _keep(features: Features, temp: Path, place: Path) -> Features:
     return kept
 
 
+class StoredMap:
+    """A feature map on disk, (n, c, h, w) float16: a slice is still on disk, a list of rows is read.
+
+    Nothing stays mapped between reads, so that a run over large maps keeps its memory small.
+    """
+
+    def __init__(self, path: Path, start: int = 0, stop: int | None = None) -> None:
+        """Point at an .npy file, or at some of its rows."""
+        whole = np.load(path, mmap_mode="r")
+        self.path, self.start = path, start
+        self.shape = (len(range(len(whole))[start:stop]), *whole.shape[1:])
+        self.dtype = whole.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step == 1:
+                return StoredMap(self.path, self.start + start, self.start + max(stop, start))
+            rows = np.arange(start, stop, step)
+        return np.array(np.load(self.path, mmap_mode="r")[self.start + np.asarray(rows)])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        whole = np.load(self.path, mmap_mode="r")[self.start : self.start + len(self)]
+        return np.array(whole, dtype=dtype)
+
+
 def _file_digest(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "blake2b").hexdigest()
@@ -245,6 +274,4 @@ def _verified(place: Path) -> Features:
             raise ValueError(f"{name} has changed")
     pooled = load_file(str(place / "pooled.safetensors"))
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
-    return Features(
-        {k: pooled[k] for k in entry["order"]}, tuple(np.load(place / n, mmap_mode="r") for n in maps), entry["pca"]
-    )
+    return Features({k: pooled[k] for k in entry["order"]}, tuple(StoredMap(place / n) for n in maps), entry["pca"])

@@ -299,3 +299,15 @@ def test_a_metric_that_does_not_exist_fails_its_cell_alone(cohort: Path, done: S
     )
     assert {r.task for r in got} == {"b0-A4-C", "b1-A4-C"}
     assert said == ["d0-A4-C auroc needs both classes, got 0 positive and 2 negative."]
+
+
+def test_maps_on_disk_read_like_arrays(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(9, 2, 3, 3)).astype(np.float16)
+    np.save(tmp_path / "map0.npy", values)
+    stored = features.StoredMap(tmp_path / "map0.npy")
+    assert stored.shape == values.shape
+    assert np.array_equal(stored, values)
+    assert np.array_equal(stored[2:8][1:4], values[3:6])
+    assert np.array_equal(stored[2:8][np.array([5, 0])], values[[7, 2]])
+    assert np.array_equal(stored[::2], values[::2])
+    assert len(stored[4:]) == 5

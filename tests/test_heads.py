@@ -68,7 +68,7 @@ def test_logistic_is_scikit_learns(classes: int) -> None:
     for penalty in (0.3, 0.003):
         w, b = linalg.logistic_path(fit.train, onehot, np.ones((80, 1)), [penalty], iterations=3000)
         ours = linalg.probabilities(fit.train @ w[0] + b[0])
-        theirs = sk.LogisticRegression(C=scale / (80 * penalty) / scale, tol=1e-10, max_iter=5000)
+        theirs = sk.LogisticRegression(C=1 / (80 * penalty), tol=1e-10, max_iter=5000)
         scaled = (x - x.mean(axis=0)) / np.sqrt(scale)
         p = theirs.fit(scaled, y).predict_proba(scaled)
         assert ours == pytest.approx(p[:, 1:] if classes == 2 else p, abs=1e-3)

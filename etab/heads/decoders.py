@@ -187,6 +187,11 @@ class _Design:
             out.append(_Label(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy)))
         return out
 
+    @property
+    def width(self) -> int:
+        """Channels and positions together."""
+        return int(self.points.values.shape[2]) + _POSITIONS
+
     def members(self, rows: IntArray) -> tuple[int, ...]:
         """The parts that make up a set of rows."""
         return tuple(int(k) for k in np.unique(self.parts[rows]))
@@ -262,6 +267,7 @@ class LinearSeg(Head):
     """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the inner parts."""
 
     name: ClassVar[str] = "linear_seg"
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
@@ -318,17 +324,18 @@ class LinearSeg(Head):
     def _threshold(
         self, design: _Design, option: str, best: int, split: RowSplit, labels: list[_Label], y: FloatArray
     ) -> float:
-        """The cut with the best mean Dice of the lattice points of the inner parts."""
-        totals = np.zeros(len(THRESHOLDS))
-        for part in split.inner:
-            index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
-            for block in _blocks(part):
-                x = design.points.rows(block)[:, index]
-                score = (x @ w[:, best] + b[best]).reshape(len(block), -1)
-                for i, cut in enumerate(THRESHOLDS):
-                    hit, true = score >= cut, y[block] >= 0.5
-                    size = hit.sum(axis=1) + true.sum(axis=1)
-                    totals[i] += (2 * (hit & true).sum(axis=1) / np.maximum(size, 1)).sum()
+        """The cut with the best mean Dice of the lattice points of the first inner part."""
+        totals, part = np.zeros(len(THRESHOLDS)), split.inner[0]
+        index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
+        whole = np.zeros(design.width, dtype=np.float32)
+        whole[index] = w[:, best]
+        for block in _blocks(part):
+            score = (design.points.rows(block) @ whole + b[best]).reshape(len(block), -1)
+            true = y[block] >= 0.5
+            for i, cut in enumerate(THRESHOLDS):
+                hit = score >= cut
+                size = hit.sum(axis=1) + true.sum(axis=1)
+                totals[i] += (2 * (hit & true).sum(axis=1) / np.maximum(size, 1)).sum()
         return THRESHOLDS[int(totals.argmax())]
 
 

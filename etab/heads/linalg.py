@@ -60,15 +60,32 @@ class Basis:
         return np.asarray(k @ self.vectors) / np.sqrt(self.spread)
 
 
-def basis(kernel: FloatArray, rows: IntArray, components: int | None = None) -> Basis:
-    """Centre the kernel of the training rows and take its axes; only the first ``components`` where given."""
+def basis(kernel: FloatArray, rows: IntArray, components: int | None = None, x: Array | None = None) -> Basis:
+    """Centre the kernel of the training rows and take its axes; only the first ``components`` where given.
+
+    ``x`` are the features that the kernel was made of: where they are narrower than the rows are many, the axes come
+    from the smaller matrix, with the same result.
+    """
     k = kernel[np.ix_(rows, rows)]
     means, grand = k.mean(axis=0), float(k.mean())
-    centred = k - means - means[:, None] + grand
-    values, vectors = linalg.eigh(centred, driver="evd", check_finite=False, overwrite_a=True)
-    keep = np.flatnonzero(values > max(values[-1], 1e-30) * 1e-9)[::-1][:components]
-    spread, axes = values[keep], vectors[:, keep]
-    return Basis(rows, spread, axes, means, grand)
+    if x is not None and 2 * x.shape[1] < len(rows):
+        spread, axes = _narrow_axes(k, np.asarray(x[rows], dtype=np.float64))
+    else:
+        spread, axes = linalg.eigh(
+            k - means - means[:, None] + grand, driver="evd", check_finite=False, overwrite_a=True
+        )
+    keep = np.flatnonzero(spread > max(spread[-1], 1e-30) * 1e-9)[::-1][:components]
+    return Basis(rows, spread[keep], axes[:, keep], means, grand)
+
+
+def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Axes of the centred rows from their covariance; the scale of ``gram`` is recovered from the kernel's trace."""
+    z = x - x.mean(axis=0)
+    total = float(np.trace(k) - k.sum() / len(k))
+    z *= np.sqrt(max(total, 1e-30) / max(float(np.square(z).sum()), 1e-30))
+    values, vectors = linalg.eigh(z.T @ z, driver="evd", check_finite=False, overwrite_a=True)
+    values = np.maximum(values, 0)
+    return values, (z @ vectors) / np.sqrt(np.maximum(values, 1e-30))
 
 
 def ridge_path(fit: Basis, y: FloatArray) -> tuple[FloatArray, float]:
@@ -93,43 +110,43 @@ def leave_one_out(fit: Basis, y: FloatArray) -> FloatArray:
 
 
 def logistic_path(
-    z: FloatArray, onehot: FloatArray, weights: FloatArray, penalties: Sequence[float] | FloatArray, *, iterations: int
+    z: FloatArray,
+    onehot: FloatArray,
+    weights: FloatArray,
+    penalties: Sequence[float] | FloatArray,
+    *,
+    iterations: int,
+    tolerance: float = 1e-7,
 ) -> tuple[FloatArray, FloatArray]:
-    """L2-penalised (multinomial) logistic regressions that share their rows, all at once.
+    """L2-penalised (multinomial) logistic regressions that share their rows, all at once, in the precision of ``z``.
 
     z (n, r) with orthogonal columns; onehot (n, c), c = 1 for two classes; weights (n, p) 0/1: rows of problem p;
     penalties (p,) on the mean log-loss. Returns coefficients (p, r, c) and intercepts (p, c). Accelerated
     majorisation: the step of each axis is bounded by Boehning's curvature, momentum restarts where the objective turns.
     """
-    n_rows = weights.sum(axis=0)
-    p, r, c = weights.shape[1], z.shape[1], onehot.shape[1]
+    kind, n_rows = z.dtype, weights.sum(axis=0)
+    r, p, c = z.shape[1], weights.shape[1], onehot.shape[1]
     bound = 0.25 if c == 1 else 0.5
-    penalty = np.asarray(penalties, dtype=np.float64)
-    curvature = bound * np.square(z).sum(axis=0)[None] * 1.0 / n_rows[:, None] + penalty[:, None]
-    w, b = np.zeros((p, r, c)), np.zeros((p, c))
-    v, vb, momentum = w, b, np.ones(p)
-    share = (weights / n_rows).T[:, :, None]
+    penalty = np.asarray(penalties, dtype=kind)[None, :, None]
+    curvature = (bound * np.square(z, dtype=np.float64).sum(axis=0)[:, None] / n_rows).astype(kind)[..., None] + penalty
+    share, y = (weights / n_rows).astype(kind)[:, :, None], onehot.astype(kind)[:, None]
+    w = v = np.zeros((r, p, c), dtype=kind)
+    b = vb = np.zeros((p, c), dtype=kind)
+    momentum, scale = np.ones(p), np.sqrt(curvature)
     for _ in range(iterations):
-        residual = share * (_probabilities(z, v, vb) - onehot[None])
-        slope = _backward(z, residual) + penalty[:, None, None] * v
-        slope_b = residual.sum(axis=1)
-        new, new_b = v - slope / curvature[:, :, None], vb - slope_b / bound
-        turn = ((new - w) * slope).sum(axis=(1, 2)) + ((new_b - b) * slope_b).sum(axis=1) > 0
-        step = np.where(turn, 1.0, (1 + np.sqrt(1 + 4 * momentum**2)) / 2)
-        beta = np.where(turn, 0.0, (momentum - 1) / step)
-        v, vb = new + beta[:, None, None] * (new - w), new_b + beta[:, None] * (new_b - b)
-        moved = np.abs(new - w).max(initial=0.0) * np.sqrt(curvature.max(initial=1.0))
-        w, b, momentum = new, new_b, step
-        if moved < 1e-7:
+        residual = share * (probabilities((z @ v.reshape(r, -1)).reshape(-1, p, c) + vb) - y)
+        slope = (z.T @ residual.reshape(len(z), -1)).reshape(r, p, c) + penalty * v
+        slope_b = residual.sum(axis=0)
+        new, new_b = v - slope / curvature, vb - slope_b / bound
+        step, step_b = new - w, new_b - b
+        turn = (step * slope).sum(axis=(0, 2)) + (step_b * slope_b).sum(axis=1) > 0
+        faster = np.where(turn, 1.0, (1 + np.sqrt(1 + 4 * momentum**2)) / 2)
+        beta = np.where(turn, 0.0, (momentum - 1) / faster).astype(kind)
+        v, vb = new + beta[:, None] * step, new_b + beta[:, None] * step_b
+        w, b, momentum = new, new_b, faster
+        if np.abs(step * scale).max(initial=0.0) < tolerance:
             break
-    return w, b
-
-
-def _probabilities(z: FloatArray, w: FloatArray, b: FloatArray) -> FloatArray:
-    """Probabilities (p, n, c); for c = 1 that of the second class."""
-    p, r, c = w.shape
-    logits = (z @ w.transpose(1, 0, 2).reshape(r, p * c)).reshape(len(z), p, c).transpose(1, 0, 2) + b[:, None]
-    return probabilities(logits)
+    return w.transpose(1, 0, 2), b
 
 
 def probabilities(logits: FloatArray) -> FloatArray:
@@ -138,9 +155,3 @@ def probabilities(logits: FloatArray) -> FloatArray:
         return np.asarray(0.5 * (1 + np.tanh(logits / 2)))
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
-
-
-def _backward(z: FloatArray, residual: FloatArray) -> FloatArray:
-    p, n, c = residual.shape
-    flat = residual.transpose(1, 0, 2).reshape(n, p * c)
-    return np.asarray((z.T @ flat).reshape(z.shape[1], p, c).transpose(1, 0, 2))

@@ -26,7 +26,8 @@ from etab.heads.linalg import (
 )
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-_SEARCH, _FINAL = 60, 600
+_SEARCH, _FINAL = 50, 600
+_COARSE = 1e-4
 
 
 def without(train: IntArray, part: IntArray) -> IntArray:
@@ -61,7 +62,8 @@ class _Kernels:
         """Basis of these training rows for one key."""
         place = ("basis", key, rows.tobytes())
         if place not in self.memo:
-            self.memo[place] = basis(self.kernel(key), rows, self.features.pca.get(key))
+            x, components = self.features.pooled[key], self.features.pca.get(key)
+            self.memo[place] = basis(self.kernel(key), rows, components, x)
         found: Basis = self.memo[place]
         return found
 
@@ -113,29 +115,45 @@ def ridge_losses(
     check_features(features)
     y = np.asarray(answers, dtype=np.float64)
     kernels = {key: gram(values) for key, values in features.pooled.items()}
+    chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
 
-    def fit_losses(train: IntArray, tests: Sequence[IntArray]) -> list[FloatArray]:
-        fits = {key: basis(kernel, train, features.pca.get(key)) for key, kernel in kernels.items()}
+    def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
+        fits = {key: basis(k, train, features.pca.get(key), features.pooled[key]) for key, k in kernels.items()}
         scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
         key = min(scores, key=lambda k: float(scores[k].min()))
         path, mean = ridge_path(fits[key], y[train])
-        w = path[:, int(scores[key].argmin())]
-        return [np.abs(fits[key].project(kernels[key], rows) @ w + mean - y[rows]) for rows in tests]
+        return key, fits[key], path[:, int(scores[key].argmin())], mean
+
+    def fit_losses(train: IntArray, tests: Sequence[IntArray]) -> list[FloatArray]:
+        rows = np.sort(train)  # leaving out folds j and k is one fit, whichever of them is the outer one
+        if rows.tobytes() not in chosen:
+            if len(chosen) > 30:
+                chosen.clear()
+            chosen[rows.tobytes()] = choose(rows)
+        key, fit, w, mean = chosen[rows.tobytes()]
+        return [np.abs(fit.project(kernels[key], part) @ w + mean - y[part]) for part in tests]
 
     return fit_losses
 
 
 def _onehot(answers: Array, target: Target) -> FloatArray:
-    """(n, 1) for two classes of a BINARY target, (n, classes) otherwise."""
+    """(n, 1), the second class, where there are two classes; (n, classes) otherwise."""
     y = np.asarray(answers).astype(np.int64)
-    if target.kind is Kind.BINARY:
+    if len(target.classes) == 2:
         return y[:, None].astype(np.float64)
     return np.eye(len(target.classes))[y]
 
 
+def _answer(p: FloatArray, target: Target) -> FloatArray:
+    """Probabilities (n, c) as the kind of the target wants them; c = 1 is the second of two classes."""
+    if target.kind is Kind.BINARY:
+        return p[:, 0]
+    return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
+
+
 def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
     """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two classes."""
-    q = np.clip(p, 1e-12, 1 - 1e-12)
+    q = np.clip(np.asarray(p, dtype=np.float64), 1e-7, 1 - 1e-7)
     rows = onehot * np.log(q) + (1 - onehot) * np.log(1 - q) if onehot.shape[-1] == 1 else onehot * np.log(q)
     return np.asarray(-rows.sum(axis=-1).mean(axis=-1))
 
@@ -145,6 +163,7 @@ class Logistic(Head):
     """L2 logistic regression, all penalties and inner parts solved at once; chosen by the log-loss of the inner parts."""
 
     name: ClassVar[str] = "logistic"
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BINARY, Kind.CLASSES})
 
     def cross_fit(
@@ -154,7 +173,8 @@ class Logistic(Head):
         """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
         refuse_kind(self, target)
         kernels, y = _Kernels(features, memo), _onehot(answers, target)
-        return [self._split(kernels, y, split) for split in splits]
+        fits = [self._split(kernels, y, split) for split in splits]
+        return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
 
     def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit) -> FoldFit:
         losses = {key: self._inner(kernels, key, y, split) for key in kernels.features.pooled}
@@ -165,7 +185,7 @@ class Logistic(Head):
         w, b = logistic_path(fit.train, y[split.train], everyone, [_scaled(fit)[best]], iterations=_FINAL)
         p = probabilities(fit.project(kernels.kernel(key), split.test) @ w[0] + b[0])
         choice = {"features": key, "penalty": PENALTIES[best], "inner_log_loss": float(losses[key][best])}
-        return FoldFit(p[:, 0] if y.shape[1] == 1 else p, choice)
+        return FoldFit(p, choice)
 
     def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
         """Mean log-loss of each penalty over the inner parts.
@@ -183,7 +203,8 @@ class Logistic(Head):
 
     def _one(self, fit: Basis, part: IntArray, kernel: FloatArray, y: FloatArray) -> FloatArray:
         weights = np.ones((len(fit.rows), len(PENALTIES)))
-        w, b = logistic_path(fit.train, y[fit.rows], weights, _scaled(fit), iterations=_SEARCH)
+        z = fit.train.astype(np.float32)
+        w, b = logistic_path(z, y[fit.rows], weights, _scaled(fit), iterations=_SEARCH, tolerance=_COARSE)
         p = probabilities(np.einsum("nr,prc->pnc", fit.project(kernel, part), w) + b[:, None])
         return log_loss(p, y[part])
 
@@ -191,11 +212,12 @@ class Logistic(Head):
         inside = np.stack([np.isin(split.train, part) for part in split.inner])
         weights = np.repeat(~inside, len(PENALTIES), axis=0).astype(np.float64).T
         penalties = np.tile(_scaled(fit), len(split.inner))
-        w, b = logistic_path(fit.train, y[split.train], weights, penalties, iterations=_SEARCH)
+        z = fit.train.astype(np.float32)
+        w, b = logistic_path(z, y[split.train], weights, penalties, iterations=_SEARCH, tolerance=_COARSE)
         out, step = [], len(PENALTIES)
         for i, part in enumerate(inside):
             block = slice(i * step, (i + 1) * step)
-            logits = np.einsum("nr,prc->pnc", fit.train[part], w[block], optimize=True) + b[block, None]
+            logits = np.einsum("nr,prc->pnc", z[part], w[block], optimize=True) + b[block, None]
             out.append(log_loss(probabilities(logits), y[split.train][part]))
         return out
 
@@ -222,7 +244,10 @@ class KNN(Head):
         kernels = _Kernels(features, memo)
         value = target.kind is Kind.VALUE
         y = np.asarray(answers, dtype=np.float64)[:, None] if value else _onehot(answers, target)
-        return [self._split(kernels, y, split, value) for split in splits]
+        fits = [self._split(kernels, y, split, value) for split in splits]
+        if value:
+            return [FoldFit(f.predictions[:, 0], f.choice) for f in fits]
+        return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
 
     def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit, value: bool) -> FoldFit:
         losses = {key: self._inner(kernels, key, y, split, value) for key in kernels.features.pooled}
@@ -230,7 +255,7 @@ class KNN(Head):
         best = int(losses[key].argmin())
         answers = self._answers(kernels, key, split.train, split.test, y)[best]
         choice = {"features": key, "neighbours": self.neighbours[best], "inner_loss": float(losses[key][best])}
-        return FoldFit(answers[:, 0] if y.shape[1] == 1 else answers, choice)
+        return FoldFit(answers, choice)
 
     def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit, value: bool) -> FloatArray:
         total = np.zeros(len(self.neighbours))
@@ -273,7 +298,7 @@ class Trivial(Head):
             return [FoldFit(np.full(len(s.test), np.median(y[s.train]))) for s in splits]
         onehot = _onehot(answers, target)
         means = [np.tile(onehot[s.train].mean(axis=0), (len(s.test), 1)) for s in splits]
-        return [FoldFit(m[:, 0] if onehot.shape[1] == 1 else m) for m in means]
+        return [FoldFit(_answer(m, target)) for m in means]
 
     def _atlas(self, masks: Sequence[Array], split: RowSplit) -> list[Array]:
         """Mean training mask on a common grid, put back to each test frame's size, at 0.5."""

@@ -231,7 +231,7 @@ class StoredMap:
         self.dtype = whole.dtype
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, slice):

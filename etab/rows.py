@@ -105,13 +105,13 @@ def _stack(kind: Kind, values: list[Any]) -> Any:
     return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)
 
 
-def row_features(features: Features, rows: Rows) -> Features:
-    """Pick the features of each row; two frames of a row are laid side by side."""
+def row_features(features: Features, rows: Rows, *, maps: bool = True) -> Features:
+    """Pick the features of each row, maps too unless told not to; two frames of a row are laid side by side."""
     columns = rows.frames.T
     pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
-    maps: tuple[Any, ...] = ()
-    if len(columns) == 1:
+    shown: tuple[Any, ...] = ()
+    if maps and len(columns) == 1:
         lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
         whole = hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
-        maps = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
-    return Features(pooled=pooled, maps=maps, pca=features.pca)
+        shown = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
+    return Features(pooled=pooled, maps=shown, pca=features.pca)

@@ -252,7 +252,7 @@ def _execute_group(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
         batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
-    for _, together in groupby(sorted(waiting, key=_shared_by), key=_shared_by):
+    for _, together in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
         for run in together:
             try:
@@ -267,23 +267,29 @@ def _execute_group(
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
-    """Cells with the same rows and splits stand together, so that what no label enters is computed once and dropped."""
-    return (run.protocol_name, run.seed, run.row.inputs, run.row.views)
+    """Cells with the same rows stand together, so that what no label enters is computed once and dropped."""
+    return (run.row.inputs, run.row.views)
+
+
+def _order(run: Run) -> tuple[Any, ...]:
+    """Within these, cells with the same splits stand together."""
+    return (*_shared_by(run), run.protocol_name, run.seed)
 
 
 def compute(
     run: Run, embedded: FrameFeatures, settings: Settings, memo: MutableMapping[Any, Any]
 ) -> tuple[Result, Predictions]:
-    """Fit and score one cell on features that are already there; ``memo`` is shared by cells of the same rows and splits."""
+    """Fit and score one cell on features that are already there; ``memo`` serves cells of the same rows."""
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
     rows = _rows(run.task, task.dataset, settings.root)
-    features = row_features(embedded.features, rows)
+    features = row_features(embedded.features, rows, maps=head.needs_maps)
     official = run.protocol_name == "official"
     n_fold = run.n_fold if official else int(run.protocol_name[2:])
     splits = row_splits(rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold,
                         seed=run.seed)  # fmt: skip
-    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=memo)
+    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run),
+                           memo=memo.setdefault(rows.items, {}))  # fmt: skip
     predictions = _predictions(task, rows, splits, fits)
     result = _result(run, rows, splits, fits, predictions, features, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)

@@ -10,9 +10,13 @@ from etab.types import Array, FloatArray
 
 def border(mask: Array) -> Array:
     """Pixels of a mask that touch its outside through an edge; the frame's rim counts as outside. (k, 2) row, col."""
-    m = np.pad(mask.astype(bool), 1)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return np.empty((0, 2), dtype=np.int64)
+    top, left = rows[0], columns[0]
+    m = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool), 1)
     inner = m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:]
-    return np.argwhere(m[1:-1, 1:-1] & ~inner)
+    return np.asarray(np.argwhere(m[1:-1, 1:-1] & ~inner) + (top, left))
 
 
 def surface_distances(truth: Array, predicted: Array, spacing: tuple[float, float]) -> tuple[FloatArray, FloatArray]:

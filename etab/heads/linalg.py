@@ -57,25 +57,35 @@ class Basis:
         """Coordinates (m, r) of other rows, centred by the training rows alone."""
         k = kernel[np.ix_(rows, self.rows)]
         k = k - k.mean(axis=1, keepdims=True) - self.column_means + self.grand_mean
-        return np.asarray(k @ self.vectors) / np.sqrt(self.spread)
+        return np.asarray(k.astype(self.vectors.dtype) @ self.vectors) / np.sqrt(self.spread)
 
 
-def basis(kernel: FloatArray, rows: IntArray, components: int | None = None, x: Array | None = None) -> Basis:
+def basis(
+    kernel: FloatArray, rows: IntArray, components: int | None = None, x: Array | None = None, *, single: bool = False
+) -> Basis:
     """Centre the kernel of the training rows and take its axes; only the first ``components`` where given.
 
     ``x`` are the features that the kernel was made of: where they are narrower than the rows are many, the axes come
-    from the smaller matrix, with the same result.
+    from the smaller matrix, with the same result. ``single`` takes the axes in single precision, in half the time: good
+    enough to choose a penalty by.
     """
     k = kernel[np.ix_(rows, rows)]
     means, grand = k.mean(axis=0), float(k.mean())
     if x is not None and 2 * x.shape[1] < len(rows):
         spread, axes = _narrow_axes(k, np.asarray(x[rows], dtype=np.float64))
     else:
-        spread, axes = linalg.eigh(
-            k - means - means[:, None] + grand, driver="evd", check_finite=False, overwrite_a=True
-        )
-    keep = np.flatnonzero(spread > max(spread[-1], 1e-30) * 1e-9)[::-1][:components]
+        centred = k - means - means[:, None] + grand
+        centred = centred.astype(np.float32) if single else centred
+        spread, axes = linalg.eigh(centred, driver="evd", check_finite=False, overwrite_a=True)
+    floor = max(float(spread[-1]), 1e-30) * (1e-6 if single else 1e-9)
+    keep = np.flatnonzero(spread > floor)[::-1][:components]
     return Basis(rows, spread[keep], axes[:, keep], means, grand)
+
+
+def mean_square(kernel: FloatArray, rows: IntArray) -> float:
+    """Mean squared length of the centred rows, from their kernel."""
+    k = kernel[np.ix_(rows, rows)]
+    return float(np.trace(k) / len(rows) - k.mean())
 
 
 def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -94,15 +104,15 @@ def ridge_path(fit: Basis, y: FloatArray) -> tuple[FloatArray, float]:
     A penalty is relative to the mean squared length of an axis, so that one grid serves every backbone.
     """
     mean = float(y.mean())
-    penalties = np.asarray(PENALTIES) * fit.spread.sum() / len(y)
-    along = fit.train.T @ (y - mean)
+    penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
+    along = fit.train.T @ (y - mean).astype(fit.spread.dtype)
     return along[:, None] / (fit.spread[:, None] + penalties), mean
 
 
 def leave_one_out(fit: Basis, y: FloatArray) -> FloatArray:
     """Absolute leave-one-out errors (n, penalties) of ridge, in closed form."""
     coefficients, mean = ridge_path(fit, y)
-    penalties = np.asarray(PENALTIES) * fit.spread.sum() / len(y)
+    penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
     shrink = fit.spread[:, None] / (fit.spread[:, None] + penalties)
     leverage = np.square(fit.vectors) @ shrink + 1 / len(y)
     residual = y[:, None] - mean - fit.train @ coefficients

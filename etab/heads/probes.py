@@ -21,13 +21,15 @@ from etab.heads.linalg import (
     gram,
     leave_one_out,
     logistic_path,
+    mean_square,
     probabilities,
     ridge_path,
 )
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-_SEARCH, _FINAL = 50, 600
+_SEARCH, _FINAL = 60, 600
 _COARSE = 1e-4
+_AT_ONCE = 10
 
 
 def without(train: IntArray, part: IntArray) -> IntArray:
@@ -58,12 +60,12 @@ class _Kernels:
         found: FloatArray = self.memo[place]
         return found
 
-    def basis(self, key: str, rows: IntArray) -> Basis:
-        """Basis of these training rows for one key."""
-        place = ("basis", key, rows.tobytes())
+    def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
+        """Basis of these training rows for one key; ``single`` is enough for a search."""
+        place = ("basis", key, rows.tobytes(), single)
         if place not in self.memo:
             x, components = self.features.pooled[key], self.features.pca.get(key)
-            self.memo[place] = basis(self.kernel(key), rows, components, x)
+            self.memo[place] = basis(self.kernel(key), rows, components, x, single=single)
         found: Basis = self.memo[place]
         return found
 
@@ -99,7 +101,7 @@ class Ridge(Head):
         total = np.zeros(len(PENALTIES))
         for part in split.inner:
             rows = without(split.train, part)
-            fit = kernels.basis(key, rows)
+            fit = kernels.basis(key, rows, single=True)
             path, mean = ridge_path(fit, y[rows])
             total += np.abs(fit.project(kernels.kernel(key), part) @ path + mean - y[part, None]).sum(axis=0)
         return np.asarray(total / sum(len(p) for p in split.inner))
@@ -118,7 +120,8 @@ def ridge_losses(
     chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
 
     def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
-        fits = {key: basis(k, train, features.pca.get(key), features.pooled[key]) for key, k in kernels.items()}
+        fits = {key: basis(k, train, features.pca.get(key), features.pooled[key], single=True)
+                for key, k in kernels.items()}  # fmt: skip
         scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
         key = min(scores, key=lambda k: float(scores[k].min()))
         path, mean = ridge_path(fits[key], y[train])
@@ -173,58 +176,68 @@ class Logistic(Head):
         """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
         refuse_kind(self, target)
         kernels, y = _Kernels(features, memo), _onehot(answers, target)
-        fits = [self._split(kernels, y, split) for split in splits]
+        losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
+        fits = [self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s) for i, s in enumerate(splits)]
         return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
 
-    def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit) -> FoldFit:
-        losses = {key: self._inner(kernels, key, y, split) for key in kernels.features.pooled}
+    def _fit(self, kernels: _Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit) -> FoldFit:
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
         fit = kernels.basis(key, split.train)
-        everyone = np.ones((len(split.train), 1))
-        w, b = logistic_path(fit.train, y[split.train], everyone, [_scaled(fit)[best]], iterations=_FINAL)
+        everyone, penalty = np.ones((len(split.train), 1)), _scaled(kernels.kernel(key), split.train)[best]
+        w, b = logistic_path(fit.train, y[split.train], everyone, [penalty], iterations=_FINAL)
         p = probabilities(fit.project(kernels.kernel(key), split.test) @ w[0] + b[0])
         choice = {"features": key, "penalty": PENALTIES[best], "inner_log_loss": float(losses[key][best])}
         return FoldFit(p, choice)
 
-    def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
-        """Mean log-loss of each penalty over the inner parts.
+    def _search(self, kernels: _Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]) -> list[FloatArray]:
+        """For each split, the mean log-loss of each penalty over its inner parts.
 
-        With principal components, each inner fit has its own basis; otherwise the basis of all training rows is a mere
-        rotation (an unpenalised intercept absorbs the centre), so that the fits share it and differ in row weights.
+        Leaving out folds j and k is one fit, whichever of them is the outer one.
         """
+        sets = {rows.tobytes(): rows for s in splits for rows in (without(s.train, part) for part in s.inner)}
+        logits = dict(zip(sets, self._logits(kernels, key, y, list(sets.values())), strict=True))
+        losses = []
+        for s in splits:
+            parts = [log_loss(probabilities(logits[without(s.train, p).tobytes()][:, p]), y[p]) for p in s.inner]
+            losses.append(np.average(parts, axis=0, weights=[len(p) for p in s.inner]))
+        return losses
+
+    def _logits(self, kernels: _Kernels, key: str, y: FloatArray, sets: list[IntArray]) -> list[FloatArray]:
+        """Logits (penalties, rows, c) of every row for the fit on each set of training rows.
+
+        The axes of all rows are a mere rotation of the features (an unpenalised intercept absorbs the centre), so that
+        fits share them and differ in row weights; with principal components, each fit has the axes of its own rows.
+        """
+        everyone, kernel, out = np.arange(len(y)), kernels.kernel(key), []
         if key in kernels.features.pca:
-            parts = [self._one(kernels.basis(key, without(split.train, part)), part, kernels.kernel(key), y)
-                     for part in split.inner]  # fmt: skip
-        else:
-            parts = self._together(kernels.basis(key, split.train), split, y)
-        sizes = [len(p) for p in split.inner]
-        return np.average(parts, axis=0, weights=sizes)
-
-    def _one(self, fit: Basis, part: IntArray, kernel: FloatArray, y: FloatArray) -> FloatArray:
-        weights = np.ones((len(fit.rows), len(PENALTIES)))
-        z = fit.train.astype(np.float32)
-        w, b = logistic_path(z, y[fit.rows], weights, _scaled(fit), iterations=_SEARCH, tolerance=_COARSE)
-        p = probabilities(np.einsum("nr,prc->pnc", fit.project(kernel, part), w) + b[:, None])
-        return log_loss(p, y[part])
-
-    def _together(self, fit: Basis, split: RowSplit, y: FloatArray) -> list[FloatArray]:
-        inside = np.stack([np.isin(split.train, part) for part in split.inner])
-        weights = np.repeat(~inside, len(PENALTIES), axis=0).astype(np.float64).T
-        penalties = np.tile(_scaled(fit), len(split.inner))
-        z = fit.train.astype(np.float32)
-        w, b = logistic_path(z, y[split.train], weights, penalties, iterations=_SEARCH, tolerance=_COARSE)
-        out, step = [], len(PENALTIES)
-        for i, part in enumerate(inside):
-            block = slice(i * step, (i + 1) * step)
-            logits = np.einsum("nr,prc->pnc", z[part], w[block], optimize=True) + b[block, None]
-            out.append(log_loss(probabilities(logits), y[split.train][part]))
+            for rows in sets:
+                fit = kernels.basis(key, rows)
+                z = fit.project(kernel, everyone).astype(np.float32)
+                out += self._paths(z[rows], y[rows], [np.arange(len(rows))], [_scaled(kernel, rows)], z)
+            return out
+        z = kernels.basis(key, everyone, single=True).train.astype(np.float32)
+        for start in range(0, len(sets), _AT_ONCE):
+            some = sets[start : start + _AT_ONCE]
+            out += self._paths(z, y, some, [_scaled(kernel, rows) for rows in some], z)
         return out
 
+    def _paths(
+        self, z: FloatArray, y: FloatArray, sets: list[IntArray], penalties: list[FloatArray], shown: FloatArray
+    ) -> list[FloatArray]:
+        weights = np.zeros((len(z), len(sets), len(PENALTIES)))
+        for i, rows in enumerate(sets):
+            weights[rows, i] = 1
+        w, b = logistic_path(z, y, weights.reshape(len(z), -1), np.concatenate(penalties), iterations=_SEARCH,
+                             tolerance=_COARSE)  # fmt: skip
+        p, r, c = w.shape
+        logits = (shown @ w.transpose(1, 0, 2).reshape(r, p * c)).reshape(-1, p, c).transpose(1, 0, 2) + b[:, None]
+        return np.split(logits, len(sets))
 
-def _scaled(fit: Basis) -> FloatArray:
-    """Penalties on the mean log-loss, relative to the mean squared length of a row."""
-    return np.asarray(PENALTIES) * float(fit.spread.sum()) / len(fit.rows) / len(fit.rows)
+
+def _scaled(kernel: FloatArray, rows: IntArray) -> FloatArray:
+    """Penalties on the mean log-loss of these rows, relative to their mean squared length."""
+    return np.asarray(PENALTIES) * mean_square(kernel, rows) / len(rows)
 
 
 @HEADS.register("knn")

@@ -77,10 +77,10 @@ def mask_scores(truth: Array, predicted: Array, *, spacing: tuple[float, float])
         raise UndefinedError(
             f"The predicted mask is {predicted.shape}, the authors' is {truth.shape}; resize it first."
         )
-    n_true, n_pred = int(truth.sum()), int(predicted.sum())
+    n_true, n_pred = int(np.count_nonzero(truth)), int(np.count_nonzero(predicted))
     if n_true == 0:
         raise UndefinedError("The authors' mask is empty: Dice and distances do not exist for this frame.")
-    both = int((truth & predicted).sum())
+    both = int(np.count_nonzero(truth & predicted))
     scores = {"dice": 2 * both / (n_true + n_pred), "jaccard": both / (n_true + n_pred - both)}
     if n_pred == 0:
         diagonal = float(np.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1]))

@@ -10,13 +10,22 @@ from etab.types import Array, FloatArray
 
 def border(mask: Array) -> Array:
     """Pixels of a mask that touch its outside through an edge; the frame's rim counts as outside. (k, 2) row, col."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return np.empty((0, 2), dtype=np.int64)
-    top, left = rows[0], columns[0]
-    m = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(bool), 1)
+    top, left, part = crop(mask)
+    m = np.zeros((part.shape[0] + 2, part.shape[1] + 2), dtype=bool)
+    m[1:-1, 1:-1] = part
     inner = m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:]
-    return np.asarray(np.argwhere(m[1:-1, 1:-1] & ~inner) + (top, left))
+    row, column = np.divmod(np.flatnonzero(part & ~inner), max(part.shape[1], 1))
+    return np.stack([row + top, column + left], axis=1)
+
+
+def crop(mask: Array) -> tuple[int, int, Array]:
+    """First row, first column and content of the smallest box that holds the mask; an empty box for an empty mask."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return 0, 0, np.empty((0, 0), dtype=bool)
+    band = mask[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(band.any(axis=0))
+    return int(rows[0]), int(columns[0]), band[:, columns[0] : columns[-1] + 1].astype(bool)
 
 
 def surface_distances(truth: Array, predicted: Array, spacing: tuple[float, float]) -> tuple[FloatArray, FloatArray]:

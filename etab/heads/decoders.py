@@ -20,6 +20,7 @@ from scipy import linalg
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.probes import refuse_kind, without
+from etab.surface import crop
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 GRID = 28
@@ -92,6 +93,13 @@ class _Points:
         return x.reshape(n * points, -1)
 
 
+def _narrow(values: FloatArray, out: Array) -> None:
+    """Store single precision as float16."""
+    import torch
+
+    torch.from_numpy(out).copy_(torch.from_numpy(values))
+
+
 def widen(half: Array, out: FloatArray | None = None) -> FloatArray:
     """Float16 values in single precision, into ``out`` where given: torch does it many times faster than NumPy."""
     import torch
@@ -118,7 +126,7 @@ def _sample(maps: Sequence[Any]) -> dict[str, _Points]:
             for i, frame in enumerate(block):
                 at = (frame @ operators[(start + i) % _PHASES]).T
                 for k, pooling in enumerate(POOLINGS):
-                    found[pooling].values[start + i, :, layers[level]] = at[k * points : (k + 1) * points]
+                    _narrow(at[k * points : (k + 1) * points], found[pooling].values[start + i, :, layers[level]])
     return found
 
 
@@ -237,14 +245,16 @@ class _Design:
         """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
         index, mean, deviation, values, vectors = self.spectrum(parts, option)
         n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
-        along = vectors.T @ ((label.xy[index] / n - mean * label.y / n) / deviation)
-        weights = vectors @ (along[:, None] / (values[:, None] + np.asarray(PENALTIES))) / deviation[:, None]
+        along = vectors.T @ ((label.xy[index] / n - mean * label.y / n) / deviation).astype(np.float32)
+        shrunk = along[:, None] / (values[:, None] + np.asarray(PENALTIES, dtype=np.float32))
+        weights = (vectors @ shrunk).astype(np.float64) / deviation[:, None]
         return index, weights, label.y / n - mean @ weights
 
     def squared_error(self, part: int, index: IntArray, w: FloatArray, b: FloatArray, label: _Label) -> FloatArray:
         """Sum of squared errors of a part for each penalty, from its moments alone."""
         m = self.moments[part]
-        quadratic = np.einsum("cp,cp->p", w, m.second[np.ix_(index, index)] @ w)
+        second = m.second if len(index) == len(m.second) else m.second[np.ix_(index, index)]
+        quadratic = np.einsum("cp,cp->p", w, second @ w)
         cross = w.T @ label.xy[index]
         return np.asarray(
             quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
@@ -270,10 +280,14 @@ def largest(mask: Array) -> Array:
 
     import cv2
 
-    count, marks, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    top, left, part = crop(mask)
+    count, marks, stats, _ = cv2.connectedComponentsWithStats(part.astype(np.uint8), connectivity=4)
     if count <= 2:
         return mask
-    return np.asarray(marks == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
+    out = np.zeros(mask.shape, dtype=bool)
+    h, w = part.shape
+    out[top : top + h, left : left + w] = marks == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    return out
 
 
 @HEADS.register("linear_seg")

@@ -143,9 +143,10 @@ def logistic_path(
     w = v = np.zeros((r, p, c), dtype=kind)
     b = vb = np.zeros((p, c), dtype=kind)
     momentum, scale = np.ones(p), np.sqrt(curvature)
-    for _ in range(iterations):
-        residual = share * (probabilities((z @ v.reshape(r, -1)).reshape(-1, p, c) + vb) - y)
-        slope = (z.T @ residual.reshape(len(z), -1)).reshape(r, p, c) + penalty * v
+    active, final, final_b = np.arange(p), np.zeros((p, r, c), dtype=kind), np.zeros((p, c), dtype=kind)
+    for i in range(iterations):
+        residual = share * (probabilities((z @ v.reshape(r, -1)).reshape(len(z), -1, c) + vb) - y)
+        slope = (z.T @ residual.reshape(len(z), -1)).reshape(r, -1, c) + penalty * v
         slope_b = residual.sum(axis=0)
         new, new_b = v - slope / curvature, vb - slope_b / bound
         step, step_b = new - w, new_b - b
@@ -154,9 +155,17 @@ def logistic_path(
         beta = np.where(turn, 0.0, (momentum - 1) / faster).astype(kind)
         v, vb = new + beta[:, None] * step, new_b + beta[:, None] * step_b
         w, b, momentum = new, new_b, faster
-        if np.abs(step * scale).max(initial=0.0) < tolerance:
+        moved = np.abs(step * scale).max(axis=(0, 2), initial=0.0) >= tolerance if i % 5 == 4 else momentum > 0
+        if moved.all():
+            continue
+        final[active[~moved]], final_b[active[~moved]] = w[:, ~moved].transpose(1, 0, 2), b[~moved]
+        active, momentum = active[moved], momentum[moved]
+        w, v, b, vb = w[:, moved], v[:, moved], b[moved], vb[moved]
+        penalty, curvature, scale, share = (a[:, moved] for a in (penalty, curvature, scale, share))
+        if not len(active):
             break
-    return w.transpose(1, 0, 2), b
+    final[active], final_b[active] = w.transpose(1, 0, 2), b
+    return final, final_b
 
 
 def probabilities(logits: FloatArray) -> FloatArray:

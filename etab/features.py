@@ -6,6 +6,7 @@ sha256 of each file, checked when it is read; an entry that does not verify is c
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +118,63 @@ def frame_features(
     """Embed frames, or read them back. Raises WeightsError, CorruptFileError, StorageError."""
     started = time.perf_counter()
     kind = resolve_precision(precision, card, device)
-    backbone, data = card.load(), data_digest or source.digest()
+    data, settings = data_digest or source.digest(), _settings(card, kind)
+
+    def place(weights: str) -> tuple[str, Path | None]:
+        key = _key(settings, weights, data, frames, maps)
+        return key, None if cache is None else cache / "features" / _slug(card.name) / key
+
+    known = _known_digest(card, cache)
+    if known is not None and (there := _read(place(known)[1])) is not None:
+        return FrameFeatures(there, place(known)[0], known, data, settings, True, time.perf_counter() - started)
+    backbone = card.load()
     weights = backbone.digest()
-    settings = _settings(card, kind)
-    key = _key(settings, weights, data, frames, maps)
-    place = None if cache is None else cache / "features" / _slug(card.name) / key
-    found = _read(place) if place is not None else None
-    if found is None:
-        prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
-        batches = _batches(source, frames, card.size, batch_size or (32 if device == "cpu" else 128))
-        found = _compute(prepared, batches, len(frames), device, place, progress, maps)
-        return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
-    return FrameFeatures(found, key, weights, data, settings, True, time.perf_counter() - started)
+    _remember_digest(card, cache, weights)
+    key, folder = place(weights)
+    if weights != known and (there := _read(folder)) is not None:
+        return FrameFeatures(there, key, weights, data, settings, True, time.perf_counter() - started)
+    prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
+    batches = _batches(source, frames, card.size, batch_size or (32 if device == "cpu" else 128))
+    found = _compute(prepared, batches, len(frames), device, folder, progress, maps)
+    return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
+
+
+def _fingerprint(card: BackboneCard) -> str:
+    """What decides the weights of a card without building them; empty where only the built network can say."""
+    if not (card.sha256 or (card.twin and card.seed is not None)):
+        return ""
+    facts = [card.name, card.sha256, card.seed, card.version, card.source, version("torch")]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _digest_file(card: BackboneCard, cache: Path) -> Path:
+    return cache / "features" / _slug(card.name) / "weights.json"
+
+
+def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:
+    try:
+        found = json.loads(_digest_file(card, cache).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _known_digest(card: BackboneCard, cache: Path | None) -> str | None:
+    """Digest of the weights as an earlier run found it, so that cached features need no network built."""
+    name = _fingerprint(card)
+    return _digests(card, cache).get(name) if cache is not None and name else None
+
+
+def _remember_digest(card: BackboneCard, cache: Path | None, weights: str) -> None:
+    name = _fingerprint(card)
+    if cache is None or not name:
+        return
+    path = _digest_file(card, cache)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temp = path.with_suffix(f".{os.getpid()}")
+        temp.write_text(json.dumps({**_digests(card, cache), name: weights}))
+        temp.replace(path)
 
 
 def _slug(name: str) -> str:
@@ -211,10 +258,10 @@ def _keep(features: Features, temp: Path, place: Path) -> Features:
     (temp / "entry.json").write_text(json.dumps(entry, indent=1))
     shutil.rmtree(place, ignore_errors=True)
     temp.replace(place)
-    kept = _read(place)
-    if kept is None:
-        raise CorruptFileError(f"The features just written to {place} do not read back; check the disk.")
-    return kept
+    try:
+        return _stored(place, entry)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptFileError(f"The features just written to {place} do not read back; check the disk.") from error
 
 
 class StoredMap:
@@ -248,12 +295,12 @@ class StoredMap:
 
 def _file_digest(path: Path) -> str:
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "blake2b").hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _read(place: Path) -> Features | None:
+def _read(place: Path | None) -> Features | None:
     """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
-    if not place.is_dir():
+    if place is None or not place.is_dir():
         return None
     try:
         return _verified(place)
@@ -266,12 +313,16 @@ def _read(place: Path) -> Features | None:
 
 
 def _verified(place: Path) -> Features:
-    from safetensors.numpy import load_file
-
     entry = json.loads((place / "entry.json").read_text())
     for name, wanted in entry["files"].items():
         if _file_digest(place / name) != wanted:
             raise ValueError(f"{name} has changed")
+    return _stored(place, entry)
+
+
+def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+    from safetensors.numpy import load_file
+
     pooled = load_file(str(place / "pooled.safetensors"))
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
     return Features({k: pooled[k] for k in entry["order"]}, tuple(StoredMap(place / n) for n in maps), entry["pca"])

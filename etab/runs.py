@@ -288,10 +288,11 @@ def compute(
     n_fold = run.n_fold if official else int(run.protocol_name[2:])
     splits = row_splits(rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold,
                         seed=run.seed)  # fmt: skip
-    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run),
-                           memo=memo.setdefault(rows.items, {}))  # fmt: skip
+    shared = memo.setdefault(rows.items, {})
+    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
     predictions = _predictions(task, rows, splits, fits)
-    result = _result(run, rows, splits, fits, predictions, features, embedded, settings)
+    nested = _nested(run, rows, features, shared)
+    result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), predictions
 
@@ -332,11 +333,11 @@ def _columns(kind: Kind, rows: Rows, order: Any, answers: list[Any]) -> dict[str
     return {"truth": truth, "score": score}
 
 
-def _nested(run: Run, rows: Rows, features: Features) -> dict[str, float] | None:
+def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge and a patient is a row."""
     if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
         return None
-    losses = heads.ridge_losses(features, rows.answers, rows.patients)
+    losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     n_fold = int(run.protocol_name[2:])
     found = stats.nested_cv(losses, rows.n_patients, n_fold=n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
     return {"value": found.value, "low": found.low, "high": found.high}
@@ -359,7 +360,7 @@ def _folds(
 
 def _result(
     run: Run, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions,
-    features: Features, embedded: FrameFeatures, settings: Settings,
+    nested: Mapping[str, float] | None, embedded: FrameFeatures, settings: Settings,
 ) -> Result:  # fmt: skip
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients)
@@ -369,7 +370,7 @@ def _result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
         protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=source.phantom, metric=task.metric,
         value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
-        metrics=scored, folds=_folds(task, splits, fits, table), nested=_nested(run, rows, features),
+        metrics=scored, folds=_folds(task, splits, fits, table), nested=nested,
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
         data_digest=data_digest(task.dataset, settings.root), features_key=embedded.key,

@@ -139,8 +139,10 @@ def test_features_are_not_served_to_another_backbone_or_precision(cohort: Path, 
     }  # fmt: skip
     assert len({f.key for f in found.values()}) == 4
     assert not any(f.from_cache for f in found.values())
-    again = features.frame_features(source, frames, card, cache=tmp_path, precision="fp32")
+    unbuilt = replace(card, load=lambda: pytest.fail("cached features need no network"))
+    again = features.frame_features(source, frames, unbuilt, cache=tmp_path, precision="fp32")
     assert again.from_cache
+    assert again.weights_sha256 == found["fp32"].weights_sha256
     for key, values in again.features.pooled.items():
         assert np.array_equal(values, found["fp32"].features.pooled[key])
 

@@ -100,13 +100,12 @@ def _narrow(values: FloatArray, out: Array) -> None:
     torch.from_numpy(out).copy_(torch.from_numpy(values))
 
 
-def widen(half: Array, out: FloatArray | None = None) -> FloatArray:
-    """Float16 values in single precision, into ``out`` where given: torch does it many times faster than NumPy."""
+def widen(half: Array, out: FloatArray) -> FloatArray:
+    """Put float16 values into single precision ``out``: torch does it many times faster than NumPy."""
     import torch
 
     if half.dtype != np.float16:
         half = half.astype(np.float16)
-    out = np.empty(half.shape, dtype=np.float32) if out is None else out
     torch.from_numpy(out).copy_(torch.from_numpy(half))
     return out
 
@@ -119,9 +118,11 @@ def _sample(maps: Sequence[Any]) -> dict[str, _Points]:
     found = {p: _Points(np.empty((n, points, int(edges[-1])), dtype=np.float16), layers) for p in POOLINGS}
     for level, m in enumerate(maps):
         _, c, h, w = m.shape
+        scratch = np.empty((_CHUNK, *m.shape[1:]), dtype=np.float32)
         operators = [np.hstack([_operator(h, w, p, phase) for p in POOLINGS]) for phase in range(_PHASES)]
         for start in range(0, n, _CHUNK):
-            block = widen(np.asarray(m[start : start + _CHUNK])).reshape(-1, c, h * w)
+            half = np.asarray(m[start : start + _CHUNK])
+            block = widen(half, scratch[: len(half)]).reshape(-1, c, h * w)
             _refuse_bad(block, level, start)
             for i, frame in enumerate(block):
                 at = (frame @ operators[(start + i) % _PHASES]).T
@@ -189,15 +190,14 @@ class _Design:
         self.spectra: dict[Any, Any] = {}
 
     def _moments(self, rows: IntArray) -> _Moments:
-        n, first, second = 0, np.zeros(()), np.zeros(())
+        width = self.width
+        n, first, second = 0, np.zeros(width), np.zeros((width, width), dtype=np.float32, order="F")
         for block in _blocks(rows):
             x = self.points.rows(block)
-            n, first, second = (
-                n + len(x),
-                first + x.sum(axis=0, dtype=np.float64),
-                second + (x.T @ x).astype(np.float64),
-            )
-        return _Moments(n, np.asarray(first), np.asarray(second))
+            n, first = n + len(x), first + x.sum(axis=0, dtype=np.float64)
+            second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, overwrite_c=1)
+        upper = np.triu(second, 1).astype(np.float64)
+        return _Moments(n, first, upper + upper.T + np.diag(np.diag(second).astype(np.float64)))
 
     def label(self, y: FloatArray) -> list[_Label]:
         """Moments with a label, for every part. ``y`` (n, points)."""
@@ -384,8 +384,10 @@ def _score(
         if not weights[s].any():
             continue
         up, across, kernel = _axis(m.shape[2]), _axis(m.shape[3]).T, weights[s].astype(np.float32)
+        scratch = np.empty((_CHUNK, *m.shape[1:]), dtype=np.float32)
         for start in range(0, len(rows), _CHUNK):
-            block = widen(np.asarray(m[rows[start : start + _CHUNK]]))
+            some = rows[start : start + _CHUNK]
+            block = widen(np.asarray(m[some]), scratch[: len(some)])
             plane = np.matmul(kernel, block.reshape(len(block), len(kernel), -1)).reshape(-1, *block.shape[2:])
             plane = _smooth(plane) if pooling == "mean3x3" else plane
             total[start : start + _CHUNK] += up @ plane @ across

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -53,6 +53,12 @@ class Basis:
         """The training rows in the basis, (n, r)."""
         return np.asarray(self.vectors * np.sqrt(self.spread))
 
+    def first(self, components: int | None) -> Basis:
+        """Only the longest axes; all of them for None."""
+        if components is None or components >= len(self.spread):
+            return self
+        return replace(self, spread=self.spread[:components], vectors=self.vectors[:, :components])
+
     def project(self, kernel: FloatArray, rows: IntArray) -> FloatArray:
         """Coordinates (m, r) of other rows, centred by the training rows alone."""
         k = kernel[np.ix_(rows, self.rows)]
@@ -60,10 +66,8 @@ class Basis:
         return np.asarray(k.astype(self.vectors.dtype) @ self.vectors) / np.sqrt(self.spread)
 
 
-def basis(
-    kernel: FloatArray, rows: IntArray, components: int | None = None, x: Array | None = None, *, single: bool = False
-) -> Basis:
-    """Centre the kernel of the training rows and take its axes; only the first ``components`` where given.
+def basis(kernel: FloatArray, rows: IntArray, x: Array | None = None, *, single: bool = False) -> Basis:
+    """Centre the kernel of the training rows and take its axes, the longest first.
 
     ``x`` are the features that the kernel was made of: where they are narrower than the rows are many, the axes come
     from the smaller matrix, with the same result. ``single`` takes the axes in single precision, in half the time: good
@@ -78,7 +82,7 @@ def basis(
         centred = centred.astype(np.float32) if single else centred
         spread, axes = linalg.eigh(centred, driver="evd", check_finite=False, overwrite_a=True)
     floor = max(float(spread[-1]), 1e-30) * (1e-6 if single else 1e-9)
-    keep = np.flatnonzero(spread > floor)[::-1][:components]
+    keep = np.flatnonzero(spread > floor)[::-1]
     return Basis(rows, spread[keep], axes[:, keep], means, grand)
 
 

@@ -52,9 +52,20 @@ class _Kernels:
         self.features = features
         self.memo = memo if memo is not None else {}
 
+    def same(self, key: str) -> str:
+        """The first key that holds the same features: "pca50" and "pca100" of one image share their axes."""
+        if not self.features.pca:
+            return key
+        place = ("same", key, self.features.pooled[key].shape)
+        if place not in self.memo:
+            values = self.features.pooled[key]
+            twins = (k for k, v in self.features.pooled.items() if v.shape == values.shape and (v == values).all())
+            self.memo[place] = next(twins)
+        return str(self.memo[place])
+
     def kernel(self, key: str) -> FloatArray:
         """Kernel of all rows for one key."""
-        place = ("gram", key, self.features.pooled[key].shape)
+        place = ("gram", self.same(key), self.features.pooled[key].shape)
         if place not in self.memo:
             self.memo[place] = gram(self.features.pooled[key])
         found: FloatArray = self.memo[place]
@@ -62,12 +73,18 @@ class _Kernels:
 
     def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
         """Basis of these training rows for one key; ``single`` is enough for a search."""
-        place = ("basis", key, rows.tobytes(), single)
+        place = ("basis", self.same(key), rows.tobytes(), single)
         if place not in self.memo:
-            x, components = self.features.pooled[key], self.features.pca.get(key)
-            self.memo[place] = basis(self.kernel(key), rows, components, x, single=single)
+            self.memo[place] = basis(self.kernel(key), rows, self.features.pooled[key], single=single)
         found: Basis = self.memo[place]
-        return found
+        return found.first(self.features.pca.get(key))
+
+    def apart(self) -> _Kernels:
+        """The same kernels, with bases of their own."""
+        for key in self.features.pooled:
+            self.kernel(key)
+        kept = {place: value for place, value in self.memo.items() if place[0] in ("gram", "same")}
+        return _Kernels(self.features, kept)
 
 
 @HEADS.register("ridge")
@@ -108,20 +125,19 @@ class Ridge(Head):
 
 
 def ridge_losses(
-    features: Features, answers: Any, patients: Array
+    features: Features, answers: Any, patients: Array, *, memo: MutableMapping[Any, Any] | None = None
 ) -> Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]:
     """Make the fit that nested cross-validation repeats: one row a patient, absolute errors of ridge.
 
-    Key and penalty are chosen by leave-one-out within the training patients, in closed form.
+    Key and penalty are chosen by leave-one-out within the training patients, in closed form. ``memo`` is the one that
+    ``cross_fit`` was given for these rows.
     """
-    check_features(features)
-    y = np.asarray(answers, dtype=np.float64)
-    kernels = {key: gram(values) for key, values in features.pooled.items()}
+    kernels, y = _Kernels(features, memo), np.asarray(answers, dtype=np.float64)
     chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
 
     def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
-        fits = {key: basis(k, train, features.pca.get(key), features.pooled[key], single=True)
-                for key, k in kernels.items()}  # fmt: skip
+        own = kernels.apart()
+        fits = {key: own.basis(key, train, single=True) for key in features.pooled}
         scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
         key = min(scores, key=lambda k: float(scores[k].min()))
         path, mean = ridge_path(fits[key], y[train])
@@ -134,7 +150,7 @@ def ridge_losses(
                 chosen.clear()
             chosen[rows.tobytes()] = choose(rows)
         key, fit, w, mean = chosen[rows.tobytes()]
-        return [np.abs(fit.project(kernels[key], part) @ w + mean - y[part]) for part in tests]
+        return [np.abs(fit.project(kernels.kernel(key), part) @ w + mean - y[part]) for part in tests]
 
     return fit_losses
 

@@ -29,7 +29,7 @@ from etab.datasets.base import Source
 from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
 from etab.types import Array, Features, Record
 
-VERSION = 1
+VERSION = 2
 PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 Report = Callable[[int, int], None]

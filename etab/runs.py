@@ -252,9 +252,9 @@ def _execute_group(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
         batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
-    for _, together in groupby(sorted(waiting, key=_order), key=_shared_by):
+    for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
-        for run in together:
+        for run in alike:
             try:
                 result, predictions = compute(run, embedded, settings, memo)
             except UndefinedError as error:
@@ -264,6 +264,14 @@ def _execute_group(
                 continue
             result.save(settings.results, predictions)
             yield result
+
+
+def _splits(run: Run, rows: Rows) -> list[RowSplit]:
+    official = run.protocol_name == "official"
+    n_fold = run.n_fold if official else int(run.protocol_name[2:])
+    return row_splits(
+        rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed
+    )
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
@@ -284,10 +292,7 @@ def compute(
     task, head = run.row, heads.head(run.head_name)
     rows = _rows(run.task, task.dataset, settings.root)
     features = row_features(embedded.features, rows, maps=head.needs_maps)
-    official = run.protocol_name == "official"
-    n_fold = run.n_fold if official else int(run.protocol_name[2:])
-    splits = row_splits(rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold,
-                        seed=run.seed)  # fmt: skip
+    splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
     predictions = _predictions(task, rows, splits, fits)

@@ -203,7 +203,7 @@ def as_features(found: Any, n: int, name: str) -> Features:
         if part.ndim == 2:
             pooled[f"out{i}/vector"] = part.float()
         else:
-            pooled[f"out{i}/mean"], pooled[f"out{i}/max"] = part.float().mean((2, 3)), part.float().amax((2, 3))
+            pooled[f"out{i}/mean"] = part.float().mean((2, 3))
             pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(part.float(), 4).flatten(1)
             maps.append(part.float().clamp(-6e4, 6e4).half())
     return Features(pooled, tuple(maps))

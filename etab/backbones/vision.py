@@ -56,8 +56,6 @@ class TorchBackbone:
             if token is not None:
                 pooled[f"{layer}/cls"] = token.float()
             pooled[f"{layer}/mean"] = wide.mean(dim=(2, 3))
-            if token is None:
-                pooled[f"{layer}/max"] = wide.amax(dim=(2, 3))
             pooled[f"{layer}/grid4"] = nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
             maps.append(wide.clamp(-6e4, 6e4).to(torch.float16))
         return Features(pooled, tuple(maps))

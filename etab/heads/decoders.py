@@ -188,6 +188,7 @@ class _Design:
         self.parts = _partition(splits, len(points.values))
         self.moments = [self._moments(np.flatnonzero(self.parts == k)) for k in range(int(self.parts.max()) + 1)]
         self.spectra: dict[Any, Any] = {}
+        self.sums: dict[tuple[int, ...], _Moments] = {}
 
     def _moments(self, rows: IntArray) -> _Moments:
         width = self.width
@@ -196,8 +197,7 @@ class _Design:
             x = self.points.rows(block)
             n, first = n + len(x), first + x.sum(axis=0, dtype=np.float64)
             second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, overwrite_c=1)
-        upper = np.triu(second, 1).astype(np.float64)
-        return _Moments(n, first, upper + upper.T + np.diag(np.diag(second).astype(np.float64)))
+        return _Moments(n, first, np.triu(second) + np.triu(second, 1).T)
 
     def label(self, y: FloatArray) -> list[_Label]:
         """Moments with a label, for every part. ``y`` (n, points)."""
@@ -229,9 +229,9 @@ class _Design:
         """Mean, deviation and eigendecomposition of the standardised training channels."""
         place = (parts, option)
         if place not in self.spectra:
-            m, index = _sum([self.moments[k] for k in parts]), self.options()[option]
+            m, index = self.total(parts), self.options()[option]
             mean = m.first[index] / m.n
-            cov = m.second[np.ix_(index, index)] / m.n - np.outer(mean, mean)
+            cov = m.second[np.ix_(index, index)].astype(np.float64) / m.n - np.outer(mean, mean)
             deviation = np.sqrt(np.maximum(np.diag(cov), 1e-12))
             cov = (cov / np.outer(deviation, deviation)).astype(np.float32)
             values, vectors = linalg.eigh(cov, driver="evd", check_finite=False, overwrite_a=True)
@@ -250,11 +250,21 @@ class _Design:
         weights = (vectors @ shrunk).astype(np.float64) / deviation[:, None]
         return index, weights, label.y / n - mean @ weights
 
-    def squared_error(self, part: int, index: IntArray, w: FloatArray, b: FloatArray, label: _Label) -> FloatArray:
-        """Sum of squared errors of a part for each penalty, from its moments alone."""
-        m = self.moments[part]
+    def total(self, parts: tuple[int, ...]) -> _Moments:
+        """Moments of several parts together; those of the last few sets are at hand."""
+        if parts not in self.sums:
+            if len(self.sums) >= 12:
+                self.sums.pop(next(iter(self.sums)))
+            self.sums[parts] = _sum([self.moments[k] for k in parts])
+        return self.sums[parts]
+
+    def squared_error(
+        self, parts: tuple[int, ...], index: IntArray, w: FloatArray, b: FloatArray, labels: list[_Label]
+    ) -> FloatArray:
+        """Sum of squared errors of some parts for each penalty, from their moments alone."""
+        m, label = self.total(parts), _sum([labels[k] for k in parts])
         second = m.second if len(index) == len(m.second) else m.second[np.ix_(index, index)]
-        quadratic = np.einsum("cp,cp->p", w, second @ w)
+        quadratic = np.einsum("cp,cp->p", w, second.astype(np.float64) @ w)
         cross = w.T @ label.xy[index]
         return np.asarray(
             quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
@@ -316,13 +326,16 @@ class LinearSeg(Head):
     def _designs(
         self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
     ) -> dict[str, _Design]:
-        """Points are kept for every protocol of these rows; moments and spectra only for the splits met last."""
+        """Points serve every protocol of these rows; moments and spectra only the splits met last.
+
+        Moments are never shared between protocols: a cell must not depend on what else was run beside it.
+        """
         shapes = tuple(m.shape for m in features.maps)
         place = (shapes, tuple((s.train.tobytes(), s.test.tobytes()) for s in splits))
         if memo.get("linear_seg points", (None,))[0] != shapes:
             memo["linear_seg points"] = (shapes, _sample(features.maps))
         if memo.get("linear_seg", (None,))[0] != place:
-            memo["linear_seg"] = None
+            memo["linear_seg"] = (None,)
             points: dict[str, _Points] = memo["linear_seg points"][1]
             memo["linear_seg"] = (place, {p: _Design(points[p], splits) for p in POOLINGS})
         found: dict[str, _Design] = memo["linear_seg"][1]
@@ -350,8 +363,7 @@ class LinearSeg(Head):
         total = np.zeros(len(PENALTIES))
         for part in split.inner:
             index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
-            for k in design.members(part):
-                total += design.squared_error(k, index, w, b, labels[k])
+            total += design.squared_error(design.members(part), index, w, b, labels)
         return total
 
     def _threshold(

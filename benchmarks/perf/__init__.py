@@ -1,0 +1,1 @@
+"""Speed, as a ratio against a peer and against a stated limit, in one run."""

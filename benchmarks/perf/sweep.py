@@ -1,0 +1,92 @@
+"""The whole CAMUS board: cold, from cached features, and finished, each against its limit.
+
+``python -m benchmarks.perf.sweep --root CAMUS`` runs ``etab run`` three times in a folder of its own (thrown away
+afterwards), with the time and the memory of the whole process tree (proportional set size, so that pages shared between
+workers count once), and writes ``benchmarks/perf/sweep.json``. Status 1 if a limit is passed. Linux only: memory is read
+from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+LIMITS = {"cold": 15 * 60.0, "cached features": 4 * 60.0, "finished": 10.0}
+MEMORY_GB = 6.0
+
+
+def tree(pid: int) -> Iterator[int]:
+    """A process and all below it."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from tree(int(child))
+
+
+def memory(pid: int) -> int:
+    """Proportional set size of a process tree in bytes."""
+    total = 0
+    for each in tree(pid):
+        try:
+            text = Path(f"/proc/{each}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    return total * 1024
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    """Wall time in seconds and peak memory in GB of one command; raises where it fails."""
+    started, peak = time.perf_counter(), 0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(0.5 if peak else 0.1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[:4])} ended with status {process.returncode}")
+    return {"seconds": round(time.perf_counter() - started, 1), "peak_gb": round(peak / 1e9, 2)}
+
+
+def machine() -> dict[str, object]:
+    """What the figures depend on."""
+    info = Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")), "")
+    return {"processor": model, "cores": os.cpu_count(), "bf16": "avx512_bf16" in info or "amx_bf16" in info,
+            "python": platform.python_version()}  # fmt: skip
+
+
+def main() -> None:
+    """Measure the three runs and hold them against the limits."""
+    parser = argparse.ArgumentParser(description="time the whole board")
+    parser.add_argument("--root", required=True)
+    parser.add_argument("--write", type=Path, default=Path("benchmarks/perf/sweep.json"))
+    parser.add_argument("--keep", type=Path, help="leave the results of the cached run in this folder")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cache, second = f"{folder}/cache", str(asked.keep or f"{folder}/second")
+        runs = {"cold": f"{folder}/first", "cached features": second, "finished": second}
+        command = [sys.executable, "-m", "etab", "run", "--root", asked.root, "--cache", cache, "--results"]
+        found = {name: measured([*command, results]) for name, results in runs.items()}
+    late = [n for n, m in found.items() if m["seconds"] > LIMITS[n] or m["peak_gb"] > MEMORY_GB]
+    for name, m in found.items():
+        share = m["seconds"] / LIMITS[name]
+        print(f"{name:<16} {m['seconds']:7.1f} s = {share:.2f} of its limit; peak {m['peak_gb']:.2f} of {MEMORY_GB} GB")
+    report = {"machine": machine(), "limits": {**LIMITS, "peak_gb": MEMORY_GB}, "measured": found}
+    asked.write.write_text(json.dumps(report, indent=1) + "\n")
+    sys.exit(1 if late else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Faults of features, runs, backbones and the phantom cohort."""
+
+from tests.faults import Fault
+
+_FLOW, _BACKBONES, _PHANTOM = ("tests/test_flow.py",), ("tests/test_backbones.py",), ("tests/test_phantom.py",)
+
+FAULTS = [
+    Fault("features of one precision serve the other", "etab/features.py", '"precision": precision,\n        "layers"',
+          '"layers"', _FLOW),
+    Fault("the weights do not enter the key of features", "etab/features.py",
+          "json.dumps([settings, weights, data, maps]", "json.dumps([{**settings, 'backbone': ''}, data, maps]", _FLOW),
+    Fault("cached features are not verified", "etab/features.py", "if _file_digest(place / name) != wanted:",
+          "if False:", _FLOW),
+    Fault("a remembered digest forgets the version of the backbone", "etab/features.py",
+          "facts = [card.name, card.sha256, card.seed, card.version, card.source, version(\"torch\")]",
+          "facts = [card.sha256]", _FLOW),
+    Fault("a slice of a stored map starts anew", "etab/features.py",
+          "StoredMap(self.path, self.start + start, self.start + max(stop, start))",
+          "StoredMap(self.path, start, max(stop, start))", _FLOW),
+    Fault("other data count as finished", "etab/runs.py",
+          '"data": data_digest(run.row.dataset, settings.root),', '"data": found.data_digest,', _FLOW),
+    Fault("a cell depends on what was run beside it", "etab/runs.py",
+          "return np.random.default_rng([run.seed, stream, *run.task.encode()])",
+          "return np.random.default_rng()", _FLOW),
+    Fault("the twin is the pretrained network", "etab/backbones/named.py", "    if seed is None:\n",
+          "    if True:\n", _BACKBONES),
+    Fault("frames are normalised by ImageNet whatever the card says", "etab/backbones/vision.py",
+          "f = (f - self._shift) / self._scale", "f = (f - 0.45) / 0.225", _BACKBONES),
+    Fault("the network stays in training mode", "etab/backbones/vision.py", "network.eval().requires_grad_(False)",
+          "network.train().requires_grad_(False)", _BACKBONES),
+    Fault("a pickle may run code", "etab/backbones/weights.py", "weights_only=True", "weights_only=False", _BACKBONES),
+    Fault("the phantom's volumes forget its EF", "etab/phantom/anatomy.py",
+          "float(np.sqrt((1 - self.ef / 100) / (1 - self.shortening)))", "0.8", _PHANTOM),
+    Fault("the phantom's masks do not shrink", "etab/phantom/trees.py",
+          "masks = np.stack([mask(s, size) for s in shapes])", "masks = np.stack([mask(shapes[0], size) for s in shapes])",
+          _PHANTOM),
+    Fault("the phantom's NIfTI files do not say phantom", "etab/phantom/trees.py",
+          'image.header["descrip"] = MARK.encode()', 'image.header["descrip"] = b""', _PHANTOM),
+    Fault("the phantom draws from no seed", "etab/phantom/trees.py", "np.random.default_rng([seed, 1, i]), size)",
+          "np.random.default_rng(), size)", _PHANTOM),
+]  # fmt: skip

@@ -182,7 +182,7 @@ def _slug(name: str) -> str:
 
 
 class _Store:
-    """Collects batches: pooled in memory, maps in memory or straight to disk as they come."""
+    """Collects batches: pooled in memory, maps in memory or straight to disk, batch after batch, as they come."""
 
     def __init__(self, n: int, folder: Path | None) -> None:
         self.n, self.folder, self.at = n, folder, 0
@@ -200,7 +200,10 @@ class _Store:
             block = values.cpu().numpy()
             if i == len(self.maps):
                 self.maps.append(self._new(i, (self.n, *block.shape[1:])))
-            self.maps[i][self.at : self.at + k] = block
+            if self.folder is None:
+                self.maps[i][self.at : self.at + k] = block
+            else:
+                self.maps[i].write(np.ascontiguousarray(block, np.float16).tobytes())
         self.at, self.pca = self.at + k, part.pca
 
     def _new(self, i: int, shape: tuple[int, ...]) -> Any:
@@ -209,7 +212,15 @@ class _Store:
         free = shutil.disk_usage(self.folder).free
         if free < 2 * int(np.prod(shape)) + (64 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return np.lib.format.open_memmap(self.folder / f"map{i}.npy", "w+", np.float16, shape)
+        out = (self.folder / f"map{i}.npy").open("wb")
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        return out
+
+    def close(self) -> None:
+        """Finish the files; a map written in part is no map."""
+        for out in self.maps if self.folder is not None else ():
+            out.close()
 
 
 def _compute(
@@ -225,12 +236,16 @@ def _compute(
             shutil.rmtree(temp, ignore_errors=True)
             temp.mkdir(parents=True)
         store = _Store(n, temp)
-        for batch in batches:
-            store.add(backbone(torch.from_numpy(batch).to(device)), maps)
-            if progress:
-                progress(store.at, n)
-        features = Features(store.pooled, tuple(store.maps), store.pca)
-        return features if place is None or temp is None else _keep(features, temp, place)
+        try:
+            for batch in batches:
+                store.add(backbone(torch.from_numpy(batch).to(device)), maps)
+                if progress:
+                    progress(store.at, n)
+        finally:
+            store.close()
+        if place is None or temp is None:
+            return Features(store.pooled, tuple(store.maps), store.pca)
+        return _keep(store.pooled, store.pca, temp, place)
     except OSError as error:
         if isinstance(error, CorruptFileError) or temp is None:
             raise
@@ -242,18 +257,16 @@ def _compute(
             shutil.rmtree(temp, ignore_errors=True)
 
 
-def _keep(features: Features, temp: Path, place: Path) -> Features:
+def _keep(pooled: Mapping[str, Array], pca: Mapping[str, int], temp: Path, place: Path) -> Features:
     """Finish an entry and put it in place in one step."""
     from safetensors.numpy import save_file
 
-    for grid in features.maps:
-        grid.flush()
-    save_file({k: np.ascontiguousarray(v) for k, v in features.pooled.items()}, str(temp / "pooled.safetensors"))
+    save_file({k: np.ascontiguousarray(v) for k, v in pooled.items()}, str(temp / "pooled.safetensors"))
     files = sorted(p.name for p in temp.iterdir())
     entry = {
         "files": {n: _file_digest(temp / n) for n in files},
-        "order": list(features.pooled),
-        "pca": dict(features.pca),
+        "order": list(pooled),
+        "pca": dict(pca),
     }
     (temp / "entry.json").write_text(json.dumps(entry, indent=1))
     shutil.rmtree(place, ignore_errors=True)

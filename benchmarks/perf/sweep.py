@@ -53,7 +53,7 @@ def measured(command: list[str]) -> dict[str, float]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             peak = max(peak, memory(process.pid))
-            time.sleep(0.5 if peak else 0.1)
+            time.sleep(2.0 if time.perf_counter() - started > 20 else 0.2)
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:4])} ended with status {process.returncode}")
     return {"seconds": round(time.perf_counter() - started, 1), "peak_gb": round(peak / 1e9, 2)}

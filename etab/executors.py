@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing.managers import SyncManager
 from typing import Any
 
 from etab import backbones
@@ -84,7 +85,21 @@ def _start(queue: Any, threads: int) -> None:
     global _events
     _events = queue
     torch.set_num_threads(threads)
+    _tied()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _tied() -> None:
+    """Tie this process to its parent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent; when it is gone, however it went, this worker has nobody to work for."""
+    parent = mp.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(group: list[Run], settings: Settings) -> list[Result]:
@@ -124,7 +139,8 @@ def local(runs: Sequence[Run], settings: Settings, listen: Listener, *, workers:
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = mp.get_context("spawn")
     results: list[Result] = [result for g in here for result in _watched(g, settings, listen)]
-    with context.Manager() as manager, _limited_threads(threads):
+    manager = SyncManager(ctx=context)
+    with _limited_threads(threads), _started(manager):
         queue = manager.Queue()
         reader = threading.Thread(target=_forward, args=(queue, listen), daemon=True)
         reader.start()
@@ -141,6 +157,16 @@ def local(runs: Sequence[Run], settings: Settings, listen: Listener, *, workers:
             queue.put(None)
             reader.join(timeout=5)
     return results
+
+
+@contextlib.contextmanager
+def _started(manager: SyncManager) -> Iterator[None]:
+    """A manager that ends with this process."""
+    manager.start(initializer=_tied)
+    try:
+        yield
+    finally:
+        manager.shutdown()
 
 
 def _forward(queue: Any, listen: Listener) -> None:

@@ -141,3 +141,28 @@ def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
     again = etab(*words)
     assert again.returncode == 0, again.stderr
     assert "0 cells run" not in again.stdout
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_run(cohort: Path, tmp_path: Path) -> None:
+    import signal
+
+    words = ["run", "--backbones", "image_stats,pixel_pca", "--root", str(cohort / "camus"), "--results",
+             str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--workers", "2"]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-m", "etab", *words], cwd=ROOT, env=env, stderr=subprocess.DEVNULL,
+                             start_new_session=True)  # fmt: skip
+    deadline = time.time() + 120
+    while len(list((tmp_path / "r").rglob("*.json"))) < 1 and time.time() < deadline and child.poll() is None:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait(timeout=30)
+    deadline = time.time() + 30
+    while time.time() < deadline:
+        try:
+            os.killpg(child.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.2)
+    os.killpg(child.pid, signal.SIGKILL)
+    pytest.fail("workers went on after their run was killed")

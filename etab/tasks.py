@@ -32,6 +32,7 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "E": "echonet",
         "C": "camus",
         "T": "tmed",
+        "O": "tmed1",
         "U": "unity",
         "L": "echonet-lvh",
         "P": "echonet-pediatric",

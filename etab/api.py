@@ -87,7 +87,7 @@ def evaluate(
 ) -> Score:
     """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
 
-    ``tasks`` are codes, prefixes or a dataset's name; None is every task. ``root`` is the data folder (None: the
+    ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
     they are already there. Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
     """

@@ -120,7 +120,7 @@ def data_check(
 
 @app.command()
 def run(
-    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: all.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: camus.")] = None,
     backbones: Annotated[
         str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
     ] = "all",

@@ -250,7 +250,8 @@ def _execute_group(
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
     embedded = frame_features(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
+        batch_size=settings.batch_size, progress=report, maps=_has_masks(source),
+        data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
@@ -264,6 +265,11 @@ def _execute_group(
                 continue
             result.save(settings.results, predictions)
             yield result
+
+
+def _has_masks(source: Source) -> bool:
+    """Whether any task on this data can need feature maps: they are many times the pooled features."""
+    return any(target.kind is Kind.MASK for target in source.card.targets)
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:

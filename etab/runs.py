@@ -148,6 +148,27 @@ def plan(
     return runs
 
 
+def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
+    """Codes of the tasks asked for; with ``root``, the folder of one dataset, those of a prefix that it can serve.
+
+    A prefix ("c") may name tasks of several datasets. A task asked for by its whole code is kept, and where the folder fits
+    no dataset all are: opening it then says what is wrong. Raises UnknownNameError for a word that names nothing.
+    """
+    tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
+    found, words = find(tasks), ",".join([tasks] if isinstance(tasks, str) else tasks or []).replace(" ", "").split(",")
+    names = list(dict.fromkeys(task.dataset for task in found))
+    fits = names if root is None or len(names) == 1 else [name for name in names if _opens(name, root)]
+    return [task.code for task in found if task.dataset in (fits or names) or task.code in words]
+
+
+def _opens(dataset: str, root: Path) -> bool:
+    try:
+        datasets.source(dataset, root)
+    except EtabError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=4)
 def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
     source = datasets.source(dataset, root)

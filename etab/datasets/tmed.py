@@ -143,8 +143,8 @@ class TmedSource(Source):
             if self.table is None or not self.diagnosed:
                 listed = {row["query_key"] for _, row in rows}
                 rows += [(self.root / LABELS, row) for key, row in labels.items() if key not in listed]
-            self._check_agreement(rows, labels)
             found = list(self._some(rows))
+            self._check_agreement(rows, labels)
             _check_unique(found, self.table or self.root / LABELS)
             if not found:
                 raise LayoutError(

@@ -14,7 +14,7 @@ from etab.backbones.base import BackboneCard
 from etab.errors import EtabError
 from etab.executors import Event, serial
 from etab.results import Result
-from etab.runs import Settings, plan
+from etab.runs import Settings, plan, tasks_at
 from etab.tasks import TASKS, find
 
 
@@ -87,7 +87,7 @@ def evaluate(
 ) -> Score:
     """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
 
-    ``tasks`` are codes, prefixes or a dataset's name; None is every task. ``root`` is the data folder (None: the
+    ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
     they are already there. Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
     """
@@ -98,7 +98,7 @@ def evaluate(
         device=device, precision=precision,
     )  # fmt: skip
     failures: list[str] = []
-    runs = plan(tasks, [card], protocols=(protocol,), seed=seed)
+    runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed)
     cells = serial(runs, settings, lambda e: _collect(e, failures))
     if failures:
         raise EtabError("; ".join(failures))

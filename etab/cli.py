@@ -91,12 +91,12 @@ def list_things(
 @data_app.command("phantom")
 def data_phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write camus/ and echonet/; point ETAB_DATA here afterwards.")
+        Path, typer.Argument(help="Where to write camus/, echonet/ and tmed/; point ETAB_DATA here afterwards.")
     ],
     patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Write a cohort of made patients in the published layouts of CAMUS and EchoNet-Dynamic."""
+    """Write a cohort of made patients in the published layouts of CAMUS, EchoNet-Dynamic and TMED-2."""
     from etab import phantom, show
 
     with show.bar("phantom patients") as advance:
@@ -106,7 +106,7 @@ def data_phantom(
 
 @data_app.command("check")
 def data_check(
-    name: Annotated[str, typer.Argument(help="camus, echonet, ...")],
+    name: Annotated[str, typer.Argument(help="camus, echonet, tmed, ...")],
     root: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -120,7 +120,7 @@ def data_check(
 
 @app.command()
 def run(
-    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: all.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: camus.")] = None,
     backbones: Annotated[
         str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
     ] = "all",
@@ -138,11 +138,11 @@ def run(
     """Run every cell that is not finished yet: tasks x backbones x protocols."""
     from etab import show
     from etab.doctor import default_cache
-    from etab.runs import Settings, plan
+    from etab.runs import Settings, plan, tasks_at
     from etab.sweep import backbone_names, sweep
 
-    runs = plan(_words(tasks), backbone_names(_words(backbones) or []), protocols=_words(protocol) or ["cv"], head=head,
-                seed=seed, n_fold=n_fold)  # fmt: skip
+    codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
+    runs = plan(codes, names, protocols=_words(protocol) or ["cv"], head=head, seed=seed, n_fold=n_fold)
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     _say(done.said())

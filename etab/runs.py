@@ -148,6 +148,27 @@ def plan(
     return runs
 
 
+def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
+    """Codes of the tasks asked for; with ``root``, the folder of one dataset, those of a prefix that it can serve.
+
+    A prefix ("c") may name tasks of several datasets. A task asked for by its whole code is kept, and where the folder fits
+    no dataset all are: opening it then says what is wrong. Raises UnknownNameError for a word that names nothing.
+    """
+    tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
+    found, words = find(tasks), ",".join([tasks] if isinstance(tasks, str) else tasks or []).replace(" ", "").split(",")
+    names = list(dict.fromkeys(task.dataset for task in found))
+    fits = names if root is None or len(names) == 1 else [name for name in names if _opens(name, root)]
+    return [task.code for task in found if task.dataset in (fits or names) or task.code in words]
+
+
+def _opens(dataset: str, root: Path) -> bool:
+    try:
+        datasets.source(dataset, root)
+    except EtabError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=4)
 def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
     source = datasets.source(dataset, root)
@@ -250,7 +271,8 @@ def _execute_group(
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
     embedded = frame_features(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report, maps=True, data_digest=data_digest(dataset, settings.root),
+        batch_size=settings.batch_size, progress=report, maps=_has_masks(source),
+        data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
@@ -264,6 +286,11 @@ def _execute_group(
                 continue
             result.save(settings.results, predictions)
             yield result
+
+
+def _has_masks(source: Source) -> bool:
+    """Whether any task on this data can need feature maps: they are many times the pooled features."""
+    return any(target.kind is Kind.MASK for target in source.card.targets)
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:

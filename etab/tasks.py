@@ -32,6 +32,7 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "E": "echonet",
         "C": "camus",
         "T": "tmed",
+        "O": "tmed1",
         "U": "unity",
         "L": "echonet-lvh",
         "P": "echonet-pediatric",
@@ -39,6 +40,8 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "D": "circor",
     }
 )
+
+DEFAULT_DATASET = "camus"
 
 VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -49,7 +52,7 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "PS": ("PSAX",),
         "AX": ("A2C", "A3C", "A4C"),
         "PX": ("PLAX", "PSAX"),
-        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX"),
+        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other"),
         "AV": ("AV",),
         "PV": ("PV",),
         "TV": ("TV",),
@@ -111,8 +114,8 @@ class Anchors:
 class Task:
     """One row of the menu.
 
-    inputs: "frame" (every annotated frame is a row), "ED" (the ED frame of a recording), or "ED+ES" (the ED and the
-    ES frame of a recording together, their features concatenated).
+    inputs: "frame" (every annotated frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and the ES frame
+    of a recording together, their features concatenated), or "still" (the one picture that the recording is).
     metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
     """
 
@@ -198,18 +201,36 @@ def _camus() -> Iterable[Task]:
         yield _auroc(f"d0-{view}-C", f"cardiomyopathy (EF < 50), {name}", "CM", (name,), "ED+ES")
 
 
-for _task in _camus():
+def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: int) -> Task:
+    """A row on the stills of TMED-2: AUROC for two classes, balanced accuracy over all of them for more."""
+    two = classes == 2
+    return Task(
+        code=code, title=title, dataset="tmed", target=target, views=views, kind=Kind.BINARY if two else Kind.CLASSES,
+        metric="auroc" if two else "balanced_accuracy", metric_2022="auroc", head="logistic", inputs="still",
+        anchors=Anchors(0.5 if two else 1 / classes, 1.0, _CHANCE, _PERFECT),
+    )  # fmt: skip
+
+
+def _tmed() -> Iterable[Task]:
+    parasternal = ("PLAX", "PSAX")
+    yield _still("c1-PX-T", "PLAX or PSAX", "PLAX/PSAX", parasternal, 2)
+    yield _still("c2-AL-T", "PLAX, PSAX, A2C, A4C or other", "view", (*parasternal, "A2C", "A4C", "other"), 5)
+    yield _still("d1-PX-T", "grade of aortic stenosis, PLAX and PSAX", "AS", parasternal, 3)
+    yield _still("d2-PX-T", "any aortic stenosis, PLAX and PSAX", "any_AS", parasternal, 2)
+
+
+for _task in (*_camus(), *_tmed()):
     TASKS.add(_task.code, _task)
 
 
 def find(codes: str | Iterable[str] | None = None) -> list[Task]:
-    """Tasks by code, by prefix ("a", "a0", "b0-A4"), by dataset name, or all that are not superseded (None).
+    """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the default dataset.
 
     Raises UnknownNameError for a word that names nothing.
     """
     current = [t for t in TASKS.values() if t.superseded_by is None]
     if codes is None:
-        return current
+        return [t for t in current if t.dataset == DEFAULT_DATASET]
     words = [codes] if isinstance(codes, str) else list(codes)
     chosen: dict[str, Task] = {}
     for word in (w.strip() for text in words for w in text.split(",")):

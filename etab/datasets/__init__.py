@@ -9,6 +9,7 @@ from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.paths import folder
+from etab.datasets.tmed import Tmed1Source, TmedSource
 
 if TYPE_CHECKING:
     from etab.datasets.dataset import Dataset
@@ -23,6 +24,8 @@ __all__ = [
     "ETAB_dataset",
     "EchoNetSource",
     "Source",
+    "Tmed1Source",
+    "TmedSource",
     "card",
     "names",
     "source",

@@ -96,6 +96,14 @@ class Source(ABC):
         """Files, relative to the root, that decide the answers of many recordings (tables of labels and tracings)."""
         return ()
 
+    def published(self) -> Mapping[str, int]:
+        """The counts that a whole copy has, for ``etab data check``; empty where the authors give none."""
+        return self.card.counts
+
+    def tally(self) -> Mapping[str, int]:
+        """What ``etab data check`` counts beyond patients, recordings and the parts of the split."""
+        return {}
+
     def digest(self) -> str:
         """sha256 over recordings, splits, names and contents of everything that decides frames and answers."""
         records = self.records()

@@ -76,11 +76,11 @@ def check(name: str, root: Path | str | None = None, *, progress: Callable[[int,
         frames += _read(report, source, record)
         if progress is not None:
             progress(done, len(records))
-    report.found = _counts(records) | {"frames": frames}
+    report.found = _counts(records) | {"frames": frames} | dict(source.tally())
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
     if not report.phantom:
-        published = source.card.counts
-        seen = _counts(records)
+        published = source.published()
+        seen = report.found
         report.differs = [
             f"{seen.get(key, 0)} {key}; published: {count}"
             for key, count in published.items()

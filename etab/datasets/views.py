@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from etab.errors import UnsupportedOptionError
 from etab.registry import unknown
 
-CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX")
+CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other")
 
 _ALIASES = {
     "A2C": ("AP2CH", "AP2C", "A2CH", "A2", "2CH"),
     "A3C": ("AP3CH", "AP3C", "A3CH", "A3", "3CH"),
     "A4C": ("AP4CH", "AP4C", "A4CH", "A4", "4CH"),
     "PLAX": ("PL",),
-    "PSAX": ("PS",),
+    "PSAX": ("PS", "PSAX AoV"),
+    "other": ("A4CorA2CorOther",),
 }
 
 
 def aliases() -> dict[str, str]:
     """Every accepted name (upper case) to its canonical one."""
-    return {alias: view for view in CANONICAL for alias in (view, *_ALIASES[view])}
+    return {alias.upper(): view for view in CANONICAL for alias in (view, *_ALIASES[view])}
 
 
 def canonical(name: str) -> str:

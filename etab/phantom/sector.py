@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,19 @@ _RANGES, _BEAMS = 208, 112
 _TEXTURE = 512
 _ECHO = {0: 0.16, LV: 0.022, MY: 0.30, LA: 0.02, RIGHT: 0.028}
 QUALITIES = ("Good", "Medium", "Poor")
+
+
+class Seen(Protocol):
+    """What can be scanned: x and y in mm to labels, extra echo, and where the tissue came from."""
+
+    def labels(self, x: Array, y: Array) -> Array:
+        """Which structure each point belongs to, 0 to 4 as in ``anatomy``."""
+
+    def bright(self, x: Array, y: Array) -> FloatArray:
+        """Extra echo, from 0."""
+
+    def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
+        """Where the tissue at each point was, in mm: speckle goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ def polar_points() -> tuple[FloatArray, FloatArray]:
     return r[:, None] * np.sin(a), r[:, None] * np.cos(a)
 
 
-def frame(shape: Shape, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
+def frame(shape: Seen, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
     """One frame (size, size) uint8, probe at the top."""
     x, y = polar_points()
     labels = shape.labels(x, y)

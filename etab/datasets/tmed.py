@@ -1,0 +1,380 @@
+"""TMED-2 and TMED-1: stills of routine echocardiograms with the view of each and the aortic stenosis of its study.
+
+A recording is one labelled image: the first frame of a clip, as the authors cut it out. The default fold is the first
+one of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``, ``TMED-156-52_fold0.csv``); the fold files lie in
+their folder or directly beside ``labels_per_image.csv``. Rows without a diagnosis (the view-labelled set) are left out
+unless asked for, as the authors' own diagnosis does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
+from etab.readers.still import read_still, still_info
+from etab.readers.table import Row, read_table
+from etab.splits import PARTS, check_leaks
+from etab.types import Answer, Array, Kind, Record, Target
+
+LABELS = "labels_per_image.csv"
+PARASTERNAL = ("PLAX", "PSAX")
+_NOT_GIVEN = ("", "nan", "Not_Provided")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What differs between the two releases: names of files, folders, columns and labels.
+
+    ``key`` matches an image's name with the groups ``patient`` and ``study``; ``parts`` are the development sets, the
+    default one first; ``tables`` are the places of a fold file, first found wins; ``splits`` are the columns that say train,
+    val or test, that of the diagnosis first; ``views`` and ``severities`` map the labels in use.
+    """
+
+    title: str
+    key: re.Pattern[str]
+    parts: tuple[str, ...]
+    tables: tuple[str, ...]
+    splits: tuple[str, ...]
+    folders: tuple[str, ...]
+    views: Mapping[str, str]
+    severities: Mapping[str, int]
+
+
+TMED2 = Release(
+    title="TMED-2",
+    key=re.compile(r"(?P<study>(?P<patient>\d+)s\d+)_\d+\.png"),
+    parts=("DEV479", "DEV165", "DEV56"),
+    tables=("{part}/TMED2_fold{fold}_labeledpart.csv", "TMED2_fold{fold}_labeledpart.csv"),
+    splits=("diagnosis_classifier_split", "view_classifier_split"),
+    folders=("view_and_diagnosis_labeled_set/labeled", "view_labeled_set/labeled"),
+    views={"PLAX": "PLAX", "PSAX": "PSAX", "A2C": "A2C", "A4C": "A4C", "A4CorA2CorOther": "other"},
+    severities={"no_AS": 0, "mild_AS": 1, "mildtomod_AS": 1, "moderate_AS": 2, "severe_AS": 2},
+)
+
+TMED1 = Release(
+    title="TMED-1",
+    key=re.compile(r"(?P<study>(?P<patient>\d+))_\d+\.png"),
+    parts=("TMED-156-52", "TMED-18-18"),
+    tables=("{part}_fold{fold}.csv", "SplitImageLabelMapping/{part}_fold{fold}.csv"),
+    splits=("split",),
+    folders=("labeled", "partially_labeled"),
+    views={"PLAX": "PLAX", "PSAX AoV": "PSAX", "Other": "other"},
+    severities={"no_as": 0, "mild/moderate_as": 1, "severe_as": 2},
+)
+
+
+def _targets(views: tuple[str, ...], severities: tuple[str, ...], words: str) -> tuple[Target, ...]:
+    return (
+        Target("view", Kind.CLASSES, classes=views, description="view of the heart; 'other' may hide an apical one"),
+        Target("PLAX/PSAX", Kind.BINARY, classes=PARASTERNAL, description="parasternal long or short axis view"),
+        Target("AS", Kind.CLASSES, classes=severities, description=f"aortic stenosis of the study: {words}"),
+        Target("any_AS", Kind.BINARY, classes=("no AS", "AS"), description="any aortic stenosis of the study"),
+    )
+
+
+_TMED2_VIEWS = ("PLAX", "PSAX", "A2C", "A4C", "other")
+_TMED1_VIEWS = ("PLAX", "PSAX", "other")
+_ACCESS = "application at tmed.cs.tufts.edu"
+_LICENCE = "TMED Health Data License: academic research, by application, no redistribution"
+
+
+@SOURCES.register("tmed")
+class TmedSource(Source):
+    """TMED-2 as published, from the folder that holds ``labels_per_image.csv`` or the fold files.
+
+    part: the development set ("DEV165"); None is the folder's own where ``root`` is one of them, else the largest.
+    fold: 0, 1, 2. diagnosed: False adds the images that have a view and no diagnosis; those that no fold file lists are in
+    no part of the split, or in that of their patient.
+    """
+
+    release: ClassVar[Release] = TMED2
+    card: ClassVar[Card] = Card(
+        name="tmed",
+        title="TMED-2",
+        code="T",
+        modality="echo",
+        views=_TMED2_VIEWS,
+        targets=_targets(
+            _TMED2_VIEWS, ("no AS", "early AS", "significant AS"), "none, mild or mild to moderate, moderate or severe"
+        ),
+        licence=_LICENCE,
+        citation="Huang et al., TMED 2: A Dataset for Semi-Supervised Classification of Echocardiograms, DataPerf 2022",
+        access=_ACCESS,
+        counts={"patients": 576, "recordings": 17_270, "train": 338, "val": 119, "test": 119, "studies": 598,
+                "PLAX": 4808, "PSAX": 1725, "A2C": 1670, "A4C": 2206, "other": 6861, "studies with no AS": 126,
+                "studies with early AS": 171, "studies with significant AS": 301},
+    )  # fmt: skip
+
+    def __init__(self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True) -> None:
+        """Find the tables; raises DataNotFoundError or LayoutError saying which folder to pass."""
+        found, own = _find(Path(root), self.release)
+        super().__init__(found)
+        self.part, self.fold, self.diagnosed = part or own or self.release.parts[0], fold, diagnosed
+        self.table = _fold_table(found, self.release, self.part, fold, asked=part is not None or own is not None)
+        self._records: tuple[Record, ...] | None = None
+        self._names: dict[str, frozenset[str]] = {}
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, or the text of an image."""
+        if self._phantom is None:
+            images = (self.root / record.files["still"] for record in self.records())
+            self._phantom = (self.root / "PHANTOM").is_file() or any(
+                "phantom" in " ".join(still_info(path).text.values()).lower() for path in images
+            )
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every labelled image, in the order of the tables.
+
+        Raises CorruptFileError for a row that cannot be read, an image listed twice or two tables that differ, LayoutError
+        naming the first image that is missing, SplitError for a patient in two parts.
+        """
+        if self._records is None:
+            labels = self._labels()
+            rows = [] if self.table is None else [(self.table, row) for row in self._read(self.table)]
+            if self.table is None or not self.diagnosed:
+                listed = {row["query_key"] for _, row in rows}
+                rows += [(self.root / LABELS, row) for key, row in labels.items() if key not in listed]
+            found = list(self._some(rows))
+            self._check_agreement(rows, labels)
+            _check_unique(found, self.table or self.root / LABELS)
+            if not found:
+                raise LayoutError(
+                    f"{self.table or self.root / LABELS} lists no image with a view and a diagnosis. Pass the folder as "
+                    "published, or another fold."
+                )
+            check_leaks(found)
+            self._check_images(found)
+            self._records = tuple(found)
+        return self._records
+
+    def still(self, record: Record) -> bool:  # noqa: ARG002
+        """Every recording is one picture."""
+        return True
+
+    def n_frames(self, record: Record) -> int:  # noqa: ARG002
+        """One."""
+        return 1
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """The picture, (1, h, w) uint8, with the authors' zeros below it or to its right."""
+        wanted = [0] if at is None else [int(i) for i in at]
+        if any(i != 0 for i in wanted):
+            raise UnsupportedOptionError(f"{record.id} is a still: it has frame 0 alone; asked for {wanted}.")
+        return read_still(self.root / record.files["still"])[None].repeat(len(wanted), axis=0)
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+        """The view of the image, or the stenosis of its study; nothing where the authors say nothing."""
+        self.card.target(target.name)
+        if target.name == "view":
+            return (Answer(self.card.views.index(record.view)),)
+        if target.name == "PLAX/PSAX":
+            return (Answer(PARASTERNAL.index(record.view)),) if record.view in PARASTERNAL else ()
+        severity = self.release.severities.get(record.meta.get("diagnosis", ""))
+        if severity is None:
+            return ()
+        return (Answer(severity if target.name == "AS" else int(severity > 0)),)
+
+    def shared_files(self) -> Sequence[str]:
+        """The fold file and the table of labels."""
+        tables = [] if self.table is None else [self.table.relative_to(self.root).as_posix()]
+        return (*tables, LABELS)
+
+    def published(self) -> Mapping[str, int]:
+        """The card's counts for the default fold; none are known of the others."""
+        default = (self.release.parts[0], 0, True)
+        return self.card.counts if (self.part, self.fold, self.diagnosed) == default else {}
+
+    def tally(self) -> Mapping[str, int]:
+        """Studies, studies of each diagnosis, images of each view, and images that lie there unlisted."""
+        records, target = self.records(), self.card.target("AS")
+        studies = {r.meta["study"]: self.answers(r, target) for r in records}
+        classes = Counter(int(found[0].value) for found in studies.values() if found)
+        views, listed = Counter(r.view for r in records), {Path(r.files["still"]).name for r in records}
+        there = {name for folder in self.release.folders[:1] for name in self._listing(folder)}
+        return {
+            "studies": len(studies),
+            **{view: views[view] for view in self.card.views},
+            **{f"studies with {name}": classes[k] for k, name in enumerate(target.classes)},
+            f"unlisted files in {self.release.folders[0]}": len(there - listed),
+        }
+
+    def _read(self, table: Path) -> list[Row]:
+        splits = () if table.name == LABELS else self.release.splits[:1]
+        return read_table(table, ("query_key", "view_label", "diagnosis_label", *splits))
+
+    def _labels(self) -> dict[str, Row]:
+        """labels_per_image.csv by image; empty where it is absent and a fold file does."""
+        path = self.root / LABELS
+        if self.table is not None and self.diagnosed and not path.is_file():
+            return {}
+        rows = self._read(path)
+        found = {row["query_key"]: row for row in rows}
+        if len(found) < len(rows):
+            key = next(key for key, n in Counter(row["query_key"] for row in rows).items() if n > 1)
+            raise CorruptFileError(f"{path} lists {key} twice. Restore it as published.")
+        return found
+
+    def _check_agreement(self, rows: Sequence[tuple[Path, Row]], labels: Mapping[str, Row]) -> None:
+        for table, row in rows:
+            other = labels.get(row["query_key"], row)
+            for column in ("view_label", "diagnosis_label"):
+                if row[column] != other[column]:
+                    raise CorruptFileError(
+                        f"{table} says {column} {row[column]!r} of {row['query_key']}, {self.root / LABELS} says "
+                        f"{other[column]!r}. Restore both as published; the fold file alone is enough."
+                    )
+
+    def _some(self, rows: Sequence[tuple[Path, Row]]) -> Iterator[Record]:
+        """The records of the rows that are labelled and, where there is a fold file, used by it."""
+        home: dict[str, str] = {}
+        for table, row in rows:
+            patient, study = self._whose(table, row["query_key"])
+            view = self._known(table, row, "view_label", self.release.views)
+            diagnosis = self._known(table, row, "diagnosis_label", self.release.severities)
+            listed = table.name != LABELS
+            part = self._part(table, row) if listed else home.get(patient, "")
+            if view is None or (diagnosis is None and self.diagnosed) or (listed and not part):
+                continue
+            home.setdefault(patient, part)
+            meta = {"study": study} | ({} if diagnosis is None else {"diagnosis": diagnosis})
+            name = row["query_key"]
+            yield Record(name.removesuffix(".png"), patient, self.release.views[view], part, None,
+                         {"still": self._place(table, row)}, meta)  # fmt: skip
+
+    def _whose(self, table: Path, key: str) -> tuple[str, str]:
+        """Patient and study of an image, from its name."""
+        match = self.release.key.fullmatch(key)
+        if match is None:
+            raise CorruptFileError(
+                f"{table} lists {key!r}, which is no image name of {self.release.title} (wanted "
+                f"{'4860s1_0.png' if self.release is TMED2 else '477_38.png'} or alike). Restore it as published."
+            )
+        return match["patient"], match["study"]
+
+    def _known(self, table: Path, row: Row, column: str, known: Collection[str]) -> str | None:
+        """A label that is in use, None where none is given."""
+        label = row[column]
+        if label in _NOT_GIVEN:
+            return None
+        if label not in known:
+            raise CorruptFileError(
+                f"{table}: {row['query_key']} has {column} {label!r}; wanted one of {', '.join(known)}, or Not_Provided."
+            )
+        return label
+
+    def _part(self, table: Path, row: Row) -> str:
+        """train, val or test; nothing for what the authors use as unlabelled, or not at all."""
+        named = {row.get(column, "").lower() for column in self.release.splits} & set(PARTS)
+        if len(named) > 1:
+            raise SplitError(
+                f"{table} has {row['query_key']} in two parts, {' and '.join(sorted(named))}: one for the view, one for the "
+                "diagnosis. Restore it as published."
+            )
+        return next(iter(named), "")
+
+    def _place(self, table: Path, row: Row) -> str:
+        """The image's path relative to the root; refused where it climbs out of it."""
+        key, folder = row["query_key"], row.get("SourceFolder", "")
+        if folder:
+            path = PurePosixPath(folder.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or ":" in folder:
+                raise CorruptFileError(f"{table}: {key} has SourceFolder {folder!r}, which leaves the data folder.")
+            return (path / key).as_posix()
+        homes = [name for name in self.release.folders if key in self._listing(name)]
+        return f"{homes[0] if homes else self.release.folders[0]}/{key}"
+
+    def _listing(self, folder: str) -> frozenset[str]:
+        """Names in a folder of images, read once."""
+        if folder not in self._names:
+            path = self.root / folder
+            names = (entry.name for entry in path.iterdir()) if path.is_dir() else ()
+            self._names[folder] = frozenset(names)
+        return self._names[folder]
+
+    def _check_images(self, records: Sequence[Record]) -> None:
+        absent = []
+        for record in records:
+            folder, _, name = record.files["still"].rpartition("/")
+            absent += [] if name in self._listing(folder) else [record.files["still"]]
+        if absent:
+            raise LayoutError(
+                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more images that the tables list. "
+                "Restore them; without them the scores are of other patients."
+            )
+
+
+@SOURCES.register("tmed1")
+class Tmed1Source(TmedSource):
+    """TMED-1 as published: 64 x 64 pixels, three views; its middle grade holds moderate stenosis too."""
+
+    release: ClassVar[Release] = TMED1
+    card: ClassVar[Card] = Card(
+        name="tmed1",
+        title="TMED-1",
+        code="O",
+        modality="echo",
+        views=_TMED1_VIEWS,
+        targets=_targets(_TMED1_VIEWS, ("no AS", "mild or moderate AS", "severe AS"), "none, mild or moderate, severe"),
+        licence=_LICENCE,
+        citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and Diagnosing Aortic "
+        "Stenosis from Echocardiograms, MLHC 2021",
+        access=_ACCESS,
+        counts={"recordings": 27_788},
+    )
+
+
+def _holds(folder: Path, release: Release) -> bool:
+    """Whether a folder has any table of this release."""
+    names = [LABELS, *(t.format(part=p, fold=k) for t in release.tables for p in release.parts for k in range(4))]
+    return any((folder / name).is_file() for name in names)
+
+
+def _find(root: Path, release: Release) -> tuple[Path, str | None]:
+    """The data folder, and the development set where ``root`` itself is one (and its images lie beside it)."""
+    wanted = f"the folder that contains {LABELS}, the folders of fold files and {release.folders[0]}/"
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
+    if root.name in release.parts and not (root / LABELS).is_file() and _holds(root.absolute().parent, release):
+        return root.absolute().parent, root.name
+    near = (root, root / "approved_users_only", root / release.title, root / release.title.replace("-", ""))
+    found = {path.resolve(): path for path in near if _holds(path, release)}
+    if len(found) == 1:
+        return next(iter(found.values())), None
+    if found:
+        raise LayoutError(f"{root} holds several trees: {', '.join(map(str, found.values()))}. Pass one of them.")
+    why = (
+        "it is empty" if next(root.iterdir(), None) is None else f"{root / LABELS} is missing, and every fold file too"
+    )
+    raise LayoutError(f"{root} is not {release.title} as published: {why}. Pass {wanted}.")
+
+
+def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bool) -> Path | None:
+    """The fold file; None where the tree has none at all and none was asked for, so that the split is unknown.
+
+    Raises LayoutError where others are there and this one is not: another split in its place would be other patients.
+    """
+    places = [root / name.format(part=part, fold=fold) for name in release.tables]
+    there = [path for path in places if path.is_file()]
+    if there:
+        return there[0]
+    others = [p for p in release.parts for k in range(4) for t in release.tables
+              if (root / t.format(part=p, fold=k)).is_file()]  # fmt: skip
+    if asked or fold or others:
+        said = f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
+        raise LayoutError(f"{places[0]} is missing{said}. Restore it, or pass the folder of another development set.")
+    return None
+
+
+def _check_unique(records: Sequence[Record], table: Path) -> None:
+    twice = [name for name, n in Counter(record.id for record in records).items() if n > 1]
+    if twice:
+        raise CorruptFileError(f"{table} lists {twice[0]}.png twice. Restore it as published.")

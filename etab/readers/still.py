@@ -1,0 +1,110 @@
+"""PNG stills to grey arrays: every chunk is checked before anything is decoded."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from etab.errors import CorruptFileError, LayoutError
+from etab.types import Array
+
+MAX_SIDE = 4096
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEAD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StillInfo:
+    """What a PNG's header says: size in pixels, bits a channel, and its text chunks by keyword."""
+
+    height: int
+    width: int
+    bits: int
+    text: dict[str, str]
+
+
+def read_still(path: Path) -> Array:
+    """Read a PNG as grey (h, w) uint8; colour is turned to grey, transparency is dropped.
+
+    Raises LayoutError where the file is absent, CorruptFileError where it is no PNG, ends early, has a chunk whose
+    checksum differs, more than 8 bits a channel, or a side above 4096 pixels.
+    """
+    import cv2
+
+    raw = _bytes(path, None)
+    info = _info(path, raw)
+    kinds = [kind for kind, _ in _chunks(path, raw)]
+    if kinds[-1] != b"IEND":
+        raise _corrupt(path, "it ends early")
+    if info.bits > 8:
+        raise _corrupt(path, f"it has {info.bits} bits a channel; wanted 8")
+    decoded = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if decoded is None or decoded.shape != (info.height, info.width):
+        raise _corrupt(path, "its pixels cannot be decoded")
+    return np.asarray(decoded, dtype=np.uint8)
+
+
+def still_info(path: Path) -> StillInfo:
+    """Read the header and the text before the pixels (the first kilobyte of a PNG); raises as ``read_still``."""
+    return _info(path, _bytes(path, _HEAD_BYTES))
+
+
+def _bytes(path: Path, n: int | None) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read() if n is None else file.read(n)
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing. Restore it as published.") from error
+    except OSError as error:
+        raise CorruptFileError(
+            f"{path} cannot be read: {error.strerror}. Check the disk and the permissions."
+        ) from error
+
+
+def _corrupt(path: Path, why: str) -> CorruptFileError:
+    return CorruptFileError(f"{path} is not a whole PNG picture: {why}. Download it again.")
+
+
+def _info(path: Path, raw: bytes) -> StillInfo:
+    if not raw.startswith(_SIGNATURE):
+        raise _corrupt(path, "it is empty" if not raw else "it does not begin like one")
+    text: dict[str, str] = {}
+    size: tuple[int, int, int] | None = None
+    for kind, body in _chunks(path, raw, partial=True):
+        if kind == b"IHDR" and len(body) == 13:
+            width, height, bits = struct.unpack(">IIB", body[:9])
+            size = height, width, bits
+        elif kind == b"tEXt":
+            key, _, value = body.decode("latin-1").partition("\0")
+            text[key] = value
+        elif kind == b"IDAT":
+            break
+    if size is None:
+        raise _corrupt(path, "it ends early")
+    if not (1 <= size[0] <= MAX_SIDE and 1 <= size[1] <= MAX_SIDE):
+        raise _corrupt(path, f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {MAX_SIDE} a side")
+    return StillInfo(*size, text)
+
+
+def _chunks(path: Path, raw: bytes, *, partial: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each whole chunk, its checksum compared; with ``partial`` a cut-off one ends it quietly."""
+    at = len(_SIGNATURE)
+    while at < len(raw):
+        head = raw[at : at + 8]
+        length = int.from_bytes(head[:4], "big") if len(head) == 8 else 0
+        body, crc = raw[at + 8 : at + 8 + length], raw[at + 8 + length : at + 12 + length]
+        if len(crc) < 4:
+            if partial:
+                return
+            raise _corrupt(path, "it ends early")
+        if zlib.crc32(body, zlib.crc32(head[4:])) != int.from_bytes(crc, "big"):
+            raise _corrupt(path, f"its {head[4:].decode('latin-1')} chunk has changed")
+        yield head[4:], body
+        if head[4:] == b"IEND":
+            return
+        at += 12 + length

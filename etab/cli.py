@@ -91,16 +91,18 @@ def list_things(
 @data_app.command("phantom")
 def data_phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write camus/ and echonet/; point ETAB_DATA here afterwards.")
+        Path, typer.Argument(help="Where to write a folder for each data set; point ETAB_DATA here afterwards.")
     ],
     patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    data: Annotated[str, typer.Option(help="Which data sets, with commas, or 'all'.")] = "camus,echonet",
 ) -> None:
-    """Write a cohort of made patients in the published layouts of CAMUS and EchoNet-Dynamic."""
+    """Write a cohort of made patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
     from etab import phantom, show
 
     with show.bar("phantom patients") as advance:
-        phantom.write(folder, patients=patients, seed=seed, progress=advance)
+        names = phantom.NAMES if data == "all" else _words(data) or []
+        phantom.write(folder, patients=patients, seed=seed, progress=advance, names=names)
     _say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
 
 

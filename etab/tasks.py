@@ -33,8 +33,8 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "C": "camus",
         "T": "tmed",
         "U": "unity",
-        "L": "echonet-lvh",
-        "P": "echonet-pediatric",
+        "L": "lvh",
+        "P": "pediatric",
         "N": "cinc2016",
         "D": "circor",
     }

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.echonet import EchoNetSource
+from etab.datasets.lvh import LvhSource
 from etab.datasets.paths import folder
+from etab.datasets.pediatric import PediatricSource
+from etab.datasets.unity import UnitySource
 
 if TYPE_CHECKING:
     from etab.datasets.dataset import Dataset
@@ -22,7 +25,10 @@ __all__ = [
     "Dataset",
     "ETAB_dataset",
     "EchoNetSource",
+    "LvhSource",
+    "PediatricSource",
     "Source",
+    "UnitySource",
     "card",
     "names",
     "source",

@@ -96,6 +96,10 @@ class Source(ABC):
         """Files, relative to the root, that decide the answers of many recordings (tables of labels and tracings)."""
         return ()
 
+    def remarks(self) -> Sequence[str]:
+        """What a person should know of this copy that is no fault: what was left out, and why."""
+        return ()
+
     def digest(self) -> str:
         """sha256 over recordings, splits, names and contents of everything that decides frames and answers."""
         records = self.records()

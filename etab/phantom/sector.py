@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,19 @@ _RANGES, _BEAMS = 208, 112
 _TEXTURE = 512
 _ECHO = {0: 0.16, LV: 0.022, MY: 0.30, LA: 0.02, RIGHT: 0.028}
 QUALITIES = ("Good", "Medium", "Poor")
+
+
+class Seen(Protocol):
+    """What can be drawn: structures, extra echo and tissue coordinates at points in mm, as ``anatomy.Shape`` has them."""
+
+    def labels(self, x: Array, y: Array) -> Array:
+        """Which structure each point belongs to."""
+
+    def bright(self, x: Array, y: Array) -> FloatArray:
+        """Extra echo."""
+
+    def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
+        """Where the tissue was at end-diastole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,7 @@ def polar_points() -> tuple[FloatArray, FloatArray]:
     return r[:, None] * np.sin(a), r[:, None] * np.cos(a)
 
 
-def frame(shape: Shape, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
+def frame(shape: Seen, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
     """One frame (size, size) uint8, probe at the top."""
     x, y = polar_points()
     labels = shape.labels(x, y)

@@ -42,6 +42,7 @@ LAYERS: dict[str, float] = {
     "testing": 8,
     "api": 8,
     "listing": 8,
+    "scaffold": 8,
     "doctor": 8,
     "utils": 8,
     "show": 9,

@@ -20,6 +20,8 @@ app = typer.Typer(
 )  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, check a data folder.")
 app.add_typer(data_app, name="data")
+new_app = typer.Typer(no_args_is_help=True, help="Write the files of something new, which pass their tests as written.")
+app.add_typer(new_app, name="new")
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 
@@ -91,16 +93,18 @@ def list_things(
 @data_app.command("phantom")
 def data_phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write camus/, echonet/ and tmed/; point ETAB_DATA here afterwards.")
+        Path, typer.Argument(help="Where to write a folder for each data set; point ETAB_DATA here afterwards.")
     ],
     patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    data: Annotated[str, typer.Option(help="Which data sets, with commas, or 'all'.")] = "camus,echonet",
 ) -> None:
-    """Write a cohort of made patients in the published layouts of CAMUS, EchoNet-Dynamic and TMED-2."""
+    """Write a cohort of made patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
     from etab import phantom, show
 
     with show.bar("phantom patients") as advance:
-        phantom.write(folder, patients=patients, seed=seed, progress=advance)
+        names = phantom.NAMES if data == "all" else _words(data) or []
+        phantom.write(folder, patients=patients, seed=seed, progress=advance, names=names)
     _say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
 
 
@@ -116,6 +120,20 @@ def data_check(
     report = check.check(name, root)
     _say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
+
+
+@new_app.command("dataset")
+def new_dataset(
+    name: Annotated[str, typer.Argument(help="Lower case, as in `etab run --tasks NAME`.")],
+    to: Annotated[Path, typer.Option(help="A checkout of the project, or any folder.")] = Path(),
+    title: Annotated[str, typer.Option(help="The name its authors give it.")] = "",
+    letter: Annotated[str, typer.Option(help="Its letter in task codes.")] = "X",
+) -> None:
+    """Write a source, a made tree and a test of a new dataset."""
+    from etab.scaffold import new_dataset as write
+
+    made = write(name, to, title=title, letter=letter)
+    _say("\n".join(["Written:", *[f"  {path}" for path in made.files], "Next:", *[f"  {step}" for step in made.steps]]))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import numpy as np
 
 from etab.datasets.base import Source
 from etab.errors import LayoutError
-from etab.tasks import Task
+from etab.tasks import TASKS, Task
 from etab.types import Answer, Array, Features, Kind, Record
 
 FrameKey = tuple[Record, int]
@@ -44,21 +44,26 @@ class Rows:
 
 
 def annotated_frames(source: Source) -> list[FrameKey]:
-    """List the ED and ES frame of every recording, ordered by view so that one view is one slice.
+    """List the frames that the tasks of this dataset show, ordered by view so that one view is one slice.
 
-    A dataset that knows no phases is one of stills: each recording is its one frame.
+    These are the ED and ES frame of every recording, and the frames of what tasks with the input "answer" ask for.
     """
-    if not _has_phases(source):
-        return [(record, 0) for record in sorted(source.records(), key=lambda r: r.view)]
-    phase = source.card.target("ES/ED")
+    card = source.card
+    asked = {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}
     keys: list[FrameKey] = []
     for record in sorted(source.records(), key=lambda r: r.view):
-        keys += [(record, int(a.at)) for a in source.answers(record, phase) if a.at is not None]
+        shown = set(_phases(source, record).values())
+        for name in asked:
+            shown |= {at or 0 for at in source.annotated(record, card.target(name))}
+        keys += [(record, at) for at in sorted(shown)]
     return keys
 
 
-def _has_phases(source: Source) -> bool:
-    return any(target.name == "ES/ED" for target in source.card.targets)
+def _phases(source: Source, record: Record) -> dict[int, int]:
+    """Phase value (0 ED, 1 ES) to frame; empty where the dataset knows no phases."""
+    if all(t.name != "ES/ED" for t in source.card.targets):
+        return {}
+    return _at(source.answers(record, source.card.target("ES/ED")))
 
 
 def _at(answers: Sequence[Answer]) -> dict[int, int]:
@@ -68,8 +73,8 @@ def _at(answers: Sequence[Answer]) -> dict[int, int]:
 
 def _rows_of(task: Task, answers: Sequence[Answer], at: dict[int, int]) -> list[tuple[list[int], Any]]:
     """Frames and answer of each row that this recording gives."""
-    if task.inputs == "still":
-        return [([0], answers[0].value)] if answers else []
+    if task.inputs == "answer":
+        return [([int(a.at or 0)], a.value) for a in answers]
     if task.inputs == "frame":
         wanted = set(at.values())
         return [([int(a.at)], a.value) for a in answers if a.at in wanted and a.at is not None]
@@ -82,18 +87,17 @@ def _rows_of(task: Task, answers: Sequence[Answer], at: dict[int, int]) -> list[
 def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     """Build the rows of a task; raises LayoutError when the data hold none at all."""
     target = source.card.target(task.target)
-    phase = source.card.target("ES/ED") if _has_phases(source) else None
     place = {(record.id, at): i for i, (record, at) in enumerate(frames)}
     items: list[str] = []
     kept: list[tuple[Record, list[int], Any]] = []
     missing: list[tuple[str, str]] = []
     for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
-        at_phase = {} if phase is None else _at(source.answers(record, phase))
+        at_phase = _phases(source, record)
         at = sorted(at_phase.values()) if task.inputs == "frame" else None
         rows = _rows_of(task, source.answers(record, target, at), at_phase)
         if not rows:
-            also = "" if task.inputs == "still" else " or no ED/ES frame"
-            missing.append((record.id, f"no {task.target}{also} is given"))
+            frame = "" if task.inputs == "answer" else " or no ED/ES frame"
+            missing.append((record.id, f"no {task.target}{frame} is given"))
         kept += [(record, shown, value) for shown, value in rows]
         items += [f"{record.id}#{'+'.join(map(str, shown))}" for shown, _ in rows]
     if not kept:

@@ -6,6 +6,7 @@ view (A4) of CAMUS (C). A cross-dataset cell is written ``b0-A4-E>C``: fitted on
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "T": "tmed",
         "O": "tmed1",
         "U": "unity",
-        "L": "echonet-lvh",
-        "P": "echonet-pediatric",
+        "L": "lvh",
+        "P": "pediatric",
         "N": "cinc2016",
         "D": "circor",
     }
@@ -114,9 +115,12 @@ class Anchors:
 class Task:
     """One row of the menu.
 
-    inputs: "frame" (every annotated frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and the ES frame
-    of a recording together, their features concatenated), or "still" (the one picture that the recording is).
+    inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and
+    the ES frame of a recording together, their features concatenated), or "answer" (every answer is a row, shown by the
+    frame it speaks of, or by the first frame where it speaks of the whole recording).
     metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
+    version: 0 while the anchors are not measured on the data; such a task is in no suite and runs only when its code or
+    its dataset is named.
     """
 
     code: str
@@ -206,7 +210,7 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
     two = classes == 2
     return Task(
         code=code, title=title, dataset="tmed", target=target, views=views, kind=Kind.BINARY if two else Kind.CLASSES,
-        metric="auroc" if two else "balanced_accuracy", metric_2022="auroc", head="logistic", inputs="still",
+        metric="auroc" if two else "balanced_accuracy", metric_2022="auroc", head="logistic", inputs="answer",
         anchors=Anchors(0.5 if two else 1 / classes, 1.0, _CHANCE, _PERFECT),
     )  # fmt: skip
 
@@ -219,23 +223,87 @@ def _tmed() -> Iterable[Task]:
     yield _still("d2-PX-T", "any aortic stenosis, PLAX and PSAX", "any_AS", parasternal, 2)
 
 
-for _task in (*_camus(), *_tmed()):
+_UNMEASURED = "version 0, not measured: the data are not at hand"
+_NO_MASK = f"an empty mask; {_UNMEASURED} for a mean mask"
+_MEAN = "the mean of the truth, by the definition of R2"
+_SPREAD = f"MAE of the mean of a normal spread with the published standard deviation; {_UNMEASURED}"
+_CONSTANT = "MAE of the training mean on the official test split, from the published table of EF"
+_OUYANG = "MAE of Ouyang et al., Nature 580, 2020, beat by beat, official test split"
+_DUFFY = "MAE of Duffy et al., JAMA Cardiology 7(4), 2022, internal test set"
+
+
+def _new(
+    code: str, title: str, target: str, kind: Kind, inputs: str, *, metric: str = "auroc", metric_2022: str = "auroc",
+    head: str = "logistic", anchors: Anchors = Anchors(0.5, 1.0, f"{_CHANCE}; version 0", _PERFECT),
+) -> Task:  # fmt: skip
+    """A task that waits for its data: version 0, so in no suite."""
+    view, letter = code.split("-")[1:]
+    dataset = DATASET_CODES[letter]
+    shown = {
+        "echonet": ("A4C",),
+        "lvh": ("PLAX",),
+        "pediatric": ("A4C", "PSAX"),
+        "unity": ("A2C", "A3C", "A4C", "PLAX"),
+    }[dataset]
+    views = tuple(name for name in shown if name in VIEW_CODES[view])
+    return Task(code, title, dataset, target, views, kind, metric, metric_2022, head, inputs, anchors, version=0)
+
+
+def _echonet() -> Iterable[Task]:
+    yield _new("a0-A4-E", "left ventricle, A4C", "LV_seg", Kind.MASK, "frame", metric="dice", metric_2022="jaccard",
+               head="linear_seg", anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT))  # fmt: skip
+    yield _new("b0-A4-E", "ejection fraction, A4C", "EF", Kind.VALUE, "ED+ES", metric="mae", metric_2022="r2",
+               head="ridge", anchors=Anchors(9.01, 4.05, _CONSTANT, _OUYANG))  # fmt: skip
+    yield _new("b1-A4-E", "ED or ES frame, A4C", "ES/ED", Kind.BINARY, "frame")
+    yield _new("d0-A4-E", "cardiomyopathy (EF < 50), A4C", "CM", Kind.BINARY, "ED+ES")
+
+
+def _lvh() -> Iterable[Task]:
+    for index, target, words, spread, reference in (
+        (3, "IVSd", "interventricular septum at end-diastole", 0.24, 0.14),
+        (4, "LVPWd", "posterior wall at end-diastole", 0.21, 0.12),
+        (5, "LVIDd", "diameter of the left ventricle at end-diastole", 0.83, 0.24),
+    ):
+        low = round(spread * (2 / math.pi) ** 0.5, 3)
+        yield _new(f"b{index}-PL-L", f"{words}, cm, PLAX", target, Kind.VALUE, "answer", metric="mae", metric_2022="r2",
+                   head="ridge", anchors=Anchors(low, reference, _SPREAD, _DUFFY))  # fmt: skip
+    yield _new("b1-PL-L", "ED or ES frame, PLAX", "ES/ED", Kind.BINARY, "frame")
+
+
+def _pediatric() -> Iterable[Task]:
+    for view, name in (("A4", "A4C"), ("PS", "PSAX")):
+        words = f"of children, {name}"
+        yield _new(f"a0-{view}-P", f"left ventricle {words}", "LV_seg", Kind.MASK, "frame", metric="dice",
+                   metric_2022="jaccard", head="linear_seg", anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT))  # fmt: skip
+        yield _new(f"b0-{view}-P", f"ejection fraction {words}", "EF", Kind.VALUE, "ED+ES", metric="r2", metric_2022="r2",
+                   head="ridge", anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", _PERFECT))  # fmt: skip
+        yield _new(f"b1-{view}-P", f"ED or ES frame {words}", "ES/ED", Kind.BINARY, "frame")
+        yield _new(f"d0-{view}-P", f"cardiomyopathy (EF < 50) {words}", "CM", Kind.BINARY, "ED+ES")
+    yield _new("c3-AL-P", "A4C or PSAX of children", "view", Kind.CLASSES, "ED")
+
+
+def _unity() -> Iterable[Task]:
+    yield _new("c2-AL-U", "A2C, A3C, A4C or PLAX", "view", Kind.CLASSES, "answer")
+
+
+for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity()):
     TASKS.add(_task.code, _task)
 
 
 def find(codes: str | Iterable[str] | None = None) -> list[Task]:
     """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the default dataset.
 
-    Raises UnknownNameError for a word that names nothing.
+    Tasks of version 0 are found by their code or dataset only. Raises UnknownNameError for a word that names nothing.
     """
     current = [t for t in TASKS.values() if t.superseded_by is None]
+    ready = [t for t in current if t.version > 0]
     if codes is None:
-        return [t for t in current if t.dataset == DEFAULT_DATASET]
+        return [t for t in ready if t.dataset == DEFAULT_DATASET]
     words = [codes] if isinstance(codes, str) else list(codes)
     chosen: dict[str, Task] = {}
     for word in (w.strip() for text in words for w in text.split(",")):
         hits = [t for t in TASKS.values() if t.code == word]
-        hits = hits or [t for t in current if t.dataset == word or t.code.startswith(word)]
+        hits = hits or [t for t in current if t.dataset == word] or [t for t in ready if t.code.startswith(word)]
         if not word or not hits:
             raise unknown("task", word, [*TASKS, *sorted({t.dataset for t in current})])
         chosen.update((t.code, t) for t in hits)

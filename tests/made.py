@@ -12,10 +12,10 @@ import numpy as np
 from etab import metrics
 from etab.leaderboard import Suite
 from etab.results import Predictions, Result
-from etab.tasks import TASKS, Task
+from etab.tasks import TASKS, Task, find
 from etab.types import Kind
 
-ALL = tuple(code for code, task in TASKS.items() if task.dataset == "camus")
+ALL = tuple(t.code for t in find("camus"))
 SMALL = ("a0-A4-C", "b0-A4-C", "b1-A4-C", "d0-A4-C")
 
 

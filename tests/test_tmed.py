@@ -412,7 +412,7 @@ def test_the_valve_of_the_phantom_follows_the_stenosis() -> None:
 
 def test_the_menu_of_stills() -> None:
     assert [t.code for t in find("tmed")] == ["c1-PX-T", "c2-AL-T", "d1-PX-T", "d2-PX-T"]
-    assert all(t.inputs == "still" for t in find("tmed"))
+    assert all(t.inputs == "answer" for t in find("tmed"))
     assert {t.dataset for t in find(None)} == {"camus"}
 
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.echonet import EchoNetSource
+from etab.datasets.lvh import LvhSource
 from etab.datasets.paths import folder
+from etab.datasets.pediatric import PediatricSource
 from etab.datasets.tmed import Tmed1Source, TmedSource
+from etab.datasets.unity import UnitySource
 
 if TYPE_CHECKING:
     from etab.datasets.dataset import Dataset
@@ -23,7 +26,10 @@ __all__ = [
     "Dataset",
     "ETAB_dataset",
     "EchoNetSource",
+    "LvhSource",
+    "PediatricSource",
     "Source",
+    "UnitySource",
     "Tmed1Source",
     "TmedSource",
     "card",

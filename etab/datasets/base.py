@@ -104,6 +104,10 @@ class Source(ABC):
         """What ``etab data check`` counts beyond patients, recordings and the parts of the split."""
         return {}
 
+    def remarks(self) -> Sequence[str]:
+        """What a person should know of this copy that is no fault: what was left out, and why."""
+        return ()
+
     def digest(self) -> str:
         """sha256 over recordings, splits, names and contents of everything that decides frames and answers."""
         records = self.records()

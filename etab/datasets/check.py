@@ -23,7 +23,8 @@ class Report:
     """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames read.
 
     ``missing``, ``corrupt`` and ``leaks`` hold the messages of files that are absent, damaged, or of a patient in two
-    splits; ``differs`` compares the counts with those published (phantom data is not compared).
+    splits; ``differs`` compares the counts with those published (phantom data is not compared). ``remarks`` are no
+    faults: what the source left out of this copy, and why.
     """
 
     dataset: str
@@ -34,6 +35,7 @@ class Report:
     corrupt: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -49,7 +51,7 @@ class Report:
         kind = " (phantom)" if self.phantom else ""
         lines = [f"{self.dataset}{kind}: {self.root}"]
         lines += ["  " + ", ".join(f"{count} {what}" for what, count in self.found.items())] if self.found else []
-        for title in ("missing", "corrupt", "leaks", "differs"):
+        for title in ("missing", "corrupt", "leaks", "differs", "remarks"):
             rows = getattr(self, title)
             lines += [f"  {title}: {len(rows)}"] if rows else []
             lines += [f"    {row}" for row in rows[:_SHOWN]]
@@ -78,6 +80,7 @@ def check(name: str, root: Path | str | None = None, *, progress: Callable[[int,
             progress(done, len(records))
     report.found = _counts(records) | {"frames": frames} | dict(source.tally())
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
+    _attempt(report, lambda: report.remarks.extend(source.remarks()))
     if not report.phantom:
         published = source.published()
         seen = report.found

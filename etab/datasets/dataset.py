@@ -64,21 +64,26 @@ class Reader:
         return place(grid, self.options.clip_l, [at for at in marked if at is not None])
 
     def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
-        x = self._pictures(self.source.frames(record, [at or 0]))[0]
+        frames = self.source.frames(record, [at or 0])
+        x = self._pictures(frames)[0]
         answer = self.source.answers(record, self.target, None if at is None else [at])[0]
         if self.target.kind is Kind.MASK:
             return x, self._mask(answer.value)[None]
+        if self.target.kind is Kind.KEYPOINTS:
+            return x, self._moved(answer.value, frames[0].shape)
         return x, float(answer.value) if self.target.kind is Kind.VALUE else int(answer.value)
 
     def _clip(self, record: Record) -> tuple[torch.Tensor, Any]:
         numbers, inside = self.clip(record)
         wanted, back = np.unique(numbers, return_inverse=True)
-        x = self._pictures(self.source.frames(record, wanted.tolist()))[torch.from_numpy(back)]
+        frames = self.source.frames(record, wanted.tolist())
+        x = self._pictures(frames)[torch.from_numpy(back)]
         answers = self.source.answers(record, self.target)
-        if self.target.kind is Kind.MASK:
-            shown = sorted((inside[a.at], a.value) for a in answers if a.at in inside)
-            masks = torch.stack([self._mask(value) for _, value in shown])
-            return x, (masks, torch.tensor([place for place, _ in shown]))
+        if self.target.kind in (Kind.MASK, Kind.KEYPOINTS):
+            shown = sorted(((inside[a.at], a.value) for a in answers if a.at in inside), key=lambda pair: pair[0])
+            masks = self.target.kind is Kind.MASK
+            values = [self._mask(value) if masks else self._moved(value, frames[0].shape) for _, value in shown]
+            return x, (torch.stack(values), torch.tensor([place for place, _ in shown]))
         if self.target.name == PHASE:
             places = {int(a.value): inside[a.at] for a in answers if a.at is not None}
             return x, (places[0], places[1])
@@ -95,6 +100,12 @@ class Reader:
 
     def _mask(self, mask: Array) -> torch.Tensor:
         return torch.from_numpy(self._fit(mask.astype(np.uint8), mask=True)).to(torch.int64)
+
+    def _moved(self, points: Array, shape: tuple[int, ...]) -> torch.Tensor:
+        """Positions (k, 2) of x, y in a frame (h, w) to those in the picture handed out; NaN stays."""
+        size, corner = fit(shape[0], shape[1], out=self.options.size, padding=self.options.padding)
+        scale, shift = np.array([size[1] / shape[1], size[0] / shape[0]]), np.array(corner[::-1])
+        return torch.from_numpy((points + 0.5) * scale - 0.5 + shift).to(torch.float32)
 
     def _fit(self, frame: Array, *, mask: bool) -> Array:
         """Resize (h, w) uint8: area when it shrinks, linear when it grows, nearest for masks; then pad."""
@@ -154,8 +165,8 @@ class Items(TorchDataset[tuple[Any, Any]]):
 class Dataset(TorchDataset[tuple[Any, Any]]):
     """A dataset by name, as a map-style torch data set of plain ``(tensor, label)`` tuples.
 
-    name       "camus", "echonet"
-    target     "EF", "LV_seg", "LA_seg", "MY_seg", "ES/ED", "view", "CM": those of the dataset's card
+    name       "camus", "echonet", "lvh", "pediatric", "unity"
+    target     "EF", "LV_seg", "LA_seg", "MY_seg", "ES/ED", "view", "CM", "keypoints", ...: those of the dataset's card
     view       any name in use ("A4", "A4C", "AP4CH"); None is every view. The target "view" takes None
     video      False: (3, frame_l, frame_w), one item per annotated frame for masks and phase, else the recording's
                first frame. True: (clip_l, 3, frame_l, frame_w), one item a recording
@@ -167,8 +178,9 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     split      "train", "val", "test" of the authors; None is everything
     root       the folder; otherwise as ``etab.datasets.paths`` documents
 
-    Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask. With
-    video: (masks (k, frame_l, frame_w), their indexes in the clip (k,)), and for "ES/ED" the (ED, ES) indexes.
+    Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask, or
+    float (n, 2) keypoints, x and y in the picture handed out. With video: (masks (k, frame_l, frame_w) or keypoints
+    (k, n, 2), their indexes in the clip (k,)), and for "ES/ED" the (ED, ES) indexes.
 
     Raises UnknownNameError, UnsupportedOptionError, SplitError, DataNotFoundError, LayoutError. Warns (EtabWarning) for
     what the 2022 pages print to no effect: ``video=False`` with clip_l, fps or padding=None.

@@ -5,21 +5,30 @@ ED and ES are told apart by the traced area: the published order (and the names 
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.traced import (
+    EF_LIMIT,
+    check_there,
+    check_unique,
+    filled,
+    number,
+    phases_by_area,
+    says_phantom,
+    stem,
+    table_rows,
+)
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
-from etab.readers.video import read_video, video_info, video_text
+from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
-EF_LIMIT = 50.0
 _SPLITS = {"TRAIN": "train", "VAL": "val", "TEST": "test", "": ""}
 _WANTED = "the folder that contains FileList.csv, VolumeTracings.csv and Videos/"
 
@@ -60,10 +69,7 @@ class EchoNetSource(Source):
     def phantom(self) -> bool:
         """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
         if self._phantom is None:
-            videos = (self.root / record.files["video"] for record in self.records())
-            self._phantom = (self.root / "PHANTOM").is_file() or any(
-                "phantom" in " ".join(video_text(path).values()).lower() for path in videos
-            )
+            self._phantom = says_phantom(self.root, (self.root / r.files["video"] for r in self.records()))
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -74,10 +80,10 @@ class EchoNetSource(Source):
         """
         if self._records is None:
             table = self.root / "FileList.csv"
-            found = [_record(table, row) for row in _rows(table, ("FileName", "EF"))]
+            found = [_record(table, row) for row in table_rows(table, ("FileName", "EF"))]
             check_leaks(found)
-            _check_unique(table, found)
-            self._check_videos(found)
+            check_unique(table, found)
+            check_there(table, self.root / "Videos", (Path(r.files["video"]).name for r in found))
             self._records = tuple(found)
         return self._records
 
@@ -97,14 +103,7 @@ class EchoNetSource(Source):
             return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        if target.name == "LV_seg":
-            found = [Answer(mask, frame) for frame, mask in masks.items()]
-        elif len(masks) == 2:
-            first, last = ((frame, int(mask.sum())) for frame, mask in masks.items())
-            late = int(last[1] > first[1])
-            found = [Answer(late, first[0]), Answer(1 - late, last[0])]
-        else:
-            found = []
+        found = [Answer(m, k) for k, m in masks.items()] if target.name == "LV_seg" else phases_by_area(masks)
         return tuple(answer for answer in found if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
@@ -137,16 +136,6 @@ class EchoNetSource(Source):
             self._traces = _read_traces(self.root / "VolumeTracings.csv")
         return self._traces.get(record.id, {})
 
-    def _check_videos(self, records: Sequence[Record]) -> None:
-        folder = self.root / "Videos"
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        absent = [r.files["video"] for r in records if Path(r.files["video"]).name not in there]
-        if absent:
-            raise LayoutError(
-                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more videos that FileList.csv lists. "
-                "Restore them; without them the scores are of other patients."
-            )
-
 
 def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
     """Fill the outline of a trace (rows of x1, y1, x2, y2 in pixels) in a boolean (h, w) mask.
@@ -154,15 +143,9 @@ def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
     As the authors do it: the first row, the long axis, is left out; coordinates are rounded; the part of a trace
     that lies outside the picture is cut off.
     """
-    from skimage import draw
-
-    polygon: Any = draw.polygon
     x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
     y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])
-    rows, columns = polygon(np.rint(y).astype(int), np.rint(x).astype(int), shape)
-    mask = np.zeros(shape, dtype=bool)
-    mask[rows, columns] = True
-    return mask
+    return filled(x, y, shape)
 
 
 def _find(root: Path) -> Path:
@@ -181,64 +164,24 @@ def _find(root: Path) -> Path:
     raise LayoutError(f"{root} is not EchoNet-Dynamic as published: {why}. Pass {_WANTED}.")
 
 
-def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table by column name; extra columns are ignored, missing ones refused."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except FileNotFoundError as error:
-        raise LayoutError(f"{table} is missing. Restore it, or leave out the tasks that need it.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorruptFileError(f"{table} is not a table: {error}. Download it again.") from error
-    absent = [column for column in columns if column not in (reader.fieldnames or ())]
-    if absent:
-        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has {reader.fieldnames}. Download it again.")
-    return rows
-
-
-def _stem(name: str) -> str:
-    return name.strip().removesuffix(".avi")
-
-
-def _number(table: Path, row: Mapping[str, str], key: str, low: float, high: float) -> float:
-    try:
-        value = float(row[key])
-    except (ValueError, TypeError):
-        value = float("nan")
-    if not low <= value <= high:
-        raise CorruptFileError(
-            f"{table}: {row['FileName']} has {key} {row[key]!r}; wanted a number from {low:g} to {high:g}."
-        )
-    return value
-
-
 def _record(table: Path, row: Mapping[str, str]) -> Record:
-    name = _stem(row["FileName"])
+    name = stem(row["FileName"])
     part = (row.get("Split") or "").strip().upper()
     if part not in _SPLITS:
         raise CorruptFileError(f"{table}: {name} is in Split {row['Split']!r}; wanted TRAIN, VAL or TEST.")
-    meta = {"EF": _number(table, row, "EF", 0, 100)}
-    meta |= {key: _number(table, row, key, 0, 10_000) for key in ("ESV", "EDV") if row.get(key)}
-    fps = _number(table, row, "FPS", 1, 1000) if row.get("FPS") else None
+    meta = {"EF": number(table, row, "EF", 0, 100)}
+    meta |= {key: number(table, row, key, 0, 10_000) for key in ("ESV", "EDV") if row.get(key)}
+    fps = number(table, row, "FPS", 1, 1000) if row.get("FPS") else None
     return Record(name, name, "A4C", _SPLITS[part], fps, {"video": f"Videos/{name}.avi"}, meta)
-
-
-def _check_unique(table: Path, records: Sequence[Record]) -> None:
-    seen: set[str] = set()
-    for record in records:
-        if record.id in seen:
-            raise CorruptFileError(f"{table} lists {record.id} twice. Restore it as published.")
-        seen.add(record.id)
 
 
 def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
     """Traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
     found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     keys = ("X1", "Y1", "X2", "Y2")
-    for number, row in enumerate(_rows(table, ("FileName", *keys, "Frame")), start=2):
+    for line, row in enumerate(table_rows(table, ("FileName", *keys, "Frame")), start=2):
         try:
-            found[_stem(row["FileName"])][int(row["Frame"])].append([float(row[key]) for key in keys])
+            found[stem(row["FileName"])][int(row["Frame"])].append([float(row[key]) for key in keys])
         except (ValueError, TypeError) as error:
-            raise CorruptFileError(f"{table}, line {number}: {error}. Download it again.") from error
+            raise CorruptFileError(f"{table}, line {line}: {error}. Download it again.") from error
     return {video: {at: np.array(rows) for at, rows in frames.items()} for video, frames in found.items()}

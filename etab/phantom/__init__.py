@@ -1,46 +1,68 @@
-"""The phantom cohort: made patients whose truth is known exactly, in the published layouts of three datasets.
+"""The phantom cohort: made patients whose truth is known exactly, in the published layouts of the datasets.
 
 Everything that comes from it says phantom: a marker file in each tree, and a mark inside the files themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from etab.errors import StorageError, UnsupportedOptionError
+from etab.registry import unknown
 
-__all__ = ["write"]
+__all__ = ["NAMES", "write"]
+
+NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity")
+FIRST = ("camus", "echonet")
+Steps = Callable[[Path], Iterator[int]]
 
 
 def write(
     folder: Path, *, patients: int = 60, seed: int = 0, size: int = 160,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None, names: Sequence[str] = FIRST,
 ) -> None:  # fmt: skip
-    """Write ``folder/camus``, ``folder/echonet`` and ``folder/tmed``; the same seed gives the same bytes.
+    """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives the same bytes.
 
     patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels (160 mm).
-    Raises UnsupportedOptionError for too few patients or a folder that holds real data, StorageError when it cannot
-    be written.
+    names: which of ``NAMES``. Raises UnknownNameError for another, UnsupportedOptionError for too few patients or a
+    folder that holds real data, StorageError when it cannot be written.
     """
-    from etab.phantom.tmed import write_tmed
-    from etab.phantom.trees import write_camus, write_echonet
-
+    writers = _writers(patients, seed, size)
+    for name in names:
+        if name not in writers:
+            raise unknown("phantom tree", name, writers)
     if patients < 10:
         raise UnsupportedOptionError(f"A phantom cohort needs at least 10 patients for its splits; got {patients}.")
-    for tree in (folder / "camus", folder / "echonet", folder / "tmed"):
+    for tree in (folder / name for name in names):
         if tree.is_dir() and any(tree.iterdir()) and not (tree / "PHANTOM").is_file():
             raise UnsupportedOptionError(f"{tree} holds files that are not a phantom; choose an empty folder.")
     try:
-        for offset, steps in enumerate((write_camus(folder / "camus", patients, seed, size),
-                                        write_echonet(folder / "echonet", patients, seed),
-                                        write_tmed(folder / "tmed", patients, seed))):  # fmt: skip
-            for done in steps:
+        for offset, name in enumerate(names):
+            for done in writers[name](folder / name):
                 if progress:
-                    progress(offset * patients + done, 3 * patients)
+                    progress(offset * patients + done, len(names) * patients)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
         raise StorageError(
             f"{folder} could not be written: {error.strerror}. Free some space or choose another place."
         ) from error
+
+
+def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
+    """The writer of each tree, in the order of ``NAMES``."""
+    from etab.phantom.lvh import write_lvh
+    from etab.phantom.pediatric import write_pediatric
+    from etab.phantom.tmed import write_tmed
+    from etab.phantom.trees import write_camus, write_echonet
+    from etab.phantom.unity import write_unity
+
+    return {
+        "camus": lambda tree: write_camus(tree, patients, seed, size),
+        "echonet": lambda tree: write_echonet(tree, patients, seed),
+        "tmed": lambda tree: write_tmed(tree, patients, seed),
+        "lvh": lambda tree: write_lvh(tree, patients, seed),
+        "pediatric": lambda tree: write_pediatric(tree, patients, seed),
+        "unity": lambda tree: write_unity(tree, patients, seed),
+    }

@@ -18,7 +18,7 @@ from etab.phantom.sector import DEPTH, Scanner, draw_scanner, frame, mask, to_pi
 from etab.types import Array
 
 MARK = "phantom"
-_NOTICE = "This tree is PHANTOM data: made echocardiograms, not patients. It must never enter a real leaderboard.\n"
+NOTICE = "This tree is PHANTOM data: made echocardiograms, not patients. It must never enter a real leaderboard.\n"
 _CAMUS_FRAMES = 8
 _ECHONET_SIZE, _ECHONET_FPS = 112, 50
 
@@ -50,7 +50,7 @@ def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int
     base = root / "database_nifti"
     split = root / "database_split"
     split.mkdir(parents=True, exist_ok=True)
-    (root / "PHANTOM").write_text(_NOTICE)
+    (root / "PHANTOM").write_text(NOTICE)
     names = [f"patient{i + 1:04d}" for i in range(patients)]
     order = np.random.default_rng([seed, 7]).permutation(patients)
     n_test = max(1, patients // 10)
@@ -83,7 +83,7 @@ def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int)
 def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
     """Write an EchoNet-Dynamic tree with its quirks: one video without tracings, a few traced ES first."""
     (root / "Videos").mkdir(parents=True, exist_ok=True)
-    (root / "PHANTOM").write_text(_NOTICE)
+    (root / "PHANTOM").write_text(NOTICE)
     listed: list[list[object]] = []
     traced: list[list[object]] = []
     for i in range(patients):
@@ -92,7 +92,7 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
         heart, scanner = draw_heart(rng), draw_scanner(rng)
         split = "TEST" if i % 10 == 0 else "VAL" if i % 10 == 1 else "TRAIN"
         frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=i % 50 == 7)
-        _write_avi(root / "Videos" / f"{name}.avi", frames)
+        write_avi(root / "Videos" / f"{name}.avi", frames)
         volumes = heart.volume(1.0), heart.volume(0.0)
         listed.append([name, 100 * (volumes[1] - volumes[0]) / volumes[1], *volumes, _ECHONET_SIZE, _ECHONET_SIZE,
                        _ECHONET_FPS, len(frames), split])  # fmt: skip
@@ -101,8 +101,8 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
                 lines = to_pixels(shapes[at].trace(), _ECHONET_SIZE)
                 traced += [[f"{name}.avi", *[f"{p:.6f}" for p in row], at] for row in lines]
         yield i + 1
-    _table(root / "FileList.csv", "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split", listed)
-    _table(root / "VolumeTracings.csv", "FileName,X1,Y1,X2,Y2,Frame", traced)
+    write_table(root / "FileList.csv", "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split", listed)
+    write_table(root / "VolumeTracings.csv", "FileName,X1,Y1,X2,Y2,Frame", traced)
 
 
 def _beats(
@@ -112,7 +112,7 @@ def _beats(
     beat = int(rng.integers(32, 46))
     start = beat // 3 if es_first else -int(rng.integers(2, 6))
     n = beat + beat // 2
-    contraction = [_contraction(((i + start) % beat) / beat) for i in range(n)]
+    contraction = [contraction_at(((i + start) % beat) / beat) for i in range(n)]
     shapes = [heart.shape(1, c) for c in contraction]
     frames = [frame(s, scanner, _ECHONET_SIZE, rng) for s in shapes]
     ed = (-start) % beat
@@ -122,20 +122,20 @@ def _beats(
     return frames, ed, es, shapes
 
 
-def _contraction(share: float) -> float:
+def contraction_at(share: float) -> float:
     """Contraction over a beat: systole is its first third."""
     if share < 1 / 3:
         return float((1 - np.cos(3 * np.pi * share)) / 2)
     return float((1 + np.cos(np.pi * min((share - 1 / 3) / 0.5, 1))) / 2)
 
 
-def _write_avi(path: Path, frames: list[Array]) -> None:
+def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> None:
     """MJPG AVI as the release has it, with an INFO chunk that says phantom."""
 
     import cv2
 
     size = (frames[0].shape[1], frames[0].shape[0])
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), _ECHONET_FPS, size)  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, size)  # type: ignore[attr-defined]
     if not writer.isOpened():
         raise StorageError(f"{path} could not be opened for writing; check that the folder exists and has room.")
     for f in frames:
@@ -147,7 +147,8 @@ def _write_avi(path: Path, frames: list[Array]) -> None:
     path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
 
 
-def _table(path: Path, header: str, rows: list[list[object]]) -> None:
+def write_table(path: Path, header: str, rows: list[list[object]]) -> None:
+    """Write a CSV table under a header line of column names."""
     with path.open("w", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(header.split(","))

@@ -117,7 +117,8 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
         if answer.at is not None:
             again = source.answers(record, target, [answer.at])
             assert [a.at for a in again] == [answer.at], f"{what}: at=[{answer.at}] gives {[a.at for a in again]}"
-            assert np.array_equal(again[0].value, answer.value), f"{what}: at=[{answer.at}] gives another answer"
+            same = np.array_equal(again[0].value, answer.value, equal_nan=True)
+            assert same, f"{what}: at=[{answer.at}] gives another answer"
 
 
 def _check_value(source: Source, record: Record, target: Target, answer: Answer) -> None:
@@ -129,6 +130,13 @@ def _check_value(source: Source, record: Record, target: Target, answer: Answer)
         assert answer.value.shape == shape, f"{what}: mask {answer.value.shape}, frame {shape}"
     elif target.kind in (Kind.BINARY, Kind.CLASSES):
         assert answer.value in range(len(target.classes)), f"{what}: class {answer.value!r} of {target.classes}"
+    elif target.kind is Kind.KEYPOINTS:
+        assert answer.at is not None, f"{what}: keypoints must say which frame they are of"
+        h, w = source.frames(record, [answer.at])[0].shape
+        there = answer.value[np.isfinite(answer.value).all(axis=1)]
+        assert answer.value.ndim == 2, f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
+        assert len(there), f"{what}: not one keypoint; say nothing instead"
+        assert ((there >= 0) & (there < (w, h))).all(), f"{what}: keypoints outside the frame of {w} x {h}"
     elif target.kind is Kind.VALUE:
         assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
 

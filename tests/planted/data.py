@@ -81,7 +81,9 @@ FAULTS = [
         "[_decode(path, data, spans[i - 1], i) for i in wanted]",
         READERS,
     ),
-    Fault("ED and ES by order, not area", ECHONET, "late = int(last[1] > first[1])", "late = 0", DATA),
+    Fault(
+        "ED and ES by order, not area", "etab/datasets/traced.py", "late = int(last[1] > first[1])", "late = 0", DATA
+    ),
     Fault(
         "the long axis is part of the outline",
         ECHONET,

@@ -1,0 +1,244 @@
+"""EchoNet-LVH: 12,000 parasternal long-axis clips with wall thickness and cavity diameter, each a pair of points.
+
+``MeasurementsList.csv`` has a row a measurement; its columns run X1, X2, Y1, Y2. About a dozen of its rows are shifted
+in the columns Frames to Height and some lack FPS, so the size and the number of frames come from the video, and the
+rate too where its rows do not give one. One video is one patient, as the authors split them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.traced import maybe, number, says_phantom, stem, table_rows
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.video import read_video, video_info
+from etab.splits import check_leaks
+from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+
+DIASTOLE = ("LVIDd", "IVSd", "LVPWd")
+SYSTOLE = ("LVIDs", "IVSs", "LVPWs")
+LARGEST_CM = 20.0
+TABLE = "MeasurementsList.csv"
+_COLUMNS = ("HashedFileName", "Calc", "CalcValue", "Frame", "X1", "X2", "Y1", "Y2", "split")
+_WANTED = f"the folder that contains {TABLE} and Batch1/ to Batch4/"
+_WORDS = {"LVID": "internal diameter of the left ventricle", "IVS": "thickness of the interventricular septum",
+          "LVPW": "thickness of the posterior wall"}  # fmt: skip
+_PHASE = {"d": "end-diastole", "s": "end-systole"}
+
+_CARD = Card(
+    name="lvh",
+    title="EchoNet-LVH",
+    code="L",
+    modality="echo",
+    views=("PLAX",),
+    targets=(
+        *(Target(calc, Kind.VALUE, unit="cm", description=f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}")
+          for calc in (*DIASTOLE, *SYSTOLE)),
+        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="frame of the first LVIDd or of the first LVIDs"),
+        Target("keypoints", Kind.KEYPOINTS, description="(6, 2) pixels x, y: the ends of IVSd, LVIDd and LVPWd; "
+               "NaN where one was not measured in that frame or lies outside it"),
+    ),
+    licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
+    citation="Duffy et al., JAMA Cardiology 7(4):386-395, 2022, doi:10.1001/jamacardio.2021.6059",
+    access="registration at Stanford AIMI",
+    counts={"patients": 12_000, "recordings": 12_000},
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One measurement: cm, in a frame (0-based), between two points (2, 2) of x, y in pixels."""
+
+    calc: str
+    value: float
+    at: int
+    points: FloatArray
+
+
+@SOURCES.register("lvh")
+class LvhSource(Source):
+    """EchoNet-LVH as published, from the folder that holds ``MeasurementsList.csv`` and the four batches."""
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Find the table; raises LayoutError saying which folder to pass."""
+        super().__init__(_find(Path(root)))
+        self._records: tuple[Record, ...] | None = None
+        self._measures: dict[str, tuple[Measure, ...]] = {}
+        self._again = 0
+        self._rateless: list[str] = []
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
+        if self._phantom is None:
+            self._phantom = says_phantom(self.root, (self.root / r.files["video"] for r in self.records()))
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every measured video, in the order of its first row.
+
+        Raises LayoutError naming the first video that no batch holds, CorruptFileError for a row that cannot be read,
+        SplitError for a video in two parts.
+        """
+        if self._records is None:
+            rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+            for row in table_rows(self.root / TABLE, _COLUMNS):
+                rows[stem(row["HashedFileName"] or "")].append(row)
+            videos = _videos(self.root)
+            self._check_there(rows, videos)
+            check_leaks(Record(name, name, "PLAX", _part(self.root / TABLE, r)) for name in rows for r in rows[name])
+            self._records = tuple(self._record(name, rows[name], videos[name]) for name in rows)
+        return self._records
+
+    def n_frames(self, record: Record) -> int:
+        """Frames in the file itself; the table is not trusted."""
+        return video_info(self.root / record.files["video"]).n_frames
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Grey frames (k, h, w) uint8; only those asked for are decoded."""
+        return read_video(self.root / record.files["video"], at)
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+        """Measurements in cm, each of its frame; ES/ED only where both phases were measured in frames of their own."""
+        self.card.target(target.name)
+        if target.name == "keypoints":
+            found = self._keypoints(record)
+        elif target.name == "ES/ED":
+            found = self._ends(record)
+        else:
+            found = [Answer(m.value, m.at) for m in self._of(record, (target.name,))]
+        return tuple(answer for answer in found if at is None or answer.at in at)
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm: cm over pixels of the longest measurement; None without one."""
+        best = max(self._of(record, (*DIASTOLE, *SYSTOLE)), key=lambda m: m.value, default=None)
+        if best is None:
+            return None
+        pixels = float(np.hypot(*(best.points[1] - best.points[0])))
+        size = 10 * best.value / pixels if pixels > 0 else 0.0
+        return (size, size) if 0 < size < 10 else None
+
+    def shared_files(self) -> Sequence[str]:
+        """The table of measurements."""
+        return (TABLE,)
+
+    def remarks(self) -> Sequence[str]:
+        """Rows left out because their measurement is there already, and videos whose rows give no frame rate."""
+        self.records()
+        said = [f"{self._again} rows measure again what an earlier row of that frame measured: left out"]
+        said = said if self._again else []
+        if self._rateless:
+            first = self._rateless[0]
+            said.append(f"{len(self._rateless)} videos have no rate in {TABLE}, first {first}: their headers give it")
+        return said
+
+    def _check_there(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
+        absent = [name for name in listed if name not in videos]
+        if absent:
+            raise LayoutError(
+                f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; with it "
+                f"{len(absent) - 1} more videos that {TABLE} lists. Restore them; without them the scores are of other "
+                "patients."
+            )
+
+    def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:
+        table, found = self.root / TABLE, dict[tuple[str, int], Measure]()
+        for row in rows:
+            measure = _measure(table, row)
+            self._again += (measure.calc, measure.at) in found
+            found.setdefault((measure.calc, measure.at), measure)
+        self._measures[name] = tuple(found.values())
+        fps = next((rate for row in rows if (rate := _rate(row)) is not None), None)
+        if fps is None:
+            self._rateless.append(name)
+            fps = video_info(self.root / video).fps or None
+        return Record(name, name, "PLAX", _part(table, rows[0]), fps, {"video": video})
+
+    def _of(self, record: Record, calcs: Sequence[str]) -> list[Measure]:
+        """Measurements of some kinds in frame order, refused where the video has no such frame."""
+        self.records()
+        found = sorted((m for m in self._measures[record.id] if m.calc in calcs), key=lambda m: m.at)
+        if found and found[-1].at >= (n := self.n_frames(record)):
+            raise CorruptFileError(
+                f"{self.root / TABLE} measures {found[-1].calc} in frame {found[-1].at} of {record.id}, whose video has "
+                f"{n} frames. Restore both as published."
+            )
+        return found
+
+    def _ends(self, record: Record) -> list[Answer]:
+        ends = []
+        for phase, calcs in enumerate((DIASTOLE, SYSTOLE)):
+            found = self._of(record, calcs)
+            ends += [Answer(phase, next((m for m in found if m.calc == calcs[0]), found[0]).at)] if found else []
+        ends.sort(key=lambda answer: answer.at or 0)
+        return ends if len({answer.at for answer in ends}) == 2 else []
+
+    def _keypoints(self, record: Record) -> list[Answer]:
+        info = video_info(self.root / record.files["video"])
+        points: dict[int, FloatArray] = {}
+        for measure in self._of(record, DIASTOLE):
+            row = 2 * ("IVSd", "LVIDd", "LVPWd").index(measure.calc)
+            outside = (measure.points < 0) | (measure.points >= (info.width, info.height))
+            kept = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
+            points.setdefault(measure.at, np.full((6, 2), np.nan))[row : row + 2] = kept
+        return [Answer(value, at) for at, value in sorted(points.items()) if np.isfinite(value).any()]
+
+
+def _find(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
+    near = [root, root / "EchoNet-LVH", *([root.absolute().parent] if root.name.startswith("Batch") else [])]
+    for path in near:
+        if (path / TABLE).is_file():
+            return path
+    empty = next(root.iterdir(), None) is None
+    why = "it is empty" if empty else f"{root / TABLE} is missing"
+    raise LayoutError(f"{root} is not EchoNet-LVH as published: {why}. Pass {_WANTED}.")
+
+
+def _videos(root: Path) -> dict[str, str]:
+    """Video names to their files relative to the root, over every Batch folder."""
+    batches = sorted(path for path in root.iterdir() if path.is_dir() and path.name.startswith("Batch"))
+    return {
+        p.stem: f"{batch.name}/{p.name}" for batch in batches for p in sorted(batch.iterdir()) if p.suffix == ".avi"
+    }
+
+
+def _part(table: Path, row: Mapping[str, str]) -> str:
+    part = (row["split"] or "").strip().lower()
+    if part not in ("train", "val", "test"):
+        raise CorruptFileError(
+            f"{table}: {row['HashedFileName']} is in split {row['split']!r}; wanted train, val or test."
+        )
+    return part
+
+
+def _measure(table: Path, row: Mapping[str, str]) -> Measure:
+    calc = (row["Calc"] or "").strip()
+    if calc not in (*DIASTOLE, *SYSTOLE):
+        wanted = ", ".join((*DIASTOLE, *SYSTOLE))
+        raise CorruptFileError(f"{table}: {row['HashedFileName']} has Calc {row['Calc']!r}; wanted one of {wanted}.")
+
+    def cell(key: str, low: float, high: float) -> float:
+        return number(table, row, key, low, high, name="HashedFileName")
+
+    value, at = cell("CalcValue", 0.01, LARGEST_CM), cell("Frame", 0, 1e6)
+    points = [[cell(f"{axis}{end}", -1e5, 1e5) for axis in "XY"] for end in (1, 2)]
+    return Measure(calc, value, int(at), np.array(points))
+
+
+def _rate(row: Mapping[str, str]) -> float | None:
+    """Frames per second of a row; None where it gives none or its columns are shifted (the width is then no width)."""
+    rate, width = maybe(row.get("FPS")), maybe(row.get("Width"))
+    whole = width is not None and width >= 64 and width == int(width)
+    return rate if whole and rate is not None and 1 <= rate <= 1000 else None

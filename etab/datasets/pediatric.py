@@ -1,0 +1,209 @@
+"""EchoNet-Pediatric: apical 4-chamber and short-axis clips of children, EF, and the left ventricle traced as polygons.
+
+How it differs from EchoNet-Dynamic: a folder a view, each with its own tables; a trace is the vertices of a closed
+outline (``X``, ``Y``), not discs; ``Frame`` may say "No Systolic" or "No Diastolic"; some traced frames lie beyond the
+end of their video and are left out, as upstream does; ``Split`` is a fold from 0 to 9. By the convention of
+CardioBench fold 0 is the test part, fold 1 the validation part and the rest is for training. A name reads
+``<patient>-<study>-<instance>.avi``. The counts of the authors' page (3,176 and 4,424 clips) and those of copies in use
+(3,284 and 4,526) differ, so none is compared.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.traced import (
+    EF_LIMIT,
+    check_there,
+    check_unique,
+    filled,
+    maybe,
+    number,
+    phases_by_area,
+    says_phantom,
+    stem,
+    table_rows,
+)
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.video import read_video, video_info
+from etab.splits import check_leaks
+from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+
+VIEWS = ("A4C", "PSAX")
+UNTRACED = ("No Systolic", "No Diastolic")
+_NESTED = Path("pediatric_echo_avi") / "pediatric_echo_avi"
+_WANTED = "the folder that contains A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and Videos/"
+_Traces = Mapping[str, Mapping[int, FloatArray]]
+
+_CARD = Card(
+    name="pediatric",
+    title="EchoNet-Pediatric",
+    code="P",
+    modality="echo",
+    views=VIEWS,
+    targets=(
+        Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
+        Target("EF", Kind.VALUE, unit="%", description="ejection fraction (5/6 area-length, from both views)"),
+        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"),
+        Target("CM", Kind.BINARY, classes=("EF >= 50", "EF < 50"), description="cardiomyopathy: EF below 50 %"),
+        Target("view", Kind.CLASSES, classes=VIEWS, description="apical 4-chamber or parasternal short-axis view"),
+    ),
+    licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
+    citation="Reddy et al., J Am Soc Echocardiogr 36(5):482-489, 2023, doi:10.1016/j.echo.2023.01.015",
+    access="registration at Stanford AIMI",
+)
+
+
+@SOURCES.register("pediatric")
+class PediatricSource(Source):
+    """EchoNet-Pediatric as published, from the folder that holds ``A4C`` and ``PSAX`` or any folder above it."""
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Find the two views; raises LayoutError saying which folder to pass."""
+        super().__init__(_find(Path(root)))
+        self._records: tuple[Record, ...] | None = None
+        self._traces: dict[str, _Traces] = {}
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
+        if self._phantom is None:
+            self._phantom = says_phantom(self.root, (self.root / r.files["video"] for r in self.records()), up=2)
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every row of both FileList.csv, A4C first; a video that is in no list is not one of the data set.
+
+        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that cannot be read,
+        SplitError for a patient in two folds that are not of one part.
+        """
+        if self._records is None:
+            found: list[Record] = []
+            for view in VIEWS:
+                table = self.root / view / "FileList.csv"
+                listed = [_record(table, view, row) for row in table_rows(table, ("FileName", "EF", "Split"))]
+                check_unique(table, listed)
+                check_there(table, self.root / view / "Videos", (Path(r.files["video"]).name for r in listed))
+                found += listed
+            check_leaks(found)
+            self._records = tuple(found)
+        return self._records
+
+    def n_frames(self, record: Record) -> int:
+        """Frames in the file itself; the tables do not say."""
+        return video_info(self.root / record.files["video"]).n_frames
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Grey frames (k, h, w) uint8; only those asked for are decoded."""
+        return read_video(self.root / record.files["video"], at)
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+        """What the authors say. A video traced in one phase has one mask and no ES/ED answer."""
+        if target.name == "EF":
+            return (Answer(float(record.meta["EF"])),)
+        if target.name == "CM":
+            return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
+        if target.name == "view":
+            return (Answer(VIEWS.index(record.view)),)
+        self.card.target(target.name)
+        masks = self._masks(record)
+        found = [Answer(m, k) for k, m in masks.items()] if target.name == "LV_seg" else phases_by_area(masks)
+        return tuple(answer for answer in found if at is None or answer.at in at)
+
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """Frames with an answer, from the table of tracings and the video's header alone."""
+        if target.name in ("EF", "CM", "view"):
+            return (None,)
+        self.card.target(target.name)
+        traced = tuple(self._trace(record))
+        return traced if target.name == "LV_seg" or len(traced) == 2 else ()
+
+    def shared_files(self) -> Sequence[str]:
+        """The two tables of each view."""
+        return [f"{view}/{name}" for view in VIEWS for name in ("FileList.csv", "VolumeTracings.csv")]
+
+    def remarks(self) -> Sequence[str]:
+        """How many videos are traced in fewer than two frames that exist."""
+        lv = self.card.target("LV_seg")
+        few = [r.id for r in self.records() if len(self.annotated(r, lv)) < 2]
+        return [f"{len(few)} videos are traced in fewer than two of their frames, first {few[0]}"] if few else []
+
+    def _masks(self, record: Record) -> dict[int, Array]:
+        """The traced frames of a recording, in order, to boolean masks of the video's own size."""
+        traces = self._trace(record)
+        if not traces:
+            return {}
+        info = video_info(self.root / record.files["video"])
+        masks = {at: filled(points[:, 0], points[:, 1], (info.height, info.width)) for at, points in traces.items()}
+        for at, mask in masks.items():
+            if not mask.any():
+                raise CorruptFileError(
+                    f"{self.root / record.view / 'VolumeTracings.csv'}: the trace of {record.id}, frame {at}, encloses "
+                    f"nothing of its picture of {info.height} x {info.width} pixels. Restore both as published."
+                )
+        return masks
+
+    def _trace(self, record: Record) -> dict[int, FloatArray]:
+        """Vertices by frame, in frame order, of the frames that the video has."""
+        if record.view not in self._traces:
+            self._traces[record.view] = _read_traces(self.root / record.view / "VolumeTracings.csv")
+        found = self._traces[record.view].get(Path(record.files["video"]).stem, {})
+        n = self.n_frames(record) if found else 0
+        return {at: found[at] for at in sorted(found) if at < n}
+
+
+def _find(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
+    near = [root, root / _NESTED, root / "pediatric_echo_avi", root / "EchoNet-Pediatric" / _NESTED]
+    if root.name in VIEWS:
+        near.append(root.absolute().parent)
+    for path in near:
+        if any((path / view).is_dir() for view in VIEWS):
+            return path
+    empty = next(root.iterdir(), None) is None
+    why = "it is empty" if empty else f"{root / 'A4C' / 'FileList.csv'} is missing"
+    raise LayoutError(f"{root} is not EchoNet-Pediatric as published: {why}. Pass {_WANTED}.")
+
+
+def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
+    name = stem(row["FileName"] or "")
+    fold = int(number(table, row, "Split", 0, 9))
+    meta: dict[str, object] = {"EF": number(table, row, "EF", 0, 100), "fold": fold}
+    meta |= {key: value for key in ("Age", "Weight", "Height") if (value := maybe(row.get(key))) is not None}
+    if (sex := (row.get("Sex") or "").strip()[:1].upper()) in ("F", "M"):
+        meta["Sex"] = sex
+    part = {0: "test", 1: "val"}.get(fold, "train")
+    patient = name.split("-")[0]
+    return Record(f"{name}_{view}", patient, view, part, None, {"video": f"{view}/Videos/{name}.avi"}, meta)
+
+
+def _read_traces(table: Path) -> _Traces:
+    """Vertices (n, 2) by video and frame, in the order of the table; rows that say that nothing is traced are left out.
+
+    Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the release uses.
+    """
+    found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for line, row in enumerate(table_rows(table, ("FileName", "X", "Y", "Frame")), start=2):
+        at = (row["Frame"] or "").strip()
+        if at in UNTRACED:
+            continue
+        cells = [maybe(row[key]) for key in ("X", "Y", "Frame")]
+        if cells[2] is not None and [(row[key] or "").strip().lower() for key in ("X", "Y")] in (["nan"] * 2, [""] * 2):
+            continue
+        x, y, frame = cells
+        if x is None or y is None or frame is None or frame < 0 or frame != int(frame):
+            raise CorruptFileError(
+                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {at!r} are not a vertex. Download it again."
+            )
+        found[stem(row["FileName"])][int(frame)].append([x, y])
+    return {video: {at: np.array(rows) for at, rows in frames.items()} for video, frames in found.items()}

@@ -1,0 +1,109 @@
+"""What the sources with tables of videos share: tables by column name, numbers in range, outlines to masks, phases."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.errors import CorruptFileError, LayoutError
+from etab.readers.video import video_text
+from etab.types import Answer, Array, FloatArray, Record
+
+EF_LIMIT = 50.0
+
+
+def table_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a CSV table by column name; extra columns are ignored.
+
+    Raises LayoutError where the table is absent, CorruptFileError where it is no text or lacks a column.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise LayoutError(f"{table} is missing. Restore it, or leave out the tasks that need it.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorruptFileError(f"{table} is not a table: {error}. Download it again.") from error
+    absent = [column for column in columns if column not in (reader.fieldnames or ())]
+    if absent:
+        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has {reader.fieldnames}. Download it again.")
+    return rows
+
+
+def stem(name: str) -> str:
+    """A video's name without the suffix that some tables carry and others do not."""
+    return name.strip().removesuffix(".avi")
+
+
+def number(table: Path, row: Mapping[str, str], key: str, low: float, high: float, *, name: str = "FileName") -> float:
+    """One number of a row, from ``low`` to ``high``; raises CorruptFileError naming the row by its column ``name``."""
+    found = maybe(row.get(key))
+    if found is None or not low <= found <= high:
+        raise CorruptFileError(
+            f"{table}: {row[name]} has {key} {row[key]!r}; wanted a number from {low:g} to {high:g}."
+        )
+    return found
+
+
+def maybe(text: str | None) -> float | None:
+    """The number that a cell holds; None where it holds none."""
+    try:
+        found = float(text or "")
+    except ValueError:
+        return None
+    return found if np.isfinite(found) else None
+
+
+def check_unique(table: Path, records: Sequence[Record]) -> None:
+    """Raise CorruptFileError naming the first recording that is listed twice."""
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise CorruptFileError(f"{table} lists {record.id} twice. Restore it as published.")
+        seen.add(record.id)
+
+
+def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
+    """Raise LayoutError naming the first of the listed videos that ``folder`` does not hold."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    absent = [name for name in names if name not in there]
+    if absent:
+        raise LayoutError(
+            f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that {table.name} lists. "
+            "Restore them; without them the scores are of other patients."
+        )
+
+
+def says_phantom(root: Path, videos: Iterable[Path], *, up: int = 0) -> bool:
+    """Whether the marker file (in ``root`` or ``up`` folders above) or the INFO chunk of any video says phantom."""
+    if any((folder / "PHANTOM").is_file() for folder in [root, *list(root.absolute().parents)[:up]]):
+        return True
+    return any("phantom" in " ".join(video_text(path).values()).lower() for path in videos)
+
+
+def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
+    """Fill an outline, given by its vertices in pixels, in a boolean (h, w) mask.
+
+    As the authors of the EchoNet sets do it: coordinates are rounded, and what lies outside the picture is cut off.
+    """
+    from skimage import draw
+
+    polygon: Any = draw.polygon
+    rows, columns = polygon(np.rint(y).astype(int), np.rint(x).astype(int), shape)
+    mask = np.zeros(shape, dtype=bool)
+    mask[rows, columns] = True
+    return mask
+
+
+def phases_by_area(masks: Mapping[int, Array]) -> list[Answer]:
+    """ED (0) for the larger and ES (1) for the smaller of two traced frames, in frame order; else nothing."""
+    if len(masks) != 2:
+        return []
+    first, last = ((frame, int(masks[frame].sum())) for frame in sorted(masks))
+    late = int(last[1] > first[1])
+    return [Answer(late, first[0]), Answer(1 - late, last[0])]

@@ -1,0 +1,235 @@
+"""Unity Imaging: expert-labelled stills of four views with the positions of anatomical points.
+
+As published: ``png-cache/01/<2 hex>/<2 hex>/01-<64 hex>-<4 digits>.png`` (class, DICOM file, frame) and
+``labels/labels-{train,tune,ival}.json``: for each picture each structure, as a "point" or "curve" with coordinates in
+text, "off" (not in the picture) or "blurred" (not known). The views are a table of their own,
+``view_index_20220705.csv`` (file, view); ``01_database_physical.csv`` (FileHash, PhysicalDeltaX and Y in cm) is used
+where it is. The release of 2020-12-05 has no ``labels-ival.json`` and so no test part. Patients are not named: the
+DICOM file stands for the patient, as in the authors' own split.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.traced import maybe, table_rows
+from etab.datasets.views import aliases
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
+from etab.readers.png import png_info, read_png
+from etab.splits import check_leaks
+from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+
+VIEWS = ("A2C", "A3C", "A4C", "PLAX")
+POINTS = (
+    "ao-sinus-bottom-inner", "ao-sinus-top-inner", "ao-sinus-top-outer", "ao-stj-bottom-inner", "ao-stj-top-inner",
+    "ao-stj-top-outer", "ao-valve-top-inner", "ao-valve-top-outer", "la-bottom-inner", "la-top-inner", "lv-apex-endo",
+    "lv-apex-epi", "lv-antsep-endo-apex", "lv-antsep-endo-base", "lv-antsep-rv-apex", "lv-antsep-rv-base",
+    "lv-ivs-bottom", "lv-ivs-top", "lv-post-endo-apex", "lv-post-endo-base", "lv-post-epi-apex", "lv-post-epi-base",
+    "lv-pw-bottom", "lv-pw-top", "mv-ant-hinge", "mv-post-hinge", "rv-apex-endo", "rv-bottom-inner", "rv-top-inner",
+    "tv-ant-hinge", "tv-sep-hinge",
+)  # fmt: skip
+PARTS = {"train": "train", "tune": "val", "ival": "test"}
+_NAME = re.compile(r"^(\d\d)-([0-9a-f]{64})-(\d{4})\.png$")
+_VIEW_TABLE, _PHYSICAL = "view_index_20220705.csv", "01_database_physical.csv"
+_WANTED = f"the folder that contains labels/, png-cache/ and {_VIEW_TABLE}"
+
+_CARD = Card(
+    name="unity",
+    title="Unity Imaging",
+    code="U",
+    modality="echo",
+    views=VIEWS,
+    targets=(
+        Target("view", Kind.CLASSES, classes=VIEWS, description="apical 2-, 3- or 4-chamber or parasternal long axis"),
+        Target("keypoints", Kind.KEYPOINTS, description="(31, 2) pixels x, y of the points of "
+               "etab.datasets.unity.POINTS; NaN where one is off, blurred or outside the picture"),
+    ),
+    licence="CC BY-NC-SA 4.0",
+    citation="Howard et al., Circ Cardiovasc Imaging 14(5):e011951, 2021, doi:10.1161/CIRCIMAGING.119.011951",
+    access="free download at data.unityimaging.net",
+)  # fmt: skip
+
+
+@SOURCES.register("unity")
+class UnitySource(Source):
+    """Unity Imaging as published, from the folder that holds ``labels`` and ``png-cache``; a picture is a recording."""
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Find the labels; raises LayoutError saying which folder to pass."""
+        super().__init__(_find(Path(root)))
+        self._records: tuple[Record, ...] | None = None
+        self._points: dict[str, FloatArray] = {}
+        self._left_out: dict[str, list[str]] = {}
+        self._spacing: dict[str, tuple[float, float]] | None = None
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, or a text chunk of a picture."""
+        if self._phantom is None:
+            pictures = (self.root / record.files["still"] for record in self.records())
+            self._phantom = (self.root / "PHANTOM").is_file() or any(
+                "phantom" in png_info(path).text.lower() for path in pictures
+            )
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every labelled picture of one of the four views, by part and name.
+
+        Left out, with a remark: names that are no picture's (the release has one) and pictures of other views.
+        Raises LayoutError naming what is missing, CorruptFileError for labels that cannot be read, SplitError for a
+        DICOM file in two parts.
+        """
+        if self._records is None:
+            views, found, home = self._views(), list[Record](), dict[str, str]()
+            for word, part in PARTS.items():
+                path = self.root / "labels" / f"labels-{word}.json"
+                if part == "test" and not path.exists():
+                    continue
+                for name, labels in _labels(path).items():
+                    if home.setdefault(name, part) != part:
+                        raise SplitError(f"{name} is labelled in two parts, {home[name]!r} and, by {path}, {part!r}.")
+                    record = self._record(name, part, views)
+                    if record is not None:
+                        self._points[record.id] = _points(path, name, labels)
+                        found.append(record)
+            check_leaks(found)
+            self._check_there(found)
+            self._records = tuple(found)
+        return self._records
+
+    def n_frames(self, record: Record) -> int:  # noqa: ARG002
+        """One: a recording is a picture."""
+        return 1
+
+    def still(self, record: Record) -> bool:  # noqa: ARG002
+        """Always: the labelled frames of a clip are too far apart to be one."""
+        return True
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """The picture, grey, as (k, h, w) uint8."""
+        wanted = [0] if at is None else [int(i) for i in at]
+        if any(i != 0 for i in wanted):
+            raise UnsupportedOptionError(f"{record.id} is one picture, frame 0; asked for {wanted}.")
+        frame = read_png(self.root / record.files["still"])
+        return np.repeat(frame[None], len(wanted), axis=0)
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+        """The view, and the points that the experts placed inside the picture; empty without one."""
+        if target.name == "view":
+            return (Answer(VIEWS.index(record.view)),)
+        self.card.target(target.name)
+        if at is not None and 0 not in at:
+            return ()
+        self.records()
+        info = png_info(self.root / record.files["still"])
+        points = self._points[record.id]
+        outside = ~((points >= 0) & (points < (info.width, info.height))).all(axis=1, keepdims=True)
+        points = np.where(outside, np.nan, points)
+        return (Answer(points, 0),) if np.isfinite(points).any() else ()
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm from the table that the authors give on request; None without it."""
+        if self._spacing is None:
+            self._spacing = _spacings(self.root / _PHYSICAL)
+        return self._spacing.get(record.patient)
+
+    def shared_files(self) -> Sequence[str]:
+        """Labels, views and the table of pixel sizes."""
+        return [*(f"labels/labels-{word}.json" for word in PARTS), _VIEW_TABLE, _PHYSICAL]
+
+    def remarks(self) -> Sequence[str]:
+        """What was left out, and why."""
+        self.records()
+        return [f"{len(names)} labelled pictures left out, {why}, first {names[0]}"
+                for why, names in self._left_out.items()]  # fmt: skip
+
+    def _views(self) -> dict[str, str]:
+        rows = table_rows(self.root / _VIEW_TABLE, ("file", "view"))
+        return {(row["file"] or "").strip(): (row["view"] or "").strip() for row in rows}
+
+    def _record(self, name: str, part: str, views: Mapping[str, str]) -> Record | None:
+        match = _NAME.match(name)
+        if match is None:
+            self._left_out.setdefault("their names are no picture's", []).append(name)
+            return None
+        word = views.get(name) or views.get(name.removesuffix(".png"), "")
+        view = aliases().get(re.split(r"[-_ ]", word.upper())[0])
+        if view not in VIEWS:
+            said = f"{_VIEW_TABLE} says {word!r}" if word else f"{_VIEW_TABLE} does not list them"
+            self._left_out.setdefault(said, []).append(name)
+            return None
+        group, code, _ = match.groups()
+        still = f"png-cache/{group}/{code[:2]}/{code[2:4]}/{name}"
+        return Record(name.removesuffix(".png"), f"{group}-{code}", view, part, None, {"still": still})
+
+    def _check_there(self, records: Sequence[Record]) -> None:
+        there = {path.name for path in (self.root / "png-cache").rglob("*.png")}
+        absent = [record.files["still"] for record in records if Path(record.files["still"]).name not in there]
+        if absent:
+            raise LayoutError(
+                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that have labels. Restore "
+                "them; without them the scores are of other pictures."
+            )
+
+
+def _find(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
+    near = [root, *([root.absolute().parent] if root.name in ("labels", "png-cache") else [])]
+    for path in near:
+        if (path / "labels").is_dir():
+            return path
+    empty = next(root.iterdir(), None) is None
+    why = "it is empty" if empty else f"{root / 'labels' / 'labels-train.json'} is missing"
+    raise LayoutError(f"{root} is not Unity Imaging as published: {why}. Pass {_WANTED}.")
+
+
+def _labels(path: Path) -> dict[str, dict[str, Any]]:
+    """Structures by picture; raises LayoutError, CorruptFileError naming what is not of the published form."""
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing. Restore it.") from error
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path} is not JSON: {error}. Download it again.") from error
+    good = isinstance(whole, dict) and all(isinstance(v, dict) and isinstance(v.get("labels"), dict)
+                                           for v in whole.values())  # fmt: skip
+    if not good:
+        raise CorruptFileError(f'{path} is not of the form {{picture: {{"labels": ...}}}}. Download it again.')
+    return {name: entry["labels"] for name, entry in whole.items()}
+
+
+def _points(path: Path, name: str, labels: Mapping[str, Any]) -> FloatArray:
+    """The positions (31, 2) of one picture; NaN where a structure is off, blurred or not named."""
+    out = np.full((len(POINTS), 2), np.nan)
+    for row, key in enumerate(POINTS):
+        label = labels.get(key, {})
+        label = label[0] if isinstance(label, list) and label else label
+        if not isinstance(label, dict) or label.get("type") != "point":
+            continue
+        x, y = (maybe(str(label.get(axis))) for axis in "xy")
+        if x is None or y is None:
+            raise CorruptFileError(f"{path}: {key} of {name} is a point at {label.get('x')!r}, {label.get('y')!r}.")
+        out[row] = x, y
+    return out
+
+
+def _spacings(table: Path) -> dict[str, tuple[float, float]]:
+    if not table.is_file():
+        return {}
+    found: dict[str, tuple[float, float]] = {}
+    for row in table_rows(table, ("FileHash", "PhysicalDeltaX", "PhysicalDeltaY")):
+        x, y = (maybe(row[f"PhysicalDelta{axis}"]) for axis in "XY")
+        if x is not None and y is not None and 0 < x < 1 and 0 < y < 1:
+            found[(row["FileHash"] or "").strip()] = (10 * y, 10 * x)
+    return found

@@ -24,6 +24,7 @@ LAYERS: dict[str, float] = {
     "index": 2,
     "splits": 2,
     "metrics": 2,
+    "metrics_sound": 2,
     "surface": 1.5,
     "stats": 3,
     "datasets": 3,

@@ -91,16 +91,19 @@ def list_things(
 @data_app.command("phantom")
 def data_phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write camus/ and echonet/; point ETAB_DATA here afterwards.")
+        Path,
+        typer.Argument(help="Where to write camus/, echonet/, circor/, cinc2016/; point ETAB_DATA here afterwards."),
     ],
     patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Write a cohort of made patients in the published layouts of CAMUS and EchoNet-Dynamic."""
+    """Write made patients in the published layouts of CAMUS, EchoNet-Dynamic, CirCor and CinC 2016."""
     from etab import phantom, show
 
     with show.bar("phantom patients") as advance:
         phantom.write(folder, patients=patients, seed=seed, progress=advance)
+    with show.bar("phantom heart sounds") as advance:
+        phantom.write_sounds(folder, patients=max(patients, 12), seed=seed, progress=advance)
     _say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
 
 

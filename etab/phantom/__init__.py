@@ -5,12 +5,13 @@ Everything that comes from it says phantom: a marker file in each tree, and a ma
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from etab.errors import StorageError, UnsupportedOptionError
 
-__all__ = ["write"]
+__all__ = ["write", "write_sounds"]
 
 
 def write(
@@ -39,6 +40,37 @@ def write(
     except OSError as error:
         if isinstance(error, StorageError):
             raise
+        raise StorageError(
+            f"{folder} could not be written: {error.strerror}. Free some space or choose another place."
+        ) from error
+
+
+def write_sounds(
+    folder: Path, *, patients: int = 60, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write ``folder/circor`` and ``folder/cinc2016``: made heart sounds; the same seed gives the same bytes.
+
+    patients: made patients in each tree, 12 or more (two of each of the six databases of cinc2016). A phantom that is
+    already there is replaced.
+    Raises UnsupportedOptionError for too few patients or a folder that holds real data, StorageError when it cannot
+    be written.
+    """
+    from etab.phantom.sound_trees import write_cinc2016, write_circor
+
+    if patients < 12:
+        raise UnsupportedOptionError(f"Phantom heart sounds need at least 12 patients; got {patients}.")
+    trees = ((folder / "circor", write_circor), (folder / "cinc2016", write_cinc2016))
+    for tree, _ in trees:
+        if tree.is_dir() and any(tree.iterdir()) and not (tree / "PHANTOM").is_file():
+            raise UnsupportedOptionError(f"{tree} holds files that are not a phantom; choose an empty folder.")
+    try:
+        for offset, (tree, steps) in enumerate(trees):
+            if tree.is_dir():
+                shutil.rmtree(tree)
+            for done in steps(tree, patients, seed):
+                if progress:
+                    progress(offset * patients + done, 2 * patients)
+    except OSError as error:
         raise StorageError(
             f"{folder} could not be written: {error.strerror}. Free some space or choose another place."
         ) from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from etab import cli_evaluate
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ app = typer.Typer(
 )  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, check a data folder.")
 app.add_typer(data_app, name="data")
+app.add_typer(cli_evaluate.app, name="evaluate")
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 

@@ -33,6 +33,7 @@ LAYERS: dict[str, float] = {
     "heads": 3,
     "phantom": 3,
     "tasks": 4,
+    "entries": 4,
     "results": 4,
     "features": 4,
     "rows": 5,
@@ -49,6 +50,7 @@ LAYERS: dict[str, float] = {
     "show": 9,
     "sweep": 8,
     "cli": 10,
+    "cli_evaluate": 9,
     "__main__": 11,
     "__init__": 11,
 }

@@ -141,4 +141,4 @@ def log_mel(samples: FloatArray, rate: int, *, floor_db: float = 80.0) -> FloatA
     if peak <= 0:
         return np.zeros(mel.shape, dtype=np.float32)
     decibel = 10 * np.log10(np.maximum(mel / peak, 10 ** (-floor_db / 10)))
-    return np.asarray(decibel / floor_db + 1, dtype=np.float32)
+    return np.asarray(np.clip(decibel / floor_db + 1, 0, 1), dtype=np.float32)

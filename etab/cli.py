@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from etab import cli_evaluate
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, check a da
 app.add_typer(data_app, name="data")
 new_app = typer.Typer(no_args_is_help=True, help="Write the files of something new, which pass their tests as written.")
 app.add_typer(new_app, name="new")
+app.add_typer(cli_evaluate.app, name="evaluate")
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 

@@ -55,5 +55,9 @@ class StorageError(EtabError, OSError):
     """A file that could not be written (disk full, no permission); finished work stays as it was."""
 
 
+class EntryError(EtabError, ValueError):
+    """A challenge entry made elsewhere that cannot be scored as it is; lists every fault found."""
+
+
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""

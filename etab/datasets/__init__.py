@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.camus import CamusSource
+from etab.datasets.cinc2016 import Cinc2016Source
+from etab.datasets.circor import CircorSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.lvh import LvhSource
 from etab.datasets.paths import folder
@@ -23,11 +25,14 @@ __all__ = [
     "SOURCES",
     "CamusSource",
     "Card",
+    "Cinc2016Source",
+    "CircorSource",
     "Dataset",
     "ETAB_dataset",
     "EchoNetSource",
     "LvhSource",
     "PediatricSource",
+    "SoundSource",
     "Source",
     "UnitySource",
     "Tmed1Source",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from etab.errors import UnsupportedOptionError
 from etab.index import combine, digests
 from etab.registry import Registry, unknown
-from etab.types import Answer, Array, Record, Target
+from etab.types import Answer, Array, FloatArray, Record, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,10 @@ class Source(ABC):
         ed, es = found.get(0), found.get(1)
         return None if ed is None or es is None else (ed, es)
 
+    def notes(self) -> Sequence[str]:
+        """What a reader of a result must know of this tree: recordings left out, patients that cannot be told apart."""
+        return ()
+
     def shared_files(self) -> Sequence[str]:
         """Files, relative to the root, that decide the answers of many recordings (tables of labels and tracings)."""
         return ()
@@ -114,6 +119,31 @@ class Source(ABC):
         names = [name for record in records for name in record.files.values()]
         rows = [(r.id, r.patient, r.view, r.split, str(r.fps), str(sorted(r.files.items()))) for r in records]
         return combine(rows, digests(self.root, [*names, *self.shared_files()]))
+
+
+class SoundSource(Source):
+    """A dataset of heart sounds: ``wave`` stands where ``frames`` does. The rate of a recording is its ``fps``, in Hz.
+
+    The answer to "states" is an int8 array (k,) at 50 Hz, the state at k / 50 s: an index of the target's classes, -1
+    where nobody annotated it. Files of states are read when asked for, so that ``annotated`` may list a recording
+    whose file then has none.
+    """
+
+    @abstractmethod
+    def wave(self, record: Record) -> tuple[FloatArray, int]:
+        """All samples (n,) float32 with full scale at 1, and their rate in Hz. Raises LayoutError, CorruptFileError."""
+
+    @abstractmethod
+    def n_samples(self, record: Record) -> int:
+        """How many samples there are, from the header."""
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:  # noqa: ARG002
+        """There are none; raises UnsupportedOptionError."""
+        raise UnsupportedOptionError(f"{self.card.name} holds sound, {record.id} has no frames; ask for wave(record).")
+
+    def n_frames(self, record: Record) -> int:
+        """There are none; raises UnsupportedOptionError."""
+        raise UnsupportedOptionError(f"{self.card.name} holds sound, {record.id} has no frames; ask n_samples(record).")
 
 
 SOURCES: Registry[type[Source]] = Registry("dataset")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.datasets import SOURCES
-from etab.datasets.base import Source
+from etab.datasets.base import SoundSource, Source
 from etab.datasets.paths import folder
 from etab.errors import CorruptFileError, EtabError, LayoutError, SplitError
 from etab.types import Record
@@ -20,7 +20,7 @@ _SHOWN = 10
 
 @dataclass(slots=True)
 class Report:
-    """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames read.
+    """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames or samples read.
 
     ``missing``, ``corrupt`` and ``leaks`` hold the messages of files that are absent, damaged, or of a patient in two
     splits; ``differs`` compares the counts with those published (phantom data is not compared). ``remarks`` are no
@@ -78,7 +78,9 @@ def check(name: str, root: Path | str | None = None, *, progress: Callable[[int,
         frames += _read(report, source, record)
         if progress is not None:
             progress(done, len(records))
-    report.found = _counts(records) | {"frames": frames} | dict(source.tally())
+    report.found = (
+        _counts(records) | {"samples" if isinstance(source, SoundSource) else "frames": frames} | dict(source.tally())
+    )
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
     _attempt(report, lambda: report.remarks.extend(source.remarks()))
     if not report.phantom:
@@ -98,9 +100,12 @@ def _counts(records: Sequence[Record]) -> dict[str, int]:
 
 
 def _read(report: Report, source: Source, record: Record) -> int:
-    """Read one recording in full; returns the frames had."""
+    """Read one recording in full; returns the frames, or samples of sound, had."""
     counted: list[int] = []
-    _attempt(report, lambda: counted.append(len(source.frames(record))))
+    if isinstance(source, SoundSource):
+        _attempt(report, lambda: counted.append(len(source.wave(record)[0])))
+    else:
+        _attempt(report, lambda: counted.append(len(source.frames(record))))
     for target in source.card.targets:
         _attempt(report, partial(source.answers, record, target))
     return sum(counted)

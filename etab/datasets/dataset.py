@@ -13,8 +13,9 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from etab.clips import fit, pad, place, resample
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.paths import folder
+from etab.datasets.sound import SoundOptions, SoundReader, sound_options, sound_rows
 from etab.datasets.views import among
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.registry import unknown
@@ -123,7 +124,7 @@ class Reader:
 class Items(TorchDataset[tuple[Any, Any]]):
     """A lazy sequence of (tensor, label): nothing is read until an item is asked for. A slice is again such a one."""
 
-    def __init__(self, reader: Reader, rows: Sequence[Row]) -> None:
+    def __init__(self, reader: Reader | SoundReader, rows: Sequence[Row]) -> None:
         """Hold rows of (record, frame or None)."""
         self.reader = reader
         self.rows = tuple(rows)
@@ -165,7 +166,7 @@ class Items(TorchDataset[tuple[Any, Any]]):
 class Dataset(TorchDataset[tuple[Any, Any]]):
     """A dataset by name, as a map-style torch data set of plain ``(tensor, label)`` tuples.
 
-    name       "camus", "echonet", "lvh", "pediatric", "unity"
+    name       "camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016"
     target     "EF", "LV_seg", "LA_seg", "MY_seg", "ES/ED", "view", "CM", "keypoints", ...: those of the dataset's card
     view       any name in use ("A4", "A4C", "AP4CH"); None is every view. The target "view" takes None
     video      False: (3, frame_l, frame_w), one item per annotated frame for masks and phase, else the recording's
@@ -181,6 +182,13 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask, or
     float (n, 2) keypoints, x and y in the picture handed out. With video: (masks (k, frame_l, frame_w) or keypoints
     (k, n, 2), their indexes in the clip (k,)), and for "ES/ED" the (ED, ES) indexes.
+    Heart sounds ("circor", "cinc2016"): an item is a window of a recording. video=True: the waveform (clip_l,), full
+    scale at 1, less its mean and over its standard deviation with ``normalize``. video=False: its log-mel picture
+    (3, frame_l, frame_w), normalised as a frame is. ``fps`` is the rate in Hz (resampled through a low-pass filter),
+    ``clip_l`` samples at that rate (default 5 s); ``padding`` fills what a recording is too short for with zeros
+    instead of its beginning. The window holds the most annotated frames for "states", else it is the beginning. The
+    label of "states" is a long tensor at 50 Hz, -1 where unannotated.
+
 
     Raises UnknownNameError, UnsupportedOptionError, SplitError, DataNotFoundError, LayoutError. Warns (EtabWarning) for
     what the 2022 pages print to no effect: ``video=False`` with clip_l, fps or padding=None.
@@ -207,11 +215,12 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         self.name, self.target, self.view, self.split = name, target, view, split
         wanted = self.card.target(target)
         views = _views(self.card, target, view)
-        self.options = _options(video, normalize, (frame_l, frame_w), clip_l, fps, padding)
+        sound = self.card.modality == "sound"
+        self.options = _options(video, normalize, (frame_l, frame_w), clip_l, fps, padding, sound=sound)
         if split is not None and split not in PARTS:
             raise unknown("split", split, PARTS)
         self.source = SOURCES[name](folder(name, root))
-        self._reader = Reader(self.source, wanted, self.options)
+        self._reader = _reader(self.source, wanted, self.options)
         self._all = self._items(views)
         self._data = self._all
 
@@ -268,6 +277,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     def _items(self, views: Sequence[str]) -> Items:
         """Every row that has an answer, after the refusals that need to see the recordings."""
         records = [r for r in self.source.records() if r.view in views and self.split in (None, r.split)]
+        if isinstance(self.source, SoundSource) and (rows := sound_rows(self.source, records, self._reader.target)):
+            return Items(self._reader, rows)
         found = [(record, self.source.annotated(record, self._reader.target)) for record in records]
         found = [(record, marked) for record, marked in found if marked]
         if not found:
@@ -319,6 +330,14 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             )
 
 
+def _reader(source: Source, target: Target, options: Options | SoundOptions) -> Reader | SoundReader:
+    if isinstance(options, Options):
+        return Reader(source, target, options)
+    if not isinstance(source, SoundSource):
+        raise UnsupportedOptionError(f"The card of {source.card.name} says sound, and its source is no SoundSource.")
+    return SoundReader(source, target, options, IMAGENET_MEAN, IMAGENET_STD)
+
+
 def _views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
     if target == "view" and view is not None:
         raise UnsupportedOptionError(f"The target 'view' asks which view a picture is; use view=None, not {view!r}.")
@@ -332,7 +351,9 @@ def _options(
     clip_l: int | None,
     fps: float | None,
     padding: bool | None,
-) -> Options:
+    *,
+    sound: bool,
+) -> Options | SoundOptions:
     """Check the options that need no data; see ``Dataset``."""
     for key, flag in (
         ("video", video),
@@ -348,6 +369,8 @@ def _options(
         raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 frame or more.")
     if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0):
         raise UnsupportedOptionError(f"fps is {fps!r}; possible: above 0, or None for the recording's own rate.")
+    if sound:
+        return sound_options(video, normalize, size, clip_l, fps, bool(padding))
     if not video:
         _warn_idle(clip_l, fps, padding)
         return Options(False, normalize, size, 1, None, bool(padding))

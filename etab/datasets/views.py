@@ -1,4 +1,4 @@
-"""The names of echo views: every name in use to the one that cards carry."""
+"""The names of echo views and of places of auscultation: every name in use to the one that cards carry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from etab.errors import UnsupportedOptionError
 from etab.registry import unknown
 
 CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other")
+PLACES = ("AV", "PV", "TV", "MV", "Phc", "PCG")
 
 _ALIASES = {
     "A2C": ("AP2CH", "AP2C", "A2CH", "A2", "2CH"),
@@ -16,12 +17,18 @@ _ALIASES = {
     "PLAX": ("PL",),
     "PSAX": ("PS", "PSAX AoV"),
     "other": ("A4CorA2CorOther",),
+    "AV": ("aortic",),
+    "PV": ("pulmonary",),
+    "TV": ("tricuspid",),
+    "MV": ("mitral",),
+    "Phc": ("PH",),
+    "PCG": (),
 }
 
 
 def aliases() -> dict[str, str]:
     """Every accepted name (upper case) to its canonical one."""
-    return {alias.upper(): view for view in CANONICAL for alias in (view, *_ALIASES[view])}
+    return {alias.upper(): view for view in (*CANONICAL, *PLACES) for alias in (view, *_ALIASES[view])}
 
 
 def canonical(name: str) -> str:

@@ -5,16 +5,18 @@ Everything that comes from it says phantom: a marker file in each tree, and a ma
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from etab.errors import StorageError, UnsupportedOptionError
 from etab.registry import unknown
 
-__all__ = ["NAMES", "write"]
+__all__ = ["NAMES", "write", "write_sounds"]
 
-NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity")
+NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016")
 FIRST = ("camus", "echonet")
+SOUNDS = 12
 Steps = Callable[[Path], Iterator[int]]
 
 
@@ -54,6 +56,7 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
     """The writer of each tree, in the order of ``NAMES``."""
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
+    from etab.phantom.sound_trees import write_cinc2016, write_circor
     from etab.phantom.tmed import write_tmed
     from etab.phantom.trees import write_camus, write_echonet
     from etab.phantom.unity import write_unity
@@ -65,4 +68,27 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
         "lvh": lambda tree: write_lvh(tree, patients, seed),
         "pediatric": lambda tree: write_pediatric(tree, patients, seed),
         "unity": lambda tree: write_unity(tree, patients, seed),
+        "circor": lambda tree: write_circor(_emptied(tree), max(patients, SOUNDS), seed),
+        "cinc2016": lambda tree: write_cinc2016(_emptied(tree), max(patients, SOUNDS), seed),
     }
+
+
+def _emptied(tree: Path) -> Path:
+    if tree.is_dir():
+        shutil.rmtree(tree)
+    return tree
+
+
+def write_sounds(
+    folder: Path, *, patients: int = 60, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write ``folder/circor`` and ``folder/cinc2016``: made heart sounds; the same seed gives the same bytes.
+
+    patients: made patients in each tree, 12 or more (two of each of the six databases of cinc2016). A phantom that is
+    already there is replaced.
+    Raises UnsupportedOptionError for too few patients or a folder that holds real data, StorageError when it cannot
+    be written.
+    """
+    if patients < SOUNDS:
+        raise UnsupportedOptionError(f"Phantom heart sounds need at least {SOUNDS} patients; got {patients}.")
+    write(folder, patients=patients, seed=seed, progress=progress, names=("circor", "cinc2016"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Source
+from etab.datasets.base import SOURCES, SoundSource, Source
 from etab.datasets.dataset import Dataset
 from etab.datasets.views import CANONICAL
 from etab.errors import (
@@ -23,7 +23,8 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.splits import PARTS, check_leaks
-from etab.types import Answer, Kind, Record, Target
+from etab.types import Answer, Array, Kind, Record, Target
+from etab.waves import STATE_RATE
 
 _LOOKED_AT = 8
 
@@ -41,7 +42,10 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
     _check_records(source, records)
     chosen = [records[int(i)] for i in np.linspace(0, len(records) - 1, min(_LOOKED_AT, len(records)))]
     for record in chosen:
-        _check_frames(source, record)
+        if isinstance(source, SoundSource):
+            _check_wave(source, record)
+        else:
+            _check_frames(source, record)
         for target in source.card.targets:
             _check_answers(source, record, target)
     for target in source.card.targets:
@@ -50,7 +54,10 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
     _check_twice(source_cls, source, chosen)
     if source.card.name in SOURCES and SOURCES[source.card.name] is source_cls:
         for target in source.card.targets:
-            _check_options(source, target.name)
+            if isinstance(source, SoundSource):
+                _check_sound_options(source, target.name)
+            else:
+                _check_options(source, target.name)
     if scratch is not None:
         _check_deletions(source_cls, source.root, scratch)
 
@@ -104,6 +111,26 @@ def _check_frames(source: Source, record: Record) -> None:
         raise AssertionError(f"{record.id}: frame {beyond} of {n} is handed out")
 
 
+def _check_wave(source: SoundSource, record: Record) -> None:
+    samples, rate = source.wave(record)
+    assert samples.dtype == np.float32, f"{record.id}: sound is {samples.dtype}, wanted float32"
+    assert samples.ndim == 1, f"{record.id}: sound has shape {samples.shape}, wanted (n,)"
+    assert len(samples) == source.n_samples(record), f"{record.id}: {len(samples)} samples, n_samples says otherwise"
+    assert rate == record.fps, f"{record.id}: the rate is {rate} Hz, the record says {record.fps}"
+    assert float(np.abs(samples).max()) <= 1, f"{record.id}: sound beyond full scale"
+    assert np.array_equal(source.wave(record)[0], samples), f"{record.id}: two readings differ"
+    refused = _refused(lambda: source.frames(record)) and _refused(lambda: source.n_frames(record))
+    assert refused, f"{record.id}: sound hands out frames"
+
+
+def _refused(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except UnsupportedOptionError:
+        return True
+    return False
+
+
 def _check_answers(source: Source, record: Record, target: Target) -> None:
     answers = source.answers(record, target)
     marked = [answer.at for answer in answers]
@@ -111,7 +138,8 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
     assert tuple(marked) == tuple(source.annotated(record, target)), f"{what}: annotated() and answers() differ"
     framed = [at for at in marked if at is not None]
     assert framed == sorted(set(framed)), f"{what}: answers are not in frame order, one a frame: {marked}"
-    assert all(0 <= at < source.n_frames(record) for at in framed), f"{what}: answers of frames that are not there"
+    n = 0 if isinstance(source, SoundSource) else source.n_frames(record)
+    assert all(0 <= at < n for at in framed), f"{what}: answers of frames that are not there"
     for answer in answers:
         _check_value(source, record, target, answer)
         if answer.at is not None:
@@ -137,6 +165,10 @@ def _check_value(source: Source, record: Record, target: Target, answer: Answer)
         assert answer.value.ndim == 2, f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
         assert len(there), f"{what}: not one keypoint; say nothing instead"
         assert ((there >= 0) & (there < (w, h))).all(), f"{what}: keypoints outside the frame of {w} x {h}"
+    elif target.kind is Kind.STATES:
+        k = -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0)) if isinstance(source, SoundSource) else -1
+        assert answer.value.shape == (k,), f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
+        assert set(answer.value.tolist()) <= {-1, *range(len(target.classes))}, f"{what}: {set(answer.value.tolist())}"
     elif target.kind is Kind.VALUE:
         assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
 
@@ -171,7 +203,45 @@ def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record])
     assert other.phantom == source.phantom, "two sources of one tree disagree on phantom"
     copy = pickle.loads(pickle.dumps(source))
     for record in chosen[:2]:
-        assert np.array_equal(copy.frames(record), source.frames(record)), "a pickled source reads other frames"
+        assert np.array_equal(_signal(copy, record), _signal(source, record)), "a pickled source reads something else"
+
+
+def _signal(source: Source, record: Record) -> Array:
+    """Everything there is of a recording: its frames or its samples."""
+    return source.wave(record)[0] if isinstance(source, SoundSource) else source.frames(record)
+
+
+def _check_sound_options(source: SoundSource, target: str) -> None:
+    """Each option of ``Dataset`` changes the first sample or the list of items, or is refused; twice is the same."""
+    name, rate = source.card.name, int(source.card.fps or 0)
+    asked = source.card.target(target)
+    first = next(record for record in source.records() if source.annotated(record, asked))
+    more = source.n_samples(first) + rate
+    views = [{"view": view} for view in source.card.views] if len(source.card.views) > 1 else []
+    common: list[dict[str, Any]] = [{"clip_l": more + 80}, {"fps": rate // 2}, {"normalize": False}, {"padding": True}]
+    for video, own in ((False, [{"frame_l": 48}, {"frame_w": 48}]), (True, [])):
+        size = {} if video else {"frame_l": 32, "frame_w": 80}
+        base: dict[str, Any] = {"root": source.root, "video": video, "clip_l": more, **size}
+        seen = _heard(name, target, base)
+        assert seen is not None, f"{name}, {target}: video={video} is refused"
+        assert seen == _heard(name, target, base), f"{name}, {target}: two readings differ"
+        for option in [*common, *own, *views]:
+            assert _heard(name, target, base | option) != seen, f"{name}, {target}: {option} changes nothing"
+    for wrong in ({"frame_l": 48}, {"frame_w": 48}, {"fps": 0}, {"fps": 0.5}, {"clip_l": 0}):
+        assert _heard(name, target, base | wrong) is None, f"{name}: {wrong} passes"
+
+
+def _heard(name: str, target: str, options: dict[str, Any]) -> bytes | None:
+    """The ids and the first sample of a Dataset of sound as bytes; None where its options are refused."""
+    try:
+        ds = Dataset(name, target, **options)
+    except (UnsupportedOptionError, SplitError):
+        return None
+    x, y = ds[0]
+    shape = (options["clip_l"],) if options["video"] else (3, options["frame_l"], options["frame_w"])
+    assert tuple(x.shape) == shape, f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
+    assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
+    return pickle.dumps((ds.data.ids, x.numpy().tobytes(), str(y)))
 
 
 def _check_options(source: Source, target: str) -> None:
@@ -211,7 +281,7 @@ def _read_all(source_cls: type[Source], root: Path) -> None:
     """Read everything that a tree says."""
     source = source_cls(root)
     for record in source.records():
-        source.frames(record)
+        _signal(source, record)
         for target in source.card.targets:
             source.answers(record, target)
 

@@ -1,0 +1,322 @@
+"""PhysioNet/CinC Challenge 2016: 3,153 heart-sound recordings of databases a to f, normal or abnormal, 2 kHz.
+
+Who is recorded is said by the appendix alone (annotations/Online_Appendix_training_set.csv). Without it every recording
+counts as a patient of its own, folds share patients, and that is warned of and noted. ``validation/`` holds copies of
+training recordings: each is listed once, with ``meta["validation"]``. 87 recordings of database e were withdrawn in July
+2016 and still travel with the release: they are left out where the organisers' list or the appendix names them.
+``meta["database"]`` is the letter that a leave-one-database-out protocol needs: prevalence alone gives it away.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, SoundSource
+from etab.datasets.cinc2016_layout import Appendix, Reference, read_appendix, read_reference, read_withdrawn
+from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
+from etab.metrics_sound import STATES
+from etab.readers.audio import WavInfo, check_header, read_dat, read_header, read_wav, wav_info
+from etab.types import Answer, FloatArray, Kind, Record, Target
+from etab.waves import Interval, check_intervals, heart_rate, states_at
+
+RATE = 2000
+DATABASES = "abcdef"
+WITHDRAWN = 87
+PLACE = "PCG"
+_WANTED = "the folder that contains training-a/ to training-f/"
+_NOISE = ("N", "S", "")
+_APPENDIX = ("annotations/Online_Appendix_training_set.csv", "Online_Appendix_training_set.csv")
+_LIST = "Recordings need to be removed in training-e.txt"
+
+_CARD = Card(
+    name="cinc2016",
+    title="PhysioNet/CinC Challenge 2016",
+    code="N",
+    modality="sound",
+    views=(PLACE,),
+    targets=(
+        Target("abnormal", Kind.BINARY, classes=("normal", "abnormal"), description="abnormal heart sound"),
+        Target("quality", Kind.BINARY, classes=("poor", "good"), description="signal good enough to judge"),
+        Target("states", Kind.STATES, classes=STATES, description="state of the heart at 50 Hz, -1 where unannotated"),
+        Target("HR", Kind.VALUE, unit="bpm", description="heart rate from the annotated S1 onsets"),
+    ),
+    licence="ODC-By 1.0",
+    citation="Liu et al., Physiol. Meas. 37(12):2181-2213, 2016, doi:10.1088/0967-3334/37/12/2181",
+    access="free download at PhysioNet: challenge-2016 1.0.0",
+    fps=float(RATE),
+    counts={"recordings": 3153},
+)
+
+
+@SOURCES.register("cinc2016")
+class Cinc2016Source(SoundSource):
+    """PhysioNet/CinC Challenge 2016 as published, from the folder that holds ``training-a/`` and its siblings."""
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Find the layout; raises LayoutError saying which folder to pass."""
+        super().__init__(_find(Path(root)))
+        self._records: tuple[Record, ...] | None = None
+        self._notes: tuple[str, ...] = ()
+        self._phantom: bool | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a recording."""
+        if self._phantom is None:
+            marked = (self.root / "PHANTOM").is_file()
+            self._phantom = marked or any("phantom" in self._info(r).text.lower() for r in self.records())
+        return self._phantom
+
+    def records(self) -> Sequence[Record]:
+        """Every recording once, by name. Warns (EtabWarning) where patients cannot be told apart.
+
+        Raises LayoutError for a label without its recording or the other way round, CorruptFileError for tables that
+        contradict each other.
+        """
+        if self._records is None:
+            tables = {part: self._reference(part) for part in self._parts()}
+            copies = self._reference("validation") if (self.root / "validation").is_dir() else {}
+            appendix = next((read_appendix(self.root / n) for n in _APPENDIX if (self.root / n).is_file()), None)
+            gone = self._withdrawn(tables.get("training-e", {}), appendix)
+            rows = {name: (part, row) for part, table in tables.items() for name, row in table.items()}
+            self._check_copies(rows, copies)
+            rows |= {name: ("validation", row) for name, row in copies.items() if name not in rows}
+            found = [
+                self._record(name, *rows[name], name in copies, appendix) for name in sorted(rows) if name not in gone
+            ]
+            self._notes = self._said(found, gone, copies, appendix)
+            self._records = tuple(found)
+        return self._records
+
+    def wave(self, record: Record) -> tuple[FloatArray, int]:
+        """All samples (n,) float32 and 2000 Hz. Raises CorruptFileError where a header is there and disagrees."""
+        path = self.root / record.files["audio"]
+        if "header" in record.files:
+            header = self.root / record.files["header"]
+            check_header(header, read_header(header), wav_info(path), path)
+        return read_wav(path, rate=RATE)
+
+    def n_samples(self, record: Record) -> int:
+        """Samples in the file itself."""
+        return self._info(record).n
+
+    def ecg(self, record: Record) -> FloatArray | None:
+        """The ECG (n,) float32 in mV at 2000 Hz that most recordings of database a have; None for the others."""
+        if "ecg" not in record.files:
+            return None
+        return read_dat(self.root / record.files["ecg"], read_header(self.root / record.files["header"]), "ECG")
+
+    def intervals(self, record: Record) -> tuple[Interval, ...]:
+        """Annotated intervals (start s, end s, state index): corrected by hand where that is there, else Springer's."""
+        if "states" not in record.files:
+            return ()
+        return read_state_ans(self.root / record.files["states"], self.n_samples(record))
+
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """Whether there is an answer, from file names and tables alone, apart from heart rate."""
+        if target.name == "states":
+            return (None,) if "states" in record.files else ()
+        return super().annotated(record, target)
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+        """What the authors say. Quality exists with REFERENCE-SQI.csv, states and heart rate with annotations/."""
+        if target.name == "abnormal":
+            return (Answer(int(record.meta["abnormal"])),)
+        if target.name == "quality":
+            return (Answer(int(record.meta["good"])),) if "good" in record.meta else ()
+        self.card.target(target.name)
+        intervals = self.intervals(record)
+        if target.name == "HR":
+            rate = heart_rate(intervals)
+            return () if rate is None else (Answer(rate),)
+        return (Answer(states_at(intervals, self.n_samples(record), RATE)),) if "states" in record.files else ()
+
+    def shared_files(self) -> Sequence[str]:
+        """The tables of labels, of quality, and of patients."""
+        parts = [*self._parts(), "validation"]
+        tables = [f"{part}/{name}" for part in parts for name in ("REFERENCE.csv", "REFERENCE-SQI.csv")]
+        return *tables, *(_sqi(part) for part in parts), *_APPENDIX, *(f"{w}/{_LIST}" for w in _lists())
+
+    def notes(self) -> Sequence[str]:
+        """Recordings left out or listed once, and whether patients are known."""
+        self.records()
+        return self._notes
+
+    def _info(self, record: Record) -> WavInfo:
+        return wav_info(self.root / record.files["audio"])
+
+    def _parts(self) -> list[str]:
+        return [f"training-{x}" for x in DATABASES if (self.root / f"training-{x}").is_dir()]
+
+    def _reference(self, part: str) -> dict[str, Reference]:
+        """Labels of a folder with quality from whichever table gives it."""
+        folder = self.root / part
+        tables = [
+            p for p in (folder / "REFERENCE.csv", folder / "REFERENCE-SQI.csv", self.root / _sqi(part)) if p.is_file()
+        ]
+        if not tables:
+            raise LayoutError(f"{folder / 'REFERENCE.csv'} is missing: there are no labels. Restore it as published.")
+        found = read_reference(tables[0])
+        for table in tables[1:]:
+            for name, row in read_reference(table).items():
+                if name in found and found[name].label != row.label:
+                    raise CorruptFileError(
+                        f"{table} says {row.label} of {name}, {tables[0].name} says {found[name].label}. Restore both."
+                    )
+                if name in found and row.good is not None:
+                    found[name] = row
+        self._check_audio(folder, found, copies=part == "validation")
+        return found
+
+    def _check_audio(self, folder: Path, labels: Mapping[str, Reference], *, copies: bool) -> None:
+        """Every label has its recording and the other way round; the copies of ``validation`` may be absent."""
+        there = {path.stem for path in folder.glob("*.wav")}
+        absent, unlisted = sorted(set(labels) - there), sorted(there - set(labels))
+        if absent and not copies:
+            raise LayoutError(
+                f"{folder / (absent[0] + '.wav')} is missing, with {len(absent) - 1} more recordings that REFERENCE.csv "
+                "labels. Restore them; without them the scores are of other patients."
+            )
+        if unlisted:
+            raise LayoutError(
+                f"{folder / 'REFERENCE.csv'} has no label for {unlisted[0]}.wav and {len(unlisted) - 1} more recordings. "
+                "Restore it as published."
+            )
+
+    def _check_copies(self, rows: Mapping[str, tuple[str, Reference]], copies: Mapping[str, Reference]) -> None:
+        """A copy in ``validation`` says and holds what its training recording does."""
+        for name, copy in copies.items():
+            path = self.root / "validation" / f"{name}.wav"
+            if name not in rows:
+                if not path.is_file():
+                    raise LayoutError(f"{path} is missing, and no training folder has {name}. Restore one of them.")
+                continue
+            part, row = rows[name]
+            mine = self.root / part / path.name
+            if copy.label != row.label:
+                raise CorruptFileError(f"{name} is labelled {row.label} in {part} and {copy.label} in validation. "
+                                       "Restore both tables.")  # fmt: skip
+            if path.is_file() and path.stat().st_size != mine.stat().st_size:
+                raise CorruptFileError(f"{path} is published as a copy of {mine} and differs. Restore both.")
+
+    def _withdrawn(self, table: Mapping[str, Reference], appendix: Mapping[str, Appendix] | None) -> set[str]:
+        lists = [self.root / where / _LIST for where in _lists() if (self.root / where / _LIST).is_file()]
+        if lists:
+            return read_withdrawn(lists[0]) & set(table)
+        gone = set(table) - set(appendix) if appendix is not None else set()
+        if len(gone) > WITHDRAWN:
+            raise CorruptFileError(
+                f"The appendix of {self.root} has no row for {len(gone)} recordings of training-e; the organisers "
+                f"withdrew {WITHDRAWN}. Download {_APPENDIX[0]} again."
+            )
+        return gone
+
+    def _record(
+        self, name: str, part: str, row: Reference, copy: bool, appendix: Mapping[str, Appendix] | None
+    ) -> Record:
+        files = {"audio": f"{part}/{name}.wav"}
+        for role, suffix in (("header", ".hea"), ("ecg", ".dat")):
+            if (self.root / part / (name + suffix)).is_file():
+                files[role] = f"{part}/{name}{suffix}"
+        if "ecg" in files and "header" not in files:
+            raise LayoutError(f"{self.root / part / (name + '.hea')} is missing; {name}.dat cannot be read without it.")
+        for way in ("hand_corrected", "springer_alg"):
+            states = f"annotations/{way}/training-{name[0]}_StateAns/{name}_StateAns.mat"
+            if (self.root / states).is_file():
+                files.setdefault("states", states)
+        meta: dict[str, Any] = {"database": name[0], "abnormal": row.label == 1, "validation": copy}
+        if row.good is not None:
+            meta["good"] = row.good
+        known = (appendix or {}).get(name)
+        if known is not None:
+            if known.label not in (None, row.label):
+                raise CorruptFileError(f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in the appendix. "
+                                       "Restore both as published.")  # fmt: skip
+            meta |= dict(known.facts)
+        return Record(name, known.patient if known else name, PLACE, "", float(RATE), files, meta)
+
+    def _said(
+        self, found: Sequence[Record], gone: set[str], copies: Mapping[str, Reference], appendix: object
+    ) -> tuple[str, ...]:
+        said = []
+        if appendix is None:
+            said.append(
+                f"Patients are unknown: {_APPENDIX[0]} is missing, and each of {len(found)} recordings counts as a patient "
+                "of its own (3153 recordings are of 764 subjects). Folds share patients, and scores are too good."
+            )
+            warnings.warn(f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3)
+        if gone:
+            said.append(f"{len(gone)} recordings of training-e that the organisers withdrew are left out.")
+        elif any(r.meta["database"] == "e" for r in found) and appendix is None:
+            said.append(
+                "Whether recordings of training-e are among the 87 withdrawn cannot be told without the appendix."
+            )
+        if copies:
+            said.append(
+                f"{len(copies)} recordings of validation/ are copies of training recordings and are listed once."
+            )
+        return tuple(said)
+
+
+def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
+    """Read a ``*_StateAns.mat``: (start s, end s, state index) up to the next mark or the end of ``n`` samples.
+
+    The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and annotate nothing.
+    Raises CorruptFileError where it is no such file, its marks run backwards, or it names another state.
+    """
+    from scipy.io import loadmat
+
+    try:
+        cells = loadmat(path)["state_ans"]
+        marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
+    except (KeyError, ValueError, TypeError, IndexError, OSError, NotImplementedError) as error:
+        raise CorruptFileError(f"{path} holds no table 'state_ans' of samples and states: {error!r}.") from error
+    out: list[Interval] = []
+    for i, (sample, word) in enumerate(marks):
+        end = marks[i + 1][0] if i + 1 < len(marks) else n + 1
+        if word not in (*STATES, *_NOISE):
+            raise CorruptFileError(
+                f"{path}, mark {i + 1}: state {word!r}; possible: {', '.join(STATES)}, or N for noise."
+            )
+        if sample < 1 or end < sample:
+            raise CorruptFileError(f"{path}, mark {i + 1}: from sample {sample} to {end}, out of order. Restore it.")
+        if word in STATES:
+            out.append(((sample - 1) / RATE, (end - 1) / RATE, STATES.index(word)))
+    check_intervals(path, out)
+    return tuple(out)
+
+
+def _text(cell: Any) -> str:
+    """The word inside nested cells, without the brackets of noise."""
+    while isinstance(cell, np.ndarray):
+        cell = cell.ravel()[0] if cell.size else ""
+    return str(cell).strip().strip("()")
+
+
+def _lists() -> tuple[str, ...]:
+    return ".", "annotations", "training-e"
+
+
+def _sqi(part: str) -> str:
+    return f"annotations/updated/{part}/REFERENCE_withSQI.csv"
+
+
+def _find(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
+    near = [root, root / "cinc2016", root / "challenge-2016"]
+    near += [root.absolute().parent] if root.name.startswith("training-") or root.name == "validation" else []
+    for base in near:
+        if any((base / name).is_dir() for name in (*(f"training-{x}" for x in DATABASES), "validation")):
+            return base
+    why = "it is empty" if next(root.iterdir(), None) is None else f"{root / 'training-a'} is missing"
+    raise LayoutError(f"{root} is not the CinC Challenge 2016 as published: {why}. Pass {_WANTED}.")

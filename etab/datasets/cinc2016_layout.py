@@ -1,0 +1,127 @@
+"""The tables of the CinC Challenge 2016: labels with and without quality, the appendix of patients, the withdrawn."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from etab.errors import CorruptFileError
+
+_NAME = re.compile(r"^[a-i]\d{4,5}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A row of REFERENCE*.csv: 1 abnormal or -1 normal, and whether the signal is good, None where not said."""
+
+    label: int
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Appendix:
+    """A row of the appendix: who was recorded, the class (None where not said), and facts by name."""
+
+    patient: str
+    label: int | None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    """Rows of a comma-separated file, stripped, empty ones left out; a byte-order mark is removed."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            return [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise CorruptFileError(f"{path} is not a table: {error}. Download it again.") from error
+
+
+def read_reference(path: Path) -> dict[str, Reference]:
+    """Labels by record: 2 columns (name, label), or 3 and more, of which the third is the quality (1 good, 0 unsure).
+
+    Raises CorruptFileError naming the line: no name of the challenge, a label other than 1 and -1, a quality other than
+    0 and 1, a record twice.
+    """
+    found: dict[str, Reference] = {}
+    for number, row in enumerate(rows_of(path), start=1):
+        name, label = row[0], row[1] if len(row) > 1 else ""
+        quality = row[2] if len(row) > 2 else ""
+        if not _NAME.match(name) or label not in ("1", "-1") or quality not in ("", "0", "1"):
+            raise CorruptFileError(
+                f"{path}, line {number}: {','.join(row)!r}; wanted 'a0001,1' (1 abnormal, -1 normal), and a quality of 0 "
+                "or 1 if there is a third column. Restore it as published."
+            )
+        if name in found:
+            raise CorruptFileError(f"{path} lists {name} twice, on line {number} again. Restore it as published.")
+        found[name] = Reference(int(label), quality == "1" if quality else None)
+    if not found:
+        raise CorruptFileError(f"{path} is empty: there are no labels. Download it again.")
+    return found
+
+
+def read_withdrawn(path: Path) -> set[str]:
+    """The records that the organisers' list names, one a line."""
+    return {row[0].removesuffix(".wav") for row in rows_of(path) if _NAME.match(row[0].removesuffix(".wav"))}
+
+
+def read_appendix(path: Path) -> dict[str, Appendix]:
+    """Patients and facts by record, from the first row that has the column 'Challenge record name' on.
+
+    Raises CorruptFileError where there is no such column or a record stands twice.
+    """
+    rows = rows_of(path)
+    heads = [i for i, row in enumerate(rows) if any(_key(c) == "challenge record name" for c in row)]
+    if not heads:
+        raise CorruptFileError(f"{path} has no column 'Challenge record name'. Download it again.")
+    keys = [_key(cell) for cell in rows[heads[0]]]
+    found: dict[str, Appendix] = {}
+    for cells in rows[heads[0] + 1 :]:
+        row = dict(zip(keys, cells, strict=False))
+        name = row["challenge record name"]
+        if name in found:
+            raise CorruptFileError(f"{path} lists {name} twice. Restore it as published.")
+        label = next((value for key, value in row.items() if key.startswith("class")), "")
+        facts = {mine: _get(row, key) for mine, key in (("diagnosis", "diagnosis"), ("site", "transducer site"),
+                                                        ("murmurs", "murmurs"), ("state", "recording state"))}  # fmt: skip
+        found[name] = Appendix(
+            person(name, row),
+            int(label) if label in ("1", "-1") else None,
+            {key: value for key, value in facts.items() if value},
+        )
+    return found
+
+
+def person(name: str, row: Mapping[str, str]) -> str:
+    """Who a record is of. a: the case number C of 'C12S3'; b: 'Subject ID'; c: 'id7'; e: '# Raw record' in its cohort.
+
+    In e normal names are 'e123' and those of the CAD cohort plain numbers, and both count from 1. d and f do not say:
+    a record is a patient.
+    """
+    original, letter = _get(row, "original record name"), name[:1]
+    if letter == "a" and (match := re.match(r"^C(\d+)S\d+", original)):
+        return f"a-C{match.group(1)}"
+    if letter == "b":
+        subject = _get(row, "subject id")
+        match = re.match(r"^S(\d+)f\d+", original)
+        if subject and subject.lower() != "nan":
+            return f"b-{subject}"
+        if match:
+            return f"b-{match.group(1)}"
+    if letter == "c" and (match := re.match(r"^id(\d+)", original)):
+        return f"c-{match.group(1)}"
+    raw = _get(row, "# raw record")
+    if letter == "e" and raw and raw.lower() != "nan":
+        return f"e-{'normal' if original.lower().startswith('e') else 'cad'}-{raw}"
+    return name
+
+
+def _key(cell: str) -> str:
+    return " ".join(cell.lower().split())
+
+
+def _get(row: Mapping[str, str], start: str) -> str:
+    """The cell whose column starts with these words; '' where there is none."""
+    return next((value for key, value in row.items() if key.startswith(start)), "")

@@ -1,0 +1,309 @@
+"""Writes made heart sounds in the published layouts of CirCor DigiScope 1.0.3 and of the CinC Challenge 2016."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import shutil
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.metrics_sound import STATES
+from etab.phantom.sounds import GRADES, STETHOSCOPES, Chest, draw_chest, ecg, listen
+from etab.types import Array
+from etab.waves import DIASTOLE, S1, Interval
+
+MARK = "phantom"
+_NOTICE = "This tree is PHANTOM data: made heart sounds, not patients. It must never enter a real leaderboard.\n"
+_PLACES = ("AV", "PV", "TV", "MV")
+_CIRCOR_RATE, _CINC_RATE = 4000, 2000
+_COLUMNS = (
+    "Patient ID", "Recording locations:", "Age", "Sex", "Height", "Weight", "Pregnancy status", "Murmur",
+    "Murmur locations", "Most audible location", "Systolic murmur timing", "Systolic murmur shape",
+    "Systolic murmur grading", "Systolic murmur pitch", "Systolic murmur quality", "Diastolic murmur timing",
+    "Diastolic murmur shape", "Diastolic murmur grading", "Diastolic murmur pitch", "Diastolic murmur quality",
+    "Outcome", "Campaign", "Additional ID",
+)  # fmt: skip
+_APPENDIX = (
+    "Challenge record name", "Database", "Original record name", "Diagnosis", "Class (-1=normal 1=abnormal)",
+    "Subject ID", "# Raw record", "# Recording in each subject", "Transducer site on body", "Recording state",
+    "Murmurs (2=None 3=Weak 4=Strong 6=Unclear)",
+)  # fmt: skip
+_SICK = {"a": 0.7, "b": 0.2, "c": 0.75, "d": 0.5, "e": 0.1, "f": 0.3}
+_TAKES = {"a": 3, "b": 3, "c": 1, "d": 1, "e": 4, "f": 1}
+
+
+def wav_bytes(samples: Array, rate: int) -> bytes:
+    """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the sound that says phantom."""
+    body = samples.astype("<i2").tobytes()
+    text = (MARK + "\0" * (2 - len(MARK) % 2)).encode()
+    info = b"INFOICMT" + struct.pack("<I", len(text)) + text
+    tail = b"LIST" + struct.pack("<I", len(info)) + info
+    head = (
+        b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", len(body))
+    )
+    return b"RIFF" + struct.pack("<I", len(head) + len(body) + len(tail)) + head + body + tail
+
+
+# --- CirCor ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """What a made patient's .txt says, and who he is."""
+
+    chest: Chest
+    murmur: str
+    outcome: str
+    places: tuple[str, ...]
+    loudness: Mapping[str, float]
+    facts: Mapping[str, str]
+
+
+def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
+    """Write a CirCor tree with its quirks; yields after each patient.
+
+    Quirks: two ids of one person (the second and third, the last two: Additional ID), a recording at another place
+    (Phc), a repeated place (``_1``, ``_2``), a state file that is the one line "0 0 28", CRLF line ends, unannotated ends.
+    """
+    folder = root / "training_data"
+    folder.mkdir(parents=True, exist_ok=True)
+    (root / "PHANTOM").write_text(_NOTICE)
+    ids = (np.sort(np.random.default_rng([seed, 11]).choice(80_000, patients, replace=False)) + 2500).tolist()
+    same = {1: 2, 2: 1, patients - 2: patients - 1, patients - 1: patients - 2}
+    table: list[Sequence[str]] = []
+    names: list[str] = []
+    for i, number in enumerate(ids):
+        person = min(i, same.get(i, i))
+        child = _child(np.random.default_rng([seed, 12, person]), person)
+        rng = np.random.default_rng([seed, 13, i])
+        facts = {**child.facts, "Additional ID": str(ids[same[i]]) if i in same else "nan"}
+        names += _write_child(folder, str(number), replace(child, facts=facts), rng, i)
+        listed = [str(number), "+".join(child.places), *(facts[key] for key in _COLUMNS[2:])]
+        table.append(listed)
+        yield i + 1
+    with (root / "training_data.csv").open("w", newline="") as out:
+        csv.writer(out, lineterminator="\n").writerows([_COLUMNS, *table])
+    (root / "RECORDS").write_text("".join(f"training_data/{name}\n" for name in names))
+    (root / "LICENSE.txt").write_bytes(b"Phantom data, not the release.\r\n")
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS.txt", "PHANTOM"))
+    sums = (f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(root).as_posix()}\n" for p in files)
+    (root / "SHA256SUMS.txt").write_text("".join(sums))
+
+
+def _child(rng: np.random.Generator, i: int) -> _Child:
+    """Draw a patient: in every ten 3 with a murmur, 2 unknown; the outcome follows the murmur as it does in children."""
+    murmur = ("Absent", "Present", "Absent", "Unknown", "Absent", "Present", "Absent", "Present", "Absent", "Absent")[
+        i % 10
+    ]
+    sick = bool(rng.random() < {"Present": 0.84, "Absent": 0.38, "Unknown": 0.63}[murmur])
+    age = str(rng.choice(["Child", "Infant", "Adolescent", "Neonate", "nan"], p=[0.66, 0.14, 0.09, 0.03, 0.08]))
+    chest = draw_chest(rng, murmur=murmur == "Present", third=sick, rate=125 if age in ("Infant", "Neonate") else 98)
+    places = _PLACES if rng.random() < 0.6 else tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
+    loudness = {p: float(rng.uniform(0.25, 1.0)) if rng.random() < 0.75 else 0.0 for p in places}
+    best = max(loudness, key=lambda p: loudness[p])
+    loudness[best] = 1.0
+    heard = [p for p in sorted(places) if loudness[p] > 0]
+    facts = dict.fromkeys(_COLUMNS[2:], "nan") | {
+        "Age": age, "Sex": str(rng.choice(["Female", "Male"])), "Height": f"{rng.normal(115, 18):.1f}",
+        "Weight": f"{rng.gamma(9, 2.6):.1f}", "Pregnancy status": "False", "Murmur": murmur,
+        "Outcome": "Abnormal" if sick else "Normal", "Campaign": str(rng.choice(["CC2014", "CC2015"])),
+    }  # fmt: skip
+    if chest.murmur is not None:
+        m = chest.murmur
+        said = (m.timing, m.shape, GRADES[m.grade], m.pitch, m.quality)
+        facts |= {"Murmur locations": "+".join(heard), "Most audible location": best}
+        facts |= dict(zip(_COLUMNS[10:15], said, strict=True))
+    return _Child(chest, murmur, facts["Outcome"], places, loudness, facts)
+
+
+def _write_child(folder: Path, name: str, child: _Child, rng: np.random.Generator, i: int) -> list[str]:
+    """The .txt and the recordings of one id; returns their names."""
+    takes = [(place, f"{name}_{place}") for place in child.places]
+    if i == 4:
+        last = takes.pop()
+        takes += [(last[0], f"{last[1]}_1"), (last[0], f"{last[1]}_2")]
+    if i == 5:
+        takes.append(("Phc", f"{name}_Phc"))
+    noise = 0.9 if child.murmur == "Unknown" else 0.05
+    for k, (place, take) in enumerate(takes):
+        seconds = round(float(rng.uniform(8, 12)), 2)
+        spoiled = noise * float(rng.uniform(0.6, 1.1))
+        samples, found = listen(child.chest, STETHOSCOPES["circor"], rate=_CIRCOR_RATE, seconds=seconds,
+                                loud=child.loudness.get(place, 0.5), noise=spoiled, rng=rng)  # fmt: skip
+        (folder / f"{take}.wav").write_bytes(wav_bytes(samples, _CIRCOR_RATE))
+        header = f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n{take}.wav 16+44 1 16 0 0 0 0 {place}\r\n"
+        (folder / f"{take}.hea").write_bytes(header.encode())
+        broken = i == 4 and k == len(takes) - 1
+        lines = ["0\t0\t28"] if broken else _tsv(found, seconds, rng)
+        end = "\r\n" if (i + k) % 20 == 3 else "\n"
+        (folder / f"{take}.tsv").write_bytes((end.join(lines) + ("" if broken else end)).encode())
+    text = [f"{name} {len(takes)} {_CIRCOR_RATE}", *(f"{p} {t}.hea {t}.wav {t}.tsv" for p, t in takes)]
+    text += [
+        f"#{key}: {child.facts[key]}" for key in _COLUMNS[2:] if key not in ("Outcome", "Campaign", "Additional ID")
+    ]
+    text += [f"#Outcome: {child.outcome}", f"#Campaign: {child.facts['Campaign']}"]
+    text += [f"#Additional ID: {child.facts['Additional ID']}"]
+    (folder / f"{name}.txt").write_text("\n".join(text) + "\n")
+    return [take for _, take in takes]
+
+
+def _tsv(found: Sequence[Interval], seconds: float, rng: np.random.Generator) -> list[str]:
+    """Whole beats in the middle of a recording, rows 0 before and after them."""
+    firsts = [k for k, row in enumerate(found) if row[2] == S1 and row[0] > 0.1]
+    lasts = [k for k, row in enumerate(found) if row[2] == DIASTOLE and row[1] < seconds - 0.1]
+    start = firsts[int(rng.integers(0, 2))]
+    stop = lasts[-1 - int(rng.integers(0, 2))]
+    rows = [(0.0, found[start][0], 0), *((a, b, state + 1) for a, b, state in found[start : stop + 1])]
+    rows.append((found[stop][1], seconds, 0))
+    return [f"{a:.6g}\t{b:.6g}\t{state}" for a, b, state in rows]
+
+
+# --- CinC 2016 ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """One recording of a made subject: who, which of his, and whether it is abnormal and clean."""
+
+    subject: int
+    number: int
+    take: int
+    sick: bool
+    clean: bool
+
+
+def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
+    """Write a CinC 2016 tree with its quirks; yields after each subject.
+
+    Quirks: several recordings a subject under shuffled numbers, prevalence and stethoscope of each database its own, ECG
+    in a, an appendix with a byte-order mark, two cohorts of e that both count from 1, a recording of e that the appendix
+    no longer knows, validation copies, headers in the training folders alone.
+    """
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    (root / "PHANTOM").write_text(_NOTICE)
+    appendix: list[Sequence[object]] = []
+    done = 0
+    for k, letter in enumerate("abcdef"):
+        subjects = [i for i in range(patients) if i % 6 == k]
+        takes = _takes(letter, subjects, np.random.default_rng([seed, 21, k]))
+        for subject in subjects:
+            mine = [take for take in takes.items() if take[1].subject == subject]
+            chest = _subject(np.random.default_rng([seed, 22, subject]), mine[0][1].sick)
+            for name, take in mine:
+                rng = np.random.default_rng([seed, 23, subject, take.take])
+                found = _write_take(root, letter, name, take, chest, rng)
+                _write_states(root, letter, name, found, rng)
+            done += 1
+            yield done
+        _write_tables(root, letter, takes)
+        last = max(takes)
+        kept = {name: take for name, take in takes.items() if letter != "e" or name != last or len(takes) < 3}
+        appendix += [_appendix_row(letter, name, take) for name, take in sorted(kept.items())]
+    _write_csv(root / "annotations" / "Online_Appendix_training_set.csv", [_APPENDIX, *appendix], "utf-8-sig")
+    _write_validation(root)
+
+
+def _takes(letter: str, subjects: Sequence[int], rng: np.random.Generator) -> dict[str, _Take]:
+    """Recordings by name. The first subject of a database is abnormal, the second normal, the others by chance."""
+    out: list[_Take] = []
+    for number, subject in enumerate(subjects, start=1):
+        sick = number == 1 if number < 3 else bool(rng.random() < _SICK[letter])
+        out += [_Take(subject, number, k, sick, bool(rng.random() < 0.85)) for k in range(_TAKES[letter])]
+    digits = 5 if letter == "e" else 4
+    numbers = rng.permutation(len(out)) + 1
+    return {f"{letter}{number:0{digits}d}": take for number, take in sorted(zip(numbers.tolist(), out, strict=True),
+                                                                            key=lambda pair: pair[0])}  # fmt: skip
+
+
+def _subject(rng: np.random.Generator, sick: bool) -> Chest:
+    heard = sick and bool(rng.random() < 0.8)
+    return draw_chest(rng, murmur=heard, third=sick and not heard, rate=75)
+
+
+def _write_take(
+    root: Path, letter: str, name: str, take: _Take, chest: Chest, rng: np.random.Generator
+) -> tuple[Interval, ...]:
+    folder = root / f"training-{letter}"
+    folder.mkdir(exist_ok=True)
+    samples, found = listen(chest, STETHOSCOPES[letter], rate=_CINC_RATE, seconds=round(float(rng.uniform(7, 11)), 2),
+                            loud=float(rng.uniform(0.6, 1.0)), noise=0.05 if take.clean else 1.0, rng=rng)  # fmt: skip
+    (folder / f"{name}.wav").write_bytes(wav_bytes(samples, _CINC_RATE))
+    with_ecg = letter == "a" and not (take.number == 2 and take.take == 0)
+    header = f"{name} {1 + with_ecg} {_CINC_RATE} {len(samples)}\r\n{name}.wav 16+44 1 16 0 0 0 0 PCG\r\n"
+    if with_ecg:
+        trace = ecg(found, len(samples), _CINC_RATE, rng)
+        (folder / f"{name}.dat").write_bytes(trace.tobytes())
+        checksum = int(trace.astype(np.int64).sum() + 32768) % 65536 - 32768
+        header += f"{name}.dat 16 1000 16 0 {trace[0]} {checksum} 0 ECG\r\n"
+    header += f"# {'Abnormal' if take.sick else 'Normal'}\r\n"
+    (folder / f"{name}.hea").write_bytes(header.encode())
+    return found
+
+
+def _write_states(root: Path, letter: str, name: str, found: Sequence[Interval], rng: np.random.Generator) -> None:
+    """The marks as MATLAB cells; the first second of some is marked as noise, in brackets. Same bytes every time."""
+    from scipy.io import savemat
+
+    marks = [(max(1, round(a * _CINC_RATE) + 1), STATES[state]) for a, _, state in found]
+    if rng.random() < 0.3:
+        marks = [(1, "(N"), *((at, word) for at, word in marks if at > _CINC_RATE)]
+    cells = np.empty((len(marks), 2), dtype=object)
+    for i, (at, word) in enumerate(marks):
+        inner: Any = np.empty((1, 1), dtype=object)
+        inner[0, 0] = word
+        cells[i, 0], cells[i, 1] = np.array([[at]], dtype=np.uint32), inner
+    buffer = io.BytesIO()
+    savemat(buffer, {"state_ans": cells})
+    folder = root / "annotations" / "hand_corrected" / f"training-{letter}_StateAns"
+    folder.mkdir(parents=True, exist_ok=True)
+    head = f"MATLAB 5.0 MAT-file, {MARK}".encode().ljust(116)
+    (folder / f"{name}_StateAns.mat").write_bytes(head + buffer.getvalue()[116:])
+
+
+def _write_tables(root: Path, letter: str, takes: Mapping[str, _Take]) -> None:
+    folder = root / f"training-{letter}"
+    plain = [(name, 1 if take.sick else -1) for name, take in takes.items()]
+    quality = [(*row, int(takes[row[0]].clean)) for row in plain]
+    (folder / "RECORDS").write_text("".join(f"{name}\n" for name in takes))
+    _write_csv(folder / "REFERENCE.csv", plain)
+    _write_csv(folder / "REFERENCE-SQI.csv", quality)
+    updated = root / "annotations" / "updated" / f"training-{letter}"
+    updated.mkdir(parents=True, exist_ok=True)
+    _write_csv(updated / "REFERENCE_withSQI.csv", quality)
+
+
+def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
+    n, k = take.number, take.take + 1
+    original = {"a": f"C{n}S{k}", "b": f"S{n}f{k}", "c": f"id{n}", "d": f"kh{n}", "e": f"{n}" if take.sick else f"e{n}",
+                "f": f"s{n}"}[letter]  # fmt: skip
+    diagnosis = "Normal" if not take.sick else "CAD" if letter == "e" else "MVP "
+    return (name, f"training-{letter}", original, diagnosis, 1 if take.sick else -1, n if letter == "b" else "nan",
+            n if letter == "e" else "nan", k, "Apex" if k == 1 else "nan", "Rest", 3 if take.sick else 2)  # fmt: skip
+
+
+def _write_validation(root: Path) -> None:
+    """Copies of a few training recordings of each database, without headers."""
+    folder = root / "validation"
+    folder.mkdir(exist_ok=True)
+    rows: list[tuple[str, str]] = []
+    for letter in "abcdef":
+        table = root / f"training-{letter}" / "REFERENCE.csv"
+        lines = [line.split(",") for line in table.read_text().splitlines()]
+        chosen = [next((row for row in lines if row[1] == label), None) for label in ("1", "-1")]
+        for name, label in ((row[0], row[1]) for row in chosen if row is not None):
+            shutil.copyfile(table.parent / f"{name}.wav", folder / f"{name}.wav")
+            rows.append((name, label))
+    _write_csv(folder / "REFERENCE.csv", sorted(rows))
+    (folder / "RECORDS").write_text("".join(f"{row[0]}\n" for row in sorted(rows)))
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[object]], encoding: str = "utf-8") -> None:
+    with path.open("w", newline="", encoding=encoding) as out:
+        csv.writer(out, lineterminator="\n").writerows(rows)

@@ -55,5 +55,9 @@ class StorageError(EtabError, OSError):
     """A file that could not be written (disk full, no permission); finished work stays as it was."""
 
 
+class MissingPackageError(EtabError, ImportError):
+    """A package that only some data need is not installed; the message holds the command that installs it."""
+
+
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""

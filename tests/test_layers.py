@@ -21,6 +21,7 @@ LAYERS: dict[str, float] = {
     "provenance": 1,
     "readers": 2,
     "clips": 2,
+    "clipcache": 2,
     "index": 2,
     "splits": 2,
     "metrics": 2,

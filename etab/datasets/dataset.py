@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from etab.clipcache import ClipCache, base_key, clip_key
 from etab.clips import fit, pad, place, resample
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.paths import folder
@@ -49,6 +51,7 @@ class Reader:
     source: Source
     target: Target
     options: Options
+    cache: ClipCache | None = None
 
     def sample(self, row: Row) -> Sample:
         """The tensor and label of a recording (video) or of one of its frames."""
@@ -64,7 +67,7 @@ class Reader:
         return place(grid, self.options.clip_l, [at for at in marked if at is not None])
 
     def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
-        x = self._pictures(self.source.frames(record, [at or 0]))[0]
+        x = self._pictures(record, [at or 0])[0]
         answer = self.source.answers(record, self.target, None if at is None else [at])[0]
         if self.target.kind is Kind.MASK:
             return x, self._mask(answer.value)[None]
@@ -73,7 +76,7 @@ class Reader:
     def _clip(self, record: Record) -> tuple[torch.Tensor, Any]:
         numbers, inside = self.clip(record)
         wanted, back = np.unique(numbers, return_inverse=True)
-        x = self._pictures(self.source.frames(record, wanted.tolist()))[torch.from_numpy(back)]
+        x = self._pictures(record, wanted.tolist())[torch.from_numpy(back)]
         answers = self.source.answers(record, self.target)
         if self.target.kind is Kind.MASK:
             shown = sorted((inside[a.at], a.value) for a in answers if a.at in inside)
@@ -85,10 +88,23 @@ class Reader:
         value = answers[0].value
         return x, float(value) if self.target.kind is Kind.VALUE else int(value)
 
-    def _pictures(self, frames: Array) -> torch.Tensor:
-        """Grey (k, h, w) uint8 to float (k, 3, frame_l, frame_w): in [0, 1], or less ImageNet's mean, over its std."""
-        small = np.stack([self._fit(frame, mask=False) for frame in frames])
-        x = torch.from_numpy(small)[:, None].to(torch.float32).div_(255).repeat(1, 3, 1, 1)
+    def grey(self, record: Record, numbers: Sequence[int]) -> Array:
+        """Frames ``numbers`` of a recording, fitted: (k, frame_l, frame_w) uint8, from the clip cache where there is one."""
+
+        def make() -> Array:
+            return np.stack([self._fit(frame, mask=False) for frame in self.source.frames(record, numbers)])
+
+        if self.cache is None:
+            return make()
+        root, options = self.source.root, self.options
+        base = base_key(self.source.card.name, str(root), options.size, options.padding, "cv2 area/linear")
+        key = clip_key(base, record.id, [root / name for name in record.files.values()], np.asarray(numbers))
+        return self.cache.get(key, make)
+
+    def _pictures(self, record: Record, numbers: Sequence[int]) -> torch.Tensor:
+        """Float (k, 3, frame_l, frame_w) of some frames: in [0, 1], or less ImageNet's mean, over its std."""
+        small = self.grey(record, numbers).astype(np.float32)
+        x = torch.from_numpy(small)[:, None].div_(255).repeat(1, 3, 1, 1)
         if self.options.normalize:
             x.sub_(torch.tensor(IMAGENET_MEAN)[:, None, None]).div_(torch.tensor(IMAGENET_STD)[:, None, None])
         return x
@@ -166,6 +182,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     padding    True keeps the aspect with zeros around; False (and None) squashes
     split      "train", "val", "test" of the authors; None is everything
     root       the folder; otherwise as ``etab.datasets.paths`` documents
+    cache      a folder that keeps fitted uint8 frames, so that they are decoded once (``etab.clipcache``); None is the
+               environment variable ETAB_CLIP_CACHE, and no cache where that is not set
 
     Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask. With
     video: (masks (k, frame_l, frame_w), their indexes in the clip (k,)), and for "ES/ED" the (ED, ES) indexes.
@@ -189,6 +207,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         padding: bool | None = False,
         split: str | None = None,
         root: Path | str | None = None,
+        cache: Path | str | None = None,
     ) -> None:
         """Check every option and list the items; no picture is read."""
         self.card: Card = SOURCES[name].card
@@ -199,7 +218,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         if split is not None and split not in PARTS:
             raise unknown("split", split, PARTS)
         self.source = SOURCES[name](folder(name, root))
-        self._reader = Reader(self.source, wanted, self.options)
+        self._reader = Reader(self.source, wanted, self.options, _cache(cache))
         self._all = self._items(views)
         self._data = self._all
 
@@ -305,6 +324,15 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
                 f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of {len(records)} "
                 f"recordings, first {short[0]}. Use clip_l={need} or more, or a lower fps."
             )
+
+
+def _cache(folder: Path | str | None) -> ClipCache | None:
+    place = folder if folder is not None else os.environ.get("ETAB_CLIP_CACHE") or None
+    if place is None:
+        return None
+    if Path(place).expanduser().is_file():
+        raise UnsupportedOptionError(f"cache is {place}, which is a file; name a folder, or None.")
+    return ClipCache(Path(place).expanduser())
 
 
 def _views(card: Card, target: str, view: str | None) -> tuple[str, ...]:

@@ -91,7 +91,11 @@ def test_an_index_from_the_start_of_the_file_and_one_that_lies(mjpg: Path) -> No
     assert np.array_equal(read_video(mjpg), before)
     struct.pack_into("<I", raw, at + 16 * 7 + 8, entries[7][2] + movi + 2)
     mjpg.write_bytes(raw)
-    with pytest.raises(CorruptFileError, match=r"v\.avi .*does not lead to frame 7"):
+    with pytest.raises(CorruptFileError, match=r"v\.avi .*frame 7 is no sound JPEG"):
+        read_video(mjpg, [7])
+    struct.pack_into("<I", raw, at + 16 * 7 + 8, 1 << 31)
+    mjpg.write_bytes(raw)
+    with pytest.raises(CorruptFileError, match=r"v\.avi .*index leads beyond its end"):
         read_video(mjpg, [7])
     struct.pack_into("<I", raw, at + 8, 5)
     mjpg.write_bytes(raw)

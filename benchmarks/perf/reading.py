@@ -78,7 +78,11 @@ def whole_rgb(path: Path) -> np.ndarray:
 
 
 def echonet_clip(path: Path) -> np.ndarray:
-    return whole_rgb(path)[:, numbers(path)]
+    """That loader's item: the whole video is normalised (by its defaults, mean 0 and std 1), then the clip is cut."""
+    video = whole_rgb(path)
+    video -= 0.0
+    video /= 1.0
+    return video[:, numbers(path)]
 
 
 def etab_2022_batch(path: Path) -> torch.Tensor:

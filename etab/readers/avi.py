@@ -23,7 +23,6 @@ _BLOCK = 4096
 _DEPTH = 4
 _FRAME = (b"dc", b"db")
 _NEAR = 4
-_SIZE = struct.Struct("<I")
 
 
 def corrupt(path: Path, what: str) -> CorruptFileError:
@@ -119,28 +118,26 @@ def spans(data: Bytes, avi: Avi) -> Array:
 def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> list[memoryview]:
     """The bytes of frames ``numbers``; an empty chunk repeats the frame before it, as the AVI reference says.
 
-    Frames that lie near each other are read at once. Raises CorruptFileError where ``where`` does not lead to a frame.
+    Frames that lie near each other are read at once. Raises CorruptFileError where ``where`` leads beyond the file.
     """
-    numbers = [_filled(where, number) for number in numbers] if not where[:, 1].all() else numbers
+    if not where[:, 1].all():
+        numbers = [_filled(where, number) for number in numbers]
     rows: list[list[int]] = where[list(numbers)].tolist()
-    begin, end = min((at for at, _ in rows), default=0) - 8, max((at + size for at, size in rows), default=0)
-    near = end - begin <= _NEAR * sum(size for _, size in rows)
-    block = memoryview(data.read(begin, end - begin)) if near else None
-    return [_payload(data, row, number, block, begin) for row, number in zip(rows, numbers, strict=True)]
+    if not rows:
+        return []
+    begin, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
+    if begin < 0 or end > data.size:
+        raise corrupt(data.path, "its index leads beyond its end")
+    if end - begin > _NEAR * sum(row[1] for row in rows):
+        return [memoryview(data.read(at, size)) for at, size in rows]
+    block = memoryview(data.read(begin, end - begin))
+    return [block[at - begin : at - begin + size] for at, size in rows]
 
 
 def _filled(where: Array, number: int) -> int:
     while number > 0 and not where[number, 1]:
         number -= 1
     return number
-
-
-def _payload(data: Bytes, row: list[int], number: int, block: memoryview | None, begin: int) -> memoryview:
-    at, size = row
-    found = memoryview(data.read(at - 8, size + 8)) if block is None else block[at - 8 - begin : at + size - begin]
-    if len(found) != size + 8 or found[2:4] not in _FRAME or _SIZE.unpack_from(found, 4)[0] != size:
-        raise corrupt(data.path, f"its index does not lead to frame {number}")
-    return found[8:]
 
 
 def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.camus import CamusSource
+from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.paths import folder
 
@@ -20,6 +21,7 @@ __all__ = [
     "CamusSource",
     "Card",
     "Dataset",
+    "DicomSource",
     "ETAB_dataset",
     "EchoNetSource",
     "Source",

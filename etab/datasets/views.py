@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from etab.errors import UnsupportedOptionError
 from etab.registry import unknown
 
-CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX")
+CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX", "unknown")
 
 _ALIASES = {
     "A2C": ("AP2CH", "AP2C", "A2CH", "A2", "2CH"),
@@ -15,12 +15,13 @@ _ALIASES = {
     "A4C": ("AP4CH", "AP4C", "A4CH", "A4", "4CH"),
     "PLAX": ("PL",),
     "PSAX": ("PS",),
+    "unknown": (),
 }
 
 
 def aliases() -> dict[str, str]:
     """Every accepted name (upper case) to its canonical one."""
-    return {alias: view for view in CANONICAL for alias in (view, *_ALIASES[view])}
+    return {alias.upper(): view for view in CANONICAL for alias in (view, *_ALIASES[view])}
 
 
 def canonical(name: str) -> str:

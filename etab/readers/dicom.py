@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,9 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class DicomInfo:
-    """What the header of an object says. ``fps`` and ``spacing`` (row, column; mm) are None where it does not.
+    """What the header of an object says; ``rows`` is 0 where it holds no picture.
+
+    ``fps`` and ``spacing`` (row, column; mm) are None where it does not.
 
     ``patient``, ``study`` and ``instance`` are as stored and identify people: never show or write them.
     """
@@ -170,7 +172,7 @@ def _header(path: Path, *, pixels: bool = False) -> Any:
 def _info(path: Path, header: Any) -> DicomInfo:
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     n = int(header.get("NumberOfFrames") or 1)
-    if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n <= MAX_FRAMES):
+    if "Rows" in header and not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n <= MAX_FRAMES):
         raise _corrupt(path, f"its header claims {n} frames of {columns} x {rows} pixels")
     regions = tuple(_region(part) for part in header.get("SequenceOfUltrasoundRegions") or ())
     return DicomInfo(
@@ -233,22 +235,34 @@ def _sane(row: float, column: float) -> tuple[float, float] | None:
 
 def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
     """The grey frames ``numbers`` (h, w) uint8, in that order."""
+    _check_bytes(path, header, info)
     if info.photometric not in (*_LUMA, *_COLOUR):
         raise _corrupt(
             path, f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}"
         )
-    _check_bytes(path, header, info)
     if header.file_meta.TransferSyntaxUID.is_encapsulated:
         for i in numbers:
             _check_codestream(path, _encapsulated(header, info, i), info, i)
     if info.syntax == _BASELINE and info.photometric in _LUMA:
         yield from (_inverted(info, _jpeg(path, _encapsulated(header, info, i), info, i)) for i in numbers)
         return
+    if info.photometric == "YBR_FULL_422" and not header.file_meta.TransferSyntaxUID.is_encapsulated:
+        yield from (_shared_chroma(header, info, i) for i in numbers)
+        return
     yield from _decoded(path, header, info, numbers)
 
 
+def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
+    """Luma of an uncompressed frame whose chroma is shared by pairs of pixels: Y Y Cb Cr, or Y Cb Cr where not."""
+    pixels = info.rows * info.columns
+    whole = len(header.PixelData) >= 3 * pixels * info.n_frames
+    size = (3 if whole else 2) * pixels
+    stored = np.frombuffer(header.PixelData, np.uint8, size, number * size)
+    return (stored.reshape(-1, 3)[:, 0] if whole else stored.reshape(-1, 4)[:, :2]).reshape(info.rows, info.columns)
+
+
 def _check_bytes(path: Path, header: Any, info: DicomInfo) -> None:
-    if "PixelData" not in header:
+    if "PixelData" not in header or not info.rows:
         raise _corrupt(path, "it holds no pixels")
     samples, bits = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
     if samples not in (1, 3) or bits not in (8, 16):
@@ -296,7 +310,8 @@ def _jpeg(path: Path, code: bytes, info: DicomInfo, number: int) -> Array:
 
 def _decoded(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
     """Frames by pydicom's decoders, to grey."""
-    from pydicom.pixels import get_decoder, iter_pixels
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import iter_pixels
 
     syntax = header.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and not get_decoder(syntax).is_available:
@@ -311,7 +326,7 @@ def _decoded(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -
 def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
     """A decoded frame (h, w) or (h, w, 3) to uint8 luma (h, w)."""
     import cv2
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     bits = int(header.get("BitsStored") or 8)
     if info.photometric == "PALETTE COLOR":
@@ -333,9 +348,3 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
 
 def _inverted(info: DicomInfo, frame: Array) -> Array:
     return 255 - frame if info.photometric == "MONOCHROME1" else frame
-
-
-def facts(info: DicomInfo) -> Mapping[str, Any]:
-    """What of a header may be shown: nothing in it identifies a person."""
-    return {"n_frames": info.n_frames, "rows": info.rows, "columns": info.columns, "photometric": info.photometric,
-            "syntax": info.syntax, "regions": len(info.regions)}  # fmt: skip

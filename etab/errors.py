@@ -59,5 +59,9 @@ class EntryError(EtabError, ValueError):
     """A challenge entry made elsewhere that cannot be scored as it is; lists every fault found."""
 
 
+class MissingPackageError(EtabError, ImportError):
+    """A package that only some data need is not installed; the message holds the command that installs it."""
+
+
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""

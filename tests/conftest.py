@@ -23,7 +23,7 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR"):
+    for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR", "ETAB_CLIP_CACHE"):
         monkeypatch.delenv(name, raising=False)
     cwd, rng = Path.cwd(), str(np.random.get_state())
     if not request.node.get_closest_marker("slow"):

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
+import simplejpeg
 
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.video import read_video, video_info, video_text
@@ -176,8 +177,8 @@ def test_only_the_frames_asked_for_are_decoded(
     clip: tuple[Path, list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    decode = cv2.imdecode
-    monkeypatch.setattr(cv2, "imdecode", lambda *a: calls.append(1) or decode(*a))
+    decode = simplejpeg.decode_jpeg
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: calls.append(1) or decode(*a, **k))
     read_video(clip[0], [4, 5])
     assert len(calls) == 2
 
@@ -188,12 +189,13 @@ def test_frames_without_an_index_are_found(clip: tuple[Path, list[np.ndarray]]) 
     assert np.array_equal(read_video(path), before)
 
 
-def test_other_codecs_go_through_cv2(tmp_path: Path) -> None:
+def test_other_codecs_go_through_pyav(tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="PyAV is not installed")
     frames = [echonet.frame(0, k) for k in range(12)]
     path = tmp_path / "v.avi"
     echonet.write_avi(path, frames, 25, "mp4v")
     assert video_info(path).n_frames == 12
-    assert np.array_equal(read_video(path, [11, 2]), _whole(path)[[11, 2]])
+    assert np.abs(read_video(path, [11, 2]).astype(int) - _whole(path)[[11, 2]]).max() <= 3
 
 
 def test_info_chunk(clip: tuple[Path, list[np.ndarray]]) -> None:

@@ -9,6 +9,7 @@ from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
+from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.lvh import LvhSource
 from etab.datasets.paths import folder
@@ -28,6 +29,7 @@ __all__ = [
     "Cinc2016Source",
     "CircorSource",
     "Dataset",
+    "DicomSource",
     "ETAB_dataset",
     "EchoNetSource",
     "LvhSource",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
+from etab.clipcache import ClipCache, base_key, clip_key
 from etab.clips import fit, pad, place, resample
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.paths import folder
@@ -50,6 +52,7 @@ class Reader:
     source: Source
     target: Target
     options: Options
+    cache: ClipCache | None = None
 
     def sample(self, row: Row) -> Sample:
         """The tensor and label of a recording (video) or of one of its frames."""
@@ -65,25 +68,24 @@ class Reader:
         return place(grid, self.options.clip_l, [at for at in marked if at is not None])
 
     def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
-        frames = self.source.frames(record, [at or 0])
-        x = self._pictures(frames)[0]
+        x = self._pictures(record, [at or 0])[0]
         answer = self.source.answers(record, self.target, None if at is None else [at])[0]
         if self.target.kind is Kind.MASK:
             return x, self._mask(answer.value)[None]
         if self.target.kind is Kind.KEYPOINTS:
-            return x, self._moved(answer.value, frames[0].shape)
+            return x, self._moved(answer.value, self._shape(record, at or 0))
         return x, float(answer.value) if self.target.kind is Kind.VALUE else int(answer.value)
 
     def _clip(self, record: Record) -> tuple[torch.Tensor, Any]:
         numbers, inside = self.clip(record)
         wanted, back = np.unique(numbers, return_inverse=True)
-        frames = self.source.frames(record, wanted.tolist())
-        x = self._pictures(frames)[torch.from_numpy(back)]
+        x = self._pictures(record, wanted.tolist())[torch.from_numpy(back)]
         answers = self.source.answers(record, self.target)
         if self.target.kind in (Kind.MASK, Kind.KEYPOINTS):
             shown = sorted(((inside[a.at], a.value) for a in answers if a.at in inside), key=lambda pair: pair[0])
             masks = self.target.kind is Kind.MASK
-            values = [self._mask(value) if masks else self._moved(value, frames[0].shape) for _, value in shown]
+            shape = () if masks else self._shape(record, int(numbers[0]))
+            values = [self._mask(value) if masks else self._moved(value, shape) for _, value in shown]
             return x, (torch.stack(values), torch.tensor([place for place, _ in shown]))
         if self.target.name == PHASE:
             places = {int(a.value): inside[a.at] for a in answers if a.at is not None}
@@ -91,10 +93,26 @@ class Reader:
         value = answers[0].value
         return x, float(value) if self.target.kind is Kind.VALUE else int(value)
 
-    def _pictures(self, frames: Array) -> torch.Tensor:
-        """Grey (k, h, w) uint8 to float (k, 3, frame_l, frame_w): in [0, 1], or less ImageNet's mean, over its std."""
-        small = np.stack([self._fit(frame, mask=False) for frame in frames])
-        x = torch.from_numpy(small)[:, None].to(torch.float32).div_(255).repeat(1, 3, 1, 1)
+    def _shape(self, record: Record, at: int) -> tuple[int, ...]:
+        return tuple(self.source.frames(record, [at])[0].shape)
+
+    def grey(self, record: Record, numbers: Sequence[int]) -> Array:
+        """Frames ``numbers`` of a recording, fitted: (k, frame_l, frame_w) uint8, from the clip cache where there is one."""
+
+        def make() -> Array:
+            return np.stack([self._fit(frame, mask=False) for frame in self.source.frames(record, numbers)])
+
+        if self.cache is None:
+            return make()
+        root, options = self.source.root, self.options
+        base = base_key(self.source.card.name, str(root), options.size, options.padding, "cv2 area/linear")
+        key = clip_key(base, record.id, [root / name for name in record.files.values()], np.asarray(numbers))
+        return self.cache.get(key, make)
+
+    def _pictures(self, record: Record, numbers: Sequence[int]) -> torch.Tensor:
+        """Float (k, 3, frame_l, frame_w) of some frames: in [0, 1], or less ImageNet's mean, over its std."""
+        small = self.grey(record, numbers).astype(np.float32)
+        x = torch.from_numpy(small)[:, None].div_(255).repeat(1, 3, 1, 1)
         if self.options.normalize:
             x.sub_(torch.tensor(IMAGENET_MEAN)[:, None, None]).div_(torch.tensor(IMAGENET_STD)[:, None, None])
         return x
@@ -178,6 +196,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     padding    True keeps the aspect with zeros around; False (and None) squashes
     split      "train", "val", "test" of the authors; None is everything
     root       the folder; otherwise as ``etab.datasets.paths`` documents
+    cache      a folder that keeps fitted uint8 frames, so that they are decoded once (``etab.clipcache``); None is the
+               environment variable ETAB_CLIP_CACHE, and no cache where that is not set
 
     Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask, or
     float (n, 2) keypoints, x and y in the picture handed out. With video: (masks (k, frame_l, frame_w) or keypoints
@@ -209,6 +229,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         padding: bool | None = False,
         split: str | None = None,
         root: Path | str | None = None,
+        cache: Path | str | None = None,
     ) -> None:
         """Check every option and list the items; no picture is read."""
         self.card: Card = SOURCES[name].card
@@ -220,7 +241,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         if split is not None and split not in PARTS:
             raise unknown("split", split, PARTS)
         self.source = SOURCES[name](folder(name, root))
-        self._reader = _reader(self.source, wanted, self.options)
+        self._reader = _reader(self.source, wanted, self.options, cache)
         self._all = self._items(views)
         self._data = self._all
 
@@ -330,12 +351,23 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             )
 
 
-def _reader(source: Source, target: Target, options: Options | SoundOptions) -> Reader | SoundReader:
+def _reader(
+    source: Source, target: Target, options: Options | SoundOptions, cache: Path | str | None
+) -> Reader | SoundReader:
     if isinstance(options, Options):
-        return Reader(source, target, options)
+        return Reader(source, target, options, _cache(cache))
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(f"The card of {source.card.name} says sound, and its source is no SoundSource.")
     return SoundReader(source, target, options, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _cache(folder: Path | str | None) -> ClipCache | None:
+    place = folder if folder is not None else os.environ.get("ETAB_CLIP_CACHE") or None
+    if place is None:
+        return None
+    if Path(place).expanduser().is_file():
+        raise UnsupportedOptionError(f"cache is {place}, which is a file; name a folder, or None.")
+    return ClipCache(Path(place).expanduser())
 
 
 def _views(card: Card, target: str, view: str | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from etab.errors import UnsupportedOptionError
 from etab.registry import unknown
 
-CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other")
+CANONICAL = ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other", "unknown")
 PLACES = ("AV", "PV", "TV", "MV", "Phc", "PCG")
 
 _ALIASES = {
@@ -17,6 +17,7 @@ _ALIASES = {
     "PLAX": ("PL",),
     "PSAX": ("PS", "PSAX AoV"),
     "other": ("A4CorA2CorOther",),
+    "unknown": (),
     "AV": ("aortic",),
     "PV": ("pulmonary",),
     "TV": ("tricuspid",),

@@ -75,13 +75,6 @@ FAULTS = [
         READERS,
     ),
     Fault(
-        "the index is read one frame late",
-        "etab/readers/video.py",
-        "[_decode(path, data, spans[i], i) for i in wanted]",
-        "[_decode(path, data, spans[i - 1], i) for i in wanted]",
-        READERS,
-    ),
-    Fault(
         "ED and ES by order, not area", "etab/datasets/traced.py", "late = int(last[1] > first[1])", "late = 0", DATA
     ),
     Fault(

@@ -1,0 +1,260 @@
+"""A folder of DICOM ultrasound studies as recordings: every 2-D object of every study, masked before anyone sees it.
+
+What identifies a person stays in the files: patient, study and object become keyed digests, no other personal tag is
+read, and frames are cut to the ultrasound sector with everything outside it at 0. ETAB_DICOM_KEY, a secret of your own,
+keys the digests; without it anybody who holds a list of patient numbers can find out which digest is whose.
+
+A ``labels.csv`` in the folder may say more: columns ``file`` (relative to the folder) and any of ``view``, ``patient``,
+``split`` (train, val, test) and ``EF``. Without it a view is "unknown" and there is nothing to answer.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.views import CANONICAL, canonical
+from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
+from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
+from etab.readers.sector import Sector, sector
+from etab.splits import PARTS, check_leaks
+from etab.types import Answer, Array, Kind, Record, Target
+
+UNKNOWN = "unknown"
+_NAMED = tuple(view for view in CANONICAL if view != UNKNOWN)
+_LABELS = "labels.csv"
+_LOOKED_AT = 12
+_SECTORS_KEPT = 64
+_TISSUE, _COLOUR = 1, 2
+
+_CARD = Card(
+    name="dicom",
+    title="DICOM ultrasound studies of your own",
+    code="D",
+    modality="echo",
+    views=(*_NAMED, UNKNOWN),
+    targets=(
+        Target("view", Kind.CLASSES, classes=_NAMED, description="view, where labels.csv names it"),
+        Target("EF", Kind.VALUE, unit="%", description="ejection fraction, where labels.csv gives it"),
+    ),
+    licence="whatever governs your own files; nothing leaves the machine",
+    citation="your own",
+    access="a folder of DICOM files, one object a file, in any arrangement of folders",
+)
+
+
+@SOURCES.register("dicom")
+class DicomSource(Source):
+    """Every ultrasound object under a folder that shows a 2-D picture.
+
+    ``skipped`` lists (file, reason) of the DICOM objects that are left out: another modality, or spectra and M-mode alone.
+    """
+
+    card: ClassVar[Card] = _CARD
+
+    def __init__(self, root: Path) -> None:
+        """Name the folder; raises DataNotFoundError where it is none."""
+        if not Path(root).is_dir():
+            raise DataNotFoundError(f"{root} is not a folder. Pass the folder that holds the DICOM studies.")
+        super().__init__(Path(root))
+        self.skipped: tuple[tuple[str, str], ...] = ()
+        self._records: tuple[Record, ...] | None = None
+        self._infos: dict[str, DicomInfo] = {}
+        self._sectors: OrderedDict[str, Sector] = OrderedDict()
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything in the tree says phantom: the marker file, a patient's name, or a comment in an object."""
+        if (self.root / "PHANTOM").is_file():
+            return True
+        self.records()
+        return any("phantom" in info.comment.lower() for info in self._infos.values())
+
+    def records(self) -> Sequence[Record]:
+        """One recording an object, by file name. Raises LayoutError where no ultrasound is there, CorruptFileError for an
+        object or a label that cannot be read, SplitError for a patient in two splits.
+        """  # fmt: skip
+        if self._records is None:
+            names = [p.relative_to(self.root).as_posix() for p in sorted(self.root.rglob("*")) if p.is_file()]
+            objects = [name for name in names if is_dicom(self.root / name)]
+            labels = _labels(self.root / _LABELS, set(objects))
+            found, skipped = [], []
+            for name in objects:
+                info = dicom_info(self.root / name)
+                reason = _unfit(info)
+                if reason:
+                    skipped.append((name, reason))
+                    continue
+                self._infos[name] = info
+                found.append(_record(name, info, labels.get(name, {})))
+            if not found:
+                raise LayoutError(f"{self.root} holds no ultrasound: {len(names)} files, {len(objects)} of them DICOM. "
+                                  f"Pass the folder that holds the studies.{_first(skipped)}")  # fmt: skip
+            _check_unique(self.root, found)
+            check_leaks(found)
+            self._records, self.skipped = tuple(found), tuple(skipped)
+        return self._records
+
+    def n_frames(self, record: Record) -> int:
+        """Frames of the object."""
+        return self._info(record).n_frames
+
+    def still(self, record: Record) -> bool:
+        """Whether it is a single picture."""
+        return self.n_frames(record) == 1
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """Pixel spacing (row, column) in mm; None where no region of the picture's own size gives it."""
+        return self._info(record).spacing
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Grey frames (k, h, w) uint8 cut to the ultrasound sector, 0 outside it.
+
+        Raises CorruptFileError where no sector is found: such a picture is never handed out as it is.
+        """
+        return self._sector(record).cut(read_dicom(self._path(record), at))
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+        """What labels.csv says; empty where it says nothing."""
+        self.card.target(target.name)
+        if target.name == "view":
+            return () if record.view == UNKNOWN else (Answer(_NAMED.index(record.view)),)
+        return (Answer(float(record.meta["EF"])),) if "EF" in record.meta else ()
+
+    def shared_files(self) -> Sequence[str]:
+        """The labels, where there are any."""
+        return (_LABELS,) if (self.root / _LABELS).is_file() else ()
+
+    def _path(self, record: Record) -> Path:
+        return self.root / record.files["object"]
+
+    def _info(self, record: Record) -> DicomInfo:
+        name = record.files["object"]
+        if name not in self._infos:
+            self._infos[name] = dicom_info(self._path(record))
+        return self._infos[name]
+
+    def _sector(self, record: Record) -> Sector:
+        """The sector of a recording, by its regions and by up to 12 of its frames; the last 64 are kept."""
+        found = self._sectors.get(record.id)
+        if found is None:
+            info = self._info(record)
+            numbers = np.unique(np.linspace(0, info.n_frames - 1, _LOOKED_AT).astype(int)).tolist()
+            found = sector(read_dicom(self._path(record), numbers), _boxes(info))
+            if found is None:
+                raise CorruptFileError(
+                    f"{self._path(record)}: no ultrasound sector can be told from what surrounds it, and text there may "
+                    "name a person, so it is not handed out. Leave it out."
+                )
+            self._sectors[record.id] = found
+            while len(self._sectors) > _SECTORS_KEPT:
+                self._sectors.popitem(last=False)
+        return found
+
+
+def _planes(info: DicomInfo) -> list[Region]:
+    return [region for region in info.regions if region.plane and region.data in (_TISSUE, _COLOUR)]
+
+
+def _boxes(info: DicomInfo) -> list[tuple[int, int, int, int]]:
+    """The regions that show 2-D pictures; none where one lies outside the frame, as then all are of another size."""
+    planes = _planes(info)
+    if not all(region.inside(info.rows, info.columns) for region in planes):
+        return []
+    return [(region.y0, region.y1 + 1, region.x0, region.x1 + 1) for region in planes]
+
+
+def _unfit(info: DicomInfo) -> str:
+    """Why an object is left out; empty where it is not."""
+    if info.modality not in ("US", "IVUS"):
+        return f"its modality is {info.modality or 'not given'}"
+    if not info.rows:
+        return "it holds no picture"
+    if info.regions and not _planes(info):
+        return "it shows spectra or M-mode alone"
+    return ""
+
+
+def _first(skipped: Sequence[tuple[str, str]]) -> str:
+    return f" First left out: {skipped[0][0]} ({skipped[0][1]})." if skipped else ""
+
+
+def _digest(*parts: str) -> str:
+    """12 hexadecimal digits that stand for what identifies a person, keyed by ETAB_DICOM_KEY."""
+    key = blake2b(os.environ.get("ETAB_DICOM_KEY", "").encode()).digest()
+    return blake2b("\0".join(parts).encode(), key=key, digest_size=6).hexdigest()
+
+
+def _record(name: str, info: DicomInfo, label: Mapping[str, str]) -> Record:
+    patient = label.get("patient") or "p" + _digest("patient", info.patient or info.study or name)
+    meta: dict[str, object] = {"study": "s" + _digest("study", info.study or name), "frames": info.n_frames}
+    if label.get("EF"):
+        meta["EF"] = float(label["EF"])
+    return Record(
+        "o" + _digest("object", info.instance or name), patient, label.get("view") or UNKNOWN, label.get("split", ""),
+        info.fps, {"object": name}, meta,
+    )  # fmt: skip
+
+
+def _check_unique(root: Path, records: Sequence[Record]) -> None:
+    seen: dict[str, str] = {}
+    for record in records:
+        name = record.files["object"]
+        if record.id in seen:
+            raise CorruptFileError(f"{root / name} is the same object as {seen[record.id]}. Keep one of them.")
+        seen[record.id] = name
+
+
+def _labels(path: Path, objects: Collection[str]) -> dict[str, dict[str, str]]:
+    """Rows of labels.csv by file, checked; none where there is no such table."""
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CorruptFileError(f"{path} is not a table: {error}. Write it again as CSV.") from error
+    found: dict[str, dict[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        label = {
+            key: (value or "").strip()
+            for key, value in row.items()
+            if isinstance(key, str) and not isinstance(value, list)
+        }
+        name = label.get("file", "").replace("\\", "/")
+        if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise CorruptFileError(f"{path}, line {number}: file is {name!r}; wanted a name inside the folder.")
+        if name in found:
+            raise CorruptFileError(f"{path}, line {number}: {name} is listed twice. Keep one row of it.")
+        if name not in objects:
+            raise LayoutError(
+                f"{path.parent / name} is missing; {path}, line {number}, lists it. Restore it, or drop it."
+            )
+        found[name] = _checked(path, number, label)
+    return found
+
+
+def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:
+    where = f"{path}, line {number}"
+    try:
+        label["view"] = canonical(label["view"]) if label.get("view") else ""
+    except EtabError as error:
+        raise CorruptFileError(f"{where}: {error}") from error
+    if label.get("split", "") not in (*PARTS, ""):
+        raise CorruptFileError(f"{where}: split is {label['split']!r}; wanted {', '.join(PARTS)}.")
+    if label.get("EF"):
+        try:
+            value = float(label["EF"])
+        except ValueError:
+            value = float("nan")
+        if not 0 <= value <= 100:
+            raise CorruptFileError(f"{where}: EF is {label['EF']!r}; wanted a number from 0 to 100.")
+    return label

@@ -1,0 +1,228 @@
+"""The RIFF structure of AVI files: stream facts, and where the bytes of each frame lie.
+
+Only the header, the index and the chunks asked for are read. Where the index is absent or does not point at frames, the
+frames are found by walking the chunks. Sources: Microsoft's AVI RIFF reference; OpenDML 1.02 for files of many RIFFs.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from etab.errors import CorruptFileError, LayoutError
+from etab.types import Array
+
+MAX_SIDE = 8192
+_BLOCK = 4096
+_DEPTH = 4
+_FRAME = (b"dc", b"db")
+_NEAR = 4
+
+
+def corrupt(path: Path, what: str) -> CorruptFileError:
+    """The error of a video file that is there and cannot be read."""
+    return CorruptFileError(f"{path} cannot be read: {what}. Download it again, or restore it as published.")
+
+
+class Bytes:
+    """The bytes of a file by position. Nothing is mapped: a failing disk is an error, never a signal."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; it is opened by ``with``, which raises LayoutError or CorruptFileError."""
+        self.path = path
+        self.size = 0
+        self._start = 0
+        self._block = b""
+
+    def __enter__(self) -> Bytes:
+        try:
+            self._file = io.FileIO(self.path)
+            self._block = self._file.read(_BLOCK) or b""
+            self.size = self._file.seek(0, io.SEEK_END)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise LayoutError(f"{self.path} is missing. Restore it, or leave out its recording.") from error
+        except (OSError, ValueError) as error:
+            raise corrupt(self.path, f"it is unreadable ({error})") from error
+        if not self.size:
+            self._file.close()
+            raise corrupt(self.path, "it is empty")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, at: int, n: int) -> bytes:
+        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the last block read is kept."""
+        if self._start <= at and at + n <= self._start + len(self._block):
+            return self._block[at - self._start : at - self._start + n]
+        try:
+            self._file.seek(at)
+            if n >= _BLOCK:
+                return self._file.read(n) or b""
+            self._start, self._block = at, self._file.read(_BLOCK) or b""
+        except (OSError, OverflowError) as error:
+            raise corrupt(self.path, f"the disk refuses ({error})") from error
+        return self._block[:n]
+
+
+@dataclass(slots=True)
+class Avi:
+    """What an AVI says of its video stream. ``movi`` holds (start, size) of each list of frames, ``index`` of idx1."""
+
+    n_frames: int = 0
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    codec: str = ""
+    movi: list[tuple[int, int]] = field(default_factory=list)
+    index: tuple[int, int] = (0, 0)
+    text: dict[str, str] = field(default_factory=dict)
+
+
+def parse(data: Bytes) -> Avi | None:
+    """Read headers, lists and INFO; None where the file is no AVI. Raises CorruptFileError for a damaged structure."""
+    head = data.read(0, 12)
+    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"AVI ":
+        return None
+    avi = Avi()
+    for name, start, size in _chunks(data, 0, data.size):
+        if name == b"RIFF":
+            for chunk in _chunks(data, start + 4, start + size):
+                _part(data, avi, chunk, 0)
+    if not avi.movi:
+        raise corrupt(data.path, "it holds no frames")
+    if not (0 < avi.height <= MAX_SIDE and 0 < avi.width <= MAX_SIDE):
+        raise corrupt(data.path, f"its header claims frames of {avi.width} x {avi.height} pixels")
+    return avi
+
+
+def spans(data: Bytes, avi: Avi) -> Array:
+    """Start and size of each frame's bytes, (n, 2): by the index where it is sound, else by walking the frames.
+
+    Raises CorruptFileError where fewer frames are there than the header promises.
+    """
+    found = _indexed(data, avi)
+    if found is None or len(found) < avi.n_frames:
+        found = np.array(list(_walked(data, avi)), dtype=np.int64).reshape(-1, 2)
+    if len(found) < max(avi.n_frames, 1):
+        raise corrupt(data.path, f"its header promises {avi.n_frames} frames and {len(found)} are there")
+    return found
+
+
+def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> list[memoryview]:
+    """The bytes of frames ``numbers``; an empty chunk repeats the frame before it, as the AVI reference says.
+
+    Frames that lie near each other are read at once. Raises CorruptFileError where ``where`` leads beyond the file.
+    """
+    if not where[:, 1].all():
+        numbers = [_filled(where, number) for number in numbers]
+    rows: list[list[int]] = where[list(numbers)].tolist()
+    if not rows:
+        return []
+    begin, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
+    if begin < 0 or end > data.size:
+        raise corrupt(data.path, "its index leads beyond its end")
+    if end - begin > _NEAR * sum(row[1] for row in rows):
+        return [memoryview(data.read(at, size)) for at, size in rows]
+    block = memoryview(data.read(begin, end - begin))
+    return [block[at - begin : at - begin + size] for at, size in rows]
+
+
+def _filled(where: Array, number: int) -> int:
+    while number > 0 and not where[number, 1]:
+        number -= 1
+    return number
+
+
+def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Walk RIFF chunks: (name, start of content, size); raises CorruptFileError where one runs past the end."""
+    while start + 8 <= end:
+        head = data.read(start, 8)
+        if len(head) < 8:
+            raise corrupt(data.path, "it is truncated in the header of a chunk")
+        name, size = struct.unpack("<4sI", head)
+        if start + 8 + size > data.size:
+            left = data.size - start - 8
+            raise corrupt(data.path, f"it is truncated: a chunk promises {size} bytes and {left} are left")
+        yield name, start + 8, size
+        start += 8 + size + size % 2
+
+
+def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], depth: int) -> None:
+    name, start, size = chunk
+    kind = data.read(start, 4) if name == b"LIST" else b""
+    if name == b"idx1":
+        avi.index = (start, size)
+    elif kind == b"movi":
+        avi.movi.append((start, size))
+    elif kind in (b"hdrl", b"strl") and depth < _DEPTH:
+        for inner in _chunks(data, start + 4, start + size):
+            _part(data, avi, inner, depth + 1)
+    elif kind == b"INFO":
+        for key, at, length in _chunks(data, start + 4, start + size):
+            text = data.read(at, min(length, _BLOCK)).split(b"\0")[0]
+            avi.text[key.decode("latin-1")] = text.decode("latin-1")
+    elif name == b"strh" and size >= 36 and not avi.fps:
+        _stream(avi, data.read(start, 36))
+    elif name == b"strf" and size >= 20 and not avi.codec:
+        avi.width, height, _, code = struct.unpack_from("<iiI4s", data.read(start, 20), 4)
+        avi.height, avi.codec = abs(height), code.decode("latin-1").strip("\0 ").upper()
+
+
+def _stream(avi: Avi, block: bytes) -> None:
+    if block[:4] == b"vids":
+        scale, rate, _, length = struct.unpack_from("<4I", block, 20)
+        avi.fps, avi.n_frames = (rate / scale if scale else 0.0), length
+
+
+def _indexed(data: Bytes, avi: Avi) -> Array | None:
+    """Frames by idx1, (n, 2); None where there is no index, it covers a part only, or it points at something else."""
+    start, size = avi.index
+    if size < 16 or len(avi.movi) > 1:
+        return None
+    rows = np.frombuffer(data.read(start, size // 16 * 16), dtype="<u4").reshape(-1, 4)
+    first = int(rows[0, 0])
+    if first >> 16 not in _CODES or not (rows[:, 0] == first).all():
+        rows = _first_stream(rows)
+    if len(rows) == 0:
+        return None
+    found = rows[:, 2:].astype(np.int64)
+    for base in (avi.movi[0][0], 0):
+        if data.read(base + int(found[0, 0]), 4) == rows[0, :1].tobytes():
+            found[:, 0] += base + 8
+            return found
+    return None
+
+
+_CODES = tuple(int.from_bytes(kind, "little") for kind in _FRAME)
+
+
+def _first_stream(rows: Array) -> Array:
+    """The rows of idx1 that are of the first video stream."""
+    kinds = rows[:, 0] >> 16
+    rows = rows[(kinds == _CODES[0]) | (kinds == _CODES[1])]
+    return np.asarray(rows[(rows[:, 0] & 0xFFFF) == (rows[:1, 0] & 0xFFFF)])
+
+
+def _walked(data: Bytes, avi: Avi) -> Iterator[tuple[int, int]]:
+    """The frames of the first video stream, chunk by chunk, also inside ``rec`` lists."""
+    stream = b""
+    for begin, size in avi.movi:
+        for name, start, length in _flat(data, begin + 4, begin + size, 0):
+            if name[2:] in _FRAME and name[:2] == (stream or name[:2]):
+                stream = name[:2]
+                yield start, length
+
+
+def _flat(data: Bytes, start: int, end: int, depth: int) -> Iterator[tuple[bytes, int, int]]:
+    for name, at, size in _chunks(data, start, end):
+        if name == b"LIST" and depth < _DEPTH:
+            yield from _flat(data, at + 4, at + size, depth + 1)
+        else:
+            yield name, at, size

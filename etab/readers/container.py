@@ -1,0 +1,147 @@
+"""Videos of any container and codec through PyAV: from the last key frame before each frame asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.errors import LayoutError, MissingPackageError, UnsupportedOptionError
+from etab.readers.avi import MAX_SIDE, corrupt
+from etab.types import Array
+
+_FULL_RANGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """Frames (counted, not promised), frames per second, size in pixels, and the codec's name in capitals."""
+
+    n_frames: int
+    fps: float
+    height: int
+    width: int
+    codec: str
+
+
+def wanted(path: Path, at: Sequence[int] | None, n: int) -> Sequence[int]:
+    """Frame numbers asked for, all of them for None; raises UnsupportedOptionError for one beyond the end."""
+    numbers: Sequence[int] = range(n) if at is None else [int(i) for i in at]
+    for i in numbers:
+        if not 0 <= i < n:
+            raise UnsupportedOptionError(f"{path} has frames 0 to {n - 1}; it has no frame {i}.")
+    return numbers
+
+
+def info(path: Path) -> ContainerInfo:
+    """Read the header and count the packets; raises LayoutError, CorruptFileError, MissingPackageError."""
+    with _opened(path) as (file, stream):
+        times = _times(path, file, stream)
+        rate = stream.average_rate or stream.guessed_rate
+        size = stream.codec_context
+        return ContainerInfo(times.n, float(rate or 0), size.height, size.width, size.name.upper())
+
+
+def read(path: Path, at: Sequence[int] | None) -> Array:
+    """Decode grey frames (k, h, w) uint8, in the order of ``at``; raises as ``info``, and UnsupportedOptionError."""
+    with _opened(path) as (file, stream):
+        times = _times(path, file, stream)
+        numbers = wanted(path, at, times.n)
+        kept = _seek_and_decode(file, stream, times, sorted(set(numbers)))
+    if len(kept) < len(set(numbers)):
+        kept = _count_and_decode(path, set(numbers))
+    missing = sorted(set(numbers) - set(kept))
+    if missing:
+        raise corrupt(path, f"it holds {times.n} frames and frame {missing[0]} cannot be decoded")
+    shapes = {frame.shape for frame in kept.values()}
+    if len(shapes) > 1:
+        raise corrupt(path, f"its frames differ in size: {sorted(shapes)}")
+    return np.stack([kept[i] for i in numbers]) if kept else np.empty((0, 0, 0), np.uint8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError(
+            f'{path} is no MJPG AVI, and PyAV, which reads such videos, is not installed: pip install "etab-bench[video]".'
+        ) from error
+    if not path.is_file():
+        raise LayoutError(f"{path} is missing. Restore it, or leave out its recording.")
+    try:
+        with av.open(str(path), metadata_errors="replace") as file:
+            stream = next(iter(file.streams.video), None)
+            if stream is None or stream.codec_context is None:
+                raise corrupt(path, "it holds no video")
+            size = stream.codec_context
+            if not (0 < size.height <= MAX_SIDE and 0 < size.width <= MAX_SIDE):
+                raise corrupt(path, f"its header claims frames of {size.width} x {size.height} pixels")
+            stream.thread_type = "NONE"
+            yield file, stream
+    except av.error.FFmpegError as error:
+        raise corrupt(path, f"PyAV says {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Presentation time of each frame in order, empty where the container has none; numbers of the key frames."""
+
+    n: int
+    time: tuple[int, ...]
+    keys: tuple[int, ...]
+
+
+def _times(path: Path, file: Any, stream: Any) -> _Times:
+    """Read the packets without decoding them."""
+    found = [(packet.pts, packet.is_keyframe) for packet in file.demux(stream) if packet.size]
+    if not found:
+        raise corrupt(path, "it holds no frames")
+    known = {time: key for time, key in found if time is not None}
+    if len(known) < len(found):
+        return _Times(len(found), (), ())
+    order = sorted(known)
+    return _Times(len(order), tuple(order), tuple(i for i, time in enumerate(order) if known[time]))
+
+
+def _seek_and_decode(file: Any, stream: Any, times: _Times, numbers: Sequence[int]) -> dict[int, Array]:
+    """Decode from the key frame before each frame asked for; a key frame on the way is jumped to. What is found."""
+    kept: dict[int, Array] = {}
+    number_of = {time: i for i, time in enumerate(times.time)}
+    frames: Iterator[Any] = iter(())
+    last = -1
+    for i in numbers if times.time else ():
+        key = max((k for k in times.keys if k <= i), default=0)
+        if last < 0 or key > last:
+            file.seek(times.time[key], stream=stream, backward=True)
+            frames = file.decode(stream)
+        for frame in frames:
+            last = number_of.get(frame.pts, last)
+            if last == i and frame.pts == times.time[i]:
+                kept[i] = _grey(frame)
+            if last >= i:
+                break
+        else:
+            last = -1
+    return kept
+
+
+def _count_and_decode(path: Path, numbers: set[int]) -> dict[int, Array]:
+    """Decode from the start and count: for streams without times, or whose seeking misses."""
+    kept: dict[int, Array] = {}
+    with _opened(path) as (file, stream):
+        for i, frame in enumerate(file.decode(stream)):
+            if i in numbers:
+                kept[i] = _grey(frame)
+            if i >= max(numbers):
+                break
+    return kept
+
+
+def _grey(frame: Any) -> Array:
+    """The luma of a frame as full-range uint8 (h, w)."""
+    return np.ascontiguousarray(frame.reformat(format="gray", dst_color_range=_FULL_RANGE).to_ndarray())

@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,14 @@ def test_a_truncated_png_is_named(tree: Path, keep: int) -> None:
     assert len(check("tmed", tree).corrupt) == 1
 
 
+def test_a_png_without_its_last_chunk_ends_early(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), tmed.picture("1s1_0.png"))
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(CorruptFileError, match="it ends early"):
+        read_still(path)
+
+
 def test_every_changed_byte_of_a_png_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), tmed.picture("1s1_0.png"))
@@ -430,6 +439,10 @@ def test_rows_of_stills(trees: dict[str, Path]) -> None:
         assert f"{record.id}#0" == item
         assert record.patient == patient
         assert answer == int(record.view == "PSAX")
+    wide = task_rows(replace(TASKS["c1-PX-T"], views=source.card.views), source, frames)
+    assert wide.items == rows.items, "a picture without an answer gives no row"
+    assert wide.missing[0] == ("11s1_2", "no PLAX/PSAX is given")
+    assert len(wide.missing) == 27
     every = task_rows(TASKS["c2-AL-T"], source, frames)
     assert len(every.items) == 45
     assert set(every.answers.tolist()) == {0, 1, 2, 3, 4}

@@ -90,9 +90,7 @@ FAULTS = [
         "(shown > thresholds.relevance)",
         STUDY,
     ),
-    Fault(
-        "study: no image means no answer", DIAGNOSIS, "np.where(used[inverse] > 0, weight, 1.0)", "weight + 1e-9", STUDY
-    ),
+    Fault("study: no image means no answer", DIAGNOSIS, "np.where(used[inverse] > 0, weight, 1.0)", "weight", STUDY),
     Fault("study: entropy in bits", DIAGNOSIS, "-(p * np.log(", "-(p * np.log2(", STUDY),
     Fault(
         "study: thresholds see the fold they score",

@@ -281,7 +281,7 @@ def test_names_of_2022() -> None:
     assert etab.ETAB_dataset is Dataset
     assert datasets.ETAB_dataset is Dataset
     assert etab.Dataset is Dataset
-    assert datasets.names() == ["camus", "echonet"]
+    assert {"camus", "echonet"} <= set(datasets.names())
 
 
 @pytest.mark.parametrize("name", ["AP4CH", "A4CH", "A4C", "A4", "ap4ch"])

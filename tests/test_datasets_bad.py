@@ -274,7 +274,7 @@ def test_damaged_tracings(echo: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "target", "options", "message"),
     [
-        ("camsu", "EF", {}, "No dataset is called 'camsu'. Did you mean 'camus'? Known: camus, echonet."),
+        ("camsu", "EF", {}, "No dataset is called 'camsu'. Did you mean 'camus'? Known: camus, echonet,"),
         ("tmed", "AS", {}, "No dataset is called 'tmed'."),
         ("camus", "LV_sge", {}, "No target of camus is called 'LV_sge'. Did you mean 'LV_seg'? Known: CM, EF,"),
         ("camus", "AS", {}, "No target of camus is called 'AS'."),

@@ -39,7 +39,7 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
         write_avi(root / f"Batch{i % 4 + 1}" / f"{name}.avi", frames, fps)
         split = "test" if i % 10 == 0 else "val" if i % 10 == 1 else "train"
         tail: list[object] = [_FRAMES, fps, width, height]
-        tail = [_FRAMES, "", width, height] if i == 2 else ["", _FRAMES, 33.333, width] if i == 3 else tail
+        tail = [_FRAMES, "", width, height] if i == 2 else ["unknown", _FRAMES, 33.333, width] if i == 3 else tail
         found = list(_measured(shapes, start, (width, height), i))
         rows += [[len(rows) + n, name, *row, *tail, split] for n, row in enumerate(found)]
         yield i + 1

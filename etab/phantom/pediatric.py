@@ -20,8 +20,8 @@ _VERTICES = 36
 
 def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
     """Write the tree; yields after each patient, who has one clip of each view. Quirks by patient: 2 has no systolic
-    trace in A4C and none at all in PSAX, 3 is traced beyond the end in A4C, 4 leaves the picture, 5 has NaN vertices,
-    6 has two studies, and the PSAX folder holds a video that no list names.
+    trace in A4C and none at all in PSAX, 3 is traced beyond the end in A4C, 4 leaves the picture, 5 has no diastolic
+    trace in PSAX, 6 has two studies, and the PSAX folder holds a video that no list names.
     """
     base = root / "pediatric_echo_avi" / "pediatric_echo_avi"
     tables: dict[str, tuple[list[list[object]], list[list[object]]]] = {"A4C": ([], []), "PSAX": ([], [])}
@@ -59,16 +59,14 @@ def _traced(shapes: list[Shape] | list[ShortAxis], ed: int, es: int, i: int, vie
         return []
     rows: list[list[object]] = []
     for at in (ed, es):
-        if i == 2 and at == es:
-            rows.append(["nan", "nan", "No Systolic"])
+        if (i == 2 and at == es) or (i == 5 and at == ed and view == "PSAX"):
+            rows.append(["nan", "nan", "No Systolic" if at == es else "No Diastolic"])
             continue
         points = (_outline(shapes[at]) + np.array([DEPTH / 2, 0])) / DEPTH * SIZE - 0.5
         if i == 4:
             points[: len(points) // 4, 0] += SIZE
         shown = len(shapes) + 3 if i == 3 and at == es and view == "A4C" else at
         rows += [[f"{x:.4f}", f"{y:.4f}", shown] for x, y in points.tolist()]
-        if i == 5:
-            rows.append(["nan", "nan", shown])
     return rows
 
 

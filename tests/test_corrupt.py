@@ -213,7 +213,7 @@ SUBJECTS = [
     Subject("raw", _mhd("raw"), _volume, names=("a.mhd",)),
     Subject("cfg", _in_tree(lambda r: camus.write(r, n=4), CFG), _source(CamusSource, 2)),
     Subject("split", _in_tree(lambda r: camus.write(r, n=4), "database_split/subgroup_training.txt"),
-            _source(CamusSource, 1), names=("database_nifti",)),
+            _source(CamusSource, 1), names=("database_nifti", "no patient")),
     Subject("list", _in_tree(echonet.write, "FileList.csv"), _source(EchoNetSource, 0), names=("Videos",)),
     Subject("traces", _in_tree(echonet.write, "VolumeTracings.csv"), _source(EchoNetSource, 0)),
     Subject("labels", _in_tree(dicom.write, "labels.csv"), _source(DicomSource, 0), names=("study", "lies in two")),
@@ -221,7 +221,7 @@ SUBJECTS = [
     Subject("clip cache", _part, _clips, exact=True),
     *[Subject(f"features {name}", _entry(name), _features, exact=True)
       for name in ("pooled.safetensors", "map0.npy", "entry.json")],
-    Subject("result", _saved(".json"), _result),
+    Subject("result", _saved(".json"), _result, names=("predictions belong beside their record",)),
     Subject("predictions", _saved(".csv"), _predictions, exact=True),
 ]  # fmt: skip
 
@@ -363,7 +363,7 @@ SPECIAL: dict[str, dict[str, Damage]] = {
     },
     "nii.gz": {
         **{name: _zipped(damage) for name, damage in NIFTI.items()},
-        "a bomb": lambda raw, rng: gzip.compress(gzip.decompress(raw)[:352] + b"\0" * (1 << 26)),
+        "a bomb": lambda raw, rng: gzip.compress(gzip.decompress(raw)[:352] + b"\0" * (1 << 24)),
         "a bomb of terabytes": _zipped(
             lambda raw, rng: _put(40, "<4h", 3, 8000, 8000, 4)(raw, rng) + b"\0" * (1 << 22)
         ),

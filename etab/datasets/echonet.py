@@ -130,6 +130,12 @@ class EchoNetSource(Source):
                 f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, whose video has "
                 f"{info.n_frames} frames. Restore both as published."
             )
+        short = [at for at, trace in traces.items() if len(trace) < 3]
+        if short:
+            raise CorruptFileError(
+                f"{self.root / 'VolumeTracings.csv'} has {len(traces[short[0]])} rows for frame {short[0]} of {record.id}; "
+                "an outline needs 3 or more. Restore it as published."
+            )
         return {at: traced_mask(traces[at], (info.height, info.width)) for at in sorted(traces)}
 
     def _trace(self, record: Record) -> Mapping[int, FloatArray]:
@@ -186,14 +192,15 @@ def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows, head = list(reader), [str(name) for name in reader.fieldnames or ()]
     except FileNotFoundError as error:
         raise LayoutError(f"{table} is missing. Restore it, or leave out the tasks that need it.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise CorruptFileError(f"{table} is not a table: {error}. Download it again.") from error
-    absent = [column for column in columns if column not in (reader.fieldnames or ())]
+    absent = [column for column in columns if column not in head]
     if absent:
-        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has {reader.fieldnames}. Download it again.")
+        shown = ", ".join(head)[:200] or "none"
+        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has: {shown!r}. Download it again.")
     return rows
 
 

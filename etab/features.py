@@ -268,7 +268,7 @@ def _keep(pooled: Mapping[str, Array], pca: Mapping[str, int], temp: Path, place
         "order": list(pooled),
         "pca": dict(pca),
     }
-    (temp / "entry.json").write_text(json.dumps(entry, indent=1))
+    (temp / "entry.json").write_text(json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1))
     shutil.rmtree(place, ignore_errors=True)
     temp.replace(place)
     try:
@@ -317,7 +317,7 @@ def _read(place: Path | None) -> Features | None:
         return None
     try:
         return _verified(place)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(
             f"The cached features in {place} are damaged ({said}); computing them again.", EtabWarning, stacklevel=4
@@ -325,8 +325,17 @@ def _read(place: Path | None) -> Features | None:
         return None
 
 
+def _entry_digest(entry: Mapping[str, Any]) -> str:
+    """sha256 of an entry without its own digest; entries of before the digest was kept have none."""
+    facts = {key: value for key, value in entry.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def _verified(place: Path) -> Features:
     entry = json.loads((place / "entry.json").read_text())
+    there = {path.name for path in place.iterdir()} - {"entry.json"}
+    if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):
+        raise ValueError("entry.json has changed, or a file was added or removed")
     for name, wanted in entry["files"].items():
         if _file_digest(place / name) != wanted:
             raise ValueError(f"{name} has changed")

@@ -197,7 +197,7 @@ class Result:
         """Read a record; raises ResultError naming the file and the field that is wrong."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ResultError(
                 f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
             ) from error

@@ -107,13 +107,21 @@ class Layout:
                     f"{path} is missing. Restore the three files of database_split/, or remove the folder."
                 )
             split = _SPLITS[path.stem.removeprefix("subgroup_")]
-            for patient in path.read_text(encoding="utf-8").split():
+            for patient in _names(path):
                 if home.setdefault(patient, split) != split:
                     raise SplitError(
                         f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as {split!r}: scores would "
                         "be of patients seen in training. Restore the split files as published."
                     )
         return home
+
+
+def _names(path: Path) -> list[str]:
+    """The names of a split file; raises CorruptFileError where it is no text."""
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
 
 
 def _layout(path: Path) -> Layout | None:

@@ -129,6 +129,12 @@ class EchoNetSource(Source):
                 f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, whose video has "
                 f"{info.n_frames} frames. Restore both as published."
             )
+        short = [at for at, trace in traces.items() if len(trace) < 3]
+        if short:
+            raise CorruptFileError(
+                f"{self.root / 'VolumeTracings.csv'} has {len(traces[short[0]])} rows for frame {short[0]} of {record.id}; "
+                "an outline needs 3 or more. Restore it as published."
+            )
         return {at: traced_mask(traces[at], (info.height, info.width)) for at in sorted(traces)}
 
     def _trace(self, record: Record) -> Mapping[int, FloatArray]:

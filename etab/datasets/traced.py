@@ -24,14 +24,15 @@ def table_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows, head = list(reader), [str(name) for name in reader.fieldnames or ()]
     except FileNotFoundError as error:
         raise LayoutError(f"{table} is missing. Restore it, or leave out the tasks that need it.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise CorruptFileError(f"{table} is not a table: {error}. Download it again.") from error
-    absent = [column for column in columns if column not in (reader.fieldnames or ())]
+    absent = [column for column in columns if column not in head]
     if absent:
-        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has {reader.fieldnames}. Download it again.")
+        shown = ", ".join(head)[:200] or "none"
+        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has: {shown!r}. Download it again.")
     return rows
 
 

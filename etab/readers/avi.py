@@ -7,6 +7,7 @@ frames are found by walking the chunks. Sources: Microsoft's AVI RIFF reference;
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class Bytes:
 
     def __enter__(self) -> Bytes:
         try:
+            if not os.path.isfile(self.path):  # noqa: PTH113  # a pipe would be waited for; half the time of Path.is_file
+                raise FileNotFoundError(self.path)
             self._file = io.FileIO(self.path)
             self._block = self._file.read(_BLOCK) or b""
             self.size = self._file.seek(0, io.SEEK_END)

@@ -24,6 +24,7 @@ from etab.types import Array
 MAX_SIDE = 8192
 MAX_FRAMES = 100_000
 MAX_FRAME_BYTES = 1 << 28
+MAX_BYTES = 1 << 29
 _BASELINE = "1.2.840.10008.1.2.4.50"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _LUMA = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
@@ -35,6 +36,7 @@ _FOREIGN = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     NotImplementedError,
     OSError,
     RuntimeError,
@@ -119,6 +121,11 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
         beyond = [i for i in numbers if not 0 <= i < info.n_frames]
         if beyond:
             raise UnsupportedOptionError(f"{path} has frames 0 to {info.n_frames - 1}; it has no frame {beyond[0]}.")
+        _check_bytes(path, header, info)
+        if len(numbers) * info.rows * info.columns > MAX_BYTES:
+            raise _corrupt(
+                path, f"{len(numbers)} frames of it are more than {MAX_BYTES >> 20} MiB; ask for fewer at once"
+            )
         out = np.empty((len(numbers), info.rows, info.columns), np.uint8)
         places: dict[int, list[int]] = {}
         for place, number in enumerate(numbers):
@@ -235,7 +242,6 @@ def _sane(row: float, column: float) -> tuple[float, float] | None:
 
 def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
     """The grey frames ``numbers`` (h, w) uint8, in that order."""
-    _check_bytes(path, header, info)
     if info.photometric not in (*_LUMA, *_COLOUR):
         raise _corrupt(
             path, f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}"

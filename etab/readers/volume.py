@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ MAX_SIDE = 8192
 MAX_BYTES = 1 << 30
 HEADER_BYTES = 348
 GZIP_MAGIC = b"\x1f\x8b"
+_MORE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,20 @@ def read_volume(path: Path) -> Volume:
     raw = _bytes(path)
     header, info = _nifti_header(path, _inflate(path, raw, HEADER_BYTES))
     dtype = header.get_data_dtype()
-    offset = max(int(header["vox_offset"]), HEADER_BYTES)
+    offset = _offset(path, float(header["vox_offset"]))
     count = math.prod(info.shape)
     plain = _inflate(path, raw, offset + count * dtype.itemsize)
     if len(plain) < offset + count * dtype.itemsize:
         raise _corrupt(path, f"its header promises {count} pixels and it ends early", "Download it again.")
     stored = np.frombuffer(plain, dtype=dtype, count=count, offset=offset).reshape(info.shape)
     return Volume(_rescale(path, header, stored), info)
+
+
+def _offset(path: Path, stored: float) -> int:
+    """Where the pixels begin; extensions of a header are small."""
+    if not stored <= MAX_BYTES:
+        raise _corrupt(path, f"its header says that pixels begin at byte {stored:g}")
+    return max(int(stored), HEADER_BYTES)
 
 
 def volume_info(path: Path) -> VolumeInfo:
@@ -94,6 +102,8 @@ def _corrupt(path: Path, what: str, then: str = "Restore the file as published."
 
 def _open(path: Path) -> Any:
     try:
+        if path.exists() and not path.is_file():
+            raise IsADirectoryError(path)
         return path.open("rb")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need it.") from error
@@ -115,8 +125,11 @@ def _inflate(path: Path, raw: bytes, limit: int, *, partial: bool = False) -> by
         while raw and len(out) < limit:
             stream = zlib.decompressobj(wbits=31)
             out += stream.decompress(raw, limit - len(out))
-            if len(out) == limit and not stream.eof and not stream.decompress(stream.unconsumed_tail, 1):
-                cut = not stream.eof and not stream.unconsumed_tail
+            if len(out) == limit and not stream.eof and not partial and limit > HEADER_BYTES:
+                more = stream.decompress(stream.unconsumed_tail, _MORE)
+                if not stream.eof and stream.unconsumed_tail:
+                    raise _corrupt(path, f"it holds more than the {limit} bytes its header promises")
+                cut = not stream.eof and not more
             raw = stream.unused_data
             if not stream.eof and len(out) < limit:
                 break
@@ -143,8 +156,8 @@ def _nifti_header(path: Path, block: bytes) -> tuple[Any, VolumeInfo]:
     try:
         stored = tuple(int(n) for n in header.get_data_shape())
         dtype = header.get_data_dtype()
-    except HeaderDataError as error:
-        raise _corrupt(path, str(error)) from error
+    except (HeaderDataError, KeyError) as error:
+        raise _corrupt(path, f"its pixels are of no known type ({error})") from error
     if dtype.kind not in "uif":
         raise _corrupt(path, f"its pixels are of type {dtype}; grey levels or labels are numbers")
     shape = _shape(path, stored, dtype.itemsize)
@@ -207,6 +220,9 @@ def _mhd_info(path: Path, fields: dict[str, str]) -> VolumeInfo:
     except (ValueError, KeyError, IndexError) as error:
         raise _corrupt(path, f"its header is not a MetaImage header ({error})") from error
     shape = _shape(path, stored, itemsize)
+    named = PurePath(fields["ElementDataFile"])
+    if named.is_absolute() or ".." in named.parts:
+        raise _corrupt(path, f"it keeps its pixels in {named}, outside its folder")
     if fields["ElementDataFile"] != "LOCAL":
         _check_raw(path, fields, math.prod(shape) * itemsize)
     return VolumeInfo(shape, spacing, fields.get("Comment", ""))

@@ -243,7 +243,7 @@ def test_the_stethoscope_gives_the_database_away() -> None:
     letters, owners = np.array(devices), np.array(who)
     near = {k: [x[(owners != i) & (letters == k)].mean(axis=0) for i in range(8)] for k in "abcdef"}
     guessed = [min(near, key=lambda k: float(np.square(near[k][i] - v).sum())) for v, i in zip(x, owners, strict=True)]
-    assert np.mean(np.array(guessed) == letters) > 0.75
+    assert np.mean(np.array(guessed) == letters) > 0.7
 
 
 def test_states_are_where_the_sounds_are(made: Path) -> None:

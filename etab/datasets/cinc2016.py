@@ -10,6 +10,7 @@ training recordings: each is listed once, with ``meta["validation"]``. 87 record
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -272,13 +273,23 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
     Raises CorruptFileError where it is no such file, its marks run backwards, or it names another state.
     """
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         cells = loadmat(path)["state_ans"]
         marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
-    except (KeyError, ValueError, TypeError, IndexError, OSError, NotImplementedError) as error:
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+        OSError,
+        NotImplementedError,
+        MatReadError,
+        zlib.error,
+    ) as error:
         raise CorruptFileError(f"{path} holds no table 'state_ans' of samples and states: {error!r}.") from error
     out: list[Interval] = []
     for i, (sample, word) in enumerate(marks):

@@ -57,12 +57,12 @@ class Stethoscope:
 
 STETHOSCOPES: Mapping[str, Stethoscope] = MappingProxyType(
     {
-        "a": Stethoscope(25, 500, 110, 1.5, 0.000, 0.010),
-        "b": Stethoscope(20, 300, 60, 3.0, 0.004, 0.004),
-        "c": Stethoscope(35, 700, 180, 2.0, 0.000, 0.016),
-        "d": Stethoscope(15, 250, 45, 2.0, 0.010, 0.006),
-        "e": Stethoscope(40, 900, 320, 1.2, 0.000, 0.002),
-        "f": Stethoscope(30, 400, 80, 4.0, 0.002, 0.020),
+        "a": Stethoscope(25, 500, 110, 2.0, 0.000, 0.012),
+        "b": Stethoscope(20, 260, 60, 3.0, 0.008, 0.0015),
+        "c": Stethoscope(35, 800, 190, 3.0, 0.000, 0.030),
+        "d": Stethoscope(15, 160, 45, 2.5, 0.015, 0.004),
+        "e": Stethoscope(45, 900, 340, 2.5, 0.000, 0.0005),
+        "f": Stethoscope(30, 340, 80, 5.0, 0.003, 0.060),
         "circor": Stethoscope(25, 800, 90, 1.5, 0.000, 0.006),
     }
 )
@@ -212,7 +212,7 @@ def _through(sound: FloatArray, device: Stethoscope, rate: int, rng: np.random.G
     """Colour a sound as the device does, and add its hum and hiss."""
     n = len(sound)
     f = np.maximum(np.fft.rfftfreq(n, 1 / rate), 1e-3)
-    gain = 1 / (1 + (device.low / f) ** 4) / (1 + (f / min(device.high, 0.45 * rate)) ** 4)
+    gain = 1 / (1 + (device.low / f) ** 6) / (1 + (f / min(device.high, 0.45 * rate)) ** 6)
     gain *= 1 + (device.gain - 1) * np.exp(-(((f - device.resonance) / (0.4 * device.resonance)) ** 2))
     heard = np.fft.irfft(np.fft.rfft(sound) * gain, n)
     hum = device.hum * np.sin(2 * np.pi * 50 * np.arange(n) / rate + rng.uniform(0, 2 * np.pi))

@@ -30,7 +30,7 @@ from typing import ClassVar
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.traced import check_unique, number, table_rows
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, UnsupportedOptionError
-from etab.readers.png import png_info, read_png
+from etab.readers.still import read_still, still_info
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
@@ -68,7 +68,8 @@ class ${kind}Source(Source):
     def phantom(self) -> bool:
         """Whether anything in the tree says phantom: the marker file, or a text chunk of a picture."""
         stills = (self.root / record.files["still"] for record in self.records())
-        return (self.root / "PHANTOM").is_file() or any("phantom" in png_info(path).text for path in stills)
+        texts = (" ".join(still_info(path).text.values()) for path in stills)
+        return (self.root / "PHANTOM").is_file() or any("phantom" in text for text in texts)
 
     def records(self) -> Sequence[Record]:
         """Every row of the table in its order; raises CorruptFileError, SplitError for a patient in two parts."""
@@ -94,7 +95,7 @@ class ${kind}Source(Source):
         wanted = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in wanted):
             raise UnsupportedOptionError(f"{record.id} is one picture, frame 0; asked for {wanted}.")
-        return read_png(self.root / record.files["still"])[None].repeat(len(wanted), axis=0)
+        return read_still(self.root / record.files["still"])[None].repeat(len(wanted), axis=0)
 
     def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
         """What the authors say; an answer about the whole recording is given whatever ``at`` is."""

@@ -37,6 +37,7 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "U": "unity",
         "L": "lvh",
         "P": "pediatric",
+        "F": "dicom",
         "N": "cinc2016",
         "D": "circor",
     }

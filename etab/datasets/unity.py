@@ -22,7 +22,7 @@ from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.traced import maybe, table_rows
 from etab.datasets.views import aliases
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
-from etab.readers.png import png_info, read_png
+from etab.readers.still import read_still, still_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
@@ -78,7 +78,7 @@ class UnitySource(Source):
         if self._phantom is None:
             pictures = (self.root / record.files["still"] for record in self.records())
             self._phantom = (self.root / "PHANTOM").is_file() or any(
-                "phantom" in png_info(path).text.lower() for path in pictures
+                "phantom" in " ".join(still_info(path).text.values()).lower() for path in pictures
             )
         return self._phantom
 
@@ -120,7 +120,7 @@ class UnitySource(Source):
         wanted = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in wanted):
             raise UnsupportedOptionError(f"{record.id} is one picture, frame 0; asked for {wanted}.")
-        frame = read_png(self.root / record.files["still"])
+        frame = read_still(self.root / record.files["still"])
         return np.repeat(frame[None], len(wanted), axis=0)
 
     def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
@@ -131,7 +131,7 @@ class UnitySource(Source):
         if at is not None and 0 not in at:
             return ()
         self.records()
-        info = png_info(self.root / record.files["still"])
+        info = still_info(self.root / record.files["still"])
         points = self._points[record.id]
         outside = ~((points >= 0) & (points < (info.width, info.height))).all(axis=1, keepdims=True)
         points = np.where(outside, np.nan, points)

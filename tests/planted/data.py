@@ -34,8 +34,8 @@ FAULTS = [
     Fault(
         "a wrong frame for the mask",
         DATASET,
-        "self.source.frames(record, [at or 0])",
-        "self.source.frames(record, [0])",
+        "self._pictures(record, [at or 0])[0]",
+        "self._pictures(record, [0])[0]",
         DATA,
     ),
     Fault("a mask is paired with its neighbour on the grid", "etab/clips.py", "snapped[place_] = frame", "pass", DATA),

@@ -9,7 +9,7 @@ FAULTS = [
           ("tests/test_metrics.py",)),
     Fault("two empty masks score 0", "etab/metrics.py", "    if n_true == 0:\n        raise UndefinedError",
           "    if n_true < 0:\n        raise UndefinedError", ("tests/test_metrics.py",)),
-    Fault("direction flipped", "etab/metrics.py", '_metric("mae", "mean absolute error", (Kind.VALUE,), -1',
+    Fault("the direction of the error flipped", "etab/metrics.py", '_metric("mae", "mean absolute error", (Kind.VALUE,), -1',
           '_metric("mae", "mean absolute error", (Kind.VALUE,), 1', ("tests/test_metrics.py",)),
     Fault("a mean over frames, not patients", "etab/metrics.py", "float(per_patient(columns[name], patients)[1].mean())",
           "float(columns[name].mean())", ("tests/test_metrics.py",)),

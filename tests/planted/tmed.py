@@ -66,8 +66,8 @@ FAULTS = [
     Fault(
         "stills: rows of other views",
         "etab/rows.py",
-        "[([0], answers[0].value)] if answers else []",
-        "[([0], answers[0].value if answers else 0)]",
+        "[([int(a.at or 0)], a.value) for a in answers]",
+        "[([0], 0)] if not answers else [([int(a.at or 0)], a.value) for a in answers]",
         TESTS,
     ),
     Fault(

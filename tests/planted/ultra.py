@@ -90,13 +90,6 @@ FAULTS = [
     Fault("labelled pictures may be missing", UNITY, "            self._check_there(found)\n", "", ULTRA),
     Fault("cm of a pixel taken for mm", UNITY, "(10 * y, 10 * x)", "(y, x)", ULTRA),
     Fault(
-        "half a picture passes",
-        "etab/readers/png.py",
-        'return np.asarray(image.convert("L"))',
-        'from PIL import ImageFile; ImageFile.LOAD_TRUNCATED_IMAGES = True; return np.asarray(image.convert("L"))',
-        ULTRA,
-    ),
-    Fault(
         "keypoints stay where they were",
         "etab/datasets/dataset.py",
         "(points + 0.5) * scale - 0.5 + shift",

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,22 +54,34 @@ def _write(name: str, root: Path, patients: int, seed: int = 2) -> Path:
     return root
 
 
+class Trees(dict[str, Path]):
+    """Trees by name, each made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Path]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = self.make(name)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
     base = tmp_path_factory.mktemp("ultra")
-    return {name: _write(name, base / name, 8) for name in NAMES}
+    return Trees(lambda name: _write(name, base / name, 8))
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Trees:
     base = tmp_path_factory.mktemp("tiny")
-    return {name: _write(name, base / name, 3) for name in NAMES}
+    return Trees(lambda name: _write(name, base / name, 3))
 
 
 @pytest.fixture
-def copy(tiny: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+def copy(tiny: Trees, tmp_path: Path) -> Trees:
     """Trees to damage."""
-    return {name: Path(shutil.copytree(root, tmp_path / name)) for name, root in tiny.items()}
+    return Trees(lambda name: Path(shutil.copytree(tiny[name], tmp_path / name)))
 
 
 def _table(path: Path) -> list[dict[str, str]]:

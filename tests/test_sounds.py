@@ -132,6 +132,7 @@ def test_one_person_is_never_in_two_folds(made: Path) -> None:
 def test_persons_join_chains_in_any_order() -> None:
     assert persons({"10": "nan", "9": "10", "7": "nan"}) == {"10": "9", "9": "9", "7": "7"}
     assert persons({"30": "20", "20": "nan", "40": "30"}) == {"30": "20", "20": "20", "40": "20"}
+    assert set(persons({"40": "30", "30": "20", "20": "10"}).values()) == {"10"}
     assert persons({"50": "40", "60": "40"}) == {"50": "40", "60": "40"}, "the id they share need not be here"
 
 

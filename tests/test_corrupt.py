@@ -36,7 +36,6 @@ from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.video import read_video, video_info
 from etab.readers.volume import grey, read_volume, volume_info
 from etab.results import Result
-from etab.types import Features
 from tests import made
 from tests.trees import camus, dicom, echonet
 
@@ -187,7 +186,7 @@ def _entry(name: str) -> Callable[[Path], Path]:
         grid[:] = rng.standard_normal(grid.shape)
         pooled = {"last/mean": rng.standard_normal((4, 8)).astype(np.float32)}
         grid.flush()
-    features._keep(pooled, {}, temp, folder / "entry")
+        features._keep(pooled, {}, temp, folder / "entry")
         return folder / "entry" / name
 
     return build

@@ -73,9 +73,12 @@ def main() -> None:
     parser.add_argument("--root", required=True)
     parser.add_argument("--write", type=Path, default=Path("benchmarks/perf/sweep.json"))
     parser.add_argument("--keep", type=Path, help="leave the results of the cached run in this folder")
+    parser.add_argument("--keep-cache", type=Path, help="leave the feature cache in this folder, which must be new")
     asked = parser.parse_args()
+    if asked.keep_cache and asked.keep_cache.exists():
+        raise SystemExit(f"{asked.keep_cache} is there already: a cold run needs a new cache")
     with tempfile.TemporaryDirectory() as folder:
-        cache, second = f"{folder}/cache", str(asked.keep or f"{folder}/second")
+        cache, second = str(asked.keep_cache or f"{folder}/cache"), str(asked.keep or f"{folder}/second")
         runs = {"cold": f"{folder}/first", "cached features": second, "finished": second}
         command = [sys.executable, "-m", "etab", "run", "--root", asked.root, "--cache", cache, "--results"]
         found = {name: measured([*command, results]) for name, results in runs.items()}

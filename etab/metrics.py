@@ -14,7 +14,7 @@ import numpy as np
 
 from etab.errors import UndefinedError
 from etab.registry import Registry
-from etab.surface import surface_distances
+from etab.surface import Outline, outline, surface_distances
 from etab.types import Array, FloatArray, Kind
 
 Columns = Mapping[str, FloatArray]
@@ -65,27 +65,29 @@ def _metric(
     return add
 
 
-def mask_scores(truth: Array, predicted: Array, *, spacing: tuple[float, float]) -> dict[str, float]:
+def mask_scores(truth: Array | Outline, predicted: Array, *, spacing: tuple[float, float]) -> dict[str, float]:
     """Score one predicted mask against the authors': Dice, Jaccard, HD95 and mean surface distance.
 
-    Both are boolean (h, w) of one shape; ``spacing`` is (row, column) in mm. HD95 is the larger of the two directed
-    95th percentiles of border distances (as MONAI computes it), msd the mean of both directions together. An empty
-    prediction of a structure that is there has Dice 0 and, for its distances, the frame's diagonal: the worst there is.
+    Both are boolean (h, w) of one shape; ``spacing`` is (row, column) in mm. A truth that is scored often may be given as
+    its ``etab.surface.outline`` with this spacing. HD95 is the larger of the two directed 95th percentiles of border
+    distances (as MONAI computes it), msd the mean of both directions together. An empty prediction of a structure that is
+    there has Dice 0 and, for its distances, the frame's diagonal: the worst there is.
     Raises UndefinedError when the truth is empty: then overlap does not exist.
     """
-    if truth.shape != predicted.shape:
+    known = truth if isinstance(truth, Outline) else outline(truth, spacing)
+    if known.mask.shape != predicted.shape:
         raise UndefinedError(
-            f"The predicted mask is {predicted.shape}, the authors' is {truth.shape}; resize it first."
+            f"The predicted mask is {predicted.shape}, the authors' is {known.mask.shape}; resize it first."
         )
-    n_true, n_pred = int(np.count_nonzero(truth)), int(np.count_nonzero(predicted))
-    if n_true == 0:
+    if known.pixels == 0:
         raise UndefinedError("The authors' mask is empty: Dice and distances do not exist for this frame.")
-    both = int(np.count_nonzero(truth & predicted))
-    scores = {"dice": 2 * both / (n_true + n_pred), "jaccard": both / (n_true + n_pred - both)}
-    if n_pred == 0:
-        diagonal = float(np.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1]))
+    said = outline(predicted, spacing)
+    both = int(np.count_nonzero(known.mask & predicted))
+    scores = {"dice": 2 * both / (known.pixels + said.pixels), "jaccard": both / (known.pixels + said.pixels - both)}
+    if said.pixels == 0:
+        diagonal = float(np.hypot(predicted.shape[0] * spacing[0], predicted.shape[1] * spacing[1]))
         return {**scores, "hd95": diagonal, "msd": diagonal}
-    there, back = surface_distances(truth, predicted, spacing)
+    there, back = surface_distances(known, said)
     hd95 = max(float(np.percentile(there, 95)), float(np.percentile(back, 95)))
     return {**scores, "hd95": hd95, "msd": float(np.concatenate([there, back]).mean())}
 

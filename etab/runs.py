@@ -24,6 +24,7 @@ from etab.provenance import provenance
 from etab.results import Predictions, Result
 from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
 from etab.splits import row_splits
+from etab.surface import Outline, outline
 from etab.tasks import TASKS, Task, find
 from etab.types import Features, Kind, RowSplit
 
@@ -181,6 +182,15 @@ def _rows(task: str, dataset: str, root: Path | None) -> Rows:
     return task_rows(TASKS[task], source, frames)
 
 
+@lru_cache(maxsize=16)
+def _outlines(task: str, dataset: str, root: Path | None) -> tuple[Outline, ...]:
+    """The authors' masks of a task ready for scoring, once a process; none for other kinds of answers."""
+    rows = _rows(task, dataset, root)
+    if TASKS[task].kind is not Kind.MASK:
+        return ()
+    return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
+
+
 @lru_cache(maxsize=4)
 def data_digest(dataset: str, root: Path | None) -> str:
     """sha256 of the data that decide frames and answers; read once a process."""
@@ -189,7 +199,7 @@ def data_digest(dataset: str, root: Path | None) -> str:
 
 def forget() -> None:
     """Drop the sources and rows that this process holds (after the data on disk have changed)."""
-    for cached in (_open, _rows, data_digest):
+    for cached in (_open, _rows, _outlines, data_digest):
         cached.cache_clear()
 
 
@@ -322,7 +332,7 @@ def compute(
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
-    predictions = _predictions(task, rows, splits, fits)
+    predictions = _predictions(task, rows, _outlines(task.code, task.dataset, settings.root), splits, fits)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
@@ -338,7 +348,9 @@ def _rng(run: Run, stream: int = 0) -> np.random.Generator:
     return np.random.default_rng([run.seed, stream, *run.task.encode()])
 
 
-def _predictions(task: Task, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit]) -> Predictions:
+def _predictions(
+    task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit]
+) -> Predictions:
     """Lay the answers of all folds out as one table, a line a row of the test parts."""
     order = np.concatenate([s.test for s in splits])
     return Predictions(
@@ -346,15 +358,15 @@ def _predictions(task: Task, rows: Rows, splits: Sequence[RowSplit], fits: Seque
         items=tuple(rows.items[i] for i in order),
         patients=tuple(str(rows.patients[i]) for i in order),
         folds=tuple(s.name for s in splits for _ in s.test),
-        columns=_columns(task.kind, rows, order, [f.predictions for f in fits]),
+        columns=_columns(task.kind, rows, outlines, order, [f.predictions for f in fits]),
     )
 
 
-def _columns(kind: Kind, rows: Rows, order: Any, answers: list[Any]) -> dict[str, Any]:
+def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, answers: list[Any]) -> dict[str, Any]:
     if kind is Kind.MASK:
         masks = [m for part in answers for m in part]
         scores = [
-            metrics.mask_scores(rows.answers[i], m, spacing=rows.spacing[i] or (1.0, 1.0))
+            metrics.mask_scores(outlines[i], m, spacing=rows.spacing[i] or (1.0, 1.0))
             for i, m in zip(order, masks, strict=True)
         ]
         return {name: np.array([s[name] for s in scores]) for name in ("dice", "jaccard", "hd95", "msd")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -28,8 +30,22 @@ def crop(mask: Array) -> tuple[int, int, Array]:
     return int(rows[0]), int(columns[0]), band[:, columns[0] : columns[-1] + 1].astype(bool)
 
 
-def surface_distances(truth: Array, predicted: Array, spacing: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A mask with what scoring asks of it: its pixels, its border (k, 2) in mm, and a tree over the border."""
+
+    mask: Array
+    pixels: int
+    border: FloatArray
+    tree: cKDTree
+
+
+def outline(mask: Array, spacing: tuple[float, float]) -> Outline:
+    """Prepare a boolean mask (h, w); ``spacing`` is (row, column) in mm."""
+    points = border(mask) * np.asarray(spacing, dtype=np.float64)
+    return Outline(mask, int(np.count_nonzero(mask)), points, cKDTree(points))
+
+
+def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, FloatArray]:
     """Distance of every border pixel of one mask to the other's border, both ways, in mm; both masks non-empty."""
-    scale = np.asarray(spacing, dtype=np.float64)
-    a, b = border(truth) * scale, border(predicted) * scale
-    return cKDTree(b).query(a)[0], cKDTree(a).query(b)[0]
+    return predicted.tree.query(truth.border)[0], truth.tree.query(predicted.border)[0]

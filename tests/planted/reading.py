@@ -129,7 +129,13 @@ FAULTS = [
         "if False:",
         (*CORRUPT, "-m", "slow or not slow", "-k", "nii.gz"),
     ),
-    Fault("pipes are waited for", AVI, "if not os.path.isfile(self.path):", "if False:", CORRUPT),
+    Fault(
+        "pipes are waited for",
+        "etab/readers/volume.py",
+        "if path.exists() and not path.is_file():",
+        "if False:",
+        CORRUPT,
+    ),
     Fault(
         "an entry may lose a file",
         "etab/features.py",

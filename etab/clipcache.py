@@ -33,7 +33,7 @@ _SUMMED = _HEAD.size - 8
 _MAGIC, _STRUCK = b"etabclip", b"etabgone"
 _ALIGN = 64
 _PART_BYTES = 1 << 30
-_RELEASE_BYTES = 1 << 26
+_RELEASE_BYTES = 1 << 28
 _CODECS = ("simplejpeg", "opencv-python-headless", "av", "pydicom", "nibabel", "SimpleITK")
 
 
@@ -45,10 +45,8 @@ def base_key(*facts: Hashable) -> bytes:
 
 def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> bytes:
     """16 bytes for one clip: ``base``, the recording's name, size and time of each of its files, frame numbers."""
-    states = [_state(path) for path in files]
-    return blake2b(
-        repr((base, name, states)).encode() + np.asarray(numbers, np.int64).tobytes(), digest_size=16
-    ).digest()
+    states = repr((name, [_state(path) for path in files])).encode()
+    return blake2b(base + states + np.asarray(numbers, np.int64).tobytes(), digest_size=16).digest()
 
 
 class ClipCache:

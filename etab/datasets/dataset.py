@@ -111,10 +111,12 @@ class Reader:
 
     def _pictures(self, record: Record, numbers: Sequence[int]) -> torch.Tensor:
         """Float (k, 3, frame_l, frame_w) of some frames: in [0, 1], or less ImageNet's mean, over its std."""
-        small = self.grey(record, numbers).astype(np.float32)
-        x = torch.from_numpy(small)[:, None].div_(255).repeat(1, 3, 1, 1)
-        if self.options.normalize:
-            x.sub_(torch.tensor(IMAGENET_MEAN)[:, None, None]).div_(torch.tensor(IMAGENET_STD)[:, None, None])
+        grey = torch.from_numpy(self.grey(record, numbers).astype(np.float32))
+        if not self.options.normalize:
+            return grey[:, None].div_(255).repeat(1, 3, 1, 1)
+        x = torch.empty(len(grey), 3, *self.options.size)
+        for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
+            torch.add(torch.tensor(-mean / std), grey, alpha=1 / (255 * std), out=x[:, channel])  # one pass a channel
         return x
 
     def _mask(self, mask: Array) -> torch.Tensor:

@@ -6,8 +6,8 @@ frames are found by walking the chunks. Sources: Microsoft's AVI RIFF reference;
 
 from __future__ import annotations
 
-import io
 import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +21,9 @@ from etab.types import Array
 
 MAX_SIDE = 8192
 _BLOCK = 4096
+_MODE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_PREAD = getattr(os, "pread", None)
+_HEAD = struct.Struct("<4sI")
 _DEPTH = 4
 _FRAME = (b"dc", b"db")
 _NEAR = 4
@@ -43,35 +46,51 @@ class Bytes:
 
     def __enter__(self) -> Bytes:
         try:
-            if not os.path.isfile(self.path):  # noqa: PTH113  # a pipe would be waited for; half the time of Path.is_file
-                raise FileNotFoundError(self.path)
-            self._file = io.FileIO(self.path)
-            self._block = self._file.read(_BLOCK) or b""
-            self.size = self._file.seek(0, io.SEEK_END)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise LayoutError(f"{self.path} is missing. Restore it, or leave out its recording.") from error
+            self._number = os.open(self.path, _MODE)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _missing(self.path) from error
         except (OSError, ValueError) as error:
             raise corrupt(self.path, f"it is unreadable ({error})") from error
-        if not self.size:
-            self._file.close()
-            raise corrupt(self.path, "it is empty")
+        try:
+            facts = os.fstat(self._number)
+            if not stat.S_ISREG(facts.st_mode):
+                raise _missing(self.path)
+            self.size = facts.st_size
+            self._block = self._get(0, _BLOCK)
+            if not self._block:
+                raise corrupt(self.path, "it is empty")
+        except BaseException:
+            os.close(self._number)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._file.close()
+        os.close(self._number)
 
     def read(self, at: int, n: int) -> bytes:
-        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the last block read is kept."""
-        if self._start <= at and at + n <= self._start + len(self._block):
-            return self._block[at - self._start : at - self._start + n]
+        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the last small block read is kept."""
+        lead = at - self._start
+        if lead >= 0 and lead + n <= len(self._block):
+            return self._block[lead : lead + n]
+        if n >= _BLOCK:
+            return self._get(at, n)
+        self._start, self._block = at, self._get(at, _BLOCK)
+        return self._block[:n]
+
+    def _get(self, at: int, n: int) -> bytes:
+        """Read from the disk; never more than is there, whatever a header claims."""
+        n = min(n, max(self.size - at, 0))
         try:
-            self._file.seek(at)
-            if n >= _BLOCK:
-                return self._file.read(n) or b""
-            self._start, self._block = at, self._file.read(_BLOCK) or b""
+            if _PREAD is not None:
+                return bytes(_PREAD(self._number, n, at))
+            os.lseek(self._number, at, os.SEEK_SET)
+            return os.read(self._number, n)
         except (OSError, OverflowError) as error:
             raise corrupt(self.path, f"the disk refuses ({error})") from error
-        return self._block[:n]
+
+
+def _missing(path: Path) -> LayoutError:
+    return LayoutError(f"{path} is missing. Restore it, or leave out its recording.")
 
 
 @dataclass(slots=True)
@@ -88,16 +107,18 @@ class Avi:
     text: dict[str, str] = field(default_factory=dict)
 
 
-def parse(data: Bytes) -> Avi | None:
-    """Read headers, lists and INFO; None where the file is no AVI. Raises CorruptFileError for a damaged structure."""
+def parse(data: Bytes, *, text: bool = True) -> Avi | None:
+    """Read headers, lists and (with ``text``) INFO; None where the file is no AVI. Raises CorruptFileError for damage."""
     head = data.read(0, 12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"AVI ":
         return None
     avi = Avi()
     for name, start, size in _chunks(data, 0, data.size):
-        if name == b"RIFF":
+        if name == b"RIFF" and (not avi.movi or data.read(start, 4) == b"AVIX"):
             for chunk in _chunks(data, start + 4, start + size):
-                _part(data, avi, chunk, 0)
+                _part(data, avi, chunk, 0 if text else 1)
+                if not text and chunk[0] == b"idx1":
+                    break
     if not avi.movi:
         raise corrupt(data.path, "it holds no frames")
     if not (0 < avi.height <= MAX_SIDE and 0 < avi.width <= MAX_SIDE):
@@ -149,7 +170,7 @@ def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
         head = data.read(start, 8)
         if len(head) < 8:
             raise corrupt(data.path, "it is truncated in the header of a chunk")
-        name, size = struct.unpack("<4sI", head)
+        name, size = _HEAD.unpack(head)
         if start + 8 + size > data.size:
             left = data.size - start - 8
             raise corrupt(data.path, f"it is truncated: a chunk promises {size} bytes and {left} are left")
@@ -167,7 +188,7 @@ def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], depth: int) -> N
     elif kind in (b"hdrl", b"strl") and depth < _DEPTH:
         for inner in _chunks(data, start + 4, start + size):
             _part(data, avi, inner, depth + 1)
-    elif kind == b"INFO":
+    elif kind == b"INFO" and not depth:
         for key, at, length in _chunks(data, start + 4, start + size):
             text = data.read(at, min(length, _BLOCK)).split(b"\0")[0]
             avi.text[key.decode("latin-1")] = text.decode("latin-1")

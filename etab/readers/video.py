@@ -60,7 +60,7 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
     it a valid JPEG cannot be seen here: AVI has no checksums (``Source.digest`` sees them).
     """
     with Bytes(path) as data:
-        avi = parse(data)
+        avi = parse(data, text=False)
         if avi is not None and avi.codec == "MJPG":
             return _read_mjpg(data, avi, at)
     return container.read(path, at)

@@ -27,7 +27,7 @@ FAULTS = [
     Fault("wall and atrium swapped", CAMUS, '"MY_seg": 2, "LA_seg": 3', '"MY_seg": 3, "LA_seg": 2', DATA),
     Fault("clip_l ignored", DATASET, "place(grid, self.options.clip_l,", "place(grid, 16,", DATA),
     Fault("fps ignored", DATASET, "fps, n = self.options.fps,", "fps, n = None,", DATA),
-    Fault("normalize ignored", DATASET, "if self.options.normalize:", "if True:", DATA),
+    Fault("normalize ignored", DATASET, "if not self.options.normalize:", "if False:", DATA),
     Fault("padding ignored", DATASET, "padding=self.options.padding)", "padding=False)", DATA),
     Fault("frame_l and frame_w swapped", DATASET, "(frame_l, frame_w), clip_l", "(frame_w, frame_l), clip_l", DATA),
     Fault("options of another kind pass", DATASET, "if not isinstance(flag, bool):", "if False:", BAD),

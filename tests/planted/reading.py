@@ -3,7 +3,13 @@
 from tests.faults import Fault
 
 READERS = ("tests/test_readers.py",)
-AVI = "etab/readers/avi.py"
+READING = ("tests/test_reading.py",)
+CACHE = ("tests/test_clipcache.py",)
+DICOM = ("tests/test_dicom.py",)
+CORRUPT = ("tests/test_corrupt.py",)
+AVI, VIDEO, PYAV = "etab/readers/avi.py", "etab/readers/video.py", "etab/readers/container.py"
+CLIPS, DATASET = "etab/clipcache.py", "etab/datasets/dataset.py"
+OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/readers/sector.py", "etab/datasets/dicom.py"
 
 FAULTS = [
     Fault(
@@ -12,5 +18,129 @@ FAULTS = [
         "where[list(numbers)].tolist()",
         "where[[max(n - 1, 0) for n in numbers]].tolist()",
         READERS,
+    ),
+    Fault("a second stream is taken for frames", AVI, "name[:2] == (stream or name[:2])", "True", READING),
+    Fault("lists of frames are not looked into", AVI, 'if name == b"LIST" and depth < _DEPTH:', "if False:", READING),
+    Fault("an index of a part is trusted", AVI, "or len(avi.movi) > 1", "", READING),
+    Fault("an empty chunk is no repetition", AVI, "if not where[:, 1].all():", "if False:", READING),
+    Fault(
+        "a damaged JPEG is greyed over",
+        VIDEO,
+        "if not any(text in str(error) for text in _HARMLESS):",
+        "if False:",
+        READING,
+    ),
+    Fault(
+        "frames of a codec off by one",
+        PYAV,
+        "if last == i and frame.pts",
+        "if last == max(i - 1, 0) or frame.pts",
+        READING,
+    ),
+    Fault(
+        "each frame is decoded from the start",
+        PYAV,
+        "kept = _seek_and_decode(",
+        "kept = {} and _seek_and_decode(",
+        READING,
+    ),
+    Fault("limited range is not widened", PYAV, ", dst_color_range=_FULL_RANGE", ", dst_color_range=1", READING),
+    Fault("cached clips are not verified", CLIPS, "xxh3_64_intdigest(pixels.data) != entry.checksum", "False", CACHE),
+    Fault(
+        "headers of cached clips are not verified",
+        CLIPS,
+        "own != xxh3_64_intdigest(_MAGIC + block[8:_SUMMED])",
+        "False",
+        CACHE,
+    ),
+    Fault("a damaged clip comes back", CLIPS, "        part.strike(entry)\n", "", CACHE),
+    Fault("a torn clip stays in its part", CLIPS, "file.truncate(at)", "pass", CACHE),
+    Fault(
+        "the key forgets the file's time",
+        CLIPS,
+        "return path.name, found.st_size, found.st_mtime_ns",
+        "return path.name, found.st_size",
+        CACHE,
+    ),
+    Fault("the key forgets the frames", CLIPS, " + np.asarray(numbers, np.int64).tobytes()", "", CACHE),
+    Fault("the key forgets size and padding", DATASET, 'options.size, options.padding, "cv2', '"cv2', CACHE),
+    Fault("the cache is never used", DATASET, "if self.cache is None:", "if True:", CACHE),
+    Fault("inverted pictures stay inverted", OBJECT, "return 255 - frame if", "return frame if", DICOM),
+    Fault("a region of another picture is trusted", OBJECT, "self.x0 < self.x1 < columns", "self.x0 < self.x1", DICOM),
+    Fault(
+        "row and column spacing swapped",
+        OBJECT,
+        'abs(float(part.get("PhysicalDeltaY") or 0))',
+        'abs(float(part.get("PhysicalDeltaX") or 0))',
+        DICOM,
+    ),
+    Fault(
+        "frame time read as a rate", OBJECT, "return 1000 / float(milliseconds)", "return float(milliseconds)", DICOM
+    ),
+    Fault(
+        "codestreams of any size are decoded",
+        OBJECT,
+        "if size is not None and size != (info.rows, info.columns):",
+        "if False:",
+        DICOM,
+    ),
+    Fault(
+        "text around the sector is shown",
+        SECTOR,
+        "return np.where(self.mask, frames",
+        "return np.where(True, frames",
+        DICOM,
+    ),
+    Fault(
+        "bars count as picture",
+        SECTOR,
+        "return _packed(_hull(patch) & allowed)",
+        "return _packed(seen & allowed | allowed)",
+        DICOM,
+    ),
+    Fault(
+        "what cannot be masked is handed out",
+        SECTOR,
+        "if patch is not None and patch.sum() >= _LEAST_SHARE * patch.size:",
+        "if patch is not None:",
+        DICOM,
+    ),
+    Fault(
+        "patients keep their numbers",
+        SOURCE,
+        '"p" + _digest("patient", info.patient or info.study or name)',
+        "info.study",
+        DICOM,
+    ),
+    Fault("the secret key does nothing", SOURCE, 'os.environ.get("ETAB_DICOM_KEY", "")', '""', DICOM),
+    Fault("spectra count as pictures", SOURCE, "if info.regions and not _planes(info):", "if False:", DICOM),
+    Fault("labels may climb out", SOURCE, 'or ".." in PurePosixPath(name).parts', "", DICOM),
+    Fault(
+        "pixel files may lie outside",
+        "etab/readers/volume.py",
+        'if named.is_absolute() or ".." in named.parts:',
+        "if False:",
+        CORRUPT,
+    ),
+    Fault(
+        "gzip past its promise is read",
+        "etab/readers/volume.py",
+        "if not stream.eof and stream.unconsumed_tail:",
+        "if False:",
+        (*CORRUPT, "-m", "slow or not slow", "-k", "nii.gz"),
+    ),
+    Fault(
+        "pipes are waited for",
+        "etab/readers/volume.py",
+        "if path.exists() and not path.is_file():",
+        "if False:",
+        CORRUPT,
+    ),
+    Fault(
+        "an entry may lose a file",
+        "etab/features.py",
+        'set(entry["files"]) != there or ',
+        "",
+        (*CORRUPT, "-m", "slow or not slow", "-k", "features"),
     ),
 ]

@@ -169,7 +169,10 @@ def flat(way: Callable[[Path], Any], files: Sequence[Path], clips: int) -> dict[
 def dataset_ways(root: Path, cache: Path | None, ds_files: dict[Path, int]) -> Callable[[Path], torch.Tensor]:
     ds = Dataset("echonet", "EF", video=True, clip_l=FRAMES, frame_l=SIZE, frame_w=SIZE, root=root, cache=cache)
     records = {path: next(r for r in ds.source.records() if r.id == path.stem) for path in ds_files}
-    return lambda path: ds._reader._pictures(records[path], numbers(path))
+    reader = ds._reader
+    if not isinstance(reader, Reader):
+        raise TypeError("echonet holds no frames")
+    return lambda path: reader._pictures(records[path], numbers(path))
 
 
 def native_cached(cache: ClipCache, files: Sequence[Path]) -> Callable[[Path], np.ndarray]:

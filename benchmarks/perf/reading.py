@@ -31,7 +31,7 @@ from PIL import Image
 
 from etab import phantom
 from etab.clipcache import ClipCache
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset
+from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset, Reader
 from etab.readers import avi
 from etab.readers.video import read_video
 

@@ -43,6 +43,7 @@ _CARD = Card(
     citation="Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516",
     access="free registration at the data set's page of the University of Lyon (CREATIS)",
     counts={"patients": 500, "recordings": 1000, "train": 400, "val": 50, "test": 50},
+    last_seen_real="2026-11-21",
 )
 
 

@@ -51,6 +51,7 @@ _CARD = Card(
     access="free download at PhysioNet: challenge-2016 1.0.0",
     fps=float(RATE),
     counts={"recordings": 3153},
+    last_seen_real="2026-11-21",
 )
 
 

@@ -60,6 +60,7 @@ _CARD = Card(
     access="free download at PhysioNet: circor-heart-sound 1.0.3",
     fps=float(RATE),
     counts={"patients": 872, "recordings": 3163},
+    last_seen_real="2026-11-21",
 )  # fmt: skip
 
 

@@ -160,10 +160,12 @@ def test_a_full_disk_is_an_error_that_leaves_the_cache_sound(tmp_path: Path, mon
     def full(self: Path, mode: str = "r", **more: object) -> object:
         return _Small(open_(self, mode, buffering=0), room) if mode == "ab" else open_(self, mode, **more)  # type: ignore[call-overload]
 
+    size = part(tmp_path).stat().st_size
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", full)
         with pytest.raises(StorageError, match="No space left on device"):
             cache.get(key(2), lambda: clip(2))
+    assert part(tmp_path).stat().st_size == size, "a torn clip stays"
     assert len(ClipCache(tmp_path)) == 2
     assert np.array_equal(cache.get(key(2), lambda: clip(2)), clip(2))
     assert len(ClipCache(tmp_path)) == 3

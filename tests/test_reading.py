@@ -123,7 +123,13 @@ def test_an_empty_chunk_repeats_the_frame_before_it(mjpg: Path) -> None:
 def test_more_than_one_riff(mjpg: Path) -> None:
     """OpenDML: the second gigabyte is a RIFF of its own; idx1 covers the first only."""
     before, parts = read_video(mjpg), jpegs(mjpg)
-    path = rebuilt(mjpg, b"".join(chunk(b"00dc", part) for part in parts[:25]))
+    rows, at = b"", 4
+    for part in parts[:25]:
+        rows += struct.pack("<4sIII", b"00dc", 16, at, len(part))
+        at += 8 + len(part) + len(part) % 2
+    first = b"".join(chunk(b"00dc", part) for part in parts[:25])
+    path = rebuilt(mjpg, first, chunk(b"idx1", rows), n=25)
+    assert np.array_equal(read_video(path), before[:25])
     second = b"AVIX" + chunk(b"LIST", b"movi" + b"".join(chunk(b"00dc", part) for part in parts[25:]))
     path.write_bytes(path.read_bytes() + chunk(b"RIFF", second))
     assert np.array_equal(read_video(path), before)

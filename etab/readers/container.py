@@ -14,8 +14,6 @@ from etab.errors import LayoutError, MissingPackageError, UnsupportedOptionError
 from etab.readers.avi import MAX_SIDE, corrupt
 from etab.types import Array
 
-_FULL_RANGE = 2
-
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
@@ -144,4 +142,4 @@ def _count_and_decode(path: Path, numbers: set[int]) -> dict[int, Array]:
 
 def _grey(frame: Any) -> Array:
     """The luma of a frame as full-range uint8 (h, w)."""
-    return np.ascontiguousarray(frame.reformat(format="gray", dst_color_range=_FULL_RANGE).to_ndarray())
+    return np.ascontiguousarray(frame.reformat(format="gray").to_ndarray())

@@ -44,7 +44,6 @@ FAULTS = [
         "kept = {} and _seek_and_decode(",
         READING,
     ),
-    Fault("limited range is not widened", PYAV, ", dst_color_range=_FULL_RANGE", ", dst_color_range=1", READING),
     Fault("cached clips are not verified", CLIPS, "xxh3_64_intdigest(pixels.data) != entry.checksum", "False", CACHE),
     Fault(
         "headers of cached clips are not verified",
@@ -66,9 +65,15 @@ FAULTS = [
     Fault("the key forgets size and padding", DATASET, 'options.size, options.padding, "cv2', '"cv2', CACHE),
     Fault("the cache is never used", DATASET, "if self.cache is None:", "if True:", CACHE),
     Fault("inverted pictures stay inverted", OBJECT, "return 255 - frame if", "return frame if", DICOM),
-    Fault("a region of another picture is trusted", OBJECT, "self.x0 < self.x1 < columns", "self.x0 < self.x1", DICOM),
     Fault(
-        "row and column spacing swapped",
+        "a region of another picture is trusted",
+        OBJECT,
+        "return 0 <= self.x0 < self.x1 < columns and 0 <= self.y0 < self.y1 < rows",
+        "return True",
+        DICOM,
+    ),
+    Fault(
+        "spacing of regions swapped",
         OBJECT,
         'abs(float(part.get("PhysicalDeltaY") or 0))',
         'abs(float(part.get("PhysicalDeltaX") or 0))',
@@ -139,8 +144,8 @@ FAULTS = [
     Fault(
         "an entry may lose a file",
         "etab/features.py",
-        'set(entry["files"]) != there or ',
-        "",
+        'if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):',
+        "if False:",
         (*CORRUPT, "-m", "slow or not slow", "-k", "features"),
     ),
 ]

@@ -23,10 +23,10 @@ from etab.heads.base import FoldFit, Head
 from etab.provenance import provenance
 from etab.results import Predictions, Result
 from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
-from etab.splits import row_splits
+from etab.splits import folds, row_splits
 from etab.surface import Outline, outline
 from etab.tasks import TASKS, Task, find
-from etab.types import Features, Kind, RowSplit
+from etab.types import Array, Features, Kind, RowSplit
 
 PROTOCOLS = ("official", "cv5")
 VERSION = 1
@@ -303,6 +303,17 @@ def _has_masks(source: Source) -> bool:
     return any(target.kind is Kind.MASK for target in source.card.targets)
 
 
+def _cells(run: Run, rows: Rows) -> Array:
+    """(n,) the authors' part and the fold of each row: what both protocols of this many folds are made of."""
+    n_fold = run.n_fold if run.protocol_name == "official" else int(run.protocol_name[2:])
+    if n_fold > rows.n_patients:
+        return np.asarray(rows.parts)
+    place = folds(rows.patients.tolist(), n_fold, run.seed)
+    return np.array(
+        [f"{part} {place[patient]}" for part, patient in zip(rows.parts, rows.patients.tolist(), strict=True)]
+    )
+
+
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
     official = run.protocol_name == "official"
     n_fold = run.n_fold if official else int(run.protocol_name[2:])
@@ -331,6 +342,7 @@ def compute(
     features = row_features(embedded.features, rows, maps=head.needs_maps)
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
+    shared["cells"] = _cells(run, rows)
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
     predictions = _predictions(task, rows, _outlines(task.code, task.dataset, settings.root), splits, fits)
     nested = _nested(run, rows, features, shared)

@@ -170,22 +170,25 @@ def _sum(parts: Sequence[Any]) -> Any:
     return total
 
 
-def _partition(splits: Sequence[RowSplit], n: int) -> IntArray:
-    """The finest part each row belongs to, so that every train and inner set is a union of parts."""
-    marks = np.zeros(n, dtype=object)
+def _partition(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntArray:
+    """The finest part each row belongs to, so that every train and inner set is a union of parts; (n,) from 0.
+
+    ``cells`` (n,) cut finer: with the cells of two protocols, both have the same parts. Numbered as they appear.
+    """
+    marks = np.zeros(n, dtype=object) if cells is None else np.array([f"{c}" for c in cells], dtype=object)
     for i, split in enumerate(splits):
         for name, rows in (("t", split.train), ("e", split.test), *[(f"i{j}", p) for j, p in enumerate(split.inner)]):
             for row in rows:
                 marks[row] = f"{marks[row] or ''}|{i}{name}"
-    return np.unique(marks.astype(str), return_inverse=True)[1]
+    _, first, inverse = np.unique(marks.astype(str), return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
 
 
 class _Design:
     """Everything about features and splits that no label enters; kept in the memo for the next structure."""
 
-    def __init__(self, points: _Points, splits: Sequence[RowSplit]) -> None:
-        self.points = points
-        self.parts = _partition(splits, len(points.values))
+    def __init__(self, points: _Points, parts: IntArray) -> None:
+        self.points, self.parts = points, parts
         self.moments = [self._moments(np.flatnonzero(self.parts == k)) for k in range(int(self.parts.max()) + 1)]
         self.spectra: dict[Any, Any] = {}
         self.sums: dict[tuple[int, ...], _Moments] = {}
@@ -305,7 +308,7 @@ class LinearSeg(Head):
     """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the inner parts."""
 
     name: ClassVar[str] = "linear_seg"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
@@ -326,18 +329,20 @@ class LinearSeg(Head):
     def _designs(
         self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
     ) -> dict[str, _Design]:
-        """Points serve every protocol of these rows; moments and spectra only the splits met last.
+        """Points serve all that is asked of these rows; moments and spectra all that has the same parts.
 
-        Moments are never shared between protocols: a cell must not depend on what else was run beside it.
+        The parts come from these splits and from ``memo["cells"]``, which the rows decide: a cell of the board must not
+        depend on what else is run beside it.
         """
         shapes = tuple(m.shape for m in features.maps)
-        place = (shapes, tuple((s.train.tobytes(), s.test.tobytes()) for s in splits))
+        parts = _partition(splits, shapes[0][0], memo.get("cells"))
+        place = (shapes, parts.tobytes())
         if memo.get("linear_seg points", (None,))[0] != shapes:
             memo["linear_seg points"] = (shapes, _sample(features.maps))
         if memo.get("linear_seg", (None,))[0] != place:
             memo["linear_seg"] = (None,)
             points: dict[str, _Points] = memo["linear_seg points"][1]
-            memo["linear_seg"] = (place, {p: _Design(points[p], splits) for p in POOLINGS})
+            memo["linear_seg"] = (place, {p: _Design(points[p], parts) for p in POOLINGS})
         found: dict[str, _Design] = memo["linear_seg"][1]
         return found
 

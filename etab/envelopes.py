@@ -33,8 +33,12 @@ def band_pass(samples: FloatArray, rate: int, low: float = BAND[0], high: float 
     from scipy.signal import butter, sosfiltfilt
 
     if not 0 < low < high < rate / 2:
-        raise UnsupportedOptionError(f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < {rate / 2:g}.")
-    sections = np.concatenate([butter(2, high, "low", fs=rate, output="sos"), butter(2, low, "high", fs=rate, output="sos")])
+        raise UnsupportedOptionError(
+            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < {rate / 2:g}."
+        )
+    sections = np.concatenate(
+        [butter(2, high, "low", fs=rate, output="sos"), butter(2, low, "high", fs=rate, output="sos")]
+    )
     return np.asarray(sosfiltfilt(sections, np.asarray(samples, dtype=np.float64)))
 
 
@@ -89,7 +93,9 @@ def band_power(samples: FloatArray, rate: int = RATE, low: float = 40.0, high: f
     samples (n,) -> (ceil(50 n / rate),). A tone of amplitude a inside the band gives about a^2 / 4.
     """
     length = max(4, round(_PSD_WINDOW * rate / 1000))
-    starts = np.round(np.arange(math.ceil(len(samples) * STATE_RATE / rate - 1e-9)) * rate / STATE_RATE).astype(np.int64)
+    starts = np.round(np.arange(math.ceil(len(samples) * STATE_RATE / rate - 1e-9)) * rate / STATE_RATE).astype(
+        np.int64
+    )
     padded = np.pad(np.asarray(samples, dtype=np.float64), (length // 2, length))
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts]
     taper = np.hamming(length)
@@ -167,7 +173,9 @@ KINDS = tuple(_MAKERS)
 def check_sound(samples: FloatArray, rate: int, name: str = "This recording") -> None:
     """Raise UndefinedError, by ``name``, for a sound that is not (n,), not finite, flat, or shorter than 2 s."""
     if samples.ndim != 1:
-        raise UndefinedError(f"{name} has shape {samples.shape}; wanted one channel, (n,). Pass the channels one by one.")
+        raise UndefinedError(
+            f"{name} has shape {samples.shape}; wanted one channel, (n,). Pass the channels one by one."
+        )
     if len(samples) < SHORTEST * rate:
         raise UndefinedError(
             f"{name} lasts {len(samples) / rate:.2f} s; envelopes and the heart rate need {SHORTEST:g} s. Leave it out."
@@ -175,7 +183,9 @@ def check_sound(samples: FloatArray, rate: int, name: str = "This recording") ->
     if not np.isfinite(samples).all():
         raise UndefinedError(f"{name} holds samples that are not finite. Read it again.")
     if float(np.ptp(samples)) == 0:
-        raise UndefinedError(f"{name} is flat: every sample is {float(samples[0]):g}, there is nothing to hear. Leave it out.")
+        raise UndefinedError(
+            f"{name} is flat: every sample is {float(samples[0]):g}, there is nothing to hear. Leave it out."
+        )
 
 
 def envelopes(

@@ -50,7 +50,9 @@ def autocorrelation(envelope: FloatArray) -> FloatArray:
     return np.asarray(irfft(np.abs(rfft(x, size)) ** 2, size)[:n] / power)
 
 
-def heart_timings(envelope: FloatArray, *, candidates: int = 1, rates: tuple[float, float] = RATES) -> tuple[Timing, ...]:
+def heart_timings(
+    envelope: FloatArray, *, candidates: int = 1, rates: tuple[float, float] = RATES
+) -> tuple[Timing, ...]:
     """The likeliest beats of a homomorphic envelope (n,) at 50 Hz, the best first; at least one, at most ``candidates``.
 
     A beat is a peak of the autocorrelation between the lags of ``rates`` (beats per minute), the highest first; the
@@ -271,7 +273,9 @@ def fit(
     y = np.concatenate([s[s >= 0] for s in states]).astype(np.int64)
     counts = np.bincount(y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
-        raise UndefinedError(f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each.")
+        raise UndefinedError(
+            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each."
+        )
     mean, weights, intercept = _regress(x, y)
     spreads = learn_spreads(envelopes, states, rates)
     prior = np.log(counts / counts.sum())

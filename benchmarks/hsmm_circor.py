@@ -166,9 +166,8 @@ def main() -> None:
     who = people(rows)
     print(f"{len(rows)} recordings of {len(set(who.tolist()))} people, {a.folds} folds of people, seed {a.seed}")
     for context, candidates in ((0, 1), (a.context, a.candidates)):
-        print(
-            f"\ncontext {context}, hypotheses of the beat {candidates}{' (as in the paper)' if (context, candidates) == (0, 1) else ''}"
-        )
+        paper = " (as in the paper)" if (context, candidates) == (0, 1) else ""
+        print(f"\ncontext {context}, hypotheses of the beat {candidates}{paper}")
         table = score(rows, segment(rows, n_fold=a.folds, seed=a.seed, context=context, candidates=candidates)[0])
         for name, values in table.items():
             low, high = interval(values, who, a.seed)

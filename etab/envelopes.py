@@ -136,7 +136,7 @@ def wavelet(samples: FloatArray, level: int = 3) -> FloatArray:
     taps = spline_wavelet(level)
     half = len(taps) // 2
     full = fftconvolve(np.asarray(samples, dtype=np.float64), taps)
-    return np.abs(full[half : half + len(samples)])
+    return np.asarray(np.abs(full[half : half + len(samples)]))
 
 
 def _spread(taps: FloatArray, step: int) -> FloatArray:
@@ -209,7 +209,7 @@ def envelopes(
     unknown = [kind for kind in kinds if kind not in _MAKERS]
     if unknown or not kinds:
         raise UnsupportedOptionError(f"No envelope {unknown[0] if unknown else kinds!r}; possible: {', '.join(KINDS)}.")
-    sound = np.asarray(resample(samples, rate, RATE), dtype=np.float64)
+    sound: FloatArray = np.asarray(resample(samples, rate, RATE), dtype=np.float64)
     sound = sound - sound.mean()
     if band is not None:
         sound = band_pass(sound, RATE, band[0], min(band[1], 0.45 * rate))

@@ -22,6 +22,7 @@ LAYERS: dict[str, float] = {
     "readers": 2,
     "clips": 2,
     "waves": 2,
+    "envelopes": 2.5,
     "clipcache": 2,
     "index": 2,
     "splits": 2,

@@ -1,0 +1,45 @@
+"""Faults of heart-sound segmentation: envelopes out of place, wrong emissions, no durations, people in two parts."""
+
+from tests.faults import Fault
+
+TESTS, MODEL, ENVELOPES = "tests/test_hsmm.py", "etab/heads/hsmm.py", "etab/envelopes.py"
+
+
+def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
+    return Fault(f"hsmm: {name}", file, old, new, (f"{TESTS}::{test}",))
+
+
+FAULTS = [
+    _fault("emission of the next state", MODEL, "np.tile(np.cumsum(emission, axis=0).T, (k, 1))",
+           "np.tile(np.cumsum(emission[:, [1, 2, 3, 0]], axis=0).T, (k, 1))", "test_search_is_exact"),
+    _fault("durations are ignored", MODEL, "found = windows[:, t:upto] + backward",
+           "found = windows[:, t:upto] + np.where(np.isfinite(backward), 0.0, backward)", "test_search_is_exact"),
+    _fault("the first state cannot begin before the recording", MODEL,
+           "value[:, 1 : longest + 1] = survival + total", "value[:, 1 : longest + 1] = table + total",
+           "test_search_is_exact"),
+    _fault("blocks longer than the shortest state", MODEL, ".any(axis=0).argmax()) + 1)", ".any(axis=0).argmax()) + 3)",
+           "test_search_is_exact"),
+    _fault("test person in training", MODEL, "        if both:\n", "        if False:\n",
+           "test_a_person_in_training_and_test_is_refused"),
+    _fault("test recordings are learned from", MODEL, "        train = split.train\n",
+           "        train = np.concatenate([split.train, split.test])\n", "test_test_recordings_teach_nothing"),
+    _fault("unannotated frames are learned from", MODEL, "y = np.concatenate([s[s >= 0] for s in states])",
+           "y = np.concatenate([np.abs(s[s >= -1]) for s in states])", "test_unannotated_frames_teach_nothing"),
+    _fault("the prior is left in the emission", MODEL, "keepdims=True)) - self.prior)", "keepdims=True)))",
+           "test_regression_is_scikit_learns"),
+    _fault("systole is not shortened by S1", MODEL, "spreads.offset - one[0], 0.06)", "spreads.offset, 0.06)",
+           "test_durations_are_what_the_timing_says"),
+    _fault("flat recordings pass", ENVELOPES, "if float(np.ptp(samples)) == 0:", "if False:",
+           "test_recordings_without_a_heart_are_refused"),
+    _fault("short recordings pass", ENVELOPES, "if len(samples) < SHORTEST * rate:", "if False:",
+           "test_recordings_without_a_heart_are_refused"),
+    _fault("spikes stay", ENVELOPES, "row[first:last] = 0.0", "row[first:first] = 0.0",
+           "test_spikes_go_and_the_rest_stays"),
+    _fault("the band-pass delays", ENVELOPES, "return np.asarray(sosfiltfilt(sections,",
+           "from scipy.signal import sosfilt\n    return np.asarray(sosfilt(sections,",
+           "test_band_pass_keeps_the_band_in_place"),
+    _fault("homomorphic without the logarithm", ENVELOPES, "np.exp(sosfiltfilt(smooth, np.log(np.maximum(size, floor))))",
+           "sosfiltfilt(smooth, np.maximum(size, floor))", "test_homomorphic_is_geometric_where_hilbert_is_not"),
+    _fault("another wavelet", ENVELOPES, "for _ in range(9):", "for _ in range(7):",
+           "test_wavelet_has_nine_vanishing_moments_and_its_octave"),
+]  # fmt: skip

@@ -125,9 +125,7 @@ class TrainedSegmentation(Head):
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
-    def __init__(
-        self, recipe: Recipe | None = None, *, grid: int = 56, width: int = 64, budget: int = 2 << 30
-    ) -> None:
+    def __init__(self, recipe: Recipe | None = None, *, grid: int = 56, width: int = 64, budget: int = 2 << 30) -> None:
         """``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in memory."""
         if grid % 8 or grid < 16:
             raise UnsupportedOptionError(f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +91,9 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, e
         if not (folder / "state.json").exists():
             assert every != 1 or step == 1
             net, loss = made()
-        done = train(net, loss, ROWS, VALIDATION, recipe, folder=folder, report=lambda now: steps.append(now.step))
+        done = train(
+            net, loss, ROWS, VALIDATION, recipe, folder=folder, report=lambda now, steps=steps: steps.append(now.step)
+        )
         assert bytes_of(net) == wanted, f"another result after an interruption at step {step}"
         assert done == whole
         if step > 4:
@@ -255,7 +258,7 @@ def test_checkpoint_of_another_architecture_lists_the_keys(tmp_path: Path) -> No
 def test_checkpoint_of_another_training_or_damaged_is_refused(tmp_path: Path) -> None:
     net, loss = made()
     train(net, loss, ROWS, VALIDATION, RECIPE, folder=tmp_path)
-    with pytest.raises(UnsupportedOptionError, match="learning_rate: 0.02 there, 0.001 here"):
+    with pytest.raises(UnsupportedOptionError, match=r"learning_rate: 0\.02 there, 0\.001 here"):
         train(
             net, loss, ROWS, VALIDATION, Recipe(epochs=4, batch=4, accumulate=2, patience=0, every=1), folder=tmp_path
         )
@@ -265,7 +268,7 @@ def test_checkpoint_of_another_training_or_damaged_is_refused(tmp_path: Path) ->
     blob = bytearray(tensors.read_bytes())
     blob[-3] ^= 1
     tensors.write_bytes(bytes(blob))
-    with pytest.raises(CorruptFileError, match="cannot be read.*checksum"):
+    with pytest.raises(CorruptFileError, match=r"cannot be read.*checksum"):
         train(net, loss, ROWS, VALIDATION, RECIPE, folder=tmp_path)
     tensors.unlink()
     with pytest.raises(CorruptFileError):
@@ -280,7 +283,7 @@ def test_schedule_rises_and_falls() -> None:
     rates = [rate(recipe, s, 50) for s in range(50)]
     assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
     assert rates[10] == 1.0
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert 0 < rates[-1] < 0.01
 
 

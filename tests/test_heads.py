@@ -17,7 +17,6 @@ from etab.testing.heads import check_head, made_features, made_splits, target_of
 from etab.training import Recipe, fit_state
 from etab.types import Features, Kind
 
-
 TRAINED = ("unet", "fpn", "deeplabv3plus", "segformer")
 
 

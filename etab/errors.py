@@ -63,5 +63,9 @@ class MissingPackageError(EtabError, ImportError):
     """A package that only some data need is not installed; the message holds the command that installs it."""
 
 
+class TrainingError(EtabError, RuntimeError):
+    """A training that cannot go on: a loss that is not finite, or one row that does not fit memory."""
+
+
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""

@@ -2,20 +2,80 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
 
 from etab import heads, stats
-from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
 from etab.heads import linalg
 from etab.heads.decoders import largest
+from etab.heads.segmentation import Pyramid, TrainedSegmentation, choose_levels
 from etab.testing.heads import check_head, made_features, made_splits, target_of
+from etab.training import Recipe, fit_state
 from etab.types import Features, Kind
 
+TRAINED = ("unet", "fpn", "deeplabv3plus", "segformer")
 
-@pytest.mark.parametrize("name", heads.names())
+
+@pytest.mark.parametrize("name", [n for n in heads.names() if n not in TRAINED])
 def test_contract(name: str) -> None:
     check_head(heads.head(name), learns=name != "trivial")
+
+
+def small(name: str, epochs: int = 8, **more: Any) -> TrainedSegmentation:
+    pytest.importorskip("segmentation_models_pytorch", reason='the extra "decoders" is not installed')
+    kind: Any = heads.HEADS[name]
+    made: TrainedSegmentation = kind(Recipe(epochs=epochs, batch=8, learning_rate=4e-3), grid=16, width=32, **more)
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_contract_of_trained_heads(name: str) -> None:
+    check_head(small(name))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("shapes", [[(24, 56), (40, 28), (112, 14), (320, 7)], [(48, 16)] * 3, [(8, 9)]])
+def test_decoders_take_maps_of_networks_and_transformers(name: str, shapes: list[tuple[int, int]], tmp_path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    torch = pytest.importorskip("torch")
+    maps = [np.random.default_rng(0).normal(size=(3, c, s, s)).astype(np.float16) for c, s in shapes]
+    pyramid, head = Pyramid(maps, 16, 1 << 30), small(name)
+    net = head.network(pyramid.channels, 0).eval()
+    out = net(pyramid.rows(np.arange(3)))
+    assert out.shape == (3, 16, 16)
+    safetensors.save_file(net.state_dict(), tmp_path / "head.safetensors")
+    other = head.network(pyramid.channels, 1).eval()
+    assert not torch.equal(other(pyramid.rows(np.arange(3))), out)
+    fit_state(other, safetensors.load_file(tmp_path / "head.safetensors"), "the file")
+    assert torch.equal(other(pyramid.rows(np.arange(3))), out)
+    streamed = Pyramid(maps, 16, 0)
+    assert streamed.held is None
+    assert all(torch.equal(a, b) for a, b in zip(streamed.rows(np.arange(3)), pyramid.rows(np.arange(3)), strict=True))
+
+
+def test_levels_take_the_nearest_map() -> None:
+    assert choose_levels([(1, 1, s, s) for s in (112, 56, 28, 14, 7)], 56) == (1, 2, 3, 4)
+    assert choose_levels([(1, 1, 16, 16)] * 4, 56) == (0, 1, 2, 3)
+    assert choose_levels([(1, 1, 16, 16)], 56) == (0, 0, 0, 0)
+
+
+def test_trained_heads_refuse_maps_they_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    patients, splits = made_splits()
+    masks, head = made_features(Kind.MASK)[1], small("unet")
+    nan = np.full((60, 2, 8, 8), np.nan)
+    for maps, said in (((), "have none"), ((np.zeros((60, 9, 2, 2)),), "at least 4 x 4"),
+                       ((np.zeros((60, 9, 4)),), "maps .channels, h, w."), ((nan,), "not finite")):  # fmt: skip
+        with pytest.raises(UnsupportedOptionError, match=said):
+            head.cross_fit(Features({}, maps), masks, patients, splits, target_of(Kind.MASK),
+                           rng=np.random.default_rng(0))  # fmt: skip
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch.decoders.unet.decoder", None)
+    with pytest.raises(MissingPackageError, match=r'pip install "etab-bench\[decoders\]"'):
+        head.network((1, 1, 1, 1), 0)
 
 
 def test_unknown_head_suggests() -> None:

@@ -31,6 +31,7 @@ LAYERS: dict[str, float] = {
     "metrics_sound": 2,
     "surface": 1.5,
     "volumes": 2,
+    "training": 2,
     "stats": 3,
     "datasets": 3,
     "backbones": 3,

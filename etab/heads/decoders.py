@@ -357,7 +357,7 @@ class LinearSeg(Head):
         threshold = self._threshold(design, option, best, split, label, y)
         index, w, b = design.solve(design.members(split.train), option, label)
         grids = _score(features, split.test, index, w[:, best], float(b[best]), design.points.layers, pooling)
-        predicted = [_cut(g, masks[i].shape, threshold) for g, i in zip(grids, split.test, strict=True)]
+        predicted = [cut(g, masks[i].shape, threshold) for g, i in zip(grids, split.test, strict=True)]
         points = y.shape[1] * sum(len(p) for p in split.inner)
         choice = {"maps": option, "pooling": pooling, "penalty": PENALTIES[best], "threshold": threshold,
                   "inner_brier": float(errors[pooling, option][best] / points)}  # fmt: skip
@@ -411,7 +411,7 @@ def _score(
     return total
 
 
-def _cut(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
+def cut(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
     """Resample a score map to a frame's pixels, cut it and keep the largest component."""
 
     import cv2

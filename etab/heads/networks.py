@@ -1,0 +1,128 @@
+"""Segmentation networks over feature maps: our adapter, then a decoder of segmentation_models_pytorch.
+
+Imported only by the heads that train, since it needs torch and the extra "decoders".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etab.errors import MissingPackageError
+
+LEVELS = 4
+DecoderMaker = Callable[[int], "tuple[nn.Module, int]"]
+
+
+def _needs_decoders(name: str, error: ImportError) -> MissingPackageError:
+    return MissingPackageError(
+        f"The head {name!r} needs the package segmentation_models_pytorch, which is not installed ({error}): "
+        'pip install "etab-bench[decoders]". The head linear_seg works without it.'
+    )
+
+
+def decoder(name: str, width: int) -> tuple[nn.Module, int]:
+    """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises MissingPackageError."""
+    try:
+        return DECODERS[name](width)
+    except ImportError as error:
+        raise _needs_decoders(name, error) from error
+
+
+def _unet(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+
+    steps = (width, width * 3 // 4, width // 2, width // 2)
+    return UnetDecoder(encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS), steps[-1]
+
+
+def _fpn(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
+
+    out = 32 * max(1, width // 32)  # its group norm has 32 groups
+    net = FPNDecoder([width] * LEVELS, encoder_depth=LEVELS, pyramid_channels=width, segmentation_channels=out)
+    return net, out
+
+
+def _deeplab(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
+
+    # rates of the paper are for maps of 33 points a side and more; ours have grid / 4
+    net = DeepLabV3PlusDecoder(
+        encoder_channels=(0, 0, width, width, 2 * width), encoder_depth=4, out_channels=width, atrous_rates=(2, 4, 6),
+        output_stride=16, aspp_separable=True, aspp_dropout=0.1,
+    )  # fmt: skip
+    return net, width
+
+
+def _segformer(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
+
+    return SegformerDecoder([3, *[width] * LEVELS], encoder_depth=LEVELS, segmentation_channels=width), width
+
+
+DECODERS: dict[str, DecoderMaker] = {
+    "unet": _unet, "fpn": _fpn, "deeplabv3plus": _deeplab, "segformer": _segformer,
+}  # fmt: skip
+
+
+class SegmentationNetwork(nn.Module):
+    """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid).
+
+    Each map is brought to its level (grid, grid/2, grid/4, grid/8 points a side) by bilinear resampling where it has
+    another size, standardised by the training rows' mean and deviation of each channel, and projected to ``width``.
+    """
+
+    def __init__(self, name: str, channels: Sequence[int], *, grid: int = 56, width: int = 64) -> None:
+        """Build for maps of ``channels``; ``grid`` is a multiple of 8."""
+        super().__init__()
+        self.name, self.grid = name, grid
+        self.decoder, out = decoder(name, width)
+        self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.answer = nn.Conv2d(out, 1, 1)
+        for i, c in enumerate(channels):
+            self.register_buffer(f"mean{i}", torch.zeros(c, 1, 1))
+            self.register_buffer(f"deviation{i}", torch.ones(c, 1, 1))
+
+    def standardise(self, level: int, mean: Tensor, deviation: Tensor) -> None:
+        """Set the mean and deviation (channels,) of a level."""
+        getattr(self, f"mean{level}").copy_(mean.view(-1, 1, 1))
+        getattr(self, f"deviation{level}").copy_(deviation.view(-1, 1, 1))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Logits of the structure on the grid."""
+        levels = []
+        for i, (m, project) in enumerate(zip(maps, self.project, strict=True)):
+            side = self.grid >> i
+            standard = (resample(m, side) - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
+            levels.append(project(standard))
+        out = self.decoder(self._as_decoder_wants(levels))
+        return self.answer(resample(out, self.grid))[:, 0]  # type: ignore[no-any-return]
+
+    def _as_decoder_wants(self, levels: list[Tensor]) -> list[Tensor]:
+        """The levels in the list that an encoder of the library would give, whose first is the input image."""
+        fine = levels[0]
+        if self.name == "deeplabv3plus":  # wants its deepest map at grid / 4, as an encoder with dilation gives it
+            deep = torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)
+            return [fine, fine, fine, levels[1], deep]
+        if self.name == "segformer":  # answers on a quarter of the image
+            return [fine.new_zeros(1).expand(len(fine), 1, 4 * self.grid, 4 * self.grid), *levels]
+        return [fine, *levels]
+
+
+def resample(m: Tensor, side: int) -> Tensor:
+    """Bring maps to (side, side): averages when shrinking, bilinear; themselves where they fit."""
+    if tuple(m.shape[-2:]) == (side, side):
+        return m
+    return functional.interpolate(m, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+def loss(logits: Tensor, share: Tensor) -> Tensor:
+    """Mean over rows of binary cross-entropy plus one minus the soft Dice; ``share`` (n, grid, grid) in [0, 1]."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none").mean(dim=(1, 2))
+    p = logits.sigmoid()
+    dice = (2 * (p * share).sum(dim=(1, 2)) + 1) / (p.sum(dim=(1, 2)) + share.sum(dim=(1, 2)) + 1)
+    return (entropy + 1 - dice).mean()

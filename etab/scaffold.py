@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.datasets.traced import check_unique, number, table_rows
+from etab.datasets.traced import check_unique, number
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, UnsupportedOptionError
+from etab.readers.table import read_table
 from etab.readers.still import read_still, still_info
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
@@ -75,7 +76,7 @@ class ${kind}Source(Source):
         """Every row of the table in its order; raises CorruptFileError, SplitError for a patient in two parts."""
         if self._records is None:
             table = self.root / TABLE
-            rows = table_rows(table, ("name", "patient", "split", "EF"))
+            rows = read_table(table, ("name", "patient", "split", "EF"), ragged=True)
             found = [_record(table, row) for row in rows]
             check_unique(table, found)
             check_leaks(found)

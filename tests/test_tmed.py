@@ -238,10 +238,10 @@ def test_bad_rows(tree: Path, change: Any, error: type[Exception], message: str)
 def test_bad_tables(tree: Path, tmp_path: Path) -> None:
     text = (tree / FOLD).read_text()
     for wrong, message in (
-        (text.replace("query_key", "key"), "has no column 'query_key'; it has key, view_label"),
+        (text.replace("query_key", "key"), "has no column 'query_key'; it has 'key, view_label"),
         (text.replace("diagnosis_classifier_split", "split"), "has no column 'diagnosis_classifier_split'"),
         (text + "1s1_0.png,PLAX\n", "the row is not as long as the header"),
-        ("", "has no column 'query_key'; it has none"),
+        ("", "has no column 'query_key'; it has 'none"),
         ("\0\1\2", "TMED2_fold0_labeledpart.csv"),
     ):
         (tree / FOLD).write_text(wrong)

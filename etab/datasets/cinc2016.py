@@ -281,16 +281,7 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
         marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        OSError,
-        NotImplementedError,
-        MatReadError,
-        zlib.error,
-    ) as error:
+    except (LookupError, ValueError, TypeError, OSError, RuntimeError, MatReadError, zlib.error) as error:
         raise CorruptFileError(f"{path} holds no table 'state_ans' of samples and states: {error!r}.") from error
     out: list[Interval] = []
     for i, (sample, word) in enumerate(marks):

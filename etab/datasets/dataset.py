@@ -211,7 +211,6 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     instead of its beginning. The window holds the most annotated frames for "states", else it is the beginning. The
     label of "states" is a long tensor at 50 Hz, -1 where unannotated.
 
-
     Raises UnknownNameError, UnsupportedOptionError, SplitError, DataNotFoundError, LayoutError. Warns (EtabWarning) for
     what the 2022 pages print to no effect: ``video=False`` with clip_l, fps or padding=None.
     """

@@ -22,9 +22,9 @@ from etab.datasets.traced import (
     phases_by_area,
     says_phantom,
     stem,
-    table_rows,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.table import read_table
 from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -80,7 +80,7 @@ class EchoNetSource(Source):
         """
         if self._records is None:
             table = self.root / "FileList.csv"
-            found = [_record(table, row) for row in table_rows(table, ("FileName", "EF"))]
+            found = [_record(table, row) for row in read_table(table, ("FileName", "EF"), ragged=True)]
             check_leaks(found)
             check_unique(table, found)
             check_there(table, self.root / "Videos", (Path(r.files["video"]).name for r in found))
@@ -185,7 +185,7 @@ def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
     """Traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
     found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     keys = ("X1", "Y1", "X2", "Y2")
-    for line, row in enumerate(table_rows(table, ("FileName", *keys, "Frame")), start=2):
+    for line, row in enumerate(read_table(table, ("FileName", *keys, "Frame"), ragged=True), start=2):
         try:
             found[stem(row["FileName"])][int(row["Frame"])].append([float(row[key]) for key in keys])
         except (ValueError, TypeError) as error:

@@ -16,8 +16,9 @@ from typing import ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.datasets.traced import maybe, number, says_phantom, stem, table_rows
+from etab.datasets.traced import maybe, number, says_phantom, stem
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.table import read_table
 from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -92,7 +93,7 @@ class LvhSource(Source):
         """
         if self._records is None:
             rows: dict[str, list[dict[str, str]]] = defaultdict(list)
-            for row in table_rows(self.root / TABLE, _COLUMNS):
+            for row in read_table(self.root / TABLE, _COLUMNS, ragged=True):
                 rows[stem(row["HashedFileName"] or "")].append(row)
             videos = _videos(self.root)
             self._check_there(rows, videos)

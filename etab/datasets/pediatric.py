@@ -28,9 +28,9 @@ from etab.datasets.traced import (
     phases_by_area,
     says_phantom,
     stem,
-    table_rows,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.table import read_table
 from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -90,7 +90,9 @@ class PediatricSource(Source):
             found: list[Record] = []
             for view in VIEWS:
                 table = self.root / view / "FileList.csv"
-                listed = [_record(table, view, row) for row in table_rows(table, ("FileName", "EF", "Split"))]
+                listed = [
+                    _record(table, view, row) for row in read_table(table, ("FileName", "EF", "Split"), ragged=True)
+                ]
                 check_unique(table, listed)
                 check_there(table, self.root / view / "Videos", (Path(r.files["video"]).name for r in listed))
                 found += listed
@@ -193,7 +195,7 @@ def _read_traces(table: Path) -> _Traces:
     Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the release uses.
     """
     found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
-    for line, row in enumerate(table_rows(table, ("FileName", "X", "Y", "Frame")), start=2):
+    for line, row in enumerate(read_table(table, ("FileName", "X", "Y", "Frame"), ragged=True), start=2):
         at = (row["Frame"] or "").strip()
         if at in UNTRACED:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,6 @@ from etab.readers.video import video_text
 from etab.types import Answer, Array, FloatArray, Record
 
 EF_LIMIT = 50.0
-
-
-def table_rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a CSV table by column name; extra columns are ignored.
-
-    Raises LayoutError where the table is absent, CorruptFileError where it is no text or lacks a column.
-    """
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, head = list(reader), [str(name) for name in reader.fieldnames or ()]
-    except FileNotFoundError as error:
-        raise LayoutError(f"{table} is missing. Restore it, or leave out the tasks that need it.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorruptFileError(f"{table} is not a table: {error}. Download it again.") from error
-    absent = [column for column in columns if column not in head]
-    if absent:
-        shown = ", ".join(head)[:200] or "none"
-        raise CorruptFileError(f"{table} has no column {absent[0]!r}; it has: {shown!r}. Download it again.")
-    return rows
 
 
 def stem(name: str) -> str:

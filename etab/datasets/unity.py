@@ -19,10 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.datasets.traced import maybe, table_rows
+from etab.datasets.traced import maybe
 from etab.datasets.views import aliases
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
 from etab.readers.still import read_still, still_info
+from etab.readers.table import read_table
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
@@ -154,7 +155,7 @@ class UnitySource(Source):
                 for why, names in self._left_out.items()]  # fmt: skip
 
     def _views(self) -> dict[str, str]:
-        rows = table_rows(self.root / _VIEW_TABLE, ("file", "view"))
+        rows = read_table(self.root / _VIEW_TABLE, ("file", "view"), ragged=True)
         return {(row["file"] or "").strip(): (row["view"] or "").strip() for row in rows}
 
     def _record(self, name: str, part: str, views: Mapping[str, str]) -> Record | None:
@@ -228,7 +229,7 @@ def _spacings(table: Path) -> dict[str, tuple[float, float]]:
     if not table.is_file():
         return {}
     found: dict[str, tuple[float, float]] = {}
-    for row in table_rows(table, ("FileHash", "PhysicalDeltaX", "PhysicalDeltaY")):
+    for row in read_table(table, ("FileHash", "PhysicalDeltaX", "PhysicalDeltaY"), ragged=True):
         x, y = (maybe(row[f"PhysicalDelta{axis}"]) for axis in "XY")
         if x is not None and y is not None and 0 < x < 1 and 0 < y < 1:
             found[(row["FileHash"] or "").strip()] = (10 * y, 10 * x)

@@ -27,6 +27,8 @@ class Rows:
     answers   (n,) numbers, or n boolean masks
     spacing   (row, column) mm for each row, or None
     missing   (id, reason) of recordings that gave no row
+    records   the recording of each row
+    units     what each row answers for: the row itself, its recording, or its patient (the task's ``unit``)
     """
 
     items: tuple[str, ...]
@@ -36,6 +38,8 @@ class Rows:
     answers: Any
     spacing: tuple[tuple[float, float] | None, ...]
     missing: tuple[tuple[str, str], ...]
+    records: tuple[str, ...]
+    units: tuple[str, ...]
 
     @property
     def n_patients(self) -> int:
@@ -105,6 +109,7 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
             f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
             f"{missing[0][1] if missing else 'no recording of that view'}. Run `etab data check {source.card.name}`."
         )
+    records = tuple(r.id for r, _, _ in kept)
     return Rows(
         items=tuple(items),
         patients=np.array([r.patient for r, _, _ in kept]),
@@ -113,6 +118,8 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         answers=_stack(target.kind, [v for _, _, v in kept]),
         spacing=tuple(source.spacing(r) for r, _, _ in kept),
         missing=tuple(missing),
+        records=records,
+        units={"": tuple(items), "recording": records, "patient": tuple(r.patient for r, _, _ in kept)}[task.unit],
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from etab import __version__, backbones, datasets, heads, metrics, stats
+from etab.aggregate import reduce
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
@@ -363,14 +364,21 @@ def _rng(run: Run, stream: int = 0) -> np.random.Generator:
 def _predictions(
     task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit]
 ) -> Predictions:
-    """Lay the answers of all folds out as one table, a line a row of the test parts."""
+    """Lay the answers of all folds out as one table, a line a row (or unit) of the test parts."""
     order = np.concatenate([s.test for s in splits])
+    names = [s.name for s in splits for _ in s.test]
+    columns = _columns(task.kind, rows, outlines, order, [f.predictions for f in fits])
+    items = [rows.items[i] for i in order]
+    if task.aggregate:
+        items = [rows.units[i] for i in order]
+        kept, columns = reduce(task.aggregate, columns, items, [rows.records[i] for i in order])
+        order, names, items = order[kept], [names[i] for i in kept], [items[i] for i in kept]
     return Predictions(
         kind=task.kind,
-        items=tuple(rows.items[i] for i in order),
+        items=tuple(items),
         patients=tuple(str(rows.patients[i]) for i in order),
-        folds=tuple(s.name for s in splits for _ in s.test),
-        columns=_columns(task.kind, rows, outlines, order, [f.predictions for f in fits]),
+        folds=tuple(names),
+        columns=columns,
     )
 
 

@@ -119,6 +119,8 @@ class Task:
     inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and
     the ES frame of a recording together, their features concatenated), or "answer" (every answer is a row, shown by the
     frame it speaks of, or by the first frame where it speaks of the whole recording).
+    unit, aggregate: "" where every row is scored; else the rows of one "recording" or "patient" are put together by this
+    rule of ``etab.aggregate`` before they are scored.
     metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
     version: 0 while the anchors are not measured on the data; such a task is in no suite and runs only when its code or
     its dataset is named.
@@ -137,6 +139,8 @@ class Task:
     anchors: Anchors
     version: int = 1
     superseded_by: str | None = None
+    unit: str = ""
+    aggregate: str = ""
 
     @property
     def category(self) -> str:

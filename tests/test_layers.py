@@ -26,6 +26,7 @@ LAYERS: dict[str, float] = {
     "clipcache": 2,
     "index": 2,
     "splits": 2,
+    "aggregate": 2,
     "metrics": 2,
     "diagnosis": 2,
     "metrics_sound": 2,

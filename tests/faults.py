@@ -1,7 +1,7 @@
 """Deliberate faults: each is planted alone, and the tests it names must turn red.
 
-``python -m tests.faults`` plants all of them, ``python -m tests.faults NAME ...`` some. A fault whose text is no longer
-in its file, or whose tests stay green, fails the run. The lists live in ``tests/planted/``, one file a part.
+``python -m tests.faults`` plants all of them, ``python -m tests.faults NAME ...`` some, by name or by part (a file of
+``tests/planted/``). A fault whose text is no longer in its file, or whose tests stay green, fails the run.
 """
 
 from __future__ import annotations
@@ -30,18 +30,23 @@ class Fault:
     tests: tuple[str, ...]
 
 
-def collect() -> list[Fault]:
-    """Gather the faults of every part, refusing a name used twice."""
+def collect(wanted: list[str]) -> list[Fault]:
+    """Gather the faults of the parts or names wanted, or all; refuses a name used twice, and one that is not there."""
     import tests.planted as planted
 
-    faults: list[Fault] = []
-    for info in pkgutil.iter_modules(planted.__path__):
-        faults += importlib.import_module(f"tests.planted.{info.name}").FAULTS
-    names = [f.name for f in faults]
+    parts = {
+        info.name: importlib.import_module(f"tests.planted.{info.name}").FAULTS
+        for info in pkgutil.iter_modules(planted.__path__)
+    }
+    places = [(part, fault) for part, faults in parts.items() for fault in faults]
+    names = [fault.name for _, fault in places]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"two faults share a name: {twice}")
-    return faults
+    unknown = sorted(set(wanted) - set(names) - set(parts))
+    if unknown:
+        raise ValueError(f"no fault or part is called {unknown}; parts: {', '.join(parts)}")
+    return [fault for part, fault in places if not wanted or part in wanted or fault.name in wanted]
 
 
 def plant(fault: Fault, workdir: Path) -> str:
@@ -65,7 +70,7 @@ def plant(fault: Fault, workdir: Path) -> str:
 
 def main(names: list[str]) -> int:
     """Plant the named faults, or all; print one line each; 0 only when every one was caught."""
-    faults = [f for f in collect() if not names or f.name in names]
+    faults = collect(names)
     bad = 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         for fault, said in zip(faults, pool.map(lambda f: plant(f, Path(folder)), faults), strict=True):

@@ -41,11 +41,14 @@ _events: Any = None
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group a plan by data and backbone, the costliest first, so that workers end together."""
+    """Group a plan by data and backbone, the costliest first, so that workers end together.
+
+    Equal costs, such as those of the controls, run in reverse: the menu lists the cheapest first.
+    """
     found: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         found.setdefault((run.row.dataset, run.backbone), []).append(run)
-    return sorted(found.values(), key=lambda g: (-_cost(g[0]), g[0].backbone))
+    return sorted(reversed(found.values()), key=lambda g: -_cost(g[0]))
 
 
 def _cost(run: Run) -> float:

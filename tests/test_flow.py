@@ -21,6 +21,7 @@ from etab.errors import (
     StorageError,
     UnknownNameError,
 )
+from etab.executors import groups
 from etab.leaderboard import Suite, rank
 from etab.results import Result, load_results
 from etab.runs import Run, Settings, execute, finished, plan
@@ -314,3 +315,8 @@ def test_maps_on_disk_read_like_arrays(tmp_path: Path) -> None:
     assert np.array_equal(stored[2:8][np.array([5, 0])], values[[7, 2]])
     assert np.array_equal(stored[::2], values[::2])
     assert len(stored[4:]) == 5
+
+
+def test_the_cheapest_backbone_runs_last() -> None:
+    order = [g[0].backbone for g in groups(plan("b0-A4-C", ["image_stats", "pixel_pca", "mobilenetv2"]))]
+    assert order == ["mobilenetv2", "pixel_pca", "image_stats"]

@@ -48,7 +48,7 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     found: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         found.setdefault((run.row.dataset, run.backbone), []).append(run)
-    return sorted(reversed(found.values()), key=lambda g: -_cost(g[0]))
+    return sorted(list(found.values())[::-1], key=lambda g: -_cost(g[0]))
 
 
 def _cost(run: Run) -> float:

@@ -48,7 +48,8 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     found: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         found.setdefault((run.row.dataset, run.backbone), []).append(run)
-    return sorted(list(found.values())[::-1], key=lambda g: -_cost(g[0]))
+    ranked = sorted(enumerate(found.values()), key=lambda g: (-_cost(g[1][0]), -g[0]))
+    return [group for _, group in ranked]
 
 
 def _cost(run: Run) -> float:

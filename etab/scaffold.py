@@ -30,8 +30,8 @@ from typing import ClassVar
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.traced import check_unique, number
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, UnsupportedOptionError
-from etab.readers.table import read_table
 from etab.readers.still import read_still, still_info
+from etab.readers.table import read_table
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 

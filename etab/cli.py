@@ -146,6 +146,11 @@ def run(
     ] = "all",
     protocol: Annotated[str, typer.Option(help="official, cv, or both with a comma.")] = "official,cv",
     n_fold: Annotated[int, typer.Option(min=2, max=50, help="Folds of cross-validation.")] = 5,
+    fractions: Annotated[
+        str | None, typer.Option(help="Train on these shares of the patients, in %: 2,5,10,100.")
+    ] = None,
+    shots: Annotated[str | None, typer.Option(help="Train on this many patients of each class: 2,5,10.")] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws of each share or number. [default: 3]")] = None,
     head: Annotated[str | None, typer.Option(help="Another head for every task that it can answer.")] = None,
     root: Root = None,
     results: Annotated[Path, typer.Option(help="Where the result files go.")] = Path("results"),
@@ -162,11 +167,30 @@ def run(
     from etab.sweep import backbone_names, sweep
 
     codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
-    runs = plan(codes, names, protocols=_words(protocol) or ["cv"], head=head, seed=seed, n_fold=n_fold)
+    protocols = _protocols(_words(protocol) or ["cv"], n_fold, fractions, shots, draws)
+    runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold)
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     _say(done.said())
     raise typer.Exit(1 if done.failures else 0)
+
+
+def _protocols(bases: list[str], n_fold: int, fractions: str | None, shots: str | None, draws: int | None) -> list[str]:
+    """The protocols asked for, or with few labelled patients; raises where an option would have nothing to act on."""
+    from etab.errors import UnsupportedOptionError
+    from etab.protocols import drawn, parse
+
+    if fractions is None and shots is None:
+        if draws is not None:
+            raise UnsupportedOptionError("--draws counts draws of --fractions or --shots; give one of these too.")
+        return bases
+    numbers: list[list[float]] = []
+    for option, said in (("--fractions", fractions), ("--shots", shots)):
+        try:
+            numbers.append([float(word) for word in _words(said) or []])
+        except ValueError:
+            raise UnsupportedOptionError(f"{option} {said!r} is not a list of numbers such as 2,5,10.") from None
+    return drawn([parse(b, n_fold).name for b in bases], numbers[0], numbers[1], 3 if draws is None else draws)
 
 
 @app.command()
@@ -199,6 +223,32 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
         if path is not None:
             write_atomically(path, make(board))
             _say(f"wrote {path}")
+
+
+@app.command()
+def curve(
+    results: Annotated[Path, typer.Argument(help="Folder of results made with --fractions or --shots.")] = Path(
+        "results"
+    ),
+    picture: Annotated[Path | None, typer.Option(help="Draw the curves here: .png, .svg or .pdf.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write CSV here.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Show how values grow with the number of labelled patients."""
+    from etab import curves, plots_curves, show
+    from etab.results import write_atomically
+
+    found = curves.points(results, seed=seed)
+    show.table("label efficiency", ("task", "backbone", "labels", "draws", "value", "95 %"),
+               [(p.task, p.backbone, p.labels, str(p.draws), f"{p.metric} {p.value:.3f}", f"{p.low:.3f} to {p.high:.3f}")
+                for p in found])  # fmt: skip
+    for path, make in ((markdown, curves.markdown), (csv, curves.csv_text)):
+        if path is not None:
+            write_atomically(path, make(found))
+            _say(f"wrote {path}")
+    if picture is not None:
+        _say(f"wrote {plots_curves.draw(found, picture)}")
 
 
 @app.command()

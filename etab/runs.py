@@ -21,10 +21,11 @@ from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedErro
 from etab.features import FrameFeatures, frame_features
 from etab.features import resolve_precision as features_precision
 from etab.heads.base import FoldFit, Head
+from etab.protocols import parse
 from etab.provenance import provenance
 from etab.results import Predictions, Result
 from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
-from etab.splits import folds, row_splits
+from etab.splits import folds
 from etab.surface import Outline, outline
 from etab.tasks import TASKS, Task, find
 from etab.types import Array, Features, Kind, RowSplit
@@ -39,14 +40,8 @@ Failed = Callable[["Run", EtabError], None]
 
 
 def protocol_name(protocol: str, n_fold: int) -> str:
-    """Name a protocol as results carry it: "official", or "cv" with its number of folds ("cv5")."""
-    if protocol == "official":
-        return protocol
-    if protocol == "cv" or protocol == f"cv{n_fold}":
-        return f"cv{n_fold}"
-    if protocol.startswith("cv") and protocol[2:].isdigit() and int(protocol[2:]) > 1:
-        return protocol
-    raise IncompatibleError(f"No protocol is called {protocol!r}. Known: official, cv (or cv5, cv10, ...).")
+    """Name a protocol as results carry it: "official", or "cv" with its number of folds ("cv5"), see ``etab.protocols``."""
+    return parse(protocol, n_fold).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +299,12 @@ def _has_masks(source: Source) -> bool:
     return any(target.kind is Kind.MASK for target in source.card.targets)
 
 
-def _cells(run: Run, rows: Rows) -> Array:
+def _cells(run: Run, rows: Rows) -> Array | None:
     """(n,) the authors' part and the fold of each row: what both protocols of this many folds are made of."""
-    n_fold = run.n_fold if run.protocol_name == "official" else int(run.protocol_name[2:])
+    how = parse(run.protocol_name)
+    if how.few:
+        return None
+    n_fold = how.n_fold or run.n_fold
     if n_fold > rows.n_patients:
         return np.asarray(rows.parts)
     place = folds(rows.patients.tolist(), n_fold, run.seed)
@@ -316,11 +314,7 @@ def _cells(run: Run, rows: Rows) -> Array:
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
-    official = run.protocol_name == "official"
-    n_fold = run.n_fold if official else int(run.protocol_name[2:])
-    return row_splits(
-        rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed
-    )
+    return parse(run.protocol_name).splits(rows.patients, rows.parts, rows.answers, run.row.kind, run.seed)
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
@@ -399,11 +393,11 @@ def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, an
 
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge and a patient is a row."""
-    if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
+    how = parse(run.protocol_name)
+    if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items):
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
-    n_fold = int(run.protocol_name[2:])
-    found = stats.nested_cv(losses, rows.n_patients, n_fold=n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
+    found = stats.nested_cv(losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
     return {"value": found.value, "low": found.low, "high": found.high}
 
 

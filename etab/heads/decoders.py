@@ -9,7 +9,7 @@ inner parts, and the largest connected component is kept.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, ClassVar
@@ -184,12 +184,24 @@ def _partition(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntAr
     return np.argsort(np.argsort(first))[inverse]
 
 
+class _Parts(dict[int, Any]):
+    """What is asked of a part, computed once it is asked for: a draw of few patients leaves most parts alone."""
+
+    def __init__(self, make: Callable[[IntArray], Any], parts: IntArray) -> None:
+        super().__init__()
+        self.make, self.parts = make, parts
+
+    def __missing__(self, k: int) -> Any:
+        self[k] = self.make(np.flatnonzero(self.parts == k))
+        return self[k]
+
+
 class _Design:
     """Everything about features and splits that no label enters; kept in the memo for the next structure."""
 
     def __init__(self, points: _Points, parts: IntArray) -> None:
         self.points, self.parts = points, parts
-        self.moments = [self._moments(np.flatnonzero(self.parts == k)) for k in range(int(self.parts.max()) + 1)]
+        self.moments = _Parts(self._moments, parts)
         self.spectra: dict[Any, Any] = {}
         self.sums: dict[tuple[int, ...], _Moments] = {}
 
@@ -202,15 +214,16 @@ class _Design:
             second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, overwrite_c=1)
         return _Moments(n, first, np.triu(second) + np.triu(second, 1).T)
 
-    def label(self, y: FloatArray) -> list[_Label]:
+    def label(self, y: FloatArray) -> _Parts:
         """Moments with a label, for every part. ``y`` (n, points)."""
-        out = []
-        for k in range(len(self.moments)):
-            xy, rows = np.zeros(()), np.flatnonzero(self.parts == k)
+
+        def moments(rows: IntArray) -> _Label:
+            xy = np.zeros(())
             for block in _blocks(rows):
                 xy = xy + (y[block].ravel() @ self.points.rows(block)).astype(np.float64)
-            out.append(_Label(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy)))
-        return out
+            return _Label(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy))
+
+        return _Parts(moments, self.parts)
 
     @property
     def width(self) -> int:
@@ -242,9 +255,7 @@ class _Design:
         found: tuple[Any, ...] = self.spectra[place]
         return found
 
-    def solve(
-        self, parts: tuple[int, ...], option: str, labels: list[_Label]
-    ) -> tuple[IntArray, FloatArray, FloatArray]:
+    def solve(self, parts: tuple[int, ...], option: str, labels: _Parts) -> tuple[IntArray, FloatArray, FloatArray]:
         """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
         index, mean, deviation, values, vectors = self.spectrum(parts, option)
         n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
@@ -262,7 +273,7 @@ class _Design:
         return self.sums[parts]
 
     def squared_error(
-        self, parts: tuple[int, ...], index: IntArray, w: FloatArray, b: FloatArray, labels: list[_Label]
+        self, parts: tuple[int, ...], index: IntArray, w: FloatArray, b: FloatArray, labels: _Parts
     ) -> FloatArray:
         """Sum of squared errors of some parts for each penalty, from their moments alone."""
         m, label = self.total(parts), _sum([labels[k] for k in parts])
@@ -348,7 +359,7 @@ class LinearSeg(Head):
 
     def _split(
         self, features: Features, masks: Sequence[Array], y: FloatArray, split: RowSplit,
-        designs: dict[str, _Design], labels: dict[str, list[_Label]],
+        designs: dict[str, _Design], labels: dict[str, _Parts],
     ) -> FoldFit:  # fmt: skip
         errors = {(p, o): self._inner(d, o, split, labels[p]) for p, d in designs.items() for o in d.options()}
         pooling, option = min(errors, key=lambda k: float(errors[k].min()))
@@ -363,7 +374,7 @@ class LinearSeg(Head):
                   "inner_brier": float(errors[pooling, option][best] / points)}  # fmt: skip
         return FoldFit(predicted, choice)
 
-    def _inner(self, design: _Design, option: str, split: RowSplit, labels: list[_Label]) -> FloatArray:
+    def _inner(self, design: _Design, option: str, split: RowSplit, labels: _Parts) -> FloatArray:
         """Squared error of each penalty over the inner parts, from moments alone."""
         total = np.zeros(len(PENALTIES))
         for part in split.inner:
@@ -372,7 +383,7 @@ class LinearSeg(Head):
         return total
 
     def _threshold(
-        self, design: _Design, option: str, best: int, split: RowSplit, labels: list[_Label], y: FloatArray
+        self, design: _Design, option: str, best: int, split: RowSplit, labels: _Parts, y: FloatArray
     ) -> float:
         """The cut with the best mean Dice of the lattice points of the first inner part."""
         totals, part = np.zeros(len(THRESHOLDS)), split.inner[0]

@@ -223,7 +223,8 @@ class Logistic(Head):
         """Logits (penalties, rows, c) of every row for the fit on each set of training rows.
 
         The axes of all rows are a mere rotation of the features (an unpenalised intercept absorbs the centre), so that
-        fits share them and differ in row weights; with principal components, each fit has the axes of its own rows.
+        fits share them and differ in row weights. Where all fits together see few rows, the axes of these hold every
+        solution. With principal components, each fit has the axes of its own rows.
         """
         everyone, kernel, out = np.arange(len(y)), kernels.kernel(key), []
         if key in kernels.features.pca:
@@ -232,10 +233,15 @@ class Logistic(Head):
                 z = fit.project(kernel, everyone).astype(np.float32)
                 out += self._paths(z[rows], y[rows], [np.arange(len(rows))], [_scaled(kernel, rows)], z)
             return out
-        z = kernels.basis(key, everyone, single=True).train.astype(np.float32)
+        seen = np.unique(np.concatenate(sets))
+        if 2 * len(seen) < len(y):
+            z = kernels.basis(key, seen, single=True).project(kernel, everyone).astype(np.float32)
+        else:
+            seen, z = everyone, kernels.basis(key, everyone, single=True).train.astype(np.float32)
         for start in range(0, len(sets), _AT_ONCE):
             some = sets[start : start + _AT_ONCE]
-            out += self._paths(z, y, some, [_scaled(kernel, rows) for rows in some], z)
+            places: list[IntArray] = [np.searchsorted(seen, rows) for rows in some]
+            out += self._paths(z[seen], y[seen], places, [_scaled(kernel, rows) for rows in some], z)
         return out
 
     def _paths(

@@ -1,0 +1,26 @@
+"""Faults of draws of few labelled patients, and of their curves."""
+
+from tests.faults import Fault
+
+TESTS = ("tests/test_few.py",)
+FILE = "etab/protocols.py"
+
+FAULTS = [
+    Fault("few: each size draws anew", FILE, "rng = np.random.default_rng(seeds)",
+          "rng = np.random.default_rng([*seeds, int(self.percent or 0)])", TESTS),
+    Fault("few: the draw is ignored", FILE, "(seed, self.draw, i)", "(seed, 0, i)", TESTS),
+    Fault("few: everybody is trained on", FILE, "row in split.train if str(patients[row]) in inner_of", "row in split.train",
+          TESTS),
+    Fault("few: classes as they come", FILE, "classes = _classes(patients, answers, kind)", "classes: dict[str, int] = {}",
+          TESTS),
+    Fault("few: the authors' validation patients still choose", FILE, "return RowSplit(train, inner, split.test, split.name)",
+          "return RowSplit(train, split.inner, split.test, split.name)", TESTS),
+    Fault("few: a draw of one passes", FILE, "if few < _NEEDED or", "if", TESTS),
+    Fault("few: undrawn rows are fitted", "etab/heads/probes.py", "self._paths(z[seen], y[seen], places,",
+          "self._paths(z, y, [np.arange(len(y)) for _ in places],", TESTS),
+    Fault("curves: the first draw alone", "etab/curves.py", "value=float(np.mean([r.value for r in group]))",
+          "value=group[0].value", TESTS),
+    Fault("curves: intervals of one draw", "etab/curves.py", "for r in group]\n    low, high",
+          "for r in group[:1]]\n    low, high", TESTS),
+    Fault("curves: phantom is not said", "etab/curves.py", "if any(p.phantom for p in found):", "if False:", TESTS),
+]  # fmt: skip

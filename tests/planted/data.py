@@ -28,7 +28,10 @@ FAULTS = [
     Fault("clip_l ignored", DATASET, "place(grid, self.options.clip_l,", "place(grid, 16,", DATA),
     Fault("fps ignored", DATASET, "fps, n = self.options.fps,", "fps, n = None,", DATA),
     Fault("normalize ignored", DATASET, "if not self.options.normalize:", "if False:", DATA),
-    Fault("padding ignored", DATASET, "padding=self.options.padding)", "padding=False)", DATA),
+    Fault("padding ignored", DATASET, "fit(*frame.shape, out=out, padding=self.options.padding)",
+          "fit(*frame.shape, out=out, padding=False)", DATA),
+    Fault("padding ignored for keypoints", DATASET, "out=self.options.size, padding=self.options.padding)",
+          "out=self.options.size, padding=False)", ("tests/test_ultra.py",)),
     Fault("frame_l and frame_w swapped", DATASET, "(frame_l, frame_w), clip_l", "(frame_w, frame_l), clip_l", DATA),
     Fault("options of another kind pass", DATASET, "if not isinstance(flag, bool):", "if False:", BAD),
     Fault(

@@ -184,7 +184,9 @@ def test_altered_missing_and_rewritten_files_are_told_apart(sounds: Path, tmp_pa
     assert not check("circor", root, quick=True).altered
 
 
-@pytest.mark.parametrize("line", ["abc file", "0" * 64, f"{'0' * 64} ../up", f"{'0' * 64} /etc/passwd", f"{'g' * 64} x"])
+@pytest.mark.parametrize(
+    "line", ["abc file", "0" * 64, f"{'0' * 64} ../up", f"{'0' * 64} /etc/passwd", f"{'g' * 64} x"]
+)
 def test_a_list_of_checksums_that_is_none(tmp_path: Path, line: str) -> None:
     (tmp_path / "SHA256SUMS.txt").write_text(f"{'a' * 64} fine.txt\n{line}\n")
     with pytest.raises(CorruptFileError, match=r"SHA256SUMS\.txt, line 2"):
@@ -218,8 +220,8 @@ def test_command_status_and_json(tree: Path, capsys: pytest.CaptureFixture[str])
 
 
 def _status(words: list[str]) -> int:
+    sys.argv = ["etab", *words]
     with pytest.raises(SystemExit) as stop:
-        sys.argv = ["etab", *words]
         main()
     return int(stop.value.code or 0)
 

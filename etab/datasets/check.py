@@ -200,7 +200,7 @@ def _signal(report: Report, source: Source, record: Record) -> Array | None:
 def _content(signal: Array) -> bytes:
     """A digest of what was decoded, with its shape: the same content under two names is found, however it was stored."""
     digest = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
-    digest.update(memoryview(np.ascontiguousarray(signal)).cast("B") if signal.size else b"")
+    digest.update(np.ascontiguousarray(signal).data.cast("B") if signal.size else b"")
     return digest.digest()
 
 

@@ -41,6 +41,7 @@ class Bytes:
         """Name the file; it is opened by ``with``, which raises LayoutError or CorruptFileError."""
         self.path = path
         self.size = 0
+        self._first = b""
         self._start = 0
         self._block = b""
 
@@ -56,7 +57,7 @@ class Bytes:
             if not stat.S_ISREG(facts.st_mode):
                 raise _missing(self.path)
             self.size = facts.st_size
-            self._block = self.exact(0, _BLOCK)
+            self._first = self._block = self.exact(0, _BLOCK)
             if not self._block:
                 raise corrupt(self.path, "it is empty")
         except BaseException:
@@ -68,7 +69,9 @@ class Bytes:
         os.close(self._number)
 
     def read(self, at: int, n: int) -> bytes:
-        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the last small block read is kept."""
+        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the first and the last small block are kept."""
+        if at >= 0 and at + n <= len(self._first):
+            return self._first[at : at + n]
         lead = at - self._start
         if lead >= 0 and lead + n <= len(self._block):
             return self._block[lead : lead + n]
@@ -89,12 +92,18 @@ class Bytes:
             raise corrupt(self.path, f"the disk refuses ({error})") from error
 
     def each(self, rows: Sequence[Sequence[int]]) -> Sequence[bytes | memoryview]:
-        """Read rows of (start, size), all of them inside the file; those that follow each other at once.
+        """Read rows of (start, size), those that follow each other at once; raises CorruptFileError for one beyond the file.
 
         With other bytes between them they are read one by one: copying what is skipped takes longer than asking again.
         """
-        begin, end = min(at for at, _ in rows), max(at + size for at, size in rows)
-        if end - begin <= _NEAR * sum(size for _, size in rows):
+        if not rows:
+            return []
+        begin, end, total = self.size, 0, 0
+        for at, size in rows:
+            begin, end, total = at if at < begin else begin, at + size if at + size > end else end, total + size
+        if begin < 0 or end > self.size:
+            raise corrupt(self.path, "its index leads beyond its end")
+        if end - begin <= _NEAR * total:
             block = memoryview(self.exact(begin, end - begin))
             return [block[at - begin : at - begin + size] for at, size in rows]
         if _PREAD is None:
@@ -162,10 +171,7 @@ def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> Sequence[byte
     """
     if not where[:, 1].all():
         numbers = [_filled(where, number) for number in numbers]
-    rows: list[list[int]] = where[list(numbers)].tolist()
-    if rows and (min(at for at, _ in rows) < 0 or max(at + size for at, size in rows) > data.size):
-        raise corrupt(data.path, "its index leads beyond its end")
-    return data.each(rows) if rows else []
+    return data.each(where[list(numbers)].tolist())
 
 
 def _filled(where: Array, number: int) -> int:

@@ -1,7 +1,7 @@
 """Published counts of whole data sets, for ``pytest --real NAME=DIR``: name, what to compute, and what must come out.
 
-Sources: the tables of the releases as counted by their users (EchoNet-Dynamic, EchoNet-LVH, TMED-2), the pages of the sets, and
-for CAMUS and CirCor the data themselves. A number with a tolerance is one that was published rounded.
+Sources: the tables of the releases as counted by their users (EchoNet-Dynamic, EchoNet-LVH, TMED-2), the pages of the
+data sets, and for CAMUS and CirCor the data themselves.
 """
 
 from __future__ import annotations

@@ -77,6 +77,7 @@ def test_counts_are_the_published_ones() -> None:
     [
         ('"patient0200", ', ""),
         ('"patient0001", ', '"patient0001", "patient0200", '),
+        ('"patient0001", ', '"patient0001", "patient0001", '),
         ("version = 1", "version = 2"),
         ('folds = "0', 'folds = "1'),
         ('"test" = 50', '"test" = 51'),

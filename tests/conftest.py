@@ -46,16 +46,13 @@ def real_data() -> Path:
     return REAL
 
 
-@pytest.fixture
-def unlisted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tiny trees that borrow names of real patients without a phantom's mark: no canonical split is held against them."""
-    monkeypatch.setattr("etab.datasets.canonical.NAMES", ())
-
-
 @pytest.fixture(autouse=True)
 def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR", "ETAB_CLIP_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    if not (getattr(request.module, "CANONICAL", False) or request.node.get_closest_marker("real")):
+        # tiny trees borrow names of real patients without a phantom's mark; modules that say CANONICAL = True compare them
+        monkeypatch.setattr("etab.datasets.canonical.NAMES", ())
     cwd, rng = Path.cwd(), str(np.random.get_state())
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(socket.socket, "connect", _refuse)

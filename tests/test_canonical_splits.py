@@ -22,6 +22,7 @@ from etab.runs import Settings, execute, forget, lacking, plan
 from etab.splits import folds
 from tests.trees import camus
 
+CANONICAL = True
 SPLITS = Path(__file__).resolve().parents[1] / "configs" / "splits"
 PARTS = {"patient0001": "training", "patient0002": "training", "patient0027": "testing", "patient0200": "validation"}
 

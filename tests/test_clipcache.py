@@ -251,7 +251,6 @@ def _no_frames(*_: object) -> Array:
     raise AssertionError("decoded although it is kept")
 
 
-@pytest.mark.usefixtures("unlisted")
 def test_the_cache_spares_the_decoding(trees: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETAB_CLIP_CACHE", str(tmp_path / "c"))
     make: Callable[[], Dataset] = lambda: Dataset("camus", "LV_seg", frame_l=32, frame_w=32, root=trees["camus"])  # noqa: E731

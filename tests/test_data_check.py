@@ -19,6 +19,7 @@ from etab.datasets.listed import check_lists, read_sums
 from etab.errors import CorruptFileError
 from tests.trees import camus
 
+CANONICAL = True
 BASE = "database_nifti"
 
 

@@ -27,8 +27,6 @@ from etab.testing.datasets import check_dataset
 from etab.utils.data_tools import training_data_split
 from tests.trees import camus, echonet
 
-pytestmark = pytest.mark.usefixtures("unlisted")
-
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from etab.testing.datasets import check_dataset
 from tests.conftest import GIVEN
 from tests.real_counts import COUNTS
 
+CANONICAL = True
 ROOT = Path(__file__).resolve().parents[1]
 NAMED = "--real {0}=DIR was not given: the whole {0} is not at hand"
 

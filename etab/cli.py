@@ -169,9 +169,9 @@ def run(
     codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
     runs = plan(codes, names, protocols=_words(protocol) or ["cv"], head=head, seed=seed, n_fold=n_fold)
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
+    done = sweep(runs, settings, workers=workers, watch=show.watch)
     for said in lacking(runs, root):
         typer.echo(said, err=True)
-    done = sweep(runs, settings, workers=workers, watch=show.watch)
     _say(done.said())
     raise typer.Exit(1 if done.failures else 0)
 

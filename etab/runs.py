@@ -171,7 +171,7 @@ def _opens(dataset: str, root: Path) -> bool:
 
 
 def lacking(runs: Iterable[Run], root: Path | None) -> list[str]:
-    """What a person should hear before these cells are run: published patients that the data at hand do not hold."""
+    """What a person should hear of these cells: how many published patients the data at hand do not hold."""
     names = dict.fromkeys(run.row.dataset for run in runs)
     return [said for name in names if (said := datasets.told(datasets.source(name, root)))]
 

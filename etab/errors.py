@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class EtabError(Exception):
     """Base of every error that etab raises on purpose. Catch it to treat 'etab said no' apart from a bug."""
@@ -20,7 +22,19 @@ class DataNotFoundError(EtabError, FileNotFoundError):
 
 
 class LayoutError(EtabError, FileNotFoundError):
-    """A folder that is not laid out as its dataset was published."""
+    """A folder that is not laid out as its dataset was published; ``missing`` lists every file or folder that is absent.
+
+    The list is empty where the message names the only one.
+    """
+
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: str, missing: Iterable[str]) -> LayoutError:
+        """Make the error with the list of what is missing, as text."""
+        error = cls(message)
+        error.missing = tuple(missing)
+        return error
 
 
 class CorruptFileError(EtabError, ValueError):

@@ -166,6 +166,12 @@ def _opens(dataset: str, root: Path) -> bool:
     return True
 
 
+def lacking(runs: Iterable[Run], root: Path | None) -> list[str]:
+    """What a person should hear of these cells: how many published patients the data at hand do not hold."""
+    names = dict.fromkeys(run.row.dataset for run in runs)
+    return [said for name in names if (said := datasets.told(datasets.source(name, root)))]
+
+
 @lru_cache(maxsize=4)
 def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
     source = datasets.source(dataset, root)

@@ -109,6 +109,14 @@ class Source(ABC):
         """What ``etab data check`` counts beyond patients, recordings and the parts of the split."""
         return {}
 
+    def canonical(self) -> str:
+        """The name of the canonical split (``configs/splits``) that this copy must agree with; "" where none applies."""
+        return self.card.name
+
+    def units(self) -> Mapping[str, str]:
+        """What a canonical split lists, and where each belongs: patients to the parts of the authors' split."""
+        return {record.patient: record.split for record in self.records()}
+
     def remarks(self) -> Sequence[str]:
         """What a person should know of this copy that is no fault: what was left out, and why."""
         return ()

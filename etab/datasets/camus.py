@@ -152,6 +152,10 @@ class CamusSource(Source):
         """The split files."""
         return self.layout.split_files()
 
+    def canonical(self) -> str:
+        """The split of the NIfTI release; the older one numbers and parts its patients in another way."""
+        return self.card.name if self.layout.nifti else ""
+
     def _record(self, patient: str, folder: str, split: str, present: frozenset[str], view: str) -> Record:
         files = self.layout.files(patient, folder, CHAMBERS[view], present)
         cfg = self._cfg_of(files.get("info")) or self._cfg_of(files.get("info_other"))

@@ -59,9 +59,10 @@ class Layout:
                     )
         absent = sorted(set(listed) - {row[0] for row in rows})
         if absent:
-            raise LayoutError(
+            raise LayoutError.of(
                 f"{self.root / 'database_nifti' / absent[0]} is missing, with {len(absent) - 1} more patients that "
-                "database_split lists. Restore them; without them the scores are of other patients."
+                "database_split lists. Restore them; without them the scores are of other patients.",
+                [str(self.root / "database_nifti" / name) for name in absent],
             )
         return sorted(rows, key=lambda row: row[0])
 

@@ -146,10 +146,11 @@ class LvhSource(Source):
     def _check_there(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
         absent = [name for name in listed if name not in videos]
         if absent:
-            raise LayoutError(
+            raise LayoutError.of(
                 f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; with it "
                 f"{len(absent) - 1} more videos that {TABLE} lists. Restore them; without them the scores are of other "
-                "patients."
+                "patients.",
+                [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
             )
 
     def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:

@@ -27,7 +27,7 @@ import xxhash
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
-from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
+from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError, skippable
 from etab.types import Array, Features, Record
 
 VERSION = 2
@@ -84,7 +84,8 @@ def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> I
 
     def read(start: int) -> Array:
         chosen = frames[start : start + n]
-        return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
+        with skippable():
+            return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
 
     starts = list(range(0, len(frames), n))
     with ThreadPoolExecutor(1) as pool:

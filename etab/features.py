@@ -27,7 +27,7 @@ import xxhash
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
-from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError, skippable
+from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError, UnsupportedOptionError, skippable
 from etab.types import Array, Features, Record
 
 VERSION = 2
@@ -249,7 +249,7 @@ def _compute(
             return Features(store.pooled, tuple(store.maps), store.pca)
         return _keep(store.pooled, store.pca, temp, place)
     except OSError as error:
-        if isinstance(error, CorruptFileError) or temp is None:
+        if isinstance(error, EtabError) or temp is None:
             raise
         raise StorageError(
             f"Features could not be kept in {place}: {error.strerror}. Free some space, or name another --cache."

@@ -62,7 +62,7 @@ def _read(source: Source, record: Record) -> None:
     if isinstance(source, SoundSource):
         source.wave(record)
         return
-    if any(task.inputs not in _STILLS for task in tasks.values()) and not source.still(record):
+    if not tasks or (any(t.inputs not in _STILLS for t in tasks.values()) and not source.still(record)):
         source.frames(record)
     for at in shown_frames(source, record):
         if not source.frames(record, [at]).size:

@@ -31,6 +31,7 @@ from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError, 
 from etab.types import Array, Features, Record
 
 VERSION = 2
+_MAPPED = 256 << 20
 PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 Report = Callable[[int, int], None]
@@ -348,9 +349,24 @@ def _verified(place: Path) -> Features:
     return _stored(place, entry)
 
 
-def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
+    """The arrays of a safetensors file; of one with more than ``above`` bytes they stay on disk until they are read."""
     from safetensors.numpy import load_file
 
-    pooled = load_file(str(place / "pooled.safetensors"))
+    if path.stat().st_size <= above:
+        return dict(load_file(str(path)))
+    with path.open("rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        header = {name: facts for name, facts in json.loads(file.read(n)).items() if name != "__metadata__"}
+    if any(facts["dtype"] != "F32" for facts in header.values()):
+        return dict(load_file(str(path)))
+    return {
+        name: np.asarray(np.memmap(path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])))
+        for name, facts in header.items()
+    }
+
+
+def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+    pooled = _pooled(place / "pooled.safetensors")
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
     return Features({k: pooled[k] for k in entry["order"]}, tuple(StoredMap(place / n) for n in maps), entry["pca"])

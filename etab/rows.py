@@ -143,10 +143,13 @@ def _stack(kind: Kind, values: list[Any]) -> Any:
 def row_features(features: Features, rows: Rows, *, maps: bool = True) -> Features:
     """Pick the features of each row, maps too unless told not to; two frames of a row are laid side by side."""
     columns = rows.frames.T
-    pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
+    lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
+    whole = len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
+    if whole:  # a view: with many rows, features may be larger than memory
+        pooled = {k: v[lo:hi] for k, v in features.pooled.items()}
+    else:
+        pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
     shown: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
-        lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
-        whole = hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
         shown = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
     return Features(pooled=pooled, maps=shown, pca=features.pca)

@@ -410,8 +410,10 @@ def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, an
 
 
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
-    """Nested cross-validation interval where the head is ridge and a patient is a row."""
+    """Nested cross-validation interval where the head is ridge, a patient is a row, and the rows fit a kernel."""
     if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
+        return None
+    if len(rows.items) > heads.LIMIT:
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     n_fold = int(run.protocol_name[2:])

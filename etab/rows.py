@@ -28,7 +28,7 @@ class Rows:
     spacing   (row, column) mm for each row, or None
     missing   (id, reason) of recordings that gave no row
     records   the recording of each row
-    units     what each row answers for: the row itself, its recording, or its patient (the task's ``unit``)
+    units     what each row answers for: the row itself, its recording, its study or its patient (the task's ``unit``)
     """
 
     items: tuple[str, ...]
@@ -130,7 +130,12 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         spacing=tuple(source.spacing(r) for r, _, _ in kept),
         missing=tuple(missing),
         records=records,
-        units={"": tuple(items), "recording": records, "patient": tuple(r.patient for r, _, _ in kept)}[task.unit],
+        units={
+            "": tuple(items),
+            "recording": records,
+            "study": tuple(str(r.meta.get("study", r.id)) for r, _, _ in kept),
+            "patient": tuple(r.patient for r, _, _ in kept),
+        }[task.unit],
     )
 
 

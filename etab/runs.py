@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, datasets, heads, metrics, stats
-from etab.aggregate import reduce
+from etab import __version__, backbones, datasets, heads, metrics, stats, studies
+from etab.aggregate import AGGREGATES, reduce
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError, skippable
@@ -357,11 +357,25 @@ def compute(
     shared["cells"] = _cells(run, rows)
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
     outlines = _outlines(task.code, task.dataset, settings.root, settings.skip_bad)
-    predictions = _predictions(task, rows, outlines, splits, fits)
+    if task.aggregate and AGGREGATES[task.aggregate].beside:
+        beside = studies.view_answers(_open(task.dataset, settings.root, settings.skip_bad)[0], rows)
+        fit = partial(_fit, run, head, features, rows, shared)
+        predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
+    else:
+        predictions = _predictions(task, rows, outlines, splits, fits)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), predictions
+
+
+def _fit(
+    run: Run, head: Head, features: Features, rows: Rows, memo: MutableMapping[Any, Any], target: str, answers: Any,
+    splits: Sequence[RowSplit],
+) -> list[FoldFit]:  # fmt: skip
+    """Fit a second probe on the rows of a cell."""
+    about = datasets.SOURCES[run.row.dataset].card.target(target)
+    return head.cross_fit(features, answers, rows.patients, splits, about, rng=_rng(run), memo=memo)
 
 
 def _target(task: Task) -> Any:
@@ -441,7 +455,7 @@ def _result(
     nested: Mapping[str, float] | None, embedded: FrameFeatures, settings: Settings,
 ) -> Result:  # fmt: skip
     task, patients = run.row, np.array(table.patients)
-    scored = metrics.evaluate(task.kind, table.columns, patients)
+    scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
     interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
     source = _open(task.dataset, settings.root, settings.skip_bad)[0]
     return Result(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +54,9 @@ def _fits(name: str, target: Target, features: Features, protocol: str) -> list[
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(large, "LIMIT", 100)
     monkeypatch.setattr(large, "_CHUNK", 64)
-    yield
 
 
 @pytest.mark.parametrize("protocol", ["cv", "official"])
@@ -138,7 +136,7 @@ import numpy as np
 from etab import heads
 from etab.splits import row_splits
 from etab.types import Features, Kind, Target
-n, d = 12000, 64
+n, d = 8000, 48
 rng = np.random.default_rng(0)
 x = {f"l{k}/mean": rng.standard_normal((n, d)).astype(np.float32) for k in range(2)}
 patients = np.array([f"p{i}" for i in range(n)])
@@ -155,7 +153,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.parametrize("name", ["ridge", "logistic", "knn"])
 def test_memory_is_not_that_of_a_kernel(name: str) -> None:
     said = subprocess.run([sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, timeout=300, check=True)
-    assert int(said.stdout) < 700, "MiB; one kernel of 12,000 rows is 1,100"
+    assert int(said.stdout) < 350, "MiB; one kernel of 8,000 rows is 490"
 
 
 def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ LAYERS: dict[str, float] = {
     "features": 4,
     "rows": 5,
     "sieve": 5.5,
+    "studies": 5.5,
     "runs": 6,
     "executors": 7,
     "leaderboard": 5,

@@ -88,6 +88,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Harm]] = {
     "a mask cut short": (lambda root: _file(root, "2CH", "ED_gt"), _cut),
     "a picture of terabytes": (lambda root: _file(root, "2CH", "ED"), _huge),
     "a folder in its place": (lambda root: _file(root, "2CH", "ES_gt"), _folder),
+    "a folder in place of what is not read": (lambda root: _file(root, "2CH", "half_sequence_gt"), Path.mkdir),
 }
 
 

@@ -160,6 +160,8 @@ def read_cfg(path: Path) -> dict[str, str]:
         raise LayoutError(f"{path} is missing. Restore it.") from error
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}. Restore it.") from error
     pairs = [line.split(":", 1) for line in lines if line.strip()]
     odd = [pair for pair in pairs if len(pair) != 2]
     if odd:

@@ -34,7 +34,7 @@ FAULTS = [
         "etab/sieve.py",
         "if (source.root / name).is_dir():",
         "if False:",
-        (f"{_FILE}::test_one_view_lost[a folder in its place]",),
+        (f"{_FILE}::test_one_view_lost[a folder in place of what is not read]",),
     ),
     Fault("skip-bad: all bad is an empty run", "etab/sieve.py", "    if not source.records():", "    if False:", ALL),
     Fault(

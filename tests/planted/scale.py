@@ -61,10 +61,10 @@ FAULTS = [
     ),
     Fault(
         "skip-bad: on without being asked",
-        "etab/runs.py",
-        "    skip_bad: bool = False\n",
-        "    skip_bad: bool = True\n",
-        ONE,
+        "etab/api.py",
+        "    skip_bad: bool = False,\n",
+        "    skip_bad: bool = True,\n",
+        (f"{_FILE}::test_from_python",),
     ),
     Fault(
         "skip-bad: errors do not name it",

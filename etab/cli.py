@@ -164,6 +164,7 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")] = False,
 ) -> None:
     """Run every cell that is not finished yet: tasks x backbones x protocols."""
     from etab import show
@@ -174,7 +175,8 @@ def run(
     codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
     protocols = _protocols(_words(protocol) or ["cv"], n_fold, fractions, shots, draws)
     runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold)
-    settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
+    settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision,
+                        skip_bad=skip_bad)  # fmt: skip
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     for said in lacking(runs, root):
         typer.echo(said, err=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+SKIP = "To go on without the recordings that cannot be read: --skip-bad (in Python: skip_bad=True)."
 
 
 class EtabError(Exception):
@@ -83,3 +86,14 @@ class TrainingError(EtabError, RuntimeError):
 
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""
+
+
+@contextmanager
+def skippable() -> Iterator[None]:
+    """Where one recording is read: an error of its files says how to go on without it."""
+    try:
+        yield
+    except (CorruptFileError, LayoutError) as error:
+        if SKIP in str(error):
+            raise
+        raise type(error)(f"{error} {SKIP}") from error

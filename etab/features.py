@@ -27,10 +27,11 @@ import xxhash
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
-from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
+from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError, UnsupportedOptionError, skippable
 from etab.types import Array, Features, Record
 
 VERSION = 2
+_MAPPED = 256 << 20
 PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 Report = Callable[[int, int], None]
@@ -84,7 +85,8 @@ def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> I
 
     def read(start: int) -> Array:
         chosen = frames[start : start + n]
-        return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
+        with skippable():
+            return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
 
     starts = list(range(0, len(frames), n))
     with ThreadPoolExecutor(1) as pool:
@@ -248,7 +250,7 @@ def _compute(
             return Features(store.pooled, tuple(store.maps), store.pca)
         return _keep(store.pooled, store.pca, temp, place)
     except OSError as error:
-        if isinstance(error, CorruptFileError) or temp is None:
+        if isinstance(error, EtabError) or temp is None:
             raise
         raise StorageError(
             f"Features could not be kept in {place}: {error.strerror}. Free some space, or name another --cache."
@@ -347,9 +349,24 @@ def _verified(place: Path) -> Features:
     return _stored(place, entry)
 
 
-def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
+    """The arrays of a safetensors file; of one with more than ``above`` bytes they stay on disk until they are read."""
     from safetensors.numpy import load_file
 
-    pooled = load_file(str(place / "pooled.safetensors"))
+    if path.stat().st_size <= above:
+        return dict(load_file(str(path)))
+    with path.open("rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        header = {name: facts for name, facts in json.loads(file.read(n)).items() if name != "__metadata__"}
+    if any(facts["dtype"] != "F32" for facts in header.values()):
+        return dict(load_file(str(path)))
+    return {
+        name: np.asarray(np.memmap(path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])))
+        for name, facts in header.items()
+    }
+
+
+def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+    pooled = _pooled(place / "pooled.safetensors")
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
     return Features({k: pooled[k] for k in entry["order"]}, tuple(StoredMap(place / n) for n in maps), entry["pca"])

@@ -55,7 +55,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     for run in runs:
         resolve_precision(run, settings)
     for dataset in {r.row.dataset for r in runs}:
-        data_digest(dataset, settings.root)
+        data_digest(dataset, settings.root, settings.skip_bad)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:
         return Done(len(runs), (), ())

@@ -44,6 +44,8 @@ LAYERS: dict[str, float] = {
     "results": 4,
     "features": 4,
     "rows": 5,
+    "sieve": 5.5,
+    "studies": 5.5,
     "runs": 6,
     "executors": 7,
     "leaderboard": 5,

@@ -152,6 +152,7 @@ class TmedSource(Source):
                     "published, or another fold."
                 )
             check_leaks(found)
+            found = self._there(found)
             self._check_images(found)
             self._records = tuple(found)
         return self._records

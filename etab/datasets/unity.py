@@ -104,6 +104,7 @@ class UnitySource(Source):
                         self._points[record.id] = _points(path, name, labels)
                         found.append(record)
             check_leaks(found)
+            found = self._there(found)
             self._check_there(found)
             self._records = tuple(found)
         return self._records

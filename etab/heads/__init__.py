@@ -2,9 +2,10 @@
 
 from etab.heads import decoders, probes, segmentation
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.large import LIMIT
 from etab.heads.probes import ridge_losses
 
-__all__ = ["HEADS", "FoldFit", "Head", "decoders", "head", "names", "probes", "ridge_losses", "segmentation"]
+__all__ = ["HEADS", "LIMIT", "FoldFit", "Head", "decoders", "head", "names", "probes", "ridge_losses", "segmentation"]
 
 
 def head(name: str) -> Head:

@@ -85,18 +85,24 @@ def crepe(state: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def silero(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of Silero's tensors to those of ``SileroVAD``; the basis of the spectrum is computed, not read."""
-    out: dict[str, Any] = {}
-    for name, tensor in state.items():
-        part, rest = name.split(".")
-        if part.startswith("conv"):
-            out[f"convs.{int(part.removeprefix('conv')) - 1}.{rest}"] = tensor
-        elif part == "lstm_cell":
-            out[f"lstm.{rest}_l0"] = tensor
-        elif part == "final_conv":
-            out[f"speech.{rest}"] = tensor[..., 0] if tensor.ndim == 3 else tensor
-    return out
+def silero(path: Path) -> dict[str, Any]:
+    """Constants of Silero's ONNX graph of 16 kHz; the basis of the spectrum is computed, not read.
+
+    These are the weights that the package runs; those in its safetensors file are others.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    out: dict[str, Array] = {}
+    for constant in onnx.load(str(path)).graph.initializer:
+        parts, array = constant.name.split("."), numpy_helper.to_array(constant)
+        if parts[1] == "encoder":
+            out[f"convs.{parts[2]}.{parts[4]}"] = array
+        elif parts[1:3] == ["decoder", "rnn"]:
+            out[f"lstm.{parts[3]}_l0"] = array
+        elif parts[1] == "decoder":
+            out[f"speech.{parts[4]}"] = array[..., 0] if array.ndim == 3 else array
+    return _tensors(out)
 
 
 def resemblyzer(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,12 +112,12 @@ def resemblyzer(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def read(net: str, path: Path, beside: Path | None) -> dict[str, Any]:
     """The pretrained weights of a network under its own names, from the files of its entry in the index."""
-    if net == "speech_embedding":
-        return speech_embedding(path)
+    if net in ("speech_embedding", "silero_vad"):
+        return speech_embedding(path) if net == "speech_embedding" else silero(path)
     if net in ("musicnn", "music_vgg"):
         if beside is None:
             raise WeightsError(f"{path} is half a checkpoint: its index is missing.")
         found = containers.tf_checkpoint(beside, path)
         return _tensors(musicnn(found) if net == "musicnn" else music_vgg(found))
     state = load_state(path)
-    return {"crepe": crepe, "silero_vad": silero, "resemblyzer": resemblyzer}[net](state)
+    return crepe(state) if net == "crepe" else resemblyzer(state)

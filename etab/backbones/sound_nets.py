@@ -209,6 +209,9 @@ class SpeechEmbedding(nn.Module):
                 last = width
         self.convs = nn.ModuleList(convs)
         self.out = nn.Conv2d(96, 96, (3, 1), bias=False)
+        for conv in self.convs:  # torch's own initialisation fades to nothing over twenty layers without normalisation
+            nn.init.kaiming_normal_(conv.get_parameter("weight"), a=0.2)
+            nn.init.zeros_(conv.get_parameter("bias"))
 
     def spectrogram(self, x: Tensor) -> Tensor:
         """(n, time, 32) in dB of 16-bit samples, 80 dB deep in each window, on the scale that the network reads."""

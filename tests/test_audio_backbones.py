@@ -130,7 +130,7 @@ def test_musicnn_compresses_and_pools_as_published() -> None:
     network = twin("musicnn_msd")
     x = made_sound()[:, :16_000]
     grid = network.spectrogram(x)
-    np.testing.assert_allclose(grid, np.log10(10_000 * network.mel(x) + 1), rtol=1e-5)
+    np.testing.assert_allclose(grid, np.log10(10_000 * network.mel(x).numpy() + 1), rtol=1e-5)
     found = dict(network(x))
     every = torch.cat([found["timbral"], found["temporal"], found["cnn1"], found["cnn2"], found["cnn3"]], 2)
     assert found["timbral"].shape == (1, 63, 408)
@@ -150,7 +150,7 @@ def test_resemblyzer_raises_quiet_windows_only_and_cuts_parts_by_half() -> None:
     assert network.parts(x).shape == (1, 3, 160, 40)
     whole = network.mel(x)[0]
     assert torch.allclose(network.parts(x)[0, 1], whole[77:237], atol=1e-6)
-    assert network.parts(x[:, : 25_600 + 9_000]).shape[1] == 1, "a last part that is mostly padding is dropped"
+    assert network.parts(x[:, : 25_600 + 2_000]).shape[1] == 1, "a last part that is mostly padding is dropped"
     norms = dict(network(x))["embedding"].norm(dim=1)
     assert torch.allclose(norms, torch.ones(1), atol=1e-5)
 
@@ -240,7 +240,17 @@ def _table(entries: dict[bytes, bytes]) -> bytes:
 
 def _proto(shape: Sequence[int], offset: int, size: int, kind: int = 1) -> bytes:
     dims = b"".join(b"\x12" + _varint(1 + len(_varint(d))) + b"\x08" + _varint(d) for d in shape)
-    return b"\x08" + _varint(kind) + b"\x12" + _varint(len(dims)) + dims + b"\x20" + _varint(offset) + b"\x28" + _varint(size)
+    return (
+        b"\x08"
+        + _varint(kind)
+        + b"\x12"
+        + _varint(len(dims))
+        + dims
+        + b"\x20"
+        + _varint(offset)
+        + b"\x28"
+        + _varint(size)
+    )
 
 
 def test_a_checkpoint_is_read_without_its_library(tmp_path: Path) -> None:
@@ -264,7 +274,7 @@ def test_a_checkpoint_is_read_without_its_library(tmp_path: Path) -> None:
 def test_damaged_containers_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot|that can be read here"):
+    with pytest.raises(WeightsError, match="that can be read here"):
         tflite(path)
     with pytest.raises(WeightsError, match="that can be read here"):
         tf_checkpoint(path, path)
@@ -294,7 +304,7 @@ def test_both_members_of_a_checkpoint_are_checked(monkeypatch: pytest.MonkeyPatc
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> CircorSource:
     folder = tmp_path_factory.mktemp("sounds")
-    phantom.write_sounds(folder, patients=4, seed=5)
+    phantom.write_sounds(folder, patients=12, seed=3)
     return CircorSource(folder / "circor")
 
 
@@ -449,8 +459,9 @@ def test_what_cannot_be_embedded_is_refused(source: CircorSource, monkeypatch: p
 def test_a_source_of_pictures_is_refused(tmp_path: Path) -> None:
     from etab.datasets.camus import CamusSource
 
+    phantom.write(tmp_path, names=["camus"], patients=10, size=48)
     with pytest.raises(UnsupportedOptionError, match="holds no sound"):
-        window_features(CamusSource(tmp_path), [], backbones.card("mel_stats"), data_digest="d")
+        window_features(CamusSource(tmp_path / "camus"), [], backbones.card("mel_stats"), data_digest="d")
 
 
 @pytest.mark.real

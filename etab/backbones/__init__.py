@@ -13,6 +13,8 @@ _PREFIXES = (
     "timm/<model>",
     "torchvision/<model>",
     "hf-hub:<owner>/<model>",
+    "torchaudio/<BUNDLE>",
+    "transformers/<owner>/<model>",
     "local:<file>@timm/<model>",
     "random/<name>",
 )
@@ -33,10 +35,21 @@ def card(name: str) -> BackboneCard:
         return named.card(base, seed)
     if base in sound.names():
         return sound.card(base, seed)
+    if base.startswith(("torchaudio/", "transformers/")):
+        return _open_sound(base, seed)
     if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
         return _open(base, seed)
     error = unknown("backbone", name, names())
     raise UnknownNameError(f"{error} Or: {', '.join(_PREFIXES)}.")
+
+
+def _open_sound(base: str, seed: int | None) -> BackboneCard:
+    from dataclasses import replace
+
+    from etab.backbones import open_sound
+
+    found = open_sound.sound_card(base, seed)
+    return found if seed is None else replace(found, name=f"random/{base}", twin=base, seed=seed)
 
 
 def _open(base: str, seed: int | None) -> BackboneCard:

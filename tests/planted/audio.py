@@ -170,7 +170,7 @@ FAULTS = [
         "audio: a bundle's twin is pretrained",
         HUB,
         "        if seed is None:\n            return SoundBackbone(card, BundleNetwork(bundle.get_model()))",
-        "        if seed is not None or seed is None:\n            return SoundBackbone(card, BundleNetwork(bundle.get_model()))",
+        "        if True:\n            return SoundBackbone(card, BundleNetwork(bundle.get_model()))",
         OPEN,
     ),
 ]

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from etab import backbones
-from etab.backbones import open_sound
+from etab.backbones import lite, open_sound, weights
 from etab.errors import UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.testing.backbones import check_backbone
 
@@ -136,6 +137,75 @@ def test_a_bundle_by_name() -> None:
         backbones.card("torchaudio/OTHER")
     with pytest.raises(WeightsError, match="Name or service"):
         backbones.card("torchaudio/FAR").load()
+
+
+class Interpreter:
+    """What LiteRT offers of BirdNET's graph: three tensors that follow the input."""
+
+    def __init__(self, path: str, **options: object) -> None:
+        assert options["experimental_preserve_all_tensors"]
+        self.names = list(lite.TENSORS.values())
+
+    def allocate_tensors(self) -> None:
+        self.given = np.zeros((1, lite.PART), np.float32)
+
+    def get_input_details(self) -> list[dict[str, int]]:
+        return [{"index": 9}]
+
+    def get_tensor_details(self) -> list[dict[str, object]]:
+        return [{"name": name, "index": i} for i, name in enumerate(self.names)]
+
+    def set_tensor(self, place: int, value: np.ndarray) -> None:
+        assert (place, value.shape, value.dtype) == (9, (1, lite.PART), np.float32)
+        self.given = value
+
+    def invoke(self) -> None:
+        third = np.abs(self.given).reshape(3, -1).mean(1)
+        wide = [
+            np.outer(third, np.arange(1.0, 193.0))[None, :, None],
+            np.outer(third, np.arange(2.0, 194.0))[None, :, None],
+        ]
+        self.said = [*wide, third.mean() * np.arange(1.0, 1025.0)[None]]
+
+    def get_tensor(self, place: int) -> np.ndarray:
+        return self.said[place].astype(np.float32)
+
+
+@pytest.fixture
+def birdnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A card whose file and interpreter are stand-ins."""
+    module = ModuleType("ai_edge_litert.interpreter")
+    module.Interpreter = Interpreter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", ModuleType("ai_edge_litert"))
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", module)
+    (tmp_path / "graph").write_bytes(b"graph")
+    monkeypatch.setattr(weights, "path_of", lambda name: tmp_path / "graph")
+    return backbones.card("birdnet")
+
+
+def test_birdnet_reads_parts_of_three_seconds(birdnet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_backbone(birdnet)
+    x = torch.zeros(1, 5 * lite.RATE)
+    x[:, : lite.PART], x[:, lite.PART :] = 0.5, 0.25
+    found = birdnet.load()(x).pooled["embedding/mean"][0, 0]
+    assert float(found) == pytest.approx((0.5 + 0.25 * 2 / 3) / 2)
+    assert lite.parts(np.ones(4 * lite.RATE, np.float32)).shape == (1, lite.PART), "a last second is dropped"
+    assert lite.parts(np.ones(lite.RATE, np.float32)).sum() == lite.RATE, "an only part is filled with zeros"
+    monkeypatch.setattr(Interpreter, "get_tensor_details", lambda self: [])
+    with pytest.raises(WeightsError, match="has no tensor"):
+        birdnet.load()
+
+
+def test_birdnet_is_optional(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert "birdnet" not in backbones.names()
+    assert "birdnet" in backbones.optional()
+    assert "non-commercial" in backbones.card("birdnet").licence
+    with pytest.raises(UnsupportedOptionError, match="no random twin"):
+        backbones.card("random/birdnet")
+    monkeypatch.setattr(weights, "path_of", lambda name: tmp_path)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(WeightsError, match=r"etab-bench\[birdnet\]"):
+        backbones.card("birdnet").load()
 
 
 def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 
-__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names"]
+__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names", "optional"]
 
 _PREFIXES = (
     "timm/<model>",
@@ -25,6 +25,11 @@ def names(modality: str | None = None) -> list[str]:
     return [*(named.names() if modality != "sound" else []), *(sound.names() if modality != "image" else [])]
 
 
+def optional() -> list[str]:
+    """Named backbones that ``names`` leaves out: they need an extra, or their weights are not free for every use."""
+    return sound.optional()
+
+
 def card(name: str) -> BackboneCard:
     """The card of a backbone; reads no weights. Raises UnknownNameError with a suggestion, or WeightsError for a file."""
     seed = None
@@ -33,13 +38,13 @@ def card(name: str) -> BackboneCard:
         base, seed = name.removeprefix("random/"), 0
     if base in named.names():
         return named.card(base, seed)
-    if base in sound.names():
+    if base in (*sound.names(), *sound.optional()):
         return sound.card(base, seed)
     if base.startswith(("torchaudio/", "transformers/")):
         return _open_sound(base, seed)
     if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
         return _open(base, seed)
-    error = unknown("backbone", name, names())
+    error = unknown("backbone", name, [*names(), *optional()])
     raise UnknownNameError(f"{error} Or: {', '.join(_PREFIXES)}.")
 
 

@@ -51,6 +51,7 @@ _LEARNED: Mapping[str, Net] = {
         "Silero VAD", "silero_vad", ("conv1", "conv2", "conv3", "conv4", "lstm"), 128, 243_585, 0.032, "lstm",
     ),
 }  # fmt: skip
+_OPTIONAL = ("birdnet",)
 _CONTROLS: Mapping[str, str] = {
     "mel_stats": "statistics over time of 40 log-mel bands, 25 to 800 Hz",
     "mel_pca": "principal components of the log-mel picture, fitted on training patients",
@@ -61,6 +62,11 @@ _CONTROL_RATE, _NET_RATE = 2000, 16_000
 def names() -> list[str]:
     """Names in the order of the tables."""
     return [*_LEARNED, *_CONTROLS]
+
+
+def optional() -> list[str]:
+    """Names that no list of all backbones holds: they need an extra, or their weights may not be used by everybody."""
+    return [*_OPTIONAL]
 
 
 class SoundBackbone:
@@ -130,6 +136,8 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     """The card of a named sound backbone, or with a seed of its random twin; raises for a control's twin."""
     if name in _CONTROLS:
         return _control_card(name, seed)
+    if name in _OPTIONAL:
+        return _birdnet_card(name, seed)
     row, what = _LEARNED[name], weights.entry(name)
     twin = seed is not None
     blank = BackboneCard(
@@ -140,6 +148,25 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         sha256="" if twin else what["sha256"], twin=name if twin else "", seed=seed, rate=_NET_RATE, seconds=row.seconds,
     )  # fmt: skip
     return replace(blank, load=partial(_load, name, seed, blank))
+
+
+def _birdnet(name: str, card: BackboneCard) -> Backbone:
+    from etab.backbones.lite import LiteBackbone
+
+    return LiteBackbone(card, weights.path_of(name))
+
+
+def _birdnet_card(name: str, seed: int | None) -> BackboneCard:
+    if seed is not None:
+        raise UnsupportedOptionError(f"{name} stays in its own format and cannot be initialised anew: no random twin.")
+    what = weights.entry(name)
+    blank = BackboneCard(
+        name, "BirdNET 2.4 (optional, non-commercial)", _nothing, modality="sound", size=0, mean=(), std=(),
+        interpolation="", layers=("block4_3", "block4_4", "embedding"), dim=1024, pretraining=what["pretraining"],
+        licence=what["licence"], source=f"{what['package']} {what['version']}", sha256=what["sha256"],
+        rate=48_000, seconds=3.0,
+    )  # fmt: skip
+    return replace(blank, load=partial(_birdnet, name, blank))
 
 
 def _control_card(name: str, seed: int | None) -> BackboneCard:

@@ -5,6 +5,7 @@ from tests.faults import Fault
 OURS, FRONT, OPEN = ("tests/test_audio_backbones.py",), ("tests/test_frontends.py",), ("tests/test_audio_open.py",)
 NETS, CONTROLS, SOUND = "etab/backbones/sound_nets.py", "etab/backbones/controls_sound.py", "etab/backbones/sound.py"
 CONTAINERS, WEIGHTS, WINDOWS = "etab/backbones/containers.py", "etab/backbones/weights.py", "etab/features_sound.py"
+LITE = "etab/backbones/lite.py"
 ENDS, WAVES, HUB, STORE = "etab/frontends.py", "etab/waves.py", "etab/backbones/open_sound.py", "etab/features.py"
 
 
@@ -171,6 +172,21 @@ FAULTS = [
         HUB,
         "        if seed is None:\n            return SoundBackbone(card, BundleNetwork(bundle.get_model()))",
         "        if True:\n            return SoundBackbone(card, BundleNetwork(bundle.get_model()))",
+        OPEN,
+    ),
+    Fault(
+        "audio: birdnet reads one part only",
+        LITE,
+        "rows = [window[s : s + PART] for s in starts]",
+        "rows = [window[s : s + PART] for s in starts[:1]]",
+        OPEN,
+    ),
+    Fault("audio: birdnet counts a last second", LITE, "< PART // 2", "< 0", OPEN),
+    Fault(
+        "audio: birdnet is among all backbones",
+        SOUND,
+        "return [*_LEARNED, *_CONTROLS]",
+        "return [*_LEARNED, *_OPTIONAL, *_CONTROLS]",
         OPEN,
     ),
 ]

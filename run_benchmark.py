@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--source_task", type=named, help="task to train on first (default: --task)")
     out.add_argument("--target_task", type=named, help="task to adapt the trained backbone to")
     out.add_argument("--source_head", type=named, help="head on the source task (default: --head)")
-    out.add_argument("--target_head", type=named, help="head on the target task (default: that of the source, if it fits)")
+    out.add_argument(
+        "--target_head", type=named, help="head on the target task (default: that of the source, if it fits)"
+    )
     out.add_argument("--root", type=named, help="folder of the source task's data (default: the documented places)")
     out.add_argument("--target_root", type=named, help="folder of the target task's data, where it is another")
     out.add_argument("--pretrained", type=boolean, nargs="?", const=True, default=False, metavar="True|False",

@@ -109,7 +109,17 @@ class ETABBenchmark:
     pretrained, device, seed   as in ``ETABmodel`` and its ``fit``; ``seed`` also draws the parts
     """
 
-    _OPTIONS = ("n_train", "batch_size", "train_frac", "val_frac", "learning_rate", "n_epoch", "ckpt_dir", "root", "device")
+    _OPTIONS = (
+        "n_train",
+        "batch_size",
+        "train_frac",
+        "val_frac",
+        "learning_rate",
+        "n_epoch",
+        "ckpt_dir",
+        "root",
+        "device",
+    )
 
     def __init__(
         self, benchmark_task_code: str = "a0-A4-E", n_train: int | None = 50, batch_size: int = 16,
@@ -201,4 +211,3 @@ def _beside(root: Path | str, dataset: str) -> Path:
 
 def _say(text: str) -> None:
     sys.stdout.write(f"ETAB benchmark: {text}\n")
-

@@ -153,7 +153,8 @@ class Network(nn.Module):
         with torch.no_grad():
             maps, vector = self.body.eval()(blank)
         self.body.train(mode)
-        self.side, self.picked, self.fresh = side, (), True
+        self.side, self.fresh = side, True
+        self.picked: tuple[int, ...] = ()
         with seeded(seed):
             head = self._mask_head(name, maps) if self.kind is Kind.MASK else None
             self.head: nn.Module = head or VectorHead(name, vector.shape[1], outputs, frames=frames)
@@ -188,7 +189,9 @@ class Network(nn.Module):
         """What the head sees of frames (n, 3, h, w) or clips (n, t, 3, h, w) in [0, 1]; half precision where frozen."""
         clip = x[:, None] if x.ndim == 4 else x
         if self.kind is Kind.MASK and clip.shape[1] != 1:
-            raise UnsupportedOptionError(f"Segmentation takes single frames (n, 3, h, w); got clips of {clip.shape[1]}.")
+            raise UnsupportedOptionError(
+                f"Segmentation takes single frames (n, 3, h, w); got clips of {clip.shape[1]}."
+            )
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             maps, vector = self.body(clip.flatten(0, 1))
         if self.kind is Kind.MASK:
@@ -347,5 +350,7 @@ def _loss(network: Network, said: Tensor, answers: Tensor) -> Tensor:
         return networks.loss(said, share)
     if network.kind is Kind.VALUE:
         spread: Any = network.head.spread
-        return ((said - answers.float()) / spread).square().mean()
-    return functional.cross_entropy(said, answers.long())
+        error: Tensor = (said - answers.float()) / spread
+        return error.square().mean()
+    found: Tensor = functional.cross_entropy(said, answers.long())
+    return found

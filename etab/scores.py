@@ -147,7 +147,9 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     scores, phantom = {}, False
     for code in weights:
         task = TASKS[code]
-        items = first_recordings(task_items(task, datasets.source(task.dataset, asked.root), side=asked.side), asked.n_train)
+        items = first_recordings(
+            task_items(task, datasets.source(task.dataset, asked.root), side=asked.side), asked.n_train
+        )
         scores[code] = _trained(task, items, card, n_fold, asked, finetune)
         phantom = phantom or items.reader.source.phantom
         _say(verbose, code, scores[code])
@@ -179,7 +181,9 @@ def _weights(asked: Mapping[str, float] | None, root: Any) -> dict[str, float]:
         raise UnsupportedOptionError(f"task_weights are 0 or more, and not all 0; got {dict(wrong or asked)}.")
     letters = [k for k in asked if len(k) == 1]
     if letters and len(letters) < len(asked):
-        raise UnsupportedOptionError("task_weights name either categories or tasks; these mix both. Use one sort of key.")
+        raise UnsupportedOptionError(
+            "task_weights name either categories or tasks; these mix both. Use one sort of key."
+        )
     out: dict[str, float] = {}
     for key, weight in asked.items():
         if len(key) == 1 and key not in CATEGORIES:
@@ -276,7 +280,9 @@ def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> 
     head = asked.head
     if head is not None and names.plain(head) not in {names.plain(h) for h in names.VECTOR_HEADS}:
         head = head if task.kind is Kind.MASK else None  # a decoder is for the tasks with masks
-    return ETABmodel(sort, card, head, classes, frames=2 if task.inputs == "ED+ES" else 1, side=asked.side, seed=asked.seed)
+    return ETABmodel(
+        sort, card, head, classes, frames=2 if task.inputs == "ED+ES" else 1, side=asked.side, seed=asked.seed
+    )
 
 
 def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: Array) -> TaskScore:

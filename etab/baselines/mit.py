@@ -37,7 +37,8 @@ def _load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
         from segmentation_models_pytorch.encoders import get_encoder
     except ImportError as error:
         raise MissingPackageError(
-            f'{card.title} comes with segmentation_models_pytorch, which is not installed: pip install "etab-bench[decoders]".'
+            f"{card.title} comes with segmentation_models_pytorch, which is not installed: "
+            'pip install "etab-bench[decoders]".'
         ) from error
     try:
         with seeded(seed or 0):
@@ -45,7 +46,7 @@ def _load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
     except OSError as error:
         raise WeightsError(f"The weights of {card.title} could not be fetched; take pretrained=False.") from error
 
-    def taps(x: Any) -> list[tuple[str, Any, None]]:
+    def taps(x: Any) -> list[tuple[str, Any, Any]]:
         return [(layer, grid, None) for layer, grid in zip(_LAYERS, network(x)[-4:], strict=True)]
 
     return TorchBackbone(card, network, taps)

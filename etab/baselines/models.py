@@ -113,7 +113,9 @@ class ETABmodel:
         card = _card(backbone, pretrained=pretrained)
         self.backbone_name = card.name
         if self.task == "segmentation" and num_classes != 2:
-            raise UnsupportedOptionError(f"Segmentation is one structure against the rest: num_classes=2, not {num_classes}.")
+            raise UnsupportedOptionError(
+                f"Segmentation is one structure against the rest: num_classes=2, not {num_classes}."
+            )
         body = Body(card.load())  # type: ignore[arg-type]
         self.network = Network(body, self._plain_head(), self._kind(), outputs=self._outputs(), frames=frames, side=side,
                                seed=seed)  # fmt: skip
@@ -160,7 +162,9 @@ class ETABmodel:
         self.num_classes = self.num_classes if num_classes is None else num_classes
         self.frames = self.frames if frames is None else frames
         self.network.kind = self._kind()
-        self.network.shape(self._plain_head(), outputs=self._outputs(), frames=self.frames, side=self.side, seed=self.seed)
+        self.network.shape(
+            self._plain_head(), outputs=self._outputs(), frames=self.frames, side=self.side, seed=self.seed
+        )
 
     def fit(
         self, train_loader: Any, valid_loader: Any, task_code: str | None = None, n_epoch: int = 50,
@@ -271,7 +275,9 @@ def _normalized(sets: Sequence[Any], said: bool | None) -> bool:
     found = {bool(s.reader.options.normalize) for s in sets if isinstance(s, Items)}
     found |= set() if said is None else {said}
     if len(found) > 1:
-        raise UnsupportedOptionError("Training and validation rows differ in normalize=, or normalized= says otherwise.")
+        raise UnsupportedOptionError(
+            "Training and validation rows differ in normalize=, or normalized= says otherwise."
+        )
     return found.pop() if found else True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
@@ -40,7 +40,6 @@ _HEADS_ALSO = {
     "UNetPlusPlus": "U-Net++",
 }  # fmt: skip
 
-CLIP_HEADS = ("RNN", "LSTM", "GRU")
 KINDS: Mapping[str, tuple[Kind, ...]] = {
     "segmentation": (Kind.MASK,),
     "classification": (Kind.BINARY, Kind.CLASSES),
@@ -57,7 +56,9 @@ def plain(name: str) -> str:
 
 def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: str) -> str:
     """The printed name that a spelling means; raises UnknownNameError with a suggestion."""
-    found = {plain(k): v for k, v in also.items()} | {plain(k): k for k in known} | {plain(v): k for k, v in known.items()}
+    found = (
+        {plain(k): v for k, v in also.items()} | {plain(k): k for k in known} | {plain(v): k for k, v in known.items()}
+    )
     if plain(name) not in found or found[plain(name)] not in known:
         raise unknown(what, name, known)
     return found[plain(name)]
@@ -70,7 +71,8 @@ def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> Backb
     of its library, which need a network once. Other names say themselves what their weights are. Raises UnknownNameError
     (for UniFormer and ResT with the nearest that there is), UnsupportedOptionError, WeightsError.
     """
-    family = next((f for f in _GONE if re.fullmatch(rf"{f}(?![a-z])[a-z0-9]*|{f}[a-z]?\d*", plain(name))), None)
+    sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
+    family = next((f for f in _GONE if re.fullmatch(f + sizes, plain(name))), None)
     if family is not None:
         printed, nearest = _GONE[family]
         raise UnknownNameError(
@@ -97,7 +99,9 @@ def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
         return backbones.card(name)
     except UnknownNameError as error:
         near = unknown("backbone", name, [*ARCHITECTURES, *backbones.names()])
-        raise UnknownNameError(f"{near} Or any name of `etab list backbones`: {str(error).rpartition('Or: ')[2]}") from error
+        raise UnknownNameError(
+            f"{near} Or any name of `etab list backbones`: {str(error).rpartition('Or: ')[2]}"
+        ) from error
 
 
 def head(name: str, task: str) -> str:
@@ -160,11 +164,3 @@ def check_code(code: str, sort: str, target: str = "") -> None:
         )
     if target and target not in {t.target for t in fits}:
         raise UnsupportedOptionError(f"task_code={code!r} asks for {fits[0].target}; the loader gives {target}.")
-
-
-def families(names: Iterable[str]) -> dict[str, list[str]]:
-    """Names of architectures by family, as the 2022 page lists them."""
-    out: dict[str, list[str]] = {}
-    for name in names:
-        out.setdefault(re.split(r"-(?=[A-Z]?\d|[TSBL]$|V\d|[SM]\d)", name)[0], []).append(name)
-    return out

@@ -57,7 +57,10 @@ def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
         return {"truth": truth.astype(np.float64), "score": said.astype(np.float64)}
     if said.shape[1] == 2:
         return {"truth": truth.astype(np.float64), "score": said[:, 1].astype(np.float64)}
-    return {"truth": truth.astype(np.float64), **{f"score_{k}": said[:, k].astype(np.float64) for k in range(said.shape[1])}}
+    return {
+        "truth": truth.astype(np.float64),
+        **{f"score_{k}": said[:, k].astype(np.float64) for k in range(said.shape[1])},
+    }
 
 
 def _overlap(said: Any, truth: Any) -> dict[str, Any]:

@@ -393,8 +393,10 @@ def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, 
     """Nested cross-validation interval where the head is ridge and a patient is a row."""
     if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
         return None
-    losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     n_fold = int(run.protocol_name[2:])
+    if n_fold < 3:  # the inner fits leave two folds out
+        return None
+    losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     found = stats.nested_cv(losses, rows.n_patients, n_fold=n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
     return {"value": found.value, "low": found.low, "high": found.high}
 

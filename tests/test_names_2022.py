@@ -11,7 +11,7 @@ import pytest
 
 from etab import phantom
 from etab.baselines import names
-from etab.baselines.models import ETABmodel, available_backbones, available_heads, load_weights
+from etab.baselines.models import ETABmodel, available_backbones, available_heads, card_of_module, load_weights
 from etab.benchmarks import ETABBenchmark, task_items
 from etab.datasets import ETAB_dataset, source
 from etab.errors import EtabWarning, UndefinedError, UnknownNameError, UnsupportedOptionError, WeightsError
@@ -28,19 +28,30 @@ from etab.utils.visualization import plot_segment
 torch = pytest.importorskip("torch")
 pytest.importorskip("segmentation_models_pytorch")
 
-SMALL = "random/timm/resnet10t"
+
+def tiny(seed: int = 0) -> Any:
+    """A network with what real ones have (strides, batch norm), small enough for tests."""
+    from etab.training import seeded
+
+    def stage(n: int, m: int) -> list[Any]:
+        return [torch.nn.Conv2d(n, m, 3, stride=2, padding=1), torch.nn.BatchNorm2d(m), torch.nn.GELU()]
+
+    with seeded(seed):
+        return torch.nn.Sequential(*stage(3, 8), *stage(8, 12), *stage(12, 16), *stage(16, 24))
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("names")
-    phantom.write(folder, patients=20, size=64)
+    phantom.write(folder, patients=20, size=64, names=("camus",))
     return folder
 
 
 def loaders(cohort: Path, target: str = "LV_seg", side: int = 64, batch: int = 8, view: str | None = "A4") -> Any:
     data = ETAB_dataset(name="camus", target=target, view=view, frame_l=side, frame_w=side, root=cohort / "camus")
-    return training_data_split(data.data, train_frac=0.6, val_frac=0.2, batch_size=batch, return_loaders=True)
+    return training_data_split(
+        data.load_data(12).data[::3], train_frac=0.6, val_frac=0.2, batch_size=batch, return_loaders=True
+    )
 
 
 def state_of(module: Any) -> dict[str, Any]:
@@ -120,9 +131,9 @@ def test_codes_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize("head", ["U-Net", "Linear"])
 def test_it_learns_end_to_end_and_predicts_in_the_loaders_pixels(cohort: Path, head: str) -> None:
     train, valid, test = loaders(cohort)
-    model = ETABmodel("segmentation", SMALL, head, side=64)
+    model = ETABmodel("segmentation", tiny(), head, side=64)
     before = state_of(model.backbone)
-    done = model.fit(train, valid, task_code="CA40", n_epoch=4, learning_rate=3e-3, verbose=False)
+    done = model.fit(train, valid, task_code="CA40", n_epoch=12, learning_rate=1e-2, verbose=False)
     seen = [h["validation"] for h in done.history]
     assert min(seen) < 0.8 * seen[0]
     assert changed(before, model.backbone)
@@ -130,12 +141,12 @@ def test_it_learns_end_to_end_and_predicts_in_the_loaders_pixels(cohort: Path, h
     assert said.shape[1:] == (64, 64)
     assert said.dtype == torch.int64
     assert set(said.unique().tolist()) <= {0, 1}
-    assert evaluate_model(model, test, task_code="a0") == evaluate_model(model, test) > 0.3
+    assert evaluate_model(model, test, task_code="a0") == evaluate_model(model, test) > 0.4
 
 
 def test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does(cohort: Path) -> None:
     train, valid, _ = loaders(cohort)
-    model = ETABmodel("segmentation", SMALL, "SegFormer", side=64)
+    model = ETABmodel("segmentation", tiny(), "SegFormer", side=64)
     model.freeze_backbone()
     before, head = state_of(model.backbone), state_of(model.head)
     assert any("running_mean" in k for k in before)
@@ -148,7 +159,7 @@ def test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does(cohort: Path) 
     model.fit(train, valid, n_epoch=1, verbose=False)
     moved = changed(before, model.backbone)
     assert any("running_mean" in k for k in moved)
-    assert any(k.endswith("conv1.weight") for k in moved)
+    assert "0.weight" in moved
 
 
 def test_what_a_frozen_backbone_says_is_the_same_kept_or_asked_again(cohort: Path) -> None:
@@ -156,7 +167,7 @@ def test_what_a_frozen_backbone_says_is_the_same_kept_or_asked_again(cohort: Pat
     sets = [train.dataset, valid.dataset]
     found = []
     for budget in (BUDGET, 0):
-        network = Network(Body(names.architecture(SMALL).load()), "unet", Kind.MASK, side=64)  # type: ignore[arg-type]
+        network = Network(Body(card_of_module(tiny(), "tiny").load()), "unet", Kind.MASK, side=64)  # type: ignore[arg-type]
         network.freeze()
         examples = Examples(sets, True, budget=budget)
         recipe = Recipe(epochs=2, batch=8, learning_rate=3e-3)
@@ -176,12 +187,12 @@ def test_normalisation_is_undone_whatever_the_loader_did(cohort: Path) -> None:
     assert torch.equal(held[0], held[1])
     assert torch.allclose(held[1][0], b, atol=1e-6)
     with pytest.raises(UnsupportedOptionError, match="normalize"):
-        ETABmodel("segmentation", SMALL, "Linear", side=32).fit(pair[0], pair[1], n_epoch=1, verbose=False)
+        ETABmodel("segmentation", tiny(), "Linear", side=32).fit(pair[0], pair[1], n_epoch=1, verbose=False)
 
 
 def test_switch_head_keeps_the_backbone(cohort: Path) -> None:
     train, valid, _ = loaders(cohort)
-    model = ETABmodel("segmentation", SMALL, "Linear", side=64)
+    model = ETABmodel("segmentation", tiny(), "Linear", side=64)
     model.fit(train, valid, n_epoch=1, verbose=False)
     before = state_of(model.backbone)
     model.switch_head("Linear", task="classification")
@@ -196,7 +207,7 @@ def test_switch_head_keeps_the_backbone(cohort: Path) -> None:
 def test_values_from_clips_and_frames(cohort: Path, head: str) -> None:
     data = task_items(TASKS["b0-A4-C"], source("camus", cohort / "camus"), side=32)
     rows = training_data_split(data, 0.6, 0.2)
-    model = ETABmodel("regression", SMALL, head, frames=2, side=32)
+    model = ETABmodel("regression", tiny(), head, frames=2, side=32)
     model.freeze_backbone()
     done = model.fit(rows[0], rows[1], task_code="b0", n_epoch=12, learning_rate=0.01, verbose=False)
     seen = [h["train"] for h in done.history]
@@ -211,11 +222,12 @@ def test_values_from_clips_and_frames(cohort: Path, head: str) -> None:
 
 
 def test_classes_and_their_number_are_checked(cohort: Path) -> None:
-    train, valid, test = loaders(cohort, "view", side=32, view=None)
-    model = ETABmodel("classification", SMALL, side=32, num_classes=3)
+    data = ETAB_dataset("camus", "view", frame_l=32, frame_w=32, root=cohort / "camus")
+    train, valid, test = training_data_split(data.data, 0.4, 0.2, 8, return_loaders=True)
+    model = ETABmodel("classification", tiny(), side=32, num_classes=3)
     with pytest.raises(UnsupportedOptionError, match="num_classes=3"):
         model.fit(train, valid, n_epoch=1, verbose=False)
-    model = ETABmodel("classification", SMALL, side=32)
+    model = ETABmodel("classification", tiny(), side=32)
     with pytest.raises(UnsupportedOptionError, match="segmentation"):
         model.fit(train, valid, task_code="a0", n_epoch=1, verbose=False)
     model.fit(train, valid, task_code="c0", n_epoch=3, learning_rate=5e-3, verbose=False)
@@ -229,7 +241,7 @@ def test_checkpoints_go_on_and_never_mix(cohort: Path, tmp_path: Path) -> None:
     train, valid, _ = loaders(cohort)
 
     def trained(head: str) -> Any:
-        model = ETABmodel("segmentation", SMALL, head, side=64)
+        model = ETABmodel("segmentation", tiny(), head, side=64)
         model.freeze_backbone()
         return model, model.fit(train, valid, n_epoch=2, ckpt_dir=tmp_path / "a0", verbose=False)
 
@@ -326,7 +338,7 @@ def test_evaluate_counts_patients_and_refuses_what_does_not_exist(cohort: Path) 
 
 
 def test_a_benchmark_runs_switches_and_keeps_the_backbone(cohort: Path) -> None:
-    task = ETABBenchmark("CA40", 10, 8, 0.6, 0.2, 3e-3, 1, SMALL, "U-Net", root=cohort / "camus", side=32)
+    task = ETABBenchmark("CA40", 10, 8, 0.6, 0.2, 3e-3, 1, tiny(), "U-Net", root=cohort / "camus", side=32)
     assert (task.task_code, task.dataset_name, task.target_name, task.view_name) == ("a0-A4-C", "camus", "LV_seg", "A4")
     with pytest.raises(UnsupportedOptionError, match="run"):
         task.evaluate()
@@ -344,7 +356,7 @@ def test_a_benchmark_runs_switches_and_keeps_the_backbone(cohort: Path) -> None:
     with pytest.raises(UnsupportedOptionError, match="backbone"):
         task.switch_benchmark("a0-A4-C", backbone="ResNet-18")
     with pytest.raises(UnsupportedOptionError, match="recordings"):
-        ETABBenchmark("a0-A4-C", 999, backbone=SMALL, root=cohort / "camus", side=32).run(verbose=False)
+        ETABBenchmark("a0-A4-C", 999, backbone=tiny(), root=cohort / "camus", side=32).run(verbose=False)
 
 
 def test_the_rows_of_a_benchmark_are_those_of_the_menu(cohort: Path) -> None:
@@ -363,7 +375,7 @@ def test_the_rows_of_a_benchmark_are_those_of_the_menu(cohort: Path) -> None:
 def test_the_score_is_a_pair_and_its_parts_add_up(cohort: Path, tmp_path: Path) -> None:
     root, keep = cohort / "camus", {"results": tmp_path / "results", "cache": tmp_path / "cache"}
     weights = {"a": 0.5, "b": 0.3, "c": 0.2}
-    found = ETABscore("efficientnet_lite0", None, weights, n_fold=2, root=root, **keep)
+    found = ETABscore("image_stats", None, weights, n_fold=2, root=root, **keep)
     score, (low, high) = found
     assert isinstance(found, tuple)
     assert low < score < high
@@ -375,7 +387,7 @@ def test_the_score_is_a_pair_and_its_parts_add_up(cohort: Path, tmp_path: Path) 
     assert found.tasks["a0-A4-C"].metric == "jaccard"
     assert len(found.tasks["a0-A4-C"].folds) == 2
     assert "PHANTOM" in found._repr_html_()
-    other = ETABscore("efficientnet_lite0", None, {"a0-A4-C": 3, "CA22": 1, "b0-A4-C": 0}, n_fold=2, root=root, **keep)
+    other = ETABscore("image_stats", None, {"a0-A4-C": 3, "CA22": 1, "b0-A4-C": 0}, n_fold=2, root=root, **keep)
     assert other.weights == {"a0-A4-C": 0.75, "a1-A2-C": 0.25}
     assert other[0] == pytest.approx(0.75 * found.tasks["a0-A4-C"].value + 0.25 * found.tasks["a1-A2-C"].value)
 
@@ -399,10 +411,10 @@ def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         mine = resnet18(weights=None)
-    more = {"n_fold": 2, "root": cohort / "camus", "n_epoch": 1, "side": 32, "n_train": 10, "batch_size": 8}
+    more = {"n_fold": 2, "root": cohort / "camus", "n_epoch": 1, "side": 32, "n_train": 6, "batch_size": 8}
     frozen = ETABscore("ResNet-18", mine, {"a0-A4-C": 1}, head="SegFormer", **more)
     assert frozen.results == ()
-    assert frozen.tasks["a0-A4-C"].patients == 10
+    assert frozen.tasks["a0-A4-C"].patients == 6
     tuned = ETABscore("ResNet-18", mine, {"a0-A4-C": 1}, finetune=True, head="SegFormer", **more)
     assert tuned[0] != frozen[0]
     from etab.scores import _card
@@ -502,13 +514,20 @@ def _closed() -> Any:
 
 @pytest.mark.usefixtures("_closed")
 def test_the_demo_notebooks_of_2022_on_the_phantom(cohort: Path, tmp_path: Path) -> None:
-    tuned, frozen = demos(cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=14, side=64, epochs=4)
-    assert tuned > 0.5
-    assert frozen > 0.3
-    pair = ETABscore(backbone_architecture="efficientnet_lite0", backbone_model=None, task_weights={"a0-A4-C": 1.0},
+    scores = demos(cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=8, side=32, epochs=1)
+    assert all(0 <= s <= 1 for s in scores)
+    pair = ETABscore(backbone_architecture="efficientnet_lite0", backbone_model=None, task_weights={"b1-A4-C": 1.0},
                      n_fold=2, root=cohort / "camus")  # fmt: skip
     ETAB_score, interval = pair  # noqa: N806
     assert interval[0] < ETAB_score < interval[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_closed")
+def test_the_models_of_the_demo_notebooks_learn(cohort: Path, tmp_path: Path) -> None:
+    tuned, frozen = demos(cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=14, side=64, epochs=16)
+    assert tuned > 0.6
+    assert frozen > 0.5
 
 
 @pytest.mark.real

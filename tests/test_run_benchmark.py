@@ -115,8 +115,12 @@ def test_adaptation_takes_the_trained_backbone_along(
 
 def test_what_cannot_be_done_is_said(script: Any, cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--root", str(cohort), "--side", "32"]
-    for words, said in ((["--backbone", "UniFormer-S"], "caformer"), (["--task", "a0-A9-C"], "task"),
-                        (["--task", "b0-A4-C", "--head", "U-Net"], "regression"), (["--nsample", "999"], "recordings")):  # fmt: skip
+    for words, said in (
+        (["--backbone", "UniFormer-S"], "caformer"),
+        (["--task", "a0-A9-C"], "task"),
+        (["--task", "b0-A4-C", "--head", "U-Net"], "regression"),
+        (["--nsample", "999"], "recordings"),
+    ):
         full = words if "--task" in words else ["--task", "a0-A4-C", *words]
         full = full if "--backbone" in words else [*full, "--backbone", "MobileNet-V3-Small"]
         assert script.main([*full, *more]) == 1

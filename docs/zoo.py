@@ -19,8 +19,8 @@ FAMILIES = {
     "lstm": "Recurrent networks",
     "control": "Controls (nothing learned)",
 }
-_INTRO = """What can be named, by family. Parameters are in millions; GMACs are billions of multiply-adds of one input, counted
-with torch's own counter over convolutions and matrix products; throughput is inputs a processor second on one thread
+_INTRO = """What can be named, by family. Parameters are in millions; GMACs are billions of multiply-adds of one input,
+counted with torch's own counter over convolutions and matrix products; throughput is inputs a processor second on one thread
 ({setup}). `python -m benchmarks.perf.zoo` measures, `python -m docs.generate` writes this page.
 
 Besides these, `timm/<model>`, `torchvision/<model>`, `hf-hub:<owner>/<model>`, `local:<file>@<model>`, `random/<name>` (the

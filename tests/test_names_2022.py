@@ -1,4 +1,4 @@
-"""The names of 2022: what the documentation and the three demo notebooks print runs, in their order, and does what it says."""
+"""The names of 2022: what the documentation and the three demo notebooks print runs in that order and does what it says."""
 
 from __future__ import annotations
 

@@ -28,10 +28,12 @@ def executed(path: Path, folder: Path, timeout: int = 900) -> Any:
 
 
 def tidy(notebook: Any) -> Any:
-    """Without what changes from run to run: times, and the machine's own language facts."""
+    """Without what changes from run to run and what is no output: times, facts of the machine, notes on stderr."""
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     for number, cell in enumerate(notebook.cells):
         cell.metadata.clear()
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
         cell["id"] = f"cell-{number}"
     return notebook
 

@@ -149,6 +149,7 @@ def test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does(cohort: Path) 
     model.freeze_backbone()
     before, head = state_of(model.backbone), state_of(model.head)
     assert any("running_mean" in k for k in before)
+    assert not any(p.requires_grad for p in model.backbone.parameters())
     model.fit(train, valid, n_epoch=2, verbose=False)
     assert changed(before, model.backbone) == []
     assert changed(head, model.head)
@@ -262,6 +263,11 @@ def test_own_modules_and_own_weights(cohort: Path) -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.backbone.state_dict().items())
     model.fit(*loaders(cohort)[:2], n_epoch=1, verbose=False)
     assert changed(before, theirs) == []
+    card = card_of_module(tiny(), "shared")
+    one, other = (ETABmodel("segmentation", card, "Linear", side=64) for _ in range(2))
+    start = state_of(other.backbone)
+    one.fit(*loaders(cohort)[:2], n_epoch=1, verbose=False)
+    assert changed(start, other.backbone) == []
     model = ETABmodel("segmentation", "ResNet-18", "U-Net", side=64)
     model.backbone.load_state_dict(before)
     with pytest.raises(WeightsError, match="ResNet-18"):

@@ -45,7 +45,7 @@ def counted(call: Any, x: Any) -> float:
     """Giga multiply-adds of one call."""
     with FlopCounterMode(display=False) as counter:
         call(x)
-    return round(counter.get_total_flops() / 2e9, 3)
+    return round(float(counter.get_total_flops()) / 2e9, 3)
 
 
 def parameters(backbone: Any) -> int:
@@ -90,7 +90,8 @@ def built(place: str) -> tuple[Any, int]:
         import timm
 
         network = timm.create_model(model, pretrained=False, num_classes=0)
-        return network, int(network.pretrained_cfg["input_size"][-1])
+        config: Any = network.pretrained_cfg
+        return network, int(config["input_size"][-1])
     if library == "smp":
         from segmentation_models_pytorch.encoders import get_encoder
 

@@ -45,6 +45,8 @@ class Body(nn.Module):
                 f"{type(backbone).__name__} is no torch network that can be joined to a head; take one with weights, or give "
                 "a torch module."
             )
+        if backbone.card.modality != "image":
+            raise UnsupportedOptionError(f"{backbone.card.name} reads {backbone.card.modality}; fine-tuning takes pictures.")
         mine = copy.deepcopy(backbone.network)
         self.network = mine.float().requires_grad_(True)
         self.size = backbone.card.size

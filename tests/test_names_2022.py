@@ -92,6 +92,15 @@ def test_every_available_backbone_resolves_to_a_card() -> None:
         names.architecture("ResNet-51")
 
 
+def test_a_backbone_that_reads_no_pictures_is_refused() -> None:
+    from dataclasses import replace
+
+    loaded = card_of_module(tiny(), "ear").load()
+    loaded.card = replace(loaded.card, modality="sound")  # type: ignore[attr-defined]
+    with pytest.raises(UnsupportedOptionError, match="reads sound"):
+        Body(loaded)  # type: ignore[arg-type]
+
+
 def test_heads_by_their_printed_names() -> None:
     printed = {"U-Net", "U-Net++", "MAnet", "Linknet", "PSPNet", "DeepLabV3", "SegFormer", "TopFormer"}
     assert printed <= set(available_heads("segmentation"))

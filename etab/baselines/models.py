@@ -35,7 +35,8 @@ def available_backbones() -> list[str]:
     """
     from etab import backbones
 
-    return [*names.ARCHITECTURES, *(n for n in backbones.names() if backbones.card(n).learned)]
+    own = [backbones.card(name) for name in backbones.names()]
+    return [*names.ARCHITECTURES, *(card.name for card in own if card.learned and card.modality == "image")]
 
 
 def available_heads(task: str | None = None) -> list[str]:

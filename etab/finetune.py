@@ -46,7 +46,9 @@ class Body(nn.Module):
                 "a torch module."
             )
         if backbone.card.modality != "image":
-            raise UnsupportedOptionError(f"{backbone.card.name} reads {backbone.card.modality}; fine-tuning takes pictures.")
+            raise UnsupportedOptionError(
+                f"{backbone.card.name} reads {backbone.card.modality}; fine-tuning takes pictures."
+            )
         mine = copy.deepcopy(backbone.network)
         self.network = mine.float().requires_grad_(True)
         self.size = backbone.card.size

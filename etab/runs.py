@@ -428,7 +428,7 @@ def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, 
     how = parse(run.protocol_name)
     if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items):
         return None
-    if len(rows.items) > heads.LIMIT:
+    if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     found = stats.nested_cv(losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))

@@ -28,7 +28,7 @@ import xxhash
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
-from etab.types import Array, Features, Record
+from etab.types import Array, Features, IntArray, Record
 
 VERSION = 2
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -226,8 +226,9 @@ class _Store:
 
 def _compute(
     backbone: Backbone, batches: Iterator[Array], n: int, device: str, place: Path | None, progress: Report | None,
-    maps: bool,
+    maps: bool, rows: IntArray | None = None,
 ) -> Features:  # fmt: skip
+    """Embed the batches; ``rows`` says which row each item that comes is (pooled features only)."""
     import torch
 
     temp = None
@@ -244,6 +245,8 @@ def _compute(
                     progress(store.at, n)
         finally:
             store.close()
+        if rows is not None:
+            store.pooled = {name: values[np.argsort(rows)] for name, values in store.pooled.items()}
         if place is None or temp is None:
             return Features(store.pooled, tuple(store.maps), store.pca)
         return _keep(store.pooled, store.pca, temp, place)

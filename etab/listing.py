@@ -74,7 +74,8 @@ def backbones_table() -> Table:
         "Backbones",
         ("name", "what it is", "pretraining", "parameters", "input", "width", "layers", "licence"),
         [(c.name, c.title, c.pretraining or "none", f"{c.params / 1e6:.2f} M" if c.params else "0",
-          f"{c.size} px {c.interpolation}", c.dim or "", ", ".join(c.layers), c.licence) for c in cards],
+          f"{c.rate} Hz" if c.rate else f"{c.size} px {c.interpolation}", c.dim or "", ", ".join(c.layers), c.licence)
+         for c in cards],
     )  # fmt: skip
 
 

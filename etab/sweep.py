@@ -39,10 +39,10 @@ class Done:
 
 
 def backbone_names(words: Sequence[str]) -> list[str]:
-    """Spell out "all": every named backbone with its random twin, then the controls."""
+    """Spell out "all": every named backbone of pictures with its random twin, then the controls."""
     if list(words) != ["all"]:
         return list(words)
-    cards = [backbones.card(n) for n in backbones.names()]
+    cards = [backbones.card(n) for n in backbones.names("image")]
     learned = [c.name for c in cards if c.learned and not c.twin]
     return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
 

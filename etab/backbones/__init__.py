@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etab.backbones import named
+from etab.backbones import named, sound
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
@@ -18,9 +18,9 @@ _PREFIXES = (
 )
 
 
-def names() -> list[str]:
-    """The backbones that have a name here: pretrained ones first, then the controls."""
-    return named.names()
+def names(modality: str | None = None) -> list[str]:
+    """The backbones that have a name here: those of pictures, then those of sound ("image", "sound"; None: both)."""
+    return [*(named.names() if modality != "sound" else []), *(sound.names() if modality != "image" else [])]
 
 
 def card(name: str) -> BackboneCard:
@@ -31,6 +31,8 @@ def card(name: str) -> BackboneCard:
         base, seed = name.removeprefix("random/"), 0
     if base in named.names():
         return named.card(base, seed)
+    if base in sound.names():
+        return sound.card(base, seed)
     if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
         return _open(base, seed)
     error = unknown("backbone", name, names())

@@ -31,6 +31,7 @@ LAYERS: dict[str, float] = {
     "metrics": 2,
     "diagnosis": 2,
     "metrics_sound": 2,
+    "metrics_heart": 2.5,
     "surface": 1.5,
     "volumes": 2,
     "training": 2,

@@ -144,9 +144,14 @@ def run(
     backbones: Annotated[
         str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
     ] = "all",
-    protocol: Annotated[str, typer.Option(help="official, cv, or both with a comma.")] = "official,cv",
+    protocol: Annotated[
+        str | None, typer.Option(help="official, cv, lodo, with commas. Default: the protocols of each task.")
+    ] = None,
     n_fold: Annotated[int, typer.Option(min=2, max=50, help="Folds of cross-validation.")] = 5,
     head: Annotated[str | None, typer.Option(help="Another head for every task that it can answer.")] = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="Another rule to put the rows of a recording or patient together by.")
+    ] = None,
     root: Root = None,
     results: Annotated[Path, typer.Option(help="Where the result files go.")] = Path("results"),
     cache: Annotated[Path | None, typer.Option(help="Feature cache. Default: ETAB_CACHE or ~/.cache/etab.")] = None,
@@ -162,7 +167,8 @@ def run(
     from etab.sweep import backbone_names, sweep
 
     codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
-    runs = plan(codes, names, protocols=_words(protocol) or ["cv"], head=head, seed=seed, n_fold=n_fold)
+    runs = plan(codes, names, protocols=_words(protocol), head=head, seed=seed, n_fold=n_fold,
+                aggregate=aggregate)  # fmt: skip
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     _say(done.said())

@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, datasets, heads, metrics, stats
-from etab.aggregate import reduce
+from etab import __version__, backbones, datasets, decisions, heads, inputs, metrics, stats
+from etab.aggregate import AGGREGATES
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
-from etab.features import FrameFeatures, frame_features
-from etab.features import resolve_precision as features_precision
+from etab.features import FrameFeatures
 from etab.heads.base import FoldFit, Head
+from etab.protocols import cells_of, chosen, protocol_name, remarks, splits_of
 from etab.provenance import provenance
 from etab.results import Predictions, Result
-from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
-from etab.splits import folds, row_splits
+from etab.rows import Rows
 from etab.surface import Outline, outline
+from etab.tables import laid_out
 from etab.tasks import TASKS, Task, find
-from etab.types import Array, Features, Kind, RowSplit
+from etab.types import Features, Kind, RowSplit
 
 PROTOCOLS = ("official", "cv5")
 VERSION = 1
@@ -36,17 +36,6 @@ _NESTED_REPEATS = 4
 
 Progress = Callable[[str, int, int], None]
 Failed = Callable[["Run", EtabError], None]
-
-
-def protocol_name(protocol: str, n_fold: int) -> str:
-    """Name a protocol as results carry it: "official", or "cv" with its number of folds ("cv5")."""
-    if protocol == "official":
-        return protocol
-    if protocol == "cv" or protocol == f"cv{n_fold}":
-        return f"cv{n_fold}"
-    if protocol.startswith("cv") and protocol[2:].isdigit() and int(protocol[2:]) > 1:
-        return protocol
-    raise IncompatibleError(f"No protocol is called {protocol!r}. Known: official, cv (or cv5, cv10, ...).")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +60,17 @@ class Run:
     protocol: str = "cv5"
     seed: int = 0
     n_fold: int = 5
+    aggregate: str | None = None
     card: BackboneCard | None = field(default=None, compare=False, repr=False)
 
     @property
     def row(self) -> Task:
-        """The task's row of the menu."""
-        return TASKS[self.task]
+        """The task's row of the menu, with the aggregation asked for in place of its own."""
+        task = TASKS[self.task]
+        if self.aggregate is None:
+            return task
+        windows = AGGREGATES[self.aggregate].windows
+        return replace(task, aggregate=self.aggregate, inputs="window" if windows else task.inputs)
 
     @property
     def backbone_card(self) -> BackboneCard:
@@ -104,6 +98,8 @@ class Run:
                 clashes.append(str(error))
         if not clashes:
             clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
+            more = inputs.clash(self.row, self.backbone_card, heads.head(self.head_name), self.aggregate)
+            clashes += [more] if more else []
         if clashes:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
@@ -115,7 +111,7 @@ class Run:
 
 def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
     source = datasets.SOURCES[task.dataset].card
-    if card.modality != source.modality and card.modality != "image":
+    if card.modality not in (source.modality, "image", "record"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
         fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
@@ -128,23 +124,30 @@ def plan(
     tasks: str | Iterable[str] | None,
     names: Sequence[str | BackboneCard],
     *,
-    protocols: Sequence[str] = PROTOCOLS,
+    protocols: Sequence[str] | None = PROTOCOLS,
     head: str | None = None,
     seed: int = 0,
     n_fold: int = 5,
+    aggregate: str | None = None,
 ) -> list[Run]:
-    """Lay out every cell, checked: unknown names and clashes are raised before anything is read."""
+    """Lay out every cell, checked: unknown names and clashes are raised before anything is read.
+
+    ``protocols`` None is those of each task. Tasks of states are left out for backbones without a series, and, with
+    ``aggregate``, tasks that score every row.
+    """
     runs = []
     for item in names:
         card = item if isinstance(item, BackboneCard) else backbones.card(item)
         for task in find(tasks):
             if head is not None and task.kind not in heads.head(head).kinds:
                 continue
-            for protocol in protocols:
-                name = protocol_name(protocol, n_fold)
-                runs.append(Run(task.code, card.name, head, name, seed, n_fold, card))
+            if (task.kind is Kind.STATES and not card.series) or (aggregate and not task.unit):
+                continue
+            for name in chosen(task, protocols, n_fold):
+                runs.append(Run(task.code, card.name, head, name, seed, n_fold, aggregate, card))
     if not runs:
-        raise IncompatibleError(f"Nothing to run: the head {head!r} answers none of the chosen tasks.")
+        asked = f"the head {head!r} answers" if head else "these backbones and this aggregation answer"
+        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.")
     for run in runs:
         run.check()
     return runs
@@ -172,22 +175,21 @@ def _opens(dataset: str, root: Path) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
+def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[Any, ...]]:
     source = datasets.source(dataset, root)
-    return source, tuple(annotated_frames(source))
+    return source, tuple(inputs.shown(source))
 
 
 @lru_cache(maxsize=64)
-def _rows(task: str, dataset: str, root: Path | None) -> Rows:
-    source, frames = _open(dataset, root)
-    return task_rows(TASKS[task], source, frames)
+def _rows(task: Task, root: Path | None) -> Rows:
+    return inputs.rows_of(task, *_open(task.dataset, root))
 
 
 @lru_cache(maxsize=16)
-def _outlines(task: str, dataset: str, root: Path | None) -> tuple[Outline, ...]:
+def _outlines(task: Task, root: Path | None) -> tuple[Outline, ...]:
     """The authors' masks of a task ready for scoring, once a process; none for other kinds of answers."""
-    rows = _rows(task, dataset, root)
-    if TASKS[task].kind is not Kind.MASK:
+    rows = _rows(task, root)
+    if task.kind is not Kind.MASK:
         return ()
     return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
 
@@ -217,6 +219,7 @@ def _settings_of(run: Run, precision: str) -> dict[str, Any]:
         "precision": precision,
         "sha256": card.sha256,
         "bootstraps": _BOOTSTRAPS,
+        **inputs.settings_of(run.row),
     }
 
 
@@ -247,7 +250,7 @@ def finished(run: Run, settings: Settings) -> Result | None:
 
 def resolve_precision(run: Run, settings: Settings) -> str:
     """What "auto" means for this backbone on this machine."""
-    return features_precision(settings.precision, run.backbone_card, settings.device)
+    return inputs.precision_of(settings.precision, run.backbone_card, settings.device, run.row)
 
 
 def execute(
@@ -280,10 +283,9 @@ def _execute_group(
     source, frames = _open(dataset, settings.root)
     card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    embedded = frame_features(
+    embedded = inputs.embed(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report, maps=_has_masks(source),
-        data_digest=data_digest(dataset, settings.root),
+        batch_size=settings.batch_size, progress=report, data_digest=data_digest(dataset, settings.root),
     )  # fmt: skip
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
@@ -297,30 +299,6 @@ def _execute_group(
                 continue
             result.save(settings.results, predictions)
             yield result
-
-
-def _has_masks(source: Source) -> bool:
-    """Whether any task on this data can need feature maps: they are many times the pooled features."""
-    return any(target.kind is Kind.MASK for target in source.card.targets)
-
-
-def _cells(run: Run, rows: Rows) -> Array:
-    """(n,) the authors' part and the fold of each row: what both protocols of this many folds are made of."""
-    n_fold = run.n_fold if run.protocol_name == "official" else int(run.protocol_name[2:])
-    if n_fold > rows.n_patients:
-        return np.asarray(rows.parts)
-    place = folds(rows.patients.tolist(), n_fold, run.seed)
-    return np.array(
-        [f"{part} {place[patient]}" for part, patient in zip(rows.parts, rows.patients.tolist(), strict=True)]
-    )
-
-
-def _splits(run: Run, rows: Rows) -> list[RowSplit]:
-    official = run.protocol_name == "official"
-    n_fold = run.n_fold if official else int(run.protocol_name[2:])
-    return row_splits(
-        rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed
-    )
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
@@ -339,13 +317,16 @@ def compute(
     """Fit and score one cell on features that are already there; ``memo`` serves cells of the same rows."""
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
-    rows = _rows(run.task, task.dataset, settings.root)
-    features = row_features(embedded.features, rows, maps=head.needs_maps)
-    splits = _splits(run, rows)
+    rows = _rows(task, settings.root)
+    features = inputs.pick(embedded.features, rows, task, head)
+    splits = splits_of(run.protocol_name, run.n_fold, run.seed, rows)
     shared = memo.setdefault(rows.items, {})
-    shared["cells"] = _cells(run, rows)
+    shared["cells"] = cells_of(run.protocol_name, run.n_fold, run.seed, rows)
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
-    predictions = _predictions(task, rows, _outlines(task.code, task.dataset, settings.root), splits, fits)
+    rules = _rules(run, head, features, rows, splits, shared)
+    if rules:
+        fits = [replace(f, choice={**f.choice, **rule.facts()}) for f, rule in zip(fits, rules, strict=True)]
+    predictions = _predictions(task, rows, _outlines(task, settings.root), splits, fits, rules)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
@@ -361,45 +342,44 @@ def _rng(run: Run, stream: int = 0) -> np.random.Generator:
     return np.random.default_rng([run.seed, stream, *run.task.encode()])
 
 
+def _rules(
+    run: Run, head: Head, features: Features, rows: Rows, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
+) -> list[decisions.Rule]:
+    """For each split, how scores become classes; none where the metric is of scores."""
+    task = run.row
+
+    def answers(inner: Sequence[RowSplit]) -> list[Any]:
+        fits = head.cross_fit(features, rows.answers, rows.patients, inner, _target(task), rng=_rng(run, 3), memo=memo)
+        return [fit.predictions for fit in fits]
+
+    if not decisions.needed(task):
+        return []
+    return decisions.choose(task, splits, rows.patients, answers, lambda i, s: laid_out(task, rows, (), i, [s])[2])
+
+
 def _predictions(
-    task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit]
-) -> Predictions:
+    task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit],
+    rules: Sequence[decisions.Rule],
+) -> Predictions:  # fmt: skip
     """Lay the answers of all folds out as one table, a line a row (or unit) of the test parts."""
     order = np.concatenate([s.test for s in splits])
-    names = [s.name for s in splits for _ in s.test]
-    columns = _columns(task.kind, rows, outlines, order, [f.predictions for f in fits])
-    items = [rows.items[i] for i in order]
-    if task.aggregate:
-        items = [rows.units[i] for i in order]
-        kept, columns = reduce(task.aggregate, columns, items, [rows.records[i] for i in order])
-        order, names, items = order[kept], [names[i] for i in kept], [items[i] for i in kept]
+    kept, items, columns = laid_out(task, rows, outlines, order, [f.predictions for f in fits])
+    tested = [s.name for s in splits for _ in s.test]
+    names = [tested[i] for i in kept]
+    if rules:
+        columns["answer"] = decisions.applied(rules, names, splits, columns)
     return Predictions(
         kind=task.kind,
         items=tuple(items),
-        patients=tuple(str(rows.patients[i]) for i in order),
+        patients=tuple(str(rows.patients[i]) for i in order[kept]),
         folds=tuple(names),
         columns=columns,
     )
 
 
-def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, answers: list[Any]) -> dict[str, Any]:
-    if kind is Kind.MASK:
-        masks = [m for part in answers for m in part]
-        scores = [
-            metrics.mask_scores(outlines[i], m, spacing=rows.spacing[i] or (1.0, 1.0))
-            for i, m in zip(order, masks, strict=True)
-        ]
-        return {name: np.array([s[name] for s in scores]) for name in ("dice", "jaccard", "hd95", "msd")}
-    truth = np.asarray(rows.answers)[order].astype(np.float64)
-    score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])
-    if kind is Kind.CLASSES:
-        return {"truth": truth, **{f"score_{k}": score[:, k] for k in range(score.shape[1])}}
-    return {"truth": truth, "score": score}
-
-
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge and a patient is a row."""
-    if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
+    if run.head_name != "ridge" or not run.protocol_name.startswith("cv") or rows.n_patients != len(rows.items):
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     n_fold = int(run.protocol_name[2:])
@@ -438,8 +418,15 @@ def _result(
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
         data_digest=data_digest(task.dataset, settings.root), features_key=embedded.key,
-        settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold},
+        settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold,
+                  **_said(source, remarks(task, run.protocol_name, rows))},
         missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
         anchor_low=task.low, anchor_high=task.high,
         provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},
     )  # fmt: skip
+
+
+def _said(source: Source, more: Sequence[str]) -> dict[str, Any]:
+    """What a reader of the result must know of the data and of the protocol; nothing where there is nothing."""
+    notes = [*source.notes(), *more]
+    return {"notes": notes} if notes else {}

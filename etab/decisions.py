@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,7 @@ def _by_patient(rows: IntArray, patients: Array) -> tuple[IntArray, ...]:
     return tuple(rows[of == k] for k in range(int(of.max()) + 1))
 
 
-def choose(
-    task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table
-) -> list[Rule]:
+def choose(task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table) -> list[Rule]:
     """A rule for each split. ``answers`` fits and answers splits; ``table`` makes the columns of some rows' scores.
 
     Raises UndefinedError where the metric does not exist on the training rows.
@@ -107,9 +105,13 @@ def best_rule(task: Task, columns: Columns) -> Rule:
     """The rule with the best value of the task's metric on these rows; of equally good ones the middle one."""
     rules = list(_thresholds(columns["score"]) if task.kind is Kind.BINARY else _factors())
     metric, patients = METRICS[task.metric], np.zeros(len(columns["truth"]))
-    values = np.array([metric.better * _value(metric, {**columns, "answer": rule(columns)}, patients) for rule in rules])
+    values = np.array(
+        [metric.better * _value(metric, {**columns, "answer": rule(columns)}, patients) for rule in rules]
+    )
     if not np.isfinite(values).any():
-        raise UndefinedError(f"{task.code}: {metric.name} does not exist on the training rows, so no rule can be chosen.")
+        raise UndefinedError(
+            f"{task.code}: {metric.name} does not exist on the training rows, so no rule can be chosen."
+        )
     best = np.flatnonzero(values >= np.nanmax(values) - 1e-12)
     kept = rules[int(best[len(best) // 2])]
     return Rule(kept.threshold, kept.factors, float(metric.better * np.nanmax(values)))
@@ -128,7 +130,7 @@ def _thresholds(scores: FloatArray) -> Iterator[Rule]:
     if len(values) > _AT_MOST:
         values = np.unique(np.quantile(values, np.linspace(0, 1, _AT_MOST)))
     yield Rule(0.0)
-    for a, b in zip(values[:-1], values[1:], strict=True):
+    for a, b in pairwise(values):
         yield Rule(float((a + b) / 2))
     yield Rule(1.000001)
 
@@ -146,4 +148,3 @@ def applied(rules: Sequence[Rule], names: Sequence[str], splits: Sequence[RowSpl
         rows = of == split.name
         out[rows] = rule({name: values[rows] for name, values in columns.items()})
     return out
-

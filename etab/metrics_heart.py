@@ -21,6 +21,8 @@ from etab.metrics import METRICS, Columns, Metric, binary_auroc
 from etab.metrics_sound import TRAINING_2016
 from etab.types import Array, FloatArray, Kind
 
+__all__ = ["METRICS", "STATE_COLUMNS", "WEIGHTED"]
+
 STATE_COLUMNS = ("f1_100", "se_100", "ppv_100", "f1_60", "se_60", "ppv_60", "frame_accuracy")
 Weighted = Callable[[Columns, FloatArray], FloatArray]
 
@@ -43,7 +45,9 @@ def _add(
             raise UndefinedError(f"{name} does not exist for these {len(patients)} rows: a class is missing.")
         return found
 
-    METRICS.add(name, Metric(name, title, frozenset(kinds), better, best, worst, unit, value, frozenset(needs), reached))
+    METRICS.add(
+        name, Metric(name, title, frozenset(kinds), better, best, worst, unit, value, frozenset(needs), reached)
+    )
     _WEIGHTED[name] = function
 
 

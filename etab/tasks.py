@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from etab.errors import UnknownNameError
-from etab.metrics import METRICS
+from etab.metrics_heart import METRICS
 from etab.registry import Registry, unknown
 from etab.types import Kind
 
@@ -27,6 +27,8 @@ CATEGORIES: Mapping[str, str] = MappingProxyType(
         "f": "auscultation",
     }
 )
+
+PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
 
 DATASET_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -314,7 +316,7 @@ def _sound(
 def _sounds() -> Iterable[Task]:
     yield _sound("e0-AL-D", "S1, systole, S2, diastole", "states", Kind.STATES, "f1_100", "f1_100", "hsmm", 0.0, 1.0,
                  (_ONE_STATE, _PERFECT))  # fmt: skip
-    yield _sound("e1-AL-D", "heart rate, bpm", "HR", Kind.VALUE, "mae", "r2", "ridge", 20.0, 0.0,
+    yield _sound("e1-AL-D", "heart rate, bpm", "HR", Kind.VALUE, "mae", "r2", "ridge", 16.212, 0.0,
                  (_HEART_RATE, _PERFECT))  # fmt: skip
     yield _sound("f0-PH-N", "normal or abnormal", "abnormal", Kind.BINARY, "macro_macc", "macro_auroc", "logistic", 0.5,
                  1.0, (_CHANCE, _PERFECT), unit="recording", aggregate="mean", protocols=("lodo", "cv"))  # fmt: skip

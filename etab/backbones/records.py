@@ -64,7 +64,7 @@ class _OfRecords:
         """sha256 of the definition's name and version."""
         return hashlib.sha256(f"{self.card.name} v{self.card.version}".encode()).hexdigest()
 
-    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:  # noqa: ARG002
+    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
         """One layer of facts, (windows, facts)."""
         records = {record.id: record for record, _, _ in keys}
         rows = dict(zip(records, self.facts(list(records.values())), strict=True))

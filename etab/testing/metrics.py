@@ -23,7 +23,7 @@ def sample(kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
         return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
     if kind is Kind.STATES:
         loss = error * rng.uniform(0.0, 0.4, n)
-        return {name: 1 - loss for name in STATE_COLUMNS}, patients
+        return dict.fromkeys(STATE_COLUMNS, 1 - loss), patients
     truth: Array = np.arange(n) % (2 if kind is Kind.BINARY else 3)
     more = {"group": np.arange(n) // 4 % 3.0, "clean": np.arange(n) % 5 > 0, "outcome": truth == 1}
     columns = {"truth": truth, **more}

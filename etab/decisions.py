@@ -67,7 +67,8 @@ def inner_splits(splits: Sequence[RowSplit], patients: Array) -> tuple[list[RowS
         mine = []
         for part in split.inner:
             train = np.setdiff1d(split.train, part)
-            inner = tuple(other for other in split.inner if other is not part) or _by_patient(train, patients)
+            others = tuple(other for other in split.inner if other is not part)
+            inner = others if len(others) > 1 else _by_patient(train, patients)
             key = (train.tobytes(), *(other.tobytes() for other in inner))
             at = known.setdefault(key, len(found))
             tested = part if at == len(found) else found[at].test

@@ -84,12 +84,13 @@ def evaluate(
     device: str = "cpu",
     precision: str = "auto",
     seed: int = 0,
+    aggregate: str | None = None,
 ) -> Score:
     """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
 
     ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
-    they are already there. Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
+    they are already there. ``aggregate`` names another rule to put the rows of a recording or patient together by. Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
     """
     card = _card(backbone, size)
     place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
@@ -98,7 +99,7 @@ def evaluate(
         device=device, precision=precision,
     )  # fmt: skip
     failures: list[str] = []
-    runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed)
+    runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed, aggregate=aggregate)
     cells = serial(runs, settings, lambda e: _collect(e, failures))
     if failures:
         raise EtabError("; ".join(failures))

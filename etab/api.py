@@ -90,7 +90,8 @@ def evaluate(
 
     ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
-    they are already there. ``aggregate`` names another rule to put the rows of a recording or patient together by. Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
+    they are already there. ``aggregate`` names another rule to put the rows of a recording or patient together by.
+    Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
     """
     card = _card(backbone, size)
     place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))

@@ -251,7 +251,7 @@ def evaluate(kind: Kind, columns: Columns, patients: Array) -> dict[str, float]:
     """Every metric of a kind; one that does not exist for these rows (a fold with one class) is left out."""
     out: dict[str, float] = {}
     for metric in METRICS.values():
-        if kind in metric.kinds and metric.needs <= set(columns):
+        if kind in metric.kinds:
             try:
                 out[metric.name] = metric(columns, patients)
             except UndefinedError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import features, inputs, phantom, runs
+from etab import features, inputs, phantom
 from etab.errors import (
     DataNotFoundError,
     EtabWarning,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from etab import backbones, datasets, heads
 from etab.datasets import views
-from etab.metrics import METRICS
+from etab.metrics_heart import METRICS
 from etab.registry import Registry
 from etab.tasks import CATEGORIES, TASKS
 

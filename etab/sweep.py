@@ -12,8 +12,9 @@ from etab import backbones, phantom, resources
 from etab.errors import DataNotFoundError
 from etab.executors import Event, local
 from etab.leaderboard import Board, Suite, rank
+from etab.opened import data_digest
 from etab.results import Result, load_results, write_atomically
-from etab.runs import Run, Settings, data_digest, finished, plan, resolve_precision
+from etab.runs import Run, Settings, finished, plan, resolve_precision
 from etab.site import render
 from etab.tasks import TASKS
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from etab.errors import UnknownNameError
-from etab.metrics import METRICS
+from etab.metrics_heart import METRICS
 from etab.registry import Registry, unknown
 from etab.types import Kind
 
@@ -27,6 +27,8 @@ CATEGORIES: Mapping[str, str] = MappingProxyType(
         "f": "auscultation",
     }
 )
+
+PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
 
 DATASET_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -54,12 +56,12 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "PS": ("PSAX",),
         "AX": ("A2C", "A3C", "A4C"),
         "PX": ("PLAX", "PSAX"),
-        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other"),
+        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other", "AV", "PV", "TV", "MV", "Phc"),
         "AV": ("AV",),
         "PV": ("PV",),
         "TV": ("TV",),
         "MV": ("MV",),
-        "PH": ("Phc",),
+        "PH": ("Phc", "PCG"),
     }
 )
 
@@ -118,9 +120,11 @@ class Task:
 
     inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and
     the ES frame of a recording together, their features concatenated), or "answer" (every answer is a row, shown by the
-    frame it speaks of, or by the first frame where it speaks of the whole recording).
+    frame it speaks of, or by the first frame where it speaks of the whole recording). Of sound: "recording" (a recording is
+    a row, its features the mean over its windows), or "window" (every window is a row).
     unit, aggregate: "" where every row is scored; else the rows of one "recording", "study" or "patient" are put together
     by this rule of ``etab.aggregate`` before they are scored.
+    protocols: the sorts of protocol that there are for it, the primary one first.
     metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
     version: 0 while the anchors are not measured on the data; such a task is in no suite and runs only when its code or
     its dataset is named.
@@ -141,6 +145,7 @@ class Task:
     superseded_by: str | None = None
     unit: str = ""
     aggregate: str = ""
+    protocols: tuple[str, ...] = ("official", "cv")
 
     @property
     def category(self) -> str:
@@ -303,7 +308,38 @@ def _unity() -> Iterable[Task]:
     yield _new("c2-AL-U", "A2C, A3C, A4C or PLAX", "view", Kind.CLASSES, "answer")
 
 
-for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity()):
+_PLACES = ("AV", "PV", "TV", "MV", "Phc")
+_ONE_STATE = "one state for every moment: no sound is found"
+_HEART_RATE = "training median for everybody, cv5 of all 3,163 recordings: `python -m benchmarks.anchors_sound`"
+_EVERYBODY = "{} for everybody, all 942 patients, official code"
+
+
+def _sound(
+    code: str, title: str, target: str, kind: Kind, metric: str, metric_2022: str, head: str, low: float, high: float,
+    sources: tuple[str, str], unit: str = "", aggregate: str = "", protocols: tuple[str, ...] = ("cv",),
+) -> Task:  # fmt: skip
+    """A row of heart sounds; every place of CirCor, whatever place CinC 2016 does not tell."""
+    circor = code.endswith("D")
+    return Task(code, title, "circor" if circor else "cinc2016", target, _PLACES if circor else ("PCG",), kind, metric,
+                metric_2022, head, "recording", Anchors(low, high, *sources), unit=unit, aggregate=aggregate,
+                protocols=protocols)  # fmt: skip
+
+
+def _sounds() -> Iterable[Task]:
+    yield _sound("e0-AL-D", "S1, systole, S2, diastole", "states", Kind.STATES, "f1_100", "f1_100", "hsmm", 0.0, 1.0,
+                 (_ONE_STATE, _PERFECT))  # fmt: skip
+    yield _sound("e1-AL-D", "heart rate, bpm", "HR", Kind.VALUE, "mae", "r2", "ridge", 16.212, 0.0,
+                 (_HEART_RATE, _PERFECT))  # fmt: skip
+    yield _sound("f0-PH-N", "normal or abnormal", "abnormal", Kind.BINARY, "macro_macc", "macro_auroc", "logistic", 0.5,
+                 1.0, (_CHANCE, _PERFECT), unit="recording", aggregate="mean", protocols=("lodo", "cv"))  # fmt: skip
+    yield _sound("f1-AL-D", "murmur present, unknown or absent", "murmur", Kind.CLASSES, "weighted_accuracy", "auroc",
+                 "logistic", 0.4989, 1.0, (_EVERYBODY.format("Present"), _PERFECT), unit="patient",
+                 aggregate="recordings")  # fmt: skip
+    yield _sound("f2-AL-D", "outcome of the examination", "outcome", Kind.BINARY, "cost", "auroc", "logistic", 14850.7643,
+                 5285.6333, (_EVERYBODY.format("Abnormal"), _PERFECT), unit="patient", aggregate="recordings")  # fmt: skip
+
+
+for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *_sounds()):
     TASKS.add(_task.code, _task)
 
 

@@ -1,11 +1,12 @@
 """Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside them)."""
 
-from etab.heads import decoders, probes, segmentation
+from etab.heads import decoders, probes, segmentation, states
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.large import LIMIT
 from etab.heads.probes import ridge_losses
 
-__all__ = ["HEADS", "LIMIT", "FoldFit", "Head", "decoders", "head", "names", "probes", "ridge_losses", "segmentation"]
+__all__ = ["HEADS", "LIMIT", "FoldFit", "Head", "decoders", "head", "names", "probes", "ridge_losses", "segmentation",
+           "states"]  # fmt: skip
 
 
 def head(name: str) -> Head:

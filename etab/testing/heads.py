@@ -31,6 +31,8 @@ def made_features(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -
     rng = np.random.default_rng(seed)
     if kind is Kind.MASK:
         return _made_maps(rng, n, signal)
+    if kind is Kind.STATES:
+        return _made_series(rng, n, signal)
     y: Array = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
     code = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
 
@@ -55,8 +57,24 @@ def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Feature
     return Features({}, (fine, fine[:, :, ::2, ::2])), masks
 
 
+def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
+    """Series (k, 3) at 50 Hz of some 6 s, loud in S1 and S2, and their states; ``signal`` 0: of another moment."""
+    series, states = np.empty(n, dtype=object), []
+    for i in range(n):
+        lasts = (6, 9, 5, int(rng.integers(16, 28)))
+        beat = np.repeat(np.arange(4), lasts)
+        answer = np.tile(beat, 9)[int(rng.integers(len(beat))) :][:300]
+        loud = np.array([1.0, 0.1, 0.7, 0.1])[answer if signal else np.roll(answer, int(rng.integers(8, 20)))]
+        smooth = np.convolve(loud, np.ones(3) / 3, "same")
+        series[i] = np.stack([smooth, smooth**2, loud], axis=1) + 0.05 * rng.normal(size=(len(answer), 3))
+        states.append(answer)
+    return Features({}, (series,)), states
+
+
 def _score(kind: Kind, predicted: Any, answers: Any) -> float:
     """Larger is better."""
+    if kind is Kind.STATES:
+        return float(np.mean([(p == a).mean() for p, a in zip(predicted, answers, strict=True)]))
     if kind is Kind.MASK:
         pairs = zip(predicted, answers, strict=True)
         return float(np.mean([2 * (p & a).sum() / max((p.sum() + a.sum()), 1) for p, a in pairs]))
@@ -73,8 +91,9 @@ def _run(head: Head, kind: Kind, features: Features, answers: Any, **more: Any) 
     assert len(fits) == len(splits), f"{head.name} gave {len(fits)} fits for {len(splits)} splits"
     rows = np.concatenate([s.test for s in splits])
     parts = [p for f in fits for p in f.predictions]
-    truth = [answers[i] for i in rows] if kind is Kind.MASK else np.asarray(answers)[rows]
-    return (parts if kind is Kind.MASK else np.asarray(parts)), truth, fits
+    listed = kind in (Kind.MASK, Kind.STATES)
+    truth = [answers[i] for i in rows] if listed else np.asarray(answers)[rows]
+    return (parts if listed else np.asarray(parts)), truth, fits
 
 
 def check_head(head: Head, *, learns: bool = True) -> None:
@@ -95,7 +114,7 @@ def check_head(head: Head, *, learns: bool = True) -> None:
             gain = _score(kind, predicted, truth) - _score(kind, nothing, truth)
             assert gain > 0.1, f"{head.name} learns nothing of {kind}: {gain}"
             _check_blind_to_test_rows(head, kind, features, answers)
-    for kind in sorted({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK} - head.kinds):
+    for kind in sorted({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK, Kind.STATES} - head.kinds):
         features, answers = made_features(kind)
         try:
             _run(head, kind, features, answers)
@@ -120,7 +139,7 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
     for m in maps:
         m[row] = -2 * m[row]
     moved = Features(pooled, maps, features.pca)
-    relabelled = list(answers) if kind is Kind.MASK else np.array(answers)
+    relabelled = list(answers) if kind in (Kind.MASK, Kind.STATES) else np.array(answers)
     for i in split.test:
         relabelled[i] = answers[(int(i) + 1) % len(answers)]
     target, chance = target_of(kind), np.random.default_rng
@@ -133,6 +152,6 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
 
 
 def _close(a: Any, b: Any, kind: Kind) -> bool:
-    if kind is Kind.MASK:
+    if kind in (Kind.MASK, Kind.STATES):
         return all((x != y).mean() < 0.01 for x, y in zip(a, b, strict=True))
     return bool(np.allclose(a, b, rtol=1e-5, atol=1e-6))

@@ -18,7 +18,7 @@ from etab.protocols import chosen, protocol_name, splits_of
 from etab.rows import Rows
 from etab.splits import row_splits
 from etab.tasks import TASKS
-from etab.types import Array, Features, RowSplit
+from etab.types import Array, Features, Kind, RowSplit
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def rows_of(code: str, root: Path) -> Rows:
 @pytest.mark.parametrize(("code", "protocol"), [("f1-AL-D", "cv5"), ("f0-PH-N", "cv5"), ("f0-PH-N", "lodo")])
 def test_no_person_is_in_training_and_test(made: Path, code: str, protocol: str) -> None:
     rows = rows_of(code, made / TASKS[code].dataset)
-    splits = splits_of(protocol, 5, 0, rows)
+    splits = splits_of(protocol, 0, rows, Kind.BINARY)
     assert sorted(np.concatenate([s.test for s in splits]).tolist()) == list(range(len(rows.items)))
     for split in splits:
         assert not set(rows.patients[split.train]) & set(rows.patients[split.test])
@@ -54,7 +54,7 @@ def test_two_ids_of_one_person_share_a_fold(made: Path) -> None:
     ids = {unit: rows.patients[i] for i, unit in enumerate(rows.units)}
     joined = [[u for u in ids if ids[u] == p] for p in set(ids.values())]
     assert max(map(len, joined)) == 2
-    for split in splits_of("cv5", 5, 0, rows):
+    for split in splits_of("cv5", 0, rows, Kind.BINARY):
         tested = {rows.units[i] for i in split.test}
         assert all(not tested & set(pair) or set(pair) <= tested for pair in joined)
 
@@ -65,13 +65,13 @@ def test_no_sound_is_in_training_and_test(made: Path) -> None:
     files = {r.id: hashlib.sha256((root / r.files["audio"]).read_bytes()).hexdigest() for r in source.records()}
     assert len(list((root / "validation").glob("*.wav"))) > 5
     assert len(rows.items) == len(source.records()) == len(set(files.values()))
-    for split in splits_of("cv5", 5, 0, rows):
+    for split in splits_of("cv5", 0, rows, Kind.BINARY):
         assert not {files[rows.records[i]] for i in split.train} & {files[rows.records[i]] for i in split.test}
 
 
 def test_lodo_leaves_one_database_out(made: Path) -> None:
     rows = rows_of("f0-PH-N", made / "cinc2016")
-    splits = splits_of("lodo", 5, 0, rows)
+    splits = splits_of("lodo", 0, rows, Kind.BINARY)
     group = np.array(rows.groups)
     assert [s.name for s in splits] == list("abcdef")
     for split in splits:

@@ -38,7 +38,7 @@ FAULTS = [
            f"{PROTOCOLS}::test_lodo_needs_databases_that_share_nobody"),
     _fault("unknown patients are not said in the result", "etab/runs.py", "notes = [*source.notes(), *more]",
            "notes = [*more]", f"{PROTOCOLS}::test_without_the_appendix_results_say_so"),
-    _fault("shared databases are not said", "etab/protocols.py", 'sort_of(name) == "cv" and len', "False and len",
+    _fault("shared databases are not said", "etab/protocols.py", 'parse(name).sort == "cv" and len', "False and len",
            f"{PROTOCOLS}::test_without_the_appendix_results_say_so"),
     _fault("the end of a recording is not heard", ROWS, "rest >= WINDOW / 2", "False",
            f"{TASKS}::test_windows_cover_a_recording"),

@@ -105,10 +105,11 @@ class Sampling:
 
     def __str__(self) -> str:
         """Name it as feature keys and settings of results do."""
+        every = "every frame" if self.period == 1 else f"one frame in {self.period}"
         if not self.length:
-            return f"whole recording, every {self.period}. frame"
+            return f"the whole recording, {every}"
         apart = f", clips {self.step} frames apart" if self.step else ""
-        return f"{self.length} frames, every {self.period}.{apart}"
+        return f"{self.length} frames, {every}{apart}"
 
     def clip(self, n: int, start: int = 0) -> IntArray:
         """Frame numbers of the clip that begins at ``start`` in a recording of ``n`` frames."""

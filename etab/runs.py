@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, datasets, heads, metrics, stats
+from etab import __version__, backbones, cross, datasets, heads, metrics, stats
 from etab.aggregate import reduce
 from etab.backbones.base import BackboneCard
+from etab.clipfeatures import Clips
+from etab.cliprows import Cut, clip_rows, clips_of
 from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
 from etab.features import FrameFeatures, frame_features
@@ -115,6 +117,8 @@ class Run:
 
 def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
     source = datasets.SOURCES[task.dataset].card
+    if task.fit_on and (clash := cross.clash(task)):
+        yield clash
     if card.modality != source.modality and card.modality != "image":
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
@@ -165,7 +169,7 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
 
 def _opens(dataset: str, root: Path) -> bool:
     try:
-        datasets.source(dataset, root)
+        datasets.source(dataset, cross.within(root, dataset))
     except EtabError:
         return False
     return True
@@ -173,14 +177,26 @@ def _opens(dataset: str, root: Path) -> bool:
 
 @lru_cache(maxsize=4)
 def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
-    source = datasets.source(dataset, root)
+    source = datasets.source(dataset, cross.within(root, dataset))
     return source, tuple(annotated_frames(source))
+
+
+@lru_cache(maxsize=4)
+def _clips(code: str, root: Path | None) -> tuple[Clips, Cut]:
+    return clips_of(TASKS[code], _open(TASKS[code].dataset, root)[0])
 
 
 @lru_cache(maxsize=64)
 def _rows(task: str, dataset: str, root: Path | None) -> Rows:
-    source, frames = _open(dataset, root)
-    return task_rows(TASKS[task], source, frames)
+    row, (source, frames) = TASKS[task], _open(dataset, root)
+    if row.fit_on:
+        fitted, tested = (_rows(code, name, root) for code, name in zip(row.parts, row.datasets, strict=True))
+        return cross.joined_rows(fitted, tested, _n_shown(row.parts[0], root))
+    return task_rows(row, source, frames) if row.clip is None else clip_rows(row, source, *_clips(task, root))
+
+
+def _n_shown(code: str, root: Path | None) -> int:
+    return len(_open(TASKS[code].dataset, root)[1] if TASKS[code].clip is None else _clips(code, root)[0])
 
 
 @lru_cache(maxsize=16)
@@ -189,6 +205,9 @@ def _outlines(task: str, dataset: str, root: Path | None) -> tuple[Outline, ...]
     rows = _rows(task, dataset, root)
     if TASKS[task].kind is not Kind.MASK:
         return ()
+    if TASKS[task].fit_on:  # rows fitted on are never scored
+        mine = _outlines(TASKS[task].parts[1], dataset, root)
+        return (*mine[:1] * (len(rows.items) - len(mine)), *mine)
     return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
 
 
@@ -200,14 +219,18 @@ def data_digest(dataset: str, root: Path | None) -> str:
 
 def forget() -> None:
     """Drop the sources and rows that this process holds (after the data on disk have changed)."""
-    for cached in (_open, _rows, _outlines, data_digest):
+    for cached in (_open, _clips, _rows, _outlines, data_digest):
         cached.cache_clear()
 
 
-def _settings_of(run: Run, precision: str) -> dict[str, Any]:
+def _settings_of(run: Run, precision: str, root: Path | None) -> dict[str, Any]:
     """What decides a score beyond data and weights: this is what resuming compares."""
-    card, head = run.backbone_card, heads.head(run.head_name)
+    card, head, task = run.backbone_card, heads.head(run.head_name), run.row
+    more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
+    if task.fit_on:
+        more |= {"fit_on": task.fit_on, "fit_data_digest": data_digest(task.fit_on, root)}
     return {
+        **more,
         "runs_version": VERSION,
         "head_version": head.version,
         "backbone_version": card.version,
@@ -233,7 +256,8 @@ def finished(run: Run, settings: Settings) -> Result | None:
     found = Result.load(path)
     there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
                              "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
-    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings)), "task version": run.row.version,
+    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings), settings.root),
+                           "task version": run.row.version,
                            "data": data_digest(run.row.dataset, settings.root),
                            "anchors": [run.row.low, run.row.high]}  # fmt: skip
     differ = [name for name, value in now.items() if there.get(name) != value]
@@ -258,15 +282,15 @@ def execute(
     A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
     without ``failed`` it is raised.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.row.dataset, run.backbone), []).append(run)
-    for (dataset, _), group in groups.items():
-        yield from _execute_group(dataset, group, settings, progress, failed)
+        groups.setdefault((run.row.dataset, run.backbone, run.row.family), []).append(run)
+    for group in groups.values():
+        yield from _execute_group(group, settings, progress, failed)
 
 
 def _execute_group(
-    dataset: str, group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
+    group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
 ) -> Iterator[Result]:
     waiting = []
     for run in group:
@@ -277,14 +301,10 @@ def _execute_group(
             yield done
     if not waiting:
         return
-    source, frames = _open(dataset, settings.root)
-    card = waiting[0].backbone_card
+    task, card = waiting[0].row, waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    embedded = frame_features(
-        source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report, maps=_has_masks(source),
-        data_digest=data_digest(dataset, settings.root),
-    )  # fmt: skip
+    parts = [_embedded(code, card, settings, report) for code in task.parts]
+    embedded = cross.joined_features(parts) if task.fit_on else parts[0]
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
         for run in alike:
@@ -299,6 +319,20 @@ def _execute_group(
             yield result
 
 
+def _embedded(
+    code: str, card: BackboneCard, settings: Settings, report: Callable[[int, int], None] | None
+) -> FrameFeatures:
+    """Features of everything that the family of this row of the menu shows: annotated frames, or clips."""
+    dataset = TASKS[code].dataset
+    source, frames = _open(dataset, settings.root)
+    clips = _clips(code, settings.root)[0] if TASKS[code].clip else None
+    return frame_features(
+        source, clips.frames if clips else frames, card, cache=settings.cache, device=settings.device,
+        precision=settings.precision, batch_size=settings.batch_size, progress=report, over=clips,
+        maps=clips is None and _has_masks(source), data_digest=data_digest(dataset, settings.root),
+    )  # fmt: skip
+
+
 def _has_masks(source: Source) -> bool:
     """Whether any task on this data can need feature maps: they are many times the pooled features."""
     return any(target.kind is Kind.MASK for target in source.card.targets)
@@ -307,7 +341,7 @@ def _has_masks(source: Source) -> bool:
 def _cells(run: Run, rows: Rows) -> Array:
     """(n,) the authors' part and the fold of each row: what both protocols of this many folds are made of."""
     n_fold = run.n_fold if run.protocol_name == "official" else int(run.protocol_name[2:])
-    if n_fold > rows.n_patients:
+    if n_fold > rows.n_patients or run.row.fit_on:
         return np.asarray(rows.parts)
     place = folds(rows.patients.tolist(), n_fold, run.seed)
     return np.array(
@@ -318,6 +352,8 @@ def _cells(run: Run, rows: Rows) -> Array:
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
     official = run.protocol_name == "official"
     n_fold = run.n_fold if official else int(run.protocol_name[2:])
+    if run.row.fit_on:
+        return cross.splits(rows, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed)
     return row_splits(
         rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed
     )
@@ -399,7 +435,12 @@ def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, an
 
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge and a patient is a row."""
-    if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
+    if (
+        run.head_name != "ridge"
+        or run.protocol_name == "official"
+        or run.row.fit_on
+        or rows.n_patients != len(rows.items)
+    ):
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     n_fold = int(run.protocol_name[2:])
@@ -429,16 +470,16 @@ def _result(
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients)
     interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
-    source = _open(task.dataset, settings.root)[0]
+    phantom = any(_open(name, settings.root)[0].phantom for name in task.datasets)
     return Result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
-        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=source.phantom, metric=task.metric,
+        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=phantom, metric=task.metric,
         value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
         metrics=scored, folds=_folds(task, splits, fits, table), nested=nested,
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
         data_digest=data_digest(task.dataset, settings.root), features_key=embedded.key,
-        settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold},
+        settings={**_settings_of(run, embedded.settings["precision"], settings.root), "n_fold": run.n_fold},
         missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
         anchor_low=task.low, anchor_high=task.high,
         provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.errors import MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
+from etab.errors import EtabError, MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
 from etab.metrics import METRICS
 from etab.registry import unknown
 from etab.results import Predictions, Result
@@ -142,6 +142,7 @@ class Board:
     ``beats[i][j]``: row i is above row j beyond doubt (Holm over all pairs), which is what ranks count.
     ``gap`` is the median over pairs of the half width of the interval of their difference: what this board can tell
     apart, in units of ``etab``; NaN with fewer than two ranked rows.
+    ``beside`` are cells of extra tasks (clips, cross-dataset) outside the suite: shown, never part of a score.
     """
 
     suite: Suite
@@ -154,6 +155,7 @@ class Board:
     beats: tuple[tuple[bool, ...], ...]
     gap: float
     notes: tuple[str, ...]
+    beside: tuple[Result, ...] = ()
 
     @property
     def title(self) -> str:
@@ -205,7 +207,28 @@ def rank(
     phantom = any(r.phantom for cells in board.values() for r in cells.values())
     by_task = dict(zip(suite.tasks, map(float, shares), strict=True))
     return Board(suite, protocol, seed, phantom, by_task, tuple(rows), tuple(tuple(p) for p in p_better.tolist()),
-                 tuple(tuple(b) for b in beats.tolist()), gap, _notes(draws, rows, gap))  # fmt: skip
+                 tuple(tuple(b) for b in beats.tolist()), gap, _notes(draws, rows, gap),
+                 _beside(results, suite, tasks, folder, board, protocol, seed))  # fmt: skip
+
+
+def _beside(
+    results: Sequence[Result], suite: Suite, tasks: Tasks, folder: Path, board: Cells, protocol: str, seed: int
+) -> tuple[Result, ...]:
+    """Cells of extra tasks that the suite does not list, by task and backbone, checked as those of the suite are."""
+    found = [r for r in results if r.protocol == protocol and r.seed == seed and r.task not in suite.tasks]
+    found = sorted((r for r in found if _extra(r.task, tasks)), key=lambda r: (r.task, r.backbone, r.head))
+    _refuse_mixtures([*[r for cells in board.values() for r in cells.values()], *found], tasks)
+    _refuse_other_rows({(r.backbone, r.task): _checked(r, tasks[r.task], folder) for r in found})
+    for code in sorted({r.task for r in found if tasks[r.task].fit_on}):
+        _refuse_difference("fit_data_digest", [r for r in found if r.task == code])
+    return tuple(found)
+
+
+def _extra(code: str, tasks: Tasks) -> bool:
+    try:
+        return tasks[code].extra
+    except (KeyError, EtabError):
+        return False
 
 
 def _chosen(results: Sequence[Result], suite: Suite, tasks: Tasks, protocol: str, seed: int) -> Cells:
@@ -253,7 +276,7 @@ def _refuse_difference(name: str, cells: Sequence[Result]) -> None:
     """Refuse results of one task that differ in a fact; names a backbone on each side."""
     found: dict[Any, str] = {}
     for r in cells:
-        found.setdefault(getattr(r, name), r.backbone)
+        found.setdefault(r.settings.get(name) if name.startswith("fit_") else getattr(r, name), r.backbone)
     if len(found) > 1:
         sides = " and ".join(f"{str(value)[:12]} with {who}" for value, who in list(found.items())[:2])
         raise ResultError(f"{cells[0].task}: results differ in {name}: {sides}. Run the older ones again, or keep "

@@ -137,7 +137,8 @@ def test_mean_and_spread_over_time(trees: Path, n: int) -> None:
 
 def test_the_sampling_is_in_the_key_and_the_entry_is_read_back(trees: Path, tmp_path: Path) -> None:
     found, card = source("echonet", trees / "echonet"), backbones.card("image_stats")
-    clips = Clips(((found.records()[0], (0, 2, 4)), (found.records()[1], (1, 3))), "made")
+    record = found.records()[0]
+    clips = Clips(((record, (0, 2, 4)), (record, (1, 3))), "made")
 
     def embed(asked: Clips) -> tuple[str, bool, int]:
         out = frame_features(found, asked.frames, card, cache=tmp_path, maps=False, over=asked)
@@ -146,7 +147,7 @@ def test_the_sampling_is_in_the_key_and_the_entry_is_read_back(trees: Path, tmp_
     first = embed(clips)
     assert first[1:] == (False, 2)
     assert embed(clips) == (first[0], True, 2)
-    other = Clips(((found.records()[0], (0, 2)), (found.records()[1], (4, 1, 3))), "made")
+    other = Clips(((record, (0, 2)), (record, (4, 1, 3))), "made")
     assert embed(replace(clips, sampling="otherwise"))[0] != first[0]
     assert embed(other)[0] != first[0]
     assert frame_features(found, clips.frames, card, cache=tmp_path, maps=False).key != first[0]

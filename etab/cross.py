@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from etab import datasets
-from etab.errors import EtabError, SplitError
+from etab.errors import EtabError, IncompatibleError, SplitError
 from etab.features import FrameFeatures
 from etab.rows import Rows
 from etab.splits import PARTS, folds
@@ -80,7 +80,13 @@ def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
 
 
 def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSplit]:
-    """The one fit of a cell, see the head of this file; raises SplitError where a part that it needs is empty."""
+    """The one fit of a cell, see the head of this file. ``n_fold`` is that of "official" where there is no validation part.
+
+    Raises SplitError where a part that it needs is empty, IncompatibleError for another protocol than official and cvN.
+    """
+    if protocol != "official" and not (protocol.startswith("cv") and protocol[2:].isdigit()):
+        raise IncompatibleError(f"A cross-dataset cell has the protocols official and cv, not {protocol!r}.")
+    n_fold = n_fold if protocol == "official" else int(protocol[2:])
     parts = rows.parts.tolist()
     mine = np.array([p.startswith(_FIT) for p in parts])
     part = np.array([p.removeprefix(_FIT).removeprefix(_TEST) for p in parts], dtype=object)

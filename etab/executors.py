@@ -41,12 +41,9 @@ _events: Any = None
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group a plan by data and backbone, the costliest first, so that workers end together.
-
-    Cross-dataset cells share features with the cells of both datasets: beside them a group is all of a backbone.
-    """
+    """Group a plan by data and backbone, the costliest first, so that workers end together."""
     found: dict[tuple[str, str], list[Run]] = {}
-    crossing = any(run.row.fit_on for run in runs)
+    crossing = any(run.row.fit_on for run in runs)  # they share features with cells of both datasets: one group then
     for run in runs:
         found.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
     return sorted(found.values(), key=lambda g: (-_cost(g[0]), g[0].backbone))

@@ -340,8 +340,10 @@ def _has_masks(source: Source) -> bool:
 
 def _cells(run: Run, rows: Rows) -> Array:
     """(n,) the authors' part and the fold of each row: what both protocols of this many folds are made of."""
+    if run.row.fit_on:
+        return np.asarray(rows.parts)
     n_fold = run.n_fold if run.protocol_name == "official" else int(run.protocol_name[2:])
-    if n_fold > rows.n_patients or run.row.fit_on:
+    if n_fold > rows.n_patients:
         return np.asarray(rows.parts)
     place = folds(rows.patients.tolist(), n_fold, run.seed)
     return np.array(
@@ -350,10 +352,10 @@ def _cells(run: Run, rows: Rows) -> Array:
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
+    if run.row.fit_on:
+        return cross.splits(rows, protocol=run.protocol_name, n_fold=run.n_fold, seed=run.seed)
     official = run.protocol_name == "official"
     n_fold = run.n_fold if official else int(run.protocol_name[2:])
-    if run.row.fit_on:
-        return cross.splits(rows, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed)
     return row_splits(
         rows.patients, rows.parts, protocol="official" if official else "cv", n_fold=n_fold, seed=run.seed
     )
@@ -435,12 +437,9 @@ def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, an
 
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge and a patient is a row."""
-    if (
-        run.head_name != "ridge"
-        or run.protocol_name == "official"
-        or run.row.fit_on
-        or rows.n_patients != len(rows.items)
-    ):
+    if run.row.fit_on:
+        return None
+    if run.head_name != "ridge" or run.protocol_name == "official" or rows.n_patients != len(rows.items):
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     n_fold = int(run.protocol_name[2:])

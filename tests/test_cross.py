@@ -111,10 +111,10 @@ def rows(parts: Mapping[str, int], name: str) -> Rows:
 WHOLE = {"train": 8, "val": 3, "test": 4}
 
 
-@pytest.mark.parametrize(("protocol", "tested", "inner"), [("official", range(26, 30), 1), ("cv", range(15, 30), 4)])
+@pytest.mark.parametrize(("protocol", "tested", "inner"), [("official", range(26, 30), 1), ("cv4", range(15, 30), 4)])
 def test_splits(protocol: str, tested: range, inner: int) -> None:
     joined = cross.joined_rows(rows(WHOLE, "a"), rows(WHOLE, "b"), 100)
-    (split,) = cross.splits(joined, protocol=protocol, n_fold=4, seed=0)
+    (split,) = cross.splits(joined, protocol=protocol, n_fold=3, seed=0)
     assert split.train.tolist() == list(range(11))
     assert split.test.tolist() == list(tested)
     assert len(split.inner) == inner
@@ -127,10 +127,12 @@ def test_splits(protocol: str, tested: range, inner: int) -> None:
 
 def test_splits_where_a_part_is_missing() -> None:
     everybody = cross.joined_rows(rows({"": 10}, "a"), rows(WHOLE, "b"), 10)
-    for protocol in ("official", "cv"):
+    for protocol in ("official", "cv5"):
         (split,) = cross.splits(everybody, protocol=protocol, n_fold=5, seed=0)
         assert split.train.tolist() == list(range(10))
         assert len(split.inner) == 5
+    with pytest.raises(IncompatibleError, match="has the protocols official and cv"):
+        cross.splits(everybody, protocol="few5", n_fold=5, seed=0)
     for fitted, tested, said in ((WHOLE, {"train": 5}, "in the test part"), ({"test": 5}, WHOLE, "to fit on")):
         with pytest.raises(SplitError, match=said):
             cross.splits(

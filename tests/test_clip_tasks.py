@@ -15,6 +15,7 @@ from etab.clipfeatures import Clips
 from etab.cliprows import clip_rows, clips_of
 from etab.clips import Sampling
 from etab.datasets import Dataset, source
+from etab.datasets.camus import CamusSource
 from etab.errors import IncompatibleError, LayoutError, ResultError, SplitError, UnsupportedOptionError
 from etab.features import frame_features
 from etab.phantom.anatomy import draw_heart
@@ -22,6 +23,7 @@ from etab.phantom.sector import draw_scanner
 from etab.rows import annotated_frames
 from etab.runs import Settings, execute, finished, plan
 from etab.tasks import TASKS, find
+from etab.testing.datasets import check_dataset
 from etab.types import Features
 from tests.trees import camus as tiny_camus
 
@@ -304,6 +306,10 @@ def test_full_cycles(trees: Path) -> None:
         assert areas[es] <= min(areas) + 8
         assert es not in (0, len(areas) - 1)
     assert found.published() == {"patients": 98, "recordings": 98}
+
+
+def test_full_cycles_pass_the_contract(trees: Path) -> None:
+    check_dataset(CamusSource, trees / "ted")
 
 
 def test_a_cycle_without_its_cfg(trees: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def version() -> None:
 
 @app.command("list")
 def list_things(
-    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, heads, metrics or tasks")],
+    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, heads, metrics, tasks or cross")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")] = False,
 ) -> None:
     """List what there is."""
@@ -145,7 +145,12 @@ def new_dataset(
 
 @app.command()
 def run(
-    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: camus.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Codes (b0-A4-E>C is a cross-dataset cell), prefixes, datasets; with commas. Default: camus."
+        ),
+    ] = None,
     backbones: Annotated[
         str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
     ] = "all",

@@ -11,6 +11,7 @@ from typing import Any
 
 from etab.aggregate import AGGREGATES
 from etab.backbones.base import BackboneCard
+from etab.clipfeatures import Clips
 from etab.datasets.base import SoundSource, Source
 from etab.features import FrameFeatures, Report, frame_features, resolve_precision
 from etab.features_sound import sound_precision, window_features
@@ -37,17 +38,17 @@ def rows_of(task: Task, source: Source, keys: Sequence[Any]) -> Rows:
 
 def embed(
     source: Source, keys: Sequence[Any], card: BackboneCard, *, cache: Path | None, device: str, precision: str,
-    batch_size: int | None, progress: Report | None, data_digest: str,
+    batch_size: int | None, progress: Report | None, data_digest: str, over: Clips | None = None,
 ) -> FrameFeatures:  # fmt: skip
-    """Features of frames or windows, computed or read back."""
+    """Features of frames, of clips (``over`` the frames), or of windows, computed or read back."""
     if card.modality == "record":
         return _described(source, keys, card, data_digest)
     if isinstance(source, SoundSource):
         return window_features(source, keys, card, cache=cache, device=device, precision=precision,
                                batch_size=batch_size, progress=progress, data_digest=data_digest)  # fmt: skip
-    has_masks = any(target.kind is Kind.MASK for target in source.card.targets)
+    has_masks = over is None and any(target.kind is Kind.MASK for target in source.card.targets)
     return frame_features(source, keys, card, cache=cache, device=device, precision=precision, batch_size=batch_size,
-                          progress=progress, maps=has_masks, data_digest=data_digest)  # fmt: skip
+                          progress=progress, maps=has_masks, over=over, data_digest=data_digest)  # fmt: skip
 
 
 def _described(source: Source, keys: Sequence[Any], card: BackboneCard, data: str) -> FrameFeatures:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.errors import MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
+from etab.errors import EtabError, MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
 from etab.metrics import METRICS
 from etab.registry import unknown
 from etab.results import Predictions, Result
@@ -151,6 +151,7 @@ class Board:
     ``beats[i][j]``: row i is above row j beyond doubt (Holm over all pairs), which is what ranks count.
     ``gap`` is the median over pairs of the half width of the interval of their difference: what this board can tell
     apart, in units of ``etab``; NaN with fewer than two ranked rows.
+    ``beside`` are cells of extra tasks (clips, cross-dataset) outside the suite: shown, never part of a score.
     """
 
     suite: Suite
@@ -163,6 +164,7 @@ class Board:
     beats: tuple[tuple[bool, ...], ...]
     gap: float
     notes: tuple[str, ...]
+    beside: tuple[Result, ...] = ()
 
     @property
     def title(self) -> str:
@@ -215,7 +217,29 @@ def rank(
     by_task = dict(zip(suite.tasks, map(float, shares), strict=True))
     notes = (*_notes(draws, rows, gap), *_said(suite, rows, by_task, protocol))
     return Board(suite, protocol, seed, phantom, by_task, tuple(rows), tuple(tuple(p) for p in p_better.tolist()),
-                 tuple(tuple(b) for b in beats.tolist()), gap, notes)  # fmt: skip
+                 tuple(tuple(b) for b in beats.tolist()), gap, notes,
+                 _beside(results, suite, tasks, folder, board, protocol, seed))  # fmt: skip
+
+
+def _beside(
+    results: Sequence[Result], suite: Suite, tasks: Tasks, folder: Path, board: Cells, protocol: str, seed: int
+) -> tuple[Result, ...]:
+    """Cells of extra tasks that the suite does not list, by task and backbone, checked as those of the suite are."""
+    found = [r for r in results if r.protocol == protocol and r.seed == seed and r.task not in suite.tasks]
+    found = sorted((r for r in found if _extra(r.task, tasks)), key=lambda r: (r.task, r.backbone, r.head))
+    _refuse_mixtures([*[r for cells in board.values() for r in cells.values()], *found], tasks)
+    _refuse_other_rows({(r.backbone, r.task): _checked(r, tasks[r.task], folder) for r in found})
+    for code in sorted({r.task for r in found if tasks[r.task].fit_on}):
+        cells = [r for r in found if r.task == code]
+        _refuse_difference("fit_data_digest", cells, [r.settings.get("fit_data_digest") for r in cells])
+    return tuple(found)
+
+
+def _extra(code: str, tasks: Tasks) -> bool:
+    try:
+        return tasks[code].extra
+    except (KeyError, EtabError):
+        return False
 
 
 def _chosen(results: Sequence[Result], suite: Suite, tasks: Tasks, protocol: str, seed: int) -> Cells:
@@ -444,10 +468,10 @@ def _said(suite: Suite, rows: Sequence[Row], shares: Mapping[str, float], protoc
         notes.append(f"Shown and not counted: {', '.join(idle)}.")
     cells = [cell for row in rows for cell in row.cells.values()]
     notes += list(dict.fromkeys(str(note) for cell in cells for note in cell.settings.get("notes", [])))
-    return [*notes, *_beside(rows, protocol)]
+    return [*notes, *_database_alone(rows, protocol)]
 
 
-def _beside(rows: Sequence[Row], protocol: str) -> list[str]:
+def _database_alone(rows: Sequence[Row], protocol: str) -> list[str]:
     """Where databases are shared between folds: what knowing the database alone gives, pooled."""
     return [
         f"{code} ({protocol}), pooled over databases: database_only has AUROC {cell.metrics['auroc']:.3f} and MAcc "

@@ -7,13 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from etab import datasets, inputs
+from etab import cross, datasets, inputs
+from etab.clipfeatures import Clips
+from etab.cliprows import Cut, clip_rows, clips_of
 from etab.datasets.base import Source
 from etab.errors import EtabError, skippable
 from etab.rows import Rows
 from etab.sieve import lists_leniently, sift
 from etab.surface import Outline, outline
-from etab.tasks import Task, find
+from etab.tasks import TASKS, Task, find
 from etab.types import Kind
 
 
@@ -32,7 +34,7 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
 
 def _opens(dataset: str, root: Path) -> bool:
     try:
-        datasets.source(dataset, root)
+        datasets.source(dataset, cross.within(root, dataset))
     except EtabError:
         return False
     return True
@@ -40,13 +42,17 @@ def _opens(dataset: str, root: Path) -> bool:
 
 def lacking(names: Iterable[str], root: Path | None) -> list[str]:
     """What a person should hear of these datasets: how many published patients the data at hand do not hold."""
-    return [said for name in dict.fromkeys(names) if (said := datasets.told(datasets.source(name, root)))]
+    return [
+        said
+        for name in dict.fromkeys(names)
+        if (said := datasets.told(datasets.source(name, cross.within(root, name))))
+    ]
 
 
 @lru_cache(maxsize=4)
 def source_of(dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[Source, tuple[Any, ...]]:
     """A source and every frame or window that its tasks show; with ``skip_bad``, without what cannot be read."""
-    source = datasets.source(dataset, root)
+    source = datasets.source(dataset, cross.within(root, dataset))
     if skip_bad:
         source = sift(source)
     elif lists_leniently(source):
@@ -55,10 +61,21 @@ def source_of(dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[
     return source, tuple(inputs.shown(source))
 
 
+@lru_cache(maxsize=4)
+def clips_at(task: Task, root: Path | None, skip_bad: bool = False) -> tuple[Clips, Cut]:
+    """The clips that the family of a task on clips shows, and where those of each recording are."""
+    return clips_of(task, source_of(task.dataset, root, skip_bad)[0])
+
+
 @lru_cache(maxsize=64)
 def rows_of(task: Task, root: Path | None, skip_bad: bool = False) -> Rows:
     """The rows of a task; raises LayoutError when the data hold none at all."""
-    return inputs.rows_of(task, *source_of(task.dataset, root, skip_bad))
+    if task.fit_on:
+        fitted, tested = (TASKS[code] for code in task.parts)
+        before = clips_at(fitted, root, skip_bad)[0] if fitted.clip else source_of(fitted.dataset, root, skip_bad)[1]
+        return cross.joined_rows(rows_of(fitted, root, skip_bad), rows_of(tested, root, skip_bad), len(before))
+    source, keys = source_of(task.dataset, root, skip_bad)
+    return clip_rows(task, source, *clips_at(task, root, skip_bad)) if task.clip else inputs.rows_of(task, source, keys)
 
 
 @lru_cache(maxsize=16)
@@ -67,6 +84,9 @@ def outlines_of(task: Task, root: Path | None, skip_bad: bool = False) -> tuple[
     rows = rows_of(task, root, skip_bad)
     if task.kind is not Kind.MASK:
         return ()
+    if task.fit_on:  # rows fitted on are never scored
+        mine = outlines_of(TASKS[task.parts[1]], root, skip_bad)
+        return (*mine[:1] * (len(rows.items) - len(mine)), *mine)
     return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
 
 
@@ -79,5 +99,5 @@ def data_digest(dataset: str, root: Path | None, skip_bad: bool = False) -> str:
 
 def forget() -> None:
     """Drop the sources and rows that this process holds (after the data on disk have changed)."""
-    for cached in (source_of, rows_of, outlines_of, data_digest):
+    for cached in (source_of, clips_at, rows_of, outlines_of, data_digest):
         cached.cache_clear()

@@ -150,7 +150,7 @@ def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
     Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks have databases.
     """
     names = [protocol_name(p, n_fold) for p in (task.protocols if asked is None else asked)]
-    kept = [name for name in names if parse(name).sort in task.protocols]
+    kept = [name for name in names if parse(name).sort in task.protocols and not (task.fit_on and parse(name).few)]
     if not kept:
         raise IncompatibleError(
             f"{task.code} has no protocol {' or '.join(names)}; it has {', '.join(task.protocols)}."

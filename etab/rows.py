@@ -131,7 +131,7 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         patients=np.array([r.patient for r, _, _ in kept]),
         parts=np.array([r.split for r, _, _ in kept]),
         frames=np.array([[place[r.id, a] for a in at] for r, at, _ in kept]),
-        answers=_stack(target.kind, [v for _, _, v in kept]),
+        answers=stack(target.kind, [v for _, _, v in kept]),
         spacing=tuple(source.spacing(r) for r, _, _ in kept),
         missing=tuple(missing),
         records=records,
@@ -144,7 +144,8 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     )
 
 
-def _stack(kind: Kind, values: list[Any]) -> Any:
+def stack(kind: Kind, values: list[Any]) -> Any:
+    """Answers as ``Rows`` holds them: boolean masks in a list, numbers in an array."""
     if kind is Kind.MASK:
         return [np.asarray(v, dtype=bool) for v in values]
     return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, datasets, decisions, heads, inputs, metrics, stats, studies
+from etab import __version__, backbones, cross, datasets, decisions, heads, inputs, metrics, stats, studies
 from etab.aggregate import AGGREGATES
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
 from etab.features import FrameFeatures
 from etab.heads.base import FoldFit, Head
-from etab.opened import data_digest, outlines_of, rows_of, source_of
+from etab.opened import clips_at, data_digest, outlines_of, rows_of, source_of
 from etab.protocols import cells_of, chosen, parse, protocol_name, remarks, splits_of
 from etab.provenance import provenance
 from etab.results import Predictions, Result
@@ -117,6 +117,8 @@ class Run:
 
 def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
     source = datasets.SOURCES[task.dataset].card
+    if task.fit_on and (clash := cross.clash(task)):
+        yield clash
     if card.modality not in (source.modality, "image", "record"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
@@ -159,10 +161,14 @@ def plan(
     return runs
 
 
-def _settings_of(run: Run, precision: str) -> dict[str, Any]:
+def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]:
     """What decides a score beyond data and weights: this is what resuming compares."""
-    card, head = run.backbone_card, heads.head(run.head_name)
+    card, head, task = run.backbone_card, heads.head(run.head_name), run.row
+    more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
+    if task.fit_on:
+        more |= {"fit_on": task.fit_on, "fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad)}
     return {
+        **more,
         "runs_version": VERSION,
         "head_version": head.version,
         "backbone_version": card.version,
@@ -189,7 +195,8 @@ def finished(run: Run, settings: Settings) -> Result | None:
     found = Result.load(path)
     there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
                              "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
-    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings)), "task version": run.row.version,
+    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings), settings),
+                           "task version": run.row.version,
                            "data": data_digest(run.row.dataset, settings.root, settings.skip_bad),
                            "anchors": [run.row.low, run.row.high]}  # fmt: skip
     differ = [name for name, value in now.items() if there.get(name) != value]
@@ -214,15 +221,15 @@ def execute(
     A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
     without ``failed`` it is raised.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.row.dataset, run.backbone), []).append(run)
-    for (dataset, _), group in groups.items():
-        yield from _execute_group(dataset, group, settings, progress, failed)
+        groups.setdefault((run.row.dataset, run.backbone, run.row.family), []).append(run)
+    for group in groups.values():
+        yield from _execute_group(group, settings, progress, failed)
 
 
 def _execute_group(
-    dataset: str, group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
+    group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
 ) -> Iterator[Result]:
     waiting = []
     for run in group:
@@ -233,14 +240,10 @@ def _execute_group(
             yield done
     if not waiting:
         return
-    source, frames = source_of(dataset, settings.root, settings.skip_bad)
-    card = waiting[0].backbone_card
+    task, card = waiting[0].row, waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    embedded = inputs.embed(
-        source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report,
-        data_digest=data_digest(dataset, settings.root, settings.skip_bad),
-    )  # fmt: skip
+    parts = [_embedded(code, card, settings, report) for code in task.parts]
+    embedded = cross.joined_features(parts) if task.fit_on else parts[0]
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
         for run in alike:
@@ -253,6 +256,26 @@ def _execute_group(
                 continue
             result.save(settings.results, predictions)
             yield result
+
+
+def _embedded(
+    code: str, card: BackboneCard, settings: Settings, report: Callable[[int, int], None] | None
+) -> FrameFeatures:
+    """Features of everything that the family of this row of the menu shows: annotated frames, clips, or windows."""
+    task = TASKS[code]
+    source, keys = source_of(task.dataset, settings.root, settings.skip_bad)
+    clips = clips_at(task, settings.root, settings.skip_bad)[0] if task.clip else None
+    return inputs.embed(
+        source, clips.frames if clips else keys, card, cache=settings.cache, device=settings.device,
+        precision=settings.precision, batch_size=settings.batch_size, progress=report, over=clips,
+        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+    )  # fmt: skip
+
+
+def _splits(run: Run, rows: Rows) -> list[RowSplit]:
+    if run.row.fit_on:
+        return cross.splits(rows, protocol=run.protocol_name, n_fold=run.n_fold, seed=run.seed)
+    return splits_of(run.protocol_name, run.seed, rows, run.row.kind)
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
@@ -273,9 +296,9 @@ def compute(
     task, head = run.row, heads.head(run.head_name)
     rows = rows_of(task, settings.root, settings.skip_bad)
     features = inputs.pick(embedded.features, rows, task, head)
-    splits = splits_of(run.protocol_name, run.seed, rows, task.kind)
+    splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
-    shared["cells"] = cells_of(run.protocol_name, run.n_fold, run.seed, rows)
+    shared["cells"] = rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
     outlines = outlines_of(task, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
@@ -349,7 +372,7 @@ def _predictions(
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge, a patient is a row, and the rows fit a kernel."""
     how = parse(run.protocol_name)
-    if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items):
+    if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items) or run.row.fit_on:
         return None
     if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
         return None
@@ -381,15 +404,16 @@ def _result(
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
     interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
     source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
+    phantom = any(source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets)
     return Result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
-        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=source.phantom, metric=task.metric,
+        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=phantom, metric=task.metric,
         value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
         metrics=scored, folds=_folds(task, splits, fits, table), nested=nested,
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
         data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), features_key=embedded.key,
-        settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold,
+        settings={**_settings_of(run, embedded.settings["precision"], settings), "n_fold": run.n_fold,
                   **_said(source, remarks(task, run.protocol_name, rows))},
         missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
         anchor_low=task.low, anchor_high=task.high,

@@ -55,7 +55,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     """
     for run in runs:
         resolve_precision(run, settings)
-    for dataset in {r.row.dataset for r in runs}:
+    for dataset in {name for r in runs for name in r.row.datasets}:
         data_digest(dataset, settings.root, settings.skip_bad)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from etab.datasets import SOURCES
-from etab.leaderboard import Board, Row
+from etab.leaderboard import Board, Row, kind_of
 from etab.metrics import METRICS
 from etab.results import Result
 from etab.tasks import CATEGORIES, PARTS, TASKS, parse_code
@@ -73,7 +73,7 @@ def part_mean(row: Row, part: str, board: Board) -> float | None:
 
 def data_notices(board: Board) -> list[dict[str, str]]:
     """Title, licence and citation of each dataset behind the board; phantom data have no licence to state."""
-    codes = [parse_code(t) for t in board.suite.tasks]
+    codes = [parse_code(t) for t in (*board.suite.tasks, *[c.task for c in board.beside])]
     names = sorted({name for code in codes for name in (code.dataset, code.test_dataset)} & set(SOURCES))
     cards = [SOURCES[name].card for name in names]
     if board.phantom:
@@ -107,6 +107,9 @@ def markdown(board: Board) -> str:
     lines = [f"## {board.title}", "", *_markdown_table(heads, top), *[f"* {note}" for note in board.notes], ""]
     for letter in letters(board):
         lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
+    if board.beside:
+        lines += ["### Beside the score", "", "Cells of extra tasks: shown, and no part of any score or rank.", "",
+                  *_markdown_table(_BESIDE, _beside(board))]  # fmt: skip
     lines += ["### Anchors", "", *_markdown_table(
         ["task", "asked", "metric", "share", "0 (source)", "1 (source)"],
         [[t["code"], t["title"], t["metric"], f"{t['share']:.3f}", f"{number(t['low'])} ({t['low_source']})",
@@ -115,6 +118,33 @@ def markdown(board: Board) -> str:
     lines += ["### Data", ""]
     lines += [f"* {'. '.join(w for w in (d['title'], d['licence'], d['citation']) if w)}." for d in data_notices(board)]
     return "\n".join([*lines, ""])
+
+
+_BESIDE = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
+
+
+def _beside(board: Board) -> list[tuple[str, ...]]:
+    """A line a cell outside the score, in words."""
+    rows = [(TASKS[c.task], c) for c in board.beside]
+    return [
+        (t.code, t.title, c.backbone, f"{c.metric} {_arrow(t.better)}", _value_text(c), f"{t.anchored(c.value):.3f}",
+         str(c.n_patients))
+        for t, c in rows
+    ]  # fmt: skip
+
+
+def rich_beside(board: Board) -> Table:
+    """Make a table for a terminal of the cells outside the score."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Beside the score: no part of it", box=box.SIMPLE_HEAD, header_style="bold", padding=0)
+    for name in _BESIDE:
+        table.add_column(name, overflow="fold")
+    for row in _beside(board):
+        table.add_row(*[Text(c) for c in row])
+    return table
 
 
 def _category_table(board: Board, letter: str) -> list[str]:
@@ -132,7 +162,10 @@ def _value_text(cell: Result | None) -> str:
 
 
 def csv_text(board: Board) -> str:
-    """Write the board as CSV: a line a backbone and task, raw and anchored; a missing task has no value."""
+    """Write the board as CSV: a line a backbone and task, raw and anchored; a missing task has no value.
+
+    Cells beside the score come last, without score and rank.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_CSV)
@@ -144,6 +177,9 @@ def csv_text(board: Board) -> str:
                                                              c.n_patients]  # fmt: skip
             writer.writerow([row.backbone, row.kind, *scores, task, TASKS[task].metric, *values, board.phantom,
                              board.protocol, board.seed])  # fmt: skip
+    for c in board.beside:
+        writer.writerow([c.backbone, kind_of(c.backbone, [c]), *[""] * 6, c.task, c.metric, c.value, c.low, c.high,
+                         TASKS[c.task].anchored(c.value), c.n_patients, c.phantom, c.protocol, c.seed])  # fmt: skip
     return out.getvalue()
 
 
@@ -250,6 +286,7 @@ def facts(board: Board) -> dict[str, Any]:
         "categories": {c: CATEGORIES[c] for c in letters(board)}, "parts": parts(board), "tasks": _tasks(board),
         "rows": [_row(r, board) for r in board.rows],
         "p_better": [[_short(p) for p in row] for row in board.p_better], "beats": [list(b) for b in board.beats],
+        "beside": {"heads": list(_BESIDE), "rows": [list(r) for r in _beside(board)]},
         "notes": list(board.notes), "origins": _origins(board), "data": data_notices(board),
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from etab import backbones, phantom, runs
+from etab import backbones, opened, phantom
 from etab.beats import autocorrelation, beat_length, systoles
 from etab.clipfeatures import Clips
 from etab.cliprows import clip_rows, clips_of
@@ -20,6 +20,7 @@ from etab.errors import IncompatibleError, LayoutError, ResultError, SplitError,
 from etab.features import frame_features
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner
+from etab.results import Result
 from etab.rows import annotated_frames
 from etab.runs import Settings, execute, finished, plan
 from etab.tasks import TASKS, find
@@ -211,7 +212,7 @@ def test_clip_tasks_are_asked_for_by_name(trees: Path) -> None:
     assert [t.code for t in find("b8-A4-E")] == ["b8-A4-E"]
     for word in ("echonet", "pediatric", "camus", "b"):
         assert not [t for t in find(word) if t.extra]
-    assert runs.tasks_at("b6", trees / "camus") == ["b6-A2-C", "b6-A4-C"]
+    assert opened.tasks_at("b6", trees / "camus") == ["b6-A2-C", "b6-A4-C"]
 
 
 # --- what the other tasks need stays as it was ---
@@ -238,7 +239,7 @@ def done(trees: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-def _one(code: str, settings: Settings) -> runs.Result:
+def _one(code: str, settings: Settings) -> Result:
     return next(iter(execute(plan(code, ["image_stats"], protocols=("cv3",), head="knn"), settings)))
 
 
@@ -264,7 +265,7 @@ def test_another_sampling_is_another_result(done: Settings, monkeypatch: pytest.
 
 
 def test_clips_of_a_recording_are_averaged(done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs.forget()
+    opened.forget()
     row = replace(TASKS["b7-A4-E"], code="b9-A4-E", clip=SHORT)
     loose = replace(row, code="b9-PX-E", unit="", aggregate="")
     for made in (row, loose):
@@ -278,7 +279,7 @@ def test_clips_of_a_recording_are_averaged(done: Settings, tmp_path: Path, monke
     for item, score in zip(tables["b9-A4-E"].items, tables["b9-A4-E"].columns["score"], strict=True):
         mine = [s for name, s in zip(clips.items, clips.columns["score"], strict=True) if name.startswith(f"{item}#")]
         assert score == pytest.approx(np.mean(mine), rel=1e-5)
-    runs.forget()
+    opened.forget()
 
 
 def test_half_sequences_and_full_cycles_run(trees: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import etab
-from etab import backbones, cross, datasets, heads, phantom, runs
+from etab import backbones, cross, datasets, heads, inputs, phantom
 from etab.datasets.camus import CamusSource
 from etab.errors import (
     IncompatibleError,
@@ -218,7 +218,7 @@ def test_other_data_to_fit_on_is_another_result(data: Path, done: Settings, tmp_
 
 def test_cells_share_features_with_the_datasets_own(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(runs, "frame_features", lambda *a, **k: seen.append(out := frame_features(*a, **k)) or out)
+    monkeypatch.setattr(inputs, "frame_features", lambda *a, **k: seen.append(out := frame_features(*a, **k)) or out)
     one("d0-A4-P>E", done)
     assert [f.from_cache for f in seen] == [True, True]
     own, both = (plan(codes, ["image_stats", "pixel_pca"], protocols=("cv5",)) for codes in ("b0-A4-C,b0-A4-E",

@@ -348,7 +348,7 @@ def test_committed_results_are_those_of_today() -> None:
         table = r.predictions(folder)
         assert evaluate(table.kind, table.columns, np.array(table.patients)) == dict(r.metrics)
         run = runs.Run(r.task, r.backbone, protocol=r.protocol)
-        now = runs._settings_of(run, r.settings["precision"])
+        now = runs._settings_of(run, r.settings["precision"], runs.Settings())
         assert {k: r.settings.get(k) for k in now} == now
 
 

@@ -58,7 +58,7 @@ FAULTS = [
     Fault("cross: phantom only where the tested data are", "etab/runs.py",
           "for name in task.datasets)", "for name in task.datasets[-1:])", (_CROSS + "test_phantom_if_either_is",)),
     Fault("cross: other data to fit on count as finished", "etab/runs.py",
-          '"fit_data_digest": data_digest(task.fit_on, root)', '"fit_data": ""',
+          '"fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad)', '"fit_data": ""',
           (_CROSS + "test_other_data_to_fit_on_is_another_result",)),
     Fault("cross: anchors of the data fitted on", "etab/tasks.py", "    return replace(\n        tested,",
           "    return replace(\n        fitted,", (_CROSS + "test_a_cell_is_made_of_two_rows_of_the_menu",)),

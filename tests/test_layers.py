@@ -24,6 +24,7 @@ LAYERS: dict[str, float] = {
     "clips": 2,
     "waves": 2,
     "envelopes": 2.5,
+    "denoise": 2,
     "clipcache": 2,
     "index": 2,
     "splits": 2,

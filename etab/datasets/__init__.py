@@ -9,6 +9,7 @@ from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
+from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.lvh import LvhSource
@@ -27,6 +28,8 @@ __all__ = [
     "CamusSource",
     "Card",
     "Cinc2016Source",
+    "CircorParquetSource",
+    "CircorProcessedSource",
     "CircorSource",
     "Dataset",
     "DicomSource",

@@ -57,6 +57,7 @@ LAYERS: dict[str, float] = {
     "plots_curves": 6,
     "site": 6,
     "plots": 4,
+    "plots_sound": 4,
     "testing": 8,
     "api": 8,
     "listing": 8,

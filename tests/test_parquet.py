@@ -157,7 +157,7 @@ def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:
         CircorParquetSource(tree).records()
     (tree / FILE).write_bytes(b"")
     with pytest.raises(CorruptFileError, match="is no Parquet file"):
-        CircorParquetSource(tree).phantom  # noqa: B018
+        CircorParquetSource(tree).records()
 
 
 def test_damage_inside_a_file_is_found_when_it_is_read(tree: Path) -> None:

@@ -32,6 +32,7 @@ _BARE = "#f4f4f4"
 _POINTS = 8000
 _LOUD = 0.9
 _EDGE = 0.01
+_HOP = 0.016  # of etab.waves.log_mel
 
 
 def plot_states(
@@ -84,8 +85,10 @@ def plot_mel(
     count = 1 if states is None else 2
     panels = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=[8.0, 1.0][:count])[:, 0]
     mel = log_mel(samples[round(begin * rate) : round(end * rate)], rate)
-    shown = panels[0].imshow(80 * (mel - 1), aspect="auto", extent=(begin, end, 0, len(mel)), cmap="magma", vmin=-80,
+    last = begin + mel.shape[1] * max(1, round(_HOP * rate)) / rate
+    shown = panels[0].imshow(80 * (mel - 1), aspect="auto", extent=(begin, last, 0, len(mel)), cmap="magma", vmin=-80,
                              vmax=0, interpolation="nearest")  # fmt: skip
+    panels[0].set_xlim(begin, end)
     _mel_axis(panels[0], rate, len(mel))
     figure.colorbar(shown, ax=panels.tolist(), label="dB", pad=0.01)
     if states is not None:
@@ -218,12 +221,11 @@ def _strip(panel: Axes, name: str, states: Array, begin: float, end: float) -> N
 
 
 def _mel_axis(panel: Axes, rate: int, bands: int) -> None:
-    """Frequencies at the heights of their bands."""
+    """Frequencies at the centres of their bands, which lie between ``bands`` + 2 edges even on the mel scale."""
     low, high = (np.log1p(hz / 700) for hz in (MEL_LOW, min(MEL_HIGH, rate / 2)))
     marks = [hz for hz in (50, 100, 200, 400, 800) if hz < rate / 2]
-    panel.set_yticks(
-        [float((np.log1p(hz / 700) - low) / (high - low)) * bands for hz in marks], [str(hz) for hz in marks]
-    )
+    heights = [float((np.log1p(hz / 700) - low) / (high - low)) * (bands + 1) - 0.5 for hz in marks]
+    panel.set_yticks(heights, [str(hz) for hz in marks])
     panel.set_ylabel("Hz")
 
 

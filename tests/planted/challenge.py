@@ -1,0 +1,87 @@
+"""Faults of entries run, unpacked and written, of CirCor as Parquet, and of pictures of sounds."""
+
+from tests.faults import Fault
+
+RUNS, ROWS, LOOKS = "tests/test_challenge.py", "tests/test_parquet.py", "tests/test_plots_sound.py"
+ENTRY, CIRCOR, FROM = "etab/challenge.py", "etab/challenge_circor.py", "etab/challenge_from.py"
+UNPACK, LIMITED = "etab/unpack.py", "etab/limited.py"
+PARQUET, DENOISE, PLOTS = "etab/datasets/circor_parquet.py", "etab/denoise.py", "etab/plots_sound.py"
+
+
+def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fault:
+    return Fault(f"challenge: {name}", file, old, new, (f"{test}::{what}",))
+
+
+FAULTS = [
+    _fault("code runs unasked", ENTRY, "    if not trust:\n", "    if False:\n", RUNS, "test_an_entry_runs_on_trust_alone"),
+    _fault("records share a folder", ENTRY, "    shutil.rmtree(place, ignore_errors=True)\n    try:\n        shutil.copytree(base, place, symlinks=True)",
+           "    try:\n        shutil.copytree(base, place, symlinks=True, dirs_exist_ok=True)", RUNS,
+           "test_each_record_is_answered_in_a_copy_of_its_own"),
+    _fault("the entry sees the answers it ships", ENTRY, '        _remove(place / "answers.txt")\n', "", RUNS,
+           "test_each_record_is_answered_in_a_copy_of_its_own"),
+    _fault("differences are cut short", ENTRY, 'for row in rows]\n        if self.elsewhere', 'for row in rows[:1]]\n        if self.elsewhere', RUNS,
+           "test_every_difference_is_listed"),
+    _fault("a failed record is dropped in silence", ENTRY, "return not (self.failures or", "return not (", RUNS,
+           "test_a_record_that_fails_is_named_and_counts_as_unsure"),
+    _fault("an answer of another record passes", ENTRY, "if list(given) != [name]:", "if name not in given:", RUNS,
+           "test_a_record_that_fails_is_named_and_counts_as_unsure"),
+    _fault("a linked answers.txt is read", ENTRY, "path.is_symlink() or not path.is_file()", "not path.is_file()", RUNS,
+           "test_a_record_that_fails_is_named_and_counts_as_unsure"),
+    _fault("dry runs are scored", ENTRY, "scores = {} if dry else", "scores = {} if False else", RUNS,
+           "test_dry_runs_are_checked_and_not_scored"),
+    _fault("a stopped run begins again", ENTRY, "for name in sounds if name not in found]", "for name in sounds]", RUNS,
+           "test_a_run_that_was_stopped_goes_on_where_it_was"),
+    _fault("two entries in one folder", ENTRY, "if differ and any(", "if False and any(", RUNS,
+           "test_a_run_that_was_stopped_goes_on_where_it_was"),
+    _fault("no limit of time", LIMITED, "if now - started > limits.seconds:", "if False:", RUNS,
+           "test_entries_that_are_refused_before_anything_runs"),
+    _fault("memory of one process alone", LIMITED, "sum(_members(child.pid).values())", "max(_members(child.pid).values(), default=0)", RUNS,
+           "test_several_processes_share_the_limit_of_memory"),
+    _fault("the disk may be filled", LIMITED, "if _size(folder) - before > limits.disk << 20:", "if False:", RUNS,
+           "test_memory_and_disk_and_processes_are_limited"),
+    _fault("children live on", LIMITED, "        os.killpg(child.pid, signal.SIGKILL)\n    for pid in _members(child.pid):", "        child.kill()\n    for pid in ():", RUNS,
+           "test_memory_and_disk_and_processes_are_limited"),
+    _fault("the environment is handed on", LIMITED, "env = {name: os.environ[name] for name in _KEPT if name in os.environ}",
+           "env = dict(os.environ)", RUNS, "test_arguments_are_no_shell_text_and_the_environment_is_small"),
+    _fault("arguments are shell text", LIMITED, 'shift 2; exec "$@"', 'shift 2; eval "$*"', RUNS,
+           "test_arguments_are_no_shell_text_and_the_environment_is_small"),
+    _fault("names climb out", UNPACK, '".." in parts', "False", RUNS, "test_archives_that_are_refused"),
+    _fault("links in a zip", UNPACK, "if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):", "if False:", RUNS,
+           "test_archives_that_are_refused"),
+    _fault("bombs unpack", UNPACK, "                self.spend(len(chunk))\n", "", RUNS, "test_archives_that_are_refused"),
+    _fault("bombs of headers unpack", UNPACK, "                counting.spend(len(chunk))\n", "", RUNS,
+           "test_a_bomb_of_headers_is_stopped_while_it_is_unpacked"),
+    _fault("folds of ids, not of people", CIRCOR, "person = {name: records[0].patient for name, records in known.items()}",
+           "person = {name: name for name in known}", RUNS, "test_cross_validation_is_by_person_and_hides_the_answers"),
+    _fault("the answers are in the test folder", CIRCOR, "if not (hidden and line.startswith(_SAYS))]", "]", RUNS,
+           "test_cross_validation_is_by_person_and_hides_the_answers"),
+    _fault("states are in the test folder", CIRCOR, '("audio", "header") if hidden else', '("audio", "header") if False else', RUNS,
+           "test_cross_validation_is_by_person_and_hides_the_answers"),
+    _fault("a person on both sides of a hold-out", CIRCOR, "        if both:\n", "        if False:\n", RUNS,
+           "test_hold_out_folders_and_people_on_both_sides"),
+    _fault("thresholds of the result are ignored", FROM, 'elif threshold is None and "answer" in table.columns:', "elif False:", RUNS,
+           "test_scores_become_answers"),
+    _fault("the outcome is turned round", FROM, "np.stack([chosen, ~chosen], axis=1)", "np.stack([~chosen, chosen], axis=1)", RUNS,
+           "test_two_results_become_an_entry_of_2022"),
+    _fault("rows by id, not by person", PARQUET, "people[match[1]], match[2]", "match[1], match[2]", ROWS,
+           "test_rows_say_what_the_original_layout_says"),
+    _fault("the files' own labels are used", PARQUET, "value = label_of(record, self.card.target(target.name))",
+           'value = record.meta.get("own", 0) if target.name == "outcome" else label_of(record, target)', ROWS,
+           "test_rows_say_what_the_original_layout_says"),
+    _fault("a missing shard passes", PARQUET, "        if path not in found:", "        if False:", ROWS,
+           "test_further_stretches_and_shards"),
+    _fault("sound and states of two lengths pass", PARQUET, "if len(samples) != len(self._labels(record)):", "if False:", ROWS,
+           "test_rows_that_are_refused"),
+    _fault("cut-offs are ignored", DENOISE, 'butter(2, low, "high"', 'butter(2, 25.0, "high"', ROWS,
+           "test_the_cut_offs_act_and_the_filter_is_causal"),
+    _fault("thresholds are hard", DENOISE, "np.maximum(np.abs(d) - limit, 0.0)", "np.abs(d) * (np.abs(d) > limit)", ROWS,
+           "test_shrinkage_by_hand"),
+    _fault("the unannotated is coloured", PLOTS, "        if state >= 0:\n", "        if True:\n", LOOKS,
+           "test_states_are_where_they_are_and_the_unannotated_stays_bare"),
+    _fault("states of another stretch", PLOTS, "rows if b > begin and a < end]", "rows]", LOOKS,
+           "test_a_stretch_cuts_everything_alike"),
+    _fault("peaks are lost", PLOTS, "pieces.max(axis=1), color", "pieces.mean(axis=1), color", LOOKS,
+           "test_long_sounds_keep_their_peaks"),
+    _fault("loud clips wrap", PLOTS, "np.clip(heard * factor, -1, 1)", "(heard * factor)", LOOKS,
+           "test_a_clip_holds_the_stretch_and_fades_at_its_ends"),
+]  # fmt: skip

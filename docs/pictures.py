@@ -6,9 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from etab.envelopes import envelopes
+from etab.heads import hsmm
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner, frame, mask
+from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
 from etab.plots import overlay, write_gif
+from etab.plots_sound import plot_states
+from etab.waves import states_at
 
 HERE = Path(__file__).parent / "pictures"
 
@@ -26,5 +31,22 @@ def phantom_clip(size: int = 168, n: int = 14) -> Path:
     return write_gif(pictures, HERE / "phantom.gif", fps=14)
 
 
+def phantom_sound() -> Path:
+    """Five seconds of a made heart with a murmur, over its true states and those that an HSMM finds."""
+    rng = np.random.default_rng(5)
+    chests = [draw_chest(rng, murmur=k % 2 == 0, third=False, rate=80) for k in range(9)]
+    heard = [
+        listen(chest, STETHOSCOPES["circor"], rate=4000, seconds=12, loud=0.8, noise=0.05, rng=rng) for chest in chests
+    ]
+    sounds = [samples.astype(np.float32) / 32768 for samples, _ in heard]
+    states = [states_at(found, len(samples), 4000) for samples, found in heard]
+    shapes = [envelopes(samples, 4000) for samples in sounds]
+    found = hsmm.fit(shapes[1:], states[1:]).predict(shapes[0])
+    path = HERE / "phantom_sound.png"
+    plot_states(sounds[0], 4000, states[0], {"HSMM": found}, start=2, seconds=5, title="phantom heart sound", path=path)
+    return path
+
+
 if __name__ == "__main__":
     phantom_clip()
+    phantom_sound()

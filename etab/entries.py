@@ -167,12 +167,20 @@ def evaluate_cinc2016(
     given = read_answers(answers)
     _refuse(answers, {"without an answer": sorted(set(labels) - set(given)),
                       f"unknown to {reference}": sorted(set(given) - set(labels))})  # fmt: skip
+    shares = WEIGHTS[weights] if isinstance(weights, str) else weights
+    return score_cinc2016(labels, given, quality, rule=rule, weights=shares)
+
+
+def score_cinc2016(
+    labels: Mapping[str, Reference], given: Mapping[str, int], quality: str, *, rule: str = "official",
+    weights: Weights2016 | None = None,
+) -> Entry2016:  # fmt: skip
+    """Score answers that are there for every label; ``quality`` says where the signal quality is from."""
     names = sorted(labels)
     truth = np.array([labels[name].label for name in names])
     said = np.array([given[name] for name in names])
     clean = np.array([labels[name].good is not False for name in names])
-    shares = WEIGHTS[weights] if isinstance(weights, str) else weights
-    score = cinc2016(truth, said, clean, shares) if rule == "official" else cinc2016_phase1(truth, said)
+    score = cinc2016(truth, said, clean, weights) if rule == "official" else cinc2016_phase1(truth, said)
     return Entry2016(
         rule, score, len(names), int((truth == 1).sum()), int((~clean).sum()), int((said == 0).sum()), quality
     )

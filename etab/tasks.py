@@ -43,6 +43,8 @@ DATASET_CODES: Mapping[str, str] = MappingProxyType(
         "F": "dicom",
         "N": "cinc2016",
         "D": "circor",
+        "H": "circor_hf",
+        "G": "circor_hf_processed",
     }
 )
 

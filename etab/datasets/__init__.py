@@ -10,6 +10,7 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.canonical import told, verify
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
+from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.datasets.lvh import LvhSource
@@ -28,6 +29,8 @@ __all__ = [
     "CamusSource",
     "Card",
     "Cinc2016Source",
+    "CircorParquetSource",
+    "CircorProcessedSource",
     "CircorSource",
     "Dataset",
     "DicomSource",

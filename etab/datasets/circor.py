@@ -119,7 +119,7 @@ class CircorSource(SoundSource):
             if not intervals or (target.name == "HR" and rate is None):
                 return ()
             return (Answer(states_at(intervals, self.n_samples(record), RATE) if rate is None else rate),)
-        value = self._label(record, self.card.target(target.name))
+        value = label_of(record, self.card.target(target.name))
         return () if value is None else (Answer(value),)
 
     def shared_files(self) -> Sequence[str]:
@@ -134,17 +134,6 @@ class CircorSource(SoundSource):
     def units(self) -> Mapping[str, str]:
         """Ids and the person each of them is: there is no official split, and folds are of people."""
         return {record.meta["id"]: record.patient for record in self.records()}
-
-    def _label(self, record: Record, target: Target) -> int | None:
-        murmur = record.meta["murmur"]
-        if target.name == "murmur":
-            return MURMUR.index(murmur)
-        if target.name == "outcome":
-            return target.classes.index(record.meta["outcome"])
-        if target.name == "murmur_here":
-            return None if murmur == "Unknown" else int(record.view in record.meta["murmur_locations"])
-        said = record.meta.get(target.name)
-        return None if said is None else target.classes.index(said)
 
     def _info(self, record: Record) -> WavInfo:
         return wav_info(self.root / record.files["audio"])
@@ -204,6 +193,19 @@ class CircorSource(SoundSource):
                     raise CorruptFileError(
                         f"{table} says {key} {said!r} of {name}, its .txt says {wrote!r}. Restore both as published."
                     )
+
+
+def label_of(record: Record, target: Target) -> int | None:
+    """The class that the authors give a recording (not its states or rate); None where they give none."""
+    murmur = record.meta["murmur"]
+    if target.name == "murmur":
+        return MURMUR.index(murmur)
+    if target.name == "outcome":
+        return target.classes.index(record.meta["outcome"])
+    if target.name == "murmur_here":
+        return None if murmur == "Unknown" else int(record.view in record.meta["murmur_locations"])
+    said = record.meta.get(target.name)
+    return None if said is None else target.classes.index(said)
 
 
 class Patient:

@@ -20,7 +20,8 @@ from pathlib import Path
 from etab.errors import CorruptFileError, DataNotFoundError
 from etab.registry import unknown
 
-NAMES = ("echonet", "camus", "tmed", "tmed1", "unity", "lvh", "pediatric", "cinc2016", "circor", "dicom")
+NAMES = ("echonet", "camus", "tmed", "tmed1", "unity", "lvh", "pediatric", "cinc2016", "circor",
+         "circor_hf", "circor_hf_processed", "dicom")  # fmt: skip
 
 
 def folder(name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None) -> Path:

@@ -15,6 +15,7 @@ from etab.registry import unknown
 __all__ = ["NAMES", "write", "write_sounds"]
 
 NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016", "ted")
+WITH_EXTRA = ("circor_hf",)  # needs packages of the extra "parquet"; written where it is named
 FIRST = ("camus", "echonet")
 SOUNDS = 12
 Steps = Callable[[Path], Iterator[int]]
@@ -27,9 +28,8 @@ def write(
     """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives the same bytes.
 
     patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels (160 mm).
-    names: which of ``NAMES``; "ted" is CAMUS as full cycles.
-    Raises UnknownNameError for another, UnsupportedOptionError for too few patients or a
-    folder that holds real data, StorageError when it cannot be written.
+    names: which of ``NAMES`` or ``WITH_EXTRA``; "ted" is CAMUS as full cycles. Raises UnknownNameError for another,
+    UnsupportedOptionError for too few patients or a folder that holds real data, StorageError when it cannot be written.
     """
     writers = _writers(patients, seed, size)
     for name in names:
@@ -57,6 +57,7 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
     """The writer of each tree, in the order of ``NAMES``."""
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
+    from etab.phantom.sound_parquet import write_circor_parquet
     from etab.phantom.sound_trees import write_cinc2016, write_circor
     from etab.phantom.ted import write_ted
     from etab.phantom.tmed import write_tmed
@@ -73,6 +74,7 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
         "circor": lambda tree: write_circor(_emptied(tree), max(patients, SOUNDS), seed),
         "cinc2016": lambda tree: write_cinc2016(_emptied(tree), max(patients, SOUNDS), seed),
         "ted": lambda tree: write_ted(tree, patients, seed, size),
+        "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), max(patients, SOUNDS), seed),
     }
 
 

@@ -39,10 +39,10 @@ _SICK = {"a": 0.7, "b": 0.2, "c": 0.75, "d": 0.5, "e": 0.1, "f": 0.3}
 _TAKES = {"a": 3, "b": 3, "c": 1, "d": 1, "e": 4, "f": 1}
 
 
-def wav_bytes(samples: Array, rate: int) -> bytes:
-    """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the sound that says phantom."""
+def wav_bytes(samples: Array, rate: int, mark: str = MARK) -> bytes:
+    """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the sound that says ``mark``."""
     body = samples.astype("<i2").tobytes()
-    text = (MARK + "\0" * (2 - len(MARK) % 2)).encode()
+    text = (mark + "\0" * (2 - len(mark) % 2)).encode()
     info = b"INFOICMT" + struct.pack("<I", len(text)) + text
     tail = b"LIST" + struct.pack("<I", len(info)) + info
     head = (

@@ -10,8 +10,9 @@ import re
 import struct
 import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -63,28 +64,33 @@ def wav_info(path: Path) -> WavInfo:
     """
     size = _size(path)
     with path.open("rb") as file:
-        head = file.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            raise CorruptFileError(f"{path} is not a WAV file: it starts with {head[:12]!r}. Download it again.")
-        fmt, data, text = b"", None, ""
-        while data is None or file.tell() + 8 <= size:
-            chunk = file.read(8)
-            if len(chunk) < 8:
-                break
-            length = struct.unpack("<I", chunk[4:])[0]
-            if chunk[:4] == b"data":
-                data = length
-                _check_there(path, length, size - file.tell())
-            if chunk[:4] in (b"fmt ", b"LIST"):
-                body = file.read(length)
-                fmt, text = (body, text) if chunk[:4] == b"fmt " else (fmt, text + body.decode("latin-1"))
-                file.seek(length % 2, 1)
-            else:
-                file.seek(length + length % 2, 1)
+        return scan_wav(path, file, size)
+
+
+def scan_wav(path: Path | str, file: BinaryIO, size: int) -> WavInfo:
+    """``wav_info`` of an open file, or of bytes from elsewhere; ``path`` names it in messages. Raises as that does."""
+    head = file.read(12)
+    if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        raise CorruptFileError(f"{path} is not a WAV file: it starts with {head[:12]!r}. Download it again.")
+    fmt, data, text = b"", None, ""
+    while data is None or file.tell() + 8 <= size:
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            break
+        length = struct.unpack("<I", chunk[4:])[0]
+        if chunk[:4] == b"data":
+            data = length
+            _check_there(path, length, size - file.tell())
+        if chunk[:4] in (b"fmt ", b"LIST"):
+            body = file.read(length)
+            fmt, text = (body, text) if chunk[:4] == b"fmt " else (fmt, text + body.decode("latin-1"))
+            file.seek(length % 2, 1)
+        else:
+            file.seek(length + length % 2, 1)
     return _checked(path, fmt, data, text)
 
 
-def _check_there(path: Path, promised: int, there: int) -> None:
+def _check_there(path: Path | str, promised: int, there: int) -> None:
     if promised > there:
         raise CorruptFileError(
             f"{path} is cut short: its header promises {promised} bytes of sound and {there} are there. "
@@ -92,7 +98,7 @@ def _check_there(path: Path, promised: int, there: int) -> None:
         )
 
 
-def _checked(path: Path, fmt: bytes, data: int | None, text: str) -> WavInfo:
+def _checked(path: Path | str, fmt: bytes, data: int | None, text: str) -> WavInfo:
     """The facts of the format chunk, or why this file is not read."""
     if len(fmt) < 16 or data is None:
         raise CorruptFileError(f"{path} has no {'format' if len(fmt) < 16 else 'data'} chunk. Download it again.")
@@ -115,25 +121,36 @@ def read_wav(path: Path, *, rate: float | None = None) -> tuple[FloatArray, int]
 
     Raises as ``wav_info``, and CorruptFileError for another rate than wanted or samples that are not finite.
     """
-    from scipy.io import wavfile
-
     info = wav_info(path)
     if rate is not None and info.rate != rate:
         raise CorruptFileError(
             f"{path} is at {info.rate} Hz; wanted {rate:g} Hz, as published. Restore it: etab resamples by itself."
         )
+    return _decoded(path, path, info), info.rate
+
+
+def decode_wav(data: bytes, name: str) -> tuple[FloatArray, int]:
+    """``read_wav`` of bytes that stand in a table; ``name`` says whose they are. Raises CorruptFileError."""
+    info = scan_wav(name, BytesIO(data), len(data))
+    return _decoded(name, BytesIO(data), info), info.rate
+
+
+def _decoded(path: Path | str, file: Path | BytesIO, info: WavInfo) -> FloatArray:
+    """Samples (n,) of a file whose chunks were checked."""
+    from scipy.io import wavfile
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of other programs, which are skipped
-            _, samples = wavfile.read(path)
+            _, samples = wavfile.read(file)
     except ValueError as error:
         raise CorruptFileError(f"{path} cannot be decoded: {error}. Download it again.") from error
     if info.bits == 16:
-        return (samples.astype(np.float32) / np.float32(32768)), info.rate
+        return np.asarray(samples.astype(np.float32) / np.float32(32768))
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise CorruptFileError(f"{path} holds {bad} samples that are not finite (NaN). Restore it as published.")
-    return samples.astype(np.float32), info.rate
+    return np.asarray(samples.astype(np.float32))
 
 
 def read_header(path: Path) -> Header:

@@ -1,0 +1,244 @@
+"""CirCor DigiScope as Parquet files, the way it is shared for teaching: splits ``original`` and ``processed``.
+
+A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162 recordings, states 1 to 4
+for every sample at 4 kHz, the sound as WAV bytes inside the table (decoded here by scipy). ``processed`` holds the same
+stretches after a band-pass and wavelet shrinkage (``etab.denoise``). Its own ``recording_label`` is known to disagree
+with the official labels and is not used: labels and people come from the official ``training_data.csv`` of CirCor
+1.0.3, which belongs beside the files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, SoundSource
+from etab.datasets.circor import RATE, CircorSource, Patient, label_of, persons
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.readers.audio import WavInfo, decode_wav, scan_wav
+from etab.readers.parquet import ParquetFile
+from etab.readers.table import read_table
+from etab.types import Answer, Array, FloatArray, Record, Target
+from etab.waves import Interval, heart_rate, states_at
+
+TABLE = "training_data.csv"
+SOUND, STATES = "recording", "heart_state_labels"
+COLUMNS = ("filename", SOUND, "recording_label", STATES)
+_PLACES_OF_FILES = ("data", ".", "default/{part}")
+_SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
+_NAME = re.compile(r"^(\d+)_(AV|PV|TV|MV|Phc)((?:_\d+)*)$")
+_WANTED = f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ with it) and {TABLE} of CirCor 1.0.3"
+
+
+def _card(name: str, title: str, code: str) -> Card:
+    return replace(
+        CircorSource.card, name=name, title=title, code=code, counts={"recordings": 3363},
+        access=f"Parquet files of the Hugging Face hub, with {TABLE} of PhysioNet: circor-heart-sound 1.0.3",
+        last_seen_real="",
+    )  # fmt: skip
+
+
+@SOURCES.register("circor_hf")
+class CircorParquetSource(SoundSource):
+    """The split ``original``: stretches of sound as recorded."""
+
+    card: ClassVar[Card] = _card("circor_hf", "CirCor DigiScope (Parquet, original)", "H")
+    part: ClassVar[str] = "original"
+
+    def __init__(self, root: Path) -> None:
+        """Find the files of this split; raises LayoutError saying which folder to pass."""
+        root, self.paths = _find(Path(root), self.part)
+        super().__init__(root)
+        self._files: tuple[ParquetFile, ...] = ()
+        self._records: tuple[Record, ...] | None = None
+        self._notes: tuple[str, ...] = ()
+        self._last: dict[str, tuple[tuple[int, int], Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the row groups that were read last: a worker reads its own."""
+        return {**self.__dict__, "_last": {}}
+
+    @property
+    def phantom(self) -> bool:
+        """Whether anything says phantom: the marker file, the files' metadata, the INFO chunk of the first sound."""
+        marked = (self.root / "PHANTOM").is_file()
+        marked = marked or any("phantom" in file.marks.lower() for file in self._opened())
+        return marked or "phantom" in self._info(self.records()[0]).text.lower()
+
+    def records(self) -> Sequence[Record]:
+        """Every row, in the order of the files. Raises CorruptFileError for names that are none, or without labels."""
+        if self._records is None:
+            patients = self._table()
+            people = persons({name: p.facts.get("Additional ID", "nan") for name, p in patients.items()})
+            found: list[Record] = []
+            seen: dict[str, int] = {}
+            odd = {"outcome": 0, "murmur": 0}
+            for at, name, label in self._rows():
+                record = self._record(at, name, patients, people, seen)
+                odd["outcome"] += label != int(record.meta["outcome"] == "Abnormal")
+                odd["murmur"] += label != int(record.meta["murmur"] == "Present")
+                found.append(record)
+            self._notes = (
+                f"recording_label of the files differs from the official outcome in {odd['outcome']} of {len(found)} "
+                f"rows, and from 'murmur present' in {odd['murmur']}; official labels are used.",
+            )
+            self._records = tuple(found)
+        return self._records
+
+    def wave(self, record: Record) -> tuple[FloatArray, int]:
+        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where sound and states differ in length."""
+        samples, rate = decode_wav(self._sound(record), self._where(record))
+        if rate != RATE:
+            raise CorruptFileError(f"{self._where(record)} is at {rate} Hz; wanted {RATE} Hz, as published.")
+        if len(samples) != len(self._labels(record)):
+            raise CorruptFileError(f"{self._where(record)} has {len(samples)} samples and {len(self._labels(record))} "
+                                   "states. Download it again.")  # fmt: skip
+        return samples, rate
+
+    def n_samples(self, record: Record) -> int:
+        """Samples, from the header of the sound."""
+        return self._info(record).n
+
+    def intervals(self, record: Record) -> tuple[Interval, ...]:
+        """Stretches of one state: (start s, end s, state index) in order; 0, unannotated, is left out."""
+        labels = self._labels(record)
+        edges = np.flatnonzero(np.diff(labels)) + 1
+        marks = [0, *edges.tolist(), len(labels)]
+        rows = [(a / RATE, b / RATE, int(labels[a]) - 1) for a, b in pairwise(marks)]
+        return tuple(row for row in rows if row[2] >= 0)
+
+    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+        """What the authors say; labels are the official ones."""
+        if target.name in ("states", "HR"):
+            intervals = self.intervals(record)
+            if target.name == "states":
+                return (Answer(states_at(intervals, self.n_samples(record), RATE)),)
+            rate = heart_rate(intervals)
+            return () if rate is None else (Answer(rate),)
+        value = label_of(record, self.card.target(target.name))
+        return () if value is None else (Answer(value),)
+
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """Every row has its states, so that they need not be read to be counted."""
+        return (None,) if target.name == "states" else super().annotated(record, target)
+
+    def shared_files(self) -> Sequence[str]:
+        """The official table."""
+        return (TABLE,)
+
+    def notes(self) -> Sequence[str]:
+        """That rows are stretches, and how far the files' own labels are from the official ones."""
+        self.records()
+        return ("A row is an annotated stretch, not a recording: several may be of one recording.", *self._notes)
+
+    def _opened(self) -> tuple[ParquetFile, ...]:
+        if not self._files:
+            self._files = tuple(ParquetFile(self.root / path, COLUMNS) for path in self.paths)
+        return self._files
+
+    def _rows(self) -> list[tuple[tuple[int, int, int], str, int]]:
+        """((file, row group, row), name, its own label) of every row."""
+        out = []
+        for f, file in enumerate(self._opened()):
+            for g in range(len(file.groups)):
+                table = file.read(g, ["filename", "recording_label"]).to_pydict()
+                pairs = zip(table["filename"], table["recording_label"], strict=True)
+                out += [((f, g, i), str(name), label) for i, (name, label) in enumerate(pairs)]
+        return out
+
+    def _record(
+        self, at: tuple[int, int, int], name: str, patients: Mapping[str, Patient], people: Mapping[str, str],
+        seen: dict[str, int],
+    ) -> Record:  # fmt: skip
+        stem = Path(name).name.removesuffix(".wav")
+        match = _NAME.match(stem)
+        where = self.root / self.paths[at[0]]
+        if match is None:
+            raise CorruptFileError(f"{where}: {name!r} is no recording such as 13918_AV. Download it again.")
+        if match[1] not in patients:
+            raise CorruptFileError(f"{where} holds {stem}, and {TABLE} has no row for {match[1]}. Take the table of 942 "
+                                   "patients as published.")  # fmt: skip
+        seen[stem] = seen.get(stem, 0) + 1
+        number = seen[stem]
+        meta = {"id": match[1], **patients[match[1]].meta, "at": at}
+        return Record(stem if number == 1 else f"{stem}~{number}", people[match[1]], match[2], "", float(RATE),
+                      {"rows": self.paths[at[0]]}, meta)  # fmt: skip
+
+    def _table(self) -> dict[str, Patient]:
+        path = self.root / TABLE
+        if not path.is_file():
+            raise LayoutError(f"{path} is missing: labels and people come from it. Copy {TABLE} of CirCor 1.0.3 there.")
+        rows = read_table(path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"])
+        return {row["Patient ID"]: Patient(path, [], {k: v or "nan" for k, v in row.items()}) for row in rows}
+
+    def _cell(self, record: Record, column: str) -> Any:
+        """One cell; of each column the row group that was read last is kept."""
+        f, g, i = record.meta["at"]
+        kept = self._last.get(column)
+        if kept is None or kept[0] != (f, g):
+            kept = ((f, g), self._opened()[f].read(g, [column]).column(0))
+            self._last[column] = kept
+        return kept[1][i]
+
+    def _sound(self, record: Record) -> bytes:
+        cell = self._cell(record, SOUND).as_py()
+        data = cell.get("bytes") if isinstance(cell, dict) else None
+        if not data:
+            raise CorruptFileError(f"{self._where(record)} holds no sound. Download it again.")
+        return bytes(data)
+
+    def _labels(self, record: Record) -> Array:
+        values = self._cell(record, STATES).values
+        labels = np.asarray([] if values is None else values.to_numpy(zero_copy_only=False))
+        if not len(labels) or not np.isin(labels, range(5)).all():
+            raise CorruptFileError(f"{self._where(record)} has states other than 0 to 4, or none. Download it again.")
+        return labels.astype(np.int8)
+
+    def _info(self, record: Record) -> WavInfo:
+        data = self._sound(record)
+        return scan_wav(self._where(record), BytesIO(data), len(data))
+
+    def _where(self, record: Record) -> str:
+        return f"{self.root / record.files['rows']}, row {record.id}"
+
+
+@SOURCES.register("circor_hf_processed")
+class CircorProcessedSource(CircorParquetSource):
+    """The split ``processed``: the same stretches after a band-pass and wavelet shrinkage."""
+
+    card: ClassVar[Card] = _card("circor_hf_processed", "CirCor DigiScope (Parquet, processed)", "G")
+    part: ClassVar[str] = "processed"
+
+
+def _find(root: Path, part: str) -> tuple[Path, tuple[str, ...]]:
+    """(folder of the table, files of this split relative to it)."""
+    wanted = _WANTED.format(part=part)
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
+    root = root.parent if root.name == "data" and (root.parent / TABLE).is_file() else root
+    for place in _PLACES_OF_FILES:
+        folder = root / place.format(part=part)
+        found = sorted(folder.glob("*.parquet" if "{" in place else f"{part}-*.parquet"))
+        if found:
+            _check_shards(found)
+            return root, tuple(path.relative_to(root).as_posix() for path in found)
+    raise LayoutError(f"{root} has no {part}-*.parquet. Pass {wanted}.")
+
+
+def _check_shards(found: Sequence[Path]) -> None:
+    """A file named 00000-of-00002 has all its siblings."""
+    match = _SHARD.search(found[0].name)
+    if match is None:
+        return
+    head, width, total = found[0].name[: match.start()], len(match[1]), match[2]
+    for i in range(int(total)):
+        path = found[0].with_name(f"{head}-{i:0{width}d}-of-{total}.parquet")
+        if path not in found:
+            raise LayoutError(f"{path} is missing, of {int(total)} files. Restore it as published.")

@@ -1,0 +1,56 @@
+"""Rows of Parquet files, a row group at a time; nothing is read before it is asked for. Needs pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from etab.errors import CorruptFileError, LayoutError, MissingPackageError
+
+
+class ParquetFile:
+    """One file: ``groups`` are the rows of each row group, ``marks`` its metadata as text. It stays closed in between.
+
+    Raises LayoutError where the file is absent, CorruptFileError where it is no Parquet file or lacks a column,
+    MissingPackageError without pyarrow.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        """Read the footer."""
+        self.path = path
+        with _open(path) as file:
+            schema = file.schema_arrow
+            self.groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            pairs = (schema.metadata or {}).items()
+            self.marks = " ".join(f"{k.decode('utf-8', 'replace')}={v.decode('utf-8', 'replace')}" for k, v in pairs)
+        absent = [name for name in columns if name.split(".")[0] not in schema.names]
+        if absent:
+            raise CorruptFileError(
+                f"{path} has no column {absent[0]!r}; it has {', '.join(schema.names)}. Download it again."
+            )
+
+    def read(self, group: int, columns: Sequence[str]) -> Any:
+        """The columns of a row group as a pyarrow table; a field of a struct is "recording.path"."""
+        with _open(self.path) as file:
+            try:
+                table = file.read_row_group(group, columns=list(columns))
+            except (OSError, ValueError, KeyError) as error:
+                raise CorruptFileError(f"{self.path} cannot be read: {error}. Download it again.") from error
+        if table.num_rows != self.groups[group]:
+            raise CorruptFileError(f"{self.path} has changed since it was opened. Open the data again.")
+        return table
+
+
+def _open(path: Path) -> Any:
+    try:
+        import pyarrow.lib
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingPackageError(f'{path} needs pyarrow: pip install "etab-bench[parquet]".') from error
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing. Restore it as published.") from error
+    except (OSError, pyarrow.lib.ArrowException) as error:
+        raise CorruptFileError(f"{path} is no Parquet file: {error}. Download it again.") from error

@@ -1,0 +1,288 @@
+"""CirCor as Parquet: rows are stretches, labels are the official ones; what makes ``processed``; bad files."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etab import phantom
+from etab.datasets.circor import CircorSource
+from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
+from etab.datasets.dataset import Dataset
+from etab.denoise import causal_band, processed, shrink
+from etab.errors import (
+    CorruptFileError,
+    DataNotFoundError,
+    LayoutError,
+    MissingPackageError,
+    UnsupportedOptionError,
+)
+from etab.phantom.sound_parquet import convert
+from etab.testing.datasets import check_dataset
+from tests.trees.sounds import small_circor, wav
+
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+pytest.importorskip("pywt", reason="PyWavelets is not installed")
+
+BOTH = [CircorParquetSource, CircorProcessedSource]
+FILE = "data/original-00000-of-00001.parquet"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small CirCor in both layouts: circor/ and circor_hf/."""
+    folder = tmp_path_factory.mktemp("parquet")
+    phantom.write_sounds(folder / "all", patients=12, seed=7)
+    small_circor(folder / "all" / "circor", folder / "circor", (1, 2, 3, 4, 5))
+    convert(folder / "circor", folder / "circor_hf", mark="phantom")
+    shutil.copy(folder / "circor" / "PHANTOM", folder / "circor_hf")
+    return folder
+
+
+@pytest.fixture
+def tree(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made / "circor_hf", tmp_path / "t")
+
+
+def read_all(source: CircorParquetSource) -> None:
+    for record in source.records():
+        source.wave(record)
+
+
+def changed(root: Path, change, file: str = FILE) -> Path:
+    """Rewrite a file after ``change`` of its columns."""
+    table = pq.read_table(root / file)
+    columns = table.to_pydict()
+    change(columns)
+    schema = pa.schema([table.schema.field(name) for name in columns])
+    pq.write_table(pa.table(columns, schema=schema), root / file)
+    return root
+
+
+@pytest.mark.parametrize("source", BOTH)
+def test_contract(made: Path, source: type) -> None:
+    check_dataset(source, made / "circor_hf")
+
+
+def test_the_phantom_tree_is_written_by_name(tmp_path: Path) -> None:
+    phantom.write(tmp_path, patients=12, seed=7, names=["circor_hf"])
+    assert sorted(p.name for p in (tmp_path / "circor_hf").rglob("*")) == [
+        "PHANTOM", "data", "original-00000-of-00001.parquet", "processed-00000-of-00001.parquet", "training_data.csv",
+    ]  # fmt: skip
+    source = CircorParquetSource(tmp_path / "circor_hf")
+    assert len({r.meta["id"] for r in source.records()}) == 12
+    (tmp_path / "circor_hf" / "PHANTOM").unlink()
+    assert CircorParquetSource(tmp_path / "circor_hf").phantom, "the files say it too"
+    assert "circor_hf" not in phantom.NAMES, "'all' works without the extra packages"
+
+
+def test_rows_say_what_the_original_layout_says(made: Path) -> None:
+    rows, whole = CircorParquetSource(made / "circor_hf"), CircorSource(made / "circor")
+    recordings = {r.id: r for r in whole.records()}
+    annotated = [r for r in recordings.values() if whole.intervals(r)]
+    assert [r.id for r in rows.records()] == sorted(r.id for r in annotated), "the recording '0 0 28' has no row"
+    for record in rows.records():
+        twin = recordings[record.id]
+        assert (record.patient, record.view, record.meta["id"]) == (twin.patient, twin.view, twin.meta["id"])
+        start, end = whole.intervals(twin)[0][0], whole.intervals(twin)[-1][1]
+        a, b = round(start * 4000), round(end * 4000)
+        assert np.array_equal(rows.wave(record)[0], whole.wave(twin)[0][a:b])
+        assert len(rows.intervals(record)) == len(whole.intervals(twin))
+        shift = np.array(whole.intervals(twin)) - np.array(rows.intervals(record))
+        assert np.abs(shift - [start, start, 0]).max() < 1e-3
+        for target in ("murmur", "outcome", "murmur_here", "grade"):
+            one, two = (s.answers(r, s.card.target(target)) for s, r in ((rows, record), (whole, twin)))
+            assert one == two, target
+    people = {r.patient for r in rows.records()}
+    assert len(people) == len({r.meta["id"] for r in rows.records()}) - 1, "two ids are one person"
+
+
+def test_the_files_own_labels_are_not_used_and_that_is_said(tree: Path) -> None:
+    before = CircorParquetSource(tree)
+    assert "official outcome in 0 of" in before.notes()[1]
+    n = len(before.records())
+    flipped = changed(tree, lambda c: c.update(recording_label=[1 - v for v in c["recording_label"]]))
+    after = CircorParquetSource(flipped)
+    assert f"official outcome in {n} of {n} rows" in after.notes()[1]
+    target = before.card.target("outcome")
+    assert [after.answers(r, target) for r in after.records()] == [before.answers(r, target) for r in before.records()]
+
+
+def test_further_stretches_and_shards(tree: Path) -> None:
+    table = pq.read_table(tree / FILE)
+    (tree / FILE).unlink()
+    names = table.column("filename").to_pylist()
+    names[1], names[2] = names[0] + "_1", names[0]
+    table = table.set_column(0, "filename", pa.array(names))
+    for i, part in enumerate((table.slice(0, 3), table.slice(3))):
+        pq.write_table(part, tree / f"data/original-0000{i}-of-00002.parquet", row_group_size=2)
+    source = CircorParquetSource(tree)
+    assert [r.id for r in source.records()][:3] == [names[0], f"{names[0]}_1", f"{names[0]}~2"]
+    lengths = [len(row) for row in table.column("heart_state_labels").to_pylist()]
+    assert [source.n_samples(r) for r in source.records()] == lengths
+    (tree / "data/original-00001-of-00002.parquet").unlink()
+    with pytest.raises(LayoutError, match=r"original-00001-of-00002\.parquet is missing, of 2 files"):
+        CircorParquetSource(tree)
+
+
+def test_windows_and_pictures_of_rows(made: Path) -> None:
+    x, y = Dataset("circor_hf", "states", root=made / "circor_hf", video=True, fps=1000, clip_l=2000)[0]
+    assert x.shape == (2000,)
+    assert y.shape == (100,)
+    assert (y >= 0).all(), "a row is annotated throughout"
+    assert Dataset("circor_hf_processed", "murmur", root=made / "circor_hf")[0][0].shape == (3, 224, 224)
+
+
+# --- bad files ---
+
+
+def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="nowhere is not a folder"):
+        CircorParquetSource(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LayoutError, match=r"empty has no processed-\*\.parquet"):
+        CircorProcessedSource(tmp_path / "empty")
+    assert CircorParquetSource(tree / "data").root == tree
+    (tree / "training_data.csv").rename(tmp_path / "kept.csv")
+    with pytest.raises(LayoutError, match=r"training_data\.csv is missing: labels and people come from it"):
+        CircorParquetSource(tree).records()
+    (tmp_path / "kept.csv").rename(tree / "training_data.csv")
+    (tree / FILE).write_bytes((tree / FILE).read_bytes()[:3000])
+    with pytest.raises(CorruptFileError, match="is no Parquet file"):
+        CircorParquetSource(tree).records()
+    (tree / FILE).write_bytes(b"")
+    with pytest.raises(CorruptFileError, match="is no Parquet file"):
+        CircorParquetSource(tree).records()
+
+
+def test_damage_inside_a_file_is_found_when_it_is_read(tree: Path) -> None:
+    data = bytearray((tree / FILE).read_bytes())
+    data[200:6000] = bytes(5800)
+    (tree / FILE).write_bytes(data)
+    source = CircorParquetSource(tree)
+    with pytest.raises(CorruptFileError):
+        read_all(source)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c, d: c["filename"].__setitem__(0, "heart"), "'heart' is no recording such as 13918_AV"),
+        (lambda c, d: c["filename"].__setitem__(0, "99999_AV"), "training_data.csv has no row for 99999"),
+        (lambda c, d: c.pop("heart_state_labels"), "no column 'heart_state_labels'"),
+        (lambda c, d: c["heart_state_labels"][0].pop(), "samples and .* states"),
+        (lambda c, d: c["heart_state_labels"][0].__setitem__(5, 7), "states other than 0 to 4"),
+        (lambda c, d: c["heart_state_labels"].__setitem__(0, None), "states other than 0 to 4, or none"),
+        (lambda c, d: c["recording"].__setitem__(0, None), "holds no sound"),
+        (lambda c, d: c["recording"][0].update(bytes=None), "holds no sound"),
+        (lambda c, d: c["recording"][0].update(bytes=b"fLaC1234567890"), "is not a WAV file"),
+        (lambda c, d: c["recording"][0].update(bytes=c["recording"][0]["bytes"][:999]), "is cut short"),
+        (lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", rate=2000).read_bytes()), "is at 2000 Hz"),
+        (lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", channels=2).read_bytes()), "2 channels"),
+        (lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", bits=24).read_bytes()), "24-bit"),
+    ],
+)
+def test_rows_that_are_refused(tree: Path, tmp_path: Path, change, said: str) -> None:
+    changed(tree, lambda c: change(c, tmp_path))
+    with pytest.raises(CorruptFileError, match=said):
+        read_all(CircorParquetSource(tree))
+
+
+def test_a_table_with_other_words(tree: Path) -> None:
+    path = tree / "training_data.csv"
+    path.write_text(path.read_text().replace("Absent", "Silent", 1))
+    with pytest.raises(CorruptFileError, match="says Murmur 'Silent'; possible: Present, Unknown, Absent"):
+        CircorParquetSource(tree).records()
+
+
+def test_missing_packages_name_the_extra(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pywt", None)
+        with pytest.raises(MissingPackageError, match=r'pip install "etab-bench\[parquet\]"'):
+            shrink(np.zeros(64))
+    for name in [n for n in sys.modules if n.startswith("pyarrow.parquet")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingPackageError, match=r'needs pyarrow: pip install "etab-bench\[parquet\]"'):
+        CircorParquetSource(tree).records()
+
+
+# --- processed ---
+
+
+def test_shrinkage_by_hand() -> None:
+    """Haar, one level: details of 0.1 noise are below the threshold and vanish, a step of 8 shrinks by it."""
+    x = np.array([1.0, 1.2, 2.0, 2.2, 3.0, 3.2, 9.0, 1.0])
+    details = (x[::2] - x[1::2]) / np.sqrt(2)
+    limit = np.median(np.abs(details)) / 0.6745 * np.sqrt(2 * np.log(8))
+    kept = np.sign(details) * np.maximum(np.abs(details) - limit, 0)
+    mean = (x[::2] + x[1::2]) / np.sqrt(2)
+    wanted = np.stack([mean + kept, mean - kept], axis=1).ravel() / np.sqrt(2)
+    assert shrink(x, level=1) == pytest.approx(wanted, abs=1e-12)
+    assert shrink(x, level=1)[:2] == pytest.approx([1.1, 1.1])
+
+
+def test_processing_keeps_the_sounds_and_takes_the_noise() -> None:
+    rng = np.random.default_rng(1)
+    t = np.arange(16_001) / 4000
+    beat = np.sin(2 * np.pi * 60 * t) * (np.sin(2 * np.pi * 1.2 * t) > 0.9)
+    heard = (
+        beat + 0.05 * rng.standard_normal(len(t)) + 0.5 * np.sin(2 * np.pi * 5 * t) + 0.4 * np.sin(2 * np.pi * 900 * t)
+    )
+    out = processed(heard.astype(np.float32), 4000)
+    assert out.shape == heard.shape
+    assert out.dtype == np.float32
+    power = np.abs(np.fft.rfft(out)) ** 2 / np.abs(np.fft.rfft(heard)) ** 2
+    at = np.fft.rfftfreq(len(t), 1 / 4000)
+    assert power[np.abs(at - 5).argmin()] < 0.01
+    assert power[np.abs(at - 900).argmin()] < 0.1
+    assert np.corrcoef(out[100:], beat[100:])[0, 1] > 0.8
+    quiet = np.abs(out[np.convolve(np.abs(beat), np.ones(400), "same") == 0])
+    assert quiet.std() < 0.02
+
+
+def test_the_cut_offs_act_and_the_filter_is_causal() -> None:
+    impulse = np.zeros(4000)
+    impulse[1000] = 1
+    assert np.all(causal_band(impulse, 4000)[:1000] == 0)
+    gain = [
+        np.abs(np.fft.rfft(causal_band(impulse, 4000, low=low, high=high))) for low, high in ((25, 400), (100, 200))
+    ]
+    assert gain[0][25] == pytest.approx(np.sqrt(0.5), abs=0.01)
+    assert gain[0][400] == pytest.approx(np.sqrt(0.5), abs=0.01)
+    assert gain[1][100] == pytest.approx(np.sqrt(0.5), abs=0.08)
+    assert gain[1][25] < 0.1
+    for options, said in (({"low": 0}, "0 < low"), ({"high": 2000}, "high < 2000"), ({"low": 500}, "from 500 to 400")):
+        with pytest.raises(UnsupportedOptionError, match=said):
+            processed(impulse, 4000, **options)
+    for options, said in (({"wavelet": "har"}, "wavelet is 'har'"), ({"level": 0}, "levels 1 to 11"),
+                          ({"level": 12}, "level is 12")):  # fmt: skip
+        with pytest.raises(UnsupportedOptionError, match=said):
+            processed(impulse, 4000, **options)
+    with pytest.raises(UnsupportedOptionError, match="1 samples have levels 1 to 0"):
+        shrink(np.zeros(1))
+
+
+def test_the_split_processed_is_made_of_original(made: Path) -> None:
+    one, two = (source(made / "circor_hf") for source in BOTH)
+    for a, b in zip(one.records()[:3], two.records()[:3], strict=True):
+        assert a.id == b.id
+        assert two.wave(b)[0] == pytest.approx(processed(one.wave(a)[0], 4000), abs=1 / 32768)
+        assert one.intervals(a) == two.intervals(b)
+
+
+@pytest.mark.real
+def test_real_recordings_in_this_layout(real_data: Path, tmp_path: Path) -> None:
+    """Real CirCor, converted: stretches as counted by hand, states and heart rates as in the original layout."""
+    assert convert(real_data / "circor", tmp_path / "t") == 163
+    rows, whole = CircorParquetSource(tmp_path / "t"), CircorSource(real_data / "circor")
+    assert not rows.phantom
+    frames = {r.id: whole.answers(r, whole.card.target("states")) for r in whole.records()}
+    total = sum(int((found[0].value >= 0).sum()) for found in frames.values() if found)
+    mine = sum(len(rows.answers(r, rows.card.target("states"))[0].value) for r in rows.records())
+    assert abs(total - mine) <= len(rows.records())
+    assert "50782_MV_1" not in {r.id for r in rows.records()}

@@ -270,12 +270,14 @@ class Logistic(Head):
         seen = np.unique(np.concatenate(sets))
         if 2 * len(seen) < len(y):
             z = kernels.project(kernels.basis(key, seen, single=True), key, everyone).astype(np.float32)
+            fitted, y = z[seen], y[seen]
         else:
             seen, z = everyone, kernels.basis(key, everyone, single=True).train.astype(np.float32)
+            fitted = z
         for start in range(0, len(sets), _AT_ONCE):
             some = sets[start : start + _AT_ONCE]
             places: list[IntArray] = [np.searchsorted(seen, rows) for rows in some]
-            out += self._paths(z[seen], y[seen], places, [_scaled(kernels, key, rows) for rows in some], z)
+            out += self._paths(fitted, y, places, [_scaled(kernels, key, rows) for rows in some], z)
         return out
 
     def _paths(

@@ -84,9 +84,10 @@ def heads_table() -> Table:
     found = [heads.head(n) for n in heads.names()]
     return _table(
         "Heads",
-        ("name", "answers", "needs maps", "what it is"),
-        [(h.name, ", ".join(sorted(h.kinds)), "yes" if h.needs_maps else "no", (h.__doc__ or "").split("\n")[0])
-         for h in found],
+        ("name", "answers", "needs", "what it is"),
+        [(h.name, ", ".join(sorted(h.kinds)),
+          "maps" if h.needs_maps else "sequences" if h.needs_sequences else "pooled features",
+          (h.__doc__ or "").split("\n")[0]) for h in found],
     )  # fmt: skip
 
 

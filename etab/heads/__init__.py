@@ -1,10 +1,21 @@
 """Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside them)."""
 
-from etab.heads import decoders, probes, segmentation
+from etab.heads import decoders, probes, segmentation, temporal
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.probes import ridge_losses
 
-__all__ = ["HEADS", "FoldFit", "Head", "decoders", "head", "names", "probes", "ridge_losses", "segmentation"]
+__all__ = [
+    "HEADS",
+    "FoldFit",
+    "Head",
+    "decoders",
+    "head",
+    "names",
+    "probes",
+    "ridge_losses",
+    "segmentation",
+    "temporal",
+]
 
 
 def head(name: str) -> Head:

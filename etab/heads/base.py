@@ -27,6 +27,7 @@ class Head(ABC):
     name: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
     needs_maps: ClassVar[bool] = False
+    needs_sequences: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     @abstractmethod
@@ -41,7 +42,8 @@ class Head(ABC):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, or a list of boolean masks.
+        """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, a list of boolean masks,
+        or (n, T) class indexes of time steps, -1 where nobody says.
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
         calls on the same features and splits; the result never depends on it.

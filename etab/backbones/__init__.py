@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from etab.backbones import named
+from etab.backbones import named, video
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 
-__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names"]
+__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names", "video"]
 
 _PREFIXES = (
     "timm/<model>",
     "torchvision/<model>",
     "hf-hub:<owner>/<model>",
     "local:<file>@timm/<model>",
+    "local:<file>@echoprime",
     "random/<name>",
 )
 
@@ -31,9 +32,11 @@ def card(name: str) -> BackboneCard:
         base, seed = name.removeprefix("random/"), 0
     if base in named.names():
         return named.card(base, seed)
+    if video.knows(base):
+        return video.card(base, seed)
     if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
         return _open(base, seed)
-    error = unknown("backbone", name, names())
+    error = unknown("backbone", name, [*names(), *video.names()])
     raise UnknownNameError(f"{error} Or: {', '.join(_PREFIXES)}.")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from etab.backbones.contracts import ClipContract
 from etab.types import Features
 
 
@@ -26,7 +27,7 @@ class BackboneCard:
     """The facts of one backbone. ``load`` gives it in eval mode with frozen parameters.
 
     name            as typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt", "random/efficientnet_lite0"
-    family          "cnn", "vit" or "control"
+    family          "cnn", "vit", "video" or "control"
     size            side of the square input in pixels; frames are resized to it with ``interpolation``
     mean, std       per channel, on the [0, 1] scale
     layers          names of the layers that ``Features.pooled`` and ``Features.maps`` speak of, fine to coarse
@@ -35,6 +36,7 @@ class BackboneCard:
     learned         False for controls that have no weights (image statistics, pixels)
     twin            name of the pretrained backbone whose random-initialisation twin this is; "" otherwise
     seed            initialisation seed of a random twin
+    clip            what the network of a "video" backbone is fed; None for backbones of single frames
     """
 
     name: str
@@ -58,3 +60,4 @@ class BackboneCard:
     twin: str = ""
     seed: int | None = None
     version: int = 1
+    clip: ClipContract | None = None

@@ -163,8 +163,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _state_in(found: Any, path: Path) -> dict[str, Any]:
-    """The state dict in what was read: itself, or under "state_dict" or "model"."""
-    for key in ("state_dict", "model"):
+    """The state dict in what was read: itself, or under "state_dict", "model" or "weights"."""
+    for key in ("state_dict", "model", "weights"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(hasattr(v, "shape") for v in found.values()):

@@ -18,9 +18,7 @@ STEPS = 10
 
 def target_of(kind: Kind) -> Target:
     """A target of a kind."""
-    classes = {Kind.BINARY: ("no", "yes"), Kind.CLASSES: ("a", "b", "c"), Kind.STATES: ("a", "b", "c")}.get(
-        kind, ()
-    )
+    classes = {Kind.BINARY: ("no", "yes"), Kind.CLASSES: ("a", "b", "c"), Kind.STATES: ("a", "b", "c")}.get(kind, ())
     return Target("made", kind, classes=classes)
 
 

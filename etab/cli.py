@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etab import cli_evaluate
+from etab import cli_convert, cli_evaluate
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ app.add_typer(data_app, name="data")
 new_app = typer.Typer(no_args_is_help=True, help="Write the files of something new, which pass their tests as written.")
 app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
+app.command("convert")(cli_convert.convert)
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 
@@ -77,7 +78,7 @@ def version() -> None:
 
 @app.command("list")
 def list_things(
-    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, heads, metrics or tasks")],
+    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, video, heads, metrics or tasks")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")] = False,
 ) -> None:
     """List what there is."""

@@ -117,6 +117,8 @@ def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
         yield f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: {', '.join(fits)}."
     if head.needs_maps and not card.strides:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
+    if card.clip is not None:
+        yield f"{card.name} embeds clips and the rows of {task.code} are single frames."
     if head.needs_sequences:
         yield f"the head {head.name!r} needs sequences and the rows of {task.code} are single frames."
 

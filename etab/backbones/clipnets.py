@@ -80,17 +80,16 @@ def hooked(network: nn.Module, names: Mapping[str, str], as_volume: Callable[[An
     return embed
 
 
-def mvit(network: Any, blocks: Mapping[str, str], last: str) -> Embed:
-    """Embed by a torchvision MViT: the patches of some blocks, and what its head says of the class token as ``last``."""
+def mvit(network: Any, blocks: Mapping[str, str], answer: str = "") -> Embed:
+    """Embed by a torchvision MViT: the patches of some blocks, its class token, and as ``answer`` what its head says."""
     modules = dict(network.named_modules())
 
     def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        seen, said = _seen(network, modules, blocks, x)
-        volumes = {}
-        for layer, (tokens, (t, h, w)) in seen.items():
-            volumes[layer] = tokens[:, 1:].transpose(1, 2).unflatten(2, (t, h, w))
+        seen, said = _seen(network, modules, {**blocks, "token": "norm"}, x)
+        token = seen.pop("token")[:, 0]
+        volumes = {k: tokens[:, 1:].transpose(1, 2).unflatten(2, thw) for k, (tokens, thw) in seen.items()}
         pooled, sequences = grids(volumes)
-        return {**pooled, last: said}, sequences
+        return {**pooled, "video/token": token} | ({answer: said} if answer else {}), sequences
 
     return embed
 
@@ -127,7 +126,11 @@ class _ImageEncoder(nn.Module):
 
 
 class PanEcho(nn.Module):
-    """ConvNeXt-T on each frame, then four transformer layers over frames marked by sinusoids; 768 wide."""
+    """ConvNeXt-T on pictures, then four transformer layers over pictures marked by sinusoids; 768 wide.
+
+    As published and trained, the planes of a clip (n, 3, t, h, w) are not brought to frames but read in the order they lie
+    in memory, three to a picture: first the red plane of frames 0, 1, 2 and so on, then green, then blue.
+    """
 
     WIDTH = 768
 
@@ -140,14 +143,15 @@ class PanEcho(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, num_layers=4, enable_nested_tensor=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (n, t, 768) of the frames, before and after the transformer."""
-        frames = self.encoder.model(flat(x)).unflatten(0, (len(x), x.shape[2]))
-        return frames, self.transformer(frames + places(x.shape[2], self.WIDTH).to(frames))
+        """Embeddings (n, t, 768) of the t pictures, before and after the transformer."""
+        planes = x.flatten(1, 2).reshape(-1, 3, *x.shape[3:])
+        pictures = self.encoder.model(planes).reshape(len(x), x.shape[2], self.WIDTH)
+        return pictures, self.transformer(pictures + places(x.shape[2], self.WIDTH).to(pictures))
 
     def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The published embedding of a clip ("video/mean"), and the frames' own."""
-        frames, mixed = (part.float() for part in self(x))
-        return over_time("video", mixed) | over_time("frames", frames), {"video": mixed, "frames": frames}
+        """The published embedding of a clip ("video/mean"), and that of the pictures before the transformer."""
+        pictures, mixed = (part.float() for part in self(x))
+        return over_time("video", mixed) | over_time("pictures", pictures), {"video": mixed}
 
 
 def places(steps: int, width: int) -> Tensor:
@@ -170,13 +174,13 @@ class EchoCLIP(nn.Module):
         super().__init__()
         import timm
 
-        self.trunk = timm.create_model(model, pretrained=False, num_classes=0)
-        self.head = _Projection(self.trunk.num_features, out)
+        trunk: Any = timm.create_model(model, pretrained=False, num_classes=0)
+        self.trunk, self.head = trunk, _Projection(trunk.num_features, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit embeddings (n, t, 512) of the frames."""
-        said = self.head.proj(self.trunk(flat(x))).float()
-        return functional.normalize(said, dim=-1).unflatten(0, (len(x), x.shape[2]))
+        said: Tensor = self.head.proj(self.trunk(flat(x))).float()
+        return functional.normalize(said, dim=-1).reshape(len(x), x.shape[2], -1)
 
     def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The mean of the frames that are there, as published, and the frames."""
@@ -202,7 +206,8 @@ class _Mlp(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(x)))  # type: ignore[no-any-return]
+        said: Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        return said
 
 
 class _Block(nn.Module):
@@ -213,7 +218,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        said: Tensor = x + self.mlp(self.norm2(x))
+        return said
 
 
 class _Tubes(nn.Module):

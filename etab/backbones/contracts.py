@@ -119,7 +119,8 @@ def _squash(frame: Array, size: int) -> Array:
 def _zoom(frame: Array, size: int) -> Array:
     """Cut the middle square, then a tenth of it on each side, and resize with cubic interpolation.
 
-    Half of an odd excess is rounded to the even number of pixels, and a tenth is rounded down.
+    Half of an odd excess is rounded to the even number of pixels, and a tenth is rounded down. It is resized as a picture
+    in colour, whose arithmetic differs by a grey level here and there from that of a single channel.
     """
     import cv2
 
@@ -128,7 +129,7 @@ def _zoom(frame: Array, size: int) -> Array:
     square = frame[cut : h - cut] if h > w else frame[:, cut : w - cut]
     top, left = (int(side * 0.1) for side in square.shape)
     inner = square[top : square.shape[0] - top, left : square.shape[1] - left]
-    return np.asarray(cv2.resize(inner, (size, size), interpolation=cv2.INTER_CUBIC))
+    return np.asarray(cv2.resize(cv2.merge([inner] * 3), (size, size), interpolation=cv2.INTER_CUBIC)[..., 0])
 
 
 def _centre(frame: Array, size: int) -> Array:

@@ -67,7 +67,7 @@ def _mvit(answers: int = 0) -> tuple[Any, Any]:
     if answers:
         network.head[-1] = torch.nn.Linear(network.head[-1].in_features, answers)
     blocks = {"block2": "blocks.2", "block13": "blocks.13", "block15": "blocks.15"}
-    return network, clipnets.mvit(network, blocks, "video/embedding" if answers else "video/classes")
+    return network, clipnets.mvit(network, blocks, "video/embedding" if answers else "")
 
 
 def _own(name: str) -> tuple[Any, Any]:
@@ -114,7 +114,7 @@ _PUBLISHED: Mapping[str, ClipNet] = {
     "panecho": ClipNet(
         "PanEcho (ConvNeXt-T and a transformer)",
         ClipContract(16, 1, fitting="centre", short="hold", mean=IMAGENET[0], std=IMAGENET[1]),
-        partial(_own, "PanEcho"), ("frames", "video"), 768, 42_006_624, "CC BY-NC-SA 4.0",
+        partial(_own, "PanEcho"), ("pictures", "video"), 768, 42_006_624, "CC BY-NC-SA 4.0",
         "1.2 M echo videos, 39 tasks", "https://github.com/CarDS-Yale/PanEcho, release v1.0, panecho.pt",
         inside=("encoder.encoder.model.=encoder.model.", "encoder.transformer.=transformer."),
         others=r"(encoder\.)?time_encoder\.pe|.+_head\.\d+\.(weight|bias)",
@@ -216,6 +216,15 @@ def _hub(name: str) -> Mapping[str, Any]:
             f"its random twin, random/{name}."
         ) from error
     return found
+
+
+def refuse_others(name: str, state: Mapping[str, Any], what: str) -> None:
+    """Raise WeightsError, with the keys, where a state dict under the network's own names is not that of ``name``."""
+    import torch
+
+    with torch.device("meta"):
+        own = _row(name).build()[0].state_dict()
+    weights.refuse_misfit(own, state, what)
 
 
 def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:

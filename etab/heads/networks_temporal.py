@@ -34,7 +34,8 @@ class AttentionPool(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """(n, T) weights of the steps, which sum to 1."""
-        return self.score(self.content(x).tanh() * self.gate(x).sigmoid())[..., 0].softmax(dim=1)
+        score: Tensor = self.score(self.content(x).tanh() * self.gate(x).sigmoid())
+        return score[..., 0].softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Average the steps by their weights."""
@@ -44,7 +45,7 @@ class AttentionPool(nn.Module):
 class Recurrent(nn.Module):
     """A recurrent network in both directions: (n, T, w) to (n, T, w)."""
 
-    def __init__(self, kind: type[nn.RNNBase], width: int) -> None:
+    def __init__(self, kind: Callable[..., nn.RNNBase], width: int) -> None:
         """``kind``: nn.RNN, nn.LSTM or nn.GRU; half the width goes to each direction."""
         super().__init__()
         self.cell = kind(width, width // 2, batch_first=True, bidirectional=True)

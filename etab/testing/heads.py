@@ -64,6 +64,7 @@ def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) 
     is not annotated (-1).
     """
     rng = np.random.default_rng(seed)
+    y: Array
     if kind is Kind.STATES:
         y = (np.arange(STEPS) + rng.integers(0, 9, (n, 1))) // 3 % 3
         code = np.eye(3)[y]
@@ -75,7 +76,7 @@ def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) 
 
     def layer(width: int, noise: float) -> Array:
         mix = rng.normal(size=(code.shape[2], width))
-        return (signal * code @ mix + noise * rng.normal(size=(n, STEPS, width))).astype(np.float32)
+        return np.asarray(signal * code @ mix + noise * rng.normal(size=(n, STEPS, width)), dtype=np.float32)
 
     return Features({}, sequences={"early": layer(6, 8.0), "late": layer(8, 0.5)}), y
 

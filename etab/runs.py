@@ -338,7 +338,7 @@ def compute(
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
     rows = _rows(run.task, task.dataset, settings.root)
-    features = row_features(embedded.features, rows, maps=head.needs_maps)
+    features = row_features(embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences)
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     shared["cells"] = _cells(run, rows)

@@ -228,6 +228,25 @@ def test_sinusoids() -> None:
     torch.testing.assert_close(table[3, :2], torch.tensor([np.sin(3.0), np.cos(3.0)], dtype=torch.float32))
 
 
+def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
+    from etab import features as kept
+
+    def backbone(x: Any) -> Features:
+        steps = x.flatten(2).float()
+        return Features({"a/mean": steps.mean(dim=1)}, sequences={"late": steps, "huge": 1e9 * steps})
+
+    clips = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 4), dtype=np.uint8)
+    for place in (None, tmp_path / "entry"):
+        found = kept._compute(backbone, iter([clips[:2], clips[2:]]), 5, "cpu", place, None, False)  # type: ignore[arg-type]
+        assert list(found.sequences) == ["late", "huge"]
+        np.testing.assert_array_equal(found.sequences["late"][np.array([4, 0])], clips.reshape(5, 3, 16)[[4, 0]])
+        assert np.isfinite(found.sequences["huge"]).all()
+        assert found.sequences["late"].shape == (5, 3, 16)
+    again = kept._read(tmp_path / "entry")
+    assert again is not None
+    np.testing.assert_array_equal(again.sequences["late"], clips.reshape(5, 3, 16))
+
+
 def test_a_run_on_frames_refuses_a_head_on_sequences() -> None:
     from etab.errors import IncompatibleError
 

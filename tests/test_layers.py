@@ -43,6 +43,7 @@ LAYERS: dict[str, float] = {
     "entries": 4,
     "results": 4,
     "features": 4,
+    "wholeclips": 4.5,
     "rows": 5,
     "runs": 6,
     "executors": 7,
@@ -61,6 +62,7 @@ LAYERS: dict[str, float] = {
     "sweep": 8,
     "cli": 10,
     "cli_evaluate": 9,
+    "cli_convert": 9,
     "__main__": 11,
     "__init__": 11,
 }

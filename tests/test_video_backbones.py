@@ -21,7 +21,8 @@ from etab.backbones.contracts import ClipContract
 from etab.errors import IncompatibleError, StorageError, UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.runs import Run
 from etab.testing.backbones import check_video_backbone, recording
-from etab.types import Array
+from etab.types import Array, Features, Record
+from etab.wholeclips import WholeClips
 
 PUBLISHED = ("echoprime", "panecho", "echoclip", "echofm")
 SHAPES = [(40, 112, 112), (20, 300, 400), (7, 433, 310), (31, 601, 435), (32, 224, 224)]
@@ -294,6 +295,48 @@ def test_frames_behind_the_end_are_zeros_to_the_network() -> None:
     tensor = clip.tensor(torch.from_numpy(x)[None], torch.from_numpy(there)[None])
     assert not tensor[0, :, 4:].any()
     assert tensor[0, :, :4].abs().sum(dim=(0, 2, 3)).min() > 0
+
+
+class Recordings:
+    """A source of made recordings of other lengths, which counts what is decoded."""
+
+    def __init__(self, *lengths: int) -> None:
+        self.whole = {f"r{i}": recording(n, 40, 50) for i, n in enumerate(lengths)}
+        self.decoded = 0
+
+    def n_frames(self, record: Record) -> int:
+        return len(self.whole[record.id])
+
+    def frames(self, record: Record, at: list[int]) -> Array:
+        self.decoded += len(at)
+        return self.whole[record.id][at]
+
+
+@pytest.mark.parametrize("name", ["echoprime", "echofm"])
+def test_clips_of_a_task_as_the_network_wants_them(name: str) -> None:
+    source: Any = Recordings(40, 9, 25)
+    clip = replace(contract(name), frames=4, size=16)
+    wanted = [("r0", 5), ("r1", 0), ("r2", 22), ("r0", 30), ("r1", 6)]
+    clips = WholeClips.of(source, [(Record(r, "p", "A4C"), (at, at + 3)) for r, at in wanted], clip, "b6")
+    assert len(clips) == 5
+    assert len(clips.frames) == 20
+    seen: list[Any] = []
+
+    def backbone(x: Any, there: Any) -> Features:
+        seen.append((x, there))
+        return Features({"a/mean": x.flatten(1)[:, :3]})
+
+    over = clips.over(backbone, 8)  # type: ignore[arg-type]
+    rows = [over(torch.from_numpy(x)) for x in clips.batches(source, 16, 8)]
+    assert [len(f) for f in rows] == [2, 2, 1]
+    whole = [clip.prepare(source.whole[r], at) for r, at in wanted]
+    assert np.array_equal(torch.cat([x for x, _ in seen]), np.stack([x for x, _ in whole]))
+    assert np.array_equal(torch.cat([t for _, t in seen]), np.stack([t for _, t in whole]))
+    assert source.decoded <= 20
+    with pytest.raises(UnsupportedOptionError, match="fed 16 px; 224 px are asked for"):
+        next(clips.batches(source, 224, 8))
+    other = WholeClips.of(source, [(Record("r0", "p", "A4C"), (0,))], replace(clip, period=3), "b6")
+    assert other.settings["contract"] != clips.settings["contract"]
 
 
 def test_a_run_on_frames_refuses_a_network_of_clips() -> None:

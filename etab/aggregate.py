@@ -23,11 +23,14 @@ class Aggregate:
     """How the rows of one unit become one answer.
 
     ``rule`` takes the scores of the unit's rows (m, columns) and the recording of each row (m,), and gives (columns,).
+    None where that takes more: ``beside`` then names the target that a second probe answers, on the same features and
+    training rows, and ``etab.studies`` puts the rows together by both.
     """
 
     name: str
     title: str
-    rule: Rule
+    rule: Rule | None
+    beside: str = ""
 
 
 AGGREGATES: Registry[Aggregate] = Registry("aggregation")
@@ -43,6 +46,7 @@ def _mean_of_recordings(scores: FloatArray, recordings: Array) -> FloatArray:
 
 for _item in (
     Aggregate("mean", "mean over all rows", _mean),
+    Aggregate("relevance", "mean over images, weighted by how probably they show the aortic valve", None, "view"),
     Aggregate("recordings", "mean over recordings of the mean over their rows", _mean_of_recordings),
 ):
     AGGREGATES.add(_item.name, _item)
@@ -54,10 +58,12 @@ def reduce(
     """Put the rows of each unit together: the first row of each unit, in order, and the columns of the units.
 
     ``columns`` holds "truth" and "score", or "truth" and "score_0" ..., each (n,). Raises ResultError where the rows of
-    a unit differ in their truth, and UnknownNameError for a rule that is not registered.
+    a unit differ in their truth or the rule needs a second probe, and UnknownNameError for one that is not registered.
     """
     rule, names, of = AGGREGATES[name].rule, [c for c in columns if c != "truth"], np.asarray(recordings)
     scores = np.stack([columns[c] for c in names], axis=1)
+    if rule is None:
+        raise ResultError(f"The rule {name!r} needs the answers of a second probe ({AGGREGATES[name].beside}).")
     _, first, inverse = np.unique(np.asarray(units), return_index=True, return_inverse=True)
     order = np.argsort(first)
     found = np.empty((len(first), len(names)))

@@ -24,6 +24,7 @@ class Score:
 
     value, low, high  the ETAB score on anchored metrics (0 the trivial predictor, 1 the named reference) and its
                       95 % interval over patients
+    incomplete        what ``skip_bad`` left out, in one sentence; "" for a score on all data
     etab2022          the score on raw metrics, as published in 2022
     tasks             one row a task: code, metric, value, low, high, patients
     results           the full records
@@ -37,6 +38,7 @@ class Score:
     phantom: bool
     tasks: tuple[Mapping[str, Any], ...]
     results: tuple[Result, ...]
+    incomplete: str = ""
 
     def _title(self) -> str:
         made = " — PHANTOM data, not patients" if self.phantom else ""
@@ -50,6 +52,7 @@ class Score:
                 f"  {row['task']:<10}{row['metric']:<8}{row['value']:9.3f}  [{row['low']:.3f}, {row['high']:.3f}]  "
                 f"{row['patients']} patients  {row['title']}"
             )
+        lines += [f"  {self.incomplete}"] if self.incomplete else []
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -60,7 +63,8 @@ class Score:
             for r in self.tasks
         )
         head = "".join(f"<th>{w}</th>" for w in ("task", "", "metric", "value", "95 % interval", "patients"))
-        return f"<p><b>{html.escape(self._title())}</b></p><table><tr>{head}</tr>{cells}</table>"
+        said = f"<p>{html.escape(self.incomplete)}</p>" if self.incomplete else ""
+        return f"<p><b>{html.escape(self._title())}</b></p>{said}<table><tr>{head}</tr>{cells}</table>"
 
 
 def _card(backbone: Any, size: int) -> BackboneCard:
@@ -84,18 +88,20 @@ def evaluate(
     device: str = "cpu",
     precision: str = "auto",
     seed: int = 0,
+    skip_bad: bool = False,
 ) -> Score:
     """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
 
     ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
-    they are already there. Raises UnknownNameError, DataNotFoundError, LayoutError, WeightsError.
+    they are already there. ``skip_bad`` leaves out recordings that cannot be read, and the score says so. Raises
+    UnknownNameError, DataNotFoundError, LayoutError, CorruptFileError, WeightsError.
     """
     card = _card(backbone, size)
     place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
         root=None if root is None else Path(root), results=place, cache=None if cache is None else Path(cache),
-        device=device, precision=precision,
+        device=device, precision=precision, skip_bad=skip_bad,
     )  # fmt: skip
     failures: list[str] = []
     runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed)
@@ -121,4 +127,5 @@ def score_of(backbone: str, cells: Sequence[Result], place: Path, *, protocol: s
          "high": r.high, "patients": r.n_patients}
         for r in sorted(cells, key=lambda r: codes.index(r.task))
     )  # fmt: skip
-    return Score(backbone, row.etab, row.low, row.high, row.etab2022, cells[0].phantom, table, tuple(cells))
+    return Score(backbone, row.etab, row.low, row.high, row.etab2022, cells[0].phantom, table, tuple(cells),
+                 " ".join(leaderboard.incomplete(cells)))  # fmt: skip

@@ -116,11 +116,16 @@ def data_check(
     name: Annotated[str, typer.Argument(help="camus, echonet, tmed, ...")],
     root: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tables and names alone: no frame and no checksum is read.")
+    ] = False,
 ) -> None:
-    """Check a data folder: what is found, missing, corrupt, and against the published counts. Exit status 1 if not whole."""
+    """Check a data folder: found, missing, corrupt, altered, leaking, duplicated, published counts. Status 1 if not whole."""
+    from etab import show
     from etab.datasets import check
 
-    report = check.check(name, root)
+    with show.bar(f"{name} recordings") as advance:
+        report = check.check(name, root, progress=advance, quick=quick)
     _say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
 
@@ -160,18 +165,22 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")] = False,
 ) -> None:
     """Run every cell that is not finished yet: tasks x backbones x protocols."""
     from etab import show
     from etab.doctor import default_cache
-    from etab.runs import Settings, plan, tasks_at
+    from etab.runs import Settings, lacking, plan, tasks_at
     from etab.sweep import backbone_names, sweep
 
     codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
     protocols = _protocols(_words(protocol) or ["cv"], n_fold, fractions, shots, draws)
     runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold)
-    settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision)
+    settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision,
+                        skip_bad=skip_bad)  # fmt: skip
     done = sweep(runs, settings, workers=workers, watch=show.watch)
+    for said in lacking(runs, root):
+        typer.echo(said, err=True)
     _say(done.said())
     raise typer.Exit(1 if done.failures else 0)
 

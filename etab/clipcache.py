@@ -19,15 +19,14 @@ from functools import lru_cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from etab.errors import EtabWarning, StorageError
 from etab.types import Array
 
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<8s16s3I4xQQQ")
 _SUMMED = _HEAD.size - 8
 _MAGIC, _STRUCK = b"etabclip", b"etabgone"
@@ -44,9 +43,11 @@ def base_key(*facts: Hashable) -> bytes:
 
 
 def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> bytes:
-    """16 bytes for one clip: ``base``, the recording's name, size and time of each of its files, frame numbers."""
-    states = repr((name, [_state(path) for path in files])).encode()
-    return blake2b(base + states + np.asarray(numbers, np.int64).tobytes(), digest_size=16).digest()
+    """16 bytes for one clip: ``base``, the recording's name, place, size and time of each of its files, frame numbers."""
+    states = name
+    for path in files:
+        states += _state(path)
+    return xxh3_128_digest(b"%b%b\0%b" % (base, states.encode(), np.asarray(numbers, np.int64).tobytes()))
 
 
 class ClipCache:
@@ -72,12 +73,16 @@ class ClipCache:
         if self._pid != os.getpid():
             self._start()
         with self._lock:
-            found = self._find(key)
+            found = self._entries.get(key) if self._parts is not None else self._find(key)
             if found is not None:
-                clip = self._verified(*found)
-                if clip is not None:
-                    return clip
-                self._strike(key, *found)
+                part, entry = found
+                pixels = part.view(entry)
+                if pixels is not None and xxh3_64_intdigest(pixels.data) == entry.checksum:
+                    self._handed += entry.size
+                    if self._handed > _RELEASE_BYTES:
+                        self._release()
+                    return pixels
+                self._strike(key, part, entry)
         clip = np.ascontiguousarray(make(), dtype=np.uint8)
         with self._lock:
             self._append(key, clip)
@@ -110,16 +115,10 @@ class ClipCache:
         self._open()
         return self._entries.get(key)
 
-    def _verified(self, part: _Part, entry: _Entry) -> Array | None:
-        pixels = part.view(entry)
-        if pixels is None or xxh3_64_intdigest(pixels.data) != entry.checksum:
-            return None
-        self._handed += entry.size
-        if self._handed > _RELEASE_BYTES:
-            self._handed = 0
-            for other in self._parts or ():
-                other.release()
-        return pixels.reshape(entry.shape)
+    def _release(self) -> None:
+        self._handed = 0
+        for part in self._parts or ():
+            part.release()
 
     def _strike(self, key: bytes, part: _Part, entry: _Entry) -> None:
         warnings.warn(
@@ -175,6 +174,7 @@ class _Part:
         self.path = path
         self.written = 0
         self._map: mmap.mmap | None = None
+        self._mapped = 0
         self._number = -1
 
     def __del__(self) -> None:
@@ -211,11 +211,12 @@ class _Part:
             at = entry.start + n + -n % _ALIGN
 
     def view(self, entry: _Entry) -> Array | None:
-        """The pixels of a record (n,), read-only and still in the file; None where the file became shorter."""
+        """The pixels of a record (k, h, w), read-only and still in the file; None where the file became shorter."""
         end = entry.start + entry.size
-        if self._grown(end) < end or self._map is None:
+        # where the file ends is asked each time (half the time of os.fstat): a map beyond it would kill the process
+        if (self._mapped < end or os.lseek(self._number, 0, os.SEEK_END) < end) and self._grown(end) < end:
             return None
-        return np.frombuffer(self._map, np.uint8, entry.size, entry.start)
+        return np.ndarray(entry.shape, np.uint8, self._map, entry.start)
 
     def release(self) -> None:
         """Give the memory of pages that were read back to the system; views stay good."""
@@ -237,8 +238,9 @@ class _Part:
             if self._number < 0:
                 self._number = os.open(self.path, os.O_RDONLY)
             size = os.fstat(self._number).st_size
-            if size and (self._map is None or len(self._map) < end <= size):
+            if size and (self._map is None or self._mapped < end <= size):
                 self._map = mmap.mmap(self._number, 0, access=mmap.ACCESS_READ)
+                self._mapped = len(self._map)
         except OSError:
             return 0
         return size
@@ -256,10 +258,10 @@ def _version(name: str) -> str:
         return "absent"
 
 
-def _state(path: Path) -> tuple[Any, ...]:
-    """Name, size and time of a file; its name alone where it is absent."""
+def _state(path: Path) -> str:
+    """Place, size and time of a file; its place alone where it is absent."""
     try:
         found = os.stat(path)  # noqa: PTH116  # a third of the time of Path.stat
     except OSError:
-        return (path.name,)
-    return path.name, found.st_size, found.st_mtime_ns
+        return f"\0{path!s}"
+    return f"\0{path!s}/{found.st_size}/{found.st_mtime_ns}"

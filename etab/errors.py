@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+SKIP = "To go on without the recordings that cannot be read: --skip-bad (in Python: skip_bad=True)."
+
 
 class EtabError(Exception):
     """Base of every error that etab raises on purpose. Catch it to treat 'etab said no' apart from a bug."""
@@ -20,7 +25,19 @@ class DataNotFoundError(EtabError, FileNotFoundError):
 
 
 class LayoutError(EtabError, FileNotFoundError):
-    """A folder that is not laid out as its dataset was published."""
+    """A folder that is not laid out as its dataset was published; ``missing`` lists every file or folder that is absent.
+
+    The list is empty where the message names the only one.
+    """
+
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, message: str, missing: Iterable[str]) -> LayoutError:
+        """Make the error with the list of what is missing, as text."""
+        error = cls(message)
+        error.missing = tuple(missing)
+        return error
 
 
 class CorruptFileError(EtabError, ValueError):
@@ -69,3 +86,14 @@ class TrainingError(EtabError, RuntimeError):
 
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""
+
+
+@contextmanager
+def skippable() -> Iterator[None]:
+    """Where one recording is read: an error of its files says how to go on without it."""
+    try:
+        yield
+    except (CorruptFileError, LayoutError) as error:
+        if SKIP in str(error):
+            raise
+        raise type(error)(f"{error} {SKIP}") from error

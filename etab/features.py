@@ -28,10 +28,11 @@ import xxhash
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
-from etab.errors import CorruptFileError, EtabWarning, StorageError, UnsupportedOptionError
-from etab.types import Array, Features, Record
+from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError, UnsupportedOptionError, skippable
+from etab.types import Array, Features, IntArray, Record
 
 VERSION = 2
+_MAPPED = 256 << 20
 PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 Report = Callable[[int, int], None]
@@ -85,7 +86,8 @@ def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> I
 
     def read(start: int) -> Array:
         chosen = frames[start : start + n]
-        return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
+        with skippable():
+            return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
 
     starts = list(range(0, len(frames), n))
     with ThreadPoolExecutor(1) as pool:
@@ -232,8 +234,9 @@ class _Store:
 
 def _compute(
     backbone: Backbone, batches: Iterator[Array], n: int, device: str, place: Path | None, progress: Report | None,
-    maps: bool,
+    maps: bool, rows: IntArray | None = None,
 ) -> Features:  # fmt: skip
+    """Embed the batches; ``rows`` says which row each item that comes is (pooled features only)."""
     import torch
 
     temp = None
@@ -250,11 +253,13 @@ def _compute(
                     progress(store.at, n)
         finally:
             store.close()
+        if rows is not None:
+            store.pooled = {name: values[np.argsort(rows)] for name, values in store.pooled.items()}
         if place is None or temp is None:
             return Features(store.pooled, tuple(store.maps), store.pca, store.sequences)
         return _keep(store, temp, place)
     except OSError as error:
-        if isinstance(error, CorruptFileError) or temp is None:
+        if isinstance(error, EtabError) or temp is None:
             raise
         raise StorageError(
             f"Features could not be kept in {place}: {error.strerror}. Free some space, or name another --cache."
@@ -355,10 +360,25 @@ def _verified(place: Path) -> Features:
     return _stored(place, entry)
 
 
-def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
+    """The arrays of a safetensors file; of one with more than ``above`` bytes they stay on disk until they are read."""
     from safetensors.numpy import load_file
 
-    pooled = load_file(str(place / "pooled.safetensors"))
+    if path.stat().st_size <= above:
+        return dict(load_file(str(path)))
+    with path.open("rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        header = {name: facts for name, facts in json.loads(file.read(n)).items() if name != "__metadata__"}
+    if any(facts["dtype"] != "F32" for facts in header.values()):
+        return dict(load_file(str(path)))
+    return {
+        name: np.asarray(np.memmap(path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])))
+        for name, facts in header.items()
+    }
+
+
+def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+    pooled = _pooled(place / "pooled.safetensors")
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
     sequences = {k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))}
     whole = {k: pooled[k] for k in entry["order"]}

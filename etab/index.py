@@ -7,12 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from etab.errors import CorruptFileError
+
 ABSENT = "absent"
 _BLOCK = 1 << 20
 
 
 def file_sha256(path: Path) -> str:
-    """Sha256 of a file's bytes in hex, read in blocks; "absent" where there is no such file."""
+    """Sha256 of a file's bytes in hex, read in blocks; "absent" where there is no such file.
+
+    Raises CorruptFileError for what cannot be read as a file (a folder in its place, a failing disk).
+    """
     h = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -20,6 +25,8 @@ def file_sha256(path: Path) -> str:
                 h.update(block)
     except (FileNotFoundError, NotADirectoryError):
         return ABSENT
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     return h.hexdigest()
 
 

@@ -21,6 +21,7 @@ from etab.types import Array, FloatArray, IntArray
 
 DRAWS = 2000
 LEVEL = 0.95
+_SHOWN = 3
 _SUITE_KEYS = {"name", "version", "title", "tasks", "task_weights", "category_weights"}
 _SAME = ("task_version", "data_digest", "head", "metric")
 Cells = Mapping[str, Mapping[str, Result]]
@@ -256,7 +257,9 @@ def _refuse_difference(name: str, cells: Sequence[Result]) -> None:
         found.setdefault(getattr(r, name), r.backbone)
     if len(found) > 1:
         sides = " and ".join(f"{str(value)[:12]} with {who}" for value, who in list(found.items())[:2])
-        raise ResultError(f"{cells[0].task}: results differ in {name}: {sides}. Run the older ones again, or keep "
+        short = [r for r in cells if r.bad]
+        more = f" {short[0].backbone} lacks what could not be read: {incomplete(short[:1])[0]}" if short else ""
+        raise ResultError(f"{cells[0].task}: results differ in {name}: {sides}.{more} Run the older ones again, or keep "
                           "them in separate folders.")  # fmt: skip
 
 
@@ -382,6 +385,23 @@ def _unranked(name: str, cells: Mapping[str, Result], headline: Mapping[str, flo
     return Row(name, math.nan, math.nan, math.nan, math.nan, None, None, dict(cells), missing, kind)
 
 
+def incomplete(cells: Sequence[Result]) -> list[str]:
+    """One sentence for each data set of which some recordings were left out because they could not be read."""
+    out = []
+    for name in sorted({cell.dataset for cell in cells if cell.bad}):
+        some = [cell.bad for cell in cells if cell.dataset == name and cell.bad]
+        gone = sorted({pair[0] for bad in some for pair in bad["recordings"]})
+        lost, total = {p for bad in some for p in bad["lost"]}, max(bad["patients"] for bad in some)
+        partly = {p for bad in some for p in bad["partly"]} - lost
+        more = f", and part of {len(partly)} more" if partly else ""
+        which = ", ".join(gone[:_SHOWN]) + (f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else "")
+        out.append(
+            f"INCOMPLETE DATA: {len(lost)} of {total} patients of {name} are missing{more}: {len(gone)} recordings could "
+            f"not be read and were left out (--skip-bad): {which}. Not to be compared with scores on all of the data."
+        )
+    return out
+
+
 def _notes(draws: int, rows: Sequence[Row], gap: float) -> tuple[str, ...]:
     """How to read the board; stated on every form of it."""
     notes = [
@@ -396,6 +416,7 @@ def _notes(draws: int, rows: Sequence[Row], gap: float) -> tuple[str, ...]:
     if math.isfinite(gap):
         notes.append(f"Half of the pairs on this board have a 95 % interval of their difference narrower than "
                      f"±{gap:.3f}: read smaller gaps as ties.")  # fmt: skip
+    notes = [*incomplete([cell for r in rows for cell in r.cells.values()]), *notes]
     if any(r.missing for r in rows):
         notes.append("A backbone with a missing task has no headline rank; nothing is filled in for it.")
     return tuple(notes)

@@ -69,12 +69,13 @@ def views_table() -> Table:
 @TABLES.register("backbones")
 def backbones_table() -> Table:
     """Backbones that are named here; any timm or torchvision model can be asked for besides."""
-    cards = [backbones.card(n) for n in backbones.names()]
+    cards = [backbones.card(n) for n in (*backbones.names(), *backbones.optional())]
     return _table(
         "Backbones",
         ("name", "what it is", "pretraining", "parameters", "input", "width", "layers", "licence"),
-        [(c.name, c.title, c.pretraining or "none", f"{c.params / 1e6:.2f} M" if c.params else "0",
-          f"{c.size} px {c.interpolation}", c.dim or "", ", ".join(c.layers), c.licence) for c in cards],
+        [(c.name, c.title, c.pretraining or "none", f"{c.params / 1e6:.2f} M" if c.params else "" if c.learned else "0",
+          f"{c.rate} Hz" if c.rate else f"{c.size} px {c.interpolation}", c.dim or "", ", ".join(c.layers), c.licence)
+         for c in cards],
     )  # fmt: skip
 
 

@@ -97,6 +97,9 @@ class Result:
     n_train, n_test    rows; the mean over the splits for training. n_patients: test patients, the unit of intervals
     settings           precision, interpolation, size, ...: what decides a score beyond data and weights
     missing            [id, reason] of each recording that could not be scored
+    bad                what --skip-bad left out of the whole data set, of which this is then no score; empty where nothing
+                       was: "recordings" ([id, reason] each), "lost" (patients of this task and test part of whom nothing
+                       was left), "partly" (those of whom something was), "patients" (how many there would have been)
     anchor_low, _high  the task's anchors when it was run
     provenance         versions, commit, clock, machine: no part of the identity
 
@@ -133,6 +136,7 @@ class Result:
     anchor_high: float
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    bad: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make nested values plain JSON and check every field."""
@@ -150,7 +154,11 @@ class Result:
         return hashlib.sha256(json.dumps(self._facts(), sort_keys=True, allow_nan=False).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
-        return {k: v for k, v in asdict(self).items() if k != "provenance"}
+        return {k: v for k, v in self._whole().items() if k != "provenance"}
+
+    def _whole(self) -> dict[str, Any]:
+        """Every field; ``bad`` only where something was left out, so that a whole result reads as it always did."""
+        return {k: v for k, v in asdict(self).items() if k != "bad" or v}
 
     @staticmethod
     def path_of(folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str) -> Path:
@@ -178,14 +186,14 @@ class Result:
                 write_atomically(table, text)
             return path
         write_atomically(path.with_suffix(".csv"), text)
-        write_atomically(path, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
+        write_atomically(path, json.dumps(self._whole(), indent=1, allow_nan=False) + "\n")
         return path
 
     def _refuse_other(self, path: Path) -> None:
         mine, theirs = self._facts(), Result.load(path)._facts()
-        differ = [k for k in mine if mine[k] != theirs[k]]
+        differ = [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]
         if differ:
-            said = "; ".join(f"{k} is {_short(theirs[k])} there, {_short(mine[k])} now" for k in differ[:3])
+            said = "; ".join(f"{k} is {_short(theirs.get(k))} there, {_short(mine.get(k))} now" for k in differ[:3])
             more = f" (and {', '.join(differ[3:])})" if differ[3:] else ""
             raise ResultError(
                 f"{path} holds another result: {said}{more}. Results are never overwritten: move the old file away, or "
@@ -205,7 +213,7 @@ class Result:
             came = found.get("schema", "no schema") if isinstance(found, dict) else type(found).__name__
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
         names = {f.name for f in fields(cls)}
-        for words, wrong in (("lacks", names - set(found)), ("has unknown", set(found) - names)):
+        for words, wrong in (("lacks", names - set(found) - {"bad"}), ("has unknown", set(found) - names)):
             if wrong:
                 raise ResultError(
                     f"{path} {words} {', '.join(sorted(wrong))}; it is not a whole result of schema {SCHEMA}."
@@ -278,6 +286,24 @@ def _fold(value: Any) -> bool:
     )
 
 
+def _pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(p, list) and len(p) == 2 and all(isinstance(w, str) for w in p) for p in value
+    )
+
+
+def _left_out(value: Any) -> bool:
+    if not isinstance(value, dict) or not value:
+        return value == {}
+    names = [value.get(key) for key in ("lost", "partly")]
+    return (
+        set(value) == {"recordings", "lost", "partly", "patients"}
+        and _pairs(value["recordings"])
+        and all(isinstance(some, list) and all(isinstance(n, str) for n in some) for some in names)
+        and _count(value["patients"])
+    )
+
+
 def _digest(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
@@ -308,15 +334,13 @@ _CHECKS: Mapping[str, Check] = {
     ),
     "missing": (
         "a list of [id, reason]",
-        lambda v: (
-            isinstance(v, list)
-            and all(isinstance(p, list) and len(p) == 2 and all(isinstance(w, str) for w in p) for p in v)
-        ),
+        lambda v: _pairs(v),
     ),
+    "bad": ("{recordings, lost, partly, patients}, or empty", _left_out),
     "predictions_sha256": ("64 hexadecimal digits", _digest),
     "schema": (f"{SCHEMA}", lambda v: _integer(v) and v == SCHEMA),
 }
-_NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance")
+_NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad")
 
 
 def slug(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from etab.datasets.base import Source
-from etab.errors import LayoutError
+from etab.errors import LayoutError, skippable
 from etab.tasks import TASKS, Task
 from etab.types import Answer, Array, Features, Kind, Record
 
@@ -28,7 +28,7 @@ class Rows:
     spacing   (row, column) mm for each row, or None
     missing   (id, reason) of recordings that gave no row
     records   the recording of each row
-    units     what each row answers for: the row itself, its recording, or its patient (the task's ``unit``)
+    units     what each row answers for: the row itself, its recording, its study or its patient (the task's ``unit``)
     """
 
     items: tuple[str, ...]
@@ -52,15 +52,20 @@ def annotated_frames(source: Source) -> list[FrameKey]:
 
     These are the ED and ES frame of every recording, and the frames of what tasks with the input "answer" ask for.
     """
-    card = source.card
-    asked = {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}
     keys: list[FrameKey] = []
     for record in sorted(source.records(), key=lambda r: r.view):
-        shown = set(_phases(source, record).values())
-        for name in asked:
-            shown |= {at or 0 for at in source.annotated(record, card.target(name))}
-        keys += [(record, at) for at in sorted(shown)]
+        with skippable():
+            keys += [(record, at) for at in shown_frames(source, record)]
     return keys
+
+
+def shown_frames(source: Source, record: Record) -> list[int]:
+    """The frames of one recording that the tasks of its dataset show, in order."""
+    card = source.card
+    shown = set(_phases(source, record).values())
+    for name in {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}:
+        shown |= {at or 0 for at in source.annotated(record, card.target(name))}
+    return sorted(shown)
 
 
 def _phases(source: Source, record: Record) -> dict[int, int]:
@@ -88,6 +93,13 @@ def _rows_of(task: Task, answers: Sequence[Answer], at: dict[int, int]) -> list[
     return [([at[p] for p in phases], answers[0].value)] if all(p in at for p in phases) else []
 
 
+def record_rows(task: Task, source: Source, record: Record) -> list[tuple[list[int], Any]]:
+    """Frames and answer of each row that a recording gives for a task; reads the answers."""
+    at_phase = _phases(source, record)
+    at = sorted(at_phase.values()) if task.inputs == "frame" else None
+    return _rows_of(task, source.answers(record, source.card.target(task.target), at), at_phase)
+
+
 def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     """Build the rows of a task; raises LayoutError when the data hold none at all."""
     target = source.card.target(task.target)
@@ -96,9 +108,8 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     kept: list[tuple[Record, list[int], Any]] = []
     missing: list[tuple[str, str]] = []
     for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
-        at_phase = _phases(source, record)
-        at = sorted(at_phase.values()) if task.inputs == "frame" else None
-        rows = _rows_of(task, source.answers(record, target, at), at_phase)
+        with skippable():
+            rows = record_rows(task, source, record)
         if not rows:
             frame = "" if task.inputs == "answer" else " or no ED/ES frame"
             missing.append((record.id, f"no {task.target}{frame} is given"))
@@ -119,7 +130,12 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         spacing=tuple(source.spacing(r) for r, _, _ in kept),
         missing=tuple(missing),
         records=records,
-        units={"": tuple(items), "recording": records, "patient": tuple(r.patient for r, _, _ in kept)}[task.unit],
+        units={
+            "": tuple(items),
+            "recording": records,
+            "study": tuple(str(r.meta.get("study", r.id)) for r, _, _ in kept),
+            "patient": tuple(r.patient for r, _, _ in kept),
+        }[task.unit],
     )
 
 
@@ -135,11 +151,14 @@ def row_features(features: Features, rows: Rows, *, maps: bool = True, sequences
     Two frames of a row are laid side by side, without maps and sequences.
     """
     columns = rows.frames.T
-    pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
+    lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
+    whole = len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
+    if whole:  # a view: with many rows, features may be larger than memory
+        pooled = {k: v[lo:hi] for k, v in features.pooled.items()}
+    else:
+        pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
     shown: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
-        lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
-        whole = hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
         shown = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
     steps = {k: v[columns[0]] for k, v in features.sequences.items()} if sequences and len(columns) == 1 else {}
     return Features(pooled=pooled, maps=shown, pca=features.pca, sequences=steps)

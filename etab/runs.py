@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, datasets, heads, metrics, stats
-from etab.aggregate import reduce
+from etab import __version__, backbones, datasets, heads, metrics, stats, studies
+from etab.aggregate import AGGREGATES, reduce
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
-from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
+from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError, skippable
 from etab.features import FrameFeatures, frame_features
 from etab.features import resolve_precision as features_precision
 from etab.heads.base import FoldFit, Head
@@ -25,6 +25,7 @@ from etab.protocols import parse
 from etab.provenance import provenance
 from etab.results import Predictions, Result
 from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
+from etab.sieve import left_out, lists_leniently, sift
 from etab.splits import folds
 from etab.surface import Outline, outline
 from etab.tasks import TASKS, Task, find
@@ -46,7 +47,10 @@ def protocol_name(protocol: str, n_fold: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a plan is run: none of these may change a score except ``precision``, which results record."""
+    """How a plan is run: none of these may change a score except ``precision`` and ``skip_bad``, which results record.
+
+    skip_bad: recordings that cannot be read are left out instead of being an error.
+    """
 
     root: Path | None = None
     results: Path = Path("results")
@@ -54,6 +58,7 @@ class Settings:
     device: str = "cpu"
     precision: str = "auto"
     batch_size: int | None = None
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,31 +175,43 @@ def _opens(dataset: str, root: Path) -> bool:
     return True
 
 
+def lacking(runs: Iterable[Run], root: Path | None) -> list[str]:
+    """What a person should hear of these cells: how many published patients the data at hand do not hold."""
+    names = dict.fromkeys(run.row.dataset for run in runs)
+    return [said for name in names if (said := datasets.told(datasets.source(name, root)))]
+
+
 @lru_cache(maxsize=4)
-def _open(dataset: str, root: Path | None) -> tuple[Source, tuple[FrameKey, ...]]:
+def _open(dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[Source, tuple[FrameKey, ...]]:
     source = datasets.source(dataset, root)
+    if skip_bad:
+        source = sift(source)
+    elif lists_leniently(source):
+        with skippable():
+            source.records()
     return source, tuple(annotated_frames(source))
 
 
 @lru_cache(maxsize=64)
-def _rows(task: str, dataset: str, root: Path | None) -> Rows:
-    source, frames = _open(dataset, root)
+def _rows(task: str, dataset: str, root: Path | None, skip_bad: bool = False) -> Rows:
+    source, frames = _open(dataset, root, skip_bad)
     return task_rows(TASKS[task], source, frames)
 
 
 @lru_cache(maxsize=16)
-def _outlines(task: str, dataset: str, root: Path | None) -> tuple[Outline, ...]:
+def _outlines(task: str, dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[Outline, ...]:
     """The authors' masks of a task ready for scoring, once a process; none for other kinds of answers."""
-    rows = _rows(task, dataset, root)
+    rows = _rows(task, dataset, root, skip_bad)
     if TASKS[task].kind is not Kind.MASK:
         return ()
     return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
 
 
 @lru_cache(maxsize=4)
-def data_digest(dataset: str, root: Path | None) -> str:
-    """sha256 of the data that decide frames and answers; read once a process."""
-    return _open(dataset, root)[0].digest()
+def data_digest(dataset: str, root: Path | None, skip_bad: bool = False) -> str:
+    """sha256 of the data that decide frames and answers, without what ``skip_bad`` leaves out; read once a process."""
+    with skippable():
+        return _open(dataset, root, skip_bad)[0].digest()
 
 
 def forget() -> None:
@@ -233,7 +250,7 @@ def finished(run: Run, settings: Settings) -> Result | None:
     there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
                              "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
     now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings)), "task version": run.row.version,
-                           "data": data_digest(run.row.dataset, settings.root),
+                           "data": data_digest(run.row.dataset, settings.root, settings.skip_bad),
                            "anchors": [run.row.low, run.row.high]}  # fmt: skip
     differ = [name for name, value in now.items() if there.get(name) != value]
     if differ:
@@ -276,13 +293,13 @@ def _execute_group(
             yield done
     if not waiting:
         return
-    source, frames = _open(dataset, settings.root)
+    source, frames = _open(dataset, settings.root, settings.skip_bad)
     card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
     embedded = frame_features(
         source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
         batch_size=settings.batch_size, progress=report, maps=_has_masks(source),
-        data_digest=data_digest(dataset, settings.root),
+        data_digest=data_digest(dataset, settings.root, settings.skip_bad),
     )  # fmt: skip
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
@@ -337,17 +354,32 @@ def compute(
     """Fit and score one cell on features that are already there; ``memo`` serves cells of the same rows."""
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
-    rows = _rows(run.task, task.dataset, settings.root)
+    rows = _rows(run.task, task.dataset, settings.root, settings.skip_bad)
     features = row_features(embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences)
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     shared["cells"] = _cells(run, rows)
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
-    predictions = _predictions(task, rows, _outlines(task.code, task.dataset, settings.root), splits, fits)
+    outlines = _outlines(task.code, task.dataset, settings.root, settings.skip_bad)
+    if task.aggregate and AGGREGATES[task.aggregate].beside:
+        beside = studies.view_answers(_open(task.dataset, settings.root, settings.skip_bad)[0], rows)
+        fit = partial(_fit, run, head, features, rows, shared)
+        predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
+    else:
+        predictions = _predictions(task, rows, outlines, splits, fits)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), predictions
+
+
+def _fit(
+    run: Run, head: Head, features: Features, rows: Rows, memo: MutableMapping[Any, Any], target: str, answers: Any,
+    splits: Sequence[RowSplit],
+) -> list[FoldFit]:  # fmt: skip
+    """Fit a second probe on the rows of a cell."""
+    about = datasets.SOURCES[run.row.dataset].card.target(target)
+    return head.cross_fit(features, answers, rows.patients, splits, about, rng=_rng(run), memo=memo)
 
 
 def _target(task: Task) -> Any:
@@ -396,9 +428,11 @@ def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, an
 
 
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
-    """Nested cross-validation interval where the head is ridge and a patient is a row."""
+    """Nested cross-validation interval where the head is ridge, a patient is a row, and the rows fit a kernel."""
     how = parse(run.protocol_name)
     if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items):
+        return None
+    if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
     found = stats.nested_cv(losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
@@ -425,9 +459,9 @@ def _result(
     nested: Mapping[str, float] | None, embedded: FrameFeatures, settings: Settings,
 ) -> Result:  # fmt: skip
     task, patients = run.row, np.array(table.patients)
-    scored = metrics.evaluate(task.kind, table.columns, patients)
+    scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
     interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
-    source = _open(task.dataset, settings.root)[0]
+    source = _open(task.dataset, settings.root, settings.skip_bad)[0]
     return Result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
         protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=source.phantom, metric=task.metric,
@@ -435,9 +469,10 @@ def _result(
         metrics=scored, folds=_folds(task, splits, fits, table), nested=nested,
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
-        data_digest=data_digest(task.dataset, settings.root), features_key=embedded.key,
+        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), features_key=embedded.key,
         settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold},
         missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
         anchor_low=task.low, anchor_high=task.high,
         provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},
+        bad=left_out(task, source.faults or (), table.patients, official=run.protocol_name == "official"),
     )  # fmt: skip

@@ -68,7 +68,7 @@ def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
     for name, rows in (("train", np.flatnonzero(parts == "train")), ("test", test)):
         if len(rows) == 0:
             raise SplitError(f"The authors' split has no {name} rows with an answer here; use protocol 'cv'.")
-    inner = (val,) if len(val) else _inner(patients, fit, seed)
+    inner = (val,) if len(val) else inner_parts(patients, fit, seed)
     return RowSplit(fit, inner, test, "official")
 
 
@@ -79,12 +79,12 @@ def _cross(patients: Array, n_fold: int, seed: int) -> list[RowSplit]:
     for k in range(n_fold):
         train = np.flatnonzero(fold != k)
         others = tuple(np.flatnonzero(fold == j) for j in range(n_fold) if j != k)
-        inner = others if len(others) > 1 else _inner(patients, train, seed)
+        inner = others if len(others) > 1 else inner_parts(patients, train, seed)
         out.append(RowSplit(train, inner, np.flatnonzero(fold == k), f"fold{k}"))
     return out
 
 
-def _inner(patients: Array, rows: IntArray, seed: int) -> tuple[IntArray, ...]:
+def inner_parts(patients: Array, rows: IntArray, seed: int) -> tuple[IntArray, ...]:
     """Patient folds of ``rows``, to choose by where nobody says what to validate on."""
     mine = patients[rows]
     fold_of = folds(mine.tolist(), min(INNER_FOLDS, len(set(mine.tolist()))), seed)

@@ -39,10 +39,10 @@ class Done:
 
 
 def backbone_names(words: Sequence[str]) -> list[str]:
-    """Spell out "all": every named backbone with its random twin, then the controls."""
+    """Spell out "all": every named backbone of pictures with its random twin, then the controls."""
     if list(words) != ["all"]:
         return list(words)
-    cards = [backbones.card(n) for n in backbones.names()]
+    cards = [backbones.card(n) for n in backbones.names("image")]
     learned = [c.name for c in cards if c.learned and not c.twin]
     return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
 
@@ -55,7 +55,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     for run in runs:
         resolve_precision(run, settings)
     for dataset in {r.row.dataset for r in runs}:
-        data_digest(dataset, settings.root)
+        data_digest(dataset, settings.root, settings.skip_bad)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:
         return Done(len(runs), (), ())

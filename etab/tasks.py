@@ -119,8 +119,8 @@ class Task:
     inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and
     the ES frame of a recording together, their features concatenated), or "answer" (every answer is a row, shown by the
     frame it speaks of, or by the first frame where it speaks of the whole recording).
-    unit, aggregate: "" where every row is scored; else the rows of one "recording" or "patient" are put together by this
-    rule of ``etab.aggregate`` before they are scored.
+    unit, aggregate: "" where every row is scored; else the rows of one "recording", "study" or "patient" are put together
+    by this rule of ``etab.aggregate`` before they are scored.
     metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
     version: 0 while the anchors are not measured on the data; such a task is in no suite and runs only when its code or
     its dataset is named.
@@ -220,12 +220,24 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
     )  # fmt: skip
 
 
+def _study(code: str, title: str, target: str, classes: int) -> Task:
+    """Aortic stenosis of a study from all its stills: version 0, as nothing is measured on the data yet."""
+    return Task(
+        code=code, title=title, dataset="tmed", target=target, views=("PLAX", "PSAX", "A2C", "A4C", "other"),
+        kind=Kind.BINARY if classes == 2 else Kind.CLASSES, metric="balanced_accuracy", metric_2022="auroc",
+        head="logistic", inputs="answer", anchors=Anchors(1 / classes, 1.0, f"{_CHANCE}; version 0", _PERFECT),
+        version=0, unit="study", aggregate="relevance",
+    )  # fmt: skip
+
+
 def _tmed() -> Iterable[Task]:
     parasternal = ("PLAX", "PSAX")
     yield _still("c1-PX-T", "PLAX or PSAX", "PLAX/PSAX", parasternal, 2)
     yield _still("c2-AL-T", "PLAX, PSAX, A2C, A4C or other", "view", (*parasternal, "A2C", "A4C", "other"), 5)
     yield _still("d1-PX-T", "grade of aortic stenosis, PLAX and PSAX", "AS", parasternal, 3)
     yield _still("d2-PX-T", "any aortic stenosis, PLAX and PSAX", "any_AS", parasternal, 2)
+    yield _study("d1-AL-T", "grade of aortic stenosis of a study", "AS", 3)
+    yield _study("d2-AL-T", "any aortic stenosis of a study", "any_AS", 2)
 
 
 _UNMEASURED = "version 0, not measured: the data are not at hand"

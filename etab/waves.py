@@ -124,19 +124,30 @@ def mel_bank(
     return np.asarray(bank / bank.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
+def mel_power(
+    samples: FloatArray, rate: int, *, bands: int = MEL_BANDS, low: float = MEL_LOW, high: float = MEL_HIGH,
+    window: float = 0.064, hop: float = 0.016,
+) -> FloatArray:  # fmt: skip
+    """Power of a sound in mel bands, low bands first: (n,) -> (bands, ceil(n / hop)) float32.
+
+    Hann windows of ``window`` s centred at 0, ``hop``, 2 ``hop`` ... s, zeros outside the sound; bands as ``mel_bank``.
+    """
+    length, step = max(8, round(window * rate)), max(1, round(hop * rate))
+    n_fft = 1 << (2 * length - 1).bit_length()
+    padded = np.pad(samples, (length // 2, length), mode="constant")
+    starts = np.arange(0, len(samples), step)
+    taper = np.hanning(length + 1)[:-1].astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts] * taper
+    power = np.abs(np.fft.rfft(windows, n_fft, axis=1)) ** 2
+    return np.asarray((power @ mel_bank(rate, n_fft, bands=bands, low=low, high=high).T).T, dtype=np.float32)
+
+
 def log_mel(samples: FloatArray, rate: int, *, floor_db: float = 80.0) -> FloatArray:
     """Log-mel picture (64 bands, time) in [0, 1]: windows of 64 ms every 16 ms, 25 to 1000 Hz, high bands on top.
 
     1 is the loudest point of the window, 0 is ``floor_db`` below it; a silent window is all 0.
     """
-    length, hop = max(8, round(0.064 * rate)), max(1, round(0.016 * rate))
-    n_fft = 1 << (2 * length - 1).bit_length()
-    padded = np.pad(samples, (length // 2, length), mode="constant")
-    starts = np.arange(0, len(samples), hop)
-    taper = np.hanning(length + 1)[:-1].astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts] * taper
-    power = np.abs(np.fft.rfft(windows, n_fft, axis=1)) ** 2
-    mel = (power @ mel_bank(rate, n_fft).T).T[::-1]
+    mel = mel_power(samples, rate)[::-1]
     peak = float(mel.max())
     if peak <= 0:
         return np.zeros(mel.shape, dtype=np.float32)

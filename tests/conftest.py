@@ -13,6 +13,31 @@ import pytest
 REAL = Path(os.environ.get("ETAB_REAL_DATA") or Path(__file__).resolve().parents[1].parent / "shared" / "data")
 
 
+GIVEN = pytest.StashKey[dict[str, Path]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real", action="append", default=[], metavar="NAME=DIR",
+                     help="a whole data set as published, for tests/test_real_sets.py; repeatable")  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[GIVEN] = dict(_given(word) for word in config.getoption("--real"))
+
+
+def _given(word: str) -> tuple[str, Path]:
+    name, sign, folder = word.partition("=")
+    if not sign:
+        raise pytest.UsageError(f"--real {word}: wanted NAME=DIR, such as camus=/data/CAMUS_public")
+    from tests.real_counts import COUNTS
+
+    if name not in COUNTS:
+        raise pytest.UsageError(f"--real {word}: no data set is called {name!r}; known: {', '.join(COUNTS)}")
+    if not Path(folder).expanduser().is_dir():
+        raise pytest.UsageError(f"--real {word}: {folder} is not a folder")
+    return name, Path(folder).expanduser().resolve()
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data, or a skip that says so."""
@@ -25,6 +50,9 @@ def real_data() -> Path:
 def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR", "ETAB_CLIP_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    if not (getattr(request.module, "CANONICAL", False) or request.node.get_closest_marker("real")):
+        # tiny trees borrow names of real patients without a phantom's mark; modules that say CANONICAL = True compare them
+        monkeypatch.setattr("etab.datasets.canonical.NAMES", ())
     cwd, rng = Path.cwd(), str(np.random.get_state())
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(socket.socket, "connect", _refuse)

@@ -420,7 +420,7 @@ def test_the_valve_of_the_phantom_follows_the_stenosis() -> None:
 
 
 def test_the_menu_of_stills() -> None:
-    assert [t.code for t in find("tmed")] == ["c1-PX-T", "c2-AL-T", "d1-PX-T", "d2-PX-T"]
+    assert [t.code for t in find("tmed")] == ["c1-PX-T", "c2-AL-T", "d1-PX-T", "d2-PX-T", "d1-AL-T", "d2-AL-T"]
     assert all(t.inputs == "answer" for t in find("tmed"))
     assert {t.dataset for t in find(None)} == {"camus"}
 
@@ -463,11 +463,11 @@ def test_every_task_runs_and_is_learned(phantom: Path, tmp_path: Path) -> None:
         *plan(["c1", "c2"], ["image_stats"], protocols=("official",)),
     ]
     runs = [run for run in runs if run.row.dataset == "tmed"]
-    assert len(list(execute(runs, settings))) == len(runs) == 6
+    assert len(list(execute(runs, settings))) == len(runs) == 8
     chance = {"c1-PX-T": 0.9, "c2-AL-T": 0.5, "d1-PX-T": 0.34, "d2-PX-T": 0.6}
     for r in load_results(settings.results):
         assert r.phantom
         assert r.low <= r.value <= r.high
-        if r.protocol == "cv5":
+        if r.protocol == "cv5" and r.task in chance:  # studies are too few here, see test_studies
             assert r.value > chance[r.task], (r.task, r.value)
     assert datasets.source("tmed", phantom).records()

@@ -20,7 +20,7 @@ from etab.backbones import clipnets, convert, video
 from etab.backbones.contracts import ClipContract
 from etab.errors import IncompatibleError, StorageError, UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.runs import Run
-from etab.testing.backbones import check_video_backbone, recording
+from etab.testing.video import check_video_backbone, recording
 from etab.types import Array, Features, Record
 from etab.wholeclips import WholeClips
 

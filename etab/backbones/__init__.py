@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from etab.backbones import named, video
+from etab.backbones import named, sound, video
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 
-__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names", "video"]
+__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names", "optional", "video"]
 
 _PREFIXES = (
     "timm/<model>",
     "torchvision/<model>",
     "hf-hub:<owner>/<model>",
+    "torchaudio/<BUNDLE>",
+    "transformers/<owner>/<model>",
     "local:<file>@timm/<model>",
     "local:<file>@echoprime",
     "random/<name>",
 )
 
 
-def names() -> list[str]:
-    """The backbones that have a name here: pretrained ones first, then the controls."""
-    return named.names()
+def names(modality: str | None = None) -> list[str]:
+    """The backbones that have a name here: those of pictures, then those of sound ("image", "sound"; None: both)."""
+    return [*(named.names() if modality != "sound" else []), *(sound.names() if modality != "image" else [])]
+
+
+def optional() -> list[str]:
+    """Named backbones that ``names`` leaves out: they need an extra, or their weights are not free for every use."""
+    return sound.optional()
 
 
 def card(name: str) -> BackboneCard:
@@ -32,12 +39,25 @@ def card(name: str) -> BackboneCard:
         base, seed = name.removeprefix("random/"), 0
     if base in named.names():
         return named.card(base, seed)
+    if base in (*sound.names(), *sound.optional()):
+        return sound.card(base, seed)
+    if base.startswith(("torchaudio/", "transformers/")):
+        return _open_sound(base, seed)
     if video.knows(base):
         return video.card(base, seed)
     if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
         return _open(base, seed)
-    error = unknown("backbone", name, [*names(), *video.names()])
+    error = unknown("backbone", name, [*names(), *optional(), *video.names()])
     raise UnknownNameError(f"{error} Or: {', '.join(_PREFIXES)}.")
+
+
+def _open_sound(base: str, seed: int | None) -> BackboneCard:
+    from dataclasses import replace
+
+    from etab.backbones import open_sound
+
+    found = open_sound.sound_card(base, seed)
+    return found if seed is None else replace(found, name=f"random/{base}", twin=base, seed=seed)
 
 
 def _open(base: str, seed: int | None) -> BackboneCard:

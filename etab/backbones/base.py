@@ -11,10 +11,13 @@ from etab.types import Features
 
 
 class Backbone(Protocol):
-    """Row-wise: what it says of one frame never depends on the other frames of the batch."""
+    """Row-wise: what it says of one frame, or one window of sound, never depends on the others of the batch."""
 
     def __call__(self, x: Any) -> Features:
-        """Embed a uint8 torch tensor (n, size, size) on any device; normalises by its own card."""
+        """Embed a uint8 torch tensor (n, size, size) on any device; normalises by its own card.
+
+        Modality "sound": a float32 tensor (n, samples) at the card's ``rate``, full scale at 1.
+        """
         ...
 
     def digest(self) -> str:
@@ -27,7 +30,8 @@ class BackboneCard:
     """The facts of one backbone. ``load`` gives it in eval mode with frozen parameters.
 
     name            as typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt", "random/efficientnet_lite0"
-    family          "cnn", "vit", "video" or "control"
+    family          "cnn", "vit", "lstm", "video" or "control"
+    modality        "image" (any source, through frames or log-mel pictures) or "sound" (a waveform)
     size            side of the square input in pixels; frames are resized to it with ``interpolation``
     mean, std       per channel, on the [0, 1] scale
     layers          names of the layers that ``Features.pooled`` and ``Features.maps`` speak of, fine to coarse
@@ -36,6 +40,8 @@ class BackboneCard:
     learned         False for controls that have no weights (image statistics, pixels)
     twin            name of the pretrained backbone whose random-initialisation twin this is; "" otherwise
     seed            initialisation seed of a random twin
+    rate            Hz of the waveform that a sound backbone reads; None for pictures
+    seconds         length of the windows that a sound backbone was made for; others are allowed
     clip            what the network of a "video" backbone is fed; None for backbones of single frames
     """
 
@@ -60,4 +66,6 @@ class BackboneCard:
     twin: str = ""
     seed: int | None = None
     version: int = 1
+    rate: int | None = None
+    seconds: float = 0.0
     clip: ClipContract | None = None

@@ -102,7 +102,7 @@ def torchvision_card(name: str, seed: int | None = None, state: Path | None = No
     return BackboneCard(
         name=name, title=model, load=partial(_load_torchvision, name, seed, state), layers=("-3", "-2", "-1"),
         strides=(8, 16, 32), pretraining="" if seed is not None else "torchvision default weights",
-        licence="BSD-3-Clause", source="torchvision",
+        licence="BSD-3-Clause", source="torchvision", version=2,  # 2: taps on whole stages
     )  # fmt: skip
 
 

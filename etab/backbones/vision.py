@@ -107,16 +107,20 @@ def module_taps(network: nn.Module, names: Sequence[str], layers: Sequence[str])
 
 
 def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
-    """The last module at each resolution of a convolutional network: (name, stride, channels), fine to coarse.
+    """The last whole stage at each resolution of a convolutional network: (name, stride, channels), fine to coarse.
 
-    One forward pass over zeros, in eval mode, with hooks; the network is left as it was.
+    Of the modules that are called once and give maps of a resolution, the last of those that lie least deep: a module that
+    is called again elsewhere (a shared activation) would speak of another layer than it was found in. One forward pass
+    over zeros, in eval mode, with hooks; the network is left as it was.
     """
-    seen: dict[int, tuple[str, int, int]] = {}
+    seen: dict[str, tuple[str, int, int]] = {}
+    calls: dict[str, int] = {}
 
     def remember(name: str) -> Callable[..., None]:
         def hook(_m: nn.Module, _i: Any, y: Any) -> None:
+            calls[name] = calls.get(name, 0) + 1
             if isinstance(y, Tensor) and y.ndim == 4 and y.shape[2] == y.shape[3] and 1 < y.shape[2] < size:
-                seen[size // y.shape[2]] = (name, size // y.shape[2], y.shape[1])
+                seen[name] = (name, size // y.shape[2], y.shape[1])
 
         return hook
 
@@ -129,4 +133,10 @@ def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
         network.train(mode)
         for hook in hooks:
             hook.remove()
-    return [seen[s] for s in sorted(seen)]
+    once = [found for name, found in seen.items() if calls[name] == 1]  # in the order of their calls
+    stages: dict[int, tuple[str, int, int]] = {}
+    for found in once:
+        held = stages.get(found[1])
+        if held is None or found[0].count(".") <= held[0].count("."):
+            stages[found[1]] = found
+    return [stages[stride] for stride in sorted(stages)]

@@ -22,6 +22,7 @@ from etab.errors import StorageError, WeightsError
 from etab.registry import unknown
 
 _KEYS = {"kind", "package", "version", "member", "format", "sha256", "licence", "pretraining"}
+_TWO_MEMBERS = _KEYS | {"beside", "beside_sha256"}
 
 
 @lru_cache(maxsize=1)
@@ -29,8 +30,9 @@ def index() -> Mapping[str, Mapping[str, str]]:
     """Read checkpoints/index.toml; unknown or missing keys are errors."""
     table: dict[str, dict[str, str]] = tomllib.loads(resources.text("checkpoints/index.toml"))
     for name, entry in table.items():
-        if set(entry) != _KEYS:
-            wrong = ", ".join(sorted(set(entry) ^ _KEYS))
+        keys = _TWO_MEMBERS if "beside" in entry else _KEYS
+        if set(entry) != keys:
+            wrong = ", ".join(sorted(set(entry) ^ keys))
             raise WeightsError(f"checkpoints/index.toml, entry {name!r}: missing or unknown keys: {wrong}.")
     return table
 
@@ -77,17 +79,32 @@ def _fetched(name: str, what: Mapping[str, str]) -> Path:
     return folder() / f"{name}-{what['sha256'][:12]}{Path(what['member']).suffix}"
 
 
+def _other(what: Mapping[str, str]) -> Mapping[str, str]:
+    """The entry as if its second member were its first."""
+    return {**what, "member": what["beside"], "sha256": what["beside_sha256"]}
+
+
 def at_hand(name: str) -> bool:
     """Whether the weights are on this machine already."""
     if name not in index():
         return False
     what = entry(name)
-    return _installed(what) is not None or _fetched(name, what).is_file()
+    parts = [what, _other(what)] if "beside" in what else [what]
+    return all(_installed(part) is not None or _fetched(name, part).is_file() for part in parts)
+
+
+def beside(name: str) -> Path | None:
+    """The second file of a name whose weights lie in two, as ``path_of`` gives the first; None where there is one."""
+    what = entry(name)
+    return _path(name, _other(what)) if "beside" in what else None
 
 
 def path_of(name: str) -> Path:
     """The weights file of a name, fetched when it is not here yet, with its sha256 checked each time."""
-    what = entry(name)
+    return _path(name, entry(name))
+
+
+def _path(name: str, what: Mapping[str, str]) -> Path:
     found = _installed(what) or _fetched(name, what)
     if not found.is_file():
         _fetch(name, what, found)
@@ -167,10 +184,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _state_in(found: Any, path: Path) -> dict[str, Any]:
-    """The state dict in what was read: itself, or under "state_dict", "model" or "weights"."""
+    """The state dict in what was read: itself, or under "state_dict", "model", "model_state" or "weights"."""
     if callable(getattr(found, "state_dict", None)):
         found = found.state_dict()
-    for key in ("state_dict", "model", "weights"):
+    for key in ("state_dict", "model", "model_state", "weights"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(hasattr(v, "shape") for v in found.values()):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.camus import CamusSource
+from etab.datasets.canonical import told, verify
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
 from etab.datasets.dicom import DicomSource
@@ -42,6 +43,7 @@ __all__ = [
     "card",
     "names",
     "source",
+    "told",
 ]
 
 
@@ -58,10 +60,12 @@ def card(name: str) -> Card:
 def source(name: str, root: Path | str | None = None) -> Source:
     """Open a dataset as published; ``etab.datasets.paths`` documents where it is looked for.
 
-    Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError.
+    Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError, and SplitError where real data
+    disagree with their canonical split (``etab.datasets.canonical``).
     """
-    kind = SOURCES[name]
-    return kind(folder(name, root))
+    found = SOURCES[name](folder(name, root))
+    verify(found)
+    return found
 
 
 def __getattr__(name: str) -> Any:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self, TypeVar
 
-from etab.errors import UnsupportedOptionError
+from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.index import combine, digests
 from etab.registry import Registry, unknown
 from etab.types import Answer, Array, FloatArray, Record, Target
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A recording that is left out because it cannot be read, and why; "" for what is not known of it."""
+
+    id: str
+    reason: str
+    patient: str = ""
+    view: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +53,62 @@ class Card:
 
 
 class Source(ABC):
-    """One dataset in its published layout. It knows files; it knows nothing of options, backbones or tasks."""
+    """One dataset in its published layout. It knows files; it knows nothing of options, backbones or tasks.
+
+    ``faults`` is None where a recording that cannot be listed is an error; ``lenient`` makes it the list of these.
+    """
 
     card: ClassVar[Card]
+    faults: list[Fault] | None = None
+    _records: Sequence[Record] | None = None
 
     def __init__(self, root: Path) -> None:
         """Point at the folder as published; reads nothing but what says which layout it is."""
         self.root = root
+
+    def lenient(self) -> Self:
+        """From now on a recording whose file is missing or cannot be read is left out of the list, and noted."""
+        self.faults = [] if self.faults is None else self.faults
+        return self
+
+    def leave_out(self, faults: Sequence[Fault]) -> None:
+        """Drop these recordings from a list that was made; raises UnsupportedOptionError where ``lenient`` was not called."""
+        if self.faults is None:
+            raise UnsupportedOptionError(f"{self.card.name} lists every recording; call lenient() first.")
+        gone = {fault.id for fault in faults}
+        self._records = tuple(record for record in self.records() if record.id not in gone)
+        self.faults += faults
+
+    def _give_up(self, fault: Fault, error: Exception) -> None:
+        """Note a recording that cannot be listed; raises the error where that is no option."""
+        if self.faults is None:
+            raise error
+        self.faults.append(fault)
+
+    def _listed(
+        self, items: Iterable[Item], make: Callable[[Item], Record], known: Callable[[Item], Fault]
+    ) -> list[Record]:
+        """A record of each item; ``known`` says of an item that gives none what is known of it."""
+        found = []
+        for item in items:
+            try:
+                found.append(make(item))
+            except (CorruptFileError, LayoutError) as error:
+                self._give_up(replace(known(item), reason=str(error)), error)
+        return found
+
+    def _there(self, records: Iterable[Record]) -> list[Record]:
+        """The records whose files are all there, where that is asked for; else all of them."""
+        found = list(records)
+        if self.faults is None:
+            return found
+        lost = {r.id: name for r in found for name in r.files.values() if not (self.root / name).exists()}
+        self.faults += [
+            Fault(r.id, f"{self.root / lost[r.id]} is missing.", r.patient, r.view, r.split)
+            for r in found
+            if r.id in lost
+        ]
+        return [record for record in found if record.id not in lost]
 
     @property
     @abstractmethod
@@ -108,6 +170,14 @@ class Source(ABC):
     def tally(self) -> Mapping[str, int]:
         """What ``etab data check`` counts beyond patients, recordings and the parts of the split."""
         return {}
+
+    def canonical(self) -> str:
+        """The name of the canonical split (``configs/splits``) that this copy must agree with; "" where none applies."""
+        return self.card.name
+
+    def units(self) -> Mapping[str, str]:
+        """What a canonical split lists, and where each belongs: patients to the parts of the authors' split."""
+        return {record.patient: record.split for record in self.records()}
 
     def remarks(self) -> Sequence[str]:
         """What a person should know of this copy that is no fault: what was left out, and why."""

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.camus_layout import CHAMBERS, Layout, number, read_cfg
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.volume import grey, labels, read_volume, volume_info
@@ -72,7 +72,14 @@ class CamusSource(Source):
     def records(self) -> Sequence[Record]:
         """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError, CorruptFileError."""
         if self._records is None:
-            found = [self._record(*row, view) for row in self.layout.patients() for view in self.card.views]
+            rows = self.layout.patients(absent=None if self.faults is None else self._absent)
+            pairs = [(row, view) for row in rows for view in self.card.views]
+            found = self._listed(
+                pairs,
+                lambda pair: self._record(*pair[0], pair[1]),
+                lambda pair: Fault(f"{pair[0][0]}_{CHAMBERS[pair[1]]}", "", pair[0][0], pair[1], pair[0][2]),
+            )
+            found = self._there(found)
             check_leaks(found)
             self._records = tuple(found)
         return self._records
@@ -151,6 +158,16 @@ class CamusSource(Source):
     def shared_files(self) -> Sequence[str]:
         """The split files."""
         return self.layout.split_files()
+
+    def canonical(self) -> str:
+        """The split of the NIfTI release; the older one numbers and parts its patients in another way."""
+        return self.card.name if self.layout.nifti else ""
+
+    def _absent(self, patient: str, split: str) -> None:
+        """Note both recordings of a patient whom the split files list and who has no folder."""
+        reason = f"{self.root / 'database_nifti' / patient} is missing."
+        for view in self.card.views:
+            self._give_up(Fault(f"{patient}_{CHAMBERS[view]}", reason, patient, view, split), LayoutError(reason))
 
     def _record(self, patient: str, folder: str, split: str, present: frozenset[str], view: str) -> Record:
         files = self.layout.files(patient, folder, CHAMBERS[view], present)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +42,10 @@ class Layout:
             raise LayoutError(f"{root} holds several CAMUS trees: {', '.join(map(str, found))}. Pass one of them.")
         raise LayoutError(f"{root} is not CAMUS as published: {_why(root)}. Pass {_WANTED}.")
 
-    def patients(self) -> list[tuple[str, str, str, frozenset[str]]]:
+    def patients(self, absent: Callable[[str, str], None] | None = None) -> list[tuple[str, str, str, frozenset[str]]]:
         """Each patient by name: (name, folder relative to the root, split, names of the files in it).
+
+        ``absent`` is told the name and split of a listed patient without a folder; without it that is an error.
 
         Raises LayoutError for a missing split file or a listed patient without a folder, SplitError for a patient
         listed in two split files.
@@ -57,11 +59,14 @@ class Layout:
                     rows.append(
                         (folder.name, f"{part}/{folder.name}", split, frozenset(p.name for p in folder.iterdir()))
                     )
-        absent = sorted(set(listed) - {row[0] for row in rows})
-        if absent:
-            raise LayoutError(
-                f"{self.root / 'database_nifti' / absent[0]} is missing, with {len(absent) - 1} more patients that "
-                "database_split lists. Restore them; without them the scores are of other patients."
+        lost = sorted(set(listed) - {row[0] for row in rows})
+        for name in lost if absent is not None else ():
+            absent(name, listed[name])  # type: ignore[misc]
+        if lost and absent is None:
+            raise LayoutError.of(
+                f"{self.root / 'database_nifti' / lost[0]} is missing, with {len(lost) - 1} more patients that "
+                "database_split lists. Restore them; without them the scores are of other patients.",
+                [str(self.root / "database_nifti" / name) for name in lost],
             )
         return sorted(rows, key=lambda row: row[0])
 
@@ -156,6 +161,8 @@ def read_cfg(path: Path) -> dict[str, str]:
         raise LayoutError(f"{path} is missing. Restore it.") from error
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}. Restore it.") from error
     pairs = [line.split(":", 1) for line in lines if line.strip()]
     odd = [pair for pair in pairs if len(pair) != 2]
     if odd:

@@ -66,6 +66,7 @@ class Cinc2016Source(SoundSource):
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._notes: tuple[str, ...] = ()
+        self._gone: frozenset[str] = frozenset()
         self._phantom: bool | None = None
 
     @property
@@ -93,6 +94,7 @@ class Cinc2016Source(SoundSource):
             found = [
                 self._record(name, *rows[name], name in copies, appendix) for name in sorted(rows) if name not in gone
             ]
+            self._gone = frozenset(gone)
             self._notes = self._said(found, gone, copies, appendix)
             self._records = tuple(found)
         return self._records
@@ -151,6 +153,11 @@ class Cinc2016Source(SoundSource):
         self.records()
         return self._notes
 
+    def units(self) -> Mapping[str, str]:
+        """Recordings and the database each is of: there is no official split, and who is recorded the appendix says."""
+        listed = {record.id: record.meta["database"] for record in self.records()}
+        return listed | {name: name[0] for name in self._gone}
+
     def _info(self, record: Record) -> WavInfo:
         return wav_info(self.root / record.files["audio"])
 
@@ -182,9 +189,10 @@ class Cinc2016Source(SoundSource):
         there = {path.stem for path in folder.glob("*.wav")}
         absent, unlisted = sorted(set(labels) - there), sorted(there - set(labels))
         if absent and not copies:
-            raise LayoutError(
+            raise LayoutError.of(
                 f"{folder / (absent[0] + '.wav')} is missing, with {len(absent) - 1} more recordings that REFERENCE.csv "
-                "labels. Restore them; without them the scores are of other patients."
+                "labels. Restore them; without them the scores are of other patients.",
+                [str(folder / f"{name}.wav") for name in absent],
             )
         if unlisted:
             raise LayoutError(

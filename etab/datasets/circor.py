@@ -131,6 +131,10 @@ class CircorSource(SoundSource):
         ids, people = ({r.meta["id"] for r in self.records()}, {r.patient for r in self.records()})
         return (f"{len(ids)} ids are {len(people)} people: Additional ID joins those of one person.",)
 
+    def units(self) -> Mapping[str, str]:
+        """Ids and the person each of them is: there is no official split, and folds are of people."""
+        return {record.meta["id"]: record.patient for record in self.records()}
+
     def _label(self, record: Record, target: Target) -> int | None:
         murmur = record.meta["murmur"]
         if target.name == "murmur":
@@ -159,10 +163,13 @@ class CircorSource(SoundSource):
     def _check_files(self, records: Sequence[Record]) -> None:
         """Every file a .txt lists is there, and every recording that is there is listed by a .txt."""
         there = {path.name for path in self.folder.iterdir()}
-        for record in records:
-            for name in (Path(file).name for file in record.files.values()):
-                if name not in there:
-                    raise LayoutError(f"{self.folder / name} is missing; {record.meta['id']}.txt lists it. Restore it.")
+        listed = {Path(file).name: r.meta["id"] for r in records for file in r.files.values()}
+        absent = [name for name in listed if name not in there]
+        if absent:
+            raise LayoutError.of(
+                f"{self.folder / absent[0]} is missing; {listed[absent[0]]}.txt lists it. Restore it.",
+                [str(self.folder / name) for name in absent],
+            )
         known = {Path(record.files["audio"]).name for record in records}
         stray = sorted(name for name in there if name.endswith(".wav") and name not in known)
         if stray:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from etab.clipcache import ClipCache, base_key, clip_key
 from etab.clips import fit, pad, place, resample
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
+from etab.datasets.canonical import verify
 from etab.datasets.paths import folder
 from etab.datasets.sound import SoundOptions, SoundReader, sound_options, sound_rows
 from etab.datasets.views import among
@@ -242,6 +243,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         if split is not None and split not in PARTS:
             raise unknown("split", split, PARTS)
         self.source = SOURCES[name](folder(name, root))
+        verify(self.source)
         self._reader = _reader(self.source, wanted, self.options, cache)
         self._all = self._items(views)
         self._data = self._all

@@ -13,14 +13,14 @@ from __future__ import annotations
 import csv
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.views import CANONICAL, canonical
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
@@ -85,10 +85,16 @@ class DicomSource(Source):
         if self._records is None:
             names = [p.relative_to(self.root).as_posix() for p in sorted(self.root.rglob("*")) if p.is_file()]
             objects = [name for name in names if is_dicom(self.root / name)]
-            labels = _labels(self.root / _LABELS, set(objects))
+            labels = _labels(self.root / _LABELS, set(objects), None if self.faults is None else self._absent)
             found, skipped = [], []
             for name in objects:
-                info = dicom_info(self.root / name)
+                try:
+                    info = dicom_info(self.root / name)
+                except CorruptFileError as error:
+                    label = labels.get(name, {})
+                    known = (label.get("patient", ""), label.get("view", ""), label.get("split", ""))
+                    self._give_up(Fault(name, str(error), *known), error)
+                    continue
                 reason = _unfit(info)
                 if reason:
                     skipped.append((name, reason))
@@ -102,6 +108,12 @@ class DicomSource(Source):
             check_leaks(found)
             self._records, self.skipped = tuple(found), tuple(skipped)
         return self._records
+
+    def _absent(self, name: str, label: Mapping[str, str]) -> None:
+        """Note an object that the labels list and that is not there, or no DICOM."""
+        known = (label.get("patient", ""), label.get("view", ""), label.get("split", ""))
+        why = f"{self.root / name} is missing, or no DICOM; {_LABELS} lists it."
+        self._give_up(Fault(name, why, *known), LayoutError(why))
 
     def n_frames(self, record: Record) -> int:
         """Frames of the object."""
@@ -213,8 +225,10 @@ def _check_unique(root: Path, records: Sequence[Record]) -> None:
         seen[record.id] = name
 
 
-def _labels(path: Path, objects: Collection[str]) -> dict[str, dict[str, str]]:
-    """Rows of labels.csv by file, checked; none where there is no such table."""
+def _labels(
+    path: Path, objects: Collection[str], absent: Callable[[str, Mapping[str, str]], None] | None = None
+) -> dict[str, dict[str, str]]:
+    """Rows of labels.csv by file, checked; none where there is no such table. ``absent`` hears of rows without a file."""
     if not path.is_file():
         return {}
     try:
@@ -234,6 +248,9 @@ def _labels(path: Path, objects: Collection[str]) -> dict[str, dict[str, str]]:
             raise CorruptFileError(f"{path}, line {number}: file is {name!r}; wanted a name inside the folder.")
         if name in found:
             raise CorruptFileError(f"{path}, line {number}: {name} is listed twice. Keep one row of it.")
+        if name not in objects and absent is not None:
+            absent(name, label)
+            continue
         if name not in objects:
             raise LayoutError(
                 f"{path.parent / name} is missing; {path}, line {number}, lists it. Restore it, or drop it."

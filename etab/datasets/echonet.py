@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.traced import (
     EF_LIMIT,
     check_there,
@@ -80,9 +80,11 @@ class EchoNetSource(Source):
         """
         if self._records is None:
             table = self.root / "FileList.csv"
-            found = [_record(table, row) for row in read_table(table, ("FileName", "EF"), ragged=True)]
+            rows = read_table(table, ("FileName", "EF"), ragged=True)
+            found = self._listed(rows, lambda row: _record(table, row), lambda row: _known(row["FileName"]))
             check_leaks(found)
             check_unique(table, found)
+            found = self._there(found)
             check_there(table, self.root / "Videos", (Path(r.files["video"]).name for r in found))
             self._records = tuple(found)
         return self._records
@@ -179,6 +181,11 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
     meta |= {key: number(table, row, key, 0, 10_000) for key in ("ESV", "EDV") if row.get(key)}
     fps = number(table, row, "FPS", 1, 1000) if row.get("FPS") else None
     return Record(name, name, "A4C", _SPLITS[part], fps, {"video": f"Videos/{name}.avi"}, meta)
+
+
+def _known(name: str | None) -> Fault:
+    """What is known of a row that gives no record."""
+    return Fault(stem(name or ""), "", stem(name or ""), "A4C")
 
 
 def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:

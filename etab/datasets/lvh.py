@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.traced import maybe, number, says_phantom, stem
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.readers.table import read_table
@@ -96,10 +96,18 @@ class LvhSource(Source):
             for row in read_table(self.root / TABLE, _COLUMNS, ragged=True):
                 rows[stem(row["HashedFileName"] or "")].append(row)
             videos = _videos(self.root)
+            self._note_absent(rows, videos)
             self._check_there(rows, videos)
             check_leaks(Record(name, name, "PLAX", _part(self.root / TABLE, r)) for name in rows for r in rows[name])
             self._records = tuple(self._record(name, rows[name], videos[name]) for name in rows)
         return self._records
+
+    def _note_absent(self, rows: dict[str, list[dict[str, str]]], videos: Mapping[str, str]) -> None:
+        """Leave out, where that is asked for, the videos that no batch holds."""
+        for name in [name for name in rows if name not in videos] if self.faults is not None else []:
+            part = _part(self.root / TABLE, rows.pop(name)[0])
+            reason = f"{name}.avi is in no batch of {self.root}."
+            self._give_up(Fault(name, reason, name, "PLAX", part), LayoutError(reason))
 
     def n_frames(self, record: Record) -> int:
         """Frames in the file itself; the table is not trusted."""
@@ -146,10 +154,11 @@ class LvhSource(Source):
     def _check_there(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
         absent = [name for name in listed if name not in videos]
         if absent:
-            raise LayoutError(
+            raise LayoutError.of(
                 f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; with it "
                 f"{len(absent) - 1} more videos that {TABLE} lists. Restore them; without them the scores are of other "
-                "patients."
+                "patients.",
+                [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
             )
 
     def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.traced import (
     EF_LIMIT,
     check_there,
@@ -90,15 +90,24 @@ class PediatricSource(Source):
             found: list[Record] = []
             for view in VIEWS:
                 table = self.root / view / "FileList.csv"
-                listed = [
-                    _record(table, view, row) for row in read_table(table, ("FileName", "EF", "Split"), ragged=True)
-                ]
+                listed = self._list(table, view)
                 check_unique(table, listed)
+                listed = self._there(listed)
                 check_there(table, self.root / view / "Videos", (Path(r.files["video"]).name for r in listed))
                 found += listed
             check_leaks(found)
             self._records = tuple(found)
         return self._records
+
+    def _list(self, table: Path, view: str) -> list[Record]:
+        """A record of each row of a table."""
+        return self._listed(
+            read_table(table, ("FileName", "EF", "Split"), ragged=True),
+            lambda row: _record(table, view, row),
+            lambda row: Fault(
+                f"{stem(row['FileName'] or '')}_{view}", "", stem(row["FileName"] or "").split("-")[0], view
+            ),
+        )
 
     def n_frames(self, record: Record) -> int:
         """Frames in the file itself; the tables do not say."""

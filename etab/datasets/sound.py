@@ -11,8 +11,9 @@ import torch
 
 from etab.datasets.base import SoundSource
 from etab.errors import CorruptFileError, UnsupportedOptionError
+from etab.frontends import picture
 from etab.types import FloatArray, IntArray, Kind, Record, Sample, Target
-from etab.waves import STATE_RATE, check_rate, choose_start, cut, cut_states, log_mel, resample
+from etab.waves import STATE_RATE, check_rate, choose_start, cut, cut_states, resample
 
 SECONDS = 5
 MAX_CLIP = 1 << 24
@@ -84,15 +85,7 @@ class SoundReader:
 
     def _picture(self, window: FloatArray, rate: int) -> torch.Tensor:
         """(3, frame_l, frame_w) float: the log-mel picture in [0, 1], or less ImageNet's mean, over its std."""
-        import cv2
-
-        mel = log_mel(window, rate)
-        rows, columns = self.options.size
-        shrinks = rows * columns < mel.size
-        mel = np.asarray(
-            cv2.resize(mel, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        )
-        x = torch.from_numpy(np.clip(mel, 0, 1))[None].repeat(3, 1, 1)
+        x = torch.from_numpy(picture(window, rate, self.options.size))[None].repeat(3, 1, 1)
         if self.options.normalize:
             x.sub_(torch.tensor(self.mean)[:, None, None]).div_(torch.tensor(self.std)[:, None, None])
         return x

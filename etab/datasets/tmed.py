@@ -152,6 +152,7 @@ class TmedSource(Source):
                     "published, or another fold."
                 )
             check_leaks(found)
+            found = self._there(found)
             self._check_images(found)
             self._records = tuple(found)
         return self._records
@@ -190,8 +191,14 @@ class TmedSource(Source):
 
     def published(self) -> Mapping[str, int]:
         """The card's counts for the default fold; none are known of the others."""
-        default = (self.release.parts[0], 0, True)
-        return self.card.counts if (self.part, self.fold, self.diagnosed) == default else {}
+        return self.card.counts if self._default() else {}
+
+    def canonical(self) -> str:
+        """The default fold's split; none is known of the others."""
+        return self.card.name if self._default() else ""
+
+    def _default(self) -> bool:
+        return (self.part, self.fold, self.diagnosed) == (self.release.parts[0], 0, True)
 
     def tally(self) -> Mapping[str, int]:
         """Studies, studies of each diagnosis, images of each view, and images that lie there unlisted."""
@@ -306,9 +313,10 @@ class TmedSource(Source):
             folder, _, name = record.files["still"].rpartition("/")
             absent += [] if name in self._listing(folder) else [record.files["still"]]
         if absent:
-            raise LayoutError(
+            raise LayoutError.of(
                 f"{self.root / absent[0]} is missing, with {len(absent) - 1} more images that the tables list. "
-                "Restore them; without them the scores are of other patients."
+                "Restore them; without them the scores are of other patients.",
+                [str(self.root / name) for name in absent],
             )
 
 

@@ -53,9 +53,10 @@ def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     absent = [name for name in names if name not in there]
     if absent:
-        raise LayoutError(
+        raise LayoutError.of(
             f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that {table.name} lists. "
-            "Restore them; without them the scores are of other patients."
+            "Restore them; without them the scores are of other patients.",
+            [str(folder / name) for name in absent],
         )
 
 

@@ -104,6 +104,7 @@ class UnitySource(Source):
                         self._points[record.id] = _points(path, name, labels)
                         found.append(record)
             check_leaks(found)
+            found = self._there(found)
             self._check_there(found)
             self._records = tuple(found)
         return self._records
@@ -177,9 +178,10 @@ class UnitySource(Source):
         there = {path.name for path in (self.root / "png-cache").rglob("*.png")}
         absent = [record.files["still"] for record in records if Path(record.files["still"]).name not in there]
         if absent:
-            raise LayoutError(
+            raise LayoutError.of(
                 f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that have labels. Restore "
-                "them; without them the scores are of other pictures."
+                "them; without them the scores are of other pictures.",
+                [str(self.root / name) for name in absent],
             )
 
 

@@ -2,10 +2,12 @@
 
 from etab.heads import decoders, probes, segmentation, temporal
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.large import LIMIT
 from etab.heads.probes import ridge_losses
 
 __all__ = [
     "HEADS",
+    "LIMIT",
     "FoldFit",
     "Head",
     "decoders",

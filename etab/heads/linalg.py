@@ -9,6 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from etab.errors import UnsupportedOptionError
+from etab.heads.large import WideBasis
 from etab.types import Array, Features, FloatArray, IntArray
 
 PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-4, 2.75, 10))
@@ -65,6 +66,14 @@ class Basis:
         k = k - k.mean(axis=1, keepdims=True) - self.column_means + self.grand_mean
         return np.asarray(k.astype(self.vectors.dtype) @ self.vectors) / np.sqrt(self.spread)
 
+    def along(self, y: FloatArray) -> FloatArray:
+        """Inner product of each axis with a value of each training row: (r,)."""
+        return np.asarray(self.train.T @ y.astype(self.spread.dtype))
+
+    def predict(self, kernel: FloatArray, rows: IntArray, path: FloatArray) -> FloatArray:
+        """Predictions (m, ...) of coefficients (r, ...) in the basis."""
+        return np.asarray(self.project(kernel, rows) @ path)
+
 
 def basis(kernel: FloatArray, rows: IntArray, x: Array | None = None, *, single: bool = False) -> Basis:
     """Centre the kernel of the training rows and take its axes, the longest first.
@@ -102,14 +111,14 @@ def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     return values, (z @ vectors) / np.sqrt(np.maximum(values, 1e-30))
 
 
-def ridge_path(fit: Basis, y: FloatArray) -> tuple[FloatArray, float]:
+def ridge_path(fit: Basis | WideBasis, y: FloatArray) -> tuple[FloatArray, float]:
     """Ridge coefficients (r, penalties) in the basis, and the intercept.
 
     A penalty is relative to the mean squared length of an axis, so that one grid serves every backbone.
     """
     mean = float(y.mean())
     penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
-    along = fit.train.T @ (y - mean).astype(fit.spread.dtype)
+    along = fit.along(y - mean)
     return along[:, None] / (fit.spread[:, None] + penalties), mean
 
 

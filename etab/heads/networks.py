@@ -64,8 +64,101 @@ def _segformer(width: int) -> tuple[nn.Module, int]:
     return SegformerDecoder([3, *[width] * LEVELS], encoder_depth=LEVELS, segmentation_channels=width), width
 
 
+def _unetplusplus(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
+
+    steps = (width, width * 3 // 4, width // 2, width // 2)
+    net = UnetPlusPlusDecoder(encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS)
+    return net, steps[-1]
+
+
+def _manet(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.manet.decoder import MAnetDecoder
+
+    steps = [width, width * 3 // 4, width // 2, width // 2]
+    net = MAnetDecoder([0, *[width] * LEVELS], steps, n_blocks=LEVELS, reduction=8, pab_channels=width // 2)
+    return net, steps[-1]
+
+
+def _linknet(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
+
+    return LinknetDecoder([0, *[width] * LEVELS], prefinal_channels=width // 2, n_blocks=LEVELS), width // 2
+
+
+def _pspnet(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
+
+    # without a norm: the pooled branches have one point each
+    return PSPDecoder([2 * width], out_channels=width, use_norm="identity", dropout=0.1), width
+
+
+def _deeplabv3(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
+
+    net = DeepLabV3Decoder(in_channels=2 * width, out_channels=width, atrous_rates=(2, 4, 6), aspp_separable=False,
+                           aspp_dropout=0.1)  # fmt: skip
+    return net, width
+
+
+def _upernet(width: int) -> tuple[nn.Module, int]:
+    from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
+
+    return UPerNetDecoder([0, 0, *[width] * LEVELS], encoder_depth=LEVELS + 1, decoder_channels=width), width
+
+
+class Together(nn.Module):
+    """No decoder at all: the levels side by side at the finest, for a linear answer on the maps."""
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """(n, 4 * width, grid, grid)."""
+        side = levels[0].shape[-1]
+        return torch.cat([resample(m, side) for m in levels], dim=1)
+
+
+class TokenPyramid(nn.Module):
+    """A light head in the manner of TopFormer: all levels pooled to the coarsest and related there by a transformer.
+
+    What comes out gates and shifts each level (its semantics injected), and the levels are summed at the finest. After
+    Zhang et al., TopFormer, CVPR 2022; written from the paper, with the backbone's maps as the token pyramid.
+    """
+
+    def __init__(self, width: int, depth: int = 2) -> None:
+        """Build for four levels of ``width`` channels."""
+        super().__init__()
+        wide = LEVELS * width
+        layer = nn.TransformerEncoderLayer(wide, 4, 2 * wide, dropout=0.0, batch_first=True, norm_first=True)
+        self.relate = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.local = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
+        self.gate = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
+        self.add = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """(n, width, grid, grid)."""
+        side, fine = levels[-1].shape[-1], levels[0].shape[-1]
+        tokens = torch.cat([functional.adaptive_avg_pool2d(m, side) for m in levels], dim=1)
+        related = self.relate(tokens.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, (side, side))
+        total = levels[0].new_zeros(())
+        for m, said, local, gate, add in zip(
+            levels, related.chunk(LEVELS, dim=1), self.local, self.gate, self.add, strict=True
+        ):
+            size = m.shape[-1]
+            total = total + resample(local(m) * resample(gate(said), size).sigmoid() + resample(add(said), size), fine)
+        return total
+
+
+def _linear(width: int) -> tuple[nn.Module, int]:
+    return Together(), LEVELS * width
+
+
+def _topformer(width: int) -> tuple[nn.Module, int]:
+    return TokenPyramid(width), width
+
+
 DECODERS: dict[str, DecoderMaker] = {
-    "unet": _unet, "fpn": _fpn, "deeplabv3plus": _deeplab, "segformer": _segformer,
+    "unet": _unet, "unetplusplus": _unetplusplus, "manet": _manet, "linknet": _linknet, "pspnet": _pspnet,
+    "deeplabv3": _deeplabv3, "deeplabv3plus": _deeplab, "fpn": _fpn, "upernet": _upernet, "segformer": _segformer,
+    "topformer": _topformer, "linear": _linear,
 }  # fmt: skip
 
 
@@ -105,6 +198,12 @@ class SegmentationNetwork(nn.Module):
     def _as_decoder_wants(self, levels: list[Tensor]) -> list[Tensor]:
         """The levels in the list that an encoder of the library would give, whose first is the input image."""
         fine = levels[0]
+        if self.name in ("pspnet", "deeplabv3"):  # answer from one deep map
+            return [torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)]
+        if self.name in ("linear", "topformer"):
+            return levels
+        if self.name == "upernet":  # speaks of an image of four times the grid
+            return [fine, fine, *levels]
         if self.name == "deeplabv3plus":  # wants its deepest map at grid / 4, as an encoder with dilation gives it
             deep = torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)
             return [fine, fine, fine, levels[1], deep]

@@ -13,6 +13,7 @@ import numpy as np
 
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.large import Wide, WideBasis, nearest, partition, wide
 from etab.heads.linalg import (
     PENALTIES,
     Basis,
@@ -45,10 +46,13 @@ def refuse_kind(head: Head, target: Target) -> None:
 
 
 class _Kernels:
-    """Kernels of every pooled key and the bases of training rows met so far."""
+    """Kernels of every pooled key and the bases of training rows met so far; moments where there are too many rows."""
 
-    def __init__(self, features: Features, memo: MutableMapping[Any, Any] | None) -> None:
+    def __init__(
+        self, features: Features, memo: MutableMapping[Any, Any] | None, splits: Sequence[RowSplit] = ()
+    ) -> None:
         check_features(features)
+        self.splits, self._wide = splits, dict[str, Wide]()
         self.features = features
         self.memo = memo if memo is not None else {}
 
@@ -63,6 +67,36 @@ class _Kernels:
             self.memo[place] = next(twins)
         return str(self.memo[place])
 
+    def wide(self, key: str) -> Wide | None:
+        """The moments of one key; None where a kernel does. Those of the last key alone are kept."""
+        x = self.features.pooled[key]
+        if not wide(x):
+            return None
+        name = self.same(key)
+        if name not in self._wide:
+            self._wide = {name: Wide(x, partition(self.splits, len(x)))}
+        return self._wide[name]
+
+    def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis | WideBasis:
+        """Basis of these training rows for one key; ``single`` is enough for a search."""
+        moments = self.wide(key)
+        if moments is None:
+            return self._dual(key, rows, single=single)
+        return moments.basis(rows, single=single).first(self.features.pca.get(key))
+
+    def project(self, fit: Basis | WideBasis, key: str, rows: IntArray) -> FloatArray:
+        """Coordinates (m, r) of rows in a basis of this key."""
+        return fit.project(self.kernel(key), rows) if isinstance(fit, Basis) else fit.project(None, rows)
+
+    def predict(self, fit: Basis | WideBasis, key: str, rows: IntArray, path: FloatArray) -> FloatArray:
+        """Predictions (m, ...) of coefficients (r, ...) in a basis of this key."""
+        return fit.predict(self.kernel(key), rows, path) if isinstance(fit, Basis) else fit.predict(None, rows, path)
+
+    def mean_square(self, key: str, rows: IntArray) -> float:
+        """Mean squared length of the centred rows."""
+        moments = self.wide(key)
+        return mean_square(self.kernel(key), rows) if moments is None else moments.mean_square(rows)
+
     def kernel(self, key: str) -> FloatArray:
         """Kernel of all rows for one key."""
         place = ("gram", self.same(key), self.features.pooled[key].shape)
@@ -71,8 +105,8 @@ class _Kernels:
         found: FloatArray = self.memo[place]
         return found
 
-    def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
-        """Basis of these training rows for one key; ``single`` is enough for a search."""
+    def _dual(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
+        """Basis of these training rows from the kernel."""
         place = ("basis", self.same(key), rows.tobytes(), single)
         if place not in self.memo:
             self.memo[place] = basis(self.kernel(key), rows, self.features.pooled[key], single=single)
@@ -100,16 +134,16 @@ class Ridge(Head):
     ) -> list[FoldFit]:  # fmt: skip
         """Choose, fit and predict for each split; predictions (n_test,) in the target's unit."""
         refuse_kind(self, target)
-        kernels, y = _Kernels(features, memo), np.asarray(answers, dtype=np.float64)
-        return [self._split(kernels, y, split) for split in splits]
+        kernels, y = _Kernels(features, memo, splits), np.asarray(answers, dtype=np.float64)
+        errors = {key: [self._inner(kernels, key, y, split) for split in splits] for key in features.pooled}
+        return [self._split(kernels, {k: e[i] for k, e in errors.items()}, y, s) for i, s in enumerate(splits)]
 
-    def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit) -> FoldFit:
-        errors = {key: self._inner(kernels, key, y, split) for key in kernels.features.pooled}
+    def _split(self, kernels: _Kernels, errors: dict[str, FloatArray], y: FloatArray, split: RowSplit) -> FoldFit:
         key = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[key].argmin())
         fit = kernels.basis(key, split.train)
         path, mean = ridge_path(fit, y[split.train])
-        predicted = fit.project(kernels.kernel(key), split.test) @ path[:, best] + mean
+        predicted = kernels.predict(fit, key, split.test, path[:, best]) + mean
         choice = {"features": key, "penalty": PENALTIES[best], "inner_mae": float(errors[key][best])}
         return FoldFit(predicted, choice)
 
@@ -120,7 +154,7 @@ class Ridge(Head):
             rows = without(split.train, part)
             fit = kernels.basis(key, rows, single=True)
             path, mean = ridge_path(fit, y[rows])
-            total += np.abs(fit.project(kernels.kernel(key), part) @ path + mean - y[part, None]).sum(axis=0)
+            total += np.abs(kernels.predict(fit, key, part, path) + mean - y[part, None]).sum(axis=0)
         return np.asarray(total / sum(len(p) for p in split.inner))
 
 
@@ -137,7 +171,7 @@ def ridge_losses(
 
     def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
         own = kernels.apart()
-        fits = {key: own.basis(key, train, single=True) for key in features.pooled}
+        fits = {key: own._dual(key, train, single=True) for key in features.pooled}
         scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
         key = min(scores, key=lambda k: float(scores[k].min()))
         path, mean = ridge_path(fits[key], y[train])
@@ -191,7 +225,7 @@ class Logistic(Head):
     ) -> list[FoldFit]:  # fmt: skip
         """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
         refuse_kind(self, target)
-        kernels, y = _Kernels(features, memo), _onehot(answers, target)
+        kernels, y = _Kernels(features, memo, splits), _onehot(answers, target)
         losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
         fits = [self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s) for i, s in enumerate(splits)]
         return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
@@ -200,9 +234,9 @@ class Logistic(Head):
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
         fit = kernels.basis(key, split.train)
-        everyone, penalty = np.ones((len(split.train), 1)), _scaled(kernels.kernel(key), split.train)[best]
+        everyone, penalty = np.ones((len(split.train), 1)), _scaled(kernels, key, split.train)[best]
         w, b = logistic_path(fit.train, y[split.train], everyone, [penalty], iterations=_FINAL)
-        p = probabilities(fit.project(kernels.kernel(key), split.test) @ w[0] + b[0])
+        p = probabilities(kernels.predict(fit, key, split.test, w[0]) + b[0])
         choice = {"features": key, "penalty": PENALTIES[best], "inner_log_loss": float(losses[key][best])}
         return FoldFit(p, choice)
 
@@ -226,22 +260,22 @@ class Logistic(Head):
         fits share them and differ in row weights. Where all fits together see few rows, the axes of these hold every
         solution. With principal components, each fit has the axes of its own rows.
         """
-        everyone, kernel, out = np.arange(len(y)), kernels.kernel(key), []
+        everyone, out = np.arange(len(y)), list[FloatArray]()
         if key in kernels.features.pca:
             for rows in sets:
                 fit = kernels.basis(key, rows)
-                z = fit.project(kernel, everyone).astype(np.float32)
-                out += self._paths(z[rows], y[rows], [np.arange(len(rows))], [_scaled(kernel, rows)], z)
+                z = kernels.project(fit, key, everyone).astype(np.float32)
+                out += self._paths(z[rows], y[rows], [np.arange(len(rows))], [_scaled(kernels, key, rows)], z)
             return out
         seen = np.unique(np.concatenate(sets))
         if 2 * len(seen) < len(y):
-            z = kernels.basis(key, seen, single=True).project(kernel, everyone).astype(np.float32)
+            z = kernels.project(kernels.basis(key, seen, single=True), key, everyone).astype(np.float32)
         else:
             seen, z = everyone, kernels.basis(key, everyone, single=True).train.astype(np.float32)
         for start in range(0, len(sets), _AT_ONCE):
             some = sets[start : start + _AT_ONCE]
             places: list[IntArray] = [np.searchsorted(seen, rows) for rows in some]
-            out += self._paths(z[seen], y[seen], places, [_scaled(kernel, rows) for rows in some], z)
+            out += self._paths(z[seen], y[seen], places, [_scaled(kernels, key, rows) for rows in some], z)
         return out
 
     def _paths(
@@ -257,9 +291,9 @@ class Logistic(Head):
         return np.split(logits, len(sets))
 
 
-def _scaled(kernel: FloatArray, rows: IntArray) -> FloatArray:
+def _scaled(kernels: _Kernels, key: str, rows: IntArray) -> FloatArray:
     """Penalties on the mean log-loss of these rows, relative to their mean squared length."""
-    return np.asarray(PENALTIES) * mean_square(kernel, rows) / len(rows)
+    return np.asarray(PENALTIES) * kernels.mean_square(key, rows) / len(rows)
 
 
 @HEADS.register("knn")
@@ -276,16 +310,16 @@ class KNN(Head):
     ) -> list[FoldFit]:  # fmt: skip
         """Choose, fit and predict for each split; values, probabilities of the second class, or of each class."""
         refuse_kind(self, target)
-        kernels = _Kernels(features, memo)
+        kernels = _Kernels(features, memo, splits)
         value = target.kind is Kind.VALUE
         y = np.asarray(answers, dtype=np.float64)[:, None] if value else _onehot(answers, target)
-        fits = [self._split(kernels, y, split, value) for split in splits]
+        losses = {key: [self._inner(kernels, key, y, s, value) for s in splits] for key in features.pooled}
+        fits = [self._split(kernels, {k: v[i] for k, v in losses.items()}, y, s) for i, s in enumerate(splits)]
         if value:
             return [FoldFit(f.predictions[:, 0], f.choice) for f in fits]
         return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
 
-    def _split(self, kernels: _Kernels, y: FloatArray, split: RowSplit, value: bool) -> FoldFit:
-        losses = {key: self._inner(kernels, key, y, split, value) for key in kernels.features.pooled}
+    def _split(self, kernels: _Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit) -> FoldFit:
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
         answers = self._answers(kernels, key, split.train, split.test, y)[best]
@@ -304,10 +338,14 @@ class KNN(Head):
 
     def _answers(self, kernels: _Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray) -> FloatArray:
         """Mean answer of the k nearest training rows, for every k: (len(neighbours), m, c)."""
-        fit = kernels.basis(key, train)
-        a, b = fit.project(kernels.kernel(key), rows), fit.train
-        unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b)]
-        order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[:, : max(self.neighbours)]
+        moments = kernels.wide(key)
+        if moments is not None:
+            order = nearest(moments, train, rows, kernels.features.pca.get(key), max(self.neighbours))
+        else:
+            fit = kernels.basis(key, train)
+            a, b = fit.project(kernels.kernel(key), rows), fit.train
+            unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b)]
+            order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[:, : max(self.neighbours)]
         sums = np.cumsum(y[train][order], axis=1)
         return np.stack([sums[:, min(k, len(train)) - 1] / min(k, len(train)) for k in self.neighbours])
 

@@ -20,13 +20,13 @@ from etab.errors import CorruptFileError, LayoutError
 from etab.types import Array
 
 MAX_SIDE = 8192
-_BLOCK = 4096
+_BLOCK = 8192
 _MODE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _PREAD = getattr(os, "pread", None)
 _HEAD = struct.Struct("<4sI")
 _DEPTH = 4
 _FRAME = (b"dc", b"db")
-_NEAR = 4
+_NEAR = 1.5
 
 
 def corrupt(path: Path, what: str) -> CorruptFileError:
@@ -41,6 +41,7 @@ class Bytes:
         """Name the file; it is opened by ``with``, which raises LayoutError or CorruptFileError."""
         self.path = path
         self.size = 0
+        self._first = b""
         self._start = 0
         self._block = b""
 
@@ -56,7 +57,7 @@ class Bytes:
             if not stat.S_ISREG(facts.st_mode):
                 raise _missing(self.path)
             self.size = facts.st_size
-            self._block = self._get(0, _BLOCK)
+            self._first = self._block = self.exact(0, _BLOCK)
             if not self._block:
                 raise corrupt(self.path, "it is empty")
         except BaseException:
@@ -68,23 +69,47 @@ class Bytes:
         os.close(self._number)
 
     def read(self, at: int, n: int) -> bytes:
-        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the last small block read is kept."""
+        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the first and the last small block are kept."""
+        if at >= 0 and at + n <= len(self._first):
+            return self._first[at : at + n]
         lead = at - self._start
         if lead >= 0 and lead + n <= len(self._block):
             return self._block[lead : lead + n]
         if n >= _BLOCK:
-            return self._get(at, n)
-        self._start, self._block = at, self._get(at, _BLOCK)
+            return self.exact(at, n)
+        self._start, self._block = at, self.exact(at, _BLOCK)
         return self._block[:n]
 
-    def _get(self, at: int, n: int) -> bytes:
-        """Read from the disk; never more than is there, whatever a header claims."""
+    def exact(self, at: int, n: int) -> bytes:
+        """Read from the disk and keep nothing; never more than is there, whatever a header claims."""
         n = min(n, max(self.size - at, 0))
         try:
             if _PREAD is not None:
                 return bytes(_PREAD(self._number, n, at))
             os.lseek(self._number, at, os.SEEK_SET)
             return os.read(self._number, n)
+        except (OSError, OverflowError) as error:
+            raise corrupt(self.path, f"the disk refuses ({error})") from error
+
+    def each(self, rows: Sequence[Sequence[int]]) -> Sequence[bytes | memoryview]:
+        """Read rows of (start, size), those that follow each other at once; raises CorruptFileError for one beyond the file.
+
+        With other bytes between them they are read one by one: copying what is skipped takes longer than asking again.
+        """
+        if not rows:
+            return []
+        begin, end, total = self.size, 0, 0
+        for at, size in rows:
+            begin, end, total = at if at < begin else begin, at + size if at + size > end else end, total + size
+        if begin < 0 or end > self.size:
+            raise corrupt(self.path, "its index leads beyond its end")
+        if end - begin <= _NEAR * total:
+            block = memoryview(self.exact(begin, end - begin))
+            return [block[at - begin : at - begin + size] for at, size in rows]
+        if _PREAD is None:
+            return [self.exact(at, size) for at, size in rows]
+        try:
+            return [_PREAD(self._number, size, at) for at, size in rows]
         except (OSError, OverflowError) as error:
             raise corrupt(self.path, f"the disk refuses ({error})") from error
 
@@ -116,7 +141,7 @@ def parse(data: Bytes, *, text: bool = True) -> Avi | None:
     for name, start, size in _chunks(data, 0, data.size):
         if name == b"RIFF" and (not avi.movi or data.read(start, 4) == b"AVIX"):
             for chunk in _chunks(data, start + 4, start + size):
-                _part(data, avi, chunk, 0 if text else 1)
+                _part(data, avi, chunk, text)
                 if not text and chunk[0] == b"idx1":
                     break
     if not avi.movi:
@@ -139,23 +164,14 @@ def spans(data: Bytes, avi: Avi) -> Array:
     return found
 
 
-def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> list[memoryview]:
+def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> Sequence[bytes | memoryview]:
     """The bytes of frames ``numbers``; an empty chunk repeats the frame before it, as the AVI reference says.
 
-    Frames that lie near each other are read at once. Raises CorruptFileError where ``where`` leads beyond the file.
+    Raises CorruptFileError where ``where`` leads beyond the file.
     """
     if not where[:, 1].all():
         numbers = [_filled(where, number) for number in numbers]
-    rows: list[list[int]] = where[list(numbers)].tolist()
-    if not rows:
-        return []
-    begin, end = min(row[0] for row in rows), max(row[0] + row[1] for row in rows)
-    if begin < 0 or end > data.size:
-        raise corrupt(data.path, "its index leads beyond its end")
-    if end - begin > _NEAR * sum(row[1] for row in rows):
-        return [memoryview(data.read(at, size)) for at, size in rows]
-    block = memoryview(data.read(begin, end - begin))
-    return [block[at - begin : at - begin + size] for at, size in rows]
+    return data.each(where[list(numbers)].tolist())
 
 
 def _filled(where: Array, number: int) -> int:
@@ -172,35 +188,50 @@ def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
             raise corrupt(data.path, "it is truncated in the header of a chunk")
         name, size = _HEAD.unpack(head)
         if start + 8 + size > data.size:
-            left = data.size - start - 8
-            raise corrupt(data.path, f"it is truncated: a chunk promises {size} bytes and {left} are left")
+            raise _cut(data, size, data.size - start - 8)
         yield name, start + 8, size
         start += 8 + size + size % 2
 
 
-def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], depth: int) -> None:
+def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], text: bool) -> None:
     name, start, size = chunk
     kind = data.read(start, 4) if name == b"LIST" else b""
     if name == b"idx1":
         avi.index = (start, size)
     elif kind == b"movi":
         avi.movi.append((start, size))
-    elif kind in (b"hdrl", b"strl") and depth < _DEPTH:
-        for inner in _chunks(data, start + 4, start + size):
-            _part(data, avi, inner, depth + 1)
-    elif kind == b"INFO" and not depth:
+    elif kind == b"hdrl":
+        _header(data, avi, start, data.read(start, size))
+    elif kind == b"INFO" and text:
         for key, at, length in _chunks(data, start + 4, start + size):
-            text = data.read(at, min(length, _BLOCK)).split(b"\0")[0]
-            avi.text[key.decode("latin-1")] = text.decode("latin-1")
-    elif name == b"strh" and size >= 36 and not avi.fps:
-        _stream(avi, data.read(start, 36))
-    elif name == b"strf" and size >= 20 and not avi.codec:
-        avi.width, height, _, code = struct.unpack_from("<iiI4s", data.read(start, 20), 4)
-        avi.height, avi.codec = abs(height), code.decode("latin-1").strip("\0 ").upper()
+            words = data.read(at, min(length, _BLOCK)).split(b"\0")[0]
+            avi.text[key.decode("latin-1")] = words.decode("latin-1")
+
+
+def _header(data: Bytes, avi: Avi, start: int, block: bytes, at: int = 4, depth: int = 0) -> None:
+    """Read the headers of streams in a list that begins at ``start`` of the file and is ``block``."""
+    while at + 8 <= len(block):
+        name, size = _HEAD.unpack_from(block, at)
+        at += 8
+        if start + at + size > data.size:
+            raise _cut(data, size, data.size - start - at)
+        if name == b"LIST" and depth < _DEPTH:
+            if block[at : at + 4] == b"strl":
+                _header(data, avi, start + at, block[at : at + size], 4, depth + 1)
+        elif name == b"strh" and size >= 36 and not avi.fps:
+            _stream(avi, block[at : at + 36])
+        elif name == b"strf" and size >= 20 and not avi.codec and at + 20 <= len(block):
+            avi.width, height, _, code = struct.unpack_from("<iiI4s", block, at + 4)
+            avi.height, avi.codec = abs(height), code.decode("latin-1").strip("\0 ").upper()
+        at += size + size % 2
+
+
+def _cut(data: Bytes, promised: int, left: int) -> CorruptFileError:
+    return corrupt(data.path, f"it is truncated: a chunk promises {promised} bytes and {left} are left")
 
 
 def _stream(avi: Avi, block: bytes) -> None:
-    if block[:4] == b"vids":
+    if block[:4] == b"vids" and len(block) == 36:
         scale, rate, _, length = struct.unpack_from("<4I", block, 20)
         avi.fps, avi.n_frames = (rate / scale if scale else 0.0), length
 

@@ -67,27 +67,32 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
 
 
 def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
+    """Decode each JPEG to grey into its place; only what the codec calls damaged is looked at again."""
+    from simplejpeg import decode_jpeg
+
     where = spans(data, avi)
     numbers = container.wanted(data.path, at, len(where))
-    out = np.empty((len(numbers), avi.height, avi.width), np.uint8)
+    out = np.empty((len(numbers), avi.height, avi.width, 1), np.uint8)
+    wanted = out.shape[1:]
     for jpeg, frame, number in zip(payloads(data, where, numbers), out, numbers, strict=True):
-        _decode(data.path, jpeg, frame, number)
-    return out
-
-
-def _decode(path: Path, jpeg: memoryview, out: Array, number: int) -> None:
-    """Decode one JPEG to grey into ``out`` (h, w); what the codec calls damaged is an error."""
-    import simplejpeg
-
-    frame = out[:, :, None]
-    try:
         try:
-            picture = simplejpeg.decode_jpeg(jpeg, "GRAY", buffer=frame)
+            shape = decode_jpeg(jpeg, "GRAY", buffer=frame).shape
         except ValueError as error:
-            if not any(text in str(error) for text in _HARMLESS):
-                raise
-            picture = simplejpeg.decode_jpeg(jpeg, "GRAY", buffer=frame, strict=False)
-    except ValueError as error:
-        raise corrupt(path, f"frame {number} is no sound JPEG of {frame.shape[:2]} pixels ({error})") from error
-    if picture.shape != frame.shape:
-        raise corrupt(path, f"frame {number} has {picture.shape[:2]} pixels; its header says {frame.shape[:2]}")
+            shape = _decode_again(data.path, jpeg, frame, number, error)
+        if shape != wanted:
+            raise corrupt(data.path, f"frame {number} has {shape[:2]} pixels; its header says {wanted[:2]}")
+    return out[..., 0]
+
+
+def _decode_again(
+    path: Path, jpeg: bytes | memoryview, frame: Array, number: int, error: ValueError
+) -> tuple[int, ...]:
+    """Decode a JPEG that the codec complained of, where the complaint is harmless; gives its shape (h, w, 1)."""
+    from simplejpeg import decode_jpeg
+
+    try:
+        if not any(text in str(error) for text in _HARMLESS):
+            raise error
+        return tuple(decode_jpeg(jpeg, "GRAY", buffer=frame, strict=False).shape)
+    except ValueError as worse:
+        raise corrupt(path, f"frame {number} is no sound JPEG of {frame.shape[:2]} pixels ({worse})") from worse

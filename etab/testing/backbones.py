@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from etab.backbones.base import BackboneCard
+from etab.backbones.base import Backbone, BackboneCard
 from etab.types import Array, Features
 
-__all__ = ["check_backbone", "check_video_backbone", "recording"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["check_backbone", "check_network", "close"]
 
 
 def _frames(size: int, n: int = 3) -> Array:
@@ -20,7 +23,16 @@ def _frames(size: int, n: int = 3) -> Array:
     return np.clip(np.stack(waves) + rng.normal(0, 12, (n, size, size)), 0, 255).astype(np.uint8)
 
 
-def _close(a: Features, b: Features, rows: slice) -> bool:
+def _windows(card: BackboneCard, n: int = 3) -> Array:
+    """Made heart beats of different tone and pace, float32 (n, samples) of two seconds at the card's rate."""
+    rng = np.random.default_rng(0)
+    t = np.arange(round(2 * (card.rate or 0))) / (card.rate or 1)
+    beats = [np.exp(-200 * (t % (0.6 + 0.1 * i)) ** 2) * np.sin(2 * np.pi * (60 + 50 * i) * t) for i in range(n)]
+    return (0.3 * np.stack(beats) + rng.normal(0, 0.003, (n, len(t)))).astype(np.float32)
+
+
+def close(a: Features, b: Features, rows: slice) -> bool:
+    """Whether rows of some features are others, up to rounding."""
     pairs = [(np.asarray(a.pooled[k])[rows], np.asarray(b.pooled[k])) for k in a.pooled]
     pairs += [(np.asarray(x)[rows], np.asarray(y)) for x, y in zip(a.maps, b.maps, strict=True)]
     return all(
@@ -29,82 +41,67 @@ def _close(a: Features, b: Features, rows: slice) -> bool:
 
 
 def check_backbone(card: BackboneCard) -> None:
-    """Row-wise, deterministic, in eval mode and frozen; widths, strides and layers as the card says; finite."""
+    """Row-wise, deterministic, in eval mode and frozen; widths, strides and layers as the card says; finite.
+
+    A backbone of sound is given windows at its card's rate, and must also read windows of other lengths.
+    """
     import torch
 
     state = torch.get_rng_state()
     backbone = card.load().to("cpu", "fp32")  # type: ignore[attr-defined]
     assert torch.equal(state, torch.get_rng_state()), f"{card.name}: loading moved torch's global generator"
     assert card.load().digest() == backbone.digest(), f"{card.name}: loading twice gives other weights"
-    x = torch.from_numpy(_frames(card.size))
+    sound = card.modality == "sound"
+    x = torch.from_numpy(_windows(card) if sound else _frames(card.size))
     whole = backbone(x)
-    assert len(whole) == 3, f"{card.name} gave {len(whole)} rows for 3 frames"
+    assert len(whole) == 3, f"{card.name} gave {len(whole)} rows for 3 {'windows' if sound else 'frames'}"
     assert len(whole.pooled) >= 6 or card.source == "callable", (
         f"{card.name}: at least 3 layers x 2 poolings are wanted"
     )
     for key, values in whole.pooled.items():
         assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
         assert not torch.allclose(values[0], values[1]), f"{card.name}: {key} is the same for two frames"
-    assert _close(whole, backbone(x), slice(None)), f"{card.name} is not deterministic"
+    assert close(whole, backbone(x), slice(None)), f"{card.name} is not deterministic"
     for i in range(3):
-        assert _close(whole, backbone(x[i : i + 1]), slice(i, i + 1)), f"{card.name} looks at its batch neighbours"
+        assert close(whole, backbone(x[i : i + 1]), slice(i, i + 1)), f"{card.name} looks at its batch neighbours"
+    if sound:
+        _check_lengths(card, backbone, x, whole)
     sides = [m.shape[2] for m in whole.maps]
     assert sides == sorted(sides, reverse=True), f"{card.name}: maps are not fine to coarse"
     _check_card(card, backbone, whole)
 
 
-def recording(n: int, height: int = 96, width: int = 128) -> Array:
-    """A made recording, uint8 (n, height, width): a disc that beats, with noise; no two frames are alike."""
-    rng = np.random.default_rng(n)
-    y, x = np.mgrid[:height, :width]
-    far = np.hypot(y - height / 2, x - width / 2)
-    frames = [200.0 * (far < height / 4 + 6 * np.sin(t / 3)) + 20 + t % 17 for t in range(n)]
-    return np.clip(np.stack(frames) + rng.normal(0, 12, (n, height, width)), 0, 255).astype(np.uint8)
-
-
-def check_video_backbone(card: BackboneCard) -> None:
-    """Row-wise, deterministic, frozen, as wide as the card says, finite; every frame that is there counts."""
+def _check_lengths(card: BackboneCard, backbone: Backbone, x: Tensor, whole: Features) -> None:
+    """Windows of other lengths, down to a fraction of a beat, give features of the same names and widths."""
     import torch
 
-    clip = card.clip
-    assert clip is not None, f"{card.name}: the card of a backbone of clips says what the network is fed"
-    state = torch.get_rng_state()
-    backbone: Any = card.load().to("cpu", "fp32")  # type: ignore[attr-defined]
-    assert torch.equal(state, torch.get_rng_state()), f"{card.name}: loading moved torch's global generator"
-    assert card.load().digest() == backbone.digest(), f"{card.name}: loading twice gives other weights"
-    pairs = [clip.prepare(recording(n)) for n in (clip.span + 3, max(clip.span - 2 * clip.period, 1))]
-    x, there = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-    whole = backbone(x, there)
-    assert len(whole) == 2, f"{card.name} gave {len(whole)} rows for 2 clips"
-    for key, values in [*whole.pooled.items(), *whole.sequences.items()]:
-        assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
-        assert not torch.equal(values[0], values[1]), f"{card.name}: {key} is the same for two clips"
-    for key, values in whole.sequences.items():
-        assert values.ndim == 3, f"{card.name}: {key} has shape {tuple(values.shape)}, wanted (clips, steps, width)"
-    widths = {v.shape[1] for v in whole.pooled.values()}
-    assert card.dim in widths, f"{card.name}: the card says a width of {card.dim}, there are {sorted(widths)}"
-    for i in range(2):
-        alone = backbone(x[i : i + 1], there[i : i + 1])
-        assert _close(whole, alone, slice(i, i + 1)), (
-            f"{card.name} looks at its batch neighbours, or is not deterministic"
-        )
-    x[0, -1] = 255 - x[0, -1]
-    moved = backbone(x, there)
-    for key, values in moved.pooled.items():
-        assert not torch.equal(values[0], whole.pooled[key][0]), f"{card.name}: {key} is blind to the last frame"
-    _check_network(card, backbone)
+    assert card.rate, f"{card.name} reads sound, and its card does not say at which rate"
+    assert not whole.maps, f"{card.name} gave maps of sound; give pooled features"
+    widths = {name: values.shape[1] for name, values in whole.pooled.items()}
+    for samples in (card.rate // 50, card.rate // 2, x.shape[1] - 7):
+        other = backbone(x[:, :samples])
+        assert {k: v.shape[1] for k, v in other.pooled.items()} == widths, f"{card.name}: widths follow the length"
+        assert all(torch.isfinite(v).all() for v in other.pooled.values()), f"{card.name}: {samples} samples give NaN"
+    silent = backbone(torch.zeros_like(x))
+    assert all(torch.isfinite(v).all() for v in silent.pooled.values()), f"{card.name}: silence is not finite"
+    found = list(dict.fromkeys(name.split("/")[0] for name in whole.pooled))
+    assert not card.learned or tuple(found) == card.layers, f"{card.name}: the card says {card.layers}, got {found}"
+    if card.dim is not None:
+        width = widths[next(name for name in widths if name.startswith(f"{card.layers[-1]}/"))]
+        assert width == card.dim, f"{card.name}: the card says {card.dim}, its last layer gives {width}"
 
 
 def _check_card(card: BackboneCard, backbone: object, whole: Features) -> None:
-    if card.dim is not None:
+    if card.dim is not None and card.modality != "sound":
         width = whole.maps[-1].shape[1]
         assert width == card.dim, f"{card.name}: the card says {card.dim} channels, the last map has {width}"
         strides = tuple(round(card.size / m.shape[2]) for m in whole.maps)
         assert strides == card.strides, f"{card.name}: the card says strides {card.strides}, the maps have {strides}"
-    _check_network(card, backbone)
+    check_network(card, backbone)
 
 
-def _check_network(card: BackboneCard, backbone: object) -> None:
+def check_network(card: BackboneCard, backbone: object) -> None:
+    """A network inside is in eval mode, frozen, and has as many parameters as the card says."""
     network = getattr(backbone, "network", None)
     if network is not None:
         assert not network.training, f"{card.name} is in training mode"

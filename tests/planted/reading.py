@@ -44,7 +44,7 @@ FAULTS = [
         "kept = {} and _seek_and_decode(",
         READING,
     ),
-    Fault("cached clips are not verified", CLIPS, "xxh3_64_intdigest(pixels.data) != entry.checksum", "False", CACHE),
+    Fault("cached clips are not verified", CLIPS, " and xxh3_64_intdigest(pixels.data) == entry.checksum", "", CACHE),
     Fault(
         "headers of cached clips are not verified",
         CLIPS,
@@ -57,11 +57,11 @@ FAULTS = [
     Fault(
         "the key forgets the file's time",
         CLIPS,
-        "return path.name, found.st_size, found.st_mtime_ns",
-        "return path.name, found.st_size",
+        "/{found.st_size}/{found.st_mtime_ns}",
+        "/{found.st_size}",
         CACHE,
     ),
-    Fault("the key forgets the frames", CLIPS, " + np.asarray(numbers, np.int64).tobytes()", "", CACHE),
+    Fault("the key forgets the frames", CLIPS, "np.asarray(numbers, np.int64).tobytes()", "b''", CACHE),
     Fault("the key forgets size and padding", DATASET, 'options.size, options.padding, "cv2', '"cv2', CACHE),
     Fault("the cache is never used", DATASET, "if self.cache is None:", "if True:", CACHE),
     Fault("inverted pictures stay inverted", OBJECT, "return 255 - frame if", "return frame if", DICOM),

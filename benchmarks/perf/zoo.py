@@ -1,0 +1,136 @@
+"""The model zoo measured: parameters, multiply-adds, and how many frames (or windows of sound) a second each backbone embeds.
+
+``python -m benchmarks.perf.zoo [--count] [NAME ...]`` measures the named backbones (all where none is named; ``--count``
+leaves the times out) and the architectures of 2022, and updates ``benchmarks/perf/zoo.json``, from which ``docs/zoo.md`` is
+generated. One input at a time is counted (convolutions and matrix products, one multiply-add each); times are of one thread,
+in processor seconds, so that what else the machine does matters little: the median over batches after one that warms up.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from etab import backbones
+from etab.backbones.base import BackboneCard
+from etab.baselines import names
+from etab.errors import EtabError
+
+HERE = Path(__file__).parent
+BATCH, REPEATS = 8, 5
+
+
+def inputs(card: BackboneCard, n: int) -> torch.Tensor:
+    """``n`` made inputs in a backbone's own contract: noise, since time does not depend on what is shown."""
+    rng = np.random.default_rng(0)
+    rate = getattr(card, "rate", None)
+    if card.modality == "sound" and rate:
+        samples = round(rate * (getattr(card, "seconds", 0.0) or 5.0))
+        return torch.from_numpy(rng.uniform(-0.1, 0.1, (n, samples)).astype(np.float32))
+    return torch.from_numpy(rng.integers(0, 256, (n, card.size, card.size), dtype=np.uint8))
+
+
+def counted(call: Any, x: Any) -> float:
+    """Giga multiply-adds of one call."""
+    with FlopCounterMode(display=False) as counter:
+        call(x)
+    return round(float(counter.get_total_flops()) / 2e9, 3)
+
+
+def parameters(backbone: Any) -> int:
+    """Parameters of what is called."""
+    network = getattr(backbone, "network", None)
+    return 0 if network is None else sum(p.numel() for p in network.parameters())
+
+
+def measured(card: BackboneCard, times: bool) -> dict[str, Any]:
+    """Facts of one named backbone."""
+    backbone: Any = card.load()
+    one, batch = inputs(card, 1), inputs(card, BATCH)
+    out: dict[str, Any] = {"parameters": parameters(backbone), "gmacs": counted(backbone, one) if card.learned else 0.0}
+    if not times:
+        return out
+    backbone = backbone.to("cpu", "fp32")
+    seconds = []
+    for _ in range(REPEATS + 1):
+        started = time.process_time()
+        backbone(batch)
+        seconds.append(time.process_time() - started)
+    return {**out, "per_second": float(f"{BATCH / np.median(seconds[1:]):.3g}")}
+
+
+def architecture(place: str) -> dict[str, Any]:
+    """Parameters and multiply-adds of an architecture of 2022, built without weights."""
+    if place.startswith("smp/"):  # reads values while it is built
+        network, size = built(place)
+        network.to("meta")
+    else:
+        with torch.device("meta"):
+            network, size = built(place)
+    with torch.no_grad():
+        found = counted(network.eval(), torch.zeros(1, 3, size, size, device="meta"))
+    return {"parameters": sum(p.numel() for p in network.parameters()), "gmacs": found, "size": size}
+
+
+def built(place: str) -> tuple[Any, int]:
+    """The network of an architecture without its classifier where its library has a name for that, and its input size."""
+    library, _, model = place.partition("/")
+    if library == "timm":
+        import timm
+
+        network = timm.create_model(model, pretrained=False, num_classes=0)
+        config: Any = network.pretrained_cfg
+        return network, int(config["input_size"][-1])
+    if library == "smp":
+        from segmentation_models_pytorch.encoders import get_encoder
+
+        return get_encoder(model, weights=None), 224
+    from torchvision import models
+
+    network = models.get_model(model, weights=None)
+    for tail in ("fc", "classifier"):
+        if hasattr(network, tail):
+            setattr(network, tail, torch.nn.Identity())
+    return network, 224
+
+
+def processor() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return found.group(1).strip() if found else platform.machine()
+
+
+def main(words: list[str]) -> int:
+    """Measure and update the file; 1 where a backbone could not be loaded."""
+    torch.set_num_threads(1)
+    place = HERE / "zoo.json"
+    held: Mapping[str, Any] = json.loads(place.read_text()) if place.exists() else {}
+    found, failed = dict(held.get("backbones", {})), 0
+    for name in [w for w in words if not w.startswith("--")] or backbones.names():
+        try:
+            found[name] = measured(backbones.card(name), "--count" not in words)
+            print(name, found[name], flush=True)
+        except EtabError as error:
+            failed += 1
+            print(f"{name}: {error}", flush=True)
+    sketched = {name: architecture(there) for name, there in names.ARCHITECTURES.items()}
+    setup = {"processor": processor(), "threads": 1, "batch": BATCH, "precision": "fp32", "torch": version("torch")}
+    text = json.dumps({"setup": setup, "backbones": found, "architectures": sketched}, indent=1)
+    place.write_text(text + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Baseline models by the names of the first ETAB."""

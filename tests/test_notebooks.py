@@ -1,0 +1,70 @@
+"""The notebooks run on the phantom, and can be read without running them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs import execute
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+WORDS = {"1": "clip", "2": "freeze", "3": "ETABscore", "4": "states", "5": "local:"}
+named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def cells(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == kind]
+
+
+def test_the_five_are_there() -> None:
+    assert [p.stem.split("_")[0] for p in NOTEBOOKS] == list(WORDS)
+
+
+@named
+def test_it_is_readable_as_committed(path: Path) -> None:
+    code = cells(path, "code")
+    assert path.stat().st_size < 300_000
+    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), "run python -m docs.execute"
+    kinds = [k for c in code for o in c["outputs"] for k in o.get("data", {})]
+    assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] == "5" else 1)
+    assert not [o for c in code for o in c["outputs"] if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert WORDS[path.stem[0]] in "".join("".join(c["source"]) for c in code)
+    prose = " ".join("".join(c["source"]) for c in cells(path, "markdown")).lower()
+    assert "phantom" in prose
+
+
+@named
+def test_it_shows_made_data_and_no_machine(path: Path) -> None:
+    text = path.read_text()
+    assert "phantom.write" in text
+    assert not re.search(r"/tmp/|/work/|/root/|/home/", text)
+    for cell in cells(path, "code"):
+        assert "root=" not in "".join(cell["source"]) or "folder" in "".join(cell["source"])
+
+
+def test_the_clip_plays_in_the_page() -> None:
+    kinds = [k for c in cells(NOTEBOOKS[0], "code") for o in c["outputs"] for k in o.get("data", {})]
+    assert "image/gif" in kinds
+
+
+@pytest.mark.slow
+@named
+def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the kernel's own
+        done = execute.executed(path, tmp_path)
+    again = execute.texts(done)
+    assert again
+    assert not [o for c in done.cells for o in c.get("outputs", ()) if o.output_type == "error"]

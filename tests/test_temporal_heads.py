@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from etab import heads
 from etab.errors import SplitError, TrainingError, UnsupportedOptionError, WeightsError
+from etab.heads.chunks import Chunks
 from etab.heads.networks_temporal import BODIES, AttentionPool, sinusoids
 from etab.heads.temporal import TemporalHead
 from etab.runs import Run
@@ -36,7 +37,7 @@ def one_split(n: int, test: int) -> RowSplit:
 
 
 def fitted(head: TemporalHead, kind: Kind, features: Features, answers: Any, split: RowSplit) -> Any:
-    patients = np.array([f"p{i}" for i in range(len(features))])
+    patients = np.array([f"p{i}" for i in range(len(answers))])
     return head.cross_fit(features, answers, patients, [split], target_of(kind), rng=np.random.default_rng(0))[0]
 
 
@@ -141,13 +142,54 @@ def test_steps_that_nobody_annotated_have_no_say() -> None:
     moved = {k: np.where(np.arange(60)[:, None, None] == 6, 9 * v, v) for k, v in features.sequences.items()}
     after = fitted(small("tcn", 3), Kind.STATES, Features({}, sequences=moved), hidden, split)
     assert np.array_equal(after.predictions, before.predictions)
+    assert after.choice == before.choice
     shown = fitted(small("tcn", 3), Kind.STATES, features, y, split)
-    assert not np.array_equal(shown.predictions, before.predictions)
-    part = np.full_like(y, -1)
-    part[:, 4] = y[:, 4]
-    assert np.isfinite(fitted(small("tcn", 3), Kind.STATES, features, part, split).predictions).all()
+    assert shown.choice["validation_loss"] != before.choice["validation_loss"]
+    part = np.full_like(hidden, -1)
+    part[:, 4] = np.array(y)[:, 4]
+    assert np.isfinite(fitted(small("tcn", 3), Kind.STATES, features, part, split).choice["validation_loss"])
     with pytest.raises(SplitError, match="0 training and 0 validation sequences are annotated"):
-        fitted(small("tcn"), Kind.STATES, features, np.full_like(y, -1), split)
+        fitted(small("tcn"), Kind.STATES, features, np.full_like(hidden, -1), split)
+
+
+def test_chunks_by_hand() -> None:
+    chunks = Chunks.of([10, 3, 4], 4)
+    assert chunks.owner.tolist() == [0, 0, 0, 1, 2]
+    assert chunks.start.tolist() == [0, 4, 6, 0, 0]
+    series = [10.0 * i + np.arange(k)[:, None] for i, k in enumerate((10, 3, 4))]
+    assert chunks.cut(series)[..., 0].tolist() == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [6, 7, 8, 9],
+        [10, 11, 12, 12],
+        [20, 21, 22, 23],
+    ]
+    states = [np.arange(10), np.array([5, -1, 7]), np.arange(4)]
+    assert chunks.answers(states).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9], [5, -1, 7, -1], [0, 1, 2, 3]]
+    found = chunks.split(RowSplit(np.array([0, 1]), (np.array([1]),), np.array([2]), "f"))
+    assert (found.train.tolist(), found.inner[0].tolist(), found.test.tolist()) == ([0, 1, 2, 3], [3], [4])
+    scores = np.zeros((4, 4, 2))
+    scores[1, 2:, 1] = 1.0  # steps 6 and 7, from the chunk in the middle
+    scores[2, 0, 0] = 3.0  # the last chunk overrules step 6
+    joined = chunks.join(scores, np.array([1, 0]))
+    assert [len(j) for j in joined] == [3, 10]
+    assert joined[1].tolist() == [0] * 7 + [1, 0, 0]
+    with pytest.raises(UnsupportedOptionError, match="Series of 0 steps"):
+        Chunks.of([3, 0])
+
+
+def test_series_of_other_lengths_are_labelled() -> None:
+    """What stands for maps where rows are recordings: an object array of series (k_i, d)."""
+    rng = np.random.default_rng(0)
+    series, states = np.empty(30, dtype=object), []
+    for i in range(30):
+        y = (np.arange(int(rng.integers(20, 40))) + rng.integers(0, 9)) // 3 % 3
+        series[i] = np.eye(3)[y] + 0.2 * rng.normal(size=(len(y), 3))
+        states.append(y)
+    split = one_split(30, 10)
+    found = fitted(small("gru", 30), Kind.STATES, Features({"length": np.ones((30, 1))}, (series,)), states, split)
+    right = [(p == states[i]).mean() for p, i in zip(found.predictions, split.test, strict=True)]
+    assert np.mean(right) > 0.9
 
 
 def test_loss_of_a_sequence_is_the_mean_of_its_annotated_steps() -> None:
@@ -197,8 +239,12 @@ def test_refusals() -> None:
     ):
         with pytest.raises(UnsupportedOptionError, match=said):
             fitted(head, Kind.CLASSES, Features({"p": late[:, 0]}, sequences=sequences), y, split)
-    with pytest.raises(UnsupportedOptionError, match=rf"wanted \(60, {STEPS}\)"):
-        fitted(head, Kind.STATES, features, y, split)
+    with pytest.raises(
+        UnsupportedOptionError, match=rf"598 states of 60 rows for {60 * STEPS} steps of 60 rows of 'early'"
+    ):
+        fitted(head, Kind.STATES, features, [np.zeros(STEPS - (i < 2)) for i in range(60)], split)
+    with pytest.raises(UnsupportedOptionError, match="these features have none"):
+        fitted(head, Kind.STATES, Features({"p": late[:, 0]}, (late[:, None],)), [np.zeros(STEPS)] * 60, split)
     with pytest.raises(UnsupportedOptionError, match="classes from 0 to 3 for the 3 classes a, b, c"):
         fitted(head, Kind.CLASSES, features, np.where(y == 2, 3, y), split)
     with pytest.raises(UnsupportedOptionError, match="answers binary, classes, value; made is states"):

@@ -43,7 +43,7 @@ class Head(ABC):
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
         """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, a list of boolean masks,
-        or (n, T) class indexes of time steps, -1 where nobody says.
+        or a list of states (k_i,), one a time step, -1 where nobody says.
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
         calls on the same features and splits; the result never depends on it.

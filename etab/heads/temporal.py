@@ -1,12 +1,13 @@
 """Heads over sequences of embeddings: pooling, recurrent, convolutional and transformer, one answer a clip or a step.
 
+Answers for steps are a list of states, one array a row, also where rows are of other lengths (series of heart sounds).
 Each outer split trains on its training patients without the first inner part, which decides when to stop and which
 sequence, learning rate and weight decay are taken. Time steps that nobody annotated (-1) have no loss.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from etab.errors import SplitError, TrainingError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.chunks import NOBODY, Chunks
 from etab.heads.probes import refuse_kind, without
 from etab.training import Recipe, seeded, train
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from etab.heads.networks_temporal import TemporalNetwork
 
 SEARCHED = ((3e-3, 1e-2), (1e-3, 1e-2), (1e-3, 0.3))
-NOBODY = -1
 _CHUNK = 256
 _ONE = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
 
@@ -83,13 +84,38 @@ class TemporalHead(Head):
         """Choose, train and predict for each split.
 
         Predictions: values in the target's unit, probabilities of the second class, (n_test, classes) probabilities, or
-        for time steps (n_test, T, classes).
+        for time steps a list of states (k_i,).
         """
         refuse_kind(self, target)
-        refuse_sequences(self.name, features.sequences)
-        y = _answers(answers, features, target)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
-        return [self._split(features, y, split, target, seed) for split, seed in zip(splits, seeds, strict=True)]
+        if target.kind is Kind.STATES:
+            return self._label(_series(features), answers, splits, target, seeds)
+        refuse_sequences(self.name, features.sequences)
+        y = _answers(answers, features.sequences, target)
+        fits = [self._split(features.sequences, y, s, target, n) for s, n in zip(splits, seeds, strict=True)]
+        return [FoldFit(_predictions(scores, target), choice) for scores, choice in fits]
+
+    def _label(
+        self, series: Mapping[str, Any], states: Any, splits: Sequence[RowSplit], target: Target, seeds: Sequence[int]
+    ) -> list[FoldFit]:
+        """States of every step, trained on chunks of one length."""
+        if not series:
+            refuse_sequences(self.name, series)
+        lengths = [len(row) for row in states]
+        for key, rows in series.items():
+            if [len(row) for row in rows] != lengths:
+                raise UnsupportedOptionError(
+                    f"{target.name}: {sum(lengths)} states of {len(lengths)} rows for {sum(map(len, rows))} steps of "
+                    f"{len(rows)} rows of {key!r}; wanted a state, or {NOBODY}, for every step."
+                )
+        chunks = Chunks.of(lengths)
+        sequences = {key: chunks.cut(rows) for key, rows in series.items()}
+        refuse_sequences(self.name, sequences)
+        y, found = _answers(chunks.answers(states), sequences, target), []
+        for split, seed in zip(splits, seeds, strict=True):
+            scores, choice = self._split(sequences, y, chunks.split(split), target, seed)
+            found.append(FoldFit(chunks.join(scores, split.test), choice))
+        return found
 
     def network(self, channels: int, target: Target, seed: int) -> TemporalNetwork:
         """A new network for sequences of ``channels``; its first weights are decided by ``seed``."""
@@ -101,7 +127,10 @@ class TemporalHead(Head):
                 self.name, channels, answers, steps=target.kind is Kind.STATES, width=self.width
             )  # fmt: skip
 
-    def _split(self, features: Features, y: Array, split: RowSplit, target: Target, seed: int) -> FoldFit:
+    def _split(
+        self, sequences: Mapping[str, Any], y: Array, split: RowSplit, target: Target, seed: int
+    ) -> tuple[FloatArray, dict[str, Any]]:
+        """Logits of the test rows (for values the values), and what was chosen."""
         validation = _annotated(y, split.inner[0], target)
         rows = _annotated(y, without(split.train, split.inner[0]), target)
         if not len(rows) or not len(validation):
@@ -111,26 +140,26 @@ class TemporalHead(Head):
             )
         shift, scale = _scale(y[rows], target)
         scaled = (y - shift) / scale if target.kind is Kind.VALUE else y
-        best = self._search(features, scaled, rows, validation, target, seed)
-        logits = _logits(best.network, features.sequences[best.key], split.test)
+        best = self._search(sequences, scaled, rows, validation, target, seed)
+        logits = _logits(best.network, sequences[best.key], split.test) * scale + shift
         choice = {"features": best.key, "learning_rate": best.rate, "weight_decay": best.decay, "epoch": best.epoch,
                   "validation_loss": best.loss}  # fmt: skip
-        return FoldFit(_predictions(logits, target, shift, scale), choice)
+        return logits, choice
 
     def _search(
-        self, features: Features, y: Array, rows: IntArray, validation: IntArray, target: Target, seed: int
+        self, sequences: Mapping[str, Any], y: Array, rows: IntArray, validation: IntArray, target: Target, seed: int
     ) -> _Fit:
         """Choose the sequence by the first pair, then the pair for that sequence, by the validation loss."""
 
         def fit(key: str, pair: tuple[float, float]) -> _Fit | TrainingError:
             try:
-                return self._train(key, features.sequences[key], y, rows, validation, target, pair, seed)
+                return self._train(key, sequences[key], y, rows, validation, target, pair, seed)
             except TrainingError as error:
                 return error
 
-        fits = [fit(key, self.searched[0]) for key in features.sequences]
+        fits = [fit(key, self.searched[0]) for key in sequences]
         good = [f for f in fits if isinstance(f, _Fit)]
-        key = min(good, key=lambda f: f.loss).key if good else next(iter(features.sequences))
+        key = min(good, key=lambda f: f.loss).key if good else next(iter(sequences))
         fits += [fit(key, pair) for pair in self.searched[1:]]
         good = [f for f in fits if isinstance(f, _Fit)]
         if not good:
@@ -159,13 +188,20 @@ class TemporalHead(Head):
         return _Fit(network, key, rate, decay, done.best_loss, done.best_epoch + 1)
 
 
-def _answers(answers: Any, features: Features, target: Target) -> Array:
+def _series(features: Features) -> Mapping[str, Any]:
+    """Sequences of one length, or the series (k_i, d) of rows of other lengths that stand in the place of maps."""
+    if features.sequences or not features.maps or features.maps[0].dtype != object:
+        return features.sequences
+    return {"series": features.maps[0]}
+
+
+def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Array:
     """Answers as an array: (n,) numbers, or (n, T) classes of time steps; refuses another shape or class."""
-    n, steps = next(iter(features.sequences.values())).shape[:2]
+    n, steps = next(iter(sequences.values())).shape[:2]
     y = np.asarray(answers, dtype=np.float64 if target.kind is Kind.VALUE else np.int64)
     wanted = (n, steps) if target.kind is Kind.STATES else (n,)
-    if y.shape != wanted or any(v.shape[:2] != (n, steps) for v in features.sequences.values()):
-        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in features.sequences.items())
+    if y.shape != wanted or any(v.shape[:2] != (n, steps) for v in sequences.values()):
+        shapes = ", ".join(f"{k} {tuple(v.shape)}" for k, v in sequences.items())
         raise UnsupportedOptionError(
             f"{target.name}: answers of shape {y.shape} for sequences {shapes}; wanted {wanted}."
         )
@@ -216,10 +252,10 @@ def _logits(network: TemporalNetwork, values: Any, rows: IntArray) -> FloatArray
     return np.concatenate(parts).astype(np.float64)
 
 
-def _predictions(logits: FloatArray, target: Target, shift: float, scale: float) -> FloatArray:
+def _predictions(logits: FloatArray, target: Target) -> FloatArray:
     """What a target of this kind wants, from logits."""
     if target.kind is Kind.VALUE:
-        return np.asarray(logits[:, 0] * scale + shift)
+        return np.asarray(logits[:, 0])
     if target.kind is Kind.BINARY:
         return np.asarray(1 / (1 + np.exp(-logits[:, 0])))
     p = np.exp(logits - logits.max(axis=-1, keepdims=True))

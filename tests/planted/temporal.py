@@ -4,7 +4,7 @@ from tests.faults import Fault
 
 HEADS = ("tests/test_temporal_heads.py",)
 VIDEO = ("tests/test_video_backbones.py",)
-HEAD, NETS = "etab/heads/temporal.py", "etab/heads/networks_temporal.py"
+HEAD, NETS, CHUNKS = "etab/heads/temporal.py", "etab/heads/networks_temporal.py", "etab/heads/chunks.py"
 CONTRACTS, CLIPNETS, ROWS = "etab/backbones/contracts.py", "etab/backbones/clipnets.py", "etab/backbones/video.py"
 FAULTS = [
     Fault("sequences: standardised with every row", HEAD, "values[rows], dtype=np.float64",
@@ -18,7 +18,12 @@ FAULTS = [
           "functional.cross_entropy(logits.transpose(1, 2), wanted.clamp_min(0), ignore_index=NOBODY", HEADS),
     Fault("sequences: the worst recipe is taken", HEAD, "        return min(good, key=lambda f: f.loss)",
           "        return max(good, key=lambda f: f.loss)", HEADS),
-    Fault("sequences: values stay standardised", HEAD, "logits[:, 0] * scale + shift", "logits[:, 0]", HEADS),
+    Fault("sequences: values stay standardised", HEAD, "split.test) * scale + shift", "split.test)", HEADS),
+    Fault("sequences: behind the end is annotated", CHUNKS, "self.length), NOBODY, dtype", "self.length), 0, dtype", HEADS),
+    Fault("sequences: the end of a series is left out", CHUNKS, "starts = sorted({*range(0, last, length), last})",
+          "starts = list(range(0, max(last, 1), length))", HEADS),
+    Fault("sequences: chunks of other rows are joined", CHUNKS, "return np.flatnonzero(np.isin(self.owner, rows))",
+          "return np.arange(len(self.owner))[: len(rows)]", HEADS),
     Fault("sequences: features without any pass", HEAD, "    if not sequences:\n", "    if False:\n", HEADS),
     Fault("sequences: a recipe that diverges ends it all", HEAD, "            except TrainingError as error:\n",
           "            except ZeroDivisionError as error:\n", HEADS),

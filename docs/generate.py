@@ -11,7 +11,7 @@ from etab.listing import TABLES
 HERE = Path(__file__).parent
 PAGES = {
     "datasets.md": ("datasets", "targets", "views"),
-    "tasks.md": ("tasks", "metrics"),
+    "tasks.md": ("tasks", "cross", "metrics"),
     "backbones.md": ("backbones", "video"),
     "heads.md": ("heads",),
     "zoo.md": (),

@@ -13,8 +13,9 @@ from etab import backbones, leaderboard
 from etab.backbones.base import BackboneCard
 from etab.errors import EtabError
 from etab.executors import Event, serial
+from etab.opened import tasks_at
 from etab.results import Result
-from etab.runs import Settings, plan, tasks_at
+from etab.runs import Settings, plan
 from etab.tasks import TASKS, find
 
 
@@ -88,14 +89,16 @@ def evaluate(
     device: str = "cpu",
     precision: str = "auto",
     seed: int = 0,
+    aggregate: str | None = None,
     skip_bad: bool = False,
 ) -> Score:
     """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
 
     ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
-    they are already there. ``skip_bad`` leaves out recordings that cannot be read, and the score says so. Raises
-    UnknownNameError, DataNotFoundError, LayoutError, CorruptFileError, WeightsError.
+    they are already there. ``aggregate`` names another rule to put the rows of a recording or patient together by.
+    ``skip_bad`` leaves out recordings that cannot be read, and the score says so. Raises UnknownNameError,
+    DataNotFoundError, LayoutError, CorruptFileError, WeightsError.
     """
     card = _card(backbone, size)
     place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
@@ -104,7 +107,7 @@ def evaluate(
         device=device, precision=precision, skip_bad=skip_bad,
     )  # fmt: skip
     failures: list[str] = []
-    runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed)
+    runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed, aggregate=aggregate)
     cells = serial(runs, settings, lambda e: _collect(e, failures))
     if failures:
         raise EtabError("; ".join(failures))

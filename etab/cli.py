@@ -78,7 +78,9 @@ def version() -> None:
 
 @app.command("list")
 def list_things(
-    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, video, heads, metrics or tasks")],
+    what: Annotated[
+        str, typer.Argument(help="datasets, targets, views, backbones, video, heads, metrics, tasks or cross")
+    ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")] = False,
 ) -> None:
     """List what there is."""
@@ -146,11 +148,18 @@ def new_dataset(
 
 @app.command()
 def run(
-    tasks: Annotated[str | None, typer.Option(help="Codes, prefixes or datasets, with commas. Default: camus.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Codes (b0-A4-E>C is a cross-dataset cell), prefixes, datasets; with commas. Default: camus."
+        ),
+    ] = None,
     backbones: Annotated[
         str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
     ] = "all",
-    protocol: Annotated[str, typer.Option(help="official, cv, or both with a comma.")] = "official,cv",
+    protocol: Annotated[
+        str | None, typer.Option(help="official, cv, lodo, with commas. Default: the protocols of each task.")
+    ] = None,
     n_fold: Annotated[int, typer.Option(min=2, max=50, help="Folds of cross-validation.")] = 5,
     fractions: Annotated[
         str | None, typer.Option(help="Train on these shares of the patients, in %: 2,5,10,100.")
@@ -158,6 +167,9 @@ def run(
     shots: Annotated[str | None, typer.Option(help="Train on this many patients of each class: 2,5,10.")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Draws of each share or number. [default: 3]")] = None,
     head: Annotated[str | None, typer.Option(help="Another head for every task that it can answer.")] = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="Another rule to put the rows of a recording or patient together by.")
+    ] = None,
     root: Root = None,
     results: Annotated[Path, typer.Option(help="Where the result files go.")] = Path("results"),
     cache: Annotated[Path | None, typer.Option(help="Feature cache. Default: ETAB_CACHE or ~/.cache/etab.")] = None,
@@ -170,30 +182,35 @@ def run(
     """Run every cell that is not finished yet: tasks x backbones x protocols."""
     from etab import show
     from etab.doctor import default_cache
-    from etab.runs import Settings, lacking, plan, tasks_at
+    from etab.opened import lacking, tasks_at
+    from etab.runs import Settings, plan
     from etab.sweep import backbone_names, sweep
 
     codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
-    protocols = _protocols(_words(protocol) or ["cv"], n_fold, fractions, shots, draws)
-    runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold)
+    protocols = _protocols(_words(protocol), codes, n_fold, fractions, shots, draws)
+    runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold, aggregate=aggregate)
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision,
                         skip_bad=skip_bad)  # fmt: skip
     done = sweep(runs, settings, workers=workers, watch=show.watch)
-    for said in lacking(runs, root):
+    for said in lacking([run.row.dataset for run in runs], root):
         typer.echo(said, err=True)
     _say(done.said())
     raise typer.Exit(1 if done.failures else 0)
 
 
-def _protocols(bases: list[str], n_fold: int, fractions: str | None, shots: str | None, draws: int | None) -> list[str]:
+def _protocols(
+    words: list[str] | None, codes: list[str], n_fold: int, fractions: str | None, shots: str | None, draws: int | None
+) -> list[str] | None:
     """The protocols asked for, or with few labelled patients; raises where an option would have nothing to act on."""
     from etab.errors import UnsupportedOptionError
     from etab.protocols import drawn, parse
+    from etab.tasks import TASKS
 
+    bases = words or list(dict.fromkeys(name for code in codes for name in TASKS[code].protocols))
     if fractions is None and shots is None:
         if draws is not None:
             raise UnsupportedOptionError("--draws counts draws of --fractions or --shots; give one of these too.")
-        return bases
+        return words
     numbers: list[list[float]] = []
     for option, said in (("--fractions", fractions), ("--shots", shots)):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -84,3 +85,48 @@ def pad(frame: Array, *, out: tuple[int, int], corner: tuple[int, int]) -> Array
     canvas = np.zeros(out, dtype=frame.dtype)
     canvas[corner[0] : corner[0] + frame.shape[0], corner[1] : corner[1] + frame.shape[1]] = frame
     return canvas
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How clips are cut: ``length`` frames, every ``period``th one, clips beginning ``step`` frames apart.
+
+    ``length`` 0 is the whole recording. Where a recording is shorter than a clip it is repeated from its beginning.
+    """
+
+    length: int
+    period: int = 1
+    step: int = 0
+
+    @property
+    def span(self) -> int:
+        """Frames from the first to the last of a clip."""
+        return (self.length - 1) * self.period + 1
+
+    def __str__(self) -> str:
+        """Name it as feature keys and settings of results do."""
+        every = "every frame" if self.period == 1 else f"one frame in {self.period}"
+        if not self.length:
+            return f"the whole recording, {every}"
+        apart = f", clips {self.step} frames apart" if self.step else ""
+        return f"{self.length} frames, {every}{apart}"
+
+    def clip(self, n: int, start: int = 0) -> IntArray:
+        """Frame numbers of the clip that begins at ``start`` in a recording of ``n`` frames."""
+        grid = np.arange(0, n, self.period)
+        if not self.length or n < self.span:
+            return window(grid, self.length or len(grid))
+        return min(max(start, 0), n - self.span) + np.arange(self.length) * self.period
+
+    def middle(self, n: int) -> int:
+        """Where the clip in the middle of ``n`` frames begins."""
+        return max(n - self.span, 0) // 2 if self.length else 0
+
+    def starts(self, n: int) -> list[int]:
+        """Where every clip of ``n`` frames begins: 0 and then ``step`` apart, as long as a whole clip fits."""
+        return list(range(0, max(n - self.span, 0) + 1, self.step or 1)) if self.length else [0]
+
+    def around(self, n: int, moments: Sequence[int]) -> list[int]:
+        """Where clips begin that have these moments in their middle, as far as ``n`` frames allow; each start once."""
+        last = max(n - self.span, 0) if self.length else 0
+        return sorted({min(max(at - (self.span + 1) // 2, 0), last) for at in moments})

@@ -65,7 +65,7 @@ def points(folder: Path, *, seed: int = 0) -> list[Point]:
         how = _how(r)
         key = (r.task, r.backbone, r.head, r.seed)
         if key in few:
-            cells.setdefault((*key, how.n_fold, how.percent or 0.0, how.shots or 0), []).append(r)
+            cells.setdefault((*key, how.sort, how.n_fold, how.percent or 0.0, how.shots or 0), []).append(r)
     if not cells:
         raise DataNotFoundError(
             f"{folder} holds no cell with few labelled patients. Make some with "
@@ -98,7 +98,7 @@ def _point(folder: Path, group: Sequence[Result], seed: int) -> Point:
     low, high = np.nanquantile(np.concatenate(resampled), [0.025, 0.975])
     labels = f"{how.shots} a class" if how.shots else f"{how.percent or 100:g} %"
     return Point(
-        task=first.task, backbone=first.backbone, base=f"cv{how.n_fold}" if how.n_fold else "official", labels=labels,
+        task=first.task, backbone=first.backbone, base=Protocol(how.sort, how.n_fold).name, labels=labels,
         percent=0.0 if how.shots else how.percent or 100.0, shots=how.shots or 0, draws=len(group),
         rows=float(np.mean([r.n_train for r in group])), metric=first.metric,
         value=float(np.mean([r.value for r in group])), low=float(low), high=float(high), phantom=first.phantom,

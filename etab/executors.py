@@ -46,8 +46,9 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     Equal costs, such as those of the controls, run in reverse: the menu lists the cheapest first.
     """
     found: dict[tuple[str, str], list[Run]] = {}
+    crossing = any(run.row.fit_on for run in runs)  # they share features with cells of both datasets: one group then
     for run in runs:
-        found.setdefault((run.row.dataset, run.backbone), []).append(run)
+        found.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
     ranked = sorted(enumerate(found.values()), key=lambda g: (-_cost(g[1][0]), -g[0]))
     return [group for _, group in ranked]
 

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import xxhash
@@ -36,6 +36,26 @@ _MAPPED = 256 << 20
 PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 Report = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+class Over(Protocol):
+    """Rows made of several frames (``etab.clipfeatures``): how they are read, put together, and named in the key."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What enters the key of the features beside the frames."""
+        ...
+
+    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
+        """uint8 batches of about ``n`` frames."""
+        ...
+
+    def over(self, backbone: Backbone, n: int) -> Backbone:
+        """The backbone of rows that takes these batches."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +109,14 @@ def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> I
         with skippable():
             return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
 
-    starts = list(range(0, len(frames), n))
+    return ahead(list(range(0, len(frames), n)), read)
+
+
+def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
+    """What ``read`` gives for each part, the next one read while the last is used."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(read, starts[0])
-        for following in [*starts[1:], None]:
+        waiting = pool.submit(read, parts[0])
+        for following in [*parts[1:], None]:
             batch = waiting.result()
             if following is not None:
                 waiting = pool.submit(read, following)
@@ -117,12 +141,15 @@ def _key(settings: Mapping[str, Any], weights: str, data: str, frames: Sequence[
 def frame_features(
     source: Source, frames: Sequence[FrameKey], card: BackboneCard, *, cache: Path | None, device: str = "cpu",
     precision: str = "auto", batch_size: int | None = None, progress: Report | None = None, maps: bool = True,
-    data_digest: str | None = None,
+    data_digest: str | None = None, over: Over | None = None,
 ) -> FrameFeatures:  # fmt: skip
-    """Embed frames, or read them back. Raises WeightsError, CorruptFileError, StorageError."""
+    """Embed frames, or read them back; with ``over``, what is kept is a row for several of them.
+
+    Raises WeightsError, CorruptFileError, StorageError.
+    """
     started = time.perf_counter()
     kind = resolve_precision(precision, card, device)
-    data, settings = data_digest or source.digest(), _settings(card, kind)
+    data, settings = data_digest or source.digest(), _settings(card, kind) | dict({} if over is None else over.settings)
 
     def place(weights: str) -> tuple[str, Path | None]:
         key = _key(settings, weights, data, frames, maps)
@@ -138,8 +165,10 @@ def frame_features(
     if weights != known and (there := _read(folder)) is not None:
         return FrameFeatures(there, key, weights, data, settings, True, time.perf_counter() - started)
     prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
-    batches = _batches(source, frames, card.size, batch_size or (32 if device == "cpu" else 128))
-    found = _compute(prepared, batches, len(frames), device, folder, progress, maps)
+    n, rows = batch_size or (32 if device == "cpu" else 128), len(frames if over is None else over)
+    batches = _batches(source, frames, card.size, n) if over is None else over.batches(source, card.size, n)
+    embed = prepared if over is None else over.over(prepared, n)
+    found = _compute(embed, batches, rows, device, folder, progress, maps)
     return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.errors import MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
+from etab.errors import EtabError, MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
 from etab.metrics import METRICS
 from etab.registry import unknown
 from etab.results import Predictions, Result
@@ -22,7 +22,7 @@ from etab.types import Array, FloatArray, IntArray
 DRAWS = 2000
 LEVEL = 0.95
 _SHOWN = 3
-_SUITE_KEYS = {"name", "version", "title", "tasks", "task_weights", "category_weights"}
+_SUITE_KEYS = {"name", "version", "title", "tasks", "task_weights", "category_weights", "protocols"}
 _SAME = ("task_version", "data_digest", "head", "metric")
 Cells = Mapping[str, Mapping[str, Result]]
 Tables = Mapping[tuple[str, str], Predictions]
@@ -39,7 +39,10 @@ class Tasks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named list of tasks with weights; a weight that is not given is 1."""
+    """A named list of tasks with weights; a weight that is not given is 1.
+
+    ``protocols`` names, for a task, the protocol that counts whatever the board's is: leave-one-database-out for f0.
+    """
 
     name: str
     version: int
@@ -47,6 +50,7 @@ class Suite:
     title: str = ""
     task_weights: Mapping[str, float] = field(default_factory=dict)
     category_weights: Mapping[str, float] = field(default_factory=dict)
+    protocols: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_toml(cls, text: str, name: str = "this suite") -> Suite:
@@ -85,6 +89,10 @@ def _check_suite(found: Mapping[str, Any], name: str) -> None:
             raise UnsupportedOptionError(f"{name}: {key} is {found.get(key)!r}; wanted a {kind.__name__} that says it.")
     if not isinstance(found.get("title", ""), str):
         raise UnsupportedOptionError(f"{name}: title is {found['title']!r}; wanted a str.")
+    for code, protocol in found.get("protocols", {}).items():
+        if code not in found["tasks"] or not isinstance(protocol, str) or not protocol:
+            raise UnsupportedOptionError(f"{name}: protocols has {code} = {protocol!r}; wanted a task of the suite and a "
+                                         "protocol's name.")  # fmt: skip
     for code in found["tasks"]:
         TASKS[code]
         if found["tasks"].count(code) > 1:
@@ -143,6 +151,7 @@ class Board:
     ``beats[i][j]``: row i is above row j beyond doubt (Holm over all pairs), which is what ranks count.
     ``gap`` is the median over pairs of the half width of the interval of their difference: what this board can tell
     apart, in units of ``etab``; NaN with fewer than two ranked rows.
+    ``beside`` are cells of extra tasks (clips, cross-dataset) outside the suite: shown, never part of a score.
     """
 
     suite: Suite
@@ -155,6 +164,7 @@ class Board:
     beats: tuple[tuple[bool, ...], ...]
     gap: float
     notes: tuple[str, ...]
+    beside: tuple[Result, ...] = ()
 
     @property
     def title(self) -> str:
@@ -205,16 +215,40 @@ def rank(
     rows += [_unranked(b, board[b], headline) for b in sorted(board) if b not in whole]
     phantom = any(r.phantom for cells in board.values() for r in cells.values())
     by_task = dict(zip(suite.tasks, map(float, shares), strict=True))
+    notes = (*_notes(draws, rows, gap), *_said(suite, rows, by_task, protocol))
     return Board(suite, protocol, seed, phantom, by_task, tuple(rows), tuple(tuple(p) for p in p_better.tolist()),
-                 tuple(tuple(b) for b in beats.tolist()), gap, _notes(draws, rows, gap))  # fmt: skip
+                 tuple(tuple(b) for b in beats.tolist()), gap, notes,
+                 _beside(results, suite, tasks, folder, board, protocol, seed))  # fmt: skip
+
+
+def _beside(
+    results: Sequence[Result], suite: Suite, tasks: Tasks, folder: Path, board: Cells, protocol: str, seed: int
+) -> tuple[Result, ...]:
+    """Cells of extra tasks that the suite does not list, by task and backbone, checked as those of the suite are."""
+    found = [r for r in results if r.protocol == protocol and r.seed == seed and r.task not in suite.tasks]
+    found = sorted((r for r in found if _extra(r.task, tasks)), key=lambda r: (r.task, r.backbone, r.head))
+    _refuse_mixtures([*[r for cells in board.values() for r in cells.values()], *found], tasks)
+    _refuse_other_rows({(r.backbone, r.task): _checked(r, tasks[r.task], folder) for r in found})
+    for code in sorted({r.task for r in found if tasks[r.task].fit_on}):
+        cells = [r for r in found if r.task == code]
+        _refuse_difference("fit_data_digest", cells, [r.settings.get("fit_data_digest") for r in cells])
+    return tuple(found)
+
+
+def _extra(code: str, tasks: Tasks) -> bool:
+    try:
+        return tasks[code].extra
+    except (KeyError, EtabError):
+        return False
 
 
 def _chosen(results: Sequence[Result], suite: Suite, tasks: Tasks, protocol: str, seed: int) -> Cells:
     """Results of this suite, protocol and seed by backbone and task; whatever cannot stand together is refused."""
     mine = sorted(
-        (r for r in results if r.task in suite.tasks and r.protocol == protocol and r.seed == seed),
+        (r for r in results if r.task in suite.tasks and r.protocol == suite.protocols.get(r.task, protocol)
+         and r.seed == seed),
         key=lambda r: (r.backbone, r.task, r.head),
-    )
+    )  # fmt: skip
     if not mine:
         there = sorted({f"{r.protocol} (seed {r.seed})" for r in results if r.task in suite.tasks})
         raise ResultError(f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. There is: "
@@ -245,16 +279,19 @@ def _refuse_mixtures(mine: Sequence[Result], tasks: Tasks) -> None:
                 f"{r.anchor_high:g}); the task now is version {task.version} ({task.metric}, {task.low:g} and "
                 f"{task.high:g}). Scores of different versions never mix: move {r.path(Path())} away and run the cell again."
             )
-    for name in _SAME:
-        for code in sorted({r.task for r in mine}):
-            _refuse_difference(name, [r for r in mine if r.task == code])
+    for code in sorted({r.task for r in mine}):
+        cells = [r for r in mine if r.task == code]
+        for name in _SAME:
+            _refuse_difference(name, cells, [getattr(r, name) for r in cells])
+        for name in ("aggregate", "rows", "window"):
+            _refuse_difference(name, cells, [str(r.settings.get(name, "none")) for r in cells])
 
 
-def _refuse_difference(name: str, cells: Sequence[Result]) -> None:
+def _refuse_difference(name: str, cells: Sequence[Result], values: Sequence[Any]) -> None:
     """Refuse results of one task that differ in a fact; names a backbone on each side."""
     found: dict[Any, str] = {}
-    for r in cells:
-        found.setdefault(getattr(r, name), r.backbone)
+    for r, value in zip(cells, values, strict=True):
+        found.setdefault(value, r.backbone)
     if len(found) > 1:
         sides = " and ".join(f"{str(value)[:12]} with {who}" for value, who in list(found.items())[:2])
         short = [r for r in cells if r.bad]
@@ -420,3 +457,25 @@ def _notes(draws: int, rows: Sequence[Row], gap: float) -> tuple[str, ...]:
     if any(r.missing for r in rows):
         notes.append("A backbone with a missing task has no headline rank; nothing is filled in for it.")
     return tuple(notes)
+
+
+def _said(suite: Suite, rows: Sequence[Row], shares: Mapping[str, float], protocol: str) -> list[str]:
+    """What the suite and the results themselves have to say: protocols, tasks that do not count, faults of the data."""
+    other = [f"{t} ({p})" for t, p in suite.protocols.items() if p != protocol]
+    notes = [f"Protocol {protocol}; by another one: {', '.join(other)}."] if other else []
+    idle = [t for t in suite.tasks if shares[t] == 0]
+    if idle:
+        notes.append(f"Shown and not counted: {', '.join(idle)}.")
+    cells = [cell for row in rows for cell in row.cells.values()]
+    notes += list(dict.fromkeys(str(note) for cell in cells for note in cell.settings.get("notes", [])))
+    return [*notes, *_database_alone(rows, protocol)]
+
+
+def _database_alone(rows: Sequence[Row], protocol: str) -> list[str]:
+    """Where databases are shared between folds: what knowing the database alone gives, pooled."""
+    return [
+        f"{code} ({protocol}), pooled over databases: database_only has AUROC {cell.metrics['auroc']:.3f} and MAcc "
+        f"{cell.metrics['macc']:.3f}."
+        for row in rows if row.backbone == "database_only" for code, cell in row.cells.items()
+        if "macro_macc" in cell.metrics and cell.protocol != "lodo" and {"auroc", "macc"} <= set(cell.metrics)
+    ]  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from etab import backbones, datasets, heads
+from etab import backbones, cross, datasets, heads
 from etab.datasets import views
-from etab.metrics import METRICS
+from etab.metrics_heart import METRICS
 from etab.registry import Registry
-from etab.tasks import CATEGORIES, TASKS
+from etab.tasks import CATEGORIES, TASKS, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,10 @@ def metrics_table() -> Table:
     )  # fmt: skip
 
 
+def _input(task: Task) -> str:
+    return f"{task.inputs} ({task.clip})" if task.clip else task.inputs
+
+
 @TABLES.register("tasks")
 def tasks_table() -> Table:
     """The menu of tasks with both anchors and where they come from."""
@@ -123,7 +127,17 @@ def tasks_table() -> Table:
         "Tasks",
         ("code", "category", "what is asked", "data", "input", "metric", "2022 metric", "head", "0 on the anchored scale",
          "1 on the anchored scale", "version"),
-        [(t.code, CATEGORIES[t.category], t.title, t.dataset, t.inputs, t.metric, t.metric_2022, t.head,
+        [(t.code, CATEGORIES[t.category], t.title, t.dataset, _input(t), t.metric, t.metric_2022, t.head,
           f"{t.low:g} ({t.anchors.low_source})", f"{t.high:g} ({t.anchors.high_source})", t.version)
          for t in TASKS.values()],
     )  # fmt: skip
+
+
+@TABLES.register("cross")
+def cross_table() -> Table:
+    """Cross-dataset cells: fitted on one dataset, tested on another, with metric and anchors of the one tested on."""
+    return _table(
+        "Cross-dataset cells",
+        ("code", "what is asked", "fitted on", "tested on", "input", "metric", "head", "version"),
+        [(t.code, t.title, t.fit_on, t.dataset, t.inputs, t.metric, t.head, t.version) for t in cross.cells()],
+    )

@@ -23,7 +23,11 @@ MASK_COLUMNS = ("dice", "jaccard", "hd95", "msd")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric with its range and direction. ``better`` is +1 or -1; 0 where neither direction is better (a bias)."""
+    """A metric with its range and direction. ``better`` is +1 or -1; 0 where neither direction is better (a bias).
+
+    ``needs`` are columns beyond truth and score: without them the metric does not exist. ``reached`` is False where
+    what the best answer gets depends on the rows.
+    """
 
     name: str
     title: str
@@ -33,10 +37,15 @@ class Metric:
     worst: float
     unit: str
     function: Callable[[Columns, Array], float]
+    needs: frozenset[str] = frozenset()
+    reached: bool = True
 
     def __call__(self, columns: Columns, patients: Array) -> float:
         """Compute it from the columns of a prediction table; raises UndefinedError where it does not exist."""
         check_columns(self.name, columns, patients)
+        absent = sorted(self.needs - set(columns))
+        if absent:
+            raise UndefinedError(f"{self.name} needs the column {absent[0]!r}, which these predictions lack.")
         return float(self.function(columns, patients))
 
 

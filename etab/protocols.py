@@ -1,24 +1,28 @@
-"""The protocols by name: the authors' split, folds of patients, and either of them with few labelled patients.
+"""The protocols by name: the authors' split, folds of patients, one database left out, each also with few labels.
 
-"official" and "cv5" use every training patient. "official-10pct-d0" trains on a draw of 10 % of them, "cv5-5shot-d2" on
-5 patients of each class; the number behind d is the draw. The drawn patients of a smaller share are among those of a
-larger one of the same draw, and every backbone sees the same patients. Where every row of a patient has one class, a
-draw keeps the shares of the classes. What a head chooses, it chooses inside the drawn patients alone.
+"official" and "cv5" use every training patient; "lodo" leaves one database out at a time, tests it, and chooses inside by
+the others. "official-10pct-d0" trains on a draw of 10 % of the patients, "cv5-5shot-d2" on 5 patients of each class; the
+number behind d is the draw. The drawn patients of a smaller share are among those of a larger one of the same draw, and
+every backbone sees the same patients. Where every row of a patient has one class, a draw keeps the shares of the classes.
+What a head chooses, it chooses inside the drawn patients alone.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from etab.errors import IncompatibleError, UndefinedError
-from etab.splits import INNER_FOLDS, row_splits
+from etab.rows import Rows
+from etab.splits import INNER_FOLDS, folds, row_splits
+from etab.tasks import Task
 from etab.types import Array, IntArray, Kind, RowSplit
 
-_NAME = re.compile(r"^(official|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?$")
+_NAME = re.compile(r"^(official|lodo|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?$")
 _NEEDED = 2
 
 
@@ -26,13 +30,15 @@ _NEEDED = 2
 class Protocol:
     """A protocol taken apart.
 
-    n_fold   folds of cross-validation; 0 for the authors' split
+    sort     "official", "cv" or "lodo"
+    n_fold   folds of cross-validation; 0 for the others
     percent  share of the training patients that is drawn, above 0 and below 100; None for no such draw
     shots    patients of each class that are drawn; None for no such draw
     draw     which draw, from 0
     """
 
-    n_fold: int
+    sort: str
+    n_fold: int = 0
     percent: float | None = None
     shots: int | None = None
     draw: int = 0
@@ -40,7 +46,7 @@ class Protocol:
     @property
     def name(self) -> str:
         """The name that results carry."""
-        base = f"cv{self.n_fold}" if self.n_fold else "official"
+        base = f"cv{self.n_fold}" if self.n_fold else self.sort
         if not self.few:
             return base
         size = f"{self.shots}shot" if self.shots else f"{self.percent:g}pct"
@@ -51,13 +57,17 @@ class Protocol:
         """Whether only a draw of the training patients is trained on."""
         return bool(self.percent or self.shots)
 
-    def splits(self, patients: Array, parts: Array, answers: Any, kind: Kind, seed: int) -> list[RowSplit]:
+    def splits(
+        self, patients: Array, parts: Array, answers: Any, kind: Kind, seed: int, groups: Sequence[str] = ()
+    ) -> list[RowSplit]:
         """Turn rows into fits, see ``etab.splits.row_splits``; ``answers`` (n,) says which class a patient is of.
+
+        ``groups`` (n,) is the database of each row.
 
         Raises SplitError as that does, and UndefinedError where the draw holds fewer than two patients (of a class).
         """
         whole = row_splits(
-            patients, parts, protocol="cv" if self.n_fold else "official", n_fold=self.n_fold or 5, seed=seed
+            patients, parts, protocol=self.sort, n_fold=self.n_fold or 5, seed=seed, groups=np.array(groups)
         )
         if not self.few:
             return whole
@@ -106,16 +116,16 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
     match = _NAME.match(text)
     if match:
         base, size, unit, draw = match.groups()
-        folds = 0 if base == "official" else int(base[2:] or n_fold)
+        sort = "cv" if base.startswith("cv") else base
+        n = int(base[2:] or n_fold) if sort == "cv" else 0
         amount = float(size or 0)
         right = not size or (0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount))
-        if (folds > 1 or base == "official") and right:
-            return Protocol(
-                folds, amount if unit == "pct" else None, int(amount) if unit == "shot" else None, int(draw or 0)
-            )
+        if (n > 1 or sort != "cv") and right:
+            percent, shots = amount if unit == "pct" else None, int(amount) if unit == "shot" else None
+            return Protocol(sort, n, percent, shots, int(draw or 0))
     raise IncompatibleError(
-        f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), and with few labelled patients "
-        "official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more)."
+        f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), lodo (leave one database out), and with "
+        "few labelled patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more)."
     )
 
 
@@ -127,3 +137,51 @@ def drawn(bases: list[str], percents: list[float], shots: list[float], draws: in
             out += [base] if percent == 100 else [f"{base}-{percent:g}pct-d{d}" for d in range(draws)]
         out += [f"{base}-{n:g}shot-d{d}" for n in shots for d in range(draws)]
     return list(dict.fromkeys(out))
+
+
+def protocol_name(protocol: str, n_fold: int) -> str:
+    """Name a protocol as results carry it: "official", "lodo", or "cv" with its number of folds ("cv5")."""
+    return parse(protocol, n_fold).name
+
+
+def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
+    """Named protocols to run a task by: its own, or those asked for that it knows.
+
+    Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks have databases.
+    """
+    names = [protocol_name(p, n_fold) for p in (task.protocols if asked is None else asked)]
+    kept = [name for name in names if parse(name).sort in task.protocols and not (task.fit_on and parse(name).few)]
+    if not kept:
+        raise IncompatibleError(
+            f"{task.code} has no protocol {' or '.join(names)}; it has {', '.join(task.protocols)}."
+        )
+    return kept
+
+
+def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
+    """The splits that a named protocol makes of these rows; raises SplitError or UndefinedError where it cannot."""
+    return parse(name).splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
+
+
+def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
+    """(n,) the authors' part and the fold of each row: what protocols of this many folds are made of; None for draws."""
+    how = parse(name)
+    if how.few:
+        return None
+    n = how.n_fold or n_fold
+    if n > rows.n_patients:
+        return np.asarray(rows.parts)
+    place = folds(rows.patients.tolist(), n, seed)
+    return np.array(
+        [f"{part} {place[patient]}" for part, patient in zip(rows.parts, rows.patients.tolist(), strict=True)]
+    )
+
+
+def remarks(task: Task, name: str, rows: Rows) -> tuple[str, ...]:
+    """What a reader must know of this protocol on these rows."""
+    if rows.groups and parse(name).sort == "cv" and len(set(rows.groups)) > 1:
+        return (
+            f"{task.code} ({name}): training and test share databases, which sound apart: scores are too good. "
+            "Leave-one-database-out (lodo) is the primary protocol; read pooled scores beside database_only.",
+        )
+    return ()

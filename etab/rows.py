@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from etab.datasets.base import Source
 from etab.errors import LayoutError, skippable
 from etab.tasks import TASKS, Task
-from etab.types import Answer, Array, Features, Kind, Record
+from etab.types import Answer, Array, Features, FloatArray, Kind, Record
 
 FrameKey = tuple[Record, int]
 
@@ -29,6 +29,8 @@ class Rows:
     missing   (id, reason) of recordings that gave no row
     records   the recording of each row
     units     what each row answers for: the row itself, its recording, its study or its patient (the task's ``unit``)
+    places    where each row was recorded (auscultation), groups its database: empty where there are no such things
+    extras    further facts that the task's metrics need of each row, by the name of their column
     """
 
     items: tuple[str, ...]
@@ -40,6 +42,9 @@ class Rows:
     missing: tuple[tuple[str, str], ...]
     records: tuple[str, ...]
     units: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    extras: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def n_patients(self) -> int:
@@ -126,7 +131,7 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         patients=np.array([r.patient for r, _, _ in kept]),
         parts=np.array([r.split for r, _, _ in kept]),
         frames=np.array([[place[r.id, a] for a in at] for r, at, _ in kept]),
-        answers=_stack(target.kind, [v for _, _, v in kept]),
+        answers=stack(target.kind, [v for _, _, v in kept]),
         spacing=tuple(source.spacing(r) for r, _, _ in kept),
         missing=tuple(missing),
         records=records,
@@ -139,7 +144,8 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     )
 
 
-def _stack(kind: Kind, values: list[Any]) -> Any:
+def stack(kind: Kind, values: list[Any]) -> Any:
+    """Answers as ``Rows`` holds them: boolean masks in a list, numbers in an array."""
     if kind is Kind.MASK:
         return [np.asarray(v, dtype=bool) for v in values]
     return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)

@@ -6,30 +6,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, datasets, heads, metrics, stats, studies
-from etab.aggregate import AGGREGATES, reduce
+from etab import __version__, backbones, cross, datasets, decisions, heads, inputs, metrics, stats, studies
+from etab.aggregate import AGGREGATES
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
-from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError, skippable
-from etab.features import FrameFeatures, frame_features
-from etab.features import resolve_precision as features_precision
+from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
+from etab.features import FrameFeatures
 from etab.heads.base import FoldFit, Head
-from etab.protocols import parse
+from etab.opened import clips_at, data_digest, outlines_of, rows_of, source_of
+from etab.protocols import cells_of, chosen, parse, protocol_name, remarks, splits_of
 from etab.provenance import provenance
 from etab.results import Predictions, Result
-from etab.rows import FrameKey, Rows, annotated_frames, row_features, task_rows
-from etab.sieve import left_out, lists_leniently, sift
-from etab.splits import folds
-from etab.surface import Outline, outline
+from etab.rows import Rows
+from etab.sieve import left_out
+from etab.surface import Outline
+from etab.tables import laid_out
 from etab.tasks import TASKS, Task, find
-from etab.types import Array, Features, Kind, RowSplit
+from etab.types import Features, Kind, RowSplit
 
 PROTOCOLS = ("official", "cv5")
 VERSION = 1
@@ -38,11 +38,6 @@ _NESTED_REPEATS = 4
 
 Progress = Callable[[str, int, int], None]
 Failed = Callable[["Run", EtabError], None]
-
-
-def protocol_name(protocol: str, n_fold: int) -> str:
-    """Name a protocol as results carry it: "official", or "cv" with its number of folds ("cv5"), see ``etab.protocols``."""
-    return parse(protocol, n_fold).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +66,17 @@ class Run:
     protocol: str = "cv5"
     seed: int = 0
     n_fold: int = 5
+    aggregate: str | None = None
     card: BackboneCard | None = field(default=None, compare=False, repr=False)
 
     @property
     def row(self) -> Task:
-        """The task's row of the menu."""
-        return TASKS[self.task]
+        """The task's row of the menu, with the aggregation asked for in place of its own."""
+        task = TASKS[self.task]
+        if self.aggregate is None:
+            return task
+        windows = AGGREGATES[self.aggregate].windows
+        return replace(task, aggregate=self.aggregate, inputs="window" if windows else task.inputs)
 
     @property
     def backbone_card(self) -> BackboneCard:
@@ -104,6 +104,8 @@ class Run:
                 clashes.append(str(error))
         if not clashes:
             clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
+            more = inputs.clash(self.row, self.backbone_card, heads.head(self.head_name), self.aggregate)
+            clashes += [more] if more else []
         if clashes:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
@@ -115,115 +117,62 @@ class Run:
 
 def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
     source = datasets.SOURCES[task.dataset].card
-    if card.modality != source.modality and card.modality != "image":
+    if task.fit_on and (clash := cross.clash(task)):
+        yield clash
+    if card.modality not in (source.modality, "image", "record"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
         fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
         yield f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: {', '.join(fits)}."
     if head.needs_maps and not card.strides:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
-    if card.clip is not None:
-        yield f"{card.name} embeds clips and the rows of {task.code} are single frames."
-    if head.needs_sequences:
-        yield f"the head {head.name!r} needs sequences and the rows of {task.code} are single frames."
+    if card.clip is not None and task.clip is None:
+        yield f"{card.name} embeds clips and the rows of {task.code} are none."
+    if head.needs_sequences and task.clip is None and not (card.series and task.kind is Kind.STATES):
+        yield f"the head {head.name!r} needs sequences and the rows of {task.code} are no clips."
 
 
 def plan(
     tasks: str | Iterable[str] | None,
     names: Sequence[str | BackboneCard],
     *,
-    protocols: Sequence[str] = PROTOCOLS,
+    protocols: Sequence[str] | None = PROTOCOLS,
     head: str | None = None,
     seed: int = 0,
     n_fold: int = 5,
+    aggregate: str | None = None,
 ) -> list[Run]:
-    """Lay out every cell, checked: unknown names and clashes are raised before anything is read."""
+    """Lay out every cell, checked: unknown names and clashes are raised before anything is read.
+
+    ``protocols`` None is those of each task. Tasks of states are left out for backbones without a series, and, with
+    ``aggregate``, tasks that score every row.
+    """
     runs = []
     for item in names:
         card = item if isinstance(item, BackboneCard) else backbones.card(item)
         for task in find(tasks):
             if head is not None and task.kind not in heads.head(head).kinds:
                 continue
-            for protocol in protocols:
-                name = protocol_name(protocol, n_fold)
-                runs.append(Run(task.code, card.name, head, name, seed, n_fold, card))
+            if (task.kind is Kind.STATES and not card.series) or (aggregate and not task.unit):
+                continue
+            for name in chosen(task, protocols, n_fold):
+                runs.append(Run(task.code, card.name, head, name, seed, n_fold, aggregate, card))
     if not runs:
-        raise IncompatibleError(f"Nothing to run: the head {head!r} answers none of the chosen tasks.")
+        asked = f"the head {head!r} answers" if head else "these backbones and this aggregation answer"
+        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.")
     for run in runs:
         run.check()
     return runs
 
 
-def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
-    """Codes of the tasks asked for; with ``root``, the folder of one dataset, those of a prefix that it can serve.
-
-    A prefix ("c") may name tasks of several datasets. A task asked for by its whole code is kept, and where the folder fits
-    no dataset all are: opening it then says what is wrong. Raises UnknownNameError for a word that names nothing.
-    """
-    tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
-    found, words = find(tasks), ",".join([tasks] if isinstance(tasks, str) else tasks or []).replace(" ", "").split(",")
-    names = list(dict.fromkeys(task.dataset for task in found))
-    fits = names if root is None or len(names) == 1 else [name for name in names if _opens(name, root)]
-    return [task.code for task in found if task.dataset in (fits or names) or task.code in words]
-
-
-def _opens(dataset: str, root: Path) -> bool:
-    try:
-        datasets.source(dataset, root)
-    except EtabError:
-        return False
-    return True
-
-
-def lacking(runs: Iterable[Run], root: Path | None) -> list[str]:
-    """What a person should hear of these cells: how many published patients the data at hand do not hold."""
-    names = dict.fromkeys(run.row.dataset for run in runs)
-    return [said for name in names if (said := datasets.told(datasets.source(name, root)))]
-
-
-@lru_cache(maxsize=4)
-def _open(dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[Source, tuple[FrameKey, ...]]:
-    source = datasets.source(dataset, root)
-    if skip_bad:
-        source = sift(source)
-    elif lists_leniently(source):
-        with skippable():
-            source.records()
-    return source, tuple(annotated_frames(source))
-
-
-@lru_cache(maxsize=64)
-def _rows(task: str, dataset: str, root: Path | None, skip_bad: bool = False) -> Rows:
-    source, frames = _open(dataset, root, skip_bad)
-    return task_rows(TASKS[task], source, frames)
-
-
-@lru_cache(maxsize=16)
-def _outlines(task: str, dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[Outline, ...]:
-    """The authors' masks of a task ready for scoring, once a process; none for other kinds of answers."""
-    rows = _rows(task, dataset, root, skip_bad)
-    if TASKS[task].kind is not Kind.MASK:
-        return ()
-    return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
-
-
-@lru_cache(maxsize=4)
-def data_digest(dataset: str, root: Path | None, skip_bad: bool = False) -> str:
-    """sha256 of the data that decide frames and answers, without what ``skip_bad`` leaves out; read once a process."""
-    with skippable():
-        return _open(dataset, root, skip_bad)[0].digest()
-
-
-def forget() -> None:
-    """Drop the sources and rows that this process holds (after the data on disk have changed)."""
-    for cached in (_open, _rows, _outlines, data_digest):
-        cached.cache_clear()
-
-
-def _settings_of(run: Run, precision: str) -> dict[str, Any]:
+def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]:
     """What decides a score beyond data and weights: this is what resuming compares."""
-    card, head = run.backbone_card, heads.head(run.head_name)
+    card, head, task = run.backbone_card, heads.head(run.head_name), run.row
+    more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
+    if task.fit_on:
+        more |= {"fit_on": task.fit_on, "fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad)}
     return {
+        **more,
         "runs_version": VERSION,
         "head_version": head.version,
         "backbone_version": card.version,
@@ -233,6 +182,7 @@ def _settings_of(run: Run, precision: str) -> dict[str, Any]:
         "precision": precision,
         "sha256": card.sha256,
         "bootstraps": _BOOTSTRAPS,
+        **inputs.settings_of(run.row),
     }
 
 
@@ -249,7 +199,8 @@ def finished(run: Run, settings: Settings) -> Result | None:
     found = Result.load(path)
     there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
                              "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
-    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings)), "task version": run.row.version,
+    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings), settings),
+                           "task version": run.row.version,
                            "data": data_digest(run.row.dataset, settings.root, settings.skip_bad),
                            "anchors": [run.row.low, run.row.high]}  # fmt: skip
     differ = [name for name, value in now.items() if there.get(name) != value]
@@ -263,7 +214,7 @@ def finished(run: Run, settings: Settings) -> Result | None:
 
 def resolve_precision(run: Run, settings: Settings) -> str:
     """What "auto" means for this backbone on this machine."""
-    return features_precision(settings.precision, run.backbone_card, settings.device)
+    return inputs.precision_of(settings.precision, run.backbone_card, settings.device, run.row)
 
 
 def execute(
@@ -274,15 +225,15 @@ def execute(
     A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
     without ``failed`` it is raised.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.row.dataset, run.backbone), []).append(run)
-    for (dataset, _), group in groups.items():
-        yield from _execute_group(dataset, group, settings, progress, failed)
+        groups.setdefault((run.row.dataset, run.backbone, run.row.family), []).append(run)
+    for group in groups.values():
+        yield from _execute_group(group, settings, progress, failed)
 
 
 def _execute_group(
-    dataset: str, group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
+    group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
 ) -> Iterator[Result]:
     waiting = []
     for run in group:
@@ -293,14 +244,10 @@ def _execute_group(
             yield done
     if not waiting:
         return
-    source, frames = _open(dataset, settings.root, settings.skip_bad)
-    card = waiting[0].backbone_card
+    task, card = waiting[0].row, waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    embedded = frame_features(
-        source, frames, card, cache=settings.cache, device=settings.device, precision=settings.precision,
-        batch_size=settings.batch_size, progress=report, maps=_has_masks(source),
-        data_digest=data_digest(dataset, settings.root, settings.skip_bad),
-    )  # fmt: skip
+    parts = [_embedded(code, card, settings, report) for code in task.parts]
+    embedded = cross.joined_features(parts) if task.fit_on else parts[0]
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
         for run in alike:
@@ -315,27 +262,24 @@ def _execute_group(
             yield result
 
 
-def _has_masks(source: Source) -> bool:
-    """Whether any task on this data can need feature maps: they are many times the pooled features."""
-    return any(target.kind is Kind.MASK for target in source.card.targets)
-
-
-def _cells(run: Run, rows: Rows) -> Array | None:
-    """(n,) the authors' part and the fold of each row: what both protocols of this many folds are made of."""
-    how = parse(run.protocol_name)
-    if how.few:
-        return None
-    n_fold = how.n_fold or run.n_fold
-    if n_fold > rows.n_patients:
-        return np.asarray(rows.parts)
-    place = folds(rows.patients.tolist(), n_fold, run.seed)
-    return np.array(
-        [f"{part} {place[patient]}" for part, patient in zip(rows.parts, rows.patients.tolist(), strict=True)]
-    )
+def _embedded(
+    code: str, card: BackboneCard, settings: Settings, report: Callable[[int, int], None] | None
+) -> FrameFeatures:
+    """Features of everything that the family of this row of the menu shows: annotated frames, clips, or windows."""
+    task = TASKS[code]
+    source, keys = source_of(task.dataset, settings.root, settings.skip_bad)
+    clips = clips_at(task, settings.root, settings.skip_bad)[0] if task.clip else None
+    return inputs.embed(
+        source, clips.frames if clips else keys, card, cache=settings.cache, device=settings.device,
+        precision=settings.precision, batch_size=settings.batch_size, progress=report, over=clips,
+        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+    )  # fmt: skip
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
-    return parse(run.protocol_name).splits(rows.patients, rows.parts, rows.answers, run.row.kind, run.seed)
+    if run.row.fit_on:
+        return cross.splits(rows, protocol=run.protocol_name, n_fold=run.n_fold, seed=run.seed)
+    return splits_of(run.protocol_name, run.seed, rows, run.row.kind)
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
@@ -354,19 +298,22 @@ def compute(
     """Fit and score one cell on features that are already there; ``memo`` serves cells of the same rows."""
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
-    rows = _rows(run.task, task.dataset, settings.root, settings.skip_bad)
-    features = row_features(embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences)
+    rows = rows_of(task, settings.root, settings.skip_bad)
+    features = inputs.pick(embedded.features, rows, task, head)
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
-    shared["cells"] = _cells(run, rows)
+    shared["cells"] = rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
-    outlines = _outlines(task.code, task.dataset, settings.root, settings.skip_bad)
+    outlines = outlines_of(task, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
-        beside = studies.view_answers(_open(task.dataset, settings.root, settings.skip_bad)[0], rows)
+        beside = studies.view_answers(source_of(task.dataset, settings.root, settings.skip_bad)[0], rows)
         fit = partial(_fit, run, head, features, rows, shared)
         predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
     else:
-        predictions = _predictions(task, rows, outlines, splits, fits)
+        rules = _rules(run, head, features, rows, splits, shared)
+        if rules:
+            fits = [replace(f, choice={**f.choice, **rule.facts()}) for f, rule in zip(fits, rules, strict=True)]
+        predictions = _predictions(task, rows, outlines, splits, fits, rules)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
@@ -391,46 +338,45 @@ def _rng(run: Run, stream: int = 0) -> np.random.Generator:
     return np.random.default_rng([run.seed, stream, *run.task.encode()])
 
 
+def _rules(
+    run: Run, head: Head, features: Features, rows: Rows, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
+) -> list[decisions.Rule]:
+    """For each split, how scores become classes; none where the metric is of scores."""
+    task = run.row
+
+    def answers(inner: Sequence[RowSplit]) -> list[Any]:
+        fits = head.cross_fit(features, rows.answers, rows.patients, inner, _target(task), rng=_rng(run, 3), memo=memo)
+        return [fit.predictions for fit in fits]
+
+    if not decisions.needed(task):
+        return []
+    return decisions.choose(task, splits, rows.patients, answers, lambda i, s: laid_out(task, rows, (), i, [s])[2])
+
+
 def _predictions(
-    task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit]
-) -> Predictions:
+    task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit],
+    rules: Sequence[decisions.Rule],
+) -> Predictions:  # fmt: skip
     """Lay the answers of all folds out as one table, a line a row (or unit) of the test parts."""
     order = np.concatenate([s.test for s in splits])
-    names = [s.name for s in splits for _ in s.test]
-    columns = _columns(task.kind, rows, outlines, order, [f.predictions for f in fits])
-    items = [rows.items[i] for i in order]
-    if task.aggregate:
-        items = [rows.units[i] for i in order]
-        kept, columns = reduce(task.aggregate, columns, items, [rows.records[i] for i in order])
-        order, names, items = order[kept], [names[i] for i in kept], [items[i] for i in kept]
+    kept, items, columns = laid_out(task, rows, outlines, order, [f.predictions for f in fits])
+    tested = [s.name for s in splits for _ in s.test]
+    names = [tested[i] for i in kept]
+    if rules:
+        columns["answer"] = decisions.applied(rules, names, splits, columns)
     return Predictions(
         kind=task.kind,
         items=tuple(items),
-        patients=tuple(str(rows.patients[i]) for i in order),
+        patients=tuple(str(rows.patients[i]) for i in order[kept]),
         folds=tuple(names),
         columns=columns,
     )
 
 
-def _columns(kind: Kind, rows: Rows, outlines: Sequence[Outline], order: Any, answers: list[Any]) -> dict[str, Any]:
-    if kind is Kind.MASK:
-        masks = [m for part in answers for m in part]
-        scores = [
-            metrics.mask_scores(outlines[i], m, spacing=rows.spacing[i] or (1.0, 1.0))
-            for i, m in zip(order, masks, strict=True)
-        ]
-        return {name: np.array([s[name] for s in scores]) for name in ("dice", "jaccard", "hd95", "msd")}
-    truth = np.asarray(rows.answers)[order].astype(np.float64)
-    score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])
-    if kind is Kind.CLASSES:
-        return {"truth": truth, **{f"score_{k}": score[:, k] for k in range(score.shape[1])}}
-    return {"truth": truth, "score": score}
-
-
 def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge, a patient is a row, and the rows fit a kernel."""
     how = parse(run.protocol_name)
-    if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items):
+    if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items) or run.row.fit_on:
         return None
     if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
         return None
@@ -461,18 +407,26 @@ def _result(
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
     interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
-    source = _open(task.dataset, settings.root, settings.skip_bad)[0]
+    source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
+    phantom = any(source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets)
     return Result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
-        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=source.phantom, metric=task.metric,
+        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=phantom, metric=task.metric,
         value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
         metrics=scored, folds=_folds(task, splits, fits, table), nested=nested,
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
         data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), features_key=embedded.key,
-        settings={**_settings_of(run, embedded.settings["precision"]), "n_fold": run.n_fold},
+        settings={**_settings_of(run, embedded.settings["precision"], settings), "n_fold": run.n_fold,
+                  **_said(source, remarks(task, run.protocol_name, rows))},
         missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
         anchor_low=task.low, anchor_high=task.high,
         provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},
         bad=left_out(task, source.faults or (), table.patients, official=run.protocol_name == "official"),
     )  # fmt: skip
+
+
+def _said(source: Source, more: Sequence[str]) -> dict[str, Any]:
+    """What a reader of the result must know of the data and of the protocol; nothing where there is nothing."""
+    notes = [*source.notes(), *more]
+    return {"notes": notes} if notes else {}

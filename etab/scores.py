@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from etab import datasets, metrics, runs
+from etab import datasets, metrics, opened, runs
 from etab.backbones.base import BackboneCard
 from etab.baselines import names
 from etab.baselines.models import ETABmodel, card_of_module, load_weights
@@ -200,7 +200,7 @@ def _menu(category: str | None, root: Any) -> list[Task]:
     if not letters:
         raise UnknownNameError(f"No task of category {category!r} ({CATEGORIES[str(category)]}) has its anchors yet.")
     if root is not None:
-        return find(runs.tasks_at(",".join(letters), Path(root)))
+        return find(opened.tasks_at(",".join(letters), Path(root)))
     found = find(letters)
     return [t for t in found if t.dataset == DEFAULT_DATASET] or found
 

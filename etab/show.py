@@ -31,6 +31,8 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 def board(found: Board) -> None:
     """Print a leaderboard."""
     Console().print(render.rich_table(found))
+    if found.beside:
+        Console().print(render.rich_beside(found))
 
 
 def findings(found: Sequence[Finding]) -> None:

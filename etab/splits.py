@@ -10,7 +10,7 @@ from etab.errors import SplitError
 from etab.registry import unknown
 from etab.types import Array, IntArray, Record, RowSplit
 
-PROTOCOLS = ("official", "cv")
+PROTOCOLS = ("official", "cv", "lodo")
 PARTS = ("train", "val", "test")
 INNER_FOLDS = 3
 
@@ -32,11 +32,14 @@ def check_leaks(records: Iterable[Record]) -> None:
     _check_pairs((record.patient, record.split) for record in records)
 
 
-def row_splits(patients: Array, parts: Array, *, protocol: str, n_fold: int = 5, seed: int = 0) -> list[RowSplit]:
+def row_splits(
+    patients: Array, parts: Array, *, protocol: str, n_fold: int = 5, seed: int = 0, groups: Array | None = None
+) -> list[RowSplit]:
     """Turn rows into fits: ``patients`` and ``parts`` ("train", "val", "test") are (n,) arrays of text.
 
     "official": one split named "official"; train = train + val, inner = (val,) or, where the authors give no val,
     patient folds of train. "cv": ``n_fold`` splits named "fold0"..., inner = the other folds one by one.
+    "lodo": leave one database out; a split for each of ``groups`` (n,), named after it, inner = the others one by one.
     Raises SplitError where a patient lies in two parts, or a part is empty.
     """
     patients = np.asarray(patients, dtype=object)
@@ -44,6 +47,8 @@ def row_splits(patients: Array, parts: Array, *, protocol: str, n_fold: int = 5,
         return [_official(patients, np.asarray(parts, dtype=object), seed)]
     if protocol == "cv":
         return _cross(patients, n_fold, seed)
+    if protocol == "lodo":
+        return _leave_one_out(patients, np.asarray(patients if groups is None else groups, dtype=object))
     raise unknown("protocol", protocol, PROTOCOLS)
 
 
@@ -81,6 +86,21 @@ def _cross(patients: Array, n_fold: int, seed: int) -> list[RowSplit]:
         others = tuple(np.flatnonzero(fold == j) for j in range(n_fold) if j != k)
         inner = others if len(others) > 1 else inner_parts(patients, train, seed)
         out.append(RowSplit(train, inner, np.flatnonzero(fold == k), f"fold{k}"))
+    return out
+
+
+def _leave_one_out(patients: Array, groups: Array) -> list[RowSplit]:
+    names = sorted(set(groups.tolist()))
+    if len(names) < 3:
+        raise SplitError(
+            f"Leaving one database out needs at least three, got {', '.join(map(str, names)) or 'none'}; use protocol 'cv'."
+        )
+    _check_pairs(zip(patients.tolist(), map(str, groups.tolist()), strict=True))
+    parts = {name: np.flatnonzero(groups == name) for name in names}
+    out = []
+    for name in names:
+        inner = tuple(rows for other, rows in parts.items() if other != name)
+        out.append(RowSplit(np.sort(np.concatenate(inner)), inner, parts[name], str(name)))
     return out
 
 

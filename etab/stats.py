@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 
 from etab.errors import UndefinedError
 from etab.metrics import METRICS, decided, per_patient
+from etab.metrics_heart import WEIGHTED
 from etab.types import Array, FloatArray, IntArray, Kind
 
 Columns = Mapping[str, FloatArray]
@@ -158,6 +159,7 @@ _WEIGHTED: dict[str, Callable[[Columns, FloatArray], FloatArray]] = {
     "auroc": _one_vs_rest(_auroc),
     "auprc": _one_vs_rest(_auprc),
     "balanced_accuracy": _w_balanced,
+    **WEIGHTED,
 }
 
 

@@ -12,8 +12,9 @@ from etab import backbones, phantom, resources
 from etab.errors import DataNotFoundError
 from etab.executors import Event, local
 from etab.leaderboard import Board, Suite, rank
+from etab.opened import data_digest
 from etab.results import Result, load_results, write_atomically
-from etab.runs import Run, Settings, data_digest, finished, plan, resolve_precision
+from etab.runs import Run, Settings, finished, plan, resolve_precision
 from etab.site import render
 from etab.tasks import TASKS
 
@@ -54,7 +55,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     """
     for run in runs:
         resolve_precision(run, settings)
-    for dataset in {r.row.dataset for r in runs}:
+    for dataset in {name for r in runs for name in r.row.datasets}:
         data_digest(dataset, settings.root, settings.skip_bad)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:

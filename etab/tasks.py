@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from etab.errors import UnknownNameError
-from etab.metrics import METRICS
+from etab.clips import Sampling
+from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.metrics_heart import METRICS
 from etab.registry import Registry, unknown
 from etab.types import Kind
 
@@ -27,6 +28,8 @@ CATEGORIES: Mapping[str, str] = MappingProxyType(
         "f": "auscultation",
     }
 )
+
+PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
 
 DATASET_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -54,12 +57,12 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "PS": ("PSAX",),
         "AX": ("A2C", "A3C", "A4C"),
         "PX": ("PLAX", "PSAX"),
-        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other"),
+        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other", "AV", "PV", "TV", "MV", "Phc"),
         "AV": ("AV",),
         "PV": ("PV",),
         "TV": ("TV",),
         "MV": ("MV",),
-        "PH": ("Phc",),
+        "PH": ("Phc", "PCG"),
     }
 )
 
@@ -117,11 +120,17 @@ class Task:
     """One row of the menu.
 
     inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and
-    the ES frame of a recording together, their features concatenated), or "answer" (every answer is a row, shown by the
-    frame it speaks of, or by the first frame where it speaks of the whole recording).
+    the ES frame of a recording together, their features concatenated), "answer" (every answer is a row, shown by the
+    frame it speaks of, or by the first frame where it speaks of the whole recording), or, cut as ``clip`` says, "clip"
+    (one clip from the middle of a recording), "clips" (all its clips) or "beats" (a clip for each beat, end-systole in its
+    middle: whole beats from the authors' ES frame where there is one, else found by ``etab.beats``). A clip is a row.
+    Of sound: "recording" (a recording is a row, its features the mean over its windows), or "window" (every window is one).
     unit, aggregate: "" where every row is scored; else the rows of one "recording", "study" or "patient" are put together
     by this rule of ``etab.aggregate`` before they are scored.
+    protocols: the sorts of protocol that there are for it, the primary one first.
     metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
+    extra: found by its whole code or its category and index ("b6") only, as it asks for many more frames than the rest.
+    fit_on: the dataset that a cross-dataset cell is fitted on; "" where it is ``dataset``, on which cells are tested.
     version: 0 while the anchors are not measured on the data; such a task is in no suite and runs only when its code or
     its dataset is named.
     """
@@ -141,6 +150,29 @@ class Task:
     superseded_by: str | None = None
     unit: str = ""
     aggregate: str = ""
+    protocols: tuple[str, ...] = ("official", "cv")
+    clip: Sampling | None = None
+    extra: bool = False
+    fit_on: str = ""
+
+    @property
+    def family(self) -> str:
+        """What is embedded for it: tasks of one dataset and family share an entry of the feature cache."""
+        shown = f"{self.inputs}: {self.clip}" if self.clip else "annotated"
+        return f"{shown}, fitted on {self.fit_on}" if self.fit_on else shown
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that it reads: of a cross-dataset cell the one fitted on, then the one tested on."""
+        return (self.fit_on, self.dataset) if self.fit_on else (self.dataset,)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Codes of the rows of the menu that it is made of, in the order of ``datasets``: its own, or two."""
+        if not self.fit_on:
+            return (self.code,)
+        fitted, tested = self.code.split(">")
+        return (fitted, f"{fitted[:-1]}{tested}")
 
     @property
     def category(self) -> str:
@@ -167,7 +199,40 @@ class Task:
         return (value - self.low) / (self.high - self.low)
 
 
-TASKS: Registry[Task] = Registry("task")
+class Menu(Registry[Task]):
+    """The rows by code; the code of a cross-dataset cell ("b0-A4-E>C") gives a row made of the two on the menu."""
+
+    def __getitem__(self, name: str) -> Task:
+        """Look a code up; raises UnknownNameError, and UnsupportedOptionError for a pair that asks two questions."""
+        return crossed(self, name) if isinstance(name, str) and ">" in name else super().__getitem__(name)
+
+
+_SAME = ("target", "kind", "inputs", "unit", "aggregate", "clip")
+
+
+def crossed(menu: Registry[Task], code: str) -> Task:
+    """The row of a cross-dataset cell: the tested dataset's own, with its metric and anchors, fitted on the other."""
+    asked = parse_code(code)
+    if asked.dataset == asked.test_dataset:
+        raise UnsupportedOptionError(f"{code!r} names one dataset twice; its own cell is {code.split('>')[0]}.")
+    fitted, tested = (menu[f"{code[:6]}{letter}"] for letter in code[6:].split(">"))
+    differ = [name for name in _SAME if getattr(fitted, name) != getattr(tested, name)]
+    if differ:
+        said = "; ".join(f"{n} {str(getattr(fitted, n))!r} and {str(getattr(tested, n))!r}" for n in differ)
+        raise UnsupportedOptionError(
+            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {said}. `etab list cross` names the pairs."
+        )
+    low, high = (
+        f"{source} (anchor of {tested.code})" for source in (tested.anchors.low_source, tested.anchors.high_source)
+    )
+    return replace(
+        tested, code=code, title=f"{tested.title}, fitted on {fitted.dataset}", fit_on=fitted.dataset, extra=True,
+        anchors=replace(tested.anchors, low_source=low, high_source=high),
+        version=min(fitted.version, tested.version),
+    )  # fmt: skip
+
+
+TASKS: Menu = Menu("task")
 
 _CHANCE = "chance: a score that knows nothing of the patient"
 _PERFECT = "perfect answer"
@@ -303,24 +368,82 @@ def _unity() -> Iterable[Task]:
     yield _new("c2-AL-U", "A2C, A3C, A4C or PLAX", "view", Kind.CLASSES, "answer")
 
 
-for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity()):
+_PLACES = ("AV", "PV", "TV", "MV", "Phc")
+_ONE_STATE = "one state for every moment: no sound is found"
+_HEART_RATE = "training median for everybody, cv5 of all 3,163 recordings: `python -m benchmarks.anchors_sound`"
+_EVERYBODY = "{} for everybody, all 942 patients, official code"
+
+
+def _sound(
+    code: str, title: str, target: str, kind: Kind, metric: str, metric_2022: str, head: str, low: float, high: float,
+    sources: tuple[str, str], unit: str = "", aggregate: str = "", protocols: tuple[str, ...] = ("cv",),
+) -> Task:  # fmt: skip
+    """A row of heart sounds; every place of CirCor, whatever place CinC 2016 does not tell."""
+    circor = code.endswith("D")
+    return Task(code, title, "circor" if circor else "cinc2016", target, _PLACES if circor else ("PCG",), kind, metric,
+                metric_2022, head, "recording", Anchors(low, high, *sources), unit=unit, aggregate=aggregate,
+                protocols=protocols)  # fmt: skip
+
+
+def _sounds() -> Iterable[Task]:
+    yield _sound("e0-AL-D", "S1, systole, S2, diastole", "states", Kind.STATES, "f1_100", "f1_100", "hsmm", 0.0, 1.0,
+                 (_ONE_STATE, _PERFECT))  # fmt: skip
+    yield _sound("e1-AL-D", "heart rate, bpm", "HR", Kind.VALUE, "mae", "r2", "ridge", 16.212, 0.0,
+                 (_HEART_RATE, _PERFECT))  # fmt: skip
+    yield _sound("f0-PH-N", "normal or abnormal", "abnormal", Kind.BINARY, "macro_macc", "macro_auroc", "logistic", 0.5,
+                 1.0, (_CHANCE, _PERFECT), unit="recording", aggregate="mean", protocols=("lodo", "cv"))  # fmt: skip
+    yield _sound("f1-AL-D", "murmur present, unknown or absent", "murmur", Kind.CLASSES, "weighted_accuracy", "auroc",
+                 "logistic", 0.4989, 1.0, (_EVERYBODY.format("Present"), _PERFECT), unit="patient",
+                 aggregate="recordings")  # fmt: skip
+    yield _sound("f2-AL-D", "outcome of the examination", "outcome", Kind.BINARY, "cost", "auroc", "logistic", 14850.7643,
+                 5285.6333, (_EVERYBODY.format("Abnormal"), _PERFECT), unit="patient", aggregate="recordings")  # fmt: skip
+
+
+# 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip apart, not one frame
+_UPSTREAM = {6: Sampling(32, 2), 7: Sampling(32, 2, 32), 8: Sampling(32, 2)}
+_CYCLE = Sampling(0)
+_AGAIN = "labels and patients of {}; version 0: no sequences at hand to run it on"
+
+
+def _clips() -> Iterable[Task]:
+    """EF from clips: the index says which clips, 6 one, 7 all of them, 8 one a beat; anchors are those of the ED+ES row."""
+    three = ((6, "clip", "from one clip"), (7, "clips", "from all clips"), (8, "beats", "beat by beat"))
+    one = three[:1]
+    for letter, view, asked in (("C", "A2", one), ("C", "A4", one), ("E", "A4", three), ("P", "A4", three),
+                                ("P", "PS", three)):  # fmt: skip
+        still = TASKS[f"b0-{view}-{letter}"]
+        low, high = (f"{_AGAIN.format(still.code)}; {s}" for s in (still.anchors.low_source, still.anchors.high_source))
+        for index, inputs, words in asked:
+            yield replace(
+                still, code=f"b{index}-{view}-{letter}", title=f"{still.title}, {words}", inputs=inputs, unit="recording",
+                aggregate="mean", clip=_CYCLE if letter == "C" else _UPSTREAM[index], extra=True, version=0,
+                anchors=replace(still.anchors, low_source=low, high_source=high),
+            )  # fmt: skip
+
+
+for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *_sounds()):
+    TASKS.add(_task.code, _task)
+for _task in list(_clips()):
     TASKS.add(_task.code, _task)
 
 
 def find(codes: str | Iterable[str] | None = None) -> list[Task]:
     """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the default dataset.
 
-    Tasks of version 0 are found by their code or dataset only. Raises UnknownNameError for a word that names nothing.
+    Tasks of version 0 are found by their code or dataset only, extra ones by their code or their index ("b6"),
+    cross-dataset cells by their code ("b0-A4-E>C"). Raises UnknownNameError for a word that names nothing.
     """
-    current = [t for t in TASKS.values() if t.superseded_by is None]
+    extra = [t for t in TASKS.values() if t.extra and t.superseded_by is None]
+    current = [t for t in TASKS.values() if t.superseded_by is None and not t.extra]
     ready = [t for t in current if t.version > 0]
     if codes is None:
         return [t for t in ready if t.dataset == DEFAULT_DATASET]
     words = [codes] if isinstance(codes, str) else list(codes)
     chosen: dict[str, Task] = {}
     for word in (w.strip() for text in words for w in text.split(",")):
-        hits = [t for t in TASKS.values() if t.code == word]
+        hits = [TASKS[word]] if ">" in word else [t for t in TASKS.values() if t.code == word]
         hits = hits or [t for t in current if t.dataset == word] or [t for t in ready if t.code.startswith(word)]
+        hits = hits or [t for t in extra if t.code[:2] == word]
         if not word or not hits:
             raise unknown("task", word, [*TASKS, *sorted({t.dataset for t in current})])
         chosen.update((t.code, t) for t in hits)

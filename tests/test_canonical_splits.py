@@ -17,8 +17,9 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.circor import CircorSource
 from etab.datasets.dataset import Dataset
 from etab.errors import CorruptFileError, EtabWarning, SplitError, UnsupportedOptionError
+from etab.opened import forget, lacking
 from etab.resources import text
-from etab.runs import Settings, execute, forget, lacking, plan
+from etab.runs import Settings, execute, plan
 from etab.splits import folds
 from tests.trees import camus
 
@@ -127,7 +128,7 @@ def test_real_patients_in_their_parts_open_and_the_absent_are_told(tmp_path: Pat
     assert datasets.told(source).startswith("496 of 500 published patients are not in")
     assert len(Dataset("camus", "EF", root=tmp_path)) == 8
     runs = plan("b0-A4-C", ["image_stats"], protocols=["cv"], n_fold=2)
-    assert lacking(runs, tmp_path) == [datasets.told(source)]
+    assert lacking([run.row.dataset for run in runs], tmp_path) == [datasets.told(source)]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_help_is_quick_and_names_the_commands() -> None:
         assert word in run.stdout
 
 
-@pytest.mark.parametrize("what", ["datasets", "targets", "views", "backbones", "heads", "metrics", "tasks"])
+@pytest.mark.parametrize("what", ["datasets", "targets", "views", "backbones", "heads", "metrics", "tasks", "cross"])
 def test_lists(what: str) -> None:
     run = etab("list", what, "--markdown")
     assert run.returncode == 0, run.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import features, phantom, runs
+from etab import features, inputs, phantom
 from etab.errors import (
     DataNotFoundError,
     EtabWarning,
@@ -86,7 +86,7 @@ def test_same_run_same_bytes(done: Settings, tmp_path: Path) -> None:
 
 
 def test_a_second_run_does_nothing(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "frame_features", lambda *a, **k: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(inputs, "frame_features", lambda *a, **k: pytest.fail("a finished cell was run again"))
     assert len(list(execute(plan("camus", CONTROLS, protocols=("cv5",)), done))) == 2 * len(CAMUS)
 
 

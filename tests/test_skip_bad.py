@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import etab
-from etab import phantom, runs
+from etab import opened, phantom
 from etab.datasets.base import Fault
 from etab.datasets.dicom import DicomSource
 from etab.errors import CorruptFileError, EtabError, LayoutError, ResultError, UnsupportedOptionError
@@ -78,7 +78,7 @@ def _settings(root: Path, skip_bad: bool = True, name: str = "results") -> Setti
 
 
 def _run(settings: Settings, codes: list[str] = CODES, protocol: str = "cv", n_fold: int = 3) -> list[Result]:
-    runs.forget()
+    opened.forget()
     return list(execute(plan(codes, ["image_stats"], protocols=[protocol], n_fold=n_fold), settings))
 
 
@@ -177,7 +177,7 @@ def test_the_board_says_what_is_missing_everywhere(camus: Path, capsys: pytest.C
 
 def test_from_python(camus: Path) -> None:
     shutil.rmtree(_file(camus, "2CH", "cfg").parent)
-    runs.forget()
+    opened.forget()
     with pytest.raises(EtabError, match="--skip-bad"):
         etab.evaluate("image_stats", tasks="c", root=camus)
     found = etab.evaluate("image_stats", tasks="c", root=camus, skip_bad=True)
@@ -205,8 +205,8 @@ def test_in_workers(camus: Path) -> None:
 def test_a_file_that_goes_bad_after_it_was_looked_at(camus: Path) -> None:
     settings, failures = _settings(camus), list[str]()
     cells = plan(["c0-AX-C"], ["image_stats"], protocols=["cv"], n_fold=3)
-    runs.forget()
-    runs.data_digest("camus", camus, True)
+    opened.forget()
+    opened.data_digest("camus", camus, True)
     _cut(_file(camus, "2CH", "ED"))
     assert serial(cells, settings, lambda event: failures.append(event.error)) == []
     assert _file(camus, "2CH", "ED").name in failures[0]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import diagnosis, phantom, runs, studies
+from etab import diagnosis, opened, phantom, studies
 from etab.aggregate import reduce
 from etab.datasets import source
 from etab.errors import ResultError, UndefinedError
@@ -159,7 +159,7 @@ def test_the_rule_alone_is_refused() -> None:
 
 def test_same_run_same_bytes(done: tuple[Settings, list[Result]], tmp_path: Path) -> None:
     settings, results = done
-    runs.forget()
+    opened.forget()
     again = Settings(root=settings.root, results=tmp_path, cache=settings.cache)
     (found,) = execute(plan(["d1-AL-T"], ["image_stats"], protocols=("cv",), n_fold=3), again)
     assert found.identity() in {r.identity() for r in results}

@@ -15,10 +15,10 @@ from etab.errors import SplitError, TrainingError, UnsupportedOptionError, Weigh
 from etab.heads.chunks import Chunks
 from etab.heads.networks_temporal import BODIES, AttentionPool, sinusoids
 from etab.heads.temporal import TemporalHead
-from etab.runs import Run
+from etab.runs import Run, Settings, execute, plan
 from etab.testing.heads import STEPS, check_head, made_sequences, made_splits, target_of
 from etab.training import Recipe, fit_state
-from etab.types import Array, Features, Kind, RowSplit
+from etab.types import Array, Features, Kind, Record, RowSplit
 
 NAMES = tuple(BODIES)
 LABELLING = NAMES[2:]
@@ -296,5 +296,68 @@ def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
 def test_a_run_on_frames_refuses_a_head_on_sequences() -> None:
     from etab.errors import IncompatibleError
 
-    with pytest.raises(IncompatibleError, match="'gru' needs sequences and the rows of b0-A4-C are single frames"):
+    with pytest.raises(IncompatibleError, match="'gru' needs sequences and the rows of b0-A4-C are no clips"):
         Run("b0-A4-C", "image_stats", "gru").check()
+
+
+# --- in runs ---
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from etab import phantom
+
+    folder = tmp_path_factory.mktemp("temporal")
+    phantom.write(folder, patients=12, seed=0, size=48, names=("echonet",))
+    return folder
+
+
+def short(name: str) -> Any:
+    """A head by name that trains for a moment, in the place of the registered one."""
+
+    class Short(heads.HEADS[name]):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__(Recipe(epochs=2, batch=16), width=8, searched=((1e-2, 1e-2),))
+
+    return Short
+
+
+def test_a_clip_task_feeds_sequences_of_pictures(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(heads.HEADS._items, "gru", short("gru"))
+    settings = Settings(root=trees / "echonet", results=tmp_path / "r", cache=tmp_path / "c", precision="fp32")
+    (result,) = execute(plan("b6-A4-E", ["image_stats"], protocols=["official"], head="gru"), settings)
+    assert result.folds[0]["choice"]["features"] == "blocks8/mean"
+    assert np.isfinite(result.value)
+
+
+def test_a_clip_task_feeds_networks_of_clips(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.test_video_backbones import small as clips
+
+    monkeypatch.setitem(heads.HEADS._items, "tcn", short("tcn"))
+    card = clips("torchvision/mc3_18", 4, 32)
+    settings = Settings(root=trees / "echonet", results=tmp_path / "r", precision="fp32")
+    for head, features in ((None, "layer"), ("tcn", "layer4")):
+        (result,) = execute(plan("b6-A4-E", [card], protocols=["official"], head=head), settings)
+        assert result.folds[0]["choice"]["features"].startswith(features)
+
+
+def test_steps_are_spread_over_the_clip() -> None:
+    from etab.clipfeatures import STEPS, Clips
+
+    record = Record("r", "p", "A4C")
+    shown = (tuple(range(0, 62, 2)), (4, 6, 8, 4, 6, 8))
+    over = Clips(tuple((record, s) for s in shown), "b6").over(by_brightness, 64)
+    x = torch.cat([torch.tensor(sorted(set(s)), dtype=torch.uint8) for s in shown])[:, None, None].expand(-1, 2, 2)
+    found = over(x)
+    steps = found.sequences["late/mean"][..., 0]
+    assert steps.shape == (2, STEPS)
+    assert steps[0].tolist() == [2.0 * round(30 * i / 15) for i in range(16)]
+    assert set(steps[1].tolist()) == {4.0, 6.0, 8.0}
+    assert steps[1, -1] == 8
+    assert list(found.sequences) == ["late/mean"]
+
+
+def by_brightness(x: Any) -> Features:
+    """Two layers; the last pooling of the last is wide."""
+    mean = x.float().mean(dim=(1, 2))[:, None]
+    return Features({"early/mean": -mean, "late/mean": mean, "late/grid4": mean.repeat(1, 16)})

@@ -20,11 +20,12 @@ from etab.datasets.check import check
 from etab.datasets.dataset import Dataset
 from etab.datasets.views import canonical
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
+from etab.opened import tasks_at
 from etab.phantom.tmed import long_axis, short_axis, write_tmed
 from etab.readers.still import read_still, still_info
 from etab.results import load_results
 from etab.rows import annotated_frames, task_rows
-from etab.runs import Settings, execute, plan, tasks_at
+from etab.runs import Settings, execute, plan
 from etab.tasks import TASKS, find
 from etab.testing.datasets import check_dataset
 from tests.trees import tmed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etab.backbones import named, sound, video
+from etab.backbones import named, records, sound, video
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
@@ -23,7 +23,8 @@ _PREFIXES = (
 
 def names(modality: str | None = None) -> list[str]:
     """The backbones that have a name here: those of pictures, then those of sound ("image", "sound"; None: both)."""
-    return [*(named.names() if modality != "sound" else []), *(sound.names() if modality != "image" else [])]
+    heard = [*sound.names(), *records.names()]
+    return [*(named.names() if modality != "sound" else []), *(heard if modality != "image" else [])]
 
 
 def optional() -> list[str]:
@@ -41,6 +42,8 @@ def card(name: str) -> BackboneCard:
         return named.card(base, seed)
     if base in (*sound.names(), *sound.optional()):
         return sound.card(base, seed)
+    if base in records.names():
+        return records.card(base, seed)
     if base.startswith(("torchaudio/", "transformers/")):
         return _open_sound(base, seed)
     if video.knows(base):

@@ -31,7 +31,8 @@ class BackboneCard:
 
     name            as typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt", "random/efficientnet_lite0"
     family          "cnn", "vit", "lstm", "video" or "control"
-    modality        "image" (any source, through frames or log-mel pictures) or "sound" (a waveform)
+    modality        "image" (any source, through frames or log-mel pictures), "sound" (a waveform), or "record" (the
+                    facts or envelopes of a recording of sound)
     size            side of the square input in pixels; frames are resized to it with ``interpolation``
     mean, std       per channel, on the [0, 1] scale
     layers          names of the layers that ``Features.pooled`` and ``Features.maps`` speak of, fine to coarse
@@ -42,6 +43,7 @@ class BackboneCard:
     seed            initialisation seed of a random twin
     rate            Hz of the waveform that a sound backbone reads; None for pictures
     seconds         length of the windows that a sound backbone was made for; others are allowed
+    series          Hz of the time series of whole recordings that heads of states need; None where it gives none
     clip            what the network of a "video" backbone is fed; None for backbones of single frames
     """
 
@@ -68,4 +70,5 @@ class BackboneCard:
     version: int = 1
     rate: int | None = None
     seconds: float = 0.0
+    series: int | None = None
     clip: ClipContract | None = None

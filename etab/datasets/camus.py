@@ -1,7 +1,8 @@
 """CAMUS: 500 patients, apical 2- and 4-chamber views, chambers outlined at end-diastole and end-systole.
 
-Both published layouts: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences where present) and
-the older one (``training/``, ``testing/``, MetaImage). A recording is one view of one patient. Its frames are the
+Every published layout: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences where present),
+the older one (``training/``, ``testing/``, MetaImage), and TED (``database/``, MetaImage): full cycles of 98 of the patients,
+4-chamber view alone, every frame outlined, no split. A recording is one view of one patient. Its frames are the
 sequence where that is present, else the two stills in the order of their frame numbers. The stills are what was
 outlined: in a sequence they stand for the ED and the ES frame.
 """
@@ -73,7 +74,8 @@ class CamusSource(Source):
         """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError, CorruptFileError."""
         if self._records is None:
             rows = self.layout.patients(absent=None if self.faults is None else self._absent)
-            pairs = [(row, view) for row in rows for view in self.card.views]
+            views = ("A4C",) if self.layout.ted else self.card.views
+            pairs = [(row, view) for row in rows for view in views]
             found = self._listed(
                 pairs,
                 lambda pair: self._record(*pair[0], pair[1]),
@@ -94,6 +96,8 @@ class CamusSource(Source):
 
     def phases(self, record: Record) -> tuple[int, int]:
         """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the sequence.
+
+        Of a full cycle (TED) without it, the frames with the largest and the smallest cavity.
 
         In a few recordings ES comes first. Raises CorruptFileError where the cfg names a frame that is not there.
         """
@@ -155,6 +159,10 @@ class CamusSource(Source):
         """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older release."""
         return volume_info(self._image(record)).spacing
 
+    def published(self) -> Mapping[str, int]:
+        """Patients and recordings of a whole copy of this release."""
+        return {"patients": 98, "recordings": 98} if self.layout.ted else self.card.counts
+
     def shared_files(self) -> Sequence[str]:
         """The split files."""
         return self.layout.split_files()
@@ -199,13 +207,13 @@ class CamusSource(Source):
         return any("phantom" in volume_info(image).description.lower() for image in images if image.is_file())
 
     def _ef(self, record: Record) -> float | None:
-        """EF in % from whichever view's cfg is there; None for the older release's testing patients."""
+        """EF in % from whichever view's cfg is there; None for TED without it and the older release's testing patients."""
         for role in ("info", "info_other"):
             cfg = self._cfg_of(record.files.get(role))
             for key in ("EF", "LVef"):
                 if key in cfg:
                     return number(self.root / record.files[role], cfg, key, 0, 100)
-        if not self.layout.nifti and record.split == "test":
+        if self.layout.ted or (not self.layout.nifti and record.split == "test"):
             return None
         where = self._image(record).parent
         if "info" in record.files or "info_other" in record.files:
@@ -222,6 +230,8 @@ class CamusSource(Source):
         if "sequence_gt" not in record.files:
             return 0, n - 1
         areas = (self._labels(record, "sequence_gt") == LABELS["LV_seg"]).sum(axis=(1, 2))
+        if self.layout.ted:
+            return int(areas.argmax()), int(areas.argmin())
         return (n - 1, 0) if areas[-1] > areas[0] else (0, n - 1)
 
     def _image(self, record: Record) -> Path:

@@ -13,16 +13,21 @@ CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _PATIENT = re.compile(r"patient\d+")
 _WANTED = (
-    "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of the older release)"
+    "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of the older release, or "
+    "database/ of TED)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False for .mhd."""
+    """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False for .mhd.
+
+    ``ted``: the full cycles of 98 patients, 4-chamber view alone, each frame outlined (database/, .mhd).
+    """
 
     root: Path
     nifti: bool
+    ted: bool = False
 
     @staticmethod
     def find(root: Path) -> Layout:
@@ -33,7 +38,7 @@ class Layout:
         if not root.is_dir():
             raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
         near = [root, root / "CAMUS_public", root / "camus"]
-        if root.name in ("database_nifti", "database_split", "training", "testing"):
+        if root.name in ("database_nifti", "database_split", "training", "testing", "database"):
             near.append(root.absolute().parent)
         found = {path.resolve(): layout for path in near if (layout := _layout(path))}
         if len(found) == 1:
@@ -41,6 +46,11 @@ class Layout:
         if found:
             raise LayoutError(f"{root} holds several CAMUS trees: {', '.join(map(str, found))}. Pass one of them.")
         raise LayoutError(f"{root} is not CAMUS as published: {_why(root)}. Pass {_WANTED}.")
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of patients, relative to the root."""
+        return ("database_nifti",) if self.nifti else ("database",) if self.ted else ("training", "testing")
 
     def patients(self, absent: Callable[[str, str], None] | None = None) -> list[tuple[str, str, str, frozenset[str]]]:
         """Each patient by name: (name, folder relative to the root, split, names of the files in it).
@@ -52,10 +62,10 @@ class Layout:
         """
         listed = self._listed() if self.nifti else {}
         rows = []
-        for part in ("database_nifti",) if self.nifti else ("training", "testing"):
+        for part in self.folders:
             for folder in sorted((self.root / part).glob("patient*")):
                 if folder.is_dir() and _PATIENT.fullmatch(folder.name):
-                    split = listed.get(folder.name, "") if self.nifti else _SPLITS[part]
+                    split = listed.get(folder.name, "") if self.nifti else _SPLITS.get(part, "")
                     rows.append(
                         (folder.name, f"{part}/{folder.name}", split, frozenset(p.name for p in folder.iterdir()))
                     )
@@ -81,6 +91,8 @@ class Layout:
 
         The older release has no masks for testing patients. Where there is a sequence, a still may be absent.
         """
+        if self.ted:
+            return self._cycle(f"{patient}_{chamber}", folder, present)
         end = "" if self.nifti else ".mhd"
         middle = "half_sequence" if self.nifti else "sequence"
         names = {"sequence": middle, "sequence_gt": f"{middle}_gt"}
@@ -95,6 +107,12 @@ class Layout:
         infos = {"info": chamber, "info_other": "4CH" if chamber == "2CH" else "2CH"}
         cfgs = {role: f"Info_{c}.cfg" for role, c in infos.items()}
         return files | {role: f"{folder}/{name}" for role, name in cfgs.items() if name in present}
+
+    def _cycle(self, name: str, folder: str, present: frozenset[str]) -> dict[str, str]:
+        """Roles of one full cycle of TED, which must have its sequence and outlines; second ones ("_cut") are not read."""
+        files = {"sequence": f"{folder}/{name}_sequence.mhd", "sequence_gt": f"{folder}/{name}_sequence_gt.mhd"}
+        info = {"info": f"{folder}/{name}_info.cfg"} if f"{name}_info.cfg" in present else {}
+        return files | self._pixels(files, present) | info
 
     def _pixels(self, files: Mapping[str, str], present: frozenset[str]) -> dict[str, str]:
         """The pixel file beside each .mhd, so that a digest covers it."""
@@ -134,6 +152,8 @@ def _layout(path: Path) -> Layout | None:
         return Layout(path, True)
     if next((path / "training").glob("patient*"), None):
         return Layout(path, False)
+    if next((path / "database").glob("patient*/*_sequence.mhd"), None):
+        return Layout(path, False, True)
     return None
 
 

@@ -1,6 +1,6 @@
 """Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside them)."""
 
-from etab.heads import decoders, probes, segmentation, temporal
+from etab.heads import decoders, probes, segmentation, states, temporal
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.large import LIMIT
 from etab.heads.probes import ridge_losses
@@ -16,6 +16,7 @@ __all__ = [
     "probes",
     "ridge_losses",
     "segmentation",
+    "states",
     "temporal",
 ]
 

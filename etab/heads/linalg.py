@@ -158,8 +158,8 @@ def logistic_path(
     momentum, scale = np.ones(p), np.sqrt(curvature)
     active, final, final_b = np.arange(p), np.zeros((p, r, c), dtype=kind), np.zeros((p, c), dtype=kind)
     for i in range(iterations):
-        residual = share * (probabilities((z @ v.reshape(r, -1)).reshape(len(z), -1, c) + vb) - y)
-        slope = (z.T @ residual.reshape(len(z), -1)).reshape(r, -1, c) + penalty * v
+        residual = share * (probabilities((z @ v.reshape(r, v.shape[1] * c)).reshape(len(z), -1, c) + vb) - y)
+        slope = (z.T @ residual.reshape(len(z), -1)).reshape(v.shape) + penalty * v
         slope_b = residual.sum(axis=0)
         new, new_b = v - slope / curvature, vb - slope_b / bound
         step, step_b = new - w, new_b - b

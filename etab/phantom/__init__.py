@@ -14,7 +14,7 @@ from etab.registry import unknown
 
 __all__ = ["NAMES", "write", "write_sounds"]
 
-NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016")
+NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016", "ted")
 FIRST = ("camus", "echonet")
 SOUNDS = 12
 Steps = Callable[[Path], Iterator[int]]
@@ -27,7 +27,8 @@ def write(
     """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives the same bytes.
 
     patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels (160 mm).
-    names: which of ``NAMES``. Raises UnknownNameError for another, UnsupportedOptionError for too few patients or a
+    names: which of ``NAMES``; "ted" is CAMUS as full cycles.
+    Raises UnknownNameError for another, UnsupportedOptionError for too few patients or a
     folder that holds real data, StorageError when it cannot be written.
     """
     writers = _writers(patients, seed, size)
@@ -57,6 +58,7 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
     from etab.phantom.sound_trees import write_cinc2016, write_circor
+    from etab.phantom.ted import write_ted
     from etab.phantom.tmed import write_tmed
     from etab.phantom.trees import write_camus, write_echonet
     from etab.phantom.unity import write_unity
@@ -70,6 +72,7 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
         "unity": lambda tree: write_unity(tree, patients, seed),
         "circor": lambda tree: write_circor(_emptied(tree), max(patients, SOUNDS), seed),
         "cinc2016": lambda tree: write_cinc2016(_emptied(tree), max(patients, SOUNDS), seed),
+        "ted": lambda tree: write_ted(tree, patients, seed, size),
     }
 
 

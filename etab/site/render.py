@@ -13,10 +13,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from etab.datasets import SOURCES
-from etab.leaderboard import Board, Row
+from etab.leaderboard import Board, Row, kind_of
 from etab.metrics import METRICS
 from etab.results import Result
-from etab.tasks import CATEGORIES, TASKS, parse_code
+from etab.tasks import CATEGORIES, PARTS, TASKS, parse_code
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,9 +57,23 @@ def category_mean(row: Row, letter: str, board: Board) -> float | None:
     return sum(s * TASKS[t].anchored(row.cells[t].value) for t, s in share.items()) / sum(share.values())
 
 
+def parts(board: Board) -> list[str]:
+    """The parts of the score (echo, heart sounds) that a board speaks of; none where there is one only."""
+    found = [name for name, those in PARTS.items() if set(those) & set(letters(board))]
+    return found if len(found) > 1 else []
+
+
+def part_mean(row: Row, part: str, board: Board) -> float | None:
+    """The ETAB score of one part, the weighted mean over its categories; None where one of its tasks is missing."""
+    share = {t: s for t, s in board.shares.items() if t[0] in PARTS[part] and s > 0}
+    if not share or any(t not in row.cells for t in share):
+        return None
+    return sum(s * TASKS[t].anchored(row.cells[t].value) for t, s in share.items()) / sum(share.values())
+
+
 def data_notices(board: Board) -> list[dict[str, str]]:
     """Title, licence and citation of each dataset behind the board; phantom data have no licence to state."""
-    codes = [parse_code(t) for t in board.suite.tasks]
+    codes = [parse_code(t) for t in (*board.suite.tasks, *[c.task for c in board.beside])]
     names = sorted({name for code in codes for name in (code.dataset, code.test_dataset)} & set(SOURCES))
     cards = [SOURCES[name].card for name in names]
     if board.phantom:
@@ -82,15 +96,20 @@ def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> 
 
 def markdown(board: Board) -> str:
     """Write the board as Markdown: headline, how to read it, a table a category with intervals, anchors, licences."""
-    heads = ["rank", "backbone", "kind", "ETAB [95 %]", "etab2022", *[CATEGORIES[c] for c in letters(board)]]
+    heads = ["rank", "backbone", "kind", "ETAB [95 %]", "etab2022", *[f"ETAB of {p}" for p in parts(board)],
+             *[CATEGORIES[c] for c in letters(board)]]  # fmt: skip
     top = [
         [rank_words(r), r.backbone, r.kind, headline(r), f"{r.etab2022:.3f}" if r.ranked else "-",
+         *[_mean_text(part_mean(r, p, board)) for p in parts(board)],
          *[_mean_text(category_mean(r, c, board)) for c in letters(board)]]
         for r in board.rows
     ]  # fmt: skip
     lines = [f"## {board.title}", "", *_markdown_table(heads, top), *[f"* {note}" for note in board.notes], ""]
     for letter in letters(board):
         lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
+    if board.beside:
+        lines += ["### Beside the score", "", "Cells of extra tasks: shown, and no part of any score or rank.", "",
+                  *_markdown_table(_BESIDE, _beside(board))]  # fmt: skip
     lines += ["### Anchors", "", *_markdown_table(
         ["task", "asked", "metric", "share", "0 (source)", "1 (source)"],
         [[t["code"], t["title"], t["metric"], f"{t['share']:.3f}", f"{number(t['low'])} ({t['low_source']})",
@@ -99,6 +118,33 @@ def markdown(board: Board) -> str:
     lines += ["### Data", ""]
     lines += [f"* {'. '.join(w for w in (d['title'], d['licence'], d['citation']) if w)}." for d in data_notices(board)]
     return "\n".join([*lines, ""])
+
+
+_BESIDE = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
+
+
+def _beside(board: Board) -> list[tuple[str, ...]]:
+    """A line a cell outside the score, in words."""
+    rows = [(TASKS[c.task], c) for c in board.beside]
+    return [
+        (t.code, t.title, c.backbone, f"{c.metric} {_arrow(t.better)}", _value_text(c), f"{t.anchored(c.value):.3f}",
+         str(c.n_patients))
+        for t, c in rows
+    ]  # fmt: skip
+
+
+def rich_beside(board: Board) -> Table:
+    """Make a table for a terminal of the cells outside the score."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="Beside the score: no part of it", box=box.SIMPLE_HEAD, header_style="bold", padding=0)
+    for name in _BESIDE:
+        table.add_column(name, overflow="fold")
+    for row in _beside(board):
+        table.add_row(*[Text(c) for c in row])
+    return table
 
 
 def _category_table(board: Board, letter: str) -> list[str]:
@@ -116,7 +162,10 @@ def _value_text(cell: Result | None) -> str:
 
 
 def csv_text(board: Board) -> str:
-    """Write the board as CSV: a line a backbone and task, raw and anchored; a missing task has no value."""
+    """Write the board as CSV: a line a backbone and task, raw and anchored; a missing task has no value.
+
+    Cells beside the score come last, without score and rank.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_CSV)
@@ -128,6 +177,9 @@ def csv_text(board: Board) -> str:
                                                              c.n_patients]  # fmt: skip
             writer.writerow([row.backbone, row.kind, *scores, task, TASKS[task].metric, *values, board.phantom,
                              board.protocol, board.seed])  # fmt: skip
+    for c in board.beside:
+        writer.writerow([c.backbone, kind_of(c.backbone, [c]), *[""] * 6, c.task, c.metric, c.value, c.low, c.high,
+                         TASKS[c.task].anchored(c.value), c.n_patients, c.phantom, c.protocol, c.seed])  # fmt: skip
     return out.getvalue()
 
 
@@ -148,7 +200,7 @@ def rich_table(board: Board) -> Table:
                   header_style="bold", caption_justify="left", padding=0)  # fmt: skip
     table.add_column("rank", no_wrap=True)
     table.add_column("backbone", overflow="fold")
-    for name in ("ETAB", "95 %", "2022", *letters(board)):
+    for name in ("ETAB", "95 %", "2022", *parts(board), *letters(board)):
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
         scores = [f"{row.etab:.3f}", f"{row.low:.3f} to {row.high:.3f}", f"{row.etab2022:.3f}"]
@@ -157,6 +209,7 @@ def rich_table(board: Board) -> Table:
             rank_words(row),
             row.backbone,
             *scores,
+            *[_mean_text(part_mean(row, p, board)) for p in parts(board)],
             *[_mean_text(category_mean(row, c, board)) for c in letters(board)],
         ]
         table.add_row(*[Text(c) for c in cells], style="" if row.kind == "pretrained" else "dim")
@@ -191,6 +244,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "rank_low": row.rank_low, "rank_high": row.rank_high, "etab": _short(row.etab), "low": _short(row.low),
         "high": _short(row.high), "etab2022": _short(row.etab2022), "missing": list(row.missing),
         "categories": {c: _short(category_mean(row, c, board)) for c in letters(board)},
+        "parts": {p: _short(part_mean(row, p, board)) for p in parts(board)},
         "cells": {t: _cell(c) for t, c in row.cells.items()}, "weights": first.weights_sha256, "settings": settings,
     }  # fmt: skip
 
@@ -229,9 +283,10 @@ def facts(board: Board) -> dict[str, Any]:
     return {
         "title": board.title, "suite": board.suite.title or board.suite.name, "suite_version": board.suite.version,
         "phantom": board.phantom, "protocol": board.protocol, "seed": board.seed, "gap": _short(board.gap),
-        "categories": {c: CATEGORIES[c] for c in letters(board)}, "tasks": _tasks(board),
+        "categories": {c: CATEGORIES[c] for c in letters(board)}, "parts": parts(board), "tasks": _tasks(board),
         "rows": [_row(r, board) for r in board.rows],
         "p_better": [[_short(p) for p in row] for row in board.p_better], "beats": [list(b) for b in board.beats],
+        "beside": {"heads": list(_BESIDE), "rows": [list(r) for r in _beside(board)]},
         "notes": list(board.notes), "origins": _origins(board), "data": data_notices(board),
     }  # fmt: skip
 

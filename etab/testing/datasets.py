@@ -250,7 +250,8 @@ def _check_options(source: Source, target: str) -> None:
     name, seen = source.card.name, _shown(source.card.name, target, base)
     assert seen is not None, f"{name}, {target}: plain stills are refused"
     assert seen == _shown(name, target, base), f"{name}, {target}: two readings differ"
-    views = [{"view": view} for view in source.card.views] if len(source.card.views) > 1 else []
+    held = {record.view for record in source.records()}  # a release may hold fewer views than the card names
+    views = [{"view": view} for view in source.card.views if held != {view}]
     asked = source.card.target(target)
     parts = {record.split for record in source.records() if source.annotated(record, asked)}
     splits = [{"split": split} for split in sorted(parts - {""})]

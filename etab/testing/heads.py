@@ -33,6 +33,8 @@ def made_features(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -
     rng = np.random.default_rng(seed)
     if kind is Kind.MASK:
         return _made_maps(rng, n, signal)
+    if kind is Kind.STATES:
+        return _made_series(rng, n, signal)
     y: Array = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
     code = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
 
@@ -55,6 +57,20 @@ def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Feature
         maps.append(np.stack([signal * small + 0.2 * rng.normal(size=small.shape), rng.normal(size=small.shape)]))
     fine = np.stack(maps).astype(np.float16)
     return Features({}, (fine, fine[:, :, ::2, ::2])), masks
+
+
+def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
+    """Series (k, 3) at 50 Hz of some 6 s, loud in S1 and S2, and their states; ``signal`` 0: of another moment."""
+    series, states = np.empty(n, dtype=object), []
+    for i in range(n):
+        lasts = (6, 9, 5, int(rng.integers(16, 28)))
+        beat = np.repeat(np.arange(4), lasts)
+        answer = np.tile(beat, 9)[int(rng.integers(len(beat))) :][:300]
+        loud = np.array([1.0, 0.1, 0.7, 0.1])[answer if signal else np.roll(answer, int(rng.integers(8, 20)))]
+        smooth = np.convolve(loud, np.ones(3) / 3, "same")
+        series[i] = np.stack([smooth, smooth**2, loud], axis=1) + 0.05 * rng.normal(size=(len(answer), 3))
+        states.append(answer)
+    return Features({}, (series,)), states
 
 
 def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -> tuple[Features, Any]:
@@ -84,7 +100,7 @@ def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) 
 
 
 def _made(head: Head, kind: Kind, signal: float = 1.0) -> tuple[Features, Any]:
-    return (made_sequences if head.needs_sequences or kind is Kind.STATES else made_features)(kind, signal=signal)
+    return (made_sequences if head.needs_sequences else made_features)(kind, signal=signal)
 
 
 def _score(kind: Kind, predicted: Any, answers: Any) -> float:

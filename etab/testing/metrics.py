@@ -6,6 +6,7 @@ import numpy as np
 
 from etab.errors import UndefinedError
 from etab.metrics import Columns, Metric
+from etab.metrics_heart import STATE_COLUMNS
 from etab.types import Array, Kind
 
 __all__ = ["check_metric", "sample"]
@@ -20,13 +21,20 @@ def sample(kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
     if kind is Kind.VALUE:
         ef = rng.normal(50, 12, n)
         return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
+    if kind is Kind.STATES:
+        loss = error * rng.uniform(0.0, 0.4, n)
+        return dict.fromkeys(STATE_COLUMNS, 1 - loss), patients
     truth: Array = np.arange(n) % (2 if kind is Kind.BINARY else 3)
+    more = {"group": np.arange(n) // 4 % 3.0, "clean": np.arange(n) % 5 > 0, "outcome": truth == 1}
+    columns = {"truth": truth, **more}
     if kind is Kind.BINARY:
         score = 1 / (1 + np.exp(-(4 * truth - 2 + error * rng.normal(0, 3, n))))
-        return {"truth": truth.astype(float), "score": score}, patients
-    logits = 4 * np.eye(3)[truth] + error * rng.normal(0, 2, (n, 3))
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return {"truth": truth.astype(float), **{f"score_{k}": p[:, k] for k in range(3)}}, patients
+        columns |= {"score": score, "answer": score >= 0.5}
+    else:
+        logits = 4 * np.eye(3)[truth] + error * rng.normal(0, 2, (n, 3))
+        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        columns |= {**{f"score_{k}": p[:, k] for k in range(3)}, "answer": p.argmax(axis=1)}
+    return {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}, patients
 
 
 def _permuted(columns: Columns, patients: Array, rng: np.random.Generator) -> tuple[dict[str, Array], Array]:
@@ -43,7 +51,8 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
         low, high = sorted((metric.worst, metric.best))
         assert low <= value <= max(high, abs(low)) or metric.better == 0, f"{metric.name} {value} is out of its range"
         perfect, same = sample(kind, np.random.default_rng(seed), error=0.0)
-        assert abs(metric(perfect, same) - metric.best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
+        best = metric.best if metric.reached else min(metric(perfect, same), value)
+        assert abs(metric(perfect, same) - best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
         again = metric(*_permuted(columns, patients, rng))
         assert abs(again - value) < 1e-9, f"{metric.name} depends on the order of rows"
         nearer, _ = sample(kind, np.random.default_rng(seed), error=0.5)

@@ -6,10 +6,9 @@ FILE, TESTS = "etab/aggregate.py", ("tests/test_aggregate.py",)
 
 FAULTS = [
     Fault("aggregate: windows count, not recordings", FILE,
-          "np.mean([scores[recordings == name].mean(axis=0) for name in np.unique(recordings)], axis=0)",
-          "scores.mean(axis=0)", TESTS),
+          "np.asarray(_means(scores, recordings).mean(axis=0))", "np.asarray(scores.mean(axis=0))", TESTS),
     Fault("aggregate: units in alphabetical order", FILE, "order = np.argsort(first)", "order = np.arange(len(first))",
           TESTS),
     Fault("aggregate: two truths pass", FILE, "if (said != said[0]).any():", "if False:", TESTS),
-    Fault("aggregate: runs score rows", "etab/runs.py", "    if task.aggregate:", "    if False:", TESTS),
+    Fault("aggregate: runs score rows", "etab/tables.py", "    if task.aggregate:", "    if False:", TESTS),
 ]  # fmt: skip

@@ -6,8 +6,8 @@ FAULTS = [
     Fault(
         "import-time chdir",
         "etab/tasks.py",
-        'TASKS: Registry[Task] = Registry("task")',
-        "TASKS: Registry[Task] = Registry(\"task\")\n__import__('os').chdir('/')",
+        'TASKS: Menu = Menu("task")',
+        "TASKS: Menu = Menu(\"task\")\n__import__('os').chdir('/')",
         ("tests/test_layers.py",),
     ),
     Fault(

@@ -115,7 +115,7 @@ FAULTS = [
     Fault(
         "a listed patient without folder is left out",
         "etab/datasets/camus_layout.py",
-        "        if absent:\n",
+        "        if lost and absent is None:\n",
         "        if False:\n",
         BAD,
     ),

@@ -18,7 +18,7 @@ FAULTS = [
           "StoredMap(self.path, self.start + start, self.start + max(stop, start))",
           "StoredMap(self.path, start, max(stop, start))", _FLOW),
     Fault("other data count as finished", "etab/runs.py",
-          '"data": data_digest(run.row.dataset, settings.root),', '"data": found.data_digest,', _FLOW),
+          '"data": data_digest(run.row.dataset, settings.root, settings.skip_bad),', '"data": found.data_digest,', _FLOW),
     Fault("a cell depends on what was run beside it", "etab/runs.py",
           "return np.random.default_rng([run.seed, stream, *run.task.encode()])",
           "return np.random.default_rng()", _FLOW),

@@ -10,7 +10,7 @@ FAULTS = [
           "self.spread[:components], vectors=self.vectors[:, :components]",
           "self.spread[:1], vectors=self.vectors[:, :1]",
           ("tests/test_heads.py",)),
-    Fault("the head is blind", "etab/heads/probes.py", "fit.project(kernels.kernel(key), split.test) @ path[:, best] + mean",
+    Fault("the head is blind", "etab/heads/probes.py", "kernels.predict(fit, key, split.test, path[:, best]) + mean",
           "np.full(len(split.test), mean)", ("tests/test_heads.py",)),
     Fault("the head chooses on test rows", "etab/heads/probes.py",
           "        for part in split.inner:\n            rows = without",

@@ -52,8 +52,10 @@ FAULTS = [
           "weights_only=False", VIDEO),
     Fault("clips: conversion checks no network", "etab/backbones/convert.py",
           '        video.refuse_others(network, state, f"{source} as {network}")\n', "", VIDEO),
-    Fault("clips: a run on frames takes a network of clips", "etab/runs.py", "    if card.clip is not None:",
-          "    if False:", VIDEO),
+    Fault("clips: a run on frames takes a network of clips", "etab/runs.py",
+          "    if card.clip is not None and task.clip is None:", "    if False:", VIDEO),
+    Fault("sequences: steps are the first of the clip", "etab/clipfeatures.py", "np.linspace(0, len(order) - 1, STEPS)",
+          "np.linspace(0, 15, STEPS)", HEADS),
     Fault("sequences: the second batch is kept over the first", "etab/features.py",
           "            place[self.at : self.at + k] = block\n", "            place[:k] = block\n", HEADS),
 ]  # fmt: skip

@@ -75,7 +75,7 @@ FAULTS = [
         TESTS,
     ),
     Fault(
-        "a prefix asks a folder for the tasks of others", "etab/runs.py", "if _opens(name, root)]", "if True]", TESTS
+        "a prefix asks a folder for the tasks of others", "etab/opened.py", "if _opens(name, root)]", "if True]", TESTS
     ),
     Fault("phantom: stenosis leaves the valve alone", "etab/phantom/tmed.py", "0.25 + 0.95 * calcium", "0.25", TESTS),
     Fault(

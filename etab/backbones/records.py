@@ -1,0 +1,141 @@
+"""Controls of sound that hear nothing, or nothing but envelopes: what a record's own facts give away.
+
+They read recordings of a source rather than windows: ``describe(source, keys)``, a row a window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from etab.backbones.base import Backbone, BackboneCard
+from etab.envelopes import KINDS, envelopes
+from etab.errors import UnsupportedOptionError
+from etab.types import Array, Features, FloatArray, Record
+from etab.waves import STATE_RATE
+
+AGES = ("Neonate", "Infant", "Child", "Adolescent", "Young Adult")
+_CONTROLS: Mapping[str, str] = {
+    "constant": "the same for every recording: what the training answers alone are worth",
+    "database_only": "the database or campaign of a recording, and nothing of its sound",
+    "demographics": "age group, sex, height, weight and pregnancy, and nothing of the sound",
+    "envelopes": "four envelopes at 50 Hz, and their statistics",
+}
+
+
+def names() -> list[str]:
+    """Names in the order of the table."""
+    return [*_CONTROLS]
+
+
+def card(name: str, seed: int | None = None) -> BackboneCard:
+    """The card of a control; raises UnsupportedOptionError for its random twin."""
+    if seed is not None:
+        raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
+    blank = BackboneCard(
+        name, _CONTROLS[name], _nothing, family="control", modality="record", size=0, mean=(), std=(),
+        interpolation="", layers=("envelopes",) if name == "envelopes" else ("facts",), learned=False,
+        licence="BSD-3-Clause", source="etab", series=STATE_RATE if name == "envelopes" else None,
+    )  # fmt: skip
+    return replace(blank, load=partial(_load, name, blank))
+
+
+def _nothing() -> Backbone:
+    raise UnsupportedOptionError("This card is a draft without a loader.")
+
+
+def _load(name: str, card: BackboneCard) -> Any:
+    return {"constant": Constant, "database_only": DatabaseOnly, "demographics": Demographics,
+            "envelopes": Envelopes}[name](card)  # fmt: skip
+
+
+class _OfRecords:
+    """No weights: the digest is that of the definition's name and version."""
+
+    def __init__(self, card: BackboneCard) -> None:
+        self.card = card
+
+    def digest(self) -> str:
+        """sha256 of the definition's name and version."""
+        return hashlib.sha256(f"{self.card.name} v{self.card.version}".encode()).hexdigest()
+
+    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
+        """One layer of facts, (windows, facts)."""
+        records = {record.id: record for record, _, _ in keys}
+        rows = dict(zip(records, self.facts(list(records.values())), strict=True))
+        return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
+
+    def facts(self, records: Sequence[Record]) -> FloatArray:
+        """(records, facts), finite."""
+        raise NotImplementedError
+
+
+class Constant(_OfRecords):
+    """One column of ones."""
+
+    def facts(self, records: Sequence[Record]) -> FloatArray:
+        """(records, 1)."""
+        return np.ones((len(records), 1))
+
+
+class DatabaseOnly(_OfRecords):
+    """Which database (CinC 2016) or campaign (CirCor) a recording is of."""
+
+    def facts(self, records: Sequence[Record]) -> FloatArray:
+        """A column a name."""
+        return _onehot([str(r.meta.get("database", r.meta.get("campaign", "unknown"))) for r in records])
+
+
+class Demographics(_OfRecords):
+    """Age group, sex, height, weight, pregnancy; what is unknown is 0 with a column that says so."""
+
+    def facts(self, records: Sequence[Record]) -> FloatArray:
+        """(records, facts); heights and weights in units of 100 cm and 30 kg."""
+        ages = [str(r.meta.get("age", "unknown")) for r in records]
+        columns = [np.array([float(a == name) for a in ages]) for name in (*AGES, "unknown")]
+        for name, scale in (("height", 100.0), ("weight", 30.0)):
+            values = [r.meta.get(name) for r in records]
+            columns += [np.array([0.0 if v is None else float(v) / scale for v in values]),
+                        np.array([float(v is None) for v in values])]  # fmt: skip
+        for name, word in (("sex", "Female"), ("pregnant", "True")):
+            columns.append(np.array([float(r.meta.get(name) == word) for r in records]))
+        return np.stack(columns, axis=1)
+
+
+class Envelopes(_OfRecords):
+    """Series (k, 4) at 50 Hz of whole recordings for heads of states, and statistics of them for the others."""
+
+    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
+        """Statistics of the recording's envelopes on every of its windows; the series by recording as the one map."""
+        records = {record.id: record for record, _, _ in keys}
+        series = {name: envelopes(*source.wave(record), name=name) for name, record in records.items()}
+        levels = np.linspace(0.05, 0.95, 10)
+        marks = {name: np.quantile(x, levels, axis=0).ravel() for name, x in series.items()}
+        beats = {name: _echo(x) for name, x in series.items()}
+        rows = [record.id for record, _, _ in keys]
+        pooled = {"envelopes/quantiles": marks, "envelopes/autocorrelation": beats,
+                  "envelopes/both": {n: np.concatenate([marks[n], beats[n]]) for n in marks}}  # fmt: skip
+        return Features({k: np.stack([v[r] for r in rows]).astype(np.float32) for k, v in pooled.items()}, (series,))
+
+
+def _echo(x: FloatArray) -> Array:
+    """Autocorrelation of each envelope (k, 4) at lags of 0.1 to 2 s."""
+    n = len(x)
+    size = 1 << (2 * n - 1).bit_length()
+    power = np.abs(np.fft.rfft(x, size, axis=0)) ** 2
+    found = np.fft.irfft(power, size, axis=0)[: 2 * STATE_RATE + 1]
+    found = np.pad(found, ((0, max(0, 2 * STATE_RATE + 1 - len(found))), (0, 0)))
+    return np.asarray((found / np.maximum(found[:1], 1e-12))[STATE_RATE // 10 :: 2].ravel())
+
+
+def _onehot(words: Sequence[str]) -> FloatArray:
+    names = sorted(set(words))
+    return np.array([[float(word == name) for name in names] for word in words])
+
+
+WIDTH = len(KINDS)

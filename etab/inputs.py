@@ -1,0 +1,108 @@
+"""What a run shows of a source: frames of pictures, or windows of sound. Runs ask here and need not know which."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from etab.aggregate import AGGREGATES
+from etab.backbones.base import BackboneCard
+from etab.clipfeatures import Clips
+from etab.datasets.base import SoundSource, Source
+from etab.features import FrameFeatures, Report, frame_features, resolve_precision
+from etab.features_sound import sound_precision, window_features
+from etab.heads.base import Head
+from etab.rows import Rows, annotated_frames, row_features, task_rows
+from etab.rows_sound import HOP, SHORTEST, WINDOW, sound_row_features, sound_task_rows, windows
+from etab.tasks import Task
+from etab.types import Features, Kind
+from etab.wholeclips import WholeClips
+
+VERSION = 1
+
+
+def shown(source: Source) -> list[Any]:
+    """Every frame, or every window, that the tasks on a source show."""
+    return list(windows(source)) if isinstance(source, SoundSource) else list(annotated_frames(source))
+
+
+def rows_of(task: Task, source: Source, keys: Sequence[Any]) -> Rows:
+    """Rows of a task; raises LayoutError when the data hold none at all."""
+    if isinstance(source, SoundSource):
+        return sound_task_rows(task, source, keys)
+    return task_rows(task, source, keys)
+
+
+def embed(
+    source: Source, keys: Sequence[Any], card: BackboneCard, *, cache: Path | None, device: str, precision: str,
+    batch_size: int | None, progress: Report | None, data_digest: str, over: Clips | None = None,
+) -> FrameFeatures:  # fmt: skip
+    """Features of frames, of clips (``over`` the frames), or of windows, computed or read back."""
+    if card.modality == "record":
+        return _described(source, keys, card, data_digest)
+    if isinstance(source, SoundSource):
+        return window_features(source, keys, card, cache=cache, device=device, precision=precision,
+                               batch_size=batch_size, progress=progress, data_digest=data_digest)  # fmt: skip
+    shown = WholeClips.of(source, over.clips, card.clip, over.sampling) if over and card.clip else over
+    keys = shown.frames if shown else keys
+    has_masks = over is None and any(target.kind is Kind.MASK for target in source.card.targets)
+    return frame_features(source, keys, card, cache=cache, device=device, precision=precision, batch_size=batch_size,
+                          progress=progress, maps=has_masks, over=shown, data_digest=data_digest)  # fmt: skip
+
+
+def _described(source: Source, keys: Sequence[Any], card: BackboneCard, data: str) -> FrameFeatures:
+    """Features of controls that read records: cheap, so never cached."""
+    started = time.perf_counter()
+    backbone: Any = card.load()
+    facts = {"inputs_version": VERSION, "backbone": card.name, "backbone_version": card.version, "precision": "fp32"}
+    places = [(record.id, start, length) for record, start, length in keys]
+    weights = backbone.digest()
+    key = hashlib.sha256(json.dumps([facts, weights, data, places], sort_keys=True).encode()).hexdigest()
+    found = backbone.describe(source, keys)
+    return FrameFeatures(found, key, weights, data, facts, False, time.perf_counter() - started)
+
+
+def pick(features: Features, rows: Rows, task: Task, head: Head) -> Features:
+    """Features of each row of a task."""
+    if is_sound(task):
+        return sound_row_features(features, rows)
+    return row_features(features, rows, maps=head.needs_maps, sequences=head.needs_sequences)
+
+
+def is_sound(task: Task) -> bool:
+    """Whether a task hears: its rows are windows or recordings of sound."""
+    return task.inputs in ("window", "recording")
+
+
+def precision_of(precision: str, card: BackboneCard, device: str, task: Task) -> str:
+    """What "auto" means for this backbone on this machine."""
+    choose = sound_precision if is_sound(task) and card.modality == "sound" else resolve_precision
+    return choose(precision, card, device)
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """What of a sound task's rows decides a score: windows, and how rows are put together. Empty for pictures."""
+    if not is_sound(task):
+        return {} if not task.aggregate else {"aggregate": task.aggregate}
+    return {"rows": task.inputs, "window": [WINDOW, HOP, SHORTEST], "aggregate": task.aggregate}
+
+
+def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
+    """What is wrong between a task, a backbone and a rule of aggregation; '' where nothing is."""
+    if card.modality == "record" and not is_sound(task):
+        return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
+    if head.needs_series and not card.series:
+        return f"the head {head.name!r} needs a series at 50 Hz and {card.name} gives none; envelopes does."
+    if asked is None:
+        return ""
+    if not task.unit:
+        return f"aggregate {asked!r} has nothing to put together: {task.code} scores every row."
+    if AGGREGATES[asked].windows and not is_sound(task):
+        return f"aggregate {asked!r} is of windows of sound, {task.dataset} holds pictures."
+    if AGGREGATES[asked].ordered and task.kind is Kind.VALUE:
+        return f"aggregate {asked!r} is of classes, {task.code} asks for a value."
+    return ""

@@ -1,0 +1,72 @@
+"""Faults of the heart-sound board: who is trained on, thresholds, rows, aggregation, scores, what is said."""
+
+from tests.faults import Fault
+
+TASKS, PROTOCOLS = "tests/test_sound_tasks.py", "tests/test_sound_protocols.py"
+ROWS, DECIDE, SPLITS, SCORES, RULES = (
+    "etab/rows_sound.py",
+    "etab/decisions.py",
+    "etab/splits.py",
+    "etab/metrics_heart.py",
+    "etab/aggregate.py",
+)
+
+
+def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
+    return Fault(f"soundboard: {name}", file, old, new, (test,))
+
+
+FAULTS = [
+    _fault("the same person in two folds", ROWS, "patients=np.array([r.patient for r in records])",
+           'patients=np.array([r.meta.get("id", r.patient) for r in records])',
+           f"{PROTOCOLS}::test_two_ids_of_one_person_share_a_fold"),
+    _fault("recordings are folded, not patients", ROWS, "patients=np.array([r.patient for r in records])",
+           "patients=np.array([r.id for r in records])", f"{PROTOCOLS}::test_two_ids_of_one_person_share_a_fold"),
+    _fault("validation copies in training", "etab/datasets/cinc2016.py",
+           "for name, row in copies.items() if name not in rows}",
+           'for name, row in copies.items()} | {n + "v": r for n, r in rows.items() if n in copies}',
+           f"{PROTOCOLS}::test_no_sound_is_in_training_and_test"),
+    _fault("a threshold picked on test", DECIDE, "parts = [np.sort(part) for part in split.inner]",
+           "parts, mine, inner, scores = [split.test], [0], [split], answers([split])",
+           f"{PROTOCOLS}::test_a_threshold_never_sees_its_test_rows"),
+    _fault("a threshold picked on rows that were fitted", DECIDE, "train = np.setdiff1d(split.train, part)",
+           "train = split.train", f"{PROTOCOLS}::test_inner_fits_answer_rows_they_never_saw"),
+    _fault("the database left out is trained on", SPLITS, "np.sort(np.concatenate(inner)), inner, parts[name]",
+           "np.arange(len(groups)), inner, parts[name]", f"{PROTOCOLS}::test_lodo_leaves_one_database_out"),
+    _fault("databases that share patients pass", SPLITS,
+           "    _check_pairs(zip(patients.tolist(), map(str, groups.tolist()), strict=True))\n", "",
+           f"{PROTOCOLS}::test_lodo_needs_databases_that_share_nobody"),
+    _fault("unknown patients are not said in the result", "etab/runs.py", "notes = [*source.notes(), *more]",
+           "notes = [*more]", f"{PROTOCOLS}::test_without_the_appendix_results_say_so"),
+    _fault("shared databases are not said", "etab/protocols.py", 'parse(name).sort == "cv" and len', "False and len",
+           f"{PROTOCOLS}::test_without_the_appendix_results_say_so"),
+    _fault("the end of a recording is not heard", ROWS, "rest >= WINDOW / 2", "False",
+           f"{TASKS}::test_windows_cover_a_recording"),
+    _fault("the last window is left out of the mean", ROWS, "values[a : b + 1]", "values[a : max(b, a + 1)]",
+           f"{TASKS}::test_features_of_a_recording_are_the_mean_of_its_windows"),
+    _fault("a patient is a person when scored", ROWS, 'str(r.meta.get("id", r.patient))', "r.patient",
+           f"{TASKS}::test_rows_are_recordings_or_windows"),
+    _fault("any present is the mean", RULES, "graver = np.cumsum(scores, axis=1).max(axis=0)",
+           "graver = np.cumsum(scores, axis=1).mean(axis=0)", f"{TASKS}::test_the_gravest_recording_decides"),
+    _fault("places count by their recordings", RULES, "_means(_means(scores, recordings), places[first])",
+           "_means(scores, recordings)", f"{TASKS}::test_places_count_alike_however_often_they_were_heard"),
+    _fault("the aggregation asked for is ignored", "etab/runs.py", "if self.aggregate is None:", "if True:",
+           f"{TASKS}::test_another_aggregation_acts_and_is_recorded"),
+    _fault("the aggregation is no part of the identity", "etab/inputs.py", '"aggregate": task.aggregate}\n\n\ndef clash',
+           "}\n\n\ndef clash", f"{TASKS}::test_another_aggregation_acts_and_is_recorded"),
+    _fault("echo tables gain metrics", "etab/metrics.py", "absent = sorted(self.needs - set(columns))",
+           'columns, absent = {"answer": columns["truth"], **columns}, []',
+           f"{TASKS}::test_metrics_of_sounds_leave_echo_alone"),
+    _fault("Unknown weighs as Absent", SCORES, "(5.0, 3.0, 1.0)", "(5.0, 1.0, 1.0)",
+           f"{TASKS}::test_challenge_2022_is_the_official_score"),
+    _fault("Unknown is not referred", SCORES, 'columns["answer"] != _REFERRED_BUT', 'columns["answer"] == 0',
+           f"{TASKS}::test_challenge_2022_is_the_official_score"),
+    _fault("unsure is right on clean records", SCORES, "_share(right, mine & good, w)",
+           "_share(right | unsure, mine & good, w)", f"{TASKS}::test_both_rules_of_2016"),
+    _fault("a large database counts more", SCORES, 'for name in np.unique(columns["group"]):', "for name in [0]:",
+           f"{TASKS}::test_databases_count_alike"),
+    _fault("f0 counts by pooled folds", "etab/leaderboard.py", "suite.protocols.get(r.task, protocol)", "protocol",
+           f"{TASKS}::test_the_board_takes_f0_by_lodo_and_says_so"),
+    _fault("notes of results are not on the board", "etab/leaderboard.py", 'cell.settings.get("notes", [])', "()",
+           f"{TASKS}::test_the_board_takes_f0_by_lodo_and_says_so"),
+]  # fmt: skip

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 PAGES = {
     "datasets.md": ("datasets", "targets", "views"),
     "tasks.md": ("tasks", "cross", "metrics"),
-    "backbones.md": ("backbones",),
+    "backbones.md": ("backbones", "video"),
     "heads.md": ("heads",),
     "zoo.md": (),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etab import cli_challenge, cli_evaluate
+from etab import cli_challenge, cli_convert, cli_evaluate
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ new_app = typer.Typer(no_args_is_help=True, help="Write the files of something n
 app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
+app.command("convert")(cli_convert.convert)
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 
@@ -78,7 +79,9 @@ def version() -> None:
 
 @app.command("list")
 def list_things(
-    what: Annotated[str, typer.Argument(help="datasets, targets, views, backbones, heads, metrics, tasks or cross")],
+    what: Annotated[
+        str, typer.Argument(help="datasets, targets, views, backbones, video, heads, metrics, tasks or cross")
+    ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")] = False,
 ) -> None:
     """List what there is."""

@@ -1,7 +1,8 @@
 """Frozen embeddings, computed once and kept under the digest of everything that decides them.
 
-An entry is a folder: ``pooled.safetensors``, ``map0.npy`` ... (float16, fine to coarse) and ``entry.json`` with the
-checksum of each file, checked when it is read; an entry that does not verify is computed again, and said so.
+An entry is a folder: ``pooled.safetensors``, ``map0.npy`` ... (float16, fine to coarse), ``sequence0.npy`` ... (float16,
+(n, T, d), named in the entry) and ``entry.json`` with the checksum of each file, checked when it is read; an entry that
+does not verify is computed again, and said so.
 """
 
 from __future__ import annotations
@@ -219,6 +220,7 @@ class _Store:
     def __init__(self, n: int, folder: Path | None) -> None:
         self.n, self.folder, self.at = n, folder, 0
         self.pooled: dict[str, Array] = {}
+        self.sequences: dict[str, Array] = {}
         self.maps: list[Any] = []
         self.pca: Mapping[str, int] = {}
 
@@ -228,6 +230,10 @@ class _Store:
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
             self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[self.at : self.at + k] = block
+        for name, values in part.sequences.items():
+            block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
+            place = self.sequences.setdefault(name, np.empty((self.n, *block.shape[1:]), np.float16))
+            place[self.at : self.at + k] = block
         for i, values in enumerate(part.maps if maps else ()):
             block = values.cpu().numpy()
             if i == len(self.maps):
@@ -279,8 +285,8 @@ def _compute(
         if rows is not None:
             store.pooled = {name: values[np.argsort(rows)] for name, values in store.pooled.items()}
         if place is None or temp is None:
-            return Features(store.pooled, tuple(store.maps), store.pca)
-        return _keep(store.pooled, store.pca, temp, place)
+            return Features(store.pooled, tuple(store.maps), store.pca, store.sequences)
+        return _keep(store, temp, place)
     except OSError as error:
         if isinstance(error, EtabError) or temp is None:
             raise
@@ -292,17 +298,19 @@ def _compute(
             shutil.rmtree(temp, ignore_errors=True)
 
 
-def _keep(pooled: Mapping[str, Array], pca: Mapping[str, int], temp: Path, place: Path) -> Features:
+def _keep(store: _Store, temp: Path, place: Path) -> Features:
     """Finish an entry and put it in place in one step."""
     from safetensors.numpy import save_file
 
-    save_file({k: np.ascontiguousarray(v) for k, v in pooled.items()}, str(temp / "pooled.safetensors"))
+    save_file({k: np.ascontiguousarray(v) for k, v in store.pooled.items()}, str(temp / "pooled.safetensors"))
+    for i, values in enumerate(store.sequences.values()):
+        np.save(temp / f"sequence{i}.npy", values)
     files = sorted(p.name for p in temp.iterdir())
     entry = {
         "files": {n: _file_digest(temp / n) for n in files},
-        "order": list(pooled),
-        "pca": dict(pca),
-    }
+        "order": list(store.pooled),
+        "pca": dict(store.pca),
+    } | ({"sequences": list(store.sequences)} if store.sequences else {})
     (temp / "entry.json").write_text(json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1))
     shutil.rmtree(place, ignore_errors=True)
     temp.replace(place)
@@ -313,7 +321,7 @@ def _keep(pooled: Mapping[str, Array], pca: Mapping[str, int], temp: Path, place
 
 
 class StoredMap:
-    """A feature map on disk, (n, c, h, w) float16: a slice is still on disk, a list of rows is read.
+    """A feature map on disk, (n, c, h, w) float16, or a sequence (n, T, d): a slice is still on disk, a list of rows is read.
 
     Nothing stays mapped between reads, so that a run over large maps keeps its memory small.
     """
@@ -401,4 +409,6 @@ def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
 def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
     pooled = _pooled(place / "pooled.safetensors")
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
-    return Features({k: pooled[k] for k in entry["order"]}, tuple(StoredMap(place / n) for n in maps), entry["pca"])
+    sequences = {k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))}
+    whole = {k: pooled[k] for k in entry["order"]}
+    return Features(whole, tuple(StoredMap(place / n) for n in maps), entry["pca"], sequences)

@@ -20,6 +20,7 @@ from etab.rows import Rows, annotated_frames, row_features, task_rows
 from etab.rows_sound import HOP, SHORTEST, WINDOW, sound_row_features, sound_task_rows, windows
 from etab.tasks import Task
 from etab.types import Features, Kind
+from etab.wholeclips import WholeClips
 
 VERSION = 1
 
@@ -46,9 +47,11 @@ def embed(
     if isinstance(source, SoundSource):
         return window_features(source, keys, card, cache=cache, device=device, precision=precision,
                                batch_size=batch_size, progress=progress, data_digest=data_digest)  # fmt: skip
+    shown = WholeClips.of(source, over.clips, card.clip, over.sampling) if over and card.clip else over
+    keys = shown.frames if shown else keys
     has_masks = over is None and any(target.kind is Kind.MASK for target in source.card.targets)
     return frame_features(source, keys, card, cache=cache, device=device, precision=precision, batch_size=batch_size,
-                          progress=progress, maps=has_masks, over=over, data_digest=data_digest)  # fmt: skip
+                          progress=progress, maps=has_masks, over=shown, data_digest=data_digest)  # fmt: skip
 
 
 def _described(source: Source, keys: Sequence[Any], card: BackboneCard, data: str) -> FrameFeatures:
@@ -67,7 +70,7 @@ def pick(features: Features, rows: Rows, task: Task, head: Head) -> Features:
     """Features of each row of a task."""
     if is_sound(task):
         return sound_row_features(features, rows)
-    return row_features(features, rows, maps=head.needs_maps)
+    return row_features(features, rows, maps=head.needs_maps, sequences=head.needs_sequences)
 
 
 def is_sound(task: Task) -> bool:

@@ -79,15 +79,29 @@ def backbones_table() -> Table:
     )  # fmt: skip
 
 
+@TABLES.register("video")
+def video_table() -> Table:
+    """Backbones of whole clips; the published ones want a file of weights."""
+    cards = [backbones.card(n) for n in backbones.video.names()]
+    return _table(
+        "Backbones of clips",
+        ("name", "what it is", "pretraining", "parameters", "input", "fitting", "short recordings", "width", "licence",
+         "weights"),
+        [(c.name, c.title, c.pretraining, f"{(c.params or 0) / 1e6:.2f} M", c.clip, c.interpolation,
+          c.clip.short if c.clip else "", c.dim, c.licence, c.source) for c in cards],
+    )  # fmt: skip
+
+
 @TABLES.register("heads")
 def heads_table() -> Table:
     """Task heads."""
     found = [heads.head(n) for n in heads.names()]
     return _table(
         "Heads",
-        ("name", "answers", "needs maps", "what it is"),
-        [(h.name, ", ".join(sorted(h.kinds)), "yes" if h.needs_maps else "no", (h.__doc__ or "").split("\n")[0])
-         for h in found],
+        ("name", "answers", "needs", "what it is"),
+        [(h.name, ", ".join(sorted(h.kinds)),
+          "maps" if h.needs_maps else "sequences" if h.needs_sequences else "pooled features",
+          (h.__doc__ or "").split("\n")[0]) for h in found],
     )  # fmt: skip
 
 

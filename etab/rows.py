@@ -151,8 +151,11 @@ def stack(kind: Kind, values: list[Any]) -> Any:
     return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)
 
 
-def row_features(features: Features, rows: Rows, *, maps: bool = True) -> Features:
-    """Pick the features of each row, maps too unless told not to; two frames of a row are laid side by side."""
+def row_features(features: Features, rows: Rows, *, maps: bool = True, sequences: bool = True) -> Features:
+    """Pick the features of each row, maps and sequences too unless told not to.
+
+    Two frames of a row are laid side by side, without maps and sequences.
+    """
     columns = rows.frames.T
     lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
     whole = len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
@@ -163,4 +166,5 @@ def row_features(features: Features, rows: Rows, *, maps: bool = True) -> Featur
     shown: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
         shown = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
-    return Features(pooled=pooled, maps=shown, pca=features.pca)
+    steps = {k: v[columns[0]] for k, v in features.sequences.items()} if sequences and len(columns) == 1 else {}
+    return Features(pooled=pooled, maps=shown, pca=features.pca, sequences=steps)

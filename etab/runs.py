@@ -126,6 +126,10 @@ def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
         yield f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: {', '.join(fits)}."
     if head.needs_maps and not card.strides:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
+    if card.clip is not None and task.clip is None:
+        yield f"{card.name} embeds clips and the rows of {task.code} are none."
+    if head.needs_sequences and task.clip is None and not (card.series and task.kind is Kind.STATES):
+        yield f"the head {head.name!r} needs sequences and the rows of {task.code} are no clips."
 
 
 def plan(

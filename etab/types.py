@@ -89,16 +89,19 @@ class Features:
     ``maps`` holds (n, c, h, w) feature maps, fine to coarse; empty where the backbone has none.
     ``pca`` maps a pooled key to a number of principal components that the probe must fit on its *training rows*
     before anything else (the pixel control); absent keys are used as they are.
+    ``sequences`` maps a key to (n, T, d): what it says of each of T time steps of a clip; empty for single frames.
     """
 
     pooled: Mapping[str, Any]
     maps: tuple[Any, ...] = ()
     pca: Mapping[str, int] = field(default_factory=dict)
+    sequences: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the frames."""
-        if self.pooled:
-            return len(next(iter(self.pooled.values())))
+        for found in (self.pooled, self.sequences):
+            if found:
+                return len(next(iter(found.values())))
         return len(self.maps[0]) if self.maps else 0
 
 

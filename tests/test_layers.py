@@ -50,6 +50,7 @@ LAYERS: dict[str, float] = {
     "limited": 2,
     "results": 4,
     "features": 4,
+    "wholeclips": 4.5,
     "features_sound": 4.5,
     "rows": 5,
     "sieve": 5.5,
@@ -87,6 +88,7 @@ LAYERS: dict[str, float] = {
     "cli": 10,
     "cli_evaluate": 9,
     "cli_challenge": 9.5,
+    "cli_convert": 9,
     "__main__": 11,
     "__init__": 11,
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from etab.backbones import named, records, sound
+from etab.backbones import named, records, sound, video
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 
-__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names", "optional"]
+__all__ = ["Backbone", "BackboneCard", "card", "from_callable", "names", "optional", "video"]
 
 _PREFIXES = (
     "timm/<model>",
@@ -16,6 +16,7 @@ _PREFIXES = (
     "torchaudio/<BUNDLE>",
     "transformers/<owner>/<model>",
     "local:<file>@timm/<model>",
+    "local:<file>@echoprime",
     "random/<name>",
 )
 
@@ -45,9 +46,11 @@ def card(name: str) -> BackboneCard:
         return records.card(base, seed)
     if base.startswith(("torchaudio/", "transformers/")):
         return _open_sound(base, seed)
+    if video.knows(base):
+        return video.card(base, seed)
     if base.startswith(("timm/", "torchvision/", "hf-hub:", "local:")):
         return _open(base, seed)
-    error = unknown("backbone", name, [*names(), *optional()])
+    error = unknown("backbone", name, [*names(), *optional(), *video.names()])
     raise UnknownNameError(f"{error} Or: {', '.join(_PREFIXES)}.")
 
 

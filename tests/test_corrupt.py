@@ -186,7 +186,9 @@ def _entry(name: str) -> Callable[[Path], Path]:
         grid[:] = rng.standard_normal(grid.shape)
         pooled = {"last/mean": rng.standard_normal((4, 8)).astype(np.float32)}
         grid.flush()
-        features._keep(pooled, {}, temp, folder / "entry")
+        store = features._Store(4, temp)
+        store.pooled = pooled
+        features._keep(store, temp, folder / "entry")
         return folder / "entry" / name
 
     return build

@@ -163,7 +163,9 @@ def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
     temp = tmp_path / "temp"
     temp.mkdir()
     pooled = {"b/mean": rng.standard_normal((50, 8)).astype(np.float32), "a/max": np.ones((50, 3), np.float32)}
-    kept = features._keep(pooled, {}, temp, tmp_path / "entry")
+    store = features._Store(50, temp)
+    store.pooled = pooled
+    kept = features._keep(store, temp, tmp_path / "entry")
     mapped = features._pooled(tmp_path / "entry" / "pooled.safetensors", above=0)
     assert all(isinstance(v.base, np.memmap) for v in mapped.values())
     for name, values in pooled.items():

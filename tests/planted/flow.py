@@ -28,7 +28,7 @@ FAULTS = [
           "f = (f - self._shift) / self._scale", "f = (f - 0.45) / 0.225", _BACKBONES),
     Fault("the network stays in training mode", "etab/backbones/vision.py", "network.eval().requires_grad_(False)",
           "network.train().requires_grad_(False)", _BACKBONES),
-    Fault("a pickle may run code", "etab/backbones/weights.py", "weights_only=True", "weights_only=False", _BACKBONES),
+    Fault("a pickle may run code", "etab/backbones/weights.py", "weights_only=not trust", "weights_only=False", _BACKBONES),
     Fault("the phantom's volumes forget its EF", "etab/phantom/anatomy.py",
           "float(np.sqrt((1 - self.ef / 100) / (1 - self.shortening)))", "0.8", _PHANTOM),
     Fault("the phantom's masks do not shrink", "etab/phantom/trees.py",

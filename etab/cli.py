@@ -187,7 +187,8 @@ def run(
     from etab.runs import Settings, plan
     from etab.sweep import backbone_names, sweep
 
-    codes, names = tasks_at(_words(tasks), root), backbone_names(_words(backbones) or [])
+    codes = tasks_at(_words(tasks), root)
+    names = backbone_names(_words(backbones) or [], codes)
     protocols = _protocols(_words(protocol), codes, n_fold, fractions, shots, draws)
     runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold, aggregate=aggregate)
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision,

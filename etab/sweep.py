@@ -11,6 +11,7 @@ from pathlib import Path
 from etab import backbones, phantom, resources
 from etab.errors import DataNotFoundError
 from etab.executors import Event, local
+from etab.inputs import is_sound
 from etab.leaderboard import Board, Suite, rank
 from etab.opened import data_digest
 from etab.results import Result, load_results, write_atomically
@@ -39,11 +40,15 @@ class Done:
         return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures]])
 
 
-def backbone_names(words: Sequence[str]) -> list[str]:
-    """Spell out "all": every named backbone of pictures with its random twin, then the controls."""
+def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]:
+    """Spell out "all": every named backbone that reads these tasks with its random twin, then the controls.
+
+    Backbones of pictures read every task; those of sound are asked where all ``tasks`` are of sound.
+    """
     if list(words) != ["all"]:
         return list(words)
-    cards = [backbones.card(n) for n in backbones.names("image")]
+    heard = bool(tasks) and all(is_sound(TASKS[code]) for code in tasks)
+    cards = [backbones.card(n) for n in backbones.names(None if heard else "image")]
     learned = [c.name for c in cards if c.learned and not c.twin]
     return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
 

@@ -18,7 +18,7 @@ from etab.metrics import METRICS, evaluate
 from etab.metrics_sound import TRAINING_2016, cinc2016, cost_2022, weighted_accuracy
 from etab.results import load_results
 from etab.site import render
-from etab.sweep import rank_folder, suite_named
+from etab.sweep import backbone_names, rank_folder, suite_named
 from etab.tasks import TASKS, find
 from etab.types import Kind
 
@@ -358,3 +358,10 @@ def test_real_states_reach_the_target(real_data: Path, tmp_path: Path) -> None:
     settings = runs.Settings(root=real_data / "circor", results=tmp_path)
     found = next(iter(runs.execute(runs.plan("e0-AL-D", ["envelopes"], protocols=None), settings)))
     assert found.value > 0.80
+
+
+def test_all_backbones_of_a_sound_task_hear() -> None:
+    heard, seen = backbone_names(["all"], ["f1-AL-D"]), backbone_names(["all"], ["a0-A4-C"])
+    assert set(seen) < set(heard)
+    assert {"resemblyzer", "random/resemblyzer", "mel_stats", "demographics"} <= set(heard) - set(seen)
+    assert backbone_names(["all"], ["f1-AL-D", "a0-A4-C"]) == seen

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etab import cli_evaluate
+from etab import cli_evaluate, cli_finetune
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ app.add_typer(data_app, name="data")
 new_app = typer.Typer(no_args_is_help=True, help="Write the files of something new, which pass their tests as written.")
 app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
+app.command("finetune")(cli_finetune.finetune)
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 

@@ -4,6 +4,9 @@
 5 patients of each class; the number behind d is the draw. The drawn patients of a smaller share are among those of a
 larger one of the same draw, and every backbone sees the same patients. Where every row of a patient has one class, a
 draw keeps the shares of the classes. What a head chooses, it chooses inside the drawn patients alone.
+
+A name that ends in "-finetune" or "-partial2" has the same splits; the backbone is trained too, all of it or its last 2
+blocks (``etab.tuned``). Without such an ending it is frozen.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from etab.errors import IncompatibleError, UndefinedError
 from etab.splits import INNER_FOLDS, row_splits
 from etab.types import Array, IntArray, Kind, RowSplit
 
-_NAME = re.compile(r"^(official|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?$")
+_NAME = re.compile(r"^(official|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?(?:-(finetune|partial[1-9]\d*))?$")
 _NEEDED = 2
 
 
@@ -30,21 +33,30 @@ class Protocol:
     percent  share of the training patients that is drawn, above 0 and below 100; None for no such draw
     shots    patients of each class that are drawn; None for no such draw
     draw     which draw, from 0
+    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last 2 blocks
     """
 
     n_fold: int
     percent: float | None = None
     shots: int | None = None
     draw: int = 0
+    tuning: str = ""
 
     @property
     def name(self) -> str:
         """The name that results carry."""
-        base = f"cv{self.n_fold}" if self.n_fold else "official"
+        base, tuning = f"cv{self.n_fold}" if self.n_fold else "official", f"-{self.tuning}" if self.tuning else ""
         if not self.few:
-            return base
+            return base + tuning
         size = f"{self.shots}shot" if self.shots else f"{self.percent:g}pct"
-        return f"{base}-{size}-d{self.draw}"
+        return f"{base}-{size}-d{self.draw}{tuning}"
+
+    @property
+    def blocks(self) -> int | None:
+        """How many of the last blocks of the backbone are trained; None for all of them, 0 for a frozen one."""
+        if self.tuning == "finetune":
+            return None
+        return int(self.tuning.removeprefix("partial") or 0)
 
     @property
     def few(self) -> bool:
@@ -105,17 +117,17 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
     """Read a name; "cv" alone has ``n_fold`` folds. Raises IncompatibleError saying what names look like."""
     match = _NAME.match(text)
     if match:
-        base, size, unit, draw = match.groups()
+        base, size, unit, draw, tuning = match.groups()
         folds = 0 if base == "official" else int(base[2:] or n_fold)
         amount = float(size or 0)
         right = not size or (0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount))
         if (folds > 1 or base == "official") and right:
-            return Protocol(
-                folds, amount if unit == "pct" else None, int(amount) if unit == "shot" else None, int(draw or 0)
-            )
+            percent, shots = amount if unit == "pct" else None, int(amount) if unit == "shot" else None
+            return Protocol(folds, percent, shots, int(draw or 0), tuning or "")
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), and with few labelled patients "
-        "official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more)."
+        "official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more). "
+        "Each may end in -finetune or -partial2 (`etab finetune`)."
     )
 
 

@@ -33,7 +33,7 @@ from etab.types import Array, Features, Kind, RowSplit
 
 PROTOCOLS = ("official", "cv5")
 VERSION = 1
-_BOOTSTRAPS = 2000
+BOOTSTRAPS = 2000
 _NESTED_REPEATS = 4
 
 Progress = Callable[[str, int, int], None]
@@ -228,7 +228,7 @@ def _settings_of(run: Run, precision: str) -> dict[str, Any]:
         "interpolation": card.interpolation,
         "precision": precision,
         "sha256": card.sha256,
-        "bootstraps": _BOOTSTRAPS,
+        "bootstraps": BOOTSTRAPS,
     }
 
 
@@ -355,7 +355,7 @@ def compute(
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     shared["cells"] = _cells(run, rows)
-    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
+    fits = head.cross_fit(features, rows.answers, rows.patients, splits, target_of(task), rng=_rng(run), memo=shared)
     outlines = _outlines(task.code, task.dataset, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
         beside = studies.view_answers(_open(task.dataset, settings.root, settings.skip_bad)[0], rows)
@@ -378,7 +378,8 @@ def _fit(
     return head.cross_fit(features, answers, rows.patients, splits, about, rng=_rng(run), memo=memo)
 
 
-def _target(task: Task) -> Any:
+def target_of(task: Task) -> Any:
+    """What a task asks, as the card of its data says it."""
     return datasets.SOURCES[task.dataset].card.target(task.target)
 
 
@@ -456,7 +457,7 @@ def _result(
 ) -> Result:  # fmt: skip
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
-    interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
+    interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=BOOTSTRAPS)
     source = _open(task.dataset, settings.root, settings.skip_bad)[0]
     return Result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
@@ -472,3 +473,6 @@ def _result(
         provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},
         bad=left_out(task, source.faults or (), table.patients, official=run.protocol_name == "official"),
     )  # fmt: skip
+
+
+opened, rows_of, outlines_of, predictions_of, folds_of, rng_of = _open, _rows, _outlines, _predictions, _folds, _rng

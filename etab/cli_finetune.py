@@ -37,7 +37,9 @@ def finetune(
     augment: Annotated[str, typer.Option(help="clinical or none.")] = "clinical",
     every: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0: at the end of each epoch.")] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    root: Annotated[Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")
+    ] = None,
     results: Annotated[
         Path, typer.Option(help="Where the result files go; checkpoints lie beside it (<results>.training).")
     ] = Path("results"),

@@ -219,7 +219,8 @@ def resample(m: Tensor, side: int) -> Tensor:
     """Bring maps to (side, side): averages when shrinking, bilinear; themselves where they fit."""
     if tuple(m.shape[-2:]) == (side, side):
         return m
-    return functional.interpolate(m, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    wide = m.float()  # half precision has no antialiasing
+    return functional.interpolate(wide, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def loss(logits: Tensor, share: Tensor) -> Tensor:

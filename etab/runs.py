@@ -104,6 +104,8 @@ class Run:
                 clashes.append(str(error))
         if not clashes:
             clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
+            if parse(self.protocol_name).tuning:
+                clashes.append(f"{self.protocol_name} trains the backbone too: `etab finetune` does that.")
         if clashes:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
@@ -354,7 +356,7 @@ def compute(
     features = row_features(embedded.features, rows, maps=head.needs_maps)
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
-    shared["cells"] = _cells(run, rows)
+    shared["cells"], shared["precision"] = _cells(run, rows), embedded.settings["precision"]
     fits = head.cross_fit(features, rows.answers, rows.patients, splits, target_of(task), rng=_rng(run), memo=shared)
     outlines = _outlines(task.code, task.dataset, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:

@@ -44,7 +44,8 @@ class Head(ABC):
         """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, or a list of boolean masks.
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
-        calls on the same features and splits; the result never depends on it.
+        calls on the same features and splits; the result never depends on it, but for what the rows and the
+        run decide: ``"cells"`` and ``"precision"`` ("bf16" lets a trained head use autocast).
         """
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LEVELS = 4
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _CHUNK = 32
+_STEPS, _BATCH = 300, 16
 
 
 def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
@@ -128,10 +129,13 @@ class TrainedSegmentation(Head):
     needs_maps: ClassVar[bool] = True
 
     def __init__(self, recipe: Recipe | None = None, *, grid: int = 56, width: int = 64, budget: int = 2 << 30) -> None:
-        """``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in memory."""
+        """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision of the features.
+
+        ``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in memory.
+        """
         if grid % 8 or grid < 16:
             raise UnsupportedOptionError(f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}.")
-        self.recipe = recipe or Recipe(epochs=12, batch=16, learning_rate=2e-3, patience=4)
+        self.recipe = recipe
         self.grid, self.width, self.budget = grid, width, budget
 
     def cross_fit(
@@ -145,7 +149,17 @@ class TrainedSegmentation(Head):
         pyramid = self._pyramid(features, memo)
         share = self._shares(answers)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
-        return [self._split(pyramid, answers, share, split, seed) for split, seed in zip(splits, seeds, strict=True)]
+        precision = str((memo or {}).get("precision", "fp32"))
+        return [self._split(pyramid, answers, share, split, self._recipe(len(split.train), seed, precision))
+                for split, seed in zip(splits, seeds, strict=True)]  # fmt: skip
+
+    def _recipe(self, rows: int, seed: int, precision: str) -> Recipe:
+        """How to train on this many rows."""
+        if self.recipe is not None:
+            return replace(self.recipe, seed=seed)
+        epochs = min(max(round(_STEPS * _BATCH / rows), 6), 40)
+        return Recipe(epochs=epochs, batch=_BATCH, learning_rate=2e-3, patience=max(4, epochs // 3), seed=seed,
+                      precision=precision)  # fmt: skip
 
     def network(self, channels: Sequence[int], seed: int) -> SegmentationNetwork:
         """A new network for maps of ``channels`` at the four levels; its first weights are decided by ``seed``."""
@@ -170,9 +184,9 @@ class TrainedSegmentation(Head):
         return np.stack([cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks])
 
     def _split(
-        self, pyramid: Pyramid, masks: Sequence[Array], share: FloatArray, split: RowSplit, seed: int
+        self, pyramid: Pyramid, masks: Sequence[Array], share: FloatArray, split: RowSplit, recipe: Recipe
     ) -> FoldFit:
-        recipe, validation = replace(self.recipe, seed=seed), split.inner[0]
+        validation = split.inner[0]
         network, done = self._trained(pyramid, share, without(split.train, validation), validation, recipe)
         threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
         again = replace(recipe, stop=done.best_epoch + 1)
@@ -180,7 +194,8 @@ class TrainedSegmentation(Head):
         scores = self._probabilities(network, pyramid, split.test)
         predicted = [cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)]
         choice = {"epoch": done.best_epoch + 1, "epochs": done.epoch, "threshold": threshold,
-                  "validation_loss": done.best_loss, "maps": ",".join(map(str, pyramid.levels))}  # fmt: skip
+                  "validation_loss": done.best_loss, "maps": ",".join(map(str, pyramid.levels)),
+                  "precision": recipe.precision}  # fmt: skip
         return FoldFit(predicted, choice)
 
     def _trained(
@@ -197,7 +212,7 @@ class TrainedSegmentation(Head):
         wanted = torch.from_numpy(share)
 
         def of(some: IntArray) -> torch.Tensor:
-            return loss(network(pyramid.rows(some)), wanted[torch.as_tensor(some)])
+            return loss(network(pyramid.rows(some)).float(), wanted[torch.as_tensor(some)])
 
         return network, train(network, of, rows, validation, recipe)
 

@@ -77,7 +77,7 @@ class Tuning:
     @property
     def kind(self) -> Kind:
         """What the answers are."""
-        return runs.target_of(self.rows[0]).kind
+        return self.rows[0].kind
 
     @property
     def name(self) -> str:

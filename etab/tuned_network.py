@@ -86,7 +86,7 @@ class TunedNetwork(nn.Module):
                 self.head: nn.Module = self._decoder(head, maps, outputs)
             else:
                 self.head = VectorHead(head, vector.shape[1], outputs, frames=frames)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def _decoder(self, name: str, maps: Sequence[Tensor], outputs: int) -> nn.Module:
         refuse_maps(name, maps)
@@ -98,7 +98,8 @@ class TunedNetwork(nn.Module):
     @property
     def grid(self) -> int:
         """Points a side of the answer in masks."""
-        return int(self.head.grid) * FINER  # type: ignore[arg-type]
+        head: Any = self.head
+        return int(head.grid) * FINER
 
     def train(self, mode: bool = True) -> TunedNetwork:
         """Set the mode of all that trains; what stands still keeps its statistics."""
@@ -170,7 +171,7 @@ def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | Non
     light = (0.25 * gain).exp().view(column) * (1 + 0.25 * slope.view(column) * depth)
     dirty = moved.clamp_min(0) ** (0.45 * gamma).exp().view(column)
     dirty = dirty * light * (1 + 0.35 * grain.abs().view(column) * speckle)
-    return dirty.clamp(0, 1).unflatten(1, tuple(frames.shape[1:3])), masks
+    return dirty.clamp(0, 1).reshape(frames.shape), masks
 
 
 def _places(u: Tensor) -> Tensor:

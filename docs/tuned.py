@@ -32,8 +32,8 @@ and `etab.tuned.execute(plan, settings)`.
   and at which level masks are cut. The fine-tuned network is not trained again with it (`settings["refit"]` is false in its
   results); decoders on frozen maps are, on all training patients for the number of epochs that was chosen.
 * The mask tasks of a data set train as one network, with an output a structure and the frames of every view (`--together`,
-  the default; `settings["trained_with"]` names them); `--apart` trains one each. Other answers (EF, view, ED or ES) always train
-  apart, with a head on the pooled maps.
+  the default; `settings["trained_with"]` names them); `--apart` trains one each. Other answers (EF, view, ED or ES) always
+  train apart, with a head on the pooled maps.
 * `--augment clinical` (the default): the probe tilts by up to 10 degrees about the apex of the sector, depth, place and
   proportions change a little; gain, gain over depth, contrast and speckle change, inside the sector alone. Nothing is
   mirrored, since left and right are anatomy. `--augment none` leaves frames as they are.

@@ -73,7 +73,7 @@ def _line(r: Result) -> str:
     trained = {"": "head", "finetune": "backbone and head"}.get(how.tuning, f"head and last {how.blocks} blocks")
     return (
         f"| {r.backbone} | {r.head} | {trained} | {r.value:.4f} | {r.low:.4f} to {r.high:.4f} | "
-        f"{r.provenance.get('seconds', float('nan')):.0f} |"
+        f"{r.provenance.get('seconds', float('nan')):.1f} |"
     )
 
 

@@ -102,7 +102,7 @@ def test_finished_is_read_and_other_conditions_are_refused(trained: Any) -> None
         tuned.execute(planned(augment="none"), settings)
 
 
-@pytest.mark.parametrize("step", [2, 6])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 6])
 def test_interrupted_and_resumed_gives_the_same_results(trained: Any, tree: Path, tmp_path: Path, step: int) -> None:
     results, settings, seen = trained
     mine = replace(settings, results=tmp_path / "out")
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tree: Path, tmp_path: 
 
 
 def test_learns_in_a_few_steps(tree: Path, tmp_path: Path) -> None:
-    plan = planned("a0-A4-C", augment="none", recipe=Recipe(epochs=14, batch=8, learning_rate=4e-3, patience=0))
+    plan = planned("a0-A4-C", augment="none", recipe=Recipe(epochs=8, batch=8, learning_rate=4e-3, patience=0))
     seen: list[Progress] = []
     settings = Settings(root=tree, results=tmp_path / "out", precision="fp32")
     (result,) = tuned.execute(plan, settings, watch=lambda _, now: seen.append(replace(now)))

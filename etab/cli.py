@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from etab import cli_challenge, cli_convert, cli_evaluate
+from etab import cli_challenge, cli_convert, cli_evaluate, cli_finetune
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.command("convert")(cli_convert.convert)
+app.command("finetune")(cli_finetune.finetune)
 
 Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
 

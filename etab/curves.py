@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +60,10 @@ def points(folder: Path, *, seed: int = 0) -> list[Point]:
     """
     cells: dict[tuple[object, ...], list[Result]] = {}
     results = load_results(folder)
-    few = {(r.task, r.backbone, r.head, r.seed) for r in results if _how(r).few}
+    few = {(r.task, r.backbone, r.head, r.seed, _how(r).tuning) for r in results if _how(r).few}
     for r in results:
         how = _how(r)
-        key = (r.task, r.backbone, r.head, r.seed)
+        key = (r.task, r.backbone, r.head, r.seed, how.tuning)
         if key in few:
             cells.setdefault((*key, how.sort, how.n_fold, how.percent or 0.0, how.shots or 0), []).append(r)
     if not cells:
@@ -98,7 +98,7 @@ def _point(folder: Path, group: Sequence[Result], seed: int) -> Point:
     low, high = np.nanquantile(np.concatenate(resampled), [0.025, 0.975])
     labels = f"{how.shots} a class" if how.shots else f"{how.percent or 100:g} %"
     return Point(
-        task=first.task, backbone=first.backbone, base=Protocol(how.sort, how.n_fold).name, labels=labels,
+        task=first.task, backbone=first.backbone, base=replace(how, percent=None, shots=None, draw=0).name, labels=labels,
         percent=0.0 if how.shots else how.percent or 100.0, shots=how.shots or 0, draws=len(group),
         rows=float(np.mean([r.n_train for r in group])), metric=first.metric,
         value=float(np.mean([r.value for r in group])), low=float(low), high=float(high), phantom=first.phantom,

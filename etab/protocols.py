@@ -5,6 +5,9 @@ the others. "official-10pct-d0" trains on a draw of 10 % of the patients, "cv5-5
 number behind d is the draw. The drawn patients of a smaller share are among those of a larger one of the same draw, and
 every backbone sees the same patients. Where every row of a patient has one class, a draw keeps the shares of the classes.
 What a head chooses, it chooses inside the drawn patients alone.
+
+A name that ends in "-finetune" or "-partial2" has the same splits; the backbone is trained too, all of it or its last 2
+blocks (``etab.tuned``). Without such an ending it is frozen.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from etab.splits import INNER_FOLDS, folds, row_splits
 from etab.tasks import Task
 from etab.types import Array, IntArray, Kind, RowSplit
 
-_NAME = re.compile(r"^(official|lodo|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?$")
+_NAME = re.compile(r"^(official|lodo|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?(?:-(finetune|partial[1-9]\d*))?$")
 _NEEDED = 2
 
 
@@ -35,6 +38,7 @@ class Protocol:
     percent  share of the training patients that is drawn, above 0 and below 100; None for no such draw
     shots    patients of each class that are drawn; None for no such draw
     draw     which draw, from 0
+    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last 2 blocks
     """
 
     sort: str
@@ -42,15 +46,23 @@ class Protocol:
     percent: float | None = None
     shots: int | None = None
     draw: int = 0
+    tuning: str = ""
 
     @property
     def name(self) -> str:
         """The name that results carry."""
-        base = f"cv{self.n_fold}" if self.n_fold else self.sort
+        base, tuning = f"cv{self.n_fold}" if self.n_fold else self.sort, f"-{self.tuning}" if self.tuning else ""
         if not self.few:
-            return base
+            return base + tuning
         size = f"{self.shots}shot" if self.shots else f"{self.percent:g}pct"
-        return f"{base}-{size}-d{self.draw}"
+        return f"{base}-{size}-d{self.draw}{tuning}"
+
+    @property
+    def blocks(self) -> int | None:
+        """How many of the last blocks of the backbone are trained; None for all of them, 0 for a frozen one."""
+        if self.tuning == "finetune":
+            return None
+        return int(self.tuning.removeprefix("partial") or 0)
 
     @property
     def few(self) -> bool:
@@ -115,17 +127,18 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
     """Read a name; "cv" alone has ``n_fold`` folds. Raises IncompatibleError saying what names look like."""
     match = _NAME.match(text)
     if match:
-        base, size, unit, draw = match.groups()
+        base, size, unit, draw, tuning = match.groups()
         sort = "cv" if base.startswith("cv") else base
         n = int(base[2:] or n_fold) if sort == "cv" else 0
         amount = float(size or 0)
         right = not size or (0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount))
         if (n > 1 or sort != "cv") and right:
             percent, shots = amount if unit == "pct" else None, int(amount) if unit == "shot" else None
-            return Protocol(sort, n, percent, shots, int(draw or 0))
+            return Protocol(sort, n, percent, shots, int(draw or 0), tuning or "")
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), lodo (leave one database out), and with "
-        "few labelled patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more)."
+        "few labelled patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more). "
+        "Each may end in -finetune or -partial2 (`etab finetune`)."
     )
 
 

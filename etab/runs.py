@@ -33,7 +33,7 @@ from etab.types import Features, Kind, RowSplit
 
 PROTOCOLS = ("official", "cv5")
 VERSION = 1
-_BOOTSTRAPS = 2000
+BOOTSTRAPS = 2000
 _NESTED_REPEATS = 4
 
 Progress = Callable[[str, int, int], None]
@@ -106,6 +106,8 @@ class Run:
             clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
             more = inputs.clash(self.row, self.backbone_card, heads.head(self.head_name), self.aggregate)
             clashes += [more] if more else []
+            if parse(self.protocol_name).tuning:
+                clashes.append(f"{self.protocol_name} trains the backbone too: `etab finetune` does that.")
         if clashes:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
@@ -181,7 +183,7 @@ def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]
         "interpolation": card.interpolation,
         "precision": precision,
         "sha256": card.sha256,
-        "bootstraps": _BOOTSTRAPS,
+        "bootstraps": BOOTSTRAPS,
         **inputs.settings_of(run.row),
     }
 
@@ -303,7 +305,8 @@ def compute(
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     shared["cells"] = rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
-    fits = head.cross_fit(features, rows.answers, rows.patients, splits, _target(task), rng=_rng(run), memo=shared)
+    shared["precision"] = embedded.settings["precision"]
+    fits = head.cross_fit(features, rows.answers, rows.patients, splits, target_of(task), rng=rng_of(run), memo=shared)
     outlines = outlines_of(task, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
         beside = studies.view_answers(source_of(task.dataset, settings.root, settings.skip_bad)[0], rows)
@@ -313,7 +316,7 @@ def compute(
         rules = _rules(run, head, features, rows, splits, shared)
         if rules:
             fits = [replace(f, choice={**f.choice, **rule.facts()}) for f, rule in zip(fits, rules, strict=True)]
-        predictions = _predictions(task, rows, outlines, splits, fits, rules)
+        predictions = predictions_of(task, rows, outlines, splits, fits, rules)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
     seconds = round(time.perf_counter() - started, 3)
@@ -326,14 +329,15 @@ def _fit(
 ) -> list[FoldFit]:  # fmt: skip
     """Fit a second probe on the rows of a cell."""
     about = datasets.SOURCES[run.row.dataset].card.target(target)
-    return head.cross_fit(features, answers, rows.patients, splits, about, rng=_rng(run), memo=memo)
+    return head.cross_fit(features, answers, rows.patients, splits, about, rng=rng_of(run), memo=memo)
 
 
-def _target(task: Task) -> Any:
+def target_of(task: Task) -> Any:
+    """What a task asks, as the card of its data says it."""
     return datasets.SOURCES[task.dataset].card.target(task.target)
 
 
-def _rng(run: Run, stream: int = 0) -> np.random.Generator:
+def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
     """One stream a cell, the same for every backbone, so that backbones share folds and resamples."""
     return np.random.default_rng([run.seed, stream, *run.task.encode()])
 
@@ -345,7 +349,9 @@ def _rules(
     task = run.row
 
     def answers(inner: Sequence[RowSplit]) -> list[Any]:
-        fits = head.cross_fit(features, rows.answers, rows.patients, inner, _target(task), rng=_rng(run, 3), memo=memo)
+        fits = head.cross_fit(
+            features, rows.answers, rows.patients, inner, target_of(task), rng=rng_of(run, 3), memo=memo
+        )
         return [fit.predictions for fit in fits]
 
     if not decisions.needed(task):
@@ -353,7 +359,7 @@ def _rules(
     return decisions.choose(task, splits, rows.patients, answers, lambda i, s: laid_out(task, rows, (), i, [s])[2])
 
 
-def _predictions(
+def predictions_of(
     task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit],
     rules: Sequence[decisions.Rule],
 ) -> Predictions:  # fmt: skip
@@ -381,11 +387,11 @@ def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, 
     if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
-    found = stats.nested_cv(losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=_rng(run, 2))
+    found = stats.nested_cv(losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=rng_of(run, 2))
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def _folds(
+def folds_of(
     task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions
 ) -> list[Mapping[str, Any]]:
     """Value and choice of each fold; a fold on which the metric does not exist says so with None."""
@@ -406,14 +412,14 @@ def _result(
 ) -> Result:  # fmt: skip
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
-    interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=_rng(run, 1), n=_BOOTSTRAPS)
+    interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=rng_of(run, 1), n=BOOTSTRAPS)
     source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
     phantom = any(source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets)
     return Result(
         task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
         protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=phantom, metric=task.metric,
         value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
-        metrics=scored, folds=_folds(task, splits, fits, table), nested=nested,
+        metrics=scored, folds=folds_of(task, splits, fits, table), nested=nested,
         n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
         n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
         data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), features_key=embedded.key,

@@ -1,4 +1,4 @@
-"""One training loop: AdamW, warm-up and cosine, early stopping, and checkpoints that resume to the same bytes.
+"""One training loop: AdamW or SGD, warm-up and cosine, early stopping, checkpoints that resume to the same bytes.
 
 The loop knows rows and a loss, not data: ``loss(rows)`` gives the mean loss of some rows as a tensor. The order of an
 epoch is a function of (seed, epoch), the other chance (dropout) is torch's generator inside the loop, which is set from
@@ -51,6 +51,10 @@ class Recipe:
     clip            largest norm of the gradient; 0: no limit
     seed            decides order and dropout
     every           steps between checkpoints; 0: at the end of each epoch only
+    optimizer       "adamw", or "sgd" (Nesterov, momentum 0.9)
+    precision       "fp32", or "bf16": the loss is computed under autocast, weights and their updates stay fp32
+    stop            epochs after which training ends, though the schedule is that of ``epochs``; 0: at its end. For
+                    training again on all rows as long as a validation part once said
     """
 
     epochs: int = 20
@@ -63,6 +67,9 @@ class Recipe:
     clip: float = 1.0
     seed: int = 0
     every: int = 0
+    optimizer: str = "adamw"
+    precision: str = "fp32"
+    stop: int = 0
 
     def __post_init__(self) -> None:
         wrong = [
@@ -75,6 +82,9 @@ class Recipe:
                 ("warmup", "a share in [0, 1)", 0 <= self.warmup < 1),
                 ("patience", "0 or more", self.patience >= 0),
                 ("clip", "0 or more", self.clip >= 0),
+                ("optimizer", "adamw or sgd", self.optimizer in ("adamw", "sgd")),
+                ("precision", "fp32 or bf16", self.precision in ("fp32", "bf16")),
+                ("stop", "0 to epochs", 0 <= self.stop <= self.epochs),
             )
             if not fine
         ]
@@ -114,27 +124,28 @@ def order(recipe: Recipe, epoch: int, n: int) -> list[IntArray]:
 
 def train(
     network: nn.Module, loss: Loss, rows: IntArray, validation: IntArray, recipe: Recipe, *,
-    folder: Path | None = None, report: Report | None = None,
+    folder: Path | None = None, report: Report | None = None, about: Mapping[str, Any] | None = None,
 ) -> Progress:  # fmt: skip
     """Train in place and leave the network in eval mode with the weights of its best validation loss.
 
-    ``rows`` and ``validation`` are what ``loss`` understands; they must not share one. ``folder`` keeps checkpoints:
-    where it holds one of the same recipe, rows and architecture, training goes on from there. ``report`` is called
-    after every step. Raises TrainingError (loss not finite: the network then holds the state after the last good
+    ``rows`` and ``validation`` are what ``loss`` understands; they must not share one. Without validation rows a recipe
+    says where to ``stop``, and the last weights are kept. ``folder`` keeps checkpoints: where it holds one of the same
+    recipe, rows, architecture and ``about`` (what else decides the result), training goes on from there. ``report`` is
+    called after every step. Raises TrainingError (loss not finite: the network then holds the state after the last good
     epoch; or one row that does not fit memory), WeightsError (checkpoint of another architecture),
     UnsupportedOptionError (checkpoint of another recipe or rows), CorruptFileError, StorageError.
     """
     import torch
 
-    if not len(rows) or not len(validation) or np.intersect1d(rows, validation).size:
+    if not len(rows) or not (len(validation) or recipe.stop) or np.intersect1d(rows, validation).size:
         raise UnsupportedOptionError(
-            f"Training needs rows and other rows to validate on; got {len(rows)} and {len(validation)}, "
+            f"Training needs rows, and other rows to validate on (or where to stop); got {len(rows)} and {len(validation)}, "
             f"{np.intersect1d(rows, validation).size} of them in both."
         )
     devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(recipe.seed)
-        loop = _Loop(network, loss, rows, validation, recipe, folder)
+        loop = _Loop(network, loss, rows, validation, recipe, folder, about or {})
         loop.resume()
         while not loop.progress.finished:
             loop.epoch(report)
@@ -151,17 +162,17 @@ class _Loop:
     """The state of one training."""
 
     def __init__(
-        self, network: nn.Module, loss: Loss, rows: IntArray, validation: IntArray, recipe: Recipe, folder: Path | None
-    ) -> None:
-        import torch
-
+        self, network: nn.Module, loss: Loss, rows: IntArray, validation: IntArray, recipe: Recipe, folder: Path | None,
+        about: Mapping[str, Any],
+    ) -> None:  # fmt: skip
         self.network, self.loss, self.rows, self.validation = network, loss, rows, validation
-        self.recipe, self.folder = recipe, folder
+        self.recipe, self.folder, self.about = recipe, folder, about
         free = [p for p in network.parameters() if p.requires_grad]
         groups = [{"params": [p for p in free if p.ndim > 1], "weight_decay": recipe.weight_decay},
                   {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
         self.free = free
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.learning_rate)
+        self.device = free[0].device.type if free else "cpu"
+        self.optimizer = _optimizer([g for g in groups if g["params"]], recipe)
         self.progress = Progress(batch=recipe.batch)
         self.good = self.best = _copy(network)
 
@@ -185,7 +196,7 @@ class _Loop:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a resumed training to mean the same."""
         blob = b"|".join(np.ascontiguousarray(r, dtype=np.int64).tobytes() for r in (self.rows, self.validation))
-        return {**asdict(self.recipe), "rows": hashlib.sha256(blob).hexdigest()[:16]}
+        return {**asdict(self.recipe), **self.about, "rows": hashlib.sha256(blob).hexdigest()[:16]}
 
     def save(self) -> None:
         """Write a checkpoint, when checkpoints are asked for."""
@@ -232,13 +243,20 @@ class _Loop:
         total, share = 0.0, self.progress.batch
         for part in np.array_split(rows, -(-len(rows) // share)):
             try:
-                found = self.loss(part) * (len(part) / len(rows))
+                found = self.mean(part) * (len(part) / len(rows))
                 found.backward()  # type: ignore[no-untyped-call]
             except (RuntimeError, MemoryError) as error:
                 self._halve(error, len(part))
                 return None
             total += float(found.detach())
         return total
+
+    def mean(self, rows: IntArray) -> torch.Tensor:
+        """The loss of some rows in the precision of the recipe."""
+        import torch
+
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            return self.loss(rows)
 
     def _halve(self, error: Exception, rows: int) -> None:
         if not out_of_memory(error):
@@ -272,16 +290,18 @@ class _Loop:
     def close_epoch(self) -> None:
         """Validate, remember the best, and decide whether to stop."""
         now = self.progress
-        found = self.validate()
+        found = self.validate() if len(self.validation) else 0.0
         if not np.isfinite(found):
             self._not_finite("validation loss", found)
         self.good = _copy(self.network)
         now.history.append({"train": now.running / now.rows, "validation": found})
-        if found < now.best_loss:
+        if found < now.best_loss or not len(self.validation):
             now.best_loss, now.best_epoch, self.best = found, now.epoch, self.good
         now.epoch, now.rows, now.running = now.epoch + 1, 0, 0.0
         waited = now.epoch - 1 - now.best_epoch
-        now.finished = now.epoch >= self.recipe.epochs or bool(self.recipe.patience and waited >= self.recipe.patience)
+        now.finished = now.epoch >= (self.recipe.stop or self.recipe.epochs) or bool(
+            self.recipe.patience and waited >= self.recipe.patience
+        )
 
     def validate(self) -> float:
         """Mean loss of the validation rows in eval mode."""
@@ -292,8 +312,16 @@ class _Loop:
         with torch.no_grad():
             for start in range(0, len(self.validation), self.progress.batch):
                 part = self.validation[start : start + self.progress.batch]
-                total += float(self.loss(part)) * len(part)
+                total += float(self.mean(part)) * len(part)
         return total / len(self.validation)
+
+
+def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    import torch
+
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -47,7 +47,8 @@ class Head(ABC):
         list of states (k_i,) with -1 where unannotated (``features.maps[0][i]`` is then the series (k_i, d) at 50 Hz).
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
-        calls on the same features and splits; the result never depends on it.
+        calls on the same features and splits; the result never depends on it, but for what the rows and the
+        run decide: ``"cells"`` and ``"precision"`` ("bf16" lets a trained head use autocast).
         """
 
 

@@ -163,19 +163,20 @@ DECODERS: dict[str, DecoderMaker] = {
 
 
 class SegmentationNetwork(nn.Module):
-    """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid).
+    """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid), or (n, outputs, ...) of several structures.
 
     Each map is brought to its level (grid, grid/2, grid/4, grid/8 points a side) by bilinear resampling where it has
     another size, standardised by the training rows' mean and deviation of each channel, and projected to ``width``.
     """
 
-    def __init__(self, name: str, channels: Sequence[int], *, grid: int = 56, width: int = 64) -> None:
-        """Build for maps of ``channels``; ``grid`` is a multiple of 8."""
+    def __init__(self, name: str, channels: Sequence[int], *, grid: int = 56, width: int = 64, outputs: int = 1,
+                 finer: int = 1) -> None:  # fmt: skip
+        """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the answer in one of the grid."""
         super().__init__()
-        self.name, self.grid = name, grid
+        self.name, self.grid, self.finer, self.outputs = name, grid, finer, outputs
         self.decoder, out = decoder(name, width)
         self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
-        self.answer = nn.Conv2d(out, 1, 1)
+        self.answer = nn.Conv2d(out, outputs, 1)
         for i, c in enumerate(channels):
             self.register_buffer(f"mean{i}", torch.zeros(c, 1, 1))
             self.register_buffer(f"deviation{i}", torch.ones(c, 1, 1))
@@ -193,7 +194,9 @@ class SegmentationNetwork(nn.Module):
             standard = (resample(m, side) - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
             levels.append(project(standard))
         out = self.decoder(self._as_decoder_wants(levels))
-        return self.answer(resample(out, self.grid))[:, 0]  # type: ignore[no-any-return]
+        side = min(max(out.shape[-1], self.grid), self.grid * self.finer)  # no finer than the decoder answers
+        said: Tensor = resample(self.answer(resample(out, side)), self.grid * self.finer)
+        return said[:, 0] if self.outputs == 1 else said
 
     def _as_decoder_wants(self, levels: list[Tensor]) -> list[Tensor]:
         """The levels in the list that an encoder of the library would give, whose first is the input image."""
@@ -216,7 +219,8 @@ def resample(m: Tensor, side: int) -> Tensor:
     """Bring maps to (side, side): averages when shrinking, bilinear; themselves where they fit."""
     if tuple(m.shape[-2:]) == (side, side):
         return m
-    return functional.interpolate(m, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    wide = m.float()  # half precision has no antialiasing
+    return functional.interpolate(wide, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def loss(logits: Tensor, share: Tensor) -> Tensor:

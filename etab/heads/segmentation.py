@@ -1,7 +1,8 @@
 """Segmentation heads that are trained: U-Net, FPN, DeepLabV3+ and SegFormer over frozen feature maps.
 
-Each outer split trains once: on its training patients without the first inner part, which decides when to stop and at
-which level the answer is cut. Predictions are resampled to the frame's own pixels and the largest component is kept.
+Each outer split trains twice: on its training patients without the first inner part, which decides after how many epochs
+to stop and at which level the answer is cut, and then on all of them, from the same first weights and on the same
+schedule, for that many epochs. Predictions are resampled to the frame's own pixels and the largest component is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.decoders import cut
 from etab.heads.probes import refuse_kind, without
-from etab.training import Recipe, seeded, train
+from etab.training import Progress, Recipe, seeded, train
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 LEVELS = 4
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 _CHUNK = 32
+_STEPS, _BATCH = 300, 16
 
 
 def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
@@ -122,14 +124,18 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
 class TrainedSegmentation(Head):
     """A decoder of segmentation_models_pytorch trained on frozen maps."""
 
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
     def __init__(self, recipe: Recipe | None = None, *, grid: int = 56, width: int = 64, budget: int = 2 << 30) -> None:
-        """``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in memory."""
+        """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision of the features.
+
+        ``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in memory.
+        """
         if grid % 8 or grid < 16:
             raise UnsupportedOptionError(f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}.")
-        self.recipe = recipe or Recipe(epochs=12, batch=16, learning_rate=2e-3, patience=4)
+        self.recipe = recipe
         self.grid, self.width, self.budget = grid, width, budget
 
     def cross_fit(
@@ -143,7 +149,17 @@ class TrainedSegmentation(Head):
         pyramid = self._pyramid(features, memo)
         share = self._shares(answers)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
-        return [self._split(pyramid, answers, share, split, seed) for split, seed in zip(splits, seeds, strict=True)]
+        precision = str((memo or {}).get("precision", "fp32"))
+        return [self._split(pyramid, answers, share, split, self._recipe(len(split.train), seed, precision))
+                for split, seed in zip(splits, seeds, strict=True)]  # fmt: skip
+
+    def _recipe(self, rows: int, seed: int, precision: str) -> Recipe:
+        """How to train on this many rows."""
+        if self.recipe is not None:
+            return replace(self.recipe, seed=seed)
+        epochs = min(max(round(_STEPS * _BATCH / rows), 6), 40)
+        return Recipe(epochs=epochs, batch=_BATCH, learning_rate=2e-3, patience=max(4, epochs // 3), seed=seed,
+                      precision=precision)  # fmt: skip
 
     def network(self, channels: Sequence[int], seed: int) -> SegmentationNetwork:
         """A new network for maps of ``channels`` at the four levels; its first weights are decided by ``seed``."""
@@ -168,30 +184,37 @@ class TrainedSegmentation(Head):
         return np.stack([cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks])
 
     def _split(
-        self, pyramid: Pyramid, masks: Sequence[Array], share: FloatArray, split: RowSplit, seed: int
+        self, pyramid: Pyramid, masks: Sequence[Array], share: FloatArray, split: RowSplit, recipe: Recipe
     ) -> FoldFit:
+        validation = split.inner[0]
+        network, done = self._trained(pyramid, share, without(split.train, validation), validation, recipe)
+        threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
+        again = replace(recipe, stop=done.best_epoch + 1)
+        network, _ = self._trained(pyramid, share, split.train, validation[:0], again)
+        scores = self._probabilities(network, pyramid, split.test)
+        predicted = [cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)]
+        choice = {"epoch": done.best_epoch + 1, "epochs": done.epoch, "threshold": threshold,
+                  "validation_loss": done.best_loss, "maps": ",".join(map(str, pyramid.levels)),
+                  "precision": recipe.precision}  # fmt: skip
+        return FoldFit(predicted, choice)
+
+    def _trained(
+        self, pyramid: Pyramid, share: FloatArray, rows: IntArray, validation: IntArray, recipe: Recipe
+    ) -> tuple[SegmentationNetwork, Progress]:
+        """A new network trained on some rows, standardised by them alone."""
         import torch
 
         from etab.heads.networks import loss
 
-        validation = split.inner[0]
-        rows = without(split.train, validation)
-        network = self.network(pyramid.channels, seed)
+        network = self.network(pyramid.channels, recipe.seed)
         for level, (mean, deviation) in enumerate(pyramid.moments(rows)):
             network.standardise(level, mean, deviation)
         wanted = torch.from_numpy(share)
 
         def of(some: IntArray) -> torch.Tensor:
-            return loss(network(pyramid.rows(some)), wanted[torch.as_tensor(some)])
+            return loss(network(pyramid.rows(some)).float(), wanted[torch.as_tensor(some)])
 
-        done = train(network, of, rows, validation, replace(self.recipe, seed=seed))
-        inside = self._probabilities(network, pyramid, validation)
-        threshold = _threshold(inside, share[validation])
-        scores = self._probabilities(network, pyramid, split.test)
-        predicted = [cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)]
-        choice = {"epoch": done.best_epoch + 1, "epochs": done.epoch, "threshold": threshold,
-                  "validation_loss": done.best_loss, "maps": ",".join(map(str, pyramid.levels))}  # fmt: skip
-        return FoldFit(predicted, choice)
+        return network, train(network, of, rows, validation, recipe)
 
     def _probabilities(self, network: Any, pyramid: Pyramid, rows: IntArray) -> FloatArray:
         import torch
@@ -217,27 +240,27 @@ def _threshold(scores: FloatArray, share: FloatArray) -> float:
 
 @HEADS.register("unet")
 class UNet(TrainedSegmentation):
-    """U-Net decoder trained on frozen maps, stopped on a validation part of the training patients."""
+    """U-Net decoder trained on frozen maps for as long as a validation part of the training patients says."""
 
     name: ClassVar[str] = "unet"
 
 
 @HEADS.register("fpn")
 class FPN(TrainedSegmentation):
-    """Feature pyramid decoder trained on frozen maps, stopped on a validation part of the training patients."""
+    """Feature pyramid decoder trained on frozen maps for as long as a validation part of the training patients says."""
 
     name: ClassVar[str] = "fpn"
 
 
 @HEADS.register("deeplabv3plus")
 class DeepLabV3Plus(TrainedSegmentation):
-    """DeepLabV3+ decoder trained on frozen maps, stopped on a validation part of the training patients."""
+    """DeepLabV3+ decoder trained on frozen maps for as long as a validation part of the training patients says."""
 
     name: ClassVar[str] = "deeplabv3plus"
 
 
 @HEADS.register("segformer")
 class SegFormer(TrainedSegmentation):
-    """SegFormer decoder trained on frozen maps, stopped on a validation part of the training patients."""
+    """SegFormer decoder trained on frozen maps for as long as a validation part of the training patients says."""
 
     name: ClassVar[str] = "segformer"

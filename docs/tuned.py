@@ -1,0 +1,86 @@
+"""The page of fine-tuning, from the result files in ``benchmarks/results_finetune`` beside the frozen linear probe's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from etab.protocols import parse
+from etab.results import Result, load_results
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+COMMAND = (
+    "etab finetune --root <CAMUS> --tasks a0,a1,a2 --backbones mobilenetv2 --head unet --side 192 --epochs 12 --batch 16 "
+    "--lr 1e-3 --patience 0 --every 50 --results benchmarks/results_finetune"
+)
+_INTRO = """A frozen backbone says what its pretraining has learned; fine-tuned, what a researcher would get from it. The two
+have protocols of their own and never share a leaderboard:
+
+| protocol | what of the backbone is trained |
+|---|---|
+| `official`, `cv5`, `official-10pct-d0`, ... | nothing (`etab run`) |
+| `official-finetune`, `cv5-finetune`, ... | all of it (`etab finetune`) |
+| `official-partial2`, ... | its last 2 blocks and what follows them (`etab finetune --tuning partial2`) |
+
+`etab leaderboard <results> --protocol official-finetune` ranks cells of one protocol. From Python: `etab.tuned.plan(...)`
+and `etab.tuned.execute(plan, settings)`.
+
+## How it trains
+
+* One loop (`etab.training`): AdamW or SGD, warm-up and cosine, gradient accumulation, bf16 autocast where the processor has
+  it (weights and their updates stay fp32). The authors' validation part (or the first inner part of a fold) says when to stop
+  and at which level masks are cut. The fine-tuned network is not trained again with it (`settings["refit"]` is false in its
+  results); decoders on frozen maps are, on all training patients for the number of epochs that was chosen.
+* The mask tasks of a data set train as one network, with an output a structure and the frames of every view (`--together`,
+  the default; `settings["trained_with"]` names them); `--apart` trains one each. Other answers (EF, view, ED or ES) always
+  train apart, with a head on the pooled maps.
+* `--augment clinical` (the default): the probe tilts by up to 10 degrees about the apex of the sector, depth, place and
+  proportions change a little; gain, gain over depth, contrast and speckle change, inside the sector alone. Nothing is
+  mirrored, since left and right are anatomy. `--augment none` leaves frames as they are.
+* Checkpoints lie beside the results (`<results>.training/`, `--every N` steps): an interrupted command goes on when it is
+  given again, to the same bytes. One of another recipe, data, weights or architecture is refused with what differs.
+* A batch that does not fit memory is halved with a message; a loss that is not finite stops with its step and leaves the last
+  good state.
+"""
+
+
+def page(note: str) -> str:
+    """The whole page."""
+    return "\n".join(["# Fine-tuning\n", note, _INTRO, *_measured()])
+
+
+def _measured() -> list[str]:
+    found = load_results(BENCHMARKS / "results_finetune")
+    if not found:
+        return []
+    tasks = sorted({r.task for r in found})
+    known = {(r.task, r.backbone) for r in found}
+    frozen = [r for r in load_results(BENCHMARKS / "results")
+              if r.protocol == "official" and r.head == "linear_seg" and (r.task, r.backbone) in known]  # fmt: skip
+    out = ["## Measured on CAMUS (official test part, 50 patients)\n",
+           "Dice with its 95 % interval over patients. Seconds are of one processor core beside other work: of one cell, or, "
+           "where the backbone is trained, of the whole training that gave all of its tasks.\n"]  # fmt: skip
+    for task in tasks:
+        out += [f"### {task}\n", "| backbone | head | trained | dice | 95 % | seconds |", "|---|---|---|---|---|---|"]
+        mine = sorted([r for r in [*frozen, *found] if r.task == task], key=lambda r: -r.value)
+        out += [_line(r) for r in mine] + [""]
+    processors = sorted({str(r.provenance.get("processor", "")) for r in found})
+    return [*out, f"Made on {', '.join(processors)} by\n", f"    {COMMAND}\n", *_frozen_commands(found)]
+
+
+def _line(r: Result) -> str:
+    how = parse(r.protocol)
+    trained = {"": "head", "finetune": "backbone and head"}.get(how.tuning, f"head and last {how.blocks} blocks")
+    return (
+        f"| {r.backbone} | {r.head} | {trained} | {r.value:.4f} | {r.low:.4f} to {r.high:.4f} | "
+        f"{r.provenance.get('seconds', float('nan')):.1f} |"
+    )
+
+
+def _frozen_commands(found: Sequence[Result]) -> list[str]:
+    heads = sorted({(r.backbone, r.head) for r in found if not parse(r.protocol).tuning})
+    if not heads:
+        return []
+    lines = [f"    etab run --root <CAMUS> --tasks a0 --protocol official --backbones {b} --head {h} "
+             "--results benchmarks/results_finetune" for b, h in heads]  # fmt: skip
+    return ["and the heads on frozen maps by\n", *lines, ""]

@@ -1,0 +1,418 @@
+"""Cells whose backbone is trained too: all of it ("official-finetune") or its last k blocks ("official-partial2").
+
+They are scored by the code of the frozen cells and saved as the same kind of result, under protocols of their own, so that
+they never stand in a table of frozen ones. Mask tasks of one data set may be trained together, as one network with an
+output a structure and the frames of every view: the settings of each of their results name all of them.
+
+Nothing of a test part is looked at. Of the training patients an inner part decides when to stop and at which level masks
+are cut; the network is not trained again with it (``settings["refit"]`` is False), since that doubles the hours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etab import __version__, metrics, opened, runs, stats
+from etab.errors import IncompatibleError, ResultError, SplitError, UnsupportedOptionError, skippable
+from etab.features import resize
+from etab.heads.base import FoldFit
+from etab.heads.decoders import cut
+from etab.heads.probes import without
+from etab.protocols import parse
+from etab.provenance import provenance
+from etab.results import Predictions, Result, slug
+from etab.rows import Rows
+from etab.runs import Run, Settings
+from etab.sieve import left_out
+from etab.tasks import Task, find
+from etab.training import Progress, Recipe, train
+from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
+
+if TYPE_CHECKING:
+    from etab.tuned_network import Table, TunedNetwork
+
+VERSION = 1
+RECIPE = Recipe(epochs=12, batch=16, learning_rate=1e-3, warmup=0.1, patience=5)
+VECTOR_HEADS = ("linear", "mlp", "rnn", "lstm", "gru")
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+_FIRST_LOOK = 64
+Watch = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What is trained at once: some tasks, a backbone, a head, a protocol that says what of the backbone is trained.
+
+    side      of the frames in pixels
+    augment   "clinical" or "none", see ``etab.tuned_network.clinical``
+    """
+
+    tasks: tuple[str, ...]
+    backbone: str
+    head: str
+    protocol: str = "official-finetune"
+    seed: int = 0
+    side: int = 224
+    augment: str = "clinical"
+    recipe: Recipe = field(default=RECIPE)
+
+    @property
+    def rows(self) -> list[Task]:
+        """The tasks' rows of the menu."""
+        return [task for code in self.tasks for task in find(code)]
+
+    @property
+    def cells(self) -> list[Run]:
+        """One cell a task."""
+        return [Run(task, self.backbone, self.head, self.protocol, self.seed) for task in self.tasks]
+
+    @property
+    def kind(self) -> Kind:
+        """What the answers are."""
+        return self.rows[0].kind
+
+    @property
+    def name(self) -> str:
+        """What a person calls it, and its folder of checkpoints."""
+        code = self.tasks[0] if len(self.tasks) == 1 else hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
+        return f"{self.backbone} {self.protocol} {self.head} {code} s{self.seed}"
+
+    def check(self) -> None:
+        """Raise IncompatibleError or UnsupportedOptionError for what cannot be trained; reads cards alone."""
+        from etab.tuned_network import AUGMENTATIONS
+
+        how, tasks, card = parse(self.protocol), self.rows, self.cells[0].backbone_card
+        if not how.tuning:
+            raise IncompatibleError(f"{self.protocol} trains nothing of the backbone: `etab run` does that.")
+        if self.augment not in AUGMENTATIONS:
+            raise UnsupportedOptionError(f"No augmentation is called {self.augment!r}: {', '.join(AUGMENTATIONS)}.")
+        if self.side < 32 or not card.learned or card.modality != "image":
+            raise IncompatibleError(
+                f"{card.name} at {self.side} px: wanted a network on pictures that learns, at 32 px or more."
+            )
+        if len({t.dataset for t in tasks}) > 1 or (len(tasks) > 1 and any(t.kind is not Kind.MASK for t in tasks)):
+            raise IncompatibleError(f"Only mask tasks of one data set train together; got {', '.join(self.tasks)}.")
+        self._check_head(tasks)
+
+    def _check_head(self, tasks: Sequence[Task]) -> None:
+        from etab.heads.networks import DECODERS
+
+        if any(t.aggregate for t in tasks):
+            raise IncompatibleError(f"{tasks[0].code} joins the answers of several frames; fine-tuning does not yet.")
+        known = tuple(DECODERS) if self.kind is Kind.MASK else VECTOR_HEADS
+        if self.head not in known:
+            raise IncompatibleError(f"The head {self.head!r} cannot answer {tasks[0].target}; take {', '.join(known)}.")
+
+    def settings(self, precision: str) -> dict[str, Any]:
+        """What decides the scores beyond data and weights."""
+        card = self.cells[0].backbone_card
+        how = parse(self.protocol)
+        return {
+            "runs_version": runs.VERSION, "tuned_version": VERSION, "backbone_version": card.version,
+            "family": card.family, "size": self.side, "precision": precision, "sha256": card.sha256,
+            "bootstraps": runs.BOOTSTRAPS, "tuning": how.tuning, "trained_with": list(self.tasks),
+            "augment": self.augment, "refit": False, "recipe": asdict(replace(self.recipe, every=0)),
+        }  # fmt: skip
+
+
+def plan(
+    tasks: str | Sequence[str] | None, backbones: Sequence[str], *, head: str | None = None, tuning: str = "finetune",
+    protocol: str = "official", together: bool = True, seed: int = 0, side: int = 224, augment: str = "clinical",
+    recipe: Recipe = RECIPE,
+) -> list[Tuning]:  # fmt: skip
+    """Lay out what is to be trained, checked. ``together``: the mask tasks of a data set as one network.
+
+    Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers.
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for task in find(tasks):
+        joined = together and task.kind is Kind.MASK
+        groups.setdefault((task.dataset,) if joined else (task.dataset, task.code), []).append(task.code)
+    out = []
+    for backbone in backbones:
+        for codes in groups.values():
+            mine = head or ("unet" if find(codes)[0].kind is Kind.MASK else "linear")
+            out.append(Tuning(tuple(codes), backbone, mine, parse(f"{protocol}-{tuning}").name, seed, side, augment,
+                              recipe))  # fmt: skip
+            out[-1].check()
+    return out
+
+
+def finished(tuning: Tuning, settings: Settings) -> list[Result] | None:
+    """The saved results of all tasks, or None; raises ResultError for ones that were made otherwise."""
+    found = []
+    for cell in tuning.cells:
+        path = Result.path_of(settings.results, cell.row.dataset, cell.task, cell.backbone, cell.protocol, cell.seed,
+                              tuning.head)  # fmt: skip
+        if not path.exists():
+            return None
+        result = Result.load(path)
+        now = {**tuning.settings(_precision(tuning, settings)), "data": _digest(cell.row, settings)}
+        there = {**result.settings, "data": result.data_digest}
+        if differ := [name for name, value in now.items() if there.get(name) != value]:
+            raise ResultError(
+                f"{path} was made under other conditions: {', '.join(differ)} differ. Results are never overwritten: move "
+                "the old files away, or choose another results folder."
+            )
+        found.append(result)
+    return found
+
+
+def _precision(tuning: Tuning, settings: Settings) -> str:
+    return runs.resolve_precision(tuning.cells[0], settings)
+
+
+def _digest(task: Task, settings: Settings) -> str:
+    return opened.data_digest(task.dataset, settings.root, settings.skip_bad)
+
+
+def checkpoints(settings: Settings, tuning: Tuning) -> Path:
+    """Where a training keeps its checkpoints: beside the results, which hold nothing but results."""
+    return settings.results.with_name(f"{settings.results.name}.training") / slug(tuning.name)
+
+
+def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -> list[Result]:
+    """Train, score and save every task; what was interrupted goes on, and what is finished is read.
+
+    Raises what ``etab.training.train`` raises.
+    """
+    tuning.check()
+    done = finished(tuning, settings)
+    if done is not None:
+        return done
+    started = time.perf_counter()
+    work = _Work.of(tuning, settings)
+    fits = [work.split(i, watch) for i in range(len(work.splits))]
+    seconds = time.perf_counter() - started
+    return [work.result(cell, fits, seconds) for cell in tuning.cells]
+
+
+@dataclass(slots=True)
+class _Work:
+    """Rows of all tasks as one table: one line for each set of frames, whatever is asked of it."""
+
+    tuning: Tuning
+    settings: Settings
+    rows: dict[str, Rows]
+    items: dict[str, int]
+    patients: Array
+    parts: Array
+    table: Table
+    splits: list[RowSplit]
+    trained: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(tuning: Tuning, settings: Settings) -> _Work:
+        """Read the rows, their frames and answers."""
+        tasks, where = tuning.rows, (settings.root, settings.skip_bad)
+        rows = {t.code: opened.rows_of(t, *where) for t in tasks}
+        items: dict[str, int] = {}
+        first: dict[str, tuple[Rows, int]] = {}
+        for mine in rows.values():
+            for at, item in enumerate(mine.items):
+                items.setdefault(item, len(items))
+                first.setdefault(item, (mine, at))
+        patients = np.array([str(r.patients[i]) for r, i in first.values()])
+        parts = np.array([str(r.parts[i]) for r, i in first.values()])
+        frames = _frames(tuning, settings, [r.frames[i] for r, i in first.values()])
+        answers = rows[tasks[0].code].answers
+        splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
+        work = _Work(tuning, settings, rows, items, patients, parts, _table(tuning, rows, items, frames), splits)
+        work.refuse_leaks()
+        return work
+
+    def refuse_leaks(self) -> None:
+        """Raise SplitError where a patient is in the training and in the test rows of a split."""
+        for split in self.splits:
+            both = set(self.patients[split.train].tolist()) & set(self.patients[split.test].tolist())
+            if both:
+                raise SplitError(f"{sorted(both)[0]} would be trained on and tested in {split.name or 'the split'}.")
+
+    def split(self, which: int, watch: Watch | None) -> tuple[dict[str, float], FloatArray]:
+        """Train for one split: what was chosen, and answers for its test rows."""
+        import torch
+
+        from etab.tuned_network import answer_loss
+
+        tuning, split = self.tuning, self.splits[which]
+        kind = _precision(tuning, self.settings)
+        recipe = replace(tuning.recipe, seed=_seed(tuning, which), precision=kind)
+        network = self._network(recipe.seed, split)
+
+        def loss(some: IntArray) -> torch.Tensor:
+            x, y = self.table.batch(some, train=network.training)
+            device = self.settings.device
+            return answer_loss(network, network(x.to(device)), y.to(device))
+
+        folder = checkpoints(self.settings, tuning) / (slug(split.name) if split.name else "split")
+        validation = split.inner[0]
+        done = train(
+            network, loss, without(split.train, validation), validation, recipe, folder=folder, about=self._about(),
+            report=(lambda now: watch(tuning.name, now)) if watch else None,
+        )  # fmt: skip
+        choice: dict[str, Any] = {
+            "epoch": done.best_epoch + 1, "epochs": done.epoch, "validation_loss": done.best_loss, "batch": done.batch,
+        }  # fmt: skip
+        if tuning.kind is Kind.MASK:
+            choice["thresholds"] = self._thresholds(network, validation, kind)
+        return choice, self._answers(network, split.test, kind)
+
+    def _network(self, seed: int, split: RowSplit) -> TunedNetwork:
+        """A body as it was pretrained and a new head, standardised by training rows."""
+        import torch
+
+        from etab.finetune import Body
+        from etab.tuned_network import TunedNetwork
+
+        cell, target = self.tuning.cells[0], runs.target_of(self.tuning.rows[0])
+        backbone: Any = cell.backbone_card.load()
+        self.trained["weights"] = backbone.digest()
+        outputs = {Kind.MASK: len(_structures(self.tuning.rows)), Kind.VALUE: 1}.get(target.kind, len(target.classes))
+        network = TunedNetwork(
+            Body(backbone), self.tuning.head, target.kind, outputs=outputs, frames=self.table.frames.shape[1],
+            side=self.tuning.side, last=parse(self.tuning.protocol).blocks, seed=seed,
+        )  # fmt: skip
+        rows = without(split.train, split.inner[0])
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _FIRST_LOOK)).astype(int)]
+        values = self.table.answers[torch.as_tensor(rows)].float() if target.kind is Kind.VALUE else None
+        network.prepare(self.table.batch(some, train=False)[0], values)
+        return network.to(self.settings.device)
+
+    def _about(self) -> Mapping[str, Any]:
+        tuning = self.tuning
+        return {"side": tuning.side, "augment": tuning.augment, "tasks": list(tuning.tasks), "tuning": tuning.protocol,
+                "data": _digest(tuning.rows[0], self.settings), "weights": self.trained["weights"]}  # fmt: skip
+
+    def _answers(self, network: TunedNetwork, rows: IntArray, precision: str) -> FloatArray:
+        """Probabilities (rows, structures, g, g) or (rows, classes), or values (rows,)."""
+        import torch
+
+        out, device = [], self.settings.device
+        network.eval()
+        for start in range(0, len(rows), 16):
+            x, _ = self.table.batch(rows[start : start + 16], train=False)
+            with torch.inference_mode(), torch.autocast(device.split(":")[0], torch.bfloat16, precision == "bf16"):
+                said = network(x.to(device)).float().cpu()
+            if network.kind is Kind.MASK:
+                said = said.sigmoid()
+            elif network.kind is not Kind.VALUE:
+                said = said.softmax(dim=1)
+            out.append(said.numpy())
+        return np.concatenate(out)
+
+    def _thresholds(self, network: TunedNetwork, rows: IntArray, precision: str) -> dict[str, float]:
+        """The cut of each structure with the best mean Dice of the validation rows, on the grid."""
+        scores = self._answers(network, rows, precision)
+        out = {}
+        for k, name in enumerate(_structures(self.tuning.rows)):
+            known = self.table.known[rows, k].numpy()  # type: ignore[index]
+            true = self.table.answers[rows, k].numpy()[known] >= 128
+            dice = []
+            for level in THRESHOLDS:
+                hit = scores[known, k] >= level
+                size = hit.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
+                dice.append((2 * (hit & true).sum(axis=(1, 2)) / np.maximum(size, 1)).mean())
+            out[name] = THRESHOLDS[int(np.argmax(dice))]
+        return out
+
+    def result(self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float) -> Result:
+        """Score and save one task."""
+        rows, task = self.rows[cell.task], cell.row
+        place = {self.items[item]: i for i, item in enumerate(rows.items)}
+        splits, answers = [], []
+        for split, (choice, said) in zip(self.splits, fits, strict=True):
+            mine = np.array([i for i, row in enumerate(split.test) if int(row) in place])
+            own = np.array([place[int(split.test[i])] for i in mine])
+            train_rows = np.array([place[int(r)] for r in split.train if int(r) in place])
+            splits.append(RowSplit(train_rows, (), own, split.name))
+            answers.append(FoldFit(self._predicted(task, rows, own, said[mine], choice), choice))
+        outlines = opened.outlines_of(task, self.settings.root, self.settings.skip_bad)
+        table = runs.predictions_of(task, rows, outlines, splits, answers, ())
+        found = self._scored(cell, rows, splits, answers, table, seconds)
+        found.save(self.settings.results, table)
+        return found
+
+    def _predicted(self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]) -> Any:
+        if task.kind is Kind.MASK:
+            k, threshold = _structures(self.tuning.rows).index(task.target), choice["thresholds"][task.target]
+            return [cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)]
+        return said[:, 1] if task.kind is Kind.BINARY else said
+
+    def _scored(
+        self, cell: Run, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions,
+        seconds: float,
+    ) -> Result:  # fmt: skip
+        task, patients, settings = cell.row, np.array(table.patients), self.settings
+        scored = metrics.evaluate(task.kind, table.columns, patients)
+        interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=runs.rng_of(cell, 1),
+                                   n=runs.BOOTSTRAPS)  # fmt: skip
+        source, _ = opened.source_of(task.dataset, settings.root, settings.skip_bad)
+        facts = self.tuning.settings(_precision(self.tuning, settings))
+        digest = _digest(task, settings)
+        return Result(
+            task=task.code, task_version=task.version, backbone=cell.backbone, head=self.tuning.head,
+            protocol=self.tuning.protocol, seed=cell.seed, dataset=task.dataset, phantom=source.phantom,
+            metric=task.metric, value=scored[task.metric], low=interval.low, high=interval.high, level=0.95,
+            interval=interval.method, metrics=scored, folds=runs.folds_of(task, splits, fits, table), nested=None,
+            n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
+            n_patients=len(set(table.patients)), weights_sha256=self.trained["weights"], data_digest=digest,
+            features_key=hashlib.sha256(f"{digest} {self.tuning.name} {facts}".encode()).hexdigest(), settings=facts,
+            missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(), anchor_low=task.low,
+            anchor_high=task.high,
+            provenance={**provenance(__version__), "device": settings.device, "seconds": round(seconds, 3),
+                        "finished": datetime.now(UTC).isoformat()},
+            bad=left_out(task, source.faults or (), table.patients, official=not parse(cell.protocol).n_fold),
+        )  # fmt: skip
+
+
+def _seed(tuning: Tuning, which: int) -> int:
+    return int(np.random.default_rng([tuning.seed, which]).integers(0, 2**31))
+
+
+def _structures(tasks: Sequence[Task]) -> list[str]:
+    return list(dict.fromkeys(t.target for t in tasks))
+
+
+def _frames(tuning: Tuning, settings: Settings, shown: Sequence[Array]) -> Array:
+    """The frames of each row as uint8 (rows, k, side, side)."""
+    source, keys = opened.source_of(tuning.rows[0].dataset, settings.root, settings.skip_bad)
+    out = np.empty((len(shown), len(shown[0]), tuning.side, tuning.side), np.uint8)
+    for i, at in enumerate(shown):
+        for k, frame in enumerate(at):
+            record, number = keys[int(frame)]
+            with skippable():
+                out[i, k] = resize(source.frames(record, [number])[0], tuning.side)
+    return out
+
+
+def _table(tuning: Tuning, rows: Mapping[str, Rows], items: Mapping[str, int], frames: Array) -> Table:
+    import cv2
+
+    from etab.tuned_network import FINER, Table
+
+    if tuning.kind is not Kind.MASK:
+        return Table(frames, np.asarray(rows[tuning.tasks[0]].answers), tuning.kind, tuning.augment)
+    names = _structures(tuning.rows)
+    grid = FINER * max(16, 8 * round(tuning.side / 32))
+    shares = np.zeros((len(items), len(names), grid, grid), np.uint8)
+    known = np.zeros((len(items), len(names)), bool)
+    for task in tuning.rows:
+        k, mine = names.index(task.target), rows[task.code]
+        for item, mask in zip(mine.items, mine.answers, strict=True):
+            share = cv2.resize(mask.astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
+            shares[items[item], k], known[items[item], k] = np.rint(255 * share), True
+    return Table(frames, (shares, known), tuning.kind, tuning.augment)
+
+
+def trainings(plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None) -> Iterator[Result]:
+    """Execute several trainings, one after the other."""
+    for tuning in plans:
+        yield from execute(tuning, settings, watch=watch)

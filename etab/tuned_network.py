@@ -1,0 +1,215 @@
+"""A backbone that trains together with its head, on all of its blocks or the last few, and strong clinical augmentation.
+
+Needs torch; ``etab.tuned`` imports it when something is to be trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from etab.errors import UnsupportedOptionError
+from etab.finetune import Body, VectorHead
+from etab.heads import networks
+from etab.heads.segmentation import choose_levels, refuse_maps
+from etab.training import seeded
+from etab.types import Array, IntArray, Kind
+
+AUGMENTATIONS = ("none", "clinical")
+FINER = 2
+_TILT, _ZOOM, _SHIFT = math.radians(10), 0.12, 0.06
+
+
+def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The blocks of a network in order, by name: the parts of the sequence that holds most of its parameters."""
+
+    def size(module: nn.Module) -> int:
+        return sum(p.numel() for p in module.parameters())
+
+    found: list[tuple[str, nn.Module]] = []
+    for name, module in network.named_modules():
+        parts = [(k, m) for k, m in module.named_children() if size(m)]
+        lists = isinstance(module, nn.Sequential | nn.ModuleList) or module is network
+        if lists and len(parts) > 1 and (not found or 2 * size(module) > size(network)):
+            found = [(f"{name}.{k}" if name else k, m) for k, m in parts]
+            if max(size(m) for _, m in parts) < 0.8 * size(network):
+                break
+    return found
+
+
+def freeze_before(body: Body, last: int | None) -> list[nn.Module]:
+    """Train the last blocks of a body and whatever follows them (None: all of it); gives what stands still.
+
+    Raises UnsupportedOptionError where it has no more blocks than ``last``.
+    """
+    body.requires_grad_(True)
+    if last is None:
+        return []
+    blocks = blocks_of(body.network)
+    if not 0 < last < len(blocks):
+        raise UnsupportedOptionError(
+            f"This backbone has {len(blocks)} blocks to train the last of; got {last}. Take 1 to {len(blocks) - 1}, or "
+            "finetune for all of it."
+        )
+    first = f"{blocks[-last][0]}."
+    free = False
+    for name, parameter in body.network.named_parameters():
+        free = free or name.startswith(first)
+        parameter.requires_grad_(free)
+    still = [m for m in body.network.modules() if not any(p.requires_grad for p in m.parameters())]
+    return still
+
+
+class TunedNetwork(nn.Module):
+    """A body of which some trains, and a head: frames (n, k, 1, side, side) in [0, 1] to logits or values.
+
+    Masks: (n, structures, g, g), one channel a structure, from single frames (k = 1). Classes: (n, classes). Values: (n,).
+    """
+
+    def __init__(self, body: Body, head: str, kind: Kind, *, outputs: int, frames: int, side: int, last: int | None,
+                 seed: int) -> None:  # fmt: skip
+        """Join ``body`` and a new head whose first weights ``seed`` decides; ``last``: see ``freeze_before``."""
+        super().__init__()
+        self.body, self.kind, self.side = body, kind, side
+        self.still = freeze_before(body, last)
+        size = body.size if body.fixed else side
+        with torch.no_grad():
+            maps, vector = body.eval()(torch.zeros(1, 3, size, size))
+        self.picked: tuple[int, ...] = ()
+        with seeded(seed):
+            if kind is Kind.MASK:
+                self.head: nn.Module = self._decoder(head, maps, outputs)
+            else:
+                self.head = VectorHead(head, vector.shape[1], outputs, frames=frames)
+        self.to(memory_format=torch.channels_last)
+
+    def _decoder(self, name: str, maps: Sequence[Tensor], outputs: int) -> nn.Module:
+        refuse_maps(name, maps)
+        grid = max(16, 8 * round(self.side / 32))
+        self.picked = choose_levels([tuple(m.shape) for m in maps], grid)
+        channels = [maps[i].shape[1] for i in self.picked]
+        return networks.SegmentationNetwork(name, channels, grid=grid, outputs=outputs, finer=FINER)
+
+    @property
+    def grid(self) -> int:
+        """Points a side of the answer in masks."""
+        head: Any = self.head
+        return int(head.grid) * FINER
+
+    def train(self, mode: bool = True) -> TunedNetwork:
+        """Set the mode of all that trains; what stands still keeps its statistics."""
+        super().train(mode)
+        for module in self.still:
+            module.eval()
+        return self
+
+    def features(self, frames: Tensor) -> list[Tensor]:
+        """What the head sees."""
+        flat = frames.flatten(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        maps, vector = self.body(flat)
+        if self.kind is Kind.MASK:
+            return [maps[i].float() for i in self.picked]
+        return [vector.float().unflatten(0, frames.shape[:2])]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Logits or values, float32."""
+        said: Tensor = self.head(self.features(frames)).float()
+        return said[:, None] if self.kind is Kind.MASK and said.ndim == 3 else said
+
+    @torch.no_grad()
+    def prepare(self, frames: Tensor, answers: Tensor | None) -> None:
+        """Standardise a new head by frames of training rows (n, k, 1, side, side), and by all their values."""
+        self.eval()
+        blocks = [self.features(frames[i : i + 16]) for i in range(0, len(frames), 16)]
+        head: Any = self.head
+        if self.kind is not Kind.MASK:
+            head.standardise(torch.cat([b[0] for b in blocks]))
+            if self.kind is Kind.VALUE and answers is not None:
+                head.scale_answers(answers)
+            return
+        for level in range(len(self.picked)):
+            maps = torch.cat([networks.resample(b[level], head.grid >> level) for b in blocks])
+            head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
+
+
+def answer_loss(network: TunedNetwork, said: Tensor, answers: Tensor) -> Tensor:
+    """Mean loss of rows. Masks that nobody drew are NaN in ``answers`` (n, structures, g, g) and do not count."""
+    if network.kind is Kind.MASK:
+        known = ~answers.isnan().flatten(2).any(dim=2)
+        return networks.loss(said[known], answers[known])
+    if network.kind is Kind.VALUE:
+        spread: Any = network.head.spread
+        error: Tensor = (said - answers.float()) / spread
+        return error.square().mean()
+    return functional.cross_entropy(said, answers.long())
+
+
+def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Another plausible recording of each row, by torch's generator: (n, k, 1, h, w) in [0, 1], masks (n, c, g, g).
+
+    The probe tilts (up to 10 degrees about the apex of the sector), depth and place change (12 %, 6 % of the side); gain,
+    gain over depth, contrast (gamma) and speckle change inside the sector, since what is black stays black. All frames of
+    a row alike but the speckle. Nothing is mirrored: left and right are anatomy.
+    """
+    n = len(frames)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(n, *shape, device=frames.device) * 2 - 1
+
+    theta = _places(draw(5))
+    moved = _move(frames.flatten(1, 2), theta)
+    masks = None if masks is None else _move(masks, theta)
+    gamma, gain, slope, grain = draw(4).unbind(1)
+    column = (-1, 1, 1, 1)
+    depth = torch.linspace(-1, 1, frames.shape[-2], device=frames.device).view(1, 1, -1, 1)
+    speckle = functional.avg_pool2d(torch.randn_like(moved), 3, 1, 1)
+    light = (0.25 * gain).exp().view(column) * (1 + 0.25 * slope.view(column) * depth)
+    dirty = moved.clamp_min(0) ** (0.45 * gamma).exp().view(column)
+    dirty = dirty * light * (1 + 0.35 * grain.abs().view(column) * speckle)
+    return dirty.clamp(0, 1).reshape(frames.shape), masks
+
+
+def _places(u: Tensor) -> Tensor:
+    """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and shifts."""
+    tilt, zoom, stretch = _TILT * u[:, 0], (_ZOOM * u[:, 1]).exp(), (0.06 * u[:, 2]).exp()
+    cos, sin = tilt.cos(), tilt.sin()
+    turn = torch.stack([cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1).view(-1, 2, 2)
+    apex = torch.tensor([0.0, -1.0], device=u.device)  # the top of the frame, in the middle: it stays but for the shift
+    moved = apex - (turn * apex).sum(dim=2) + 2 * _SHIFT * u[:, 3:5]
+    return torch.cat([turn, moved[:, :, None]], dim=2)
+
+
+def _move(planes: Tensor, theta: Tensor) -> Tensor:
+    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+    return functional.grid_sample(planes, grid, align_corners=False)
+
+
+class Table:
+    """Frames and answers of all rows, held once read: uint8 frames (rows, k, side, side)."""
+
+    def __init__(self, frames: Array, answers: Any, kind: Kind, augment: str = "none") -> None:
+        """``answers``: uint8 shares of each structure times 255 (rows, c, g, g) with ``known`` rows, or (rows,)."""
+        self.frames, self.kind, self.augment = torch.from_numpy(frames), kind, augment
+        self.known: Tensor | None = None
+        if kind is Kind.MASK:
+            answers, known = answers
+            self.known = torch.from_numpy(known)
+        self.answers = torch.from_numpy(answers)
+
+    def batch(self, rows: IntArray, *, train: bool) -> tuple[Tensor, Tensor]:
+        """Frames (n, k, 1, side, side) in [0, 1] and answers; augmented where asked for, in training."""
+        at = torch.as_tensor(rows)
+        x = self.frames[at].float()[:, :, None] / 255
+        y = self.answers[at]
+        masks = y.float() / 255 if self.kind is Kind.MASK else None
+        if train and self.augment == "clinical":
+            with torch.autocast("cpu", enabled=False):  # where a point comes from needs all its digits
+                x, masks = clinical(x, masks)
+        if masks is None or self.known is None:
+            return x, y
+        return x, torch.where(self.known[at][:, :, None, None], masks, torch.nan)

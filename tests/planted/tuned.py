@@ -1,0 +1,40 @@
+"""Faults of fine-tuning."""
+
+from tests.faults import Fault
+
+
+def _test(name: str) -> tuple[str]:
+    return (f"tests/test_tuned.py::test_{name}",)
+
+
+_MOVES = _test("augmentation_moves_frame_and_mask_alike_and_mirrors_nothing")
+_PARTIAL = _test("partial_trains_the_last_blocks_alone")
+FAULTS = [
+    Fault("partial trains everything", "etab/tuned_network.py", "        parameter.requires_grad_(free)\n", "", _PARTIAL),
+    Fault("frozen blocks move their statistics", "etab/tuned_network.py", "            module.eval()\n",
+          "            pass\n", _PARTIAL),
+    Fault("masks stay where they are", "etab/tuned_network.py", "masks = None if masks is None else _move(masks, theta)",
+          "pass", _MOVES),
+    Fault("augmentation mirrors", "etab/tuned_network.py", "    return torch.cat([turn, moved[:, :, None]], dim=2)",
+          "    turn = turn * torch.tensor([-1.0, 1.0])\n    return torch.cat([turn, moved[:, :, None]], dim=2)", _MOVES),
+    Fault("noise outside the sector", "etab/tuned_network.py", "    return dirty.clamp(0, 1)",
+          "    return (dirty + 0.02 * speckle.abs()).clamp(0, 1)", _test("augmentation_keeps_black_black")),
+    Fault("unknown masks count as empty", "etab/tuned_network.py", "masks, torch.nan)", "masks, 0.0)",
+          _test("a_view_without_a_structure_is_unknown")),
+    Fault("masks that nobody drew are trained on", "etab/tuned_network.py",
+          "known = ~answers.isnan().flatten(2).any(dim=2)", "known = torch.ones(answers.shape[:2], dtype=torch.bool)",
+          _test("structures_that_nobody_drew_do_not_count")),
+    Fault("a tuned protocol runs frozen", "etab/runs.py", "            if parse(self.protocol_name).tuning:\n",
+          "            if False:\n", _test("a_frozen_run_refuses_a_tuned_protocol")),
+    Fault("tuning is not in the name", "etab/protocols.py", 'f"-{self.tuning}" if self.tuning else ""', '""',
+          _test("protocols_with_tuning_have_codes_and_the_same_splits")),
+    Fault("other conditions are taken for the same", "etab/tuned.py", "if there.get(name) != value]", "if False]",
+          _test("finished_is_read_and_other_conditions_are_refused")),
+    Fault("a checkpoint of another training is taken up", "etab/training.py", "**self.about, ", "",
+          _test("a_checkpoint_of_another_training_is_not_taken_up")),
+    Fault("sgd is ignored", "etab/training.py", 'if recipe.optimizer == "sgd":', "if False:", _test("recipes_act")),
+    Fault("bf16 is ignored", "etab/training.py", 'enabled=self.recipe.precision == "bf16"', "enabled=False",
+          _test("recipes_act")),
+    Fault("stop is ignored", "etab/training.py", "(self.recipe.stop or self.recipe.epochs)", "self.recipe.epochs",
+          _test("without_validation_training_stops_where_told")),
+]  # fmt: skip

@@ -307,7 +307,7 @@ def learn_spreads(
     """
     found: dict[int, list[float]] = {S1: [], SYSTOLE: [], S2: [], DIASTOLE: []}
     for envelope, answer in zip(envelopes, states, strict=True):
-        lasts = {state: _lengths(answer, state) for state in found}
+        lasts = {state: stretches(answer, state) for state in found}
         found[S1] += lasts[S1]
         found[S2] += lasts[S2]
         if any(not v for v in lasts.values()):
@@ -327,7 +327,7 @@ def learn_spreads(
     return Spreads(one, two, _robust(found[SYSTOLE]), max(plain.diastole, _robust(found[DIASTOLE])), offset)
 
 
-def _lengths(states: IntArray, state: int) -> list[float]:
+def stretches(states: IntArray, state: int) -> list[float]:
     """Seconds of every whole stretch of a state: those between its two neighbours in the cycle."""
     found = runs(states)
     before, after = (state - 1) % STATE_COUNT, (state + 1) % STATE_COUNT
@@ -353,11 +353,16 @@ def cross_segment(
 
     patients (n,) names the person of each recording; raises SplitError naming one who is in training and in test.
     """
-    people = np.asarray(patients)
     for split in splits:
-        both = sorted(set(people[split.train].tolist()) & set(people[split.test].tolist()))
-        if both:
-            raise SplitError(f"{split.name}: {both[0]} is in training and in test. Split by person (Additional ID).")
+        refuse_shared_people(patients, split)
         train = split.train
         model = fit([envelopes[i] for i in train], [states[i] for i in train], context=context, candidates=candidates)
         yield split, [model.predict(envelopes[i]) for i in split.test]
+
+
+def refuse_shared_people(patients: Array, split: RowSplit) -> None:
+    """Raise SplitError naming a person (``patients`` (n,)) who is in training and in test."""
+    people = np.asarray(patients)
+    both = sorted(set(people[split.train].tolist()) & set(people[split.test].tolist()))
+    if both:
+        raise SplitError(f"{split.name}: {both[0]} is in training and in test. Split by person (Additional ID).")

@@ -19,7 +19,7 @@ FAULTS = [
            "test_search_is_exact"),
     _fault("blocks longer than the shortest state", MODEL, ".any(axis=0).argmax()) + 1)", ".any(axis=0).argmax()) + 3)",
            "test_search_is_exact"),
-    _fault("test person in training", MODEL, "        if both:\n", "        if False:\n",
+    _fault("test person in training", MODEL, "    if both:\n", "    if False:\n",
            "test_a_person_in_training_and_test_is_refused"),
     _fault("test recordings are learned from", MODEL, "        train = split.train\n",
            "        train = np.concatenate([split.train, split.test])\n", "test_test_recordings_teach_nothing"),

@@ -24,6 +24,7 @@ LAYERS: dict[str, float] = {
     "waves": 2,
     "envelopes": 2.5,
     "frontends": 2.5,
+    "semimarkov": 2.7,
     "clipcache": 2,
     "index": 2,
     "splits": 2,

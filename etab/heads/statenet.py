@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from etab.errors import UndefinedError, WeightsError
-from etab.heads.hsmm import stretches, viterbi
+from etab.heads.hsmm import stretches
+from etab.semimarkov import viterbi
 from etab.training import Progress, Recipe, fit_state, read_checkpoint, seeded, train, write_checkpoint
 from etab.types import FloatArray, IntArray
 from etab.waves import STATE_RATE

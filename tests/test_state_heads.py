@@ -11,6 +11,7 @@ import pytest
 
 from etab import backbones, heads
 from etab import envelopes as env
+from etab.backbones import timing
 from etab.errors import CorruptFileError, SplitError, UndefinedError, UnsupportedOptionError, WeightsError
 from etab.heads.states import StateUNetHead
 from etab.metrics_sound import segmentation
@@ -221,3 +222,31 @@ def test_the_card_gives_a_series_and_pooled_statistics() -> None:
     found: FloatArray = card.load().series(heart(3)[0], RATE, "r")  # type: ignore[attr-defined]
     assert found.shape == (400, 4 + env.BANDS)
     np.testing.assert_array_equal(found[:, :4], env.envelopes(heart(3)[0], RATE))
+
+
+def test_timing_features_of_a_known_heart() -> None:
+    state = np.concatenate([[3] * 7, np.tile(np.repeat(np.arange(4), [6, 9, 5, 20]), 5), [0] * 3])
+    level = np.array([4.0, 1.0, 2.0, 0.5])[state]
+    got = dict(zip(timing.COLUMNS, timing.timing_features(state, level), strict=True))
+    wanted = {"cycle": 0.8, "s1": 0.12, "systole": 0.18, "s2": 0.1, "diastole": 0.4, "systole_cycle": 0.225,
+              "diastole_cycle": 0.5, "systole_diastole": 0.45, "level_systole_s1": 0.25, "level_diastole_s2": 0.25}  # fmt: skip
+    assert len(got) == 20
+    for name, value in wanted.items():
+        assert got[f"mean_{name}"] == pytest.approx(value)
+        assert got[f"sd_{name}"] == pytest.approx(0.0, abs=1e-12)
+    assert (timing.timing_features(np.full(200, 3), np.ones(200)) == 0).all()
+
+
+def test_timing_features_hear_the_rate_of_a_phantom() -> None:
+    sound, truth = heart(4)
+    got = dict(zip(timing.COLUMNS, timing.features_of(sound, RATE), strict=True))
+    onsets = np.flatnonzero((truth[1:] == 0) & (truth[:-1] != 0))
+    assert got["mean_cycle"] == pytest.approx(np.diff(onsets).mean() / 50, rel=0.05)
+
+
+def test_the_segmenter_is_the_one_fitted_on_the_phantom() -> None:
+    from benchmarks.fit_segmenter import segmenter
+
+    again, own = segmenter(), timing.segmenter()
+    for name in ("mean", "weights", "intercept", "prior"):
+        np.testing.assert_allclose(getattr(own, name), getattr(again, name), atol=0.02)

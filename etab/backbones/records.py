@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.timing import features_of
 from etab.envelopes import KINDS, band_levels, envelopes
 from etab.errors import UnsupportedOptionError
 from etab.types import Array, Features, FloatArray, Record
@@ -26,6 +27,7 @@ _CONTROLS: Mapping[str, str] = {
     "demographics": "age group, sex, height, weight and pregnancy, and nothing of the sound",
     "envelopes": "four envelopes at 50 Hz, and their statistics",
     "heart_series": "four envelopes and sixteen bands from 25 to 400 Hz at 50 Hz, and their statistics",
+    "timing_features": "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds",
 }
 _SERIES = ("envelopes", "heart_series")
 
@@ -53,7 +55,7 @@ def _nothing() -> Backbone:
 
 def _load(name: str, card: BackboneCard) -> Any:
     return {"constant": Constant, "database_only": DatabaseOnly, "demographics": Demographics,
-            "envelopes": Envelopes, "heart_series": HeartSeries}[name](card)  # fmt: skip
+            "envelopes": Envelopes, "heart_series": HeartSeries, "timing_features": TimingFeatures}[name](card)  # fmt: skip
 
 
 class _OfRecords:
@@ -135,6 +137,16 @@ class HeartSeries(Envelopes):
     def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
         """(k, 20) of a sound (n,)."""
         return np.hstack([envelopes(samples, rate, name=name), band_levels(samples, rate, name=name)])
+
+
+class TimingFeatures(_OfRecords):
+    """The twenty features of the sample entry of CinC 2016, one layer."""
+
+    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
+        """The recording's features on every of its windows, (windows, 20)."""
+        records = {record.id: record for record, _, _ in keys}
+        rows = {name: features_of(*source.wave(record), name=name) for name, record in records.items()}
+        return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
 
 
 def _echo(x: FloatArray) -> Array:

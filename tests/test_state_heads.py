@@ -229,7 +229,8 @@ def test_timing_features_of_a_known_heart() -> None:
     level = np.array([4.0, 1.0, 2.0, 0.5])[state]
     got = dict(zip(timing.COLUMNS, timing.timing_features(state, level), strict=True))
     wanted = {"cycle": 0.8, "s1": 0.12, "systole": 0.18, "s2": 0.1, "diastole": 0.4, "systole_cycle": 0.225,
-              "diastole_cycle": 0.5, "systole_diastole": 0.45, "level_systole_s1": 0.25, "level_diastole_s2": 0.25}  # fmt: skip
+              "diastole_cycle": 0.5, "systole_diastole": 0.45,
+              "level_systole_s1": 0.25, "level_diastole_s2": 0.25}  # fmt: skip
     assert len(got) == 20
     for name, value in wanted.items():
         assert got[f"mean_{name}"] == pytest.approx(value)

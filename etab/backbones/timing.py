@@ -8,6 +8,8 @@ so that no person of any data set is in it.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from etab.envelopes import BAND, RATE, band_pass, envelopes
@@ -47,7 +49,7 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
     starts = np.flatnonzero(np.diff(states, prepend=states[0]) != 0)
     onsets = starts[states[starts] == S1]
     rows = []
-    for a, b in zip(onsets[:-1], onsets[1:], strict=True):
+    for a, b in pairwise(onsets):
         own = states[a:b]
         frames = np.bincount(own, minlength=4).astype(np.float64)
         if (frames == 0).any():

@@ -25,6 +25,7 @@ LAYERS: dict[str, float] = {
     "envelopes": 2.5,
     "frontends": 2.5,
     "denoise": 2,
+    "semimarkov": 2.7,
     "clipcache": 2,
     "index": 2,
     "splits": 2,

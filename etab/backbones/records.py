@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
-from etab.envelopes import KINDS, envelopes
+from etab.backbones.timing import features_of
+from etab.envelopes import KINDS, band_levels, envelopes
 from etab.errors import UnsupportedOptionError
 from etab.types import Array, Features, FloatArray, Record
 from etab.waves import STATE_RATE
@@ -25,7 +26,10 @@ _CONTROLS: Mapping[str, str] = {
     "database_only": "the database or campaign of a recording, and nothing of its sound",
     "demographics": "age group, sex, height, weight and pregnancy, and nothing of the sound",
     "envelopes": "four envelopes at 50 Hz, and their statistics",
+    "heart_series": "four envelopes and sixteen bands from 25 to 400 Hz at 50 Hz, and their statistics",
+    "timing_features": "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds",
 }
+_SERIES = ("envelopes", "heart_series")
 
 
 def names() -> list[str]:
@@ -39,8 +43,8 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
     blank = BackboneCard(
         name, _CONTROLS[name], _nothing, family="control", modality="record", size=0, mean=(), std=(),
-        interpolation="", layers=("envelopes",) if name == "envelopes" else ("facts",), learned=False,
-        licence="BSD-3-Clause", source="etab", series=STATE_RATE if name == "envelopes" else None,
+        interpolation="", layers=("envelopes",) if name in _SERIES else ("facts",), learned=False,
+        licence="BSD-3-Clause", source="etab", series=STATE_RATE if name in _SERIES else None,
     )  # fmt: skip
     return replace(blank, load=partial(_load, name, blank))
 
@@ -51,7 +55,7 @@ def _nothing() -> Backbone:
 
 def _load(name: str, card: BackboneCard) -> Any:
     return {"constant": Constant, "database_only": DatabaseOnly, "demographics": Demographics,
-            "envelopes": Envelopes}[name](card)  # fmt: skip
+            "envelopes": Envelopes, "heart_series": HeartSeries, "timing_features": TimingFeatures}[name](card)  # fmt: skip
 
 
 class _OfRecords:
@@ -113,7 +117,7 @@ class Envelopes(_OfRecords):
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
         """Statistics of the recording's envelopes on every of its windows; the series by recording as the one map."""
         records = {record.id: record for record, _, _ in keys}
-        series = {name: envelopes(*source.wave(record), name=name) for name, record in records.items()}
+        series = {name: self.series(*source.wave(record), name) for name, record in records.items()}
         levels = np.linspace(0.05, 0.95, 10)
         marks = {name: np.quantile(x, levels, axis=0).ravel() for name, x in series.items()}
         beats = {name: _echo(x) for name, x in series.items()}
@@ -121,6 +125,28 @@ class Envelopes(_OfRecords):
         pooled = {"envelopes/quantiles": marks, "envelopes/autocorrelation": beats,
                   "envelopes/both": {n: np.concatenate([marks[n], beats[n]]) for n in marks}}  # fmt: skip
         return Features({k: np.stack([v[r] for r in rows]).astype(np.float32) for k, v in pooled.items()}, (series,))
+
+    def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
+        """(k, 4) of a sound (n,)."""
+        return envelopes(samples, rate, name=name)
+
+
+class HeartSeries(Envelopes):
+    """Series (k, 20) at 50 Hz: the envelopes, homomorphic first, then the levels of sixteen bands."""
+
+    def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
+        """(k, 20) of a sound (n,)."""
+        return np.hstack([envelopes(samples, rate, name=name), band_levels(samples, rate, name=name)])
+
+
+class TimingFeatures(_OfRecords):
+    """The twenty features of the sample entry of CinC 2016, one layer."""
+
+    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
+        """The recording's features on every of its windows, (windows, 20)."""
+        records = {record.id: record for record, _, _ in keys}
+        rows = {name: features_of(*source.wave(record), name=name) for name, record in records.items()}
+        return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
 
 
 def _echo(x: FloatArray) -> Array:

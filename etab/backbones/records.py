@@ -117,7 +117,7 @@ class Envelopes(_OfRecords):
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
         """Statistics of the recording's envelopes on every of its windows; the series by recording as the one map."""
         records = {record.id: record for record, _, _ in keys}
-        series = {name: self.series(*source.wave(record), name) for name, record in records.items()}
+        series = {name: self.series(*_heard(source, record), name=name) for name, record in records.items()}
         levels = np.linspace(0.05, 0.95, 10)
         marks = {name: np.quantile(x, levels, axis=0).ravel() for name, x in series.items()}
         beats = {name: _echo(x) for name, x in series.items()}
@@ -145,8 +145,14 @@ class TimingFeatures(_OfRecords):
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
         """The recording's features on every of its windows, (windows, 20)."""
         records = {record.id: record for record, _, _ in keys}
-        rows = {name: features_of(*source.wave(record), name=name) for name, record in records.items()}
+        rows = {name: features_of(*_heard(source, record), name=name) for name, record in records.items()}
         return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
+
+
+def _heard(source: Any, record: Record) -> tuple[FloatArray, int]:
+    """A recording (n,) and its rate in Hz."""
+    samples, rate = source.wave(record)
+    return samples, rate
 
 
 def _echo(x: FloatArray) -> Array:

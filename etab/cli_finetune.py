@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from etab.results import Result
     from etab.training import Progress
 
 
@@ -61,10 +62,12 @@ def finetune(
     )  # fmt: skip
     settings = Settings(root=root, results=results, device=device, precision=precision, skip_bad=skip_bad)
     for result in tuned.trainings(plans, settings, _watch()):
-        sys.stdout.write(
-            f"{result.task:12} {result.backbone} {result.protocol} {result.head}: {result.metric} {result.value:.4f} "
-            f"({result.low:.4f} to {result.high:.4f})\n"
-        )
+        sys.stdout.write(_line(result))
+
+
+def _line(r: Result) -> str:
+    """A finished cell in one line."""
+    return f"{r.task:12} {r.backbone} {r.protocol} {r.head}: {r.metric} {r.value:.4f} ({r.low:.4f} to {r.high:.4f})\n"
 
 
 def _watch() -> Callable[[str, Progress], None]:

@@ -66,7 +66,13 @@ def measure(
         source = Cinc2016Source(root)
         keys = inputs.shown(source)
         rows = inputs.rows_of(task, source, keys)
-    options: dict[str, Any] = {"cache": None, "device": "cpu", "precision": "auto", "batch_size": None, "progress": None}
+    options: dict[str, Any] = {
+        "cache": None,
+        "device": "cpu",
+        "precision": "auto",
+        "batch_size": None,
+        "progress": None,
+    }
 
     def heard(name: str) -> Features:
         embedded = inputs.embed(source, keys, backbones.card(name), data_digest="", **options)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import shutil
 import subprocess
@@ -58,8 +59,9 @@ def plant(fault: Fault, workdir: Path) -> str:
     if fault.old not in text:
         return f"stale: {fault.file} no longer holds the text to replace"
     path.write_text(text.replace(fault.old, fault.new, 1))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *fault.tests]
-    run = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *fault.tests]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # two faults at a time share the cores
+    run = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=600)
     shutil.rmtree(place, ignore_errors=True)
     if run.returncode == 0:
         return "NOT CAUGHT: the tests stayed green"

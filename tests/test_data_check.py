@@ -231,7 +231,7 @@ def _status(words: list[str]) -> int:
 @pytest.mark.parametrize("name", phantom.NAMES)
 def test_every_phantom_tree_is_whole(name: str, tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=12, names=[name], size=64)
-    report = check(name, tmp_path / name)
+    report = check({"ted": "camus"}.get(name, name), tmp_path / name)  # full cycles are read by the source of CAMUS
     assert report.ok, report.render()
     assert report.phantom
 

@@ -20,6 +20,7 @@ from etab.datasets.base import Source
 from etab.errors import EtabError, IncompatibleError, ResultError, UndefinedError
 from etab.features import FrameFeatures
 from etab.heads.base import FoldFit, Head
+from etab.memory import give_back
 from etab.opened import clips_at, data_digest, outlines_of, rows_of, source_of
 from etab.protocols import cells_of, chosen, parse, protocol_name, remarks, splits_of
 from etab.provenance import provenance
@@ -262,6 +263,8 @@ def _execute_group(
                 continue
             result.save(settings.results, predictions)
             yield result
+        del memo
+        give_back()
 
 
 def _embedded(

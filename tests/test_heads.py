@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -183,6 +185,23 @@ def test_memo_serves_the_next_structure_without_changing_it() -> None:
     for shared, alone in zip(runs[1], runs[2], strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(shared.predictions, alone.predictions, strict=True))
         assert shared.choice == alone.choice
+
+
+def test_what_cells_share_goes_with_their_memo() -> None:
+    """Matrices of whole backbones are freed when their cells are done, not when somebody looks for cycles."""
+    features, masks = made_features(Kind.MASK)
+    patients, splits = made_splits()
+    memo: dict[Any, Any] = {}
+    heads.head("linear_seg").cross_fit(features, masks, patients, splits, target_of(Kind.MASK),
+                                       rng=np.random.default_rng(0), memo=memo)  # fmt: skip
+    kept = [weakref.ref(design) for design in memo["linear_seg"][1].values()]
+    gc.disable()
+    try:
+        memo.clear()
+        assert kept
+        assert all(ref() is None for ref in kept)
+    finally:
+        gc.enable()
 
 
 def test_choices_are_recorded_for_every_fold() -> None:

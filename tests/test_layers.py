@@ -19,6 +19,7 @@ LAYERS: dict[str, float] = {
     "registry": 1,
     "resources": 2,
     "provenance": 1,
+    "memory": 1,
     "readers": 2,
     "clips": 2,
     "waves": 2,

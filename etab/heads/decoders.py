@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -196,23 +196,25 @@ class _Parts(dict[int, Any]):
         return self[k]
 
 
+def _moments(points: _Points, rows: IntArray) -> _Moments:
+    """Moments of some rows. No method of a design, which would then hold itself, and its matrices, after its time."""
+    width = int(points.values.shape[2]) + _POSITIONS
+    n, first, second = 0, np.zeros(width), np.zeros((width, width), dtype=np.float32, order="F")
+    for block in _blocks(rows):
+        x = points.rows(block)
+        n, first = n + len(x), first + x.sum(axis=0, dtype=np.float64)
+        second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, overwrite_c=1)
+    return _Moments(n, first, np.triu(second) + np.triu(second, 1).T)
+
+
 class _Design:
     """Everything about features and splits that no label enters; kept in the memo for the next structure."""
 
     def __init__(self, points: _Points, parts: IntArray) -> None:
         self.points, self.parts = points, parts
-        self.moments = _Parts(self._moments, parts)
+        self.moments = _Parts(partial(_moments, points), parts)
         self.spectra: dict[Any, Any] = {}
         self.sums: dict[tuple[int, ...], _Moments] = {}
-
-    def _moments(self, rows: IntArray) -> _Moments:
-        width = self.width
-        n, first, second = 0, np.zeros(width), np.zeros((width, width), dtype=np.float32, order="F")
-        for block in _blocks(rows):
-            x = self.points.rows(block)
-            n, first = n + len(x), first + x.sum(axis=0, dtype=np.float64)
-            second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, overwrite_c=1)
-        return _Moments(n, first, np.triu(second) + np.triu(second, 1).T)
 
     def label(self, y: FloatArray) -> _Parts:
         """Moments with a label, for every part. ``y`` (n, points)."""

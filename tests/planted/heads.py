@@ -23,6 +23,8 @@ FAULTS = [
           "        labels = {p: d.label(y) for p, d in designs.items()}",
           "        labels = (memo if memo is not None else {}).setdefault('y', {p: d.label(y) for p, d in designs.items()})",
           ("tests/test_heads.py",)),
+    Fault("a design holds itself", "etab/heads/decoders.py", "_Parts(partial(_moments, points), parts)",
+          "_Parts(lambda rows: _moments(self.points, rows), parts)", ("tests/test_heads.py",)),
     Fault("inner rows stay in the inner fit", "etab/heads/probes.py", "return np.setdiff1d(train, part)", "return train",
           ("tests/test_heads.py",)),
 ]  # fmt: skip

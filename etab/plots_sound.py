@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -46,15 +47,13 @@ def plot_states(
     .pdf). Raises UnsupportedOptionError for sound or states that are not one-dimensional, states that do not fit the
     sound, or a stretch outside it.
     """
-    from matplotlib.figure import Figure
-
     samples = _checked(samples, rate)
     rows = {} if states is None else {"reference": np.asarray(states)}
     rows |= {name: np.asarray(found) for name, found in (predicted or {}).items()}
     for name, found in rows.items():
         _check_states(name, found, len(samples), rate)
     begin, end = _stretch(len(samples) / rate, start, seconds)
-    figure = Figure(figsize=(10, 2.6 + 0.34 * len(rows)), layout="constrained")
+    figure = _figure(10, 2.6 + 0.34 * len(rows))
     heights = [7.0, *([1.0] * len(rows))]
     panels = figure.subplots(1 + len(rows), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     _waveform(panels[0], samples, rate, begin, end)
@@ -75,11 +74,9 @@ def plot_mel(
 
     Arguments as ``plot_states``; brightness is decibel below the loudest point of the stretch, down to -80.
     """
-    from matplotlib.figure import Figure
-
     samples = _checked(samples, rate)
     begin, end = _stretch(len(samples) / rate, start, seconds)
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = _figure(10, 3.2)
     if states is not None:
         _check_states("states", np.asarray(states), len(samples), rate)
     count = 1 if states is None else 2
@@ -237,6 +234,25 @@ def _legend(figure: Figure, panel: Axes, title: str, coloured: bool) -> None:
         handles: list[Any] = [Patch(color=COLOURS[name], label=name) for name in STATES]
         handles.append(Patch(facecolor=_BARE, edgecolor="#cccccc", label="unannotated"))
         figure.legend(handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8)
+
+
+@cache
+def _shown() -> type[Figure]:
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        """A figure that a notebook shows also where nobody has imported pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Shown
+
+
+def _figure(width: float, height: float) -> Figure:
+    return _shown()(figsize=(width, height), layout="constrained")
 
 
 def _saved(figure: Figure, path: Path | None) -> Figure:

@@ -29,7 +29,7 @@ def test_the_five_are_there() -> None:
 @named
 def test_it_is_readable_as_committed(path: Path) -> None:
     code = cells(path, "code")
-    assert path.stat().st_size < 400_000
+    assert path.stat().st_size < 600_000
     assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), "run python -m docs.execute"
     kinds = [k for c in code for o in c["outputs"] for k in o.get("data", {})]
     assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] == "5" else 1)

@@ -135,6 +135,12 @@ def test_notebooks_show_a_player() -> None:
     assert display.Audio(data=clip.data).data == clip.data
 
 
+def test_notebooks_show_the_picture() -> None:
+    """Also where nobody has imported pyplot, which is what teaches a notebook to show figures."""
+    assert plot_states(tone(), RATE, STATES)._repr_png_().startswith(b"\x89PNG")
+    assert plot_mel(tone(), RATE)._repr_png_().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

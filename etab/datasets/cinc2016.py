@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from etab.waves import Interval, check_intervals, heart_rate, states_at
 RATE = 2000
 DATABASES = "abcdef"
 WITHDRAWN = 87
+ALL, ALL_E = 3240, 2141  # recordings of the release, the withdrawn among them, and those of database e
 PLACE = "PCG"
 _WANTED = "the folder that contains training-a/ to training-f/"
 _NOISE = ("N", "S", "")
@@ -148,6 +150,16 @@ class Cinc2016Source(SoundSource):
         tables = [f"{part}/{name}" for part in parts for name in ("REFERENCE.csv", "REFERENCE-SQI.csv")]
         return *tables, *(_sqi(part) for part in parts), *_APPENDIX, *(f"{w}/{_LIST}" for w in _lists())
 
+    def published(self) -> Mapping[str, int]:
+        """3,153 recordings where the withdrawn are left out; 3,240 where they are there and nothing says which they are."""
+        unnamed = not self._gone and self._of_e(self.records()) > ALL_E - WITHDRAWN
+        return {"recordings": ALL if unnamed else ALL - WITHDRAWN}
+
+    def tally(self) -> Mapping[str, int]:
+        """Recordings of each database."""
+        databases = Counter(record.meta["database"] for record in self.records())
+        return {f"recordings of database {letter}": n for letter, n in sorted(databases.items())}
+
     def notes(self) -> Sequence[str]:
         """Recordings left out or listed once, and whether patients are known."""
         self.records()
@@ -157,6 +169,10 @@ class Cinc2016Source(SoundSource):
         """Recordings and the database each is of: there is no official split, and who is recorded the appendix says."""
         listed = {record.id: record.meta["database"] for record in self.records()}
         return listed | {name: name[0] for name in self._gone}
+
+    @staticmethod
+    def _of_e(records: Sequence[Record]) -> int:
+        return sum(record.meta["database"] == "e" for record in records)
 
     def _info(self, record: Record) -> WavInfo:
         return wav_info(self.root / record.files["audio"])
@@ -264,6 +280,11 @@ class Cinc2016Source(SoundSource):
             warnings.warn(f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3)
         if gone:
             said.append(f"{len(gone)} recordings of training-e that the organisers withdrew are left out.")
+        elif self._of_e(found) == ALL_E and appendix is None:
+            said.append(
+                f"The {WITHDRAWN} recordings of training-e that the organisers withdrew are among the {len(found)} here "
+                f"({ALL - WITHDRAWN} are left without them); only the appendix or their list says which they are."
+            )
         elif any(r.meta["database"] == "e" for r in found) and appendix is None:
             said.append(
                 "Whether recordings of training-e are among the 87 withdrawn cannot be told without the appendix."

@@ -222,6 +222,17 @@ def _chunk(kind: bytes, change: Damage) -> Damage:
     return damage
 
 
+def _before(kind: bytes, new: bytes, body: bytes) -> Damage:
+    """Put a sound chunk before the first one of a kind."""
+
+    def damage(raw: bytes, rng: np.random.Generator) -> bytes:
+        at = raw.index(kind) - 4
+        whole = len(body).to_bytes(4, "big") + new + body + zlib.crc32(new + body).to_bytes(4, "big")
+        return raw[:at] + whole + raw[at:]
+
+    return damage
+
+
 def _head(**changes: Any) -> Damage:
     """Other facts of the first tensor in the header of a safetensors file."""
 
@@ -254,7 +265,8 @@ def _moved(x: Any) -> Damage:
     def change(whole: dict[str, Any]) -> None:
         for entry in whole.values():
             for label in entry["labels"].values():
-                label |= {"x": x, "type": "point"}
+                for one in label if isinstance(label, list) else [label]:
+                    one |= {"x": x, "type": "point"}
 
     return _json(change)
 
@@ -263,6 +275,7 @@ TABLES: dict[str, Damage] = {
     "utf-16": lambda raw, rng: raw.decode("utf-8-sig").encode("utf-16"),
     "not text": lambda raw, rng: b"\xff\xfe\xff" + raw,
     "a cell of megabytes": lambda raw, rng: raw + b"x" * 200_000 + b",1,1\n",
+    "a long cell": lambda raw, rng: raw + b"x" * 100_000 + b",1,1\n",
     "an open quote": lambda raw, rng: raw + b'"' + b"x\n" * 100_000,
     "a short row": lambda raw, rng: raw + b"a\n",
     "NUL": lambda raw, rng: raw[: len(raw) // 2] + b"\0" + raw[len(raw) // 2 :],
@@ -274,7 +287,7 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "no size": _chunk(b"IHDR", lambda b, rng: bytes(8) + b[8:]),
         "larger than its pixels": _chunk(b"IHDR", lambda b, rng: struct.pack(">II", 4000, 4000) + b[8:]),
         "16 bits": _chunk(b"IHDR", lambda b, rng: b[:8] + b"\x10" + b[9:]),
-        "a bomb": _chunk(b"IDAT", lambda b, rng: zlib.compress(bytes(1 << 28))),
+        "a bomb beside its pixels": _before(b"IDAT", b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 26))),
         "a chunk of terabytes": behind(b"IDAT", -4, ">I", 0x7FFFFFFF),
     },
     "wav": {

@@ -9,6 +9,7 @@ training recordings: each is listed once, with ``meta["validation"]``. 87 record
 
 from __future__ import annotations
 
+import math
 import warnings
 import zlib
 from collections import Counter
@@ -33,6 +34,7 @@ ALL, ALL_E = 3240, 2141  # recordings of the release, the withdrawn among them, 
 PLACE = "PCG"
 _WANTED = "the folder that contains training-a/ to training-f/"
 _NOISE = ("N", "S", "")
+_MOST_MARKS = 1_000_000
 _APPENDIX = ("annotations/Online_Appendix_training_set.csv", "Online_Appendix_training_set.csv")
 _LIST = "Recordings need to be removed in training-e.txt"
 
@@ -302,15 +304,18 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
     The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and annotate nothing.
     Raises CorruptFileError where it is no such file, its marks run backwards, or it names another state.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     try:
-        cells = loadmat(path)["state_ans"]
+        shapes = {name: shape for name, shape, _ in whosmat(path)}
+        if math.prod(shapes["state_ans"]) > _MOST_MARKS:
+            raise ValueError(f"it claims {shapes['state_ans']} cells")
+        cells = loadmat(path, variable_names=["state_ans"])["state_ans"]
         marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
-    except (LookupError, ValueError, TypeError, OSError, RuntimeError, MatReadError, zlib.error) as error:
+    except (LookupError, ValueError, TypeError, OSError, RuntimeError, MatReadError, zlib.error, MemoryError) as error:
         raise CorruptFileError(f"{path} holds no table 'state_ans' of samples and states: {error!r}.") from error
     out: list[Interval] = []
     for i, (sample, word) in enumerate(marks):

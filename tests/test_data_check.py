@@ -250,7 +250,9 @@ def unmarked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_withdrawn_recordings_are_no_difference(unmarked: Path) -> None:
-    said = "The 1 recordings of training-e that the organisers withdrew are among the 26 here (25 are left without them)"
+    said = (
+        "The 1 recordings of training-e that the organisers withdrew are among the 26 here (25 are left without them)"
+    )
     report = check("cinc2016", unmarked, quick=True)
     assert (report.found["recordings"], report.differs) == (25, []), "the appendix names the one withdrawn"
     assert not any(said in remark for remark in report.remarks + list(cinc2016.Cinc2016Source(unmarked).notes()))

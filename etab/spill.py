@@ -64,7 +64,8 @@ class Spill:
     def __getitem__(self, rows: Any) -> Array:
         if self._held is not None:
             return np.asarray(self._held[rows])
-        return np.array(np.memmap(self._file, np.float16, "r", shape=self.shape)[rows], subok=False)  # type: ignore[arg-type]
+        file: Any = self._file
+        return np.array(np.memmap(file, np.float16, "r", shape=self.shape)[rows], subok=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype=dtype)

@@ -43,7 +43,7 @@ class PhantomMap:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        return self.tile[np.arange(len(self))[rows] % TILE]
+        return np.asarray(self.tile[np.arange(len(self))[rows] % TILE])
 
 
 def ovals() -> np.ndarray:

@@ -118,7 +118,7 @@ def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
     n, points, path = len(maps[0]), len(_lattice(0)), getattr(maps[0], "path", None)
     kept = [Spill((n, points, int(edges[-1])), budget=budget // len(POOLINGS), folder=path and path.parent.parent)
             for _ in POOLINGS]  # fmt: skip
-    operators = [[np.hstack([_operator(*m.shape[2:], p, phase) for p in POOLINGS]) for phase in range(_PHASES)]
+    operators = [[np.hstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS]) for phase in range(_PHASES)]
                  for m in maps]  # fmt: skip
     for start in range(0, n, _CHUNK):
         blocks = np.empty((len(POOLINGS), min(_CHUNK, n - start), points, int(edges[-1])), dtype=np.float16)

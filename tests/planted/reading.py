@@ -174,14 +174,7 @@ FAULTS = [
         "etab/datasets/cinc2016.py",
         'if math.prod(shapes["state_ans"]) > _MOST_MARKS:',
         "if False:",
-        ("tests/test_corrupt_more.py", "-m", "slow or not slow", "-k", "mat and billion"),
-    ),
-    Fault(
-        "changed chunks of stills are decoded",
-        "etab/readers/still.py",
-        'if zlib.crc32(body, zlib.crc32(head[4:])) != int.from_bytes(crc, "big"):',
-        "if False:",
-        ("tests/test_corrupt_more.py", "-m", "slow or not slow", "-k", "png"),
+        ("tests/test_sounds_bad.py::test_marks_of_terabytes_are_refused_by_their_header",),
     ),
     Fault(
         "the withdrawn are a difference",

@@ -50,18 +50,25 @@ def measured(source: Source) -> tuple[list[str], FloatArray, dict[str, FloatArra
     return list(views), np.array(labels), dict(zip(names, np.array(found).T, strict=True))
 
 
+def report(source: Source) -> str:
+    """Both tables."""
+    patients, labels, rules = measured(source)
+    sure = np.array([p not in SUSPECT for p in patients])
+    lines = []
+    for keep, words in ((np.ones(len(labels), bool), "all"), (sure, f"without {' and '.join(SUSPECT)}")):
+        lines.append(f"{words}: {int(keep.sum())} patients")
+        for name, values in rules.items():
+            error = (values - labels)[keep]
+            r = np.corrcoef(values[keep], labels[keep])[0, 1]
+            lines.append(f"  {name:<52} MAE {np.abs(error).mean():5.2f}  bias {error.mean():+5.2f}  r {r:.3f}")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description="EF from the masks of CAMUS")
     parser.add_argument("--root", type=Path)
-    patients, labels, rules = measured(datasets.source("camus", parser.parse_args().root))
-    sure = np.array([p not in SUSPECT for p in patients])
-    for keep, words in ((np.ones(len(labels), bool), "all"), (sure, "without patient0185 and patient0217")):
-        print(f"{words}: {int(keep.sum())} patients")
-        for name, values in rules.items():
-            error = (values - labels)[keep]
-            r = np.corrcoef(values[keep], labels[keep])[0, 1]
-            print(f"  {name:<52} MAE {np.abs(error).mean():5.2f}  bias {error.mean():+5.2f}  r {r:.3f}")
+    print(report(datasets.source("camus", parser.parse_args().root)), end="")
 
 
 if __name__ == "__main__":

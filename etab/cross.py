@@ -115,6 +115,11 @@ class JoinedMap:
         self.shape = (int(self.edges[-1]), *self.parts[0].shape[1:])
         self.dtype = self.parts[0].dtype
 
+    @property
+    def path(self) -> Path | None:
+        """Where the first map lies; None where it is in memory."""
+        return getattr(self.parts[0], "path", None)
+
     def __len__(self) -> int:
         return int(self.edges[-1])
 

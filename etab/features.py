@@ -29,10 +29,12 @@ import xxhash
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError, UnsupportedOptionError, skippable
+from etab.spill import Spill
 from etab.types import Array, Features, IntArray, Record
 
 VERSION = 2
 _MAPPED = 256 << 20
+_HELD = 2 << 30
 PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 Report = Callable[[int, int], None]
@@ -215,7 +217,7 @@ def _slug(name: str) -> str:
 
 
 class _Store:
-    """Collects batches: pooled in memory, maps in memory or straight to disk, batch after batch, as they come."""
+    """Collects batches: pooled in memory, maps straight to disk (without a folder: in memory as far as they fit)."""
 
     def __init__(self, n: int, folder: Path | None) -> None:
         self.n, self.folder, self.at = n, folder, 0
@@ -239,14 +241,14 @@ class _Store:
             if i == len(self.maps):
                 self.maps.append(self._new(i, (self.n, *block.shape[1:])))
             if self.folder is None:
-                self.maps[i][self.at : self.at + k] = block
+                self.maps[i].put(self.at, block)
             else:
                 self.maps[i].write(np.ascontiguousarray(block, np.float16).tobytes())
         self.at, self.pca = self.at + k, part.pca
 
     def _new(self, i: int, shape: tuple[int, ...]) -> Any:
         if self.folder is None:
-            return np.empty(shape, np.float16)
+            return Spill(shape, budget=_HELD)
         free = shutil.disk_usage(self.folder).free
         if free < 2 * int(np.prod(shape)) + (64 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -285,7 +287,8 @@ def _compute(
         if rows is not None:
             store.pooled = {name: values[np.argsort(rows)] for name, values in store.pooled.items()}
         if place is None or temp is None:
-            return Features(store.pooled, tuple(store.maps), store.pca, store.sequences)
+            maps_ = tuple(np.asarray(m) if m.held else m for m in store.maps)
+            return Features(store.pooled, maps_, store.pca, store.sequences)
         return _keep(store, temp, place)
     except OSError as error:
         if isinstance(error, EtabError) or temp is None:
@@ -347,6 +350,29 @@ class StoredMap:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         whole = np.load(self.path, mmap_mode="r")[self.start : self.start + len(self)]
         return np.array(whole, dtype=dtype)
+
+
+class PickedMap:
+    """Some rows of a map that stays where it is, in an order of one's own; they are read when they are asked for."""
+
+    def __init__(self, whole: Any, rows: IntArray) -> None:
+        """Take a map (n, ...) and the numbers of rows of it."""
+        self.whole, self.rows = whole, np.asarray(rows)
+        self.shape, self.dtype = (len(self.rows), *whole.shape[1:]), whole.dtype
+
+    @property
+    def path(self) -> Path | None:
+        """Where the map lies; None where it is in memory."""
+        return getattr(self.whole, "path", None)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, some: Any) -> Array:
+        return np.asarray(self.whole[self.rows[some]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype=dtype)
 
 
 def _file_digest(path: Path) -> str:

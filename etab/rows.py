@@ -10,6 +10,7 @@ import numpy as np
 
 from etab.datasets.base import Source
 from etab.errors import LayoutError, skippable
+from etab.features import PickedMap, StoredMap
 from etab.tasks import TASKS, Task
 from etab.types import Answer, Array, Features, FloatArray, Kind, Record
 
@@ -151,6 +152,13 @@ def stack(kind: Kind, values: list[Any]) -> Any:
     return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)
 
 
+def _picked(whole: Any, rows: Any) -> Any:
+    """Rows of a map: a view of what is in memory, and nothing read yet of what is not, whatever rows these are."""
+    if isinstance(whole, np.ndarray) or (isinstance(whole, StoredMap) and isinstance(rows, slice)):
+        return whole[rows]
+    return PickedMap(whole, np.arange(len(whole))[rows])
+
+
 def row_features(features: Features, rows: Rows, *, maps: bool = True, sequences: bool = True) -> Features:
     """Pick the features of each row, maps and sequences too unless told not to.
 
@@ -165,6 +173,6 @@ def row_features(features: Features, rows: Rows, *, maps: bool = True, sequences
         pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
     shown: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
-        shown = tuple(m[lo:hi] if whole else m[columns[0]] for m in features.maps)
+        shown = tuple(_picked(m, slice(lo, hi) if whole else columns[0]) for m in features.maps)
     steps = {k: v[columns[0]] for k, v in features.sequences.items()} if sequences and len(columns) == 1 else {}
     return Features(pooled=pooled, maps=shown, pca=features.pca, sequences=steps)

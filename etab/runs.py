@@ -415,6 +415,7 @@ def _result(
 ) -> Result:  # fmt: skip
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
+    scored |= studies.upstream_views(task, table.columns)
     interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=rng_of(run, 1), n=BOOTSTRAPS)
     source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
     phantom = any(source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets)

@@ -23,6 +23,7 @@ from etab.tasks import Task
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 
 UPSTREAM = "balanced_accuracy_qualified"
+UPSTREAM_VIEWS = "balanced_accuracy_without_other"
 Fit = Callable[[str, Array, Sequence[RowSplit]], list[FoldFit]]
 
 
@@ -80,6 +81,20 @@ def upstream(columns: Mapping[str, FloatArray]) -> dict[str, float]:
         return {UPSTREAM: diagnosis.balanced_accuracy(columns["truth"][kept], answers[kept], scores.shape[1])}
     except UndefinedError:
         return {}
+
+
+def upstream_views(task: Task, columns: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view classifiers; {} for other
+    tasks, and where a view is absent.
+    """  # fmt: skip
+    if task.kind is not Kind.CLASSES or task.target != "view" or not task.views or task.views[-1] != "other":
+        return {}
+    scores = _scores(columns)
+    try:
+        found = diagnosis.upstream_view_accuracy(columns["truth"], scores.argmax(axis=1), scores.shape[1])
+    except UndefinedError:
+        return {}
+    return {UPSTREAM_VIEWS: found}
 
 
 def _scores(columns: Mapping[str, FloatArray]) -> FloatArray:

@@ -14,9 +14,10 @@ import pytest
 
 from etab import phantom
 from etab.cli import main
+from etab.datasets import cinc2016
 from etab.datasets.check import FAULTS, check
 from etab.datasets.listed import check_lists, read_sums
-from etab.errors import CorruptFileError
+from etab.errors import CorruptFileError, EtabWarning
 from tests.trees import camus
 
 CANONICAL = True
@@ -234,6 +235,48 @@ def test_every_phantom_tree_is_whole(name: str, tmp_path: Path) -> None:
     report = check({"ted": "camus"}.get(name, name), tmp_path / name)  # full cycles are read by the source of CAMUS
     assert report.ok, report.render()
     assert report.phantom
+
+
+@pytest.fixture
+def unmarked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny CinC 2016 whose 26 recordings stand for the whole release, one of them withdrawn; nothing says phantom."""
+    phantom.write(tmp_path, patients=12, names=["cinc2016"])
+    monkeypatch.setattr(cinc2016, "ALL", 26)
+    monkeypatch.setattr(cinc2016, "ALL_E", 8)
+    monkeypatch.setattr(cinc2016, "WITHDRAWN", 1)
+    monkeypatch.setattr(cinc2016.Cinc2016Source, "phantom", False)
+    monkeypatch.setattr(cinc2016.Cinc2016Source, "canonical", lambda self: "")
+    return tmp_path / "cinc2016"
+
+
+def test_withdrawn_recordings_are_no_difference(unmarked: Path) -> None:
+    said = (
+        "The 1 recordings of training-e that the organisers withdrew are among the 26 here (25 are left without them)"
+    )
+    report = check("cinc2016", unmarked, quick=True)
+    assert (report.found["recordings"], report.differs) == (25, []), "the appendix names the one withdrawn"
+    assert not any(said in remark for remark in report.remarks + list(cinc2016.Cinc2016Source(unmarked).notes()))
+    (unmarked / "annotations" / "Online_Appendix_training_set.csv").unlink()
+    with pytest.warns(EtabWarning, match="Patients are unknown"):
+        report = check("cinc2016", unmarked, quick=True)
+    assert (report.found["recordings"], report.differs) == (26, []), "nothing names it, and it is there"
+    assert report.found["recordings of database e"] == 8
+    assert any(said in remark for remark in report.remarks)
+
+
+def test_other_counts_are_differences_still(unmarked: Path) -> None:
+    (unmarked / "annotations" / "Online_Appendix_training_set.csv").unlink()
+    for letter, wanted in (("b", 26), ("e", 25)):
+        table = unmarked / f"training-{letter}" / "REFERENCE.csv"
+        lines = table.read_text().splitlines(keepends=True)
+        gone = lines[-2].split(",")[0]
+        for path in [*unmarked.rglob(f"{gone}.wav"), *unmarked.rglob("REFERENCE*.csv")]:
+            rows = [] if path.suffix == ".wav" else path.read_text().splitlines(keepends=True)
+            path.write_text("".join(row for row in rows if gone not in row)) if rows else path.unlink()
+        with pytest.warns(EtabWarning, match="Patients are unknown"):
+            report = check("cinc2016", unmarked, quick=True)
+        found = report.found["recordings"]
+        assert report.differs == [f"{found} recordings; published: {wanted}"]
 
 
 @pytest.mark.real

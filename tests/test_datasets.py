@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import pickle
 import shutil
 import warnings
@@ -211,6 +212,44 @@ def test_echonet_masks_lie_on_the_dark_chamber(trees: dict[str, Path]) -> None:
     for answer in source.answers(record, source.card.target("LV_seg")):
         dark = source.frames(record, [answer.at])[0] < 75
         assert 2 * (dark & answer.value).sum() / (dark.sum() + answer.value.sum()) > 0.9
+
+
+def test_echonet_tables_of_other_copies(trees: dict[str, Path], tmp_path: Path) -> None:
+    """An index column, no Split, suffixes everywhere, a traced video that is not listed: as copies on the web have them."""
+    root = shutil.copytree(trees["echonet"], tmp_path / "e")
+    with (root / "FileList.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    kept = [key for key in rows[0] if key != "Split"]
+    with (root / "FileList.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["Unnamed: 0", *kept])
+        out.writerows([i, row["FileName"].removesuffix(".avi") + ".avi", *(row[k] for k in kept[1:])]
+                      for i, row in enumerate(rows))  # fmt: skip
+    text = (root / "VolumeTracings.csv").read_text().replace(".avi,", ",")
+    extra = "".join(f"0X4F8859C8AB4DA9CB,{10 + k},20,30,{20 + k},5\n" for k in range(8))
+    (root / "VolumeTracings.csv").write_text(text + extra)
+    whole, other = EchoNetSource(trees["echonet"]), EchoNetSource(root)
+    assert [r.id for r in other.records()] == echonet.names()
+    assert {r.split for r in other.records()} == {""}
+    for one, two in zip(whole.records(), other.records(), strict=True):
+        for target in whole.card.targets:
+            pairs = zip(whole.answers(one, target), other.answers(two, target), strict=True)
+            assert all(a.at == b.at and np.array_equal(a.value, b.value) for a, b in pairs)
+
+
+def test_traced_masks_are_those_of_the_authors_loader() -> None:
+    """Their code, line by line (``echonet/datasets/echo.py``): the same pixels, tolerance none."""
+    draw = pytest.importorskip("skimage.draw")
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        t = rng.uniform(-4, 116, (21, 4))
+        x1, y1, x2, y2 = t[:, 0], t[:, 1], t[:, 2], t[:, 3]
+        x = np.concatenate((x1[1:], np.flip(x2[1:])))
+        y = np.concatenate((y1[1:], np.flip(y2[1:])))
+        r, c = draw.polygon(np.rint(y).astype(int), np.rint(x).astype(int), (112, 112))
+        wanted = np.zeros((112, 112), np.float32)
+        wanted[r, c] = 1
+        assert np.array_equal(traced_mask(t, (112, 112)), wanted == 1)
 
 
 def test_traced_mask_is_the_published_recipe() -> None:

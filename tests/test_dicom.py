@@ -14,6 +14,7 @@ pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 
 from pydicom.sequence import Sequence  # noqa: E402
 
+from etab.clipcache import _Part  # noqa: E402
 from etab.datasets.dataset import Dataset  # noqa: E402
 from etab.datasets.dicom import DicomSource  # noqa: E402
 from etab.errors import (  # noqa: E402
@@ -253,6 +254,34 @@ def test_a_cache_holds_masked_frames(root: Path, tmp_path: Path) -> None:
     plain = Dataset("dicom", "EF", **options)[0][0]  # type: ignore[arg-type]
     assert kept[0].equal(plain)
     assert kept[1].equal(plain)
+
+
+def test_what_is_hidden_never_reaches_the_disk(tmp_path: Path) -> None:
+    """A name beside the sector, inside the box that is handed out: not in the clips that the cache wrote."""
+    frames = tree.grey(1)
+    for picture in frames:
+        cv2.putText(picture, "DOE", (26, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.35, 255, 1)
+    name = np.s_[:, 18:34, 26:44]
+    assert not tree.inside()[name[1:]].any()
+    ds = tree.fill(tree.new("1", 1, 1, len(frames)), frames, "MONOCHROME2")
+    ds.SequenceOfUltrasoundRegions = Sequence([tree.region()])
+    tree.save(ds, tmp_path / "t" / "IM0")
+    (tmp_path / "t" / "labels.csv").write_text("file,view,patient,split,EF\nIM0,A4C,,train,50\n")
+    source = DicomSource(tmp_path / "t")
+    top, bottom, left, right = source._sector(source.records()[0]).box
+    assert top < 20
+    assert left < 30
+    options = {"video": True, "clip_l": 4, "frame_l": bottom - top, "frame_w": right - left, "normalize": False}
+    Dataset("dicom", "EF", root=tmp_path / "t", cache=tmp_path / "c", **options)[0]  # type: ignore[arg-type]
+    assert read_dicom(tmp_path / "t" / "IM0")[name].max() > 200
+    (path,) = (tmp_path / "c").glob("*.clips")
+    part = _Part(path)
+    ((_, entry),) = part.scan()
+    kept = part.view(entry)
+    assert kept is not None
+    assert kept.shape == (4, bottom - top, right - left)
+    assert kept[:, 18 - top : 34 - top, 26 - left : 44 - left].max() == 0
+    assert kept.max() > 100
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LAYERS: dict[str, float] = {
     "denoise": 2,
     "semimarkov": 2.7,
     "clipcache": 2,
+    "spill": 2,
     "index": 2,
     "splits": 2,
     "aggregate": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -246,3 +247,32 @@ def test_what_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").write_bytes(b"not a video" * 50)
     with pytest.raises(CorruptFileError, match=r"x\.mp4 cannot be read"):
         read_video(tmp_path / "x.mp4")
+
+
+# --- memory ---
+
+FLAT = """
+import sys
+from pathlib import Path
+from benchmarks.perf.reading import native_cached, flat, numbers
+from etab.clipcache import ClipCache
+from etab.readers.video import read_video
+files, kept = sorted(Path(sys.argv[1]).glob("*.avi")), Path(sys.argv[2])
+ways = {"decoding": lambda path: read_video(path, numbers(path)), "cache": native_cached(ClipCache(kept), files)}
+for name, way in ways.items():
+    found = flat(way, files, 3000)
+    print(name, found["at_the_end_mib"] - found["after_a_tenth_mib"])
+"""
+
+
+def test_memory_is_flat_over_thousands_of_clips(tmp_path: Path) -> None:
+    pytest.importorskip("simplejpeg")
+    (tmp_path / "v").mkdir()
+    for i in range(3):
+        echonet.write_avi(tmp_path / "v" / f"0X{i}.avi", [echonet.frame(i, k) for k in range(100)], 50)
+    words = [sys.executable, "-c", FLAT, str(tmp_path / "v"), str(tmp_path / "kept")]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=250, cwd=Path(__file__).parents[1])
+    assert run.returncode == 0, run.stderr
+    grown = {name: float(mib) for name, mib in (line.split() for line in run.stdout.splitlines())}
+    assert set(grown) == {"decoding", "cache"}
+    assert max(grown.values()) < 4, f"MiB more after 3,000 clips than after 300: {grown}"

@@ -230,6 +230,16 @@ def test_state_marks_of_cinc2016(tmp_path: Path) -> None:
         read_state_ans(path, 2000)
 
 
+def test_marks_of_terabytes_are_refused_by_their_header(tmp_path: Path) -> None:
+    path = tmp_path / "a0001_StateAns.mat"
+    savemat(path, {"state_ans": cells(*((1 + k, "S1") for k in range(7)))})
+    raw, shape = path.read_bytes(), struct.pack("<2i", 7, 2)
+    assert raw.count(shape) == 1
+    path.write_bytes(raw.replace(shape, struct.pack("<2i", 2_000_000, 2)))
+    with pytest.raises(CorruptFileError, match=r"it claims \(2000000, 2\) cells"):
+        read_state_ans(path, 2000)
+
+
 # --- CirCor ---
 
 

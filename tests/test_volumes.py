@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.ef_from_masks import SUSPECT, measured
+from benchmarks.ef_from_masks import SUSPECT, measured, report
 from etab import datasets, phantom
 from etab.errors import UndefinedError, UnknownNameError, UnsupportedOptionError
 from etab.types import Array
@@ -82,3 +83,17 @@ def test_real_labels_come_from_a_common_disc_height(real_data: Path) -> None:
     assert np.abs(own[sure]).mean() < 1.0
     assert np.abs(own[~sure]).min() > 15
     assert clinical.mean() == pytest.approx(7.72, abs=0.1)
+
+
+@pytest.mark.real
+def test_the_table_on_record_is_of_the_real_masks(real_data: Path) -> None:
+    record = Path(__file__).parents[1] / "benchmarks" / "ef_from_masks.txt"
+    assert report(datasets.source("camus", real_data / "camus")) == record.read_text()
+
+
+def test_the_documents_hold_the_table() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "concepts.md").read_text().split("**EF from the CAMUS masks**")[1].split("\n* **")[0]
+    errors = re.findall(r"MAE +([\d.]+)", (root / "benchmarks" / "ef_from_masks.txt").read_text())
+    assert len(errors) == 8
+    assert [x for x in re.findall(r"\d\.\d\d(?!\d)", page) if x in errors] == errors

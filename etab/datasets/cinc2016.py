@@ -9,8 +9,10 @@ training recordings: each is listed once, with ``meta["validation"]``. 87 record
 
 from __future__ import annotations
 
+import math
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,9 +30,11 @@ from etab.waves import Interval, check_intervals, heart_rate, states_at
 RATE = 2000
 DATABASES = "abcdef"
 WITHDRAWN = 87
+ALL, ALL_E = 3240, 2141  # recordings of the release, the withdrawn among them, and those of database e
 PLACE = "PCG"
 _WANTED = "the folder that contains training-a/ to training-f/"
 _NOISE = ("N", "S", "")
+_MOST_MARKS = 1_000_000
 _APPENDIX = ("annotations/Online_Appendix_training_set.csv", "Online_Appendix_training_set.csv")
 _LIST = "Recordings need to be removed in training-e.txt"
 
@@ -148,6 +152,16 @@ class Cinc2016Source(SoundSource):
         tables = [f"{part}/{name}" for part in parts for name in ("REFERENCE.csv", "REFERENCE-SQI.csv")]
         return *tables, *(_sqi(part) for part in parts), *_APPENDIX, *(f"{w}/{_LIST}" for w in _lists())
 
+    def published(self) -> Mapping[str, int]:
+        """3,153 recordings where the withdrawn are left out; 3,240 where they are there and nothing says which they are."""
+        unnamed = not self._gone and self._of_e(self.records()) > ALL_E - WITHDRAWN
+        return {"recordings": ALL if unnamed else ALL - WITHDRAWN}
+
+    def tally(self) -> Mapping[str, int]:
+        """Recordings of each database."""
+        databases = Counter(record.meta["database"] for record in self.records())
+        return {f"recordings of database {letter}": n for letter, n in sorted(databases.items())}
+
     def notes(self) -> Sequence[str]:
         """Recordings left out or listed once, and whether patients are known."""
         self.records()
@@ -157,6 +171,10 @@ class Cinc2016Source(SoundSource):
         """Recordings and the database each is of: there is no official split, and who is recorded the appendix says."""
         listed = {record.id: record.meta["database"] for record in self.records()}
         return listed | {name: name[0] for name in self._gone}
+
+    @staticmethod
+    def _of_e(records: Sequence[Record]) -> int:
+        return sum(record.meta["database"] == "e" for record in records)
 
     def _info(self, record: Record) -> WavInfo:
         return wav_info(self.root / record.files["audio"])
@@ -264,6 +282,11 @@ class Cinc2016Source(SoundSource):
             warnings.warn(f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3)
         if gone:
             said.append(f"{len(gone)} recordings of training-e that the organisers withdrew are left out.")
+        elif self._of_e(found) == ALL_E and appendix is None:
+            said.append(
+                f"The {WITHDRAWN} recordings of training-e that the organisers withdrew are among the {len(found)} here "
+                f"({ALL - WITHDRAWN} are left without them); only the appendix or their list says which they are."
+            )
         elif any(r.meta["database"] == "e" for r in found) and appendix is None:
             said.append(
                 "Whether recordings of training-e are among the 87 withdrawn cannot be told without the appendix."
@@ -281,15 +304,18 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
     The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and annotate nothing.
     Raises CorruptFileError where it is no such file, its marks run backwards, or it names another state.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     try:
-        cells = loadmat(path)["state_ans"]
+        shapes = {name: shape for name, shape, _ in whosmat(path)}
+        if math.prod(shapes["state_ans"]) > _MOST_MARKS:
+            raise ValueError(f"it claims {shapes['state_ans']} cells")
+        cells = loadmat(path, variable_names=["state_ans"])["state_ans"]
         marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
-    except (LookupError, ValueError, TypeError, OSError, RuntimeError, MatReadError, zlib.error) as error:
+    except (LookupError, ValueError, TypeError, OSError, RuntimeError, MatReadError, zlib.error, MemoryError) as error:
         raise CorruptFileError(f"{path} holds no table 'state_ans' of samples and states: {error!r}.") from error
     out: list[Interval] = []
     for i, (sample, word) in enumerate(marks):

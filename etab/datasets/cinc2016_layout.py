@@ -51,8 +51,8 @@ def read_reference(path: Path) -> dict[str, Reference]:
         quality = row[2] if len(row) > 2 else ""
         if not _NAME.match(name) or label not in ("1", "-1") or quality not in ("", "0", "1"):
             raise CorruptFileError(
-                f"{path}, line {number}: {','.join(row)!r}; wanted 'a0001,1' (1 abnormal, -1 normal), and a quality of 0 "
-                "or 1 if there is a third column. Restore it as published."
+                f"{path}, line {number}: {','.join(row)[:80]!r}; wanted 'a0001,1' (1 abnormal, -1 normal), and a quality "
+                "of 0 or 1 if there is a third column. Restore it as published."
             )
         if name in found:
             raise CorruptFileError(f"{path} lists {name} twice, on line {number} again. Restore it as published.")

@@ -293,11 +293,11 @@ def read_states(path: Path) -> tuple[Interval, ...]:
         try:
             start, end, state = float(cells[0]), float(cells[1]), int(cells[2])
         except (IndexError, ValueError) as error:
-            raise CorruptFileError(f"{path}, row {number}: {line!r} is no start, end and state.") from error
+            raise CorruptFileError(f"{path}, row {number}: {line[:80]!r} is no start, end and state.") from error
         if start == end:
             continue
         if state not in range(5) or len(cells) != 3:
-            raise CorruptFileError(f"{path}, row {number}: state {cells[2:]}; wanted 0 to 4. Restore it as published.")
+            raise CorruptFileError(f"{path}, row {number}: state {cells[2:5]}; wanted 0 to 4. Restore it as published.")
         rows.append((start, end, state))
     if not lines:
         raise CorruptFileError(f"{path} is an empty file. Download it again.")

@@ -25,7 +25,7 @@ def number(table: Path, row: Mapping[str, str], key: str, low: float, high: floa
     found = maybe(row.get(key))
     if found is None or not low <= found <= high:
         raise CorruptFileError(
-            f"{table}: {row[name]} has {key} {row[key]!r}; wanted a number from {low:g} to {high:g}."
+            f"{table}: {row[name][:80]} has {key} {row[key][:80]!r}; wanted a number from {low:g} to {high:g}."
         )
     return found
 

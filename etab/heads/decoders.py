@@ -20,6 +20,7 @@ from scipy import linalg
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.probes import refuse_kind, without
+from etab.spill import Spill
 from etab.surface import crop
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -80,7 +81,7 @@ def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
 class _Points:
     """Features of the lattice points of every row: (n, points, channels) float16, without positions."""
 
-    values: Array
+    values: Spill
     layers: tuple[slice, ...]
 
     def rows(self, index: IntArray) -> FloatArray:
@@ -110,25 +111,28 @@ def widen(half: Array, out: FloatArray) -> FloatArray:
     return out
 
 
-def _sample(maps: Sequence[Any]) -> dict[str, _Points]:
-    """Read every map once and keep the lattice points of each row, for each pooling."""
+def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
+    """Read every map once and keep the lattice points of each row, for each pooling: in memory under ``budget`` bytes."""
     edges = np.concatenate([[0], np.cumsum([m.shape[1] for m in maps])])
     layers = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(edges))
-    n, points = len(maps[0]), len(_lattice(0))
-    found = {p: _Points(np.empty((n, points, int(edges[-1])), dtype=np.float16), layers) for p in POOLINGS}
-    for level, m in enumerate(maps):
-        _, c, h, w = m.shape
-        scratch = np.empty((_CHUNK, *m.shape[1:]), dtype=np.float32)
-        operators = [np.hstack([_operator(h, w, p, phase) for p in POOLINGS]) for phase in range(_PHASES)]
-        for start in range(0, n, _CHUNK):
+    n, points, path = len(maps[0]), len(_lattice(0)), getattr(maps[0], "path", None)
+    kept = [Spill((n, points, int(edges[-1])), budget=budget // len(POOLINGS), folder=path and path.parent.parent)
+            for _ in POOLINGS]  # fmt: skip
+    operators = [[np.hstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS]) for phase in range(_PHASES)]
+                 for m in maps]  # fmt: skip
+    for start in range(0, n, _CHUNK):
+        blocks = np.empty((len(POOLINGS), min(_CHUNK, n - start), points, int(edges[-1])), dtype=np.float16)
+        for level, m in enumerate(maps):
             half = np.asarray(m[start : start + _CHUNK])
-            block = widen(half, scratch[: len(half)]).reshape(-1, c, h * w)
+            block = widen(half, np.empty(half.shape, dtype=np.float32)).reshape(*half.shape[:2], -1)
             _refuse_bad(block, level, start)
             for i, frame in enumerate(block):
-                at = (frame @ operators[(start + i) % _PHASES]).T
-                for k, pooling in enumerate(POOLINGS):
-                    _narrow(at[k * points : (k + 1) * points], found[pooling].values[start + i, :, layers[level]])
-    return found
+                at = (frame @ operators[level][(start + i) % _PHASES]).T
+                for k, out in enumerate(blocks):
+                    _narrow(at[k * points : (k + 1) * points], out[i, :, layers[level]])
+        for values, some in zip(kept, blocks, strict=True):
+            values.put(start, some)
+    return {pooling: _Points(values, layers) for pooling, values in zip(POOLINGS, kept, strict=True)}
 
 
 def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
@@ -325,6 +329,10 @@ class LinearSeg(Head):
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
+    def __init__(self, *, budget: int = 2 << 30) -> None:
+        """``budget``: bytes of sampled points held in memory; more of them lie on disk, and change no answer."""
+        self.budget = budget
+
     def cross_fit(
         self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
         rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
@@ -351,7 +359,7 @@ class LinearSeg(Head):
         parts = _partition(splits, shapes[0][0], memo.get("cells"))
         place = (shapes, parts.tobytes())
         if memo.get("linear_seg points", (None,))[0] != shapes:
-            memo["linear_seg points"] = (shapes, _sample(features.maps))
+            memo["linear_seg points"] = (shapes, _sample(features.maps, self.budget))
         if memo.get("linear_seg", (None,))[0] != place:
             memo["linear_seg"] = (None,)
             points: dict[str, _Points] = memo["linear_seg points"][1]

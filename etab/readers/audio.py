@@ -82,7 +82,7 @@ def scan_wav(path: Path | str, file: BinaryIO, size: int) -> WavInfo:
             data = length
             _check_there(path, length, size - file.tell())
         if chunk[:4] in (b"fmt ", b"LIST"):
-            body = file.read(length)
+            body = file.read(min(length, size))
             fmt, text = (body, text) if chunk[:4] == b"fmt " else (fmt, text + body.decode("latin-1"))
             file.seek(length % 2, 1)
         else:

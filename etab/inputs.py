@@ -107,8 +107,8 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     if card.modality == "record" and not is_sound(task):
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
     if head.needs_series and not card.over_time:
-        return (f"the head {head.name!r} needs layers over time, put at 50 Hz, and {card.name} gives none: what it says is of "
-                "a whole recording or clip. Any backbone of pictures or named one of sound does.")  # fmt: skip
+        return (f"the head {head.name!r} needs something to go by every 20 ms, and {card.name} has no layers over time: it "
+                "speaks of whole recordings. Named networks of sound and backbones of still pictures have them.")  # fmt: skip
     if head.needs_series and not head.reads_layers and not card.series:
         return (
             f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), {card.name} gives layers."

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +155,15 @@ def _hear(source: SoundSource, record: Record) -> _Heard:
 
 def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard) -> Layers:
     """Layers (k, d) of one recording; nothing of another one is at hand."""
-    make = _of_pictures if card.modality == "image" else _of_waves
-    found = make(card, backbone, device, batch, heard)
+    pictures = card.modality == "image"
+    found = _of_pictures(card, backbone, device, batch, heard) if pictures else _of_waves(card, backbone, device, heard)
     for name, values in found.items():
         if not np.isfinite(values).all():
             raise UndefinedError(f"{card.name}: layer {name} of {heard.record.id} is not finite. Leave the record out.")
     return found
 
 
-def _of_waves(card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard) -> Layers:
+def _of_waves(card: BackboneCard, backbone: Any, device: str, heard: _Heard) -> Layers:
     import torch
 
     sound = resample(heard.samples, heard.rate, int(card.rate or heard.rate))
@@ -213,7 +214,7 @@ def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArra
     """Times (steps,) in s and values (steps, d) of the columns (tiles, w, d) of tiles, each tile up to mid-overlap."""
     stride = size / columns.shape[1]
     middle = stride * (np.arange(columns.shape[1]) + 0.5) - 0.5
-    edges = [-math.inf, *((a + b + size) / 2 for a, b in zip(starts, starts[1:], strict=False)), math.inf]
+    edges = [-math.inf, *((a + b + size) / 2 for a, b in pairwise(starts)), math.inf]
     times, values = [], []
     for i, start in enumerate(starts):
         own = start + middle

@@ -61,7 +61,8 @@ def at_states(times: FloatArray, values: Array, k: int) -> FloatArray:
     low = np.floor(place).astype(np.int64)
     high, part = np.minimum(low + 1, len(times) - 1), (place - low)[:, None].astype(np.float32)
     x = np.asarray(values, dtype=np.float32)
-    return np.asarray(x[low] * (1 - part) + x[high] * part)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is named by who asked
+        return np.asarray(x[low] * (1 - part) + x[high] * part)
 
 
 def narrowed(values: Array) -> FloatArray:

@@ -100,6 +100,8 @@ def _axes(z: FloatArray, most: int, floor: float, *, whiten: bool = False) -> Fl
     """The longest principal axes (d, c) of centred rows z; ``whiten``: of such length that each spreads by 1."""
     from scipy.linalg import eigh
 
+    if not z.shape[1]:
+        return np.zeros((0, 0))
     spread, axes = eigh(z.T @ z / max(len(z), 1))
     kept = np.flatnonzero(spread > max(float(spread[-1]), 1e-30) * floor)[::-1][:most]
     return np.asarray(axes[:, kept] / np.sqrt(spread[kept]) if whiten else axes[:, kept])

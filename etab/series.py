@@ -1,12 +1,13 @@
 """What a backbone says of a whole recording at 50 Hz, for tasks that ask for a state at every moment; cached as features.
 
-Every backbone is heard in its own way. One of waveforms reads the whole recording at once and its layers, whose steps lie
+Every backbone is heard in its own way. One of waveforms reads the whole recording at once, and its layers, whose steps lie
 at known times, are put on the grid of the states by linear interpolation. One of pictures is shown the log-mel picture of
 the whole recording (0 dB its loudest point), PIXEL s a column, in square tiles that overlap by a quarter; its maps,
-averaged over frequency, are columns in time of which the middle of each tile is kept. Controls that read records give
-the same at every moment. A layer wider than WIDTH channels is projected to WIDTH by a fixed random matrix, in which
-nothing is learned. Beside the layers stands the homomorphic envelope of the recording: heads read the heart rate off it,
-for every backbone the same.
+averaged over frequency, are columns in time of which the middle of each tile is kept. Controls that know records say the
+same at every moment, which is nothing. A layer wider than WIDTH channels is projected to WIDTH by a fixed random matrix;
+then each channel is taken less its mean over the recording, over its deviation, as envelopes are: how loud a recording is
+says nothing of its states. Nothing of this is learned. Beside the layers stands the homomorphic envelope of the recording,
+off which heads read the heart rate, for every backbone the same.
 
 On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163 recordings, 20 hours)
 takes up to 2.8 GB a backbone; recordings are computed one by one and read back as slices of a file.
@@ -44,6 +45,7 @@ WIDTH = 128
 PIXEL = 0.01
 MEL_STEP = 0.016
 BEAT = "beat"
+_STILL = 1e-5
 Layers = dict[str, Array]
 
 
@@ -73,6 +75,14 @@ def narrowed(values: Array) -> FloatArray:
         return x
     turn = np.random.default_rng([d, WIDTH]).normal(size=(d, WIDTH)) / math.sqrt(WIDTH)
     return np.asarray(x @ turn.astype(np.float32))
+
+
+def levelled(values: FloatArray) -> FloatArray:
+    """A series (k, d) less its mean over the recording, over its deviation, as envelopes are; 0 where it never changes."""
+    x = np.asarray(values, dtype=np.float64)
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    moves = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
+    return np.asarray((x - mean) * np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0), dtype=np.float32)
 
 
 def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
@@ -119,7 +129,7 @@ def recording_series(
     store._remember_digest(card, cache, weights)
     key, folder = _place(card, settings, weights, data, records, cache)
     if card.modality == "record":
-        found = _held(source, backbone.describe(source, keys), keys)
+        found = _held(source, records)
         return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
     if weights != known and (there := store._read(folder, _stored)) is not None:
         return FrameFeatures(there, key, weights, data, settings, True, time.perf_counter() - started)
@@ -225,19 +235,10 @@ def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArra
     return np.concatenate(times), np.concatenate(values)
 
 
-def _held(source: SoundSource, told: Features, keys: Sequence[WindowKey]) -> Features:
-    """Facts of recordings as series that never change; not cached."""
-    beats: Layers = {}
-    layers: dict[str, Layers] = {}
-    for i, (record, _, _) in enumerate(keys):
-        if record.id in beats:
-            continue
-        heard = _hear(source, record)
-        beats[record.id] = heard.beat
-        for name, values in told.pooled.items():
-            facts = np.asarray(values[i])
-            layers.setdefault(name, {})[record.id] = np.broadcast_to(facts, (heard.k, len(facts)))
-    return Features({}, (beats,), sequences=layers)
+def _held(source: SoundSource, records: Sequence[Record]) -> Features:
+    """A series (k, 1) that never changes, as levelled: zeros. Not cached."""
+    beats = {record.id: _hear(source, record).beat for record in records}
+    return Features({}, (beats,), sequences={"facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}})
 
 
 def _kept(
@@ -272,7 +273,7 @@ def _each(
 ) -> Iterator[tuple[Record, Layers]]:
     """Each recording with its envelope (float32) and its layers (float16), the next one read meanwhile."""
     for i, heard in enumerate(store.ahead(records, partial(_hear, source))):
-        found = {name: np.clip(x, -6e4, 6e4).astype(np.float16) for name, x in hear(heard).items()}
+        found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}
         if progress:
             progress(i + 1, len(records))
         yield heard.record, {BEAT: heard.beat, **found}

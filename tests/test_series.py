@@ -85,7 +85,8 @@ def twin_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", [*HOPS])
-def test_a_click_is_where_it_was(name: str) -> None:
+def test_a_click_is_where_it_was(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "levelled", lambda x: x)  # a click changes the level of the whole recording
     still = click(noise(0, 8 * RATE), 7.0, 0.9)  # the loudest point, to which pictures are scaled, stays
     waves = {"still": still} | {f"{at}": click(still, at) for at in (2.0, 3.37)}
     found = series_of(waves, twin_of(name))
@@ -103,6 +104,17 @@ def _where(moved: FloatArray, *, causal: bool) -> float:
         return float(np.flatnonzero(moved > 0.05 * moved.max())[0] / 50)
     loud = np.where(moved > 0.1 * moved.max(), moved, 0.0)
     return float((loud * np.arange(len(moved))).sum() / loud.sum() / 50)
+
+
+def test_a_series_is_levelled() -> None:
+    """How loud a recording is, and whatever never changes, says nothing of its states."""
+    x = np.random.default_rng(0).normal(size=(300, 3)) * [1, 30, 0] + [5, -60, 2]
+    found = series.levelled(x)
+    assert found.mean(axis=0) == pytest.approx(0, abs=1e-5)
+    assert found.std(axis=0) == pytest.approx([1, 1, 0], abs=1e-5)
+    soft, loud = (series_of({"r": gain * click(noise(4, 3 * RATE), 1.0)}, "mel_stats") for gain in (0.2, 1.0))
+    assert np.abs(soft.sequences["log-mel"]["r"] - loud.sequences["log-mel"]["r"]).max() < 0.02
+    assert not series_of({"r": noise(0, 3 * RATE)}, "demographics").sequences["facts"]["r"].any()
 
 
 def test_steps_are_put_between_states() -> None:
@@ -380,7 +392,7 @@ def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
     assert all({"features", "penalty"} <= set(fold["choice"]) for fold in cell.folds)
     assert runs.finished(plan[0], settings) is not None
     if name == "mel_stats":
-        assert cell.value > 0.9
+        assert cell.value > 0.8
     else:
         assert 0 <= cell.value <= 1
 

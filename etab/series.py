@@ -272,7 +272,8 @@ def _each(
     source: SoundSource, records: Sequence[Record], hear: Any, progress: Report | None
 ) -> Iterator[tuple[Record, Layers]]:
     """Each recording with its envelope (float32) and its layers (float16), the next one read meanwhile."""
-    for i, heard in enumerate(store.ahead(records, partial(_hear, source))):
+    following: Iterator[Any] = store.ahead(records, partial(_hear, source))  # type: ignore[arg-type]
+    for i, heard in enumerate(following):
         found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}
         if progress:
             progress(i + 1, len(records))

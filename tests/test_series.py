@@ -229,7 +229,7 @@ def test_a_network_that_overflows_is_named() -> None:
         def course(self, x: torch.Tensor) -> dict[str, Course]:
             return {"log-mel": Course(np.full((200, 2), np.inf), 0.02, 0.0)}
 
-    card = replace(backbones.card("mel_stats"), name="wild", load=Wild)
+    card = replace(backbones.card("mel_stats"), name="wild", load=Wild)  # type: ignore[arg-type]
     with pytest.raises(UndefinedError, match="wild: layer log-mel of r is not finite"):
         series_of({"r": noise(0, 3 * RATE)}, card)
 
@@ -352,7 +352,7 @@ def test_a_constant_is_left_with_the_durations(made: Any) -> None:
     same = np.empty(12, dtype=object)
     for i, y in enumerate(truth):
         same[i] = np.ones((len(y), 3), np.float32)
-    frames = emissions.frames_of(same, truth)
+    frames = emissions.frames_of(list(same), truth)
     probe = emissions.fit(frames, (1e-3,))[0]
     assert np.abs(probe.of(same[0])).max() < 1e-12
     found = fits(made, features=replace(features, sequences={"same": same}), splits=splits[:1])[0]
@@ -399,7 +399,7 @@ def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
 
 def test_tasks_of_one_backbone_keep_their_own_features(tree: Path, tmp_path: Path) -> None:
     """e0 reads series and e1 windows: run together or alone, the cells are the same."""
-    found = {}
+    found: dict[str, list[Any]] = {}
     for code in ("e0-AL-D,e1-AL-D", "e0-AL-D", "e1-AL-D"):
         settings = runs.Settings(root=tree, results=tmp_path / code, cache=None)
         for cell in runs.execute(runs.plan(code, ["mel_stats"], protocols=None, n_fold=3), settings):
@@ -437,5 +437,6 @@ def test_a_wav2vec_says_when_its_steps_are(tmp_path: Path) -> None:
                                          num_feat_extract_layers=2, hidden_size=16, num_attention_heads=2,
                                          intermediate_size=32)  # fmt: skip
     network = TransformersNetwork(transformers.Wav2Vec2Model(config), None, 8000)
-    assert network.STEPS["last"] == (20, pytest.approx(4.5 + 5 * 3.5))
+    hop, first = network.STEPS["last"]
+    assert (hop, first) == (20, 4.5 + 5 * 3.5)
     assert math.isclose(series.frames_of(8001, 4000), 101)

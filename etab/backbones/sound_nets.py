@@ -316,7 +316,7 @@ class Crepe(nn.Module):
 
     def course(self, x: Tensor) -> Found:
         """The same of a whole recording, a hundred frames at a time."""
-        parts = [self.layers(some) for some in self.frames(x).split(100, dim=1)]
+        parts = [self.layers(some) for some in torch.split(self.frames(x), 100, dim=1)]
         return [(rows[0][0], torch.cat([values for _, values in rows], 1)) for rows in zip(*parts, strict=True)]
 
     def layers(self, frames: Tensor) -> Found:

@@ -178,8 +178,10 @@ def cross_segment(
     out: dict[int, tuple[list[IntArray], dict[str, Any]]] = {}
     for name, series in layers.items():
         mine = [i for i, (layer, _) in enumerate(chosen) if layer == name]
-        frames = frames_of(series, states) if mine else None
-        for i in mine if frames else ():
+        if not mine:
+            continue
+        frames = frames_of(series, states)
+        for i in mine:
             split, penalty = splits[i], chosen[i][1]
             probe = fit(frames.of(split.train), (penalty,))[0]
             spreads = learn_spreads([beats[j] for j in split.train], [states[j] for j in split.train])

@@ -216,9 +216,20 @@ def _of_pictures(card: BackboneCard, backbone: Any, device: str, batch: int, hea
     shown = np.stack([whole[:, s : s + card.size] for s in starts])
     parts: dict[str, list[Array]] = {}
     for at in range(0, len(shown), batch):
-        for name, values in backbone.columns(torch.from_numpy(shown[at : at + batch]).to(device)).items():
+        for name, values in _columns(card, backbone, torch.from_numpy(shown[at : at + batch]).to(device)).items():
             parts.setdefault(name, []).append(values.float().cpu().numpy())
     return {name: at_states(*_joined(np.concatenate(rows), starts, card.size), heard.k) for name, rows in parts.items()}
+
+
+def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
+    """Columns (n, w, d) by layer of pictures; of a backbone that has no way of its own, its maps averaged over rows."""
+    own = getattr(backbone, "columns", None)
+    if own is not None:
+        return dict(own(x))
+    found = {f"map{i}": grid.float().mean(dim=2).transpose(1, 2) for i, grid in enumerate(backbone(x).maps)}
+    if not found:
+        raise UnsupportedOptionError(f"{card.name} gives no feature maps, so no layers over time: leave e0 out.")
+    return found
 
 
 def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArray, FloatArray]:

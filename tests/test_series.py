@@ -172,6 +172,22 @@ def test_layers_are_few_and_narrow() -> None:
             assert rows["r"].dtype == np.float16
 
 
+def test_blocks_give_what_the_whole_gives() -> None:
+    x = torch.from_numpy(click(noise(6, 9 * 16_000), 4.0))[None]
+    with torch.inference_mode():
+        net: Any = backbones.card("random/musicnn_msd").load().network  # type: ignore[attr-defined]
+        blocks = dict(net(x))
+        for branch in net.front:
+            branch.LONGEST = 10_000
+        whole = dict(net(x))
+        crepe: Any = backbones.card("random/crepe_tiny").load().network  # type: ignore[attr-defined]
+        parts, frames = dict(crepe.course(x)), dict(crepe(x))
+    for name in ("timbral", "temporal", "cnn3"):
+        assert torch.allclose(blocks[name], whole[name], atol=1e-4)
+    for name, values in frames.items():
+        assert torch.allclose(parts[name], values, atol=1e-4)
+
+
 def test_a_projection_keeps_distances() -> None:
     x = np.random.default_rng(3).normal(size=(40, 500))
     near = series.narrowed(x)
@@ -216,6 +232,15 @@ def test_what_has_no_time_is_refused() -> None:
         "f1-AL-D",
         "f2-AL-D",
     }
+
+
+def test_a_function_with_maps_has_time() -> None:
+    card = backbones.from_callable("blocks", lambda x: [x[:, :2, ::8, ::8], x.mean(dim=(2, 3))], size=64)
+    found = series_of({"r": click(noise(7, 3 * RATE), 1.0)}, card).sequences
+    assert abs(int(np.asarray(found["map0"]["r"]).sum(axis=1).argmax()) - 50) <= 3
+    flat = backbones.from_callable("flat", lambda x: x.mean(dim=(2, 3)), size=64)
+    with pytest.raises(UnsupportedOptionError, match="gives no feature maps"):
+        series_of({"r": noise(7, 3 * RATE)}, flat)
 
 
 def test_a_network_that_overflows_is_named() -> None:

@@ -307,6 +307,8 @@ def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
     text = render.markdown(found)
     assert "by another one: f0-PH-N (lodo)" in text
     assert "Shown and not counted" not in text
+    idle = rank_folder(board, "sounds", protocol="cv3", task_weights={"e0-AL-D": 0})
+    assert "Shown and not counted: e0-AL-D" in render.markdown(idle)
     assert "Additional ID" in text
     want = np.mean([np.mean([TASKS[t].anchored(rows["envelopes"].cells[t].value) for t in ("e0-AL-D", "e1-AL-D")]),
                     np.mean([TASKS[t].anchored(rows["envelopes"].cells[t].value)

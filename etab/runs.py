@@ -149,19 +149,22 @@ def plan(
     ``protocols`` None is those of each task. Tasks of states are left out for backbones without time, and, with
     ``aggregate``, tasks that score every row.
     """
-    runs = []
+    runs, timeless = [], ""
     for item in names:
         card = item if isinstance(item, BackboneCard) else backbones.card(item)
         for task in find(tasks):
             if head is not None and task.kind not in heads.head(head).kinds:
                 continue
-            if (task.kind is Kind.STATES and not card.over_time) or (aggregate and not task.unit):
+            if task.kind is Kind.STATES and not card.over_time:
+                timeless = f" {card.name} has no layers over time, which {task.code} goes by."
+                continue
+            if aggregate and not task.unit:
                 continue
             for name in chosen(task, protocols, n_fold):
                 runs.append(Run(task.code, card.name, head, name, seed, n_fold, aggregate, card))
     if not runs:
         asked = f"the head {head!r} answers" if head else "these backbones and this aggregation answer"
-        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.")
+        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.{timeless}")
     for run in runs:
         run.check()
     return runs

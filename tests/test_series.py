@@ -224,6 +224,8 @@ def test_what_has_no_time_is_refused() -> None:
     for name in ("timing_features", "birdnet"):
         with pytest.raises(IncompatibleError, match=f"{name} has no layers over time"):
             runs.Run("e0-AL-D", name, protocol="cv").check()
+    with pytest.raises(IncompatibleError, match="timing_features has no layers over time, which e0-AL-D goes by"):
+        runs.plan("e0-AL-D", ["timing_features"], protocols=None)
     with pytest.raises(UnsupportedOptionError, match="no layers over time"):
         series_of({"r": noise(0, 3 * RATE)}, "timing_features")
     with pytest.raises(IncompatibleError, match="reads one series of envelopes"):

@@ -384,12 +384,12 @@ def _file_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _read(place: Path | None) -> Features | None:
+def _read(place: Path | None, stored: Callable[[Path, Mapping[str, Any]], Features] | None = None) -> Features | None:
     """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
     if place is None or not place.is_dir():
         return None
     try:
-        return _verified(place)
+        return _verified(place, stored or _stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(
@@ -404,7 +404,7 @@ def _entry_digest(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(place: Path) -> Features:
+def _verified(place: Path, stored: Callable[[Path, Mapping[str, Any]], Features]) -> Features:
     entry = json.loads((place / "entry.json").read_text())
     there = {path.name for path in place.iterdir()} - {"entry.json"}
     if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):
@@ -412,7 +412,7 @@ def _verified(place: Path) -> Features:
     for name, wanted in entry["files"].items():
         if _file_digest(place / name) != wanted:
             raise ValueError(f"{name} has changed")
-    return _stored(place, entry)
+    return stored(place, entry)
 
 
 def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:

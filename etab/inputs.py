@@ -18,6 +18,8 @@ from etab.features_sound import sound_precision, window_features
 from etab.heads.base import Head
 from etab.rows import Rows, annotated_frames, row_features, task_rows
 from etab.rows_sound import HOP, SHORTEST, WINDOW, sound_row_features, sound_task_rows, windows
+from etab.series import VERSION as SERIES_VERSION
+from etab.series import recording_series
 from etab.tasks import Task
 from etab.types import Features, Kind
 from etab.wholeclips import WholeClips
@@ -39,9 +41,12 @@ def rows_of(task: Task, source: Source, keys: Sequence[Any]) -> Rows:
 
 def embed(
     source: Source, keys: Sequence[Any], card: BackboneCard, *, cache: Path | None, device: str, precision: str,
-    batch_size: int | None, progress: Report | None, data_digest: str, over: Clips | None = None,
+    batch_size: int | None, progress: Report | None, data_digest: str, over: Clips | None = None, series: bool = False,
 ) -> FrameFeatures:  # fmt: skip
-    """Features of frames, of clips (``over`` the frames), or of windows, computed or read back."""
+    """Features of frames, of clips (``over`` the frames), of windows, or ``series`` of recordings, computed or read back."""
+    if series:
+        return recording_series(source, keys, card, cache=cache, device=device, precision=precision,
+                                batch_size=batch_size, progress=progress, data_digest=data_digest)  # fmt: skip
     if card.modality == "record":
         return _described(source, keys, card, data_digest)
     if isinstance(source, SoundSource):
@@ -78,25 +83,36 @@ def is_sound(task: Task) -> bool:
     return task.inputs in ("window", "recording")
 
 
+def layered(task: Task, card: BackboneCard) -> bool:
+    """Whether a cell needs the backbone's layers over time (``etab.series``): states, asked of any but a series itself."""
+    return task.kind is Kind.STATES and card.series is None and card.over_time
+
+
 def precision_of(precision: str, card: BackboneCard, device: str, task: Task) -> str:
     """What "auto" means for this backbone on this machine."""
     choose = sound_precision if is_sound(task) and card.modality == "sound" else resolve_precision
     return choose(precision, card, device)
 
 
-def settings_of(task: Task) -> dict[str, Any]:
-    """What of a sound task's rows decides a score: windows, and how rows are put together. Empty for pictures."""
+def settings_of(task: Task, card: BackboneCard) -> dict[str, Any]:
+    """What of a task's rows decides a score: windows, how rows are put together, the version of layers over time."""
     if not is_sound(task):
         return {} if not task.aggregate else {"aggregate": task.aggregate}
-    return {"rows": task.inputs, "window": [WINDOW, HOP, SHORTEST], "aggregate": task.aggregate}
+    more = {"series_version": SERIES_VERSION} if layered(task, card) else {}
+    return {**more, "rows": task.inputs, "window": [WINDOW, HOP, SHORTEST], "aggregate": task.aggregate}
 
 
 def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     """What is wrong between a task, a backbone and a rule of aggregation; '' where nothing is."""
     if card.modality == "record" and not is_sound(task):
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
-    if head.needs_series and not card.series:
-        return f"the head {head.name!r} needs a series at 50 Hz and {card.name} gives none; envelopes does."
+    if head.needs_series and not card.over_time:
+        return (f"the head {head.name!r} needs something to go by every 20 ms, and {card.name} has no layers over time: it "
+                "speaks of whole recordings. Named networks of sound and backbones of still pictures have them.")  # fmt: skip
+    if head.needs_series and not head.reads_layers and not card.series:
+        return (
+            f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), {card.name} gives layers."
+        )
     if asked is None:
         return ""
     if not task.unit:

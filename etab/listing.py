@@ -100,7 +100,8 @@ def heads_table() -> Table:
         "Heads",
         ("name", "answers", "needs", "what it is"),
         [(h.name, ", ".join(sorted(h.kinds)),
-          "maps" if h.needs_maps else "sequences" if h.needs_sequences else "pooled features",
+          "maps" if h.needs_maps else "sequences" if h.needs_sequences else "a series at 50 Hz" if h.needs_series
+          else "pooled features",
           (h.__doc__ or "").split("\n")[0]) for h in found],
     )  # fmt: skip
 

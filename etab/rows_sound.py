@@ -123,7 +123,8 @@ def sound_row_features(features: Features, rows: Rows) -> Features:
     first, last = rows.frames[:, 0], rows.frames[:, -1]
     pooled = {name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()}
     series = tuple(_picked(found, rows.records) for found in features.maps)
-    return Features(pooled=pooled, maps=series, pca=features.pca)
+    layers = {name: _picked(found, rows.records) for name, found in features.sequences.items()}
+    return Features(pooled=pooled, maps=series, pca=features.pca, sequences=layers)
 
 
 def _averaged(values: Array, first: Array, last: Array) -> Array:

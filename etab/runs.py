@@ -131,7 +131,7 @@ def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
     if card.clip is not None and task.clip is None:
         yield f"{card.name} embeds clips and the rows of {task.code} are none."
-    if head.needs_sequences and task.clip is None and not (card.series and task.kind is Kind.STATES):
+    if head.needs_sequences and task.clip is None and not (card.over_time and task.kind is Kind.STATES):
         yield f"the head {head.name!r} needs sequences and the rows of {task.code} are no clips."
 
 
@@ -147,22 +147,25 @@ def plan(
 ) -> list[Run]:
     """Lay out every cell, checked: unknown names and clashes are raised before anything is read.
 
-    ``protocols`` None is those of each task. Tasks of states are left out for backbones without a series, and, with
+    ``protocols`` None is those of each task. Tasks of states are left out for backbones without time, and, with
     ``aggregate``, tasks that score every row.
     """
-    runs = []
+    runs, timeless = [], ""
     for item in names:
         card = item if isinstance(item, BackboneCard) else backbones.card(item)
         for task in find(tasks):
             if head is not None and task.kind not in heads.head(head).kinds:
                 continue
-            if (task.kind is Kind.STATES and not card.series) or (aggregate and not task.unit):
+            if task.kind is Kind.STATES and not card.over_time:
+                timeless = f" {card.name} has no layers over time, which {task.code} goes by."
+                continue
+            if aggregate and not task.unit:
                 continue
             for name in chosen(task, protocols, n_fold):
                 runs.append(Run(task.code, card.name, head, name, seed, n_fold, aggregate, card))
     if not runs:
         asked = f"the head {head!r} answers" if head else "these backbones and this aggregation answer"
-        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.")
+        raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.{timeless}")
     for run in runs:
         run.check()
     return runs
@@ -185,7 +188,7 @@ def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]
         "precision": precision,
         "sha256": card.sha256,
         "bootstraps": BOOTSTRAPS,
-        **inputs.settings_of(run.row),
+        **inputs.settings_of(run.row, card),
     }
 
 
@@ -228,9 +231,10 @@ def execute(
     A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
     without ``failed`` it is raised.
     """
-    groups: dict[tuple[str, str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str, bool], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.row.dataset, run.backbone, run.row.family), []).append(run)
+        shown = (run.row.dataset, run.backbone, run.row.family, inputs.layered(run.row, run.backbone_card))
+        groups.setdefault(shown, []).append(run)
     for group in groups.values():
         yield from _execute_group(group, settings, progress, failed)
 
@@ -277,7 +281,7 @@ def _embedded(
     return inputs.embed(
         source, clips.frames if clips else keys, card, cache=settings.cache, device=settings.device,
         precision=settings.precision, batch_size=settings.batch_size, progress=report, over=clips,
-        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), series=inputs.layered(task, card),
     )  # fmt: skip
 
 

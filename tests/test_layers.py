@@ -55,6 +55,7 @@ LAYERS: dict[str, float] = {
     "features": 4,
     "wholeclips": 4.5,
     "features_sound": 4.5,
+    "series": 4.8,
     "rows": 5,
     "sieve": 5.5,
     "studies": 5.5,

@@ -256,10 +256,12 @@ def test_a_second_run_reads_what_is_done(board: Path, made: Path) -> None:
         assert runs.finished(run, settings) is not None
 
 
-def test_states_are_left_to_backbones_with_a_series() -> None:
-    assert {r.task for r in runs.plan("circor", ["mel_stats"], protocols=None)} == {"e1-AL-D", "f1-AL-D", "f2-AL-D"}
-    with pytest.raises(IncompatibleError, match="gives none; envelopes does"):
-        runs.Run("e0-AL-D", "mel_stats", protocol="cv").check()
+def test_states_are_left_to_backbones_with_time() -> None:
+    some = {"e1-AL-D", "f1-AL-D", "f2-AL-D"}
+    assert {r.task for r in runs.plan("circor", ["timing_features"], protocols=None)} == some
+    assert {r.task for r in runs.plan("circor", ["mel_stats"], protocols=None)} == some | {"e0-AL-D"}
+    with pytest.raises(IncompatibleError, match="has no layers over time"):
+        runs.Run("e0-AL-D", "timing_features", protocol="cv").check()
 
 
 def test_controls_of_sound_do_not_see_pictures() -> None:
@@ -291,8 +293,7 @@ def test_suites_of_the_three_scores() -> None:
     assert {t[0] for t in echo.tasks} == set("abcd")
     assert both.protocols == sounds.protocols == {"f0-PH-N": "lodo"}
     shares = dict(zip(both.tasks, both.weights({}, {}), strict=True))
-    assert shares["e0-AL-D"] == 0
-    assert shares["e1-AL-D"] == pytest.approx(1 / 6)
+    assert shares["e0-AL-D"] == shares["e1-AL-D"] == pytest.approx(1 / 12)
     with pytest.raises(UnsupportedOptionError, match="protocols has"):
         Suite.from_toml('name = "x"\nversion = 1\ntasks = ["f1-AL-D"]\n[protocols]\nf0-PH-N = "lodo"\n')
 
@@ -305,9 +306,11 @@ def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
     assert rows["database_only"].rank_low is None
     text = render.markdown(found)
     assert "by another one: f0-PH-N (lodo)" in text
-    assert "Shown and not counted: e0-AL-D" in text
+    assert "Shown and not counted" not in text
+    idle = rank_folder(board, "sounds", protocol="cv3", task_weights={"e0-AL-D": 0})
+    assert "Shown and not counted: e0-AL-D" in render.markdown(idle)
     assert "Additional ID" in text
-    want = np.mean([TASKS["e1-AL-D"].anchored(rows["envelopes"].cells["e1-AL-D"].value),
+    want = np.mean([np.mean([TASKS[t].anchored(rows["envelopes"].cells[t].value) for t in ("e0-AL-D", "e1-AL-D")]),
                     np.mean([TASKS[t].anchored(rows["envelopes"].cells[t].value)
                              for t in ("f0-PH-N", "f1-AL-D", "f2-AL-D")])])  # fmt: skip
     assert rows["envelopes"].etab == pytest.approx(want)

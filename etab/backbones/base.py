@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from etab.backbones.contracts import ClipContract
-from etab.types import Features
+from etab.types import Array, Features
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A layer over time of one recording: values (steps, channels), step i centred at ``first + i * hop`` seconds."""
+
+    values: Array
+    hop: float
+    first: float
 
 
 class Backbone(Protocol):
@@ -43,7 +52,9 @@ class BackboneCard:
     seed            initialisation seed of a random twin
     rate            Hz of the waveform that a sound backbone reads; None for pictures
     seconds         length of the windows that a sound backbone was made for; others are allowed
-    series          Hz of the time series of whole recordings that heads of states need; None where it gives none
+    series          Hz of the time series of whole recordings that it gives itself, homomorphic envelope first; None: none
+    timed           layers that ``etab.series`` can put on the time of a recording of sound, the candidates of a head of
+                    states; pictures go by their maps instead (``over_time``)
     clip            what the network of a "video" backbone is fed; None for backbones of single frames
     """
 
@@ -71,4 +82,11 @@ class BackboneCard:
     rate: int | None = None
     seconds: float = 0.0
     series: int | None = None
+    timed: tuple[str, ...] = ()
     clip: ClipContract | None = None
+
+    @property
+    def over_time(self) -> bool:
+        """Whether it says something of every moment of a recording of sound: by a series of its own, or by layers."""
+        pictures = self.modality == "image" and bool(self.strides) and self.clip is None
+        return self.series is not None or bool(self.timed) or pictures

@@ -47,6 +47,13 @@ class ImageStats(_Control):
             pooled[f"blocks{cells}/std"] = (square - mean * mean).clamp_min(0).sqrt().flatten(1)
         return Features(pooled, tuple(self._local(f, gradient, k) for k in (9, 17, 33)))
 
+    def columns(self, x: Tensor) -> dict[str, Tensor]:
+        """Statistics of every second column of pictures (n, s, s), over its height and in eight blocks of it."""
+        f = x.to(torch.float32) / 255
+        blocks = F.adaptive_avg_pool2d(torch.stack([f, self._gradient(f)], 1), (8, f.shape[2] // 2)).flatten(1, 2)
+        wide = F.avg_pool1d(torch.stack([f.mean(1), f.std(1), f.amax(1)], 1), 2)
+        return {"pixels": torch.cat([blocks, wide], 1).transpose(1, 2)}
+
     @staticmethod
     def _gradient(f: Tensor) -> Tensor:
         dx = F.pad(f[:, :, 1:] - f[:, :, :-1], (0, 1)).abs()
@@ -90,6 +97,11 @@ class PixelPCA(_Control):
         pooled = {f"{s}px/pca{k}": pixels[s] for s in self.SIZES for k in self.COMPONENTS}
         pca = {f"{s}px/pca{k}": k for s in self.SIZES for k in self.COMPONENTS}
         return Features(pooled, tuple(self._patches(f, zoom) for zoom in (1, 2, 4)), pca)
+
+    def columns(self, x: Tensor) -> dict[str, Tensor]:
+        """Every second column of pictures (n, s, s), 56 pixels high; the head fits their components."""
+        f = x.to(torch.float32) / 255
+        return {"pixels": F.adaptive_avg_pool2d(f[:, None], (56, f.shape[2] // 2))[:, 0].transpose(1, 2)}
 
     @staticmethod
     def _patches(f: Tensor, zoom: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from etab.backbones.base import BackboneCard
+from etab.backbones.base import BackboneCard, Course
 from etab.errors import UnsupportedOptionError
 from etab.frontends import HEART, Mel, log_mel_bands
 from etab.types import Features
 
 RATE = 2000
+_HOP = 0.02
 
 
 class _MelControl:
@@ -43,6 +45,11 @@ class _MelControl:
         rows = [log_mel_bands(row, RATE, self.mel) for row in x.cpu().numpy()]
         return torch.from_numpy(np.stack(rows))
 
+    def course(self, x: Tensor) -> dict[str, Course]:
+        """The bands of a whole recording, float32 (samples,) at RATE Hz, every 20 ms."""
+        bands = log_mel_bands(x.cpu().numpy(), RATE, replace(self.mel, hop=_HOP)).T
+        return {"log-mel": Course(bands, _HOP, 0.0)}
+
 
 class MelStats(_MelControl):
     """Mean, spread, change and order statistics over time of 40 log-mel bands, 25 to 800 Hz, of the window."""
@@ -67,6 +74,7 @@ class MelPCA(_MelControl):
 
     TIMES = (16, 32, 64)
     COMPONENTS = (20, 50)
+    AROUND = (-8, -4, 0, 4, 8)
 
     def __call__(self, x: Tensor) -> Features:
         """Hand out float32 windows (n, samples) at 2000 Hz as pictures of 40 bands at three resolutions of time."""
@@ -74,3 +82,9 @@ class MelPCA(_MelControl):
         grids = {t: F.adaptive_avg_pool1d(mel, t).flatten(1).to(x.device) for t in self.TIMES}
         names = {f"40x{t}/pca{k}": (t, k) for t in self.TIMES for k in self.COMPONENTS}
         return Features({n: grids[t] for n, (t, _) in names.items()}, (), {n: k for n, (_, k) in names.items()})
+
+    def course(self, x: Tensor) -> dict[str, Course]:
+        """The picture around every 20 ms: the bands there, and 80 and 160 ms before and after; the head fits the PCA."""
+        bands = super().course(x)["log-mel"].values
+        places = np.clip(np.arange(len(bands))[:, None] + self.AROUND, 0, len(bands) - 1)
+        return {"log-mel": Course(bands[places].reshape(len(bands), -1), _HOP, 0.0)}

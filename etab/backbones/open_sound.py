@@ -26,6 +26,8 @@ PREFIXES = ("torchaudio/", "transformers/")
 _RATE = 16_000
 _SHORTEST = 0.1
 _QUARTERS = ("quarter", "half", "three_quarters", "last")
+_TIMED = ("quarter", "half", "last")
+_WAV2VEC2 = (320, 199.5)  # samples between two steps, and the middle of the first: every bundle of torchaudio
 
 
 def sound_card(name: str, seed: int | None = None) -> BackboneCard:
@@ -50,7 +52,7 @@ def _blank(name: str, title: str, seed: int | None, source: str, rate: int) -> B
     return BackboneCard(
         name=name, title=title, load=_nothing, family="transformer", modality="sound", size=0, mean=(), std=(),
         interpolation="", layers=_QUARTERS, pretraining="" if seed is not None else f"as {source} gives it",
-        licence="see the model's page", source=source, rate=rate, seconds=5.0,
+        licence="see the model's page", source=source, rate=rate, seconds=5.0, timed=_TIMED,
     )  # fmt: skip
 
 
@@ -95,6 +97,7 @@ class BundleNetwork(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.STEPS = dict.fromkeys(_QUARTERS, _WAV2VEC2)
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Layers of windows (n, samples)."""
@@ -111,6 +114,24 @@ class TransformersNetwork(nn.Module):
         self.network = network.get_encoder() if whole else network
         self.extractor, self.rate = extractor, rate
         self.shortest = round(_SHORTEST * rate)
+
+    @property
+    def STEPS(self) -> dict[str, tuple[int, float]]:  # noqa: N802
+        """When the steps of the layers are, from the strides that networks of waveforms name in their configuration.
+
+        Raises UnsupportedOptionError for those that name none: their steps are of spectrograms that they pad or cut.
+        """
+        kernels, strides = (getattr(self.network.config, f"conv_{what}", None) for what in ("kernel", "stride"))
+        if not kernels or not strides:
+            raise UnsupportedOptionError(
+                f"{type(self.network).__name__} does not say when its steps are (conv_kernel, conv_stride), so that states "
+                "cannot be asked of it. Networks of the kind of wav2vec2 do."
+            )
+        hop, first = 1, 0.0
+        for kernel, stride in zip(kernels, strides, strict=True):
+            first += hop * (kernel - 1) / 2
+            hop *= stride
+        return dict.fromkeys(_QUARTERS, (hop, first))
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Hidden states of windows (n, samples), each prepared alone so that no window sees another."""

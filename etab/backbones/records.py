@@ -30,6 +30,7 @@ _CONTROLS: Mapping[str, str] = {
     "timing_features": "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds",
 }
 _SERIES = ("envelopes", "heart_series")
+_STILL = ("constant", "database_only", "demographics")  # in a task of states, the same at every moment
 
 
 def names() -> list[str]:
@@ -45,6 +46,7 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         name, _CONTROLS[name], _nothing, family="control", modality="record", size=0, mean=(), std=(),
         interpolation="", layers=("envelopes",) if name in _SERIES else ("facts",), learned=False,
         licence="BSD-3-Clause", source="etab", series=STATE_RATE if name in _SERIES else None,
+        timed=("facts",) if name in _STILL else (),
     )  # fmt: skip
     return replace(blank, load=partial(_load, name, blank))
 

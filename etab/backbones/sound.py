@@ -12,14 +12,17 @@ from functools import partial
 from typing import Any
 
 from etab.backbones import weights
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import Backbone, BackboneCard, Course
 from etab.errors import UnsupportedOptionError
 from etab.types import Features
 
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A named network: its class in ``sound_nets``, its layers, the width of the last, and the window it was made for."""
+    """A named network: its class in ``sound_nets``, its layers, the width of the last, and the window it was made for.
+
+    ``timed``: its candidates for tasks of states, three at most, fine in time (a heart sound lasts 0.1 s).
+    """
 
     title: str
     net: str
@@ -27,28 +30,34 @@ class Net:
     dim: int
     params: int
     seconds: float
+    timed: tuple[str, ...]
     family: str = "cnn"
 
 
 _MUSICNN = ("timbral", "temporal", "cnn1", "cnn2", "cnn3", "pool", "penultimate", "tags")
 _VGG = ("pool3", "pool4", "pool5")
+_MUSICNN_TIMED, _VGG_TIMED = ("timbral", "cnn1", "cnn3"), ("pool1", "pool2", "pool3")
 _LEARNED: Mapping[str, Net] = {
-    "musicnn_msd": Net("musicnn (Million Song Dataset)", "musicnn", _MUSICNN, 50, 787_159, 3.0),
-    "musicnn_mtt": Net("musicnn (MagnaTagATune)", "musicnn", _MUSICNN, 50, 787_159, 3.0),
-    "music_vgg_msd": Net("VGG of music tags (Million Song Dataset)", "music_vgg", _VGG, 128, 605_748, 3.0),
-    "music_vgg_mtt": Net("VGG of music tags (MagnaTagATune)", "music_vgg", _VGG, 128, 605_748, 3.0),
+    "musicnn_msd": Net("musicnn (Million Song Dataset)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED),
+    "musicnn_mtt": Net("musicnn (MagnaTagATune)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED),
+    "music_vgg_msd": Net("VGG of music tags (Million Song Dataset)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED),
+    "music_vgg_mtt": Net("VGG of music tags (MagnaTagATune)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED),
     "resemblyzer": Net(
         "Resemblyzer speaker encoder", "resemblyzer",
-        ("lstm1_last", "lstm2_last", "lstm3_last", "lstm3", "parts", "embedding"), 256, 1_423_616, 1.6, "lstm",
+        ("lstm1_last", "lstm2_last", "lstm3_last", "lstm3", "parts", "embedding"), 256, 1_423_616, 1.6, ("lstm3",),
+        "lstm",
     ),
     "speech_embedding": Net(
         "Google speech_embedding", "speech_embedding", ("pool3", "pool4", "pool5", "embedding"), 96, 328_128, 0.78,
+        ("pool3", "pool5", "embedding"),
     ),
     "crepe_tiny": Net(
         "CREPE tiny, a frame every 40 ms", "crepe", ("conv3", "conv4", "conv5", "conv6", "pitch"), 360, 486_552, 0.064,
+        ("conv3", "conv5", "pitch"),
     ),
     "silero_vad": Net(
-        "Silero VAD", "silero_vad", ("conv1", "conv2", "conv3", "conv4", "lstm"), 128, 243_585, 0.032, "lstm",
+        "Silero VAD", "silero_vad", ("conv1", "conv2", "conv3", "conv4", "lstm"), 128, 243_585, 0.032,
+        ("conv1", "conv4", "lstm"), "lstm",
     ),
 }  # fmt: skip
 _OPTIONAL = ("birdnet",)
@@ -107,6 +116,19 @@ class SoundBackbone:
             filled = torch.nn.functional.pad(x, (0, missing)) if missing > 0 else x
             return Features(pool(self.network(filled)))
 
+    def course(self, x: Any) -> dict[str, Course]:
+        """The card's ``timed`` layers of a whole recording, float32 (samples,), one after the other in its time."""
+        import torch
+
+        missing = max(0, self.network.shortest - len(x))
+        with torch.inference_mode():
+            filled = torch.nn.functional.pad(x, (0, missing))[None]
+            found = dict(getattr(self.network, "course", self.network)(filled))
+        times = {name: self.network.STEPS[name] for name in self.card.timed}
+        rate = float(self.card.rate or 1)
+        return {name: Course(found[name][0].cpu().numpy(), hop / rate, first / rate)
+                for name, (hop, first) in times.items()}  # fmt: skip
+
 
 def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
     """Build the network, with its pretrained weights or (seed given) at random initialisation."""
@@ -146,6 +168,7 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         layers=row.layers, dim=row.dim, params=row.params, pretraining="" if twin else what["pretraining"],
         licence=what["licence"], source="etab" if twin else f"{what['package']} {what['version']}",
         sha256="" if twin else what["sha256"], twin=name if twin else "", seed=seed, rate=_NET_RATE, seconds=row.seconds,
+        timed=row.timed,
     )  # fmt: skip
     return replace(blank, load=partial(_load, name, seed, blank))
 
@@ -175,6 +198,7 @@ def _control_card(name: str, seed: int | None) -> BackboneCard:
     blank = BackboneCard(
         name, _CONTROLS[name], _nothing, family="control", modality="sound", size=0, mean=(), std=(), interpolation="",
         layers=("log-mel",), learned=False, licence="BSD-3-Clause", source="etab", rate=_CONTROL_RATE, seconds=5.0,
+        timed=("log-mel",),
     )  # fmt: skip
     return replace(blank, load=partial(_control, name, blank))
 

@@ -60,6 +60,12 @@ class TorchBackbone:
             maps.append(wide.clamp(-6e4, 6e4).to(torch.float16))
         return Features(pooled, tuple(maps))
 
+    @torch.inference_mode()
+    def columns(self, x: Tensor) -> dict[str, Tensor]:
+        """The maps of pictures (n, s, s) averaged over their rows: {layer: (n, columns, channels)}, for ``etab.series``."""
+        found = self.taps(self.normalised(x))
+        return {layer: grid.float().mean(dim=2).transpose(1, 2) for layer, grid, _ in found}
+
 
 def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Taps:
     """Taps on the intermediates that every current timm network offers."""

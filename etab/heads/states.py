@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.errors import UndefinedError, UnsupportedOptionError
-from etab.heads import hsmm
+from etab.heads import emissions, hsmm
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.probes import refuse_kind
 from etab.training import Recipe
@@ -18,11 +18,16 @@ from etab.types import Array, Features, Kind, RowSplit, Target
 
 @HEADS.register("hsmm")
 class HSMM(Head):
-    """Duration-dependent hidden semi-Markov model of Springer et al. on envelopes; logistic-regression emissions."""
+    """Duration-dependent hidden semi-Markov model of Springer et al.; emissions by logistic regression on a series.
+
+    The series is envelopes, as in the paper (``etab.heads.hsmm``), or a layer of a backbone over time, chosen with its
+    penalty inside the training part (``etab.heads.emissions``). Heart rates come from the homomorphic envelope in both.
+    """
 
     name: ClassVar[str] = "hsmm"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.STATES})
     needs_series: ClassVar[bool] = True
+    reads_layers: ClassVar[bool] = True
     context: ClassVar[int] = 2
     candidates: ClassVar[int] = 5
 
@@ -34,6 +39,10 @@ class HSMM(Head):
         refuse_kind(self, target)
         if not features.maps:
             raise UnsupportedOptionError(f"The head {self.name!r} needs a series at 50 Hz for each recording.")
+        if features.sequences:
+            told = emissions.cross_segment(list(features.maps[0]), features.sequences, answers, patients, splits,
+                                           candidates=self.candidates)  # fmt: skip
+            return [FoldFit(states, choice) for states, choice in told]
         choice = {"context": self.context, "candidates": self.candidates}
         found = hsmm.cross_segment(list(features.maps[0]), answers, patients, splits, **choice)
         return [FoldFit(states, choice) for _, states in found]

@@ -1,0 +1,55 @@
+"""Faults of the layers over time and of the probe of frames: time, lengths, leaks, who is told what."""
+
+from tests.faults import Fault
+
+TESTS, SERIES, PROBE, NETS = (
+    "tests/test_series.py", "etab/series.py", "etab/heads/emissions.py", "etab/backbones/sound_nets.py",
+)  # fmt: skip
+
+
+def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
+    return Fault(f"series: {name}", file, old, new, (f"{TESTS}::{test}",))
+
+
+FAULTS = [
+    _fault("the receptive offset is forgotten", NETS, '"pool3": (640, 11.5 * 160 + 256 - _LEAD)', '"pool3": (640, 0.0)',
+           "test_a_click_is_where_it_was"),
+    _fault("a chunk counts at its start of another length", NETS, "(CHUNK, CHUNK / 2)", "(CHUNK + 64, CHUNK / 2)",
+           "test_a_click_is_where_it_was"),
+    _fault("parts of the LSTM are laid end to end", NETS, "states[:, i, self.PART - self.STEP :]", "states[:, i]",
+           "test_a_click_is_where_it_was"),
+    _fault("tiles are laid side by side", SERIES, "own = start + middle", "own = i * size + middle",
+           "test_tiles_cover_a_recording_and_meet_in_the_middle"),
+    _fault("the nearest step before", SERIES, "x[low] * (1 - part) + x[high] * part)", "x[low])",
+           "test_steps_are_put_between_states"),
+    _fault("loudness is left in", SERIES, "levelled(x).astype(np.float16)", "np.clip(x, -6e4, 6e4).astype(np.float16)",
+           "test_a_series_is_levelled"),
+    _fault("a frame too few", SERIES, "return math.ceil(n * STATE_RATE / rate - 1e-9)",
+           "return int(n * STATE_RATE / rate)", "test_a_series_is_as_long_as_the_states"),
+    _fault("a projection drawn anew", SERIES, "np.random.default_rng([d, WIDTH])", "np.random.default_rng()",
+           "test_a_projection_keeps_distances"),
+    _fault("damage on disk is not seen", SERIES, '"files": {p.name: store._file_digest(p) for p in sorted(temp.iterdir())}',
+           '"files": {}', "test_series_are_kept_and_read_back"),
+    _fault("slices of another recording", SERIES, "whole[end - k : end]", "whole[:k]", "test_series_are_kept_and_read_back"),
+    _fault("a layer is chosen by probes that know test people", PROBE, "fit(frames.of(rest, SEARCHED), PENALTIES",
+           "fit(frames.of(np.union1d(rest, split.test), SEARCHED), PENALTIES", "test_test_people_teach_nothing"),
+    _fault("test people are learned from", PROBE, "probe = fit(frames.of(split.train), (penalty,))[0]",
+           "probe = fit(frames, (penalty,))[0]", "test_test_people_teach_nothing"),
+    _fault("inner parts are fitted", PROBE, "rest = np.setdiff1d(split.train, part)", "rest = split.train",
+           "test_inner_parts_are_not_fitted_when_they_are_scored"),
+    _fault("the layer is chosen on test", PROBE, "frames.of(part, SEARCHED)", "frames.of(split.test, SEARCHED)",
+           "test_inner_parts_are_not_fitted_when_they_are_scored"),
+    _fault("people in two parts pass", PROBE, "        refuse_shared_people(patients, split)\n", "        pass\n",
+           "test_a_person_in_training_and_test_is_refused"),
+    _fault("the first layer is taken", PROBE, "int(b.argmin())", "0",
+           "test_it_segments_people_it_never_heard_and_chooses_the_layer"),
+    _fault("emissions keep the prior", PROBE, "(x[places]) - self.prior", "(x[places])",
+           "test_a_constant_is_left_with_the_durations"),
+    _fault("unannotated frames teach", PROBE, "at = np.flatnonzero(s >= 0)[::every]", "at = np.arange(len(s))[::every]",
+           "test_frames_are_thinned_and_unannotated_ones_left_out"),
+    _fault("series and windows share features", "etab/runs.py",
+           "run.row.family, inputs.layered(run.row, run.backbone_card))", "run.row.family, False)",
+           "test_tasks_of_one_backbone_keep_their_own_features"),
+    _fault("a summary is asked for states", "etab/inputs.py", "if head.needs_series and not card.over_time:", "if False:",
+           "test_what_has_no_time_is_refused"),
+]  # fmt: skip

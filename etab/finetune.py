@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items
 from etab.errors import UnsupportedOptionError
-from etab.heads.segmentation import choose_levels, refuse_maps
+from etab.heads.segmentation import choose_levels, refuse_maps, sides_of
 from etab.training import Progress, Recipe, Report, seeded, train
 from etab.types import IntArray, Kind
 
@@ -169,8 +169,11 @@ class Network(nn.Module):
 
         refuse_maps(name, maps)
         grid = max(16, 8 * round(self.side / 32))
-        self.picked = choose_levels([tuple(m.shape) for m in maps], grid)
-        return SegmentationNetwork(name, [maps[i].shape[1] for i in self.picked], grid=grid)
+        shapes = [tuple(m.shape) for m in maps]
+        self.picked = choose_levels(shapes, grid)
+        return SegmentationNetwork(
+            name, [maps[i].shape[1] for i in self.picked], grid=grid, sides=sides_of(name, shapes, grid)
+        )
 
     def freeze(self) -> None:
         """Keep the body as it is: no gradients, eval mode whatever mode the rest is in."""
@@ -341,7 +344,7 @@ def _prepare(network: Network, examples: Examples, rows: IntArray, said: _Said) 
         from etab.heads.networks import resample
 
         for level in range(len(network.picked)):
-            maps = torch.cat([resample(b[level], head.grid >> level) for b in blocks])
+            maps = torch.cat([resample(b[level], head.sides[level]) for b in blocks])
             head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
     network.fresh = False
 

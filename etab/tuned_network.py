@@ -16,7 +16,7 @@ from torch.nn import functional
 from etab.errors import UnsupportedOptionError
 from etab.finetune import Body, VectorHead
 from etab.heads import networks
-from etab.heads.segmentation import choose_levels, refuse_maps
+from etab.heads.segmentation import choose_levels, refuse_maps, sides_of
 from etab.training import seeded
 from etab.types import Array, IntArray, Kind
 
@@ -91,9 +91,11 @@ class TunedNetwork(nn.Module):
     def _decoder(self, name: str, maps: Sequence[Tensor], outputs: int) -> nn.Module:
         refuse_maps(name, maps)
         grid = max(16, 8 * round(self.side / 32))
-        self.picked = choose_levels([tuple(m.shape) for m in maps], grid)
+        shapes = [tuple(m.shape) for m in maps]
+        self.picked = choose_levels(shapes, grid)
         channels = [maps[i].shape[1] for i in self.picked]
-        return networks.SegmentationNetwork(name, channels, grid=grid, outputs=outputs, finer=FINER)
+        sides = sides_of(name, shapes, grid)
+        return networks.SegmentationNetwork(name, channels, grid=grid, outputs=outputs, finer=FINER, sides=sides)
 
     @property
     def grid(self) -> int:
@@ -133,7 +135,7 @@ class TunedNetwork(nn.Module):
                 head.scale_answers(answers)
             return
         for level in range(len(self.picked)):
-            maps = torch.cat([networks.resample(b[level], head.grid >> level) for b in blocks])
+            maps = torch.cat([networks.resample(b[level], head.sides[level]) for b in blocks])
             head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
 
 

@@ -36,6 +36,8 @@ LAYERS: dict[str, float] = {
     "metrics_heart": 2.5,
     "surface": 1.5,
     "volumes": 2,
+    "checkpoints": 1.5,
+    "distributed": 1.5,
     "training": 2,
     "stats": 3,
     "datasets": 3,

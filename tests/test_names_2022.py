@@ -102,7 +102,7 @@ def test_a_backbone_that_reads_no_pictures_is_refused() -> None:
 
 
 def test_heads_by_their_printed_names() -> None:
-    printed = {"U-Net", "U-Net++", "MAnet", "Linknet", "PSPNet", "DeepLabV3", "SegFormer", "TopFormer"}
+    printed = {"U-Net", "U-Net++", "MAnet", "Linknet", "PSPNet", "DeepLabV3", "SegFormer", "TopFormer", "DPT"}
     assert printed <= set(available_heads("segmentation"))
     assert {"Linear", "RNN", "LSTM"} <= set(available_heads("regression"))
     assert set(available_heads()) >= printed

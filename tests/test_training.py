@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from etab.errors import CorruptFileError, EtabWarning, TrainingError, UnsupportedOptionError, WeightsError
-from etab.training import Progress, Recipe, fit_state, order, rate, read_checkpoint, seeded, train
+from etab.training import Progress, Recipe, fit_state, order, rate, read_checkpoint, seeded, train, train_together
 
 torch = pytest.importorskip("torch")
 
@@ -74,9 +74,9 @@ def test_one_seed_one_result_and_the_callers_chance_stays() -> None:
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize("every", [1, 3, 0])
-def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, every: int) -> None:
-    recipe = Recipe(epochs=4, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=every)
+@pytest.mark.parametrize(("every", "optimizer"), [(1, "adamw"), (3, "adamw"), (0, "adamw"), (1, "sgd"), (0, "sgd")])
+def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, every: int, optimizer: str) -> None:
+    recipe = Recipe(epochs=4, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=every, optimizer=optimizer)
     net, loss = made()
     whole = train(net, loss, ROWS, VALIDATION, recipe)
     wanted = bytes_of(net)
@@ -187,6 +187,58 @@ def test_gradient_that_is_not_finite_stops_too() -> None:
 
     with pytest.raises(TrainingError, match="gradient is not finite"):
         train(net, steep, ROWS, VALIDATION, Recipe(epochs=1, batch=8))
+
+
+def test_sgd_is_nesterovs_with_momentum() -> None:
+    """Two steps by hand: weights, momentum and the look ahead of torch's formula, without decay."""
+    w = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        w.weight.fill_(2.0)
+    recipe = Recipe(
+        epochs=2, batch=2, learning_rate=0.1, warmup=0.0, optimizer="sgd", weight_decay=0.0, clip=0.0, stop=2
+    )
+    train(w, lambda rows: w.weight.square().sum() / 2, np.arange(2), np.arange(0), recipe)
+    x, v = 2.0, 0.0
+    for step in range(2):
+        v = 0.9 * v + x
+        x -= rate(recipe, step, 2) * (x + 0.9 * v)
+    assert float(w.weight.detach()) == pytest.approx(x, rel=1e-6)
+
+
+def test_networks_that_train_together_are_those_that_train_alone() -> None:
+    recipes = [Recipe(epochs=6, batch=4, learning_rate=r, patience=2) for r in (0.02, 0.3, 0.002)]
+    alone = []
+    for recipe in recipes:
+        net, loss = made()
+        alone.append((train(net, loss, ROWS, VALIDATION, recipe), bytes_of(net)))
+    pairs = [made() for _ in recipes]
+    asked: list[tuple[int, bytes]] = []
+
+    def watched(i: int) -> Callable:
+        def loss(rows: Any) -> Any:
+            asked.append((i, rows.tobytes()))
+            return pairs[i][1](rows)
+
+        return loss
+
+    before = torch.get_rng_state()
+    done = train_together([n for n, _ in pairs], [watched(i) for i in range(3)], ROWS, VALIDATION, recipes)
+    assert torch.equal(before, torch.get_rng_state())
+    assert len({d.epoch for d in done if d}) > 1, "all stop at once: nothing is shown"
+    assert [(d, bytes_of(n)) for d, (n, _) in zip(done, pairs, strict=True)] == alone
+    assert [i for i, _ in asked[:6]] == [0, 1, 2, 0, 1, 2]
+    assert asked[0][1] == asked[1][1] == asked[2][1] != asked[3][1]
+
+
+def test_one_that_fails_leaves_the_others_alone_and_all_that_fail_raise() -> None:
+    pairs = [made() for _ in range(3)]
+    bad = [pairs[0][1], lambda rows: pairs[1][1](rows) * float("nan"), pairs[2][1]]
+    recipe = Recipe(epochs=2, batch=8)
+    done = train_together([n for n, _ in pairs], bad, ROWS, VALIDATION, [recipe] * 3)
+    assert [d is None for d in done] == [False, True, False]
+    assert bytes_of(pairs[0][0]) == bytes_of(pairs[2][0]) != bytes_of(pairs[1][0])
+    with pytest.raises(TrainingError, match="not finite"):
+        train_together([made()[0]], bad[1:2], ROWS, VALIDATION, [recipe])
 
 
 def without_noise() -> tuple[Any, Callable]:

@@ -52,7 +52,7 @@ class Tuning:
     """What is trained at once: some tasks, a backbone, a head, a protocol that says what of the backbone is trained.
 
     side      of the frames in pixels
-    augment   "clinical" or "none", see ``etab.tuned_network.clinical``
+    augment   "clinical" or "none", see ``etab.augment.clinical``
     """
 
     tasks: tuple[str, ...]
@@ -87,7 +87,7 @@ class Tuning:
 
     def check(self) -> None:
         """Raise IncompatibleError or UnsupportedOptionError for what cannot be trained; reads cards alone."""
-        from etab.tuned_network import AUGMENTATIONS
+        from etab.augment import AUGMENTATIONS
 
         how, tasks, card = parse(self.protocol), self.rows, self.cells[0].backbone_card
         if not how.tuning:

@@ -36,6 +36,7 @@ LAYERS: dict[str, float] = {
     "metrics_heart": 2.5,
     "surface": 1.5,
     "volumes": 2,
+    "augment": 2,
     "checkpoints": 1.5,
     "distributed": 1.5,
     "training": 2,

@@ -205,7 +205,7 @@ def _sector() -> tuple[Any, Any]:
 
 
 def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
-    from etab.tuned_network import clinical
+    from etab.augment import clinical
 
     frames, masks = _sector()
     with torch.random.fork_rng(devices=[]):
@@ -229,7 +229,7 @@ def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
 
 
 def test_augmentation_keeps_black_black() -> None:
-    from etab.tuned_network import clinical
+    from etab.augment import clinical
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

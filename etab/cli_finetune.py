@@ -48,8 +48,12 @@ def finetune(
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16 (autocast).")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")] = False,
 ) -> None:
-    """Train backbone and head together; an interrupted training goes on from its last checkpoint."""
+    """Train backbone and head together; an interrupted training goes on from its last checkpoint.
+
+    Several processes or GPUs: torchrun --nproc_per_node=2 -m etab finetune ...
+    """
     from etab import tuned
+    from etab.distributed import launched
     from etab.opened import tasks_at
     from etab.runs import Settings
     from etab.training import Recipe
@@ -61,8 +65,9 @@ def finetune(
         protocol=protocol, together=together, seed=seed, side=side, augment=augment, recipe=recipe,
     )  # fmt: skip
     settings = Settings(root=root, results=results, device=device, precision=precision, skip_bad=skip_bad)
-    for result in tuned.trainings(plans, settings, _watch()):
-        sys.stdout.write(_line(result))
+    first = launched()[0] == 0
+    for result in tuned.trainings(plans, settings, _watch() if first else None):
+        sys.stdout.write(_line(result) if first else "")
 
 
 def _line(r: Result) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab import __version__, metrics, opened, runs, stats
+from etab import __version__, distributed, metrics, opened, runs, stats
 from etab.errors import IncompatibleError, ResultError, SplitError, UnsupportedOptionError, skippable
 from etab.features import resize
 from etab.heads.base import FoldFit
@@ -114,12 +114,13 @@ class Tuning:
     def settings(self, precision: str) -> dict[str, Any]:
         """What decides the scores beyond data and weights."""
         card = self.cells[0].backbone_card
-        how = parse(self.protocol)
+        how, several = parse(self.protocol), distributed.world()[1]
         return {
             "runs_version": runs.VERSION, "tuned_version": VERSION, "backbone_version": card.version,
             "family": card.family, "size": self.side, "precision": precision, "sha256": card.sha256,
             "bootstraps": runs.BOOTSTRAPS, "tuning": how.tuning, "trained_with": list(self.tasks),
             "augment": self.augment, "refit": False, "recipe": asdict(replace(self.recipe, every=0)),
+            **({"processes": several} if several > 1 else {}),
         }  # fmt: skip
 
 
@@ -182,17 +183,22 @@ def checkpoints(settings: Settings, tuning: Tuning) -> Path:
 def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -> list[Result]:
     """Train, score and save every task; what was interrupted goes on, and what is finished is read.
 
-    Raises what ``etab.training.train`` raises.
+    Processes that torchrun started train it together (``etab.distributed``); the first one alone saves. Raises what
+    ``etab.training.train`` raises.
     """
     tuning.check()
-    done = finished(tuning, settings)
-    if done is not None:
-        return done
-    started = time.perf_counter()
-    work = _Work.of(tuning, settings)
-    fits = [work.split(i, watch) for i in range(len(work.splits))]
-    seconds = time.perf_counter() - started
-    return [work.result(cell, fits, seconds) for cell in tuning.cells]
+    with distributed.joined(settings.device) as device:
+        settings = replace(settings, device=device)
+        done = finished(tuning, settings)
+        if done is not None:
+            return done
+        started = time.perf_counter()
+        work = _Work.of(tuning, settings)
+        fits = [work.split(i, watch) for i in range(len(work.splits))]
+        seconds = time.perf_counter() - started
+        found = [work.result(cell, fits, seconds) for cell in tuning.cells]
+        distributed.wait()
+        return found
 
 
 @dataclass(slots=True)
@@ -337,7 +343,8 @@ class _Work:
         outlines = opened.outlines_of(task, self.settings.root, self.settings.skip_bad)
         table = runs.predictions_of(task, rows, outlines, splits, answers, ())
         found = self._scored(cell, rows, splits, answers, table, seconds)
-        found.save(self.settings.results, table)
+        if distributed.world()[0] == 0:
+            found.save(self.settings.results, table)
         return found
 
     def _predicted(self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]) -> Any:
@@ -414,5 +421,6 @@ def _table(tuning: Tuning, rows: Mapping[str, Rows], items: Mapping[str, int], f
 
 def trainings(plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None) -> Iterator[Result]:
     """Execute several trainings, one after the other."""
-    for tuning in plans:
-        yield from execute(tuning, settings, watch=watch)
+    with distributed.joined(settings.device) as device:
+        for tuning in plans:
+            yield from execute(tuning, replace(settings, device=device), watch=watch)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etab.distributed import Share
 from etab.errors import CorruptFileError, EtabWarning, TrainingError, UnsupportedOptionError, WeightsError
 from etab.training import Progress, Recipe, fit_state, order, rate, read_checkpoint, seeded, train, train_together
 
@@ -358,3 +359,94 @@ def test_validation_rows_are_other_rows(rows: list, validation: list) -> None:
     net, loss = made()
     with pytest.raises(UnsupportedOptionError, match="other rows to validate on"):
         train(net, loss, np.array(rows, int), np.array(validation, int), RECIPE)
+
+
+SHARED = """
+import json, sys
+from pathlib import Path
+import torch
+from etab.distributed import joined, world
+from etab.training import Recipe, train
+from tests.test_training import ROWS, VALIDATION, bytes_of, made, stop_at, without_noise
+
+out, noise, stop = Path(sys.argv[1]), sys.argv[2] == "noise", int(sys.argv[3])
+recipe = Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1)
+with joined("cpu"):
+    rank, size = world()
+    net, loss = made(seed=1 if rank == 0 else 7) if noise else without_noise()
+    folder, report = out / "kept", stop_at(stop) if stop else None
+    try:
+        done = train(net, loss, ROWS, VALIDATION, recipe, folder=folder, report=report)
+        flat = torch.cat([v.ravel().double() for v in net.state_dict().values()]).tolist()
+        said = {"bytes": bytes_of(net), "weights": flat, "history": done.history, "size": size}
+        (out / f"rank{rank}.json").write_text(json.dumps(said))
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def shared(folder: Path, noise: str, stop: int = 0, processes: int = 2) -> list[dict[str, Any]]:
+    """Train in processes that torchrun starts; what each of them ended with."""
+    import os
+    import subprocess
+    import sys
+
+    root = Path(__file__).resolve().parents[1]
+    folder.mkdir(exist_ok=True)
+    script = folder / "shared.py"
+    script.write_text(SHARED)
+    run = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", str(script),
+         str(folder), noise, str(stop)],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    return [json.loads(p.read_text()) for p in sorted(folder.glob("rank*.json"))]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_are_one_training(tmp_path: Path) -> None:
+    net, loss = without_noise()
+    recipe = Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0)
+    alone = train(net, loss, ROWS, VALIDATION, recipe)
+    first, second = shared(tmp_path / "a", "plain")
+    assert first["size"] == second["size"] == 2
+    assert first == second
+    flat = torch.cat([v.ravel().double() for v in net.state_dict().values()]).tolist()
+    assert first["weights"] == pytest.approx(flat, abs=1e-5)
+    for mine, theirs in zip(first["history"], alone.history, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
+    """With dropout, batch norm, and other first weights in the second process: the first one's are taken."""
+    first, second = shared(tmp_path / "whole", "noise")
+    assert first == second
+    assert not shared(tmp_path / "cut", "noise", stop=5)
+    assert len(list((tmp_path / "cut" / "kept").glob("*"))) == 2
+    assert shared(tmp_path / "cut", "noise") == [first, second]
+    net, loss = made()
+    with pytest.raises(UnsupportedOptionError, match="processes: 2 there, None here"):
+        train(net, loss, ROWS, VALIDATION, Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1),
+              folder=tmp_path / "cut" / "kept")  # fmt: skip
+
+
+@pytest.mark.parametrize(("rank", "size"), [(0, 1), (0, 2), (1, 2), (2, 3)])
+def test_processes_share_the_rows_of_a_step(rank: int, size: int) -> None:
+    share = Share(*without_noise())
+    share.rank, share.size = rank, size
+    mine = share.parts(np.arange(20), 4)
+    assert len(mine) == -(-5 // size)
+    assert max(map(len, mine)) <= 4
+    share.rank = (rank + 1) % size
+    assert size == 1 or not np.intersect1d(np.concatenate(mine), np.concatenate(share.parts(np.arange(20), 4))).size
+    every = []
+    for share.rank in range(size):
+        every += share.parts(np.arange(20), 4)
+    assert sorted(np.concatenate(every)) == list(range(20))
+    share.size = 8
+    with pytest.raises(UnsupportedOptionError, match="A step of 7 rows cannot be shared by 8 processes"):
+        share.parts(np.arange(7), 4)

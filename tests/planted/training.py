@@ -3,7 +3,18 @@
 from tests.faults import Fault
 
 _HERE = ("tests/test_training.py",)
+_SHARED = ("tests/test_training.py::test_two_processes_are_one_training",)
+_RESUMED = ("tests/test_training.py::test_two_processes_resume_to_the_same_bytes",)
 FAULTS = [
+    Fault("processes do not share the rows", "etab/distributed.py", "[self.rank :: self.size]", "[:: self.size]", _SHARED),
+    Fault("gradients of processes are averaged", "etab/distributed.py",
+          "return found if self.size == 1 else found * self.size", "return found", _SHARED),
+    Fault("processes keep their own statistics", "etab/distributed.py", "            dist.broadcast(buffer, 0)\n",
+          "            pass\n", _RESUMED),
+    Fault("processes resume with one chance", "etab/training.py", "part(tensors, _chance_name(self.share.rank))",
+          "part(tensors, _chance_name(0))", _RESUMED),
+    Fault("the second process is not seeded", "etab/training.py", "        _seed(recipe.seed, self.share.rank)\n",
+          "        _seed(recipe.seed, 0) if self.share.rank == 0 else torch.seed()\n", _RESUMED),
     Fault("chance is not resumed", "etab/training.py",
           "        _set_chance(part(tensors, _chance_name(self.share.rank)))\n", "", _HERE),
     Fault("the optimizer is not resumed", "etab/training.py",

@@ -5,18 +5,23 @@ Needs torch; ``etab.tuned`` imports it when something is to be trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from etab.augment import clinical
-from etab.errors import UnsupportedOptionError
+from etab.datasets.base import Source
+from etab.errors import UnsupportedOptionError, skippable
+from etab.features import resize
 from etab.finetune import Body, VectorHead
 from etab.heads import networks
 from etab.heads.segmentation import choose_levels, refuse_maps, sides_of
+from etab.rows import Rows
+from etab.tasks import Task
 from etab.training import seeded
 from etab.types import Array, IntArray, Kind
 
@@ -41,15 +46,18 @@ def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def freeze_before(body: Body, last: int | None) -> list[nn.Module]:
-    """Train the last blocks of a body and whatever follows them (None: all of it); gives what stands still.
+    """Train the last blocks of a body and whatever follows them (None: all of it, 0: nothing); gives what stands still.
 
     Raises UnsupportedOptionError where it has no more blocks than ``last``.
     """
     body.requires_grad_(True)
     if last is None:
         return []
+    if last == 0:
+        body.requires_grad_(False)
+        return list(body.modules())
     blocks = blocks_of(body.network)
-    if not 0 < last < len(blocks):
+    if not last < len(blocks):
         raise UnsupportedOptionError(
             f"This backbone has {len(blocks)} blocks to train the last of; got {last}. Take 1 to {len(blocks) - 1}, or "
             "finetune for all of it."
@@ -173,3 +181,35 @@ class Table:
         if masks is None or self.known is None:
             return x, y
         return x, torch.where(self.known[at][:, :, None, None], masks, torch.nan)
+
+
+def frames_of(source: Source, keys: Sequence[Any], shown: Sequence[Array], side: int) -> Array:
+    """The frames of each row as uint8 (rows, k, side, side); ``shown`` says which of ``keys`` (record, frame) a row has."""
+    out = np.empty((len(shown), len(shown[0]), side, side), np.uint8)
+    for i, at in enumerate(shown):
+        for k, frame in enumerate(at):
+            record, number = keys[int(frame)]
+            with skippable():
+                out[i, k] = resize(source.frames(record, [number])[0], side)
+    return out
+
+
+def table_of(
+    tasks: Sequence[Task], rows: Mapping[str, Rows], items: Mapping[str, int], frames: Array, side: int, augment: str
+) -> Table:
+    """Frames with the answers of all tasks; ``items`` says which row of the table each row of a task is."""
+    import cv2
+
+    kind = tasks[0].kind
+    if kind is not Kind.MASK:
+        return Table(frames, np.asarray(rows[tasks[0].code].answers), kind, augment)
+    names = list(dict.fromkeys(t.target for t in tasks))
+    grid = FINER * max(16, 8 * round(side / 32))
+    shares = np.zeros((len(items), len(names), grid, grid), np.uint8)
+    known = np.zeros((len(items), len(names)), bool)
+    for task in tasks:
+        k, mine = names.index(task.target), rows[task.code]
+        for item, mask in zip(mine.items, mine.answers, strict=True):
+            share = cv2.resize(mask.astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
+            shares[items[item], k], known[items[item], k] = np.rint(255 * share), True
+    return Table(frames, (shares, known), kind, augment)

@@ -21,7 +21,7 @@ have protocols of their own and never share a leaderboard:
 | `official`, `cv5`, `official-10pct-d0`, ... | nothing (`etab run`) |
 | `official-finetune`, `cv5-finetune`, ... | all of it (`etab finetune`) |
 | `official-partial2`, ... | its last 2 blocks and what follows them (`etab finetune --tuning partial2`) |
-| `official-finetune-from:a0-A4-C`, ... | all of it, on the task `a0-A4-C` first (`--source a0-A4-C`), then on the cell's own |
+| `official-finetune-from:a0-A4-C`, ... | all of it, on `a0-A4-C` first (`--source a0-A4-C`), then on the cell's task |
 | `official-head-from:a0-A4-C`, ... | nothing more than on `a0-A4-C`: a new head on the backbone it left (`--tuning head`) |
 
 `etab leaderboard <results> --protocol official-finetune` ranks cells of one protocol. From Python: `etab.tuned.plan(...)`
@@ -42,11 +42,12 @@ and `etab.tuned.execute(plan, settings)`.
 * Checkpoints lie beside the results (`<results>.training/`, `--every N` steps): an interrupted command goes on when it is
   given again, to the same bytes. One of another recipe, data, weights or architecture is refused with what differs.
 * SGD with Nesterov's momentum (`--optimizer sgd`) beside AdamW; `--accumulate N` batches make one step. Both resume alike.
-* Several processes or GPUs train one network: `torchrun --nproc_per_node=2 -m etab finetune ...` (DistributedDataParallel; gloo on
-  processors, NCCL with `--device cuda`). The steps are the same ones: their rows are shared, `--batch` at once in each process, so
-  that two processes with `--batch 8 --accumulate 2` do what one with the same options does (batch norm hears 8 frames in both; its
-  running statistics are those of the first process). The first process writes checkpoints and results, and an interrupted training
-  goes on with as many processes as before. A batch that does not fit is then an error that says which one to take.
+* Several processes or GPUs train one network: `torchrun --nproc_per_node=2 -m etab finetune ...` (DistributedDataParallel;
+  gloo on processors, NCCL with `--device cuda`). The steps are the same ones: their rows are shared, `--batch` at once in each
+  process, so that two processes with `--batch 8 --accumulate 2` do what one with the same options does (batch norm hears 8
+  frames in both; its running statistics are those of the first process). The first process writes checkpoints and results,
+  and an interrupted training goes on with as many processes as before. A batch that does not fit is then an error that says
+  which one to take.
 * A batch that does not fit memory is halved with a message; a loss that is not finite stops with its step and leaves the last
   good state.
 """

@@ -9,8 +9,8 @@ def _test(name: str) -> tuple[str]:
 
 _ALONG = _test("the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_along")
 FAULTS = [
-    Fault("the adapted backbone is left behind", "etab/tuned.py", '        if "body" in self.trained:\n', "        if False:\n",
-          _ALONG),
+    Fault("the adapted backbone is left behind", "etab/tuned.py", '        if "body" in self.trained:\n',
+          "        if False:\n", _ALONG),
     Fault("a kept backbone trains", "etab/protocols.py", 'return None if self.tuning == "finetune" else 0', "return None",
           _ALONG),
     Fault("the source is not in the name", "etab/protocols.py", 'f"{tuning}-from:{self.source}" if self.source else tuning',

@@ -43,7 +43,7 @@ and `etab.tuned.execute(plan, settings)`.
   given again, to the same bytes. One of another recipe, data, weights or architecture is refused with what differs.
 * SGD with Nesterov's momentum (`--optimizer sgd`) beside AdamW; `--accumulate N` batches make one step. Both resume alike.
 * Several processes or GPUs train one network: `torchrun --nproc_per_node=2 -m etab finetune ...` (DistributedDataParallel;
-  gloo on processors, NCCL with `--device cuda`). The steps are the same ones: their rows are shared, `--batch` at once in each
+  gloo on processors, NCCL with `--device cuda`). The steps are the same: their rows are shared, `--batch` at once in each
   process, so that two processes with `--batch 8 --accumulate 2` do what one with the same options does (batch norm hears 8
   frames in both; its running statistics are those of the first process). The first process writes checkpoints and results,
   and an interrupted training goes on with as many processes as before. A batch that does not fit is then an error that says

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import etab.heads.segmentation as place
 from etab import heads, phantom, runs
 from etab.cli import app
-from etab.errors import IncompatibleError
+from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.results import Result, load_results
 from etab.runs import Settings
 from etab.testing.heads import made_features, made_splits, target_of
@@ -77,6 +77,18 @@ def test_the_command_takes_several_heads(tree: Path, tmp_path: Path, short: None
     assert found == {("a0-A4-C", "linear_seg"), ("a0-A4-C", "topformer"), ("b0-A4-C", "ridge")}
     with pytest.raises(IncompatibleError, match="the head 'ridge' or 'knn' answers none"):
         runs.plan("a0-A4-C", [BACKBONE], head=["ridge", "knn"])
+
+
+def test_processes_of_torchrun_do_not_run_the_same_cells_twice(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from etab.sweep import sweep
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    plan = runs.plan("a0-A4-C", [BACKBONE], protocols=["official"])
+    with pytest.raises(UnsupportedOptionError, match="torchrun is for `etab finetune`"):
+        sweep(plan, Settings(root=tree, results=tmp_path), workers=1, watch=lambda n: pytest.fail("it runs"))
 
 
 def test_dpt_learns_from_tokens_of_one_size() -> None:

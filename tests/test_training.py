@@ -405,6 +405,7 @@ def shared(folder: Path, noise: str, stop: int = 0, processes: int = 2) -> list[
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 def test_two_processes_are_one_training(tmp_path: Path) -> None:
     net, loss = without_noise()
@@ -420,6 +421,7 @@ def test_two_processes_are_one_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 def test_two_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
     """With dropout, batch norm, and other first weights in the second process: the first one's are taken."""

@@ -62,5 +62,5 @@ FAULTS = [
           "for one in wanted[:1] if one is None",
           _test("decoder_cells", "several_heads_read_the_maps_once_and_are_what_each_is_alone")),
     Fault("a held pyramid differs from a streamed one", "etab/heads/segmentation.py", ".half().float() for i", " for i",
-          ("tests/test_heads.py",)),
+          _test("heads", "decoders_take_maps_of_networks_and_transformers")),
 ]  # fmt: skip

@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--epochs", type=int, default=10)
     out.add_argument("--batch", type=int, default=32)
     out.add_argument("--lr", type=float, default=1e-3, help="learning rate at its peak")
+    out.add_argument("--optimizer", default="adamw", help="adamw or sgd (default adamw)")
+    out.add_argument("--accumulate", type=int, default=1, help="batches to one step (default 1)")
+    out.add_argument("--augment", default="none", help="clinical or none (default none)")
     out.add_argument("--source_task", type=named, help="task to train on first (default: --task)")
     out.add_argument("--target_task", type=named, help="task to adapt the trained backbone to")
     out.add_argument("--source_head", type=named, help="head on the source task (default: --head)")
@@ -68,7 +71,8 @@ def run(args: argparse.Namespace) -> list[float]:
     task = ETABBenchmark(
         args.source_task or args.task, args.nsample, args.batch, args.train_frac, args.val_frac, args.lr, args.epochs,
         args.backbone, args.source_head or args.head, args.ckpt_dir, root=args.root, side=args.side,
-        pretrained=args.pretrained, device=args.device, seed=args.seed,
+        pretrained=args.pretrained, device=args.device, seed=args.seed, optimizer=args.optimizer,
+        accumulate=args.accumulate, augment=args.augment,
     )  # fmt: skip
     task.run(args.freeze_backbone)
     scores = [task.evaluate()]

@@ -21,6 +21,8 @@ have protocols of their own and never share a leaderboard:
 | `official`, `cv5`, `official-10pct-d0`, ... | nothing (`etab run`) |
 | `official-finetune`, `cv5-finetune`, ... | all of it (`etab finetune`) |
 | `official-partial2`, ... | its last 2 blocks and what follows them (`etab finetune --tuning partial2`) |
+| `official-finetune-from:a0-A4-C`, ... | all of it, on `a0-A4-C` first (`--source a0-A4-C`), then on the cell's task |
+| `official-head-from:a0-A4-C`, ... | nothing more than on `a0-A4-C`: a new head on the backbone it left (`--tuning head`) |
 
 `etab leaderboard <results> --protocol official-finetune` ranks cells of one protocol. From Python: `etab.tuned.plan(...)`
 and `etab.tuned.execute(plan, settings)`.
@@ -39,6 +41,13 @@ and `etab.tuned.execute(plan, settings)`.
   mirrored, since left and right are anatomy. `--augment none` leaves frames as they are.
 * Checkpoints lie beside the results (`<results>.training/`, `--every N` steps): an interrupted command goes on when it is
   given again, to the same bytes. One of another recipe, data, weights or architecture is refused with what differs.
+* SGD with Nesterov's momentum (`--optimizer sgd`) beside AdamW; `--accumulate N` batches make one step. Both resume alike.
+* Several processes or GPUs train one network: `torchrun --nproc_per_node=2 -m etab finetune ...` (DistributedDataParallel;
+  gloo on processors, NCCL with `--device cuda`). The steps are the same: their rows are shared, `--batch` at once in each
+  process, so that two processes with `--batch 8 --accumulate 2` do what one with the same options does (batch norm hears 8
+  frames in both; its running statistics are those of the first process). The first process writes checkpoints and results,
+  and an interrupted training goes on with as many processes as before. A batch that does not fit is then an error that says
+  which one to take.
 * A batch that does not fit memory is halved with a message; a loss that is not finite stops with its step and leaves the last
   good state.
 """
@@ -60,6 +69,10 @@ def _measured() -> list[str]:
     out = ["## Measured on CAMUS (official test part, 50 patients)\n",
            "Dice with its 95 % interval over patients. Seconds are of one processor core beside other work: of one cell, or, "
            "where the backbone is trained, of the whole training that gave all of its tasks.\n"]  # fmt: skip
+    if any(r.settings.get("head_version") == 2 for r in found if not parse(r.protocol).tuning):
+        out.append(
+            "Decoders on frozen maps are of version 2 here: one learning rate; since version 3 one of three is chosen.\n"
+        )
     for task in tasks:
         out += [f"### {task}\n", "| backbone | head | trained | dice | 95 % | seconds |", "|---|---|---|---|---|---|"]
         mine = sorted([r for r in [*frozen, *found] if r.task == task], key=lambda r: -r.value)
@@ -70,7 +83,10 @@ def _measured() -> list[str]:
 
 def _line(r: Result) -> str:
     how = parse(r.protocol)
-    trained = {"": "head", "finetune": "backbone and head"}.get(how.tuning, f"head and last {how.blocks} blocks")
+    trained = {"": "head", "finetune": "backbone and head", "head": "head"}.get(
+        how.tuning, f"head and last {how.blocks} blocks"
+    )
+    trained = f"{trained}, first on {how.source}" if how.source else trained
     return (
         f"| {r.backbone} | {r.head} | {trained} | {r.value:.4f} | {r.low:.4f} to {r.high:.4f} | "
         f"{r.provenance.get('seconds', float('nan')):.1f} |"

@@ -107,6 +107,7 @@ class ETABBenchmark:
     root                 the data folder (None: the documented places)
     side                 of the frames, in pixels
     pretrained, device, seed   as in ``ETABmodel`` and its ``fit``; ``seed`` also draws the parts
+    optimizer, accumulate, augment   as in ``ETABmodel.fit``
     """
 
     _OPTIONS = (
@@ -119,6 +120,9 @@ class ETABBenchmark:
         "ckpt_dir",
         "root",
         "device",
+        "optimizer",
+        "accumulate",
+        "augment",
     )
 
     def __init__(
@@ -126,11 +130,13 @@ class ETABBenchmark:
         train_frac: float = 0.6, val_frac: float = 0.1, learning_rate: float = 0.001, n_epoch: int = 10,
         backbone: Any = "ResNet-50", head: str | None = None, ckpt_dir: Path | str | None = None, *,
         root: Path | str | None = None, side: int = SIDE, pretrained: bool = False, device: str = "cpu", seed: int = 0,
+        optimizer: str = "adamw", accumulate: int = 1, augment: str = "none",
     ) -> None:  # fmt: skip
         """Open the data of the task and compose the model; nothing is trained. Raises what those two raise."""
         self.n_train, self.batch_size, self.train_frac, self.val_frac = n_train, batch_size, train_frac, val_frac
         self.learning_rate, self.n_epoch, self.ckpt_dir = learning_rate, n_epoch, ckpt_dir
         self.root, self.side, self.device, self.seed, self.backbone = root, side, device, seed, backbone
+        self.optimizer, self.accumulate, self.augment = optimizer, accumulate, augment
         self._open(benchmark_task_code)
         self.model = ETABmodel(
             self._sort, backbone, head, self._classes, pretrained=pretrained, frames=self._frames, side=side, seed=seed
@@ -166,6 +172,7 @@ class ETABBenchmark:
         self.model.fit(
             self.train_loader, self.valid_loader, task_code=self.task_code, n_epoch=self.n_epoch,
             learning_rate=self.learning_rate, ckpt_dir=self.ckpt_dir, device=self.device, verbose=verbose,
+            optimizer=self.optimizer, accumulate=self.accumulate, augment=self.augment,
         )  # fmt: skip
 
     def evaluate(self) -> float:
@@ -177,8 +184,8 @@ class ETABBenchmark:
     def switch_benchmark(self, benchmark_task_code: str = "a0-A4-C", head: str | None = None, **options: Any) -> None:
         """Turn to another task with the backbone as it is now, and a new head (None: of the same name where it fits).
 
-        ``options`` change n_train, batch_size, train_frac, val_frac, learning_rate, n_epoch, ckpt_dir, root or device from
-        now on. Raises UnsupportedOptionError for another option.
+        ``options`` change n_train, batch_size, train_frac, val_frac, learning_rate, n_epoch, ckpt_dir, root, device,
+        optimizer, accumulate or augment from now on. Raises UnsupportedOptionError for another option.
         """
         odd = sorted(set(options) - set(self._OPTIONS))
         if odd:

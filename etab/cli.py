@@ -168,7 +168,7 @@ def run(
     ] = None,
     shots: Annotated[str | None, typer.Option(help="Train on this many patients of each class: 2,5,10.")] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Draws of each share or number. [default: 3]")] = None,
-    head: Annotated[str | None, typer.Option(help="Another head for every task that it can answer.")] = None,
+    head: Annotated[str | None, typer.Option(help="Other heads, with commas, for the tasks they can answer.")] = None,
     aggregate: Annotated[
         str | None, typer.Option(help="Another rule to put the rows of a recording or patient together by.")
     ] = None,
@@ -191,7 +191,7 @@ def run(
     codes = tasks_at(_words(tasks), root)
     names = backbone_names(_words(backbones) or [], codes)
     protocols = _protocols(_words(protocol), codes, n_fold, fractions, shots, draws)
-    runs = plan(codes, names, protocols=protocols, head=head, seed=seed, n_fold=n_fold, aggregate=aggregate)
+    runs = plan(codes, names, protocols=protocols, head=_words(head), seed=seed, n_fold=n_fold, aggregate=aggregate)
     settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision,
                         skip_bad=skip_bad)  # fmt: skip
     done = sweep(runs, settings, workers=workers, watch=show.watch)

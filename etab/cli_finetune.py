@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from etab.results import Result
     from etab.training import Progress
 
+Head = Annotated[str | None, typer.Option(help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... else.")]
+Tuned = Annotated[
+    str, typer.Option(help="finetune (the whole backbone), partial2 (its last 2 blocks), or, after --source, head.")
+]
+Root = Annotated[Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
+Results = Annotated[
+    Path, typer.Option(help="Where the result files go; checkpoints lie beside it (<results>.training).")
+]
+
 
 def finetune(
     tasks: Annotated[str, typer.Option(help="Codes or prefixes, with commas: a0,a1,a2.")] = "a0,a1,a2",
     backbones: Annotated[str, typer.Option(help="Names with commas.")] = "mobilenetv2",
-    head: Annotated[
-        str | None, typer.Option(help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... else.")
-    ] = None,
-    tuning: Annotated[
-        str, typer.Option(help="finetune (the whole backbone) or partial2 (its last 2 blocks).")
-    ] = "finetune",
+    head: Head = None,
+    tuning: Tuned = "finetune",
+    source: Annotated[str, typer.Option(help="Train the backbone on this task before: a0-A4-C (adaptation).")] = "",
+    source_head: Annotated[str, typer.Option(help="Head on that task. [default: unet or linear]")] = "",
     protocol: Annotated[str, typer.Option(help="official, cv5, official-10pct-d0, ...")] = "official",
     together: Annotated[
         bool, typer.Option("--together/--apart", help="One network for the mask tasks of a data set, or one each.")
@@ -38,18 +45,18 @@ def finetune(
     augment: Annotated[str, typer.Option(help="clinical or none.")] = "clinical",
     every: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0: at the end of each epoch.")] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    root: Annotated[
-        Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")
-    ] = None,
-    results: Annotated[
-        Path, typer.Option(help="Where the result files go; checkpoints lie beside it (<results>.training).")
-    ] = Path("results"),
+    root: Root = None,
+    results: Results = Path("results"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16 (autocast).")] = "auto",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")] = False,
 ) -> None:
-    """Train backbone and head together; an interrupted training goes on from its last checkpoint."""
+    """Train backbone and head together; an interrupted training goes on from its last checkpoint.
+
+    Several processes or GPUs: torchrun --nproc_per_node=2 -m etab finetune ...
+    """
     from etab import tuned
+    from etab.distributed import launched
     from etab.opened import tasks_at
     from etab.runs import Settings
     from etab.training import Recipe
@@ -59,10 +66,12 @@ def finetune(
     plans = tuned.plan(
         tasks_at(tasks, root), [w.strip() for w in backbones.split(",") if w.strip()], head=head, tuning=tuning,
         protocol=protocol, together=together, seed=seed, side=side, augment=augment, recipe=recipe,
+        source=source, source_head=source_head,
     )  # fmt: skip
     settings = Settings(root=root, results=results, device=device, precision=precision, skip_bad=skip_bad)
-    for result in tuned.trainings(plans, settings, _watch()):
-        sys.stdout.write(_line(result))
+    first = launched()[0] == 0
+    for result in tuned.trainings(plans, settings, _watch() if first else None):
+        sys.stdout.write(_line(result) if first else "")
 
 
 def _line(r: Result) -> str:

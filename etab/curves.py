@@ -60,10 +60,10 @@ def points(folder: Path, *, seed: int = 0) -> list[Point]:
     """
     cells: dict[tuple[object, ...], list[Result]] = {}
     results = load_results(folder)
-    few = {(r.task, r.backbone, r.head, r.seed, _how(r).tuning) for r in results if _how(r).few}
+    few = {(r.task, r.backbone, r.head, r.seed, _how(r).tuning, _how(r).source) for r in results if _how(r).few}
     for r in results:
         how = _how(r)
-        key = (r.task, r.backbone, r.head, r.seed, how.tuning)
+        key = (r.task, r.backbone, r.head, r.seed, how.tuning, how.source)
         if key in few:
             cells.setdefault((*key, how.sort, how.n_fold, how.percent or 0.0, how.shots or 0), []).append(r)
     if not cells:

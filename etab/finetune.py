@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from etab.augment import AUGMENTATIONS, clinical
 from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items
 from etab.errors import UnsupportedOptionError
-from etab.heads.segmentation import choose_levels, refuse_maps
+from etab.heads.segmentation import choose_levels, refuse_maps, sides_of
 from etab.training import Progress, Recipe, Report, seeded, train
 from etab.types import IntArray, Kind
 
@@ -169,8 +170,11 @@ class Network(nn.Module):
 
         refuse_maps(name, maps)
         grid = max(16, 8 * round(self.side / 32))
-        self.picked = choose_levels([tuple(m.shape) for m in maps], grid)
-        return SegmentationNetwork(name, [maps[i].shape[1] for i in self.picked], grid=grid)
+        shapes = [tuple(m.shape) for m in maps]
+        self.picked = choose_levels(shapes, grid)
+        return SegmentationNetwork(
+            name, [maps[i].shape[1] for i in self.picked], grid=grid, sides=sides_of(name, shapes, grid)
+        )
 
     def freeze(self) -> None:
         """Keep the body as it is: no gradients, eval mode whatever mode the rest is in."""
@@ -309,20 +313,40 @@ class _Said:
 
 def fit(
     network: Network, examples: Examples, rows: IntArray, validation: IntArray, recipe: Recipe, *,
-    folder: Path | None = None, report: Report | None = None, budget: int = BUDGET,
+    folder: Path | None = None, report: Report | None = None, budget: int = BUDGET, augment: str = "none",
 ) -> Progress:  # fmt: skip
     """Train the head, and the body unless it is frozen, stopping by the validation rows' loss.
 
-    A head that is new is standardised first, from training rows. Raises what ``etab.training.train`` raises.
+    A head that is new is standardised first, from training rows. ``augment`` "clinical" shows another plausible recording of
+    every training row each time (``etab.augment``), of a frozen body too, which is then asked again each time. Raises what
+    ``etab.training.train`` raises, and UnsupportedOptionError for an unknown augmentation or pictures in colour.
     """
+    if augment not in AUGMENTATIONS:
+        raise UnsupportedOptionError(f"No augmentation is called {augment!r}: {', '.join(AUGMENTATIONS)}.")
     said = _Said(network, examples, len(rows) + len(validation), budget)
     if network.fresh:
         _prepare(network, examples, rows, said)
 
     def loss(some: IntArray) -> Tensor:
-        return _loss(network, network.head(said(some)), examples.answers(some))
+        if augment == "none" or not network.training:
+            return _loss(network, network.head(said(some)), examples.answers(some))
+        x, y = _changed(network, examples.inputs(some), examples.answers(some))
+        return _loss(network, network.head(network.features(x)), y)
 
-    return train(network, loss, rows, validation, recipe, folder=folder, report=report)
+    about = {} if augment == "none" else {"augment": augment}
+    return train(network, loss, rows, validation, recipe, folder=folder, report=report, about=about)
+
+
+def _changed(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames or clips in [0, 1] as another recording would show them, with their masks."""
+    clip = x[:, None] if x.ndim == 4 else x
+    grey = clip[:, :, :1]
+    if not torch.allclose(grey.expand_as(clip), clip, atol=1e-3):
+        raise UnsupportedOptionError("augment='clinical' is of grey ultrasound; these pictures have colours.")
+    masks = y[:, None].float() if network.kind is Kind.MASK else None
+    moved, masks = clinical(grey, masks)
+    moved = moved.expand_as(clip)
+    return moved if x.ndim == 5 else moved[:, 0], y if masks is None else masks[:, 0]
 
 
 def _prepare(network: Network, examples: Examples, rows: IntArray, said: _Said) -> None:
@@ -341,7 +365,7 @@ def _prepare(network: Network, examples: Examples, rows: IntArray, said: _Said) 
         from etab.heads.networks import resample
 
         for level in range(len(network.picked)):
-            maps = torch.cat([resample(b[level], head.grid >> level) for b in blocks])
+            maps = torch.cat([resample(b[level], head.sides[level]) for b in blocks])
             head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
     network.fresh = False
 

@@ -7,7 +7,9 @@ every backbone sees the same patients. Where every row of a patient has one clas
 What a head chooses, it chooses inside the drawn patients alone.
 
 A name that ends in "-finetune" or "-partial2" has the same splits; the backbone is trained too, all of it or its last 2
-blocks (``etab.tuned``). Without such an ending it is frozen.
+blocks (``etab.tuned``). Without such an ending it is frozen. "official-finetune-from:a0-A4-C" is adaptation: the backbone was
+first trained on the task a0-A4-C, with a head of that task, then with the cell's own; after "-head-from:a0-A4-C" it stays as
+that task left it, and only the new head is trained.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from etab.splits import INNER_FOLDS, folds, row_splits
 from etab.tasks import Task
 from etab.types import Array, IntArray, Kind, RowSplit
 
-_NAME = re.compile(r"^(official|lodo|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?(?:-(finetune|partial[1-9]\d*))?$")
+_NAME = re.compile(
+    r"^(official|lodo|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
+    r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?$"
+)
 _NEEDED = 2
 
 
@@ -38,7 +43,9 @@ class Protocol:
     percent  share of the training patients that is drawn, above 0 and below 100; None for no such draw
     shots    patients of each class that are drawn; None for no such draw
     draw     which draw, from 0
-    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last 2 blocks
+    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last 2 blocks; "head"
+             nothing more than the task in ``source`` did
+    source   code of the task that the backbone was trained on before; "" where it is as it was pretrained
     """
 
     sort: str
@@ -47,21 +54,28 @@ class Protocol:
     shots: int | None = None
     draw: int = 0
     tuning: str = ""
+    source: str = ""
 
     @property
     def name(self) -> str:
         """The name that results carry."""
-        base, tuning = f"cv{self.n_fold}" if self.n_fold else self.sort, f"-{self.tuning}" if self.tuning else ""
+        tuning = f"-{self.tuning}" if self.tuning else ""
+        tuning, base = f"{tuning}-from:{self.source}" if self.source else tuning, self.base
         if not self.few:
             return base + tuning
         size = f"{self.shots}shot" if self.shots else f"{self.percent:g}pct"
         return f"{base}-{size}-d{self.draw}{tuning}"
 
     @property
+    def base(self) -> str:
+        """The name of the same splits with every training patient and a frozen backbone."""
+        return f"cv{self.n_fold}" if self.n_fold else self.sort
+
+    @property
     def blocks(self) -> int | None:
         """How many of the last blocks of the backbone are trained; None for all of them, 0 for a frozen one."""
-        if self.tuning == "finetune":
-            return None
+        if self.tuning in ("finetune", "head"):
+            return None if self.tuning == "finetune" else 0
         return int(self.tuning.removeprefix("partial") or 0)
 
     @property
@@ -127,18 +141,18 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
     """Read a name; "cv" alone has ``n_fold`` folds. Raises IncompatibleError saying what names look like."""
     match = _NAME.match(text)
     if match:
-        base, size, unit, draw, tuning = match.groups()
+        base, size, unit, draw, tuning, source = match.groups()
         sort = "cv" if base.startswith("cv") else base
         n = int(base[2:] or n_fold) if sort == "cv" else 0
         amount = float(size or 0)
         right = not size or (0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount))
         if (n > 1 or sort != "cv") and right:
             percent, shots = amount if unit == "pct" else None, int(amount) if unit == "shot" else None
-            return Protocol(sort, n, percent, shots, int(draw or 0), tuning or "")
+            return Protocol(sort, n, percent, shots, int(draw or 0), tuning or "", source or "")
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), lodo (leave one database out), and with "
         "few labelled patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more). "
-        "Each may end in -finetune or -partial2 (`etab finetune`)."
+        "Each may end in -finetune or -partial2, or in -finetune-from:a0-A4-C, -head-from:a0-A4-C (`etab finetune`)."
     )
 
 

@@ -140,31 +140,34 @@ def plan(
     names: Sequence[str | BackboneCard],
     *,
     protocols: Sequence[str] | None = PROTOCOLS,
-    head: str | None = None,
+    head: str | Sequence[str] | None = None,
     seed: int = 0,
     n_fold: int = 5,
     aggregate: str | None = None,
 ) -> list[Run]:
     """Lay out every cell, checked: unknown names and clashes are raised before anything is read.
 
+    Several heads make a cell each; those of one task and backbone stand together and read the same features.
     ``protocols`` None is those of each task. Tasks of states are left out for backbones without time, and, with
     ``aggregate``, tasks that score every row.
     """
-    runs, timeless = [], ""
+    runs: list[Run] = []
+    timeless = ""
+    wanted = [head] if head is None or isinstance(head, str) else list(dict.fromkeys(head))
     for item in names:
         card = item if isinstance(item, BackboneCard) else backbones.card(item)
         for task in find(tasks):
-            if head is not None and task.kind not in heads.head(head).kinds:
-                continue
             if task.kind is Kind.STATES and not card.over_time:
                 timeless = f" {card.name} has no layers over time, which {task.code} goes by."
                 continue
             if aggregate and not task.unit:
                 continue
             for name in chosen(task, protocols, n_fold):
-                runs.append(Run(task.code, card.name, head, name, seed, n_fold, aggregate, card))
+                runs += [Run(task.code, card.name, one, name, seed, n_fold, aggregate, card)
+                         for one in wanted if one is None or task.kind in heads.head(one).kinds]  # fmt: skip
     if not runs:
-        asked = f"the head {head!r} answers" if head else "these backbones and this aggregation answer"
+        said = " or ".join(repr(name) for name in wanted)
+        asked = f"the head {said} answers" if head else "these backbones and this aggregation answer"
         raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.{timeless}")
     for run in runs:
         run.check()

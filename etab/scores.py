@@ -34,7 +34,7 @@ from etab.utils.metrics import columns_of
 
 __all__ = ["ETABscore", "ScoreAndInterval", "TaskScore", "torch"]
 
-_TRAINING = ("head", "n_train", "learning_rate", "n_epoch", "batch_size", "side")
+_TRAINING = ("head", "n_train", "learning_rate", "n_epoch", "batch_size", "side", "optimizer", "accumulate", "augment")
 _PROBING = ("results", "cache")
 
 
@@ -115,6 +115,9 @@ class _Parameters:
     n_epoch: int = 50
     batch_size: int = 32
     side: int = 224
+    optimizer: str = "adamw"
+    accumulate: int = 1
+    augment: str = "none"
 
 
 def ETABscore(  # noqa: N802  (its name since 2022)
@@ -132,7 +135,7 @@ def ETABscore(  # noqa: N802  (its name since 2022)
                     True trains backbone and head
     task_parameters root, seed, device, pretrained (the library's weights of a name), and for probes: results, cache
                     (folders to keep and reuse); for trained heads: head, n_train (recordings), learning_rate, n_epoch,
-                    batch_size, side (pixels)
+                    batch_size, side (pixels), optimizer, accumulate, augment (as in ``ETABmodel.fit``)
 
     Raises UnknownNameError, UnsupportedOptionError (also for a parameter that would not act), WeightsError,
     DataNotFoundError, UndefinedError (too few folds on which every metric exists).
@@ -262,7 +265,8 @@ def _trained(
             model.freeze_backbone()
         loader = torch.utils.data.DataLoader(items.select(rows.tolist()), batch_size=asked.batch_size)
         model.fit(loader, items.select(validation.tolist()), task_code=task.code, n_epoch=asked.n_epoch,
-                  learning_rate=asked.learning_rate, device=asked.device, verbose=False)  # fmt: skip
+                  learning_rate=asked.learning_rate, device=asked.device, verbose=False, optimizer=asked.optimizer,
+                  accumulate=asked.accumulate, augment=asked.augment)  # fmt: skip
         columns.append(columns_of(model, items.select(split.test.tolist()), batch=asked.batch_size))
     order = np.concatenate([s.test for s in parts])
     marks = np.concatenate([[s.name] * len(s.test) for s in parts])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etab import backbones, phantom, resources
-from etab.errors import DataNotFoundError
+from etab.distributed import launched
+from etab.errors import DataNotFoundError, UnsupportedOptionError
 from etab.executors import Event, local
 from etab.inputs import is_sound
 from etab.leaderboard import Board, Suite, rank
@@ -58,6 +59,8 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
 
     Data that are not there and options that name nothing are raised before any work starts.
     """
+    if launched()[1] > 1:
+        raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
     for run in runs:
         resolve_precision(run, settings)
     for dataset in {name for r in runs for name in r.row.datasets}:

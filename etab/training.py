@@ -2,39 +2,34 @@
 
 The loop knows rows and a loss, not data: ``loss(rows)`` gives the mean loss of some rows as a tensor. The order of an
 epoch is a function of (seed, epoch), the other chance (dropout) is torch's generator inside the loop, which is set from
-the seed, kept in checkpoints and put back as it was afterwards. A checkpoint is ``state.json``, which names the tensor
-file that belongs to it, so that an interruption between the two writes leaves the earlier checkpoint whole.
+the seed, kept in checkpoints and put back as it was afterwards. Several processes (``etab.distributed``) share the
+rows of each step.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab.errors import (
-    CorruptFileError,
-    EtabWarning,
-    StorageError,
-    TrainingError,
-    UnsupportedOptionError,
-    WeightsError,
-)
+from etab.checkpoints import Progress, fit_state, flatten, part, read_checkpoint, restore, write_checkpoint
+from etab.distributed import Share, wait
+from etab.errors import EtabWarning, TrainingError, UnsupportedOptionError
 from etab.types import IntArray
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-SCHEMA = 1
+__all__ = ["Loss", "Progress", "Recipe", "Report", "fit_state", "order", "out_of_memory", "rate", "read_checkpoint", "seeded",
+           "train", "train_together", "write_checkpoint"]  # fmt: skip
+
 Loss = Callable[[IntArray], "torch.Tensor"]
 Report = Callable[["Progress"], None]
 
@@ -92,21 +87,6 @@ class Recipe:
             raise UnsupportedOptionError(f"This training recipe cannot be followed: {'; '.join(wrong)}.")
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where training stands; all of it but ``best_loss`` of an untried network is finite."""
-
-    step: int = 0
-    epoch: int = 0
-    rows: int = 0
-    batch: int = 0
-    running: float = 0.0
-    best_loss: float = float("inf")
-    best_epoch: int = -1
-    finished: bool = False
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
 def rate(recipe: Recipe, step: int, steps: int) -> float:
     """Learning rate of a step (0-based) of ``steps``: linear up, then half a cosine down to zero."""
     up = round(recipe.warmup * steps)
@@ -137,21 +117,51 @@ def train(
     """
     import torch
 
-    if not len(rows) or not (len(validation) or recipe.stop) or np.intersect1d(rows, validation).size:
-        raise UnsupportedOptionError(
-            f"Training needs rows, and other rows to validate on (or where to stop); got {len(rows)} and {len(validation)}, "
-            f"{np.intersect1d(rows, validation).size} of them in both."
-        )
     devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(recipe.seed)
         loop = _Loop(network, loss, rows, validation, recipe, folder, about or {})
         loop.resume()
-        while not loop.progress.finished:
-            loop.epoch(report)
-        network.load_state_dict(loop.best)
-        network.eval()
+        for _ in loop.run(report):
+            pass
     return loop.progress
+
+
+def train_together(
+    networks: Sequence[nn.Module],
+    losses: Sequence[Loss],
+    rows: IntArray,
+    validation: IntArray,
+    recipes: Sequence[Recipe],
+) -> list[Progress | None]:
+    """Train several networks in turn, batch by batch, each as ``train`` would alone: to the same bytes.
+
+    Recipes of one seed, batch and accumulation ask for the same rows one after the other, so that losses that share what
+    they read read it once. One whose training fails ends with None, in the state that ``train`` leaves, and the others
+    go on. Raises what ``train`` raises, TrainingError where all fail.
+    """
+    import torch
+
+    failed: list[TrainingError] = []
+    with torch.random.fork_rng(devices=[]):
+        loops, chances = [], []
+        for network, loss, recipe in zip(networks, losses, recipes, strict=True):
+            loops.append(_Loop(network, loss, rows, validation, recipe, None, {}))
+            chances.append(_chance([]))
+        going = {i: loop.run(None) for i, loop in enumerate(loops)}
+        while going:
+            for i, running in list(going.items()):
+                _set_chance(chances[i])
+                try:
+                    next(running)
+                except StopIteration:
+                    del going[i]
+                except TrainingError as error:
+                    failed.append(error)
+                    del going[i]
+                chances[i] = _chance([])
+    if len(failed) == len(loops):
+        raise failed[0]
+    return [loop.progress if loop.progress.finished else None for loop in loops]
 
 
 def _copy(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -165,8 +175,11 @@ class _Loop:
         self, network: nn.Module, loss: Loss, rows: IntArray, validation: IntArray, recipe: Recipe, folder: Path | None,
         about: Mapping[str, Any],
     ) -> None:  # fmt: skip
+        _refuse_rows(rows, validation, recipe)
         self.network, self.loss, self.rows, self.validation = network, loss, rows, validation
         self.recipe, self.folder, self.about = recipe, folder, about
+        self.share = Share(network, self.mean)
+        _seed(recipe.seed, self.share.rank)
         free = [p for p in network.parameters() if p.requires_grad]
         groups = [{"params": [p for p in free if p.ndim > 1], "weight_decay": recipe.weight_decay},
                   {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
@@ -177,37 +190,54 @@ class _Loop:
         self.good = self.best = _copy(network)
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint where there is one."""
-        if self.folder is None or not (self.folder / "state.json").exists():
-            return
-        state, tensors = read_checkpoint(self.folder)
-        fit_state(self.network, _part(tensors, "network"), str(self.folder))
-        if state["identity"] != self.identity():
-            there, here = state["identity"], self.identity()
-            differ = ", ".join(f"{k}: {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v)
+        """Go on from the folder's checkpoint where there is one; every process reads it before any writes another."""
+        if self.folder is not None and (self.folder / "state.json").exists():
+            self.read(self.folder)
+        wait()
+
+    def read(self, folder: Path) -> None:
+        """Take a checkpoint over. Raises what ``train`` raises of checkpoints."""
+        state, tensors = read_checkpoint(folder)
+        fit_state(self.network, part(tensors, "network"), str(folder))
+        there, here = state["identity"], self.identity()
+        if there != here:
+            differ = ", ".join(f"{k}: {there.get(k)} there, {here.get(k)} here" for k in {**here, **there}
+                               if there.get(k) != here.get(k))  # fmt: skip
             raise UnsupportedOptionError(
-                f"The checkpoint in {self.folder} is of another training ({differ}). Name another folder, or remove it."
+                f"The checkpoint in {folder} is of another training ({differ}). Name another folder, or remove it."
             )
-        restore(self.optimizer, _part(tensors, "optimizer"))
-        self.good, self.best = _part(tensors, "good"), _part(tensors, "best")
+        restore(self.optimizer, part(tensors, "optimizer"))
+        self.good, self.best = part(tensors, "good"), part(tensors, "best")
         self.progress = Progress(**state["progress"])
-        _set_chance(_part(tensors, "chance"))
+        _set_chance(part(tensors, _chance_name(self.share.rank)))
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a resumed training to mean the same."""
         blob = b"|".join(np.ascontiguousarray(r, dtype=np.int64).tobytes() for r in (self.rows, self.validation))
-        return {**asdict(self.recipe), **self.about, "rows": hashlib.sha256(blob).hexdigest()[:16]}
+        several = {"processes": self.share.size} if self.share.size > 1 else {}
+        return {**asdict(self.recipe), **self.about, **several, "rows": hashlib.sha256(blob).hexdigest()[:16]}
 
     def save(self) -> None:
-        """Write a checkpoint, when checkpoints are asked for."""
+        """Write a checkpoint, when checkpoints are asked for; the first process does, with the chance of each."""
         if self.folder is None:
             return
+        chances = self.share.gather(_chance(self.free))
+        if self.share.rank:
+            return
         parts = {"network": self.network.state_dict(), "good": self.good, "best": self.best,
-                 "optimizer": flatten(self.optimizer), "chance": _chance(self.free)}  # fmt: skip
-        tensors = {f"{name}/{k}": v for name, part in parts.items() for k, v in part.items()}
+                 "optimizer": flatten(self.optimizer),
+                 **{_chance_name(rank): chance for rank, chance in enumerate(chances)}}  # fmt: skip
+        tensors = {f"{name}/{k}": v for name, held in parts.items() for k, v in held.items()}
         write_checkpoint(self.folder, {"identity": self.identity(), "progress": asdict(self.progress)}, tensors)
 
-    def epoch(self, report: Report | None) -> None:
+    def run(self, report: Report | None) -> Generator[None, None, None]:
+        """Train to the end, pausing after every step and every batch of validation; keep the best weights."""
+        while not self.progress.finished:
+            yield from self.epoch(report)
+        self.network.load_state_dict(self.best)
+        self.network.eval()
+
+    def epoch(self, report: Report | None) -> Generator[None, None, None]:
         """The rest of the current epoch, and its validation."""
         plan = order(self.recipe, self.progress.epoch, len(self.rows))
         self.network.train()
@@ -218,7 +248,8 @@ class _Loop:
                 self.save()
             if report:
                 report(self.progress)
-        self.close_epoch()
+            yield
+        yield from self.close_epoch()
         self.save()
 
     def step(self, rows: IntArray, steps: int) -> None:
@@ -240,16 +271,17 @@ class _Loop:
     def _gradient(self, rows: IntArray) -> float | None:
         """Mean loss of the rows, with its gradient in the parameters; None when they did not fit and were halved."""
         self.optimizer.zero_grad(set_to_none=True)
-        total, share = 0.0, self.progress.batch
-        for part in np.array_split(rows, -(-len(rows) // share)):
+        total, parts = 0.0, self.share.parts(rows, self.progress.batch)
+        for at, some in enumerate(parts):
             try:
-                found = self.mean(part) * (len(part) / len(rows))
-                found.backward()  # type: ignore[no-untyped-call]
+                with self.share.quiet(at + 1 < len(parts)):
+                    found = self.share(some) * (len(some) / len(rows))
+                    found.backward()  # type: ignore[no-untyped-call]
             except (RuntimeError, MemoryError) as error:
-                self._halve(error, len(part))
+                self._halve(error, len(some))
                 return None
             total += float(found.detach())
-        return total
+        return self.share.total(total)
 
     def mean(self, rows: IntArray) -> torch.Tensor:
         """The loss of some rows in the precision of the recipe."""
@@ -261,6 +293,11 @@ class _Loop:
     def _halve(self, error: Exception, rows: int) -> None:
         if not out_of_memory(error):
             raise error
+        if self.share.size > 1:
+            raise TrainingError(
+                f"{rows} rows do not fit memory beside another process (step {self.progress.step}): {_first(error)} "
+                f"Take a batch of {max(rows // 2, 1)}, with as many times more accumulated."
+            ) from error
         if rows <= 1:
             raise TrainingError(
                 f"One training row does not fit memory (step {self.progress.step}): {_first(error)} "
@@ -269,7 +306,7 @@ class _Loop:
         self.progress.batch = rows // 2
         warnings.warn(
             f"A batch of {rows} rows does not fit memory at step {self.progress.step}; "
-            f"going on with {rows // 2} at once, as many a step as before.", EtabWarning, stacklevel=6,
+            f"going on with {rows // 2} at once, as many a step as before.", EtabWarning, stacklevel=7,
         )  # fmt: skip
 
     def _norm(self) -> float:
@@ -287,10 +324,11 @@ class _Loop:
             f"(here {self.recipe.learning_rate}), or look for values that are not finite in the input."
         )
 
-    def close_epoch(self) -> None:
+    def close_epoch(self) -> Generator[None, None, None]:
         """Validate, remember the best, and decide whether to stop."""
         now = self.progress
-        found = self.validate() if len(self.validation) else 0.0
+        self.share.agree(self.network)
+        found = (yield from self.validate()) if len(self.validation) else 0.0
         if not np.isfinite(found):
             self._not_finite("validation loss", found)
         self.good = _copy(self.network)
@@ -303,17 +341,39 @@ class _Loop:
             self.recipe.patience and waited >= self.recipe.patience
         )
 
-    def validate(self) -> float:
-        """Mean loss of the validation rows in eval mode."""
+    def validate(self) -> Generator[None, None, float]:
+        """Mean loss of the validation rows in eval mode; each process asks every so-manieth batch."""
         import torch
 
         self.network.eval()
-        total = 0.0
-        with torch.no_grad():
-            for start in range(0, len(self.validation), self.progress.batch):
-                part = self.validation[start : start + self.progress.batch]
-                total += float(self.mean(part)) * len(part)
-        return total / len(self.validation)
+        total, share = 0.0, self.share
+        for at, start in enumerate(range(0, len(self.validation), self.progress.batch)):
+            if at % share.size == share.rank:
+                some = self.validation[start : start + self.progress.batch]
+                with torch.no_grad():
+                    total += float(self.mean(some)) * len(some)
+                yield
+        return share.sum(total) / len(self.validation)
+
+
+def _refuse_rows(rows: IntArray, validation: IntArray, recipe: Recipe) -> None:
+    both = np.intersect1d(rows, validation).size
+    if not len(rows) or not (len(validation) or recipe.stop) or both:
+        raise UnsupportedOptionError(
+            f"Training needs rows, and other rows to validate on (or where to stop); got {len(rows)} and "
+            f"{len(validation)}, {both} of them in both."
+        )
+
+
+def _seed(seed: int, rank: int) -> None:
+    """Set torch's generator; every process but the first by a seed of its own, since it has other rows."""
+    import torch
+
+    torch.manual_seed(seed if rank == 0 else int(np.random.default_rng([seed, rank]).integers(2**62)))
+
+
+def _chance_name(rank: int) -> str:
+    return f"chance{rank or ''}"
 
 
 def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
@@ -338,24 +398,6 @@ def _first(error: Exception) -> str:
     return f"{str(error).splitlines()[0]}." if str(error) else f"{type(error).__name__}."
 
 
-def fit_state(network: nn.Module, state: Mapping[str, torch.Tensor], place: str) -> None:
-    """Load a whole state or nothing. Raises WeightsError with every key that is missing, unknown or of another shape."""
-    own = network.state_dict()
-    faults = [f"missing: {k}" for k in own if k not in state] + [f"unknown: {k}" for k in state if k not in own]
-    faults += [f"{k}: {tuple(state[k].shape)} there, {tuple(own[k].shape)} here"
-               for k in own if k in state and state[k].shape != own[k].shape]  # fmt: skip
-    if faults:
-        raise WeightsError(
-            f"The weights in {place} are of another architecture ({len(faults)} of {len(own)} keys differ); "
-            "none was loaded. Name the backbone and head they were trained with.\n  " + "\n  ".join(faults)
-        )
-    network.load_state_dict(dict(state))
-
-
-def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    return {k.partition("/")[2]: v for k, v in tensors.items() if k.partition("/")[0] == name}
-
-
 def _chance(parameters: list[nn.Parameter]) -> dict[str, torch.Tensor]:
     """Generators in use: the processor's, and each device's."""
     import torch
@@ -374,60 +416,6 @@ def _set_chance(states: Mapping[str, torch.Tensor]) -> None:
             torch.set_rng_state(state)
         else:
             torch.cuda.set_rng_state(state, name)
-
-
-def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """State of an optimizer as flat tensors: ``<parameter number>.<name>``."""
-    return {f"{i}.{k}": v for i, state in optimizer.state_dict()["state"].items() for k, v in state.items()}
-
-
-def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what ``flatten`` gave."""
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in tensors.items():
-        i, _, name = key.partition(".")
-        state.setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors, then the state that names them; an earlier checkpoint stays whole until then."""
-    from safetensors.torch import save
-
-    # two names may hold one tensor, which the format refuses: each is written for itself
-    blob = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
-    digest = hashlib.sha256(blob).hexdigest()
-    whole = {"schema": SCHEMA, "tensors": f"{digest[:24]}.safetensors", "sha256": digest, **state}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in ((whole["tensors"], blob), ("state.json", json.dumps(whole, indent=1).encode())):
-            temp = folder / f"{name}.{os.getpid()}.part"
-            temp.write_bytes(data)
-            temp.replace(folder / name)
-        for path in folder.glob("*.safetensors"):
-            if path.name != whole["tensors"]:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The checkpoint could not be written to {folder}: {error.strerror}. Free some space or name another folder."
-        ) from error
-
-
-def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """State and tensors of a checkpoint, verified. Raises CorruptFileError."""
-    from safetensors.torch import load
-
-    try:
-        state = json.loads((folder / "state.json").read_text())
-        blob = (folder / str(state["tensors"])).read_bytes()
-        if state["schema"] != SCHEMA or hashlib.sha256(blob).hexdigest() != state["sha256"]:
-            raise ValueError("the tensors differ from the checksum in state.json, or the schema is another")
-        Progress(**state["progress"])
-        return state, load(blob)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptFileError(
-            f"The checkpoint in {folder} cannot be read ({error}). Remove the folder to train from the start."
-        ) from error
 
 
 @contextmanager

@@ -4,6 +4,10 @@ They are scored by the code of the frozen cells and saved as the same kind of re
 they never stand in a table of frozen ones. Mask tasks of one data set may be trained together, as one network with an
 output a structure and the frames of every view: the settings of each of their results name all of them.
 
+Adaptation ("official-finetune-from:a0-A4-C") trains the backbone on another task before, by the same protocol, and puts a new
+head on it. The training on that task is one of its own, with its own checkpoints: it is done once for all targets. Whoever it
+trained on and the target would test is refused.
+
 Nothing of a test part is looked at. Of the training patients an inner part decides when to stop and at which level masks
 are cut; the network is not trained again with it (``settings["refit"]`` is False), since that doubles the hours.
 """
@@ -20,9 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab import __version__, metrics, opened, runs, stats
-from etab.errors import IncompatibleError, ResultError, SplitError, UnsupportedOptionError, skippable
-from etab.features import resize
+from etab import __version__, distributed, metrics, opened, runs, stats
+from etab.errors import IncompatibleError, ResultError, SplitError, UnsupportedOptionError
 from etab.heads.base import FoldFit
 from etab.heads.decoders import cut
 from etab.heads.probes import without
@@ -33,7 +36,7 @@ from etab.rows import Rows
 from etab.runs import Run, Settings
 from etab.sieve import left_out
 from etab.tasks import Task, find
-from etab.training import Progress, Recipe, train
+from etab.training import Progress, Recipe, fit_state, train
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ class Tuning:
     """What is trained at once: some tasks, a backbone, a head, a protocol that says what of the backbone is trained.
 
     side      of the frames in pixels
-    augment   "clinical" or "none", see ``etab.tuned_network.clinical``
+    source_head   of the task that the backbone is trained on before, where the protocol names one
+    augment   "clinical" or "none", see ``etab.augment.clinical``
     """
 
     tasks: tuple[str, ...]
@@ -63,6 +67,17 @@ class Tuning:
     side: int = 224
     augment: str = "clinical"
     recipe: Recipe = field(default=RECIPE)
+    source_head: str = ""
+
+    @property
+    def origin(self) -> Tuning | None:
+        """The training on the source task, where there is one: all of the backbone, with the same options."""
+        how = parse(self.protocol)
+        if not how.source:
+            return None
+        return replace(
+            self, tasks=(how.source,), head=self.source_head, protocol=f"{how.base}-finetune", source_head=""
+        )
 
     @property
     def rows(self) -> list[Task]:
@@ -80,14 +95,20 @@ class Tuning:
         return self.rows[0].kind
 
     @property
+    def structures(self) -> list[str]:
+        """What masks are of, in the order of the network's outputs."""
+        return list(dict.fromkeys(t.target for t in self.rows))
+
+    @property
     def name(self) -> str:
         """What a person calls it, and its folder of checkpoints."""
         code = self.tasks[0] if len(self.tasks) == 1 else hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
-        return f"{self.backbone} {self.protocol} {self.head} {code} s{self.seed}"
+        source = f" {self.source_head}" if self.source_head else ""
+        return f"{self.backbone} {self.protocol}{source} {self.head} {code} s{self.seed}"
 
     def check(self) -> None:
         """Raise IncompatibleError or UnsupportedOptionError for what cannot be trained; reads cards alone."""
-        from etab.tuned_network import AUGMENTATIONS
+        from etab.augment import AUGMENTATIONS
 
         how, tasks, card = parse(self.protocol), self.rows, self.cells[0].backbone_card
         if not how.tuning:
@@ -100,6 +121,12 @@ class Tuning:
             )
         if len({t.dataset for t in tasks}) > 1 or (len(tasks) > 1 and any(t.kind is not Kind.MASK for t in tasks)):
             raise IncompatibleError(f"Only mask tasks of one data set train together; got {', '.join(self.tasks)}.")
+        if self.origin is not None:
+            if set(self.origin.tasks) <= set(self.tasks):
+                raise IncompatibleError(f"{how.source} cannot be adapted to itself: name another source task.")
+            self.origin.check()
+        elif self.source_head:
+            raise UnsupportedOptionError(f"The source head {self.source_head!r} would not act: name a source task.")
         self._check_head(tasks)
 
     def _check_head(self, tasks: Sequence[Task]) -> None:
@@ -114,24 +141,28 @@ class Tuning:
     def settings(self, precision: str) -> dict[str, Any]:
         """What decides the scores beyond data and weights."""
         card = self.cells[0].backbone_card
-        how = parse(self.protocol)
+        how, several = parse(self.protocol), distributed.world()[1]
         return {
             "runs_version": runs.VERSION, "tuned_version": VERSION, "backbone_version": card.version,
             "family": card.family, "size": self.side, "precision": precision, "sha256": card.sha256,
             "bootstraps": runs.BOOTSTRAPS, "tuning": how.tuning, "trained_with": list(self.tasks),
             "augment": self.augment, "refit": False, "recipe": asdict(replace(self.recipe, every=0)),
+            **({"processes": several} if several > 1 else {}),
+            **({"source": [how.source, self.source_head]} if how.source else {}),
         }  # fmt: skip
 
 
 def plan(
     tasks: str | Sequence[str] | None, backbones: Sequence[str], *, head: str | None = None, tuning: str = "finetune",
     protocol: str = "official", together: bool = True, seed: int = 0, side: int = 224, augment: str = "clinical",
-    recipe: Recipe = RECIPE,
+    recipe: Recipe = RECIPE, source: str = "", source_head: str = "",
 ) -> list[Tuning]:  # fmt: skip
     """Lay out what is to be trained, checked. ``together``: the mask tasks of a data set as one network.
 
-    Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers.
+    Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers. ``source``: a task that the
+    backbone is trained on before, with ``source_head``; ``tuning`` "head" then keeps it as that task left it.
     """
+    name = parse(f"{protocol}-{tuning}-from:{source}" if source else f"{protocol}-{tuning}").name
     groups: dict[tuple[str, ...], list[str]] = {}
     for task in find(tasks):
         joined = together and task.kind is Kind.MASK
@@ -139,11 +170,21 @@ def plan(
     out = []
     for backbone in backbones:
         for codes in groups.values():
-            mine = head or ("unet" if find(codes)[0].kind is Kind.MASK else "linear")
-            out.append(Tuning(tuple(codes), backbone, mine, parse(f"{protocol}-{tuning}").name, seed, side, augment,
-                              recipe))  # fmt: skip
+            before = source_head or _default_head(source) if source else source_head
+            mine = head or _default_head(codes[0])
+            out.append(Tuning(tuple(codes), backbone, mine, name, seed, side, augment, recipe, before))
             out[-1].check()
     return out
+
+
+def _default_head(code: str) -> str:
+    return "unet" if find(code)[0].kind is Kind.MASK else "linear"
+
+
+def _facts(tuning: Tuning, settings: Settings) -> dict[str, Any]:
+    """What decides the scores beyond the target's data and the weights."""
+    found, origin = tuning.settings(_precision(tuning, settings)), tuning.origin
+    return found if origin is None else {**found, "source_data": _digest(origin.rows[0], settings)}
 
 
 def finished(tuning: Tuning, settings: Settings) -> list[Result] | None:
@@ -155,7 +196,7 @@ def finished(tuning: Tuning, settings: Settings) -> list[Result] | None:
         if not path.exists():
             return None
         result = Result.load(path)
-        now = {**tuning.settings(_precision(tuning, settings)), "data": _digest(cell.row, settings)}
+        now = {**_facts(tuning, settings), "data": _digest(cell.row, settings)}
         there = {**result.settings, "data": result.data_digest}
         if differ := [name for name, value in now.items() if there.get(name) != value]:
             raise ResultError(
@@ -182,17 +223,22 @@ def checkpoints(settings: Settings, tuning: Tuning) -> Path:
 def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -> list[Result]:
     """Train, score and save every task; what was interrupted goes on, and what is finished is read.
 
-    Raises what ``etab.training.train`` raises.
+    Processes that torchrun started train it together (``etab.distributed``); the first one alone saves. Raises what
+    ``etab.training.train`` raises.
     """
     tuning.check()
-    done = finished(tuning, settings)
-    if done is not None:
-        return done
-    started = time.perf_counter()
-    work = _Work.of(tuning, settings)
-    fits = [work.split(i, watch) for i in range(len(work.splits))]
-    seconds = time.perf_counter() - started
-    return [work.result(cell, fits, seconds) for cell in tuning.cells]
+    with distributed.joined(settings.device) as device:
+        settings = replace(settings, device=device)
+        done = finished(tuning, settings)
+        if done is not None:
+            return done
+        started = time.perf_counter()
+        work = _Work.of(tuning, settings)
+        fits = [work.split(i, watch) for i in range(len(work.splits))]
+        seconds = time.perf_counter() - started
+        found = [work.result(cell, fits, seconds) for cell in tuning.cells]
+        distributed.wait()
+        return found
 
 
 @dataclass(slots=True)
@@ -207,11 +253,14 @@ class _Work:
     parts: Array
     table: Table
     splits: list[RowSplit]
+    before: _Work | None = None
     trained: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(tuning: Tuning, settings: Settings) -> _Work:
-        """Read the rows, their frames and answers."""
+        """Read the rows, their frames and answers, those of the source task too."""
+        from etab.tuned_network import frames_of, table_of
+
         tasks, where = tuning.rows, (settings.root, settings.skip_bad)
         rows = {t.code: opened.rows_of(t, *where) for t in tasks}
         items: dict[str, int] = {}
@@ -222,29 +271,58 @@ class _Work:
                 first.setdefault(item, (mine, at))
         patients = np.array([str(r.patients[i]) for r, i in first.values()])
         parts = np.array([str(r.parts[i]) for r, i in first.values()])
-        frames = _frames(tuning, settings, [r.frames[i] for r, i in first.values()])
+        source, keys = opened.source_of(tasks[0].dataset, *where)
+        frames = frames_of(source, keys, [r.frames[i] for r, i in first.values()], tuning.side)
         answers = rows[tasks[0].code].answers
         splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
-        work = _Work(tuning, settings, rows, items, patients, parts, _table(tuning, rows, items, frames), splits)
+        table = table_of(tasks, rows, items, frames, tuning.side, tuning.augment)
+        before = None if tuning.origin is None else _Work.of(tuning.origin, settings)
+        work = _Work(tuning, settings, rows, items, patients, parts, table, splits, before)
         work.refuse_leaks()
         return work
 
     def refuse_leaks(self) -> None:
-        """Raise SplitError where a patient is in the training and in the test rows of a split."""
+        """Raise SplitError where a patient of the training rows, of the source task too, is in the test rows of a split."""
         for split in self.splits:
-            both = set(self.patients[split.train].tolist()) & set(self.patients[split.test].tolist())
+            tested, before = set(self.patients[split.test].tolist()), self.before
+            both = set(self.patients[split.train].tolist()) & tested
             if both:
                 raise SplitError(f"{sorted(both)[0]} would be trained on and tested in {split.name or 'the split'}.")
+            both = tested & set(before.patients[before.splits[before.like(split)].train].tolist()) if before else set()
+            if both:
+                raise SplitError(
+                    f"{sorted(both)[0]} and {len(both) - 1} others would be trained on in the source task and tested in "
+                    f"{split.name or 'the split'} of the target. Take the protocol official, or another source."
+                )
+
+    def like(self, split: RowSplit) -> int:
+        """Which split has the name of this one."""
+        for which, mine in enumerate(self.splits):
+            if mine.name == split.name:
+                return which
+        raise SplitError(f"The source task {self.tuning.tasks[0]} has no split {split.name!r} to train on.")
 
     def split(self, which: int, watch: Watch | None) -> tuple[dict[str, float], FloatArray]:
         """Train for one split: what was chosen, and answers for its test rows."""
+        network, done, more = self.fitted(which, watch)
+        split, kind = self.splits[which], _precision(self.tuning, self.settings)
+        choice: dict[str, Any] = {
+            "epoch": done.best_epoch + 1, "epochs": done.epoch, "validation_loss": done.best_loss, "batch": done.batch,
+            **more,
+        }  # fmt: skip
+        if self.tuning.kind is Kind.MASK:
+            choice["thresholds"] = self._thresholds(network, split.inner[0], kind)
+        return choice, self._answers(network, split.test, kind)
+
+    def fitted(self, which: int, watch: Watch | None) -> tuple[TunedNetwork, Progress, dict[str, Any]]:
+        """The network trained for one split, on the source task before where there is one, and what that chose."""
         import torch
 
         from etab.tuned_network import answer_loss
 
         tuning, split = self.tuning, self.splits[which]
-        kind = _precision(tuning, self.settings)
-        recipe = replace(tuning.recipe, seed=_seed(tuning, which), precision=kind)
+        more = self._before(split, watch)
+        recipe = replace(tuning.recipe, seed=_seed(tuning, which), precision=_precision(tuning, self.settings))
         network = self._network(recipe.seed, split)
 
         def loss(some: IntArray) -> torch.Tensor:
@@ -258,15 +336,21 @@ class _Work:
             network, loss, without(split.train, validation), validation, recipe, folder=folder, about=self._about(),
             report=(lambda now: watch(tuning.name, now)) if watch else None,
         )  # fmt: skip
-        choice: dict[str, Any] = {
-            "epoch": done.best_epoch + 1, "epochs": done.epoch, "validation_loss": done.best_loss, "batch": done.batch,
-        }  # fmt: skip
-        if tuning.kind is Kind.MASK:
-            choice["thresholds"] = self._thresholds(network, validation, kind)
-        return choice, self._answers(network, split.test, kind)
+        return network, done, more
+
+    def _before(self, split: RowSplit, watch: Watch | None) -> dict[str, Any]:
+        """Train on the source task, where there is one: the body's state is kept for ``_network``."""
+        from etab.backbones.weights import digest
+
+        if self.before is None:
+            return {}
+        network, done, _ = self.before.fitted(self.before.like(split), watch)
+        state = {k: v.detach().cpu().clone() for k, v in network.body.state_dict().items()}
+        self.trained["body"], self.trained["adapted"] = state, digest(state)
+        return {"source_epoch": done.best_epoch + 1, "adapted": self.trained["adapted"]}
 
     def _network(self, seed: int, split: RowSplit) -> TunedNetwork:
-        """A body as it was pretrained and a new head, standardised by training rows."""
+        """A body as it was pretrained, or as the source task left it, and a new head, standardised by training rows."""
         import torch
 
         from etab.finetune import Body
@@ -274,10 +358,12 @@ class _Work:
 
         cell, target = self.tuning.cells[0], runs.target_of(self.tuning.rows[0])
         backbone: Any = cell.backbone_card.load()
-        self.trained["weights"] = backbone.digest()
-        outputs = {Kind.MASK: len(_structures(self.tuning.rows)), Kind.VALUE: 1}.get(target.kind, len(target.classes))
+        self.trained["weights"], body = backbone.digest(), Body(backbone)
+        if "body" in self.trained:
+            fit_state(body, self.trained["body"], f"the training on {parse(self.tuning.protocol).source}")
+        outputs = {Kind.MASK: len(self.tuning.structures), Kind.VALUE: 1}.get(target.kind, len(target.classes))
         network = TunedNetwork(
-            Body(backbone), self.tuning.head, target.kind, outputs=outputs, frames=self.table.frames.shape[1],
+            body, self.tuning.head, target.kind, outputs=outputs, frames=self.table.frames.shape[1],
             side=self.tuning.side, last=parse(self.tuning.protocol).blocks, seed=seed,
         )  # fmt: skip
         rows = without(split.train, split.inner[0])
@@ -288,8 +374,9 @@ class _Work:
 
     def _about(self) -> Mapping[str, Any]:
         tuning = self.tuning
+        adapted = {"adapted": self.trained["adapted"]} if "adapted" in self.trained else {}
         return {"side": tuning.side, "augment": tuning.augment, "tasks": list(tuning.tasks), "tuning": tuning.protocol,
-                "data": _digest(tuning.rows[0], self.settings), "weights": self.trained["weights"]}  # fmt: skip
+                "data": _digest(tuning.rows[0], self.settings), "weights": self.trained["weights"], **adapted}  # fmt: skip
 
     def _answers(self, network: TunedNetwork, rows: IntArray, precision: str) -> FloatArray:
         """Probabilities (rows, structures, g, g) or (rows, classes), or values (rows,)."""
@@ -312,7 +399,7 @@ class _Work:
         """The cut of each structure with the best mean Dice of the validation rows, on the grid."""
         scores = self._answers(network, rows, precision)
         out = {}
-        for k, name in enumerate(_structures(self.tuning.rows)):
+        for k, name in enumerate(self.tuning.structures):
             known = self.table.known[rows, k].numpy()  # type: ignore[index]
             true = self.table.answers[rows, k].numpy()[known] >= 128
             dice = []
@@ -337,12 +424,13 @@ class _Work:
         outlines = opened.outlines_of(task, self.settings.root, self.settings.skip_bad)
         table = runs.predictions_of(task, rows, outlines, splits, answers, ())
         found = self._scored(cell, rows, splits, answers, table, seconds)
-        found.save(self.settings.results, table)
+        if distributed.world()[0] == 0:
+            found.save(self.settings.results, table)
         return found
 
     def _predicted(self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]) -> Any:
         if task.kind is Kind.MASK:
-            k, threshold = _structures(self.tuning.rows).index(task.target), choice["thresholds"][task.target]
+            k, threshold = self.tuning.structures.index(task.target), choice["thresholds"][task.target]
             return [cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)]
         return said[:, 1] if task.kind is Kind.BINARY else said
 
@@ -355,7 +443,7 @@ class _Work:
         interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=runs.rng_of(cell, 1),
                                    n=runs.BOOTSTRAPS)  # fmt: skip
         source, _ = opened.source_of(task.dataset, settings.root, settings.skip_bad)
-        facts = self.tuning.settings(_precision(self.tuning, settings))
+        facts = _facts(self.tuning, settings)
         digest = _digest(task, settings)
         return Result(
             task=task.code, task_version=task.version, backbone=cell.backbone, head=self.tuning.head,
@@ -377,42 +465,8 @@ def _seed(tuning: Tuning, which: int) -> int:
     return int(np.random.default_rng([tuning.seed, which]).integers(0, 2**31))
 
 
-def _structures(tasks: Sequence[Task]) -> list[str]:
-    return list(dict.fromkeys(t.target for t in tasks))
-
-
-def _frames(tuning: Tuning, settings: Settings, shown: Sequence[Array]) -> Array:
-    """The frames of each row as uint8 (rows, k, side, side)."""
-    source, keys = opened.source_of(tuning.rows[0].dataset, settings.root, settings.skip_bad)
-    out = np.empty((len(shown), len(shown[0]), tuning.side, tuning.side), np.uint8)
-    for i, at in enumerate(shown):
-        for k, frame in enumerate(at):
-            record, number = keys[int(frame)]
-            with skippable():
-                out[i, k] = resize(source.frames(record, [number])[0], tuning.side)
-    return out
-
-
-def _table(tuning: Tuning, rows: Mapping[str, Rows], items: Mapping[str, int], frames: Array) -> Table:
-    import cv2
-
-    from etab.tuned_network import FINER, Table
-
-    if tuning.kind is not Kind.MASK:
-        return Table(frames, np.asarray(rows[tuning.tasks[0]].answers), tuning.kind, tuning.augment)
-    names = _structures(tuning.rows)
-    grid = FINER * max(16, 8 * round(tuning.side / 32))
-    shares = np.zeros((len(items), len(names), grid, grid), np.uint8)
-    known = np.zeros((len(items), len(names)), bool)
-    for task in tuning.rows:
-        k, mine = names.index(task.target), rows[task.code]
-        for item, mask in zip(mine.items, mine.answers, strict=True):
-            share = cv2.resize(mask.astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
-            shares[items[item], k], known[items[item], k] = np.rint(255 * share), True
-    return Table(frames, (shares, known), tuning.kind, tuning.augment)
-
-
 def trainings(plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None) -> Iterator[Result]:
     """Execute several trainings, one after the other."""
-    for tuning in plans:
-        yield from execute(tuning, settings, watch=watch)
+    with distributed.joined(settings.device) as device:
+        for tuning in plans:
+            yield from execute(tuning, replace(settings, device=device), watch=watch)

@@ -1,28 +1,31 @@
-"""A backbone that trains together with its head, on all of its blocks or the last few, and strong clinical augmentation.
+"""A backbone that trains together with its head, on all of its blocks or the last few.
 
 Needs torch; ``etab.tuned`` imports it when something is to be trained.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from etab.errors import UnsupportedOptionError
+from etab.augment import clinical
+from etab.datasets.base import Source
+from etab.errors import UnsupportedOptionError, skippable
+from etab.features import resize
 from etab.finetune import Body, VectorHead
 from etab.heads import networks
-from etab.heads.segmentation import choose_levels, refuse_maps
+from etab.heads.segmentation import choose_levels, refuse_maps, sides_of
+from etab.rows import Rows
+from etab.tasks import Task
 from etab.training import seeded
 from etab.types import Array, IntArray, Kind
 
-AUGMENTATIONS = ("none", "clinical")
 FINER = 2
-_TILT, _ZOOM, _SHIFT = math.radians(10), 0.12, 0.06
 
 
 def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -43,15 +46,18 @@ def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def freeze_before(body: Body, last: int | None) -> list[nn.Module]:
-    """Train the last blocks of a body and whatever follows them (None: all of it); gives what stands still.
+    """Train the last blocks of a body and whatever follows them (None: all of it, 0: nothing); gives what stands still.
 
     Raises UnsupportedOptionError where it has no more blocks than ``last``.
     """
     body.requires_grad_(True)
     if last is None:
         return []
+    if last == 0:
+        body.requires_grad_(False)
+        return list(body.modules())
     blocks = blocks_of(body.network)
-    if not 0 < last < len(blocks):
+    if not last < len(blocks):
         raise UnsupportedOptionError(
             f"This backbone has {len(blocks)} blocks to train the last of; got {last}. Take 1 to {len(blocks) - 1}, or "
             "finetune for all of it."
@@ -91,9 +97,11 @@ class TunedNetwork(nn.Module):
     def _decoder(self, name: str, maps: Sequence[Tensor], outputs: int) -> nn.Module:
         refuse_maps(name, maps)
         grid = max(16, 8 * round(self.side / 32))
-        self.picked = choose_levels([tuple(m.shape) for m in maps], grid)
+        shapes = [tuple(m.shape) for m in maps]
+        self.picked = choose_levels(shapes, grid)
         channels = [maps[i].shape[1] for i in self.picked]
-        return networks.SegmentationNetwork(name, channels, grid=grid, outputs=outputs, finer=FINER)
+        sides = sides_of(name, shapes, grid)
+        return networks.SegmentationNetwork(name, channels, grid=grid, outputs=outputs, finer=FINER, sides=sides)
 
     @property
     def grid(self) -> int:
@@ -133,7 +141,7 @@ class TunedNetwork(nn.Module):
                 head.scale_answers(answers)
             return
         for level in range(len(self.picked)):
-            maps = torch.cat([networks.resample(b[level], head.grid >> level) for b in blocks])
+            maps = torch.cat([networks.resample(b[level], head.sides[level]) for b in blocks])
             head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
 
 
@@ -147,46 +155,6 @@ def answer_loss(network: TunedNetwork, said: Tensor, answers: Tensor) -> Tensor:
         error: Tensor = (said - answers.float()) / spread
         return error.square().mean()
     return functional.cross_entropy(said, answers.long())
-
-
-def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Another plausible recording of each row, by torch's generator: (n, k, 1, h, w) in [0, 1], masks (n, c, g, g).
-
-    The probe tilts (up to 10 degrees about the apex of the sector), depth and place change (12 %, 6 % of the side); gain,
-    gain over depth, contrast (gamma) and speckle change inside the sector, since what is black stays black. All frames of
-    a row alike but the speckle. Nothing is mirrored: left and right are anatomy.
-    """
-    n = len(frames)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(n, *shape, device=frames.device) * 2 - 1
-
-    theta = _places(draw(5))
-    moved = _move(frames.flatten(1, 2), theta)
-    masks = None if masks is None else _move(masks, theta)
-    gamma, gain, slope, grain = draw(4).unbind(1)
-    column = (-1, 1, 1, 1)
-    depth = torch.linspace(-1, 1, frames.shape[-2], device=frames.device).view(1, 1, -1, 1)
-    speckle = functional.avg_pool2d(torch.randn_like(moved), 3, 1, 1)
-    light = (0.25 * gain).exp().view(column) * (1 + 0.25 * slope.view(column) * depth)
-    dirty = moved.clamp_min(0) ** (0.45 * gamma).exp().view(column)
-    dirty = dirty * light * (1 + 0.35 * grain.abs().view(column) * speckle)
-    return dirty.clamp(0, 1).reshape(frames.shape), masks
-
-
-def _places(u: Tensor) -> Tensor:
-    """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and shifts."""
-    tilt, zoom, stretch = _TILT * u[:, 0], (_ZOOM * u[:, 1]).exp(), (0.06 * u[:, 2]).exp()
-    cos, sin = tilt.cos(), tilt.sin()
-    turn = torch.stack([cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1).view(-1, 2, 2)
-    apex = torch.tensor([0.0, -1.0], device=u.device)  # the top of the frame, in the middle: it stays but for the shift
-    moved = apex - (turn * apex).sum(dim=2) + 2 * _SHIFT * u[:, 3:5]
-    return torch.cat([turn, moved[:, :, None]], dim=2)
-
-
-def _move(planes: Tensor, theta: Tensor) -> Tensor:
-    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
-    return functional.grid_sample(planes, grid, align_corners=False)
 
 
 class Table:
@@ -213,3 +181,35 @@ class Table:
         if masks is None or self.known is None:
             return x, y
         return x, torch.where(self.known[at][:, :, None, None], masks, torch.nan)
+
+
+def frames_of(source: Source, keys: Sequence[Any], shown: Sequence[Array], side: int) -> Array:
+    """The frames of each row as uint8 (rows, k, side, side); ``shown`` says which of ``keys`` (record, frame) a row has."""
+    out = np.empty((len(shown), len(shown[0]), side, side), np.uint8)
+    for i, at in enumerate(shown):
+        for k, frame in enumerate(at):
+            record, number = keys[int(frame)]
+            with skippable():
+                out[i, k] = resize(source.frames(record, [number])[0], side)
+    return out
+
+
+def table_of(
+    tasks: Sequence[Task], rows: Mapping[str, Rows], items: Mapping[str, int], frames: Array, side: int, augment: str
+) -> Table:
+    """Frames with the answers of all tasks; ``items`` says which row of the table each row of a task is."""
+    import cv2
+
+    kind = tasks[0].kind
+    if kind is not Kind.MASK:
+        return Table(frames, np.asarray(rows[tasks[0].code].answers), kind, augment)
+    names = list(dict.fromkeys(t.target for t in tasks))
+    grid = FINER * max(16, 8 * round(side / 32))
+    shares = np.zeros((len(items), len(names), grid, grid), np.uint8)
+    known = np.zeros((len(items), len(names)), bool)
+    for task in tasks:
+        k, mine = names.index(task.target), rows[task.code]
+        for item, mask in zip(mine.items, mine.answers, strict=True):
+            share = cv2.resize(mask.astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
+            shares[items[item], k], known[items[item], k] = np.rint(255 * share), True
+    return Table(frames, (shares, known), kind, augment)

@@ -14,12 +14,13 @@ from etab import heads, stats
 from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
 from etab.heads import linalg
 from etab.heads.decoders import largest
-from etab.heads.segmentation import Pyramid, TrainedSegmentation, choose_levels
+from etab.heads.segmentation import Pyramid, TrainedSegmentation, choose_levels, sides_of
 from etab.testing.heads import check_head, made_features, made_splits, target_of
 from etab.training import Recipe, fit_state
 from etab.types import Features, Kind
 
-TRAINED = ("unet", "fpn", "deeplabv3plus", "segformer")
+TRAINED = ("unet", "fpn", "deeplabv3plus", "segformer", "dpt", "unetplusplus", "manet", "linknet", "pspnet", "deeplabv3",
+           "upernet", "topformer")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [n for n, h in heads.HEADS.items() if n not in TRAINED and not h.needs_sequences])
@@ -46,16 +47,17 @@ def test_decoders_take_maps_of_networks_and_transformers(name: str, shapes: list
     safetensors = pytest.importorskip("safetensors.torch")
     torch = pytest.importorskip("torch")
     maps = [np.random.default_rng(0).normal(size=(3, c, s, s)).astype(np.float16) for c, s in shapes]
-    pyramid, head = Pyramid(maps, 16, 1 << 30), small(name)
-    net = head.network(pyramid.channels, 0).eval()
+    sides = sides_of(name, [m.shape for m in maps], 16)
+    pyramid, head = Pyramid(maps, 16, 1 << 30, sides), small(name)
+    net = head.network(pyramid.channels, 0, sides).eval()
     out = net(pyramid.rows(np.arange(3)))
     assert out.shape == (3, 16, 16)
     safetensors.save_file(net.state_dict(), tmp_path / "head.safetensors")
-    other = head.network(pyramid.channels, 1).eval()
+    other = head.network(pyramid.channels, 1, sides).eval()
     assert not torch.equal(other(pyramid.rows(np.arange(3))), out)
     fit_state(other, safetensors.load_file(tmp_path / "head.safetensors"), "the file")
     assert torch.equal(other(pyramid.rows(np.arange(3))), out)
-    streamed = Pyramid(maps, 16, 0)
+    streamed = Pyramid(maps, 16, 0, sides)
     assert streamed.held is None
     assert all(torch.equal(a, b) for a, b in zip(streamed.rows(np.arange(3)), pyramid.rows(np.arange(3)), strict=True))
 
@@ -64,6 +66,57 @@ def test_levels_take_the_nearest_map() -> None:
     assert choose_levels([(1, 1, s, s) for s in (112, 56, 28, 14, 7)], 56) == (1, 2, 3, 4)
     assert choose_levels([(1, 1, 16, 16)] * 4, 56) == (0, 1, 2, 3)
     assert choose_levels([(1, 1, 16, 16)], 56) == (0, 0, 0, 0)
+
+
+def test_dpt_takes_tokens_at_their_own_resolution_and_a_pyramid_as_it_is() -> None:
+    tokens, stages = [(1, 1, 14, 14)] * 3, [(1, 1, s, s) for s in (56, 28, 14, 7)]
+    assert sides_of("dpt", tokens, 56) == (14, 14, 14, 14)
+    assert sides_of("dpt", [(1, 1, 16, 16)] * 2, 56) == (14, 14, 14, 14)
+    assert sides_of("dpt", [(1, 1, 7, 7)], 56) == (7, 7, 7, 7)
+    assert sides_of("dpt", stages, 56) == sides_of("unet", tokens, 56) == (56, 28, 14, 7)
+    blocks = small("dpt").network((1,) * 4, 0, (4, 4, 4, 4)).decoder.net.reassemble_blocks
+    assert [type(b.upsample).__name__ for b in blocks] == ["ConvTranspose2d", "ConvTranspose2d", "Identity", "Conv2d"]
+
+
+def test_dpt_hears_every_level() -> None:
+    torch = pytest.importorskip("torch")
+    for sides in ((4, 4, 4, 4), (16, 8, 4, 2)):
+        net = small("dpt").network((3,) * 4, 0, sides).eval()
+        maps = [torch.randn(2, 3, s, s, generator=torch.Generator().manual_seed(i)) for i, s in enumerate(sides)]
+        before = net(maps)
+        for level in range(4):
+            assert not torch.equal(net([m + (i == level) * m for i, m in enumerate(maps)]), before), level
+
+
+def test_the_best_learning_rate_is_chosen_inside_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one rate that cannot learn, the other is taken, and the answer is that of training with it alone."""
+    import etab.heads.segmentation as place
+
+    features, masks = made_features(Kind.MASK)
+    patients, splits = made_splits()
+    small("linknet")
+    kind: Any = heads.HEADS["linknet"]
+    reads: list[int] = []
+    real = Pyramid.rows
+    monkeypatch.setattr(Pyramid, "rows", lambda self, index: reads.append(len(index)) or real(self, index))
+
+    def run(rates: Any) -> Any:
+        reads.clear()
+        recipe = Recipe(epochs=4, batch=8, learning_rate=4e-3)
+        head = kind(recipe, rates=rates, grid=16, width=16)
+        rng = np.random.default_rng(0)
+        fit = head.cross_fit(features, masks, patients, splits[:1], target_of(Kind.MASK), rng=rng)[0]
+        return fit, len(reads)
+
+    (alone, once), (chosen, several) = run(None), run((1e-9, 4e-3))
+    assert alone.choice["learning_rate"] == chosen.choice["learning_rate"] == 4e-3
+    assert chosen.choice["rates"] == "1e-09,0.004"
+    assert {k: v for k, v in alone.choice.items() if k != "rates"} == {
+        k: v for k, v in chosen.choice.items() if k != "rates"
+    }
+    assert all((a == b).all() for a, b in zip(alone.predictions, chosen.predictions, strict=True))
+    assert several == once, "another learning rate reads the maps again"
+    assert kind().rates == place.RATES
 
 
 def test_trained_heads_refuse_maps_they_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:

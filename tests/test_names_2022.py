@@ -102,7 +102,7 @@ def test_a_backbone_that_reads_no_pictures_is_refused() -> None:
 
 
 def test_heads_by_their_printed_names() -> None:
-    printed = {"U-Net", "U-Net++", "MAnet", "Linknet", "PSPNet", "DeepLabV3", "SegFormer", "TopFormer"}
+    printed = {"U-Net", "U-Net++", "MAnet", "Linknet", "PSPNet", "DeepLabV3", "SegFormer", "TopFormer", "DPT"}
     assert printed <= set(available_heads("segmentation"))
     assert {"Linear", "RNN", "LSTM"} <= set(available_heads("regression"))
     assert set(available_heads()) >= printed
@@ -260,6 +260,49 @@ def test_checkpoints_go_on_and_never_mix(cohort: Path, tmp_path: Path) -> None:
     assert changed(state_of(model.network), again.network) == []
     trained("Linear")
     assert len(list((tmp_path / "a0").iterdir())) == 2
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"accumulate": 2}, {"augment": "clinical"}])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_options_of_training_act(cohort: Path, options: dict[str, Any], frozen: bool) -> None:
+    train_loader, valid_loader, _ = loaders(cohort, batch=4)
+
+    def trained(**more: Any) -> Any:
+        model = ETABmodel("segmentation", tiny(), "Linear", side=64)
+        if frozen:
+            model.freeze_backbone()
+        done = model.fit(train_loader, valid_loader, n_epoch=2, verbose=False, **more)
+        return done, state_of(model.network)
+
+    (first, plain), (second, moved), (_, again) = trained(), trained(**options), trained(**options)
+    assert all(torch.equal(moved[k], again[k]) for k in moved)
+    assert any(not torch.equal(plain[k], moved[k]) for k in plain if k.startswith("head."))
+    assert (first.step != second.step) == ("accumulate" in options)
+
+
+def test_options_of_training_that_cannot_act_are_refused(cohort: Path, tmp_path: Path) -> None:
+    train_loader, valid_loader, _ = loaders(cohort, batch=4)
+    model = ETABmodel("segmentation", tiny(), "Linear", side=64)
+    for wrong, said in (({"optimizer": "adam"}, "adamw or sgd"), ({"augment": "flips"}, "No augmentation is called"),
+                        ({"accumulate": 0}, "1 or more")):  # fmt: skip
+        with pytest.raises(UnsupportedOptionError, match=said):
+            model.fit(train_loader, valid_loader, n_epoch=1, verbose=False, **wrong)
+    colours = [(torch.rand(3, 64, 64), torch.ones(64, 64)) for _ in range(6)]
+    with pytest.raises(UnsupportedOptionError, match="grey ultrasound"):
+        model.fit(colours, colours[:2], n_epoch=1, verbose=False, normalized=False, augment="clinical")
+    with pytest.raises(UnsupportedOptionError, match="optimizer"):
+        ETABscore(None, tiny(), root=cohort / "camus", optimizer="sgd")
+
+
+def test_clips_and_values_are_augmented_too(cohort: Path) -> None:
+    items = task_items(TASKS["d0-A4-C"], source("camus", cohort / "camus"), side=32)
+    rows = list(range(len(items)))
+    found = []
+    for augment in ("none", "clinical"):
+        model = ETABmodel("classification", tiny(), "Linear", frames=2, side=32)
+        model.fit(items.select(rows[:12]), items.select(rows[12:]), n_epoch=1, verbose=False, augment=augment)
+        found.append(state_of(model.head))
+    assert any(not torch.equal(found[0][k], found[1][k]) for k in found[0])
 
 
 def test_own_modules_and_own_weights(cohort: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,11 @@ def test_other_words_are_refused(script: Any, words: list[str], capsys: pytest.C
 def test_one_task(script: Any, cohort: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["--task", "a0-A4-C", "--backbone", "MobileNet-V3-Small", "--head", "U-Net", "--freeze_backbone", "True",
              "--val_frac", "0.2", "--epochs", "2", "--batch", "4", "--nsample", "8", "--side", "32", "--root", str(cohort),
-             "--ckpt_dir", str(tmp_path / "kept")]  # fmt: skip
+             "--ckpt_dir", str(tmp_path / "kept"), "--optimizer", "sgd", "--accumulate", "2", "--augment",
+             "clinical"]  # fmt: skip
     assert script.main(words) == 0
+    state = json.loads(next((tmp_path / "kept").glob("*/state.json")).read_text())["identity"]
+    assert (state["optimizer"], state["accumulate"], state["augment"]) == ("sgd", 2, "clinical")
     out = capsys.readouterr().out
     assert "backbone frozen" in out
     assert "Epoch: 2/2" in out

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etab.distributed import Share
 from etab.errors import CorruptFileError, EtabWarning, TrainingError, UnsupportedOptionError, WeightsError
-from etab.training import Progress, Recipe, fit_state, order, rate, read_checkpoint, seeded, train
+from etab.training import Progress, Recipe, fit_state, order, rate, read_checkpoint, seeded, train, train_together
 
 torch = pytest.importorskip("torch")
 
@@ -74,9 +75,9 @@ def test_one_seed_one_result_and_the_callers_chance_stays() -> None:
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize("every", [1, 3, 0])
-def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, every: int) -> None:
-    recipe = Recipe(epochs=4, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=every)
+@pytest.mark.parametrize(("every", "optimizer"), [(1, "adamw"), (3, "adamw"), (0, "adamw"), (1, "sgd"), (0, "sgd")])
+def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, every: int, optimizer: str) -> None:
+    recipe = Recipe(epochs=4, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=every, optimizer=optimizer)
     net, loss = made()
     whole = train(net, loss, ROWS, VALIDATION, recipe)
     wanted = bytes_of(net)
@@ -187,6 +188,58 @@ def test_gradient_that_is_not_finite_stops_too() -> None:
 
     with pytest.raises(TrainingError, match="gradient is not finite"):
         train(net, steep, ROWS, VALIDATION, Recipe(epochs=1, batch=8))
+
+
+def test_sgd_is_nesterovs_with_momentum() -> None:
+    """Two steps by hand: weights, momentum and the look ahead of torch's formula, without decay."""
+    w = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        w.weight.fill_(2.0)
+    recipe = Recipe(
+        epochs=2, batch=2, learning_rate=0.1, warmup=0.0, optimizer="sgd", weight_decay=0.0, clip=0.0, stop=2
+    )
+    train(w, lambda rows: w.weight.square().sum() / 2, np.arange(2), np.arange(0), recipe)
+    x, v = 2.0, 0.0
+    for step in range(2):
+        v = 0.9 * v + x
+        x -= rate(recipe, step, 2) * (x + 0.9 * v)
+    assert float(w.weight.detach()) == pytest.approx(x, rel=1e-6)
+
+
+def test_networks_that_train_together_are_those_that_train_alone() -> None:
+    recipes = [Recipe(epochs=6, batch=4, learning_rate=r, patience=2) for r in (0.02, 0.3, 0.002)]
+    alone = []
+    for recipe in recipes:
+        net, loss = made()
+        alone.append((train(net, loss, ROWS, VALIDATION, recipe), bytes_of(net)))
+    pairs = [made() for _ in recipes]
+    asked: list[tuple[int, bytes]] = []
+
+    def watched(i: int) -> Callable:
+        def loss(rows: Any) -> Any:
+            asked.append((i, rows.tobytes()))
+            return pairs[i][1](rows)
+
+        return loss
+
+    before = torch.get_rng_state()
+    done = train_together([n for n, _ in pairs], [watched(i) for i in range(3)], ROWS, VALIDATION, recipes)
+    assert torch.equal(before, torch.get_rng_state())
+    assert len({d.epoch for d in done if d}) > 1, "all stop at once: nothing is shown"
+    assert [(d, bytes_of(n)) for d, (n, _) in zip(done, pairs, strict=True)] == alone
+    assert [i for i, _ in asked[:6]] == [0, 1, 2, 0, 1, 2]
+    assert asked[0][1] == asked[1][1] == asked[2][1] != asked[3][1]
+
+
+def test_one_that_fails_leaves_the_others_alone_and_all_that_fail_raise() -> None:
+    pairs = [made() for _ in range(3)]
+    bad = [pairs[0][1], lambda rows: pairs[1][1](rows) * float("nan"), pairs[2][1]]
+    recipe = Recipe(epochs=2, batch=8)
+    done = train_together([n for n, _ in pairs], bad, ROWS, VALIDATION, [recipe] * 3)
+    assert [d is None for d in done] == [False, True, False]
+    assert bytes_of(pairs[0][0]) == bytes_of(pairs[2][0]) != bytes_of(pairs[1][0])
+    with pytest.raises(TrainingError, match="not finite"):
+        train_together([made()[0]], bad[1:2], ROWS, VALIDATION, [recipe])
 
 
 def without_noise() -> tuple[Any, Callable]:
@@ -306,3 +359,96 @@ def test_validation_rows_are_other_rows(rows: list, validation: list) -> None:
     net, loss = made()
     with pytest.raises(UnsupportedOptionError, match="other rows to validate on"):
         train(net, loss, np.array(rows, int), np.array(validation, int), RECIPE)
+
+
+SHARED = """
+import json, sys
+from pathlib import Path
+import torch
+from etab.distributed import joined, world
+from etab.training import Recipe, train
+from tests.test_training import ROWS, VALIDATION, bytes_of, made, stop_at, without_noise
+
+out, noise, stop = Path(sys.argv[1]), sys.argv[2] == "noise", int(sys.argv[3])
+recipe = Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1)
+with joined("cpu"):
+    rank, size = world()
+    net, loss = made(seed=1 if rank == 0 else 7) if noise else without_noise()
+    folder, report = out / "kept", stop_at(stop) if stop else None
+    try:
+        done = train(net, loss, ROWS, VALIDATION, recipe, folder=folder, report=report)
+        flat = torch.cat([v.ravel().double() for v in net.state_dict().values()]).tolist()
+        said = {"bytes": bytes_of(net), "weights": flat, "history": done.history, "size": size}
+        (out / f"rank{rank}.json").write_text(json.dumps(said))
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def shared(folder: Path, noise: str, stop: int = 0, processes: int = 2) -> list[dict[str, Any]]:
+    """Train in processes that torchrun starts; what each of them ended with."""
+    import os
+    import subprocess
+    import sys
+
+    root = Path(__file__).resolve().parents[1]
+    folder.mkdir(exist_ok=True)
+    script = folder / "shared.py"
+    script.write_text(SHARED)
+    run = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", str(script),
+         str(folder), noise, str(stop)],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-3000:]
+    return [json.loads(p.read_text()) for p in sorted(folder.glob("rank*.json"))]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_are_one_training(tmp_path: Path) -> None:
+    net, loss = without_noise()
+    recipe = Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0)
+    alone = train(net, loss, ROWS, VALIDATION, recipe)
+    first, second = shared(tmp_path / "a", "plain")
+    assert first["size"] == second["size"] == 2
+    assert first == second
+    flat = torch.cat([v.ravel().double() for v in net.state_dict().values()]).tolist()
+    assert first["weights"] == pytest.approx(flat, abs=1e-5)
+    for mine, theirs in zip(first["history"], alone.history, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
+    """With dropout, batch norm, and other first weights in the second process: the first one's are taken."""
+    first, second = shared(tmp_path / "whole", "noise")
+    assert first == second
+    assert not shared(tmp_path / "cut", "noise", stop=5)
+    assert len(list((tmp_path / "cut" / "kept").glob("*"))) == 2
+    assert shared(tmp_path / "cut", "noise") == [first, second]
+    net, loss = made()
+    with pytest.raises(UnsupportedOptionError, match="processes: 2 there, None here"):
+        train(net, loss, ROWS, VALIDATION, Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1),
+              folder=tmp_path / "cut" / "kept")  # fmt: skip
+
+
+@pytest.mark.parametrize(("rank", "size"), [(0, 1), (0, 2), (1, 2), (2, 3)])
+def test_processes_share_the_rows_of_a_step(rank: int, size: int) -> None:
+    share = Share(*without_noise())
+    share.rank, share.size = rank, size
+    mine = share.parts(np.arange(20), 4)
+    assert len(mine) == -(-5 // size)
+    assert max(map(len, mine)) <= 4
+    share.rank = (rank + 1) % size
+    assert size == 1 or not np.intersect1d(np.concatenate(mine), np.concatenate(share.parts(np.arange(20), 4))).size
+    every = []
+    for share.rank in range(size):
+        every += share.parts(np.arange(20), 4)
+    assert sorted(np.concatenate(every)) == list(range(20))
+    share.size = 8
+    with pytest.raises(UnsupportedOptionError, match="A step of 7 rows cannot be shared by 8 processes"):
+        share.parts(np.arange(7), 4)

@@ -205,7 +205,7 @@ def _sector() -> tuple[Any, Any]:
 
 
 def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
-    from etab.tuned_network import clinical
+    from etab.augment import clinical
 
     frames, masks = _sector()
     with torch.random.fork_rng(devices=[]):
@@ -229,7 +229,7 @@ def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
 
 
 def test_augmentation_keeps_black_black() -> None:
-    from etab.tuned_network import clinical
+    from etab.augment import clinical
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -284,6 +284,50 @@ def test_without_validation_training_stops_where_told() -> None:
     assert (done.epoch, done.best_epoch, done.step) == (3, 2, 6)
     with pytest.raises(UnsupportedOptionError, match="where to stop"):
         train(net, loss, np.arange(8), none, Recipe(epochs=6, batch=4))
+
+
+def _launched(tree: Path, results: Path, processes: int, *more: str) -> str:
+    """Fine-tune by the command in processes of their own, under torchrun where there are several."""
+    import os
+    import subprocess
+    import sys
+
+    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    words = [sys.executable, *start, "-m", "etab", "finetune", "--root", str(tree), "--tasks", "a0", "--backbones", BACKBONE,
+             "--head", "linear", "--tuning", "partial1", "--side", "32", "--epochs", "3", "--lr", "2e-3", "--patience", "0",
+             "--augment", "none", "--precision", "fp32", "--results", str(results), *more]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tuned.__file__).parents[1])}
+    run = subprocess.run(words, capture_output=True, text=True, timeout=280, env=env)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_train_one_network(tree: Path, tmp_path: Path) -> None:
+    """Written once, equal to one process with the same parts of the same steps; and resumed to the same bytes."""
+    alone = _launched(tree, tmp_path / "one", 1, "--batch", "4", "--accumulate", "2")
+    both = _launched(tree, tmp_path / "two", 2, "--batch", "4", "--accumulate", "2")
+    assert both.count("a0-A4-C") == alone.count("a0-A4-C") == 1, "a line is said once, by the first process"
+    one, two = (load_results(tmp_path / name) for name in ("one", "two"))
+    assert [r.task for r in two] == ["a0-A2-C", "a0-A4-C"]
+    for a, b in zip(one, two, strict=True):
+        assert b.settings["processes"] == 2
+        assert b.value == pytest.approx(a.value, abs=0.02)
+        assert b.folds[0]["choice"]["epochs"] == a.folds[0]["choice"]["epochs"]
+        assert b.folds[0]["choice"]["validation_loss"] == pytest.approx(
+            a.folds[0]["choice"]["validation_loss"], rel=0.02
+        )
+    states = [json.loads(next((tmp_path / f"{n}.training").rglob("state.json")).read_text()) for n in ("one", "two")]
+    histories = [s["progress"]["history"] for s in states]
+    for a, b in zip(*histories, strict=True):
+        assert b["train"] == pytest.approx(a["train"], rel=0.01)
+    # only the checkpoint is left, as after an interruption between training and saving
+    for path in (tmp_path / "two").rglob("*.*"):
+        path.unlink()
+    _launched(tree, tmp_path / "two", 2, "--batch", "4", "--accumulate", "2")
+    assert [r.identity() for r in load_results(tmp_path / "two")] == [r.identity() for r in two]
 
 
 def test_the_command(tree: Path, tmp_path: Path) -> None:

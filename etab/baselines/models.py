@@ -170,7 +170,8 @@ class ETABmodel:
     def fit(
         self, train_loader: Any, valid_loader: Any, task_code: str | None = None, n_epoch: int = 50,
         learning_rate: float = 1e-3, ckpt_dir: Path | str | None = None, device: Any = "cpu", verbose: bool = True, *,
-        normalized: bool | None = None, patience: int = 0,
+        normalized: bool | None = None, patience: int = 0, optimizer: str = "adamw", accumulate: int = 1,
+        augment: str = "none",
     ) -> Progress:  # fmt: skip
         """Train on the rows of one loader and keep the weights that do best on those of the other.
 
@@ -178,7 +179,9 @@ class ETABmodel:
         ``task_code`` ("EA40", "a0-A4-E", "a0") is checked against model and data. ``ckpt_dir`` keeps checkpoints: the same
         call goes on where it was interrupted, another training has its own place there. ``normalized`` says whether
         loaders that are not etab's remove ImageNet's mean (None: yes); etab's say it themselves. ``patience`` epochs
-        without a better validation loss stop the training (0: never). Raises what ``etab.training.train`` raises, and
+        without a better validation loss stop the training (0: never). ``optimizer`` is "adamw" or "sgd" (Nesterov, momentum
+        0.9); ``accumulate`` batches make one step; ``augment="clinical"`` shows another plausible recording of every
+        training row each time (``etab.augment``). Raises what ``etab.training.train`` raises, and
         UnsupportedOptionError where code, data and model do not fit.
         """
         sets = [_rows_of(train_loader), _rows_of(valid_loader)]
@@ -187,10 +190,12 @@ class ETABmodel:
         self.network.to(device)
         examples = Examples(sets, self._heard.normalized, BUDGET, str(device))
         recipe = Recipe(epochs=n_epoch, batch=getattr(train_loader, "batch_size", None) or 32, learning_rate=learning_rate,
-                        weight_decay=_WEIGHT_DECAY, patience=patience, seed=self.seed)  # fmt: skip
+                        weight_decay=_WEIGHT_DECAY, patience=patience, seed=self.seed, optimizer=optimizer,
+                        accumulate=accumulate)  # fmt: skip
         folder = None if ckpt_dir is None else Path(ckpt_dir) / self._training(sets)
         told = _Teller(n_epoch) if verbose else None
-        done = fit(self.network, examples, examples.part(0), examples.part(1), recipe, folder=folder, report=told)
+        done = fit(self.network, examples, examples.part(0), examples.part(1), recipe, folder=folder, report=told,
+                   augment=augment)  # fmt: skip
         if told is not None:
             told.end(done)
         return done

@@ -31,7 +31,7 @@ _GONE = {"uniformer": ("UniFormer", "timm/caformer_s18"), "rest": ("ResT", "PVTv
 MASK_HEADS: Mapping[str, str] = {
     "Linear": "linear", "U-Net": "unet", "U-Net++": "unetplusplus", "MAnet": "manet", "Linknet": "linknet",
     "PSPNet": "pspnet", "DeepLabV3": "deeplabv3", "DeepLabV3+": "deeplabv3plus", "FPN": "fpn", "UPer": "upernet",
-    "SegFormer": "segformer", "TopFormer": "topformer",
+    "SegFormer": "segformer", "TopFormer": "topformer", "DPT": "dpt",
 }  # fmt: skip
 VECTOR_HEADS: Mapping[str, str] = {"Linear": "linear", "MLP": "mlp", "RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}
 _HEADS_ALSO = {

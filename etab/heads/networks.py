@@ -6,6 +6,7 @@ Imported only by the heads that train, since it needs torch and the extra "decod
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.nn import functional
 from etab.errors import MissingPackageError
 
 LEVELS = 4
+STRIDES = (4, 8, 16, 32)
 DecoderMaker = Callable[[int], "tuple[nn.Module, int]"]
 
 
@@ -24,10 +26,14 @@ def _needs_decoders(name: str, error: ImportError) -> MissingPackageError:
     )
 
 
-def decoder(name: str, width: int) -> tuple[nn.Module, int]:
-    """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises MissingPackageError."""
+def decoder(name: str, width: int, strides: Sequence[int] = STRIDES) -> tuple[nn.Module, int]:
+    """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises MissingPackageError.
+
+    ``strides`` of the levels, where the finest grid has 4: only "dpt" takes others than 4, 8, 16, 32.
+    """
+    make = partial(_dpt, strides=tuple(strides)) if name == "dpt" else DECODERS[name]
     try:
-        return DECODERS[name](width)
+        return make(width)
     except ImportError as error:
         raise _needs_decoders(name, error) from error
 
@@ -107,6 +113,31 @@ def _upernet(width: int) -> tuple[nn.Module, int]:
     return UPerNetDecoder([0, 0, *[width] * LEVELS], encoder_depth=LEVELS + 1, decoder_channels=width), width
 
 
+class Reassembled(nn.Module):
+    """DPT: tokens of several blocks, each brought to its own resolution by learned steps, then fused coarse to fine.
+
+    Maps come without class tokens, so its readout ignores them, which is one of the three of Ranftl et al., ICCV 2021. A
+    pyramid goes into the fusion as it is, as the stages of a ResNet do in their DPT-Hybrid.
+    """
+
+    def __init__(self, width: int, strides: Sequence[int]) -> None:
+        """Build for four levels of ``width`` channels at these strides."""
+        from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
+
+        super().__init__()
+        self.net = DPTDecoder([width] * LEVELS, list(strides), encoder_has_prefix_tokens=False, readout="ignore",
+                              intermediate_channels=[width] * LEVELS, fusion_channels=width)  # fmt: skip
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """(n, width, 2 * grid, 2 * grid)."""
+        said: Tensor = self.net(list(levels), [None] * LEVELS)
+        return said
+
+
+def _dpt(width: int, strides: Sequence[int] = STRIDES) -> tuple[nn.Module, int]:
+    return Reassembled(width, strides), width
+
+
 class Together(nn.Module):
     """No decoder at all: the levels side by side at the finest, for a linear answer on the maps."""
 
@@ -158,23 +189,25 @@ def _topformer(width: int) -> tuple[nn.Module, int]:
 DECODERS: dict[str, DecoderMaker] = {
     "unet": _unet, "unetplusplus": _unetplusplus, "manet": _manet, "linknet": _linknet, "pspnet": _pspnet,
     "deeplabv3": _deeplabv3, "deeplabv3plus": _deeplab, "fpn": _fpn, "upernet": _upernet, "segformer": _segformer,
-    "topformer": _topformer, "linear": _linear,
+    "topformer": _topformer, "dpt": _dpt, "linear": _linear,
 }  # fmt: skip
 
 
 class SegmentationNetwork(nn.Module):
     """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid), or (n, outputs, ...) of several structures.
 
-    Each map is brought to its level (grid, grid/2, grid/4, grid/8 points a side) by bilinear resampling where it has
-    another size, standardised by the training rows' mean and deviation of each channel, and projected to ``width``.
+    Each map is brought to its level (``sides``: grid, grid/2, grid/4, grid/8 points a side if None) by bilinear resampling
+    where it has another size, standardised by the training rows' mean and deviation of each channel, and projected to
+    ``width``.
     """
 
     def __init__(self, name: str, channels: Sequence[int], *, grid: int = 56, width: int = 64, outputs: int = 1,
-                 finer: int = 1) -> None:  # fmt: skip
+                 finer: int = 1, sides: Sequence[int] | None = None) -> None:  # fmt: skip
         """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the answer in one of the grid."""
         super().__init__()
         self.name, self.grid, self.finer, self.outputs = name, grid, finer, outputs
-        self.decoder, out = decoder(name, width)
+        self.sides = tuple(sides or (grid >> level for level in range(LEVELS)))
+        self.decoder, out = decoder(name, width, [4 * grid // side for side in self.sides])
         self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.answer = nn.Conv2d(out, outputs, 1)
         for i, c in enumerate(channels):
@@ -190,8 +223,7 @@ class SegmentationNetwork(nn.Module):
         """Logits of the structure on the grid."""
         levels = []
         for i, (m, project) in enumerate(zip(maps, self.project, strict=True)):
-            side = self.grid >> i
-            standard = (resample(m, side) - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
+            standard = (resample(m, self.sides[i]) - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
             levels.append(project(standard))
         out = self.decoder(self._as_decoder_wants(levels))
         side = min(max(out.shape[-1], self.grid), self.grid * self.finer)  # no finer than the decoder answers
@@ -203,7 +235,7 @@ class SegmentationNetwork(nn.Module):
         fine = levels[0]
         if self.name in ("pspnet", "deeplabv3"):  # answer from one deep map
             return [torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)]
-        if self.name in ("linear", "topformer"):
+        if self.name in ("linear", "topformer", "dpt"):
             return levels
         if self.name == "upernet":  # speaks of an image of four times the grid
             return [fine, fine, *levels]

@@ -1,13 +1,14 @@
-"""Segmentation heads that are trained: U-Net, FPN, DeepLabV3+ and SegFormer over frozen feature maps.
+"""Segmentation heads that are trained: U-Net, FPN, SegFormer, DPT and others over frozen feature maps.
 
-Each outer split trains twice: on its training patients without the first inner part, which decides after how many epochs
-to stop and at which level the answer is cut, and then on all of them, from the same first weights and on the same
-schedule, for that many epochs. Predictions are resampled to the frame's own pixels and the largest component is kept.
+Each outer split trains on its training patients without the first inner part, with every learning rate of ``RATES`` at once
+on the same batches. That inner part decides which rate to take, after how many epochs to stop and at which level the answer
+is cut. It then trains with that rate on all of them, from the same first weights and on the same schedule, for that many
+epochs. Predictions are resampled to the frame's own pixels and the largest component is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +18,7 @@ from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.decoders import cut
 from etab.heads.probes import refuse_kind, without
-from etab.training import Progress, Recipe, seeded, train
+from etab.training import Progress, Recipe, seeded, train_together
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LEVELS = 4
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+RATES = (7e-4, 2e-3, 6e-3)
 _CHUNK = 32
 _STEPS, _BATCH = 300, 16
 
@@ -42,22 +44,39 @@ def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ..
     return tuple(max(i for i, d in enumerate(row) if d == min(row)) for row in far)
 
 
-class Pyramid:
-    """The maps of every row at the four levels: held in memory (float16) under ``budget`` bytes, else read as needed."""
+def sides_of(name: str, shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
+    """Points a side at which a decoder takes each level: grid, grid/2, grid/4 and grid/8.
 
-    def __init__(self, maps: Sequence[Any], grid: int, budget: int) -> None:
+    DPT wants tokens at their own resolution, which it changes by learned steps: maps of one size (a transformer) stay at
+    the one of these four that is nearest theirs. ``shapes`` are (n, c, h, w).
+    """
+    pyramid = tuple(grid >> level for level in range(LEVELS))
+    if name != "dpt" or len({tuple(s[2:]) for s in shapes}) > 1:
+        return pyramid
+    own = float(np.sqrt(shapes[0][2] * shapes[0][3]))
+    return (min(pyramid, key=lambda side: abs(np.log2(own / side))),) * LEVELS
+
+
+class Pyramid:
+    """The maps of every row at the four levels: held in memory (float16) under ``budget`` bytes, else read as needed.
+
+    ``sides`` of the levels, see ``sides_of``; None: grid, grid/2, grid/4, grid/8.
+    """
+
+    def __init__(self, maps: Sequence[Any], grid: int, budget: int, sides: Sequence[int] | None = None) -> None:
         """Choose the levels and read what fits."""
         self.maps, self.grid = maps, grid
+        self.sides = tuple(sides or (grid >> level for level in range(LEVELS)))
         self.levels = choose_levels([m.shape for m in maps], grid)
         self.channels = tuple(int(maps[i].shape[1]) for i in self.levels)
         n = len(maps[0])
-        size = sum(2 * n * c * (grid >> k) ** 2 for k, c in enumerate(self.channels))
+        size = sum(2 * n * c * side**2 for c, side in zip(self.channels, self.sides, strict=True))
         self.held: list[Any] | None = None
         if size <= budget:
             import torch
 
-            held = [torch.empty((n, c, grid >> k, grid >> k), dtype=torch.float16)
-                    for k, c in enumerate(self.channels)]  # fmt: skip
+            held = [torch.empty((n, c, side, side), dtype=torch.float16)
+                    for c, side in zip(self.channels, self.sides, strict=True)]  # fmt: skip
             for start in range(0, n, _CHUNK):
                 rows = np.arange(start, min(start + _CHUNK, n))
                 for level, block in zip(held, self._read(rows), strict=True):
@@ -86,7 +105,7 @@ class Pyramid:
                     "The backbone overflows on this input: try --precision fp32."
                 )
         # halves in both cases, so that what fits in memory never changes a result
-        return [resample(read[i], self.grid >> k).half().float() for k, i in enumerate(self.levels)]
+        return [resample(read[i], side).half().float() for i, side in zip(self.levels, self.sides, strict=True)]
 
     def moments(self, rows: IntArray) -> list[tuple[Any, Any]]:
         """Mean and deviation (channels,) of each level over these rows."""
@@ -98,8 +117,8 @@ class Pyramid:
                 wide = block.double()
                 total += torch.stack([wide.sum(dim=(0, 2, 3)), wide.square().sum(dim=(0, 2, 3))])
         out = []
-        for level, total in enumerate(sums):
-            mean, square = total / (len(rows) * (self.grid >> level) ** 2)
+        for side, total in zip(self.sides, sums, strict=True):
+            mean, square = total / (len(rows) * side**2)
             out.append((mean.float(), (square - mean.square()).clamp_min(1e-8).sqrt().float()))
         return out
 
@@ -121,21 +140,39 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
         )
 
 
+class _Once:
+    """The last rows that were read: several networks that train together ask for the same ones in turn."""
+
+    def __init__(self, read: Callable[[IntArray], Any]) -> None:
+        self.read, self.key, self.found = read, b"", None
+
+    def __call__(self, rows: IntArray) -> Any:
+        key = np.asarray(rows, dtype=np.int64).tobytes()
+        if key != self.key or self.found is None:
+            self.key, self.found = key, self.read(rows)
+        return self.found
+
+
 class TrainedSegmentation(Head):
     """A decoder of segmentation_models_pytorch trained on frozen maps."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
-    def __init__(self, recipe: Recipe | None = None, *, grid: int = 56, width: int = 64, budget: int = 2 << 30) -> None:
+    def __init__(
+        self, recipe: Recipe | None = None, *, rates: Sequence[float] | None = None, grid: int = 56, width: int = 64,
+        budget: int = 2 << 30,
+    ) -> None:  # fmt: skip
         """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision of the features.
 
-        ``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in memory.
+        ``rates``: learning rates to choose from; None is that of a ``recipe``, or ``RATES``. ``grid``: points a side of the
+        answer (a multiple of 8); ``budget``: bytes of maps held in memory.
         """
         if grid % 8 or grid < 16:
             raise UnsupportedOptionError(f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}.")
         self.recipe = recipe
+        self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else RATES))
         self.grid, self.width, self.budget = grid, width, budget
 
     def cross_fit(
@@ -158,21 +195,22 @@ class TrainedSegmentation(Head):
         if self.recipe is not None:
             return replace(self.recipe, seed=seed)
         epochs = min(max(round(_STEPS * _BATCH / rows), 6), 40)
-        return Recipe(epochs=epochs, batch=_BATCH, learning_rate=2e-3, patience=max(4, epochs // 3), seed=seed,
-                      precision=precision)  # fmt: skip
+        return Recipe(epochs=epochs, batch=_BATCH, patience=max(4, epochs // 3), seed=seed, precision=precision)
 
-    def network(self, channels: Sequence[int], seed: int) -> SegmentationNetwork:
+    def network(self, channels: Sequence[int], seed: int, sides: Sequence[int] | None = None) -> SegmentationNetwork:
         """A new network for maps of ``channels`` at the four levels; its first weights are decided by ``seed``."""
         from etab.heads.networks import SegmentationNetwork
 
         with seeded(seed):
-            return SegmentationNetwork(self.name, channels, grid=self.grid, width=self.width)
+            return SegmentationNetwork(self.name, channels, grid=self.grid, width=self.width, sides=sides)
 
     def _pyramid(self, features: Features, memo: MutableMapping[Any, Any] | None) -> Pyramid:
         memo = {} if memo is None else memo
-        place = (self.grid, self.budget, tuple(m.shape for m in features.maps))
+        shapes = tuple(m.shape for m in features.maps)
+        sides = sides_of(self.name, shapes, self.grid)
+        place = (self.grid, sides, self.budget, shapes)
         if memo.get("segmentation pyramid", (None,))[0] != place:
-            memo["segmentation pyramid"] = (place, Pyramid(features.maps, self.grid, self.budget))
+            memo["segmentation pyramid"] = (place, Pyramid(features.maps, self.grid, self.budget, sides))
         found: Pyramid = memo["segmentation pyramid"][1]
         return found
 
@@ -187,34 +225,39 @@ class TrainedSegmentation(Head):
         self, pyramid: Pyramid, masks: Sequence[Array], share: FloatArray, split: RowSplit, recipe: Recipe
     ) -> FoldFit:
         validation = split.inner[0]
-        network, done = self._trained(pyramid, share, without(split.train, validation), validation, recipe)
+        tried = self._trained(pyramid, share, without(split.train, validation), validation, recipe, self.rates)
+        rate, network, done = min(tried, key=lambda t: t[2].best_loss)
         threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
         again = replace(recipe, stop=done.best_epoch + 1)
-        network, _ = self._trained(pyramid, share, split.train, validation[:0], again)
+        ((_, network, _),) = self._trained(pyramid, share, split.train, validation[:0], again, (rate,))
         scores = self._probabilities(network, pyramid, split.test)
         predicted = [cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)]
-        choice = {"epoch": done.best_epoch + 1, "epochs": done.epoch, "threshold": threshold,
+        choice = {"learning_rate": rate, "rates": ",".join(f"{r:g}" for r, _, _ in tried),
+                  "epoch": done.best_epoch + 1, "epochs": done.epoch, "threshold": threshold,
                   "validation_loss": done.best_loss, "maps": ",".join(map(str, pyramid.levels)),
                   "precision": recipe.precision}  # fmt: skip
         return FoldFit(predicted, choice)
 
     def _trained(
-        self, pyramid: Pyramid, share: FloatArray, rows: IntArray, validation: IntArray, recipe: Recipe
-    ) -> tuple[SegmentationNetwork, Progress]:
-        """A new network trained on some rows, standardised by them alone."""
+        self, pyramid: Pyramid, share: FloatArray, rows: IntArray, validation: IntArray, recipe: Recipe,
+        rates: Sequence[float],
+    ) -> list[tuple[float, SegmentationNetwork, Progress]]:  # fmt: skip
+        """New networks trained on some rows, one a learning rate, standardised by these rows; none that diverged."""
         import torch
 
         from etab.heads.networks import loss
 
-        network = self.network(pyramid.channels, recipe.seed)
-        for level, (mean, deviation) in enumerate(pyramid.moments(rows)):
-            network.standardise(level, mean, deviation)
-        wanted = torch.from_numpy(share)
+        moments, read, wanted = pyramid.moments(rows), _Once(pyramid.rows), torch.from_numpy(share)
+        networks = [self.network(pyramid.channels, recipe.seed, pyramid.sides) for _ in rates]
 
-        def of(some: IntArray) -> torch.Tensor:
-            return loss(network(pyramid.rows(some)).float(), wanted[torch.as_tensor(some)])
+        def of(network: SegmentationNetwork) -> Callable[[IntArray], torch.Tensor]:
+            for level, (mean, deviation) in enumerate(moments):
+                network.standardise(level, mean, deviation)
+            return lambda some: loss(network(read(some)).float(), wanted[torch.as_tensor(some)])
 
-        return network, train(network, of, rows, validation, recipe)
+        recipes = [replace(recipe, learning_rate=rate) for rate in rates]
+        done = train_together(networks, [of(n) for n in networks], rows, validation, recipes)
+        return [(r, n, d) for r, n, d in zip(rates, networks, done, strict=True) if d is not None]
 
     def _probabilities(self, network: Any, pyramid: Pyramid, rows: IntArray) -> FloatArray:
         import torch
@@ -264,3 +307,59 @@ class SegFormer(TrainedSegmentation):
     """SegFormer decoder trained on frozen maps for as long as a validation part of the training patients says."""
 
     name: ClassVar[str] = "segformer"
+
+
+@HEADS.register("dpt")
+class DPT(TrainedSegmentation):
+    """DPT decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "dpt"
+
+
+@HEADS.register("unetplusplus")
+class UNetPlusPlus(TrainedSegmentation):
+    """U-Net++ decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "unetplusplus"
+
+
+@HEADS.register("manet")
+class MAnet(TrainedSegmentation):
+    """MAnet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "manet"
+
+
+@HEADS.register("linknet")
+class Linknet(TrainedSegmentation):
+    """LinkNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "linknet"
+
+
+@HEADS.register("pspnet")
+class PSPNet(TrainedSegmentation):
+    """PSPNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "pspnet"
+
+
+@HEADS.register("deeplabv3")
+class DeepLabV3(TrainedSegmentation):
+    """DeepLabV3 decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "deeplabv3"
+
+
+@HEADS.register("upernet")
+class UPerNet(TrainedSegmentation):
+    """UPerNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "upernet"
+
+
+@HEADS.register("topformer")
+class TopFormer(TrainedSegmentation):
+    """TopFormer-like head trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "topformer"

@@ -4,6 +4,16 @@ from tests.faults import Fault
 
 _SCRIPT = ("tests/test_run_benchmark.py",)
 FAULTS = [
+    Fault("fit ignores the optimizer", "etab/baselines/models.py", "optimizer=optimizer,", 'optimizer="adamw",',
+          ("tests/test_names_2022.py::test_options_of_training_act",)),
+    Fault("fit ignores accumulation", "etab/baselines/models.py", "accumulate=accumulate)", "accumulate=1)",
+          ("tests/test_names_2022.py::test_options_of_training_act",)),
+    Fault("augmentation of a frozen backbone is dropped", "etab/finetune.py",
+          'if augment == "none" or not network.training:', 'if augment == "none" or not network.training or network.frozen:',
+          ("tests/test_names_2022.py::test_options_of_training_act",)),
+    Fault("colours are augmented as if grey", "etab/finetune.py",
+          "    if not torch.allclose(grey.expand_as(clip), clip, atol=1e-3):\n", "    if False:\n",
+          ("tests/test_names_2022.py::test_options_of_training_that_cannot_act_are_refused",)),
     Fault("frozen backbone keeps training statistics", "etab/finetune.py",
           "        if self.frozen:\n            self.body.eval()\n        return self", "        return self",
           ("tests/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",)),

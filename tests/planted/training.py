@@ -3,19 +3,64 @@
 from tests.faults import Fault
 
 _HERE = ("tests/test_training.py",)
+
+
+def _test(file: str, name: str) -> tuple[str]:
+    return (f"tests/test_{file}.py::test_{name}",)
+
+
+_TOGETHER = _test("training", "networks_that_train_together_are_those_that_train_alone")
+_RATE = _test("heads", "the_best_learning_rate_is_chosen_inside_and_recorded")
+_SHARED = ("tests/test_training.py::test_two_processes_are_one_training",)
+_RESUMED = ("tests/test_training.py::test_two_processes_resume_to_the_same_bytes",)
 FAULTS = [
-    Fault("chance is not resumed", "etab/training.py", "        _set_chance(_part(tensors, \"chance\"))\n", "", _HERE),
+    Fault("processes do not share the rows", "etab/distributed.py", "[self.rank :: self.size]", "[:: self.size]", _SHARED),
+    Fault("gradients of processes are averaged", "etab/distributed.py",
+          "return found if self.size == 1 else found * self.size", "return found", _SHARED),
+    Fault("processes keep their own statistics", "etab/distributed.py", "            dist.broadcast(buffer, 0)\n",
+          "            pass\n", _RESUMED),
+    Fault("processes resume with one chance", "etab/training.py", "part(tensors, _chance_name(self.share.rank))",
+          "part(tensors, _chance_name(0))", _RESUMED),
+    Fault("the second process is not seeded", "etab/training.py", "        _seed(recipe.seed, self.share.rank)\n",
+          "        _seed(recipe.seed if self.share.rank == 0 else __import__(\"os\").getpid(), 0)\n", _RESUMED),
+    Fault("chance is not resumed", "etab/training.py",
+          "        _set_chance(part(tensors, _chance_name(self.share.rank)))\n", "", _HERE),
     Fault("the optimizer is not resumed", "etab/training.py",
-          "        restore(self.optimizer, _part(tensors, \"optimizer\"))\n", "", _HERE),
-    Fault("training stops with the last weights", "etab/training.py", "network.load_state_dict(loop.best)",
-          "network.load_state_dict(loop.good)", _HERE),
+          "        restore(self.optimizer, part(tensors, \"optimizer\"))\n", "", _HERE),
+    Fault("training stops with the last weights", "etab/training.py", "self.network.load_state_dict(self.best)",
+          "self.network.load_state_dict(self.good)", _HERE),
     Fault("a loss that is not finite goes on", "etab/training.py",
           "if not np.isfinite(total) or not np.isfinite(norm):", "if False:", _HERE),
     Fault("the bad state is kept", "etab/training.py", "        self.network.load_state_dict(self.good)\n", "", _HERE),
-    Fault("parts of a step weigh too much", "etab/training.py", " * (len(part) / len(rows))", "", _HERE),
-    Fault("a checkpoint is not verified", "etab/training.py",
+    Fault("parts of a step weigh too much", "etab/training.py", " * (len(some) / len(rows))", "", _HERE),
+    Fault("a checkpoint is not verified", "etab/checkpoints.py",
           "hashlib.sha256(blob).hexdigest() != state[\"sha256\"]", "False", _HERE),
-    Fault("partial loads pass", "etab/training.py", "    if faults:\n", "    if len(faults) > 99:\n", _HERE),
-    Fault("a held pyramid differs from a streamed one", "etab/heads/segmentation.py", ".half().float() for k", " for k",
-          ("tests/test_heads.py",)),
+    Fault("partial loads pass", "etab/checkpoints.py", "    if faults:\n", "    if len(faults) > 99:\n", _HERE),
+    Fault("networks that train together share their chance", "etab/training.py",
+          "                _set_chance(chances[i])\n", "", _TOGETHER),
+    Fault("networks that train together stop together", "etab/training.py",
+          "                except StopIteration:\n                    del going[i]\n",
+          "                except StopIteration:\n                    going.clear()\n                    break\n", _TOGETHER),
+    Fault("a failed training stops the others", "etab/training.py",
+          "                    failed.append(error)\n", "                    raise error\n",
+          _test("training", "one_that_fails_leaves_the_others_alone_and_all_that_fail_raise")),
+    Fault("the worst learning rate is taken", "etab/heads/segmentation.py", "key=lambda t: t[2].best_loss",
+          "key=lambda t: -t[2].best_loss", _RATE),
+    Fault("the first learning rate is taken for all", "etab/heads/segmentation.py",
+          "recipes = [replace(recipe, learning_rate=rate) for rate in rates]",
+          "recipes = [replace(recipe, learning_rate=rates[0]) for rate in rates]", _RATE),
+    Fault("DPT takes tokens as a pyramid", "etab/heads/segmentation.py", 'if name != "dpt" or', "if True or",
+          _test("heads", "dpt_takes_tokens_at_their_own_resolution_and_a_pyramid_as_it_is")),
+    Fault("DPT fuses one level alone", "etab/heads/networks.py", "self.net(list(levels), [None] * LEVELS)",
+          "self.net([levels[0]] * LEVELS, [None] * LEVELS)", _test("heads", "dpt_hears_every_level")),
+    Fault("batches are read once too often", "etab/heads/segmentation.py",
+          "        if key != self.key or self.found is None:\n", "        if True:\n", _RATE),
+    Fault("batches of other rows are served", "etab/heads/segmentation.py",
+          "        if key != self.key or self.found is None:\n", "        if self.found is None:\n",
+          _RATE),
+    Fault("heads after the first are dropped", "etab/runs.py", "for one in wanted if one is None",
+          "for one in wanted[:1] if one is None",
+          _test("decoder_cells", "several_heads_read_the_maps_once_and_are_what_each_is_alone")),
+    Fault("a held pyramid differs from a streamed one", "etab/heads/segmentation.py", ".half().float() for i", " for i",
+          _test("heads", "decoders_take_maps_of_networks_and_transformers")),
 ]  # fmt: skip

@@ -1,0 +1,52 @@
+"""Strong clinical augmentation of ultrasound frames: another plausible recording of the same heart. Needs torch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+AUGMENTATIONS = ("none", "clinical")
+_TILT, _ZOOM, _SHIFT = math.radians(10), 0.12, 0.06
+
+
+def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Another plausible recording of each row, by torch's generator: (n, k, 1, h, w) in [0, 1], masks (n, c, g, g).
+
+    The probe tilts (up to 10 degrees about the apex of the sector), depth and place change (12 %, 6 % of the side); gain,
+    gain over depth, contrast (gamma) and speckle change inside the sector, since what is black stays black. All frames of
+    a row alike but the speckle. Nothing is mirrored: left and right are anatomy.
+    """
+    n = len(frames)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(n, *shape, device=frames.device) * 2 - 1
+
+    theta = _places(draw(5))
+    moved = _move(frames.flatten(1, 2), theta)
+    masks = None if masks is None else _move(masks, theta)
+    gamma, gain, slope, grain = draw(4).unbind(1)
+    column = (-1, 1, 1, 1)
+    depth = torch.linspace(-1, 1, frames.shape[-2], device=frames.device).view(1, 1, -1, 1)
+    speckle = functional.avg_pool2d(torch.randn_like(moved), 3, 1, 1)
+    light = (0.25 * gain).exp().view(column) * (1 + 0.25 * slope.view(column) * depth)
+    dirty = moved.clamp_min(0) ** (0.45 * gamma).exp().view(column)
+    dirty = dirty * light * (1 + 0.35 * grain.abs().view(column) * speckle)
+    return dirty.clamp(0, 1).reshape(frames.shape), masks
+
+
+def _places(u: Tensor) -> Tensor:
+    """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and shifts."""
+    tilt, zoom, stretch = _TILT * u[:, 0], (_ZOOM * u[:, 1]).exp(), (0.06 * u[:, 2]).exp()
+    cos, sin = tilt.cos(), tilt.sin()
+    turn = torch.stack([cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1).view(-1, 2, 2)
+    apex = torch.tensor([0.0, -1.0], device=u.device)  # the top of the frame, in the middle: it stays but for the shift
+    moved = apex - (turn * apex).sum(dim=2) + 2 * _SHIFT * u[:, 3:5]
+    return torch.cat([turn, moved[:, :, None]], dim=2)
+
+
+def _move(planes: Tensor, theta: Tensor) -> Tensor:
+    grid = functional.affine_grid(theta, list(planes.shape), align_corners=False)
+    return functional.grid_sample(planes, grid, align_corners=False)

@@ -11,10 +11,19 @@ def _test(file: str, name: str) -> tuple[str]:
 
 _TOGETHER = _test("training", "networks_that_train_together_are_those_that_train_alone")
 _RATE = _test("heads", "the_best_learning_rate_is_chosen_inside_and_recorded")
-_SHARED = ("tests/test_training.py::test_two_processes_are_one_training",)
-_RESUMED = ("tests/test_training.py::test_two_processes_resume_to_the_same_bytes",)
+_SHARED = (
+    "-m",
+    "slow",
+    "tests/test_training.py::test_two_processes_are_one_training",
+)
+_RESUMED = (
+    "-m",
+    "slow",
+    "tests/test_training.py::test_two_processes_resume_to_the_same_bytes",
+)
 FAULTS = [
-    Fault("processes do not share the rows", "etab/distributed.py", "[self.rank :: self.size]", "[:: self.size]", _SHARED),
+    Fault("processes do not share the rows", "etab/distributed.py", "[self.rank :: self.size]", "[:: self.size]",
+          _test("training", "processes_share_the_rows_of_a_step")),
     Fault("gradients of processes are averaged", "etab/distributed.py",
           "return found if self.size == 1 else found * self.size", "return found", _SHARED),
     Fault("processes keep their own statistics", "etab/distributed.py", "            dist.broadcast(buffer, 0)\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,18 +193,21 @@ class ETABBenchmark:
             raise UnsupportedOptionError(
                 f"switch_benchmark has no option {', '.join(odd)}; it has {', '.join(self._OPTIONS)}. The backbone stays."
             )
-        before = (self.task_code, self.root)
+        before = dict(vars(self))
+        try:
+            self._switch(benchmark_task_code, head, options)
+        except BaseException:  # also Ctrl-C: nothing of the switch stays behind
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _switch(self, code: str, head: str | None, options: Mapping[str, Any]) -> None:
         for name, value in options.items():
             setattr(self, name, value)
         sort = self._sort
-        if "root" not in options and names.task(benchmark_task_code).dataset != self.dataset_name:
-            self.root = None if self.root is None else _beside(self.root, names.task(benchmark_task_code).dataset)
-        try:
-            self._open(benchmark_task_code)
-        except Exception:
-            self.root = before[1]
-            self._open(before[0])
-            raise
+        if "root" not in options and names.task(code).dataset != self.dataset_name:
+            self.root = None if self.root is None else _beside(self.root, names.task(code).dataset)
+        self._open(code)
         default = "SegFormer" if self._sort == "segmentation" else "Linear"
         self.model.switch_head(head or (self.head if sort == self._sort else default), task=self._sort,
                                num_classes=self._classes, frames=self._frames)  # fmt: skip

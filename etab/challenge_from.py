@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class Written:
     answers: int
     decided: str
     scores: Mapping[str, Entry2016 | Entry2022]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        return asdict(self)
 
     def render(self) -> str:
         """A few lines for a terminal."""

@@ -27,6 +27,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Memory = Annotated[int | None, typer.Option(min=16, help="MiB of memory; default: that of the challenge.")]
 Disk = Annotated[int | None, typer.Option(min=1, help="MiB that may be written; default: that of the challenge.")]
 Threshold = Annotated[float | None, typer.Option(help="With --from: abnormal from this probability on.")]
+_FROM = "with --from alone: an entry decides by itself"
+_ENTRY = "with an ENTRY alone: --from runs nothing"
+_FOLDS = "without --hold-out alone: one folder is trained on, the other answered"
 
 
 def _say(text: str) -> None:
@@ -70,11 +73,12 @@ def cinc2016(
 
     _one_of(entry, result)
     if entry is None:
+        _idle(_ENTRY, seconds=seconds, setup_seconds=setup_seconds, memory=memory, disk=disk, trust=trust)
         made = challenge_from.write_cinc2016(_only(result), out, data=data, part=part, threshold=threshold,
                                              unsure=_pair(unsure))  # fmt: skip
-        _say(made.render())
+        _told(made, as_json)
         return
-    _idle(threshold=threshold, unsure=unsure)
+    _idle(_FROM, threshold=threshold, unsure=unsure)
     challenge.require_trust(trust)
     root = folder("cinc2016", data)
     with show.bar("records") as advance:
@@ -83,7 +87,7 @@ def cinc2016(
             setup=_limits(challenge.SETUP, setup_seconds, memory, disk),
             record=_limits(challenge.RECORD, seconds, memory, disk),
         )  # fmt: skip
-    _say(json.dumps(done.as_dict(), indent=2) if as_json else done.render())
+    _told(done, as_json)
     raise typer.Exit(0 if done.ok else 1)
 
 
@@ -96,8 +100,8 @@ def circor2022(
     ] = [],  # noqa: B006
     out: Out = Path("challenge"),
     hold_out: Annotated[Path | None, typer.Option(help="Train on all of --data, answer this folder.")] = None,
-    n_fold: Annotated[int, typer.Option(min=2, help="Folds of people, without --hold-out.")] = 5,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    n_fold: Annotated[int | None, typer.Option(min=2, help="Folds of people, without --hold-out. [default: 5]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Decides the folds. [default: 0]")] = None,
     threshold: Threshold = None,
     python: Annotated[str | None, typer.Option(help="Interpreter to run the scripts with. [default: this one]")] = None,
     train_seconds: Annotated[float | None, typer.Option(help="Limit of train_model.py. [default: 72 h]")] = None,
@@ -113,19 +117,23 @@ def circor2022(
 
     _one_of(entry, result)
     if entry is None:
-        _say(challenge_from.write_circor2022(result, out, data=data, threshold=threshold).render())
+        _idle(_ENTRY, hold_out=hold_out, n_fold=n_fold, seed=seed, python=python, train_seconds=train_seconds,
+              seconds=seconds, memory=memory, disk=disk, trust=trust)  # fmt: skip
+        _told(challenge_from.write_circor2022(result, out, data=data, threshold=threshold), as_json)
         return
-    _idle(threshold=threshold)
+    _idle(_FROM, threshold=threshold)
+    if hold_out is not None:
+        _idle(_FOLDS, n_fold=n_fold, seed=seed)
     challenge.require_trust(trust)
     root = folder("circor", data)
     with show.bar("folds") as advance:
         done = challenge_circor.run_circor2022(
-            entry, root, out, trust=trust, hold_out=hold_out, n_fold=n_fold, seed=seed, progress=advance,
+            entry, root, out, trust=trust, hold_out=hold_out, n_fold=n_fold or 5, seed=seed or 0, progress=advance,
             train=_limits(challenge_circor.TRAIN, train_seconds, memory, disk),
             answer=_limits(challenge_circor.RUN, seconds, memory, disk),
             python=challenge_circor.check_python(python or sys.executable),
         )  # fmt: skip
-    _say(json.dumps(done.as_dict(), indent=2) if as_json else done.render())
+    _told(done, as_json)
 
 
 def _only(results: list[Path]) -> Path:
@@ -136,13 +144,17 @@ def _only(results: list[Path]) -> Path:
     return results[0]
 
 
-def _idle(**options: object) -> None:
-    """Refuse options that act on results alone."""
+def _idle(when: str, **options: object) -> None:
+    """Refuse options that have nothing to act on: given ones (neither None nor False); ``when`` says when they act."""
     from etab.errors import UnsupportedOptionError
 
-    given = [name for name, value in options.items() if value is not None]
+    given = [name.replace("_", "-") for name, value in options.items() if value is not None and value is not False]
     if given:
-        raise UnsupportedOptionError(f"--{given[0]} acts with --from alone: an entry decides by itself.")
+        raise UnsupportedOptionError(f"--{given[0]} acts {when}. Leave it out.")
+
+
+def _told(done: Any, as_json: bool) -> None:
+    _say(json.dumps(done.as_dict(), indent=2) if as_json else done.render())
 
 
 def _pair(text: str | None) -> tuple[float, float] | None:

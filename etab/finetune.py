@@ -140,6 +140,18 @@ class VectorHead(nn.Module):
         return self.centre + self.spread * out[:, 0] if out.shape[1] == 1 else out  # type: ignore[no-any-return]
 
 
+def _mask_head(name: str, maps: Sequence[Tensor], side: int) -> tuple[nn.Module, tuple[int, ...]]:
+    """A decoder for these maps, and which of them feed its levels."""
+    from etab.heads.networks import SegmentationNetwork
+
+    refuse_maps(name, maps)
+    grid = max(16, 8 * round(side / 32))
+    shapes = [tuple(m.shape) for m in maps]
+    picked = choose_levels(shapes, grid)
+    channels = [maps[i].shape[1] for i in picked]
+    return SegmentationNetwork(name, channels, grid=grid, sides=sides_of(name, shapes, grid)), picked
+
+
 class Network(nn.Module):
     """A body and a head. ``freeze`` and ``unfreeze`` the body at any time; the head always trains."""
 
@@ -158,23 +170,14 @@ class Network(nn.Module):
         with torch.no_grad():
             maps, vector = self.body.eval()(blank)
         self.body.train(mode)
-        self.side, self.fresh = side, True
-        self.picked: tuple[int, ...] = ()
         with seeded(seed):
-            head = self._mask_head(name, maps) if self.kind is Kind.MASK else None
-            self.head: nn.Module = head or VectorHead(name, vector.shape[1], outputs, frames=frames)
-        self.head.to(blank.device)
-
-    def _mask_head(self, name: str, maps: Sequence[Tensor]) -> nn.Module:
-        from etab.heads.networks import SegmentationNetwork
-
-        refuse_maps(name, maps)
-        grid = max(16, 8 * round(self.side / 32))
-        shapes = [tuple(m.shape) for m in maps]
-        self.picked = choose_levels(shapes, grid)
-        return SegmentationNetwork(
-            name, [maps[i].shape[1] for i in self.picked], grid=grid, sides=sides_of(name, shapes, grid)
-        )
+            if self.kind is Kind.MASK:
+                head, picked = _mask_head(name, maps, side)
+            else:
+                head, picked = VectorHead(name, vector.shape[1], outputs, frames=frames), ()
+        self.picked: tuple[int, ...] = picked
+        self.head: nn.Module = head.to(blank.device)
+        self.side, self.fresh = side, True
 
     def freeze(self) -> None:
         """Keep the body as it is: no gradients, eval mode whatever mode the rest is in."""

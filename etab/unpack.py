@@ -24,6 +24,7 @@ MOST_BYTES = 1 << 30
 MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
+# what zipfile and tarfile raise of damaged archives; NotImplementedError is zipfile's for a method it cannot unpack
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, UnicodeError, ValueError,
            gzip.BadGzipFile, RecursionError)  # fmt: skip
 

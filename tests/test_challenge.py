@@ -634,6 +634,11 @@ def test_commands(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
         (("circor2022",), "Name an ENTRY to run, or a result with --from"),
         (("cinc2016", path, "--from", "x.json"), "not both"),
         (("circor2022", path, "--trust", "--data", made / "circor", "--python", "pyhton"), "no interpreter 'pyhton'"),
+        (
+            ("circor2022", path, "--trust", "--hold-out", path, "--n-fold", "3"),
+            "--n-fold acts without --hold-out alone",
+        ),
+        (("circor2022", path, "--trust", "--hold-out", path, "--seed", "3"), "--seed acts without --hold-out alone"),
     ):
         assert said in str(asked(*words, "--out", tmp_path / "b").exception)
 
@@ -644,7 +649,15 @@ def test_commands_from_results(made: Path, tmp_path: Path, truth: dict[str, int]
     run = asked(*words, "--unsure", "0.4,0.6")
     assert run.exit_code == 0, run.output
     assert "12 answered unsure" in run.stdout
+    run = asked(*words, "--unsure", "0.4,0.6", "--json")
+    assert json.loads(run.stdout)["answers"] == len(truth), run.output
     assert "wanted two numbers" in str(asked(*words, "--unsure", "some").exception)
+    for idle in (("--seconds", "9"), ("--setup-seconds", "9"), ("--memory", "99"), ("--disk", "99"), ("--trust",)):
+        assert f"{idle[0]} acts with an ENTRY alone" in str(asked(*words, *idle).exception)
+    for idle in (("--hold-out", "x"), ("--n-fold", "3"), ("--seed", "3"), ("--python", "x"), ("--train-seconds", "9"),
+                 ("--seconds", "9"), ("--memory", "99"), ("--disk", "99"), ("--trust",)):  # fmt: skip
+        said = asked("circor2022", "--from", result, "--out", tmp_path / "b", *idle).exception
+        assert f"{idle[0]} acts with an ENTRY alone" in str(said)
     assert "names 2 results" in str(asked(*words, "--from", result).exception)
     wrong = asked("circor2022", "--from", result, "--out", tmp_path / "b").exception
     assert "wanted a result of murmur or outcome" in str(wrong)

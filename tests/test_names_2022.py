@@ -13,7 +13,7 @@ from etab.baselines import names
 from etab.baselines.models import ETABmodel, available_backbones, available_heads, card_of_module, load_weights
 from etab.benchmarks import ETABBenchmark, task_items
 from etab.datasets import ETAB_dataset, source
-from etab.errors import EtabWarning, UndefinedError, UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.errors import EtabError, EtabWarning, UndefinedError, UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.finetune import BUDGET, Body, Examples, Network, fit, unit_scale
 from etab.scores import ETABscore, ScoreAndInterval, TaskScore
 from etab.tasks import TASKS
@@ -414,6 +414,28 @@ def test_a_benchmark_runs_switches_and_keeps_the_backbone(cohort: Path) -> None:
         task.switch_benchmark("a0-A4-C", backbone="ResNet-18")
     with pytest.raises(UnsupportedOptionError, match="recordings"):
         ETABBenchmark("a0-A4-C", 999, backbone=tiny(), root=cohort / "camus", side=32).run(verbose=False)
+
+
+@pytest.mark.parametrize("wrong", [{"root": "nowhere"}, {"head": "Unet-ish"}], ids=["no data", "no such head"])
+def test_a_switch_that_fails_leaves_the_benchmark_as_it_was(cohort: Path, wrong: dict[str, Any]) -> None:
+    task = ETABBenchmark("a0-A4-C", 10, 8, 0.6, 0.2, 3e-3, 1, tiny(), "U-Net", root=cohort / "camus", side=32)
+    before = {name: value for name, value in vars(task).items() if name != "model"}
+    with pytest.raises(EtabError):
+        task.switch_benchmark("b0-A2-C", n_epoch=7, **wrong)
+    assert {name: value for name, value in vars(task).items() if name != "model"} == before
+    task.run(verbose=False)
+    assert 0 <= task.evaluate() <= 1
+
+
+def test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was() -> None:
+    model = ETABmodel("regression", tiny(), "Linear", side=8)
+    was = (model.task, model.head_name, model.head)
+    x = torch.zeros(2, 3, 8, 8)
+    before = model.predict(x)
+    with pytest.raises(UnsupportedOptionError, match="at least 4 x 4"):
+        model.switch_head("U-Net", task="segmentation")
+    assert (model.task, model.head_name, model.head) == was
+    assert torch.equal(model.predict(x), before)
 
 
 def test_the_rows_of_a_benchmark_are_those_of_the_menu(cohort: Path) -> None:

@@ -6,7 +6,8 @@ They read recordings of a source rather than windows: ``describe(source, keys)``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -56,11 +57,14 @@ def _nothing() -> Backbone:
 
 
 def _load(name: str, card: BackboneCard) -> Any:
-    return {"constant": Constant, "database_only": DatabaseOnly, "demographics": Demographics,
-            "envelopes": Envelopes, "heart_series": HeartSeries, "timing_features": TimingFeatures}[name](card)  # fmt: skip
+    kinds: Mapping[str, Callable[[BackboneCard], _OfRecords]] = {
+        "constant": Constant, "database_only": DatabaseOnly, "demographics": Demographics, "envelopes": Envelopes,
+        "heart_series": HeartSeries, "timing_features": TimingFeatures,
+    }  # fmt: skip
+    return kinds[name](card)
 
 
-class _OfRecords:
+class _OfRecords(ABC):
     """No weights: the digest is that of the definition's name and version."""
 
     def __init__(self, card: BackboneCard) -> None:
@@ -70,37 +74,45 @@ class _OfRecords:
         """sha256 of the definition's name and version."""
         return hashlib.sha256(f"{self.card.name} v{self.card.version}".encode()).hexdigest()
 
+    @abstractmethod
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
-        """One layer of facts, (windows, facts)."""
+        """Features of the windows (record, start, length)."""
+
+
+class _Facts(_OfRecords):
+    """One layer: facts of whole recordings, the same on every window of one."""
+
+    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
+        """One layer, (windows, facts)."""
         records = {record.id: record for record, _, _ in keys}
-        rows = dict(zip(records, self.facts(list(records.values())), strict=True))
+        rows = dict(zip(records, self.facts(source, list(records.values())), strict=True))
         return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
 
-    def facts(self, records: Sequence[Record]) -> FloatArray:
+    @abstractmethod
+    def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """(records, facts), finite."""
-        raise NotImplementedError
 
 
-class Constant(_OfRecords):
+class Constant(_Facts):
     """One column of ones."""
 
-    def facts(self, records: Sequence[Record]) -> FloatArray:
+    def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """(records, 1)."""
         return np.ones((len(records), 1))
 
 
-class DatabaseOnly(_OfRecords):
+class DatabaseOnly(_Facts):
     """Which database (CinC 2016) or campaign (CirCor) a recording is of."""
 
-    def facts(self, records: Sequence[Record]) -> FloatArray:
+    def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """A column a name."""
         return _onehot([str(r.meta.get("database", r.meta.get("campaign", "unknown"))) for r in records])
 
 
-class Demographics(_OfRecords):
+class Demographics(_Facts):
     """Age group, sex, height, weight, pregnancy; what is unknown is 0 with a column that says so."""
 
-    def facts(self, records: Sequence[Record]) -> FloatArray:
+    def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """(records, facts); heights and weights in units of 100 cm and 30 kg."""
         ages = [str(r.meta.get("age", "unknown")) for r in records]
         columns = [np.array([float(a == name) for a in ages]) for name in (*AGES, "unknown")]
@@ -141,14 +153,12 @@ class HeartSeries(Envelopes):
         return np.hstack([envelopes(samples, rate, name=name), band_levels(samples, rate, name=name)])
 
 
-class TimingFeatures(_OfRecords):
+class TimingFeatures(_Facts):
     """The twenty features of the sample entry of CinC 2016, one layer."""
 
-    def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
-        """The recording's features on every of its windows, (windows, 20)."""
-        records = {record.id: record for record, _, _ in keys}
-        rows = {name: features_of(*_heard(source, record), name=name) for name, record in records.items()}
-        return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
+    def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
+        """(records, 20)."""
+        return np.stack([features_of(*_heard(source, record), name=record.id) for record in records])
 
 
 def _heard(source: Any, record: Record) -> tuple[FloatArray, int]:

@@ -15,7 +15,7 @@ import torch
 from etab.backbones.base import BackboneCard
 from etab.baselines import names
 from etab.datasets.dataset import Dataset, Items
-from etab.errors import UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.finetune import BUDGET, Body, Examples, Network, fit, unit_scale
 from etab.training import Progress, Recipe
 from etab.types import Kind
@@ -157,15 +157,24 @@ class ETABmodel:
 
     def switch_head(self, new_head: str, *, task: str | None = None, num_classes: int | None = None,
                     frames: int | None = None) -> None:  # fmt: skip
-        """Put another new head on the backbone as it is now, for another task where one is named."""
-        self.task = _sort(task or self.task)
-        self.head_name = names.head(new_head, self.task)
+        """Put another new head on the backbone as it is now, for another task where one is named.
+
+        The model stays as it was where the task, the head or the backbone's maps are refused.
+        """
+        sort = _sort(task or self.task)
+        before = (self.task, self.head_name, self.num_classes, self.frames)
+        self.task, self.head_name = sort, names.head(new_head, sort)
         self.num_classes = self.num_classes if num_classes is None else num_classes
         self.frames = self.frames if frames is None else frames
         self.network.kind = self._kind()
-        self.network.shape(
-            self._plain_head(), outputs=self._outputs(), frames=self.frames, side=self.side, seed=self.seed
-        )
+        try:
+            self.network.shape(
+                self._plain_head(), outputs=self._outputs(), frames=self.frames, side=self.side, seed=self.seed
+            )
+        except EtabError:
+            self.task, self.head_name, self.num_classes, self.frames = before
+            self.network.kind = self._kind()
+            raise
 
     def fit(
         self, train_loader: Any, valid_loader: Any, task_code: str | None = None, n_epoch: int = 50,

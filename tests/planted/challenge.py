@@ -284,4 +284,20 @@ FAULTS = [
         LOOKS,
         "test_a_clip_holds_the_stretch_and_fades_at_its_ends",
     ),
+    _fault(
+        "an option that cannot act passes",
+        "etab/cli_challenge.py",
+        "    if given:\n",
+        "    if False:\n",
+        RUNS,
+        "test_commands_from_results",
+    ),
+    _fault(
+        "JSON is forgotten for results",
+        "etab/cli_challenge.py",
+        "        _told(made, as_json)\n",
+        "        _told(made, False)\n",
+        RUNS,
+        "test_commands_from_results",
+    ),
 ]

@@ -55,6 +55,12 @@ FAULTS = [
           "        default = \"SegFormer\" if self._sort",
           "        self.model.backbone.apply(lambda m: m.reset_parameters() if hasattr(m, 'reset_parameters') else None)\n"
           "        default = \"SegFormer\" if self._sort", _SCRIPT),
+    Fault("a switch that failed stays half done", "etab/benchmarks.py", "            vars(self).update(before)\n",
+          "            vars(self).update(before | options)\n",
+          ("tests/test_names_2022.py::test_a_switch_that_fails_leaves_the_benchmark_as_it_was",)),
+    Fault("a head that cannot be fed turns the model's task", "etab/baselines/models.py",
+          "            self.task, self.head_name, self.num_classes, self.frames = before\n", "",
+          ("tests/test_names_2022.py::test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was",)),
     Fault("False is true", "run_benchmark.py", "return word in _YES", "return bool(word)", _SCRIPT),
     Fault("checkpoints of two heads mix", "etab/baselines/models.py", "/ self._training(sets)", "/ 'one'",
           ("tests/test_names_2022.py::test_checkpoints_go_on_and_never_mix",)),

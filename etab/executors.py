@@ -39,23 +39,24 @@ class Event:
 Listener = Callable[[Event], None]
 _events: Any = None
 
+_WIDE = 3e6  # hundreds of principal components are probed as long as a small network's features
+
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group a plan by data and backbone, the costliest first, so that workers end together.
-
-    Equal costs, such as those of the controls, run in reverse: the menu lists the cheapest first.
-    """
+    """Group a plan by data and backbone, the costliest first, so that workers end together."""
     found: dict[tuple[str, str], list[Run]] = {}
     crossing = any(run.row.fit_on for run in runs)  # they share features with cells of both datasets: one group then
     for run in runs:
         found.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
-    ranked = sorted(enumerate(found.values()), key=lambda g: (-_cost(g[1][0]), -g[0]))
-    return [group for _, group in ranked]
+    return sorted(found.values(), key=lambda group: -_cost(group[0]))
 
 
 def _cost(run: Run) -> float:
+    """How long a backbone takes beside others, in parameters of a network at 224 pixels."""
     card = run.backbone_card
-    return float((card.params or 0) * (card.size / 224) ** 2) if card.learned else 0.0
+    if not card.learned:
+        return _WIDE if card.name.endswith("_pca") else 0.0
+    return float((card.params or 0) * (card.size / 224) ** 2)
 
 
 @contextlib.contextmanager

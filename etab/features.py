@@ -345,7 +345,7 @@ class StoredMap:
             if step == 1:
                 return StoredMap(self.path, self.start + start, self.start + max(stop, start))
             rows = np.arange(start, stop, step)
-        return np.array(np.load(self.path, mmap_mode="r")[self.start + np.asarray(rows)])
+        return np.asarray(np.load(self.path, mmap_mode="r")[self.start + np.asarray(rows)])  # a copy already
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         whole = np.load(self.path, mmap_mode="r")[self.start : self.start + len(self)]

@@ -170,6 +170,23 @@ def test_leave_one_out_is_leaving_one_out() -> None:
         assert fast[i] == pytest.approx(slow, abs=1e-8)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 40, 200])
+def test_tridiagonal_systems_are_those_of_the_matrix(n: int) -> None:
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(4 * n + 4, n)) * np.exp(-np.arange(n) / max(n / 8, 1))
+    matrix, y, shifts = x.T @ x / len(x), rng.normal(size=n), (3e-4, 0.02, 1.0, 80.0)
+    got = linalg.Tridiagonal.of(matrix.astype(np.float32)).solve(y, shifts)
+    want = np.stack([np.linalg.solve(matrix + s * np.eye(n), y) for s in shifts], axis=1)
+    assert got.shape == (n, len(shifts))
+    assert np.allclose(got, want, rtol=0, atol=2e-3 * np.abs(want).max(axis=0))
+    assert np.allclose(got[:, 2:], want[:, 2:], rtol=0, atol=1e-5 * np.abs(want[:, 2:]).max(axis=0))
+
+
+def test_a_matrix_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(UnsupportedOptionError, match="not finite"):
+        linalg.Tridiagonal.of(np.full((4, 4), np.nan, dtype=np.float32))
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_logistic_is_scikit_learns(classes: int) -> None:
     sk = pytest.importorskip("sklearn.linear_model")

@@ -15,10 +15,11 @@ from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.linalg import Tridiagonal
 from etab.heads.probes import refuse_kind, without
 from etab.spill import Spill
 from etab.surface import crop
@@ -29,6 +30,7 @@ PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-3.5, 1.9, 10
 POOLINGS = ("point", "mean3x3")
 THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 _CHUNK = 50
+_READ = 8
 _PHASES = 8
 _WAVES = 6
 _POSITIONS = _WAVES**2 - 1
@@ -71,10 +73,10 @@ def _smooth(scores: FloatArray) -> FloatArray:
 
 
 def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
-    """Linear map (h * w, points) from a feature map to the lattice of a phase, smoothing included."""
+    """Linear map (points, h * w) from a feature map to the lattice of a phase, smoothing included."""
     eye = np.eye(h * w, dtype=np.float32).reshape(h * w, h, w)
     maps = _smooth(eye) if pooling == "mean3x3" else eye
-    return np.asarray((_axis(h) @ maps @ _axis(w).T).reshape(h * w, -1)[:, _lattice(phase)])
+    return np.asarray((_axis(h) @ maps @ _axis(w).T).reshape(h * w, -1)[:, _lattice(phase)].T)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +120,16 @@ def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
     n, points, path = len(maps[0]), len(_lattice(0)), getattr(maps[0], "path", None)
     kept = [Spill((n, points, int(edges[-1])), budget=budget // len(POOLINGS), folder=path and path.parent.parent)
             for _ in POOLINGS]  # fmt: skip
-    operators = [[np.hstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS]) for phase in range(_PHASES)]
-                 for m in maps]  # fmt: skip
-    for start in range(0, n, _CHUNK):
-        blocks = np.empty((len(POOLINGS), min(_CHUNK, n - start), points, int(edges[-1])), dtype=np.float16)
+    operators = [[sparse.csr_array(np.vstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS]))
+                  for phase in range(_PHASES)] for m in maps]  # fmt: skip
+    for start in range(0, n, _READ):
+        blocks = np.empty((len(POOLINGS), min(_READ, n - start), points, int(edges[-1])), dtype=np.float16)
         for level, m in enumerate(maps):
-            half = np.asarray(m[start : start + _CHUNK])
+            half = np.asarray(m[start : start + _READ])
             block = widen(half, np.empty(half.shape, dtype=np.float32)).reshape(*half.shape[:2], -1)
             _refuse_bad(block, level, start)
             for i, frame in enumerate(block):
-                at = (frame @ operators[level][(start + i) % _PHASES]).T
+                at = operators[level][(start + i) % _PHASES] @ frame.T
                 for k, out in enumerate(blocks):
                     _narrow(at[k * points : (k + 1) * points], out[i, :, layers[level]])
         for values, some in zip(kept, blocks, strict=True):
@@ -217,7 +219,7 @@ class _Design:
     def __init__(self, points: _Points, parts: IntArray) -> None:
         self.points, self.parts = points, parts
         self.moments = _Parts(partial(_moments, points), parts)
-        self.spectra: dict[Any, Any] = {}
+        self.systems: dict[Any, Any] = {}
         self.sums: dict[tuple[int, ...], _Moments] = {}
 
     def label(self, y: FloatArray) -> _Parts:
@@ -247,48 +249,55 @@ class _Design:
         alone = {f"map{i}": np.r_[s.start : s.stop, position] for i, s in enumerate(self.points.layers)}
         return {**alone, "all maps": np.arange(width + _POSITIONS)} if len(alone) > 1 else alone
 
-    def spectrum(self, parts: tuple[int, ...], option: str) -> tuple[Any, ...]:
-        """Mean, deviation and eigendecomposition of the standardised training channels."""
+    def system(self, parts: tuple[int, ...], option: str) -> tuple[IntArray, FloatArray, FloatArray, Tridiagonal]:
+        """Which channels, their mean and deviation, and the covariance of the standardised training channels, reduced."""
         place = (parts, option)
-        if place not in self.spectra:
+        if place not in self.systems:
             m, index = self.total(parts), self.options()[option]
             mean = m.first[index] / m.n
-            cov = m.second[np.ix_(index, index)].astype(np.float64) / m.n - np.outer(mean, mean)
+            cov = _among(m.second, index).astype(np.float64)
+            cov /= m.n
+            cov -= np.outer(mean, mean)
             deviation = np.sqrt(np.maximum(np.diag(cov), 1e-12))
-            cov = (cov / np.outer(deviation, deviation)).astype(np.float32)
-            values, vectors = linalg.eigh(cov, driver="evd", check_finite=False, overwrite_a=True)
-            self.spectra[place] = (index, mean, deviation, np.maximum(values, 0), vectors)
-        found: tuple[Any, ...] = self.spectra[place]
+            cov /= deviation[:, None]
+            cov /= deviation
+            self.systems[place] = (index, mean, deviation, Tridiagonal.of(cov.astype(np.float32)))
+        found: tuple[IntArray, FloatArray, FloatArray, Tridiagonal] = self.systems[place]
         return found
 
     def solve(self, parts: tuple[int, ...], option: str, labels: _Parts) -> tuple[IntArray, FloatArray, FloatArray]:
         """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
-        index, mean, deviation, values, vectors = self.spectrum(parts, option)
+        index, mean, deviation, system = self.system(parts, option)
         n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
-        along = vectors.T @ ((label.xy[index] / n - mean * label.y / n) / deviation).astype(np.float32)
-        shrunk = along[:, None] / (values[:, None] + np.asarray(PENALTIES, dtype=np.float32))
-        weights = (vectors @ shrunk).astype(np.float64) / deviation[:, None]
+        weights = system.solve((label.xy[index] / n - mean * label.y / n) / deviation, PENALTIES) / deviation[:, None]
         return index, weights, label.y / n - mean @ weights
 
     def total(self, parts: tuple[int, ...]) -> _Moments:
         """Moments of several parts together; those of the last few sets are at hand."""
         if parts not in self.sums:
-            if len(self.sums) >= 12:
+            if len(self.sums) >= 3:
                 self.sums.pop(next(iter(self.sums)))
             self.sums[parts] = _sum([self.moments[k] for k in parts])
         return self.sums[parts]
 
-    def squared_error(
-        self, parts: tuple[int, ...], index: IntArray, w: FloatArray, b: FloatArray, labels: _Parts
-    ) -> FloatArray:
-        """Sum of squared errors of some parts for each penalty, from their moments alone."""
+    def squared_errors(
+        self, parts: tuple[int, ...], fits: dict[str, tuple[IntArray, FloatArray, FloatArray]], labels: _Parts
+    ) -> dict[str, FloatArray]:
+        """Sum of squared errors of some parts, for each fit (as ``solve`` gives it) and penalty, from their moments alone."""
         m, label = self.total(parts), _sum([labels[k] for k in parts])
-        second = m.second if len(index) == len(m.second) else m.second[np.ix_(index, index)]
-        quadratic = np.einsum("cp,cp->p", w, second.astype(np.float64) @ w)
-        cross = w.T @ label.xy[index]
-        return np.asarray(
-            quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
-        )
+        whole, out = m.second.astype(np.float64), {}
+        for option, (index, w, b) in fits.items():
+            quadratic = np.einsum("cp,cp->p", w, _among(whole, index) @ w)
+            cross = w.T @ label.xy[index]
+            out[option] = (
+                quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
+            )
+        return out
+
+
+def _among(second: FloatArray, index: IntArray) -> FloatArray:
+    """Rows and columns ``index`` of a square matrix; the matrix itself where those are all."""
+    return second if len(index) == len(second) else second[np.ix_(index, index)]
 
 
 def _blocks(rows: IntArray) -> Iterator[IntArray]:
@@ -325,7 +334,7 @@ class LinearSeg(Head):
     """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the inner parts."""
 
     name: ClassVar[str] = "linear_seg"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
@@ -350,7 +359,7 @@ class LinearSeg(Head):
     def _designs(
         self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
     ) -> dict[str, _Design]:
-        """Points serve all that is asked of these rows; moments and spectra all that has the same parts.
+        """Points serve all that is asked of these rows; moments and systems all that has the same parts.
 
         The parts come from these splits and from ``memo["cells"]``, which the rows decide: a cell of the board must not
         depend on what else is run beside it.
@@ -371,7 +380,7 @@ class LinearSeg(Head):
         self, features: Features, masks: Sequence[Array], y: FloatArray, split: RowSplit,
         designs: dict[str, _Design], labels: dict[str, _Parts],
     ) -> FoldFit:  # fmt: skip
-        errors = {(p, o): self._inner(d, o, split, labels[p]) for p, d in designs.items() for o in d.options()}
+        errors = {(p, o): e for p, d in designs.items() for o, e in self._inner(d, split, labels[p]).items()}
         pooling, option = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[pooling, option].argmin())
         design, label = designs[pooling], labels[pooling]
@@ -384,12 +393,14 @@ class LinearSeg(Head):
                   "inner_brier": float(errors[pooling, option][best] / points)}  # fmt: skip
         return FoldFit(predicted, choice)
 
-    def _inner(self, design: _Design, option: str, split: RowSplit, labels: _Parts) -> FloatArray:
-        """Squared error of each penalty over the inner parts, from moments alone."""
-        total = np.zeros(len(PENALTIES))
+    def _inner(self, design: _Design, split: RowSplit, labels: _Parts) -> dict[str, FloatArray]:
+        """Squared error of each choice of maps and penalty over the inner parts, from moments alone."""
+        total: dict[str, FloatArray] = {option: np.zeros(len(PENALTIES)) for option in design.options()}
         for part in split.inner:
-            index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
-            total += design.squared_error(design.members(part), index, w, b, labels)
+            rest = design.members(without(split.train, part))
+            fits = {option: design.solve(rest, option, labels) for option in total}
+            for option, errors in design.squared_errors(design.members(part), fits, labels).items():
+                total[option] += errors
         return total
 
     def _threshold(
@@ -422,13 +433,13 @@ def _score(
         if not weights[s].any():
             continue
         up, across, kernel = _axis(m.shape[2]), _axis(m.shape[3]).T, weights[s].astype(np.float32)
-        scratch = np.empty((_CHUNK, *m.shape[1:]), dtype=np.float32)
-        for start in range(0, len(rows), _CHUNK):
-            some = rows[start : start + _CHUNK]
+        scratch = np.empty((_READ, *m.shape[1:]), dtype=np.float32)
+        for start in range(0, len(rows), _READ):
+            some = rows[start : start + _READ]
             block = widen(np.asarray(m[some]), scratch[: len(some)])
             plane = np.matmul(kernel, block.reshape(len(block), len(kernel), -1)).reshape(-1, *block.shape[2:])
             plane = _smooth(plane) if pooling == "mean3x3" else plane
-            total[start : start + _CHUNK] += up @ plane @ across
+            total[start : start + _READ] += up @ plane @ across
     return total
 
 

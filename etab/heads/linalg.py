@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
+from scipy.linalg import lapack
 
 from etab.errors import UnsupportedOptionError
 from etab.heads.large import WideBasis
@@ -109,6 +110,47 @@ def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     values, vectors = linalg.eigh(z.T @ z, driver="evd", check_finite=False, overwrite_a=True)
     values = np.maximum(values, 0)
     return values, (z @ vectors) / np.sqrt(np.maximum(values, 1e-30))
+
+
+@dataclass(frozen=True, slots=True)
+class Tridiagonal:
+    """A symmetric matrix as Q T Q', T tridiagonal: systems with any multiple of the identity added cost next to nothing.
+
+    A third of the time of an eigendecomposition, and closer to the truth in single precision.
+    """
+
+    reflectors: Array
+    scales: Array
+    diagonal: FloatArray
+    beside: FloatArray
+
+    @classmethod
+    def of(cls, matrix: Array) -> Tridiagonal:
+        """Reduce a single-precision matrix (n, n), whose memory may be used."""
+        work = int(lapack.ssytrd_lwork(len(matrix), lower=1)[0])
+        found, diagonal, beside, scales, status = lapack.ssytrd(matrix.T, lower=1, lwork=work, overwrite_a=1)
+        if status or not np.isfinite(diagonal).all():
+            raise UnsupportedOptionError(f"The moments of these features ({len(matrix)} channels) cannot be reduced: "
+                                         "they hold values that are not finite. Try --precision fp32.")  # fmt: skip
+        inner = np.asfortranarray(found[1:, :-1])
+        return cls(inner, scales, diagonal.astype(np.float64), beside.astype(np.float64))
+
+    def solve(self, y: FloatArray, shifts: Sequence[float]) -> FloatArray:
+        """Solutions (n, shifts) of (matrix + shift I) x = y for each shift > 0; y (n,)."""
+        n, turned = len(self.diagonal), self._turn(y[:, None], "T")[:, 0].astype(np.float64)
+        bands, out = np.zeros((3, n)), np.empty((n, len(shifts)))
+        bands[0, 1:] = bands[2, :-1] = self.beside
+        for k, shift in enumerate(shifts):
+            bands[1] = self.diagonal + shift
+            out[:, k] = linalg.solve_banded((1, 1), bands, turned, check_finite=False)
+        return self._turn(out, "N").astype(np.float64)
+
+    def _turn(self, x: FloatArray, how: str) -> Array:
+        """Q x, or Q' x for "T"."""
+        out = np.array(x, dtype=np.float32, order="F")
+        if len(out) > 1:
+            out[1:] = lapack.sormqr("L", how, self.reflectors, self.scales, out[1:], 64 * out.shape[1])[0]
+        return out
 
 
 def ridge_path(fit: Basis | WideBasis, y: FloatArray) -> tuple[FloatArray, float]:

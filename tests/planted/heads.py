@@ -2,6 +2,8 @@
 
 from tests.faults import Fault
 
+TRIDIAGONAL = "tests/test_heads.py::test_tridiagonal_systems_are_those_of_the_matrix"
+
 FAULTS = [
     Fault("head centres with test rows", "etab/heads/linalg.py",
           "k = k - k.mean(axis=1, keepdims=True) - self.column_means + self.grand_mean",
@@ -17,6 +19,12 @@ FAULTS = [
           "        for part in (split.test,):\n            rows = without", ("tests/test_heads.py",)),
     Fault("another kind is accepted", "etab/heads/probes.py", "if target.kind not in head.kinds:", "if False:",
           ("tests/test_heads.py",)),
+    Fault("a tridiagonal system is turned one way", "etab/heads/linalg.py", 'self._turn(out, "N")', 'self._turn(out, "T")',
+          (TRIDIAGONAL,)),
+    Fault("the shift is forgotten", "etab/heads/linalg.py", "self.diagonal + shift", "self.diagonal", (TRIDIAGONAL,)),
+    Fault("a moment that is not finite passes", "etab/heads/linalg.py",
+          "if status or not np.isfinite(diagonal).all():", "if status:",
+          ("tests/test_heads.py::test_a_matrix_that_is_not_finite_is_refused",)),
     Fault("leverage forgets the intercept", "etab/heads/linalg.py", "@ shrink + 1 / len(y)", "@ shrink",
           ("tests/test_heads.py",)),
     Fault("segmentation memo mixes structures", "etab/heads/decoders.py",

@@ -1,6 +1,7 @@
-"""The whole CAMUS board: cold, from cached features, and finished, each against its limit.
+"""The whole board of CAMUS, or of heart sounds: cold, from cached features, and finished, each against its limit.
 
-``python -m benchmarks.perf.sweep --root CAMUS`` runs ``etab run`` three times in a folder of its own (thrown away
+``python -m benchmarks.perf.sweep --root CAMUS`` (``--board sounds --root DIR --write benchmarks/perf/sweep_sounds.json`` for
+DIR/circor and DIR/cinc2016, one after the other) runs ``etab run`` three times in a folder of its own (thrown away
 afterwards), with the time and the memory of the whole process tree (proportional set size, so that pages shared between
 workers count once), and writes ``benchmarks/perf/sweep.json``. Status 1 if a limit is passed. Linux only: memory is read
 from /proc. Borrowed processors are not equally quick at every hour: ``reference_ms`` of each run is the time of one fixed
@@ -18,11 +19,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-LIMITS = {"cold": 15 * 60.0, "cached features": 4 * 60.0, "finished": 10.0}
-MEMORY_GB = 6.0
+STAGES = ("cold", "cached features", "finished")
+SOUND_NETS = ("musicnn_msd", "music_vgg_msd", "resemblyzer", "speech_embedding", "silero_vad")
+SOUND_BACKBONES = (
+    "constant", "database_only", "demographics", "envelopes", "timing_features", "mel_stats", "mel_pca", "image_stats",
+    "pixel_pca", "efficientnet_lite0", "mobilenetv2", "random/efficientnet_lite0", "random/mobilenetv2",
+    *SOUND_NETS, *(f"random/{name}" for name in SOUND_NETS), "crepe_tiny",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Board:
+    """Limits in seconds of each stage and in GB (None: only told), and what ``etab run`` is given for each data set."""
+
+    seconds: tuple[float, float, float]
+    gb: float | None
+    commands: tuple[tuple[str, ...], ...]
+
+    def limits(self) -> dict[str, float]:
+        """Limit in seconds by stage."""
+        return dict(zip(STAGES, self.seconds, strict=True))
+
+
+BOARDS = {
+    "camus": Board((15 * 60.0, 4 * 60.0, 10.0), 6.0, (("--root", "{root}"),)),
+    "sounds": Board((30 * 60.0, 3 * 60.0, 20.0), None, tuple(
+        ("--root", "{root}/" + name, "--tasks", name, "--backbones", ",".join(SOUND_BACKBONES))
+        for name in ("circor", "cinc2016")
+    )),
+}  # fmt: skip
 
 
 def tree(pid: int) -> Iterator[int]:
@@ -101,37 +130,59 @@ def machine() -> dict[str, object]:
             "python": platform.python_version()}  # fmt: skip
 
 
-def main() -> None:
-    """Measure the three runs and hold them against the limits."""
+def stage(commands: Sequence[list[str]]) -> dict[str, float]:
+    """Commands one after the other: their time together, the highest peak, and how quick the machine was before them."""
+    each = [measured(command) for command in commands]
+    return {"seconds": round(sum(m["seconds"] for m in each), 1), "peak_gb": max(m["peak_gb"] for m in each),
+            "reference_ms": each[0]["reference_ms"]}  # fmt: skip
+
+
+def asked() -> argparse.Namespace:
+    """The options, refused where they do not go together."""
     parser = argparse.ArgumentParser(description="time the whole board")
     parser.add_argument("--root", required=True)
+    parser.add_argument("--board", choices=sorted(BOARDS), default="camus")
     parser.add_argument("--write", type=Path, default=Path("benchmarks/perf/sweep.json"))
     parser.add_argument("--keep", type=Path, help="leave the results of the cached run in this folder")
     parser.add_argument("--keep-cache", type=Path, help="leave the feature cache in this folder, which must be new")
     parser.add_argument("--from-cache", type=Path, help="a feature cache that is there: leaves the cold run out")
-    asked = parser.parse_args()
-    if asked.from_cache and (asked.keep_cache or not asked.from_cache.is_dir() or not asked.write.is_file()):
-        raise SystemExit(
-            f"--from-cache takes a folder, goes without --keep-cache, and adds to {asked.write}, which must be there"
+    found = parser.parse_args()
+    if found.from_cache and (found.keep_cache or not found.from_cache.is_dir() or not found.write.is_file()):
+        parser.error(
+            f"--from-cache takes a folder, goes without --keep-cache, and adds to {found.write}, which must be there"
         )
-    if asked.keep_cache and asked.keep_cache.exists():
-        raise SystemExit(f"{asked.keep_cache} is there already: a cold run needs a new cache")
+    if found.keep_cache and found.keep_cache.exists():
+        parser.error(f"{found.keep_cache} is there already: a cold run needs a new cache")
+    return found
+
+
+def main() -> None:
+    """Measure the three runs and hold them against the limits."""
+    said = asked()
+    board = BOARDS[said.board]
     with tempfile.TemporaryDirectory() as folder:
-        cache = str(asked.from_cache or asked.keep_cache or f"{folder}/cache")
-        second = str(asked.keep or f"{folder}/second")
-        runs = {"cold": f"{folder}/first", "cached features": second, "finished": second}
-        before = {}
-        if asked.from_cache:
-            before = {"cold": json.loads(asked.write.read_text())["measured"]["cold"]}
-            del runs["cold"]
-        command = [sys.executable, "-m", "etab", "run", "--root", asked.root, "--cache", cache, "--results"]
-        found = before | {name: measured([*command, results]) for name, results in runs.items()}
-    late = [n for n, m in found.items() if m["seconds"] > LIMITS[n] or m["peak_gb"] > MEMORY_GB]
+        cache = str(said.from_cache or said.keep_cache or f"{folder}/cache")
+        second = str(said.keep or f"{folder}/second")
+        found = {}
+        if said.from_cache:
+            found["cold"] = json.loads(said.write.read_text())["measured"]["cold"]
+        for name, results in zip(STAGES, (f"{folder}/first", second, second), strict=True):
+            if name in found:
+                continue
+            found[name] = stage([
+                [sys.executable, "-m", "etab", "run", *(word.format(root=said.root) for word in words), "--cache", cache,
+                 "--results", results] for words in board.commands
+            ])  # fmt: skip
+    late = [
+        n for n, m in found.items() if m["seconds"] > board.limits()[n] or m["peak_gb"] > (board.gb or float("inf"))
+    ]
     for name, m in found.items():
-        share = m["seconds"] / LIMITS[name]
-        print(f"{name:<16} {m['seconds']:7.1f} s = {share:.2f} of its limit; peak {m['peak_gb']:.2f} of {MEMORY_GB} GB")
-    report = {"machine": machine(), "limits": {**LIMITS, "peak_gb": MEMORY_GB}, "measured": found}
-    asked.write.write_text(json.dumps(report, indent=1) + "\n")
+        share = m["seconds"] / board.limits()[name]
+        print(
+            f"{name:<16} {m['seconds']:7.1f} s = {share:.2f} of its limit; peak {m['peak_gb']:.2f} GB of {board.gb or 'any'}"
+        )
+    report = {"machine": machine(), "limits": {**board.limits(), "peak_gb": board.gb}, "measured": found}
+    said.write.write_text(json.dumps(report, indent=1) + "\n")
     sys.exit(1 if late else 0)
 
 

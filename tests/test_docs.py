@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate
+from docs import generate, sounds
+from etab.metrics import METRICS
+from etab.results import load_results
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,6 +17,22 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize("name", list(generate.PAGES))
 def test_generated_pages_are_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == generate.page(name), "run python -m docs.generate"
+
+
+@pytest.mark.parametrize("section", sounds.SECTIONS, ids=lambda s: f"{s.task}-{s.protocol}")
+def test_sounds_stand_beside_what_is_published(section: sounds.Section) -> None:
+    assert set(section.metrics) <= set(METRICS)
+    assert all(set(p.values) <= set(section.metrics) for p in section.published)
+    found = [r for r in load_results(ROOT / "benchmarks" / "results_sounds") if r.task == section.task]
+    page = "\n".join(sounds._section(section, found))
+    mine = sorted(
+        (r for r in found if r.protocol == section.protocol), key=lambda r: r.value, reverse=not section.falls
+    )
+    assert len(mine) > 8
+    places = [page.index(f"| {r.backbone} |") for r in mine]
+    assert places == sorted(places), "the best stands first"
+    assert all(page.index(f"| *{p.who}* |") > max(places) for p in section.published)
+    assert f"[{sounds._figure(mine[0].low)}, {sounds._figure(mine[0].high)}]" in page
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:

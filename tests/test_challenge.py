@@ -39,6 +39,7 @@ from etab.limited import Limits, run
 from etab.results import Predictions, Result
 from etab.types import Kind
 from etab.unpack import unpack
+from tests.children import hearing_control_c
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = Limits(20, 512, 64)
@@ -305,6 +306,8 @@ def interrupted(child: subprocess.Popen[str]) -> str:
     finally:
         child.kill()
         child.wait()
+        if child.stderr:
+            child.stderr.close()
 
 
 def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
@@ -312,7 +315,8 @@ def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[s
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "etab", "challenge", "cinc2016", str(path), "--data", str(made / "cinc2016"), "--out",
                str(tmp_path / "out"), "--trust"]  # fmt: skip
-    child = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    with hearing_control_c():
+        child = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if (tmp_path / "out" / "answers.txt").is_file():
             break

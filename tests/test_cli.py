@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from etab import phantom
+from tests.children import hearing_control_c
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -125,8 +126,9 @@ def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
     words = ["run", "--backbones", "image_stats,pixel_pca", "--protocol", "cv", "--root", str(cohort / "camus"),
              "--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--workers", "2"]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-m", "etab", *words], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True,
-                             start_new_session=True)  # fmt: skip
+    with hearing_control_c():
+        child = subprocess.Popen([sys.executable, "-m", "etab", *words], cwd=ROOT, env=env, stderr=subprocess.PIPE,
+                                 text=True, start_new_session=True)  # fmt: skip
     deadline = time.time() + 120
     while len(list((tmp_path / "r").rglob("*.json"))) < 3 and time.time() < deadline and child.poll() is None:
         time.sleep(0.05)

@@ -102,7 +102,8 @@ def test_finished_is_read_and_other_conditions_are_refused(trained: Any) -> None
         tuned.execute(planned(augment="none"), settings)
 
 
-@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 6])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 6])
 def test_interrupted_and_resumed_gives_the_same_results(trained: Any, tree: Path, tmp_path: Path, step: int) -> None:
     results, settings, seen = trained
     mine = replace(settings, results=tmp_path / "out")

@@ -182,6 +182,17 @@ def test_tridiagonal_systems_are_those_of_the_matrix(n: int) -> None:
     assert np.allclose(got[:, 2:], want[:, 2:], rtol=0, atol=1e-5 * np.abs(want[:, 2:]).max(axis=0))
 
 
+def test_rounding_below_zero_makes_no_system_singular() -> None:
+    q = np.linalg.qr(np.random.default_rng(3).normal(size=(30, 30)))[0]
+    spread = np.r_[
+        -3e-4, np.linspace(0.5, 2, 29)
+    ]  # the first is rounding: with a shift of 3e-4 nothing would be left of it
+    y = q @ np.ones(30)
+    got = linalg.Tridiagonal.of(((q * spread) @ q.T).astype(np.float32)).solve(y, [3e-4, 1.0])
+    lifted = np.stack([q @ (1 / (spread + s)) for s in (6e-4, 1.0)], axis=1)
+    assert np.allclose(got, lifted, rtol=0, atol=5e-3 * np.abs(lifted).max(axis=0))
+
+
 def test_a_matrix_that_is_not_finite_is_refused() -> None:
     with pytest.raises(UnsupportedOptionError, match="not finite"):
         linalg.Tridiagonal.of(np.full((4, 4), np.nan, dtype=np.float32))

@@ -389,7 +389,11 @@ def test_more_archives_that_are_refused(tmp_path: Path) -> None:
     whole = archive(tmp_path / "c.tar.gz", [("next.sh", bytes(range(256)) * 99)]).read_bytes()
     (tmp_path / "c.tar.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "d.tar.gz").write_bytes(b"")
-    for name in "a.zip", "b.tar.gz", "c.tar.gz", "d.tar.gz":
+    odd = bytearray(archive(tmp_path / "odd.zip", [("next.sh", b"1")]).read_bytes())
+    for mark, at in ((b"PK\3\4", 8), (b"PK\1\2", 10)):  # a compression method that nobody has, in both of its headers
+        odd[odd.index(mark) + at] = 77
+    (tmp_path / "odd.zip").write_bytes(odd)
+    for name in "a.zip", "b.tar.gz", "c.tar.gz", "d.tar.gz", "odd.zip":
         with pytest.raises(EntryError, match=f"{name}"):
             unpack(tmp_path / name, tmp_path / "out")
         assert not (tmp_path / "out").exists()

@@ -285,6 +285,14 @@ FAULTS = [
         "test_a_clip_holds_the_stretch_and_fades_at_its_ends",
     ),
     _fault(
+        "a packing nobody knows is a traceback",
+        UNPACK,
+        "EOFError, NotImplementedError, ",
+        "EOFError, ",
+        "tests/test_challenge.py",
+        "test_more_archives_that_are_refused",
+    ),
+    _fault(
         "an option that cannot act passes",
         "etab/cli_challenge.py",
         "    if given:\n",

@@ -8,9 +8,12 @@ does not verify is computed again, and said so.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import hashlib
+import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -329,12 +332,11 @@ class StoredMap:
     Nothing stays mapped between reads, so that a run over large maps keeps its memory small.
     """
 
-    def __init__(self, path: Path, start: int = 0, stop: int | None = None) -> None:
-        """Point at an .npy file, or at some of its rows."""
+    def __init__(self, path: Path) -> None:
+        """Point at an .npy file."""
         whole = np.load(path, mmap_mode="r")
-        self.path, self.start = path, start
-        self.shape = (len(range(len(whole))[start:stop]), *whole.shape[1:])
-        self.dtype = whole.dtype
+        self.path, self.start, self._offset = path, 0, int(whole.offset)
+        self.shape, self.dtype = whole.shape, whole.dtype
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -343,13 +345,31 @@ class StoredMap:
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step == 1:
-                return StoredMap(self.path, self.start + start, self.start + max(stop, start))
+                part = copy.copy(self)
+                part.start, part.shape = self.start + start, (max(stop - start, 0), *self.shape[1:])
+                return part
             rows = np.arange(start, stop, step)
-        return np.asarray(np.load(self.path, mmap_mode="r")[self.start + np.asarray(rows)])  # a copy already
+        index = np.arange(len(self))[rows]
+        return self._rows(np.ravel(index)).reshape(*index.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        whole = np.load(self.path, mmap_mode="r")[self.start : self.start + len(self)]
-        return np.array(whole, dtype=dtype)
+        return np.asarray(self._rows(np.arange(len(self))), dtype=dtype)
+
+    def _rows(self, index: IntArray) -> Array:
+        """Read rows, those that lie side by side at once."""
+        out = np.empty((len(index), *self.shape[1:]), self.dtype)
+        ends = [0, *(np.flatnonzero(np.diff(index) != 1) + 1), len(index)] if len(index) else [0]
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        with self.path.open("rb", buffering=0) as file:
+            for a, b in itertools.pairwise(ends):
+                file.seek(self._offset + (self.start + int(index[a])) * size)
+                left = out[a:b].data.cast("B")
+                while len(left):
+                    read = file.readinto(left)
+                    if not read:
+                        raise CorruptFileError(f"{self.path} ends early: it changed while it was read. Run again.")
+                    left = left[read:]
+        return out
 
 
 class PickedMap:

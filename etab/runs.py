@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,13 @@ from etab.sieve import left_out
 from etab.surface import Outline
 from etab.tables import laid_out
 from etab.tasks import TASKS, Task, find
-from etab.types import Features, Kind, RowSplit
+from etab.types import Features, IntArray, Kind, RowSplit
 
 PROTOCOLS = ("official", "cv5")
 VERSION = 1
 BOOTSTRAPS = 2000
 _NESTED_REPEATS = 4
+_FEW = 1000  # patients: the resamples of cells with more are drawn anew for each backbone
 
 Progress = Callable[[str, int, int], None]
 Failed = Callable[["Run", EtabError], None]
@@ -352,6 +353,13 @@ def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
     return np.random.default_rng([run.seed, stream, *run.task.encode()])
 
 
+@lru_cache(maxsize=64)
+def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
+    """How often each patient is drawn in each resample of a cell, for every backbone."""
+    rng = rng_of(Run(task, "", seed=seed), 1)
+    return stats.resample_weights(n_patients, BOOTSTRAPS, rng).astype(np.uint16)
+
+
 def _rules(
     run: Run, head: Head, features: Features, rows: Rows, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
 ) -> list[decisions.Rule]:
@@ -423,7 +431,9 @@ def _result(
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
     scored |= studies.upstream_views(task, table.columns)
-    interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=rng_of(run, 1), n=BOOTSTRAPS)
+    n = len(set(table.patients))
+    resamples = (_resamples if n <= _FEW else _resamples.__wrapped__)(run.task, run.seed, n)
+    interval = stats.resampled(task.metric, task.kind, table.columns, patients, resamples)
     source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
     phantom = any(source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets)
     return Result(

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from etab.errors import StorageError
-from etab.types import Array
+from etab.types import Array, FloatArray, IntArray
 
 _SPARE = 64 << 20
 
@@ -66,6 +66,17 @@ class Spill:
             return np.asarray(self._held[rows])
         file: Any = self._file
         return np.array(np.memmap(file, np.float16, "r", shape=self.shape)[rows], subok=False)
+
+    def widened(self, rows: IntArray, out: FloatArray) -> None:
+        """Put some rows into single precision ``out`` (rows, ...), with no copy between where they are in memory."""
+        import torch
+
+        if self._held is None:
+            torch.from_numpy(out).copy_(torch.from_numpy(self[rows]))
+            return
+        held, wide = torch.from_numpy(self._held), torch.from_numpy(out)
+        for place, row in zip(wide, rows, strict=True):
+            place.copy_(held[int(row)])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype=dtype)

@@ -180,9 +180,16 @@ def bootstrap(
     level: float = 0.95,
 ) -> Interval:  # fmt: skip
     """Interval of a metric by resampling patients with all their rows (percentiles of ``n`` resamples)."""
-    value = METRICS[metric](columns, patients)
-    order = np.unique(patients)
-    draws = weighted(metric, kind, columns, patients, order, resample_weights(len(order), n, rng))
+    weights = resample_weights(len(np.unique(patients)), n, rng)
+    return resampled(metric, kind, columns, patients, weights, level=level)
+
+
+def resampled(
+    metric: str, kind: Kind, columns: Columns, patients: Array, weights: IntArray, *, level: float = 0.95
+) -> Interval:
+    """``bootstrap`` from resamples that are there already: (n, patients) as ``resample_weights`` draws them."""
+    value, order = METRICS[metric](columns, patients), np.unique(patients)
+    draws = weighted(metric, kind, columns, patients, order, weights)
     return percentile_interval(value, draws, level=level, method="bootstrap over patients")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import features, inputs, phantom
+from etab import features, inputs, phantom, stats
 from etab.errors import (
+    CorruptFileError,
     DataNotFoundError,
     EtabWarning,
     IncompatibleError,
@@ -305,6 +306,14 @@ def test_a_metric_that_does_not_exist_fails_its_cell_alone(cohort: Path, done: S
     assert said == ["d0-A4-C auroc needs both classes, got 0 positive and 2 negative."]
 
 
+def test_intervals_come_from_the_cells_own_resamples(done: Settings) -> None:
+    for result in load_results(done.results):
+        table = result.predictions(done.results)
+        rng = np.random.default_rng([result.seed, 1, *result.task.encode()])
+        want = stats.bootstrap(result.metric, table.kind, table.columns, np.array(table.patients), rng=rng)
+        assert (result.value, result.low, result.high) == (want.value, want.low, want.high)
+
+
 def test_maps_on_disk_read_like_arrays(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(9, 2, 3, 3)).astype(np.float16)
     np.save(tmp_path / "map0.npy", values)
@@ -315,6 +324,21 @@ def test_maps_on_disk_read_like_arrays(tmp_path: Path) -> None:
     assert np.array_equal(stored[2:8][np.array([5, 0])], values[[7, 2]])
     assert np.array_equal(stored[::2], values[::2])
     assert len(stored[4:]) == 5
+    assert np.array_equal(stored[[6, 7, 8, 1, -1]], values[[6, 7, 8, 1, -1]])
+    assert np.array_equal(stored[3], values[3])
+    assert stored[np.array([], dtype=int)].shape == (0, 2, 3, 3)
+    with pytest.raises(IndexError):
+        stored[9]
+
+
+def test_a_map_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    np.save(tmp_path / "map0.npy", np.ones((9, 2, 3, 3), dtype=np.float16))
+    stored = features.StoredMap(tmp_path / "map0.npy")
+    with (tmp_path / "map0.npy").open("r+b") as file:
+        file.truncate(300)
+    assert np.array_equal(stored[:3], np.ones((3, 2, 3, 3)))
+    with pytest.raises(CorruptFileError, match="ends early"):
+        np.asarray(stored)
 
 
 def test_the_cheapest_backbone_runs_last() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from etab import heads, stats
 from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
-from etab.heads import linalg
+from etab.heads import decoders, linalg
 from etab.heads.decoders import largest
 from etab.heads.segmentation import Pyramid, TrainedSegmentation, choose_levels, sides_of
 from etab.testing.heads import check_head, made_features, made_splits, target_of
@@ -191,6 +191,43 @@ def test_rounding_below_zero_makes_no_system_singular() -> None:
     got = linalg.Tridiagonal.of(((q * spread) @ q.T).astype(np.float32)).solve(y, [3e-4, 1.0])
     lifted = np.stack([q @ (1 / (spread + s)) for s in (6e-4, 1.0)], axis=1)
     assert np.allclose(got, lifted, rtol=0, atol=5e-3 * np.abs(lifted).max(axis=0))
+
+
+def test_moments_of_points_are_those_of_the_maps() -> None:
+    rng = np.random.default_rng(0)
+    maps = tuple((5 + rng.standard_normal((30, c, s, s))).astype(np.float16) for c, s in ((3, 28), (4, 9)))
+    points = decoders._sample(maps, 1 << 30)["point"]
+    y = np.maximum(rng.standard_normal((30, points.values.shape[1])), 0).astype(np.float32)
+    design = decoders._Design(points, np.arange(30) % 3)
+    label = design.label(y)
+    both = decoders._sum([label[k] for k in (0, 2)])
+    rows = np.flatnonzero(np.arange(30) % 3 != 1)
+    x = points.rows(rows).astype(np.float64)
+    assert np.allclose(both.xy, y[rows].ravel() @ x, rtol=1e-5)
+    moments = design.total((0, 2))
+    assert np.allclose(np.triu(moments.second), np.triu(x.T @ x), rtol=1e-5, atol=1e-3)
+    deviation, correlations = decoders._standardised(moments.second, moments.n, moments.first / moments.n)
+    assert np.allclose(deviation, x.std(axis=0), rtol=1e-3)
+    assert np.allclose(np.triu(correlations), np.triu(np.corrcoef(x.T)), atol=1e-3)
+    index, w, b = design.solve((0, 2), "all maps", label)
+    assert np.array_equal(index, np.arange(x.shape[1]))
+    error = np.square(x @ w + b - y[rows].reshape(-1, 1)).sum(axis=0)
+    assert np.allclose(design.squared_errors((0, 2), {"all maps": (index, w, b)}, label)["all maps"], error, rtol=1e-3)
+    centred, penalty = (x - x.mean(axis=0)) / x.std(axis=0), decoders.PENALTIES[5] * len(x)
+    want = np.linalg.solve(centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ y[rows].ravel())
+    assert np.allclose(w[:, 5] * x.std(axis=0), want, atol=1e-4)
+
+
+def test_the_mean_square_is_of_the_training_rows() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 4)) * np.arange(1, 21)[:, None]
+    rows = np.array([1, 4, 9, 12])
+    z, scale = x[rows] - x[rows].mean(axis=0), np.square(x - x.mean(axis=0)).sum() / len(x)
+    assert linalg.mean_square(linalg.gram(x), rows) == pytest.approx(np.square(z).sum() / 4 / scale)
+
+
+def test_a_kernel_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(UnsupportedOptionError, match="too large"):
+        linalg.basis(np.full((4, 4), np.nan), np.arange(4))
 
 
 def test_a_matrix_that_is_not_finite_is_refused() -> None:

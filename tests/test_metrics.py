@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from etab import metrics
 from etab.errors import UndefinedError
 from etab.metrics import METRICS, evaluate, mask_scores
 from etab.testing.metrics import check_metric, sample
@@ -43,6 +44,12 @@ def test_surface_distances_equal_the_definition(spacing: tuple[float, float]) ->
     scores = mask_scores(a, b, spacing=spacing)
     assert scores["hd95"] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-9)
     assert scores["msd"] == pytest.approx(np.r_[there, back].mean(), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 21, 22, 41, 337])
+def test_the_percentile_is_numpys(n: int) -> None:
+    values = np.random.default_rng(n).normal(size=n)
+    assert metrics._percentile95(values) == np.percentile(values, 95)
 
 
 def test_empty_masks() -> None:

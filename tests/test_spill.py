@@ -42,6 +42,11 @@ def test_both_places_give_the_same_rows(rows: Any, tmp_path: Path) -> None:
         assert spill[rows].dtype == np.float16
         assert np.array_equal(spill[rows], ROWS[rows])
         assert np.array_equal(np.asarray(spill, dtype=np.float32), ROWS.astype(np.float32))
+        if isinstance(rows, np.ndarray):
+            out = np.full((len(rows), *SHAPE[1:-1], SHAPE[-1] + 2), 9, dtype=np.float32)
+            spill.widened(rows, out[..., :-2])
+            assert np.array_equal(out[..., :-2], ROWS[rows].astype(np.float32))
+            assert (out[..., -2:] == 9).all()
     assert not isinstance(kept[rows], np.memmap)
     assert list(tmp_path.iterdir()) == [], "the file has no name"
 

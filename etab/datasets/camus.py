@@ -18,7 +18,7 @@ import numpy as np
 from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.camus_layout import CHAMBERS, Layout, number, read_cfg
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
-from etab.readers.volume import grey, labels, read_volume, volume_info
+from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
@@ -61,6 +61,7 @@ class CamusSource(Source):
         self._records: tuple[Record, ...] | None = None
         self._cfg: dict[str, Mapping[str, str]] = {}
         self._phantom: bool | None = None
+        self._headers: dict[Path, VolumeInfo] = {}
         self._last: tuple[Path | None, Array] = (None, np.empty(0))
 
     @property
@@ -92,7 +93,7 @@ class CamusSource(Source):
 
     def n_frames(self, record: Record) -> int:
         """2 for stills, else the length of the sequence."""
-        return 2 if self.still(record) else volume_info(self.root / record.files["sequence"]).shape[0]
+        return 2 if self.still(record) else self._header(self.root / record.files["sequence"]).shape[0]
 
     def phases(self, record: Record) -> tuple[int, int]:
         """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the sequence.
@@ -157,7 +158,7 @@ class CamusSource(Source):
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
         """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older release."""
-        return volume_info(self._image(record)).spacing
+        return self._header(self._image(record)).spacing
 
     def published(self) -> Mapping[str, int]:
         """Patients and recordings of a whole copy of this release."""
@@ -204,7 +205,7 @@ class CamusSource(Source):
         if any(self._cfg_of(record.files.get(role)).get("Phantom") for role in ("info", "info_other")):
             return True
         images = [self.root / record.files[r] for r in ("ED", "ES", "sequence") if r in record.files]
-        return any("phantom" in volume_info(image).description.lower() for image in images if image.is_file())
+        return any("phantom" in self._header(image).description.lower() for image in images if image.is_file())
 
     def _ef(self, record: Record) -> float | None:
         """EF in % from whichever view's cfg is there; None for TED without it and the older release's testing patients."""
@@ -234,6 +235,12 @@ class CamusSource(Source):
             return int(areas.argmax()), int(areas.argmin())
         return (n - 1, 0) if areas[-1] > areas[0] else (0, n - 1)
 
+    def _header(self, path: Path) -> VolumeInfo:
+        """What a volume's header says, read once: every task asks it of thousands."""
+        if path not in self._headers:
+            self._headers[path] = volume_info(path)
+        return self._headers[path]
+
     def _image(self, record: Record) -> Path:
         return self.root / record.files["ED" if "ED" in record.files else "sequence"]
 
@@ -250,7 +257,7 @@ class CamusSource(Source):
         path = self.root / record.files[role]
         image = self.root / record.files.get(role.removesuffix("_gt"), record.files.get("sequence", ""))
         found = labels(path, read_volume(path).data, max(LABELS.values()))
-        if image.is_file() and (shape := volume_info(image).shape)[-2:] != found.shape[-2:]:
+        if image.is_file() and (shape := self._header(image).shape)[-2:] != found.shape[-2:]:
             raise CorruptFileError(
                 f"{path} is {found.shape[-2]} x {found.shape[-1]} pixels and its picture {image.name} is "
                 f"{shape[-2]} x {shape[-1]}. Restore both as published."

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 
@@ -55,6 +55,12 @@ def _positions() -> FloatArray:
     return np.asarray(both[:, 1:], dtype=np.float32)
 
 
+@lru_cache(maxsize=1)
+def _of_lattices() -> FloatArray:
+    """``_positions`` of the points of each phase: (phases, points, 35)."""
+    return np.stack([_positions()[_lattice(phase)] for phase in range(_PHASES)])
+
+
 def _axis(size: int) -> FloatArray:
     """Linear resampling (GRID, size) between pixel centres, as image libraries do it."""
     at = np.clip((np.arange(GRID) + 0.5) * size / GRID - 0.5, 0, size - 1)
@@ -85,15 +91,27 @@ class _Points:
 
     values: Spill
     layers: tuple[slice, ...]
+    scratch: list[FloatArray] = field(default_factory=list, compare=False)
 
     def rows(self, index: IntArray) -> FloatArray:
-        """Design matrix of some rows: (rows * points, channels + positions)."""
+        """Design matrix of some rows: (rows * points, channels + positions), until the next call takes its memory."""
         n, points, width = len(index), self.values.shape[1], self.values.shape[2]
-        x = np.empty((n, points, width + _POSITIONS), dtype=np.float32)
-        widen(self.values[index], x[:, :, :width])
-        for i, row in enumerate(index):
-            x[i, :, width:] = _positions()[_lattice(int(row) % _PHASES)]
+        if not self.scratch or len(self.scratch[0]) < n:
+            self.scratch[:] = [np.empty((n, points, width + _POSITIONS), dtype=np.float32)]
+        x = self.scratch[0][:n]
+        self.values.widened(index, x[:, :, :width])
+        x[:, :, width:] = _of_lattices()[index % _PHASES]
         return x.reshape(n * points, -1)
+
+    def weighed(self, index: IntArray, y: FloatArray) -> FloatArray:
+        """Sum over the points of some rows of y (rows, points) times the design there: (channels + positions,).
+
+        A structure covers a part of the frame: only points where y is not 0 are read.
+        """
+        row, point = np.nonzero(y)
+        share, some = y[row, point], self.values[index[row], point]
+        channels = share @ widen(some, np.empty(some.shape, dtype=np.float32))
+        return np.concatenate([channels, share @ _of_lattices()[index[row] % _PHASES, point]])
 
 
 def _narrow(values: FloatArray, out: Array) -> None:
@@ -103,13 +121,17 @@ def _narrow(values: FloatArray, out: Array) -> None:
     torch.from_numpy(out).copy_(torch.from_numpy(values))
 
 
-def widen(half: Array, out: FloatArray) -> FloatArray:
-    """Put float16 values into single precision ``out``: torch does it many times faster than NumPy."""
+def widen(half: Array, out: FloatArray, *, turned: bool = False) -> FloatArray:
+    """Put float16 values into single precision ``out``: torch does it many times faster than NumPy.
+
+    ``turned``: the last two axes are exchanged on the way.
+    """
     import torch
 
     if half.dtype != np.float16:
         half = half.astype(np.float16)
-    torch.from_numpy(out).copy_(torch.from_numpy(half))
+    values = torch.from_numpy(half)
+    torch.from_numpy(out).copy_(values.transpose(-1, -2).contiguous() if turned else values)
     return out
 
 
@@ -126,10 +148,11 @@ def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
         blocks = np.empty((len(POOLINGS), min(_READ, n - start), points, int(edges[-1])), dtype=np.float16)
         for level, m in enumerate(maps):
             half = np.asarray(m[start : start + _READ])
-            block = widen(half, np.empty(half.shape, dtype=np.float32)).reshape(*half.shape[:2], -1)
+            half = half.reshape(*half.shape[:2], -1)
+            block = widen(half, np.empty(half.shape[:1] + half.shape[:0:-1], dtype=np.float32), turned=True)
             _refuse_bad(block, level, start)
             for i, frame in enumerate(block):
-                at = operators[level][(start + i) % _PHASES] @ frame.T
+                at = operators[level][(start + i) % _PHASES] @ frame
                 for k, out in enumerate(blocks):
                     _narrow(at[k * points : (k + 1) * points], out[i, :, layers[level]])
         for values, some in zip(kept, blocks, strict=True):
@@ -147,14 +170,19 @@ def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Sums over points: count, first and second moments of features."""
+    """Sums over points: count, first and second moments of features; of ``second`` the upper triangle alone is kept."""
 
     n: float
     first: FloatArray
     second: FloatArray
 
-    def __add__(self, other: _Moments) -> _Moments:
-        return _Moments(self.n + other.n, self.first + other.first, self.second + other.second)
+    def plus(self, others: Sequence[_Moments]) -> _Moments:
+        """Moments of all together."""
+        first, second = self.first.copy(), self.second.copy()
+        for other in others:
+            first += other.first
+            second += other.second
+        return _Moments(self.n + sum(o.n for o in others), first, second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +193,14 @@ class _Label:
     yy: float
     xy: FloatArray
 
-    def __add__(self, other: _Label) -> _Label:
-        return _Label(self.y + other.y, self.yy + other.yy, self.xy + other.xy)
+    def plus(self, others: Sequence[_Label]) -> _Label:
+        """Sums of all together."""
+        every = (self, *others)
+        return _Label(sum(o.y for o in every), sum(o.yy for o in every), np.sum([o.xy for o in every], axis=0))
 
 
 def _sum(parts: Sequence[Any]) -> Any:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
+    return parts[0] if len(parts) == 1 else parts[0].plus(parts[1:])
 
 
 def _partition(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntArray:
@@ -209,8 +236,8 @@ def _moments(points: _Points, rows: IntArray) -> _Moments:
     for block in _blocks(rows):
         x = points.rows(block)
         n, first = n + len(x), first + x.sum(axis=0, dtype=np.float64)
-        second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, overwrite_c=1)
-    return _Moments(n, first, np.triu(second) + np.triu(second, 1).T)
+        second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, lower=1, overwrite_c=1)
+    return _Moments(n, first, second.T)
 
 
 class _Design:
@@ -228,7 +255,7 @@ class _Design:
         def moments(rows: IntArray) -> _Label:
             xy = np.zeros(())
             for block in _blocks(rows):
-                xy = xy + (y[block].ravel() @ self.points.rows(block)).astype(np.float64)
+                xy = xy + self.points.weighed(block, y[block]).astype(np.float64)
             return _Label(float(y[rows].sum()), float(np.square(y[rows]).sum()), np.asarray(xy))
 
         return _Parts(moments, self.parts)
@@ -255,13 +282,8 @@ class _Design:
         if place not in self.systems:
             m, index = self.total(parts), self.options()[option]
             mean = m.first[index] / m.n
-            cov = _among(m.second, index).astype(np.float64)
-            cov /= m.n
-            cov -= np.outer(mean, mean)
-            deviation = np.sqrt(np.maximum(np.diag(cov), 1e-12))
-            cov /= deviation[:, None]
-            cov /= deviation
-            self.systems[place] = (index, mean, deviation, Tridiagonal.of(cov.astype(np.float32)))
+            deviation, correlations = _standardised(_among(m.second, index), m.n, mean)
+            self.systems[place] = (index, mean, deviation, Tridiagonal.of(correlations))
         found: tuple[IntArray, FloatArray, FloatArray, Tridiagonal] = self.systems[place]
         return found
 
@@ -287,7 +309,7 @@ class _Design:
         m, label = self.total(parts), _sum([labels[k] for k in parts])
         whole, out = m.second.astype(np.float64), {}
         for option, (index, w, b) in fits.items():
-            quadratic = np.einsum("cp,cp->p", w, _among(whole, index) @ w)
+            quadratic = np.einsum("cp,cp->p", w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1))
             cross = w.T @ label.xy[index]
             out[option] = (
                 quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
@@ -296,8 +318,21 @@ class _Design:
 
 
 def _among(second: FloatArray, index: IntArray) -> FloatArray:
-    """Rows and columns ``index`` of a square matrix; the matrix itself where those are all."""
+    """Rows and columns ``index``, which rise, of a square matrix; the matrix itself where those are all."""
     return second if len(index) == len(second) else second[np.ix_(index, index)]
+
+
+def _standardised(second: FloatArray, n: float, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Deviations and correlations (upper triangle) of channels from second moments of ``n`` points.
+
+    The means are taken off in double precision, where a channel far from 0 would lose its variance in single.
+    """
+    wide = linalg.blas.dsyr(-n, mean, lower=1, a=second.astype(np.float64).T, overwrite_a=1).T
+    deviation = np.sqrt(np.maximum(np.diag(wide) / n, 1e-12))
+    out, scale = wide.astype(np.float32), (1 / (deviation * np.sqrt(n))).astype(np.float32)
+    out *= scale[:, None]
+    out *= scale
+    return deviation, out
 
 
 def _blocks(rows: IntArray) -> Iterator[IntArray]:
@@ -334,7 +369,7 @@ class LinearSeg(Head):
     """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the inner parts."""
 
     name: ClassVar[str] = "linear_seg"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 

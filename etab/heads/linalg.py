@@ -31,10 +31,11 @@ def check_features(features: Features) -> None:
 
 def gram(x: Array) -> FloatArray:
     """Inner products of all rows, in float64 after a shift and a common scale that change no fit."""
-    z = np.asarray(x, dtype=np.float64)
-    z = z - z.mean(axis=0)
-    scale = np.sqrt(np.square(z).sum() / max(len(z), 1))
-    return np.asarray(z @ z.T / max(scale**2, 1e-30))
+    z = np.array(x, dtype=np.float64)
+    z -= z.mean(axis=0)
+    out = z @ z.T
+    out /= max(float(np.trace(out)) / max(len(z), 1), 1e-30)
+    return np.asarray(out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,32 @@ def basis(kernel: FloatArray, rows: IntArray, x: Array | None = None, *, single:
     if x is not None and 2 * x.shape[1] < len(rows):
         spread, axes = _narrow_axes(k, np.asarray(x[rows], dtype=np.float64))
     else:
-        centred = k - means - means[:, None] + grand
-        centred = centred.astype(np.float32) if single else centred
-        spread, axes = linalg.eigh(centred, driver="evd", check_finite=False, overwrite_a=True)
+        k -= means
+        k -= means[:, None] - grand
+        centred = k.astype(np.float32) if single else k
+        spread, axes = _axes(centred)
     floor = max(float(spread[-1]), 1e-30) * (1e-6 if single else 1e-9)
     keep = np.flatnonzero(spread > floor)[::-1]
     return Basis(rows, spread[keep], axes[:, keep], means, grand)
 
 
+def _axes(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues, the smallest first, and vectors of a symmetric matrix whose memory may be used.
+
+    LAPACK by divide and conquer, as ``scipy.linalg.eigh`` calls it, without the copies: most matrices here are small.
+    """
+    solve = lapack.ssyevd if matrix.dtype == np.float32 else lapack.dsyevd
+    values, vectors, status = solve(np.ascontiguousarray(matrix).T, lower=1, overwrite_a=1)
+    if status:
+        raise UnsupportedOptionError(f"The kernel of these features ({len(matrix)} rows) has no axes: LAPACK gave up with "
+                                     f"{status}. They hold values far too large; try --precision fp32.")  # fmt: skip
+    return values, vectors
+
+
 def mean_square(kernel: FloatArray, rows: IntArray) -> float:
     """Mean squared length of the centred rows, from their kernel."""
-    k = kernel[np.ix_(rows, rows)]
-    return float(np.trace(k) / len(rows) - k.mean())
+    times = np.bincount(rows, minlength=len(kernel)).astype(kernel.dtype)
+    return float((np.diag(kernel) @ times - times @ (kernel @ times) / len(rows)) / len(rows))
 
 
 def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -107,7 +122,7 @@ def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     z = x - x.mean(axis=0)
     total = float(np.trace(k) - k.sum() / len(k))
     z *= np.sqrt(max(total, 1e-30) / max(float(np.square(z).sum()), 1e-30))
-    values, vectors = linalg.eigh(z.T @ z, driver="evd", check_finite=False, overwrite_a=True)
+    values, vectors = _axes(z.T @ z)
     values = np.maximum(values, 0)
     return values, (z @ vectors) / np.sqrt(np.maximum(values, 1e-30))
 

@@ -49,9 +49,11 @@ class _Kernels:
     """Kernels of every pooled key and the bases of training rows met so far; moments where there are too many rows."""
 
     def __init__(
-        self, features: Features, memo: MutableMapping[Any, Any] | None, splits: Sequence[RowSplit] = ()
-    ) -> None:
-        check_features(features)
+        self, features: Features, memo: MutableMapping[Any, Any] | None, splits: Sequence[RowSplit] = (), *,
+        checked: bool = False,
+    ) -> None:  # fmt: skip
+        if not checked:
+            check_features(features)
         self.splits, self._wide = splits, dict[str, Wide]()
         self.features = features
         self.memo = memo if memo is not None else {}
@@ -118,7 +120,7 @@ class _Kernels:
         for key in self.features.pooled:
             self.kernel(key)
         kept = {place: value for place, value in self.memo.items() if place[0] in ("gram", "same")}
-        return _Kernels(self.features, kept)
+        return _Kernels(self.features, kept, checked=True)
 
 
 @HEADS.register("ridge")

@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 TRIDIAGONAL = "tests/test_heads.py::test_tridiagonal_systems_are_those_of_the_matrix"
+MOMENTS = "tests/test_heads.py::test_moments_of_points_are_those_of_the_maps"
 
 FAULTS = [
     Fault("head centres with test rows", "etab/heads/linalg.py",
@@ -34,6 +35,19 @@ FAULTS = [
           "        labels = {p: d.label(y) for p, d in designs.items()}",
           "        labels = (memo if memo is not None else {}).setdefault('y', {p: d.label(y) for p, d in designs.items()})",
           ("tests/test_heads.py",)),
+    Fault("means are taken off twice", "etab/heads/decoders.py", "dsyr(-n, mean,", "dsyr(-2 * n, mean,", (MOMENTS,)),
+    Fault("moments of parts are those of the last", "etab/heads/decoders.py", "            second += other.second\n",
+          "            second = other.second.copy()\n", (MOMENTS,)),
+    Fault("half of the moments are counted once", "etab/heads/decoders.py",
+          "w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1))", "w, _among(whole, index) @ w)", (MOMENTS,)),
+    Fault("points of another phase stand with the mask", "etab/heads/decoders.py",
+          "share @ _of_lattices()[index[row] % _PHASES, point]", "share @ _of_lattices()[0 * row, point]", (MOMENTS,)),
+    Fault("memory of points is used while it is read", "etab/heads/decoders.py", "x = self.scratch[0][:n]",
+          "x = self.scratch[0][-n:]; x[:] = 0", ("tests/test_heads.py",)),
+    Fault("all rows weigh in the mean square", "etab/heads/linalg.py", "np.bincount(rows, minlength=len(kernel))",
+          "np.ones(len(kernel))", ("tests/test_heads.py::test_the_mean_square_is_of_the_training_rows",)),
+    Fault("axes of a kernel that is not finite", "etab/heads/linalg.py", "    if status:\n", "    if False:\n",
+          ("tests/test_heads.py::test_a_kernel_that_is_not_finite_is_refused",)),
     Fault("a design holds itself", "etab/heads/decoders.py", "_Parts(partial(_moments, points), parts)",
           "_Parts(lambda rows: _moments(self.points, rows), parts)", ("tests/test_heads.py",)),
     Fault("inner rows stay in the inner fit", "etab/heads/probes.py", "return np.setdiff1d(train, part)", "return train",

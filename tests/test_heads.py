@@ -197,7 +197,7 @@ def test_moments_of_points_are_those_of_the_maps() -> None:
     rng = np.random.default_rng(0)
     maps = tuple((5 + rng.standard_normal((30, c, s, s))).astype(np.float16) for c, s in ((3, 28), (4, 9)))
     points = decoders._sample(maps, 1 << 30)["point"]
-    y = np.maximum(rng.standard_normal((30, points.values.shape[1])), 0).astype(np.float32)
+    y = np.maximum(points.rows(np.arange(30))[:, :3].sum(axis=1) - 15, 0).reshape(30, -1)
     design = decoders._Design(points, np.arange(30) % 3)
     label = design.label(y)
     both = decoders._sum([label[k] for k in (0, 2)])

@@ -42,8 +42,6 @@ FAULTS = [
           "w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1))", "w, _among(whole, index) @ w)", (MOMENTS,)),
     Fault("points of another phase stand with the mask", "etab/heads/decoders.py",
           "share @ _of_lattices()[index[row] % _PHASES, point]", "share @ _of_lattices()[0 * row, point]", (MOMENTS,)),
-    Fault("memory of points is used while it is read", "etab/heads/decoders.py", "x = self.scratch[0][:n]",
-          "x = self.scratch[0][-n:]; x[:] = 0", ("tests/test_heads.py",)),
     Fault("all rows weigh in the mean square", "etab/heads/linalg.py", "np.bincount(rows, minlength=len(kernel))",
           "np.ones(len(kernel))", ("tests/test_heads.py::test_the_mean_square_is_of_the_training_rows",)),
     Fault("axes of a kernel that is not finite", "etab/heads/linalg.py", "    if status:\n", "    if False:\n",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "opencv-python-headless", "nibabel")
 
@@ -38,10 +41,14 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(version: str) -> dict[str, str | bool]:
-    """Collect versions, commit, dirty flag, Python and processor; empty commit outside a source checkout."""
+@lru_cache(maxsize=1)
+def provenance(version: str) -> Mapping[str, str | bool]:
+    """Collect versions, commit, dirty flag, Python and processor; empty commit outside a source checkout.
+
+    Asked once a process, at its first result: what is imported stays, whatever happens to the checkout meanwhile.
+    """
     commit = _git("rev-parse", "HEAD")
-    return {
+    facts: dict[str, str | bool] = {
         "etab": version,
         "commit": commit,
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else False,
@@ -50,3 +57,4 @@ def provenance(version: str) -> dict[str, str | bool]:
         "processor": processor(),
         **{package: _version(package) for package in _PACKAGES},
     }
+    return MappingProxyType(facts)

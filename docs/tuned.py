@@ -9,10 +9,6 @@ from etab.protocols import parse
 from etab.results import Result, load_results
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-COMMAND = (
-    "etab finetune --root <CAMUS> --tasks a0,a1,a2 --backbones mobilenetv2 --head unet --side 192 --epochs 12 --batch 16 "
-    "--lr 1e-3 --patience 0 --every 50 --results benchmarks/results_finetune"
-)
 _INTRO = """A frozen backbone says what its pretraining has learned; fine-tuned, what a researcher would get from it. The two
 have protocols of their own and never share a leaderboard:
 
@@ -78,7 +74,7 @@ def _measured() -> list[str]:
         mine = sorted([r for r in [*frozen, *found] if r.task == task], key=lambda r: -r.value)
         out += [_line(r) for r in mine] + [""]
     processors = sorted({str(r.provenance.get("processor", "")) for r in found})
-    return [*out, f"Made on {', '.join(processors)} by\n", f"    {COMMAND}\n", *_frozen_commands(found)]
+    return [*out, f"Made on {', '.join(processors)} by\n", *_tuned_commands(found), "", *_frozen_commands(found)]
 
 
 def _line(r: Result) -> str:
@@ -93,10 +89,33 @@ def _line(r: Result) -> str:
     )
 
 
+def _tuned_commands(found: Sequence[Result]) -> list[str]:
+    """The commands that trained backbones, from what the results say of themselves."""
+    tuned = [r for r in found if parse(r.protocol).tuning == "finetune" and not parse(r.protocol).source]
+    lines = []
+    for r in tuned:
+        codes = r.settings.get("trained_with") or [r.task]
+        recipe = r.settings["recipe"]
+        lines.append(f"    etab finetune --root <CAMUS> --tasks {_asked(codes)} --backbones {r.backbone} --head {r.head} "
+                     f"--side {r.settings['size']} --epochs {recipe['epochs']} --batch {recipe['batch']} "
+                     f"--lr {recipe['learning_rate']:g} --patience {recipe['patience']} "
+                     "--results benchmarks/results_finetune")  # fmt: skip
+    return list(dict.fromkeys(lines))
+
+
+def _asked(codes: Sequence[str]) -> str:
+    """These codes as one would ask for them: by their prefixes where every view is there."""
+    prefixes = sorted({code.split("-")[0] for code in codes})
+    whole = {f"{prefix}-{view}-C" for prefix in prefixes for view in ("A2", "A4")} == set(codes)
+    return ",".join(prefixes if whole else codes)
+
+
 def _frozen_commands(found: Sequence[Result]) -> list[str]:
-    heads = sorted({(r.backbone, r.head) for r in found if not parse(r.protocol).tuning})
+    heads: dict[tuple[str, str], list[str]] = {}
+    for r in sorted((r for r in found if not parse(r.protocol).tuning), key=lambda r: (r.backbone, r.head, r.task)):
+        heads.setdefault((r.backbone, r.head), []).append(r.task)
     if not heads:
         return []
-    lines = [f"    etab run --root <CAMUS> --tasks a0 --protocol official --backbones {b} --head {h} "
-             "--results benchmarks/results_finetune" for b, h in heads]  # fmt: skip
+    lines = [f"    etab run --root <CAMUS> --tasks {_asked(codes)} --protocol official --backbones {b} --head {h} "
+             "--results benchmarks/results_finetune" for (b, h), codes in heads.items()]  # fmt: skip
     return ["and the heads on frozen maps by\n", *lines, ""]

@@ -38,13 +38,12 @@ and `etab.tuned.execute(plan, settings)`.
 * Checkpoints lie beside the results (`<results>.training/`, `--every N` steps): an interrupted command goes on when it is
   given again, to the same bytes. One of another recipe, data, weights or architecture is refused with what differs.
 * SGD with Nesterov's momentum (`--optimizer sgd`) beside AdamW; `--accumulate N` batches make one step. Both resume alike.
-* Several processes or GPUs train one network: `torchrun --nproc_per_node=2 -m etab finetune ...` (DistributedDataParallel;
-  gloo on processors, NCCL with `--device cuda`). The steps are the same: their rows are shared, `--batch` at once in each
+* Several processes or GPUs train one network: `torchrun --nproc_per_node=2 -m etab finetune ...` (torch.distributed; gloo on
+  processors, NCCL with `--device cuda`). The steps are the same: their rows are shared, `--batch` at once in each
   process, so that two processes with `--batch 8 --accumulate 2` do what one with the same options does (batch norm hears 8
   frames in both; its running statistics are those of the first process). The first process writes checkpoints and results,
-  and an interrupted training goes on with as many processes as before. A batch that does not fit is then an error that says
-  which one to take.
-* A batch that does not fit memory is halved with a message; a loss that is not finite stops with its step and leaves the last
+  and an interrupted training goes on with as many processes as before.
+* A batch that does not fit memory is halved with a message, in every process where it does not fit one; a loss that is not finite stops with its step and leaves the last
   good state.
 """
 

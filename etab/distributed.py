@@ -1,16 +1,18 @@
 """Several processes that train one network: ``torchrun --nproc_per_node=2 -m etab finetune ...``.
 
-torch.distributed and DistributedDataParallel do the work: gloo on processors, NCCL on GPUs. Every process holds the same
-weights and takes its share of the rows of each step; the first one alone writes. A step means the same however many
-processes share it; batch norm hears the rows that one process has at once, as it does with accumulated batches.
+torch.distributed carries gradients between them: gloo on processors, NCCL on GPUs. Every process holds the same weights and
+takes its share of the rows of each step; the first one alone writes. A step means the same however many processes share
+it; batch norm hears the rows that one process has at once, as it does with accumulated batches. Gradients are exchanged
+once a step, when every process has said that its rows fitted memory: DistributedDataParallel, which exchanges them during
+the backward pass, would leave the others waiting for one that has no memory.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,17 +74,18 @@ def wait() -> None:
 
 
 class Share:
-    """What one process does of a step; all of it where there is one. Called with rows, it gives their mean loss."""
+    """What one process does of a step; all of it where there is one."""
 
-    def __init__(self, network: nn.Module, mean: Callable[[IntArray], torch.Tensor]) -> None:
-        """Take the same weights in every process. ``mean`` asks ``network`` for the loss of some rows."""
+    def __init__(self, network: nn.Module) -> None:
+        """Take the weights and buffers of the first process in every one."""
+        import torch
+        import torch.distributed as dist
+
         self.rank, self.size = world()
-        self.mean: Any = mean if self.size == 1 else _parallel(network, mean)
-
-    def __call__(self, rows: IntArray) -> torch.Tensor:
-        """Mean loss of rows, times the number of processes, since their gradients are averaged."""
-        found: torch.Tensor = self.mean(rows)
-        return found if self.size == 1 else found * self.size
+        self.network = network
+        with torch.no_grad():
+            for value in [*network.parameters(), *network.buffers()] if self.size > 1 else ():
+                dist.broadcast(value, 0)
 
     def parts(self, rows: IntArray, most: int) -> list[IntArray]:
         """Rows of this process, at most ``most`` at once; every process has as many parts.
@@ -96,14 +99,34 @@ class Share:
         rounds = math.ceil(math.ceil(len(rows) / most) / self.size)
         return np.array_split(rows, rounds * self.size)[self.rank :: self.size]
 
-    def quiet(self, more: bool) -> AbstractContextManager[Any]:
-        """Gradients are exchanged with the last part only: not while there are ``more``."""
-        quiet: AbstractContextManager[Any] = self.mean.no_sync() if more and self.size > 1 else nullcontext()
-        return quiet
+    def exchange(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add the gradients of all processes up in each; what no process has a gradient of keeps none."""
+        import torch
+        import torch.distributed as dist
 
-    def total(self, value: float) -> float:
-        """Sum over processes of what ``__call__`` gave of their parts."""
-        return value if self.size == 1 else self.sum(value) / self.size
+        if self.size == 1:
+            return
+        used = torch.tensor([float(p.grad is not None) for p in parameters], device=self._device())
+        dist.all_reduce(used)
+        shared = [p for p, n in zip(parameters, used.tolist(), strict=True) if n]
+        for parameter in shared:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([p.grad.reshape(-1) for p in shared if p.grad is not None])
+        dist.all_reduce(flat)
+        for parameter, part in zip(shared, torch.split(flat, [p.numel() for p in shared]), strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def most(self, value: int) -> int:
+        """The largest of a number that each process has."""
+        import torch
+        import torch.distributed as dist
+
+        if self.size == 1:
+            return value
+        found = torch.tensor([value], device=self._device())
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
 
     def sum(self, value: float) -> float:
         """Sum over processes, the same number in each."""
@@ -116,11 +139,11 @@ class Share:
         dist.all_reduce(found)
         return float(found)
 
-    def agree(self, network: nn.Module) -> None:
+    def agree(self) -> None:
         """Take over the buffers (statistics of batch norm) of the first process."""
         import torch.distributed as dist
 
-        for buffer in network.buffers() if self.size > 1 else ():
+        for buffer in self.network.buffers() if self.size > 1 else ():
             dist.broadcast(buffer, 0)
 
     def gather(self, mine: Mapping[str, torch.Tensor]) -> Sequence[Mapping[str, torch.Tensor]]:
@@ -134,20 +157,4 @@ class Share:
         return found
 
     def _device(self) -> torch.device:
-        return next(iter(self.mean.parameters())).device  # type: ignore[no-any-return]
-
-
-def _parallel(network: nn.Module, mean: Callable[[IntArray], torch.Tensor]) -> Any:
-    """DistributedDataParallel around "the loss of some rows"; parameters that a loss does not reach are allowed."""
-    from torch import nn
-    from torch.nn.parallel import DistributedDataParallel
-
-    class Asked(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, rows: IntArray) -> Any:
-            return mean(rows)
-
-    return DistributedDataParallel(Asked(), find_unused_parameters=True)
+        return next(self.network.parameters()).device

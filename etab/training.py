@@ -178,7 +178,7 @@ class _Loop:
         _refuse_rows(rows, validation, recipe)
         self.network, self.loss, self.rows, self.validation = network, loss, rows, validation
         self.recipe, self.folder, self.about = recipe, folder, about
-        self.share = Share(network, self.mean)
+        self.share = Share(network)
         _seed(recipe.seed, self.share.rank)
         free = [p for p in network.parameters() if p.requires_grad]
         groups = [{"params": [p for p in free if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -271,17 +271,23 @@ class _Loop:
     def _gradient(self, rows: IntArray) -> float | None:
         """Mean loss of the rows, with its gradient in the parameters; None when they did not fit and were halved."""
         self.optimizer.zero_grad(set_to_none=True)
-        total, parts = 0.0, self.share.parts(rows, self.progress.batch)
-        for at, some in enumerate(parts):
+        total, full = 0.0, None
+        for some in self.share.parts(rows, self.progress.batch):
             try:
-                with self.share.quiet(at + 1 < len(parts)):
-                    found = self.share(some) * (len(some) / len(rows))
-                    found.backward()  # type: ignore[no-untyped-call]
+                found = self.mean(some) * (len(some) / len(rows))
+                found.backward()  # type: ignore[no-untyped-call]
             except (RuntimeError, MemoryError) as error:
-                self._halve(error, len(some))
-                return None
+                if not out_of_memory(error):
+                    raise
+                full = (error, len(some))
+                break
             total += float(found.detach())
-        return self.share.total(total)
+        most = self.share.most(full[1] if full else 0)
+        if most:
+            self._halve(full[0] if full else None, most)
+            return None
+        self.share.exchange(self.free)
+        return self.share.sum(total)
 
     def mean(self, rows: IntArray) -> torch.Tensor:
         """The loss of some rows in the precision of the recipe."""
@@ -290,20 +296,17 @@ class _Loop:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             return self.loss(rows)
 
-    def _halve(self, error: Exception, rows: int) -> None:
-        if not out_of_memory(error):
-            raise error
-        if self.share.size > 1:
-            raise TrainingError(
-                f"{rows} rows do not fit memory beside another process (step {self.progress.step}): {_first(error)} "
-                f"Take a batch of {max(rows // 2, 1)}, with as many times more accumulated."
-            ) from error
+    def _halve(self, error: Exception | None, rows: int) -> None:
+        """Go on with half of the rows at once, in every process; ``error`` None is one of another process."""
         if rows <= 1:
+            said = _first(error) if error else "Another process says so."
             raise TrainingError(
-                f"One training row does not fit memory (step {self.progress.step}): {_first(error)} "
+                f"One training row does not fit memory (step {self.progress.step}): {said} "
                 "Take a smaller backbone or head, or a device with more memory."
             ) from error
         self.progress.batch = rows // 2
+        if self.share.rank:
+            return
         warnings.warn(
             f"A batch of {rows} rows does not fit memory at step {self.progress.step}; "
             f"going on with {rows // 2} at once, as many a step as before.", EtabWarning, stacklevel=7,
@@ -327,7 +330,7 @@ class _Loop:
     def close_epoch(self) -> Generator[None, None, None]:
         """Validate, remember the best, and decide whether to stop."""
         now = self.progress
-        self.share.agree(self.network)
+        self.share.agree()
         found = (yield from self.validate()) if len(self.validation) else 0.0
         if not np.isfinite(found):
             self._not_finite("validation loss", found)

@@ -16,6 +16,11 @@ _SHARED = (
     "slow",
     "tests/test_training.py::test_two_processes_are_one_training",
 )
+_TIGHT = (
+    "-m",
+    "slow",
+    "tests/test_training.py::test_a_batch_that_does_not_fit_one_process_is_halved_in_all",
+)
 _RESUMED = (
     "-m",
     "slow",
@@ -24,8 +29,10 @@ _RESUMED = (
 FAULTS = [
     Fault("processes do not share the rows", "etab/distributed.py", "[self.rank :: self.size]", "[:: self.size]",
           _test("training", "processes_share_the_rows_of_a_step")),
-    Fault("gradients of processes are averaged", "etab/distributed.py",
-          "return found if self.size == 1 else found * self.size", "return found", _SHARED),
+    Fault("gradients of processes are averaged", "etab/distributed.py", "        dist.all_reduce(flat)\n",
+          "        dist.all_reduce(flat)\n        flat /= self.size\n", _SHARED),
+    Fault("one process alone halves its batch", "etab/training.py", "most = self.share.most(full[1] if full else 0)",
+          "most = full[1] if full else 0", _TIGHT),
     Fault("processes keep their own statistics", "etab/distributed.py", "            dist.broadcast(buffer, 0)\n",
           "            pass\n", _RESUMED),
     Fault("processes resume with one chance", "etab/training.py", "part(tensors, _chance_name(self.share.rank))",

@@ -43,8 +43,8 @@ and `etab.tuned.execute(plan, settings)`.
   process, so that two processes with `--batch 8 --accumulate 2` do what one with the same options does (batch norm hears 8
   frames in both; its running statistics are those of the first process). The first process writes checkpoints and results,
   and an interrupted training goes on with as many processes as before.
-* A batch that does not fit memory is halved with a message, in every process where it does not fit one; a loss that is not finite stops with its step and leaves the last
-  good state.
+* A batch that does not fit memory is halved with a message, in every process where it does not fit one; a loss that is not
+  finite stops with its step and leaves the last good state.
 """
 
 

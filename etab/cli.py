@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -273,12 +274,15 @@ def curve(
     show.table("label efficiency", ("task", "backbone", "labels", "draws", "value", "95 %"),
                [(p.task, p.backbone, p.labels, str(p.draws), f"{p.metric} {p.value:.3f}", f"{p.low:.3f} to {p.high:.3f}")
                 for p in found])  # fmt: skip
-    for path, make in ((markdown, curves.markdown), (csv, curves.csv_text)):
-        if path is not None:
-            write_atomically(path, make(found))
-            _say(f"wrote {path}")
     if picture is not None:
         _say(f"wrote {plots_curves.draw(found, picture)}")
+    if markdown is not None:
+        beside = Path(os.path.relpath(picture, markdown.parent)).as_posix() if picture else ""
+        write_atomically(markdown, curves.markdown(found, picture=beside))
+        _say(f"wrote {markdown}")
+    if csv is not None:
+        write_atomically(csv, curves.csv_text(found))
+        _say(f"wrote {csv}")
 
 
 @app.command()

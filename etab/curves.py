@@ -124,12 +124,13 @@ def csv_text(found: Sequence[Point]) -> str:
     return out.getvalue()
 
 
-def markdown(found: Sequence[Point]) -> str:
-    """A table a task: backbones down, labels across, value with its interval."""
+def markdown(found: Sequence[Point], *, picture: str = "") -> str:
+    """A table a task: backbones down, labels across, value with its interval; above them the ``picture`` named."""
     out = ["# Label efficiency", ""]
     if any(p.phantom for p in found):
         out += ["**Phantom data: made, not measured on patients.**", ""]
     out += ["Mean over the draws of labelled patients; the interval (95 %) is over draws and test patients.", ""]
+    out += [f"![Value against the share of labelled training patients]({picture})", ""] if picture else []
     for task in dict.fromkeys(p.task for p in found):
         mine = [p for p in found if p.task == task]
         for base in dict.fromkeys(p.base for p in mine):
@@ -141,9 +142,11 @@ def _table(task: str, base: str, mine: Sequence[Point]) -> list[str]:
     labels = list(dict.fromkeys(p.labels for p in sorted(mine, key=lambda p: (p.shots, p.percent))))
     title = TASKS[task].title if task in TASKS else task
     better = "higher" if METRICS[mine[0].metric].better > 0 else "lower"
+    digits = 3 if max(abs(p.value) for p in mine) <= 1 else 2
     out = [f"## {task}: {title}", "", f"{METRICS[mine[0].metric].title}, {better} is better, {base}.", ""]
     out += ["| backbone | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for backbone in dict.fromkeys(p.backbone for p in mine):
-        at = {p.labels: f"{p.value:.3g} [{p.low:.3g}, {p.high:.3g}]" for p in mine if p.backbone == backbone}
+        at = {p.labels: f"{p.value:.{digits}f} [{p.low:.{digits}f}, {p.high:.{digits}f}]"
+              for p in mine if p.backbone == backbone}  # fmt: skip
         out.append(f"| {backbone.replace('|', '/')} | " + " | ".join(at.get(label, "") for label in labels) + " |")
     return [*out, ""]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from etab import backbones
 from etab.curves import Point
-from etab.errors import DataNotFoundError
+from etab.errors import DataNotFoundError, EtabError
 from etab.metrics import METRICS
 from etab.tasks import TASKS
 
@@ -16,7 +17,10 @@ _BAND = 6
 
 
 def draw(found: Sequence[Point], path: Path) -> Path:
-    """Write the picture (.png, .svg or .pdf). Random twins are dashed, in the colour of what they are the twin of."""
+    """Write the picture (.png, .svg or .pdf). Random twins are dashed, in the colour of what they are the twin of.
+
+    Bands are the intervals of ``Point``; of many backbones only those that learned something have one, or none could be read.
+    """
     from matplotlib.figure import Figure
 
     tasks = list(dict.fromkeys(p.task for p in found if p.percent))
@@ -33,10 +37,22 @@ def draw(found: Sequence[Point], path: Path) -> Path:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     kind = "phantom data: " if any(p.phantom for p in found) else ""
-    figure.suptitle(f"{kind}value against the share of labelled training patients", fontsize=11)
+    names = list(dict.fromkeys(p.backbone for p in found))
+    whose = "" if len(names) <= _BAND else " of pretrained backbones"
+    figure.suptitle(f"{kind}value against the share of labelled training patients; bands: 95 % over draws and test patients"
+                    f"{whose}", fontsize=11)  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return path
+
+
+def _pretrained(name: str) -> bool:
+    """Whether a backbone is neither a random twin nor a control; one that has no card any more counts as pretrained."""
+    try:
+        card = backbones.card(name)
+    except EtabError:
+        return True
+    return card.learned and not card.twin
 
 
 def _panel(panel: Any, task: str, mine: Sequence[Point]) -> None:
@@ -50,7 +66,7 @@ def _panel(panel: Any, task: str, mine: Sequence[Point]) -> None:
         x = [p.percent for p in line]
         panel.plot(x, [p.value for p in line], "--" if name.startswith("random/") else "-", color=colour, label=name,
                    marker="o", markersize=2.5, linewidth=1.2)  # fmt: skip
-        if len(names) <= _BAND:
+        if len(names) <= _BAND or _pretrained(name):
             panel.fill_between(x, [p.low for p in line], [p.high for p in line], color=colour, alpha=0.12, linewidth=0)
     metric = METRICS[mine[0].metric]
     panel.set_xscale("log")

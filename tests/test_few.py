@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,9 +151,28 @@ def test_the_command_draws_and_says_phantom(folder: Path, tmp_path: Path) -> Non
     assert ran.exit_code == 0, ran.output
     assert files["png"].read_bytes()[:4] == b"\x89PNG"
     assert "Phantom data" in files["md"].read_text()
+    assert "](c.png)" in files["md"].read_text()
+    assert re.search(r"\| 0\.\d{3} \[", files["md"].read_text())
     lines = files["csv"].read_text().splitlines()
     assert len(lines) == 10
     assert all(line.endswith(",phantom") for line in lines[1:])
+
+
+def test_of_many_backbones_those_that_learned_have_bands(folder: Path, tmp_path: Path) -> None:
+    found = curves.points(folder)
+    names = [
+        "image_stats",
+        "pixel_pca",
+        "random/mobilenetv2",
+        "mobilenetv2",
+        "callable/mine",
+        "efficientnet_lite0",
+        "hed_vgg16",
+    ]
+    many = [replace(p, backbone=name) for p in found for name in names]
+    bands = [draw(some, tmp_path / "c.svg").read_text().count("PolyCollection_") for some in (found, many)]
+    panels = len({p.task for p in found})
+    assert bands == [panels * len({p.backbone for p in found}), panels * 4]
 
 
 def test_the_pictures_axes_are_shares_and_values(folder: Path, tmp_path: Path) -> None:

@@ -23,4 +23,6 @@ FAULTS = [
     Fault("curves: intervals of one draw", "etab/curves.py", "for r in group]\n    low, high",
           "for r in group[:1]]\n    low, high", TESTS),
     Fault("curves: phantom is not said", "etab/curves.py", "if any(p.phantom for p in found):", "if False:", TESTS),
+    Fault("curves: controls have bands", "etab/plots_curves.py", "return card.learned and not", "return not", TESTS),
+    Fault("curves: the picture is not shown", "etab/curves.py", "] if picture else []", "] if not picture else []", TESTS),
 ]  # fmt: skip

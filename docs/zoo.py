@@ -20,8 +20,9 @@ FAMILIES = {
     "control": "Controls (nothing learned)",
 }
 _INTRO = """What can be named, by family. Parameters are in millions; GMACs are billions of multiply-adds of one input,
-counted with torch's own counter over convolutions and matrix products; throughput is inputs a processor second on one thread
-({setup}). `python -m benchmarks.perf.zoo` measures, `python -m docs.generate` writes this page.
+counted with torch's own counter over convolutions and matrix products, and by the steps of recurrent layers; throughput is
+inputs a processor second on one thread ({setup}). `python -m benchmarks.perf.zoo` measures, `python -m docs.generate` writes
+this page.
 
 Besides these, `timm/<model>`, `torchvision/<model>`, `hf-hub:<owner>/<model>`, `local:<file>@<model>`, `random/<name>` (the
 same network without its pretraining) and any torch module or function of yours ([adding](adding.md)).
@@ -49,10 +50,10 @@ def contract(card: BackboneCard) -> str:
 
 
 def _row(card: BackboneCard, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    speed = facts.get("per_second")
+    speed, said = facts.get("per_second"), "reads records" if card.modality == "record" else "not measured"
     return (
         f"`{card.name}`", card.title, _number(facts.get("parameters"), 1e6), _number(facts.get("gmacs")),
-        card.pretraining or "none", card.licence, contract(card), "not measured" if speed is None else f"{speed:g}",
+        card.pretraining or "none", card.licence, contract(card), said if speed is None else f"{speed:g}",
     )  # fmt: skip
 
 

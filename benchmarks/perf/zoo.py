@@ -42,10 +42,22 @@ def inputs(card: BackboneCard, n: int) -> torch.Tensor:
 
 
 def counted(call: Any, x: Any) -> float:
-    """Giga multiply-adds of one call."""
-    with FlopCounterMode(display=False) as counter:
-        call(x)
-    return round(float(counter.get_total_flops()) / 2e9, 3)
+    """Giga multiply-adds of one call: torch's counter, and the steps of recurrent layers, which it does not see."""
+    steps: list[int] = []
+
+    def recurrent(module: torch.nn.RNNBase, given: tuple[Any, ...], _: Any) -> None:
+        steps.append(given[0].numel() // module.input_size * sum(w.numel() for w in module.parameters() if w.ndim == 2))
+
+    network = call if isinstance(call, torch.nn.Module) else getattr(call, "network", None)
+    layers = [] if network is None else [m for m in network.modules() if isinstance(m, torch.nn.RNNBase)]
+    hooks = [layer.register_forward_hook(recurrent) for layer in layers]
+    try:
+        with FlopCounterMode(display=False) as counter:
+            call(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return round((float(counter.get_total_flops()) / 2 + sum(steps)) / 1e9, 3)
 
 
 def parameters(backbone: Any) -> int:
@@ -55,7 +67,9 @@ def parameters(backbone: Any) -> int:
 
 
 def measured(card: BackboneCard, times: bool) -> dict[str, Any]:
-    """Facts of one named backbone."""
+    """Facts of one named backbone; a control that describes records embeds no input, and has no speed."""
+    if card.modality == "record":
+        return {"parameters": 0, "gmacs": 0.0}
     backbone: Any = card.load()
     one, batch = inputs(card, 1), inputs(card, BATCH)
     out: dict[str, Any] = {"parameters": parameters(backbone), "gmacs": counted(backbone, one) if card.learned else 0.0}

@@ -24,9 +24,9 @@ MOST_BYTES = 1 << 30
 MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
-# what zipfile and tarfile raise of damaged archives; NotImplementedError is zipfile's for a method it cannot unpack
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError, UnicodeError, ValueError,
-           gzip.BadGzipFile, RecursionError)  # fmt: skip
+# what zipfile and tarfile raise of damaged archives
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, UnicodeError, ValueError, gzip.BadGzipFile,
+           RecursionError)  # fmt: skip
 
 
 def unpack(entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES) -> Path:
@@ -45,7 +45,12 @@ def unpack(entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_file
         if entry.is_dir():
             _copy(entry, folder, budget)
         elif entry.name.lower().endswith(".zip"):
-            _zip(entry, folder, budget)
+            try:
+                _zip(entry, folder, budget)
+            except NotImplementedError as error:  # so zipfile names a packing that it does not read
+                raise EntryError(
+                    f"{entry} is packed in a way that is not read here: {error}. Pack it with deflate."
+                ) from error
         else:
             _tar(entry, folder, budget)
     except _BROKEN as error:

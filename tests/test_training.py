@@ -416,30 +416,20 @@ def shared(folder: Path, noise: str, stop: int = 0, processes: int = 2) -> list[
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
-def test_two_processes_are_one_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("memory", "batch"), [("plain", 4), ("tight", 2)])
+def test_two_processes_are_one_training(memory: str, batch: int, tmp_path: Path) -> None:
+    """Also where a batch does not fit the second one's memory: it is halved in both."""
     net, loss = without_noise()
     recipe = Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0)
     alone = train(net, loss, ROWS, VALIDATION, recipe)
-    first, second = shared(tmp_path / "a", "plain")
+    first, second = shared(tmp_path / "a", memory)
     assert first["size"] == second["size"] == 2
     assert first == second
+    assert (first["batch"], first["at once"]) == (batch, batch)
     flat = torch.cat([v.ravel().double() for v in net.state_dict().values()]).tolist()
     assert first["weights"] == pytest.approx(flat, abs=1e-5)
     for mine, theirs in zip(first["history"], alone.history, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
-def test_a_batch_that_does_not_fit_one_process_is_halved_in_all(tmp_path: Path) -> None:
-    first, second = shared(tmp_path / "tight", "tight")
-    assert first == second
-    assert (first["batch"], first["at once"]) == (2, 2)
-    net, loss = without_noise()
-    train(net, loss, ROWS, VALIDATION, Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0))
-    flat = torch.cat([v.ravel().double() for v in net.state_dict().values()]).tolist()
-    assert first["weights"] == pytest.approx(flat, abs=1e-5)
 
 
 @pytest.mark.slow

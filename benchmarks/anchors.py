@@ -26,8 +26,12 @@ def main() -> None:
         for asked in ("camus", "b6-A2-C,b6-A4-C"):
             runs = list(plan(asked, ["image_stats"], protocols=("cv5",), head="trivial"))
             try:
-                for result in execute([r for r in runs if r.row.kind in (Kind.MASK, Kind.VALUE)], settings):
-                    print(f"{result.task}  {result.metric}  {result.value:.4f}  ({result.n_patients} patients)")
+                for result in execute(
+                    [r for r in runs if r.row.kind in (Kind.MASK, Kind.VALUE)], settings
+                ):
+                    print(
+                        f"{result.task}  {result.metric}  {result.value:.4f}  ({result.n_patients} patients)"
+                    )
             except LayoutError as error:
                 print(f"{asked}: {error}")
 

@@ -57,7 +57,13 @@ def by_letter(groups: np.ndarray) -> np.ndarray:
 
 
 def measure(
-    root: Path, backbone: str, *, n_fold: int = 5, seed: int = 0, labels: Labels | None = None, beside: bool = True
+    root: Path,
+    backbone: str,
+    *,
+    n_fold: int = 5,
+    seed: int = 0,
+    labels: Labels | None = None,
+    beside: bool = True,
 ) -> Shown:
     """Answer f0 by both protocols; ``labels`` takes the place of the truth. ``beside``: the two lines beside it too."""
     task, head = TASKS[CODE], heads.head("logistic")
@@ -91,11 +97,17 @@ def measure(
             out[split.test] = part
         return out
 
-    pooled, alone = answered(features, truth, target, folds), answered(features, truth, target, lodo)
+    pooled, alone = (
+        answered(features, truth, target, folds),
+        answered(features, truth, target, lodo),
+    )
     shown = Shown(
-        len(truth), binary_auroc(truth, pooled), _mean(by_database(truth, pooled, group)),
-        by_database(truth, alone, group), binary_auroc(truth, alone),
-    )  # fmt: skip
+        len(truth),
+        binary_auroc(truth, pooled),
+        _mean(by_database(truth, pooled, group)),
+        by_database(truth, alone, group),
+        binary_auroc(truth, alone),
+    )
     if not beside:
         return shown
     names = sorted(set(group.tolist()))
@@ -113,7 +125,9 @@ def _mean(values: dict[str, float]) -> float:
 def by_database(truth: np.ndarray, score: np.ndarray, group: np.ndarray) -> dict[str, float]:
     """AUROC within each database that has both classes."""
     rows = {g: group == g for g in sorted(set(group.tolist()))}
-    return {g: binary_auroc(truth[r], score[r]) for g, r in rows.items() if 0 < truth[r].sum() < r.sum()}
+    return {
+        g: binary_auroc(truth[r], score[r]) for g, r in rows.items() if 0 < truth[r].sum() < r.sum()
+    }
 
 
 def lines(name: str, found: Shown) -> Iterator[str]:
@@ -129,18 +143,25 @@ def lines(name: str, found: Shown) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path)
     parser.add_argument("--backbone", default="mel_stats")
     parser.add_argument("--phantom", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     a = parser.parse_args()
     if a.root is not None:
-        print("\n".join(lines(f"CinC 2016, {a.backbone}", measure(a.root, a.backbone, seed=a.seed))))
+        print(
+            "\n".join(lines(f"CinC 2016, {a.backbone}", measure(a.root, a.backbone, seed=a.seed)))
+        )
     if a.phantom:
         with tempfile.TemporaryDirectory() as folder:
             phantom.write(Path(folder), patients=a.phantom, seed=a.seed, names=("cinc2016",))
-            for words, labels in (("as made", None), ("labels that follow the database alone", by_letter)):
+            for words, labels in (
+                ("as made", None),
+                ("labels that follow the database alone", by_letter),
+            ):
                 found = measure(Path(folder) / "cinc2016", a.backbone, seed=a.seed, labels=labels)
                 name = f"PHANTOM of CinC 2016, {a.phantom} made patients, {words}, {a.backbone}"
                 print("\n".join(lines(name, found)))

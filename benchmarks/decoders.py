@@ -66,7 +66,9 @@ def pair(key: Key, probe: tuple[Result, Predictions], cell: tuple[Result, Predic
                 f"{a.task} with {a.backbone}: {what} differs between {a.head} ({a.protocol}) and {b.head}."
             )
     if sorted(one.items) != sorted(two.items):
-        raise ResultError(f"{a.task} with {a.backbone}: {a.head} ({a.protocol}) and {b.head} answered different rows.")
+        raise ResultError(
+            f"{a.task} with {a.backbone}: {a.head} ({a.protocol}) and {b.head} answered different rows."
+        )
     place = {item: i for i, item in enumerate(two.items)}
     theirs = two.columns["dice"][[place[item] for item in one.items]]
     mine, patients = one.columns["dice"], np.array(one.patients)
@@ -75,7 +77,9 @@ def pair(key: Key, probe: tuple[Result, Predictions], cell: tuple[Result, Predic
     weights = stats.resample_weights(len(order), DRAWS, rng)
     column = {"dice": mine - theirs}
     drawn = stats.weighted("dice", Kind.MASK, column, patients, order, weights)
-    tested = stats.paired_test("dice", Kind.MASK, {"dice": mine}, {"dice": theirs}, patients, rng=rng)
+    tested = stats.paired_test(
+        "dice", Kind.MASK, {"dice": mine}, {"dice": theirs}, patients, rng=rng
+    )
     between = stats.percentile_interval(tested.difference, drawn, method="bootstrap over patients")
     return Line(key, b, a, tested.difference, between.low, between.high, tested.p)
 
@@ -87,12 +91,16 @@ def compare(folders: Sequence[Path], against: str = "linear_seg") -> list[Line]:
     """
     found = list(cells(folders))
     if len({cell.phantom for cell, _ in found}) > 1:
-        raise MixedDataError("Phantom and real results do not share a table. Keep them in separate folders.")
+        raise MixedDataError(
+            "Phantom and real results do not share a table. Keep them in separate folders."
+        )
     groups: dict[Key, list[tuple[Result, Predictions]]] = {}
     for cell, table in found:
         how = parse(cell.protocol)
         if not how.few:
-            groups.setdefault((cell.task, cell.backbone, how.base, cell.seed), []).append((cell, table))
+            groups.setdefault((cell.task, cell.backbone, how.base, cell.seed), []).append(
+                (cell, table)
+            )
     lines: list[Line] = []
     for key, group in sorted(groups.items(), key=lambda g: g[0]):
         probe = [g for g in group if g[0].head == against and not parse(g[0].protocol).tuning]
@@ -100,9 +108,13 @@ def compare(folders: Sequence[Path], against: str = "linear_seg") -> list[Line]:
         if len(probe) == 1:
             lines += [pair(key, probe[0], g) for g in others]
         elif len(probe) > 1:
-            raise ResultError(f"{key[0]} with {key[1]}: two different results of {against} ({key[2]}, seed {key[3]}).")
+            raise ResultError(
+                f"{key[0]} with {key[1]}: two different results of {against} ({key[2]}, seed {key[3]})."
+            )
     if not lines:
-        raise ResultError(f"No mask cell stands beside {against} on the same task, backbone, protocol and seed.")
+        raise ResultError(
+            f"No mask cell stands beside {against} on the same task, backbone, protocol and seed."
+        )
     return lines
 
 
@@ -110,8 +122,10 @@ def markdown(lines: Sequence[Line], against: str = "linear_seg") -> str:
     """The table, with what to know of it below."""
     p = stats.holm([line.p for line in lines])
     made = "PHANTOM data, not patients. " if lines[0].cell.phantom else ""
-    out = [f"| task | backbone | rows | head | backbone trained | Dice (95 %) | {against} | difference (95 %) | Holm p |",
-           "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    out = [
+        f"| task | backbone | rows | head | backbone trained | Dice (95 %) | {against} | difference (95 %) | Holm p |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for line, corrected in zip(lines, p, strict=True):
         task, backbone, base, seed = line.key
         cell = line.cell
@@ -123,8 +137,11 @@ def markdown(lines: Sequence[Line], against: str = "linear_seg") -> str:
     wins = sum(line.difference > 0 and q < 0.05 for line, q in zip(lines, p, strict=True))
     patients = sorted({line.cell.n_patients for line in lines})
     said = f"{patients[0]} to {patients[-1]}" if len(patients) > 1 else f"{patients[0]}"
-    out += ["", f"{made}{wins} of {len(lines)} are ahead of {against} (Holm p below 0.05); {said} test patients. Intervals "
-            "of differences resample patients; p swaps whole patients between the two heads."]  # fmt: skip
+    out += [
+        "",
+        f"{made}{wins} of {len(lines)} are ahead of {against} (Holm p below 0.05); {said} test patients. Intervals "
+        "of differences resample patients; p swaps whole patients between the two heads.",
+    ]
     return "\n".join(out) + "\n"
 
 
@@ -142,10 +159,15 @@ def by_head(lines: Sequence[Line]) -> Mapping[tuple[str, str], tuple[int, float]
 
 def main(words: Sequence[str] | None = None) -> int:
     """Print the table; 1 with the reason on stderr where there is none."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decoders", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.decoders",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("results", nargs="+", type=Path, help="folders of results")
-    parser.add_argument("--against", default="linear_seg", help="the head on frozen maps to compare with")
+    parser.add_argument(
+        "--against", default="linear_seg", help="the head on frozen maps to compare with"
+    )
     asked = parser.parse_args(words)
     try:
         lines = compare(asked.results, asked.against)

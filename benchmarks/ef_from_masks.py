@@ -40,13 +40,20 @@ def measured(source: Source) -> tuple[list[str], FloatArray, dict[str, FloatArra
     for pair in views.values():
         two, four = axes(source, pair["A2C"]), axes(source, pair["A4C"])
         ed, es = (two[0], four[0]), (two[1], four[1])
-        found.append([
-            biplane_ef(ed, es, convention="camus")[2], biplane_ef(ed, es)[2],
-            *(ejection_fraction(area_length(a), area_length(b)) for a, b in (four, two)),
-        ])  # fmt: skip
+        found.append(
+            [
+                biplane_ef(ed, es, convention="camus")[2],
+                biplane_ef(ed, es)[2],
+                *(ejection_fraction(area_length(a), area_length(b)) for a, b in (four, two)),
+            ]
+        )
         labels.append(float(source.answers(pair["A4C"], source.card.target("EF"))[0].value))
-    names = ("biplane, common disc height (the labels' own rule)", "biplane, standard", "area-length, 4-chamber",
-             "area-length, 2-chamber")  # fmt: skip
+    names = (
+        "biplane, common disc height (the labels' own rule)",
+        "biplane, standard",
+        "area-length, 4-chamber",
+        "area-length, 2-chamber",
+    )
     return list(views), np.array(labels), dict(zip(names, np.array(found).T, strict=True))
 
 
@@ -55,12 +62,17 @@ def report(source: Source) -> str:
     patients, labels, rules = measured(source)
     sure = np.array([p not in SUSPECT for p in patients])
     lines = []
-    for keep, words in ((np.ones(len(labels), bool), "all"), (sure, f"without {' and '.join(SUSPECT)}")):
+    for keep, words in (
+        (np.ones(len(labels), bool), "all"),
+        (sure, f"without {' and '.join(SUSPECT)}"),
+    ):
         lines.append(f"{words}: {int(keep.sum())} patients")
         for name, values in rules.items():
             error = (values - labels)[keep]
             r = np.corrcoef(values[keep], labels[keep])[0, 1]
-            lines.append(f"  {name:<52} MAE {np.abs(error).mean():5.2f}  bias {error.mean():+5.2f}  r {r:.3f}")
+            lines.append(
+                f"  {name:<52} MAE {np.abs(error).mean():5.2f}  bias {error.mean():+5.2f}  r {r:.3f}"
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -29,7 +29,9 @@ def phantom(seed: int) -> tuple[FloatArray, IntArray]:
     rate = float(rng.uniform(55, 150))
     chest = draw_chest(rng, murmur=seed % 2 == 0, third=False, rate=rate)
     device = STETHOSCOPES[sorted(STETHOSCOPES)[seed % len(STETHOSCOPES)]]
-    sound, intervals = listen(chest, device, rate=RATE, seconds=SECONDS, loud=0.5, noise=0.0, rng=rng)
+    sound, intervals = listen(
+        chest, device, rate=RATE, seconds=SECONDS, loud=0.5, noise=0.0, rng=rng
+    )
     return envelopes(sound / 32768, RATE), states_at(intervals, len(sound), RATE)
 
 
@@ -40,7 +42,9 @@ def segmenter() -> hsmm.HeartSoundModel:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path)
     root = parser.parse_args().root
     model = segmenter()

@@ -54,10 +54,22 @@ def load(root: Path) -> list[Row]:
         sound, rate = source.wave(record)
         pulse = heart_rate(intervals)
         pairs = [(b - a, s) for a, b, s in intervals]
-        onset = [sum(float(np.median([d for d, s in pairs if s == k] or [0.0])) for k in (S1, SYSTOLE))]
+        onset = [
+            sum(float(np.median([d for d, s in pairs if s == k] or [0.0])) for k in (S1, SYSTOLE))
+        ]
         beat = None if pulse is None else hsmm.Timing(60 / pulse, onset[0])
         heard = envelopes(sound, rate, name=record.id)
-        rows.append(Row(record.id, record.patient, sound, rate, heard, states_at(intervals, len(sound), rate), beat))
+        rows.append(
+            Row(
+                record.id,
+                record.patient,
+                sound,
+                rate,
+                heard,
+                states_at(intervals, len(sound), rate),
+                beat,
+            )
+        )
     return rows
 
 
@@ -73,7 +85,12 @@ def segment(
     splits = row_splits(who, who, protocol="cv", n_fold=n_fold, seed=seed)
     found: dict[int, IntArray] = {}
     for split, answers in hsmm.cross_segment(
-        [r.heard for r in rows], [r.states for r in rows], who, splits, context=context, candidates=candidates
+        [r.heard for r in rows],
+        [r.states for r in rows],
+        who,
+        splits,
+        context=context,
+        candidates=candidates,
     ):
         found.update(zip(split.test.tolist(), answers, strict=True))
     return found, splits
@@ -102,7 +119,10 @@ def interval(values: FloatArray, who: Array, seed: int, draws: int = 2000) -> tu
 def milliseconds(rows: Sequence[Row], context: int, candidates: int) -> tuple[float, float]:
     """CPU time of 30 s of real sound once trained: (from the waveform, from the envelopes), best of five."""
     model = hsmm.fit(
-        [r.heard for r in rows[:20]], [r.states for r in rows[:20]], context=context, candidates=candidates
+        [r.heard for r in rows[:20]],
+        [r.states for r in rows[:20]],
+        context=context,
+        candidates=candidates,
     )
     longest = max(rows, key=lambda r: len(r.sound))
     sound = np.resize(longest.sound, round(SECONDS * longest.rate))
@@ -116,7 +136,9 @@ def milliseconds(rows: Sequence[Row], context: int, candidates: int) -> tuple[fl
             spent.append(time.process_time() - start)
         return 1000 * min(spent)
 
-    return best(lambda: model.predict(envelopes(sound, longest.rate))), best(lambda: model.predict(heard))
+    return best(lambda: model.predict(envelopes(sound, longest.rate))), best(
+        lambda: model.predict(heard)
+    )
 
 
 def isolate(rows: Sequence[Row], n_fold: int, seed: int, context: int, candidates: int) -> None:
@@ -130,11 +152,17 @@ def isolate(rows: Sequence[Row], n_fold: int, seed: int, context: int, candidate
         who, out = people(rows), {}
         for split in row_splits(who, who, protocol="cv", n_fold=n_fold, seed=seed):
             train = range(len(rows)) if whole else split.train
-            model = hsmm.fit([rows[i].heard for i in train], [rows[i].states for i in train], context=context,
-                             candidates=candidates)  # fmt: skip
+            model = hsmm.fit(
+                [rows[i].heard for i in train],
+                [rows[i].states for i in train],
+                context=context,
+                candidates=candidates,
+            )
             for i in split.test:
                 beat = rows[i].beat
-                out[int(i)] = model.predict(rows[i].heard, None if whole or beat is None else [beat])
+                out[int(i)] = model.predict(
+                    rows[i].heard, None if whole or beat is None else [beat]
+                )
         return out
 
     for name, found in (
@@ -146,15 +174,24 @@ def isolate(rows: Sequence[Row], n_fold: int, seed: int, context: int, candidate
     ):
         got = score(rows, found)
         print(f"{name:34s} F1@100 {got['f1_100'].mean():.3f}  frames {got['frames'].mean():.3f}")
-    wrong = np.array([r.beat is not None and abs(hsmm.heart_timings(r.heard[:, 0])[0].period / r.beat.period - 1) > 0.1
-                      for r in rows])  # fmt: skip
+    wrong = np.array(
+        [
+            r.beat is not None
+            and abs(hsmm.heart_timings(r.heard[:, 0])[0].period / r.beat.period - 1) > 0.1
+            for r in rows
+        ]
+    )
     got = score(rows, plain(context, candidates))
-    print(f"beat read off wrong by more than a tenth in {wrong.sum()} of {len(rows)}: "
-          f"F1@100 there {got['f1_100'][wrong].mean():.3f}, elsewhere {got['f1_100'][~wrong].mean():.3f}")  # fmt: skip
+    print(
+        f"beat read off wrong by more than a tenth in {wrong.sum()} of {len(rows)}: "
+        f"F1@100 there {got['f1_100'][wrong].mean():.3f}, elsewhere {got['f1_100'][~wrong].mean():.3f}"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -164,11 +201,16 @@ def main() -> None:
     a = parser.parse_args()
     rows = load(a.root)
     who = people(rows)
-    print(f"{len(rows)} recordings of {len(set(who.tolist()))} people, {a.folds} folds of people, seed {a.seed}")
+    print(
+        f"{len(rows)} recordings of {len(set(who.tolist()))} people, {a.folds} folds of people, seed {a.seed}"
+    )
     for context, candidates in ((0, 1), (a.context, a.candidates)):
         paper = " (as in the paper)" if (context, candidates) == (0, 1) else ""
         print(f"\ncontext {context}, hypotheses of the beat {candidates}{paper}")
-        table = score(rows, segment(rows, n_fold=a.folds, seed=a.seed, context=context, candidates=candidates)[0])
+        table = score(
+            rows,
+            segment(rows, n_fold=a.folds, seed=a.seed, context=context, candidates=candidates)[0],
+        )
         for name, values in table.items():
             low, high = interval(values, who, a.seed)
             print(f"{name:8s} {values.mean():.3f}  [{low:.3f}, {high:.3f}]")

@@ -27,8 +27,19 @@ from etab.splits import row_splits
 from etab.tasks import TASKS
 from etab.types import Array, Features, FloatArray, Kind, Target
 
-NAMES = ("efficientnet_lite0", "efficientnet_lite2", "mobilenetv2", "vits14_saliency", "hed_vgg16", "pixel_pca")
-PROBES = ("logistic on EF < 50 (the row)", "ridge on EF, scored as EF < 50", "ridge on the 0/1 label")
+NAMES = (
+    "efficientnet_lite0",
+    "efficientnet_lite2",
+    "mobilenetv2",
+    "vits14_saliency",
+    "hed_vgg16",
+    "pixel_pca",
+)
+PROBES = (
+    "logistic on EF < 50 (the row)",
+    "ridge on EF, scored as EF < 50",
+    "ridge on the 0/1 label",
+)
 
 
 def scored(features: Features, rows: Rows, ef: FloatArray, probe: str, seed: int) -> float:
@@ -40,14 +51,21 @@ def scored(features: Features, rows: Rows, ef: FloatArray, probe: str, seed: int
         target = Target("EF", Kind.VALUE, unit="%")
         answers = -ef if "on EF" in probe else rows.answers.astype(np.float64)
     head = heads.head("ridge" if probe.startswith("ridge") else "logistic")
-    fits = head.cross_fit(features, answers, rows.patients, splits, target, rng=np.random.default_rng(seed))
+    fits = head.cross_fit(
+        features, answers, rows.patients, splits, target, rng=np.random.default_rng(seed)
+    )
     order = np.concatenate([s.test for s in splits])
     score = np.concatenate([np.asarray(f.predictions, dtype=np.float64) for f in fits])
-    columns: Mapping[str, FloatArray] = {"truth": rows.answers[order].astype(np.float64), "score": score}
+    columns: Mapping[str, FloatArray] = {
+        "truth": rows.answers[order].astype(np.float64),
+        "score": score,
+    }
     return metrics.METRICS["auroc"](columns, rows.patients[order])
 
 
-def tables(root: Path | None, view: str, seeds: int, cache: Path) -> Iterator[tuple[str, dict[str, list[float]]]]:
+def tables(
+    root: Path | None, view: str, seeds: int, cache: Path
+) -> Iterator[tuple[str, dict[str, list[float]]]]:
     """For each probe, the AUROC of every backbone and seed."""
     source = datasets.source("camus", root)
     frames = annotated_frames(source)
@@ -62,13 +80,18 @@ def tables(root: Path | None, view: str, seeds: int, cache: Path) -> Iterator[tu
     for probe in PROBES:
         yield (
             probe,
-            {n: [scored(f, rows, ef_rows.answers, probe, s) for s in range(seeds)] for n, f in features.items()},
+            {
+                n: [scored(f, rows, ef_rows.answers, probe, s) for s in range(seeds)]
+                for n, f in features.items()
+            },
         )
 
 
 def main() -> None:
     """Print the three tables."""
-    parser = argparse.ArgumentParser(description="isolate why d0 is not won by a pretrained backbone")
+    parser = argparse.ArgumentParser(
+        description="isolate why d0 is not won by a pretrained backbone"
+    )
     parser.add_argument("--root", type=Path)
     parser.add_argument("--view", default="A2", choices=("A2", "A4"))
     parser.add_argument("--seeds", type=int, default=10)
@@ -80,7 +103,9 @@ def main() -> None:
         for name, values in table.items():
             d = np.array(values) - pixels
             won = f"{int((d > 0).sum())}/{len(d)} seeds ahead" if name != "pixel_pca" else ""
-            print(f"  {name:<20} {np.mean(values):.3f} (sd {np.std(values):.3f})  {d.mean():+.3f}  {won}")
+            print(
+                f"  {name:<20} {np.mean(values):.3f} (sd {np.std(values):.3f})  {d.mean():+.3f}  {won}"
+            )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,11 @@ def pairs(bf16: Path, fp32: Path) -> list[Pair]:
     found = []
     for other in load_results(fp32):
         mine = place.get((other.task, other.backbone, other.head, other.protocol, other.seed))
-        if mine is not None and mine.settings["precision"] == "bf16" and other.settings["precision"] == "fp32":
+        if (
+            mine is not None
+            and mine.settings["precision"] == "bf16"
+            and other.settings["precision"] == "fp32"
+        ):
             found.append((mine, other))
     return found
 
@@ -37,7 +41,9 @@ def lines(found: Iterable[Pair]) -> Iterable[str]:
         groups.setdefault((pair[0].task, pair[0].protocol), []).append(pair)
     yield "| task | protocol | backbones | largest difference | of | fp32 [95 %] | share of the half width |"
     yield "|---|---|---|---|---|---|---|"
-    for (task, protocol), cells in sorted(groups.items(), key=lambda g: (list(TASKS).index(g[0][0]), g[0][1])):
+    for (task, protocol), cells in sorted(
+        groups.items(), key=lambda g: (list(TASKS).index(g[0][0]), g[0][1])
+    ):
         mine, other = max(cells, key=lambda p: share(*p))
         span = f"{other.value:.4f} [{other.low:.4f}, {other.high:.4f}]"
         yield (
@@ -65,12 +71,16 @@ def main() -> None:
         )
     outside = [m for m, o in found if not o.low <= m.value <= o.high]
     text = [
-        "# bf16 against fp32", "",
-        "Made by `python -m benchmarks.parity --fp32 DIR` after `etab run --precision fp32 --results DIR`.", "",
+        "# bf16 against fp32",
+        "",
+        "Made by `python -m benchmarks.parity --fp32 DIR` after `etab run --precision fp32 --results DIR`.",
+        "",
         f"{len(found)} cells of {len({m.backbone for m, _ in found})} backbones; "
-        f"{len(found) - len(outside)} bf16 values lie inside the 95 % interval of the fp32 value.", "",
-        *lines(found), "",
-    ]  # fmt: skip
+        f"{len(found) - len(outside)} bf16 values lie inside the 95 % interval of the fp32 value.",
+        "",
+        *lines(found),
+        "",
+    ]
     asked.write.write_text("\n".join(text))
     print("\n".join(text))
     for cell in outside:

@@ -30,21 +30,33 @@ def over_patients(a: Result, b: Result, folder: Path) -> stats.PairedTest:
     if one.items != two.items:
         raise ValueError(f"{a.task}: {a.backbone} and {b.backbone} answered different rows")
     rng = np.random.default_rng(0)
-    return stats.paired_test(a.metric, one.kind, one.columns, two.columns, np.array(one.patients), rng=rng, n=5000)
+    return stats.paired_test(
+        a.metric, one.kind, one.columns, two.columns, np.array(one.patients), rng=rng, n=5000
+    )
 
 
 def against_control(task: str, cells: Mapping[str, Result], folder: Path) -> bool:
     """Print one row; say whether the best pretrained backbone is ahead on the mean of the folds."""
     better = TASKS[task].better
-    names = [n for n in cells if not n.startswith("random/") and cells[n].settings["family"] != "control"]
+    names = [
+        n for n in cells if not n.startswith("random/") and cells[n].settings["family"] != "control"
+    ]
     best = max(names, key=lambda n: better * cells[n].value)
-    d = [better * (a - b) for a, b in zip(fold_values(cells[best]), fold_values(cells[CONTROL]), strict=True)]
-    folds, patients = stats.corrected_t(d, test_share=0.25), over_patients(cells[best], cells[CONTROL], folder)
+    d = [
+        better * (a - b)
+        for a, b in zip(fold_values(cells[best]), fold_values(cells[CONTROL]), strict=True)
+    ]
+    folds, patients = (
+        stats.corrected_t(d, test_share=0.25),
+        over_patients(cells[best], cells[CONTROL], folder),
+    )
     wins = sum(x > 0 for x in d)
     mark = "ahead" if folds.difference > 0 else "BEHIND"
     said = f"{cells[best].value:8.3f}  {CONTROL} {cells[CONTROL].value:8.3f}  folds {folds.difference:+.4f}"
     span = f"[{folds.low:+.4f}, {folds.high:+.4f}] p {folds.p:.3f}, {wins}/5 won"
-    print(f"{task}  {best:<20} {said} {span}; patients {better * patients.difference:+.4f} p {patients.p:.4f}  {mark}")
+    print(
+        f"{task}  {best:<20} {said} {span}; patients {better * patients.difference:+.4f} p {patients.p:.4f}  {mark}"
+    )
     return folds.difference > 0
 
 
@@ -55,7 +67,9 @@ def against_twins(task: str, cells: Mapping[str, Result], folder: Path) -> None:
     better = TASKS[task].better
     for name, test, p in zip(names, tests, stats.holm([t.p for t in tests]), strict=True):
         mark = "ahead" if better * test.difference > 0 else "BEHIND"
-        print(f"{task}  {name:<20} minus its random twin {better * test.difference:+.4f}  Holm p {p:.4f}  {mark}")
+        print(
+            f"{task}  {name:<20} minus its random twin {better * test.difference:+.4f}  Holm p {p:.4f}  {mark}"
+        )
 
 
 def main() -> None:
@@ -65,7 +79,9 @@ def main() -> None:
         if cell.protocol == "cv5":
             board.setdefault(cell.task, {})[cell.backbone] = cell
     ahead = [against_control(t, board[t], folder) for t in TASKS if t in board]
-    print(f"the best pretrained backbone is ahead of {CONTROL} on {sum(ahead)} of {len(ahead)} tasks\n")
+    print(
+        f"the best pretrained backbone is ahead of {CONTROL} on {sum(ahead)} of {len(ahead)} tasks\n"
+    )
     for task in TASKS:
         if task in board:
             against_twins(task, board[task], folder)

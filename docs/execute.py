@@ -21,7 +21,10 @@ def executed(path: Path, folder: Path, timeout: int = 900) -> Any:
 
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
     )
     client.execute()
     return tidy(notebook)
@@ -29,7 +32,9 @@ def executed(path: Path, folder: Path, timeout: int = 900) -> Any:
 
 def tidy(notebook: Any) -> Any:
     """Without what changes from run to run and what is no output: times, facts of the machine, notes on stderr."""
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}
+    }
     for number, cell in enumerate(notebook.cells):
         cell.metadata.clear()
         if cell.cell_type == "code":

@@ -27,7 +27,9 @@ def phantom_clip(size: int = 168, n: int = 14) -> Path:
         shape = heart.shape(1, float((1 - np.cos(2 * np.pi * i / n)) / 2))
         grey, labels = frame(shape, scanner, size, rng) // 12 * 12, mask(shape, size)
         plain = np.repeat(grey[..., None], 3, axis=2)
-        pictures.append(np.hstack([plain, overlay(grey, labels == 1, labels == 2, labels == 3) // 4 * 4]))
+        pictures.append(
+            np.hstack([plain, overlay(grey, labels == 1, labels == 2, labels == 3) // 4 * 4])
+        )
     return write_gif(pictures, HERE / "phantom.gif", fps=14)
 
 
@@ -36,14 +38,24 @@ def phantom_sound() -> Path:
     rng = np.random.default_rng(5)
     chests = [draw_chest(rng, murmur=k % 2 == 0, third=False, rate=80) for k in range(9)]
     heard = [
-        listen(chest, STETHOSCOPES["circor"], rate=4000, seconds=12, loud=0.8, noise=0.05, rng=rng) for chest in chests
+        listen(chest, STETHOSCOPES["circor"], rate=4000, seconds=12, loud=0.8, noise=0.05, rng=rng)
+        for chest in chests
     ]
     sounds = [samples.astype(np.float32) / 32768 for samples, _ in heard]
     states = [states_at(found, len(samples), 4000) for samples, found in heard]
     shapes = [envelopes(samples, 4000) for samples in sounds]
     found = hsmm.fit(shapes[1:], states[1:]).predict(shapes[0])
     path = HERE / "phantom_sound.png"
-    plot_states(sounds[0], 4000, states[0], {"HSMM": found}, start=2, seconds=5, title="phantom heart sound", path=path)
+    plot_states(
+        sounds[0],
+        4000,
+        states[0],
+        {"HSMM": found},
+        start=2,
+        seconds=5,
+        title="phantom heart sound",
+        path=path,
+    )
     return path
 
 

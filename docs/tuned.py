@@ -59,21 +59,36 @@ def _measured() -> list[str]:
         return []
     tasks = sorted({r.task for r in found})
     known = {(r.task, r.backbone) for r in found}
-    frozen = [r for r in load_results(BENCHMARKS / "results")
-              if r.protocol == "official" and r.head == "linear_seg" and (r.task, r.backbone) in known]  # fmt: skip
-    out = ["## Measured on CAMUS (official test part, 50 patients)\n",
-           "Dice with its 95 % interval over patients. Seconds are of one processor core beside other work: of one cell, or, "
-           "where the backbone is trained, of the whole training that gave all of its tasks.\n"]  # fmt: skip
+    frozen = [
+        r
+        for r in load_results(BENCHMARKS / "results")
+        if r.protocol == "official" and r.head == "linear_seg" and (r.task, r.backbone) in known
+    ]
+    out = [
+        "## Measured on CAMUS (official test part, 50 patients)\n",
+        "Dice with its 95 % interval over patients. Seconds are of one processor core beside other work: of one cell, or, "
+        "where the backbone is trained, of the whole training that gave all of its tasks.\n",
+    ]
     if any(r.settings.get("head_version") == 2 for r in found if not parse(r.protocol).tuning):
         out.append(
             "Decoders on frozen maps are of version 2 here: one learning rate; since version 3 one of three is chosen.\n"
         )
     for task in tasks:
-        out += [f"### {task}\n", "| backbone | head | trained | dice | 95 % | seconds |", "|---|---|---|---|---|---|"]
+        out += [
+            f"### {task}\n",
+            "| backbone | head | trained | dice | 95 % | seconds |",
+            "|---|---|---|---|---|---|",
+        ]
         mine = sorted([r for r in [*frozen, *found] if r.task == task], key=lambda r: -r.value)
         out += [_line(r) for r in mine] + [""]
     processors = sorted({str(r.provenance.get("processor", "")) for r in found})
-    return [*out, f"Made on {', '.join(processors)} by\n", *_tuned_commands(found), "", *_frozen_commands(found)]
+    return [
+        *out,
+        f"Made on {', '.join(processors)} by\n",
+        *_tuned_commands(found),
+        "",
+        *_frozen_commands(found),
+    ]
 
 
 def _line(r: Result) -> str:
@@ -90,15 +105,19 @@ def _line(r: Result) -> str:
 
 def _tuned_commands(found: Sequence[Result]) -> list[str]:
     """The commands that trained backbones, from what the results say of themselves."""
-    tuned = [r for r in found if parse(r.protocol).tuning == "finetune" and not parse(r.protocol).source]
+    tuned = [
+        r for r in found if parse(r.protocol).tuning == "finetune" and not parse(r.protocol).source
+    ]
     lines = []
     for r in tuned:
         codes = r.settings.get("trained_with") or [r.task]
         recipe = r.settings["recipe"]
-        lines.append(f"    etab finetune --root <CAMUS> --tasks {_asked(codes)} --backbones {r.backbone} --head {r.head} "
-                     f"--side {r.settings['size']} --epochs {recipe['epochs']} --batch {recipe['batch']} "
-                     f"--lr {recipe['learning_rate']:g} --patience {recipe['patience']} "
-                     "--results benchmarks/results_finetune")  # fmt: skip
+        lines.append(
+            f"    etab finetune --root <CAMUS> --tasks {_asked(codes)} --backbones {r.backbone} --head {r.head} "
+            f"--side {r.settings['size']} --epochs {recipe['epochs']} --batch {recipe['batch']} "
+            f"--lr {recipe['learning_rate']:g} --patience {recipe['patience']} "
+            "--results benchmarks/results_finetune"
+        )
     return list(dict.fromkeys(lines))
 
 
@@ -111,10 +130,16 @@ def _asked(codes: Sequence[str]) -> str:
 
 def _frozen_commands(found: Sequence[Result]) -> list[str]:
     heads: dict[tuple[str, str], list[str]] = {}
-    for r in sorted((r for r in found if not parse(r.protocol).tuning), key=lambda r: (r.backbone, r.head, r.task)):
+    for r in sorted(
+        (r for r in found if not parse(r.protocol).tuning),
+        key=lambda r: (r.backbone, r.head, r.task),
+    ):
         heads.setdefault((r.backbone, r.head), []).append(r.task)
     if not heads:
         return []
-    lines = [f"    etab run --root <CAMUS> --tasks {_asked(codes)} --protocol official --backbones {b} --head {h} "
-             "--results benchmarks/results_finetune" for (b, h), codes in heads.items()]  # fmt: skip
+    lines = [
+        f"    etab run --root <CAMUS> --tasks {_asked(codes)} --protocol official --backbones {b} --head {h} "
+        "--results benchmarks/results_finetune"
+        for (b, h), codes in heads.items()
+    ]
     return ["and the heads on frozen maps by\n", *lines, ""]

@@ -45,16 +45,27 @@ def contract(card: BackboneCard) -> str:
         return f"mono waveform at {rate:g} Hz{window}, full scale at 1"
     if not card.learned:
         return f"grey {card.size} x {card.size}"
-    mean, std = (", ".join(f"{v:g}" for v in dict.fromkeys(values)) for values in (card.mean, card.std))
+    mean, std = (
+        ", ".join(f"{v:g}" for v in dict.fromkeys(values)) for values in (card.mean, card.std)
+    )
     return f"grey {card.size} x {card.size} ({card.interpolation}), three equal channels in [0, 1], less {mean}, over {std}"
 
 
 def _row(card: BackboneCard, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    speed, said = facts.get("per_second"), "reads records" if card.modality == "record" else "not measured"
+    speed, said = (
+        facts.get("per_second"),
+        "reads records" if card.modality == "record" else "not measured",
+    )
     return (
-        f"`{card.name}`", card.title, _number(facts.get("parameters"), 1e6), _number(facts.get("gmacs")),
-        card.pretraining or "none", card.licence, contract(card), said if speed is None else f"{speed:g}",
-    )  # fmt: skip
+        f"`{card.name}`",
+        card.title,
+        _number(facts.get("parameters"), 1e6),
+        _number(facts.get("gmacs")),
+        card.pretraining or "none",
+        card.licence,
+        contract(card),
+        said if speed is None else f"{speed:g}",
+    )
 
 
 def _family(name: str) -> str:
@@ -68,15 +79,34 @@ def page(note: str) -> str:
     said = f"{setup['processor']}, {setup['precision']}, batches of {setup['batch']}"
     parts = ["# Model zoo\n", note, _INTRO.format(setup=said)]
     cards = [backbones.card(name) for name in backbones.names()]
-    head = ("name", "what it is", "parameters", "GMACs", "pretraining", "licence", "input", "inputs/s")
+    head = (
+        "name",
+        "what it is",
+        "parameters",
+        "GMACs",
+        "pretraining",
+        "licence",
+        "input",
+        "inputs/s",
+    )
     for family in dict.fromkeys(card.family for card in cards):
-        rows = tuple(_row(c, held["backbones"].get(c.name, {})) for c in cards if c.family == family)
+        rows = tuple(
+            _row(c, held["backbones"].get(c.name, {})) for c in cards if c.family == family
+        )
         parts.append(f"## {_family(family)}\n\n{Table('', head, rows).markdown()}")
     old = []
     for printed, there in names.ARCHITECTURES.items():
         facts = held["architectures"].get(printed, {})
         licence = names.architecture(printed).licence
-        old.append((f"`{printed}`", there, _number(facts.get("parameters"), 1e6), _number(facts.get("gmacs")), licence,
-                    f"{facts['size']} px" if "size" in facts else "not measured"))  # fmt: skip
+        old.append(
+            (
+                f"`{printed}`",
+                there,
+                _number(facts.get("parameters"), 1e6),
+                _number(facts.get("gmacs")),
+                licence,
+                f"{facts['size']} px" if "size" in facts else "not measured",
+            )
+        )
     table = Table("", ("2022 name", "today", "parameters", "GMACs", "licence", "input"), tuple(old))
     return "\n".join([*parts, f"## Architectures of 2022\n\n{_OLD}\n{table.markdown()}"])

@@ -24,7 +24,9 @@ __all__ = [*_HOME, "__version__"]
 def __getattr__(name: str) -> Any:
     """Import a public name on first use."""
     if name not in _HOME:
-        raise AttributeError(f"module 'etab' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'etab' has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     return getattr(importlib.import_module(_HOME[name]), name)
 
 

@@ -79,32 +79,58 @@ def _any_row(scores: FloatArray, _: Array, __: Array) -> FloatArray:
 
 for _item in (
     Aggregate("mean", "mean over all rows", _mean),
-    Aggregate("relevance", "mean over images, weighted by how probably they show the aortic valve", None, "view"),
-    Aggregate("recordings", "mean over recordings of the mean over their rows", _mean_of_recordings),
+    Aggregate(
+        "relevance",
+        "mean over images, weighted by how probably they show the aortic valve",
+        None,
+        "view",
+    ),
+    Aggregate(
+        "recordings", "mean over recordings of the mean over their rows", _mean_of_recordings
+    ),
     Aggregate("locations", "mean over places of the mean over their recordings", _mean_of_places),
     Aggregate("any_present", "the gravest answer of any recording", _any_recording, ordered=True),
-    Aggregate("windows", "windows are rows: mean over recordings of the mean over their windows", _mean_of_recordings,
-              windows=True),
-    Aggregate("any_window", "windows are rows: the gravest answer of any window", _any_row, windows=True, ordered=True),
-):  # fmt: skip
+    Aggregate(
+        "windows",
+        "windows are rows: mean over recordings of the mean over their windows",
+        _mean_of_recordings,
+        windows=True,
+    ),
+    Aggregate(
+        "any_window",
+        "windows are rows: the gravest answer of any window",
+        _any_row,
+        windows=True,
+        ordered=True,
+    ),
+):
     AGGREGATES.add(_item.name, _item)
 
 
 def reduce(
-    name: str, columns: Mapping[str, FloatArray], units: Sequence[str], recordings: Sequence[str],
+    name: str,
+    columns: Mapping[str, FloatArray],
+    units: Sequence[str],
+    recordings: Sequence[str],
     places: Sequence[str] | None = None,
-) -> tuple[list[int], dict[str, FloatArray]]:  # fmt: skip
+) -> tuple[list[int], dict[str, FloatArray]]:
     """Put the rows of each unit together: the first row of each unit, in order, and the columns of the units.
 
     ``columns`` holds "truth" and "score", or "truth" and "score_0" ..., each (n,); ``places`` is where each row was
     recorded (the recording itself where it is not given). Raises ResultError where the rows of a unit differ in their
     truth or the rule needs a second probe, and UnknownNameError for one that is not registered.
     """
-    rule, names, of = AGGREGATES[name].rule, [c for c in columns if c != "truth"], np.asarray(recordings)
+    rule, names, of = (
+        AGGREGATES[name].rule,
+        [c for c in columns if c != "truth"],
+        np.asarray(recordings),
+    )
     at = of if places is None else np.asarray(places)
     scores = np.stack([columns[c] for c in names], axis=1)
     if rule is None:
-        raise ResultError(f"The rule {name!r} needs the answers of a second probe ({AGGREGATES[name].beside}).")
+        raise ResultError(
+            f"The rule {name!r} needs the answers of a second probe ({AGGREGATES[name].beside})."
+        )
     _, first, inverse = np.unique(np.asarray(units), return_index=True, return_inverse=True)
     order = np.argsort(first)
     found = np.empty((len(first), len(names)))
@@ -113,7 +139,12 @@ def reduce(
         rows = by_unit[unit]
         said = columns["truth"][rows]
         if (said != said[0]).any():
-            raise ResultError(f"The rows of {units[rows[0]]} differ in their truth ({said[0]:g} and {said.max():g}).")
+            raise ResultError(
+                f"The rows of {units[rows[0]]} differ in their truth ({said[0]:g} and {said.max():g})."
+            )
         found[place] = rule(scores[rows], of[rows], at[rows])
     kept = first[order]
-    return kept.tolist(), {"truth": columns["truth"][kept], **{c: found[:, i] for i, c in enumerate(names)}}
+    return kept.tolist(), {
+        "truth": columns["truth"][kept],
+        **{c: found[:, i] for i, c in enumerate(names)},
+    }

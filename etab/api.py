@@ -63,9 +63,13 @@ class Score:
             f"<td>{r['value']:.3f}</td><td>[{r['low']:.3f}, {r['high']:.3f}]</td><td>{r['patients']}</td></tr>"
             for r in self.tasks
         )
-        head = "".join(f"<th>{w}</th>" for w in ("task", "", "metric", "value", "95 % interval", "patients"))
+        head = "".join(
+            f"<th>{w}</th>" for w in ("task", "", "metric", "value", "95 % interval", "patients")
+        )
         said = f"<p>{html.escape(self.incomplete)}</p>" if self.incomplete else ""
-        return f"<p><b>{html.escape(self._title())}</b></p>{said}<table><tr>{head}</tr>{cells}</table>"
+        return (
+            f"<p><b>{html.escape(self._title())}</b></p>{said}<table><tr>{head}</tr>{cells}</table>"
+        )
 
 
 def _card(backbone: Any, size: int) -> BackboneCard:
@@ -103,11 +107,21 @@ def evaluate(
     card = _card(backbone, size)
     place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
-        root=None if root is None else Path(root), results=place, cache=None if cache is None else Path(cache),
-        device=device, precision=precision, skip_bad=skip_bad,
-    )  # fmt: skip
+        root=None if root is None else Path(root),
+        results=place,
+        cache=None if cache is None else Path(cache),
+        device=device,
+        precision=precision,
+        skip_bad=skip_bad,
+    )
     failures: list[str] = []
-    runs = plan(tasks_at(tasks, settings.root), [card], protocols=(protocol,), seed=seed, aggregate=aggregate)
+    runs = plan(
+        tasks_at(tasks, settings.root),
+        [card],
+        protocols=(protocol,),
+        seed=seed,
+        aggregate=aggregate,
+    )
     cells = serial(runs, settings, lambda e: _collect(e, failures))
     if failures:
         raise EtabError("; ".join(failures))
@@ -119,16 +133,34 @@ def _collect(event: Event, failures: list[str]) -> None:
         failures.append(event.error)
 
 
-def score_of(backbone: str, cells: Sequence[Result], place: Path, *, protocol: str, seed: int = 0) -> Score:
+def score_of(
+    backbone: str, cells: Sequence[Result], place: Path, *, protocol: str, seed: int = 0
+) -> Score:
     """Make a Score of finished cells of one backbone."""
     codes = tuple(t.code for t in find([r.task for r in cells]))
     suite = leaderboard.Suite(name="asked", version=1, tasks=codes)
     board = leaderboard.rank(cells, suite, tasks=TASKS, folder=place, protocol=protocol, seed=seed)
     row = next(r for r in board.rows if r.backbone == backbone)
     table = tuple(
-        {"task": r.task, "title": TASKS[r.task].title, "metric": r.metric, "value": r.value, "low": r.low,
-         "high": r.high, "patients": r.n_patients}
+        {
+            "task": r.task,
+            "title": TASKS[r.task].title,
+            "metric": r.metric,
+            "value": r.value,
+            "low": r.low,
+            "high": r.high,
+            "patients": r.n_patients,
+        }
         for r in sorted(cells, key=lambda r: codes.index(r.task))
-    )  # fmt: skip
-    return Score(backbone, row.etab, row.low, row.high, row.etab2022, cells[0].phantom, table, tuple(cells),
-                 " ".join(leaderboard.incomplete(cells)))  # fmt: skip
+    )
+    return Score(
+        backbone,
+        row.etab,
+        row.low,
+        row.high,
+        row.etab2022,
+        cells[0].phantom,
+        table,
+        tuple(cells),
+        " ".join(leaderboard.incomplete(cells)),
+    )

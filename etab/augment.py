@@ -41,8 +41,12 @@ def _places(u: Tensor) -> Tensor:
     """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and shifts."""
     tilt, zoom, stretch = _TILT * u[:, 0], (_ZOOM * u[:, 1]).exp(), (0.06 * u[:, 2]).exp()
     cos, sin = tilt.cos(), tilt.sin()
-    turn = torch.stack([cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1).view(-1, 2, 2)
-    apex = torch.tensor([0.0, -1.0], device=u.device)  # the top of the frame, in the middle: it stays but for the shift
+    turn = torch.stack(
+        [cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1
+    ).view(-1, 2, 2)
+    apex = torch.tensor(
+        [0.0, -1.0], device=u.device
+    )  # the top of the frame, in the middle: it stays but for the shift
     moved = apex - (turn * apex).sum(dim=2) + 2 * _SHIFT * u[:, 3:5]
     return torch.cat([turn, moved[:, :, None]], dim=2)
 

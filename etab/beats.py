@@ -29,7 +29,11 @@ def beat_length(frames: Array, fps: float | None) -> int | None:
     low, high = max(2, round(SHORTEST * rate)), min(round(LONGEST * rate), n - max(n // 4, 2))
     lags = [k for k in range(low, high) if likeness[k] >= max(likeness[k - 1], likeness[k + 1])]
     best = max(lags, key=lambda k: float(likeness[k]), default=None)
-    return best if best is not None and likeness[best] > likeness[low:best].min(initial=likeness[best]) else None
+    return (
+        best
+        if best is not None and likeness[best] > likeness[low:best].min(initial=likeness[best])
+        else None
+    )
 
 
 def autocorrelation(signal: FloatArray) -> FloatArray:
@@ -56,7 +60,11 @@ def _systole(frames: Array, length: int) -> int:
     phase, small, grey = np.arange(len(frames)) % length, _small(frames), grey_level(frames)
     pictures = _smooth(np.stack([small[phase == k].mean(axis=0) for k in range(length)]))
     levels = _smooth(np.array([grey[phase == k].mean() for k in range(length)])[:, None])[:, 0]
-    apart = np.square(pictures).sum(axis=1)[:, None] + np.square(pictures).sum(axis=1) - 2 * pictures @ pictures.T
+    apart = (
+        np.square(pictures).sum(axis=1)[:, None]
+        + np.square(pictures).sum(axis=1)
+        - 2 * pictures @ pictures.T
+    )
     ends = np.unravel_index(int(apart.argmax()), apart.shape)
     return int(max(ends, key=lambda k: (levels[k], -k)))
 
@@ -74,6 +82,10 @@ def _smooth(values: FloatArray) -> FloatArray:
 
 def _small(frames: Array) -> FloatArray:
     """The frames (n, h, w) as means of 16 x 16 blocks, (n, 256)."""
-    rows, columns = (np.linspace(0, side, min(_SIDE, side) + 1).astype(int) for side in frames.shape[1:])
-    sums = np.add.reduceat(np.add.reduceat(frames, rows[:-1], axis=1, dtype=np.float64), columns[:-1], axis=2)
+    rows, columns = (
+        np.linspace(0, side, min(_SIDE, side) + 1).astype(int) for side in frames.shape[1:]
+    )
+    sums = np.add.reduceat(
+        np.add.reduceat(frames, rows[:-1], axis=1, dtype=np.float64), columns[:-1], axis=2
+    )
     return np.asarray((sums / np.outer(np.diff(rows), np.diff(columns))).reshape(len(frames), -1))

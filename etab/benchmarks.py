@@ -60,7 +60,9 @@ class TaskReader:
         shown = self.frames[number]
         if self.target.kind is Kind.MASK:
             return self.pictures.sample((record, shown[0]))
-        unit = torch.from_numpy(self.pictures.grey(record, shown).astype(np.float32) / 255)[:, None].repeat(1, 3, 1, 1)
+        unit = torch.from_numpy(self.pictures.grey(record, shown).astype(np.float32) / 255)[
+            :, None
+        ].repeat(1, 3, 1, 1)
         if self.options.normalize:
             mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
             unit = (unit - mean) / std
@@ -78,8 +80,11 @@ def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool 
     rows = task_rows(task, source, frames)
     keys = [[frames[int(i)] for i in row] for row in rows.frames]
     options = Options(False, normalize, (side, side), 1, None, False)
-    reader: Any = TaskReader(Reader(source, source.card.target(task.target), options),
-                             tuple(tuple(at for _, at in row) for row in keys), rows.answers)  # fmt: skip
+    reader: Any = TaskReader(
+        Reader(source, source.card.target(task.target), options),
+        tuple(tuple(at for _, at in row) for row in keys),
+        rows.answers,
+    )
     return Items(reader, [(row[0][0], number) for number, row in enumerate(keys)])
 
 
@@ -127,20 +132,53 @@ class ETABBenchmark:
     )
 
     def __init__(
-        self, benchmark_task_code: str = "a0-A4-E", n_train: int | None = 50, batch_size: int = 16,
-        train_frac: float = 0.6, val_frac: float = 0.1, learning_rate: float = 0.001, n_epoch: int = 10,
-        backbone: Any = "ResNet-50", head: str | None = None, ckpt_dir: Path | str | None = None, *,
-        root: Path | str | None = None, side: int = SIDE, pretrained: bool = False, device: str = "cpu", seed: int = 0,
-        optimizer: str = "adamw", accumulate: int = 1, augment: str = "none",
-    ) -> None:  # fmt: skip
+        self,
+        benchmark_task_code: str = "a0-A4-E",
+        n_train: int | None = 50,
+        batch_size: int = 16,
+        train_frac: float = 0.6,
+        val_frac: float = 0.1,
+        learning_rate: float = 0.001,
+        n_epoch: int = 10,
+        backbone: Any = "ResNet-50",
+        head: str | None = None,
+        ckpt_dir: Path | str | None = None,
+        *,
+        root: Path | str | None = None,
+        side: int = SIDE,
+        pretrained: bool = False,
+        device: str = "cpu",
+        seed: int = 0,
+        optimizer: str = "adamw",
+        accumulate: int = 1,
+        augment: str = "none",
+    ) -> None:
         """Open the data of the task and compose the model; nothing is trained. Raises what those two raise."""
-        self.n_train, self.batch_size, self.train_frac, self.val_frac = n_train, batch_size, train_frac, val_frac
+        self.n_train, self.batch_size, self.train_frac, self.val_frac = (
+            n_train,
+            batch_size,
+            train_frac,
+            val_frac,
+        )
         self.learning_rate, self.n_epoch, self.ckpt_dir = learning_rate, n_epoch, ckpt_dir
-        self.root, self.side, self.device, self.seed, self.backbone = root, side, device, seed, backbone
+        self.root, self.side, self.device, self.seed, self.backbone = (
+            root,
+            side,
+            device,
+            seed,
+            backbone,
+        )
         self.optimizer, self.accumulate, self.augment = optimizer, accumulate, augment
         self._open(benchmark_task_code)
         self.model = ETABmodel(
-            self._sort, backbone, head, self._classes, pretrained=pretrained, frames=self._frames, side=side, seed=seed
+            self._sort,
+            backbone,
+            head,
+            self._classes,
+            pretrained=pretrained,
+            frames=self._frames,
+            side=side,
+            seed=seed,
         )
         self.head = self.model.head_name
         self.test_loader: Any = None
@@ -149,9 +187,13 @@ class ETABBenchmark:
         self.task = names.task(code)
         self.task_code, self.dataset_name = self.task.code, self.task.dataset
         self.target_name, self.view_name = self.task.target, self.task.code.split("-")[1]
-        self.dataset = task_items(self.task, datasets.source(self.task.dataset, self.root), side=self.side)
+        self.dataset = task_items(
+            self.task, datasets.source(self.task.dataset, self.root), side=self.side
+        )
         self._sort = names.sort_of(self.task.kind)
-        self._classes = max(2, len(self.dataset.reader.target.classes)) if self._sort == "classification" else 2
+        self._classes = (
+            max(2, len(self.dataset.reader.target.classes)) if self._sort == "classification" else 2
+        )
         self._frames = 2 if self.task.inputs == "ED+ES" else 1
 
     def run(self, freeze_backbone: bool = False, verbose: bool = True) -> None:
@@ -161,20 +203,35 @@ class ETABBenchmark:
         """
         rows = first_recordings(self.dataset, self.n_train)
         if verbose:
-            _say(f"{len({r.id for r, _ in rows.rows})} recordings, {self.view_name} of {self.dataset_name}; "
-                 f"{self.backbone} with {self.head}, backbone {'frozen' if freeze_backbone else 'trained'}")  # fmt: skip
+            _say(
+                f"{len({r.id for r, _ in rows.rows})} recordings, {self.view_name} of {self.dataset_name}; "
+                f"{self.backbone} with {self.head}, backbone {'frozen' if freeze_backbone else 'trained'}"
+            )
         self.train_loader, self.valid_loader, self.test_loader = training_data_split(
-            rows, self.train_frac, self.val_frac, self.batch_size, return_loaders=True, seed=self.seed
+            rows,
+            self.train_frac,
+            self.val_frac,
+            self.batch_size,
+            return_loaders=True,
+            seed=self.seed,
         )
         if freeze_backbone:
             self.model.freeze_backbone()
         else:
             self.model.unfreeze_backbone()
         self.model.fit(
-            self.train_loader, self.valid_loader, task_code=self.task_code, n_epoch=self.n_epoch,
-            learning_rate=self.learning_rate, ckpt_dir=self.ckpt_dir, device=self.device, verbose=verbose,
-            optimizer=self.optimizer, accumulate=self.accumulate, augment=self.augment,
-        )  # fmt: skip
+            self.train_loader,
+            self.valid_loader,
+            task_code=self.task_code,
+            n_epoch=self.n_epoch,
+            learning_rate=self.learning_rate,
+            ckpt_dir=self.ckpt_dir,
+            device=self.device,
+            verbose=verbose,
+            optimizer=self.optimizer,
+            accumulate=self.accumulate,
+            augment=self.augment,
+        )
 
     def evaluate(self) -> float:
         """Jaccard index, AUROC or mean squared error on the test part of the last ``run`` (``evaluate_model``)."""
@@ -182,7 +239,9 @@ class ETABBenchmark:
             raise UnsupportedOptionError("Nothing to evaluate: call run() first.")
         return evaluate_model(self.model, self.test_loader, task_code=self.task_code)
 
-    def switch_benchmark(self, benchmark_task_code: str = "a0-A4-C", head: str | None = None, **options: Any) -> None:
+    def switch_benchmark(
+        self, benchmark_task_code: str = "a0-A4-C", head: str | None = None, **options: Any
+    ) -> None:
         """Turn to another task with the backbone as it is now, and a new head (None: of the same name where it fits).
 
         ``options`` change n_train, batch_size, train_frac, val_frac, learning_rate, n_epoch, ckpt_dir, root, device,
@@ -209,8 +268,12 @@ class ETABBenchmark:
             self.root = None if self.root is None else _beside(self.root, names.task(code).dataset)
         self._open(code)
         default = "SegFormer" if self._sort == "segmentation" else "Linear"
-        self.model.switch_head(head or (self.head if sort == self._sort else default), task=self._sort,
-                               num_classes=self._classes, frames=self._frames)  # fmt: skip
+        self.model.switch_head(
+            head or (self.head if sort == self._sort else default),
+            task=self._sort,
+            num_classes=self._classes,
+            frames=self._frames,
+        )
         self.head, self.test_loader = self.model.head_name, None
 
 

@@ -31,8 +31,10 @@ from etab.unpack import fingerprint, unpack
 
 REQUIRED = ("setup.sh", "next.sh", "answers.txt", "AUTHORS.txt", "LICENSE.txt")
 SETUP, RECORD = Limits(300, 2048), Limits(40, 2048)
-WARNING = ("An entry is a program of somebody else. It runs with your rights: it can read, change and delete your files and "
-           "use the network. The limits of time and memory are no sandbox.")  # fmt: skip
+WARNING = (
+    "An entry is a program of somebody else. It runs with your rights: it can read, change and delete your files and "
+    "use the network. The limits of time and memory are no sandbox."
+)
 _LONGEST_ANSWER = 1 << 16
 _COLUMNS = ("record", "answer", "seconds", "why")
 Progress = Callable[[int, int], None]
@@ -81,10 +83,14 @@ class Run2016:
 
     def render(self) -> str:
         """Some lines for a terminal; every difference is listed."""
-        lines = [f"{self.entry}: {self.records} records of {self.part}, the slowest in {self.slowest:.1f} s"]
-        for title, rows in (("without an answer", [f"{k} {v}" for k, v in self.failures.items()]),
-                            ("that differ from the answers.txt it ships", list(self.differences)),
-                            ("that the answers.txt it ships leaves out", list(self.unshipped))):  # fmt: skip
+        lines = [
+            f"{self.entry}: {self.records} records of {self.part}, the slowest in {self.slowest:.1f} s"
+        ]
+        for title, rows in (
+            ("without an answer", [f"{k} {v}" for k, v in self.failures.items()]),
+            ("that differ from the answers.txt it ships", list(self.differences)),
+            ("that the answers.txt it ships leaves out", list(self.unshipped)),
+        ):
             lines += [f"  {len(rows)} {title}" + (":" if rows else "")]
             lines += [f"    {row}" for row in rows]
         if self.elsewhere:
@@ -100,14 +106,23 @@ class Run2016:
 def require_trust(trust: bool) -> None:
     """Raise UnsupportedOptionError unless the caller takes the entry's code on trust."""
     if not trust:
-        raise UnsupportedOptionError(f"{WARNING} Read it, run it in a container or virtual machine if you do not know "
-                                     "its authors, and say --trust (trust=True) to go on.")  # fmt: skip
+        raise UnsupportedOptionError(
+            f"{WARNING} Read it, run it in a container or virtual machine if you do not know "
+            "its authors, and say --trust (trust=True) to go on."
+        )
 
 
 def run_cinc2016(
-    entry: Path, data: Path, out: Path, *, trust: bool = False, part: str = "validation", setup: Limits = SETUP,
-    record: Limits = RECORD, progress: Progress | None = None,
-) -> Run2016:  # fmt: skip
+    entry: Path,
+    data: Path,
+    out: Path,
+    *,
+    trust: bool = False,
+    part: str = "validation",
+    setup: Limits = SETUP,
+    record: Limits = RECORD,
+    progress: Progress | None = None,
+) -> Run2016:
     """Run an entry (folder, .zip, .tar.gz) on the records of ``data/part`` and score it by both rules.
 
     data: the release; copies of ``validation`` that are absent are taken from the training folders. out: a folder for
@@ -124,9 +139,18 @@ def run_cinc2016(
         home.mkdir()
         base = unpack(entry, work / "entry")
         shipped = check_form(entry, base)
-        facts = {"form": "cinc2016", "entry_sha256": fingerprint(base), "part": part, "data_sha256": _digest(sounds)}
+        facts = {
+            "form": "cinc2016",
+            "entry_sha256": fingerprint(base),
+            "part": part,
+            "data_sha256": _digest(sounds),
+        }
         resume_at(out, facts)
-        found = {name: row for name, row in _read_log(out).items() if name in sounds and row.answer is not None}
+        found = {
+            name: row
+            for name, row in _read_log(out).items()
+            if name in sounds and row.answer is not None
+        }
         if set(found) != set(sounds):
             _set_up(entry, base, setup, home)
             _answer_all(base, sounds, out, found, record, home, progress)
@@ -141,9 +165,13 @@ def check_form(entry: Path, base: Path) -> dict[str, int]:
     """
     missing = [name for name in REQUIRED if not (base / name).is_file()]
     if missing:
-        below = [p.name for p in sorted(base.iterdir()) if p.is_dir() and (p / missing[0]).is_file()]
+        below = [
+            p.name for p in sorted(base.iterdir()) if p.is_dir() and (p / missing[0]).is_file()
+        ]
         hint = f" They are in {below[0]}/: pack what is in that folder." if below else ""
-        raise EntryError(f"{entry} is no entry of CinC 2016: {', '.join(missing)} missing at its top.{hint}")
+        raise EntryError(
+            f"{entry} is no entry of CinC 2016: {', '.join(missing)} missing at its top.{hint}"
+        )
     return read_answers(base / "answers.txt")
 
 
@@ -158,7 +186,9 @@ def _sound(data: Path, part: str, name: str) -> Path:
 
 
 def _digest(sounds: Mapping[str, Path]) -> str:
-    rows = [f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in sounds.items()]
+    rows = [
+        f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in sounds.items()
+    ]
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
@@ -169,11 +199,15 @@ def resume_at(out: Path, facts: Mapping[str, Any]) -> None:
         try:
             there = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise EntryError(f"{path} cannot be read: {error}. Choose another folder with --out.") from error
+            raise EntryError(
+                f"{path} cannot be read: {error}. Choose another folder with --out."
+            ) from error
         differ = [k for k in facts if not isinstance(there, dict) or there.get(k) != facts[k]]
         if differ and any(p.name != "run.json" for p in out.iterdir()):
-            raise EntryError(f"{out} holds another run ({', '.join(differ)} differ). Choose another folder with --out, or "
-                             "move that one away.")  # fmt: skip
+            raise EntryError(
+                f"{out} holds another run ({', '.join(differ)} differ). Choose another folder with --out, or "
+                "move that one away."
+            )
     elif out.is_dir() and any(out.iterdir()):
         raise EntryError(f"{out} holds other files. Choose another folder with --out.")
     write_atomically(path, json.dumps(dict(facts), indent=1) + "\n")
@@ -186,9 +220,14 @@ def _set_up(entry: Path, base: Path, limits: Limits, home: Path) -> None:
 
 
 def _answer_all(
-    base: Path, sounds: Mapping[str, Path], out: Path, found: dict[str, Answered], limits: Limits, home: Path,
+    base: Path,
+    sounds: Mapping[str, Path],
+    out: Path,
+    found: dict[str, Answered],
+    limits: Limits,
+    home: Path,
     progress: Progress | None,
-) -> None:  # fmt: skip
+) -> None:
     """Answer what is not answered yet; ``found`` and the files of ``out`` grow with every record."""
     waiting = [name for name in sounds if name not in found]
     for name in waiting:
@@ -231,21 +270,31 @@ def _read_answer(path: Path, name: str, ended: Ended) -> Answered:
     try:
         given = read_answers(path)
     except EtabError:
-        return Answered(None, ended.seconds, f"wrote {path.read_text(errors='replace')[:80]!r}, which is no answer")
+        return Answered(
+            None,
+            ended.seconds,
+            f"wrote {path.read_text(errors='replace')[:80]!r}, which is no answer",
+        )
     if list(given) != [name]:
-        return Answered(None, ended.seconds, f"answered {', '.join(list(given)[:5]) or 'nothing'} instead")
+        return Answered(
+            None, ended.seconds, f"answered {', '.join(list(given)[:5]) or 'nothing'} instead"
+        )
     return Answered(given[name], ended.seconds)
 
 
 def _write_log(out: Path, found: Mapping[str, Answered]) -> None:
     """answers.txt of what is answered, and records.csv of everything; each whole at any moment."""
     answered = {name: row for name, row in sorted(found.items()) if row.answer is not None}
-    write_atomically(out / "answers.txt", "".join(f"{name},{row.answer}\n" for name, row in answered.items()))
+    write_atomically(
+        out / "answers.txt", "".join(f"{name},{row.answer}\n" for name, row in answered.items())
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for name, row in sorted(found.items()):
-        writer.writerow([name, "" if row.answer is None else row.answer, f"{row.seconds:.3f}", row.why])
+        writer.writerow(
+            [name, "" if row.answer is None else row.answer, f"{row.seconds:.3f}", row.why]
+        )
     write_atomically(out / "records.csv", text.getvalue())
 
 
@@ -256,25 +305,54 @@ def _read_log(out: Path) -> dict[str, Answered]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        return {r["record"]: Answered(int(r["answer"]) if r["answer"] else None, float(r["seconds"]), r["why"])
-                for r in rows}  # fmt: skip
+        return {
+            r["record"]: Answered(
+                int(r["answer"]) if r["answer"] else None, float(r["seconds"]), r["why"]
+            )
+            for r in rows
+        }
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise EntryError(f"{path} is damaged ({error}). Move {out} away and run the entry again.") from error
+        raise EntryError(
+            f"{path} is damaged ({error}). Move {out} away and run the entry again."
+        ) from error
 
 
 def _report(
-    entry: Path, sha256: str, part: str, found: Mapping[str, Answered], shipped: Mapping[str, int],
-    labels: Mapping[str, Reference], quality: str, dry: bool,
-) -> Run2016:  # fmt: skip
+    entry: Path,
+    sha256: str,
+    part: str,
+    found: Mapping[str, Answered],
+    shipped: Mapping[str, int],
+    labels: Mapping[str, Reference],
+    quality: str,
+    dry: bool,
+) -> Run2016:
     given = {name: row.answer for name, row in found.items()}
-    differ = tuple(f"{name}: ships {shipped[name]}, gives {given[name]}" for name in sorted(labels)
-                   if name in shipped and given[name] not in (None, shipped[name]))  # fmt: skip
+    differ = tuple(
+        f"{name}: ships {shipped[name]}, gives {given[name]}"
+        for name in sorted(labels)
+        if name in shipped and given[name] not in (None, shipped[name])
+    )
     counted = {name: 0 if answer is None else answer for name, answer in given.items()}
     scores = (
-        {} if dry else {rule: score_cinc2016(labels, counted, quality, rule=rule) for rule in ("official", "phase1")}
+        {}
+        if dry
+        else {
+            rule: score_cinc2016(labels, counted, quality, rule=rule)
+            for rule in ("official", "phase1")
+        }
     )
     return Run2016(
-        entry.name, sha256, part, len(labels), {n: r.why for n, r in sorted(found.items()) if r.answer is None}, differ,
-        tuple(sorted(set(labels) - set(shipped))), len(set(shipped) - set(labels)), dry,
-        max((r.seconds for r in found.values()), default=0.0), quality, scores,
-    )  # fmt: skip
+        entry.name,
+        sha256,
+        part,
+        len(labels),
+        {n: r.why for n, r in sorted(found.items()) if r.answer is None},
+        differ,
+        tuple(sorted(set(labels) - set(shipped))),
+        len(set(shipped) - set(labels)),
+        dry,
+        max((r.seconds for r in found.values()), default=0.0),
+        quality,
+        scores,
+    )

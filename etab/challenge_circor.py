@@ -68,10 +68,19 @@ class _Job:
 
 
 def run_circor2022(
-    entry: Path, data: Path, out: Path, *, trust: bool = False, hold_out: Path | None = None, n_fold: int = 5,
-    seed: int = 0, train: Limits = TRAIN, answer: Limits = RUN, python: str = sys.executable,
+    entry: Path,
+    data: Path,
+    out: Path,
+    *,
+    trust: bool = False,
+    hold_out: Path | None = None,
+    n_fold: int = 5,
+    seed: int = 0,
+    train: Limits = TRAIN,
+    answer: Limits = RUN,
+    python: str = sys.executable,
     progress: Progress | None = None,
-) -> Run2022:  # fmt: skip
+) -> Run2022:
     """Train an entry (folder, .zip, .tar.gz) and score its outputs on people it was not trained on.
 
     data: CirCor as published. hold_out: another such folder to answer after training on all of ``data``; without it
@@ -88,18 +97,40 @@ def run_circor2022(
         work = Path(scratch)
         base = _checked(entry, unpack(entry, work / "entry"))
         sha256 = fingerprint(base)
-        resume_at(out, {"form": "circor2022", "entry_sha256": sha256, "data": source.digest(), "n_fold": len(parts),
-                        "seed": seed, "hold_out": other.digest() if other else None})  # fmt: skip
+        resume_at(
+            out,
+            {
+                "form": "circor2022",
+                "entry_sha256": sha256,
+                "data": source.digest(),
+                "n_fold": len(parts),
+                "seed": seed,
+                "hold_out": other.digest() if other else None,
+            },
+        )
         job = _Job(base, work, python, train, answer)
         for k, (learn, test) in enumerate(parts):
             if not all((out / "outputs" / f"{name}.csv").is_file() for name in test):
-                _fold(job, source, other or source, {n: known[n] for n in learn}, {n: asked[n] for n in test}, out)
+                _fold(
+                    job,
+                    source,
+                    other or source,
+                    {n: known[n] for n in learn},
+                    {n: asked[n] for n in test},
+                    out,
+                )
             if progress:
                 progress(k + 1, len(parts))
     score = evaluate_circor2022(out / "outputs", (other or source).folder)
     people = {records[0].patient for records in asked.values()}
-    protocol = f"trained on {len(known)} patients, hold-out" if other else f"{n_fold}-fold cross-validation by person"
-    return Run2022(entry.name, sha256, protocol, len(asked), len(people), str(out / "outputs"), score)
+    protocol = (
+        f"trained on {len(known)} patients, hold-out"
+        if other
+        else f"{n_fold}-fold cross-validation by person"
+    )
+    return Run2022(
+        entry.name, sha256, protocol, len(asked), len(people), str(out / "outputs"), score
+    )
 
 
 def _patients(source: CircorSource) -> dict[str, list[Record]]:
@@ -120,12 +151,16 @@ def _parts(
         mine = {other for name, records in known.items() for other in _ids(name, records)}
         both = sorted(name for name, ids in theirs.items() if ids & mine)
         if both:
-            raise SplitError(f"{len(both)} patients of {hold_out} are also trained on, or are the same person as one who is: "
-                             f"{', '.join(both[:5])}. Take them out of one of the folders.")  # fmt: skip
+            raise SplitError(
+                f"{len(both)} patients of {hold_out} are also trained on, or are the same person as one who is: "
+                f"{', '.join(both[:5])}. Take them out of one of the folders."
+            )
         return [(list(known), list(asked))]
     place = folds(list(person.values()), n_fold, seed)
-    return [([n for n in known if place[person[n]] != k], [n for n in known if place[person[n]] == k])
-            for k in range(n_fold)]  # fmt: skip
+    return [
+        ([n for n in known if place[person[n]] != k], [n for n in known if place[person[n]] == k])
+        for k in range(n_fold)
+    ]
 
 
 def _ids(name: str, records: Sequence[Record]) -> set[str]:
@@ -136,11 +171,15 @@ def _ids(name: str, records: Sequence[Record]) -> set[str]:
 def _checked(entry: Path, base: Path) -> Path:
     missing = [name for name in SCRIPTS if not (base / name).is_file()]
     if missing:
-        raise EntryError(f"{entry} is no entry of the Challenge 2022: {', '.join(missing)} missing at its top.")
+        raise EntryError(
+            f"{entry} is no entry of the Challenge 2022: {', '.join(missing)} missing at its top."
+        )
     return base
 
 
-def _fold(job: _Job, source: CircorSource, other: CircorSource, learn: Patients, test: Patients, out: Path) -> None:
+def _fold(
+    job: _Job, source: CircorSource, other: CircorSource, learn: Patients, test: Patients, out: Path
+) -> None:
     """Train on ``learn``, answer ``test``, and keep the outputs once all of them are whole."""
     place = job.work / "fold"
     shutil.rmtree(place, ignore_errors=True)
@@ -172,8 +211,14 @@ def _lay_out(source: CircorSource, patients: Patients, folder: Path, *, hidden: 
     for name, records in patients.items():
         for record in records:
             for role in ("audio", "header") if hidden else ("audio", "header", "states"):
-                shutil.copyfile(source.root / record.files[role], folder / Path(record.files[role]).name)
-        lines = (source.root / records[0].files["patient"]).read_text(encoding="utf-8").splitlines(keepends=True)
+                shutil.copyfile(
+                    source.root / record.files[role], folder / Path(record.files[role]).name
+                )
+        lines = (
+            (source.root / records[0].files["patient"])
+            .read_text(encoding="utf-8")
+            .splitlines(keepends=True)
+        )
         kept = [line for line in lines if not (hidden and line.startswith(_SAYS))]
         (folder / f"{name}.txt").write_text("".join(kept), encoding="utf-8")
 
@@ -183,11 +228,15 @@ def _keep(made: Path, test: Collection[str], outputs: Path) -> None:
     files = {path.stem: path for path in sorted(made.glob("*.csv"))}
     missing, unknown = sorted(set(test) - set(files)), sorted(set(files) - set(test))
     if missing or unknown:
-        raise EntryError(f"run_model.py left {len(missing)} patients without an output ({', '.join(missing[:5])}) and wrote "
-                         f"{len(unknown)} of nobody it was asked for ({', '.join(unknown[:5])}).")  # fmt: skip
+        raise EntryError(
+            f"run_model.py left {len(missing)} patients without an output ({', '.join(missing[:5])}) and wrote "
+            f"{len(unknown)} of nobody it was asked for ({', '.join(unknown[:5])})."
+        )
     for name, path in files.items():
         if path.is_symlink() or not path.is_file() or path.stat().st_size > _LONGEST:
-            raise EntryError(f"run_model.py wrote {name}.csv as no plain file of at most {_LONGEST:,} bytes.")
+            raise EntryError(
+                f"run_model.py wrote {name}.csv as no plain file of at most {_LONGEST:,} bytes."
+            )
         read_output(path)
     outputs.mkdir(parents=True, exist_ok=True)
     for name, path in files.items():
@@ -198,5 +247,7 @@ def check_python(python: str) -> str:
     """The interpreter to run an entry with; raises UnsupportedOptionError where there is none of that name."""
     found = shutil.which(python)
     if found is None:
-        raise UnsupportedOptionError(f"There is no interpreter {python!r}. Name one, for instance --python python3.")
+        raise UnsupportedOptionError(
+            f"There is no interpreter {python!r}. Name one, for instance --python python3."
+        )
     return found

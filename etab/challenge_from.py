@@ -58,14 +58,18 @@ def read_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, Predicti
     table = path.with_suffix(".csv")
     data = table.read_bytes() if table.is_file() else b""
     if hashlib.sha256(data).hexdigest() != result.predictions_sha256:
-        raise ResultError(f"{table} is missing or not the table that {path.name} was made from. Restore it.")
+        raise ResultError(
+            f"{table} is missing or not the table that {path.name} was made from. Restore it."
+        )
     try:
         code = parse_code(result.task)
     except UnknownNameError as error:
         raise ResultError(f"{path} is of {result.task}: {error}") from error
     what = _TASKS.get(result.dataset, {}).get(code.index) if code.category == "f" else None
     if what not in wanted:
-        raise ResultError(f"{path} is of {result.task} on {result.dataset}; wanted a result of {' or '.join(wanted)}.")
+        raise ResultError(
+            f"{path} is of {result.task} on {result.dataset}; wanted a result of {' or '.join(wanted)}."
+        )
     return str(what), result, Predictions.from_csv(data.decode(), str(table))
 
 
@@ -85,7 +89,9 @@ def answers_2016(
     if unsure is not None:
         low, high = unsure
         if not 0 <= low < high <= 1:
-            raise UnsupportedOptionError(f"unsure is {low:g} to {high:g}; wanted 0 <= low < high <= 1.")
+            raise UnsupportedOptionError(
+                f"unsure is {low:g} to {high:g}; wanted 0 <= low < high <= 1."
+            )
         said = np.where(score >= high, 1, np.where(score < low, -1, 0))
         how = f"abnormal from {high:g} on, normal below {low:g}, unsure between"
     elif threshold is None and "answer" in table.columns:
@@ -99,9 +105,14 @@ def answers_2016(
 
 
 def write_cinc2016(
-    path: Path, out: Path, *, data: Path | None = None, part: str = "validation", threshold: float | None = None,
+    path: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    part: str = "validation",
+    threshold: float | None = None,
     unsure: tuple[float, float] | None = None,
-) -> Written:  # fmt: skip
+) -> Written:
     """Write ``out/answers.txt`` (and answers.json: whose they are) from a result of normal or abnormal.
 
     data: the release; then only the records of ``data/part`` are written, and scored by both rules. Raises ResultError
@@ -114,11 +125,18 @@ def write_cinc2016(
         labels, quality = read_references(data / part)
         absent = sorted(set(labels) - set(given))
         if absent:
-            raise ResultError(f"{path} answers {len(given)} records, and not {len(absent)} of {part}, first {absent[0]}: "
-                              "it was made from other data. Evaluate the model on this data first.")  # fmt: skip
+            raise ResultError(
+                f"{path} answers {len(given)} records, and not {len(absent)} of {part}, first {absent[0]}: "
+                "it was made from other data. Evaluate the model on this data first."
+            )
         given = {name: given[name] for name in sorted(labels)}
-        scores = {rule: score_cinc2016(labels, given, quality, rule=rule) for rule in ("official", "phase1")}
-    write_atomically(out / "answers.txt", "".join(f"{name},{value}\n" for name, value in sorted(given.items())))
+        scores = {
+            rule: score_cinc2016(labels, given, quality, rule=rule)
+            for rule in ("official", "phase1")
+        }
+    write_atomically(
+        out / "answers.txt", "".join(f"{name},{value}\n" for name, value in sorted(given.items()))
+    )
     _write_facts(out / "answers.json", [result], how)
     return Written(str(out), len(given), how, scores)
 
@@ -140,7 +158,9 @@ def write_circor2022(
             f"An entry of 2022 answers murmur and outcome: give --from twice, one result of each; got {came}."
         )
     if (out / "outputs").is_dir() and any((out / "outputs").iterdir()):
-        raise ResultError(f"{out / 'outputs'} already holds outputs. Choose another folder with --out.")
+        raise ResultError(
+            f"{out / 'outputs'} already holds outputs. Choose another folder with --out."
+        )
     murmur, outcome = (by[what][2] for what in ("murmur", "outcome"))
     for table in (murmur, outcome):
         _check_items(table, _PATIENT, "patients such as 2530")
@@ -168,7 +188,9 @@ Row = tuple[list[int], list[float]]
 def _murmur(table: Predictions) -> dict[str, Row]:
     """0 or 1 and a score for Present, Unknown, Absent of each patient."""
     scores = np.stack([table.columns[f"score_{k}"] for k in range(len(MURMUR))], axis=1)
-    chosen = table.columns["answer"].astype(int) if "answer" in table.columns else scores.argmax(axis=1)
+    chosen = (
+        table.columns["answer"].astype(int) if "answer" in table.columns else scores.argmax(axis=1)
+    )
     return _rows(table.items, np.eye(len(MURMUR), dtype=int)[chosen], scores)
 
 
@@ -179,31 +201,55 @@ def _outcome(table: Predictions, threshold: float | None) -> dict[str, Row]:
         chosen = table.columns["answer"] > _UNSURE
     else:
         chosen = score >= _probability(0.5 if threshold is None else threshold)
-    return _rows(table.items, np.stack([chosen, ~chosen], axis=1).astype(int), np.stack([score, 1 - score], axis=1))
+    return _rows(
+        table.items,
+        np.stack([chosen, ~chosen], axis=1).astype(int),
+        np.stack([score, 1 - score], axis=1),
+    )
 
 
 def _rows(items: Sequence[str], chosen: Any, scores: FloatArray) -> dict[str, Row]:
-    return {name: (c, s) for name, c, s in zip(items, chosen.tolist(), scores.tolist(), strict=True)}
+    return {
+        name: (c, s) for name, c, s in zip(items, chosen.tolist(), scores.tolist(), strict=True)
+    }
 
 
 def _write_output(path: Path, name: str, murmur: Row, outcome: Row) -> None:
-    lines = [f"#{name}", ",".join((*MURMUR, *OUTCOME)), ",".join(str(v) for v in (*murmur[0], *outcome[0])),
-             ",".join(f"{v:.7g}" for v in (*murmur[1], *outcome[1]))]  # fmt: skip
+    lines = [
+        f"#{name}",
+        ",".join((*MURMUR, *OUTCOME)),
+        ",".join(str(v) for v in (*murmur[0], *outcome[0])),
+        ",".join(f"{v:.7g}" for v in (*murmur[1], *outcome[1])),
+    ]
     write_atomically(path, "\n".join(lines) + "\n")
 
 
 def _write_facts(path: Path, results: Sequence[Result], how: str) -> None:
     """Whose answers these are, and how scores became answers: what answers.txt itself has no room for."""
-    facts = {"decided": how, "results": [{"identity": r.identity(), "task": r.task, "backbone": r.backbone, "head": r.head,
-                                          "protocol": r.protocol, "phantom": r.phantom} for r in results]}  # fmt: skip
+    facts = {
+        "decided": how,
+        "results": [
+            {
+                "identity": r.identity(),
+                "task": r.task,
+                "backbone": r.backbone,
+                "head": r.head,
+                "protocol": r.protocol,
+                "phantom": r.phantom,
+            }
+            for r in results
+        ],
+    }
     write_atomically(path, json.dumps(facts, indent=1) + "\n")
 
 
 def _check_items(table: Predictions, name: re.Pattern[str], words: str) -> None:
     odd = [item for item in table.items if not name.match(item)]
     if odd:
-        raise ResultError(f"{len(odd)} rows of the result are no {words}, first {odd[0]!r}: answers are of whole "
-                          "recordings or patients.")  # fmt: skip
+        raise ResultError(
+            f"{len(odd)} rows of the result are no {words}, first {odd[0]!r}: answers are of whole "
+            "recordings or patients."
+        )
 
 
 def _probability(value: float) -> float:

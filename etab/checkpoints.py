@@ -40,13 +40,19 @@ class Progress:
 def fit_state(network: nn.Module, state: Mapping[str, torch.Tensor], place: str) -> None:
     """Load a whole state or nothing. Raises WeightsError with every key that is missing, unknown or of another shape."""
     own = network.state_dict()
-    faults = [f"missing: {k}" for k in own if k not in state] + [f"unknown: {k}" for k in state if k not in own]
-    faults += [f"{k}: {tuple(state[k].shape)} there, {tuple(own[k].shape)} here"
-               for k in own if k in state and state[k].shape != own[k].shape]  # fmt: skip
+    faults = [f"missing: {k}" for k in own if k not in state] + [
+        f"unknown: {k}" for k in state if k not in own
+    ]
+    faults += [
+        f"{k}: {tuple(state[k].shape)} there, {tuple(own[k].shape)} here"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
     if faults:
         raise WeightsError(
             f"The weights in {place} are of another architecture ({len(faults)} of {len(own)} keys differ); "
-            "none was loaded. Name the backbone and head they were trained with.\n  " + "\n  ".join(faults)
+            "none was loaded. Name the backbone and head they were trained with.\n  "
+            + "\n  ".join(faults)
         )
     network.load_state_dict(dict(state))
 
@@ -58,7 +64,11 @@ def part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tens
 
 def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """State of an optimizer as flat tensors: ``<parameter number>.<name>``."""
-    return {f"{i}.{k}": v for i, state in optimizer.state_dict()["state"].items() for k, v in state.items()}
+    return {
+        f"{i}.{k}": v
+        for i, state in optimizer.state_dict()["state"].items()
+        for k, v in state.items()
+    }
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -70,7 +80,9 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+def write_checkpoint(
+    folder: Path, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> None:
     """Write tensors, then the state that names them; an earlier checkpoint stays whole until then."""
     from safetensors.torch import save
 
@@ -80,7 +92,10 @@ def write_checkpoint(folder: Path, state: Mapping[str, Any], tensors: Mapping[st
     whole = {"schema": SCHEMA, "tensors": f"{digest[:24]}.safetensors", "sha256": digest, **state}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in ((whole["tensors"], blob), ("state.json", json.dumps(whole, indent=1).encode())):
+        for name, data in (
+            (whole["tensors"], blob),
+            ("state.json", json.dumps(whole, indent=1).encode()),
+        ):
             temp = folder / f"{name}.{os.getpid()}.part"
             temp.write_bytes(data)
             temp.replace(folder / name)
@@ -101,7 +116,9 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
         state = json.loads((folder / "state.json").read_text())
         blob = (folder / str(state["tensors"])).read_bytes()
         if state["schema"] != SCHEMA or hashlib.sha256(blob).hexdigest() != state["sha256"]:
-            raise ValueError("the tensors differ from the checksum in state.json, or the schema is another")
+            raise ValueError(
+                "the tensors differ from the checksum in state.json, or the schema is another"
+            )
         Progress(**state["progress"])
         return state, load(blob)
     except (OSError, ValueError, KeyError, TypeError) as error:

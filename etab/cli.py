@@ -17,19 +17,28 @@ if TYPE_CHECKING:
     from etab.leaderboard import Board
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="The cardiac representation benchmark: how good is a pretrained encoder for the heart?",
-)  # fmt: skip
+)
 data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, check a data folder.")
 app.add_typer(data_app, name="data")
-new_app = typer.Typer(no_args_is_help=True, help="Write the files of something new, which pass their tests as written.")
+new_app = typer.Typer(
+    no_args_is_help=True,
+    help="Write the files of something new, which pass their tests as written.",
+)
 app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.command("convert")(cli_convert.convert)
 app.command("finetune")(cli_finetune.finetune)
 
-Root = Annotated[Path | None, typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ..."),
+]
 
 
 def main() -> None:
@@ -47,7 +56,10 @@ def main() -> None:
         _say(f"etab: {error.format_message()}", error=True)
         code = 2
     if code == 130:  # also how typer hands on Ctrl-C
-        _say("Stopped. Every finished cell is saved; the same command goes on from there.", error=True)
+        _say(
+            "Stopped. Every finished cell is saved; the same command goes on from there.",
+            error=True,
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -67,7 +79,9 @@ def _weights(pairs: list[str]) -> dict[str, float]:
         try:
             out[name] = float(value)
         except ValueError:
-            raise UnknownNameError(f"{pair!r} is not NAME=WEIGHT, for instance a=2 or a0-A4-C=0.5.") from None
+            raise UnknownNameError(
+                f"{pair!r} is not NAME=WEIGHT, for instance a=2 or a0-A4-C=0.5."
+            ) from None
     return out
 
 
@@ -82,9 +96,14 @@ def version() -> None:
 @app.command("list")
 def list_things(
     what: Annotated[
-        str, typer.Argument(help="datasets, targets, views, backbones, video, heads, metrics, tasks or cross")
+        str,
+        typer.Argument(
+            help="datasets, targets, views, backbones, video, heads, metrics, tasks or cross"
+        ),
     ],
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")
+    ] = False,
 ) -> None:
     """List what there is."""
     from etab.listing import TABLES
@@ -101,11 +120,18 @@ def list_things(
 @data_app.command("phantom")
 def data_phantom(
     folder: Annotated[
-        Path, typer.Argument(help="Where to write a folder for each data set; point ETAB_DATA here afterwards.")
+        Path,
+        typer.Argument(
+            help="Where to write a folder for each data set; point ETAB_DATA here afterwards."
+        ),
     ],
-    patients: Annotated[int, typer.Option(min=10, help="How many made patients in each tree.")] = 60,
+    patients: Annotated[
+        int, typer.Option(min=10, help="How many made patients in each tree.")
+    ] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    data: Annotated[str, typer.Option(help="Which data sets, with commas, or 'all'.")] = "camus,echonet",
+    data: Annotated[
+        str, typer.Option(help="Which data sets, with commas, or 'all'.")
+    ] = "camus,echonet",
 ) -> None:
     """Write a cohort of made patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
     from etab import phantom, show
@@ -122,7 +148,8 @@ def data_check(
     root: Root = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Tables and names alone: no frame and no checksum is read.")
+        bool,
+        typer.Option("--quick", help="Tables and names alone: no frame and no checksum is read."),
     ] = False,
 ) -> None:
     """Check a data folder: found, missing, corrupt, altered, leaking, duplicated, published counts. Status 1 if not whole."""
@@ -146,7 +173,16 @@ def new_dataset(
     from etab.scaffold import new_dataset as write
 
     made = write(name, to, title=title, letter=letter)
-    _say("\n".join(["Written:", *[f"  {path}" for path in made.files], "Next:", *[f"  {step}" for step in made.steps]]))
+    _say(
+        "\n".join(
+            [
+                "Written:",
+                *[f"  {path}" for path in made.files],
+                "Next:",
+                *[f"  {step}" for step in made.steps],
+            ]
+        )
+    )
 
 
 @app.command()
@@ -158,29 +194,44 @@ def run(
         ),
     ] = None,
     backbones: Annotated[
-        str, typer.Option(help="Names with commas; 'all' is every named one, its random twin, and the controls.")
+        str,
+        typer.Option(
+            help="Names with commas; 'all' is every named one, its random twin, and the controls."
+        ),
     ] = "all",
     protocol: Annotated[
-        str | None, typer.Option(help="official, cv, lodo, with commas. Default: the protocols of each task.")
+        str | None,
+        typer.Option(help="official, cv, lodo, with commas. Default: the protocols of each task."),
     ] = None,
     n_fold: Annotated[int, typer.Option(min=2, max=50, help="Folds of cross-validation.")] = 5,
     fractions: Annotated[
         str | None, typer.Option(help="Train on these shares of the patients, in %: 2,5,10,100.")
     ] = None,
-    shots: Annotated[str | None, typer.Option(help="Train on this many patients of each class: 2,5,10.")] = None,
-    draws: Annotated[int | None, typer.Option(min=1, help="Draws of each share or number. [default: 3]")] = None,
-    head: Annotated[str | None, typer.Option(help="Other heads, with commas, for the tasks they can answer.")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Train on this many patients of each class: 2,5,10.")
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(min=1, help="Draws of each share or number. [default: 3]")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(help="Other heads, with commas, for the tasks they can answer.")
+    ] = None,
     aggregate: Annotated[
-        str | None, typer.Option(help="Another rule to put the rows of a recording or patient together by.")
+        str | None,
+        typer.Option(help="Another rule to put the rows of a recording or patient together by."),
     ] = None,
     root: Root = None,
     results: Annotated[Path, typer.Option(help="Where the result files go.")] = Path("results"),
-    cache: Annotated[Path | None, typer.Option(help="Feature cache. Default: ETAB_CACHE or ~/.cache/etab.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Feature cache. Default: ETAB_CACHE or ~/.cache/etab.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one a core.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")
+    ] = False,
 ) -> None:
     """Run every cell that is not finished yet: tasks x backbones x protocols."""
     from etab import show
@@ -192,9 +243,23 @@ def run(
     codes = tasks_at(_words(tasks), root)
     names = backbone_names(_words(backbones) or [], codes)
     protocols = _protocols(_words(protocol), codes, n_fold, fractions, shots, draws)
-    runs = plan(codes, names, protocols=protocols, head=_words(head), seed=seed, n_fold=n_fold, aggregate=aggregate)
-    settings = Settings(root=root, results=results, cache=cache or default_cache(), device=device, precision=precision,
-                        skip_bad=skip_bad)  # fmt: skip
+    runs = plan(
+        codes,
+        names,
+        protocols=protocols,
+        head=_words(head),
+        seed=seed,
+        n_fold=n_fold,
+        aggregate=aggregate,
+    )
+    settings = Settings(
+        root=root,
+        results=results,
+        cache=cache or default_cache(),
+        device=device,
+        precision=precision,
+        skip_bad=skip_bad,
+    )
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     for said in lacking([run.row.dataset for run in runs], root):
         typer.echo(said, err=True)
@@ -203,7 +268,12 @@ def run(
 
 
 def _protocols(
-    words: list[str] | None, codes: list[str], n_fold: int, fractions: str | None, shots: str | None, draws: int | None
+    words: list[str] | None,
+    codes: list[str],
+    n_fold: int,
+    fractions: str | None,
+    shots: str | None,
+    draws: int | None,
 ) -> list[str] | None:
     """The protocols asked for, or with few labelled patients; raises where an option would have nothing to act on."""
     from etab.errors import UnsupportedOptionError
@@ -213,15 +283,24 @@ def _protocols(
     bases = words or list(dict.fromkeys(name for code in codes for name in TASKS[code].protocols))
     if fractions is None and shots is None:
         if draws is not None:
-            raise UnsupportedOptionError("--draws counts draws of --fractions or --shots; give one of these too.")
+            raise UnsupportedOptionError(
+                "--draws counts draws of --fractions or --shots; give one of these too."
+            )
         return words
     numbers: list[list[float]] = []
     for option, said in (("--fractions", fractions), ("--shots", shots)):
         try:
             numbers.append([float(word) for word in _words(said) or []])
         except ValueError:
-            raise UnsupportedOptionError(f"{option} {said!r} is not a list of numbers such as 2,5,10.") from None
-    return drawn([parse(b, n_fold).name for b in bases], numbers[0], numbers[1], 3 if draws is None else draws)
+            raise UnsupportedOptionError(
+                f"{option} {said!r} is not a list of numbers such as 2,5,10."
+            ) from None
+    return drawn(
+        [parse(b, n_fold).name for b in bases],
+        numbers[0],
+        numbers[1],
+        3 if draws is None else draws,
+    )
 
 
 @app.command()
@@ -240,8 +319,14 @@ def leaderboard(
     from etab import show
     from etab.sweep import rank_folder
 
-    board = rank_folder(results, suite, protocol=protocol, seed=seed, task_weights=_weights(task_weight),
-                        category_weights=_weights(category_weight))  # fmt: skip
+    board = rank_folder(
+        results,
+        suite,
+        protocol=protocol,
+        seed=seed,
+        task_weights=_weights(task_weight),
+        category_weights=_weights(category_weight),
+    )
     show.board(board)
     _write(board, markdown, csv, html)
 
@@ -258,10 +343,12 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
 
 @app.command()
 def curve(
-    results: Annotated[Path, typer.Argument(help="Folder of results made with --fractions or --shots.")] = Path(
-        "results"
-    ),
-    picture: Annotated[Path | None, typer.Option(help="Draw the curves here: .png, .svg or .pdf.")] = None,
+    results: Annotated[
+        Path, typer.Argument(help="Folder of results made with --fractions or --shots.")
+    ] = Path("results"),
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the curves here: .png, .svg or .pdf.")
+    ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown here.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV here.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -271,9 +358,21 @@ def curve(
     from etab.results import write_atomically
 
     found = curves.points(results, seed=seed)
-    show.table("label efficiency", ("task", "backbone", "labels", "draws", "value", "95 %"),
-               [(p.task, p.backbone, p.labels, str(p.draws), f"{p.metric} {p.value:.3f}", f"{p.low:.3f} to {p.high:.3f}")
-                for p in found])  # fmt: skip
+    show.table(
+        "label efficiency",
+        ("task", "backbone", "labels", "draws", "value", "95 %"),
+        [
+            (
+                p.task,
+                p.backbone,
+                p.labels,
+                str(p.draws),
+                f"{p.metric} {p.value:.3f}",
+                f"{p.low:.3f} to {p.high:.3f}",
+            )
+            for p in found
+        ],
+    )
     if picture is not None:
         _say(f"wrote {plots_curves.draw(found, picture)}")
     if markdown is not None:
@@ -296,7 +395,9 @@ def doctor() -> None:
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where data, results and the page go.")] = Path("etab-demo"),
+    folder: Annotated[Path, typer.Argument(help="Where data, results and the page go.")] = Path(
+        "etab-demo"
+    ),
     patients: Annotated[int, typer.Option(min=20)] = 60,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workers: Annotated[int, typer.Option(min=0)] = 0,
@@ -305,6 +406,10 @@ def demo(
     from etab import show
     from etab.sweep import demo as run_demo
 
-    outcome: Any = run_demo(folder, patients=patients, seed=seed, workers=workers, watch=show.watch, bar=show.bar)
+    outcome: Any = run_demo(
+        folder, patients=patients, seed=seed, workers=workers, watch=show.watch, bar=show.bar
+    )
     show.board(outcome.board)
-    _say(f"The page: {outcome.page}\nRun it on real data next: etab run --root <your CAMUS folder> && etab leaderboard")
+    _say(
+        f"The page: {outcome.page}\nRun it on real data next: etab run --root <your CAMUS folder> && etab leaderboard"
+    )

@@ -10,13 +10,16 @@ import typer
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="The file as published (.pt, .pth, .bin, .safetensors).")],
+    source: Annotated[
+        Path, typer.Argument(help="The file as published (.pt, .pth, .bin, .safetensors).")
+    ],
     target: Annotated[Path, typer.Argument(help="A new file, weights.safetensors.")],
     network: Annotated[
         str, typer.Option(help="echoprime, panecho, echoclip, echofm, torchvision/r2plus1d_18, ...")
     ] = "",
     trust: Annotated[
-        bool, typer.Option("--trust", help="Run the code that a pickle holds; only if you trust it.")
+        bool,
+        typer.Option("--trust", help="Run the code that a pickle holds; only if you trust it."),
     ] = False,
 ) -> None:
     """Write weights as safetensors, checked against the network they are for."""

@@ -12,7 +12,10 @@ import typer
 if TYPE_CHECKING:
     from etab.entries import Entry2016, Entry2022
 
-app = typer.Typer(no_args_is_help=True, help="Score an entry made elsewhere by the official rules of its challenge.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Score an entry made elsewhere by the official rules of its challenge.",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -25,10 +28,15 @@ def _print(entry: Entry2016 | Entry2022, as_json: bool) -> None:
 def evaluate_cinc2016(
     answers: Annotated[Path, typer.Option(help="answers.txt: record,1 | -1 | 0 a line.")],
     reference: Annotated[
-        Path, typer.Option(help="Folder with REFERENCE.csv (validation, training-a), or the release.")
+        Path,
+        typer.Option(help="Folder with REFERENCE.csv (validation, training-a), or the release."),
     ],
-    rule: Annotated[str, typer.Option(help="official, or phase1 (unsure is half right).")] = "official",
-    weights: Annotated[str, typer.Option(help="own, training, validation, or aC,aN,nC,nN as four shares.")] = "own",
+    rule: Annotated[
+        str, typer.Option(help="official, or phase1 (unsure is half right).")
+    ] = "official",
+    weights: Annotated[
+        str, typer.Option(help="own, training, validation, or aC,aN,nC,nN as four shares.")
+    ] = "own",
     as_json: Json = False,
 ) -> None:
     """Se, Sp and MAcc of an answers.txt, which is validated first: no record is dropped."""

@@ -14,26 +14,46 @@ if TYPE_CHECKING:
     from etab.results import Result
     from etab.training import Progress
 
-Head = Annotated[str | None, typer.Option(help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... else.")]
-Tuned = Annotated[
-    str, typer.Option(help="finetune (the whole backbone), partial2 (its last 2 blocks), or, after --source, head.")
+Head = Annotated[
+    str | None,
+    typer.Option(help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... else."),
 ]
-Root = Annotated[Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")]
+Tuned = Annotated[
+    str,
+    typer.Option(
+        help="finetune (the whole backbone), partial2 (its last 2 blocks), or, after --source, head."
+    ),
+]
+Root = Annotated[
+    Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")
+]
 Results = Annotated[
-    Path, typer.Option(help="Where the result files go; checkpoints lie beside it (<results>.training).")
+    Path,
+    typer.Option(help="Where the result files go; checkpoints lie beside it (<results>.training)."),
 ]
 
 
 def finetune(
-    tasks: Annotated[str, typer.Option(help="Codes or prefixes, with commas: a0,a1,a2.")] = "a0,a1,a2",
+    tasks: Annotated[
+        str, typer.Option(help="Codes or prefixes, with commas: a0,a1,a2.")
+    ] = "a0,a1,a2",
     backbones: Annotated[str, typer.Option(help="Names with commas.")] = "mobilenetv2",
     head: Head = None,
     tuning: Tuned = "finetune",
-    source: Annotated[str, typer.Option(help="Train the backbone on this task before: a0-A4-C (adaptation).")] = "",
-    source_head: Annotated[str, typer.Option(help="Head on that task. [default: unet or linear]")] = "",
-    protocol: Annotated[str, typer.Option(help="official, cv5, official-10pct-d0, ...")] = "official",
+    source: Annotated[
+        str, typer.Option(help="Train the backbone on this task before: a0-A4-C (adaptation).")
+    ] = "",
+    source_head: Annotated[
+        str, typer.Option(help="Head on that task. [default: unet or linear]")
+    ] = "",
+    protocol: Annotated[
+        str, typer.Option(help="official, cv5, official-10pct-d0, ...")
+    ] = "official",
     together: Annotated[
-        bool, typer.Option("--together/--apart", help="One network for the mask tasks of a data set, or one each.")
+        bool,
+        typer.Option(
+            "--together/--apart", help="One network for the mask tasks of a data set, or one each."
+        ),
     ] = True,
     side: Annotated[int, typer.Option(min=32, help="Side of the frames in pixels.")] = 224,
     epochs: Annotated[int, typer.Option(min=1)] = 12,
@@ -41,15 +61,21 @@ def finetune(
     accumulate: Annotated[int, typer.Option(min=1, help="Batches to one step.")] = 1,
     lr: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 1e-3,
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
-    patience: Annotated[int, typer.Option(min=0, help="Epochs without a better validation loss; 0: never stop.")] = 5,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Epochs without a better validation loss; 0: never stop.")
+    ] = 5,
     augment: Annotated[str, typer.Option(help="clinical or none.")] = "clinical",
-    every: Annotated[int, typer.Option(min=0, help="Steps between checkpoints; 0: at the end of each epoch.")] = 0,
+    every: Annotated[
+        int, typer.Option(min=0, help="Steps between checkpoints; 0: at the end of each epoch.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     root: Root = None,
     results: Results = Path("results"),
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16 (autocast).")] = "auto",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")
+    ] = False,
 ) -> None:
     """Train backbone and head together; an interrupted training goes on from its last checkpoint.
 
@@ -61,14 +87,32 @@ def finetune(
     from etab.runs import Settings
     from etab.training import Recipe
 
-    recipe = Recipe(epochs=epochs, batch=batch, accumulate=accumulate, learning_rate=lr, patience=patience, every=every,
-                    optimizer=optimizer)  # fmt: skip
+    recipe = Recipe(
+        epochs=epochs,
+        batch=batch,
+        accumulate=accumulate,
+        learning_rate=lr,
+        patience=patience,
+        every=every,
+        optimizer=optimizer,
+    )
     plans = tuned.plan(
-        tasks_at(tasks, root), [w.strip() for w in backbones.split(",") if w.strip()], head=head, tuning=tuning,
-        protocol=protocol, together=together, seed=seed, side=side, augment=augment, recipe=recipe,
-        source=source, source_head=source_head,
-    )  # fmt: skip
-    settings = Settings(root=root, results=results, device=device, precision=precision, skip_bad=skip_bad)
+        tasks_at(tasks, root),
+        [w.strip() for w in backbones.split(",") if w.strip()],
+        head=head,
+        tuning=tuning,
+        protocol=protocol,
+        together=together,
+        seed=seed,
+        side=side,
+        augment=augment,
+        recipe=recipe,
+        source=source,
+        source_head=source_head,
+    )
+    settings = Settings(
+        root=root, results=results, device=device, precision=precision, skip_bad=skip_bad
+    )
     first = launched()[0] == 0
     for result in tuned.trainings(plans, settings, _watch() if first else None):
         sys.stdout.write(_line(result) if first else "")
@@ -86,10 +130,14 @@ def _watch() -> Callable[[str, Progress], None]:
     def watch(name: str, now: Progress) -> None:
         if now.epoch != told[0] and now.history:
             last = now.history[-1]
-            _say(f"{name}: epoch {now.epoch}, {time.monotonic() - started:.0f} s, loss {last['train']:.4f}, "
-                 f"validation {last['validation']:.4f} (best {now.best_loss:.4f})")  # fmt: skip
+            _say(
+                f"{name}: epoch {now.epoch}, {time.monotonic() - started:.0f} s, loss {last['train']:.4f}, "
+                f"validation {last['validation']:.4f} (best {now.best_loss:.4f})"
+            )
         elif time.monotonic() - told[1] > 20:
-            _say(f"{name}: epoch {now.epoch + 1}, step {now.step}, loss {now.running / max(now.rows, 1):.4f}")
+            _say(
+                f"{name}: epoch {now.epoch + 1}, step {now.step}, loss {now.running / max(now.rows, 1):.4f}"
+            )
         else:
             return
         told[:] = [now.epoch, time.monotonic()]

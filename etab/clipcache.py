@@ -39,7 +39,9 @@ _CODECS = ("simplejpeg", "opencv-python-headless", "av", "pydicom", "nibabel", "
 @lru_cache(64)
 def base_key(*facts: Hashable) -> bytes:
     """The part of a key that many clips share: ``facts``, this format, and the versions of what decodes and resizes."""
-    return blake2b(repr((VERSION, facts, *map(_version, _CODECS))).encode(), digest_size=16).digest()
+    return blake2b(
+        repr((VERSION, facts, *map(_version, _CODECS))).encode(), digest_size=16
+    ).digest()
 
 
 def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> bytes:
@@ -47,7 +49,9 @@ def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> b
     states = name
     for path in files:
         states += _state(path)
-    return xxh3_128_digest(b"%b%b\0%b" % (base, states.encode(), np.asarray(numbers, np.int64).tobytes()))
+    return xxh3_128_digest(
+        b"%b%b\0%b" % (base, states.encode(), np.asarray(numbers, np.int64).tobytes())
+    )
 
 
 class ClipCache:
@@ -214,7 +218,9 @@ class _Part:
         """The pixels of a record (k, h, w), read-only and still in the file; None where the file became shorter."""
         end = entry.start + entry.size
         # where the file ends is asked each time (half the time of os.fstat): a map beyond it would kill the process
-        if (self._mapped < end or os.lseek(self._number, 0, os.SEEK_END) < end) and self._grown(end) < end:
+        if (self._mapped < end or os.lseek(self._number, 0, os.SEEK_END) < end) and self._grown(
+            end
+        ) < end:
             return None
         return np.ndarray(entry.shape, np.uint8, self._map, entry.start)
 

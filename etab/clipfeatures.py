@@ -44,8 +44,11 @@ class Clips:
     def settings(self) -> dict[str, Any]:
         """What decides the features beyond frames and backbone: sampling, pooling over time, where clips end."""
         lengths = ",".join(str(len(shown)) for _, shown in self.clips)
-        return {"sampling": self.sampling, "over_time": f"mean, mean+std, {STEPS} steps v{VERSION}",
-                "lengths": hashlib.sha256(lengths.encode()).hexdigest()}  # fmt: skip
+        return {
+            "sampling": self.sampling,
+            "over_time": f"mean, mean+std, {STEPS} steps v{VERSION}",
+            "lengths": hashlib.sha256(lengths.encode()).hexdigest(),
+        }
 
     def groups(self, n: int) -> list[list[Clip]]:
         """Whole clips put together to about ``n`` frames each, one clip at least."""
@@ -65,7 +68,11 @@ class Clips:
 
         def read(group: list[Clip]) -> Array:
             return np.stack(
-                [resize(frame, size) for record, at in group for frame in source.frames(record, sorted(set(at)))]
+                [
+                    resize(frame, size)
+                    for record, at in group
+                    for frame in source.frames(record, sorted(set(at)))
+                ]
             )
 
         return ahead(self.groups(n), read)
@@ -93,18 +100,26 @@ class OverTime:
         parts = [self.backbone(x[at : at + self.n]) for at in range(0, len(x), self.n)]
         group = next(self._groups)
         counts = [np.unique(shown, return_counts=True)[1] for _, shown in group]
-        weights = [torch.as_tensor(c / c.sum(), dtype=torch.float32, device=x.device)[:, None] for c in counts]
+        weights = [
+            torch.as_tensor(c / c.sum(), dtype=torch.float32, device=x.device)[:, None]
+            for c in counts
+        ]
         edges = np.cumsum([0, *map(len, counts)])
         pooled: dict[str, Any] = {}
         sequences: dict[str, Any] = {}
         for key in parts[0].pooled:
             values = torch.cat([part.pooled[key] for part in parts]).to(torch.float32)
-            rows = [_moments(values[a:b], w) for a, b, w in zip(edges[:-1], edges[1:], weights, strict=True)]
+            rows = [
+                _moments(values[a:b], w)
+                for a, b, w in zip(edges[:-1], edges[1:], weights, strict=True)
+            ]
             pooled[f"{key}/mean"] = torch.stack([mean for mean, _ in rows])
             pooled[f"{key}/mean+std"] = torch.stack([torch.cat(row) for row in rows])
             if key.split("/")[-1] in _STEPPED:
                 clips = zip(edges[:-1], edges[1:], group, strict=True)
-                sequences = {key: torch.stack([values[a:b][_steps(shown)] for a, b, (_, shown) in clips])}
+                sequences = {
+                    key: torch.stack([values[a:b][_steps(shown)] for a, b, (_, shown) in clips])
+                }
         pca = {f"{key}/{how}": n for key, n in parts[0].pca.items() for how in ("mean", "mean+std")}
         return Features(pooled, (), pca, sequences)
 

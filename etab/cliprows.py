@@ -32,7 +32,8 @@ def clips_of(task: Task, source: Source) -> tuple[Clips, Cut]:
         if not source.still(record):
             n = source.n_frames(record)
             mine: list[Clip] = [
-                (record, tuple(map(int, _sampling(task).clip(n, s)))) for s in starts(task, source, record)
+                (record, tuple(map(int, _sampling(task).clip(n, s))))
+                for s in starts(task, source, record)
             ]
             place[record.id] = (len(found), len(found) + len(mine))
             found += mine
@@ -57,13 +58,19 @@ def starts(task: Task, source: Source, record: Record) -> list[int]:
     if task.inputs == "beats":
         phases = source.phases(record)
         fps = record.fps or source.card.fps
-        return sampling.around(n, beats.systoles(source.frames(record), fps, phases[1] if phases else None).tolist())
-    raise IncompatibleError(f"{task.code}: its inputs are {task.inputs!r}; of clips there are clip, clips and beats.")
+        return sampling.around(
+            n, beats.systoles(source.frames(record), fps, phases[1] if phases else None).tolist()
+        )
+    raise IncompatibleError(
+        f"{task.code}: its inputs are {task.inputs!r}; of clips there are clip, clips and beats."
+    )
 
 
 def _sampling(task: Task) -> Sampling:
     if task.clip is None:
-        raise IncompatibleError(f"{task.code} does not say how its clips are cut; give its row a Sampling.")
+        raise IncompatibleError(
+            f"{task.code} does not say how its clips are cut; give its row a Sampling."
+        )
     return task.clip
 
 
@@ -72,12 +79,16 @@ def clip_rows(task: Task, source: Source, clips: Clips, place: Cut) -> Rows:
     target = source.card.target(task.target)
     kept: list[tuple[int, Record, object]] = []
     missing: list[tuple[str, str]] = []
-    for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
+    for record in sorted(
+        (r for r in source.records() if r.view in task.views), key=lambda r: r.view
+    ):
         answers = [a for a in source.answers(record, target) if a.at is None]
         if record.id in place and answers:
             kept += [(i, record, answers[0].value) for i in range(*place[record.id])]
         else:
-            missing.append((record.id, STILLS if record.id not in place else f"no {task.target} is given"))
+            missing.append(
+                (record.id, STILLS if record.id not in place else f"no {task.target} is given")
+            )
     if not kept:
         raise LayoutError(
             f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
@@ -87,11 +98,16 @@ def clip_rows(task: Task, source: Source, clips: Clips, place: Cut) -> Rows:
     patients = tuple(r.patient for _, r, _ in kept)
     items = _items([i for i, _, _ in kept], clips)
     return Rows(
-        items=items, patients=np.array(patients), parts=np.array([r.split for _, r, _ in kept]),
-        frames=np.array([[i] for i, _, _ in kept]), answers=stack(target.kind, [v for _, _, v in kept]),
-        spacing=(None,) * len(kept), missing=tuple(missing), records=records,
+        items=items,
+        patients=np.array(patients),
+        parts=np.array([r.split for _, r, _ in kept]),
+        frames=np.array([[i] for i, _, _ in kept]),
+        answers=stack(target.kind, [v for _, _, v in kept]),
+        spacing=(None,) * len(kept),
+        missing=tuple(missing),
+        records=records,
         units={"": items, "recording": records, "patient": patients}[task.unit],
-    )  # fmt: skip
+    )
 
 
 def _items(numbers: Sequence[int], clips: Clips) -> tuple[str, ...]:

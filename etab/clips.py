@@ -65,7 +65,9 @@ def _start(places: Sequence[int], clip_l: int, n: int) -> int:
     return min(max((first + last + 1 - clip_l) // 2, 0), n - clip_l)
 
 
-def fit(height: int, width: int, *, out: tuple[int, int], padding: bool) -> tuple[tuple[int, int], tuple[int, int]]:
+def fit(
+    height: int, width: int, *, out: tuple[int, int], padding: bool
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Size (rows, columns) to resize a frame to and the (top, left) of it inside ``out``.
 
     With padding the aspect is kept and zeros fill the rest, the frame centred; without it the frame is squashed.

@@ -39,8 +39,10 @@ def clash(task: Task) -> str:
         mine, theirs = first.target(task.target), card.target(task.target)
         for what in ("kind", "unit", "classes"):
             if getattr(mine, what) != getattr(theirs, what):
-                return (f"{first.name} and {card.name} differ in the {what} of {task.target}: "
-                        f"{getattr(mine, what)} and {getattr(theirs, what)}.")  # fmt: skip
+                return (
+                    f"{first.name} and {card.name} differ in the {what} of {task.target}: "
+                    f"{getattr(mine, what)} and {getattr(theirs, what)}."
+                )
     return ""
 
 
@@ -63,7 +65,10 @@ def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
     Patients fitted on are renamed, so that nobody is in both; ``parts`` says "fit on train", "tested on test", ...
     """
     names = np.array([f"{_FIT}{p}" for p in fitted.patients.tolist()])
-    parts = [np.array([f"{how}{p}" for p in rows.parts.tolist()]) for how, rows in ((_FIT, fitted), (_TEST, tested))]
+    parts = [
+        np.array([f"{how}{p}" for p in rows.parts.tolist()])
+        for how, rows in ((_FIT, fitted), (_TEST, tested))
+    ]
     answers = (
         [*fitted.answers, *tested.answers]
         if isinstance(fitted.answers, list)
@@ -71,12 +76,16 @@ def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
     )
     missing = [(f"{_FIT}{name}", why) for name, why in fitted.missing]
     return Rows(
-        items=(*[f"{_FIT}{i}" for i in fitted.items], *tested.items), patients=np.concatenate([names, tested.patients]),
-        parts=np.concatenate(parts), frames=np.concatenate([fitted.frames, tested.frames + n_fitted]), answers=answers,
-        spacing=(*fitted.spacing, *tested.spacing), missing=(*missing, *tested.missing),
+        items=(*[f"{_FIT}{i}" for i in fitted.items], *tested.items),
+        patients=np.concatenate([names, tested.patients]),
+        parts=np.concatenate(parts),
+        frames=np.concatenate([fitted.frames, tested.frames + n_fitted]),
+        answers=answers,
+        spacing=(*fitted.spacing, *tested.spacing),
+        missing=(*missing, *tested.missing),
         records=(*[f"{_FIT}{r}" for r in fitted.records], *tested.records),
         units=(*[f"{_FIT}{u}" for u in fitted.units], *tested.units),
-    )  # fmt: skip
+    )
 
 
 def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSplit]:
@@ -85,24 +94,43 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
     Raises SplitError where a part that it needs is empty, IncompatibleError for another protocol than official and cvN.
     """
     if protocol != "official" and not (protocol.startswith("cv") and protocol[2:].isdigit()):
-        raise IncompatibleError(f"A cross-dataset cell has the protocols official and cv, not {protocol!r}.")
+        raise IncompatibleError(
+            f"A cross-dataset cell has the protocols official and cv, not {protocol!r}."
+        )
     n_fold = n_fold if protocol == "official" else int(protocol[2:])
     parts = rows.parts.tolist()
     mine = np.array([p.startswith(_FIT) for p in parts])
     part = np.array([p.removeprefix(_FIT).removeprefix(_TEST) for p in parts], dtype=object)
     split = bool(np.isin(part[mine], PARTS).any())
     fit = np.flatnonzero(mine & np.isin(part, ("train", "val"))) if split else np.flatnonzero(mine)
-    test = np.flatnonzero(~mine & (part == "test")) if protocol == "official" else np.flatnonzero(~mine)
+    test = (
+        np.flatnonzero(~mine & (part == "test"))
+        if protocol == "official"
+        else np.flatnonzero(~mine)
+    )
     for what, found in (("to fit on", fit), ("in the test part of the dataset tested on", test)):
         if len(found) == 0:
-            raise SplitError(f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests everybody.")
+            raise SplitError(
+                f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests everybody."
+            )
     patients = rows.patients[fit].astype(object)
-    if protocol == "official" and split and (part[fit] == "val").any() and (part[fit] == "train").any():
+    if (
+        protocol == "official"
+        and split
+        and (part[fit] == "val").any()
+        and (part[fit] == "train").any()
+    ):
         return [RowSplit(fit, (fit[part[fit] == "val"],), test, "official")]
     place = folds(patients.tolist(), min(n_fold, len(set(patients.tolist()))), seed)
     fold = np.array([place[p] for p in patients])
-    return [RowSplit(fit, tuple(fit[fold == k] for k in range(int(fold.max()) + 1)), test, "everybody"
-                     if protocol != "official" else "official")]  # fmt: skip
+    return [
+        RowSplit(
+            fit,
+            tuple(fit[fold == k] for k in range(int(fold.max()) + 1)),
+            test,
+            "everybody" if protocol != "official" else "official",
+        )
+    ]
 
 
 class JoinedMap:
@@ -148,5 +176,10 @@ def joined_features(parts: Sequence[FrameFeatures]) -> FrameFeatures:
         else ()
     )
     key = hashlib.sha256("\0".join(part.key for part in parts).encode()).hexdigest()
-    return replace(first, features=Features(pooled, maps, first.features.pca), key=key,
-                   from_cache=all(p.from_cache for p in parts), seconds=sum(p.seconds for p in parts))  # fmt: skip
+    return replace(
+        first,
+        features=Features(pooled, maps, first.features.pca),
+        key=key,
+        from_cache=all(p.from_cache for p in parts),
+        seconds=sum(p.seconds for p in parts),
+    )

@@ -60,12 +60,18 @@ def points(folder: Path, *, seed: int = 0) -> list[Point]:
     """
     cells: dict[tuple[object, ...], list[Result]] = {}
     results = load_results(folder)
-    few = {(r.task, r.backbone, r.head, r.seed, _how(r).tuning, _how(r).source) for r in results if _how(r).few}
+    few = {
+        (r.task, r.backbone, r.head, r.seed, _how(r).tuning, _how(r).source)
+        for r in results
+        if _how(r).few
+    }
     for r in results:
         how = _how(r)
         key = (r.task, r.backbone, r.head, r.seed, how.tuning, how.source)
         if key in few:
-            cells.setdefault((*key, how.sort, how.n_fold, how.percent or 0.0, how.shots or 0), []).append(r)
+            cells.setdefault(
+                (*key, how.sort, how.n_fold, how.percent or 0.0, how.shots or 0), []
+            ).append(r)
     if not cells:
         raise DataNotFoundError(
             f"{folder} holds no cell with few labelled patients. Make some with "
@@ -88,7 +94,9 @@ def _check(folder: Path, results: Sequence[Result]) -> None:
     digests: dict[str, str] = {}
     for r in results:
         if digests.setdefault(r.dataset, r.data_digest) != r.data_digest:
-            raise ResultError(f"{folder} holds results of two versions of {r.dataset}: {r.task}, {r.backbone} differs.")
+            raise ResultError(
+                f"{folder} holds results of two versions of {r.dataset}: {r.task}, {r.backbone} differs."
+            )
 
 
 def _point(folder: Path, group: Sequence[Result], seed: int) -> Point:
@@ -98,11 +106,20 @@ def _point(folder: Path, group: Sequence[Result], seed: int) -> Point:
     low, high = np.nanquantile(np.concatenate(resampled), [0.025, 0.975])
     labels = f"{how.shots} a class" if how.shots else f"{how.percent or 100:g} %"
     return Point(
-        task=first.task, backbone=first.backbone, base=replace(how, percent=None, shots=None, draw=0).name, labels=labels,
-        percent=0.0 if how.shots else how.percent or 100.0, shots=how.shots or 0, draws=len(group),
-        rows=float(np.mean([r.n_train for r in group])), metric=first.metric,
-        value=float(np.mean([r.value for r in group])), low=float(low), high=float(high), phantom=first.phantom,
-    )  # fmt: skip
+        task=first.task,
+        backbone=first.backbone,
+        base=replace(how, percent=None, shots=None, draw=0).name,
+        labels=labels,
+        percent=0.0 if how.shots else how.percent or 100.0,
+        shots=how.shots or 0,
+        draws=len(group),
+        rows=float(np.mean([r.n_train for r in group])),
+        metric=first.metric,
+        value=float(np.mean([r.value for r in group])),
+        low=float(low),
+        high=float(high),
+        phantom=first.phantom,
+    )
 
 
 def _resampled(result: Result, table: Predictions, rng: np.random.Generator) -> FloatArray:
@@ -116,11 +133,37 @@ def csv_text(found: Sequence[Point]) -> str:
     """A line a point."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["task", "backbone", "protocol", "labels", "draws", "training_rows", "metric", "value", "low", "high",
-                     "phantom"])  # fmt: skip
+    writer.writerow(
+        [
+            "task",
+            "backbone",
+            "protocol",
+            "labels",
+            "draws",
+            "training_rows",
+            "metric",
+            "value",
+            "low",
+            "high",
+            "phantom",
+        ]
+    )
     for p in found:
-        writer.writerow([p.task, p.backbone, p.base, p.labels, p.draws, f"{p.rows:g}", p.metric, f"{p.value:.6g}",
-                         f"{p.low:.6g}", f"{p.high:.6g}", "phantom" if p.phantom else ""])  # fmt: skip
+        writer.writerow(
+            [
+                p.task,
+                p.backbone,
+                p.base,
+                p.labels,
+                p.draws,
+                f"{p.rows:g}",
+                p.metric,
+                f"{p.value:.6g}",
+                f"{p.low:.6g}",
+                f"{p.high:.6g}",
+                "phantom" if p.phantom else "",
+            ]
+        )
     return out.getvalue()
 
 
@@ -129,8 +172,15 @@ def markdown(found: Sequence[Point], *, picture: str = "") -> str:
     out = ["# Label efficiency", ""]
     if any(p.phantom for p in found):
         out += ["**Phantom data: made, not measured on patients.**", ""]
-    out += ["Mean over the draws of labelled patients; the interval (95 %) is over draws and test patients.", ""]
-    out += [f"![Value against the share of labelled training patients]({picture})", ""] if picture else []
+    out += [
+        "Mean over the draws of labelled patients; the interval (95 %) is over draws and test patients.",
+        "",
+    ]
+    out += (
+        [f"![Value against the share of labelled training patients]({picture})", ""]
+        if picture
+        else []
+    )
     for task in dict.fromkeys(p.task for p in found):
         mine = [p for p in found if p.task == task]
         for base in dict.fromkeys(p.base for p in mine):
@@ -143,10 +193,22 @@ def _table(task: str, base: str, mine: Sequence[Point]) -> list[str]:
     title = TASKS[task].title if task in TASKS else task
     better = "higher" if METRICS[mine[0].metric].better > 0 else "lower"
     digits = 3 if max(abs(p.value) for p in mine) <= 1 else 2
-    out = [f"## {task}: {title}", "", f"{METRICS[mine[0].metric].title}, {better} is better, {base}.", ""]
+    out = [
+        f"## {task}: {title}",
+        "",
+        f"{METRICS[mine[0].metric].title}, {better} is better, {base}.",
+        "",
+    ]
     out += ["| backbone | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for backbone in dict.fromkeys(p.backbone for p in mine):
-        at = {p.labels: f"{p.value:.{digits}f} [{p.low:.{digits}f}, {p.high:.{digits}f}]"
-              for p in mine if p.backbone == backbone}  # fmt: skip
-        out.append(f"| {backbone.replace('|', '/')} | " + " | ".join(at.get(label, "") for label in labels) + " |")
+        at = {
+            p.labels: f"{p.value:.{digits}f} [{p.low:.{digits}f}, {p.high:.{digits}f}]"
+            for p in mine
+            if p.backbone == backbone
+        }
+        out.append(
+            f"| {backbone.replace('|', '/')} | "
+            + " | ".join(at.get(label, "") for label in labels)
+            + " |"
+        )
     return [*out, ""]

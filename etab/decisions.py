@@ -55,7 +55,9 @@ def needed(task: Task) -> bool:
     return "answer" in METRICS[task.metric].needs
 
 
-def inner_splits(splits: Sequence[RowSplit], patients: Array) -> tuple[list[RowSplit], list[list[int]]]:
+def inner_splits(
+    splits: Sequence[RowSplit], patients: Array
+) -> tuple[list[RowSplit], list[list[int]]]:
     """Fits that answer every inner part of every split without it, and which of them each split takes.
 
     Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are those of both.
@@ -87,7 +89,9 @@ def _by_patient(rows: IntArray, patients: Array) -> tuple[IntArray, ...]:
     return tuple(rows[of == k] for k in range(int(of.max()) + 1))
 
 
-def choose(task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table) -> list[Rule]:
+def choose(
+    task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table
+) -> list[Rule]:
     """A rule for each split. ``answers`` fits and answers splits; ``table`` makes the columns of some rows' scores.
 
     Raises UndefinedError where the metric does not exist on the training rows.
@@ -97,7 +101,10 @@ def choose(task: Task, splits: Sequence[RowSplit], patients: Array, answers: Ans
     rules = []
     for split, mine in zip(splits, places, strict=True):
         parts = [np.sort(part) for part in split.inner]
-        values = [scores[i][np.searchsorted(inner[i].test, part)] for part, i in zip(parts, mine, strict=True)]
+        values = [
+            scores[i][np.searchsorted(inner[i].test, part)]
+            for part, i in zip(parts, mine, strict=True)
+        ]
         rules.append(best_rule(task, table(np.concatenate(parts), np.concatenate(values))))
     return rules
 
@@ -107,7 +114,10 @@ def best_rule(task: Task, columns: Columns) -> Rule:
     rules = list(_thresholds(columns["score"]) if task.kind is Kind.BINARY else _factors())
     metric, patients = METRICS[task.metric], np.zeros(len(columns["truth"]))
     values = np.array(
-        [metric.better * _value(metric, {**columns, "answer": rule(columns)}, patients) for rule in rules]
+        [
+            metric.better * _value(metric, {**columns, "answer": rule(columns)}, patients)
+            for rule in rules
+        ]
     )
     if not np.isfinite(values).any():
         raise UndefinedError(
@@ -142,7 +152,9 @@ def _factors() -> Iterator[Rule]:
         yield Rule(factors=(first, second, 1.0))
 
 
-def applied(rules: Sequence[Rule], names: Sequence[str], splits: Sequence[RowSplit], columns: Columns) -> FloatArray:
+def applied(
+    rules: Sequence[Rule], names: Sequence[str], splits: Sequence[RowSplit], columns: Columns
+) -> FloatArray:
     """Decided classes of a table of test rows; ``names`` says which split tested each of them."""
     out, of = np.empty(len(names)), np.asarray(names)
     for rule, split in zip(rules, splits, strict=True):

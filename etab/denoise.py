@@ -13,16 +13,26 @@ from etab.types import FloatArray
 
 
 def processed(
-    samples: FloatArray, rate: int, *, low: float = 25.0, high: float = 400.0, wavelet: str = "haar", level: int = 5
+    samples: FloatArray,
+    rate: int,
+    *,
+    low: float = 25.0,
+    high: float = 400.0,
+    wavelet: str = "haar",
+    level: int = 5,
 ) -> FloatArray:
     """Band-pass from ``low`` to ``high`` Hz, then ``shrink``: (n,) -> (n,) float32.
 
     Raises as ``causal_band`` and ``shrink``.
     """
-    return shrink(causal_band(samples, rate, low=low, high=high), wavelet=wavelet, level=level).astype(np.float32)
+    return shrink(
+        causal_band(samples, rate, low=low, high=high), wavelet=wavelet, level=level
+    ).astype(np.float32)
 
 
-def causal_band(samples: FloatArray, rate: int, *, low: float = 25.0, high: float = 400.0) -> FloatArray:
+def causal_band(
+    samples: FloatArray, rate: int, *, low: float = 25.0, high: float = 400.0
+) -> FloatArray:
     """Butterworth of order 2, high-pass then low-pass, forwards only (it delays): (n,) -> (n,) float64.
 
     ``etab.envelopes.band_pass`` is the one without delay. Raises UnsupportedOptionError unless
@@ -35,7 +45,10 @@ def causal_band(samples: FloatArray, rate: int, *, low: float = 25.0, high: floa
             f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < {rate / 2:g}."
         )
     sections = np.concatenate(
-        [butter(2, low, "high", fs=rate, output="sos"), butter(2, high, "low", fs=rate, output="sos")]
+        [
+            butter(2, low, "high", fs=rate, output="sos"),
+            butter(2, high, "low", fs=rate, output="sos"),
+        ]
     )
     return np.asarray(sosfilt(sections, np.asarray(samples, dtype=np.float64)))
 
@@ -50,7 +63,9 @@ def shrink(samples: FloatArray, *, wavelet: str = "haar", level: int = 5) -> Flo
     try:
         import pywt
     except ImportError as error:
-        raise MissingPackageError('PyWavelets is not installed: pip install "etab-bench[parquet]".') from error
+        raise MissingPackageError(
+            'PyWavelets is not installed: pip install "etab-bench[parquet]".'
+        ) from error
     if wavelet not in pywt.wavelist(kind="discrete"):
         raise UnsupportedOptionError(
             f"wavelet is {wavelet!r}; possible are the discrete ones of PyWavelets: haar, db4, ..."
@@ -58,7 +73,9 @@ def shrink(samples: FloatArray, *, wavelet: str = "haar", level: int = 5) -> Flo
     n = len(samples)
     most = pywt.dwt_max_level(n, wavelet) if n > 1 else 0
     if not 1 <= level <= most:
-        raise UnsupportedOptionError(f"level is {level}; {n} samples have levels 1 to {most} of {wavelet}.")
+        raise UnsupportedOptionError(
+            f"level is {level}; {n} samples have levels 1 to {most} of {wavelet}."
+        )
     coarse, *details = pywt.wavedec(np.asarray(samples, dtype=np.float64), wavelet, level=level)
     limit = np.median(np.abs(details[-1])) / 0.6745 * np.sqrt(2 * np.log(n))
     kept = [np.sign(d) * np.maximum(np.abs(d) - limit, 0.0) for d in details]

@@ -88,20 +88,29 @@ def study_truth(studies: Sequence[str], truth: Array) -> IntArray:
     found[inverse] = truth
     odd = np.flatnonzero(found[inverse] != truth)
     if len(odd):
-        raise UndefinedError(f"Study {studies[int(odd[0])]} has two diagnoses; a study has one. Check the labels.")
+        raise UndefinedError(
+            f"Study {studies[int(odd[0])]} has two diagnoses; a study has one. Check the labels."
+        )
     return found
 
 
 def diagnose(
-    studies: Sequence[str], views: Array, diagnoses: Array, thresholds: Thresholds | None = None, *,
+    studies: Sequence[str],
+    views: Array,
+    diagnoses: Array,
+    thresholds: Thresholds | None = None,
+    *,
     relevant: Sequence[int] = RELEVANT,
-) -> Studies:  # fmt: skip
+) -> Studies:
     """Average the image probabilities of each study, weighted by relevance over the images within the thresholds.
 
     studies: (n,) the study of each image. views: (n, views). diagnoses: (n, classes). thresholds None: the plain mean
     of all images. Raises UnsupportedOptionError where the numbers of images differ or a probability is not finite.
     """
-    views, p = _probabilities("views", views, len(studies)), _probabilities("diagnoses", diagnoses, len(studies))
+    views, p = (
+        _probabilities("views", views, len(studies)),
+        _probabilities("diagnoses", diagnoses, len(studies)),
+    )
     keys, inverse = _numbered(studies)
     weight: FloatArray = np.zeros(len(studies))
     if thresholds is not None:
@@ -110,15 +119,24 @@ def diagnose(
     used = np.bincount(inverse, weights=weight > 0, minlength=len(keys)).astype(np.int64)
     weight = np.where(used[inverse] > 0, weight, 1.0)
     total = np.bincount(inverse, weights=weight, minlength=len(keys))
-    sums = [np.bincount(inverse, weights=weight * p[:, k], minlength=len(keys)) for k in range(p.shape[1])]
+    sums = [
+        np.bincount(inverse, weights=weight * p[:, k], minlength=len(keys))
+        for k in range(p.shape[1])
+    ]
     scores = np.stack(sums, axis=1) / total[:, None]
     return Studies(keys, scores / scores.sum(axis=1, keepdims=True), used)
 
 
 def choose(
-    studies: Sequence[str], views: Array, diagnoses: Array, truth: Array, *, relevant: Sequence[int] = RELEVANT,
-    relevances: Sequence[float] = RELEVANCES, entropies: Sequence[float] = ENTROPIES,
-) -> Thresholds:  # fmt: skip
+    studies: Sequence[str],
+    views: Array,
+    diagnoses: Array,
+    truth: Array,
+    *,
+    relevant: Sequence[int] = RELEVANT,
+    relevances: Sequence[float] = RELEVANCES,
+    entropies: Sequence[float] = ENTROPIES,
+) -> Thresholds:
     """Choose the thresholds with the best balanced accuracy on these (validation) studies.
 
     Among equal ones the strictest: the highest relevance, then the lowest entropy, as the authors did (0.91 and 1.0 on
@@ -141,13 +159,20 @@ def score(found: Studies, truth: IntArray, thresholds: Sequence[Thresholds]) -> 
     kept = found.used > 0
     whole = set(np.unique(truth[kept]).tolist()) == set(range(n))
     upstream = balanced_accuracy(truth[kept], found.answers[kept], n) if whole else None
-    return Diagnosis(balanced_accuracy(truth, found.answers, n), upstream, tuple(thresholds), found, truth)
+    return Diagnosis(
+        balanced_accuracy(truth, found.answers, n), upstream, tuple(thresholds), found, truth
+    )
 
 
 def diagnose_by_fold(
-    studies: Sequence[str], folds: Sequence[str], views: Array, diagnoses: Array, truth: Array, *,
+    studies: Sequence[str],
+    folds: Sequence[str],
+    views: Array,
+    diagnoses: Array,
+    truth: Array,
+    *,
     relevant: Sequence[int] = RELEVANT,
-) -> Diagnosis:  # fmt: skip
+) -> Diagnosis:
     """Diagnose out-of-fold predictions: the thresholds of each fold are chosen on the studies of the others.
 
     folds: (n,) the fold of each image; all images of a study lie in one. Raises UnsupportedOptionError for one fold.
@@ -165,9 +190,13 @@ def diagnose_by_fold(
     chosen, parts = [], []
     for name in names:
         rest, here = fold != name, fold == name
-        at = choose(keys[rest].tolist(), views[rest], diagnoses[rest], truth[rest], relevant=relevant)
+        at = choose(
+            keys[rest].tolist(), views[rest], diagnoses[rest], truth[rest], relevant=relevant
+        )
         chosen.append(at)
-        parts.append(diagnose(keys[here].tolist(), views[here], diagnoses[here], at, relevant=relevant))
+        parts.append(
+            diagnose(keys[here].tolist(), views[here], diagnoses[here], at, relevant=relevant)
+        )
     found = Studies(
         tuple(key for part in parts for key in part.keys),
         np.concatenate([part.scores for part in parts]),
@@ -210,7 +239,9 @@ def _numbered(studies: Sequence[str]) -> tuple[tuple[str, ...], IntArray]:
 def _probabilities(name: str, values: Array, n: int) -> FloatArray:
     found = np.asarray(values, dtype=np.float64)
     if found.ndim != 2 or len(found) != n:
-        raise UnsupportedOptionError(f"{name} has shape {found.shape}; wanted one row for each of {n} images.")
+        raise UnsupportedOptionError(
+            f"{name} has shape {found.shape}; wanted one row for each of {n} images."
+        )
     if not np.isfinite(found).all() or (found < 0).any() or (found.sum(axis=1) <= 0).any():
         raise UnsupportedOptionError(f"{name} holds values that are no probabilities.")
     return found

@@ -54,7 +54,9 @@ def joined(device: str) -> Iterator[str]:
         return
     kind, _, number = device.partition(":")
     if number:
-        raise UnsupportedOptionError(f"{size} processes cannot all compute on {device}: say --device {kind}.")
+        raise UnsupportedOptionError(
+            f"{size} processes cannot all compute on {device}: say --device {kind}."
+        )
     if kind == "cuda":
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', rank))}"
         torch.cuda.set_device(device)
@@ -114,7 +116,9 @@ class Share:
                 parameter.grad = torch.zeros_like(parameter)
         flat = torch.cat([p.grad.reshape(-1) for p in shared if p.grad is not None])
         dist.all_reduce(flat)
-        for parameter, part in zip(shared, torch.split(flat, [p.numel() for p in shared]), strict=True):
+        for parameter, part in zip(
+            shared, torch.split(flat, [p.numel() for p in shared]), strict=True
+        ):
             parameter.grad = part.view_as(parameter)
 
     def most(self, value: int) -> int:

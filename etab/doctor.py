@@ -25,10 +25,29 @@ class Finding:
 
 def _packages() -> list[Finding]:
     facts = provenance(__version__)
-    lines = [Finding("installed", "etab", None, f"{__version__}, Python {facts['python']}, {facts['processor']}")]
-    for name in ("torch", "torchvision", "timm", "numpy", "scipy", "opencv-python-headless", "nibabel"):
+    lines = [
+        Finding(
+            "installed",
+            "etab",
+            None,
+            f"{__version__}, Python {facts['python']}, {facts['processor']}",
+        )
+    ]
+    for name in (
+        "torch",
+        "torchvision",
+        "timm",
+        "numpy",
+        "scipy",
+        "opencv-python-headless",
+        "nibabel",
+    ):
         there = facts[name] != "absent"
-        lines.append(Finding("installed", name, there, str(facts[name]), "" if there else f"pip install {name}"))
+        lines.append(
+            Finding(
+                "installed", name, there, str(facts[name]), "" if there else f"pip install {name}"
+            )
+        )
     return lines
 
 
@@ -40,8 +59,14 @@ def _device() -> Finding:
     from etab.features import has_bf16
 
     if torch.cuda.is_available():
-        return Finding("device", "cuda", True, torch.cuda.get_device_name(0), "etab run --device cuda")
-    fast = "bf16 in hardware, used by default" if has_bf16("cpu") else "no bf16 in hardware, fp32 is used"
+        return Finding(
+            "device", "cuda", True, torch.cuda.get_device_name(0), "etab run --device cuda"
+        )
+    fast = (
+        "bf16 in hardware, used by default"
+        if has_bf16("cpu")
+        else "no bf16 in hardware, fp32 is used"
+    )
     return Finding("device", "cpu", True, f"{os.cpu_count()} cores, {fast}")
 
 
@@ -49,7 +74,9 @@ def _data(name: str) -> Finding:
     try:
         source = datasets.source(name)
         made = " (PHANTOM)" if source.phantom else ""
-        return Finding("data", name, True, f"{len(source.records())} recordings in {source.root}{made}")
+        return Finding(
+            "data", name, True, f"{len(source.records())} recordings in {source.root}{made}"
+        )
     except EtabError as error:
         first = str(error).split(". ")[0]
         step = f"{datasets.SOURCES[name].card.access} Or try made data: etab data phantom DIR"
@@ -61,7 +88,9 @@ def _weights(name: str) -> Finding:
 
     if weights.at_hand(name):
         return Finding("weights", name, True, "on this machine")
-    return Finding("weights", name, None, "not fetched yet", "fetched from the package index on first use")
+    return Finding(
+        "weights", name, None, "not fetched yet", "fetched from the package index on first use"
+    )
 
 
 def examine() -> list[Finding]:

@@ -27,7 +27,9 @@ BANDS = 16
 _BAND_WINDOW = 50
 
 
-def band_pass(samples: FloatArray, rate: int, low: float = BAND[0], high: float = BAND[1]) -> FloatArray:
+def band_pass(
+    samples: FloatArray, rate: int, low: float = BAND[0], high: float = BAND[1]
+) -> FloatArray:
     """Keep ``low`` to ``high`` Hz: Butterworth of order 2 forwards and backwards, so nothing moves in time.
 
     samples (n,) -> (n,) float64. Raises UnsupportedOptionError unless 0 < low < high < rate / 2.
@@ -39,12 +41,17 @@ def band_pass(samples: FloatArray, rate: int, low: float = BAND[0], high: float 
             f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < {rate / 2:g}."
         )
     sections = np.concatenate(
-        [butter(2, high, "low", fs=rate, output="sos"), butter(2, low, "high", fs=rate, output="sos")]
+        [
+            butter(2, high, "low", fs=rate, output="sos"),
+            butter(2, low, "high", fs=rate, output="sos"),
+        ]
     )
     return np.asarray(sosfiltfilt(sections, np.asarray(samples, dtype=np.float64)))
 
 
-def remove_spikes(samples: FloatArray, rate: int, *, window: float = 0.5, factor: float = 3.0) -> FloatArray:
+def remove_spikes(
+    samples: FloatArray, rate: int, *, window: float = 0.5, factor: float = 3.0
+) -> FloatArray:
     """Silence knocks, as Schmidt does: samples (n,) -> (n,) float64.
 
     While the largest magnitude of any ``window`` s exceeds ``factor`` times the median of all windows' largest, the
@@ -89,15 +96,17 @@ def homomorphic(samples: FloatArray, rate: int = RATE, cutoff: float = 8.0) -> F
     return _homomorphic(magnitude(samples), rate, cutoff)
 
 
-def band_power(samples: FloatArray, rate: int = RATE, low: float = 40.0, high: float = 60.0) -> FloatArray:
+def band_power(
+    samples: FloatArray, rate: int = RATE, low: float = 40.0, high: float = 60.0
+) -> FloatArray:
     """Mean power from ``low`` to ``high`` Hz (grid of 1 Hz) in Hamming windows of 25 ms at 0, 20, 40, ... ms.
 
     samples (n,) -> (ceil(50 n / rate),). A tone of amplitude a inside the band gives about a^2 / 4.
     """
     length = max(4, round(_PSD_WINDOW * rate / 1000))
-    starts = np.round(np.arange(math.ceil(len(samples) * STATE_RATE / rate - 1e-9)) * rate / STATE_RATE).astype(
-        np.int64
-    )
+    starts = np.round(
+        np.arange(math.ceil(len(samples) * STATE_RATE / rate - 1e-9)) * rate / STATE_RATE
+    ).astype(np.int64)
     padded = np.pad(np.asarray(samples, dtype=np.float64), (length // 2, length))
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts]
     taper = np.hamming(length)
@@ -210,7 +219,9 @@ def envelopes(
     check_sound(samples, rate, name)
     unknown = [kind for kind in kinds if kind not in _MAKERS]
     if unknown or not kinds:
-        raise UnsupportedOptionError(f"No envelope {unknown[0] if unknown else kinds!r}; possible: {', '.join(KINDS)}.")
+        raise UnsupportedOptionError(
+            f"No envelope {unknown[0] if unknown else kinds!r}; possible: {', '.join(KINDS)}."
+        )
     sound: FloatArray = np.asarray(resample(samples, rate, RATE), dtype=np.float64)
     sound = sound - sound.mean()
     if band is not None:
@@ -223,7 +234,9 @@ def envelopes(
     return np.asarray((made - made.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
-def band_levels(samples: FloatArray, rate: int, *, bands: int = BANDS, name: str = "This recording") -> FloatArray:
+def band_levels(
+    samples: FloatArray, rate: int, *, bands: int = BANDS, name: str = "This recording"
+) -> FloatArray:
     """Log power in overlapping triangular bands from 25 to 400 Hz, at 50 Hz, each less its mean over its deviation.
 
     samples (n,) at ``rate`` Hz -> (ceil(50 n / rate), bands) float64, low bands first. The sound is brought to 1000 Hz,
@@ -232,10 +245,14 @@ def band_levels(samples: FloatArray, rate: int, *, bands: int = BANDS, name: str
     """
     check_sound(np.asarray(samples), rate, name)
     sound: FloatArray = np.asarray(resample(np.asarray(samples), rate, RATE), dtype=np.float64)
-    sound = remove_spikes(band_pass(sound - sound.mean(), RATE, BAND[0], min(BAND[1], 0.45 * rate)), RATE)
+    sound = remove_spikes(
+        band_pass(sound - sound.mean(), RATE, BAND[0], min(BAND[1], 0.45 * rate)), RATE
+    )
     n = math.ceil(len(samples) * STATE_RATE / rate - 1e-9)
     padded = np.pad(sound, (_BAND_WINDOW // 2, _BAND_WINDOW + RATE // STATE_RATE))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _BAND_WINDOW)[:: RATE // STATE_RATE][:n]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _BAND_WINDOW)[:: RATE // STATE_RATE][
+        :n
+    ]
     power = np.abs(np.fft.rfft(windows * np.hanning(_BAND_WINDOW), 256, axis=1)) ** 2
     edges = np.linspace(BAND[0], BAND[1], bands + 2)
     step = edges[1] - edges[0]

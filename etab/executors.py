@@ -45,7 +45,9 @@ _WIDE = 3e6  # hundreds of principal components are probed as long as a small ne
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
     """Group a plan by data and backbone, the costliest first, so that workers end together."""
     found: dict[tuple[str, str], list[Run]] = {}
-    crossing = any(run.row.fit_on for run in runs)  # they share features with cells of both datasets: one group then
+    crossing = any(
+        run.row.fit_on for run in runs
+    )  # they share features with cells of both datasets: one group then
     for run in runs:
         found.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
     return sorted(found.values(), key=lambda group: -_cost(group[0]))
@@ -135,7 +137,9 @@ def serial(runs: Sequence[Run], settings: Settings, listen: Listener) -> list[Re
     return [result for group in groups(runs) for result in _watched(group, settings, listen)]
 
 
-def local(runs: Sequence[Run], settings: Settings, listen: Listener, *, workers: int) -> list[Result]:
+def local(
+    runs: Sequence[Run], settings: Settings, listen: Listener, *, workers: int
+) -> list[Result]:
     """Run groups in worker processes; Ctrl-C stops the workers and leaves every finished cell on disk."""
     todo = groups(runs)
     if workers <= 1 or len(todo) == 1:

@@ -31,7 +31,14 @@ import xxhash
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.datasets.base import Source
-from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError, UnsupportedOptionError, skippable
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    EtabWarning,
+    StorageError,
+    UnsupportedOptionError,
+    skippable,
+)
 from etab.spill import Spill
 from etab.types import Array, Features, IntArray, Record
 
@@ -88,7 +95,9 @@ def has_bf16(device: str) -> bool:
 def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
     """What "auto" means here: bf16 where the hardware has it and the backbone is learned, else fp32."""
     if precision not in PRECISIONS:
-        raise UnsupportedOptionError(f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}.")
+        raise UnsupportedOptionError(
+            f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}."
+        )
     if not card.learned or card.source == "callable":
         return "fp32"
     if precision != "auto":
@@ -103,7 +112,11 @@ def resize(frame: Array, size: int) -> Array:
     if frame.shape == (size, size):
         return frame
     shrink = frame.shape[0] >= size and frame.shape[1] >= size
-    return np.asarray(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR))
+    return np.asarray(
+        cv2.resize(
+            frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        )
+    )
 
 
 def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> Iterator[Array]:
@@ -130,13 +143,21 @@ def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
 
 def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
     return {
-        "features_version": VERSION, "backbone_version": card.version, "backbone": card.name, "size": card.size,
-        "mean": list(card.mean), "std": list(card.std), "interpolation": "cv2 area/linear", "precision": precision,
+        "features_version": VERSION,
+        "backbone_version": card.version,
+        "backbone": card.name,
+        "size": card.size,
+        "mean": list(card.mean),
+        "std": list(card.std),
+        "interpolation": "cv2 area/linear",
+        "precision": precision,
         "layers": list(card.layers),
-    }  # fmt: skip
+    }
 
 
-def _key(settings: Mapping[str, Any], weights: str, data: str, frames: Sequence[FrameKey], maps: bool) -> str:
+def _key(
+    settings: Mapping[str, Any], weights: str, data: str, frames: Sequence[FrameKey], maps: bool
+) -> str:
     h = hashlib.sha256(json.dumps([settings, weights, data, maps], sort_keys=True).encode())
     for record, at in frames:
         h.update(f"{record.id}\0{at}\0".encode())
@@ -144,17 +165,29 @@ def _key(settings: Mapping[str, Any], weights: str, data: str, frames: Sequence[
 
 
 def frame_features(
-    source: Source, frames: Sequence[FrameKey], card: BackboneCard, *, cache: Path | None, device: str = "cpu",
-    precision: str = "auto", batch_size: int | None = None, progress: Report | None = None, maps: bool = True,
-    data_digest: str | None = None, over: Over | None = None,
-) -> FrameFeatures:  # fmt: skip
+    source: Source,
+    frames: Sequence[FrameKey],
+    card: BackboneCard,
+    *,
+    cache: Path | None,
+    device: str = "cpu",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    progress: Report | None = None,
+    maps: bool = True,
+    data_digest: str | None = None,
+    over: Over | None = None,
+) -> FrameFeatures:
     """Embed frames, or read them back; with ``over``, what is kept is a row for several of them.
 
     Raises WeightsError, CorruptFileError, StorageError.
     """
     started = time.perf_counter()
     kind = resolve_precision(precision, card, device)
-    data, settings = data_digest or source.digest(), _settings(card, kind) | dict({} if over is None else over.settings)
+    data, settings = (
+        data_digest or source.digest(),
+        _settings(card, kind) | dict({} if over is None else over.settings),
+    )
 
     def place(weights: str) -> tuple[str, Path | None]:
         key = _key(settings, weights, data, frames, maps)
@@ -162,16 +195,24 @@ def frame_features(
 
     known = _known_digest(card, cache)
     if known is not None and (there := _read(place(known)[1])) is not None:
-        return FrameFeatures(there, place(known)[0], known, data, settings, True, time.perf_counter() - started)
+        return FrameFeatures(
+            there, place(known)[0], known, data, settings, True, time.perf_counter() - started
+        )
     backbone = card.load()
     weights = backbone.digest()
     _remember_digest(card, cache, weights)
     key, folder = place(weights)
     if weights != known and (there := _read(folder)) is not None:
-        return FrameFeatures(there, key, weights, data, settings, True, time.perf_counter() - started)
+        return FrameFeatures(
+            there, key, weights, data, settings, True, time.perf_counter() - started
+        )
     prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
     n, rows = batch_size or (32 if device == "cpu" else 128), len(frames if over is None else over)
-    batches = _batches(source, frames, card.size, n) if over is None else over.batches(source, card.size, n)
+    batches = (
+        _batches(source, frames, card.size, n)
+        if over is None
+        else over.batches(source, card.size, n)
+    )
     embed = prepared if over is None else over.over(prepared, n)
     found = _compute(embed, batches, rows, device, folder, progress, maps)
     return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
@@ -234,10 +275,14 @@ class _Store:
         k = len(part)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
-            self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[self.at : self.at + k] = block
+            self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[
+                self.at : self.at + k
+            ] = block
         for name, values in part.sequences.items():
             block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
-            place = self.sequences.setdefault(name, np.empty((self.n, *block.shape[1:]), np.float16))
+            place = self.sequences.setdefault(
+                name, np.empty((self.n, *block.shape[1:]), np.float16)
+            )
             place[self.at : self.at + k] = block
         for i, values in enumerate(part.maps if maps else ()):
             block = values.cpu().numpy()
@@ -267,9 +312,15 @@ class _Store:
 
 
 def _compute(
-    backbone: Backbone, batches: Iterator[Array], n: int, device: str, place: Path | None, progress: Report | None,
-    maps: bool, rows: IntArray | None = None,
-) -> Features:  # fmt: skip
+    backbone: Backbone,
+    batches: Iterator[Array],
+    n: int,
+    device: str,
+    place: Path | None,
+    progress: Report | None,
+    maps: bool,
+    rows: IntArray | None = None,
+) -> Features:
     """Embed the batches; ``rows`` says which row each item that comes is (pooled features only)."""
     import torch
 
@@ -308,7 +359,10 @@ def _keep(store: _Store, temp: Path, place: Path) -> Features:
     """Finish an entry and put it in place in one step."""
     from safetensors.numpy import save_file
 
-    save_file({k: np.ascontiguousarray(v) for k, v in store.pooled.items()}, str(temp / "pooled.safetensors"))
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in store.pooled.items()},
+        str(temp / "pooled.safetensors"),
+    )
     for i, values in enumerate(store.sequences.values()):
         np.save(temp / f"sequence{i}.npy", values)
     files = sorted(p.name for p in temp.iterdir())
@@ -317,13 +371,17 @@ def _keep(store: _Store, temp: Path, place: Path) -> Features:
         "order": list(store.pooled),
         "pca": dict(store.pca),
     } | ({"sequences": list(store.sequences)} if store.sequences else {})
-    (temp / "entry.json").write_text(json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1))
+    (temp / "entry.json").write_text(
+        json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
+    )
     shutil.rmtree(place, ignore_errors=True)
     temp.replace(place)
     try:
         return _stored(place, entry)
     except (OSError, ValueError, KeyError) as error:
-        raise CorruptFileError(f"The features just written to {place} do not read back; check the disk.") from error
+        raise CorruptFileError(
+            f"The features just written to {place} do not read back; check the disk."
+        ) from error
 
 
 class StoredMap:
@@ -367,7 +425,9 @@ class StoredMap:
                 while len(left):
                     read = file.readinto(left)
                     if not read:
-                        raise CorruptFileError(f"{self.path} ends early: it changed while it was read. Run again.")
+                        raise CorruptFileError(
+                            f"{self.path} ends early: it changed while it was read. Run again."
+                        )
                     left = left[read:]
         return out
 
@@ -404,7 +464,9 @@ def _file_digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def _read(place: Path | None, stored: Callable[[Path, Mapping[str, Any]], Features] | None = None) -> Features | None:
+def _read(
+    place: Path | None, stored: Callable[[Path, Mapping[str, Any]], Features] | None = None
+) -> Features | None:
     """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
     if place is None or not place.is_dir():
         return None
@@ -413,7 +475,9 @@ def _read(place: Path | None, stored: Callable[[Path, Mapping[str, Any]], Featur
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(
-            f"The cached features in {place} are damaged ({said}); computing them again.", EtabWarning, stacklevel=4
+            f"The cached features in {place} are damaged ({said}); computing them again.",
+            EtabWarning,
+            stacklevel=4,
         )
         return None
 
@@ -443,11 +507,19 @@ def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
         return dict(load_file(str(path)))
     with path.open("rb") as file:
         n = int.from_bytes(file.read(8), "little")
-        header = {name: facts for name, facts in json.loads(file.read(n)).items() if name != "__metadata__"}
+        header = {
+            name: facts
+            for name, facts in json.loads(file.read(n)).items()
+            if name != "__metadata__"
+        }
     if any(facts["dtype"] != "F32" for facts in header.values()):
         return dict(load_file(str(path)))
     return {
-        name: np.asarray(np.memmap(path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])))
+        name: np.asarray(
+            np.memmap(
+                path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])
+            )
+        )
         for name, facts in header.items()
     }
 
@@ -455,6 +527,8 @@ def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
 def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
     pooled = _pooled(place / "pooled.safetensors")
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
-    sequences = {k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))}
+    sequences = {
+        k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))
+    }
     whole = {k: pooled[k] for k in entry["order"]}
     return Features(whole, tuple(StoredMap(place / n) for n in maps), entry["pca"], sequences)

@@ -38,27 +38,45 @@ def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
     if card.modality == "image":
         return store.resolve_precision(precision, card, device)
     if precision not in store.PRECISIONS or precision == "bf16":
-        raise UnsupportedOptionError(f"precision={precision!r}: {card.name} reads a waveform; possible: auto, fp32.")
+        raise UnsupportedOptionError(
+            f"precision={precision!r}: {card.name} reads a waveform; possible: auto, fp32."
+        )
     return "fp32"
 
 
 def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
     """What decides the features of a window beyond the weights and the data."""
     facts: dict[str, Any] = {
-        "sound_features_version": VERSION, "backbone_version": card.version, "backbone": card.name,
-        "modality": card.modality, "precision": precision, "layers": list(card.layers),
-    }  # fmt: skip
+        "sound_features_version": VERSION,
+        "backbone_version": card.version,
+        "backbone": card.name,
+        "modality": card.modality,
+        "precision": precision,
+        "layers": list(card.layers),
+    }
     if card.modality == "image":
-        front = {"mel": PICTURE.facts(), "size": card.size, "mean": list(card.mean), "std": list(card.std)}
+        front = {
+            "mel": PICTURE.facts(),
+            "size": card.size,
+            "mean": list(card.mean),
+            "std": list(card.std),
+        }
         return {**facts, **front}
     return {**facts, "rate": card.rate}
 
 
 def window_features(
-    source: Source, keys: Sequence[WindowKey], card: BackboneCard, *, cache: Path | None = None, device: str = "cpu",
-    precision: str = "auto", batch_size: int | None = None, progress: Report | None = None,
+    source: Source,
+    keys: Sequence[WindowKey],
+    card: BackboneCard,
+    *,
+    cache: Path | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    progress: Report | None = None,
     data_digest: str | None = None,
-) -> FrameFeatures:  # fmt: skip
+) -> FrameFeatures:
     """Embed windows of sound, or read them back: one row for each (record, start in s, length in s), in their order.
 
     A window that reaches beyond the end goes on at the recording's beginning. Raises UnsupportedOptionError for a
@@ -74,15 +92,21 @@ def window_features(
     if known is not None:
         key, folder = _place(card, settings, known, data, keys, cache)
         if (there := store._read(folder)) is not None:
-            return FrameFeatures(there, key, known, data, settings, True, time.perf_counter() - started)
+            return FrameFeatures(
+                there, key, known, data, settings, True, time.perf_counter() - started
+            )
     backbone = card.load()
     weights = backbone.digest()
     store._remember_digest(card, cache, weights)
     key, folder = _place(card, settings, weights, data, keys, cache)
     if weights != known and (there := store._read(folder)) is not None:
-        return FrameFeatures(there, key, weights, data, settings, True, time.perf_counter() - started)
+        return FrameFeatures(
+            there, key, weights, data, settings, True, time.perf_counter() - started
+        )
     order = _order(keys)
-    batches = _batches(wave_source, [keys[i] for i in order], card, batch_size or (32 if device == "cpu" else 128))
+    batches = _batches(
+        wave_source, [keys[i] for i in order], card, batch_size or (32 if device == "cpu" else 128)
+    )
     prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
     found = store._compute(prepared, batches, len(keys), device, folder, progress, False, order)
     return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
@@ -90,21 +114,31 @@ def window_features(
 
 def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> SoundSource:
     if not isinstance(source, SoundSource):
-        raise UnsupportedOptionError(f"{source.card.name} holds no sound; ask frame_features for its frames.")
+        raise UnsupportedOptionError(
+            f"{source.card.name} holds no sound; ask frame_features for its frames."
+        )
     if card.modality not in ("sound", "image") or (card.modality == "sound" and not card.rate):
-        raise UnsupportedOptionError(f"{card.name} reads {card.modality} at {card.rate} Hz; wanted sound, or pictures.")
+        raise UnsupportedOptionError(
+            f"{card.name} reads {card.modality} at {card.rate} Hz; wanted sound, or pictures."
+        )
     for record, start, length in keys:
         if not (np.isfinite(start) and np.isfinite(length) and start >= 0 and length > 0):
-            raise UnsupportedOptionError(f"A window of {record.id} starts at {start} s and lasts {length} s.")
+            raise UnsupportedOptionError(
+                f"A window of {record.id} starts at {start} s and lasts {length} s."
+            )
     if not keys:
         raise UnsupportedOptionError("No window was asked for.")
     return source
 
 
 def _place(
-    card: BackboneCard, settings: Mapping[str, Any], weights: str, data: str, keys: Sequence[WindowKey],
+    card: BackboneCard,
+    settings: Mapping[str, Any],
+    weights: str,
+    data: str,
+    keys: Sequence[WindowKey],
     cache: Path | None,
-) -> tuple[str, Path | None]:  # fmt: skip
+) -> tuple[str, Path | None]:
     h = hashlib.sha256(json.dumps([settings, weights, data], sort_keys=True).encode())
     for record, start, length in keys:
         h.update(f"{record.id}\0{float(start)!r}\0{float(length)!r}\0".encode())
@@ -131,7 +165,9 @@ class _Cutter:
         if self._last[0] != record.id:
             samples, native = self.source.wave(record)
             if not np.isfinite(samples).all():
-                raise UndefinedError(f"{record.id} holds samples that are not finite. Leave it out.")
+                raise UndefinedError(
+                    f"{record.id} holds samples that are not finite. Leave it out."
+                )
             rate = self.rate or native
             self._last = (record.id, resample(samples, native, rate), rate)
         return self._last[1:]
@@ -156,10 +192,14 @@ def _item(cutter: _Cutter, size: int | None, key: WindowKey) -> Array:
     return np.round(picture(window, rate, (size, size)) * 255).astype(np.uint8)
 
 
-def _batches(source: SoundSource, keys: Sequence[WindowKey], card: BackboneCard, n: int) -> Iterator[Array]:
+def _batches(
+    source: SoundSource, keys: Sequence[WindowKey], card: BackboneCard, n: int
+) -> Iterator[Array]:
     """Batches of windows of one length, the next one read while the last is embedded."""
     pictures = card.modality == "image"
-    make = partial(_item, _Cutter(source, None if pictures else card.rate), card.size if pictures else None)
+    make = partial(
+        _item, _Cutter(source, None if pictures else card.rate), card.size if pictures else None
+    )
     lots: list[list[WindowKey]] = []
     for key in keys:
         if not lots or len(lots[-1]) == n or (not pictures and lots[-1][0][2] != key[2]):

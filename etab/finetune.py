@@ -54,8 +54,12 @@ class Body(nn.Module):
         self.network = mine.float().requires_grad_(True)
         self.size = backbone.card.size
         self.taps = _levels(mine, backbone)
-        self.register_buffer("shift", torch.tensor(backbone.card.mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("scale", torch.tensor(backbone.card.std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer(
+            "shift", torch.tensor(backbone.card.mean).view(1, -1, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "scale", torch.tensor(backbone.card.std).view(1, -1, 1, 1), persistent=False
+        )
 
     @property
     def fixed(self) -> bool:
@@ -65,11 +69,15 @@ class Body(nn.Module):
     def forward(self, frames: Tensor) -> tuple[list[Tensor], Tensor]:
         """Maps (n, c, h, w) of every tapped layer, and the mean of the last (with its class token) as (n, d)."""
         if self.fixed and tuple(frames.shape[-2:]) != (self.size, self.size):
-            frames = functional.interpolate(frames, size=(self.size, self.size), mode="bilinear", antialias=True)
+            frames = functional.interpolate(
+                frames, size=(self.size, self.size), mode="bilinear", antialias=True
+            )
         said = self.taps((frames - self.shift) / self.scale)
         _, last, token = said[-1]
         pooled = last.mean(dim=(2, 3))
-        return [grid for _, grid, _ in said], pooled if token is None else torch.cat([token, pooled], dim=1)
+        return [grid for _, grid, _ in said], pooled if token is None else torch.cat(
+            [token, pooled], dim=1
+        )
 
 
 def _levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any]:
@@ -87,8 +95,12 @@ def _levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any]:
         return lambda x: [("", grid, None) for grid in network(x)[-4:]]
     found = [m for m in vision.probe_modules(network, backbone.card.size) if m[1] >= 4][-4:]
     if not found:
-        raise UnsupportedOptionError(f"{backbone.card.name} shows no square feature map (n, c, h, w) to put a head on.")
-    return vision.module_taps(network, [n for n, _, _ in found], [f"stride{s}" for _, s, _ in found])
+        raise UnsupportedOptionError(
+            f"{backbone.card.name} shows no square feature map (n, c, h, w) to put a head on."
+        )
+    return vision.module_taps(
+        network, [n for n, _, _ in found], [f"stride{s}" for _, s, _ in found]
+    )
 
 
 class VectorHead(nn.Module):
@@ -103,7 +115,9 @@ class VectorHead(nn.Module):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, name: str, dim: int, outputs: int, *, frames: int = 1, hidden: int = 128) -> None:
+    def __init__(
+        self, name: str, dim: int, outputs: int, *, frames: int = 1, hidden: int = 128
+    ) -> None:
         """Build for vectors of ``dim``."""
         super().__init__()
         self.name, self.frames = name, frames
@@ -149,14 +163,25 @@ def _mask_head(name: str, maps: Sequence[Tensor], side: int) -> tuple[nn.Module,
     shapes = [tuple(m.shape) for m in maps]
     picked = choose_levels(shapes, grid)
     channels = [maps[i].shape[1] for i in picked]
-    return SegmentationNetwork(name, channels, grid=grid, sides=sides_of(name, shapes, grid)), picked
+    return SegmentationNetwork(
+        name, channels, grid=grid, sides=sides_of(name, shapes, grid)
+    ), picked
 
 
 class Network(nn.Module):
     """A body and a head. ``freeze`` and ``unfreeze`` the body at any time; the head always trains."""
 
-    def __init__(self, body: Body, name: str, kind: Kind, *, outputs: int = 1, frames: int = 1, side: int = 224,
-                 seed: int = 0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        body: Body,
+        name: str,
+        kind: Kind,
+        *,
+        outputs: int = 1,
+        frames: int = 1,
+        side: int = 224,
+        seed: int = 0,
+    ) -> None:
         """Join: ``name`` is a decoder for masks, else "linear", "mlp", "rnn", "lstm" or "gru". ``side``: of the frames."""
         super().__init__()
         self.body, self.kind, self.frozen = body, kind, False
@@ -223,7 +248,9 @@ class Network(nn.Module):
             return said  # type: ignore[no-any-return]
         if self.kind is not Kind.MASK:
             return said.softmax(dim=1)  # type: ignore[no-any-return]
-        full = functional.interpolate(said[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False)
+        full = functional.interpolate(
+            said[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False
+        )
         return full[:, 0].sigmoid()
 
 
@@ -260,7 +287,9 @@ class Examples:
         unit = unit_scale(x, normalized=self.normalized)
         if isinstance(self.sets[which], Items):
             unit = (unit[..., 0, :, :] * 255).round().to(torch.uint8)
-        size = unit.numel() * unit.element_size() + (y.numel() * y.element_size() if isinstance(y, Tensor) else 8)
+        size = unit.numel() * unit.element_size() + (
+            y.numel() * y.element_size() if isinstance(y, Tensor) else 8
+        )
         if self._bytes + size <= self.budget:
             self._held[row], self._bytes = (unit, y), self._bytes + size
         return unit, y
@@ -310,14 +339,24 @@ class _Said:
 
     def _room(self, missing: Sequence[int]) -> bool:
         if not self.held:
-            self.holds = self.rows * sum(2 * p.numel() for p in self._ask(missing[:1])) <= self.budget
+            self.holds = (
+                self.rows * sum(2 * p.numel() for p in self._ask(missing[:1])) <= self.budget
+            )
         return self.holds
 
 
 def fit(
-    network: Network, examples: Examples, rows: IntArray, validation: IntArray, recipe: Recipe, *,
-    folder: Path | None = None, report: Report | None = None, budget: int = BUDGET, augment: str = "none",
-) -> Progress:  # fmt: skip
+    network: Network,
+    examples: Examples,
+    rows: IntArray,
+    validation: IntArray,
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    report: Report | None = None,
+    budget: int = BUDGET,
+    augment: str = "none",
+) -> Progress:
     """Train the head, and the body unless it is frozen, stopping by the validation rows' loss.
 
     A head that is new is standardised first, from training rows. ``augment`` "clinical" shows another plausible recording of
@@ -325,7 +364,9 @@ def fit(
     ``etab.training.train`` raises, and UnsupportedOptionError for an unknown augmentation or pictures in colour.
     """
     if augment not in AUGMENTATIONS:
-        raise UnsupportedOptionError(f"No augmentation is called {augment!r}: {', '.join(AUGMENTATIONS)}.")
+        raise UnsupportedOptionError(
+            f"No augmentation is called {augment!r}: {', '.join(AUGMENTATIONS)}."
+        )
     said = _Said(network, examples, len(rows) + len(validation), budget)
     if network.fresh:
         _prepare(network, examples, rows, said)
@@ -345,7 +386,9 @@ def _changed(network: Network, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     clip = x[:, None] if x.ndim == 4 else x
     grey = clip[:, :, :1]
     if not torch.allclose(grey.expand_as(clip), clip, atol=1e-3):
-        raise UnsupportedOptionError("augment='clinical' is of grey ultrasound; these pictures have colours.")
+        raise UnsupportedOptionError(
+            "augment='clinical' is of grey ultrasound; these pictures have colours."
+        )
     masks = y[:, None].float() if network.kind is Kind.MASK else None
     moved, masks = clinical(grey, masks)
     moved = moved.expand_as(clip)
@@ -369,7 +412,11 @@ def _prepare(network: Network, examples: Examples, rows: IntArray, said: _Said) 
 
         for level in range(len(network.picked)):
             maps = torch.cat([resample(b[level], head.sides[level]) for b in blocks])
-            head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
+            head.standardise(
+                level,
+                maps.mean(dim=(0, 2, 3)),
+                maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4),
+            )
     network.fresh = False
 
 
@@ -377,7 +424,9 @@ def _loss(network: Network, said: Tensor, answers: Tensor) -> Tensor:
     if network.kind is Kind.MASK:
         from etab.heads import networks
 
-        share = functional.interpolate(answers[:, None].float(), size=said.shape[-2:], mode="area")[:, 0]
+        share = functional.interpolate(answers[:, None].float(), size=said.shape[-2:], mode="area")[
+            :, 0
+        ]
         return networks.loss(said, share)
     if network.kind is Kind.VALUE:
         spread: Any = network.head.spread

@@ -47,12 +47,16 @@ def log_mel_bands(samples: FloatArray, rate: int, mel: Mel = HEART) -> FloatArra
     not wanted. Raises UnsupportedOptionError for a sound that is not (n,), or too low a rate for the bands.
     """
     if samples.ndim != 1 or not len(samples):
-        raise UnsupportedOptionError(f"A window has shape {samples.shape}; wanted one channel, (n,), of some length.")
+        raise UnsupportedOptionError(
+            f"A window has shape {samples.shape}; wanted one channel, (n,), of some length."
+        )
     power = mel_power(
         samples, rate, bands=mel.bands, low=mel.low, high=mel.high, window=mel.window, hop=mel.hop
-    )  # fmt: skip
+    )
     whole = np.square(np.hanning(max(8, round(mel.window * rate)) + 1)[:-1].sum())
-    return np.asarray(10 * np.log10(np.maximum(power / whole, 10 ** (-mel.floor_db / 10))), dtype=np.float32)
+    return np.asarray(
+        10 * np.log10(np.maximum(power / whole, 10 ** (-mel.floor_db / 10))), dtype=np.float32
+    )
 
 
 def picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray:
@@ -65,7 +69,9 @@ def picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray
     mel = log_mel(samples, rate)
     rows, columns = size
     shrinks = rows * columns < mel.size
-    found = cv2.resize(mel, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    found = cv2.resize(
+        mel, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
     return np.asarray(np.clip(found, 0, 1), dtype=np.float32)
 
 
@@ -78,7 +84,9 @@ def slaney_hz(mels: FloatArray) -> FloatArray:
     """Frequency in Hz of places on Slaney's mel scale: linear (3 mel to 200 Hz) up to 1000 Hz, logarithmic above."""
     mels = np.asarray(mels, dtype=np.float64)
     start = _BREAK_HZ / _SLOPE
-    return np.asarray(np.where(mels < start, _SLOPE * mels, _BREAK_HZ * np.exp(_LOG_STEP * (mels - start))))
+    return np.asarray(
+        np.where(mels < start, _SLOPE * mels, _BREAK_HZ * np.exp(_LOG_STEP * (mels - start)))
+    )
 
 
 def slaney_mel(hertz: float) -> float:
@@ -88,13 +96,17 @@ def slaney_mel(hertz: float) -> float:
     return _BREAK_HZ / _SLOPE + float(np.log(hertz / _BREAK_HZ)) / _LOG_STEP
 
 
-def slaney_bank(rate: int, n_fft: int, bands: int, *, low: float = 0.0, high: float | None = None) -> FloatArray:
+def slaney_bank(
+    rate: int, n_fft: int, bands: int, *, low: float = 0.0, high: float | None = None
+) -> FloatArray:
     """Triangular filters (bands, n_fft // 2 + 1) float32 of unit area per Hz on Slaney's mel scale.
 
     The scale and the norm of the Auditory Toolbox (Slaney, 1998), which most audio libraries default to and so most
     networks of speech and music were trained on. ``high`` None is half the rate.
     """
-    edges = slaney_hz(np.linspace(slaney_mel(low), slaney_mel(rate / 2 if high is None else high), bands + 2))
+    edges = slaney_hz(
+        np.linspace(slaney_mel(low), slaney_mel(rate / 2 if high is None else high), bands + 2)
+    )
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]

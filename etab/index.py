@@ -34,7 +34,9 @@ def digests(root: Path, names: Iterable[str], *, workers: int = 4) -> dict[str, 
     """Sha256 of each file, by its name relative to ``root``; hashing runs outside the interpreter lock."""
     unique = sorted(set(names))
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(unique, pool.map(lambda name: file_sha256(root / name), unique), strict=True))
+        return dict(
+            zip(unique, pool.map(lambda name: file_sha256(root / name), unique), strict=True)
+        )
 
 
 def combine(rows: Iterable[Sequence[str]], files: Mapping[str, str]) -> str:

@@ -29,7 +29,9 @@ VERSION = 1
 
 def shown(source: Source) -> list[Any]:
     """Every frame, or every window, that the tasks on a source show."""
-    return list(windows(source)) if isinstance(source, SoundSource) else list(annotated_frames(source))
+    return (
+        list(windows(source)) if isinstance(source, SoundSource) else list(annotated_frames(source))
+    )
 
 
 def rows_of(task: Task, source: Source, keys: Sequence[Any]) -> Rows:
@@ -40,33 +42,81 @@ def rows_of(task: Task, source: Source, keys: Sequence[Any]) -> Rows:
 
 
 def embed(
-    source: Source, keys: Sequence[Any], card: BackboneCard, *, cache: Path | None, device: str, precision: str,
-    batch_size: int | None, progress: Report | None, data_digest: str, over: Clips | None = None, series: bool = False,
-) -> FrameFeatures:  # fmt: skip
+    source: Source,
+    keys: Sequence[Any],
+    card: BackboneCard,
+    *,
+    cache: Path | None,
+    device: str,
+    precision: str,
+    batch_size: int | None,
+    progress: Report | None,
+    data_digest: str,
+    over: Clips | None = None,
+    series: bool = False,
+) -> FrameFeatures:
     """Features of frames, of clips (``over`` the frames), of windows, or ``series`` of recordings, computed or read back."""
     if series:
-        return recording_series(source, keys, card, cache=cache, device=device, precision=precision,
-                                batch_size=batch_size, progress=progress, data_digest=data_digest)  # fmt: skip
+        return recording_series(
+            source,
+            keys,
+            card,
+            cache=cache,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            progress=progress,
+            data_digest=data_digest,
+        )
     if card.modality == "record":
         return _described(source, keys, card, data_digest)
     if isinstance(source, SoundSource):
-        return window_features(source, keys, card, cache=cache, device=device, precision=precision,
-                               batch_size=batch_size, progress=progress, data_digest=data_digest)  # fmt: skip
-    shown = WholeClips.of(source, over.clips, card.clip, over.sampling) if over and card.clip else over
+        return window_features(
+            source,
+            keys,
+            card,
+            cache=cache,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            progress=progress,
+            data_digest=data_digest,
+        )
+    shown = (
+        WholeClips.of(source, over.clips, card.clip, over.sampling) if over and card.clip else over
+    )
     keys = shown.frames if shown else keys
     has_masks = over is None and any(target.kind is Kind.MASK for target in source.card.targets)
-    return frame_features(source, keys, card, cache=cache, device=device, precision=precision, batch_size=batch_size,
-                          progress=progress, maps=has_masks, over=shown, data_digest=data_digest)  # fmt: skip
+    return frame_features(
+        source,
+        keys,
+        card,
+        cache=cache,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        progress=progress,
+        maps=has_masks,
+        over=shown,
+        data_digest=data_digest,
+    )
 
 
 def _described(source: Source, keys: Sequence[Any], card: BackboneCard, data: str) -> FrameFeatures:
     """Features of controls that read records: cheap, so never cached."""
     started = time.perf_counter()
     backbone: Any = card.load()
-    facts = {"inputs_version": VERSION, "backbone": card.name, "backbone_version": card.version, "precision": "fp32"}
+    facts = {
+        "inputs_version": VERSION,
+        "backbone": card.name,
+        "backbone_version": card.version,
+        "precision": "fp32",
+    }
     places = [(record.id, start, length) for record, start, length in keys]
     weights = backbone.digest()
-    key = hashlib.sha256(json.dumps([facts, weights, data, places], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(
+        json.dumps([facts, weights, data, places], sort_keys=True).encode()
+    ).hexdigest()
     found = backbone.describe(source, keys)
     return FrameFeatures(found, key, weights, data, facts, False, time.perf_counter() - started)
 
@@ -99,7 +149,12 @@ def settings_of(task: Task, card: BackboneCard) -> dict[str, Any]:
     if not is_sound(task):
         return {} if not task.aggregate else {"aggregate": task.aggregate}
     more = {"series_version": SERIES_VERSION} if layered(task, card) else {}
-    return {**more, "rows": task.inputs, "window": [WINDOW, HOP, SHORTEST], "aggregate": task.aggregate}
+    return {
+        **more,
+        "rows": task.inputs,
+        "window": [WINDOW, HOP, SHORTEST],
+        "aggregate": task.aggregate,
+    }
 
 
 def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
@@ -107,12 +162,12 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     if card.modality == "record" and not is_sound(task):
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
     if head.needs_series and not card.over_time:
-        return (f"the head {head.name!r} needs something to go by every 20 ms, and {card.name} has no layers over time: it "
-                "speaks of whole recordings. Named networks of sound and backbones of still pictures have them.")  # fmt: skip
-    if head.needs_series and not head.reads_layers and not card.series:
         return (
-            f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), {card.name} gives layers."
+            f"the head {head.name!r} needs something to go by every 20 ms, and {card.name} has no layers over time: it "
+            "speaks of whole recordings. Named networks of sound and backbones of still pictures have them."
         )
+    if head.needs_series and not head.reads_layers and not card.series:
+        return f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), {card.name} gives layers."
     if asked is None:
         return ""
     if not task.unit:

@@ -11,7 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from etab.errors import EtabError, MixedDataError, ResultError, UndefinedError, UnsupportedOptionError
+from etab.errors import (
+    EtabError,
+    MixedDataError,
+    ResultError,
+    UndefinedError,
+    UnsupportedOptionError,
+)
 from etab.metrics import METRICS
 from etab.registry import unknown
 from etab.results import Predictions, Result
@@ -86,25 +92,38 @@ class Suite:
 def _check_suite(found: Mapping[str, Any], name: str) -> None:
     for key, kind in (("name", str), ("version", int), ("tasks", list)):
         if not isinstance(found.get(key), kind) or not found[key]:
-            raise UnsupportedOptionError(f"{name}: {key} is {found.get(key)!r}; wanted a {kind.__name__} that says it.")
+            raise UnsupportedOptionError(
+                f"{name}: {key} is {found.get(key)!r}; wanted a {kind.__name__} that says it."
+            )
     if not isinstance(found.get("title", ""), str):
         raise UnsupportedOptionError(f"{name}: title is {found['title']!r}; wanted a str.")
     for code, protocol in found.get("protocols", {}).items():
         if code not in found["tasks"] or not isinstance(protocol, str) or not protocol:
-            raise UnsupportedOptionError(f"{name}: protocols has {code} = {protocol!r}; wanted a task of the suite and a "
-                                         "protocol's name.")  # fmt: skip
+            raise UnsupportedOptionError(
+                f"{name}: protocols has {code} = {protocol!r}; wanted a task of the suite and a "
+                "protocol's name."
+            )
     for code in found["tasks"]:
         TASKS[code]
         if found["tasks"].count(code) > 1:
-            raise UnsupportedOptionError(f"{name} lists {code} twice; a weight is what makes a task count more.")
+            raise UnsupportedOptionError(
+                f"{name} lists {code} twice; a weight is what makes a task count more."
+            )
 
 
 def _check_weights(weights: Mapping[str, float], what: str, known: Sequence[str]) -> None:
     for name, weight in weights.items():
         if name not in known:
             raise unknown(what, name, known)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            raise UnsupportedOptionError(f"The weight of {name} is {weight!r}; a weight is a number, 0 or more.")
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, int | float)
+            or not math.isfinite(weight)
+            or weight < 0
+        ):
+            raise UnsupportedOptionError(
+                f"The weight of {name} is {weight!r}; a weight is a number, 0 or more."
+            )
 
 
 def _shares(tasks: Sequence[str], raw: FloatArray, categories: Mapping[str, float]) -> FloatArray:
@@ -113,8 +132,12 @@ def _shares(tasks: Sequence[str], raw: FloatArray, categories: Mapping[str, floa
     total = sum(alive.values())
     if total <= 0:
         raise UnsupportedOptionError("Every weight is 0: there is nothing left to score.")
-    return np.array([w / within[t[0]] * alive[t[0]] / total if within[t[0]] > 0 else 0.0
-                     for t, w in zip(tasks, raw, strict=True)])  # fmt: skip
+    return np.array(
+        [
+            w / within[t[0]] * alive[t[0]] / total if within[t[0]] > 0 else 0.0
+            for t, w in zip(tasks, raw, strict=True)
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +204,17 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
 
 
 def rank(
-    results: Sequence[Result], suite: Suite, *, folder: Path, tasks: Tasks = TASKS, protocol: str = "cv5",
-    seed: int = 0, draws: int = DRAWS, task_weights: Mapping[str, float] | None = None,
+    results: Sequence[Result],
+    suite: Suite,
+    *,
+    folder: Path,
+    tasks: Tasks = TASKS,
+    protocol: str = "cv5",
+    seed: int = 0,
+    draws: int = DRAWS,
+    task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
-) -> Board:  # fmt: skip
+) -> Board:
     """Rank backbones by the results of one suite, protocol and seed; the order of ``results`` means nothing.
 
     ``folder`` holds the predictions: every record is checked against them, and the intervals come from them. One
@@ -201,13 +231,19 @@ def rank(
     """
     shares = suite.weights(task_weights or {}, category_weights or {})
     board = _chosen(results, suite, tasks, protocol, seed)
-    tables = {(b, t): _checked(r, tasks[t], folder) for b, cells in board.items() for t, r in cells.items()}
+    tables = {
+        (b, t): _checked(r, tasks[t], folder)
+        for b, cells in board.items()
+        for t, r in cells.items()
+    }
     _refuse_other_rows(tables)
     headline = {t: float(s) for t, s in zip(suite.tasks, shares, strict=True) if s > 0}
     whole = sorted(b for b, cells in board.items() if all(t in cells for t in headline))
     resamples = _resamples(whole[0], headline, tables, seed, draws) if whole else {}
     scores = {b: _scores(b, headline, tables, tasks, resamples) for b in whole}
-    points = {b: sum(s * tasks[t].anchored(board[b][t].value) for t, s in headline.items()) for b in whole}
+    points = {
+        b: sum(s * tasks[t].anchored(board[b][t].value) for t, s in headline.items()) for b in whole
+    }
     order = sorted(whole, key=lambda b: (-points[b], b))
     p_better, beats, gap = _separate(order, points, scores)
     ranks = dict(zip(order, rank_intervals(beats) if order else [], strict=True))
@@ -216,22 +252,46 @@ def rank(
     phantom = any(r.phantom for cells in board.values() for r in cells.values())
     by_task = dict(zip(suite.tasks, map(float, shares), strict=True))
     notes = (*_notes(draws, rows, gap), *_said(suite, rows, by_task, protocol))
-    return Board(suite, protocol, seed, phantom, by_task, tuple(rows), tuple(tuple(p) for p in p_better.tolist()),
-                 tuple(tuple(b) for b in beats.tolist()), gap, notes,
-                 _beside(results, suite, tasks, folder, board, protocol, seed))  # fmt: skip
+    return Board(
+        suite,
+        protocol,
+        seed,
+        phantom,
+        by_task,
+        tuple(rows),
+        tuple(tuple(p) for p in p_better.tolist()),
+        tuple(tuple(b) for b in beats.tolist()),
+        gap,
+        notes,
+        _beside(results, suite, tasks, folder, board, protocol, seed),
+    )
 
 
 def _beside(
-    results: Sequence[Result], suite: Suite, tasks: Tasks, folder: Path, board: Cells, protocol: str, seed: int
+    results: Sequence[Result],
+    suite: Suite,
+    tasks: Tasks,
+    folder: Path,
+    board: Cells,
+    protocol: str,
+    seed: int,
 ) -> tuple[Result, ...]:
     """Cells of extra tasks that the suite does not list, by task and backbone, checked as those of the suite are."""
-    found = [r for r in results if r.protocol == protocol and r.seed == seed and r.task not in suite.tasks]
-    found = sorted((r for r in found if _extra(r.task, tasks)), key=lambda r: (r.task, r.backbone, r.head))
+    found = [
+        r
+        for r in results
+        if r.protocol == protocol and r.seed == seed and r.task not in suite.tasks
+    ]
+    found = sorted(
+        (r for r in found if _extra(r.task, tasks)), key=lambda r: (r.task, r.backbone, r.head)
+    )
     _refuse_mixtures([*[r for cells in board.values() for r in cells.values()], *found], tasks)
     _refuse_other_rows({(r.backbone, r.task): _checked(r, tasks[r.task], folder) for r in found})
     for code in sorted({r.task for r in found if tasks[r.task].fit_on}):
         cells = [r for r in found if r.task == code]
-        _refuse_difference("fit_data_digest", cells, [r.settings.get("fit_data_digest") for r in cells])
+        _refuse_difference(
+            "fit_data_digest", cells, [r.settings.get("fit_data_digest") for r in cells]
+        )
     return tuple(found)
 
 
@@ -242,23 +302,34 @@ def _extra(code: str, tasks: Tasks) -> bool:
         return False
 
 
-def _chosen(results: Sequence[Result], suite: Suite, tasks: Tasks, protocol: str, seed: int) -> Cells:
+def _chosen(
+    results: Sequence[Result], suite: Suite, tasks: Tasks, protocol: str, seed: int
+) -> Cells:
     """Results of this suite, protocol and seed by backbone and task; whatever cannot stand together is refused."""
     mine = sorted(
-        (r for r in results if r.task in suite.tasks and r.protocol == suite.protocols.get(r.task, protocol)
-         and r.seed == seed),
+        (
+            r
+            for r in results
+            if r.task in suite.tasks
+            and r.protocol == suite.protocols.get(r.task, protocol)
+            and r.seed == seed
+        ),
         key=lambda r: (r.backbone, r.task, r.head),
-    )  # fmt: skip
+    )
     if not mine:
         there = sorted({f"{r.protocol} (seed {r.seed})" for r in results if r.task in suite.tasks})
-        raise ResultError(f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. There is: "
-                          f"{', '.join(there) or 'nothing of this suite'}.")  # fmt: skip
+        raise ResultError(
+            f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. There is: "
+            f"{', '.join(there) or 'nothing of this suite'}."
+        )
     _refuse_mixtures(mine, tasks)
     board: dict[str, dict[str, Result]] = {}
     for r in mine:
         if r.task in board.setdefault(r.backbone, {}):
-            raise ResultError(f"Two results for {r.task} with {r.backbone} ({protocol}, seed {seed}): remove one, or "
-                              "keep different heads in separate folders.")  # fmt: skip
+            raise ResultError(
+                f"Two results for {r.task} with {r.backbone} ({protocol}, seed {seed}): remove one, or "
+                "keep different heads in separate folders."
+            )
         board[r.backbone][r.task] = r
     return board
 
@@ -293,11 +364,19 @@ def _refuse_difference(name: str, cells: Sequence[Result], values: Sequence[Any]
     for r, value in zip(cells, values, strict=True):
         found.setdefault(value, r.backbone)
     if len(found) > 1:
-        sides = " and ".join(f"{str(value)[:12]} with {who}" for value, who in list(found.items())[:2])
+        sides = " and ".join(
+            f"{str(value)[:12]} with {who}" for value, who in list(found.items())[:2]
+        )
         short = [r for r in cells if r.bad]
-        more = f" {short[0].backbone} lacks what could not be read: {incomplete(short[:1])[0]}" if short else ""
-        raise ResultError(f"{cells[0].task}: results differ in {name}: {sides}.{more} Run the older ones again, or keep "
-                          "them in separate folders.")  # fmt: skip
+        more = (
+            f" {short[0].backbone} lacks what could not be read: {incomplete(short[:1])[0]}"
+            if short
+            else ""
+        )
+        raise ResultError(
+            f"{cells[0].task}: results differ in {name}: {sides}.{more} Run the older ones again, or keep "
+            "them in separate folders."
+        )
 
 
 def _checked(cell: Result, task: Task, folder: Path) -> Predictions:
@@ -308,11 +387,16 @@ def _checked(cell: Result, task: Task, folder: Path) -> Predictions:
             f"{cell.task} with {cell.backbone}: its predictions are {table.kind}, the task's are {task.kind}."
         )
     patients = np.array(table.patients)
-    for name, said in ((task.metric, cell.value), (task.metric_2022, cell.metrics.get(task.metric_2022, math.nan))):
+    for name, said in (
+        (task.metric, cell.value),
+        (task.metric_2022, cell.metrics.get(task.metric_2022, math.nan)),
+    ):
         value = METRICS[name](table.columns, patients)
         if not math.isclose(value, said, rel_tol=1e-6, abs_tol=1e-9):
-            raise ResultError(f"{cell.task} with {cell.backbone}: the record says {name} {said:.6g}, its predictions "
-                              f"give {value:.6g}. Move {cell.path(folder)} away and run the cell again.")  # fmt: skip
+            raise ResultError(
+                f"{cell.task} with {cell.backbone}: the record says {name} {said:.6g}, its predictions "
+                f"give {value:.6g}. Move {cell.path(folder)} away and run the cell again."
+            )
     return table
 
 
@@ -332,11 +416,15 @@ def _refuse_other_rows(tables: Tables) -> None:
             )
 
 
-def _resamples(backbone: str, codes: Mapping[str, float], tables: Tables, seed: int, n: int) -> Resamples:
+def _resamples(
+    backbone: str, codes: Mapping[str, float], tables: Tables, seed: int, n: int
+) -> Resamples:
     """Patients of each test dataset, sorted, and (n, patients) how often each is drawn: one draw for everybody."""
     people: dict[str, set[str]] = {}
     for code in codes:
-        people.setdefault(parse_code(code).test_dataset, set()).update(tables[backbone, code].patients)
+        people.setdefault(parse_code(code).test_dataset, set()).update(
+            tables[backbone, code].patients
+        )
     return {
         dataset: (
             np.array(sorted(found)),
@@ -354,11 +442,15 @@ def _scores(
     for code, share in headline.items():
         task, table = tasks[code], tables[backbone, code]
         order, weights = resamples[parse_code(code).test_dataset]
-        values = weighted(task.metric, table.kind, table.columns, np.array(table.patients), order, weights)
+        values = weighted(
+            task.metric, table.kind, table.columns, np.array(table.patients), order, weights
+        )
         absent = int((~np.isfinite(values)).sum())
         if absent > 0.05 * len(values):
-            raise UndefinedError(f"{code} with {backbone}: {task.metric} does not exist in {absent} of {len(values)} "
-                                 "resamples of patients; there are too few of one class to rank on it.")  # fmt: skip
+            raise UndefinedError(
+                f"{code} with {backbone}: {task.metric} does not exist in {absent} of {len(values)} "
+                "resamples of patients; there are too few of one class to rank on it."
+            )
         total = total + share * (values - task.low) / (task.high - task.low)
     return np.asarray(total, dtype=np.float64)
 
@@ -373,7 +465,11 @@ def two_sided(difference: float, draws: FloatArray) -> float:
     there = draws[np.isfinite(draws)]
     against = float((there <= 0).mean() if difference > 0 else (there >= 0).mean())
     spread = float(there.std())
-    tail = math.erfc(abs(difference) / (spread * math.sqrt(2))) if spread > 0 else float(difference == 0)
+    tail = (
+        math.erfc(abs(difference) / (spread * math.sqrt(2)))
+        if spread > 0
+        else float(difference == 0)
+    )
     return min(1.0, max(tail, 2 * against))
 
 
@@ -405,15 +501,30 @@ def raw2022(task: Task, cell: Result) -> float:
 
 
 def _row(
-    name: str, board: Cells, point: float, draws: FloatArray, headline: Mapping[str, float], tasks: Tasks,
+    name: str,
+    board: Cells,
+    point: float,
+    draws: FloatArray,
+    headline: Mapping[str, float],
+    tasks: Tasks,
     ranks: tuple[int, int],
-) -> Row:  # fmt: skip
+) -> Row:
     cells = board[name]
     interval = percentile_interval(point, draws, level=LEVEL, method="bootstrap over patients")
     old = sum(share * raw2022(tasks[t], cells[t]) for t, share in headline.items())
     twin = f"random/{name}" if all(t in board.get(f"random/{name}", {}) for t in headline) else ""
-    return Row(name, point, interval.low, interval.high, old, *ranks, dict(cells), (),
-               kind_of(name, list(cells.values())), twin)  # fmt: skip
+    return Row(
+        name,
+        point,
+        interval.low,
+        interval.high,
+        old,
+        *ranks,
+        dict(cells),
+        (),
+        kind_of(name, list(cells.values())),
+        twin,
+    )
 
 
 def _unranked(name: str, cells: Mapping[str, Result], headline: Mapping[str, float]) -> Row:
@@ -431,7 +542,9 @@ def incomplete(cells: Sequence[Result]) -> list[str]:
         lost, total = {p for bad in some for p in bad["lost"]}, max(bad["patients"] for bad in some)
         partly = {p for bad in some for p in bad["partly"]} - lost
         more = f", and part of {len(partly)} more" if partly else ""
-        which = ", ".join(gone[:_SHOWN]) + (f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else "")
+        which = ", ".join(gone[:_SHOWN]) + (
+            f" and {len(gone) - _SHOWN} more" if len(gone) > _SHOWN else ""
+        )
         out.append(
             f"INCOMPLETE DATA: {len(lost)} of {total} patients of {name} are missing{more}: {len(gone)} recordings could "
             f"not be read and were left out (--skip-bad): {which}. Not to be compared with scores on all of the data."
@@ -451,15 +564,21 @@ def _notes(draws: int, rows: Sequence[Row], gap: float) -> tuple[str, ...]:
         "then corrects for more pairs.",
     ]
     if math.isfinite(gap):
-        notes.append(f"Half of the pairs on this board have a 95 % interval of their difference narrower than "
-                     f"±{gap:.3f}: read smaller gaps as ties.")  # fmt: skip
+        notes.append(
+            f"Half of the pairs on this board have a 95 % interval of their difference narrower than "
+            f"±{gap:.3f}: read smaller gaps as ties."
+        )
     notes = [*incomplete([cell for r in rows for cell in r.cells.values()]), *notes]
     if any(r.missing for r in rows):
-        notes.append("A backbone with a missing task has no headline rank; nothing is filled in for it.")
+        notes.append(
+            "A backbone with a missing task has no headline rank; nothing is filled in for it."
+        )
     return tuple(notes)
 
 
-def _said(suite: Suite, rows: Sequence[Row], shares: Mapping[str, float], protocol: str) -> list[str]:
+def _said(
+    suite: Suite, rows: Sequence[Row], shares: Mapping[str, float], protocol: str
+) -> list[str]:
     """What the suite and the results themselves have to say: protocols, tasks that do not count, faults of the data."""
     other = [f"{t} ({p})" for t, p in suite.protocols.items() if p != protocol]
     notes = [f"Protocol {protocol}; by another one: {', '.join(other)}."] if other else []
@@ -467,7 +586,9 @@ def _said(suite: Suite, rows: Sequence[Row], shares: Mapping[str, float], protoc
     if idle:
         notes.append(f"Shown and not counted: {', '.join(idle)}.")
     cells = [cell for row in rows for cell in row.cells.values()]
-    notes += list(dict.fromkeys(str(note) for cell in cells for note in cell.settings.get("notes", [])))
+    notes += list(
+        dict.fromkeys(str(note) for cell in cells for note in cell.settings.get("notes", []))
+    )
     return [*notes, *_database_alone(rows, protocol)]
 
 
@@ -476,6 +597,10 @@ def _database_alone(rows: Sequence[Row], protocol: str) -> list[str]:
     return [
         f"{code} ({protocol}), pooled over databases: database_only has AUROC {cell.metrics['auroc']:.3f} and MAcc "
         f"{cell.metrics['macc']:.3f}."
-        for row in rows if row.backbone == "database_only" for code, cell in row.cells.items()
-        if "macro_macc" in cell.metrics and cell.protocol != "lodo" and {"auroc", "macc"} <= set(cell.metrics)
-    ]  # fmt: skip
+        for row in rows
+        if row.backbone == "database_only"
+        for code, cell in row.cells.items()
+        if "macro_macc" in cell.metrics
+        and cell.protocol != "lodo"
+        and {"auroc", "macc"} <= set(cell.metrics)
+    ]

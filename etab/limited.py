@@ -19,8 +19,20 @@ from typing import IO
 
 from etab.errors import UnsupportedOptionError
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "CONDA_PREFIX",
-         "LM_LICENSE_FILE", "MLM_LICENSE_FILE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")  # fmt: skip
+_KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "SYSTEMROOT",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "LM_LICENSE_FILE",
+    "MLM_LICENSE_FILE",
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+)
 _WRAP = 'ulimit -c 0; ulimit -f "$1"; ulimit -d "$2"; shift 2; exec "$@"'
 _LOOK, _DISK_LOOK = 0.05, 1.0
 _TAIL = 4000
@@ -44,7 +56,9 @@ class Limits:
         for name, least in (("seconds", 0.1), ("memory", 16), ("disk", 1)):
             value = getattr(self, name)
             if not value >= least:
-                raise UnsupportedOptionError(f"The limit of {name} is {value!r}; possible: {least} or more.")
+                raise UnsupportedOptionError(
+                    f"The limit of {name} is {value!r}; possible: {least} or more."
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,9 @@ class Ended:
         return f"{self.why}{': ' + self.tail if self.tail else ' and wrote nothing'}"
 
 
-def run(command: Sequence[str], folder: Path, limits: Limits, *, home: Path, watched: Path | None = None) -> Ended:
+def run(
+    command: Sequence[str], folder: Path, limits: Limits, *, home: Path, watched: Path | None = None
+) -> Ended:
     """Run ``command`` in ``folder`` and wait; when it ends, or is stopped, all of its process group is.
 
     home: an existing folder for HOME and TMPDIR; of the environment only what programs need to be found is handed on.
@@ -69,10 +85,25 @@ def run(command: Sequence[str], folder: Path, limits: Limits, *, home: Path, wat
     """
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     env |= {"HOME": str(home), "TMPDIR": str(home)}
-    wrapped = ["/bin/bash", "-c", _WRAP, "bash", str(limits.disk * 1024), str(limits.memory * 1024), *command]
+    wrapped = [
+        "/bin/bash",
+        "-c",
+        _WRAP,
+        "bash",
+        str(limits.disk * 1024),
+        str(limits.memory * 1024),
+        *command,
+    ]
     started = time.monotonic()
-    child = subprocess.Popen(wrapped, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
+    child = subprocess.Popen(
+        wrapped,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     tail = _Tail(child.stdout)
     try:
         why = _wait(child, watched or folder, limits, started)
@@ -81,7 +112,9 @@ def run(command: Sequence[str], folder: Path, limits: Limits, *, home: Path, wat
         text = tail.close()
     status = child.returncode
     if not why and status:
-        why = f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        why = (
+            f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
+        )
     return Ended(status, time.monotonic() - started, why, text)
 
 

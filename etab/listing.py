@@ -23,7 +23,9 @@ class Table:
     def markdown(self) -> str:
         """Write the table as Markdown."""
         lines = ["| " + " | ".join(self.header) + " |", "|" + "---|" * len(self.header)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self.rows]
+        lines += [
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in self.rows
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -41,9 +43,20 @@ def datasets_table() -> Table:
     return _table(
         "Datasets",
         ("name", "code", "title", "views", "targets", "licence", "access", "last seen real"),
-        [(c.name, c.code, c.title, ", ".join(c.views), ", ".join(t.name for t in c.targets), c.licence, c.access,
-          c.last_seen_real or "not yet") for c in cards],
-    )  # fmt: skip
+        [
+            (
+                c.name,
+                c.code,
+                c.title,
+                ", ".join(c.views),
+                ", ".join(t.name for t in c.targets),
+                c.licence,
+                c.access,
+                c.last_seen_real or "not yet",
+            )
+            for c in cards
+        ],
+    )
 
 
 @TABLES.register("targets")
@@ -52,9 +65,12 @@ def targets_table() -> Table:
     return _table(
         "Targets",
         ("dataset", "target", "kind", "unit", "classes", "what it is"),
-        [(s.card.name, t.name, t.kind, t.unit, ", ".join(t.classes), t.description)
-         for s in datasets.SOURCES.values() for t in s.card.targets],
-    )  # fmt: skip
+        [
+            (s.card.name, t.name, t.kind, t.unit, ", ".join(t.classes), t.description)
+            for s in datasets.SOURCES.values()
+            for t in s.card.targets
+        ],
+    )
 
 
 @TABLES.register("views")
@@ -73,10 +89,20 @@ def backbones_table() -> Table:
     return _table(
         "Backbones",
         ("name", "what it is", "pretraining", "parameters", "input", "width", "layers", "licence"),
-        [(c.name, c.title, c.pretraining or "none", f"{c.params / 1e6:.2f} M" if c.params else "" if c.learned else "0",
-          f"{c.rate} Hz" if c.rate else f"{c.size} px {c.interpolation}", c.dim or "", ", ".join(c.layers), c.licence)
-         for c in cards],
-    )  # fmt: skip
+        [
+            (
+                c.name,
+                c.title,
+                c.pretraining or "none",
+                f"{c.params / 1e6:.2f} M" if c.params else "" if c.learned else "0",
+                f"{c.rate} Hz" if c.rate else f"{c.size} px {c.interpolation}",
+                c.dim or "",
+                ", ".join(c.layers),
+                c.licence,
+            )
+            for c in cards
+        ],
+    )
 
 
 @TABLES.register("video")
@@ -85,11 +111,34 @@ def video_table() -> Table:
     cards = [backbones.card(n) for n in backbones.video.names()]
     return _table(
         "Backbones of clips",
-        ("name", "what it is", "pretraining", "parameters", "input", "fitting", "short recordings", "width", "licence",
-         "weights"),
-        [(c.name, c.title, c.pretraining, f"{(c.params or 0) / 1e6:.2f} M", c.clip, c.interpolation,
-          c.clip.short if c.clip else "", c.dim, c.licence, c.source) for c in cards],
-    )  # fmt: skip
+        (
+            "name",
+            "what it is",
+            "pretraining",
+            "parameters",
+            "input",
+            "fitting",
+            "short recordings",
+            "width",
+            "licence",
+            "weights",
+        ),
+        [
+            (
+                c.name,
+                c.title,
+                c.pretraining,
+                f"{(c.params or 0) / 1e6:.2f} M",
+                c.clip,
+                c.interpolation,
+                c.clip.short if c.clip else "",
+                c.dim,
+                c.licence,
+                c.source,
+            )
+            for c in cards
+        ],
+    )
 
 
 @TABLES.register("heads")
@@ -99,11 +148,22 @@ def heads_table() -> Table:
     return _table(
         "Heads",
         ("name", "answers", "needs", "what it is"),
-        [(h.name, ", ".join(sorted(h.kinds)),
-          "maps" if h.needs_maps else "sequences" if h.needs_sequences else "a series at 50 Hz" if h.needs_series
-          else "pooled features",
-          (h.__doc__ or "").split("\n")[0]) for h in found],
-    )  # fmt: skip
+        [
+            (
+                h.name,
+                ", ".join(sorted(h.kinds)),
+                "maps"
+                if h.needs_maps
+                else "sequences"
+                if h.needs_sequences
+                else "a series at 50 Hz"
+                if h.needs_series
+                else "pooled features",
+                (h.__doc__ or "").split("\n")[0],
+            )
+            for h in found
+        ],
+    )
 
 
 @TABLES.register("metrics")
@@ -112,9 +172,19 @@ def metrics_table() -> Table:
     return _table(
         "Metrics",
         ("name", "what it is", "kinds", "unit", "better", "worst", "best"),
-        [(m.name, m.title, ", ".join(sorted(m.kinds)), m.unit, "higher" if m.better > 0 else "lower", m.worst, m.best)
-         for m in METRICS.values()],
-    )  # fmt: skip
+        [
+            (
+                m.name,
+                m.title,
+                ", ".join(sorted(m.kinds)),
+                m.unit,
+                "higher" if m.better > 0 else "lower",
+                m.worst,
+                m.best,
+            )
+            for m in METRICS.values()
+        ],
+    )
 
 
 def _input(task: Task) -> str:
@@ -126,12 +196,36 @@ def tasks_table() -> Table:
     """The menu of tasks with both anchors and where they come from."""
     return _table(
         "Tasks",
-        ("code", "category", "what is asked", "data", "input", "metric", "2022 metric", "head", "0 on the anchored scale",
-         "1 on the anchored scale", "version"),
-        [(t.code, CATEGORIES[t.category], t.title, t.dataset, _input(t), t.metric, t.metric_2022, t.head,
-          f"{t.low:g} ({t.anchors.low_source})", f"{t.high:g} ({t.anchors.high_source})", t.version)
-         for t in TASKS.values()],
-    )  # fmt: skip
+        (
+            "code",
+            "category",
+            "what is asked",
+            "data",
+            "input",
+            "metric",
+            "2022 metric",
+            "head",
+            "0 on the anchored scale",
+            "1 on the anchored scale",
+            "version",
+        ),
+        [
+            (
+                t.code,
+                CATEGORIES[t.category],
+                t.title,
+                t.dataset,
+                _input(t),
+                t.metric,
+                t.metric_2022,
+                t.head,
+                f"{t.low:g} ({t.anchors.low_source})",
+                f"{t.high:g} ({t.anchors.high_source})",
+                t.version,
+            )
+            for t in TASKS.values()
+        ],
+    )
 
 
 @TABLES.register("cross")
@@ -140,5 +234,8 @@ def cross_table() -> Table:
     return _table(
         "Cross-dataset cells",
         ("code", "what is asked", "fitted on", "tested on", "input", "metric", "head", "version"),
-        [(t.code, t.title, t.fit_on, t.dataset, t.inputs, t.metric, t.head, t.version) for t in cross.cells()],
+        [
+            (t.code, t.title, t.fit_on, t.dataset, t.inputs, t.metric, t.head, t.version)
+            for t in cross.cells()
+        ],
     )

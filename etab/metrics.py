@@ -45,7 +45,9 @@ class Metric:
         check_columns(self.name, columns, patients)
         absent = sorted(self.needs - set(columns))
         if absent:
-            raise UndefinedError(f"{self.name} needs the column {absent[0]!r}, which these predictions lack.")
+            raise UndefinedError(
+                f"{self.name} needs the column {absent[0]!r}, which these predictions lack."
+            )
         return float(self.function(columns, patients))
 
 
@@ -58,23 +60,35 @@ def check_columns(name: str, columns: Columns, patients: Array) -> None:
         raise UndefinedError(f"{name} of no rows at all does not exist: there is nothing to score.")
     for key, values in columns.items():
         if len(values) != len(patients):
-            raise UndefinedError(f"{name}: column {key!r} has {len(values)} rows, patients have {len(patients)}.")
+            raise UndefinedError(
+                f"{name}: column {key!r} has {len(values)} rows, patients have {len(patients)}."
+            )
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
             raise UndefinedError(f"{name}: column {key!r} holds {bad} values that are not finite.")
 
 
 def _metric(
-    name: str, title: str, kinds: tuple[Kind, ...], better: int, best: float, worst: float, unit: str = ""
+    name: str,
+    title: str,
+    kinds: tuple[Kind, ...],
+    better: int,
+    best: float,
+    worst: float,
+    unit: str = "",
 ) -> Callable[[Callable[[Columns, Array], float]], Callable[[Columns, Array], float]]:
     def add(function: Callable[[Columns, Array], float]) -> Callable[[Columns, Array], float]:
-        METRICS.add(name, Metric(name, title, frozenset(kinds), better, best, worst, unit, function))
+        METRICS.add(
+            name, Metric(name, title, frozenset(kinds), better, best, worst, unit, function)
+        )
         return function
 
     return add
 
 
-def mask_scores(truth: Array | Outline, predicted: Array, *, spacing: tuple[float, float]) -> dict[str, float]:
+def mask_scores(
+    truth: Array | Outline, predicted: Array, *, spacing: tuple[float, float]
+) -> dict[str, float]:
     """Score one predicted mask against the authors': Dice, Jaccard, HD95 and mean surface distance.
 
     Both are boolean (h, w) of one shape; ``spacing`` is (row, column) in mm. A truth that is scored often may be given as
@@ -89,10 +103,15 @@ def mask_scores(truth: Array | Outline, predicted: Array, *, spacing: tuple[floa
             f"The predicted mask is {predicted.shape}, the authors' is {known.mask.shape}; resize it first."
         )
     if known.pixels == 0:
-        raise UndefinedError("The authors' mask is empty: Dice and distances do not exist for this frame.")
+        raise UndefinedError(
+            "The authors' mask is empty: Dice and distances do not exist for this frame."
+        )
     said = outline(predicted, spacing)
     both = int(np.count_nonzero(known.mask & predicted))
-    scores = {"dice": 2 * both / (known.pixels + said.pixels), "jaccard": both / (known.pixels + said.pixels - both)}
+    scores = {
+        "dice": 2 * both / (known.pixels + said.pixels),
+        "jaccard": both / (known.pixels + said.pixels - both),
+    }
     if said.pixels == 0:
         diagonal = float(np.hypot(predicted.shape[0] * spacing[0], predicted.shape[1] * spacing[1]))
         return {**scores, "hd95": diagonal, "msd": diagonal}
@@ -122,7 +141,9 @@ def _mask_mean(name: str) -> Callable[[Columns, Array], float]:
 
 _metric("dice", "Dice overlap", (Kind.MASK,), 1, 1.0, 0.0)(_mask_mean("dice"))
 _metric("jaccard", "Jaccard overlap", (Kind.MASK,), 1, 1.0, 0.0)(_mask_mean("jaccard"))
-_metric("hd95", "95th percentile Hausdorff distance", (Kind.MASK,), -1, 0.0, np.inf, "mm")(_mask_mean("hd95"))
+_metric("hd95", "95th percentile Hausdorff distance", (Kind.MASK,), -1, 0.0, np.inf, "mm")(
+    _mask_mean("hd95")
+)
 _metric("msd", "mean surface distance", (Kind.MASK,), -1, 0.0, np.inf, "mm")(_mask_mean("msd"))
 
 
@@ -219,7 +240,14 @@ def _one_vs_rest(columns: Columns, function: Callable[[FloatArray, FloatArray], 
     if "score" in columns:
         return function(columns["truth"], columns["score"])
     n = sum(k.startswith("score_") for k in columns)
-    return float(np.mean([function((columns["truth"] == k).astype(float), columns[f"score_{k}"]) for k in range(n)]))
+    return float(
+        np.mean(
+            [
+                function((columns["truth"] == k).astype(float), columns[f"score_{k}"])
+                for k in range(n)
+            ]
+        )
+    )
 
 
 _CLASSED = (Kind.BINARY, Kind.CLASSES)
@@ -242,7 +270,9 @@ def decided(columns: Columns) -> FloatArray:
     if "score" in columns:
         return (columns["score"] >= 0.5).astype(np.float64)
     n = sum(k.startswith("score_") for k in columns)
-    return np.asarray(np.stack([columns[f"score_{k}"] for k in range(n)]).argmax(axis=0), dtype=np.float64)
+    return np.asarray(
+        np.stack([columns[f"score_{k}"] for k in range(n)]).argmax(axis=0), dtype=np.float64
+    )
 
 
 @_metric("balanced_accuracy", "balanced accuracy", _CLASSED, 1, 1.0, 0.0)

@@ -34,19 +34,42 @@ WEIGHTED: Mapping[str, Weighted] = MappingProxyType(_WEIGHTED)
 
 
 def _add(
-    name: str, title: str, kinds: tuple[Kind, ...], needs: tuple[str, ...], better: int, function: Weighted, *,
-    best: float = 1.0, worst: float = 0.0, unit: str = "", reached: bool = True,
-) -> None:  # fmt: skip
+    name: str,
+    title: str,
+    kinds: tuple[Kind, ...],
+    needs: tuple[str, ...],
+    better: int,
+    function: Weighted,
+    *,
+    best: float = 1.0,
+    worst: float = 0.0,
+    unit: str = "",
+    reached: bool = True,
+) -> None:
     """Register a metric by its weighted form: the value is that of weights 1, and does not exist where that is NaN."""
 
     def value(columns: Columns, patients: Array) -> float:
         found = float(function(columns, np.ones((1, len(patients))))[0])
         if not np.isfinite(found):
-            raise UndefinedError(f"{name} does not exist for these {len(patients)} rows: a class is missing.")
+            raise UndefinedError(
+                f"{name} does not exist for these {len(patients)} rows: a class is missing."
+            )
         return found
 
     METRICS.add(
-        name, Metric(name, title, frozenset(kinds), better, best, worst, unit, value, frozenset(needs), reached)
+        name,
+        Metric(
+            name,
+            title,
+            frozenset(kinds),
+            better,
+            best,
+            worst,
+            unit,
+            value,
+            frozenset(needs),
+            reached,
+        ),
     )
     _WEIGHTED[name] = function
 
@@ -83,7 +106,9 @@ def _official(positive: bool) -> Weighted:
     """Se or Sp of the official phase of CinC 2016: unsure is right on a poor signal and wrong on a clean one."""
     shares = TRAINING_2016
     clean, poor = (
-        (shares.abnormal_clean, shares.abnormal_noisy) if positive else (shares.normal_clean, shares.normal_noisy)
+        (shares.abnormal_clean, shares.abnormal_noisy)
+        if positive
+        else (shares.normal_clean, shares.normal_noisy)
     )
 
     def function(columns: Columns, w: FloatArray) -> FloatArray:
@@ -118,7 +143,9 @@ def _auroc(columns: Columns, w: FloatArray) -> FloatArray:
     """AUROC with ties counted half; rows of weight 0 do not take part."""
     truth, score = columns["truth"] == 1, columns["score"]
     if len(w) == 1 and (w == 1).all():
-        return np.array([np.nan if truth.all() or not truth.any() else binary_auroc(columns["truth"], score)])
+        return np.array(
+            [np.nan if truth.all() or not truth.any() else binary_auroc(columns["truth"], score)]
+        )
     wins = (score[truth][:, None] > score[~truth]) + 0.5 * (score[truth][:, None] == score[~truth])
     a, b = w[:, truth], w[:, ~truth]
     return _ratio(((a @ wins) * b).sum(axis=1), a.sum(axis=1) * b.sum(axis=1))
@@ -129,7 +156,9 @@ def _classes(columns: Columns) -> int:
 
 
 def _weighted_accuracy(columns: Columns, w: FloatArray) -> FloatArray:
-    scale = np.asarray(_OUTCOME_WEIGHTS if "score" in columns else _MURMUR_WEIGHTS)[columns["truth"].astype(int)]
+    scale = np.asarray(_OUTCOME_WEIGHTS if "score" in columns else _MURMUR_WEIGHTS)[
+        columns["truth"].astype(int)
+    ]
     return _share(columns["answer"] == columns["truth"], np.ones(len(scale), dtype=bool), w * scale)
 
 
@@ -138,7 +167,9 @@ def _f_measure(columns: Columns, w: FloatArray) -> FloatArray:
     parts = []
     for k in range(_classes(columns)):
         true, said = columns["truth"] == k, columns["answer"] == k
-        parts.append(_ratio(2 * (w @ (true & said)), w @ true.astype(float) + w @ said.astype(float)))
+        parts.append(
+            _ratio(2 * (w @ (true & said)), w @ true.astype(float) + w @ said.astype(float))
+        )
     return _ratio(np.nan_to_num(parts).sum(axis=0), np.isfinite(parts).sum(axis=0).astype(float))
 
 
@@ -157,22 +188,60 @@ def _mean_of(name: str) -> Weighted:
 
 
 _B, _C = (Kind.BINARY,), (Kind.BINARY, Kind.CLASSES)
-_add("macro_macc", "MAcc (phase-1 rule), mean over databases", _B, ("answer", "group"), 1, _macro(_macc))
+_add(
+    "macro_macc",
+    "MAcc (phase-1 rule), mean over databases",
+    _B,
+    ("answer", "group"),
+    1,
+    _macro(_macc),
+)
 _add("macro_auroc", "AUROC, mean over databases", _B, ("group",), 1, _macro(_auroc))
 _add("macc", "mean of Se and Sp (phase-1 rule)", _B, ("answer",), 1, _macc)
 _add("se", "sensitivity", _B, ("answer",), 1, _se)
 _add("sp", "specificity", _B, ("answer",), 1, _sp)
-_add("macc_2016", "MAcc (official rule, weights of the training set)", _B, ("answer", "clean"), 1, _macc_2016)
+_add(
+    "macc_2016",
+    "MAcc (official rule, weights of the training set)",
+    _B,
+    ("answer", "clean"),
+    1,
+    _macc_2016,
+)
 _add("se_2016", "Se (official rule)", _B, ("answer", "clean"), 1, _official(True))
 _add("sp_2016", "Sp (official rule)", _B, ("answer", "clean"), 1, _official(False))
-_add("weighted_accuracy", "weighted accuracy of the Challenge 2022", _C, ("answer", "outcome"), 1, _weighted_accuracy)
+_add(
+    "weighted_accuracy",
+    "weighted accuracy of the Challenge 2022",
+    _C,
+    ("answer", "outcome"),
+    1,
+    _weighted_accuracy,
+)
 _add("f_measure", "macro F-measure", _C, ("answer",), 1, _f_measure)
-_add("cost", "mean cost per patient of the Challenge 2022", _C, ("answer", "outcome"), -1, _cost,
-     best=0.0, worst=np.inf, unit="", reached=False)  # fmt: skip
+_add(
+    "cost",
+    "mean cost per patient of the Challenge 2022",
+    _C,
+    ("answer", "outcome"),
+    -1,
+    _cost,
+    best=0.0,
+    worst=np.inf,
+    unit="",
+    reached=False,
+)
 for _name, _words in zip(
     STATE_COLUMNS,
-    ("F1 of S1 and S2 at 100 ms", "Se at 100 ms", "PPV at 100 ms", "F1 at 60 ms", "Se at 60 ms", "PPV at 60 ms",
-     "accuracy over annotated frames"),
+    (
+        "F1 of S1 and S2 at 100 ms",
+        "Se at 100 ms",
+        "PPV at 100 ms",
+        "F1 at 60 ms",
+        "Se at 60 ms",
+        "PPV at 60 ms",
+        "accuracy over annotated frames",
+    ),
     strict=True,
-):  # fmt: skip
+):
     _add(_name, _words, (Kind.STATES,), (_name,), 1, _mean_of(_name))

@@ -54,14 +54,18 @@ class Score2016:
 def _check_2016(truth: Array, answers: Array) -> tuple[IntArray, IntArray]:
     truth, answers = np.asarray(truth), np.asarray(answers)
     if truth.shape != answers.shape or truth.ndim != 1:
-        raise UndefinedError(f"CinC 2016 needs one answer a record, got {answers.shape} for {truth.shape}.")
+        raise UndefinedError(
+            f"CinC 2016 needs one answer a record, got {answers.shape} for {truth.shape}."
+        )
     for name, values, allowed in (
         ("truth", truth, (NORMAL, ABNORMAL)),
         ("answers", answers, (NORMAL, UNSURE, ABNORMAL)),
     ):
         odd = values[~np.isin(values, allowed)]
         if len(odd):
-            raise UndefinedError(f"CinC 2016 {name} are {', '.join(map(str, allowed))}; got {odd[0]!r}.")
+            raise UndefinedError(
+                f"CinC 2016 {name} are {', '.join(map(str, allowed))}; got {odd[0]!r}."
+            )
     for value, name in ((ABNORMAL, "abnormal"), (NORMAL, "normal")):
         if not (truth == value).any():
             raise UndefinedError(f"CinC 2016 needs normal and abnormal records, got no {name} one.")
@@ -79,7 +83,9 @@ def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
     return Score2016(se, sp, (se + sp) / 2)
 
 
-def cinc2016(truth: Array, answers: Array, clean: Array, weights: Weights2016 | None = None) -> Score2016:
+def cinc2016(
+    truth: Array, answers: Array, clean: Array, weights: Weights2016 | None = None
+) -> Score2016:
     """Score by the rule of the official phase: unsure is right on a noisy record and wrong on a clean one.
 
     truth, answers: as ``cinc2016_phase1``. clean: (n,) bool, the signal quality of the reference. weights: None takes
@@ -88,13 +94,25 @@ def cinc2016(truth: Array, answers: Array, clean: Array, weights: Weights2016 | 
     truth, answers = _check_2016(truth, answers)
     clean = np.asarray(clean)
     if clean.shape != truth.shape or not np.isin(clean, (0, 1)).all():
-        raise UndefinedError(f"CinC 2016 needs the quality of every record, true or false; got {clean.shape} values.")
+        raise UndefinedError(
+            f"CinC 2016 needs the quality of every record, true or false; got {clean.shape} values."
+        )
     clean = clean.astype(bool)
     weights = shares_2016(truth, clean) if weights is None else weights
-    se, a = _weighted(truth == ABNORMAL, clean, answers == truth, answers == UNSURE,
-                      (weights.abnormal_clean, weights.abnormal_noisy))  # fmt: skip
-    sp, b = _weighted(truth == NORMAL, clean, answers == truth, answers == UNSURE,
-                      (weights.normal_clean, weights.normal_noisy))  # fmt: skip
+    se, a = _weighted(
+        truth == ABNORMAL,
+        clean,
+        answers == truth,
+        answers == UNSURE,
+        (weights.abnormal_clean, weights.abnormal_noisy),
+    )
+    sp, b = _weighted(
+        truth == NORMAL,
+        clean,
+        answers == truth,
+        answers == UNSURE,
+        (weights.normal_clean, weights.normal_noisy),
+    )
     return Score2016(se, sp, (se + sp) / 2, Weights2016(*a, *b))
 
 
@@ -114,7 +132,9 @@ def _weighted(
     used = [w if rows.any() else 0.0 for w, rows in zip(weights, strata, strict=True)]
     total = sum(used)
     if total <= 0:
-        raise UndefinedError(f"The weights {weights} leave no record of one class to score. Give other weights.")
+        raise UndefinedError(
+            f"The weights {weights} leave no record of one class to score. Give other weights."
+        )
     hits = (right[strata[0]], right[strata[1]] | unsure[strata[1]])
     score = sum(w * float(h.mean()) for w, h in zip(used, hits, strict=True) if w > 0) / total
     return float(score), (used[0] / total, used[1] / total)
@@ -171,7 +191,9 @@ def cost_2022(abnormal: Array, referred: Array) -> float:
     abnormal, referred = np.asarray(abnormal, dtype=bool), np.asarray(referred, dtype=bool)
     n = len(abnormal)
     if n == 0 or len(referred) != n:
-        raise UndefinedError(f"The cost needs patients with an answer each, got {n} and {len(referred)}.")
+        raise UndefinedError(
+            f"The cost needs patients with an answer each, got {n} and {len(referred)}."
+        )
     share = int(referred.sum()) / n
     expert = (25 + 397 * share - 1718 * share**2 + 11296 * share**4) * n
     treated, missed = int((referred & abnormal).sum()), int((~referred & abnormal).sum())
@@ -182,7 +204,9 @@ def roc_pr_2022(truth: Array, score: FloatArray) -> tuple[float | None, float | 
     """(AUROC by trapezoids, AUPRC by steps) over distinct scores, as the official code; None where one is undefined."""
     truth = np.asarray(truth, dtype=bool)
     values, inverse = np.unique(-np.asarray(score, dtype=np.float64), return_inverse=True)
-    hits = np.concatenate([[0], np.cumsum(np.bincount(inverse, weights=truth, minlength=len(values)))])
+    hits = np.concatenate(
+        [[0], np.cumsum(np.bincount(inverse, weights=truth, minlength=len(values)))]
+    )
     seen = np.concatenate([[0], np.cumsum(np.bincount(inverse, minlength=len(values)))])
     positive, negative = hits[-1], seen[-1] - hits[-1]
     if positive == 0:
@@ -203,24 +227,45 @@ def _macro(name: str, values: Sequence[float | None]) -> float:
 
 
 def _score_2022(
-    classes: tuple[str, ...], weights: Sequence[float], labels: Array, outputs: Array, scores: FloatArray, cost: float
+    classes: tuple[str, ...],
+    weights: Sequence[float],
+    labels: Array,
+    outputs: Array,
+    scores: FloatArray,
+    cost: float,
 ) -> Score2022:
     counts = confusion(labels, outputs)
     curves = [roc_pr_2022(labels[:, k], scores[:, k]) for k in range(len(classes))]
     rows, columns, hits = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
-    f = tuple(float(2 * h / (r + c)) if r + c else None for h, r, c in zip(hits, rows, columns, strict=True))
+    f = tuple(
+        float(2 * h / (r + c)) if r + c else None
+        for h, r, c in zip(hits, rows, columns, strict=True)
+    )
     recall = tuple(float(h / c) if c else None for h, c in zip(hits, columns, strict=True))
     auroc, auprc = tuple(a for a, _ in curves), tuple(p for _, p in curves)
     return Score2022(
-        classes, _macro("AUROC", auroc), _macro("AUPRC", auprc), _macro("F-measure", f),
-        float(hits.sum() / counts.sum()), weighted_accuracy(labels, outputs, weights), cost, auroc, auprc, f, recall,
-    )  # fmt: skip
+        classes,
+        _macro("AUROC", auroc),
+        _macro("AUPRC", auprc),
+        _macro("F-measure", f),
+        float(hits.sum() / counts.sum()),
+        weighted_accuracy(labels, outputs, weights),
+        cost,
+        auroc,
+        auprc,
+        f,
+        recall,
+    )
 
 
 def challenge2022(
-    murmur: Array, outcome: Array, murmur_chosen: Array, outcome_chosen: Array,
-    murmur_scores: FloatArray, outcome_scores: FloatArray,
-) -> tuple[Score2022, Score2022]:  # fmt: skip
+    murmur: Array,
+    outcome: Array,
+    murmur_chosen: Array,
+    outcome_chosen: Array,
+    murmur_scores: FloatArray,
+    outcome_scores: FloatArray,
+) -> tuple[Score2022, Score2022]:
     """Score an entry as the official code does: (murmur, outcome).
 
     murmur, outcome: one-hot truth (n, 3) in the order of MURMUR and (n, 2) in the order of OUTCOME; a row without one
@@ -231,15 +276,29 @@ def challenge2022(
     shapes = [np.shape(part) for part in parts]
     n = len(murmur)
     if n == 0 or shapes != [(n, 3), (n, 2)] * 3:
-        raise UndefinedError(f"Challenge 2022 needs (n, 3) murmurs and (n, 2) outcomes with n > 0, got {shapes}.")
+        raise UndefinedError(
+            f"Challenge 2022 needs (n, 3) murmurs and (n, 2) outcomes with n > 0, got {shapes}."
+        )
     if not all(np.isfinite(np.asarray(part, dtype=np.float64)).all() for part in parts):
         raise UndefinedError("Challenge 2022 needs finite labels and scores.")
     murmur, outcome, murmur_chosen, outcome_chosen = map(enforce_positives, parts[:4])
     sick = outcome[:, 0]
-    heard = _score_2022(MURMUR, (5, 3, 1), murmur, murmur_chosen, np.asarray(murmur_scores, dtype=np.float64),
-                        cost_2022(sick, ~murmur_chosen[:, 2]))  # fmt: skip
-    ill = _score_2022(OUTCOME, (5, 1), outcome, outcome_chosen, np.asarray(outcome_scores, dtype=np.float64),
-                      cost_2022(sick, outcome_chosen[:, 0]))  # fmt: skip
+    heard = _score_2022(
+        MURMUR,
+        (5, 3, 1),
+        murmur,
+        murmur_chosen,
+        np.asarray(murmur_scores, dtype=np.float64),
+        cost_2022(sick, ~murmur_chosen[:, 2]),
+    )
+    ill = _score_2022(
+        OUTCOME,
+        (5, 1),
+        outcome,
+        outcome_chosen,
+        np.asarray(outcome_scores, dtype=np.float64),
+        cost_2022(sick, outcome_chosen[:, 0]),
+    )
     return heard, ill
 
 
@@ -261,15 +320,24 @@ def runs(states: Array) -> IntArray:
     """Stretches of one state: rows (state, first frame, last frame), in order."""
     states = np.asarray(states)
     edges = [0, *(np.flatnonzero(np.diff(states)) + 1).tolist(), len(states)]
-    return np.array([(int(states[a]), a, b - 1) for a, b in pairwise(edges) if b > a], dtype=np.int64).reshape(-1, 3)
+    return np.array(
+        [(int(states[a]), a, b - 1) for a, b in pairwise(edges) if b > a], dtype=np.int64
+    ).reshape(-1, 3)
 
 
 def _check_states(truth: Array, predicted: Array) -> tuple[IntArray, IntArray]:
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:
-        raise UndefinedError(f"States are (n,) at {STATE_RATE} Hz, truth {truth.shape}, prediction {predicted.shape}.")
-    if not np.isin(truth, (UNANNOTATED, 0, 1, 2, 3)).all() or not np.isin(predicted, (UNANNOTATED, 0, 1, 2, 3)).all():
-        raise UndefinedError(f"States are 0 to 3 ({', '.join(STATES)}), and -1 where there is none.")
+        raise UndefinedError(
+            f"States are (n,) at {STATE_RATE} Hz, truth {truth.shape}, prediction {predicted.shape}."
+        )
+    if (
+        not np.isin(truth, (UNANNOTATED, 0, 1, 2, 3)).all()
+        or not np.isin(predicted, (UNANNOTATED, 0, 1, 2, 3)).all()
+    ):
+        raise UndefinedError(
+            f"States are 0 to 3 ({', '.join(STATES)}), and -1 where there is none."
+        )
     if not (truth >= 0).any():
         raise UndefinedError("No frame is annotated: there is nothing to score.")
     return truth.astype(np.int64), predicted.astype(np.int64)
@@ -296,7 +364,9 @@ def segmentation(
     """
     truth, predicted = _check_states(truth, predicted)
     if (tolerance_ms * STATE_RATE * 2) % 1000:
-        raise UnsupportedOptionError(f"tolerance_ms is {tolerance_ms}; at {STATE_RATE} Hz it is a multiple of 10.")
+        raise UnsupportedOptionError(
+            f"tolerance_ms is {tolerance_ms}; at {STATE_RATE} Hz it is a multiple of 10."
+        )
     reach = tolerance_ms * STATE_RATE * 2 // 1000
     found = events = right = claimed = 0
     for sound in (0, 2):
@@ -308,7 +378,9 @@ def segmentation(
     if events == 0:
         raise UndefinedError("No S1 or S2 is annotated: sensitivity does not exist.")
     se, ppv = found / events, right / claimed if claimed else 0.0
-    return SegmentationScore(se, ppv, 2 * se * ppv / (se + ppv) if se + ppv else 0.0, events, claimed)
+    return SegmentationScore(
+        se, ppv, 2 * se * ppv / (se + ppv) if se + ppv else 0.0, events, claimed
+    )
 
 
 def _centres(states: IntArray, sound: int) -> IntArray:

@@ -26,9 +26,14 @@ def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
     no dataset all are: opening it then says what is wrong. Raises UnknownNameError for a word that names nothing.
     """
     tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
-    found, words = find(tasks), ",".join([tasks] if isinstance(tasks, str) else tasks or []).replace(" ", "").split(",")
+    found, words = (
+        find(tasks),
+        ",".join([tasks] if isinstance(tasks, str) else tasks or []).replace(" ", "").split(","),
+    )
     names = list(dict.fromkeys(task.dataset for task in found))
-    fits = names if root is None or len(names) == 1 else [name for name in names if _opens(name, root)]
+    fits = (
+        names if root is None or len(names) == 1 else [name for name in names if _opens(name, root)]
+    )
     return [task.code for task in found if task.dataset in (fits or names) or task.code in words]
 
 
@@ -50,7 +55,9 @@ def lacking(names: Iterable[str], root: Path | None) -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def source_of(dataset: str, root: Path | None, skip_bad: bool = False) -> tuple[Source, tuple[Any, ...]]:
+def source_of(
+    dataset: str, root: Path | None, skip_bad: bool = False
+) -> tuple[Source, tuple[Any, ...]]:
     """A source and every frame or window that its tasks show; with ``skip_bad``, without what cannot be read."""
     source = datasets.source(dataset, cross.within(root, dataset))
     if skip_bad:
@@ -72,10 +79,20 @@ def rows_of(task: Task, root: Path | None, skip_bad: bool = False) -> Rows:
     """The rows of a task; raises LayoutError when the data hold none at all."""
     if task.fit_on:
         fitted, tested = (TASKS[code] for code in task.parts)
-        before = clips_at(fitted, root, skip_bad)[0] if fitted.clip else source_of(fitted.dataset, root, skip_bad)[1]
-        return cross.joined_rows(rows_of(fitted, root, skip_bad), rows_of(tested, root, skip_bad), len(before))
+        before = (
+            clips_at(fitted, root, skip_bad)[0]
+            if fitted.clip
+            else source_of(fitted.dataset, root, skip_bad)[1]
+        )
+        return cross.joined_rows(
+            rows_of(fitted, root, skip_bad), rows_of(tested, root, skip_bad), len(before)
+        )
     source, keys = source_of(task.dataset, root, skip_bad)
-    return clip_rows(task, source, *clips_at(task, root, skip_bad)) if task.clip else inputs.rows_of(task, source, keys)
+    return (
+        clip_rows(task, source, *clips_at(task, root, skip_bad))
+        if task.clip
+        else inputs.rows_of(task, source, keys)
+    )
 
 
 @lru_cache(maxsize=16)
@@ -87,7 +104,9 @@ def outlines_of(task: Task, root: Path | None, skip_bad: bool = False) -> tuple[
     if task.fit_on:  # rows fitted on are never scored
         mine = outlines_of(TASKS[task.parts[1]], root, skip_bad)
         return (*mine[:1] * (len(rows.items) - len(mine)), *mine)
-    return tuple(outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True))
+    return tuple(
+        outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True)
+    )
 
 
 @lru_cache(maxsize=4)

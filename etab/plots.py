@@ -20,7 +20,9 @@ def overlay(frame: Array, *masks: Array, alpha: float = 0.28) -> Array:
     out = np.repeat(np.asarray(frame, dtype=np.float32)[..., None], 3, axis=2)
     for mask, colour in zip(masks, COLOURS * len(masks), strict=False):
         if mask.shape != frame.shape:
-            raise UnsupportedOptionError(f"The mask is {mask.shape}, the frame is {frame.shape}; give both one size.")
+            raise UnsupportedOptionError(
+                f"The mask is {mask.shape}, the frame is {frame.shape}; give both one size."
+            )
         shade = np.array(colour, dtype=np.float32)
         out[mask] = (1 - alpha) * out[mask] + alpha * shade
         rim = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
@@ -41,5 +43,7 @@ def write_gif(frames: Sequence[Array], path: Path, *, fps: float) -> Path:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     stack = np.stack([np.repeat(f[..., None], 3, axis=2) if f.ndim == 2 else f for f in frames])
-    iio.imwrite(path, stack, extension=".gif", plugin="pillow", duration=10 * centiseconds(fps), loop=0)
+    iio.imwrite(
+        path, stack, extension=".gif", plugin="pillow", duration=10 * centiseconds(fps), loop=0
+    )
     return path

@@ -25,7 +25,9 @@ def draw(found: Sequence[Point], path: Path) -> Path:
 
     tasks = list(dict.fromkeys(p.task for p in found if p.percent))
     if not tasks:
-        raise DataNotFoundError("There is nothing to draw: give `etab run` --fractions, not --shots alone.")
+        raise DataNotFoundError(
+            "There is nothing to draw: give `etab run` --fractions, not --shots alone."
+        )
     columns = min(_COLUMNS, len(tasks))
     rows = -(-len(tasks) // columns)
     figure = Figure(figsize=(3.5 * columns, 2.9 * rows + 0.9), layout="constrained")
@@ -39,8 +41,11 @@ def draw(found: Sequence[Point], path: Path) -> Path:
     kind = "phantom data: " if any(p.phantom for p in found) else ""
     names = list(dict.fromkeys(p.backbone for p in found))
     whose = "" if len(names) <= _BAND else " of pretrained backbones"
-    figure.suptitle(f"{kind}value against the share of labelled training patients; bands: 95 % over draws and test patients"
-                    f"{whose}", fontsize=11)  # fmt: skip
+    figure.suptitle(
+        f"{kind}value against the share of labelled training patients; bands: 95 % over draws and test patients"
+        f"{whose}",
+        fontsize=11,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return path
@@ -64,10 +69,25 @@ def _panel(panel: Any, task: str, mine: Sequence[Point]) -> None:
         line = sorted((p for p in mine if p.backbone == name), key=lambda p: p.percent)
         colour = colormaps["tab10"](families.index(name.removeprefix("random/")) % 10)
         x = [p.percent for p in line]
-        panel.plot(x, [p.value for p in line], "--" if name.startswith("random/") else "-", color=colour, label=name,
-                   marker="o", markersize=2.5, linewidth=1.2)  # fmt: skip
+        panel.plot(
+            x,
+            [p.value for p in line],
+            "--" if name.startswith("random/") else "-",
+            color=colour,
+            label=name,
+            marker="o",
+            markersize=2.5,
+            linewidth=1.2,
+        )
         if len(names) <= _BAND or _pretrained(name):
-            panel.fill_between(x, [p.low for p in line], [p.high for p in line], color=colour, alpha=0.12, linewidth=0)
+            panel.fill_between(
+                x,
+                [p.low for p in line],
+                [p.high for p in line],
+                color=colour,
+                alpha=0.12,
+                linewidth=0,
+            )
     metric = METRICS[mine[0].metric]
     panel.set_xscale("log")
     shares = sorted({p.percent for p in mine})
@@ -75,6 +95,8 @@ def _panel(panel: Any, task: str, mine: Sequence[Point]) -> None:
     panel.minorticks_off()
     panel.tick_params(axis="y", labelsize=7)
     panel.set_title(f"{task}  {TASKS[task].title if task in TASKS else ''}", fontsize=8)
-    panel.set_ylabel(f"{metric.name}{'' if metric.better > 0 else ' (lower is better)'}", fontsize=7)
+    panel.set_ylabel(
+        f"{metric.name}{'' if metric.better > 0 else ' (lower is better)'}", fontsize=7
+    )
     panel.set_xlabel("% of training patients", fontsize=7)
     panel.grid(alpha=0.25)

@@ -37,9 +37,16 @@ _EDGE = 0.01
 
 
 def plot_states(
-    samples: FloatArray, rate: int, states: Array | None = None, predicted: Mapping[str, Array] | None = None, *,
-    start: float = 0.0, seconds: float | None = None, title: str = "", path: Path | None = None,
-) -> Figure:  # fmt: skip
+    samples: FloatArray,
+    rate: int,
+    states: Array | None = None,
+    predicted: Mapping[str, Array] | None = None,
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+    title: str = "",
+    path: Path | None = None,
+) -> Figure:
     """Draw a waveform over its states, and under it a strip for the reference and for each prediction.
 
     samples (n,) at ``rate`` Hz; states and each of ``predicted`` (its name: states) are (k,) at 50 Hz from the beginning
@@ -55,7 +62,9 @@ def plot_states(
     begin, end = _stretch(len(samples) / rate, start, seconds)
     figure = _figure(10, 2.6 + 0.34 * len(rows))
     heights = [7.0, *([1.0] * len(rows))]
-    panels = figure.subplots(1 + len(rows), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    panels = figure.subplots(1 + len(rows), 1, sharex=True, squeeze=False, height_ratios=heights)[
+        :, 0
+    ]
     _waveform(panels[0], samples, rate, begin, end)
     if rows:
         _shade(panels[0], next(iter(rows.values())), begin, end, alpha=0.35)
@@ -67,9 +76,15 @@ def plot_states(
 
 
 def plot_mel(
-    samples: FloatArray, rate: int, states: Array | None = None, *, start: float = 0.0, seconds: float | None = None,
-    title: str = "", path: Path | None = None,
-) -> Figure:  # fmt: skip
+    samples: FloatArray,
+    rate: int,
+    states: Array | None = None,
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+    title: str = "",
+    path: Path | None = None,
+) -> Figure:
     """Draw the log-mel picture of a stretch, 25 to 1000 Hz, as the models see it; the strip below holds its states.
 
     Arguments as ``plot_states``; brightness is decibel below the loudest point of the stretch, down to -80.
@@ -80,11 +95,20 @@ def plot_mel(
     if states is not None:
         _check_states("states", np.asarray(states), len(samples), rate)
     count = 1 if states is None else 2
-    panels = figure.subplots(count, 1, sharex=True, squeeze=False, height_ratios=[8.0, 1.0][:count])[:, 0]
+    panels = figure.subplots(
+        count, 1, sharex=True, squeeze=False, height_ratios=[8.0, 1.0][:count]
+    )[:, 0]
     mel = log_mel(samples[round(begin * rate) : round(end * rate)], rate)
     last = begin + mel.shape[1] * max(1, round(PICTURE.hop * rate)) / rate
-    shown = panels[0].imshow(80 * (mel - 1), aspect="auto", extent=(begin, last, 0, len(mel)), cmap="magma", vmin=-80,
-                             vmax=0, interpolation="nearest")  # fmt: skip
+    shown = panels[0].imshow(
+        80 * (mel - 1),
+        aspect="auto",
+        extent=(begin, last, 0, len(mel)),
+        cmap="magma",
+        vmin=-80,
+        vmax=0,
+        interpolation="nearest",
+    )
     panels[0].set_xlim(begin, end)
     _mel_axis(panels[0], rate, len(mel))
     figure.colorbar(shown, ax=panels.tolist(), label="dB", pad=0.01)
@@ -117,9 +141,14 @@ class Clip:
 
 
 def listen(
-    samples: FloatArray, rate: int, *, start: float = 0.0, seconds: float | None = None, gain: float | None = None,
+    samples: FloatArray,
+    rate: int,
+    *,
+    start: float = 0.0,
+    seconds: float | None = None,
+    gain: float | None = None,
     slower: float = 1.0,
-) -> Clip:  # fmt: skip
+) -> Clip:
     """Make a stretch audible; the last expression of a notebook cell shows a player.
 
     gain: factor of the amplitude, None makes the loudest sample 0.9 of full scale; what goes beyond it is clipped.
@@ -131,7 +160,9 @@ def listen(
     from scipy.signal import resample_poly
 
     samples = _checked(samples, rate)
-    if not (np.isfinite(slower) and slower > 0) or (gain is not None and not (np.isfinite(gain) and gain > 0)):
+    if not (np.isfinite(slower) and slower > 0) or (
+        gain is not None and not (np.isfinite(gain) and gain > 0)
+    ):
         raise UnsupportedOptionError(f"gain is {gain}, slower is {slower}; wanted numbers above 0.")
     begin, end = _stretch(len(samples) / rate, start, seconds)
     cut = samples[round(begin * rate) : round(end * rate)].astype(np.float64)
@@ -152,7 +183,9 @@ def listen(
 def _checked(samples: FloatArray, rate: int) -> FloatArray:
     found = np.asarray(samples)
     if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
-        raise UnsupportedOptionError(f"The sound has shape {found.shape}; wanted (n,), finite and not empty.")
+        raise UnsupportedOptionError(
+            f"The sound has shape {found.shape}; wanted (n,), finite and not empty."
+        )
     if not rate > 0:
         raise UnsupportedOptionError(f"rate is {rate!r} Hz; wanted a number above 0.")
     return found
@@ -161,7 +194,11 @@ def _checked(samples: FloatArray, rate: int) -> FloatArray:
 def _check_states(name: str, states: Array, n: int, rate: int) -> None:
     """States that are 50 a second of this sound, up to a frame or two at its end."""
     wanted = n * STATE_RATE / rate
-    if states.ndim != 1 or abs(len(states) - wanted) > 2 or not np.isin(states, range(-1, len(STATES))).all():
+    if (
+        states.ndim != 1
+        or abs(len(states) - wanted) > 2
+        or not np.isin(states, range(-1, len(STATES))).all()
+    ):
         raise UnsupportedOptionError(
             f"{name} has shape {states.shape}; wanted about {wanted:.0f} states of -1 to 3, {STATE_RATE} a second of sound."
         )
@@ -183,9 +220,13 @@ def _waveform(panel: Axes, samples: FloatArray, rate: int, begin: float, end: fl
     if step > 1:
         pieces = cut[: len(cut) // step * step].reshape(-1, step)
         x = begin + np.arange(len(pieces)) * step / rate
-        panel.fill_between(x, pieces.min(axis=1), pieces.max(axis=1), color="#222222", linewidth=0.4, zorder=3)
+        panel.fill_between(
+            x, pieces.min(axis=1), pieces.max(axis=1), color="#222222", linewidth=0.4, zorder=3
+        )
     else:
-        panel.plot(begin + np.arange(len(cut)) / rate, cut, color="#222222", linewidth=0.7, zorder=3)
+        panel.plot(
+            begin + np.arange(len(cut)) / rate, cut, color="#222222", linewidth=0.7, zorder=3
+        )
     peak = float(np.abs(cut).max()) or 1.0
     panel.set_ylim(-1.05 * peak, 1.05 * peak)
     panel.set_xlim(begin, end)
@@ -233,7 +274,9 @@ def _legend(figure: Figure, panel: Axes, title: str, coloured: bool) -> None:
     if coloured:
         handles: list[Any] = [Patch(color=COLOURS[name], label=name) for name in STATES]
         handles.append(Patch(facecolor=_BARE, edgecolor="#cccccc", label="unannotated"))
-        figure.legend(handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8)
+        figure.legend(
+            handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8
+        )
 
 
 @cache

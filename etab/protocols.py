@@ -84,7 +84,13 @@ class Protocol:
         return bool(self.percent or self.shots)
 
     def splits(
-        self, patients: Array, parts: Array, answers: Any, kind: Kind, seed: int, groups: Sequence[str] = ()
+        self,
+        patients: Array,
+        parts: Array,
+        answers: Any,
+        kind: Kind,
+        seed: int,
+        groups: Sequence[str] = (),
     ) -> list[RowSplit]:
         """Turn rows into fits, see ``etab.splits.row_splits``; ``answers`` (n,) says which class a patient is of.
 
@@ -93,19 +99,30 @@ class Protocol:
         Raises SplitError as that does, and UndefinedError where the draw holds fewer than two patients (of a class).
         """
         whole = row_splits(
-            patients, parts, protocol=self.sort, n_fold=self.n_fold or 5, seed=seed, groups=np.array(groups)
+            patients,
+            parts,
+            protocol=self.sort,
+            n_fold=self.n_fold or 5,
+            seed=seed,
+            groups=np.array(groups),
         )
         if not self.few:
             return whole
         classes = _classes(patients, answers, kind)
-        return [self._drawn(s, np.asarray(patients), classes, (seed, self.draw, i)) for i, s in enumerate(whole)]
+        return [
+            self._drawn(s, np.asarray(patients), classes, (seed, self.draw, i))
+            for i, s in enumerate(whole)
+        ]
 
     def _drawn(
         self, split: RowSplit, patients: Array, classes: dict[str, int], seeds: tuple[int, int, int]
     ) -> RowSplit:
         """A split with the drawn training patients, and inner parts of theirs."""
         found = [str(p) for p in np.unique(patients[split.train])]
-        by_class = [[p for p in found if classes.get(p, 0) == c] for c in sorted({classes.get(p, 0) for p in found})]
+        by_class = [
+            [p for p in found if classes.get(p, 0) == c]
+            for c in sorted({classes.get(p, 0) for p in found})
+        ]
         rng = np.random.default_rng(seeds)
         orders = [[group[i] for i in rng.permutation(len(group))] for group in by_class]
         drawn = [order[: self._size(len(order))] for order in orders]
@@ -145,9 +162,14 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
         sort = "cv" if base.startswith("cv") else base
         n = int(base[2:] or n_fold) if sort == "cv" else 0
         amount = float(size or 0)
-        right = not size or (0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount))
+        right = not size or (
+            0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount)
+        )
         if (n > 1 or sort != "cv") and right:
-            percent, shots = amount if unit == "pct" else None, int(amount) if unit == "shot" else None
+            percent, shots = (
+                amount if unit == "pct" else None,
+                int(amount) if unit == "shot" else None,
+            )
             return Protocol(sort, n, percent, shots, int(draw or 0), tuning or "", source or "")
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), lodo (leave one database out), and with "
@@ -161,7 +183,9 @@ def drawn(bases: list[str], percents: list[float], shots: list[float], draws: in
     out: list[str] = []
     for base in bases:
         for percent in percents:
-            out += [base] if percent == 100 else [f"{base}-{percent:g}pct-d{d}" for d in range(draws)]
+            out += (
+                [base] if percent == 100 else [f"{base}-{percent:g}pct-d{d}" for d in range(draws)]
+            )
         out += [f"{base}-{n:g}shot-d{d}" for n in shots for d in range(draws)]
     return list(dict.fromkeys(out))
 
@@ -177,7 +201,11 @@ def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
     Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks have databases.
     """
     names = [protocol_name(p, n_fold) for p in (task.protocols if asked is None else asked)]
-    kept = [name for name in names if parse(name).sort in task.protocols and not (task.fit_on and parse(name).few)]
+    kept = [
+        name
+        for name in names
+        if parse(name).sort in task.protocols and not (task.fit_on and parse(name).few)
+    ]
     if not kept:
         raise IncompatibleError(
             f"{task.code} has no protocol {' or '.join(names)}; it has {', '.join(task.protocols)}."
@@ -200,7 +228,10 @@ def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
         return np.asarray(rows.parts)
     place = folds(rows.patients.tolist(), n, seed)
     return np.array(
-        [f"{part} {place[patient]}" for part, patient in zip(rows.parts, rows.patients.tolist(), strict=True)]
+        [
+            f"{part} {place[patient]}"
+            for part, patient in zip(rows.parts, rows.patients.tolist(), strict=True)
+        ]
     )
 
 

@@ -18,7 +18,9 @@ def _git(*words: str) -> str:
     if not (top / ".git").exists():
         return ""
     try:
-        run = subprocess.run(["git", "-C", str(top), *words], capture_output=True, text=True, timeout=10, check=False)
+        run = subprocess.run(
+            ["git", "-C", str(top), *words], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return run.stdout.strip() if run.returncode == 0 else ""

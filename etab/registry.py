@@ -17,7 +17,9 @@ def unknown(what: str, name: object, known: Iterable[str]) -> UnknownNameError:
     lower = {n.lower(): n for n in names}
     close = difflib.get_close_matches(str(name).lower(), list(lower), n=1, cutoff=0.5)
     hint = f" Did you mean {lower[close[0]]!r}?" if close else ""
-    return UnknownNameError(f"No {what} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}.")
+    return UnknownNameError(
+        f"No {what} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}."
+    )
 
 
 class Registry(Generic[T]):
@@ -31,7 +33,9 @@ class Registry(Generic[T]):
     def add(self, name: str, item: T) -> T:
         """Register ``item``; raises UnsupportedOptionError when the name is taken by something else."""
         if name in self._items and self._items[name] is not item:
-            raise UnsupportedOptionError(f"The {self.what} name {name!r} is taken; choose another name.")
+            raise UnsupportedOptionError(
+                f"The {self.what} name {name!r} is taken; choose another name."
+            )
         self._items[name] = item
         return item
 

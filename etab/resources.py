@@ -20,7 +20,12 @@ def text(name: str) -> str:
         if place.is_file():
             return place.read_text(encoding="utf-8")
     wanted = Path(name)
-    there = {p.stem for place in _places(name) if place.parent.is_dir() for p in place.parent.glob(f"*{wanted.suffix}")}
+    there = {
+        p.stem
+        for place in _places(name)
+        if place.parent.is_dir()
+        for p in place.parent.glob(f"*{wanted.suffix}")
+    }
     if there:
         raise unknown(f"file in {wanted.parent}", wanted.stem, there)
     raise DataNotFoundError(f"The packaged file {name} is missing: reinstall etab-bench.")

@@ -42,17 +42,25 @@ class Predictions:
 
     def __post_init__(self) -> None:
         """Round, and refuse what could not be scored or written."""
-        rounded = {k: np.array([float(f"{v:.7g}") for v in values]) for k, values in self.columns.items()}
+        rounded = {
+            k: np.array([float(f"{v:.7g}") for v in values]) for k, values in self.columns.items()
+        }
         lengths = {len(self.patients), len(self.folds), *(len(v) for v in rounded.values())}
         if lengths != {len(self.items)}:
-            raise ResultError(f"A prediction table has {len(self.items)} items and columns of {sorted(lengths)} rows.")
+            raise ResultError(
+                f"A prediction table has {len(self.items)} items and columns of {sorted(lengths)} rows."
+            )
         if len(set(self.items)) != len(self.items):
             twice = next(item for i, item in enumerate(self.items) if item in self.items[:i])
-            raise ResultError(f"A prediction table lists {twice} twice; every row is answered once.")
+            raise ResultError(
+                f"A prediction table lists {twice} twice; every row is answered once."
+            )
         for name, values in rounded.items():
             if not np.isfinite(values).all():
                 where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
-                raise ResultError(f"A prediction table holds a {name} for {where} that is not a finite number.")
+                raise ResultError(
+                    f"A prediction table holds a {name} for {where} that is not a finite number."
+                )
         object.__setattr__(self, "columns", rounded)
 
     def to_csv(self) -> str:
@@ -62,7 +70,9 @@ class Predictions:
         writer.writerow(["kind", "item", "patient", "fold", *self.columns])
         values = [[f"{v:.7g}" for v in column] for column in self.columns.values()]
         for i, item in enumerate(self.items):
-            writer.writerow([self.kind.value, item, self.patients[i], self.folds[i], *[c[i] for c in values]])
+            writer.writerow(
+                [self.kind.value, item, self.patients[i], self.folds[i], *[c[i] for c in values]]
+            )
         return out.getvalue()
 
     @classmethod
@@ -74,12 +84,18 @@ class Predictions:
                 f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows."
             )
         try:
-            columns = {k: np.array([float(r[i]) for r in rows[1:]]) for i, k in enumerate(rows[0]) if i >= 4}
+            columns = {
+                k: np.array([float(r[i]) for r in rows[1:]])
+                for i, k in enumerate(rows[0])
+                if i >= 4
+            }
             kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
             (kind,) = set(kinds)
             return cls(Kind(kind), items, patients, folds, columns)
         except (ValueError, IndexError) as error:
-            raise ResultError(f"{name} is damaged: {error} Move it away and run its cell again.") from error
+            raise ResultError(
+                f"{name} is damaged: {error} Move it away and run its cell again."
+            ) from error
 
     def sha256(self) -> str:
         """sha256 of the CSV bytes."""
@@ -151,7 +167,9 @@ class Result:
 
     def identity(self) -> str:
         """sha256 of everything but provenance: commit, clock and machine do not make another result."""
-        return hashlib.sha256(json.dumps(self._facts(), sort_keys=True, allow_nan=False).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(self._facts(), sort_keys=True, allow_nan=False).encode()
+        ).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
         return {k: v for k, v in self._whole().items() if k != "provenance"}
@@ -161,13 +179,23 @@ class Result:
         return {k: v for k, v in asdict(self).items() if k != "bad" or v}
 
     @staticmethod
-    def path_of(folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str) -> Path:
+    def path_of(
+        folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str
+    ) -> Path:
         """Where a cell lives in a folder of results."""
-        return folder / slug(dataset) / slug(task) / slug(backbone) / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
+        return (
+            folder
+            / slug(dataset)
+            / slug(task)
+            / slug(backbone)
+            / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
+        )
 
     def path(self, folder: Path) -> Path:
         """Where this cell lives in a folder of results."""
-        return self.path_of(folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head)
+        return self.path_of(
+            folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head
+        )
 
     def save(self, folder: Path, predictions: Predictions) -> Path:
         """Write predictions, then the record: a record on disk always has its predictions.
@@ -177,7 +205,9 @@ class Result:
         stays).
         """
         if predictions.sha256() != self.predictions_sha256:
-            raise ResultError(f"{self.task} with {self.backbone}: these predictions are not those of the result.")
+            raise ResultError(
+                f"{self.task} with {self.backbone}: these predictions are not those of the result."
+            )
         path, text = self.path(folder), predictions.to_csv()
         if path.exists():
             self._refuse_other(path)
@@ -193,7 +223,10 @@ class Result:
         mine, theirs = self._facts(), Result.load(path)._facts()
         differ = [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]
         if differ:
-            said = "; ".join(f"{k} is {_short(theirs.get(k))} there, {_short(mine.get(k))} now" for k in differ[:3])
+            said = "; ".join(
+                f"{k} is {_short(theirs.get(k))} there, {_short(mine.get(k))} now"
+                for k in differ[:3]
+            )
             more = f" (and {', '.join(differ[3:])})" if differ[3:] else ""
             raise ResultError(
                 f"{path} holds another result: {said}{more}. Results are never overwritten: move the old file away, or "
@@ -210,10 +243,17 @@ class Result:
                 f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
             ) from error
         if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            came = found.get("schema", "no schema") if isinstance(found, dict) else type(found).__name__
+            came = (
+                found.get("schema", "no schema")
+                if isinstance(found, dict)
+                else type(found).__name__
+            )
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
         names = {f.name for f in fields(cls)}
-        for words, wrong in (("lacks", names - set(found) - {"bad"}), ("has unknown", set(found) - names)):
+        for words, wrong in (
+            ("lacks", names - set(found) - {"bad"}),
+            ("has unknown", set(found) - names),
+        ):
             if wrong:
                 raise ResultError(
                     f"{path} {words} {', '.join(sorted(wrong))}; it is not a whole result of schema {SCHEMA}."
@@ -234,7 +274,9 @@ class Result:
                 "run the cell again."
             ) from error
         if hashlib.sha256(data).hexdigest() != self.predictions_sha256:
-            raise ResultError(f"{path} is not the table its record was made from (sha256 differs). Restore it.")
+            raise ResultError(
+                f"{path} is not the table its record was made from (sha256 differs). Restore it."
+            )
         return Predictions.from_csv(data.decode(), str(path))
 
 
@@ -322,7 +364,9 @@ _BY_TYPE: Mapping[str, Check] = {
     "Mapping[str, Any]": ("values by name", lambda v: isinstance(v, dict)),
 }
 _CHECKS: Mapping[str, Check] = {
-    **dict.fromkeys(("task", "backbone", "head", "protocol", "dataset", "metric"), ("a name", _named)),
+    **dict.fromkeys(
+        ("task", "backbone", "head", "protocol", "dataset", "metric"), ("a name", _named)
+    ),
     "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
     "folds": (
         "a list of {name, value, n_test, choice}",
@@ -403,5 +447,7 @@ def load_results(folder: Path) -> list[Result]:
         else:
             found.append(result)
     if wrong:
-        raise ResultError(f"{len(wrong)} of {len(wrong) + len(found)} files: " + " Also: ".join(wrong))
+        raise ResultError(
+            f"{len(wrong)} of {len(wrong) + len(found)} files: " + " Also: ".join(wrong)
+        )
     return found

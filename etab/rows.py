@@ -69,7 +69,9 @@ def shown_frames(source: Source, record: Record) -> list[int]:
     """The frames of one recording that the tasks of its dataset show, in order."""
     card = source.card
     shown = set(_phases(source, record).values())
-    for name in {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}:
+    for name in {
+        t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"
+    }:
         shown |= {at or 0 for at in source.annotated(record, card.target(name))}
     return sorted(shown)
 
@@ -86,7 +88,9 @@ def _at(answers: Sequence[Answer]) -> dict[int, int]:
     return {int(a.value): int(a.at) for a in answers if a.at is not None}
 
 
-def _rows_of(task: Task, answers: Sequence[Answer], at: dict[int, int]) -> list[tuple[list[int], Any]]:
+def _rows_of(
+    task: Task, answers: Sequence[Answer], at: dict[int, int]
+) -> list[tuple[list[int], Any]]:
     """Frames and answer of each row that this recording gives."""
     if task.inputs == "answer":
         return [([int(a.at or 0)], a.value) for a in answers]
@@ -113,7 +117,9 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     items: list[str] = []
     kept: list[tuple[Record, list[int], Any]] = []
     missing: list[tuple[str, str]] = []
-    for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: r.view):
+    for record in sorted(
+        (r for r in source.records() if r.view in task.views), key=lambda r: r.view
+    ):
         with skippable():
             rows = record_rows(task, source, record)
         if not rows:
@@ -159,20 +165,30 @@ def _picked(whole: Any, rows: Any) -> Any:
     return PickedMap(whole, np.arange(len(whole))[rows])
 
 
-def row_features(features: Features, rows: Rows, *, maps: bool = True, sequences: bool = True) -> Features:
+def row_features(
+    features: Features, rows: Rows, *, maps: bool = True, sequences: bool = True
+) -> Features:
     """Pick the features of each row, maps and sequences too unless told not to.
 
     Two frames of a row are laid side by side, without maps and sequences.
     """
     columns = rows.frames.T
     lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
-    whole = len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
+    whole = (
+        len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
+    )
     if whole:  # a view: with many rows, features may be larger than memory
         pooled = {k: v[lo:hi] for k, v in features.pooled.items()}
     else:
-        pooled = {k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()}
+        pooled = {
+            k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()
+        }
     shown: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
         shown = tuple(_picked(m, slice(lo, hi) if whole else columns[0]) for m in features.maps)
-    steps = {k: v[columns[0]] for k, v in features.sequences.items()} if sequences and len(columns) == 1 else {}
+    steps = (
+        {k: v[columns[0]] for k, v in features.sequences.items()}
+        if sequences and len(columns) == 1
+        else {}
+    )
     return Features(pooled=pooled, maps=shown, pca=features.pca, sequences=steps)

@@ -51,16 +51,30 @@ def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) 
         place[record.id] = (place.get(record.id, (i, i))[0], i)
     kept: list[tuple[Record, str, tuple[int, int], Any]] = []
     missing: list[tuple[str, str]] = []
-    for record in sorted((r for r in source.records() if r.view in task.views), key=lambda r: (r.view, r.id)):
+    for record in sorted(
+        (r for r in source.records() if r.view in task.views), key=lambda r: (r.view, r.id)
+    ):
         found = source.answers(record, target)
         value = found[0].value if found else None
-        if record.id not in place or value is None or (target.kind is Kind.STATES and not _has_sounds(value)):
+        if (
+            record.id not in place
+            or value is None
+            or (target.kind is Kind.STATES and not _has_sounds(value))
+        ):
             short = record.id not in place
-            missing.append((record.id, f"shorter than {SHORTEST:g} s" if short else f"no {task.target} is given"))
+            missing.append(
+                (
+                    record.id,
+                    f"shorter than {SHORTEST:g} s" if short else f"no {task.target} is given",
+                )
+            )
             continue
         first, last = place[record.id]
         if task.inputs == "window":
-            kept += [(record, f"{record.id}#{keys[i][1]:g}", (i, i), value) for i in range(first, last + 1)]
+            kept += [
+                (record, f"{record.id}#{keys[i][1]:g}", (i, i), value)
+                for i in range(first, last + 1)
+            ]
         else:
             kept.append((record, record.id, (first, last), value))
     if not kept:
@@ -72,12 +86,19 @@ def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) 
 
 
 def _rows(
-    task: Task, kind: Kind, kept: Sequence[tuple[Record, str, tuple[int, int], Any]], missing: list[tuple[str, str]]
+    task: Task,
+    kind: Kind,
+    kept: Sequence[tuple[Record, str, tuple[int, int], Any]],
+    missing: list[tuple[str, str]],
 ) -> Rows:
     records = [r for r, _, _, _ in kept]
     values = [v for _, _, _, v in kept]
     items, names = tuple(item for _, item, _, _ in kept), tuple(r.id for r in records)
-    groups = tuple(str(r.meta["database"]) for r in records) if all("database" in r.meta for r in records) else ()
+    groups = (
+        tuple(str(r.meta["database"]) for r in records)
+        if all("database" in r.meta for r in records)
+        else ()
+    )
     return Rows(
         items=items,
         patients=np.array([r.patient for r in records]),
@@ -87,9 +108,11 @@ def _rows(
         spacing=(None,) * len(kept),
         missing=tuple(missing),
         records=names,
-        units={"": items, "recording": names, "patient": tuple(str(r.meta.get("id", r.patient)) for r in records)}[
-            task.unit
-        ],
+        units={
+            "": items,
+            "recording": names,
+            "patient": tuple(str(r.meta.get("id", r.patient)) for r in records),
+        }[task.unit],
         places=tuple(r.view for r in records),
         groups=groups,
         extras=_extras(records, groups),
@@ -121,7 +144,9 @@ def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, Float
 def sound_row_features(features: Features, rows: Rows) -> Features:
     """Features of each row: those of its windows, averaged; series of whole recordings are picked by recording."""
     first, last = rows.frames[:, 0], rows.frames[:, -1]
-    pooled = {name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()}
+    pooled = {
+        name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()
+    }
     series = tuple(_picked(found, rows.records) for found in features.maps)
     layers = {name: _picked(found, rows.records) for name, found in features.sequences.items()}
     return Features(pooled=pooled, maps=series, pca=features.pca, sequences=layers)

@@ -13,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from etab import __version__, backbones, cross, datasets, decisions, heads, inputs, metrics, stats, studies
+from etab import (
+    __version__,
+    backbones,
+    cross,
+    datasets,
+    decisions,
+    heads,
+    inputs,
+    metrics,
+    stats,
+    studies,
+)
 from etab.aggregate import AGGREGATES
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
@@ -98,18 +109,26 @@ class Run:
     def check(self) -> None:
         """Read the three cards and list every clash in one message; needs neither data nor weights."""
         clashes: list[str] = []
-        for look in (lambda: self.row, lambda: self.backbone_card, lambda: heads.head(self.head_name),
-                     lambda: self.protocol_name):  # fmt: skip
+        for look in (
+            lambda: self.row,
+            lambda: self.backbone_card,
+            lambda: heads.head(self.head_name),
+            lambda: self.protocol_name,
+        ):
             try:
                 look()
             except EtabError as error:
                 clashes.append(str(error))
         if not clashes:
             clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
-            more = inputs.clash(self.row, self.backbone_card, heads.head(self.head_name), self.aggregate)
+            more = inputs.clash(
+                self.row, self.backbone_card, heads.head(self.head_name), self.aggregate
+            )
             clashes += [more] if more else []
             if parse(self.protocol_name).tuning:
-                clashes.append(f"{self.protocol_name} trains the backbone too: `etab finetune` does that.")
+                clashes.append(
+                    f"{self.protocol_name} trains the backbone too: `etab finetune` does that."
+                )
         if clashes:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
@@ -132,7 +151,11 @@ def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
     if card.clip is not None and task.clip is None:
         yield f"{card.name} embeds clips and the rows of {task.code} are none."
-    if head.needs_sequences and task.clip is None and not (card.over_time and task.kind is Kind.STATES):
+    if (
+        head.needs_sequences
+        and task.clip is None
+        and not (card.over_time and task.kind is Kind.STATES)
+    ):
         yield f"the head {head.name!r} needs sequences and the rows of {task.code} are no clips."
 
 
@@ -164,11 +187,16 @@ def plan(
             if aggregate and not task.unit:
                 continue
             for name in chosen(task, protocols, n_fold):
-                runs += [Run(task.code, card.name, one, name, seed, n_fold, aggregate, card)
-                         for one in wanted if one is None or task.kind in heads.head(one).kinds]  # fmt: skip
+                runs += [
+                    Run(task.code, card.name, one, name, seed, n_fold, aggregate, card)
+                    for one in wanted
+                    if one is None or task.kind in heads.head(one).kinds
+                ]
     if not runs:
         said = " or ".join(repr(name) for name in wanted)
-        asked = f"the head {said} answers" if head else "these backbones and this aggregation answer"
+        asked = (
+            f"the head {said} answers" if head else "these backbones and this aggregation answer"
+        )
         raise IncompatibleError(f"Nothing to run: {asked} none of the chosen tasks.{timeless}")
     for run in runs:
         run.check()
@@ -180,7 +208,10 @@ def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]
     card, head, task = run.backbone_card, heads.head(run.head_name), run.row
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
     if task.fit_on:
-        more |= {"fit_on": task.fit_on, "fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad)}
+        more |= {
+            "fit_on": task.fit_on,
+            "fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad),
+        }
     return {
         **more,
         "runs_version": VERSION,
@@ -202,17 +233,30 @@ def finished(run: Run, settings: Settings) -> Result | None:
     Raises ResultError, before any work is done, when a result is there that would not come out today: data, versions,
     precision or anchors differ. Results are never overwritten.
     """
-    path = Result.path_of(settings.results, run.row.dataset, run.task, run.backbone, run.protocol_name, run.seed,
-                          run.head_name)  # fmt: skip
+    path = Result.path_of(
+        settings.results,
+        run.row.dataset,
+        run.task,
+        run.backbone,
+        run.protocol_name,
+        run.seed,
+        run.head_name,
+    )
     if not path.exists():
         return None
     found = Result.load(path)
-    there: dict[str, Any] = {**found.settings, "data": found.data_digest, "task version": found.task_version,
-                             "anchors": [found.anchor_low, found.anchor_high]}  # fmt: skip
-    now: dict[str, Any] = {**_settings_of(run, resolve_precision(run, settings), settings),
-                           "task version": run.row.version,
-                           "data": data_digest(run.row.dataset, settings.root, settings.skip_bad),
-                           "anchors": [run.row.low, run.row.high]}  # fmt: skip
+    there: dict[str, Any] = {
+        **found.settings,
+        "data": found.data_digest,
+        "task version": found.task_version,
+        "anchors": [found.anchor_low, found.anchor_high],
+    }
+    now: dict[str, Any] = {
+        **_settings_of(run, resolve_precision(run, settings), settings),
+        "task version": run.row.version,
+        "data": data_digest(run.row.dataset, settings.root, settings.skip_bad),
+        "anchors": [run.row.low, run.row.high],
+    }
     differ = [name for name, value in now.items() if there.get(name) != value]
     if differ:
         raise ResultError(
@@ -228,7 +272,11 @@ def resolve_precision(run: Run, settings: Settings) -> str:
 
 
 def execute(
-    runs: Sequence[Run], settings: Settings, *, progress: Progress | None = None, failed: Failed | None = None
+    runs: Sequence[Run],
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    failed: Failed | None = None,
 ) -> Iterator[Result]:
     """Run cells, one backbone after the other, saving each as it is done; finished ones are read and given as they are.
 
@@ -237,7 +285,12 @@ def execute(
     """
     groups: dict[tuple[str, str, str, bool], list[Run]] = {}
     for run in runs:
-        shown = (run.row.dataset, run.backbone, run.row.family, inputs.layered(run.row, run.backbone_card))
+        shown = (
+            run.row.dataset,
+            run.backbone,
+            run.row.family,
+            inputs.layered(run.row, run.backbone_card),
+        )
         groups.setdefault(shown, []).append(run)
     for group in groups.values():
         yield from _execute_group(group, settings, progress, failed)
@@ -283,10 +336,18 @@ def _embedded(
     source, keys = source_of(task.dataset, settings.root, settings.skip_bad)
     clips = clips_at(task, settings.root, settings.skip_bad)[0] if task.clip else None
     return inputs.embed(
-        source, clips.frames if clips else keys, card, cache=settings.cache, device=settings.device,
-        precision=settings.precision, batch_size=settings.batch_size, progress=report, over=clips,
-        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), series=inputs.layered(task, card),
-    )  # fmt: skip
+        source,
+        clips.frames if clips else keys,
+        card,
+        cache=settings.cache,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+        progress=report,
+        over=clips,
+        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+        series=inputs.layered(task, card),
+    )
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
@@ -315,18 +376,27 @@ def compute(
     features = inputs.pick(embedded.features, rows, task, head)
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
-    shared["cells"] = rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
+    shared["cells"] = (
+        rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
+    )
     shared["precision"] = embedded.settings["precision"]
-    fits = head.cross_fit(features, rows.answers, rows.patients, splits, target_of(task), rng=rng_of(run), memo=shared)
+    fits = head.cross_fit(
+        features, rows.answers, rows.patients, splits, target_of(task), rng=rng_of(run), memo=shared
+    )
     outlines = outlines_of(task, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
-        beside = studies.view_answers(source_of(task.dataset, settings.root, settings.skip_bad)[0], rows)
+        beside = studies.view_answers(
+            source_of(task.dataset, settings.root, settings.skip_bad)[0], rows
+        )
         fit = partial(_fit, run, head, features, rows, shared)
         predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
     else:
         rules = _rules(run, head, features, rows, splits, shared)
         if rules:
-            fits = [replace(f, choice={**f.choice, **rule.facts()}) for f, rule in zip(fits, rules, strict=True)]
+            fits = [
+                replace(f, choice={**f.choice, **rule.facts()})
+                for f, rule in zip(fits, rules, strict=True)
+            ]
         predictions = predictions_of(task, rows, outlines, splits, fits, rules)
     nested = _nested(run, rows, features, shared)
     result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
@@ -335,12 +405,20 @@ def compute(
 
 
 def _fit(
-    run: Run, head: Head, features: Features, rows: Rows, memo: MutableMapping[Any, Any], target: str, answers: Any,
+    run: Run,
+    head: Head,
+    features: Features,
+    rows: Rows,
+    memo: MutableMapping[Any, Any],
+    target: str,
+    answers: Any,
     splits: Sequence[RowSplit],
-) -> list[FoldFit]:  # fmt: skip
+) -> list[FoldFit]:
     """Fit a second probe on the rows of a cell."""
     about = datasets.SOURCES[run.row.dataset].card.target(target)
-    return head.cross_fit(features, answers, rows.patients, splits, about, rng=rng_of(run), memo=memo)
+    return head.cross_fit(
+        features, answers, rows.patients, splits, about, rng=rng_of(run), memo=memo
+    )
 
 
 def target_of(task: Task) -> Any:
@@ -361,26 +439,43 @@ def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
 
 
 def _rules(
-    run: Run, head: Head, features: Features, rows: Rows, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
+    run: Run,
+    head: Head,
+    features: Features,
+    rows: Rows,
+    splits: Sequence[RowSplit],
+    memo: MutableMapping[Any, Any],
 ) -> list[decisions.Rule]:
     """For each split, how scores become classes; none where the metric is of scores."""
     task = run.row
 
     def answers(inner: Sequence[RowSplit]) -> list[Any]:
         fits = head.cross_fit(
-            features, rows.answers, rows.patients, inner, target_of(task), rng=rng_of(run, 3), memo=memo
+            features,
+            rows.answers,
+            rows.patients,
+            inner,
+            target_of(task),
+            rng=rng_of(run, 3),
+            memo=memo,
         )
         return [fit.predictions for fit in fits]
 
     if not decisions.needed(task):
         return []
-    return decisions.choose(task, splits, rows.patients, answers, lambda i, s: laid_out(task, rows, (), i, [s])[2])
+    return decisions.choose(
+        task, splits, rows.patients, answers, lambda i, s: laid_out(task, rows, (), i, [s])[2]
+    )
 
 
 def predictions_of(
-    task: Task, rows: Rows, outlines: Sequence[Outline], splits: Sequence[RowSplit], fits: Sequence[FoldFit],
+    task: Task,
+    rows: Rows,
+    outlines: Sequence[Outline],
+    splits: Sequence[RowSplit],
+    fits: Sequence[FoldFit],
     rules: Sequence[decisions.Rule],
-) -> Predictions:  # fmt: skip
+) -> Predictions:
     """Lay the answers of all folds out as one table, a line a row (or unit) of the test parts."""
     order = np.concatenate([s.test for s in splits])
     kept, items, columns = laid_out(task, rows, outlines, order, [f.predictions for f in fits])
@@ -397,15 +492,25 @@ def predictions_of(
     )
 
 
-def _nested(run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]) -> dict[str, float] | None:
+def _nested(
+    run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]
+) -> dict[str, float] | None:
     """Nested cross-validation interval where the head is ridge, a patient is a row, and the rows fit a kernel."""
     how = parse(run.protocol_name)
-    if run.head_name != "ridge" or not how.n_fold or how.few or rows.n_patients != len(rows.items) or run.row.fit_on:
+    if (
+        run.head_name != "ridge"
+        or not how.n_fold
+        or how.few
+        or rows.n_patients != len(rows.items)
+        or run.row.fit_on
+    ):
         return None
     if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
         return None
     losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
-    found = stats.nested_cv(losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=rng_of(run, 2))
+    found = stats.nested_cv(
+        losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=rng_of(run, 2)
+    )
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
@@ -419,15 +524,27 @@ def folds_of(
         mask = names == split.name
         columns = {k: v[mask] for k, v in table.columns.items()}
         scored = metrics.evaluate(task.kind, columns, np.array(table.patients)[mask])
-        out.append({"name": split.name, "value": scored.get(task.metric), "n_test": int(mask.sum()),
-                    "choice": dict(fit.choice)})  # fmt: skip
+        out.append(
+            {
+                "name": split.name,
+                "value": scored.get(task.metric),
+                "n_test": int(mask.sum()),
+                "choice": dict(fit.choice),
+            }
+        )
     return out
 
 
 def _result(
-    run: Run, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions,
-    nested: Mapping[str, float] | None, embedded: FrameFeatures, settings: Settings,
-) -> Result:  # fmt: skip
+    run: Run,
+    rows: Rows,
+    splits: Sequence[RowSplit],
+    fits: Sequence[FoldFit],
+    table: Predictions,
+    nested: Mapping[str, float] | None,
+    embedded: FrameFeatures,
+    settings: Settings,
+) -> Result:
     task, patients = run.row, np.array(table.patients)
     scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
     scored |= studies.upstream_views(task, table.columns)
@@ -435,22 +552,51 @@ def _result(
     resamples = (_resamples if n <= _FEW else _resamples.__wrapped__)(run.task, run.seed, n)
     interval = stats.resampled(task.metric, task.kind, table.columns, patients, resamples)
     source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
-    phantom = any(source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets)
+    phantom = any(
+        source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets
+    )
     return Result(
-        task=task.code, task_version=task.version, backbone=run.backbone, head=run.head_name,
-        protocol=run.protocol_name, seed=run.seed, dataset=task.dataset, phantom=phantom, metric=task.metric,
-        value=scored[task.metric], low=interval.low, high=interval.high, level=0.95, interval=interval.method,
-        metrics=scored, folds=folds_of(task, splits, fits, table), nested=nested,
-        n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
-        n_patients=len(set(table.patients)), weights_sha256=embedded.weights_sha256,
-        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad), features_key=embedded.key,
-        settings={**_settings_of(run, embedded.settings["precision"], settings), "n_fold": run.n_fold,
-                  **_said(source, remarks(task, run.protocol_name, rows))},
-        missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(),
-        anchor_low=task.low, anchor_high=task.high,
-        provenance={**provenance(__version__), "device": settings.device, "started": datetime.now(UTC).isoformat()},
-        bad=left_out(task, source.faults or (), table.patients, official=run.protocol_name == "official"),
-    )  # fmt: skip
+        task=task.code,
+        task_version=task.version,
+        backbone=run.backbone,
+        head=run.head_name,
+        protocol=run.protocol_name,
+        seed=run.seed,
+        dataset=task.dataset,
+        phantom=phantom,
+        metric=task.metric,
+        value=scored[task.metric],
+        low=interval.low,
+        high=interval.high,
+        level=0.95,
+        interval=interval.method,
+        metrics=scored,
+        folds=folds_of(task, splits, fits, table),
+        nested=nested,
+        n_train=int(np.mean([len(s.train) for s in splits])),
+        n_test=len(table.items),
+        n_patients=len(set(table.patients)),
+        weights_sha256=embedded.weights_sha256,
+        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+        features_key=embedded.key,
+        settings={
+            **_settings_of(run, embedded.settings["precision"], settings),
+            "n_fold": run.n_fold,
+            **_said(source, remarks(task, run.protocol_name, rows)),
+        },
+        missing=[list(pair) for pair in rows.missing],
+        predictions_sha256=table.sha256(),
+        anchor_low=task.low,
+        anchor_high=task.high,
+        provenance={
+            **provenance(__version__),
+            "device": settings.device,
+            "started": datetime.now(UTC).isoformat(),
+        },
+        bad=left_out(
+            task, source.faults or (), table.patients, official=run.protocol_name == "official"
+        ),
+    )
 
 
 def _said(source: Source, more: Sequence[str]) -> dict[str, Any]:

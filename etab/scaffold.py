@@ -239,8 +239,14 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
     if taken:
         raise UnsupportedOptionError(f"{taken[0]} is there already; choose another name or folder.")
     modules = {role: place.removesuffix(".py").replace("/", ".") for role, place in places.items()}
-    words = {"name": name, "title": title or name, "letter": letter, "source": modules["source"],
-             "tree": modules["tree"], "kind": "".join(part.title() for part in name.split("_"))}  # fmt: skip
+    words = {
+        "name": name,
+        "title": title or name,
+        "letter": letter,
+        "source": modules["source"],
+        "tree": modules["tree"],
+        "kind": "".join(part.title() for part in name.split("_")),
+    }
     words["imports"] = _imports(words, checkout)
     texts = {"source": _SOURCE, "tree": _TREE, "test": _TEST}
     try:
@@ -248,8 +254,13 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).write_text(texts[role].substitute(words), encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{folder} could not be written: {error.strerror}. Choose another place.") from error
-    return Scaffold(tuple(folder / place for place in places.values()), tuple(_steps(name, letter, places, checkout)))
+        raise StorageError(
+            f"{folder} could not be written: {error.strerror}. Choose another place."
+        ) from error
+    return Scaffold(
+        tuple(folder / place for place in places.values()),
+        tuple(_steps(name, letter, places, checkout)),
+    )
 
 
 def _places(name: str, checkout: bool) -> dict[str, str]:
@@ -269,7 +280,10 @@ def _imports(words: dict[str, str], checkout: bool) -> str:
         "from etab.errors import CorruptFileError, LayoutError, SplitError",
         "from etab.testing.datasets import check_dataset",
     ]
-    made = [f"from {words['source']} import {words['kind']}Source", f"from {words['tree']} import ef, picture, write"]
+    made = [
+        f"from {words['source']} import {words['kind']}Source",
+        f"from {words['tree']} import ef, picture, write",
+    ]
     return "\n".join(sorted([*ours, *made]) if checkout else [*ours, "", *made])
 
 

@@ -34,7 +34,17 @@ from etab.utils.metrics import columns_of
 
 __all__ = ["ETABscore", "ScoreAndInterval", "TaskScore", "torch"]
 
-_TRAINING = ("head", "n_train", "learning_rate", "n_epoch", "batch_size", "side", "optimizer", "accumulate", "augment")
+_TRAINING = (
+    "head",
+    "n_train",
+    "learning_rate",
+    "n_epoch",
+    "batch_size",
+    "side",
+    "optimizer",
+    "accumulate",
+    "augment",
+)
 _PROBING = ("results", "cache")
 
 
@@ -69,9 +79,14 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
 
     @classmethod
     def of(
-        cls, backbone: str, tasks: Mapping[str, TaskScore], weights: Mapping[str, float], *, phantom: bool,
+        cls,
+        backbone: str,
+        tasks: Mapping[str, TaskScore],
+        weights: Mapping[str, float],
+        *,
+        phantom: bool,
         results: Sequence[Result] = (),
-    ) -> ScoreAndInterval:  # fmt: skip
+    ) -> ScoreAndInterval:
         """Weigh the tasks fold by fold; raises UndefinedError where fewer than two folds have every metric."""
         table = np.array([tasks[code].folds for code in weights])
         folds = tuple(float(v) for v in np.array(list(weights.values())) @ table if np.isfinite(v))
@@ -83,19 +98,32 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
 
     def _title(self) -> str:
         made = " — PHANTOM data, not patients" if self.phantom else ""
-        return f"{self.backbone}: ETAB score {self[0]:.3f} [{self[1][0]:.3f}, {self[1][1]:.3f}]{made}"
+        return (
+            f"{self.backbone}: ETAB score {self[0]:.3f} [{self[1][0]:.3f}, {self[1][1]:.3f}]{made}"
+        )
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
         """Rows of code, weight, metric, value and interval."""
         return [
-            (code, f"{self.weights[code]:.3f}", t.metric, f"{t.value:.3f}", f"[{t.low:.3f}, {t.high:.3f}]")
+            (
+                code,
+                f"{self.weights[code]:.3f}",
+                t.metric,
+                f"{t.value:.3f}",
+                f"[{t.low:.3f}, {t.high:.3f}]",
+            )
             for code, t in self.tasks.items()
         ]
 
     def _repr_html_(self) -> str:
         """Show the score and its tasks, as a notebook can."""
-        head = "".join(f"<th>{w}</th>" for w in ("task", "weight", "metric", "value", "95 % interval"))
-        rows = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in r) + "</tr>" for r in self.table())
+        head = "".join(
+            f"<th>{w}</th>" for w in ("task", "weight", "metric", "value", "95 % interval")
+        )
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in r) + "</tr>"
+            for r in self.table()
+        )
         return f"<p><b>{html.escape(self._title())}</b></p><table><tr>{head}</tr>{rows}</table>"
 
 
@@ -121,10 +149,14 @@ class _Parameters:
 
 
 def ETABscore(  # noqa: N802  (its name since 2022)
-    backbone_architecture: str | None, backbone_model: torch.nn.Module | None = None,
-    task_weights: Mapping[str, float] | None = None, n_fold: int = 5, finetune: bool = False, verbose: bool = False,
+    backbone_architecture: str | None,
+    backbone_model: torch.nn.Module | None = None,
+    task_weights: Mapping[str, float] | None = None,
+    n_fold: int = 5,
+    finetune: bool = False,
+    verbose: bool = False,
     **task_parameters: Any,
-) -> ScoreAndInterval:  # fmt: skip
+) -> ScoreAndInterval:
     """Score a backbone over tasks: ``(score, (low, high))``, with ``.tasks``, ``.weights`` and ``.folds``.
 
     backbone_architecture  a name of ``available_backbones()``, or (None) none: the module stands for itself
@@ -151,7 +183,8 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     for code in weights:
         task = TASKS[code]
         items = first_recordings(
-            task_items(task, datasets.source(task.dataset, asked.root), side=asked.side), asked.n_train
+            task_items(task, datasets.source(task.dataset, asked.root), side=asked.side),
+            asked.n_train,
         )
         scores[code] = _trained(task, items, card, n_fold, asked, finetune)
         phantom = phantom or items.reader.source.phantom
@@ -164,13 +197,19 @@ def _parameters(given: Mapping[str, Any], finetune: bool) -> _Parameters:
     known = [f.name for f in fields(_Parameters)]
     for name in given:
         if name in ("train_frac", "val_frac"):
-            raise UnsupportedOptionError(f"{name} does not act here: n_fold decides the parts. ETABBenchmark takes it.")
+            raise UnsupportedOptionError(
+                f"{name} does not act here: n_fold decides the parts. ETABBenchmark takes it."
+            )
         if name not in known:
             raise unknown("task parameter", name, known)
     trains = finetune or given.get("head") is not None
     idle = [n for n in given if n in (_PROBING if trains else _TRAINING) and given[n] is not None]
     if idle:
-        how = "probes are fitted (finetune=False and no head=)" if trains else "finetune=True or head= trains"
+        how = (
+            "probes are fitted (finetune=False and no head=)"
+            if trains
+            else "finetune=True or head= trains"
+        )
         raise UnsupportedOptionError(f"{', '.join(idle)} would not act: only where {how}.")
     return _Parameters(**given)
 
@@ -181,7 +220,9 @@ def _weights(asked: Mapping[str, float] | None, root: Any) -> dict[str, float]:
         asked = dict.fromkeys(sorted({t.category for t in _menu(None, root)}), 1.0)
     wrong = {k: v for k, v in asked.items() if isinstance(v, bool) or not 0 <= v < float("inf")}
     if wrong or not sum(asked.values()) > 0:
-        raise UnsupportedOptionError(f"task_weights are 0 or more, and not all 0; got {dict(wrong or asked)}.")
+        raise UnsupportedOptionError(
+            f"task_weights are 0 or more, and not all 0; got {dict(wrong or asked)}."
+        )
     letters = [k for k in asked if len(k) == 1]
     if letters and len(letters) < len(asked):
         raise UnsupportedOptionError(
@@ -199,9 +240,13 @@ def _weights(asked: Mapping[str, float] | None, root: Any) -> dict[str, float]:
 
 def _menu(category: str | None, root: Any) -> list[Task]:
     """Tasks of a category that the folder can serve; without a folder those on CAMUS, or where it has none, all."""
-    letters = sorted({t.category for t in TASKS.values() if t.version > 0 and category in (None, t.category)})
+    letters = sorted(
+        {t.category for t in TASKS.values() if t.version > 0 and category in (None, t.category)}
+    )
     if not letters:
-        raise UnknownNameError(f"No task of category {category!r} ({CATEGORIES[str(category)]}) has its anchors yet.")
+        raise UnknownNameError(
+            f"No task of category {category!r} ({CATEGORIES[str(category)]}) has its anchors yet."
+        )
     if root is not None:
         return find(opened.tasks_at(",".join(letters), Path(root)))
     found = find(letters)
@@ -215,7 +260,9 @@ def _card(name: str | None, module: Any, pretrained: bool) -> BackboneCard:
             raise UnsupportedOptionError("Name a backbone_architecture, or give a backbone_model.")
         return names.architecture(name, pretrained=pretrained)
     if pretrained:
-        raise UnsupportedOptionError("pretrained=True does not act with a backbone_model: that one brings its weights.")
+        raise UnsupportedOptionError(
+            "pretrained=True does not act with a backbone_model: that one brings its weights."
+        )
     if name is None:
         return card_of_module(module, f"module/{type(module).__name__}")
     blank = names.architecture(name)
@@ -226,8 +273,17 @@ def _card(name: str | None, module: Any, pretrained: bool) -> BackboneCard:
         return type(made)(made.card, made.network, made.taps)
 
     load()  # another architecture is refused before any data are read
-    return replace(blank, name=f"module/{name}", title=f"{name}, weights given", load=load, pretraining="the user's",
-                   licence="the user's", sha256="", twin="", seed=None)  # fmt: skip
+    return replace(
+        blank,
+        name=f"module/{name}",
+        title=f"{name}, weights given",
+        load=load,
+        pretraining="the user's",
+        licence="the user's",
+        sha256="",
+        twin="",
+        seed=None,
+    )
 
 
 def _probed(
@@ -236,18 +292,31 @@ def _probed(
     """Fit the board's probes on frozen features, each fold by the others."""
     with tempfile.TemporaryDirectory(prefix="etab-") as temp:
         place = Path(temp) if asked.results is None else Path(asked.results)
-        settings = runs.Settings(root=None if asked.root is None else Path(asked.root), results=place,
-                                 cache=None if asked.cache is None else Path(asked.cache), device=asked.device)  # fmt: skip
-        plan = runs.plan(list(weights), [card], protocols=(f"cv{n_fold}",), seed=asked.seed, n_fold=n_fold)
+        settings = runs.Settings(
+            root=None if asked.root is None else Path(asked.root),
+            results=place,
+            cache=None if asked.cache is None else Path(asked.cache),
+            device=asked.device,
+        )
+        plan = runs.plan(
+            list(weights), [card], protocols=(f"cv{n_fold}",), seed=asked.seed, n_fold=n_fold
+        )
         found: dict[str, tuple[Result, TaskScore]] = {}
         for result in runs.execute(plan, settings):
             table = result.predictions(place)
-            score = _task_score(TASKS[result.task], table.columns, np.array(table.patients), np.array(table.folds))
+            score = _task_score(
+                TASKS[result.task], table.columns, np.array(table.patients), np.array(table.folds)
+            )
             found[result.task] = result, score
             _say(verbose, result.task, score)
     results = tuple(found[code][0] for code in weights)
-    return ScoreAndInterval.of(card.name, {code: found[code][1] for code in weights}, weights,
-                               phantom=results[0].phantom, results=results)  # fmt: skip
+    return ScoreAndInterval.of(
+        card.name,
+        {code: found[code][1] for code in weights},
+        weights,
+        phantom=results[0].phantom,
+        results=results,
+    )
 
 
 def _trained(
@@ -263,10 +332,21 @@ def _trained(
         model = _model(task, items, card, asked)
         if not finetune:
             model.freeze_backbone()
-        loader = torch.utils.data.DataLoader(items.select(rows.tolist()), batch_size=asked.batch_size)
-        model.fit(loader, items.select(validation.tolist()), task_code=task.code, n_epoch=asked.n_epoch,
-                  learning_rate=asked.learning_rate, device=asked.device, verbose=False, optimizer=asked.optimizer,
-                  accumulate=asked.accumulate, augment=asked.augment)  # fmt: skip
+        loader = torch.utils.data.DataLoader(
+            items.select(rows.tolist()), batch_size=asked.batch_size
+        )
+        model.fit(
+            loader,
+            items.select(validation.tolist()),
+            task_code=task.code,
+            n_epoch=asked.n_epoch,
+            learning_rate=asked.learning_rate,
+            device=asked.device,
+            verbose=False,
+            optimizer=asked.optimizer,
+            accumulate=asked.accumulate,
+            augment=asked.augment,
+        )
         columns.append(columns_of(model, items.select(split.test.tolist()), batch=asked.batch_size))
     order = np.concatenate([s.test for s in parts])
     marks = np.concatenate([[s.name] * len(s.test) for s in parts])
@@ -275,7 +355,9 @@ def _trained(
 
 
 def _folds(patients: Array, n_fold: int, seed: int) -> Iterator[RowSplit]:
-    yield from row_splits(patients, np.full(len(patients), "train"), protocol="cv", n_fold=n_fold, seed=seed)
+    yield from row_splits(
+        patients, np.full(len(patients), "train"), protocol="cv", n_fold=n_fold, seed=seed
+    )
 
 
 def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> ETABmodel:
@@ -285,7 +367,13 @@ def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> 
     if head is not None and names.plain(head) not in {names.plain(h) for h in names.VECTOR_HEADS}:
         head = head if task.kind is Kind.MASK else None  # a decoder is for the tasks with masks
     return ETABmodel(
-        sort, card, head, classes, frames=2 if task.inputs == "ED+ES" else 1, side=asked.side, seed=asked.seed
+        sort,
+        card,
+        head,
+        classes,
+        frames=2 if task.inputs == "ED+ES" else 1,
+        side=asked.side,
+        seed=asked.seed,
     )
 
 
@@ -302,7 +390,14 @@ def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: 
         values.append(max(value, 0.0))
     defined = [v for v in values if np.isfinite(v)]
     low, high = _t_interval(defined, task.code)
-    return TaskScore(float(np.mean(defined)), low, high, task.metric_2022, tuple(values), len(set(patients.tolist())))
+    return TaskScore(
+        float(np.mean(defined)),
+        low,
+        high,
+        task.metric_2022,
+        tuple(values),
+        len(set(patients.tolist())),
+    )
 
 
 def _t_interval(values: Sequence[float], what: str) -> tuple[float, float]:
@@ -320,4 +415,6 @@ def _t_interval(values: Sequence[float], what: str) -> tuple[float, float]:
 
 def _say(verbose: bool, code: str, score: TaskScore) -> None:
     if verbose:
-        sys.stdout.write(f"ETAB score: {code} {score.metric} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]\n")
+        sys.stdout.write(
+            f"ETAB score: {code} {score.metric} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]\n"
+        )

@@ -41,7 +41,9 @@ def autocorrelation(envelope: FloatArray) -> FloatArray:
     n = len(x)
     power = float(x @ x)
     if power <= 0:
-        raise UndefinedError("This envelope is flat: it has no heart rate. Leave the recording out.")
+        raise UndefinedError(
+            "This envelope is flat: it has no heart rate. Leave the recording out."
+        )
     size = next_fast_len(2 * n, real=True)
     return np.asarray(irfft(np.abs(rfft(x, size)) ** 2, size)[:n] / power)
 
@@ -57,7 +59,9 @@ def heart_timings(
     """
     low, high = rates
     if not 0 < low < high or candidates < 1:
-        raise UnsupportedOptionError(f"rates {rates}, candidates {candidates}; wanted 0 < low < high, and one or more.")
+        raise UnsupportedOptionError(
+            f"rates {rates}, candidates {candidates}; wanted 0 < low < high, and one or more."
+        )
     if len(envelope) < SHORTEST * STATE_RATE:
         raise UndefinedError(
             f"{len(envelope) / STATE_RATE:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. Leave the recording out."
@@ -68,7 +72,9 @@ def heart_timings(
     found = []
     for lag in lags:
         first = min(0.2 * STATE_RATE, 0.3 * lag)
-        found.append(Timing(lag / STATE_RATE, _peaks(curve, max(first, 2.0), 0.55 * lag)[0] / STATE_RATE))
+        found.append(
+            Timing(lag / STATE_RATE, _peaks(curve, max(first, 2.0), 0.55 * lag)[0] / STATE_RATE)
+        )
     return tuple(found)
 
 
@@ -111,7 +117,12 @@ def duration_table(timing: Timing, spreads: Spreads) -> FloatArray:
     systole = max(timing.systole + spreads.offset - one[0], 0.06)
     diastole = max(timing.period - timing.systole - spreads.offset - two[0], 0.08)
     means = np.array([one[0], systole, two[0], diastole]) * STATE_RATE
-    widths = np.array([one[1], spreads.systole, two[1], max(spreads.diastole * diastole, 2 / STATE_RATE)]) * STATE_RATE
+    widths = (
+        np.array(
+            [one[1], spreads.systole, two[1], max(spreads.diastole * diastole, 2 / STATE_RATE)]
+        )
+        * STATE_RATE
+    )
     widths = np.maximum(widths, 0.5)
     longest = int(np.ceil((means + 3 * widths).max()))
     frames = np.arange(1, longest + 1)
@@ -131,7 +142,9 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
     n, k = len(emission), len(durations)
     longest = max(table.shape[1] for table in durations)
     if n <= longest:
-        raise UndefinedError(f"{n} frames are not longer than one state can be ({longest}). Leave the recording out.")
+        raise UndefinedError(
+            f"{n} frames are not longer than one state can be ({longest}). Leave the recording out."
+        )
     table = np.full((k, STATE_COUNT, longest), _NEVER)
     for i, own in enumerate(durations):
         table[i, :, : own.shape[1]] = own
@@ -141,7 +154,9 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
     total = np.zeros((k * STATE_COUNT, n + 1))
     total[:, 1:] = np.tile(np.cumsum(emission, axis=0).T, (k, 1))
     value, back = _forward(total, table, survival)
-    before = (np.arange(k * STATE_COUNT) // STATE_COUNT) * STATE_COUNT + (np.arange(k * STATE_COUNT) - 1) % STATE_COUNT
+    before = (np.arange(k * STATE_COUNT) // STATE_COUNT) * STATE_COUNT + (
+        np.arange(k * STATE_COUNT) - 1
+    ) % STATE_COUNT
     starts = np.arange(n - 1, n - longest - 1, -1)
     ends = value[before][:, starts] + survival + total[:, -1:] - total[:, starts]
     best = int(ends.argmax())
@@ -160,7 +175,9 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
         length = int(back[row, end])
 
 
-def _forward(total: FloatArray, table: FloatArray, survival: FloatArray) -> tuple[FloatArray, IntArray]:
+def _forward(
+    total: FloatArray, table: FloatArray, survival: FloatArray
+) -> tuple[FloatArray, IntArray]:
     """Best log-likelihood (rows, n + 1) of a state that ends before frame t, and how long it then lasted."""
     rows, n = len(total), total.shape[1] - 1
     longest = table.shape[1]
@@ -169,7 +186,9 @@ def _forward(total: FloatArray, table: FloatArray, survival: FloatArray) -> tupl
     value, back = np.full((rows, n + 1), _NEVER), np.zeros((rows, n + 1), dtype=np.int64)
     value[:, 1 : longest + 1] = survival + total[:, 1 : longest + 1]
     back[:, 1 : longest + 1] = np.arange(1, longest + 1)
-    entry = np.full((rows, longest + n + 1), _NEVER)  # column longest + u: the best value of a state that starts at u
+    entry = np.full(
+        (rows, longest + n + 1), _NEVER
+    )  # column longest + u: the best value of a state that starts at u
     windows = np.lib.stride_tricks.sliding_window_view(entry, longest, axis=1)
     backward = np.ascontiguousarray(table[:, None, ::-1])
     for t in range(1, n + 1, block):
@@ -203,7 +222,9 @@ class HeartSoundModel:
 
     def emission(self, envelopes: FloatArray) -> FloatArray:
         """Log-likelihood (n, 4) of each frame, up to a constant a frame: log P(state | frame) - log P(state)."""
-        logits = (frame_features(envelopes, self.context) - self.mean) @ self.weights + self.intercept
+        logits = (
+            frame_features(envelopes, self.context) - self.mean
+        ) @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)) - self.prior)
 
@@ -224,7 +245,9 @@ class HeartSoundModel:
 def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
     """Raise UndefinedError unless envelopes are (n, width), finite, not flat and at least 2 s long."""
     if envelopes.ndim != 2 or (width is not None and envelopes.shape[1] != width):
-        raise UndefinedError(f"Envelopes of shape {envelopes.shape}; wanted (n, {width or 'k'}) at {STATE_RATE} Hz.")
+        raise UndefinedError(
+            f"Envelopes of shape {envelopes.shape}; wanted (n, {width or 'k'}) at {STATE_RATE} Hz."
+        )
     if len(envelopes) < SHORTEST * STATE_RATE:
         raise UndefinedError(
             f"{len(envelopes) / STATE_RATE:.2f} s of envelopes; the model needs {SHORTEST:g} s. Leave the recording out."
@@ -232,7 +255,9 @@ def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
     if not np.isfinite(envelopes).all():
         raise UndefinedError("These envelopes hold values that are not finite. Make them again.")
     if float(np.ptp(envelopes[:, 0])) == 0:
-        raise UndefinedError("These envelopes are flat: there is nothing to hear. Leave the recording out.")
+        raise UndefinedError(
+            "These envelopes are flat: there is nothing to hear. Leave the recording out."
+        )
 
 
 def frame_features(envelopes: FloatArray, context: int) -> FloatArray:

@@ -34,7 +34,13 @@ from etab import features as store
 from etab.backbones.base import BackboneCard, Course
 from etab.datasets.base import SoundSource, Source
 from etab.envelopes import envelopes
-from etab.errors import CorruptFileError, EtabError, StorageError, UndefinedError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    StorageError,
+    UndefinedError,
+    UnsupportedOptionError,
+)
 from etab.features import FrameFeatures, Report
 from etab.features_sound import WindowKey, sound_precision
 from etab.types import Array, Features, FloatArray, Record
@@ -82,26 +88,45 @@ def levelled(values: FloatArray) -> FloatArray:
     x = np.asarray(values, dtype=np.float64)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     moves = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
-    return np.asarray((x - mean) * np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0), dtype=np.float32)
+    return np.asarray(
+        (x - mean) * np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0), dtype=np.float32
+    )
 
 
 def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
     """What decides a series beyond the weights and the data."""
     facts: dict[str, Any] = {
-        "series_version": VERSION, "backbone_version": card.version, "backbone": card.name, "modality": card.modality,
-        "precision": precision, "width": WIDTH,
-    }  # fmt: skip
+        "series_version": VERSION,
+        "backbone_version": card.version,
+        "backbone": card.name,
+        "modality": card.modality,
+        "precision": precision,
+        "width": WIDTH,
+    }
     if card.modality == "image":
-        return {**facts, "pixel": PIXEL, "size": card.size, "mean": list(card.mean), "std": list(card.std),
-                "layers": list(card.layers)}  # fmt: skip
+        return {
+            **facts,
+            "pixel": PIXEL,
+            "size": card.size,
+            "mean": list(card.mean),
+            "std": list(card.std),
+            "layers": list(card.layers),
+        }
     return {**facts, "rate": card.rate, "layers": list(card.timed)}
 
 
 def recording_series(
-    source: Source, keys: Sequence[WindowKey], card: BackboneCard, *, cache: Path | None = None, device: str = "cpu",
-    precision: str = "auto", batch_size: int | None = None, progress: Report | None = None,
+    source: Source,
+    keys: Sequence[WindowKey],
+    card: BackboneCard,
+    *,
+    cache: Path | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    progress: Report | None = None,
     data_digest: str | None = None,
-) -> FrameFeatures:  # fmt: skip
+) -> FrameFeatures:
     """Series of the recordings that windows are of, or read back.
 
     ``features.maps`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by layer and recording the
@@ -113,7 +138,9 @@ def recording_series(
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(f"{source.card.name} holds no sound: it has no series.")
     if not card.over_time or card.series:
-        raise UnsupportedOptionError(f"{card.name} has no layers over time for etab.series to put at 50 Hz.")
+        raise UnsupportedOptionError(
+            f"{card.name} has no layers over time for etab.series to put at 50 Hz."
+        )
     records = list({record.id: record for record, _, _ in keys}.values())
     if not records:
         raise UnsupportedOptionError("No recording was asked for.")
@@ -123,27 +150,45 @@ def recording_series(
     if known is not None:
         key, folder = _place(card, settings, known, data, records, cache)
         if (there := store._read(folder, _stored)) is not None:
-            return FrameFeatures(there, key, known, data, settings, True, time.perf_counter() - started)
+            return FrameFeatures(
+                there, key, known, data, settings, True, time.perf_counter() - started
+            )
     backbone: Any = card.load()
     weights = backbone.digest()
     store._remember_digest(card, cache, weights)
     key, folder = _place(card, settings, weights, data, records, cache)
     if card.modality == "record":
         found = _held(source, records)
-        return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
+        return FrameFeatures(
+            found, key, weights, data, settings, False, time.perf_counter() - started
+        )
     if weights != known and (there := store._read(folder, _stored)) is not None:
-        return FrameFeatures(there, key, weights, data, settings, True, time.perf_counter() - started)
-    hear = partial(_layers, card, backbone.to(device, kind), device, batch_size or (16 if device == "cpu" else 64))
+        return FrameFeatures(
+            there, key, weights, data, settings, True, time.perf_counter() - started
+        )
+    hear = partial(
+        _layers,
+        card,
+        backbone.to(device, kind),
+        device,
+        batch_size or (16 if device == "cpu" else 64),
+    )
     found = _kept(source, records, card, hear, folder, progress)
     return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
 
 
 def _place(
-    card: BackboneCard, settings: Mapping[str, Any], weights: str, data: str, records: Sequence[Record],
+    card: BackboneCard,
+    settings: Mapping[str, Any],
+    weights: str,
+    data: str,
+    records: Sequence[Record],
     cache: Path | None,
-) -> tuple[str, Path | None]:  # fmt: skip
+) -> tuple[str, Path | None]:
     names = [record.id for record in records]
-    key = hashlib.sha256(json.dumps([settings, weights, data, names], sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(
+        json.dumps([settings, weights, data, names], sort_keys=True).encode()
+    ).hexdigest()
     return key, None if cache is None else cache / "features" / store._slug(card.name) / key
 
 
@@ -167,10 +212,16 @@ def _hear(source: SoundSource, record: Record) -> _Heard:
 def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard) -> Layers:
     """Layers (k, d) of one recording; nothing of another one is at hand."""
     pictures = card.modality == "image"
-    found = _of_pictures(card, backbone, device, batch, heard) if pictures else _of_waves(card, backbone, device, heard)
+    found = (
+        _of_pictures(card, backbone, device, batch, heard)
+        if pictures
+        else _of_waves(card, backbone, device, heard)
+    )
     for name, values in found.items():
         if not np.isfinite(values).all():
-            raise UndefinedError(f"{card.name}: layer {name} of {heard.record.id} is not finite. Leave the record out.")
+            raise UndefinedError(
+                f"{card.name}: layer {name} of {heard.record.id} is not finite. Leave the record out."
+            )
     return found
 
 
@@ -180,8 +231,10 @@ def _of_waves(card: BackboneCard, backbone: Any, device: str, heard: _Heard) -> 
     sound = resample(heard.samples, heard.rate, int(card.rate or heard.rate))
     x = torch.from_numpy(np.ascontiguousarray(sound, dtype=np.float32)).to(device)
     found: Mapping[str, Course] = backbone.course(x)
-    return {name: at_states(c.first + c.hop * np.arange(len(c.values)), narrowed(c.values), heard.k)
-            for name, c in found.items()}  # fmt: skip
+    return {
+        name: at_states(c.first + c.hop * np.arange(len(c.values)), narrowed(c.values), heard.k)
+        for name, c in found.items()
+    }
 
 
 def tiles(heard_pixels: int, size: int) -> list[int]:
@@ -203,12 +256,16 @@ def recording_picture(samples: FloatArray, rate: int, size: int) -> Array:
     low = np.minimum(place.astype(np.int64), mel.shape[1] - 1)
     high, part = np.minimum(low + 1, mel.shape[1] - 1), (place - np.floor(place)).astype(np.float32)
     wide = np.ascontiguousarray(mel[:, low] * (1 - part) + mel[:, high] * part)
-    tall = cv2.resize(wide, (columns, size), interpolation=cv2.INTER_AREA if size < len(mel) else cv2.INTER_LINEAR)
+    tall = cv2.resize(
+        wide, (columns, size), interpolation=cv2.INTER_AREA if size < len(mel) else cv2.INTER_LINEAR
+    )
     grey = np.round(np.clip(tall, 0, 1) * 255).astype(np.uint8).reshape(size, columns)
     return np.pad(grey, ((0, 0), (0, max(0, size - columns))))
 
 
-def _of_pictures(card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard) -> Layers:
+def _of_pictures(
+    card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard
+) -> Layers:
     import torch
 
     whole = recording_picture(heard.samples, heard.rate, card.size)
@@ -216,9 +273,14 @@ def _of_pictures(card: BackboneCard, backbone: Any, device: str, batch: int, hea
     shown = np.stack([whole[:, s : s + card.size] for s in starts])
     parts: dict[str, list[Array]] = {}
     for at in range(0, len(shown), batch):
-        for name, values in _columns(card, backbone, torch.from_numpy(shown[at : at + batch]).to(device)).items():
+        for name, values in _columns(
+            card, backbone, torch.from_numpy(shown[at : at + batch]).to(device)
+        ).items():
             parts.setdefault(name, []).append(values.float().cpu().numpy())
-    return {name: at_states(*_joined(np.concatenate(rows), starts, card.size), heard.k) for name, rows in parts.items()}
+    return {
+        name: at_states(*_joined(np.concatenate(rows), starts, card.size), heard.k)
+        for name, rows in parts.items()
+    }
 
 
 def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
@@ -226,9 +288,14 @@ def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
     own = getattr(backbone, "columns", None)
     if own is not None:
         return dict(own(x))
-    found = {f"map{i}": grid.float().mean(dim=2).transpose(1, 2) for i, grid in enumerate(backbone(x).maps)}
+    found = {
+        f"map{i}": grid.float().mean(dim=2).transpose(1, 2)
+        for i, grid in enumerate(backbone(x).maps)
+    }
     if not found:
-        raise UnsupportedOptionError(f"{card.name} gives no feature maps, so no layers over time: leave e0 out.")
+        raise UnsupportedOptionError(
+            f"{card.name} gives no feature maps, so no layers over time: leave e0 out."
+        )
     return found
 
 
@@ -249,13 +316,21 @@ def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArra
 def _held(source: SoundSource, records: Sequence[Record]) -> Features:
     """A series (k, 1) that never changes, as levelled: zeros. Not cached."""
     beats = {record.id: _hear(source, record).beat for record in records}
-    return Features({}, (beats,), sequences={"facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}})
+    return Features(
+        {},
+        (beats,),
+        sequences={"facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}},
+    )
 
 
 def _kept(
-    source: SoundSource, records: Sequence[Record], card: BackboneCard, hear: Any, place: Path | None,
+    source: SoundSource,
+    records: Sequence[Record],
+    card: BackboneCard,
+    hear: Any,
+    place: Path | None,
     progress: Report | None,
-) -> Features:  # fmt: skip
+) -> Features:
     """Series of all recordings, in memory, or under ``place`` as they come."""
     if place is None:
         held: dict[str, Layers] = {}
@@ -312,13 +387,17 @@ def _written(heard: Iterator[tuple[Record, Layers]], temp: Path, place: Path) ->
         "series": [[name, *kinds[name]] for name in files],
         "lengths": [list(pair) for pair in lengths],
     }
-    (temp / "entry.json").write_text(json.dumps({**entry, "sha256": store._entry_digest(entry)}, indent=1))
+    (temp / "entry.json").write_text(
+        json.dumps({**entry, "sha256": store._entry_digest(entry)}, indent=1)
+    )
     shutil.rmtree(place, ignore_errors=True)
     temp.replace(place)
     try:
         return _stored(place, entry)
     except (OSError, ValueError, KeyError) as error:
-        raise CorruptFileError(f"The series just written to {place} do not read back; check the disk.") from error
+        raise CorruptFileError(
+            f"The series just written to {place} do not read back; check the disk."
+        ) from error
 
 
 def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
@@ -326,10 +405,16 @@ def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
     ends = np.cumsum([k for _, k in entry["lengths"]])
     held: dict[str, Layers] = {}
     for i, (name, kind, d) in enumerate(entry["series"]):
-        whole = np.memmap(place / f"series{i}.bin", np.dtype(kind), "r", shape=(int(ends[-1]), int(d)))
-        held[name] = {who: whole[end - k : end] for (who, k), end in zip(entry["lengths"], ends, strict=True)}
+        whole = np.memmap(
+            place / f"series{i}.bin", np.dtype(kind), "r", shape=(int(ends[-1]), int(d))
+        )
+        held[name] = {
+            who: whole[end - k : end] for (who, k), end in zip(entry["lengths"], ends, strict=True)
+        }
     return _features(held)
 
 
 def _features(held: Mapping[str, Layers]) -> Features:
-    return Features({}, (held[BEAT],), sequences={name: x for name, x in held.items() if name != BEAT})
+    return Features(
+        {}, (held[BEAT],), sequences={name: x for name, x in held.items() if name != BEAT}
+    )

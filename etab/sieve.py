@@ -62,7 +62,9 @@ def _read(source: Source, record: Record) -> None:
     if isinstance(source, SoundSource):
         source.wave(record)
         return
-    if not tasks or (any(t.inputs not in _STILLS for t in tasks.values()) and not source.still(record)):
+    if not tasks or (
+        any(t.inputs not in _STILLS for t in tasks.values()) and not source.still(record)
+    ):
         source.frames(record)
     for at in shown_frames(source, record):
         if not source.frames(record, [at]).size:
@@ -70,7 +72,9 @@ def _read(source: Source, record: Record) -> None:
     source.spacing(record)
 
 
-def left_out(task: Task, faults: Sequence[Fault], patients: Iterable[str], *, official: bool) -> dict[str, Any]:
+def left_out(
+    task: Task, faults: Sequence[Fault], patients: Iterable[str], *, official: bool
+) -> dict[str, Any]:
     """What a result says of the recordings that were left out: see ``Result.bad``.
 
     patients: the test patients of the result. official: only those of the authors' test part count as lost. A fault of
@@ -79,13 +83,19 @@ def left_out(task: Task, faults: Sequence[Fault], patients: Iterable[str], *, of
     if not faults:
         return {}
     there = set(patients)
-    mine = [f for f in faults if f.view in ("", *task.views) and (not official or f.split in ("", "test"))]
+    mine = [
+        f
+        for f in faults
+        if f.view in ("", *task.views) and (not official or f.split in ("", "test"))
+    ]
     hurt = {f.patient for f in mine if f.patient}
     lost = sorted(hurt - there)
     return {
-        "recordings": [[f.id, f.reason] for f in faults], "lost": lost, "partly": sorted(hurt & there),
+        "recordings": [[f.id, f.reason] for f in faults],
+        "lost": lost,
+        "partly": sorted(hurt & there),
         "patients": len(there) + len(lost),
-    }  # fmt: skip
+    }
 
 
 def lists_leniently(source: Source) -> bool:

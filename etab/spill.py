@@ -84,7 +84,9 @@ class Spill:
 
 def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
     """A file of ``size`` bytes that no folder lists."""
-    place = tempfile.gettempdir() if folder is None or not os.access(folder, os.W_OK) else str(folder)
+    place = (
+        tempfile.gettempdir() if folder is None or not os.access(folder, os.W_OK) else str(folder)
+    )
     free = shutil.disk_usage(place).free
     if free < size + _SPARE:
         raise StorageError(
@@ -95,5 +97,7 @@ def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
         file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115  # it lives as long as its Spill
         file.truncate(size)
     except OSError as error:
-        raise StorageError(f"No file could be made in {place}: {error.strerror}. Name another --cache.") from error
+        raise StorageError(
+            f"No file could be made in {place}: {error.strerror}. Name another --cache."
+        ) from error
     return file

@@ -22,7 +22,9 @@ def folds(patients: Sequence[str], n_fold: int = 5, seed: int = 0) -> dict[str, 
     """
     unique = sorted(set(patients))
     if n_fold < 2 or n_fold > len(unique):
-        raise SplitError(f"{len(unique)} patients cannot make {n_fold} folds; choose n_fold from 2 to {len(unique)}.")
+        raise SplitError(
+            f"{len(unique)} patients cannot make {n_fold} folds; choose n_fold from 2 to {len(unique)}."
+        )
     order = np.random.default_rng(seed).permutation(len(unique))
     return {unique[int(i)]: place % n_fold for place, i in enumerate(order)}
 
@@ -33,7 +35,13 @@ def check_leaks(records: Iterable[Record]) -> None:
 
 
 def row_splits(
-    patients: Array, parts: Array, *, protocol: str, n_fold: int = 5, seed: int = 0, groups: Array | None = None
+    patients: Array,
+    parts: Array,
+    *,
+    protocol: str,
+    n_fold: int = 5,
+    seed: int = 0,
+    groups: Array | None = None,
 ) -> list[RowSplit]:
     """Turn rows into fits: ``patients`` and ``parts`` ("train", "val", "test") are (n,) arrays of text.
 
@@ -48,7 +56,9 @@ def row_splits(
     if protocol == "cv":
         return _cross(patients, n_fold, seed)
     if protocol == "lodo":
-        return _leave_one_out(patients, np.asarray(patients if groups is None else groups, dtype=object))
+        return _leave_one_out(
+            patients, np.asarray(patients if groups is None else groups, dtype=object)
+        )
     raise unknown("protocol", protocol, PROTOCOLS)
 
 
@@ -69,10 +79,14 @@ def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
         raise SplitError(
             f"{int(np.isin(parts, odd).sum())} rows are in no part of the authors' split; use protocol 'cv'."
         )
-    fit, val, test = (np.flatnonzero(np.isin(parts, p)) for p in (["train", "val"], ["val"], ["test"]))
+    fit, val, test = (
+        np.flatnonzero(np.isin(parts, p)) for p in (["train", "val"], ["val"], ["test"])
+    )
     for name, rows in (("train", np.flatnonzero(parts == "train")), ("test", test)):
         if len(rows) == 0:
-            raise SplitError(f"The authors' split has no {name} rows with an answer here; use protocol 'cv'.")
+            raise SplitError(
+                f"The authors' split has no {name} rows with an answer here; use protocol 'cv'."
+            )
     inner = (val,) if len(val) else inner_parts(patients, fit, seed)
     return RowSplit(fit, inner, test, "official")
 

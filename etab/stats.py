@@ -52,7 +52,9 @@ def _row_weights(patients: Array, order: Array, weights: IntArray) -> FloatArray
     return np.asarray(weights[:, place], dtype=np.float64)
 
 
-def weighted(metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray) -> FloatArray:
+def weighted(
+    metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray
+) -> FloatArray:
     """The metric under each row of patient weights: (n,) with NaN where it does not exist in that resample.
 
     ``order`` names the patients of the weights' columns, sorted. Patients of ``order`` without rows weigh nothing.
@@ -63,7 +65,9 @@ def weighted(metric: str, kind: Kind, columns: Columns, patients: Array, order: 
         return _ratio(chosen @ means, chosen.sum(axis=1))
     parts = [weights[i : i + _CHUNK] for i in range(0, len(weights), _CHUNK)]
     function = _WEIGHTED[metric]
-    return np.concatenate([function(columns, _row_weights(patients, order, part)) for part in parts])
+    return np.concatenate(
+        [function(columns, _row_weights(patients, order, part)) for part in parts]
+    )
 
 
 def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -75,7 +79,9 @@ def _error(columns: Columns) -> FloatArray:
     return np.asarray(columns["score"] - columns["truth"], dtype=np.float64)
 
 
-def _mean(function: Callable[[FloatArray], FloatArray]) -> Callable[[Columns, FloatArray], FloatArray]:
+def _mean(
+    function: Callable[[FloatArray], FloatArray],
+) -> Callable[[Columns, FloatArray], FloatArray]:
     return lambda columns, w: _ratio(w @ function(_error(columns)), w.sum(axis=1))
 
 
@@ -135,7 +141,10 @@ def _one_vs_rest(
         if "score" in columns:
             return function(columns["truth"], columns["score"], w)
         n = sum(k.startswith("score_") for k in columns)
-        parts = [function((columns["truth"] == k).astype(float), columns[f"score_{k}"], w) for k in range(n)]
+        parts = [
+            function((columns["truth"] == k).astype(float), columns[f"score_{k}"], w)
+            for k in range(n)
+        ]
         return np.asarray(np.mean(parts, axis=0))
 
     return all_classes
@@ -144,7 +153,10 @@ def _one_vs_rest(
 def _w_balanced(columns: Columns, w: FloatArray) -> FloatArray:
     truth, right = columns["truth"], decided(columns) == columns["truth"]
     n = 2 if "score" in columns else sum(k.startswith("score_") for k in columns)
-    recalls = [_ratio(w @ (right & (truth == k)).astype(float), w @ (truth == k).astype(float)) for k in range(n)]
+    recalls = [
+        _ratio(w @ (right & (truth == k)).astype(float), w @ (truth == k).astype(float))
+        for k in range(n)
+    ]
     return np.asarray(np.mean(recalls, axis=0))
 
 
@@ -163,7 +175,9 @@ _WEIGHTED: dict[str, Callable[[Columns, FloatArray], FloatArray]] = {
 }
 
 
-def percentile_interval(value: float, draws: FloatArray, *, level: float = 0.95, method: str) -> Interval:
+def percentile_interval(
+    value: float, draws: FloatArray, *, level: float = 0.95, method: str
+) -> Interval:
     """Percentile interval of bootstrap draws; up to 5 % of them may not exist (NaN) and are left out."""
     there = draws[np.isfinite(draws)]
     if len(there) < 0.95 * len(draws):
@@ -176,16 +190,28 @@ def percentile_interval(value: float, draws: FloatArray, *, level: float = 0.95,
 
 
 def bootstrap(
-    metric: str, kind: Kind, columns: Columns, patients: Array, *, rng: np.random.Generator, n: int = 2000,
+    metric: str,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+    *,
+    rng: np.random.Generator,
+    n: int = 2000,
     level: float = 0.95,
-) -> Interval:  # fmt: skip
+) -> Interval:
     """Interval of a metric by resampling patients with all their rows (percentiles of ``n`` resamples)."""
     weights = resample_weights(len(np.unique(patients)), n, rng)
     return resampled(metric, kind, columns, patients, weights, level=level)
 
 
 def resampled(
-    metric: str, kind: Kind, columns: Columns, patients: Array, weights: IntArray, *, level: float = 0.95
+    metric: str,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+    weights: IntArray,
+    *,
+    level: float = 0.95,
 ) -> Interval:
     """``bootstrap`` from resamples that are there already: (n, patients) as ``resample_weights`` draws them."""
     value, order = METRICS[metric](columns, patients), np.unique(patients)
@@ -204,9 +230,15 @@ def _swappable(metric: str, kind: Kind, columns: Columns) -> dict[str, FloatArra
 
 
 def paired_test(
-    metric: str, kind: Kind, columns_a: Columns, columns_b: Columns, patients: Array, *,
-    rng: np.random.Generator, n: int = 5000,
-) -> PairedTest:  # fmt: skip
+    metric: str,
+    kind: Kind,
+    columns_a: Columns,
+    columns_b: Columns,
+    patients: Array,
+    *,
+    rng: np.random.Generator,
+    n: int = 5000,
+) -> PairedTest:
     """Two-sided permutation test that swaps whole patients between a and b; rows must be in the same order.
 
     For a mean over patients this is the sign flip of patient differences. The interval is the difference plus or minus
@@ -217,13 +249,17 @@ def paired_test(
     names, inverse = np.unique(patients, return_inverse=True)
     if kind is Kind.MASK:
         d = per_patient(a[metric] - b[metric], patients)[1]
-        null = np.concatenate([(rng.choice([-1.0, 1.0], (k, len(d))) @ d) / len(d) for k in _sizes(n)])
+        null = np.concatenate(
+            [(rng.choice([-1.0, 1.0], (k, len(d))) @ d) / len(d) for k in _sizes(n)]
+        )
     else:
         null = _swap_null(metric, a, b, inverse, len(names), n, rng)
     observed = METRICS[metric](a, patients) - METRICS[metric](b, patients)
     p = (1 + int((np.abs(null) >= abs(observed) - 1e-12).sum())) / (1 + len(null))
     half = 1.96 * float(null.std())
-    return PairedTest(float(difference), float(p), float(difference - half), float(difference + half))
+    return PairedTest(
+        float(difference), float(p), float(difference - half), float(difference + half)
+    )
 
 
 def _sizes(n: int) -> list[int]:
@@ -231,7 +267,13 @@ def _sizes(n: int) -> list[int]:
 
 
 def _swap_null(
-    metric: str, a: Columns, b: Columns, inverse: IntArray, n_patients: int, n: int, rng: np.random.Generator
+    metric: str,
+    a: Columns,
+    b: Columns,
+    inverse: IntArray,
+    n_patients: int,
+    n: int,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Differences after swapping: both tables are stacked, and a weight 0/1 picks which copy of a patient is whose."""
     stacked = {k: np.concatenate([a[k], b[k]]) for k in a}
@@ -289,7 +331,13 @@ FitLosses = Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]
 
 
 def nested_cv(
-    fit_losses: FitLosses, n: int, *, n_fold: int, repeats: int, rng: np.random.Generator, level: float = 0.95
+    fit_losses: FitLosses,
+    n: int,
+    *,
+    n_fold: int,
+    repeats: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
 ) -> Interval:
     """Nested cross-validation interval for a mean loss over patients (Bates, Hastie and Tibshirani, JASA 2024).
 
@@ -315,7 +363,13 @@ def nested_cv(
 
 
 def _nested_interval(
-    losses: FloatArray, inner: list[float], a: list[float], b: list[float], n: int, n_fold: int, level: float
+    losses: FloatArray,
+    inner: list[float],
+    a: list[float],
+    b: list[float],
+    n: int,
+    n_fold: int,
+    level: float,
 ) -> Interval:
     value, naive = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(n))
     mse = max(float(np.mean(a) - np.mean(b)), 0.0)

@@ -39,12 +39,20 @@ class _Images:
 def view_answers(source: Source, rows: Rows) -> Array:
     """(n,) the view of each row, an index of the card's views."""
     target, records = source.card.target("view"), {r.id: r for r in source.records()}
-    known = {name: int(source.answers(records[name], target)[0].value) for name in dict.fromkeys(rows.records)}
+    known = {
+        name: int(source.answers(records[name], target)[0].value)
+        for name in dict.fromkeys(rows.records)
+    }
     return np.array([known[name] for name in rows.records])
 
 
 def diagnosed(
-    task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fits: Sequence[FoldFit], fit: Fit
+    task: Task,
+    rows: Rows,
+    views: Array,
+    splits: Sequence[RowSplit],
+    fits: Sequence[FoldFit],
+    fit: Fit,
 ) -> tuple[Predictions, list[FoldFit]]:
     """Diagnose every test study, a line a study; the thresholds of each fold are in its choice.
 
@@ -59,9 +67,15 @@ def diagnosed(
         some = keys[inner.rows].tolist()
         found = diagnosis.choose(some, inner.views, inner.classes, truth[inner.rows])
         parts.append(
-            diagnosis.diagnose(keys[split.test].tolist(), _two(view.predictions), _two(own.predictions), found)
+            diagnosis.diagnose(
+                keys[split.test].tolist(), _two(view.predictions), _two(own.predictions), found
+            )
         )
-        chosen = {"relevance": found.relevance, "entropy": found.entropy, "view features": view.choice["features"]}
+        chosen = {
+            "relevance": found.relevance,
+            "entropy": found.entropy,
+            "view features": view.choice["features"],
+        }
         done.append(replace(own, choice={**own.choice, **chosen}))
         diagnosis.study_truth(keys[split.test].tolist(), truth[split.test])
         at += [split.name] * len(parts[-1].keys)
@@ -71,14 +85,18 @@ def diagnosed(
 def upstream(columns: Mapping[str, FloatArray]) -> dict[str, float]:
     """Balanced accuracy without the studies in which no image qualified, as the authors of TMED-2 score; {} where there
     is no such thing: other tasks, or a class of which no study is left.
-    """  # fmt: skip
+    """
     if "used" not in columns:
         return {}
     kept = columns["used"] > 0
     scores = _scores(columns)
     answers = scores.argmax(axis=1) if scores.shape[1] > 2 else (scores[:, 1] >= 0.5).astype(int)
     try:
-        return {UPSTREAM: diagnosis.balanced_accuracy(columns["truth"][kept], answers[kept], scores.shape[1])}
+        return {
+            UPSTREAM: diagnosis.balanced_accuracy(
+                columns["truth"][kept], answers[kept], scores.shape[1]
+            )
+        }
     except UndefinedError:
         return {}
 
@@ -86,12 +104,19 @@ def upstream(columns: Mapping[str, FloatArray]) -> dict[str, float]:
 def upstream_views(task: Task, columns: Mapping[str, FloatArray]) -> dict[str, float]:
     """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view classifiers; {} for other
     tasks, and where a view is absent.
-    """  # fmt: skip
-    if task.kind is not Kind.CLASSES or task.target != "view" or not task.views or task.views[-1] != "other":
+    """
+    if (
+        task.kind is not Kind.CLASSES
+        or task.target != "view"
+        or not task.views
+        or task.views[-1] != "other"
+    ):
         return {}
     scores = _scores(columns)
     try:
-        found = diagnosis.upstream_view_accuracy(columns["truth"], scores.argmax(axis=1), scores.shape[1])
+        found = diagnosis.upstream_view_accuracy(
+            columns["truth"], scores.argmax(axis=1), scores.shape[1]
+        )
     except UndefinedError:
         return {}
     return {UPSTREAM_VIEWS: found}
@@ -109,7 +134,9 @@ def _two(p: Array) -> FloatArray:
     return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
 
 
-def _inside(task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fit: Fit) -> list[_Images]:
+def _inside(
+    task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fit: Fit
+) -> list[_Images]:
     """For each split, what probes that have not seen them say of the images of its inner parts.
 
     Leaving out parts j and k is one fit, whichever of them is the outer one.
@@ -121,7 +148,11 @@ def _inside(task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fi
         for part in split.inner:
             train = np.setdiff1d(split.train, part)
             others = tuple(p for p in split.inner if p is not part)
-            inner = others if len(others) > 1 else inner_parts(np.asarray(rows.patients, dtype=object), train, 0)
+            inner = (
+                others
+                if len(others) > 1
+                else inner_parts(np.asarray(rows.patients, dtype=object), train, 0)
+            )
             old = asked.get(train.tobytes())
             test = part if old is None else np.union1d(old.test, part)
             asked[train.tobytes()] = RowSplit(train, inner, test, split.name)
@@ -130,24 +161,35 @@ def _inside(task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fi
     said = {
         name: (split.test, _two(view.predictions), _two(own.predictions))
         for name, split, view, own in zip(
-            asked, some, fit("view", views, some), fit(task.target, np.asarray(rows.answers), some), strict=True
+            asked,
+            some,
+            fit("view", views, some),
+            fit(task.target, np.asarray(rows.answers), some),
+            strict=True,
         )
     }
     out = []
     for pairs in wanted:
         at = [(said[name], np.searchsorted(said[name][0], part)) for name, part in pairs]
-        out.append(_Images(
-            np.concatenate([part for _, part in pairs]),
-            np.concatenate([found[1][place] for found, place in at]),
-            np.concatenate([found[2][place] for found, place in at]),
-        ))  # fmt: skip
+        out.append(
+            _Images(
+                np.concatenate([part for _, part in pairs]),
+                np.concatenate([found[1][place] for found, place in at]),
+                np.concatenate([found[2][place] for found, place in at]),
+            )
+        )
     return out
 
 
-def _table(task: Task, rows: Rows, parts: Sequence[diagnosis.Studies], folds: Sequence[str]) -> Predictions:
+def _table(
+    task: Task, rows: Rows, parts: Sequence[diagnosis.Studies], folds: Sequence[str]
+) -> Predictions:
     keys = [key for part in parts for key in part.keys]
     place = {unit: i for i, unit in enumerate(rows.units)}
-    scores, used = np.concatenate([p.scores for p in parts]), np.concatenate([p.used for p in parts])
+    scores, used = (
+        np.concatenate([p.scores for p in parts]),
+        np.concatenate([p.used for p in parts]),
+    )
     truth = np.array([float(rows.answers[place[key]]) for key in keys])
     many = {f"score_{k}": scores[:, k] for k in range(scores.shape[1])}
     return Predictions(

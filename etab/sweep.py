@@ -35,9 +35,7 @@ class Done:
 
     def said(self) -> str:
         """Say it in one line, and each failure in one more."""
-        head = (
-            f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
-        )
+        head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
         return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures]])
 
 
@@ -86,7 +84,9 @@ def suite_named(name: str) -> Suite:
     path = Path(name)
     if path.suffix == ".toml":
         if not path.exists():
-            raise DataNotFoundError(f"There is no suite file {path}. A packaged suite goes by its name, e.g. camus.")
+            raise DataNotFoundError(
+                f"There is no suite file {path}. A packaged suite goes by its name, e.g. camus."
+            )
         return Suite.from_toml(path.read_text())
     return Suite.from_toml(resources.text(f"configs/suites/{name}.toml"))
 
@@ -103,9 +103,19 @@ def rank_folder(
     """Rank the results in a folder."""
     results = load_results(folder)
     if not results:
-        raise DataNotFoundError(f"{folder} holds no result files. Make some with `etab run --results {folder}`.")
-    return rank(results, suite_named(suite), tasks=TASKS, folder=folder, protocol=protocol, seed=seed,
-                task_weights=task_weights, category_weights=category_weights)  # fmt: skip
+        raise DataNotFoundError(
+            f"{folder} holds no result files. Make some with `etab run --results {folder}`."
+        )
+    return rank(
+        results,
+        suite_named(suite),
+        tasks=TASKS,
+        folder=folder,
+        protocol=protocol,
+        seed=seed,
+        task_weights=task_weights,
+        category_weights=category_weights,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,9 @@ def _columns(
         return {name: np.array([s[name] for s in scores]) for name in metrics.MASK_COLUMNS}
     if kind is Kind.STATES:
         found = [states for part in answers for states in part]
-        table = [state_scores(rows.answers[i], states) for i, states in zip(order, found, strict=True)]
+        table = [
+            state_scores(rows.answers[i], states) for i, states in zip(order, found, strict=True)
+        ]
         return {name: np.array([s[name] for s in table]) for name in STATE_COLUMNS}
     truth = np.asarray(rows.answers)[order].astype(np.float64)
     score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])

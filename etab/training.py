@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab.checkpoints import Progress, fit_state, flatten, part, read_checkpoint, restore, write_checkpoint
+from etab.checkpoints import (
+    Progress,
+    fit_state,
+    flatten,
+    part,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
 from etab.distributed import Share, wait
 from etab.errors import EtabWarning, TrainingError, UnsupportedOptionError
 from etab.types import IntArray
@@ -27,8 +35,21 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Loss", "Progress", "Recipe", "Report", "fit_state", "order", "out_of_memory", "rate", "read_checkpoint", "seeded",
-           "train", "train_together", "write_checkpoint"]  # fmt: skip
+__all__ = [
+    "Loss",
+    "Progress",
+    "Recipe",
+    "Report",
+    "fit_state",
+    "order",
+    "out_of_memory",
+    "rate",
+    "read_checkpoint",
+    "seeded",
+    "train",
+    "train_together",
+    "write_checkpoint",
+]
 
 Loss = Callable[[IntArray], "torch.Tensor"]
 Report = Callable[["Progress"], None]
@@ -84,7 +105,9 @@ class Recipe:
             if not fine
         ]
         if wrong:
-            raise UnsupportedOptionError(f"This training recipe cannot be followed: {'; '.join(wrong)}.")
+            raise UnsupportedOptionError(
+                f"This training recipe cannot be followed: {'; '.join(wrong)}."
+            )
 
 
 def rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -92,7 +115,9 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
     up = round(recipe.warmup * steps)
     if step < up:
         return recipe.learning_rate * (step + 1) / up
-    return recipe.learning_rate * 0.5 * (1 + float(np.cos(np.pi * (step - up) / max(steps - up, 1))))
+    return (
+        recipe.learning_rate * 0.5 * (1 + float(np.cos(np.pi * (step - up) / max(steps - up, 1))))
+    )
 
 
 def order(recipe: Recipe, epoch: int, n: int) -> list[IntArray]:
@@ -103,9 +128,16 @@ def order(recipe: Recipe, epoch: int, n: int) -> list[IntArray]:
 
 
 def train(
-    network: nn.Module, loss: Loss, rows: IntArray, validation: IntArray, recipe: Recipe, *,
-    folder: Path | None = None, report: Report | None = None, about: Mapping[str, Any] | None = None,
-) -> Progress:  # fmt: skip
+    network: nn.Module,
+    loss: Loss,
+    rows: IntArray,
+    validation: IntArray,
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    report: Report | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Progress:
     """Train in place and leave the network in eval mode with the weights of its best validation loss.
 
     ``rows`` and ``validation`` are what ``loss`` understands; they must not share one. Without validation rows a recipe
@@ -172,17 +204,25 @@ class _Loop:
     """The state of one training."""
 
     def __init__(
-        self, network: nn.Module, loss: Loss, rows: IntArray, validation: IntArray, recipe: Recipe, folder: Path | None,
+        self,
+        network: nn.Module,
+        loss: Loss,
+        rows: IntArray,
+        validation: IntArray,
+        recipe: Recipe,
+        folder: Path | None,
         about: Mapping[str, Any],
-    ) -> None:  # fmt: skip
+    ) -> None:
         _refuse_rows(rows, validation, recipe)
         self.network, self.loss, self.rows, self.validation = network, loss, rows, validation
         self.recipe, self.folder, self.about = recipe, folder, about
         self.share = Share(network)
         _seed(recipe.seed, self.share.rank)
         free = [p for p in network.parameters() if p.requires_grad]
-        groups = [{"params": [p for p in free if p.ndim > 1], "weight_decay": recipe.weight_decay},
-                  {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
+        groups = [
+            {"params": [p for p in free if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in free if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         self.free = free
         self.device = free[0].device.type if free else "cpu"
         self.optimizer = _optimizer([g for g in groups if g["params"]], recipe)
@@ -201,8 +241,11 @@ class _Loop:
         fit_state(self.network, part(tensors, "network"), str(folder))
         there, here = state["identity"], self.identity()
         if there != here:
-            differ = ", ".join(f"{k}: {there.get(k)} there, {here.get(k)} here" for k in {**here, **there}
-                               if there.get(k) != here.get(k))  # fmt: skip
+            differ = ", ".join(
+                f"{k}: {there.get(k)} there, {here.get(k)} here"
+                for k in {**here, **there}
+                if there.get(k) != here.get(k)
+            )
             raise UnsupportedOptionError(
                 f"The checkpoint in {folder} is of another training ({differ}). Name another folder, or remove it."
             )
@@ -213,9 +256,16 @@ class _Loop:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a resumed training to mean the same."""
-        blob = b"|".join(np.ascontiguousarray(r, dtype=np.int64).tobytes() for r in (self.rows, self.validation))
+        blob = b"|".join(
+            np.ascontiguousarray(r, dtype=np.int64).tobytes() for r in (self.rows, self.validation)
+        )
         several = {"processes": self.share.size} if self.share.size > 1 else {}
-        return {**asdict(self.recipe), **self.about, **several, "rows": hashlib.sha256(blob).hexdigest()[:16]}
+        return {
+            **asdict(self.recipe),
+            **self.about,
+            **several,
+            "rows": hashlib.sha256(blob).hexdigest()[:16],
+        }
 
     def save(self) -> None:
         """Write a checkpoint, when checkpoints are asked for; the first process does, with the chance of each."""
@@ -224,11 +274,17 @@ class _Loop:
         chances = self.share.gather(_chance(self.free))
         if self.share.rank:
             return
-        parts = {"network": self.network.state_dict(), "good": self.good, "best": self.best,
-                 "optimizer": flatten(self.optimizer),
-                 **{_chance_name(rank): chance for rank, chance in enumerate(chances)}}  # fmt: skip
+        parts = {
+            "network": self.network.state_dict(),
+            "good": self.good,
+            "best": self.best,
+            "optimizer": flatten(self.optimizer),
+            **{_chance_name(rank): chance for rank, chance in enumerate(chances)},
+        }
         tensors = {f"{name}/{k}": v for name, held in parts.items() for k, v in held.items()}
-        write_checkpoint(self.folder, {"identity": self.identity(), "progress": asdict(self.progress)}, tensors)
+        write_checkpoint(
+            self.folder, {"identity": self.identity(), "progress": asdict(self.progress)}, tensors
+        )
 
     def run(self, report: Report | None) -> Generator[None, None, None]:
         """Train to the end, pausing after every step and every batch of validation; keep the best weights."""
@@ -257,7 +313,10 @@ class _Loop:
         now = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.recipe, now.step, steps)
-        buffers, chance = {k: v.clone() for k, v in self.network.named_buffers()}, _chance(self.free)
+        buffers, chance = (
+            {k: v.clone() for k, v in self.network.named_buffers()},
+            _chance(self.free),
+        )
         while (total := self._gradient(rows)) is None:
             for name, value in self.network.named_buffers():
                 value.copy_(buffers[name])
@@ -266,7 +325,11 @@ class _Loop:
         if not np.isfinite(total) or not np.isfinite(norm):
             self._not_finite("loss" if not np.isfinite(total) else "gradient", total)
         self.optimizer.step()
-        now.step, now.rows, now.running = now.step + 1, now.rows + len(rows), now.running + total * len(rows)
+        now.step, now.rows, now.running = (
+            now.step + 1,
+            now.rows + len(rows),
+            now.running + total * len(rows),
+        )
 
     def _gradient(self, rows: IntArray) -> float | None:
         """Mean loss of the rows, with its gradient in the parameters; None when they did not fit and were halved."""
@@ -309,8 +372,10 @@ class _Loop:
             return
         warnings.warn(
             f"A batch of {rows} rows does not fit memory at step {self.progress.step}; "
-            f"going on with {rows // 2} at once, as many a step as before.", EtabWarning, stacklevel=7,
-        )  # fmt: skip
+            f"going on with {rows // 2} at once, as many a step as before.",
+            EtabWarning,
+            stacklevel=7,
+        )
 
     def _norm(self) -> float:
         import torch
@@ -372,7 +437,9 @@ def _seed(seed: int, rank: int) -> None:
     """Set torch's generator; every process but the first by a seed of its own, since it has other rows."""
     import torch
 
-    torch.manual_seed(seed if rank == 0 else int(np.random.default_rng([seed, rank]).integers(2**62)))
+    torch.manual_seed(
+        seed if rank == 0 else int(np.random.default_rng([seed, rank]).integers(2**62))
+    )
 
 
 def _chance_name(rank: int) -> str:

@@ -76,7 +76,11 @@ class Tuning:
         if not how.source:
             return None
         return replace(
-            self, tasks=(how.source,), head=self.source_head, protocol=f"{how.base}-finetune", source_head=""
+            self,
+            tasks=(how.source,),
+            head=self.source_head,
+            protocol=f"{how.base}-finetune",
+            source_head="",
         )
 
     @property
@@ -87,7 +91,9 @@ class Tuning:
     @property
     def cells(self) -> list[Run]:
         """One cell a task."""
-        return [Run(task, self.backbone, self.head, self.protocol, self.seed) for task in self.tasks]
+        return [
+            Run(task, self.backbone, self.head, self.protocol, self.seed) for task in self.tasks
+        ]
 
     @property
     def kind(self) -> Kind:
@@ -102,7 +108,11 @@ class Tuning:
     @property
     def name(self) -> str:
         """What a person calls it, and its folder of checkpoints."""
-        code = self.tasks[0] if len(self.tasks) == 1 else hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
+        code = (
+            self.tasks[0]
+            if len(self.tasks) == 1
+            else hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
+        )
         source = f" {self.source_head}" if self.source_head else ""
         return f"{self.backbone} {self.protocol}{source} {self.head} {code} s{self.seed}"
 
@@ -112,51 +122,86 @@ class Tuning:
 
         how, tasks, card = parse(self.protocol), self.rows, self.cells[0].backbone_card
         if not how.tuning:
-            raise IncompatibleError(f"{self.protocol} trains nothing of the backbone: `etab run` does that.")
+            raise IncompatibleError(
+                f"{self.protocol} trains nothing of the backbone: `etab run` does that."
+            )
         if self.augment not in AUGMENTATIONS:
-            raise UnsupportedOptionError(f"No augmentation is called {self.augment!r}: {', '.join(AUGMENTATIONS)}.")
+            raise UnsupportedOptionError(
+                f"No augmentation is called {self.augment!r}: {', '.join(AUGMENTATIONS)}."
+            )
         if self.side < 32 or not card.learned or card.modality != "image":
             raise IncompatibleError(
                 f"{card.name} at {self.side} px: wanted a network on pictures that learns, at 32 px or more."
             )
-        if len({t.dataset for t in tasks}) > 1 or (len(tasks) > 1 and any(t.kind is not Kind.MASK for t in tasks)):
-            raise IncompatibleError(f"Only mask tasks of one data set train together; got {', '.join(self.tasks)}.")
+        if len({t.dataset for t in tasks}) > 1 or (
+            len(tasks) > 1 and any(t.kind is not Kind.MASK for t in tasks)
+        ):
+            raise IncompatibleError(
+                f"Only mask tasks of one data set train together; got {', '.join(self.tasks)}."
+            )
         if self.origin is not None:
             if set(self.origin.tasks) <= set(self.tasks):
-                raise IncompatibleError(f"{how.source} cannot be adapted to itself: name another source task.")
+                raise IncompatibleError(
+                    f"{how.source} cannot be adapted to itself: name another source task."
+                )
             self.origin.check()
         elif self.source_head:
-            raise UnsupportedOptionError(f"The source head {self.source_head!r} would not act: name a source task.")
+            raise UnsupportedOptionError(
+                f"The source head {self.source_head!r} would not act: name a source task."
+            )
         self._check_head(tasks)
 
     def _check_head(self, tasks: Sequence[Task]) -> None:
         from etab.heads.networks import DECODERS
 
         if any(t.aggregate for t in tasks):
-            raise IncompatibleError(f"{tasks[0].code} joins the answers of several frames; fine-tuning does not yet.")
+            raise IncompatibleError(
+                f"{tasks[0].code} joins the answers of several frames; fine-tuning does not yet."
+            )
         known = tuple(DECODERS) if self.kind is Kind.MASK else VECTOR_HEADS
         if self.head not in known:
-            raise IncompatibleError(f"The head {self.head!r} cannot answer {tasks[0].target}; take {', '.join(known)}.")
+            raise IncompatibleError(
+                f"The head {self.head!r} cannot answer {tasks[0].target}; take {', '.join(known)}."
+            )
 
     def settings(self, precision: str) -> dict[str, Any]:
         """What decides the scores beyond data and weights."""
         card = self.cells[0].backbone_card
         how, several = parse(self.protocol), distributed.world()[1]
         return {
-            "runs_version": runs.VERSION, "tuned_version": VERSION, "backbone_version": card.version,
-            "family": card.family, "size": self.side, "precision": precision, "sha256": card.sha256,
-            "bootstraps": runs.BOOTSTRAPS, "tuning": how.tuning, "trained_with": list(self.tasks),
-            "augment": self.augment, "refit": False, "recipe": asdict(replace(self.recipe, every=0)),
+            "runs_version": runs.VERSION,
+            "tuned_version": VERSION,
+            "backbone_version": card.version,
+            "family": card.family,
+            "size": self.side,
+            "precision": precision,
+            "sha256": card.sha256,
+            "bootstraps": runs.BOOTSTRAPS,
+            "tuning": how.tuning,
+            "trained_with": list(self.tasks),
+            "augment": self.augment,
+            "refit": False,
+            "recipe": asdict(replace(self.recipe, every=0)),
             **({"processes": several} if several > 1 else {}),
             **({"source": [how.source, self.source_head]} if how.source else {}),
-        }  # fmt: skip
+        }
 
 
 def plan(
-    tasks: str | Sequence[str] | None, backbones: Sequence[str], *, head: str | None = None, tuning: str = "finetune",
-    protocol: str = "official", together: bool = True, seed: int = 0, side: int = 224, augment: str = "clinical",
-    recipe: Recipe = RECIPE, source: str = "", source_head: str = "",
-) -> list[Tuning]:  # fmt: skip
+    tasks: str | Sequence[str] | None,
+    backbones: Sequence[str],
+    *,
+    head: str | None = None,
+    tuning: str = "finetune",
+    protocol: str = "official",
+    together: bool = True,
+    seed: int = 0,
+    side: int = 224,
+    augment: str = "clinical",
+    recipe: Recipe = RECIPE,
+    source: str = "",
+    source_head: str = "",
+) -> list[Tuning]:
     """Lay out what is to be trained, checked. ``together``: the mask tasks of a data set as one network.
 
     Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers. ``source``: a task that the
@@ -166,13 +211,17 @@ def plan(
     groups: dict[tuple[str, ...], list[str]] = {}
     for task in find(tasks):
         joined = together and task.kind is Kind.MASK
-        groups.setdefault((task.dataset,) if joined else (task.dataset, task.code), []).append(task.code)
+        groups.setdefault((task.dataset,) if joined else (task.dataset, task.code), []).append(
+            task.code
+        )
     out = []
     for backbone in backbones:
         for codes in groups.values():
             before = source_head or _default_head(source) if source else source_head
             mine = head or _default_head(codes[0])
-            out.append(Tuning(tuple(codes), backbone, mine, name, seed, side, augment, recipe, before))
+            out.append(
+                Tuning(tuple(codes), backbone, mine, name, seed, side, augment, recipe, before)
+            )
             out[-1].check()
     return out
 
@@ -191,8 +240,15 @@ def finished(tuning: Tuning, settings: Settings) -> list[Result] | None:
     """The saved results of all tasks, or None; raises ResultError for ones that were made otherwise."""
     found = []
     for cell in tuning.cells:
-        path = Result.path_of(settings.results, cell.row.dataset, cell.task, cell.backbone, cell.protocol, cell.seed,
-                              tuning.head)  # fmt: skip
+        path = Result.path_of(
+            settings.results,
+            cell.row.dataset,
+            cell.task,
+            cell.backbone,
+            cell.protocol,
+            cell.seed,
+            tuning.head,
+        )
         if not path.exists():
             return None
         result = Result.load(path)
@@ -287,8 +343,14 @@ class _Work:
             tested, before = set(self.patients[split.test].tolist()), self.before
             both = set(self.patients[split.train].tolist()) & tested
             if both:
-                raise SplitError(f"{sorted(both)[0]} would be trained on and tested in {split.name or 'the split'}.")
-            both = tested & set(before.patients[before.splits[before.like(split)].train].tolist()) if before else set()
+                raise SplitError(
+                    f"{sorted(both)[0]} would be trained on and tested in {split.name or 'the split'}."
+                )
+            both = (
+                tested & set(before.patients[before.splits[before.like(split)].train].tolist())
+                if before
+                else set()
+            )
             if both:
                 raise SplitError(
                     f"{sorted(both)[0]} and {len(both) - 1} others would be trained on in the source task and tested in "
@@ -300,21 +362,28 @@ class _Work:
         for which, mine in enumerate(self.splits):
             if mine.name == split.name:
                 return which
-        raise SplitError(f"The source task {self.tuning.tasks[0]} has no split {split.name!r} to train on.")
+        raise SplitError(
+            f"The source task {self.tuning.tasks[0]} has no split {split.name!r} to train on."
+        )
 
     def split(self, which: int, watch: Watch | None) -> tuple[dict[str, float], FloatArray]:
         """Train for one split: what was chosen, and answers for its test rows."""
         network, done, more = self.fitted(which, watch)
         split, kind = self.splits[which], _precision(self.tuning, self.settings)
         choice: dict[str, Any] = {
-            "epoch": done.best_epoch + 1, "epochs": done.epoch, "validation_loss": done.best_loss, "batch": done.batch,
+            "epoch": done.best_epoch + 1,
+            "epochs": done.epoch,
+            "validation_loss": done.best_loss,
+            "batch": done.batch,
             **more,
-        }  # fmt: skip
+        }
         if self.tuning.kind is Kind.MASK:
             choice["thresholds"] = self._thresholds(network, split.inner[0], kind)
         return choice, self._answers(network, split.test, kind)
 
-    def fitted(self, which: int, watch: Watch | None) -> tuple[TunedNetwork, Progress, dict[str, Any]]:
+    def fitted(
+        self, which: int, watch: Watch | None
+    ) -> tuple[TunedNetwork, Progress, dict[str, Any]]:
         """The network trained for one split, on the source task before where there is one, and what that chose."""
         import torch
 
@@ -322,7 +391,9 @@ class _Work:
 
         tuning, split = self.tuning, self.splits[which]
         more = self._before(split, watch)
-        recipe = replace(tuning.recipe, seed=_seed(tuning, which), precision=_precision(tuning, self.settings))
+        recipe = replace(
+            tuning.recipe, seed=_seed(tuning, which), precision=_precision(tuning, self.settings)
+        )
         network = self._network(recipe.seed, split)
 
         def loss(some: IntArray) -> torch.Tensor:
@@ -333,9 +404,15 @@ class _Work:
         folder = checkpoints(self.settings, tuning) / (slug(split.name) if split.name else "split")
         validation = split.inner[0]
         done = train(
-            network, loss, without(split.train, validation), validation, recipe, folder=folder, about=self._about(),
+            network,
+            loss,
+            without(split.train, validation),
+            validation,
+            recipe,
+            folder=folder,
+            about=self._about(),
             report=(lambda now: watch(tuning.name, now)) if watch else None,
-        )  # fmt: skip
+        )
         return network, done, more
 
     def _before(self, split: RowSplit, watch: Watch | None) -> dict[str, Any]:
@@ -360,23 +437,42 @@ class _Work:
         backbone: Any = cell.backbone_card.load()
         self.trained["weights"], body = backbone.digest(), Body(backbone)
         if "body" in self.trained:
-            fit_state(body, self.trained["body"], f"the training on {parse(self.tuning.protocol).source}")
-        outputs = {Kind.MASK: len(self.tuning.structures), Kind.VALUE: 1}.get(target.kind, len(target.classes))
+            fit_state(
+                body, self.trained["body"], f"the training on {parse(self.tuning.protocol).source}"
+            )
+        outputs = {Kind.MASK: len(self.tuning.structures), Kind.VALUE: 1}.get(
+            target.kind, len(target.classes)
+        )
         network = TunedNetwork(
-            body, self.tuning.head, target.kind, outputs=outputs, frames=self.table.frames.shape[1],
-            side=self.tuning.side, last=parse(self.tuning.protocol).blocks, seed=seed,
-        )  # fmt: skip
+            body,
+            self.tuning.head,
+            target.kind,
+            outputs=outputs,
+            frames=self.table.frames.shape[1],
+            side=self.tuning.side,
+            last=parse(self.tuning.protocol).blocks,
+            seed=seed,
+        )
         rows = without(split.train, split.inner[0])
         some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _FIRST_LOOK)).astype(int)]
-        values = self.table.answers[torch.as_tensor(rows)].float() if target.kind is Kind.VALUE else None
+        values = (
+            self.table.answers[torch.as_tensor(rows)].float() if target.kind is Kind.VALUE else None
+        )
         network.prepare(self.table.batch(some, train=False)[0], values)
         return network.to(self.settings.device)
 
     def _about(self) -> Mapping[str, Any]:
         tuning = self.tuning
         adapted = {"adapted": self.trained["adapted"]} if "adapted" in self.trained else {}
-        return {"side": tuning.side, "augment": tuning.augment, "tasks": list(tuning.tasks), "tuning": tuning.protocol,
-                "data": _digest(tuning.rows[0], self.settings), "weights": self.trained["weights"], **adapted}  # fmt: skip
+        return {
+            "side": tuning.side,
+            "augment": tuning.augment,
+            "tasks": list(tuning.tasks),
+            "tuning": tuning.protocol,
+            "data": _digest(tuning.rows[0], self.settings),
+            "weights": self.trained["weights"],
+            **adapted,
+        }
 
     def _answers(self, network: TunedNetwork, rows: IntArray, precision: str) -> FloatArray:
         """Probabilities (rows, structures, g, g) or (rows, classes), or values (rows,)."""
@@ -386,7 +482,10 @@ class _Work:
         network.eval()
         for start in range(0, len(rows), 16):
             x, _ = self.table.batch(rows[start : start + 16], train=False)
-            with torch.inference_mode(), torch.autocast(device.split(":")[0], torch.bfloat16, precision == "bf16"):
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.split(":")[0], torch.bfloat16, precision == "bf16"),
+            ):
                 said = network(x.to(device)).float().cpu()
             if network.kind is Kind.MASK:
                 said = said.sigmoid()
@@ -395,7 +494,9 @@ class _Work:
             out.append(said.numpy())
         return np.concatenate(out)
 
-    def _thresholds(self, network: TunedNetwork, rows: IntArray, precision: str) -> dict[str, float]:
+    def _thresholds(
+        self, network: TunedNetwork, rows: IntArray, precision: str
+    ) -> dict[str, float]:
         """The cut of each structure with the best mean Dice of the validation rows, on the grid."""
         scores = self._answers(network, rows, precision)
         out = {}
@@ -410,7 +511,9 @@ class _Work:
             out[name] = THRESHOLDS[int(np.argmax(dice))]
         return out
 
-    def result(self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float) -> Result:
+    def result(
+        self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float
+    ) -> Result:
         """Score and save one task."""
         rows, task = self.rows[cell.task], cell.row
         place = {self.items[item]: i for i, item in enumerate(rows.items)}
@@ -428,44 +531,91 @@ class _Work:
             found.save(self.settings.results, table)
         return found
 
-    def _predicted(self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]) -> Any:
+    def _predicted(
+        self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]
+    ) -> Any:
         if task.kind is Kind.MASK:
-            k, threshold = self.tuning.structures.index(task.target), choice["thresholds"][task.target]
-            return [cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)]
+            k, threshold = (
+                self.tuning.structures.index(task.target),
+                choice["thresholds"][task.target],
+            )
+            return [
+                cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)
+            ]
         return said[:, 1] if task.kind is Kind.BINARY else said
 
     def _scored(
-        self, cell: Run, rows: Rows, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions,
+        self,
+        cell: Run,
+        rows: Rows,
+        splits: Sequence[RowSplit],
+        fits: Sequence[FoldFit],
+        table: Predictions,
         seconds: float,
-    ) -> Result:  # fmt: skip
+    ) -> Result:
         task, patients, settings = cell.row, np.array(table.patients), self.settings
         scored = metrics.evaluate(task.kind, table.columns, patients)
-        interval = stats.bootstrap(task.metric, task.kind, table.columns, patients, rng=runs.rng_of(cell, 1),
-                                   n=runs.BOOTSTRAPS)  # fmt: skip
+        interval = stats.bootstrap(
+            task.metric,
+            task.kind,
+            table.columns,
+            patients,
+            rng=runs.rng_of(cell, 1),
+            n=runs.BOOTSTRAPS,
+        )
         source, _ = opened.source_of(task.dataset, settings.root, settings.skip_bad)
         facts = _facts(self.tuning, settings)
         digest = _digest(task, settings)
         return Result(
-            task=task.code, task_version=task.version, backbone=cell.backbone, head=self.tuning.head,
-            protocol=self.tuning.protocol, seed=cell.seed, dataset=task.dataset, phantom=source.phantom,
-            metric=task.metric, value=scored[task.metric], low=interval.low, high=interval.high, level=0.95,
-            interval=interval.method, metrics=scored, folds=runs.folds_of(task, splits, fits, table), nested=None,
-            n_train=int(np.mean([len(s.train) for s in splits])), n_test=len(table.items),
-            n_patients=len(set(table.patients)), weights_sha256=self.trained["weights"], data_digest=digest,
-            features_key=hashlib.sha256(f"{digest} {self.tuning.name} {facts}".encode()).hexdigest(), settings=facts,
-            missing=[list(pair) for pair in rows.missing], predictions_sha256=table.sha256(), anchor_low=task.low,
+            task=task.code,
+            task_version=task.version,
+            backbone=cell.backbone,
+            head=self.tuning.head,
+            protocol=self.tuning.protocol,
+            seed=cell.seed,
+            dataset=task.dataset,
+            phantom=source.phantom,
+            metric=task.metric,
+            value=scored[task.metric],
+            low=interval.low,
+            high=interval.high,
+            level=0.95,
+            interval=interval.method,
+            metrics=scored,
+            folds=runs.folds_of(task, splits, fits, table),
+            nested=None,
+            n_train=int(np.mean([len(s.train) for s in splits])),
+            n_test=len(table.items),
+            n_patients=len(set(table.patients)),
+            weights_sha256=self.trained["weights"],
+            data_digest=digest,
+            features_key=hashlib.sha256(
+                f"{digest} {self.tuning.name} {facts}".encode()
+            ).hexdigest(),
+            settings=facts,
+            missing=[list(pair) for pair in rows.missing],
+            predictions_sha256=table.sha256(),
+            anchor_low=task.low,
             anchor_high=task.high,
-            provenance={**provenance(__version__), "device": settings.device, "seconds": round(seconds, 3),
-                        "finished": datetime.now(UTC).isoformat()},
-            bad=left_out(task, source.faults or (), table.patients, official=not parse(cell.protocol).n_fold),
-        )  # fmt: skip
+            provenance={
+                **provenance(__version__),
+                "device": settings.device,
+                "seconds": round(seconds, 3),
+                "finished": datetime.now(UTC).isoformat(),
+            },
+            bad=left_out(
+                task, source.faults or (), table.patients, official=not parse(cell.protocol).n_fold
+            ),
+        )
 
 
 def _seed(tuning: Tuning, which: int) -> int:
     return int(np.random.default_rng([tuning.seed, which]).integers(0, 2**31))
 
 
-def trainings(plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None) -> Iterator[Result]:
+def trainings(
+    plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None
+) -> Iterator[Result]:
     """Execute several trainings, one after the other."""
     with distributed.joined(settings.device) as device:
         for tuning in plans:

@@ -77,8 +77,18 @@ class TunedNetwork(nn.Module):
     Masks: (n, structures, g, g), one channel a structure, from single frames (k = 1). Classes: (n, classes). Values: (n,).
     """
 
-    def __init__(self, body: Body, head: str, kind: Kind, *, outputs: int, frames: int, side: int, last: int | None,
-                 seed: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        body: Body,
+        head: str,
+        kind: Kind,
+        *,
+        outputs: int,
+        frames: int,
+        side: int,
+        last: int | None,
+        seed: int,
+    ) -> None:
         """Join ``body`` and a new head whose first weights ``seed`` decides; ``last``: see ``freeze_before``."""
         super().__init__()
         self.body, self.kind, self.side = body, kind, side
@@ -101,7 +111,9 @@ class TunedNetwork(nn.Module):
         self.picked = choose_levels(shapes, grid)
         channels = [maps[i].shape[1] for i in self.picked]
         sides = sides_of(name, shapes, grid)
-        return networks.SegmentationNetwork(name, channels, grid=grid, outputs=outputs, finer=FINER, sides=sides)
+        return networks.SegmentationNetwork(
+            name, channels, grid=grid, outputs=outputs, finer=FINER, sides=sides
+        )
 
     @property
     def grid(self) -> int:
@@ -118,7 +130,9 @@ class TunedNetwork(nn.Module):
 
     def features(self, frames: Tensor) -> list[Tensor]:
         """What the head sees."""
-        flat = frames.flatten(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        flat = (
+            frames.flatten(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        )
         maps, vector = self.body(flat)
         if self.kind is Kind.MASK:
             return [maps[i].float() for i in self.picked]
@@ -142,7 +156,11 @@ class TunedNetwork(nn.Module):
             return
         for level in range(len(self.picked)):
             maps = torch.cat([networks.resample(b[level], head.sides[level]) for b in blocks])
-            head.standardise(level, maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4))
+            head.standardise(
+                level,
+                maps.mean(dim=(0, 2, 3)),
+                maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4),
+            )
 
 
 def answer_loss(network: TunedNetwork, said: Tensor, answers: Tensor) -> Tensor:
@@ -176,7 +194,9 @@ class Table:
         y = self.answers[at]
         masks = y.float() / 255 if self.kind is Kind.MASK else None
         if train and self.augment == "clinical":
-            with torch.autocast("cpu", enabled=False):  # where a point comes from needs all its digits
+            with torch.autocast(
+                "cpu", enabled=False
+            ):  # where a point comes from needs all its digits
                 x, masks = clinical(x, masks)
         if masks is None or self.known is None:
             return x, y
@@ -195,7 +215,12 @@ def frames_of(source: Source, keys: Sequence[Any], shown: Sequence[Array], side:
 
 
 def table_of(
-    tasks: Sequence[Task], rows: Mapping[str, Rows], items: Mapping[str, int], frames: Array, side: int, augment: str
+    tasks: Sequence[Task],
+    rows: Mapping[str, Rows],
+    items: Mapping[str, int],
+    frames: Array,
+    side: int,
+    augment: str,
 ) -> Table:
     """Frames with the answers of all tasks; ``items`` says which row of the table each row of a task is."""
     import cv2

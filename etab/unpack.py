@@ -25,20 +25,34 @@ MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
 # what zipfile and tarfile raise of damaged archives
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, UnicodeError, ValueError, gzip.BadGzipFile,
-           RecursionError)  # fmt: skip
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    UnicodeError,
+    ValueError,
+    gzip.BadGzipFile,
+    RecursionError,
+)
 
 
-def unpack(entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES) -> Path:
+def unpack(
+    entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES
+) -> Path:
     """Write the files of ``entry`` into ``folder``, which must not exist; returns it.
 
     most_bytes, most_files: what the entry may hold unpacked. Raises DataNotFoundError where there is no entry and
     EntryError naming what is refused; nothing is left behind then.
     """
     if not entry.exists():
-        raise DataNotFoundError(f"{entry} does not exist. Pass the folder, .zip or .tar.gz of an entry.")
+        raise DataNotFoundError(
+            f"{entry} does not exist. Pass the folder, .zip or .tar.gz of an entry."
+        )
     if entry.is_file() and not entry.name.lower().endswith(_SUFFIXES):
-        raise EntryError(f"{entry} is neither a folder nor a {', '.join(_SUFFIXES)}. Pack it as one of these.")
+        raise EntryError(
+            f"{entry} is neither a folder nor a {', '.join(_SUFFIXES)}. Pack it as one of these."
+        )
     folder.mkdir(parents=True)
     budget = _Budget(entry, most_bytes, most_files)
     try:
@@ -68,7 +82,9 @@ def fingerprint(folder: Path) -> str:
     """sha256 over names, execute permissions and contents of every file below ``folder``."""
     whole = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        whole.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_mode & 0o100}\0".encode())
+        whole.update(
+            f"{path.relative_to(folder).as_posix()}\0{path.stat().st_mode & 0o100}\0".encode()
+        )
         whole.update(hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
 
@@ -84,8 +100,17 @@ class _Budget:
     def place(self, name: str, folder: Path) -> Path:
         """Where a member of this name goes; raises EntryError."""
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in parts[0]:
-            raise EntryError(f"{self.entry} holds {name!r}, a name that leads out of the entry; nothing was unpacked.")
+        if (
+            not parts
+            or name.startswith("/")
+            or ".." in parts
+            or "\\" in name
+            or "\0" in name
+            or ":" in parts[0]
+        ):
+            raise EntryError(
+                f"{self.entry} holds {name!r}, a name that leads out of the entry; nothing was unpacked."
+            )
         kept = "/".join(parts)
         if kept in self.seen:
             raise EntryError(f"{self.entry} holds {kept!r} twice. Pack it again.")
@@ -108,7 +133,9 @@ class _Budget:
         """Take ``n`` bytes off what is left."""
         self.bytes -= n
         if self.bytes < 0:
-            raise EntryError(f"{self.entry} unpacks to more than {self.most[0]:,} bytes, which is refused.")
+            raise EntryError(
+                f"{self.entry} unpacks to more than {self.most[0]:,} bytes, which is refused."
+            )
 
 
 def _copy(entry: Path, folder: Path, budget: _Budget) -> None:
@@ -116,7 +143,9 @@ def _copy(entry: Path, folder: Path, budget: _Budget) -> None:
     inside = entry.resolve()
     for path in _files(entry, budget):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise EntryError(f"{path} is a link that leads out of the entry. Copy the file in its place.")
+            raise EntryError(
+                f"{path} is a link that leads out of the entry. Copy the file in its place."
+            )
         if not path.is_file():
             raise EntryError(f"{path} is no plain file. Take it out of the entry.")
         target = budget.place(path.relative_to(entry).as_posix(), folder)
@@ -138,7 +167,9 @@ def _zip(entry: Path, folder: Path, budget: _Budget) -> None:
         for info in archive.infolist():
             path, mode = budget.place(info.filename, folder), info.external_attr >> 16
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise EntryError(f"{entry} holds {info.filename!r}, which is a link or device. Pack plain files.")
+                raise EntryError(
+                    f"{entry} holds {info.filename!r}, which is a link or device. Pack plain files."
+                )
             if info.flag_bits & 1:
                 raise EntryError(f"{entry} is encrypted. Pack it without a password.")
             if info.is_dir():
@@ -172,5 +203,7 @@ def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, budge
         return
     source = archive.extractfile(info) if info.isreg() else None
     if source is None:
-        raise EntryError(f"{budget.entry} holds {info.name!r}, which is a link or device. Pack plain files.")
+        raise EntryError(
+            f"{budget.entry} holds {info.name!r}, which is a link or device. Pack plain files."
+        )
     budget.write(source, path, info.mode)

@@ -79,7 +79,8 @@ def biplane_ef(
         raise unknown("convention of volumes", convention, CONVENTIONS)
     longest = max(axis.length for axis in (*ed, *es))
     edv, esv = (
-        _discs(views, max(v.length for v in views) if convention == "standard" else longest) for views in (ed, es)
+        _discs(views, max(v.length for v in views) if convention == "standard" else longest)
+        for views in (ed, es)
     )
     return edv, esv, ejection_fraction(edv, esv)
 

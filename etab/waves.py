@@ -28,7 +28,9 @@ def check_intervals(where: object, intervals: Sequence[Interval]) -> None:
     """
     for number, (start, end, _) in enumerate(intervals, start=1):
         if not (0 <= start <= end and math.isfinite(end)):
-            raise CorruptFileError(f"{where}, row {number}: from {start:g} s to {end:g} s. Restore it as published.")
+            raise CorruptFileError(
+                f"{where}, row {number}: from {start:g} s to {end:g} s. Restore it as published."
+            )
     for number, (one, two) in enumerate(pairwise(intervals), start=2):
         if two[0] < one[1] - OVERLAP_LIMIT:
             raise CorruptFileError(
@@ -67,8 +69,15 @@ def check_rate(fps: float | None) -> int | None:
     low, high = RATE_LIMITS
     if fps is None:
         return None
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or fps != int(fps) or not low <= fps <= high:
-        raise UnsupportedOptionError(f"fps is {fps!r}; for sound: {low} to {high} Hz, whole, or None for the own rate.")
+    if (
+        isinstance(fps, bool)
+        or not isinstance(fps, int | float)
+        or fps != int(fps)
+        or not low <= fps <= high
+    ):
+        raise UnsupportedOptionError(
+            f"fps is {fps!r}; for sound: {low} to {high} Hz, whole, or None for the own rate."
+        )
     return int(fps)
 
 
@@ -113,21 +122,31 @@ def mel_bank(
     """Triangular mel filters (bands, n_fft // 2 + 1) from ``low`` to the lower of ``high`` and the Nyquist rate, in Hz."""
     top = min(high, rate / 2)
     if top <= low:
-        raise UnsupportedOptionError(f"At {rate} Hz there is no sound above {low:g} Hz to picture; use a higher fps.")
+        raise UnsupportedOptionError(
+            f"At {rate} Hz there is no sound above {low:g} Hz to picture; use a higher fps."
+        )
     edges = 700 * (np.exp(np.linspace(np.log1p(low / 700), np.log1p(top / 700), bands + 2)) - 1)
     bins = np.fft.rfftfreq(n_fft, 1 / rate)
     rise = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     bank = np.clip(np.minimum(rise, fall), 0, None)
-    for row in np.flatnonzero(bank.sum(axis=1) == 0):  # a band narrower than a bin takes the nearest one
+    for row in np.flatnonzero(
+        bank.sum(axis=1) == 0
+    ):  # a band narrower than a bin takes the nearest one
         bank[row, np.abs(bins - edges[row + 1]).argmin()] = 1.0
     return np.asarray(bank / bank.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def mel_power(
-    samples: FloatArray, rate: int, *, bands: int = MEL_BANDS, low: float = MEL_LOW, high: float = MEL_HIGH,
-    window: float = 0.064, hop: float = 0.016,
-) -> FloatArray:  # fmt: skip
+    samples: FloatArray,
+    rate: int,
+    *,
+    bands: int = MEL_BANDS,
+    low: float = MEL_LOW,
+    high: float = MEL_HIGH,
+    window: float = 0.064,
+    hop: float = 0.016,
+) -> FloatArray:
     """Power of a sound in mel bands, low bands first: (n,) -> (bands, ceil(n / hop)) float32.
 
     Hann windows of ``window`` s centred at 0, ``hop``, 2 ``hop`` ... s, zeros outside the sound; bands as ``mel_bank``.
@@ -139,7 +158,9 @@ def mel_power(
     taper = np.hanning(length + 1)[:-1].astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts] * taper
     power = np.abs(np.fft.rfft(windows, n_fft, axis=1)) ** 2
-    return np.asarray((power @ mel_bank(rate, n_fft, bands=bands, low=low, high=high).T).T, dtype=np.float32)
+    return np.asarray(
+        (power @ mel_bank(rate, n_fft, bands=bands, low=low, high=high).T).T, dtype=np.float32
+    )
 
 
 def log_mel(samples: FloatArray, rate: int, *, floor_db: float = 80.0) -> FloatArray:

@@ -37,10 +37,16 @@ class WholeClips:
 
     @classmethod
     def of(
-        cls, source: Source, clips: Sequence[tuple[Record, Sequence[int]]], contract: ClipContract, sampling: str = ""
+        cls,
+        source: Source,
+        clips: Sequence[tuple[Record, Sequence[int]]],
+        contract: ClipContract,
+        sampling: str = "",
     ) -> WholeClips:
         """Lay out ``clips``, each a recording and the frame numbers a task shows of it, of which the first counts."""
-        found = [contract.numbers(source.n_frames(record), int(shown[0])) for record, shown in clips]
+        found = [
+            contract.numbers(source.n_frames(record), int(shown[0])) for record, shown in clips
+        ]
         numbers, there = (np.stack(part) for part in zip(*found, strict=True))
         return cls(tuple(record for record, _ in clips), numbers, there, contract, sampling)
 
@@ -50,14 +56,24 @@ class WholeClips:
     @property
     def frames(self) -> list[FrameKey]:
         """Every frame of every clip, in order."""
-        return [(record, int(at)) for record, shown in zip(self.records, self.numbers, strict=True) for at in shown]
+        return [
+            (record, int(at))
+            for record, shown in zip(self.records, self.numbers, strict=True)
+            for at in shown
+        ]
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the features beyond frames and backbone."""
         there = self.there.sum(axis=1)
-        short = f"{int((there < self.contract.frames).sum())} of {len(self)}, {int(there.sum())} frames"
-        return {"sampling": self.sampling, "contract": f"{self.contract!r} v{VERSION}", "short clips": short}
+        short = (
+            f"{int((there < self.contract.frames).sum())} of {len(self)}, {int(there.sum())} frames"
+        )
+        return {
+            "sampling": self.sampling,
+            "contract": f"{self.contract!r} v{VERSION}",
+            "short clips": short,
+        }
 
     def groups(self, n: int) -> list[range]:
         """Clips that go through the network together: about ``n`` frames, one clip at least."""
@@ -70,7 +86,9 @@ class WholeClips:
         Raises UnsupportedOptionError for a ``size`` that is not the contract's.
         """
         if size != self.contract.size:
-            raise UnsupportedOptionError(f"The network is fed {self.contract.size} px; {size} px are asked for.")
+            raise UnsupportedOptionError(
+                f"The network is fed {self.contract.size} px; {size} px are asked for."
+            )
 
         def read(group: range) -> Array:
             return np.stack([self._clip(source, i) for i in group])

@@ -7,21 +7,33 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: one thread each, said before a library asks
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # the workers share the cores: one thread each, said before a library asks
+    os.environ.update(
+        dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    )
 
 import numpy as np
 import pytest
 
-REAL = Path(os.environ.get("ETAB_REAL_DATA") or Path(__file__).resolve().parents[1].parent / "shared" / "data")
+REAL = Path(
+    os.environ.get("ETAB_REAL_DATA")
+    or Path(__file__).resolve().parents[1].parent / "shared" / "data"
+)
 
 
 GIVEN = pytest.StashKey[dict[str, Path]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--real", action="append", default=[], metavar="NAME=DIR",
-                     help="a whole data set as published, for tests/test_real_sets.py; repeatable")  # fmt: skip
+    parser.addoption(
+        "--real",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="a whole data set as published, for tests/test_real_sets.py; repeatable",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,7 +47,9 @@ def _given(word: str) -> tuple[str, Path]:
     from tests.real_counts import COUNTS
 
     if name not in COUNTS:
-        raise pytest.UsageError(f"--real {word}: no data set is called {name!r}; known: {', '.join(COUNTS)}")
+        raise pytest.UsageError(
+            f"--real {word}: no data set is called {name!r}; known: {', '.join(COUNTS)}"
+        )
     if not Path(folder).expanduser().is_dir():
         raise pytest.UsageError(f"--real {word}: {folder} is not a folder")
     return name, Path(folder).expanduser().resolve()
@@ -45,13 +59,21 @@ def _given(word: str) -> tuple[str, Path]:
 def real_data() -> Path:
     """The folder of real data, or a skip that says so."""
     if not (REAL / "camus" / "database_nifti").is_dir():
-        pytest.skip("no real data: ../shared/data/camus is absent (ETAB_REAL_DATA names another place)")
+        pytest.skip(
+            "no real data: ../shared/data/camus is absent (ETAB_REAL_DATA names another place)"
+        )
     return REAL
 
 
 @pytest.fixture(autouse=True)
 def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("ETAB_DATA", "ETAB_PATHS", "ETAB_CAMUS_DIR", "ETAB_ECHONET_DIR", "ETAB_CLIP_CACHE"):
+    for name in (
+        "ETAB_DATA",
+        "ETAB_PATHS",
+        "ETAB_CAMUS_DIR",
+        "ETAB_ECHONET_DIR",
+        "ETAB_CLIP_CACHE",
+    ):
         monkeypatch.delenv(name, raising=False)
     if not (getattr(request.module, "CANONICAL", False) or request.node.get_closest_marker("real")):
         # tiny trees borrow names of real patients without a phantom's mark; modules that say CANONICAL = True compare them

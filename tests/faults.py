@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -50,16 +51,51 @@ def collect(wanted: list[str]) -> list[Fault]:
     return [fault for part, fault in places if not wanted or part in wanted or fault.name in wanted]
 
 
+def locate(old: str, text: str) -> tuple[int, int] | None:
+    """Find where ``old`` stands in ``text``, however the formatter broke its lines.
+
+    The exact text is preferred. Otherwise white space and the commas that the formatter adds before a closing bracket
+    are ignored.
+
+    Returns:
+        The first and the last position (exclusive), or None where ``text`` does not hold ``old``.
+    """
+    start = text.find(old)
+    if start >= 0:
+        return start, start + len(old)
+    lexemes = re.findall(r"\w+|[^\w\s]", old)
+    pattern = r"\s*".join(
+        r",?\s*" + re.escape(lexeme) if lexeme in ")]}" else re.escape(lexeme) for lexeme in lexemes
+    )
+    match = re.search(pattern, text)
+    return match.span() if match else None
+
+
 def plant(fault: Fault, workdir: Path) -> str:
     """Plant one fault in a copy of the project and run its tests: '' when caught, else what went wrong."""
     place = workdir / fault.name.replace("/", "_").replace(" ", "_")
-    shutil.copytree(ROOT, place, ignore=shutil.ignore_patterns(".git", "__pycache__", "results", ".*_cache"))
+    shutil.copytree(
+        ROOT, place, ignore=shutil.ignore_patterns(".git", "__pycache__", "results", ".*_cache")
+    )
     path = place / fault.file
     text = path.read_text()
-    if fault.old not in text:
+    span = locate(fault.old, text)
+    if span is None:
         return f"stale: {fault.file} no longer holds the text to replace"
-    path.write_text(text.replace(fault.old, fault.new, 1))
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0", *fault.tests]
+    start, end = span
+    path.write_text(text[:start] + fault.new + text[end:])
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "0",
+        *fault.tests,
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}  # two faults at a time share the cores
     run = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=600)
     shutil.rmtree(place, ignore_errors=True)
@@ -75,9 +111,13 @@ def main(names: list[str]) -> int:
     faults = collect(names)
     bad = 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        for fault, said in zip(faults, pool.map(lambda f: plant(f, Path(folder)), faults), strict=True):
+        for fault, said in zip(
+            faults, pool.map(lambda f: plant(f, Path(folder)), faults), strict=True
+        ):
             bad += bool(said)
-            sys.stdout.write(f"{'red ' if not said else 'MISS'} {fault.name}{': ' + said if said else ''}\n")
+            sys.stdout.write(
+                f"{'red ' if not said else 'MISS'} {fault.name}{': ' + said if said else ''}\n"
+            )
             sys.stdout.flush()
     sys.stdout.write(f"{len(faults) - bad} of {len(faults)} planted faults turn the suite red\n")
     return 1 if bad or not faults else 0

@@ -35,15 +35,27 @@ def columns(task: Task, skill: float, n: int, noise: int) -> dict[str, Any]:
     )
     rows = 2 * n if task.inputs == "frame" else n
     if task.kind is Kind.MASK:
-        dice = _clip(0.6 + 0.35 * skill + 0.05 * truth_rng.standard_normal(rows) + 0.02 * rng.standard_normal(rows))
-        return {"dice": dice, "jaccard": dice / (2 - dice), "hd95": 20 * (1 - dice), "msd": 6 * (1 - dice)}
+        dice = _clip(
+            0.6
+            + 0.35 * skill
+            + 0.05 * truth_rng.standard_normal(rows)
+            + 0.02 * rng.standard_normal(rows)
+        )
+        return {
+            "dice": dice,
+            "jaccard": dice / (2 - dice),
+            "hd95": 20 * (1 - dice),
+            "msd": 6 * (1 - dice),
+        }
     if task.kind is Kind.VALUE:
         truth = 55 + 12 * truth_rng.standard_normal(rows)
         return {"truth": truth, "score": 55 + skill * (truth - 55) + 4 * rng.standard_normal(rows)}
     truth = truth_rng.integers(0, 2, rows).astype(float)
     p = _clip(0.5 + 0.35 * skill * (2 * truth - 1) + 0.2 * rng.standard_normal(rows))
     return (
-        {"truth": truth, "score": p} if task.kind is Kind.BINARY else {"truth": truth, "score_0": 1 - p, "score_1": p}
+        {"truth": truth, "score": p}
+        if task.kind is Kind.BINARY
+        else {"truth": truth, "score_0": 1 - p, "score_1": p}
     )
 
 
@@ -53,29 +65,77 @@ def predictions(code: str, skill: float = 0.8, *, n: int = 60, noise: int = 1) -
     rows = len(next(iter(cols.values())))
     patients = tuple(f"patient{i % n:04d}" for i in range(rows))
     items = tuple(f"{p}_{task.views[0]}#{i // n}" for i, p in enumerate(patients))
-    return Predictions(task.kind, items, patients, tuple(f"fold{i % n % 5}" for i in range(rows)), cols)
+    return Predictions(
+        task.kind, items, patients, tuple(f"fold{i % n % 5}" for i in range(rows)), cols
+    )
 
 
-def result(table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **changes: Any) -> Result:
+def result(
+    table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **changes: Any
+) -> Result:
     task = TASKS[code]
     scored = metrics.evaluate(task.kind, table.columns, np.array(table.patients))
     value = scored[task.metric]
     facts: Mapping[str, Any] = {
-        "task": code, "task_version": task.version, "backbone": backbone, "head": task.head, "protocol": "cv5",
-        "seed": 0, "dataset": "camus", "phantom": True, "metric": task.metric, "value": value, "low": value - 0.02,
-        "high": value + 0.02, "level": 0.95, "interval": "bootstrap over patients", "metrics": scored,
-        "folds": [{"name": "fold0", "value": value, "n_test": 24, "choice": {"layer": "last", "penalty": 0.1}}],
-        "nested": None, "n_train": 96, "n_test": len(table.items), "n_patients": len(set(table.patients)),
-        "weights_sha256": "ab" * 32, "data_digest": "cd" * 32, "features_key": "ef" * 32,
-        "settings": {"family": "cnn", "precision": "fp32", "size": 224, "interpolation": "bilinear"}, "missing": [],
-        "predictions_sha256": table.sha256(), "anchor_low": task.low, "anchor_high": task.high,
-        "provenance": {"etab": "0", "commit": "", "started": "2026-01-01T00:00:00+00:00", "seconds": 1.5},
-    }  # fmt: skip
+        "task": code,
+        "task_version": task.version,
+        "backbone": backbone,
+        "head": task.head,
+        "protocol": "cv5",
+        "seed": 0,
+        "dataset": "camus",
+        "phantom": True,
+        "metric": task.metric,
+        "value": value,
+        "low": value - 0.02,
+        "high": value + 0.02,
+        "level": 0.95,
+        "interval": "bootstrap over patients",
+        "metrics": scored,
+        "folds": [
+            {
+                "name": "fold0",
+                "value": value,
+                "n_test": 24,
+                "choice": {"layer": "last", "penalty": 0.1},
+            }
+        ],
+        "nested": None,
+        "n_train": 96,
+        "n_test": len(table.items),
+        "n_patients": len(set(table.patients)),
+        "weights_sha256": "ab" * 32,
+        "data_digest": "cd" * 32,
+        "features_key": "ef" * 32,
+        "settings": {
+            "family": "cnn",
+            "precision": "fp32",
+            "size": 224,
+            "interpolation": "bilinear",
+        },
+        "missing": [],
+        "predictions_sha256": table.sha256(),
+        "anchor_low": task.low,
+        "anchor_high": task.high,
+        "provenance": {
+            "etab": "0",
+            "commit": "",
+            "started": "2026-01-01T00:00:00+00:00",
+            "seconds": 1.5,
+        },
+    }
     return Result(**{**facts, **changes})
 
 
 def save(
-    folder: Path, code: str, backbone: str, skill: float = 0.8, *, n: int = 60, noise: int = 1, **changes: Any
+    folder: Path,
+    code: str,
+    backbone: str,
+    skill: float = 0.8,
+    *,
+    n: int = 60,
+    noise: int = 1,
+    **changes: Any,
 ) -> Result:
     table = predictions(code, skill, n=n, noise=noise)
     made = result(table, code, backbone, **changes)
@@ -84,7 +144,12 @@ def save(
 
 
 def board(
-    folder: Path, skills: Mapping[str, float], codes: Iterable[str] = SMALL, *, n: int = 60, **changes: Any
+    folder: Path,
+    skills: Mapping[str, float],
+    codes: Iterable[str] = SMALL,
+    *,
+    n: int = 60,
+    **changes: Any,
 ) -> list[Result]:
     """Save a whole board: every backbone of ``skills`` on every task, with its own noise."""
     out = []
@@ -92,8 +157,15 @@ def board(
         noise = sum(backbone.encode())
         family = "control" if backbone in ("image_stats", "pixel_pca") else "cnn"
         for code in codes:
-            settings = {"family": family, "precision": "fp32", "size": 224, "interpolation": "bilinear"}
-            out.append(save(folder, code, backbone, skill, n=n, noise=noise, settings=settings, **changes))
+            settings = {
+                "family": family,
+                "precision": "fp32",
+                "size": 224,
+                "interpolation": "bilinear",
+            }
+            out.append(
+                save(folder, code, backbone, skill, n=n, noise=noise, settings=settings, **changes)
+            )
     return out
 
 

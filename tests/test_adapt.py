@@ -12,7 +12,13 @@ from typer.testing import CliRunner
 
 from etab import phantom, tuned
 from etab.cli import app
-from etab.errors import IncompatibleError, ResultError, SplitError, UnknownNameError, UnsupportedOptionError
+from etab.errors import (
+    IncompatibleError,
+    ResultError,
+    SplitError,
+    UnknownNameError,
+    UnsupportedOptionError,
+)
 from etab.protocols import parse
 from etab.results import Result, load_results
 from etab.runs import Settings
@@ -40,18 +46,31 @@ def planned(task: str = "b0-A4-C", **more: Any) -> tuned.Tuning:
 
 
 @pytest.fixture(scope="module")
-def adapted(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Settings, list[str]]:
+def adapted(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Result, Settings, list[str]]:
     """One cell, and which training said each step."""
-    settings, seen = Settings(root=tree, results=tmp_path_factory.mktemp("r") / "out", precision="fp32"), []
+    settings, seen = (
+        Settings(root=tree, results=tmp_path_factory.mktemp("r") / "out", precision="fp32"),
+        [],
+    )
     (result,) = tuned.execute(planned(), settings, watch=lambda name, now: seen.append(name))
     return result, settings, seen
 
 
 @pytest.mark.parametrize(
-    "name", ["official-finetune-from:a0-A4-C", "cv5-partial2-from:b0-A4-E", "official-10pct-d1-head-from:c0-AX-C"]
+    "name",
+    [
+        "official-finetune-from:a0-A4-C",
+        "cv5-partial2-from:b0-A4-E",
+        "official-10pct-d1-head-from:c0-AX-C",
+    ],
 )
 def test_names_say_the_source_and_mean_the_same_splits(name: str) -> None:
-    how, plain = parse(name), parse(name.split("-finetune")[0].split("-partial")[0].split("-head")[0])
+    how, plain = (
+        parse(name),
+        parse(name.split("-finetune")[0].split("-partial")[0].split("-head")[0]),
+    )
     assert how.name == name
     assert how.source == name.split(":")[1]
     assert plain.source == ""
@@ -59,7 +78,9 @@ def test_names_say_the_source_and_mean_the_same_splits(name: str) -> None:
     assert (how.sort, how.n_fold, how.percent) == (plain.sort, plain.n_fold, plain.percent)
 
 
-@pytest.mark.parametrize("name", ["official-head", "official-from:a0-A4-C", "official-finetune-from:a0", "cv5-head-d0"])
+@pytest.mark.parametrize(
+    "name", ["official-head", "official-from:a0-A4-C", "official-finetune-from:a0", "cv5-head-d0"]
+)
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(IncompatibleError, match="-head-from:a0-A4-C"):
         parse(name)
@@ -84,7 +105,9 @@ def test_a_cell_says_its_source_and_stands_apart(adapted: Any) -> None:
         tuned.finished(planned(source_head="topformer"), settings)
 
 
-def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_along(adapted: Any) -> None:
+def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_along(
+    adapted: Any,
+) -> None:
     """Kept by the tuning "head", the backbone is what the source's training left, which is read and not done again."""
     _, settings, _ = adapted
     work = tuned._Work.of(planned("b1-A4-C", tuning="head"), settings)
@@ -93,8 +116,12 @@ def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_al
     assert set(seen) == {f"{BACKBONE} official-head-from:a0-A4-C linear linear b1-A4-C s0"}
     assert not [p for p in network.body.parameters() if p.requires_grad]
     assert work.before is not None
-    source, _, _ = work.before.fitted(0, lambda name, now: pytest.fail("the source is trained again"))
-    fresh = tuned._Work.of(tuned.plan("a0-A4-C", [BACKBONE], head="linear", side=32, recipe=SHORT)[0], settings)
+    source, _, _ = work.before.fitted(
+        0, lambda name, now: pytest.fail("the source is trained again")
+    )
+    fresh = tuned._Work.of(
+        tuned.plan("a0-A4-C", [BACKBONE], head="linear", side=32, recipe=SHORT)[0], settings
+    )
     first = fresh._network(0, fresh.splits[0]).body.state_dict()
     mine, theirs = network.body.state_dict(), source.body.state_dict()
     assert all(torch.equal(mine[k], theirs[k]) for k in mine)
@@ -109,7 +136,9 @@ def test_finetuning_begins_where_the_source_ended(adapted: Any, tmp_path: Path) 
     source, done, _ = tuned._Work.of(planned("b1-A4-C").origin, settings).fitted(0, None)  # type: ignore[arg-type]
     work.trained["body"], work.trained["adapted"] = source.body.state_dict(), "here"
     network = work._network(0, work.splits[0])
-    assert all(torch.equal(v, source.body.state_dict()[k]) for k, v in network.body.state_dict().items())
+    assert all(
+        torch.equal(v, source.body.state_dict()[k]) for k, v in network.body.state_dict().items()
+    )
     assert all(p.requires_grad for p in network.body.parameters())
     assert network.kind is Kind.BINARY
     assert done.epoch == 1
@@ -140,12 +169,15 @@ def test_folds_of_source_and_target_are_of_the_same_patients(adapted: Any, n_fol
 
 @pytest.mark.parametrize(
     ("options", "error", "said"),
-    [({"task": "a0-A4-C"}, IncompatibleError, "adapted to itself"),
-     ({"source": "", "tuning": "head", "source_head": ""}, IncompatibleError, "-head-from"),
-     ({"source": ""}, UnsupportedOptionError, "would not act"),
-     ({"source": "a9-A4-C"}, UnknownNameError, "a9-A4-C"), ({"source_head": "mlp"}, IncompatibleError, "LV_seg"),
-     ({"source": "b0-A4-E>C"}, IncompatibleError, "No protocol is called")],
-)  # fmt: skip
+    [
+        ({"task": "a0-A4-C"}, IncompatibleError, "adapted to itself"),
+        ({"source": "", "tuning": "head", "source_head": ""}, IncompatibleError, "-head-from"),
+        ({"source": ""}, UnsupportedOptionError, "would not act"),
+        ({"source": "a9-A4-C"}, UnknownNameError, "a9-A4-C"),
+        ({"source_head": "mlp"}, IncompatibleError, "LV_seg"),
+        ({"source": "b0-A4-E>C"}, IncompatibleError, "No protocol is called"),
+    ],
+)
 def test_what_cannot_be_adapted_is_refused_before_anything_is_read(
     options: dict[str, Any], error: Any, said: str
 ) -> None:
@@ -154,9 +186,33 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_read(
 
 
 def test_the_command(tree: Path, adapted: Any, tmp_path: Path) -> None:
-    words = ["finetune", "--root", str(tree), "--tasks", "b0-A4-C", "--backbones", BACKBONE, "--side", "32", "--epochs", "1",
-             "--batch", "8", "--lr", "2e-3", "--patience", "0", "--source", "a0-A4-C", "--source-head", "linear",
-             "--precision", "fp32", "--results", str(tmp_path / "r")]  # fmt: skip
+    words = [
+        "finetune",
+        "--root",
+        str(tree),
+        "--tasks",
+        "b0-A4-C",
+        "--backbones",
+        BACKBONE,
+        "--side",
+        "32",
+        "--epochs",
+        "1",
+        "--batch",
+        "8",
+        "--lr",
+        "2e-3",
+        "--patience",
+        "0",
+        "--source",
+        "a0-A4-C",
+        "--source-head",
+        "linear",
+        "--precision",
+        "fp32",
+        "--results",
+        str(tmp_path / "r"),
+    ]
     out = CliRunner().invoke(app, words, catch_exceptions=False)
     assert out.exit_code == 0
     assert "b0-A4-C" in out.output
@@ -168,7 +224,10 @@ def test_interrupted_in_either_training_it_goes_on(adapted: Any, tmp_path: Path)
     result, settings, _ = adapted
     mine = replace(settings, results=tmp_path / "out")
     often = planned(recipe=replace(SHORT, every=1))
-    stops = [lambda name, now: "from" not in name and now.step == 2, lambda name, now: "from" in name]
+    stops = [
+        lambda name, now: "from" not in name and now.step == 2,
+        lambda name, now: "from" in name,
+    ]
 
     def watch(name: str, now: Progress) -> None:
         if stops and stops[0](name, now):

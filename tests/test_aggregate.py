@@ -30,7 +30,11 @@ def test_recordings_count_alike_however_many_rows_they_have() -> None:
 
 
 def test_classes_keep_their_columns() -> None:
-    columns = {"truth": np.array([2.0, 2]), "score_0": np.array([0.2, 0.4]), "score_1": np.array([0.8, 0.6])}
+    columns = {
+        "truth": np.array([2.0, 2]),
+        "score_0": np.array([0.2, 0.4]),
+        "score_1": np.array([0.8, 0.6]),
+    }
     _, found = reduce("mean", columns, ["a", "a"], ["r", "s"])
     assert {k: v.tolist() for k, v in found.items()} == {
         "truth": [2],
@@ -41,7 +45,12 @@ def test_classes_keep_their_columns() -> None:
 
 def test_a_unit_with_two_truths_is_refused() -> None:
     with pytest.raises(ResultError, match="rows of a differ in their truth"):
-        reduce("mean", {"truth": np.array([1.0, 0]), "score": np.array([0.1, 0.2])}, ["a", "a"], ["r", "r"])
+        reduce(
+            "mean",
+            {"truth": np.array([1.0, 0]), "score": np.array([0.1, 0.2])},
+            ["a", "a"],
+            ["r", "r"],
+        )
 
 
 def test_an_unknown_rule_is_refused() -> None:
@@ -51,9 +60,13 @@ def test_an_unknown_rule_is_refused() -> None:
 
 def test_a_run_scores_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     phantom.write(tmp_path / "data", patients=12, seed=3, size=96)
-    row = replace(TASKS["d0-A4-C"], code="d7-AX-C", views=("A2C", "A4C"), unit="patient", aggregate="mean")
+    row = replace(
+        TASKS["d0-A4-C"], code="d7-AX-C", views=("A2C", "A4C"), unit="patient", aggregate="mean"
+    )
     monkeypatch.setitem(TASKS._items, row.code, row)
-    settings = runs.Settings(root=tmp_path / "data" / "camus", results=tmp_path / "results", cache=tmp_path / "cache")
+    settings = runs.Settings(
+        root=tmp_path / "data" / "camus", results=tmp_path / "results", cache=tmp_path / "cache"
+    )
     plan = runs.plan(row.code, ["image_stats"], protocols=["cv"], n_fold=3)
     result = next(iter(runs.execute(plan, settings)))
     table = result.predictions(settings.results)

@@ -23,8 +23,14 @@ from etab.testing.backbones import check_backbone
 from etab.types import Features, Record
 
 NETS = [name for name in backbones.names("sound") if backbones.card(name).learned]
-TWINS = ["random/musicnn_msd", "random/music_vgg_msd", "random/resemblyzer", "random/speech_embedding",
-         "random/crepe_tiny", "random/silero_vad"]  # fmt: skip
+TWINS = [
+    "random/musicnn_msd",
+    "random/music_vgg_msd",
+    "random/resemblyzer",
+    "random/speech_embedding",
+    "random/crepe_tiny",
+    "random/silero_vad",
+]
 CONTROLS = ["mel_stats", "mel_pca"]
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "sound_backbones.json").read_text())
 
@@ -32,8 +38,12 @@ GOLDENS = json.loads((Path(__file__).parent / "goldens" / "sound_backbones.json"
 def made_sound() -> torch.Tensor:
     """3.2 s at 16 kHz: a tone that comes and goes, a deep one, and a rising one."""
     t = np.arange(51_200) / 16_000
-    tones = 0.3 * np.sin(2 * np.pi * 220 * t) * (np.sin(2 * np.pi * 1.2 * t) > 0) + 0.2 * np.sin(2 * np.pi * 60 * t)
-    return torch.from_numpy((tones + 0.1 * np.sin(2 * np.pi * (400 * t + 300 * t**2))).astype(np.float32))[None]
+    tones = 0.3 * np.sin(2 * np.pi * 220 * t) * (np.sin(2 * np.pi * 1.2 * t) > 0) + 0.2 * np.sin(
+        2 * np.pi * 60 * t
+    )
+    return torch.from_numpy(
+        (tones + 0.1 * np.sin(2 * np.pi * (400 * t + 300 * t**2))).astype(np.float32)
+    )[None]
 
 
 def twin(name: str) -> Any:
@@ -107,7 +117,9 @@ def test_agrees_with_its_package(name: str) -> None:
 
 def test_goldens_are_of_every_net() -> None:
     assert set(GOLDENS) - {"about"} == set(NETS)
-    assert all(len(v) >= 1 for rows in GOLDENS.values() if isinstance(rows, dict) for v in rows.values())
+    assert all(
+        len(v) >= 1 for rows in GOLDENS.values() if isinstance(rows, dict) for v in rows.values()
+    )
 
 
 # --- front ends and shapes of the networks, at random weights ---
@@ -122,7 +134,9 @@ def test_mel_power_is_its_definition() -> None:
         row = np.pad(x[0].numpy(), 256, mode=mode) if mode else x[0].numpy()  # type: ignore[call-overload]
         taper = np.pad(np.hanning(401)[:-1], 56)
         frames = np.lib.stride_tricks.sliding_window_view(row, 512)[::160] * taper
-        wanted = np.abs(np.fft.rfft(frames)) ** 2 @ slaney_bank(16_000, 512, 32, low=60, high=3800).T
+        wanted = (
+            np.abs(np.fft.rfft(frames)) ** 2 @ slaney_bank(16_000, 512, 32, low=60, high=3800).T
+        )
         np.testing.assert_allclose(mel.numpy(), wanted, rtol=1e-3, atol=1e-6 * wanted.max())
 
 
@@ -132,9 +146,13 @@ def test_musicnn_compresses_and_pools_as_published() -> None:
     grid = network.spectrogram(x)
     np.testing.assert_allclose(grid, np.log10(10_000 * network.mel(x).numpy() + 1), rtol=1e-5)
     found = dict(network(x))
-    every = torch.cat([found["timbral"], found["temporal"], found["cnn1"], found["cnn2"], found["cnn3"]], 2)
+    every = torch.cat(
+        [found["timbral"], found["temporal"], found["cnn1"], found["cnn2"], found["cnn3"]], 2
+    )
     assert found["timbral"].shape == (1, 63, 408)
-    assert torch.equal(found["pool"][:, 0::2], every.amax(1)), "maximum and mean alternate, as the checkpoint has them"
+    assert torch.equal(found["pool"][:, 0::2], every.amax(1)), (
+        "maximum and mean alternate, as the checkpoint has them"
+    )
     assert torch.allclose(found["pool"][:, 1::2], every.mean(1), atol=1e-6)
     even = network.front[2]
     assert even.around == (63, 64), "an even filter has one sample less before it"
@@ -150,7 +168,9 @@ def test_resemblyzer_raises_quiet_windows_only_and_cuts_parts_by_half() -> None:
     assert network.parts(x).shape == (1, 3, 160, 40)
     whole = network.mel(x)[0]
     assert torch.allclose(network.parts(x)[0, 1], whole[77:237], atol=1e-6)
-    assert network.parts(x[:, : 25_600 + 2_000]).shape[1] == 1, "a last part that is mostly padding is dropped"
+    assert network.parts(x[:, : 25_600 + 2_000]).shape[1] == 1, (
+        "a last part that is mostly padding is dropped"
+    )
     norms = dict(network(x))["embedding"].norm(dim=1)
     assert torch.allclose(norms, torch.ones(1), atol=1e-5)
 
@@ -167,7 +187,9 @@ def test_speech_embedding_is_that_of_every_76_frames() -> None:
         assert torch.allclose(whole[:, i], alone[:, 0], atol=1e-4)
     both = torch.cat([made_sound(), 1e-4 * made_sound()])
     soft = network.spectrogram(both[1:])[0]
-    assert torch.allclose(network.spectrogram(both)[1], soft, atol=1e-4), "the depth is that of each window"
+    assert torch.allclose(network.spectrogram(both)[1], soft, atol=1e-4), (
+        "the depth is that of each window"
+    )
 
 
 def test_crepe_frames_are_centred_and_scaled() -> None:
@@ -178,7 +200,9 @@ def test_crepe_frames_are_centred_and_scaled() -> None:
     assert torch.allclose(frames.mean(2), torch.zeros(1, 81), atol=1e-5)
     assert torch.allclose(frames.std(2), torch.ones(1, 81), atol=1e-4)
     own = x[:, 640 * 9 - 512 : 640 * 9 + 512]
-    assert torch.allclose(frames[:, 9], (own - own.mean()) / own.std(), atol=1e-5), "frame 9 is centred at 360 ms"
+    assert torch.allclose(frames[:, 9], (own - own.mean()) / own.std(), atol=1e-5), (
+        "frame 9 is centred at 360 ms"
+    )
 
 
 def test_silero_chunks_remember_what_came_before() -> None:
@@ -193,7 +217,9 @@ def test_silero_chunks_remember_what_came_before() -> None:
     late[:, :512] = 0
     whole, cut = dict(network(x)), dict(network(late))
     assert torch.equal(whole["conv4"][0, 2:], cut["conv4"][0, 2:])
-    assert not torch.allclose(whole["lstm"][0, 2], cut["lstm"][0, 2]), "the LSTM remembers earlier chunks"
+    assert not torch.allclose(whole["lstm"][0, 2], cut["lstm"][0, 2]), (
+        "the LSTM remembers earlier chunks"
+    )
     assert dict(network(x))["lstm"].shape == (1, 100, 128)
 
 
@@ -272,7 +298,9 @@ def test_a_checkpoint_is_read_without_its_library(tmp_path: Path) -> None:
         tf_checkpoint(tmp_path / "i", tmp_path / "d")
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 60, b"\x10\0\0\0TFL3", b"\x10\0\0\0TFL3" + b"\xff" * 64])
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 60, b"\x10\0\0\0TFL3", b"\x10\0\0\0TFL3" + b"\xff" * 64]
+)
 def test_damaged_containers_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "w"
     path.write_bytes(content)
@@ -282,7 +310,9 @@ def test_damaged_containers_are_refused(tmp_path: Path, content: bytes) -> None:
         tf_checkpoint(path, path)
 
 
-def test_both_members_of_a_checkpoint_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_both_members_of_a_checkpoint_are_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("ETAB_CACHE", str(tmp_path))
     what = weights.entry("musicnn_msd")
     assert {"beside", "beside_sha256"} <= set(what)
@@ -366,7 +396,9 @@ def test_a_window_is_cut_at_the_rate_of_the_backbone(source: CircorSource) -> No
     window_features(source, [(record, end - 0.25, 0.5)], spy, data_digest="d")
     n = round((end - 0.25) * 16_000)
     whole = resample(samples, rate, 16_000)
-    np.testing.assert_allclose(seen[1][0, len(whole) - n :].numpy(), whole[: 8_000 - (len(whole) - n)], atol=1e-6)
+    np.testing.assert_allclose(
+        seen[1][0, len(whole) - n :].numpy(), whole[: 8_000 - (len(whole) - n)], atol=1e-6
+    )
 
 
 def test_a_backbone_of_pictures_sees_the_picture_of_the_dataset(source: CircorSource) -> None:
@@ -400,11 +432,18 @@ def test_features_are_kept_read_back_and_mended(source: CircorSource, tmp_path: 
     first = window_features(source, keys, card, cache=tmp_path, data_digest="d")
     again = window_features(source, keys, card, cache=tmp_path, data_digest="d")
     assert (first.from_cache, again.from_cache) == (False, True)
-    assert all(np.array_equal(first.features.pooled[k], again.features.pooled[k]) for k in first.features.pooled)
+    assert all(
+        np.array_equal(first.features.pooled[k], again.features.pooled[k])
+        for k in first.features.pooled
+    )
     assert first.features.pooled["mel/mean"].dtype == np.float32
     others = [
-        window_features(source, [(r, s + 0.1, n) for r, s, n in keys], card, cache=tmp_path, data_digest="d"),
-        window_features(source, [(r, s, n + 0.1) for r, s, n in keys], card, cache=tmp_path, data_digest="d"),
+        window_features(
+            source, [(r, s + 0.1, n) for r, s, n in keys], card, cache=tmp_path, data_digest="d"
+        ),
+        window_features(
+            source, [(r, s, n + 0.1) for r, s, n in keys], card, cache=tmp_path, data_digest="d"
+        ),
         window_features(source, keys, card, cache=tmp_path, data_digest="e"),
     ]
     assert len({first.key, *(o.key for o in others)}) == 4
@@ -428,8 +467,14 @@ def test_a_twin_is_not_built_again_for_what_is_kept(
 
 def test_progress_counts_to_the_end(source: CircorSource) -> None:
     said: list[tuple[int, int]] = []
-    window_features(source, _keys(source), backbones.card("mel_stats"), data_digest="d", batch_size=4,
-                    progress=lambda k, n: said.append((k, n)))  # fmt: skip
+    window_features(
+        source,
+        _keys(source),
+        backbones.card("mel_stats"),
+        data_digest="d",
+        batch_size=4,
+        progress=lambda k, n: said.append((k, n)),
+    )
     assert said == [(4, 6), (6, 6)]
 
 
@@ -442,20 +487,28 @@ def test_progress_counts_to_the_end(source: CircorSource) -> None:
         (1e4, 2.0, "the recording lasts"),
     ],
 )
-def test_a_window_without_sound_is_refused(source: CircorSource, start: float, length: float, said: str) -> None:
+def test_a_window_without_sound_is_refused(
+    source: CircorSource, start: float, length: float, said: str
+) -> None:
     record = source.records()[0]
     with pytest.raises(UnsupportedOptionError, match=said):
-        window_features(source, [(record, start, length)], backbones.card("mel_stats"), data_digest="d")
+        window_features(
+            source, [(record, start, length)], backbones.card("mel_stats"), data_digest="d"
+        )
 
 
-def test_what_cannot_be_embedded_is_refused(source: CircorSource, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_embedded_is_refused(
+    source: CircorSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys, card = _keys(source), backbones.card("mel_stats")
     with pytest.raises(UnsupportedOptionError, match="No window"):
         window_features(source, [], card, data_digest="d")
     with pytest.raises(UnsupportedOptionError, match="possible: auto, fp32"):
         window_features(source, keys, card, data_digest="d", precision="bf16")
     assert features_sound.sound_precision("auto", card, "cuda") == "fp32"
-    monkeypatch.setattr(CircorSource, "wave", lambda self, record: (np.full(9000, np.nan, np.float32), 4000))
+    monkeypatch.setattr(
+        CircorSource, "wave", lambda self, record: (np.full(9000, np.nan, np.float32), 4000)
+    )
     with pytest.raises(UndefinedError, match="not finite"):
         window_features(source, keys, card, data_digest="d")
 
@@ -465,7 +518,9 @@ def test_a_source_of_pictures_is_refused(tmp_path: Path) -> None:
 
     phantom.write(tmp_path, names=["camus"], patients=10, size=48)
     with pytest.raises(UnsupportedOptionError, match="holds no sound"):
-        window_features(CamusSource(tmp_path / "camus"), [], backbones.card("mel_stats"), data_digest="d")
+        window_features(
+            CamusSource(tmp_path / "camus"), [], backbones.card("mel_stats"), data_digest="d"
+        )
 
 
 @pytest.mark.real

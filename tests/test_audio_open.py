@@ -25,14 +25,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("model")
     transformers.utils.logging.disable_progress_bar()
     config = transformers.Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8),
-        conv_stride=(5, 4), conv_kernel=(10, 8), num_feat_extract_layers=2, num_conv_pos_embeddings=4,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
         num_conv_pos_embedding_groups=2,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
         transformers.Wav2Vec2Model(config).save_pretrained(place)
-    transformers.Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=True).save_pretrained(place)
+    transformers.Wav2Vec2FeatureExtractor(sampling_rate=8000, do_normalize=True).save_pretrained(
+        place
+    )
     return place
 
 
@@ -52,9 +61,13 @@ def test_layers_are_those_of_the_model(folder: Path) -> None:
     model = transformers.AutoModel.from_pretrained(folder).eval()
     extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     with torch.inference_mode():
-        states = model(extractor(x[0].numpy(), sampling_rate=8000, return_tensors="pt").input_values,
-                       output_hidden_states=True).hidden_states  # fmt: skip
-    for name, layer in zip(("quarter", "half", "three_quarters", "last"), (1, 2, 3, 4), strict=True):
+        states = model(
+            extractor(x[0].numpy(), sampling_rate=8000, return_tensors="pt").input_values,
+            output_hidden_states=True,
+        ).hidden_states
+    for name, layer in zip(
+        ("quarter", "half", "three_quarters", "last"), (1, 2, 3, 4), strict=True
+    ):
         assert torch.allclose(found.pooled[f"{name}/mean"], states[layer].mean(1), atol=1e-5)
 
 
@@ -113,7 +126,9 @@ class Wav2Vec2Bundle:
 def bundles(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A stand-in for torchaudio, so that this is tried where its release for this torch is not at hand."""
     module = ModuleType("torchaudio")
-    module.pipelines = SimpleNamespace(GOOD=Wav2Vec2Bundle(True), FAR=Wav2Vec2Bundle(False), OTHER=object())  # type: ignore[attr-defined]
+    module.pipelines = SimpleNamespace(
+        GOOD=Wav2Vec2Bundle(True), FAR=Wav2Vec2Bundle(False), OTHER=object()
+    )  # type: ignore[attr-defined]
     module.models = SimpleNamespace(wav2vec2_model=lambda none: Net())  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torchaudio", module)
     return module
@@ -183,14 +198,20 @@ def birdnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return backbones.card("birdnet")
 
 
-def test_birdnet_reads_parts_of_three_seconds(birdnet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_birdnet_reads_parts_of_three_seconds(
+    birdnet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check_backbone(birdnet)
     x = torch.zeros(1, 5 * lite.RATE)
     x[:, : lite.PART], x[:, lite.PART :] = 0.5, 0.25
     found = birdnet.load()(x).pooled["embedding/mean"][0, 0]
     assert float(found) == pytest.approx((0.5 + 0.25 * 2 / 3) / 2)
-    assert lite.parts(np.ones(4 * lite.RATE, np.float32)).shape == (1, lite.PART), "a last second is dropped"
-    assert lite.parts(np.ones(lite.RATE, np.float32)).sum() == lite.RATE, "an only part is filled with zeros"
+    assert lite.parts(np.ones(4 * lite.RATE, np.float32)).shape == (1, lite.PART), (
+        "a last second is dropped"
+    )
+    assert lite.parts(np.ones(lite.RATE, np.float32)).sum() == lite.RATE, (
+        "an only part is filled with zeros"
+    )
     monkeypatch.setattr(Interpreter, "get_tensor_details", lambda self: [])
     with pytest.raises(WeightsError, match="has no tensor"):
         birdnet.load()

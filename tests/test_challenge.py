@@ -54,15 +54,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(made: Path) -> dict[str, int]:
-    return {name: row.label for name, row in read_references(made / "cinc2016" / "validation")[0].items()}
+    return {
+        name: row.label
+        for name, row in read_references(made / "cinc2016" / "validation")[0].items()
+    }
 
 
 def entry(folder: Path, truth: dict[str, int], body: str = "", setup: str = "") -> Path:
     """An entry that knows the truth; ``body`` is run before it answers."""
     folder.mkdir()
     rows = "".join(f"{name},{label}\n" for name, label in truth.items())
-    for name, text in (("AUTHORS.txt", "Nobody\n"), ("LICENSE.txt", "none\n"), ("answers.txt", rows),
-                       ("known.txt", rows)):  # fmt: skip
+    for name, text in (
+        ("AUTHORS.txt", "Nobody\n"),
+        ("LICENSE.txt", "none\n"),
+        ("answers.txt", rows),
+        ("known.txt", rows),
+    ):
         (folder / name).write_text(text)
     (folder / "setup.sh").write_text(f"#!/bin/bash\nset -e\n{setup}\ntouch compiled\n")
     (folder / "next.sh").write_text(
@@ -88,15 +95,30 @@ def tarred(folder: Path, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["folder", "zip", "tar.gz"])
-def test_an_entry_is_run_compared_and_scored(made: Path, tmp_path: Path, truth: dict[str, int], form: str) -> None:
+def test_an_entry_is_run_compared_and_scored(
+    made: Path, tmp_path: Path, truth: dict[str, int], form: str
+) -> None:
     path = entry(tmp_path / "e", truth)
-    path = {"folder": lambda p: p, "zip": lambda p: zipped(p, tmp_path / "e.zip"),
-            "tar.gz": lambda p: tarred(p, tmp_path / "e.tar.gz")}[form](path)  # fmt: skip
+    path = {
+        "folder": lambda p: p,
+        "zip": lambda p: zipped(p, tmp_path / "e.zip"),
+        "tar.gz": lambda p: tarred(p, tmp_path / "e.tar.gz"),
+    }[form](path)
     seen = []
-    done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, setup=QUICK, record=QUICK,
-                        progress=lambda *at: seen.append(at))  # fmt: skip
+    done = run_cinc2016(
+        path,
+        made / "cinc2016",
+        tmp_path / "out",
+        trust=True,
+        setup=QUICK,
+        record=QUICK,
+        progress=lambda *at: seen.append(at),
+    )
     assert done.ok, done.render()
-    assert {rule: s.score.macc for rule, s in done.scores.items()} == {"official": 1.0, "phase1": 1.0}
+    assert {rule: s.score.macc for rule, s in done.scores.items()} == {
+        "official": 1.0,
+        "phase1": 1.0,
+    }
     assert read_answers(tmp_path / "out" / "answers.txt") == truth
     assert seen == [(k + 1, 12) for k in range(12)]
 
@@ -108,13 +130,19 @@ def test_every_difference_is_listed(made: Path, tmp_path: Path, truth: dict[str,
     (path / "answers.txt").write_text("".join(f"{n},{v}\n" for n, v in shipped.items()))
     done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK)
     assert not done.ok
-    assert done.differences == (f"{names[0]}: ships {-truth[names[0]]}, gives {truth[names[0]]}",
-                                f"{names[1]}: ships 0, gives {truth[names[1]]}")  # fmt: skip
+    assert done.differences == (
+        f"{names[0]}: ships {-truth[names[0]]}, gives {truth[names[0]]}",
+        f"{names[1]}: ships 0, gives {truth[names[1]]}",
+    )
     assert (done.unshipped, done.elsewhere) == ((names[2],), 1)
-    assert all(row in done.render() for row in (*done.differences, *done.unshipped, "1 shipped answers"))
+    assert all(
+        row in done.render() for row in (*done.differences, *done.unshipped, "1 shipped answers")
+    )
 
 
-def test_each_record_is_answered_in_a_copy_of_its_own(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+def test_each_record_is_answered_in_a_copy_of_its_own(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
     """What one record leaves behind no other sees; the answers it ships, labels and other records are out of reach."""
     body = """
 test ! -e left
@@ -140,7 +168,10 @@ rm AUTHORS.txt setup.sh
         ("echo lost the model >&2; exit 3", "ended with status 3: lost the model"),
         ("exit 0", "wrote no answers.txt"),
         ("echo $1,7 > answers.txt; exit 0", "which is no answer"),
-        ("echo a0001,1 > answers.txt; echo b0001,1 >> answers.txt; exit 0", "answered a0001, b0001 instead"),
+        (
+            "echo a0001,1 > answers.txt; echo b0001,1 >> answers.txt; exit 0",
+            "answered a0001, b0001 instead",
+        ),
         ("head -c 100000 /dev/zero > answers.txt; exit 0", "wrote 100,000 bytes of answers"),
         ("ln -s /etc/passwd answers.txt; exit 0", "wrote no answers.txt"),
         ("head -c 9000000 /dev/zero > big", "SIGXFSZ|File too large|status 153"),
@@ -152,7 +183,9 @@ def test_a_record_that_fails_is_named_and_counts_as_unsure(
 ) -> None:
     name = min(truth)
     path = entry(tmp_path / "e", truth, body=f'if [ "$1" = {name} ]; then {body}; fi')
-    done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=Limits(1, 512, 4))
+    done = run_cinc2016(
+        path, made / "cinc2016", tmp_path / "out", trust=True, record=Limits(1, 512, 4)
+    )
     assert list(done.failures) == [name]
     import re
 
@@ -174,23 +207,34 @@ def test_memory_and_disk_and_processes_are_limited(tmp_path: Path) -> None:
     assert ended.why == ""
     time.sleep(0.05)
     state = Path(f"/proc/{ended.tail}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z", "nothing is left running"
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z", (
+        "nothing is left running"
+    )
 
 
 def test_several_processes_share_the_limit_of_memory(tmp_path: Path) -> None:
     each = f"{sys.executable} -c 'x = bytearray(120 << 20); import time; time.sleep(15)'"
-    ended = run(["/bin/bash", "-c", f"{each} & {each} & wait"], tmp_path, Limits(15, 200), home=tmp_path)
+    ended = run(
+        ["/bin/bash", "-c", f"{each} & {each} & wait"], tmp_path, Limits(15, 200), home=tmp_path
+    )
     assert ended.why == "was stopped at more than 200 MiB of memory"
 
 
 def test_noise_of_any_length_ends_in_a_tail(tmp_path: Path) -> None:
-    ended = run(["/bin/bash", "-c", "yes | head -c 20000000; echo the end; exit 1"], tmp_path, QUICK, home=tmp_path)
+    ended = run(
+        ["/bin/bash", "-c", "yes | head -c 20000000; echo the end; exit 1"],
+        tmp_path,
+        QUICK,
+        home=tmp_path,
+    )
     assert ended.why == "ended with status 1"
     assert ended.tail.endswith("the end")
     assert len(ended.tail) <= 4000
 
 
-def test_arguments_are_no_shell_text_and_the_environment_is_small(tmp_path: Path, monkeypatch) -> None:
+def test_arguments_are_no_shell_text_and_the_environment_is_small(
+    tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setenv("A_SECRET", "yes")
     odd = "$(touch hacked); `touch hacked` ; touch hacked #"
     ended = run(["/bin/bash", "-c", 'echo "$1"; env', "bash", odd], tmp_path, QUICK, home=tmp_path)
@@ -209,7 +253,9 @@ def test_an_entry_runs_on_trust_alone(made: Path, tmp_path: Path, truth: dict[st
     assert not (tmp_path / "ran").exists()
 
 
-def test_dry_runs_are_checked_and_not_scored(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+def test_dry_runs_are_checked_and_not_scored(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
     path = entry(tmp_path / "e", truth)
     (path / "DRYRUN").touch()
     done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK)
@@ -218,12 +264,16 @@ def test_dry_runs_are_checked_and_not_scored(made: Path, tmp_path: Path, truth: 
     assert "not scored" in done.render()
 
 
-def test_entries_that_are_refused_before_anything_runs(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+def test_entries_that_are_refused_before_anything_runs(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
     data = made / "cinc2016"
     path = entry(tmp_path / "e", truth)
     (path / "next.sh").unlink()
     (path / "LICENSE.txt").unlink()
-    with pytest.raises(EntryError, match=r"e is no entry of CinC 2016: next\.sh, LICENSE\.txt missing"):
+    with pytest.raises(
+        EntryError, match=r"e is no entry of CinC 2016: next\.sh, LICENSE\.txt missing"
+    ):
         run_cinc2016(path, data, tmp_path / "out", trust=True)
     (tmp_path / "w").mkdir()
     entry(tmp_path / "w" / "inner", truth)
@@ -248,13 +298,17 @@ def test_entries_that_are_refused_before_anything_runs(made: Path, tmp_path: Pat
             Limits(**{"seconds": 1, "memory": 100, "disk": 1, name: value})
 
 
-def test_copies_that_are_absent_come_from_training(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+def test_copies_that_are_absent_come_from_training(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
     import shutil
 
     root = shutil.copytree(made / "cinc2016", tmp_path / "data")
     for path in (root / "validation").glob("*.wav"):
         path.unlink()
-    done = run_cinc2016(entry(tmp_path / "e", truth), root, tmp_path / "out", trust=True, record=QUICK)
+    done = run_cinc2016(
+        entry(tmp_path / "e", truth), root, tmp_path / "out", trust=True, record=QUICK
+    )
     assert done.ok
     name = min(truth)
     sound = root / f"training-{name[0]}" / f"{name}.wav"
@@ -266,7 +320,9 @@ def test_copies_that_are_absent_come_from_training(made: Path, tmp_path: Path, t
         run_cinc2016(tmp_path / "e", root, tmp_path / "out2", trust=True)
 
 
-def test_a_run_that_was_stopped_goes_on_where_it_was(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
     path = entry(tmp_path / "e", truth, body=f'echo "$1" >> {tmp_path}/asked')
     half = []
 
@@ -276,7 +332,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(made: Path, tmp_path: Path,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK, progress=stop)
+        run_cinc2016(
+            path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK, progress=stop
+        )
     usable = read_answers(tmp_path / "out" / "answers.txt")
     assert usable == {name: truth[name] for name in sorted(truth)[:5]}
     done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK)
@@ -311,10 +369,23 @@ def interrupted(child: subprocess.Popen[str]) -> str:
 
 
 def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
-    path = entry(tmp_path / "e", truth, body=f"echo $$ > {tmp_path}/pid; [ $1 = {min(truth)} ] || sleep 60")
+    path = entry(
+        tmp_path / "e", truth, body=f"echo $$ > {tmp_path}/pid; [ $1 = {min(truth)} ] || sleep 60"
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "etab", "challenge", "cinc2016", str(path), "--data", str(made / "cinc2016"), "--out",
-               str(tmp_path / "out"), "--trust"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "etab",
+        "challenge",
+        "cinc2016",
+        str(path),
+        "--data",
+        str(made / "cinc2016"),
+        "--out",
+        str(tmp_path / "out"),
+        "--trust",
+    ]
     with hearing_control_c():
         child = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
@@ -334,7 +405,9 @@ def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[s
 # --- unpacking ---
 
 
-def archive(path: Path, members: list[tuple[str, bytes]], links: list[tuple[str, str]] = []) -> Path:  # noqa: B006
+def archive(
+    path: Path, members: list[tuple[str, bytes]], links: list[tuple[str, str]] = []
+) -> Path:  # noqa: B006
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
             for name, data in members:
@@ -392,12 +465,16 @@ def test_archives_that_are_refused(tmp_path: Path, suffix: str, members, links, 
         (4, 6, 99, "version 9.9"),
     ],
 )
-def test_packings_that_nobody_reads_are_named(local: int, central: int, value: int, said: str, tmp_path: Path) -> None:
+def test_packings_that_nobody_reads_are_named(
+    local: int, central: int, value: int, said: str, tmp_path: Path
+) -> None:
     odd = bytearray(archive(tmp_path / "odd.zip", [("next.sh", b"1")]).read_bytes())
     for mark, at in ((b"PK\3\4", local), (b"PK\1\2", central)):  # in both headers of the member
         odd[odd.index(mark) + at] = value
     (tmp_path / "odd.zip").write_bytes(odd)
-    with pytest.raises(EntryError, match=rf"odd\.zip is packed in a way that is not read here: .*{said}.*deflate"):
+    with pytest.raises(
+        EntryError, match=rf"odd\.zip is packed in a way that is not read here: .*{said}.*deflate"
+    ):
         unpack(tmp_path / "odd.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -469,9 +546,13 @@ def entry_2022(folder: Path, train: str = TRAIN, answer: str = RUN) -> Path:
 
 
 def test_cross_validation_is_by_person_and_hides_the_answers(made: Path, tmp_path: Path) -> None:
-    train = TRAIN + f"\nopen('{tmp_path}/log', 'a').write((model / 'seen.txt').read_text() + chr(10))"
+    train = (
+        TRAIN + f"\nopen('{tmp_path}/log', 'a').write((model / 'seen.txt').read_text() + chr(10))"
+    )
     path = zipped(entry_2022(tmp_path / "e", train), tmp_path / "e.zip")
-    done = run_circor2022(path, made / "circor", tmp_path / "out", trust=True, n_fold=3, train=QUICK, answer=QUICK)
+    done = run_circor2022(
+        path, made / "circor", tmp_path / "out", trust=True, n_fold=3, train=QUICK, answer=QUICK
+    )
     assert (done.patients, done.people) == (12, 10)
     assert done.score.murmur.accuracy_classes[0] == 1.0
     assert "3-fold" in done.render()
@@ -503,13 +584,18 @@ def test_a_stopped_cross_validation_goes_on(made: Path, tmp_path: Path) -> None:
 def halves(made: Path, tmp_path: Path, first: list[int], second: list[int]) -> list[Path]:
     from tests.trees.sounds import small_circor
 
-    return [small_circor(made / "circor", tmp_path / name, tuple(rows)) for name, rows in (("a", first), ("b", second))]
+    return [
+        small_circor(made / "circor", tmp_path / name, tuple(rows))
+        for name, rows in (("a", first), ("b", second))
+    ]
 
 
 def test_hold_out_folders_and_people_on_both_sides(made: Path, tmp_path: Path) -> None:
     train, test = halves(made, tmp_path, [0, 1, 2, 4, 5], [3, 6, 7])
     path = entry_2022(tmp_path / "e")
-    done = run_circor2022(path, train, tmp_path / "out", trust=True, hold_out=test, train=QUICK, answer=QUICK)
+    done = run_circor2022(
+        path, train, tmp_path / "out", trust=True, hold_out=test, train=QUICK, answer=QUICK
+    )
     assert done.patients == 3
     assert "trained on 5 patients" in done.protocol
     (tmp_path / "two").mkdir()
@@ -520,13 +606,23 @@ def test_hold_out_folders_and_people_on_both_sides(made: Path, tmp_path: Path) -
 
 def test_entries_of_2022_that_fail(made: Path, tmp_path: Path) -> None:
     options = {"trust": True, "n_fold": 2, "train": QUICK, "answer": QUICK}
-    for k, (train, answer, said) in enumerate((
-        ("import sys; sys.exit('out of data')", RUN, r"train_model\.py ended with status 1: out of data"),
-        ("import time; time.sleep(30)", RUN, r"train_model\.py was stopped after 0\.5 s"),
-        (TRAIN, "pass", r"run_model\.py left \d patients without an output"),
-        (TRAIN, RUN + "\n(outputs / '1.csv').write_text('x')", r"wrote 1 of nobody it was asked for \(1\)"),
-        (TRAIN, RUN.replace(",.2,", ",high,"), "score of Absent is 'high'"),
-    )):  # fmt: skip
+    for k, (train, answer, said) in enumerate(
+        (
+            (
+                "import sys; sys.exit('out of data')",
+                RUN,
+                r"train_model\.py ended with status 1: out of data",
+            ),
+            ("import time; time.sleep(30)", RUN, r"train_model\.py was stopped after 0\.5 s"),
+            (TRAIN, "pass", r"run_model\.py left \d patients without an output"),
+            (
+                TRAIN,
+                RUN + "\n(outputs / '1.csv').write_text('x')",
+                r"wrote 1 of nobody it was asked for \(1\)",
+            ),
+            (TRAIN, RUN.replace(",.2,", ",high,"), "score of Absent is 'high'"),
+        )
+    ):
         path = entry_2022(tmp_path / f"e{k}", train, answer)
         limits = {**options, "train": Limits(0.5, 512)} if "sleep" in train else options
         with pytest.raises(EntryError, match=said):
@@ -542,11 +638,35 @@ def test_entries_of_2022_that_fail(made: Path, tmp_path: Path) -> None:
 
 def saved(folder: Path, task: str, dataset: str, table: Predictions) -> Path:
     result = Result(
-        task=task, task_version=1, backbone="mel_stats", head="logistic", protocol="cv5", seed=0, dataset=dataset,
-        phantom=True, metric="auroc", value=0.5, low=0.4, high=0.6, level=0.95, interval="bootstrap", metrics={}, folds=[],
-        nested=None, n_train=1, n_test=len(table.items), n_patients=1, weights_sha256="", data_digest="", features_key="",
-        settings={}, missing=[], predictions_sha256=table.sha256(), anchor_low=0.0, anchor_high=1.0,
-    )  # fmt: skip
+        task=task,
+        task_version=1,
+        backbone="mel_stats",
+        head="logistic",
+        protocol="cv5",
+        seed=0,
+        dataset=dataset,
+        phantom=True,
+        metric="auroc",
+        value=0.5,
+        low=0.4,
+        high=0.6,
+        level=0.95,
+        interval="bootstrap",
+        metrics={},
+        folds=[],
+        nested=None,
+        n_train=1,
+        n_test=len(table.items),
+        n_patients=1,
+        weights_sha256="",
+        data_digest="",
+        features_key="",
+        settings={},
+        missing=[],
+        predictions_sha256=table.sha256(),
+        anchor_low=0.0,
+        anchor_high=1.0,
+    )
     return result.save(folder, table)
 
 
@@ -566,15 +686,20 @@ def test_scores_become_answers() -> None:
     assert answers_2016(own)[0] == {"a0001": 1, "b0001": 0, "c0001": -1}
     assert "training folds" in answers_2016(own)[1]
     assert answers_2016(own, threshold=0.5)[0]["a0001"] == -1
-    for options, said in (({"threshold": 1.5}, "from 0 to 1"), ({"threshold": 0.5, "unsure": (0, 1)}, "one of them"),
-                          ({"unsure": (0.6, 0.4)}, "low < high")):  # fmt: skip
+    for options, said in (
+        ({"threshold": 1.5}, "from 0 to 1"),
+        ({"threshold": 0.5, "unsure": (0, 1)}, "one of them"),
+        ({"unsure": (0.6, 0.4)}, "low < high"),
+    ):
         with pytest.raises(UnsupportedOptionError, match=said):
             answers_2016(table, **options)
     with pytest.raises(ResultError, match="no records such as a0001, first 'a0001#0'"):
         answers_2016(binary(["a0001#0"], [0.5]))
 
 
-def test_a_result_becomes_an_answers_file(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+def test_a_result_becomes_an_answers_file(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
     names = [*sorted(truth), "e99999"]
     right = [0.9 if truth.get(n, 1) == 1 else 0.1 for n in names]
     path = saved(tmp_path / "r", "f0-PH-N", "cinc2016", binary(names, right))
@@ -583,7 +708,9 @@ def test_a_result_becomes_an_answers_file(made: Path, tmp_path: Path, truth: dic
     assert done.scores["official"].score.macc == 1
     facts = json.loads((tmp_path / "out" / "answers.json").read_text())
     assert (facts["decided"], facts["results"][0]["phantom"]) == ("abnormal from 0.5 on", True)
-    assert len(read_answers(Path(write_cinc2016(path, tmp_path / "all").folder) / "answers.txt")) == 13
+    assert (
+        len(read_answers(Path(write_cinc2016(path, tmp_path / "all").folder) / "answers.txt")) == 13
+    )
     short = saved(tmp_path / "s", "f0-PH-N", "cinc2016", binary(names[1:], right[1:]))
     with pytest.raises(ResultError, match=f"1 of validation, first {names[0]}"):
         write_cinc2016(short, tmp_path / "no", data=made / "cinc2016")
@@ -609,7 +736,9 @@ def test_two_results_become_an_entry_of_2022(made: Path, tmp_path: Path) -> None
     done = write_circor2022([outcome, murmur], tmp_path / "out", data=made / "circor")
     score = done.scores["2022"]
     assert (score.murmur.weighted_accuracy, score.outcome.accuracy, score.repaired) == (1, 1, 0)
-    assert (tmp_path / "out" / "outputs" / f"{names[0]}.csv").read_text().splitlines()[0] == f"#{names[0]}"
+    assert (tmp_path / "out" / "outputs" / f"{names[0]}.csv").read_text().splitlines()[
+        0
+    ] == f"#{names[0]}"
     with pytest.raises(ResultError, match="already holds outputs"):
         write_circor2022([outcome, murmur], tmp_path / "out")
     with pytest.raises(ResultError, match="one result of each; got murmur"):
@@ -630,8 +759,14 @@ def test_two_results_become_an_entry_of_2022(made: Path, tmp_path: Path) -> None
 
 def etab(*words: object) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "etab", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
-                          timeout=120, env=env)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "etab", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=env,
+    )
 
 
 def asked(*words: object) -> Any:
@@ -647,21 +782,38 @@ def test_commands(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["scores"]["official"]["score"]["macc"] == 1
     (path / "answers.txt").write_text("a0001,1\n")
-    run = asked("cinc2016", path, "--data", data, "--out", tmp_path / "other", "--trust", "--seconds", "30")
+    run = asked(
+        "cinc2016", path, "--data", data, "--out", tmp_path / "other", "--trust", "--seconds", "30"
+    )
     assert run.exit_code == 1, "answers differ"
-    run = asked("circor2022", entry_2022(tmp_path / "t"), "--data", made / "circor", "--out", tmp_path / "c", "--trust",
-                "--n-fold", "2")  # fmt: skip
+    run = asked(
+        "circor2022",
+        entry_2022(tmp_path / "t"),
+        "--data",
+        made / "circor",
+        "--out",
+        tmp_path / "c",
+        "--trust",
+        "--n-fold",
+        "2",
+    )
     assert "weighted accuracy" in run.stdout, run.output
     for words, said in (
         (("cinc2016", path, "--threshold", "0.5", "--trust"), "--threshold acts with --from alone"),
         (("circor2022",), "Name an ENTRY to run, or a result with --from"),
         (("cinc2016", path, "--from", "x.json"), "not both"),
-        (("circor2022", path, "--trust", "--data", made / "circor", "--python", "pyhton"), "no interpreter 'pyhton'"),
+        (
+            ("circor2022", path, "--trust", "--data", made / "circor", "--python", "pyhton"),
+            "no interpreter 'pyhton'",
+        ),
         (
             ("circor2022", path, "--trust", "--hold-out", path, "--n-fold", "3"),
             "--n-fold acts without --hold-out alone",
         ),
-        (("circor2022", path, "--trust", "--hold-out", path, "--seed", "3"), "--seed acts without --hold-out alone"),
+        (
+            ("circor2022", path, "--trust", "--hold-out", path, "--seed", "3"),
+            "--seed acts without --hold-out alone",
+        ),
     ):
         assert said in str(asked(*words, "--out", tmp_path / "b").exception)
 
@@ -675,10 +827,25 @@ def test_commands_from_results(made: Path, tmp_path: Path, truth: dict[str, int]
     run = asked(*words, "--unsure", "0.4,0.6", "--json")
     assert json.loads(run.stdout)["answers"] == len(truth), run.output
     assert "wanted two numbers" in str(asked(*words, "--unsure", "some").exception)
-    for idle in (("--seconds", "9"), ("--setup-seconds", "9"), ("--memory", "99"), ("--disk", "99"), ("--trust",)):
+    for idle in (
+        ("--seconds", "9"),
+        ("--setup-seconds", "9"),
+        ("--memory", "99"),
+        ("--disk", "99"),
+        ("--trust",),
+    ):
         assert f"{idle[0]} acts with an ENTRY alone" in str(asked(*words, *idle).exception)
-    for idle in (("--hold-out", "x"), ("--n-fold", "3"), ("--seed", "3"), ("--python", "x"), ("--train-seconds", "9"),
-                 ("--seconds", "9"), ("--memory", "99"), ("--disk", "99"), ("--trust",)):  # fmt: skip
+    for idle in (
+        ("--hold-out", "x"),
+        ("--n-fold", "3"),
+        ("--seed", "3"),
+        ("--python", "x"),
+        ("--train-seconds", "9"),
+        ("--seconds", "9"),
+        ("--memory", "99"),
+        ("--disk", "99"),
+        ("--trust",),
+    ):
         said = asked("circor2022", "--from", result, "--out", tmp_path / "b", *idle).exception
         assert f"{idle[0]} acts with an ENTRY alone" in str(said)
     assert "names 2 results" in str(asked(*words, "--from", result).exception)

@@ -39,7 +39,9 @@ def test_help_is_quick_and_names_the_commands() -> None:
         assert word in run.stdout
 
 
-@pytest.mark.parametrize("what", ["datasets", "targets", "views", "backbones", "heads", "metrics", "tasks", "cross"])
+@pytest.mark.parametrize(
+    "what", ["datasets", "targets", "views", "backbones", "heads", "metrics", "tasks", "cross"]
+)
 def test_lists(what: str) -> None:
     run = etab("list", what, "--markdown")
     assert run.returncode == 0, run.stderr
@@ -59,7 +61,9 @@ def test_lists(what: str) -> None:
         (("data", "phantom", "x", "--patients", "2"), "greater than or equal to 10"),
     ],
 )
-def test_mistakes_are_a_message_and_exit_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_mistakes_are_a_message_and_exit_2(
+    words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
     run = etab(*words, cwd=tmp_path)
     assert run.returncode == 2, run.stdout + run.stderr
     assert said in run.stderr
@@ -69,16 +73,41 @@ def test_mistakes_are_a_message_and_exit_2(words: tuple[str, ...], said: str, tm
 def test_check_run_rank(cohort: Path, tmp_path: Path) -> None:
     checked = etab("data", "check", "camus", "--root", cohort / "camus", "--json")
     assert json.loads(checked.stdout)
-    words = ("run", "--tasks", "b,c", "--backbones", "image_stats,pixel_pca", "--protocol", "cv", "--root", cohort / "camus",
-             "--results", tmp_path / "r", "--cache", tmp_path / "c")  # fmt: skip
+    words = (
+        "run",
+        "--tasks",
+        "b,c",
+        "--backbones",
+        "image_stats,pixel_pca",
+        "--protocol",
+        "cv",
+        "--root",
+        cohort / "camus",
+        "--results",
+        tmp_path / "r",
+        "--cache",
+        tmp_path / "c",
+    )
     first = etab(*words)
     assert first.returncode == 0, first.stderr
     assert "10 cells run, 0 were finished already" in first.stdout
     assert "0 cells run, 10 were finished already" in etab(*words).stdout
     suite = tmp_path / "mine.toml"
     suite.write_text('name = "mine"\nversion = 1\ntasks = ["b0-A4-C", "b1-A4-C", "c0-AX-C"]\n')
-    ranked = etab("leaderboard", tmp_path / "r", "--suite", suite, "--html", tmp_path / "b.html", "--csv", tmp_path / "b.csv",
-                  "--markdown", tmp_path / "b.md", "--category-weight", "b=2")  # fmt: skip
+    ranked = etab(
+        "leaderboard",
+        tmp_path / "r",
+        "--suite",
+        suite,
+        "--html",
+        tmp_path / "b.html",
+        "--csv",
+        tmp_path / "b.csv",
+        "--markdown",
+        tmp_path / "b.md",
+        "--category-weight",
+        "b=2",
+    )
     assert ranked.returncode == 0, ranked.stderr
     assert "PHANTOM" in ranked.stdout
     assert all("phantom" in (tmp_path / f).read_text().lower() for f in ("b.html", "b.csv", "b.md"))
@@ -88,9 +117,24 @@ def test_check_run_rank(cohort: Path, tmp_path: Path) -> None:
 
 
 def test_one_backbone_that_fails_leaves_the_others(cohort: Path, tmp_path: Path) -> None:
-    run = etab("run", "--tasks", "b0", "--backbones", "mobilenetv2,pixel_pca", "--protocol", "cv", "--root", cohort / "camus",
-               "--results", tmp_path / "r", "--cache", tmp_path / "c", ETAB_CACHE=str(tmp_path), PIP_NO_INDEX="1",
-               PIP_FIND_LINKS=str(tmp_path))  # fmt: skip
+    run = etab(
+        "run",
+        "--tasks",
+        "b0",
+        "--backbones",
+        "mobilenetv2,pixel_pca",
+        "--protocol",
+        "cv",
+        "--root",
+        cohort / "camus",
+        "--results",
+        tmp_path / "r",
+        "--cache",
+        tmp_path / "c",
+        ETAB_CACHE=str(tmp_path),
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(tmp_path),
+    )
     assert run.returncode == 1
     assert "2 cells run" in run.stdout
     assert "mobilenetv2: The weights of mobilenetv2 travel in" in run.stdout
@@ -123,14 +167,37 @@ def test_demo_ends_with_a_leaderboard_and_same_seed_same_bytes(tmp_path: Path) -
 def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
     import signal
 
-    words = ["run", "--backbones", "image_stats,pixel_pca", "--protocol", "cv", "--root", str(cohort / "camus"),
-             "--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--workers", "2"]  # fmt: skip
+    words = [
+        "run",
+        "--backbones",
+        "image_stats,pixel_pca",
+        "--protocol",
+        "cv",
+        "--root",
+        str(cohort / "camus"),
+        "--results",
+        str(tmp_path / "r"),
+        "--cache",
+        str(tmp_path / "c"),
+        "--workers",
+        "2",
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with hearing_control_c():
-        child = subprocess.Popen([sys.executable, "-m", "etab", *words], cwd=ROOT, env=env, stderr=subprocess.PIPE,
-                                 text=True, start_new_session=True)  # fmt: skip
+        child = subprocess.Popen(
+            [sys.executable, "-m", "etab", *words],
+            cwd=ROOT,
+            env=env,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
     deadline = time.time() + 120
-    while len(list((tmp_path / "r").rglob("*.json"))) < 3 and time.time() < deadline and child.poll() is None:
+    while (
+        len(list((tmp_path / "r").rglob("*.json"))) < 3
+        and time.time() < deadline
+        and child.poll() is None
+    ):
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=60)
@@ -149,13 +216,33 @@ def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
 def test_workers_end_with_the_run(cohort: Path, tmp_path: Path) -> None:
     import signal
 
-    words = ["run", "--backbones", "image_stats,pixel_pca", "--root", str(cohort / "camus"), "--results",
-             str(tmp_path / "r"), "--cache", str(tmp_path / "c"), "--workers", "2"]  # fmt: skip
+    words = [
+        "run",
+        "--backbones",
+        "image_stats,pixel_pca",
+        "--root",
+        str(cohort / "camus"),
+        "--results",
+        str(tmp_path / "r"),
+        "--cache",
+        str(tmp_path / "c"),
+        "--workers",
+        "2",
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-m", "etab", *words], cwd=ROOT, env=env, stderr=subprocess.DEVNULL,
-                             start_new_session=True)  # fmt: skip
+    child = subprocess.Popen(
+        [sys.executable, "-m", "etab", *words],
+        cwd=ROOT,
+        env=env,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     deadline = time.time() + 120
-    while len(list((tmp_path / "r").rglob("*.json"))) < 1 and time.time() < deadline and child.poll() is None:
+    while (
+        len(list((tmp_path / "r").rglob("*.json"))) < 1
+        and time.time() < deadline
+        and child.poll() is None
+    ):
         time.sleep(0.05)
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)

@@ -16,7 +16,13 @@ from etab.cliprows import clip_rows, clips_of
 from etab.clips import Sampling
 from etab.datasets import Dataset, source
 from etab.datasets.camus import CamusSource
-from etab.errors import IncompatibleError, LayoutError, ResultError, SplitError, UnsupportedOptionError
+from etab.errors import (
+    IncompatibleError,
+    LayoutError,
+    ResultError,
+    SplitError,
+    UnsupportedOptionError,
+)
 from etab.features import frame_features
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner
@@ -58,7 +64,9 @@ def test_clips_by_hand() -> None:
 def test_upstream_numbers() -> None:
     assert {str(TASKS[f"b{i}-A4-E"].clip) for i in (6, 8)} == {"32 frames, one frame in 2"}
     assert TASKS["b6-A4-E"].clip.span == 63
-    assert TASKS["b8-A4-E"].clip.around(200, [80]) == [48]  # upstream: the clip that begins 32 frames before systole
+    assert TASKS["b8-A4-E"].clip.around(200, [80]) == [
+        48
+    ]  # upstream: the clip that begins 32 frames before systole
 
 
 # --- beats ---
@@ -98,12 +106,16 @@ def test_beats_without_motion_or_time() -> None:
 
 def test_the_rate_bounds_the_beat() -> None:
     t = np.arange(120)
-    frames = (100 + 50 * np.sin(2 * np.pi * t / 24))[:, None, None] + 30 * np.sin(2 * np.pi * t / 24 + 1)[
-        :, None, None
-    ] * (np.arange(16) > 8)
+    frames = (100 + 50 * np.sin(2 * np.pi * t / 24))[:, None, None] + 30 * np.sin(
+        2 * np.pi * t / 24 + 1
+    )[:, None, None] * (np.arange(16) > 8)
     frames = np.broadcast_to(frames, (120, 16, 16)).astype(np.uint8)
     assert beat_length(frames, 30.0) in (24, 25)  # 0.8 s
-    assert beat_length(frames, 120.0) % 24 in (0, 1, 23)  # 24 frames would be 0.2 s, 300 a minute: not a heart
+    assert beat_length(frames, 120.0) % 24 in (
+        0,
+        1,
+        23,
+    )  # 24 frames would be 0.2 s, 300 a minute: not a heart
     assert beat_length(frames, 120.0) >= 36
 
 
@@ -113,7 +125,11 @@ def test_the_rate_bounds_the_beat() -> None:
 class _Mean:
     def __call__(self, x: torch.Tensor) -> Features:
         f = x.to(torch.float32)
-        return Features({"a/mean": torch.stack([f.mean((1, 2)), f.amax((1, 2))], 1)}, (f[:, None],), {"a/mean": 3})
+        return Features(
+            {"a/mean": torch.stack([f.mean((1, 2)), f.amax((1, 2))], 1)},
+            (f[:, None],),
+            {"a/mean": 3},
+        )
 
     def digest(self) -> str:
         return "0" * 64
@@ -176,7 +192,9 @@ def test_one_clip_all_clips_and_beats(trees: Path) -> None:
                 told = systoles(found.frames(record), record.fps, phases[1] if phases else None)
                 assert mine == SHORT.around(n, told.tolist())
             else:
-                assert mine == ([SHORT.middle(n)] if inputs == "clip" else list(range(0, n - 14, 8)))
+                assert mine == (
+                    [SHORT.middle(n)] if inputs == "clip" else list(range(0, n - 14, 8))
+                )
             assert {rows.answers[i] for i in range(*place[record.id])} == {record.meta["EF"]}
     with pytest.raises(IncompatibleError, match="of clips there are clip, clips and beats"):
         clips_of(replace(task, inputs="frame"), found)
@@ -187,7 +205,8 @@ def test_one_clip_all_clips_and_beats(trees: Path) -> None:
 def test_stills_have_no_clips(tmp_path: Path) -> None:
     root = tiny_camus.write(tmp_path, n=4)
     with pytest.raises(
-        LayoutError, match=r"not one clip for b6-A4-C: only stills.*run the task on the ED and ES frames, b0-A4-C"
+        LayoutError,
+        match=r"not one clip for b6-A4-C: only stills.*run the task on the ED and ES frames, b0-A4-C",
     ):
         clips_of(TASKS["b6-A4-C"], source("camus", root))
 
@@ -202,7 +221,9 @@ def test_recordings_without_a_sequence_are_named(tmp_path: Path) -> None:
     assert [name for name, _ in rows.missing] == ["patient0002_4CH"]
     assert rows.records == ("patient0001_4CH", "patient0003_4CH", "patient0004_4CH")
     assert [at for _, at in clips.clips][-1] == (0, 1, 2, 3, 4, 5)
-    two = clip_rows(TASKS["b6-A2-C"], found, clips, place)  # both views share the entry of their family
+    two = clip_rows(
+        TASKS["b6-A2-C"], found, clips, place
+    )  # both views share the entry of their family
     assert len(two.items) == 4
     assert not set(two.frames[:, 0]) & set(rows.frames[:, 0])
 
@@ -218,11 +239,15 @@ def test_clip_tasks_are_asked_for_by_name(trees: Path) -> None:
 # --- what the other tasks need stays as it was ---
 
 
-def test_clip_tasks_add_no_frame_to_the_other_tasks(trees: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_tasks_add_no_frame_to_the_other_tasks(
+    trees: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = source("camus", trees / "camus")
     frames = annotated_frames(found)
     assert len(frames) == 2 * len(found.records())
-    monkeypatch.setattr(TASKS, "_items", {code: task for code, task in TASKS.items() if not task.extra})
+    monkeypatch.setattr(
+        TASKS, "_items", {code: task for code, task in TASKS.items() if not task.extra}
+    )
     assert annotated_frames(found) == frames
 
 
@@ -234,12 +259,19 @@ def done(trees: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("done")
     settings = Settings(root=trees / "echonet", results=folder / "results", cache=folder / "cache")
     asked = plan("b0-A4-E,b6-A4-E,b7-A4-E,b8-A4-E", ["image_stats"], protocols=("cv3",), head="knn")
-    assert [r.task for r in execute(asked, settings)] == ["b0-A4-E", "b6-A4-E", "b7-A4-E", "b8-A4-E"]
+    assert [r.task for r in execute(asked, settings)] == [
+        "b0-A4-E",
+        "b6-A4-E",
+        "b7-A4-E",
+        "b8-A4-E",
+    ]
     return settings
 
 
 def _one(code: str, settings: Settings) -> Result:
-    return next(iter(execute(plan(code, ["image_stats"], protocols=("cv3",), head="knn"), settings)))
+    return next(
+        iter(execute(plan(code, ["image_stats"], protocols=("cv3",), head="knn"), settings))
+    )
 
 
 def test_recordings_are_scored(done: Settings) -> None:
@@ -255,7 +287,9 @@ def test_recordings_are_scored(done: Settings) -> None:
     assert len(list((done.cache / "features" / "image_stats").glob("*/entry.json"))) == 4
 
 
-def test_another_sampling_is_another_result(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_sampling_is_another_result(
+    done: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = plan("b6-A4-E", ["image_stats"], protocols=("cv3",), head="knn")[0]
     assert finished(run, done) is not None
     monkeypatch.setitem(TASKS._items, "b6-A4-E", replace(TASKS["b6-A4-E"], clip=Sampling(16, 2)))
@@ -263,7 +297,9 @@ def test_another_sampling_is_another_result(done: Settings, monkeypatch: pytest.
         finished(run, done)
 
 
-def test_clips_of_a_recording_are_averaged(done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_of_a_recording_are_averaged(
+    done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened.forget()
     row = replace(TASKS["b7-A4-E"], code="b9-A4-E", clip=SHORT)
     loose = replace(row, code="b9-PX-E", unit="", aggregate="")
@@ -275,8 +311,14 @@ def test_clips_of_a_recording_are_averaged(done: Settings, tmp_path: Path, monke
         tables[made.code] = _one(made.code, settings).predictions(tmp_path)
     clips = tables["b9-PX-E"]
     assert len(clips.items) > 4 * 12
-    for item, score in zip(tables["b9-A4-E"].items, tables["b9-A4-E"].columns["score"], strict=True):
-        mine = [s for name, s in zip(clips.items, clips.columns["score"], strict=True) if name.startswith(f"{item}#")]
+    for item, score in zip(
+        tables["b9-A4-E"].items, tables["b9-A4-E"].columns["score"], strict=True
+    ):
+        mine = [
+            s
+            for name, s in zip(clips.items, clips.columns["score"], strict=True)
+            if name.startswith(f"{item}#")
+        ]
         assert score == pytest.approx(np.mean(mine), rel=1e-5)
     opened.forget()
 
@@ -338,7 +380,9 @@ def test_a_cycle_without_its_cfg(trees: Path, tmp_path: Path) -> None:
 
 
 def test_a_cycle_as_a_dataset(trees: Path, tmp_path: Path) -> None:
-    clips = Dataset("camus", "LV_seg", video=True, root=trees / "ted", clip_l=20, frame_l=32, frame_w=32)
+    clips = Dataset(
+        "camus", "LV_seg", video=True, root=trees / "ted", clip_l=20, frame_l=32, frame_w=32
+    )
     x, (masks, at) = clips[0]
     n = clips.source.n_frames(clips.source.records()[0])
     assert x.shape == (20, 3, 32, 32)
@@ -349,4 +393,9 @@ def test_a_cycle_as_a_dataset(trees: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedOptionError, match="cannot give fps"):
         Dataset("camus", "EF", video=True, root=trees / "ted", fps=10)
     with pytest.raises(SplitError, match="use protocol 'cv'"):
-        list(execute(plan("b0-A4-C", ["image_stats"], protocols=("official",)), Settings(trees / "ted", tmp_path)))
+        list(
+            execute(
+                plan("b0-A4-C", ["image_stats"], protocols=("official",)),
+                Settings(trees / "ted", tmp_path),
+            )
+        )

@@ -63,7 +63,9 @@ def test_what_was_kept_is_given_back_read_only(tmp_path: Path) -> None:
     assert len(list((tmp_path / "c").glob("*.clips"))) == 1
 
 
-def test_views_stay_good_while_the_part_grows_and_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_stay_good_while_the_part_grows_and_is_released(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clipcache, "_RELEASE_BYTES", 1)
     cache = fill(tmp_path, 2)
     early = cache.get(key(0), never)
@@ -74,7 +76,9 @@ def test_views_stay_good_while_the_part_grows_and_is_released(tmp_path: Path, mo
     assert np.array_equal(early, clip(0))
 
 
-def test_a_new_part_is_begun_where_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_part_is_begun_where_one_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clipcache, "_PART_BYTES", 3 * clip(0).size)
     fill(tmp_path, 8)
     assert len(list(tmp_path.glob("*.clips"))) > 2
@@ -83,7 +87,9 @@ def test_a_new_part_is_begun_where_one_is_full(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("which", [0, 3, 5])
 @pytest.mark.parametrize("where", [0.0, 0.5, 0.999])
-def test_each_flipped_bit_is_said_and_decoded_again(tmp_path: Path, which: int, where: float) -> None:
+def test_each_flipped_bit_is_said_and_decoded_again(
+    tmp_path: Path, which: int, where: float
+) -> None:
     fill(tmp_path)
     raw = bytearray(part(tmp_path).read_bytes())
     at = raw.index(clip(which).tobytes()) + int(where * clip(which).size)
@@ -95,7 +101,9 @@ def test_each_flipped_bit_is_said_and_decoded_again(tmp_path: Path, which: int, 
     others = [i for i in range(6) if i != which]
     assert all(np.array_equal(cache.get(key(i), never), clip(i)) for i in others)
     again = ClipCache(tmp_path)
-    assert np.array_equal(again.get(key(which), never), clip(which)), "the damaged record comes back"
+    assert np.array_equal(again.get(key(which), never), clip(which)), (
+        "the damaged record comes back"
+    )
 
 
 @pytest.mark.parametrize("where", [0, 9, 25, 30, 40, 52, 60, 63])
@@ -152,13 +160,19 @@ class _Small:
         return getattr(self.file, name)
 
 
-def test_a_full_disk_is_an_error_that_leaves_the_cache_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_that_leaves_the_cache_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = fill(tmp_path, 2)
 
     open_, room = Path.open, [100]
 
     def full(self: Path, mode: str = "r", **more: object) -> object:
-        return _Small(open_(self, mode, buffering=0), room) if mode == "ab" else open_(self, mode, **more)  # type: ignore[call-overload]
+        return (
+            _Small(open_(self, mode, buffering=0), room)
+            if mode == "ab"
+            else open_(self, mode, **more)
+        )  # type: ignore[call-overload]
 
     size = part(tmp_path).stat().st_size
     with monkeypatch.context() as patch:
@@ -183,7 +197,9 @@ for i in range(12):
 
 
 def test_processes_fill_one_cache(tmp_path: Path) -> None:
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], cwd=ROOT) for _ in range(2)]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path)], cwd=ROOT) for _ in range(2)
+    ]
     assert [worker.wait(60) for worker in workers] == [0, 0]
     cache = ClipCache(tmp_path)
     assert len(cache) == 12
@@ -229,7 +245,9 @@ OPTIONS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_cached_samples_are_the_samples(trees: dict[str, Path], tmp_path: Path, options: dict[str, object]) -> None:
+def test_cached_samples_are_the_samples(
+    trees: dict[str, Path], tmp_path: Path, options: dict[str, object]
+) -> None:
     base = {"frame_l": 40, "frame_w": 40} | options
     plain = Dataset("echonet", "EF", root=trees["echonet"], **base)  # type: ignore[arg-type]
     for _ in range(2):
@@ -251,9 +269,13 @@ def _no_frames(*_: object) -> Array:
     raise AssertionError("decoded although it is kept")
 
 
-def test_the_cache_spares_the_decoding(trees: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_spares_the_decoding(
+    trees: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ETAB_CLIP_CACHE", str(tmp_path / "c"))
-    make: Callable[[], Dataset] = lambda: Dataset("camus", "LV_seg", frame_l=32, frame_w=32, root=trees["camus"])  # noqa: E731
+    make: Callable[[], Dataset] = lambda: Dataset(
+        "camus", "LV_seg", frame_l=32, frame_w=32, root=trees["camus"]
+    )  # noqa: E731
     before = make()[3]
     monkeypatch.setattr("etab.datasets.camus.CamusSource.frames", _no_frames)
     after = make()[3]
@@ -264,7 +286,9 @@ def test_the_cache_spares_the_decoding(trees: dict[str, Path], tmp_path: Path, m
 def test_a_changed_file_is_decoded_again(trees: dict[str, Path], tmp_path: Path) -> None:
     root = shutil.copytree(trees["echonet"], tmp_path / "tree")
     one = Dataset("echonet", "EF", root=root, cache=tmp_path / "c")[0][0]
-    echonet.write_avi(root / "Videos" / f"{echonet.names()[0]}.avi", [echonet.frame(3, k) for k in range(24)], 50)
+    echonet.write_avi(
+        root / "Videos" / f"{echonet.names()[0]}.avi", [echonet.frame(3, k) for k in range(24)], 50
+    )
     assert not torch.equal(Dataset("echonet", "EF", root=root, cache=tmp_path / "c")[0][0], one)
 
 

@@ -13,7 +13,10 @@ def test_a_miss_suggests_and_lists() -> None:
     names: Registry[int] = Registry("head")
     names.add("ridge", 1)
     names.add("knn", 2)
-    with pytest.raises(UnknownNameError, match=r"No head is called 'rigde'\. Did you mean 'ridge'\? Known: knn, ridge"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"No head is called 'rigde'\. Did you mean 'ridge'\? Known: knn, ridge",
+    ):
         names["rigde"]
 
 
@@ -58,15 +61,24 @@ def test_dataset_letters_agree_with_the_cards() -> None:
 
 def test_codes_are_taken_apart() -> None:
     code = parse_code("b0-A4-E>C")
-    assert (code.category, code.index, code.dataset, code.test_dataset) == ("b", 0, "echonet", "camus")
+    assert (code.category, code.index, code.dataset, code.test_dataset) == (
+        "b",
+        0,
+        "echonet",
+        "camus",
+    )
     assert str(code) == "b0-A4-E>C"
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("LV", "is not a task code"), ("a0-A9-C", "No view code is called 'A9'"), ("a0-A4-X", "No dataset code"),
-     ("g0-A4-C", "is not")],
-)  # fmt: skip
+    [
+        ("LV", "is not a task code"),
+        ("a0-A9-C", "No view code is called 'A9'"),
+        ("a0-A4-X", "No dataset code"),
+        ("g0-A4-C", "is not"),
+    ],
+)
 def test_wrong_codes_say_which_part(text: str, said: str) -> None:
     with pytest.raises(UnknownNameError, match=said):
         parse_code(text)

@@ -44,7 +44,11 @@ from tests.trees import camus, dicom, echonet
 pytest.importorskip("pydicom", reason="pydicom is not installed")
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
-SECONDS, WAIT, MEMORY = 5, 20, 1 << 30  # of the processor; of the clock, on a machine that others use too
+SECONDS, WAIT, MEMORY = (
+    5,
+    20,
+    1 << 30,
+)  # of the processor; of the clock, on a machine that others use too
 Damage = Callable[[bytes, np.random.Generator], bytes]
 
 
@@ -98,12 +102,22 @@ def _source(kind: type[Source], up: int) -> Callable[[Path], list[Any]]:
         source = kind(path.parents[up])
         told: list[Any] = []
         for record in source.records():
-            assert all(source.root in (source.root / f).resolve().parents for f in record.files.values()), "climbs out"
+            assert all(
+                source.root in (source.root / f).resolve().parents for f in record.files.values()
+            ), "climbs out"
             for target in source.card.targets:
                 answers = source.answers(record, target)
-                bad = np.isinf if target.kind is Kind.KEYPOINTS else lambda x: ~np.isfinite(x)  # no point: NaN
+                bad = (
+                    np.isinf if target.kind is Kind.KEYPOINTS else lambda x: ~np.isfinite(x)
+                )  # no point: NaN
                 assert not any(bad(np.asarray(a.value, float)).any() for a in answers)
-                told.append((record.id, target.name, [(a.at, repr(np.asarray(a.value).tolist())) for a in answers]))
+                told.append(
+                    (
+                        record.id,
+                        target.name,
+                        [(a.at, repr(np.asarray(a.value).tolist())) for a in answers],
+                    )
+                )
         return told
 
     return read
@@ -123,7 +137,11 @@ def _clips(path: Path) -> list[Any]:
 
 def _features(path: Path) -> list[Any] | None:
     found = features._read(path.parent)
-    return None if found is None else [found.pooled["last/mean"].tolist(), np.asarray(found.maps[0]).tolist()]
+    return (
+        None
+        if found is None
+        else [found.pooled["last/mean"].tolist(), np.asarray(found.maps[0]).tolist()]
+    )
 
 
 def _result(path: Path) -> str:
@@ -154,7 +172,9 @@ def _mp4(folder: Path) -> Path:
 
 def _nifti(name: str) -> Callable[[Path], Path]:
     def build(folder: Path) -> Path:
-        camus.write_nifti(folder / name, np.stack([camus.picture("patient0001", "4CH", s) for s in (0, 1)]))
+        camus.write_nifti(
+            folder / name, np.stack([camus.picture("patient0001", "4CH", s) for s in (0, 1)])
+        )
         return folder / name
 
     return build
@@ -217,18 +237,37 @@ SUBJECTS = [
     Subject("mhd", _mhd("mhd"), _volume, names=("a.raw",)),
     Subject("raw", _mhd("raw"), _volume, names=("a.mhd",)),
     Subject("cfg", _in_tree(lambda r: camus.write(r, n=4), CFG), _source(CamusSource, 2)),
-    Subject("split", _in_tree(lambda r: camus.write(r, n=4), "database_split/subgroup_training.txt"),
-            _source(CamusSource, 1), names=("database_nifti", "no patient")),
-    Subject("list", _in_tree(echonet.write, "FileList.csv"), _source(EchoNetSource, 0), names=("Videos",)),
+    Subject(
+        "split",
+        _in_tree(lambda r: camus.write(r, n=4), "database_split/subgroup_training.txt"),
+        _source(CamusSource, 1),
+        names=("database_nifti", "no patient"),
+    ),
+    Subject(
+        "list",
+        _in_tree(echonet.write, "FileList.csv"),
+        _source(EchoNetSource, 0),
+        names=("Videos",),
+    ),
     Subject("traces", _in_tree(echonet.write, "VolumeTracings.csv"), _source(EchoNetSource, 0)),
-    Subject("labels", _in_tree(dicom.write, "labels.csv"), _source(DicomSource, 0), names=("study", "lies in two")),
-    *[Subject(f"dicom {kind}", _object(kind), _dicom) for kind in ("mono", "jpeg", "rle", "j2k_mono", "palette")],
+    Subject(
+        "labels",
+        _in_tree(dicom.write, "labels.csv"),
+        _source(DicomSource, 0),
+        names=("study", "lies in two"),
+    ),
+    *[
+        Subject(f"dicom {kind}", _object(kind), _dicom)
+        for kind in ("mono", "jpeg", "rle", "j2k_mono", "palette")
+    ],
     Subject("clip cache", _part, _clips, exact=True),
-    *[Subject(f"features {name}", _entry(name), _features, exact=True)
-      for name in ("pooled.safetensors", "map0.npy", "entry.json")],
+    *[
+        Subject(f"features {name}", _entry(name), _features, exact=True)
+        for name in ("pooled.safetensors", "map0.npy", "entry.json")
+    ],
     Subject("result", _saved(".json"), _result, names=("predictions belong beside their record",)),
     Subject("predictions", _saved(".csv"), _predictions, exact=True),
-]  # fmt: skip
+]
 
 
 # --- damage ---
@@ -349,8 +388,12 @@ NIFTI: dict[str, Damage] = {
     "pixels beyond the end": _put(108, "<f", *[1e9]),
     "pixels at NaN": lambda raw, rng: raw[:108] + struct.pack("<f", float("nan")) + raw[112:],
     "spacing NaN": lambda raw, rng: raw[:80] + struct.pack("<f", float("nan")) + raw[84:],
-    "slope NaN": lambda raw, rng: raw[:112] + struct.pack("<2f", float("inf"), float("nan")) + raw[120:],
-    "NaN pixels": lambda raw, rng: raw[:352] + struct.pack("<f", float("nan")) * ((len(raw) - 352) // 4),
+    "slope NaN": lambda raw, rng: (
+        raw[:112] + struct.pack("<2f", float("inf"), float("nan")) + raw[120:]
+    ),
+    "NaN pixels": lambda raw, rng: (
+        raw[:352] + struct.pack("<f", float("nan")) * ((len(raw) - 352) // 4)
+    ),
     "above white": lambda raw, rng: raw[:352] + struct.pack("<f", 1e9) * ((len(raw) - 352) // 4),
 }
 SPECIAL: dict[str, dict[str, Damage]] = {
@@ -362,7 +405,9 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "lists in lists": lambda raw, rng: raw.replace(b"strl", b"hdrl").replace(b"JUNK", b"LIST"),
         "index to nowhere": _behind(b"idx1", 8 + 16 * 3 + 8, "<II", 0xFFFFFF00, 0x7FFFFFFF),
         "index without end": _behind(b"idx1", 4, "<I", 0x7FFFFFFF),
-        "a JPEG of 65500 pixels": lambda raw, rng: _behind(b"\xff\xc0", 5, ">HH", 65500, 65500)(raw, rng),
+        "a JPEG of 65500 pixels": lambda raw, rng: _behind(b"\xff\xc0", 5, ">HH", 65500, 65500)(
+            raw, rng
+        ),
         "another codec": _swap("MJPG", "H264"),
         "no index": _swap("idx1", "JUNK"),
     },
@@ -450,7 +495,9 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "more frames than there are": _tag(NumberOfFrames=3000),
         "another size": _tag(Rows=8000, Columns=8000),
         "another kind": _tag(PhotometricInterpretation="PALETTE COLOR"),
-        "a JPEG of 65500 pixels": lambda raw, rng: _behind(b"\xff\xc0", 5, ">HH", 65500, 65500)(raw, rng),
+        "a JPEG of 65500 pixels": lambda raw, rng: _behind(b"\xff\xc0", 5, ">HH", 65500, 65500)(
+            raw, rng
+        ),
         "monochrome": _tag(PhotometricInterpretation="MONOCHROME2", SamplesPerPixel=1),
     },
     "dicom rle": {
@@ -458,7 +505,9 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "more samples": _tag(SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2"),
     },
     "dicom j2k_mono": {
-        "terabytes": lambda raw, rng: _behind(b"\xff\x4f\xff\x51", 8, ">II", 4_000_000_000, 4_000_000_000)(raw, rng),
+        "terabytes": lambda raw, rng: _behind(
+            b"\xff\x4f\xff\x51", 8, ">II", 4_000_000_000, 4_000_000_000
+        )(raw, rng),
         "another size": _tag(Rows=8000, Columns=8000),
         "components": lambda raw, rng: _behind(b"\xff\x4f\xff\x51", 40, ">H", 16384)(raw, rng),
     },
@@ -503,7 +552,9 @@ SPECIAL: dict[str, dict[str, Damage]] = {
 }
 
 
-def cases(subjects: Sequence[Subject], special: Mapping[str, Mapping[str, Damage]]) -> Iterator[Any]:
+def cases(
+    subjects: Sequence[Subject], special: Mapping[str, Mapping[str, Damage]]
+) -> Iterator[Any]:
     """Every damage of every subject; each fifth one is quick enough, and telling enough, for every run."""
     number = 0
     for subject in subjects:
@@ -529,7 +580,9 @@ def limits() -> Iterator[None]:
     def late(*_: object) -> None:
         raise Late(f"not done after {SECONDS} s of computing or {WAIT} s")
 
-    faulthandler.dump_traceback_later(3 * WAIT, exit=True)  # compiled code that never comes back ends the process
+    faulthandler.dump_traceback_later(
+        3 * WAIT, exit=True
+    )  # compiled code that never comes back ends the process
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = signal.signal(signal.SIGALRM, late)
@@ -577,7 +630,9 @@ def attempt(subject: Subject, damage: Damage, built: tuple[Path, Path, Any], pla
             found = subject.read(path)
         except EtabError as error:
             said = str(error)
-            assert any(name in said for name in (path.name, *subject.names)), f"the error names no file: {said}"
+            assert any(name in said for name in (path.name, *subject.names)), (
+                f"the error names no file: {said}"
+            )
             assert len(said) < 2000, "the error is as long as the file"
             return
     if subject.exact and found is not None:
@@ -609,7 +664,9 @@ def _wait(replace_seconds: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["avi", "nii.gz", "dicom mono"])
-def test_a_folder_in_the_place_of_a_file(kind: str, trees: dict[str, tuple[Path, Path, Any]], tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_a_file(
+    kind: str, trees: dict[str, tuple[Path, Path, Any]], tmp_path: Path
+) -> None:
     subject = next(s for s in SUBJECTS if s.name == kind)
     path = tmp_path / trees[kind][1].name
     path.mkdir()

@@ -67,7 +67,11 @@ def _signals(path: Path) -> list[Any]:
 
 
 def _tsv(folder: Path) -> Path:
-    rows = ["0\t0.5\t0", *(f"{0.5 + 0.2 * k:.6g}\t{0.7 + 0.2 * k:.6g}\t{k % 4 + 1}" for k in range(40)), "8.5\t9\t0"]
+    rows = [
+        "0\t0.5\t0",
+        *(f"{0.5 + 0.2 * k:.6g}\t{0.7 + 0.2 * k:.6g}\t{k % 4 + 1}" for k in range(40)),
+        "8.5\t9\t0",
+    ]
     (folder / "1_AV.tsv").write_text("\n".join(rows) + "\n")
     return folder / "1_AV.tsv"
 
@@ -104,7 +108,9 @@ def _facts(path: Path) -> list[Any]:
 
 
 def _reference(folder: Path) -> Path:
-    (folder / "REFERENCE.csv").write_text("".join(f"a{i:04d},{1 - 2 * (i % 2)},{i % 3 % 2}\n" for i in range(1, 40)))
+    (folder / "REFERENCE.csv").write_text(
+        "".join(f"a{i:04d},{1 - 2 * (i % 2)},{i % 3 % 2}\n" for i in range(1, 40))
+    )
     return folder / "REFERENCE.csv"
 
 
@@ -133,14 +139,19 @@ def _parquet(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     cells = [{"bytes": rng.bytes(300), "path": f"{i}_AV.wav"} for i in range(12)]
     labels = [rng.integers(0, 5, 150).tolist() for _ in range(12)]
-    table = pa.table({"filename": [f"{i}_AV.wav" for i in range(12)], "recording": cells, "labels": labels})
+    table = pa.table(
+        {"filename": [f"{i}_AV.wav" for i in range(12)], "recording": cells, "labels": labels}
+    )
     pq.write_table(table, folder / "a.parquet", row_group_size=5)
     return folder / "a.parquet"
 
 
 def _columns(path: Path) -> list[Any]:
     file = ParquetFile(path, ("filename", "recording", "labels"))
-    return [file.read(g, ["filename", "recording", "labels"]).to_pydict() for g in range(len(file.groups))]
+    return [
+        file.read(g, ["filename", "recording", "labels"]).to_pydict()
+        for g in range(len(file.groups))
+    ]
 
 
 def _weights(end: str) -> Callable[[Path], Path]:
@@ -149,7 +160,10 @@ def _weights(end: str) -> Callable[[Path], Path]:
         from safetensors.torch import save_file
 
         made = torch.Generator().manual_seed(0)
-        state = {"a.weight": torch.randn(8, 5, generator=made), "a.bias": torch.randn(8, generator=made)}
+        state = {
+            "a.weight": torch.randn(8, 5, generator=made),
+            "a.bias": torch.randn(8, generator=made),
+        }
         path = folder / f"w.{end}"
         if end == "safetensors":
             save_file(state, path)
@@ -161,7 +175,10 @@ def _weights(end: str) -> Callable[[Path], Path]:
 
 
 def _state(path: Path) -> list[Any]:
-    return [(name, tuple(v.shape), v.numpy().tobytes()) for name, v in sorted(weights.load_state(path).items())]
+    return [
+        (name, tuple(v.shape), v.numpy().tobytes())
+        for name, v in sorted(weights.load_state(path).items())
+    ]
 
 
 def _made(name: str, file: str) -> Callable[[Path], Path]:
@@ -180,7 +197,15 @@ def _fold(folder: Path) -> Path:
     return tmed.write(folder / "tmed") / "DEV479" / "TMED2_fold0_labeledpart.csv"
 
 
-TREE_OF_TMED = ("labels_per_image.csv", "TMED2_fold0_labeledpart.csv", "_0.png", "_1.png", "_2.png", "_3.png", "_4.png")
+TREE_OF_TMED = (
+    "labels_per_image.csv",
+    "TMED2_fold0_labeledpart.csv",
+    "_0.png",
+    "_1.png",
+    "_2.png",
+    "_3.png",
+    "_4.png",
+)
 SUBJECTS = [
     Subject("png", _png, lambda p: [still_info(p).text, read_still(p).tolist()], exact=True),
     Subject("wav", _wav, read_wav),
@@ -201,9 +226,16 @@ SUBJECTS = [
     Subject("pth", _weights("pth"), _state),
     Subject("tmed labels", _labels, source(TmedSource, 0), names=TREE_OF_TMED),
     Subject("tmed fold", _fold, source(TmedSource, 1), names=(*TREE_OF_TMED, "DEV479")),
-    Subject("unity", _made("unity", "labels/labels-train.json"), source(UnitySource, 1), names=("01-", "labels-tune")),
-    Subject("lvh", _made("lvh", "MeasurementsList.csv"), source(LvhSource, 0), names=("Batch", "0X")),
-]  # fmt: skip
+    Subject(
+        "unity",
+        _made("unity", "labels/labels-train.json"),
+        source(UnitySource, 1),
+        names=("01-", "labels-tune"),
+    ),
+    Subject(
+        "lvh", _made("lvh", "MeasurementsList.csv"), source(LvhSource, 0), names=("Batch", "0X")
+    ),
+]
 
 
 # --- damage of one format ---
@@ -227,7 +259,9 @@ def _before(kind: bytes, new: bytes, body: bytes) -> Damage:
 
     def damage(raw: bytes, rng: np.random.Generator) -> bytes:
         at = raw.index(kind) - 4
-        whole = len(body).to_bytes(4, "big") + new + body + zlib.crc32(new + body).to_bytes(4, "big")
+        whole = (
+            len(body).to_bytes(4, "big") + new + body + zlib.crc32(new + body).to_bytes(4, "big")
+        )
         return raw[:at] + whole + raw[at:]
 
     return damage
@@ -285,9 +319,13 @@ SPECIAL: dict[str, dict[str, Damage]] = {
     "png": {
         "terabytes": _chunk(b"IHDR", lambda b, rng: b"\x7f\xff\xff\xff\x7f\xff\xff\xff" + b[8:]),
         "no size": _chunk(b"IHDR", lambda b, rng: bytes(8) + b[8:]),
-        "larger than its pixels": _chunk(b"IHDR", lambda b, rng: struct.pack(">II", 4000, 4000) + b[8:]),
+        "larger than its pixels": _chunk(
+            b"IHDR", lambda b, rng: struct.pack(">II", 4000, 4000) + b[8:]
+        ),
         "16 bits": _chunk(b"IHDR", lambda b, rng: b[:8] + b"\x10" + b[9:]),
-        "a bomb beside its pixels": _before(b"IDAT", b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 26))),
+        "a bomb beside its pixels": _before(
+            b"IDAT", b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 26))
+        ),
         "a chunk of terabytes": behind(b"IDAT", -4, ">I", 0x7FFFFFFF),
     },
     "wav": {
@@ -336,13 +374,19 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "a billion recordings": swap("13918 2", "13918 1000000000"),
         **TABLES,
     },
-    "reference": {"another label": swap(",1,", ",7,"), "climbs out": swap("a0003", "../a0003"), **TABLES},
+    "reference": {
+        "another label": swap(",1,", ",7,"),
+        "climbs out": swap("a0003", "../a0003"),
+        **TABLES,
+    },
     "appendix": {"another class": swap(",-1,", ",nan,"), **TABLES},
     "withdrawn": TABLES,
     "table": TABLES,
     "sums": {"climbs out": swap("training_data/3", "../../3"), **TABLES},
     "parquet": {
-        "a footer of terabytes": lambda raw, rng: raw[:-8] + struct.pack("<I", 0x7FFFFFFF) + b"PAR1",
+        "a footer of terabytes": lambda raw, rng: (
+            raw[:-8] + struct.pack("<I", 0x7FFFFFFF) + b"PAR1"
+        ),
         "a footer of nothing": lambda raw, rng: raw[:-8] + struct.pack("<I", 0) + b"PAR1",
         "another end": lambda raw, rng: raw[:-4] + b"PARE",
         "zeros in the footer": lambda raw, rng: raw[:-200] + bytes(150) + raw[-50:],
@@ -360,7 +404,11 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "code": _pickled,
         "a zip of nothing": lambda raw, rng: b"PK\x05\x06" + bytes(18),
     },
-    "tmed labels": {"climbs out": swap("11s1_0.png", "../../../etc/passwd"), "another view": swap("PLAX", "PLAY"), **TABLES},
+    "tmed labels": {
+        "climbs out": swap("11s1_0.png", "../../../etc/passwd"),
+        "another view": swap("PLAX", "PLAY"),
+        **TABLES,
+    },
     "tmed fold": {
         "climbs out": swap("11s1_0.png", "../../../etc/passwd"),
         "a folder climbs out": swap(tmed.FULL, "../../../../etc"),
@@ -373,14 +421,20 @@ SPECIAL: dict[str, dict[str, Damage]] = {
         "infinite": _moved("1e999"),
         "far away": _moved("1e300"),
         "no text": _moved([1, 2]),
-        "climbs out": _json(lambda w: {"01-../../../../etc/passwd-0001.png": next(iter(w.values()))}),
+        "climbs out": _json(
+            lambda w: {"01-../../../../etc/passwd-0001.png": next(iter(w.values()))}
+        ),
         "a list": _json(lambda w: [1]),
         "deep": lambda raw, rng: b"[" * 100_000,
         "a number of a million digits": lambda raw, rng: b'{"a": 1' + b"0" * 1_000_000 + b"}",
         "utf-16": TABLES["utf-16"],
     },
-    "lvh": {"not text": TABLES["not text"], "NUL": TABLES["NUL"], "an open quote": TABLES["an open quote"]},
-}  # fmt: skip
+    "lvh": {
+        "not text": TABLES["not text"],
+        "NUL": TABLES["NUL"],
+        "an open quote": TABLES["an open quote"],
+    },
+}
 CASES = list(base.cases(SUBJECTS, SPECIAL))
 
 
@@ -401,7 +455,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Subject], tuple
 
 @pytest.mark.parametrize(("subject", "damage"), CASES)
 def test_damage_is_named_or_read_right(
-    subject: Subject, damage: Damage, built: Callable[[Subject], tuple[Path, Path, Any]], tmp_path: Path
+    subject: Subject,
+    damage: Damage,
+    built: Callable[[Subject], tuple[Path, Path, Any]],
+    tmp_path: Path,
 ) -> None:
     base.attempt(subject, damage, built(subject), tmp_path)
 
@@ -410,5 +467,22 @@ def test_every_format_has_its_damage() -> None:
     both = [*base.CASES, *CASES]
     assert len({case.id for case in both}) == len(both) >= 900
     read = {case.id.rsplit("-", 1)[0] for case in both}
-    assert {"avi", "mp4", "nii.gz", "mhd", "raw", "dicom jpeg", "dicom rle", "dicom j2k_mono", "png", "cfg", "wav", "tsv",
-            "mat", "parquet", "safetensors", "clip cache", "features map0.npy"} <= read  # fmt: skip
+    assert {
+        "avi",
+        "mp4",
+        "nii.gz",
+        "mhd",
+        "raw",
+        "dicom jpeg",
+        "dicom rle",
+        "dicom j2k_mono",
+        "png",
+        "cfg",
+        "wav",
+        "tsv",
+        "mat",
+        "parquet",
+        "safetensors",
+        "clip cache",
+        "features map0.npy",
+    } <= read

@@ -62,7 +62,12 @@ def one(code: str, settings: Settings, protocol: str = "cv5") -> Result:
 def test_a_cell_is_made_of_two_rows_of_the_menu() -> None:
     cell, tested = TASKS["b0-A4-C>P"], TASKS["b0-A4-P"]
     assert (cell.code, cell.fit_on, cell.dataset) == ("b0-A4-C>P", "camus", "pediatric")
-    assert (cell.metric, cell.low, cell.high, cell.views) == (tested.metric, tested.low, tested.high, tested.views)
+    assert (cell.metric, cell.low, cell.high, cell.views) == (
+        tested.metric,
+        tested.low,
+        tested.high,
+        tested.views,
+    )
     assert cell.parts == ("b0-A4-C", "b0-A4-P")
     assert cell.datasets == ("camus", "pediatric")
     assert "anchor of b0-A4-P" in cell.anchors.low_source
@@ -104,22 +109,37 @@ def test_the_list_of_pairs() -> None:
 def rows(parts: Mapping[str, int], name: str) -> Rows:
     split = [part for part, n in parts.items() for _ in range(n)]
     ids = tuple(f"{name}{i}" for i in range(len(split)))
-    return Rows(ids, np.array(["p1", *ids[1:]]), np.array(split), np.arange(len(ids))[:, None],
-                np.arange(len(ids), dtype=float), (None,) * len(ids), ((f"{name}x", "no EF"),), ids, ids)  # fmt: skip
+    return Rows(
+        ids,
+        np.array(["p1", *ids[1:]]),
+        np.array(split),
+        np.arange(len(ids))[:, None],
+        np.arange(len(ids), dtype=float),
+        (None,) * len(ids),
+        ((f"{name}x", "no EF"),),
+        ids,
+        ids,
+    )
 
 
 WHOLE = {"train": 8, "val": 3, "test": 4}
 
 
-@pytest.mark.parametrize(("protocol", "tested", "inner"), [("official", range(26, 30), 1), ("cv4", range(15, 30), 4)])
+@pytest.mark.parametrize(
+    ("protocol", "tested", "inner"), [("official", range(26, 30), 1), ("cv4", range(15, 30), 4)]
+)
 def test_splits(protocol: str, tested: range, inner: int) -> None:
     joined = cross.joined_rows(rows(WHOLE, "a"), rows(WHOLE, "b"), 100)
     (split,) = cross.splits(joined, protocol=protocol, n_fold=3, seed=0)
     assert split.train.tolist() == list(range(11))
     assert split.test.tolist() == list(tested)
     assert len(split.inner) == inner
-    assert sorted(np.concatenate(split.inner)) == ([8, 9, 10] if protocol == "official" else list(range(11)))
-    assert not set(joined.patients[split.train]) & set(joined.patients[split.test])  # both have a p1
+    assert sorted(np.concatenate(split.inner)) == (
+        [8, 9, 10] if protocol == "official" else list(range(11))
+    )
+    assert not set(joined.patients[split.train]) & set(
+        joined.patients[split.test]
+    )  # both have a p1
     assert joined.frames[15:, 0].tolist() == list(range(100, 115))
     assert joined.items[15:] == rows(WHOLE, "b").items
     assert joined.missing == (("fit on ax", "no EF"), ("bx", "no EF"))
@@ -133,15 +153,24 @@ def test_splits_where_a_part_is_missing() -> None:
         assert len(split.inner) == 5
     with pytest.raises(IncompatibleError, match="has the protocols official and cv"):
         cross.splits(everybody, protocol="few5", n_fold=5, seed=0)
-    for fitted, tested, said in ((WHOLE, {"train": 5}, "in the test part"), ({"test": 5}, WHOLE, "to fit on")):
+    for fitted, tested, said in (
+        (WHOLE, {"train": 5}, "in the test part"),
+        ({"test": 5}, WHOLE, "to fit on"),
+    ):
         with pytest.raises(SplitError, match=said):
             cross.splits(
-                cross.joined_rows(rows(fitted, "a"), rows(tested, "b"), 9), protocol="official", n_fold=5, seed=0
+                cross.joined_rows(rows(fitted, "a"), rows(tested, "b"), 9),
+                protocol="official",
+                n_fold=5,
+                seed=0,
             )
 
 
 def test_joined_maps_are_one_map() -> None:
-    parts = [np.random.default_rng(i).random((n, 3, 2, 2)).astype(np.float16) for i, n in enumerate((4, 6))]
+    parts = [
+        np.random.default_rng(i).random((n, 3, 2, 2)).astype(np.float16)
+        for i, n in enumerate((4, 6))
+    ]
     joined, whole = cross.JoinedMap(parts), np.concatenate(parts)
     assert (joined.shape, len(joined), joined.dtype) == (whole.shape, 10, whole.dtype)
     for index in (slice(2, 7), slice(0, 3), np.array([9, 0, 4, 4]), np.arange(10) % 2 == 0, 5):
@@ -159,18 +188,27 @@ def test_a_cell_is_what_its_words_say(data: Path, done: Settings) -> None:
         source = datasets.source(name, data / name)
         frames = annotated_frames(source)
         mine = task_rows(TASKS[code], source, frames)
-        features = row_features(frame_features(source, frames, card, cache=None, maps=False).features, mine, maps=False)
-        keep = np.flatnonzero(mine.parts != "test") if name == "camus" else np.flatnonzero(mine.parts == "test")
+        features = row_features(
+            frame_features(source, frames, card, cache=None, maps=False).features, mine, maps=False
+        )
+        keep = (
+            np.flatnonzero(mine.parts != "test")
+            if name == "camus"
+            else np.flatnonzero(mine.parts == "test")
+        )
         pooled.append({k: v[keep] for k, v in features.pooled.items()})
         found.append((mine, keep))
     (fitted, fit), (tested, test) = found
     joined = Features({k: np.concatenate([p[k] for p in pooled]) for k in pooled[0]})
     n, part = len(fit), fitted.parts[fit]
-    split = etab.types.RowSplit(np.arange(n), (np.flatnonzero(part == "val"),), n + np.arange(len(test)), "official")
+    split = etab.types.RowSplit(
+        np.arange(n), (np.flatnonzero(part == "val"),), n + np.arange(len(test)), "official"
+    )
     answers = np.concatenate([fitted.answers[fit], tested.answers[test]])
     people = np.array([*fitted.patients[fit], *tested.patients[test]])
-    (wanted,) = heads.head("ridge").cross_fit(joined, answers, people, [split], source.card.target("EF"),
-                                              rng=np.random.default_rng(0))  # fmt: skip
+    (wanted,) = heads.head("ridge").cross_fit(
+        joined, answers, people, [split], source.card.target("EF"), rng=np.random.default_rng(0)
+    )
     result = one("b0-A4-C>E", done, "official")
     table = result.predictions(done.results)
     assert table.items == tuple(tested.items[i] for i in test)
@@ -189,7 +227,10 @@ def test_results_carry_both_data(data: Path, done: Settings) -> None:
         assert result.phantom
         assert result.data_digest == datasets.source(cell.dataset, data / cell.dataset).digest()
         assert result.settings["fit_on"] == cell.fit_on
-        assert result.settings["fit_data_digest"] == datasets.source(cell.fit_on, data / cell.fit_on).digest()
+        assert (
+            result.settings["fit_data_digest"]
+            == datasets.source(cell.fit_on, data / cell.fit_on).digest()
+        )
         assert [f["name"] for f in result.folds] == ["everybody"]
         assert result.nested is None
         assert set(result.predictions(done.results).patients) <= {
@@ -198,7 +239,9 @@ def test_results_carry_both_data(data: Path, done: Settings) -> None:
     assert one("a0-A4-C>E", done).value > 0.5
 
 
-def test_phantom_if_either_is(done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phantom_if_either_is(
+    done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(CamusSource, "phantom", property(lambda self: False))
     for code in ("d0-A4-C>E", "d0-A4-E>C"):
         assert one(code, replace(done, results=tmp_path)).phantom
@@ -216,13 +259,19 @@ def test_other_data_to_fit_on_is_another_result(data: Path, done: Settings, tmp_
         finished(run, replace(done, root=copy))
 
 
-def test_cells_share_features_with_the_datasets_own(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_share_features_with_the_datasets_own(
+    done: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
-    monkeypatch.setattr(inputs, "frame_features", lambda *a, **k: seen.append(out := frame_features(*a, **k)) or out)
+    monkeypatch.setattr(
+        inputs, "frame_features", lambda *a, **k: seen.append(out := frame_features(*a, **k)) or out
+    )
     one("d0-A4-P>E", done)
     assert [f.from_cache for f in seen] == [True, True]
-    own, both = (plan(codes, ["image_stats", "pixel_pca"], protocols=("cv5",)) for codes in ("b0-A4-C,b0-A4-E",
-                                                                                            "b0-A4-C,b0-A4-C>E"))  # fmt: skip
+    own, both = (
+        plan(codes, ["image_stats", "pixel_pca"], protocols=("cv5",))
+        for codes in ("b0-A4-C,b0-A4-E", "b0-A4-C,b0-A4-C>E")
+    )
     assert (len(groups(own)), len(groups(both))) == (4, 2)
 
 
@@ -230,14 +279,26 @@ def test_cells_share_features_with_the_datasets_own(done: Settings, monkeypatch:
 
 
 def test_from_python(data: Path, done: Settings) -> None:
-    score = etab.evaluate("image_stats", tasks="b1-A4-E>P", root=data, results=done.results, cache=done.cache)
+    score = etab.evaluate(
+        "image_stats", tasks="b1-A4-E>P", root=data, results=done.results, cache=done.cache
+    )
     assert [row["task"] for row in score.tasks] == ["b1-A4-E>P"]
     assert score.phantom
     assert score.tasks[0]["value"] == one("b1-A4-E>P", done).value
 
 
 def test_from_the_command(data: Path, done: Settings) -> None:
-    words = ("run", "--tasks", "b0-A4-C>E", "--backbones", "image_stats", "--protocol", "cv", "--results", done.results)
+    words = (
+        "run",
+        "--tasks",
+        "b0-A4-C>E",
+        "--backbones",
+        "image_stats",
+        "--protocol",
+        "cv",
+        "--results",
+        done.results,
+    )
     said = command(*words, "--root", data, "--cache", done.cache, "--workers", 1)
     assert said.stdout.startswith("0 cells run, 1 were finished already"), said.stderr
     said = command(*words, "--cache", done.cache, "--workers", 1, ETAB_DATA=str(data))
@@ -254,20 +315,35 @@ def test_a_board_shows_cells_beside_its_score(tmp_path: Path) -> None:
     assert alone.beside == ()
     assert "Beside the score" not in render.markdown(alone)
     fit = {"family": "cnn", "fit_on": "echonet", "fit_data_digest": "12" * 32}
-    cells = [made.save(tmp_path, "b0-A4-E>C", name, skill, noise=7, settings=fit) for name, skill in skills.items()]
+    cells = [
+        made.save(tmp_path, "b0-A4-E>C", name, skill, noise=7, settings=fit)
+        for name, skill in skills.items()
+    ]
     cells.append(made.save(tmp_path, "b6-A4-C", "strong", 0.7, noise=8))
     board = rank([*results, *cells], made.suite(), folder=tmp_path, draws=200)
     assert [(r.task, r.backbone) for r in board.beside] == [
-        ("b0-A4-E>C", "strong"), ("b0-A4-E>C", "weak"), ("b6-A4-C", "strong")]  # fmt: skip
+        ("b0-A4-E>C", "strong"),
+        ("b0-A4-E>C", "weak"),
+        ("b6-A4-C", "strong"),
+    ]
     assert [(r.backbone, r.etab, r.low, r.high, r.cells.keys()) for r in board.rows] == [
         (r.backbone, r.etab, r.low, r.high, r.cells.keys()) for r in alone.rows
     ]
-    assert "| b0-A4-E>C | ejection fraction, A4C, fitted on echonet | strong |" in render.markdown(board)
-    assert render.csv_text(board).splitlines()[-1].startswith("strong,pretrained,,,,,,,b6-A4-C,mae,")
+    assert "| b0-A4-E>C | ejection fraction, A4C, fitted on echonet | strong |" in render.markdown(
+        board
+    )
+    assert (
+        render.csv_text(board).splitlines()[-1].startswith("strong,pretrained,,,,,,,b6-A4-C,mae,")
+    )
     assert len(render.facts(board)["beside"]["rows"]) == 3
     assert render.rich_beside(board).row_count == 3
     other = made.changed(cells[1], settings={**fit, "fit_data_digest": "34" * 32})
     with pytest.raises(ResultError, match="differ in fit_data_digest"):
         rank([*results, cells[0], other], made.suite(), folder=tmp_path, draws=200)
     with pytest.raises(MixedDataError, match="Phantom and real"):
-        rank([*results, made.changed(cells[0], phantom=False)], made.suite(), folder=tmp_path, draws=200)
+        rank(
+            [*results, made.changed(cells[0], phantom=False)],
+            made.suite(),
+            folder=tmp_path,
+            draws=200,
+        )

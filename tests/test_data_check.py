@@ -50,8 +50,13 @@ def still(root: Path, patient: int, role: str = "4CH_ED") -> Path:
 
 def sums(root: Path) -> None:
     """Write the list of checksums that PhysioNet ships, of everything in a tree."""
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path.name != "SHA256SUMS.txt")
-    rows = [f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(root).as_posix()}" for path in files]
+    files = sorted(
+        path for path in root.rglob("*") if path.is_file() and path.name != "SHA256SUMS.txt"
+    )
+    rows = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(root).as_posix()}"
+        for path in files
+    ]
     (root / "SHA256SUMS.txt").write_text("\n".join(rows) + "\n")
 
 
@@ -105,8 +110,12 @@ def test_content_under_two_names_is_found(tree: Path) -> None:
     shutil.copy(still(tree, 1), still(tree, 5))
     shutil.copy(still(tree, 1, "4CH_ES"), still(tree, 5, "4CH_ES"))
     report = check("camus", tree)
-    assert report.duplicates == ["patient0001_4CH and patient0005_4CH hold the same, of two patients"]
-    assert report.leaks == ["patient0001_4CH and patient0005_4CH hold the same, in train and in test"]
+    assert report.duplicates == [
+        "patient0001_4CH and patient0005_4CH hold the same, of two patients"
+    ]
+    assert report.leaks == [
+        "patient0001_4CH and patient0005_4CH hold the same, in train and in test"
+    ]
     assert not report.ok
 
 
@@ -181,7 +190,9 @@ def test_altered_missing_and_rewritten_files_are_told_apart(sounds: Path, tmp_pa
     report = check("circor", root)
     assert report.altered == [str(waves[0])]
     assert report.missing == [str(root / "RECORDS")]
-    assert any("1 text files have other line ends than published" in said for said in report.remarks)
+    assert any(
+        "1 text files have other line ends than published" in said for said in report.remarks
+    )
     assert not report.corrupt, "one bit of one sample is seen by the checksum alone"
     assert not check("circor", root, quick=True).altered
 
@@ -200,7 +211,9 @@ def test_records_that_are_listed_and_absent(tmp_path: Path) -> None:
     (tmp_path / "training-a").mkdir()
     (tmp_path / "training-a" / "a0001.wav").write_bytes(b"")
     (tmp_path / "training-a" / "RECORDS").write_text("a0001\na0002\n../../up\n")
-    assert check_lists(tmp_path).missing == [f"{tmp_path / 'training-a' / 'a0002'} (listed in RECORDS)"]
+    assert check_lists(tmp_path).missing == [
+        f"{tmp_path / 'training-a' / 'a0002'} (listed in RECORDS)"
+    ]
 
 
 # --- the command ---
@@ -232,7 +245,9 @@ def _status(words: list[str]) -> int:
 @pytest.mark.parametrize("name", phantom.NAMES)
 def test_every_phantom_tree_is_whole(name: str, tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=12, names=[name], size=64)
-    report = check({"ted": "camus"}.get(name, name), tmp_path / name)  # full cycles are read by the source of CAMUS
+    report = check(
+        {"ted": "camus"}.get(name, name), tmp_path / name
+    )  # full cycles are read by the source of CAMUS
     assert report.ok, report.render()
     assert report.phantom
 
@@ -250,16 +265,21 @@ def unmarked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_withdrawn_recordings_are_no_difference(unmarked: Path) -> None:
-    said = (
-        "The 1 recordings of training-e that the organisers withdrew are among the 26 here (25 are left without them)"
-    )
+    said = "The 1 recordings of training-e that the organisers withdrew are among the 26 here (25 are left without them)"
     report = check("cinc2016", unmarked, quick=True)
-    assert (report.found["recordings"], report.differs) == (25, []), "the appendix names the one withdrawn"
-    assert not any(said in remark for remark in report.remarks + list(cinc2016.Cinc2016Source(unmarked).notes()))
+    assert (report.found["recordings"], report.differs) == (25, []), (
+        "the appendix names the one withdrawn"
+    )
+    assert not any(
+        said in remark
+        for remark in report.remarks + list(cinc2016.Cinc2016Source(unmarked).notes())
+    )
     (unmarked / "annotations" / "Online_Appendix_training_set.csv").unlink()
     with pytest.warns(EtabWarning, match="Patients are unknown"):
         report = check("cinc2016", unmarked, quick=True)
-    assert (report.found["recordings"], report.differs) == (26, []), "nothing names it, and it is there"
+    assert (report.found["recordings"], report.differs) == (26, []), (
+        "nothing names it, and it is there"
+    )
     assert report.found["recordings of database e"] == 8
     assert any(said in remark for remark in report.remarks)
 
@@ -272,7 +292,9 @@ def test_other_counts_are_differences_still(unmarked: Path) -> None:
         gone = lines[-2].split(",")[0]
         for path in [*unmarked.rglob(f"{gone}.wav"), *unmarked.rglob("REFERENCE*.csv")]:
             rows = [] if path.suffix == ".wav" else path.read_text().splitlines(keepends=True)
-            path.write_text("".join(row for row in rows if gone not in row)) if rows else path.unlink()
+            path.write_text(
+                "".join(row for row in rows if gone not in row)
+            ) if rows else path.unlink()
         with pytest.warns(EtabWarning, match="Patients are unknown"):
             report = check("cinc2016", unmarked, quick=True)
         found = report.found["recordings"]

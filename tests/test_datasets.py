@@ -40,7 +40,12 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-LAYOUTS = {"stills": CamusSource, "sequences": CamusSource, "old": CamusSource, "echonet": EchoNetSource}
+LAYOUTS = {
+    "stills": CamusSource,
+    "sequences": CamusSource,
+    "old": CamusSource,
+    "echonet": EchoNetSource,
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -51,7 +56,9 @@ def test_contract(trees: dict[str, Path], layout: str, tmp_path: Path) -> None:
 # --- CAMUS ---
 
 
-def _camus(trees: dict[str, Path], layout: str, record: str) -> tuple[CamusSource, datasets.base.Record]:
+def _camus(
+    trees: dict[str, Path], layout: str, record: str
+) -> tuple[CamusSource, datasets.base.Record]:
     source = CamusSource(trees[layout])
     return source, next(r for r in source.records() if r.id == record)
 
@@ -73,9 +80,16 @@ def test_camus_pixels_masks_and_spacing(trees: dict[str, Path], layout: str) -> 
 
 def test_camus_facts(trees: dict[str, Path]) -> None:
     source, record = _camus(trees, "stills", "patient0003_4CH")
-    assert (record.patient, record.view, record.split, record.fps) == ("patient0003", "A4C", "train", None)
+    assert (record.patient, record.view, record.split, record.fps) == (
+        "patient0003",
+        "A4C",
+        "train",
+        None,
+    )
     assert source.answers(record, source.card.target("EF"))[0].value == camus.ef("patient0003")
-    assert source.answers(record, source.card.target("CM"))[0].value == int(camus.ef("patient0003") < 50)
+    assert source.answers(record, source.card.target("CM"))[0].value == int(
+        camus.ef("patient0003") < 50
+    )
     assert source.answers(record, source.card.target("view"))[0].value == 1
     assert {r.split for r in source.records()} == {"train", "val", "test"}
     assert not source.phantom
@@ -91,7 +105,9 @@ def test_camus_es_before_ed(trees: dict[str, Path]) -> None:
         assert [(a.at, a.value) for a in phase] == [(0, 1), (expected[0], 0)]
 
 
-def test_camus_sequence_without_cfg_is_ordered_by_area(trees: dict[str, Path], tmp_path: Path) -> None:
+def test_camus_sequence_without_cfg_is_ordered_by_area(
+    trees: dict[str, Path], tmp_path: Path
+) -> None:
     root = shutil.copytree(trees["sequences"], tmp_path / "c")
     for name in ("patient0001", "patient0002"):
         (root / "database_nifti" / name / "Info_2CH.cfg").unlink()
@@ -110,7 +126,9 @@ def test_camus_sequence_masks_are_of_every_frame(trees: dict[str, Path]) -> None
     assert np.array_equal(source.frames(record, [2])[0], camus.picture("patient0001", "2CH", 0.4))
 
 
-def test_camus_stills_stand_for_their_frames_of_the_sequence(trees: dict[str, Path], tmp_path: Path) -> None:
+def test_camus_stills_stand_for_their_frames_of_the_sequence(
+    trees: dict[str, Path], tmp_path: Path
+) -> None:
     root = shutil.copytree(trees["sequences"], tmp_path / "c")
     still = root / "database_nifti" / "patient0001" / "patient0001_2CH_ED.nii.gz"
     camus.write_nifti(still, np.full(camus.SIZE, 77, np.uint8))
@@ -157,14 +175,24 @@ def test_camus_phantom_marks(trees: dict[str, Path], tmp_path: Path, mark: str) 
     if mark == "PHANTOM":
         (root / mark).write_text("made\n")
     elif mark == "cfg":
-        (patient / "Info_2CH.cfg").write_text((patient / "Info_2CH.cfg").read_text() + "Phantom: yes\n")
+        (patient / "Info_2CH.cfg").write_text(
+            (patient / "Info_2CH.cfg").read_text() + "Phantom: yes\n"
+        )
     else:
-        camus.write_nifti(patient / "patient0004_4CH_ES.nii.gz", np.zeros(camus.SIZE, np.uint8), "phantom")
+        camus.write_nifti(
+            patient / "patient0004_4CH_ES.nii.gz", np.zeros(camus.SIZE, np.uint8), "phantom"
+        )
     assert CamusSource(root).phantom
 
 
 @pytest.mark.parametrize(
-    "name", ["patient0002_2CH_ED.nii.gz", "patient0002_4CH_ES_gt.nii.gz", "Info_2CH.cfg", "subgroup_testing.txt"]
+    "name",
+    [
+        "patient0002_2CH_ED.nii.gz",
+        "patient0002_4CH_ES_gt.nii.gz",
+        "Info_2CH.cfg",
+        "subgroup_testing.txt",
+    ],
 )
 def test_camus_digest_sees_every_file(trees: dict[str, Path], tmp_path: Path, name: str) -> None:
     root = shutil.copytree(trees["stills"], tmp_path / "c")
@@ -193,8 +221,17 @@ def test_echonet_facts(trees: dict[str, Path]) -> None:
     assert [r.split for r in records] == [s.lower() for s in echonet.SPLITS]
     assert [source.n_frames(r) for r in records] == list(echonet.LENGTHS)
     assert [r.fps for r in records] == list(echonet.RATES)
-    assert [source.answers(r, source.card.target("EF"))[0].value for r in records] == [echonet.ef(i) for i in range(6)]
-    assert [source.answers(r, source.card.target("CM"))[0].value for r in records] == [1, 1, 1, 0, 0, 0]
+    assert [source.answers(r, source.card.target("EF"))[0].value for r in records] == [
+        echonet.ef(i) for i in range(6)
+    ]
+    assert [source.answers(r, source.card.target("CM"))[0].value for r in records] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_echonet_tells_ed_from_es_by_area(trees: dict[str, Path]) -> None:
@@ -223,8 +260,10 @@ def test_echonet_tables_of_other_copies(trees: dict[str, Path], tmp_path: Path) 
     with (root / "FileList.csv").open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["Unnamed: 0", *kept])
-        out.writerows([i, row["FileName"].removesuffix(".avi") + ".avi", *(row[k] for k in kept[1:])]
-                      for i, row in enumerate(rows))  # fmt: skip
+        out.writerows(
+            [i, row["FileName"].removesuffix(".avi") + ".avi", *(row[k] for k in kept[1:])]
+            for i, row in enumerate(rows)
+        )
     text = (root / "VolumeTracings.csv").read_text().replace(".avi,", ",")
     extra = "".join(f"0X4F8859C8AB4DA9CB,{10 + k},20,30,{20 + k},5\n" for k in range(8))
     (root / "VolumeTracings.csv").write_text(text + extra)
@@ -339,7 +378,8 @@ def test_view_aliases_do_not_collide() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "n", "kind"), [("EF", 12, float), ("view", 12, int), ("CM", 12, int), ("ES/ED", 24, int)]
+    ("target", "n", "kind"),
+    [("EF", 12, float), ("view", 12, int), ("CM", 12, int), ("ES/ED", 24, int)],
 )
 def test_stills_and_their_labels(trees: dict[str, Path], target: str, n: int, kind: type) -> None:
     ds = Dataset("camus", target, root=trees["stills"])
@@ -354,18 +394,30 @@ def test_stills_and_their_labels(trees: dict[str, Path], target: str, n: int, ki
 
 def test_mask_label_is_the_mask_of_its_own_picture(trees: dict[str, Path]) -> None:
     rows, columns = camus.SIZE
-    ds = Dataset("camus", "LV_seg", view="A4", normalize=False, frame_l=rows, frame_w=columns, root=trees["stills"])
+    ds = Dataset(
+        "camus",
+        "LV_seg",
+        view="A4",
+        normalize=False,
+        frame_l=rows,
+        frame_w=columns,
+        root=trees["stills"],
+    )
     assert len(ds) == 12
     for i, phase in ((0, 0.0), (1, 1.0)):
         x, y = ds.data[i]
         assert y.shape == (1, rows, columns)
         assert y.dtype == torch.int64
         assert np.array_equal(y[0].numpy(), camus.mask("4CH", phase) == 1)
-        assert np.allclose(x[0].numpy() * 255, camus.picture("patient0001", "4CH", phase), atol=1e-4)
+        assert np.allclose(
+            x[0].numpy() * 255, camus.picture("patient0001", "4CH", phase), atol=1e-4
+        )
 
 
 def test_normalize_takes_out_imagenet(trees: dict[str, Path]) -> None:
-    plain, normal = (Dataset("camus", "EF", normalize=n, root=trees["stills"])[3][0] for n in (False, True))
+    plain, normal = (
+        Dataset("camus", "EF", normalize=n, root=trees["stills"])[3][0] for n in (False, True)
+    )
     assert 0 <= plain.min() < plain.max() <= 1
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     assert torch.allclose(normal, (plain - mean[:, None, None]) / std[:, None, None], atol=1e-6)
@@ -391,13 +443,18 @@ def test_masks_are_resized_to_the_nearest_pixel(trees: dict[str, Path], tmp_path
     point = np.zeros((9, 9), np.uint8)
     point[4, 4] = 1
     for role, truth in (("ED", point), ("ED_gt", point), ("ES", point), ("ES_gt", point)):
-        camus.write_nifti(root / "database_nifti" / "patient0001" / f"patient0001_2CH_{role}.nii.gz", truth)
+        camus.write_nifti(
+            root / "database_nifti" / "patient0001" / f"patient0001_2CH_{role}.nii.gz", truth
+        )
     _, y = Dataset("camus", "LV_seg", view="A2", frame_l=3, frame_w=3, root=root)[0]
     assert y.tolist() == [[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]
 
 
 def test_split_acts(trees: dict[str, Path]) -> None:
-    sizes = {s: len(Dataset("camus", "EF", split=s, root=trees["stills"])) for s in ("train", "val", "test")}
+    sizes = {
+        s: len(Dataset("camus", "EF", split=s, root=trees["stills"]))
+        for s in ("train", "val", "test")
+    }
     assert sizes == {"train": 8, "val": 2, "test": 2}
 
 
@@ -423,7 +480,9 @@ def test_load_data_in_order_and_by_seed(trees: dict[str, Path]) -> None:
 @pytest.mark.parametrize("name", ["camus", "echonet"])
 def test_clips(trees: dict[str, Path], name: str) -> None:
     root = trees["sequences" if name == "camus" else name]
-    ds = Dataset(name, "EF", video=True, clip_l=5, frame_l=32, frame_w=48, normalize=False, root=root)
+    ds = Dataset(
+        name, "EF", video=True, clip_l=5, frame_l=32, frame_w=48, normalize=False, root=root
+    )
     x, y = ds[0]
     assert x.shape == (5, 3, 32, 48)
     assert isinstance(y, float)
@@ -434,7 +493,14 @@ def test_clips(trees: dict[str, Path], name: str) -> None:
 
 def test_clip_masks_name_their_frames(trees: dict[str, Path]) -> None:
     ds = Dataset(
-        "echonet", "LV_seg", video=True, clip_l=12, frame_l=48, frame_w=48, normalize=False, root=trees["echonet"]
+        "echonet",
+        "LV_seg",
+        video=True,
+        clip_l=12,
+        frame_l=48,
+        frame_w=48,
+        normalize=False,
+        root=trees["echonet"],
     )
     assert len(ds) == 5, "a recording without tracings is no item"
     for i in range(5):
@@ -449,7 +515,14 @@ def test_clip_masks_name_their_frames(trees: dict[str, Path]) -> None:
 
 def test_clip_phases_point_at_ed_and_es(trees: dict[str, Path]) -> None:
     ds = Dataset(
-        "echonet", "ES/ED", video=True, clip_l=10, frame_l=48, frame_w=48, normalize=False, root=trees["echonet"]
+        "echonet",
+        "ES/ED",
+        video=True,
+        clip_l=10,
+        frame_l=48,
+        frame_w=48,
+        normalize=False,
+        root=trees["echonet"],
     )
     for i in range(5):
         x, (ed, es) = ds[i]
@@ -465,7 +538,9 @@ def test_fps_acts_and_keeps_the_marked_frames(trees: dict[str, Path]) -> None:
         ds = Dataset("echonet", "ES/ED", video=True, clip_l=clip_l, fps=fps, root=trees["echonet"])
         return [ds[i][1] for i in range(5)]
 
-    for (ed, es), (ed2, es2), rate in zip(phases(None, 9), phases(10, 9), echonet.RATES, strict=False):
+    for (ed, es), (ed2, es2), rate in zip(
+        phases(None, 9), phases(10, 9), echonet.RATES, strict=False
+    ):
         assert abs(ed2 - es2) == pytest.approx(abs(ed - es) * 10 / rate, abs=1)
     native = Dataset("echonet", "EF", video=True, clip_l=4, root=trees["echonet"])[0][0]
     slow = Dataset("echonet", "EF", video=True, clip_l=4, fps=25, root=trees["echonet"])[0][0]
@@ -475,13 +550,27 @@ def test_fps_acts_and_keeps_the_marked_frames(trees: dict[str, Path]) -> None:
 
 def test_what_the_pages_of_2022_print_warns(trees: dict[str, Path]) -> None:
     with pytest.warns(EtabWarning, match=r"clip_l=16, fps=50, padding=None .*no effect") as caught:
-        ds = Dataset("echonet", "EF", view="A4CH", video=False, clip_l=16, fps=50, padding=None, root=trees["echonet"])
+        ds = Dataset(
+            "echonet",
+            "EF",
+            view="A4CH",
+            video=False,
+            clip_l=16,
+            fps=50,
+            padding=None,
+            root=trees["echonet"],
+        )
     assert caught[0].filename == __file__
     assert ds[0][0].shape == (3, 224, 224)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        clip = Dataset("echonet", "EF", video=True, clip_l=2, padding=None, root=trees["echonet"])[0][0]
-    assert torch.equal(clip, Dataset("echonet", "EF", video=True, clip_l=2, padding=False, root=trees["echonet"])[0][0])
+        clip = Dataset("echonet", "EF", video=True, clip_l=2, padding=None, root=trees["echonet"])[
+            0
+        ][0]
+    assert torch.equal(
+        clip,
+        Dataset("echonet", "EF", video=True, clip_l=2, padding=False, root=trees["echonet"])[0][0],
+    )
 
 
 def test_goes_into_a_data_loader_and_through_pickle(trees: dict[str, Path]) -> None:
@@ -518,7 +607,9 @@ def test_training_data_split_is_by_patient(trees: dict[str, Path], random: bool)
 
 def test_training_data_split_gives_loaders(trees: dict[str, Path]) -> None:
     ds = Dataset("camus", "EF", frame_l=16, frame_w=16, root=trees["stills"])
-    train, val, test = training_data_split(ds, 0.5, 1 / 6, batch_size=4, return_loaders=True, seed=3)
+    train, val, test = training_data_split(
+        ds, 0.5, 1 / 6, batch_size=4, return_loaders=True, seed=3
+    )
     assert [x.shape[0] for x, _ in train] == [4, 2]
     assert next(iter(test))[0].shape == (4, 3, 16, 16)
     again = training_data_split(ds, 0.5, 1 / 6, batch_size=4, return_loaders=True, seed=3)[0]
@@ -531,7 +622,9 @@ def test_training_data_split_gives_loaders(trees: dict[str, Path]) -> None:
 
 
 def test_order_of_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = {k: tmp_path / k for k in ("root", "own", "base/camus", "toml", "work/etab/data/camus")}
+    places = {
+        k: tmp_path / k for k in ("root", "own", "base/camus", "toml", "work/etab/data/camus")
+    }
     for path in places.values():
         path.mkdir(parents=True)
     (tmp_path / "paths.toml").write_text("camus_dir = 'toml'\n")
@@ -542,7 +635,11 @@ def test_order_of_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "ETAB_PATHS": str(tmp_path / "paths.toml"),
     }
     assert folder("camus", places["root"], env=env) == places["root"]
-    for key, expected in (("ETAB_CAMUS_DIR", "own"), ("ETAB_DATA", "base/camus"), ("ETAB_PATHS", "toml")):
+    for key, expected in (
+        ("ETAB_CAMUS_DIR", "own"),
+        ("ETAB_DATA", "base/camus"),
+        ("ETAB_PATHS", "toml"),
+    ):
         assert folder("camus", env=env) == places[expected]
         del env[key]
     assert folder("camus", env=env).absolute() == places["work/etab/data/camus"]
@@ -630,7 +727,9 @@ def test_real_camus_is_the_right_way_up(real: CamusSource) -> None:
             strict=True,
         ):
             if atrium.value.any():
-                assert np.nonzero(atrium.value)[0].mean() > np.nonzero(cavity.value)[0].mean(), record.id
+                assert np.nonzero(atrium.value)[0].mean() > np.nonzero(cavity.value)[0].mean(), (
+                    record.id
+                )
     assert np.mean(larger) > 0.97
 
 
@@ -645,7 +744,9 @@ def test_real_camus_as_simpleitk_reads_it(real: CamusSource) -> None:
 
     for record in real.records()[::100]:
         peer = SimpleITK.ReadImage(str(real.root / record.files["ES"]))
-        assert np.array_equal(real.frames(record, [real.phases(record)[1]])[0], SimpleITK.GetArrayFromImage(peer))
+        assert np.array_equal(
+            real.frames(record, [real.phases(record)[1]])[0], SimpleITK.GetArrayFromImage(peer)
+        )
         assert real.spacing(record) == pytest.approx(peer.GetSpacing()[::-1])
 
 

@@ -67,7 +67,10 @@ def _read(root: Path, record: str = "patient0001_2CH") -> None:
 
 @pytest.mark.parametrize("source", [CamusSource, EchoNetSource])
 def test_empty_folder(tmp_path: Path, source: Any) -> None:
-    with pytest.raises(LayoutError, match=rf"{re.escape(str(tmp_path))} .*it is empty\. Pass the folder that contains"):
+    with pytest.raises(
+        LayoutError,
+        match=rf"{re.escape(str(tmp_path))} .*it is empty\. Pass the folder that contains",
+    ):
         source(tmp_path)
 
 
@@ -78,7 +81,9 @@ def test_folder_that_is_not_there(tmp_path: Path, source: Any) -> None:
 
 
 def test_wrong_level_one_patient(tree: Path) -> None:
-    with pytest.raises(LayoutError, match=rf"folder of one patient, and {re.escape(str(tree))} may be"):
+    with pytest.raises(
+        LayoutError, match=rf"folder of one patient, and {re.escape(str(tree))} may be"
+    ):
         CamusSource(tree / "database_nifti" / "patient0001")
 
 
@@ -144,7 +149,9 @@ def test_truncated_nifti(tree: Path, name: str, keep: float) -> None:
 
 def test_mask_of_another_size(tree: Path) -> None:
     camus.write_nifti(tree / f"{FIRST}_ES_gt.nii.gz", np.zeros((40, 50), np.uint8))
-    with pytest.raises(CorruptFileError, match=r"patient0001_2CH_ES_gt\.nii\.gz is 40 x 50 pixels.*is 40 x 56"):
+    with pytest.raises(
+        CorruptFileError, match=r"patient0001_2CH_ES_gt\.nii\.gz is 40 x 50 pixels.*is 40 x 56"
+    ):
         _read(tree)
 
 
@@ -163,7 +170,10 @@ def test_labels_that_are_none(tree: Path) -> None:
 def test_patient_listed_in_two_splits(tree: Path) -> None:
     with (tree / "database_split" / "subgroup_testing.txt").open("a") as file:
         file.write("patient0001\n")
-    with pytest.raises(SplitError, match=r"Patient patient0001 is listed as 'train' and, in .*testing\.txt, as 'test'"):
+    with pytest.raises(
+        SplitError,
+        match=r"Patient patient0001 is listed as 'train' and, in .*testing\.txt, as 'test'",
+    ):
         Dataset("camus", "EF", root=tree)
 
 
@@ -201,7 +211,9 @@ def test_cfg_names_a_frame_that_is_not_there(sequences: Path) -> None:
 
 
 def test_sequence_and_masks_of_two_lengths(sequences: Path) -> None:
-    camus.write_nifti(sequences / f"{FIRST}_half_sequence_gt.nii.gz", np.zeros((4, *camus.SIZE), np.uint8))
+    camus.write_nifti(
+        sequences / f"{FIRST}_half_sequence_gt.nii.gz", np.zeros((4, *camus.SIZE), np.uint8)
+    )
     with pytest.raises(CorruptFileError, match=r"has 4 frames and .*has 6"):
         _read(sequences)
 
@@ -276,7 +288,12 @@ def test_damaged_tracings(echo: Path) -> None:
     [
         ("camsu", "EF", {}, "No dataset is called 'camsu'. Did you mean 'camus'? Known: camus,"),
         ("unit", "EF", {}, "No dataset is called 'unit'."),
-        ("camus", "LV_sge", {}, "No target of camus is called 'LV_sge'. Did you mean 'LV_seg'? Known: CM, EF,"),
+        (
+            "camus",
+            "LV_sge",
+            {},
+            "No target of camus is called 'LV_sge'. Did you mean 'LV_seg'? Known: CM, EF,",
+        ),
         ("camus", "AS", {}, "No target of camus is called 'AS'."),
         ("echonet", "LA_seg", {}, "No target of echonet is called 'LA_seg'."),
         ("echonet", "view", {}, "No target of echonet is called 'view'."),
@@ -284,7 +301,9 @@ def test_damaged_tracings(echo: Path) -> None:
         ("camus", "EF", {"split": "tests"}, "No split is called 'tests'. Did you mean 'test'?"),
     ],
 )
-def test_unknown_names(made: dict[str, Path], name: str, target: str, options: dict[str, Any], message: str) -> None:
+def test_unknown_names(
+    made: dict[str, Path], name: str, target: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UnknownNameError, match=re.escape(message)):
         Dataset(name, target, root=made.get(name), **options)
 
@@ -292,7 +311,11 @@ def test_unknown_names(made: dict[str, Path], name: str, target: str, options: d
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("EF", {"view": "PLAX"}, "camus has no view 'PLAX' (PLAX). Possible: A2C, A4C, or view=None."),
+        (
+            "EF",
+            {"view": "PLAX"},
+            "camus has no view 'PLAX' (PLAX). Possible: A2C, A4C, or view=None.",
+        ),
         ("view", {"view": "A4"}, "use view=None, not 'A4'"),
         ("EF", {"frame_l": 0}, "frame_l is 0; possible: 1 to 4096"),
         ("EF", {"frame_w": 1.5}, "frame_w is 1.5"),
@@ -302,16 +325,24 @@ def test_unknown_names(made: dict[str, Path], name: str, target: str, options: d
         ("EF", {"video": True, "clip_l": 0}, "clip_l is 0"),
         ("EF", {"clip_l": -1}, "clip_l is -1"),
         ("EF", {"video": True, "fps": 0}, "fps is 0"),
-        ("EF", {"video": True}, "8 of 8 recordings are stills without a sequence, first patient0001_2CH"),
+        (
+            "EF",
+            {"video": True},
+            "8 of 8 recordings are stills without a sequence, first patient0001_2CH",
+        ),
     ],
 )
-def test_options_that_cannot_act(made: dict[str, Path], target: str, options: dict[str, Any], message: str) -> None:
+def test_options_that_cannot_act(
+    made: dict[str, Path], target: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UnsupportedOptionError, match=re.escape(message)):
         Dataset("camus", target, root=made["camus"], **options)
 
 
 def test_rates_that_cannot_be_had(made: dict[str, Path], sequences: Path) -> None:
-    with pytest.raises(UnsupportedOptionError, match=r"recorded at 50 frames/s .*cannot give fps=60"):
+    with pytest.raises(
+        UnsupportedOptionError, match=r"recorded at 50 frames/s .*cannot give fps=60"
+    ):
         Dataset("echonet", "EF", video=True, fps=60, root=made["echonet"])
     (sequences / "database_nifti" / "patient0001" / "Info_2CH.cfg").unlink()
     with pytest.raises(UnsupportedOptionError, match=r"1 recordings do not say"):
@@ -320,7 +351,10 @@ def test_rates_that_cannot_be_had(made: dict[str, Path], sequences: Path) -> Non
 
 
 def test_clips_that_cannot_hold_both_phases(made: dict[str, Path]) -> None:
-    with pytest.raises(UnsupportedOptionError, match=r"clip_l=8 cannot hold both ED and ES of 5 of 5 .*Use clip_l=9"):
+    with pytest.raises(
+        UnsupportedOptionError,
+        match=r"clip_l=8 cannot hold both ED and ES of 5 of 5 .*Use clip_l=9",
+    ):
         Dataset("echonet", "ES/ED", video=True, clip_l=8, root=made["echonet"])
     assert len(Dataset("echonet", "ES/ED", video=True, clip_l=9, root=made["echonet"])) == 5
     with pytest.raises(UnsupportedOptionError, match="fall on one frame"):
@@ -341,14 +375,24 @@ def test_a_seed_without_chance(made: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"train_frac": 0.9, "val_frac": 0.2}, UnsupportedOptionError, "train_frac=0.9 and val_frac=0.2"),
+        (
+            {"train_frac": 0.9, "val_frac": 0.2},
+            UnsupportedOptionError,
+            "train_frac=0.9 and val_frac=0.2",
+        ),
         ({"train_frac": 0.0}, UnsupportedOptionError, "train_frac=0"),
-        ({"train_frac": 0.95, "val_frac": 0.02}, SplitError, "4 patients leave the validation part empty"),
+        (
+            {"train_frac": 0.95, "val_frac": 0.02},
+            SplitError,
+            "4 patients leave the validation part empty",
+        ),
         ({"batch_size": 4}, UnsupportedOptionError, "return_loaders=True only"),
         ({"seed": 4, "random": False}, UnsupportedOptionError, "seed=4 acts with random=True"),
     ],
 )
-def test_splits_that_cannot_be(made: dict[str, Path], options: dict[str, Any], error: Any, message: str) -> None:
+def test_splits_that_cannot_be(
+    made: dict[str, Path], options: dict[str, Any], error: Any, message: str
+) -> None:
     with pytest.raises(error, match=message):
         training_data_split(Dataset("camus", "EF", root=made["camus"]), **options)
 
@@ -366,7 +410,13 @@ def test_every_place_looked_at_is_listed(tmp_path: Path) -> None:
     env = {"ETAB_DATA": str(tmp_path), "ETAB_PATHS": str(tmp_path / "paths.toml")}
     with pytest.raises(DataNotFoundError) as caught:
         folder("camus", env=env)
-    for word in ("ETAB_DATA", str(tmp_path / "camus"), "working directory", "ETAB_CAMUS_DIR", "etab data phantom"):
+    for word in (
+        "ETAB_DATA",
+        str(tmp_path / "camus"),
+        "working directory",
+        "ETAB_CAMUS_DIR",
+        "etab data phantom",
+    ):
         assert word in str(caught.value)
 
 
@@ -375,7 +425,11 @@ def test_a_place_that_was_named_is_never_skipped(tmp_path: Path, key: str) -> No
     (tmp_path / "data" / "camus").mkdir(parents=True)
     (tmp_path / "paths.toml").write_text("camus_dir = 'gone'\n")
     gone = tmp_path / "gone"
-    env = {"ETAB_CAMUS_DIR": str(gone)} if key == "ETAB_CAMUS_DIR" else {"ETAB_DATA": str(tmp_path / "data")}
+    env = (
+        {"ETAB_CAMUS_DIR": str(gone)}
+        if key == "ETAB_CAMUS_DIR"
+        else {"ETAB_DATA": str(tmp_path / "data")}
+    )
     env = {"ETAB_PATHS": str(tmp_path / "paths.toml")} if key == "toml" else env
     with pytest.raises(DataNotFoundError, match="gone is not a folder"):
         folder("camus", gone if key == "root" else None, env=env)

@@ -37,8 +37,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoders train for one epoch with two rates."""
     monkeypatch.setattr(place, "RATES", (1e-3, 4e-3))
-    monkeypatch.setattr(place.TrainedSegmentation, "_recipe", lambda self, rows, seed, precision: Recipe(
-        epochs=1, batch=8, seed=seed, precision=precision))  # fmt: skip
+    monkeypatch.setattr(
+        place.TrainedSegmentation,
+        "_recipe",
+        lambda self, rows, seed, precision: Recipe(
+            epochs=1, batch=8, seed=seed, precision=precision
+        ),
+    )
 
 
 def run(tree: Path, folder: Path, names: Sequence[str]) -> list[Result]:
@@ -51,10 +56,14 @@ def test_several_heads_read_the_maps_once_and_are_what_each_is_alone(
 ) -> None:
     made: list[Any] = []
     real = place.Pyramid.__init__
-    monkeypatch.setattr(place.Pyramid, "__init__", lambda self, *args: (made.append(args), real(self, *args))[1])
+    monkeypatch.setattr(
+        place.Pyramid, "__init__", lambda self, *args: (made.append(args), real(self, *args))[1]
+    )
     embedded: list[str] = []
     embed = runs.inputs.embed
-    monkeypatch.setattr(runs.inputs, "embed", lambda *a, **k: (embedded.append("once"), embed(*a, **k))[1])
+    monkeypatch.setattr(
+        runs.inputs, "embed", lambda *a, **k: (embedded.append("once"), embed(*a, **k))[1]
+    )
     together = run(tree, tmp_path / "together", HEADS)
     assert (len(made), len(embedded)) == (1, 1)
     assert [r.head for r in together] == list(HEADS)
@@ -68,9 +77,25 @@ def test_several_heads_read_the_maps_once_and_are_what_each_is_alone(
 
 
 def test_the_command_takes_several_heads(tree: Path, tmp_path: Path, short: None) -> None:
-    words = ["run", "--root", str(tree), "--tasks", "a0-A4-C,b0-A4-C", "--backbones", BACKBONE, "--protocol", "official",
-             "--head", "linear_seg,topformer,ridge", "--results", str(tmp_path / "r"), "--cache", str(tmp_path / "c"),
-             "--workers", "1"]  # fmt: skip
+    words = [
+        "run",
+        "--root",
+        str(tree),
+        "--tasks",
+        "a0-A4-C,b0-A4-C",
+        "--backbones",
+        BACKBONE,
+        "--protocol",
+        "official",
+        "--head",
+        "linear_seg,topformer,ridge",
+        "--results",
+        str(tmp_path / "r"),
+        "--cache",
+        str(tmp_path / "c"),
+        "--workers",
+        "1",
+    ]
     out = CliRunner().invoke(app, words, catch_exceptions=False)
     assert out.exit_code == 0, out.output
     found = {(r.task, r.head) for r in load_results(tmp_path / "r")}
@@ -88,7 +113,12 @@ def test_processes_of_torchrun_do_not_run_the_same_cells_twice(
     monkeypatch.setenv("WORLD_SIZE", "2")
     plan = runs.plan("a0-A4-C", [BACKBONE], protocols=["official"])
     with pytest.raises(UnsupportedOptionError, match="torchrun is for `etab finetune`"):
-        sweep(plan, Settings(root=tree, results=tmp_path), workers=1, watch=lambda n: pytest.fail("it runs"))
+        sweep(
+            plan,
+            Settings(root=tree, results=tmp_path),
+            workers=1,
+            watch=lambda n: pytest.fail("it runs"),
+        )
 
 
 def test_dpt_learns_from_tokens_of_one_size() -> None:
@@ -101,26 +131,39 @@ def test_dpt_learns_from_tokens_of_one_size() -> None:
         tokens = Features({}, (fine, fine[:, ::-1].copy()))
         head = kind(Recipe(epochs=8, batch=8, learning_rate=4e-3), grid=16, width=16)
         assert head._pyramid(tokens, None).sides == (8, 8, 8, 8)
-        fit = head.cross_fit(tokens, masks, patients, splits[:1], target_of(Kind.MASK), rng=np.random.default_rng(0))[0]
+        fit = head.cross_fit(
+            tokens, masks, patients, splits[:1], target_of(Kind.MASK), rng=np.random.default_rng(0)
+        )[0]
         pairs = zip(fit.predictions, (masks[i] for i in splits[0].test), strict=True)
-        scores.append(float(np.mean([2 * (p & m).sum() / max(p.sum() + m.sum(), 1) for p, m in pairs])))
+        scores.append(
+            float(np.mean([2 * (p & m).sum() / max(p.sum() + m.sum(), 1) for p, m in pairs]))
+        )
     assert scores[0] > scores[1] + 0.1
     assert scores[0] > 0.8
 
 
 @pytest.mark.slow
-def test_dpt_on_a_transformer_and_on_a_network_of_the_phantom(tree: Path, tmp_path: Path, short: None) -> None:
+def test_dpt_on_a_transformer_and_on_a_network_of_the_phantom(
+    tree: Path, tmp_path: Path, short: None
+) -> None:
     """As a cell on the tokens of a ViT (14 x 14 at three depths), and fine-tuned."""
     from etab import tuned
 
     vit = "random/timm/vit_tiny_patch16_224"
     settings = Settings(root=tree, results=tmp_path / "r", precision="fp32")
-    (cell,) = runs.execute(runs.plan("a0-A4-C", [vit], protocols=["official"], head="dpt"), settings)
+    (cell,) = runs.execute(
+        runs.plan("a0-A4-C", [vit], protocols=["official"], head="dpt"), settings
+    )
     assert cell.head == "dpt"
     assert 0 < cell.value < 1
     for backbone in (vit, BACKBONE):
         (plan,) = tuned.plan(
-            "a0-A4-C", [backbone], head="dpt", side=64, recipe=Recipe(epochs=1, batch=8), augment="none"
+            "a0-A4-C",
+            [backbone],
+            head="dpt",
+            side=64,
+            recipe=Recipe(epochs=1, batch=8),
+            augment="none",
         )
         (result,) = tuned.execute(plan, settings)
         assert result.protocol == "official-finetune"

@@ -23,11 +23,18 @@ def put(folder: Path, head: str, gain: float, protocol: str = "official", **more
     noise = 0.002 * np.sin(patient) if head != "linear_seg" else 0.0
     columns = dict(base.columns) | {"dice": np.clip(base.columns["dice"] + gain + noise, 0, 1)}
     order = (
-        np.arange(len(base.items)) if head == "linear_seg" else np.random.default_rng(1).permutation(len(base.items))
+        np.arange(len(base.items))
+        if head == "linear_seg"
+        else np.random.default_rng(1).permutation(len(base.items))
     )
-    table = Predictions(base.kind, *([getattr(base, k)[i] for i in order] for k in ("items", "patients", "folds")),
-                        {k: v[order] for k, v in columns.items()})  # type: ignore[arg-type]  # fmt: skip
-    table = replace(table, items=tuple(table.items), patients=tuple(table.patients), folds=tuple(table.folds))
+    table = Predictions(
+        base.kind,
+        *([getattr(base, k)[i] for i in order] for k in ("items", "patients", "folds")),
+        {k: v[order] for k, v in columns.items()},
+    )  # type: ignore[arg-type]
+    table = replace(
+        table, items=tuple(table.items), patients=tuple(table.patients), folds=tuple(table.folds)
+    )
     made = result(table, CODE, head=head, protocol=protocol)
     changed(made, **more).save(folder, table) if more else made.save(folder, table)
 
@@ -40,7 +47,8 @@ def test_differences_are_paired_by_row_and_patient(tmp_path: Path) -> None:
     put(tmp_path / "b", "unet", 0.04, "official-finetune-from:b0-A4-C")
     put(tmp_path / "b", "unet", 0.09, "official-10pct-d0")
     lines = {
-        (x.cell.head, x.cell.protocol): x for x in decoders.compare([tmp_path / "a", tmp_path / "b", tmp_path / "a"])
+        (x.cell.head, x.cell.protocol): x
+        for x in decoders.compare([tmp_path / "a", tmp_path / "b", tmp_path / "a"])
     }
     assert len(lines) == 4
     unet, tuned = lines["unet", "official"], lines["unet", "official-finetune"]
@@ -81,7 +89,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "real", "unet", 0.03, phantom=False)
     table = predictions(CODE, 0.5, n=50)
     result(table, CODE, head="unet", protocol="official").save(tmp_path / "rows", table)
-    for name, error, said in (("data", ResultError, "data_digest differs"), ("real", MixedDataError, "do not share"),
-                              ("rows", ResultError, "answered different rows")):  # fmt: skip
+    for name, error, said in (
+        ("data", ResultError, "data_digest differs"),
+        ("real", MixedDataError, "do not share"),
+        ("rows", ResultError, "answered different rows"),
+    ):
         with pytest.raises(error, match=said):
             decoders.compare([tmp_path / "a", tmp_path / name])

@@ -23,15 +23,27 @@ from etab.errors import UndefinedError, UnsupportedOptionError
 
 # Study a: a sure PLAX, a PSAX at 0.9, an apical image. Study b: apical images alone.
 STUDIES = ["a", "a", "a", "b", "b"]
-VIEWS = np.array([[1, 0, 0, 0, 0], [0, 0.9, 0.1, 0, 0], [0.1, 0, 0.9, 0, 0], [0, 0, 1, 0, 0], [0, 0.2, 0.8, 0, 0]])
-DIAGNOSES = np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7], [0.9, 0.1, 0.0], [0.6, 0.2, 0.2], [0.2, 0.4, 0.4]])
+VIEWS = np.array(
+    [
+        [1, 0, 0, 0, 0],
+        [0, 0.9, 0.1, 0, 0],
+        [0.1, 0, 0.9, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0.2, 0.8, 0, 0],
+    ]
+)
+DIAGNOSES = np.array(
+    [[0.2, 0.5, 0.3], [0.1, 0.2, 0.7], [0.9, 0.1, 0.0], [0.6, 0.2, 0.2], [0.2, 0.4, 0.4]]
+)
 
 
 def test_relevance_and_entropy() -> None:
     assert relevance(VIEWS) == pytest.approx([1, 0.9, 0.1, 0, 0.2])
     assert relevance(VIEWS, (2,)) == pytest.approx([0, 0.1, 0.9, 1, 0.8])
     nat = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
-    assert entropy(VIEWS) == pytest.approx([0, nat, nat, 0, -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))])
+    assert entropy(VIEWS) == pytest.approx(
+        [0, nat, nat, 0, -(0.2 * math.log(0.2) + 0.8 * math.log(0.8))]
+    )
     assert entropy(np.full((1, 5), 0.2)) == pytest.approx([math.log(5)])
 
 
@@ -51,7 +63,9 @@ def test_each_threshold_acts() -> None:
     assert strict.scores[0] == pytest.approx([0.2, 0.5, 0.3])
     sure = diagnose(STUDIES, VIEWS, DIAGNOSES, Thresholds(0.8, 0.3))
     assert sure.used.tolist() == [1, 0]
-    assert diagnose(STUDIES, VIEWS, DIAGNOSES, Thresholds(0.9, 1.6)).used.tolist() == [2, 0], "at least, not above"
+    assert diagnose(STUDIES, VIEWS, DIAGNOSES, Thresholds(0.9, 1.6)).used.tolist() == [2, 0], (
+        "at least, not above"
+    )
     plain = diagnose(STUDIES, VIEWS, DIAGNOSES)
     assert plain.scores[0] == pytest.approx([0.4, 0.8 / 3, 1 / 3])
     assert plain.used.tolist() == [0, 0]
@@ -59,7 +73,9 @@ def test_each_threshold_acts() -> None:
 
 def test_the_order_of_images_does_not_matter() -> None:
     order = [3, 1, 4, 0, 2]
-    found = diagnose([STUDIES[i] for i in order], VIEWS[order], DIAGNOSES[order], Thresholds(0.8, 1.6))
+    found = diagnose(
+        [STUDIES[i] for i in order], VIEWS[order], DIAGNOSES[order], Thresholds(0.8, 1.6)
+    )
     assert found.keys == ("b", "a")
     assert found.scores[1] == pytest.approx([0.29 / 1.9, 0.68 / 1.9, 0.93 / 1.9])
 
@@ -115,7 +131,9 @@ def test_thresholds_are_the_best_and_the_strictest_of_equals() -> None:
         return balanced_accuracy(right, diagnose(studies, views, p, t).answers, 3)
 
     grid = [
-        Thresholds(r, e) for r in np.round(np.linspace(0.8, 0.99, 20), 2) for e in np.round(np.linspace(0, 1.6, 17), 1)
+        Thresholds(r, e)
+        for r in np.round(np.linspace(0.8, 0.99, 20), 2)
+        for e in np.round(np.linspace(0, 1.6, 17), 1)
     ]
     best = max(map(value, grid))
     assert value(at) == pytest.approx(best)
@@ -131,7 +149,9 @@ def test_thresholds_of_a_fold_never_see_its_truth() -> None:
     found = diagnose_by_fold(studies, folds, views, p, truth)
     assert len(found.thresholds) == 3
     assert len(found.studies.keys) == len(set(studies)) == len(found.truth)
-    assert dict(zip(found.studies.keys, found.truth, strict=True)) == dict(zip(studies, truth, strict=True))
+    assert dict(zip(found.studies.keys, found.truth, strict=True)) == dict(
+        zip(studies, truth, strict=True)
+    )
     here = np.array(folds) == "fold0"
     wrong = np.where(here, (truth + 1) % 3, truth)
     again = diagnose_by_fold(studies, folds, views, p, wrong)

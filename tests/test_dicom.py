@@ -32,7 +32,16 @@ from etab.testing.datasets import check_dataset  # noqa: E402
 from tests.trees import dicom as tree  # noqa: E402
 
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
-LOSSY = {"jpeg": 12, "jpeg_mono": 12, "ybr_422": 2, "ybr_full": 2, "rgb": 1, "rgb_planar": 1, "rle": 1, "j2k": 1}
+LOSSY = {
+    "jpeg": 12,
+    "jpeg_mono": 12,
+    "ybr_422": 2,
+    "ybr_full": 2,
+    "rgb": 1,
+    "rgb_planar": 1,
+    "rle": 1,
+    "j2k": 1,
+}
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -45,13 +54,20 @@ def test_each_kind_gives_the_picture_that_was_put_in(tmp_path: Path, name: str) 
     mono = "mono" in name or name == "palette"
     wanted = tree.grey(1).astype(int) if mono else luma(tree.colour(1))
     info, frames = dicom_info(path), read_dicom(path)
-    assert (info.n_frames, info.rows, info.columns, info.fps) == (tree.N, tree.ROWS, tree.COLUMNS, 50)
+    assert (info.n_frames, info.rows, info.columns, info.fps) == (
+        tree.N,
+        tree.ROWS,
+        tree.COLUMNS,
+        50,
+    )
     assert frames.dtype == np.uint8
     assert np.abs(frames - wanted).max() <= (40 if name.startswith("jpeg") else LOSSY.get(name, 0))
     assert np.abs(frames - wanted).mean() <= (4 if name.startswith("jpeg") else 0.6)
     assert np.array_equal(read_dicom(path, [4, 0, 4]), frames[[4, 0, 4]])
     for beyond in (tree.N, -1):
-        with pytest.raises(UnsupportedOptionError, match=f"a.dcm has frames 0 to 5; it has no frame {beyond}"):
+        with pytest.raises(
+            UnsupportedOptionError, match=f"a.dcm has frames 0 to 5; it has no frame {beyond}"
+        ):
             read_dicom(path, [beyond])
 
 
@@ -90,7 +106,9 @@ def test_spacing_by_regions_that_lie_in_the_picture(tmp_path: Path) -> None:
     ds.SequenceOfUltrasoundRegions = Sequence([tree.region((16, 300, 24, 104))])
     assert dicom_info(tree.save(ds, tmp_path / "a")).spacing is None
     ds.SequenceOfUltrasoundRegions = Sequence([tree.region(), tree.region(mm=0.7)])
-    assert dicom_info(tree.save(ds, tmp_path / "a")).spacing is None, "two spacings in one picture are none"
+    assert dicom_info(tree.save(ds, tmp_path / "a")).spacing is None, (
+        "two spacings in one picture are none"
+    )
     del ds.SequenceOfUltrasoundRegions
     ds.PixelSpacing = [0.3, 0.4]
     assert dicom_info(tree.save(ds, tmp_path / "a")).spacing == pytest.approx((0.3, 0.4))
@@ -122,7 +140,11 @@ def test_bundled_files_are_read_as_pydicom_reads_them(name: str) -> None:
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(BUNDLED / name)
         peer = pixel_array(ds)
-        peer = (apply_color_lut(peer, ds) >> 8).astype(np.uint8) if info.photometric == "PALETTE COLOR" else peer
+        peer = (
+            (apply_color_lut(peer, ds) >> 8).astype(np.uint8)
+            if info.photometric == "PALETTE COLOR"
+            else peer
+        )
     assert np.abs(frames - luma(peer if n > 1 else peer[None])).max() <= (6 if n > 1 else 1)
 
 
@@ -148,10 +170,16 @@ def _bundled(tmp_path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_apical_cine_keeps_its_sector_and_loses_its_text(tmp_path: Path) -> None:
     raw, shown = _bundled(tmp_path, "examples_ybr_color.dcm")
-    for text in (np.s_[:, :25, :40], np.s_[:, :130, 290:], np.s_[:, 215:, :]):  # labels, settings, the bar of buttons
+    for text in (
+        np.s_[:, :25, :40],
+        np.s_[:, :130, 290:],
+        np.s_[:, 215:, :],
+    ):  # labels, settings, the bar of buttons
         assert raw[text].max() > 60
         assert shown[text].max() == 0
-    assert shown[:, 60:190, 130:230].sum() > 0.999 * raw[:, 60:190, 130:230].sum(), "the heart is whole"
+    assert shown[:, 60:190, 130:230].sum() > 0.999 * raw[:, 60:190, 130:230].sum(), (
+        "the heart is whole"
+    )
     assert shown.sum() > 0.75 * raw[:, 20:210, 45:290].sum()
 
 
@@ -160,10 +188,16 @@ def test_the_apical_cine_keeps_its_sector_and_loses_its_text(tmp_path: Path) -> 
     [
         ("examples_jpeg2k.dcm", (np.s_[:, :105, :], np.s_[:, 345:, :]), np.s_[:, 130:300, 80:560]),
         ("examples_rgb_color.dcm", (np.s_[:, :50, :], np.s_[:, 175:, :]), np.s_[:, 70:150, 40:280]),
-        ("examples_palette.dcm", (np.s_[:, :60, :], np.s_[:, :, :300], np.s_[:, :, 700:]), np.s_[:, 90:110, 360:560]),
+        (
+            "examples_palette.dcm",
+            (np.s_[:, :60, :], np.s_[:, :, :300], np.s_[:, :, 700:]),
+            np.s_[:, 90:110, 360:560],
+        ),
     ],
 )
-def test_stills_lose_their_text(tmp_path: Path, name: str, text: tuple[object, ...], picture: object) -> None:
+def test_stills_lose_their_text(
+    tmp_path: Path, name: str, text: tuple[object, ...], picture: object
+) -> None:
     raw, shown = _bundled(tmp_path, name)
     for part in text:
         assert raw[part].max() > 60  # type: ignore[index]
@@ -189,10 +223,20 @@ def test_studies_become_recordings(root: Path) -> None:
     assert len(records) == 7
     assert [name for name, _ in source.skipped] == ["study2/IM8", "study2/IM9", "study2/SR1"]
     assert [why for _, why in source.skipped] == [
-        "it shows spectra or M-mode alone", "its modality is CT", "its modality is SR",
-    ]  # fmt: skip
+        "it shows spectra or M-mode alone",
+        "its modality is CT",
+        "its modality is SR",
+    ]
     assert {r.split for r in records} == {"train", "val", "test"}
-    assert [r.view for r in records] == ["A4C", "unknown", "A2C", "unknown", "PLAX", "unknown", "unknown"]
+    assert [r.view for r in records] == [
+        "A4C",
+        "unknown",
+        "A2C",
+        "unknown",
+        "PLAX",
+        "unknown",
+        "unknown",
+    ]
     assert len({r.patient for r in records}) == 3
     assert [source.still(r) for r in records] == [False] * 6 + [True]
     assert source.spacing(records[0]) == pytest.approx((1.0, 0.5))
@@ -201,7 +245,9 @@ def test_studies_become_recordings(root: Path) -> None:
 
 def test_nothing_personal_comes_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def told() -> str:
-        return repr([(r.id, r.patient, r.view, r.split, r.fps, r.meta) for r in DicomSource(root).records()])
+        return repr(
+            [(r.id, r.patient, r.view, r.split, r.fps, r.meta) for r in DicomSource(root).records()]
+        )
 
     plain = told()
     for word in ("PHANTOM", "MADE", "1.2.826", "498"):
@@ -221,7 +267,9 @@ def test_frames_hold_the_sector_and_nothing_else(root: Path) -> None:
         assert right <= 118
         shown = source.frames(record)
         inside = tree.inside()[top:bottom, left:right]
-        assert np.array_equal(shown[:, inside & found.mask], raw[:, top:bottom, left:right][:, inside & found.mask])
+        assert np.array_equal(
+            shown[:, inside & found.mask], raw[:, top:bottom, left:right][:, inside & found.mask]
+        )
         assert (found.mask & inside).sum() > 0.93 * tree.inside().sum()
         assert (found.mask & ~inside).sum() < 0.12 * tree.inside().sum()
         assert shown[:, ~found.mask].max() == 0
@@ -249,7 +297,14 @@ def test_a_picture_without_a_sector_is_not_handed_out(tmp_path: Path) -> None:
 
 
 def test_a_cache_holds_masked_frames(root: Path, tmp_path: Path) -> None:
-    options = {"root": root, "video": True, "clip_l": 4, "frame_l": 40, "frame_w": 40, "normalize": False}
+    options = {
+        "root": root,
+        "video": True,
+        "clip_l": 4,
+        "frame_l": 40,
+        "frame_w": 40,
+        "normalize": False,
+    }
     kept = [Dataset("dicom", "EF", cache=tmp_path / "c", **options)[0][0] for _ in range(2)]  # type: ignore[arg-type]
     plain = Dataset("dicom", "EF", **options)[0][0]  # type: ignore[arg-type]
     assert kept[0].equal(plain)
@@ -271,7 +326,13 @@ def test_what_is_hidden_never_reaches_the_disk(tmp_path: Path) -> None:
     top, bottom, left, right = source._sector(source.records()[0]).box
     assert top < 20
     assert left < 30
-    options = {"video": True, "clip_l": 4, "frame_l": bottom - top, "frame_w": right - left, "normalize": False}
+    options = {
+        "video": True,
+        "clip_l": 4,
+        "frame_l": bottom - top,
+        "frame_w": right - left,
+        "normalize": False,
+    }
     Dataset("dicom", "EF", root=tmp_path / "t", cache=tmp_path / "c", **options)[0]  # type: ignore[arg-type]
     assert read_dicom(tmp_path / "t" / "IM0")[name].max() > 200
     (path,) = (tmp_path / "c").glob("*.clips")
@@ -298,7 +359,9 @@ def test_what_is_hidden_never_reaches_the_disk(tmp_path: Path) -> None:
         ("study0/IM0,A4C,,train,\nstudy0/IM0,A4C,,train,", CorruptFileError, "listed twice"),
     ],
 )
-def test_labels_that_cannot_be(root: Path, tmp_path: Path, row: str, error: type[Exception], message: str) -> None:
+def test_labels_that_cannot_be(
+    root: Path, tmp_path: Path, row: str, error: type[Exception], message: str
+) -> None:
     tree.save(tree.kind("mono"), tmp_path / "study0" / "IM0")
     (tmp_path / "labels.csv").write_text(f"file,view,patient,split,EF\n{row}\n")
     with pytest.raises(error, match=message):
@@ -347,10 +410,14 @@ def test_headers_that_lie(tmp_path: Path, tags: dict[str, object], message: str)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "j2k"])
-def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(tmp_path: Path, name: str) -> None:
+def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(
+    tmp_path: Path, name: str
+) -> None:
     ds = tree.kind(name)
     ds.Rows, ds.Columns = 64, 64
-    with pytest.raises(CorruptFileError, match=r"frame 0 is coded as 128 x 96 pixels, the header says 64 x 64"):
+    with pytest.raises(
+        CorruptFileError, match=r"frame 0 is coded as 128 x 96 pixels, the header says 64 x 64"
+    ):
         read_dicom(tree.save(ds, tmp_path / "a.dcm"))
 
 
@@ -360,7 +427,9 @@ def test_sizes_of_codestreams() -> None:
     assert picture_size(b"") is None
 
 
-def test_the_reader_decodes_only_what_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reader_decodes_only_what_is_asked_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     jpeg = reader._jpeg
     monkeypatch.setattr(reader, "_jpeg", lambda *a: seen.append(1) or jpeg(*a))

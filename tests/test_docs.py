@@ -23,10 +23,14 @@ def test_generated_pages_are_current(name: str) -> None:
 def test_sounds_stand_beside_what_is_published(section: sounds.Section) -> None:
     assert set(section.metrics) <= set(METRICS)
     assert all(set(p.values) <= set(section.metrics) for p in section.published)
-    found = [r for r in load_results(ROOT / "benchmarks" / "results_sounds") if r.task == section.task]
+    found = [
+        r for r in load_results(ROOT / "benchmarks" / "results_sounds") if r.task == section.task
+    ]
     page = "\n".join(sounds._section(section, found))
     mine = sorted(
-        (r for r in found if r.protocol == section.protocol), key=lambda r: r.value, reverse=not section.falls
+        (r for r in found if r.protocol == section.protocol),
+        key=lambda r: r.value,
+        reverse=not section.falls,
     )
     assert len(mine) > 8
     places = [page.index(f"| {r.backbone} |") for r in mine]
@@ -77,7 +81,13 @@ def test_readme_names_the_order_of_places() -> None:
     text = (ROOT / "README.md").read_text()
     order = [
         text.index(w)
-        for w in ("`--root`", "`ETAB_CAMUS_DIR`", "`ETAB_DATA/camus`", "`configs/paths.toml`", "`./etab/data/camus`")
+        for w in (
+            "`--root`",
+            "`ETAB_CAMUS_DIR`",
+            "`ETAB_DATA/camus`",
+            "`configs/paths.toml`",
+            "`./etab/data/camus`",
+        )
     ]
     assert order == sorted(order)
     assert paths.__doc__

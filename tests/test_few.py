@@ -25,7 +25,9 @@ SICK = np.repeat(np.arange(60) % 3 == 0, 2).astype(int)
 NAMES = ["official", "cv5", "cv10", "official-10pct-d0", "cv5-2.5pct-d3", "official-5shot-d12"]
 
 
-def _splits(name: str, answers: Array = SICK, kind: Kind = Kind.BINARY, seed: int = 0) -> list[RowSplit]:
+def _splits(
+    name: str, answers: Array = SICK, kind: Kind = Kind.BINARY, seed: int = 0
+) -> list[RowSplit]:
     return parse(name).splits(PATIENTS, PARTS, answers, kind, seed)
 
 
@@ -36,7 +38,15 @@ def test_names_are_read_and_written_back(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["best", "cv1", "official-0pct-d0", "official-100pct-d0", "cv5-1shot-d0", "cv5-2.5shot-d0", "official-10pct"],
+    [
+        "best",
+        "cv1",
+        "official-0pct-d0",
+        "official-100pct-d0",
+        "cv5-1shot-d0",
+        "cv5-2.5shot-d0",
+        "official-10pct",
+    ],
 )
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(IncompatibleError, match="No protocol is called"):
@@ -44,7 +54,9 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 def test_a_draw_is_part_of_a_larger_draw_and_tests_the_same_patients() -> None:
-    small, large, whole = (_splits(n)[0] for n in ("official-20pct-d1", "official-50pct-d1", "official"))
+    small, large, whole = (
+        _splits(n)[0] for n in ("official-20pct-d1", "official-50pct-d1", "official")
+    )
     assert set(small.train) < set(large.train) < set(whole.train)
     assert (small.test == whole.test).all()
     assert len(set(PATIENTS[small.train])) == 10
@@ -85,8 +97,12 @@ def test_a_draw_that_cannot_be_is_said(name: str) -> None:
 
 def test_names_of_draws() -> None:
     assert drawn(["official"], [5, 100], [3], 2) == [
-        "official-5pct-d0", "official-5pct-d1", "official", "official-3shot-d0", "official-3shot-d1",
-    ]  # fmt: skip
+        "official-5pct-d0",
+        "official-5pct-d1",
+        "official",
+        "official-3shot-d0",
+        "official-3shot-d1",
+    ]
 
 
 def test_undrawn_rows_do_not_touch_the_answer() -> None:
@@ -100,7 +116,9 @@ def test_undrawn_rows_do_not_touch_the_answer() -> None:
     found = []
     for rows, s in ((np.arange(200), split), (np.r_[0:30, 180:200], alone)):
         features = Features({"last/mean": x[rows]})
-        fit = heads.head("logistic").cross_fit(features, y[rows], rows.astype(str), [s], target, rng=rng)[0]
+        fit = heads.head("logistic").cross_fit(
+            features, y[rows], rows.astype(str), [s], target, rng=rng
+        )[0]
         found.append((fit.predictions, fit.choice["penalty"], fit.choice["inner_log_loss"]))
     assert found[0][0] == pytest.approx(found[1][0], abs=2e-3)
     assert found[0][1] == found[1][1]
@@ -111,8 +129,14 @@ def test_undrawn_rows_do_not_touch_the_answer() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("few")
     phantom.write(place / "data", patients=30, seed=0, size=96)
-    settings = Settings(root=place / "data" / "camus", results=place / "results", cache=place / "cache")
-    runs = plan(["a0-A4-C", "b0-A4-C", "b1-A4-C"], ["image_stats"], protocols=drawn(["cv3"], [25, 50, 100], [], 2))
+    settings = Settings(
+        root=place / "data" / "camus", results=place / "results", cache=place / "cache"
+    )
+    runs = plan(
+        ["a0-A4-C", "b0-A4-C", "b1-A4-C"],
+        ["image_stats"],
+        protocols=drawn(["cv3"], [25, 50, 100], [], 2),
+    )
     assert len(list(execute(runs, settings))) == len(runs) == 15
     return place / "results"
 
@@ -170,7 +194,10 @@ def test_of_many_backbones_those_that_learned_have_bands(folder: Path, tmp_path:
         "hed_vgg16",
     ]
     many = [replace(p, backbone=name) for p in found for name in names]
-    bands = [draw(some, tmp_path / "c.svg").read_text().count("PolyCollection_") for some in (found, many)]
+    bands = [
+        draw(some, tmp_path / "c.svg").read_text().count("PolyCollection_")
+        for some in (found, many)
+    ]
     panels = len({p.task for p in found})
     assert bands == [panels * len({p.backbone for p in found}), panels * 4]
 
@@ -188,10 +215,16 @@ def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--draws", "3"], "--draws counts draws"), (["--fractions", "few"], "is not a list of numbers"),
-     (["--fractions", "0"], "No protocol is called"), (["--shots", "1"], "No protocol is called")],
-)  # fmt: skip
+    [
+        (["--draws", "3"], "--draws counts draws"),
+        (["--fractions", "few"], "is not a list of numbers"),
+        (["--fractions", "0"], "No protocol is called"),
+        (["--shots", "1"], "No protocol is called"),
+    ],
+)
 def test_options_that_cannot_act_are_refused(words: list[str], said: str, tmp_path: Path) -> None:
-    ran = CliRunner().invoke(app, ["run", "--backbones", "image_stats", "--results", str(tmp_path), *words])
+    ran = CliRunner().invoke(
+        app, ["run", "--backbones", "image_stats", "--results", str(tmp_path), *words]
+    )
     assert ran.exit_code == 1 or ran.exit_code == 2
     assert said in " ".join(str(ran.exception or ran.output).split())

@@ -46,7 +46,10 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("done")
     settings = Settings(root=cohort, results=folder / "results", cache=folder / "cache")
-    runs_ = [*plan("camus", CONTROLS, protocols=("cv5",)), *plan(OFFICIAL, CONTROLS, protocols=("official",))]
+    runs_ = [
+        *plan("camus", CONTROLS, protocols=("cv5",)),
+        *plan(OFFICIAL, CONTROLS, protocols=("official",)),
+    ]
     assert len(list(execute(runs_, settings))) == len(runs_)
     return settings
 
@@ -69,7 +72,9 @@ def test_every_task_ends_with_a_result(done: Settings) -> None:
             assert r.n_patients == 20
             assert len(r.folds) == 5
         assert all(f["choice"] for f in r.folds)
-    assert all((r.nested is not None) == (r.head == "ridge" and r.protocol == "cv5") for r in results)
+    assert all(
+        (r.nested is not None) == (r.head == "ridge" and r.protocol == "cv5") for r in results
+    )
 
 
 def test_no_patient_is_in_two_folds(done: Settings) -> None:
@@ -80,14 +85,18 @@ def test_no_patient_is_in_two_folds(done: Settings) -> None:
 
 def test_same_run_same_bytes(done: Settings, tmp_path: Path) -> None:
     again = replace(done, results=tmp_path)
-    for r in execute(plan(["a0-A4-C", "b0-A4-C", "c0-AX-C"], ["pixel_pca"], protocols=("cv5",)), again):
+    for r in execute(
+        plan(["a0-A4-C", "b0-A4-C", "c0-AX-C"], ["pixel_pca"], protocols=("cv5",)), again
+    ):
         mine, theirs = r.path(tmp_path), r.path(done.results)
         assert mine.with_suffix(".csv").read_bytes() == theirs.with_suffix(".csv").read_bytes()
         assert r.identity() == Result.load(theirs).identity()
 
 
 def test_a_second_run_does_nothing(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "frame_features", lambda *a, **k: pytest.fail("a finished cell was run again"))
+    monkeypatch.setattr(
+        inputs, "frame_features", lambda *a, **k: pytest.fail("a finished cell was run again")
+    )
     assert len(list(execute(plan("camus", CONTROLS, protocols=("cv5",)), done))) == 2 * len(CAMUS)
 
 
@@ -106,7 +115,9 @@ def test_what_decides_a_score_decides_what_is_finished(
     with pytest.raises(ResultError, match=r"other conditions: data differ.*never overwritten"):
         finished(run, replace(done, root=copy))
     task = TASKS["b0-A4-C"]
-    monkeypatch.setitem(TASKS._items, task.code, replace(task, anchors=replace(task.anchors, low=10.0)))
+    monkeypatch.setitem(
+        TASKS._items, task.code, replace(task, anchors=replace(task.anchors, low=10.0))
+    )
     with pytest.raises(ResultError, match="anchors differ"):
         finished(run, done)
 
@@ -127,7 +138,9 @@ def test_a_damaged_cache_is_computed_again_and_said_so(cohort: Path, tmp_path: P
         next(iter(execute(run, replace(settings, results=tmp_path / "c"))))
 
 
-def test_features_are_not_served_to_another_backbone_or_precision(cohort: Path, tmp_path: Path) -> None:
+def test_features_are_not_served_to_another_backbone_or_precision(
+    cohort: Path, tmp_path: Path
+) -> None:
     from etab import backbones, datasets
     from etab.rows import annotated_frames
 
@@ -136,10 +149,13 @@ def test_features_are_not_served_to_another_backbone_or_precision(cohort: Path, 
     card = backbones.card("efficientnet_lite0")
     found = {
         name: features.frame_features(source, frames, c, cache=tmp_path, precision=p)
-        for name, c, p in (("fp32", card, "fp32"), ("bf16", card, "bf16"),
-                           ("twin", backbones.card(f"random/{card.name}"), "fp32"),
-                           ("size", replace(card, version=2), "fp32"))
-    }  # fmt: skip
+        for name, c, p in (
+            ("fp32", card, "fp32"),
+            ("bf16", card, "bf16"),
+            ("twin", backbones.card(f"random/{card.name}"), "fp32"),
+            ("size", replace(card, version=2), "fp32"),
+        )
+    }
     assert len({f.key for f in found.values()}) == 4
     assert not any(f.from_cache for f in found.values())
     unbuilt = replace(card, load=lambda: pytest.fail("cached features need no network"))
@@ -174,7 +190,9 @@ def test_a_full_disk_keeps_finished_work(
 def test_clashes_are_said_before_anything_is_read() -> None:
     with pytest.raises(IncompatibleError, match=r"'ridge' cannot answer LV_seg"):
         Run("a0-A4-C", "pixel_pca", head="ridge").check()
-    with pytest.raises(IncompatibleError, match=r"No task is called.*Also: No backbone.*Also: .*No head"):
+    with pytest.raises(
+        IncompatibleError, match=r"No task is called.*Also: No backbone.*Also: .*No head"
+    ):
         Run("a0-A4-X", "pixel_pcb", head="rigde").check()
     with pytest.raises(UnknownNameError, match="Did you mean 'pixel_pca'"):
         plan("camus", ["pixel_pcaa"])
@@ -182,7 +200,9 @@ def test_clashes_are_said_before_anything_is_read() -> None:
         plan("camus", CONTROLS, protocols=("loo",))
 
 
-def test_a_missing_folder_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_says_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ETAB_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataNotFoundError, match="nowhere"):
         list(execute(plan("b0", ["pixel_pca"]), Settings(results=tmp_path)))
@@ -208,7 +228,9 @@ def test_phantom_and_real_are_not_mixed(done: Settings) -> None:
 
 
 def test_a_missing_task_takes_the_headline_away(done: Settings) -> None:
-    results = [r for r in load_results(done.results) if (r.backbone, r.task) != ("image_stats", "b0-A4-C")]
+    results = [
+        r for r in load_results(done.results) if (r.backbone, r.task) != ("image_stats", "b0-A4-C")
+    ]
     board = rank(results, suite_named("camus"), folder=done.results)
     row = next(r for r in board.rows if r.backbone == "image_stats")
     assert row.missing == ("b0-A4-C",)
@@ -260,8 +282,13 @@ def test_results_of_another_protocol_are_asked_for_by_name(done: Settings) -> No
 
 def test_the_page_escapes_what_files_say(done: Settings) -> None:
     evil = "</script><script>alert(1)</script>"
-    results = [replace(r, backbone=evil) if r.backbone == "image_stats" else r for r in load_results(done.results)]
-    board = rank([r for r in results if r.backbone != evil], suite_named("camus"), folder=done.results)
+    results = [
+        replace(r, backbone=evil) if r.backbone == "image_stats" else r
+        for r in load_results(done.results)
+    ]
+    board = rank(
+        [r for r in results if r.backbone != evil], suite_named("camus"), folder=done.results
+    )
     bad = replace(board, rows=(replace(board.rows[0], backbone=evil), *board.rows[1:]))
     assert "<script>alert" not in render.page(bad)
 
@@ -276,7 +303,9 @@ def test_all_means_every_named_backbone_with_its_twin() -> None:
 def test_evaluate_in_one_call(cohort: Path, done: Settings) -> None:
     import etab
 
-    score = etab.evaluate("pixel_pca", tasks="camus", root=cohort, results=done.results, cache=done.cache)
+    score = etab.evaluate(
+        "pixel_pca", tasks="camus", root=cohort, results=done.results, cache=done.cache
+    )
     row = next(r for r in board_of(done).rows if r.backbone == "pixel_pca")
     assert score.value == pytest.approx(row.etab)
     assert "PHANTOM" in repr(score)
@@ -296,11 +325,17 @@ def test_evaluate_a_callable(cohort: Path) -> None:
     assert json.dumps(dict(score.tasks[0]))
 
 
-def test_a_metric_that_does_not_exist_fails_its_cell_alone(cohort: Path, done: Settings, tmp_path: Path) -> None:
+def test_a_metric_that_does_not_exist_fails_its_cell_alone(
+    cohort: Path, done: Settings, tmp_path: Path
+) -> None:
     said: list[str] = []
     runs_ = plan(["b1-A4-C", "d0-A4-C", "b0-A4-C"], ["pixel_pca"], protocols=("official",))
     got = list(
-        execute(runs_, replace(done, results=tmp_path), failed=lambda run, error: said.append(f"{run.task} {error}"))
+        execute(
+            runs_,
+            replace(done, results=tmp_path),
+            failed=lambda run, error: said.append(f"{run.task} {error}"),
+        )
     )
     assert {r.task for r in got} == {"b0-A4-C", "b1-A4-C"}
     assert said == ["d0-A4-C auroc needs both classes, got 0 positive and 2 negative."]
@@ -310,7 +345,9 @@ def test_intervals_come_from_the_cells_own_resamples(done: Settings) -> None:
     for result in load_results(done.results):
         table = result.predictions(done.results)
         rng = np.random.default_rng([result.seed, 1, *result.task.encode()])
-        want = stats.bootstrap(result.metric, table.kind, table.columns, np.array(table.patients), rng=rng)
+        want = stats.bootstrap(
+            result.metric, table.kind, table.columns, np.array(table.patients), rng=rng
+        )
         assert (result.value, result.low, result.high) == (want.value, want.low, want.high)
 
 
@@ -344,6 +381,8 @@ def test_a_map_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None
 def test_the_cheapest_backbone_runs_last() -> None:
     order = [
         g[0].backbone
-        for g in groups(plan("b0-A4-C", ["image_stats", "pixel_pca", "mobilenetv2", "efficientnet_lite0"]))
+        for g in groups(
+            plan("b0-A4-C", ["image_stats", "pixel_pca", "mobilenetv2", "efficientnet_lite0"])
+        )
     ]
     assert order == ["efficientnet_lite0", "pixel_pca", "mobilenetv2", "image_stats"]

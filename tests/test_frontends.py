@@ -21,7 +21,9 @@ from etab.waves import log_mel, mel_bank, mel_power
 
 
 def tone(hertz: float, rate: int = 2000, seconds: float = 1.0, size: float = 0.5) -> np.ndarray:
-    return (size * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (size * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 def centre(mel: Mel, band: int) -> float:
@@ -113,4 +115,6 @@ def test_slaney_bank_is_that_of_librosa() -> None:
     """A few numbers of librosa.filters.mel(sr=16000, n_fft=512, n_mels=96), version 0.11.0."""
     bank = slaney_bank(16_000, 512, 96)
     got = [bank[0, 1], bank[10, 11], bank[50, 59], bank[95, 248], bank[95, 253]]
-    assert got == pytest.approx([0.0319992229, 0.0304134991, 0.0130777406, 0.00398456026, 0.00149420998], rel=1e-5)
+    assert got == pytest.approx(
+        [0.0319992229, 0.0304134991, 0.0130777406, 0.00398456026, 0.00149420998], rel=1e-5
+    )

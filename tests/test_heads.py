@@ -19,19 +19,37 @@ from etab.testing.heads import check_head, made_features, made_splits, target_of
 from etab.training import Recipe, fit_state
 from etab.types import Features, Kind
 
-TRAINED = ("unet", "fpn", "deeplabv3plus", "segformer", "dpt", "unetplusplus", "manet", "linknet", "pspnet", "deeplabv3",
-           "upernet", "topformer")  # fmt: skip
+TRAINED = (
+    "unet",
+    "fpn",
+    "deeplabv3plus",
+    "segformer",
+    "dpt",
+    "unetplusplus",
+    "manet",
+    "linknet",
+    "pspnet",
+    "deeplabv3",
+    "upernet",
+    "topformer",
+)
 
 
-@pytest.mark.parametrize("name", [n for n, h in heads.HEADS.items() if n not in TRAINED and not h.needs_sequences])
+@pytest.mark.parametrize(
+    "name", [n for n, h in heads.HEADS.items() if n not in TRAINED and not h.needs_sequences]
+)
 def test_contract(name: str) -> None:
     check_head(heads.head(name), learns=name != "trivial")
 
 
 def small(name: str, epochs: int = 8, **more: Any) -> TrainedSegmentation:
-    pytest.importorskip("segmentation_models_pytorch", reason='the extra "decoders" is not installed')
+    pytest.importorskip(
+        "segmentation_models_pytorch", reason='the extra "decoders" is not installed'
+    )
     kind: Any = heads.HEADS[name]
-    made: TrainedSegmentation = kind(Recipe(epochs=epochs, batch=8, learning_rate=4e-3), grid=16, width=32, **more)
+    made: TrainedSegmentation = kind(
+        Recipe(epochs=epochs, batch=8, learning_rate=4e-3), grid=16, width=32, **more
+    )
     return made
 
 
@@ -42,11 +60,17 @@ def test_contract_of_trained_heads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("shapes", [[(24, 56), (40, 28), (112, 14), (320, 7)], [(48, 16)] * 3, [(8, 9)]])
-def test_decoders_take_maps_of_networks_and_transformers(name: str, shapes: list[tuple[int, int]], tmp_path) -> None:
+@pytest.mark.parametrize(
+    "shapes", [[(24, 56), (40, 28), (112, 14), (320, 7)], [(48, 16)] * 3, [(8, 9)]]
+)
+def test_decoders_take_maps_of_networks_and_transformers(
+    name: str, shapes: list[tuple[int, int]], tmp_path
+) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     torch = pytest.importorskip("torch")
-    maps = [np.random.default_rng(0).normal(size=(3, c, s, s)).astype(np.float16) for c, s in shapes]
+    maps = [
+        np.random.default_rng(0).normal(size=(3, c, s, s)).astype(np.float16) for c, s in shapes
+    ]
     sides = sides_of(name, [m.shape for m in maps], 16)
     pyramid, head = Pyramid(maps, 16, 1 << 30, sides), small(name)
     net = head.network(pyramid.channels, 0, sides).eval()
@@ -59,7 +83,10 @@ def test_decoders_take_maps_of_networks_and_transformers(name: str, shapes: list
     assert torch.equal(other(pyramid.rows(np.arange(3))), out)
     streamed = Pyramid(maps, 16, 0, sides)
     assert streamed.held is None
-    assert all(torch.equal(a, b) for a, b in zip(streamed.rows(np.arange(3)), pyramid.rows(np.arange(3)), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(streamed.rows(np.arange(3)), pyramid.rows(np.arange(3)), strict=True)
+    )
 
 
 def test_levels_take_the_nearest_map() -> None:
@@ -75,20 +102,32 @@ def test_dpt_takes_tokens_at_their_own_resolution_and_a_pyramid_as_it_is() -> No
     assert sides_of("dpt", [(1, 1, 7, 7)], 56) == (7, 7, 7, 7)
     assert sides_of("dpt", stages, 56) == sides_of("unet", tokens, 56) == (56, 28, 14, 7)
     blocks = small("dpt").network((1,) * 4, 0, (4, 4, 4, 4)).decoder.net.reassemble_blocks
-    assert [type(b.upsample).__name__ for b in blocks] == ["ConvTranspose2d", "ConvTranspose2d", "Identity", "Conv2d"]
+    assert [type(b.upsample).__name__ for b in blocks] == [
+        "ConvTranspose2d",
+        "ConvTranspose2d",
+        "Identity",
+        "Conv2d",
+    ]
 
 
 def test_dpt_hears_every_level() -> None:
     torch = pytest.importorskip("torch")
     for sides in ((4, 4, 4, 4), (16, 8, 4, 2)):
         net = small("dpt").network((3,) * 4, 0, sides).eval()
-        maps = [torch.randn(2, 3, s, s, generator=torch.Generator().manual_seed(i)) for i, s in enumerate(sides)]
+        maps = [
+            torch.randn(2, 3, s, s, generator=torch.Generator().manual_seed(i))
+            for i, s in enumerate(sides)
+        ]
         before = net(maps)
         for level in range(4):
-            assert not torch.equal(net([m + (i == level) * m for i, m in enumerate(maps)]), before), level
+            assert not torch.equal(
+                net([m + (i == level) * m for i, m in enumerate(maps)]), before
+            ), level
 
 
-def test_the_best_learning_rate_is_chosen_inside_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_learning_rate_is_chosen_inside_and_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """With one rate that cannot learn, the other is taken, and the answer is that of training with it alone."""
     import etab.heads.segmentation as place
 
@@ -98,14 +137,18 @@ def test_the_best_learning_rate_is_chosen_inside_and_recorded(monkeypatch: pytes
     kind: Any = heads.HEADS["linknet"]
     reads: list[int] = []
     real = Pyramid.rows
-    monkeypatch.setattr(Pyramid, "rows", lambda self, index: reads.append(len(index)) or real(self, index))
+    monkeypatch.setattr(
+        Pyramid, "rows", lambda self, index: reads.append(len(index)) or real(self, index)
+    )
 
     def run(rates: Any) -> Any:
         reads.clear()
         recipe = Recipe(epochs=4, batch=8, learning_rate=4e-3)
         head = kind(recipe, rates=rates, grid=16, width=16)
         rng = np.random.default_rng(0)
-        fit = head.cross_fit(features, masks, patients, splits[:1], target_of(Kind.MASK), rng=rng)[0]
+        fit = head.cross_fit(features, masks, patients, splits[:1], target_of(Kind.MASK), rng=rng)[
+            0
+        ]
         return fit, len(reads)
 
     (alone, once), (chosen, several) = run(None), run((1e-9, 4e-3))
@@ -123,11 +166,21 @@ def test_trained_heads_refuse_maps_they_cannot_use(monkeypatch: pytest.MonkeyPat
     patients, splits = made_splits()
     masks, head = made_features(Kind.MASK)[1], small("unet")
     nan = np.full((60, 2, 8, 8), np.nan)
-    for maps, said in (((), "have none"), ((np.zeros((60, 9, 2, 2)),), "at least 4 x 4"),
-                       ((np.zeros((60, 9, 4)),), "maps .channels, h, w."), ((nan,), "not finite")):  # fmt: skip
+    for maps, said in (
+        ((), "have none"),
+        ((np.zeros((60, 9, 2, 2)),), "at least 4 x 4"),
+        ((np.zeros((60, 9, 4)),), "maps .channels, h, w."),
+        ((nan,), "not finite"),
+    ):
         with pytest.raises(UnsupportedOptionError, match=said):
-            head.cross_fit(Features({}, maps), masks, patients, splits, target_of(Kind.MASK),
-                           rng=np.random.default_rng(0))  # fmt: skip
+            head.cross_fit(
+                Features({}, maps),
+                masks,
+                patients,
+                splits,
+                target_of(Kind.MASK),
+                rng=np.random.default_rng(0),
+            )
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch.decoders.unet.decoder", None)
     with pytest.raises(MissingPackageError, match=r'pip install "etab-bench\[decoders\]"'):
         head.network((1, 1, 1, 1), 0)
@@ -195,7 +248,9 @@ def test_rounding_below_zero_makes_no_system_singular() -> None:
 
 def test_moments_of_points_are_those_of_the_maps() -> None:
     rng = np.random.default_rng(0)
-    maps = tuple((5 + rng.standard_normal((30, c, s, s))).astype(np.float16) for c, s in ((3, 28), (4, 9)))
+    maps = tuple(
+        (5 + rng.standard_normal((30, c, s, s))).astype(np.float16) for c, s in ((3, 28), (4, 9))
+    )
     points = decoders._sample(maps, 1 << 30)["point"]
     y = np.maximum(points.rows(np.arange(30))[:, :3].sum(axis=1) - 15, 0).reshape(30, -1)
     design = decoders._Design(points, np.arange(30) % 3)
@@ -206,15 +261,23 @@ def test_moments_of_points_are_those_of_the_maps() -> None:
     assert np.allclose(both.xy, y[rows].ravel() @ x, rtol=1e-5)
     moments = design.total((0, 2))
     assert np.allclose(np.triu(moments.second), np.triu(x.T @ x), rtol=1e-5, atol=1e-3)
-    deviation, correlations = decoders._standardised(moments.second, moments.n, moments.first / moments.n)
+    deviation, correlations = decoders._standardised(
+        moments.second, moments.n, moments.first / moments.n
+    )
     assert np.allclose(deviation, x.std(axis=0), rtol=1e-3)
     assert np.allclose(np.triu(correlations), np.triu(np.corrcoef(x.T)), atol=1e-3)
     index, w, b = design.solve((0, 2), "all maps", label)
     assert np.array_equal(index, np.arange(x.shape[1]))
     error = np.square(x @ w + b - y[rows].reshape(-1, 1)).sum(axis=0)
-    assert np.allclose(design.squared_errors((0, 2), {"all maps": (index, w, b)}, label)["all maps"], error, rtol=1e-3)
+    assert np.allclose(
+        design.squared_errors((0, 2), {"all maps": (index, w, b)}, label)["all maps"],
+        error,
+        rtol=1e-3,
+    )
     centred, penalty = (x - x.mean(axis=0)) / x.std(axis=0), decoders.PENALTIES[5] * len(x)
-    want = np.linalg.solve(centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ y[rows].ravel())
+    want = np.linalg.solve(
+        centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ y[rows].ravel()
+    )
     assert np.allclose(w[:, 5] * x.std(axis=0), want, atol=1e-4)
 
 
@@ -262,7 +325,9 @@ def test_batched_problems_equal_single_ones() -> None:
     w, b = linalg.logistic_path(fit.train, y, weights, [0.1, 0.01, 0.1, 1.0], iterations=2000)
     for i, penalty in enumerate([0.1, 0.01, 0.1, 1.0]):
         keep = weights[:, i] == 1
-        one, c = linalg.logistic_path(fit.train[keep], y[keep], np.ones((keep.sum(), 1)), [penalty], iterations=4000)
+        one, c = linalg.logistic_path(
+            fit.train[keep], y[keep], np.ones((keep.sum(), 1)), [penalty], iterations=4000
+        )
         assert w[i] == pytest.approx(one[0], abs=2e-3)
         assert b[i] == pytest.approx(c[0], abs=2e-3)
 
@@ -274,7 +339,9 @@ def test_not_finite_features_are_named(name: str) -> None:
     features.pooled["late/mean"][7, 2] = np.inf
     patients, splits = made_splits()
     with pytest.raises(UnsupportedOptionError, match=r"'late/mean'.*row 7.*fp32"):
-        heads.head(name).cross_fit(features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0))
+        heads.head(name).cross_fit(
+            features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0)
+        )
 
 
 def test_segmentation_says_what_it_needs() -> None:
@@ -282,13 +349,24 @@ def test_segmentation_says_what_it_needs() -> None:
     patients, splits = made_splits()
     head = heads.head("linear_seg")
     with pytest.raises(UnsupportedOptionError, match="needs feature maps"):
-        head.cross_fit(Features({"a/mean": np.zeros((60, 3))}), masks, patients, splits, target_of(Kind.MASK),
-                       rng=np.random.default_rng(0))  # fmt: skip
+        head.cross_fit(
+            Features({"a/mean": np.zeros((60, 3))}),
+            masks,
+            patients,
+            splits,
+            target_of(Kind.MASK),
+            rng=np.random.default_rng(0),
+        )
     bad = np.array(features.maps[0])
     bad[55, 0, 0, 0] = np.nan
     with pytest.raises(UnsupportedOptionError, match="not finite"):
         head.cross_fit(
-            Features({}, (bad,)), masks, patients, splits, target_of(Kind.MASK), rng=np.random.default_rng(0)
+            Features({}, (bad,)),
+            masks,
+            patients,
+            splits,
+            target_of(Kind.MASK),
+            rng=np.random.default_rng(0),
         )
 
 
@@ -297,11 +375,22 @@ def test_memo_serves_the_next_structure_without_changing_it() -> None:
     other = [np.roll(m, 3, axis=0) for m in masks]
     patients, splits = made_splits()
     memo: dict = {}
-    runs = [heads.head("linear_seg").cross_fit(features, y, patients, splits, target_of(Kind.MASK),
-                                               rng=np.random.default_rng(0), memo=m)
-            for y, m in ((masks, memo), (other, memo), (other, None))]  # fmt: skip
+    runs = [
+        heads.head("linear_seg").cross_fit(
+            features,
+            y,
+            patients,
+            splits,
+            target_of(Kind.MASK),
+            rng=np.random.default_rng(0),
+            memo=m,
+        )
+        for y, m in ((masks, memo), (other, memo), (other, None))
+    ]
     for shared, alone in zip(runs[1], runs[2], strict=True):
-        assert all(np.array_equal(a, b) for a, b in zip(shared.predictions, alone.predictions, strict=True))
+        assert all(
+            np.array_equal(a, b) for a, b in zip(shared.predictions, alone.predictions, strict=True)
+        )
         assert shared.choice == alone.choice
 
 
@@ -310,8 +399,15 @@ def test_what_cells_share_goes_with_their_memo() -> None:
     features, masks = made_features(Kind.MASK)
     patients, splits = made_splits()
     memo: dict[Any, Any] = {}
-    heads.head("linear_seg").cross_fit(features, masks, patients, splits, target_of(Kind.MASK),
-                                       rng=np.random.default_rng(0), memo=memo)  # fmt: skip
+    heads.head("linear_seg").cross_fit(
+        features,
+        masks,
+        patients,
+        splits,
+        target_of(Kind.MASK),
+        rng=np.random.default_rng(0),
+        memo=memo,
+    )
     kept = [weakref.ref(design) for design in memo["linear_seg"][1].values()]
     gc.disable()
     try:
@@ -325,8 +421,9 @@ def test_what_cells_share_goes_with_their_memo() -> None:
 def test_choices_are_recorded_for_every_fold() -> None:
     features, answers = made_features(Kind.VALUE)
     patients, splits = made_splits()
-    fits = heads.head("ridge").cross_fit(features, answers, patients, splits, target_of(Kind.VALUE),
-                                         rng=np.random.default_rng(0))  # fmt: skip
+    fits = heads.head("ridge").cross_fit(
+        features, answers, patients, splits, target_of(Kind.VALUE), rng=np.random.default_rng(0)
+    )
     assert {f.choice["features"] for f in fits} == {"late/mean"}
     assert all(f.choice["penalty"] in linalg.PENALTIES for f in fits)
 

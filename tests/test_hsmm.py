@@ -26,10 +26,14 @@ def tone(hertz: float, seconds: float = 6.0, rate: int = 1000) -> FloatArray:
     return np.asarray(np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate))
 
 
-def heart(seed: int, seconds: float = 12.0, rate: float = 85.0, noise: float = 0.0) -> tuple[Array, IntArray]:
+def heart(
+    seed: int, seconds: float = 12.0, rate: float = 85.0, noise: float = 0.0
+) -> tuple[Array, IntArray]:
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=seed % 3 == 0, third=False, rate=rate)
-    sound, intervals = listen(chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=noise, rng=rng)
+    sound, intervals = listen(
+        chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=noise, rng=rng
+    )
     return sound / 32768, states_at(intervals, len(sound), RATE)
 
 
@@ -55,7 +59,9 @@ def test_the_envelope_of_a_tone_is_its_amplitude() -> None:
 
 
 def test_homomorphic_is_geometric_where_hilbert_is_not() -> None:
-    fast = np.exp(1.5 * np.cos(2 * np.pi * 40 * np.arange(8000) / 1000))  # far above 8 Hz: its logarithm averages to 0
+    fast = np.exp(
+        1.5 * np.cos(2 * np.pi * 40 * np.arange(8000) / 1000)
+    )  # far above 8 Hz: its logarithm averages to 0
     smooth = env.homomorphic(fast * tone(200, 8.0))[2000:-2000].mean()
     assert abs(smooth - 1) < 0.08
     assert env.magnitude(fast * tone(200, 8.0))[2000:-2000].mean() > 1.5
@@ -92,12 +98,16 @@ def test_wavelet_filters_reconstruct() -> None:
     middle = len(product_filter) // 2
     offsets = np.arange(len(product_filter)) - middle
     even = product_filter[(offsets % 2 == 0) & (offsets != 0)]
-    assert product_filter[middle] == pytest.approx(0.5, abs=1e-12)  # a half-band filter: perfect reconstruction
+    assert product_filter[middle] == pytest.approx(
+        0.5, abs=1e-12
+    )  # a half-band filter: perfect reconstruction
     np.testing.assert_allclose(even, 0.0, atol=1e-12)
 
 
 def test_band_pass_keeps_the_band_in_place() -> None:
-    np.testing.assert_allclose(env.band_pass(tone(100), 1000)[500:-500], tone(100)[500:-500], atol=0.02)
+    np.testing.assert_allclose(
+        env.band_pass(tone(100), 1000)[500:-500], tone(100)[500:-500], atol=0.02
+    )
     assert np.abs(env.band_pass(tone(5), 1000)[500:-500]).max() < 0.01
     with pytest.raises(UnsupportedOptionError, match="wanted 0 < low < high"):
         env.band_pass(tone(5), 1000, 400, 25)
@@ -132,16 +142,22 @@ def test_envelopes_are_aligned_with_states(rate: int) -> None:
 
 @pytest.mark.parametrize(
     ("x", "said"),
-    [(np.zeros(8000), "rec7 is flat"), (np.ones(1000), "rec7 lasts 0.50 s"), (np.ones((9000, 2)), "one channel"),
-     (np.r_[np.nan, np.ones(8000)], "not finite")],
-)  # fmt: skip
+    [
+        (np.zeros(8000), "rec7 is flat"),
+        (np.ones(1000), "rec7 lasts 0.50 s"),
+        (np.ones((9000, 2)), "one channel"),
+        (np.r_[np.nan, np.ones(8000)], "not finite"),
+    ],
+)
 def test_recordings_without_a_heart_are_refused(x: FloatArray, said: str) -> None:
     with pytest.raises(UndefinedError, match=said):
         env.envelopes(x, RATE, name="rec7")
 
 
 def test_unknown_envelope() -> None:
-    with pytest.raises(UnsupportedOptionError, match="possible: homomorphic, hilbert, psd, wavelet"):
+    with pytest.raises(
+        UnsupportedOptionError, match="possible: homomorphic, hilbert, psd, wavelet"
+    ):
         env.envelopes(heart(0)[0], RATE, kinds=("hilbrt",))
 
 
@@ -152,7 +168,9 @@ def test_the_beat_is_read_off() -> None:
     t = np.arange(600) / STATE_RATE
     beat, systole = 0.83, 0.31
     sounds = sum(
-        np.exp(-(((t - k * beat - d) / 0.03) ** 2)) * g for k in range(15) for d, g in ((0, 1.0), (systole, 0.6))
+        np.exp(-(((t - k * beat - d) / 0.03) ** 2)) * g
+        for k in range(15)
+        for d, g in ((0, 1.0), (systole, 0.6))
     )
     timing = hsmm.heart_timings(np.asarray(sounds))[0]
     assert timing.period == pytest.approx(beat, abs=0.006)
@@ -221,9 +239,9 @@ def test_search_is_exact(seed: int) -> None:
 
 
 def test_known_states_come_back() -> None:
-    truth = np.concatenate([np.repeat(s, d) for _, (s, d) in product(range(8), ((0, 6), (1, 9), (2, 5), (3, 20)))])[
-        3:-4
-    ]
+    truth = np.concatenate(
+        [np.repeat(s, d) for _, (s, d) in product(range(8), ((0, 6), (1, 9), (2, 5), (3, 20)))]
+    )[3:-4]
     emission = np.where(np.arange(4) == truth[:, None], 0.0, -3.0)
     rng = np.random.default_rng(0)
     noisy = emission + rng.normal(0, 1.5, emission.shape)
@@ -234,7 +252,9 @@ def test_known_states_come_back() -> None:
 
 
 def test_durations_decide_where_frames_say_nothing() -> None:
-    states, _, _ = hsmm.viterbi(np.zeros((400, 4)), [hsmm.duration_table(hsmm.Timing(0.8, 0.3), hsmm.Spreads())])
+    states, _, _ = hsmm.viterbi(
+        np.zeros((400, 4)), [hsmm.duration_table(hsmm.Timing(0.8, 0.3), hsmm.Spreads())]
+    )
     edges = np.flatnonzero(np.diff(states) != 0) + 1
     lengths, order = np.diff(edges), states[edges[:-1]]
     assert set(np.diff(np.append(order, (order[-1] + 1) % 4)) % 4) == {1}
@@ -255,7 +275,10 @@ def test_it_learns(made: tuple[list[FloatArray], list[IntArray], Array]) -> None
     splits = row_splits(people, people, protocol="cv", n_fold=2, seed=0)
     scores, frames = [], []
     for split, answers in hsmm.cross_segment(x, y, people, splits):
-        scores += [segmentation(y[i], p, tolerance_ms=60).f1 for i, p in zip(split.test, answers, strict=True)]
+        scores += [
+            segmentation(y[i], p, tolerance_ms=60).f1
+            for i, p in zip(split.test, answers, strict=True)
+        ]
         frames += [frame_accuracy(y[i], p) for i, p in zip(split.test, answers, strict=True)]
     assert len(scores) == 16
     assert np.mean(scores) > 0.9
@@ -274,7 +297,9 @@ def test_regression_is_scikit_learns(made: tuple[list[FloatArray], list[IntArray
     assert mine[picked, answer].mean() == pytest.approx(theirs[picked, answer].mean(), abs=0.01)
 
 
-def test_unannotated_frames_teach_nothing(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
+def test_unannotated_frames_teach_nothing(
+    made: tuple[list[FloatArray], list[IntArray], Array],
+) -> None:
     x, y, _ = made
     part = [np.where(np.arange(len(s)) < 400, s, -1).astype(np.int8) for s in y[:6]]
     wild = [e.copy() for e in x[:6]]
@@ -285,14 +310,18 @@ def test_unannotated_frames_teach_nothing(made: tuple[list[FloatArray], list[Int
     assert one.spreads.s1 == two.spreads.s1
 
 
-def test_a_person_in_training_and_test_is_refused(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
+def test_a_person_in_training_and_test_is_refused(
+    made: tuple[list[FloatArray], list[IntArray], Array],
+) -> None:
     x, y, people = made
     leak = RowSplit(np.arange(0, 9), (), np.arange(9, 16), "fold0")
     with pytest.raises(SplitError, match="fold0: p4 is in training and in test"):
         list(hsmm.cross_segment(x, y, people, [leak]))
 
 
-def test_test_recordings_teach_nothing(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
+def test_test_recordings_teach_nothing(
+    made: tuple[list[FloatArray], list[IntArray], Array],
+) -> None:
     x, y, people = made
     split = RowSplit(np.arange(0, 8), (), np.arange(8, 16), "fold0")
     plain = next(hsmm.cross_segment(x, y, people, [split]))[1]
@@ -303,9 +332,13 @@ def test_test_recordings_teach_nothing(made: tuple[list[FloatArray], list[IntArr
 
 @pytest.mark.parametrize(
     ("bad", "said"),
-    [(np.zeros((500, 4)), "flat"), (np.ones((60, 4)), "1.20 s"), (np.full((500, 4), np.nan), "not finite"),
-     (np.ones((500, 3)), r"wanted \(n, 4\)")],
-)  # fmt: skip
+    [
+        (np.zeros((500, 4)), "flat"),
+        (np.ones((60, 4)), "1.20 s"),
+        (np.full((500, 4), np.nan), "not finite"),
+        (np.ones((500, 3)), r"wanted \(n, 4\)"),
+    ],
+)
 def test_bad_recordings_are_refused(
     made: tuple[list[FloatArray], list[IntArray], Array], bad: FloatArray, said: str
 ) -> None:
@@ -314,7 +347,9 @@ def test_bad_recordings_are_refused(
         hsmm.fit(x[:2], y[:2]).predict(bad)
 
 
-def test_training_without_a_state_is_refused(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
+def test_training_without_a_state_is_refused(
+    made: tuple[list[FloatArray], list[IntArray], Array],
+) -> None:
     x, y, _ = made
     with pytest.raises(UndefinedError, match="wanted some of each"):
         hsmm.fit(x[:2], [np.where(s == S2, -1, s) for s in y[:2]])
@@ -324,16 +359,23 @@ def test_training_without_a_state_is_refused(made: tuple[list[FloatArray], list[
         hsmm.fit(x[:2], [s[:-1] for s in y[:2]])
 
 
-def test_the_beat_of_the_recording_matters(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
+def test_the_beat_of_the_recording_matters(
+    made: tuple[list[FloatArray], list[IntArray], Array],
+) -> None:
     x, y, _ = made
     model = hsmm.fit(x[:8], y[:8])
     right = hsmm.heart_timings(x[9][:, 0])
     wrong = (replace(right[0], period=2.2 * right[0].period, systole=1.8 * right[0].systole),)
-    assert frame_accuracy(y[9], model.predict(x[9], right)) > frame_accuracy(y[9], model.predict(x[9], wrong)) + 0.2
+    assert (
+        frame_accuracy(y[9], model.predict(x[9], right))
+        > frame_accuracy(y[9], model.predict(x[9], wrong)) + 0.2
+    )
 
 
 @pytest.mark.slow
-def test_half_a_minute_takes_well_under_50_ms(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
+def test_half_a_minute_takes_well_under_50_ms(
+    made: tuple[list[FloatArray], list[IntArray], Array],
+) -> None:
     x, y, _ = made
     model = hsmm.fit(x, y)
     sound, _ = heart(40, seconds=30.0)

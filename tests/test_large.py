@@ -50,7 +50,9 @@ def _fits(name: str, target: Target, features: Features, protocol: str) -> list[
     patients = np.array([f"p{i // 2}" for i in range(N)])
     rng = np.random.default_rng(0)
     answers = _answers(target.kind)
-    return heads.head(name).cross_fit(features, answers, patients, _splits(protocol), target, rng=rng)
+    return heads.head(name).cross_fit(
+        features, answers, patients, _splits(protocol), target, rng=rng
+    )
 
 
 @pytest.fixture
@@ -63,7 +65,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("pca", [False, True])
 @pytest.mark.parametrize(
     ("name", "target"),
-    [("ridge", VALUE), ("logistic", BINARY), ("logistic", CLASSES), ("knn", VALUE), ("knn", BINARY), ("knn", CLASSES)],
+    [
+        ("ridge", VALUE),
+        ("logistic", BINARY),
+        ("logistic", CLASSES),
+        ("knn", VALUE),
+        ("knn", BINARY),
+        ("knn", CLASSES),
+    ],
 )
 def test_both_ways_answer_alike(
     name: str, target: Target, pca: bool, protocol: str, monkeypatch: pytest.MonkeyPatch
@@ -75,7 +84,9 @@ def test_both_ways_answer_alike(
     after = _fits(name, target, features, protocol)
     for one, other in zip(before, after, strict=True):
         for key, value in one.choice.items():
-            assert other.choice[key] == (pytest.approx(value, rel=1e-3) if isinstance(value, float) else value)
+            assert other.choice[key] == (
+                pytest.approx(value, rel=1e-3) if isinstance(value, float) else value
+            )
         scale = max(1.0, float(np.abs(one.predictions).max()))
         assert np.abs(one.predictions - other.predictions).max() < 1e-3 * scale
 
@@ -102,7 +113,12 @@ def test_parts_make_up_every_set() -> None:
         splits = _splits(protocol)
         parts = partition(splits, N)
         for split in splits:
-            for rows in (split.train, split.test, *split.inner, *(np.setdiff1d(split.train, p) for p in split.inner)):
+            for rows in (
+                split.train,
+                split.test,
+                *split.inner,
+                *(np.setdiff1d(split.train, p) for p in split.inner),
+            ):
                 mine = np.unique(parts[rows])
                 assert np.isin(parts, mine).sum() == len(rows)
 
@@ -116,7 +132,9 @@ def test_moments_of_parts_add_up_and_others_are_read(small: None) -> None:
         assert found.n == len(rows)
         assert np.allclose(found.first, z[rows].sum(axis=0))
         assert np.allclose(found.second, z[rows].T @ z[rows])
-        assert home.mean_square(rows) == pytest.approx(((z[rows] - z[rows].mean(axis=0)) ** 2).sum() / len(rows))
+        assert home.mean_square(rows) == pytest.approx(
+            ((z[rows] - z[rows].mean(axis=0)) ** 2).sum() / len(rows)
+        )
     assert (z**2).sum() / N == pytest.approx(1)
 
 
@@ -152,7 +170,13 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 @pytest.mark.parametrize("name", ["ridge", "logistic", "knn"])
 def test_memory_is_not_that_of_a_kernel(name: str) -> None:
-    said = subprocess.run([sys.executable, "-c", SCRIPT, name], capture_output=True, text=True, timeout=300, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", SCRIPT, name],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
     assert int(said.stdout) < 350, "MiB; one kernel of 8,000 rows is 490"
 
 
@@ -162,7 +186,10 @@ def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     temp = tmp_path / "temp"
     temp.mkdir()
-    pooled = {"b/mean": rng.standard_normal((50, 8)).astype(np.float32), "a/max": np.ones((50, 3), np.float32)}
+    pooled = {
+        "b/mean": rng.standard_normal((50, 8)).astype(np.float32),
+        "a/max": np.ones((50, 3), np.float32),
+    }
     store = features._Store(50, temp)
     store.pooled = pooled
     kept = features._keep(store, temp, tmp_path / "entry")

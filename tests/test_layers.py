@@ -135,7 +135,9 @@ def test_imports_point_down(path: Path) -> None:
         other = name.split(".")[1]
         if other not in LAYERS or other == own:  # a name of etab/__init__ such as __version__
             continue
-        assert LAYERS[other] < LAYERS[own], f"{path.name} (layer {LAYERS[own]}) imports etab.{other}"
+        assert LAYERS[other] < LAYERS[own], (
+            f"{path.name} (layer {LAYERS[own]}) imports etab.{other}"
+        )
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -161,7 +163,9 @@ def test_files_and_functions_stay_short() -> None:
 
 
 def fresh(code: str) -> str:
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -189,9 +193,12 @@ print(json.dumps(after))
 
 @pytest.mark.parametrize(
     "modules",
-    ["etab.cli", "etab.results, etab.leaderboard, etab.stats, etab.metrics, etab.tasks, etab.errors",
-     "etab.datasets, etab.heads, etab.phantom, etab.splits, etab.readers.video, etab.readers.volume"],
-)  # fmt: skip
+    [
+        "etab.cli",
+        "etab.results, etab.leaderboard, etab.stats, etab.metrics, etab.tasks, etab.errors",
+        "etab.datasets, etab.heads, etab.phantom, etab.splits, etab.readers.video, etab.readers.volume",
+    ],
+)
 def test_importing_does_nothing(modules: str) -> None:
     assert json.loads(fresh(AUDIT.replace("MODULES", modules))) == []
 
@@ -219,5 +226,7 @@ def test_import_and_help_load_nothing_heavy() -> None:
 
 
 def test_every_public_name_imports() -> None:
-    out = fresh("import etab; print(all(getattr(etab, n) is not None for n in etab.__all__)); print(dir(etab))")
+    out = fresh(
+        "import etab; print(all(getattr(etab, n) is not None for n in etab.__all__)); print(dir(etab))"
+    )
     assert out.startswith("True")

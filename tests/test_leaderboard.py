@@ -70,21 +70,37 @@ def test_the_headline_is_the_mean_of_category_means(tmp_path: Path) -> None:
     a = TASKS["a0-A4-C"].anchored(row.cells["a0-A4-C"].value)
     worst, best = TASKS["b0-A4-C"].anchors.low, TASKS["b0-A4-C"].anchors.high
     assert worst > best, "an error: less is better"
-    b = (worst - row.cells["b0-A4-C"].value) / (worst - best), (row.cells["b1-A4-C"].value - 0.5) / 0.5
+    b = (
+        (worst - row.cells["b0-A4-C"].value) / (worst - best),
+        (row.cells["b1-A4-C"].value - 0.5) / 0.5,
+    )
     assert row.etab == pytest.approx((a + sum(b) / 2) / 2, abs=1e-12)
-    raw = row.cells["a0-A4-C"].metrics["jaccard"], row.cells["b0-A4-C"].metrics["r2"], row.cells["b1-A4-C"].value
+    raw = (
+        row.cells["a0-A4-C"].metrics["jaccard"],
+        row.cells["b0-A4-C"].metrics["r2"],
+        row.cells["b1-A4-C"].value,
+    )
     assert row.etab2022 == pytest.approx((raw[0] + (raw[1] + raw[2]) / 2) / 2, abs=1e-12)
 
 
 def test_2022_takes_r2_not_below_zero() -> None:
-    table = Predictions(Kind.VALUE, ("a", "b"), ("p", "q"), ("f", "f"), {"truth": [50.0, 60.0], "score": [90.0, 10.0]})
+    table = Predictions(
+        Kind.VALUE,
+        ("a", "b"),
+        ("p", "q"),
+        ("f", "f"),
+        {"truth": [50.0, 60.0], "score": [90.0, 10.0]},
+    )
     cell = made.result(table, "b0-A4-C")
     assert cell.metrics["r2"] < 0
     assert raw2022(TASKS["b0-A4-C"], cell) == 0.0
 
 
 def test_anchored_scores_are_not_clipped(tmp_path: Path) -> None:
-    results = [made.save(tmp_path, "b0-A4-C", name, skill) for name, skill in (("beyond", 0.99), ("below", -0.5))]
+    results = [
+        made.save(tmp_path, "b0-A4-C", name, skill)
+        for name, skill in (("beyond", 0.99), ("below", -0.5))
+    ]
     rows = rank(results, made.suite(("b0-A4-C",)), folder=tmp_path, draws=50).rows
     assert rows[0].etab > 1
     assert rows[1].etab < 0
@@ -92,7 +108,9 @@ def test_anchored_scores_are_not_clipped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", made.ALL)
 def test_the_direction_of_every_task_is_honoured(code: str, tmp_path: Path) -> None:
-    results = [made.save(tmp_path, code, name, skill) for name, skill in (("poor", 0.1), ("good", 0.9))]
+    results = [
+        made.save(tmp_path, code, name, skill) for name, skill in (("poor", 0.1), ("good", 0.9))
+    ]
     board = rank(results, made.suite((code,)), folder=tmp_path, draws=200)
     values = {r.backbone: r.cells[code].value for r in board.rows}
     assert (values["good"] - values["poor"]) * METRICS[TASKS[code].metric].better > 0
@@ -112,12 +130,22 @@ def test_a_missing_task_unranks(tmp_path: Path) -> None:
     assert all(math.isnan(v) for v in (row.etab, row.low, row.high, row.etab2022))
     assert len(board.p_better) == 1
     assert "A backbone with a missing task has no headline rank" in " ".join(board.notes)
-    for text in (render.markdown(board), render.page(board), render.csv_text(board), render.json_text(board)):
+    for text in (
+        render.markdown(board),
+        render.page(board),
+        render.csv_text(board),
+        render.json_text(board),
+    ):
         assert "partial" in text
         assert "nan" not in text.lower().replace("nano", "")
     assert "no score: 1 task missing" in render.markdown(board)
     last = list(csv.DictReader(io.StringIO(render.csv_text(board))))[-1]
-    assert (last["backbone"], last["task"], last["value"], last["etab"]) == ("partial", "d0-A4-C", "", "")
+    assert (last["backbone"], last["task"], last["value"], last["etab"]) == (
+        "partial",
+        "d0-A4-C",
+        "",
+        "",
+    )
 
 
 def test_a_task_that_weighs_nothing_need_not_be_there(tmp_path: Path) -> None:
@@ -128,7 +156,9 @@ def test_a_task_that_weighs_nothing_need_not_be_there(tmp_path: Path) -> None:
 
 
 def test_only_unranked_backbones_make_a_board(tmp_path: Path) -> None:
-    board = rank([made.save(tmp_path, "a0-A4-C", "lonely")], made.suite(), folder=tmp_path, draws=50)
+    board = rank(
+        [made.save(tmp_path, "a0-A4-C", "lonely")], made.suite(), folder=tmp_path, draws=50
+    )
     assert board.rows[0].missing == ("b0-A4-C", "b1-A4-C", "d0-A4-C")
     assert math.isnan(board.gap)
     assert "lonely" in render.page(board)
@@ -163,7 +193,9 @@ def test_ties_share_ranks(board: Board) -> None:
 
 
 def test_equal_predictions_are_a_coin_toss(tmp_path: Path) -> None:
-    results = [made.save(tmp_path, c, name, 0.6, noise=4) for c in made.SMALL for name in ("one", "other")]
+    results = [
+        made.save(tmp_path, c, name, 0.6, noise=4) for c in made.SMALL for name in ("one", "other")
+    ]
     board = rank(results, made.suite(), folder=tmp_path, draws=200)
     assert [(r.rank_low, r.rank_high) for r in board.rows] == [(1, 2), (1, 2)]
     assert board.p_better == ((0.5, 0.5), (0.5, 0.5))
@@ -174,7 +206,9 @@ def test_many_backbones_can_still_be_told_apart(tmp_path: Path) -> None:
     skills = {f"b{i:02d}": i / 13 for i in range(13)}
     results = made.board(tmp_path, skills, ("a0-A4-C",), n=40)
     board = rank(results, made.suite(("a0-A4-C",)), folder=tmp_path, draws=500)
-    assert [r.rank_low for r in board.rows] == [r.rank_high for r in board.rows] == list(range(1, 14))
+    assert (
+        [r.rank_low for r in board.rows] == [r.rank_high for r in board.rows] == list(range(1, 14))
+    )
 
 
 def test_two_sided_p_is_calibrated_and_never_below_what_was_counted() -> None:
@@ -182,7 +216,10 @@ def test_two_sided_p_is_calibrated_and_never_below_what_was_counted() -> None:
     z = rng.standard_normal(4000)
     p = np.array([two_sided(v, v + rng.standard_normal(400)) for v in z])
     for level in (0.01, 0.05, 0.2):
-        assert abs((p < level).mean() - level) < 3 * math.sqrt(level * (1 - level) / len(z)) + 0.1 * level
+        assert (
+            abs((p < level).mean() - level)
+            < 3 * math.sqrt(level * (1 - level) / len(z)) + 0.1 * level
+        )
     skewed = np.concatenate([np.full(980, 1.0), np.full(20, -0.01)])
     assert two_sided(0.98, skewed) >= 0.04
     assert two_sided(0.0, np.zeros(10)) == 1.0
@@ -194,9 +231,10 @@ def test_one_resample_is_shared_by_all_tasks_whatever_their_patients(tmp_path: P
     whole = made.predictions("a0-A2-C", n=60)
     keep = [i for i, p in enumerate(whole.patients) if p != "patient0000"]
     part = Predictions(
-        whole.kind, *(tuple(v[i] for i in keep) for v in (whole.items, whole.patients, whole.folds)),
+        whole.kind,
+        *(tuple(v[i] for i in keep) for v in (whole.items, whole.patients, whole.folds)),
         {k: v[keep] for k, v in whole.columns.items()},
-    )  # fmt: skip
+    )
     results = [made.result(whole, "a0-A2-C", "one"), made.result(part, "a0-A4-C", "one")]
     for r, table in zip(results, (whole, part), strict=True):
         r.save(tmp_path, table)
@@ -230,7 +268,12 @@ def test_same_seed_same_board_and_the_seed_acts(tmp_path: Path) -> None:
     other = made.board(tmp_path, SKILLS)
     results = [made.changed(r, seed=1) for r in other]
     for r in results:
-        r.save(tmp_path, next(o for o in other if (o.task, o.backbone) == (r.task, r.backbone)).predictions(tmp_path))
+        r.save(
+            tmp_path,
+            next(o for o in other if (o.task, o.backbone) == (r.task, r.backbone)).predictions(
+                tmp_path
+            ),
+        )
     second = rank(results, made.suite(), folder=tmp_path, draws=300, seed=1)
     assert [r.etab for r in second.rows] == [r.etab for r in board_of(tmp_path).rows]
     assert [r.low for r in second.rows] != [r.low for r in board_of(tmp_path).rows]
@@ -246,7 +289,9 @@ def test_same_seed_same_board_and_the_seed_acts(tmp_path: Path) -> None:
         ({"task_weights": {"a0-A4-C": 0}}, (0, 1 / 4, 1 / 4, 1 / 2)),
     ],
 )
-def test_weights_act(weights: dict[str, Any], shares: tuple[float, ...], folder: Path, board: Board) -> None:
+def test_weights_act(
+    weights: dict[str, Any], shares: tuple[float, ...], folder: Path, board: Board
+) -> None:
     for suite, options in ((made.suite(), weights), (made.suite(**weights), {})):
         again = rank(load_results(folder), suite, folder=folder, draws=100, **options)
         assert tuple(again.shares.values()) == pytest.approx(shares)
@@ -276,7 +321,9 @@ GOOD = 'name = "s"\nversion = 1\ntasks = ["a0-A4-C", "b0-A4-C"]\n'
 
 
 def test_a_suite_is_read_from_toml() -> None:
-    suite = Suite.from_toml(GOOD + 'title = "T"\n[task_weights]\n"b0-A4-C" = 2\n[category_weights]\na = 0.5\n')
+    suite = Suite.from_toml(
+        GOOD + 'title = "T"\n[task_weights]\n"b0-A4-C" = 2\n[category_weights]\na = 0.5\n'
+    )
     assert suite == Suite("s", 1, ("a0-A4-C", "b0-A4-C"), "T", {"b0-A4-C": 2}, {"a": 0.5})
 
 
@@ -287,7 +334,11 @@ def test_a_suite_is_read_from_toml() -> None:
         (GOOD.replace("b0-A4-C", "b0-A4-Z"), UnknownNameError, "No task is called 'b0-A4-Z'"),
         (GOOD.replace("b0-A4-C", "a0-A4-C"), UnsupportedOptionError, "lists a0-A4-C twice"),
         ('version = 1\ntasks = ["a0-A4-C"]\n', UnsupportedOptionError, "name is None"),
-        ('name = "s"\nversion = "1"\ntasks = ["a0-A4-C"]\n', UnsupportedOptionError, "version is '1'"),
+        (
+            'name = "s"\nversion = "1"\ntasks = ["a0-A4-C"]\n',
+            UnsupportedOptionError,
+            "version is '1'",
+        ),
         ('name = "s"\nversion = 1\ntasks = []\n', UnsupportedOptionError, "tasks is"),
         (GOOD + "[task_weights]\n'c0-AX-C' = 1\n", UnknownNameError, "No task of the suite s"),
         (GOOD + "[category_weights]\na = -1\n", UnsupportedOptionError, "weight of a is -1"),
@@ -306,11 +357,19 @@ def _first(results: list[Result], **changes: Any) -> list[Result]:
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"phantom": False}, MixedDataError, "strong.* is phantom.*is real|is phantom, .*strong is real"),
+        (
+            {"phantom": False},
+            MixedDataError,
+            "strong.* is phantom.*is real|is phantom, .*strong is real",
+        ),
         ({"task_version": 99}, ResultError, "strong is of version 99 .*never mix"),
         ({"anchor_low": 0.1}, ResultError, "anchors 0.1 and"),
         ({"metric": "jaccard"}, ResultError, "never mix"),
-        ({"data_digest": "00" * 32}, ResultError, "a0-A4-C: results differ in data_digest: .* with strong"),
+        (
+            {"data_digest": "00" * 32},
+            ResultError,
+            "a0-A4-C: results differ in data_digest: .* with strong",
+        ),
         ({"head": "knn"}, ResultError, "a0-A4-C: results differ in head: .*knn with strong"),
     ],
 )
@@ -331,9 +390,13 @@ def test_duplicates_are_refused(folder: Path) -> None:
 
 def test_other_protocols_and_seeds_stay_out(folder: Path, board: Board) -> None:
     results = load_results(folder)
-    noise = [made.changed(r, protocol="official") for r in results] + [made.changed(r, seed=5) for r in results]
+    noise = [made.changed(r, protocol="official") for r in results] + [
+        made.changed(r, seed=5) for r in results
+    ]
     assert rank([*noise, *results], made.suite(), folder=folder, draws=300) == board
-    with pytest.raises(ResultError, match=r"has protocol cv10 and seed 0. There is: cv5 \(seed 0\)"):
+    with pytest.raises(
+        ResultError, match=r"has protocol cv10 and seed 0. There is: cv5 \(seed 0\)"
+    ):
         rank(results, made.suite(), folder=folder, protocol="cv10")
     with pytest.raises(ResultError, match="nothing of this suite"):
         rank([], made.suite(), folder=folder)
@@ -342,22 +405,34 @@ def test_other_protocols_and_seeds_stay_out(folder: Path, board: Board) -> None:
 @pytest.mark.parametrize("name", ["value", "metrics"])
 def test_a_polished_value_is_caught(name: str, folder: Path) -> None:
     results = load_results(folder)
-    change = {"value": 0.99, "high": 1.0} if name == "value" else {"metrics": {**results[0].metrics, "jaccard": 0.99}}
+    change = (
+        {"value": 0.99, "high": 1.0}
+        if name == "value"
+        else {"metrics": {**results[0].metrics, "jaccard": 0.99}}
+    )
     assert results[0].task == "a0-A4-C"
-    with pytest.raises(ResultError, match=r"the record says (dice|jaccard) 0\.99, its predictions give"):
+    with pytest.raises(
+        ResultError, match=r"the record says (dice|jaccard) 0\.99, its predictions give"
+    ):
         rank(_first(results, **change), made.suite(), folder=folder, draws=50)
 
 
 def test_other_rows_are_refused(tmp_path: Path) -> None:
     results = [made.save(tmp_path, "b1-A4-C", "all"), made.save(tmp_path, "b1-A4-C", "some", n=59)]
-    with pytest.raises(ResultError, match=r"some \(118 rows\) and all \(120 rows\) did not answer the same rows"):
+    with pytest.raises(
+        ResultError, match=r"some \(118 rows\) and all \(120 rows\) did not answer the same rows"
+    ):
         rank(results, made.suite(("b1-A4-C",)), folder=tmp_path, draws=50)
 
 
 def test_another_truth_is_refused(tmp_path: Path) -> None:
     first = made.predictions("b0-A4-C")
     easy = Predictions(
-        first.kind, first.items, first.patients, first.folds, {**first.columns, "truth": first.columns["score"] + 0.1}
+        first.kind,
+        first.items,
+        first.patients,
+        first.folds,
+        {**first.columns, "truth": first.columns["score"] + 0.1},
     )
     results = [made.result(first, "b0-A4-C", "honest"), made.result(easy, "b0-A4-C", "other")]
     for r, table in zip(results, (first, easy), strict=True):
@@ -373,15 +448,20 @@ def test_too_few_of_a_class_is_said(tmp_path: Path) -> None:
     table = Predictions(Kind.BINARY, people, people, ("fold0",) * 30, columns)
     result = made.result(table, "d0-A4-C", "one")
     result.save(tmp_path, table)
-    with pytest.raises(UndefinedError, match=r"d0-A4-C with one: auroc does not exist in .* of 400 resamples"):
+    with pytest.raises(
+        UndefinedError, match=r"d0-A4-C with one: auroc does not exist in .* of 400 resamples"
+    ):
         rank([result], made.suite(("d0-A4-C",)), folder=tmp_path, draws=400)
 
 
 def test_kinds_and_twins(board: Board) -> None:
     assert {r.backbone: r.kind for r in board.rows} == {
-        "strong": "pretrained", "twin_a": "pretrained", "twin_b": "pretrained", "pixel_pca": "control",
+        "strong": "pretrained",
+        "twin_a": "pretrained",
+        "twin_b": "pretrained",
+        "pixel_pca": "control",
         "random/strong": "random twin",
-    }  # fmt: skip
+    }
     assert {r.backbone: r.twin for r in board.rows if r.twin} == {"strong": "random/strong"}
 
 
@@ -425,7 +505,9 @@ def test_the_page_is_one_whole_file(board: Board) -> None:
     assert page.links == []
     assert "link" not in page.tags
     assert "img" not in page.tags
-    assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text.replace(page.text["script"][0], ""))
+    assert not re.findall(
+        r"https?://(?!www\.w3\.org/2000/svg)", text.replace(page.text["script"][0], "")
+    )
     assert "@import" not in text
     assert "url(" not in text
     assert "default-src 'none'" in text
@@ -459,7 +541,14 @@ def test_every_string_of_a_result_file_is_escaped(tmp_path: Path) -> None:
     assert found["rows"][0]["backbone"] == NASTY
     assert found["rows"][0]["weights"] == NASTY
     script = page.text["script"][1]
-    for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
+    for sink in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+    ):
         assert sink not in script
     row = next(line for line in render.markdown(board).splitlines() if line.startswith("| 1 |"))
     assert len(re.split(r"(?<!\\)\|", row)) == 2 + 5 + 3
@@ -505,7 +594,9 @@ def test_a_terminal_shows_names_as_they_are(tmp_path: Path) -> None:
 def test_a_narrow_terminal_keeps_numbers_whole(board: Board) -> None:
     text = _terminal(board, width=80)
     for row in board.rows:
-        line = next(t for t in text.splitlines() if t.split()[:2] == [render.rank_words(row), row.backbone])
+        line = next(
+            t for t in text.splitlines() if t.split()[:2] == [render.rank_words(row), row.backbone]
+        )
         assert f"{row.etab:.3f}" in line
         assert f"{row.low:.3f} to {row.high:.3f}" in line
 

@@ -42,7 +42,9 @@ def test_surface_distances_equal_the_definition(spacing: tuple[float, float]) ->
     far = [ndimage.distance_transform_edt(~r, sampling=spacing) for r in rim]
     there, back = far[1][rim[0]], far[0][rim[1]]
     scores = mask_scores(a, b, spacing=spacing)
-    assert scores["hd95"] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-9)
+    assert scores["hd95"] == pytest.approx(
+        max(np.percentile(there, 95), np.percentile(back, 95)), abs=1e-9
+    )
     assert scores["msd"] == pytest.approx(np.r_[there, back].mean(), abs=1e-9)
 
 
@@ -86,12 +88,18 @@ def test_parity_with_scikit_learn(seed: int) -> None:
     c["score"] = np.round(c["score"], 1)
     ours = evaluate(Kind.BINARY, c, p)
     assert ours["auroc"] == pytest.approx(sk.roc_auc_score(c["truth"], c["score"]), abs=1e-12)
-    assert ours["auprc"] == pytest.approx(sk.average_precision_score(c["truth"], c["score"]), abs=1e-12)
-    assert ours["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(c["truth"], c["score"] >= 0.5))
+    assert ours["auprc"] == pytest.approx(
+        sk.average_precision_score(c["truth"], c["score"]), abs=1e-12
+    )
+    assert ours["balanced_accuracy"] == pytest.approx(
+        sk.balanced_accuracy_score(c["truth"], c["score"] >= 0.5)
+    )
     m, p = sample(Kind.CLASSES, rng, 90, error=3)
     scores = np.stack([m[f"score_{k}"] for k in range(3)], axis=1)
     ours = evaluate(Kind.CLASSES, m, p)
-    assert ours["auroc"] == pytest.approx(sk.roc_auc_score(m["truth"], scores, multi_class="ovr"), abs=1e-12)
+    assert ours["auroc"] == pytest.approx(
+        sk.roc_auc_score(m["truth"], scores, multi_class="ovr"), abs=1e-12
+    )
     v, p = sample(Kind.VALUE, rng)
     ours = evaluate(Kind.VALUE, v, p)
     assert ours["r2"] == pytest.approx(sk.r2_score(v["truth"], v["score"]))

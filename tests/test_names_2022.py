@@ -10,10 +10,23 @@ import pytest
 
 from etab import phantom
 from etab.baselines import names
-from etab.baselines.models import ETABmodel, available_backbones, available_heads, card_of_module, load_weights
+from etab.baselines.models import (
+    ETABmodel,
+    available_backbones,
+    available_heads,
+    card_of_module,
+    load_weights,
+)
 from etab.benchmarks import ETABBenchmark, task_items
 from etab.datasets import ETAB_dataset, source
-from etab.errors import EtabError, EtabWarning, UndefinedError, UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.errors import (
+    EtabError,
+    EtabWarning,
+    UndefinedError,
+    UnknownNameError,
+    UnsupportedOptionError,
+    WeightsError,
+)
 from etab.finetune import BUDGET, Body, Examples, Network, fit, unit_scale
 from etab.scores import ETABscore, ScoreAndInterval, TaskScore
 from etab.tasks import TASKS
@@ -33,7 +46,11 @@ def tiny(seed: int = 0) -> Any:
     from etab.training import seeded
 
     def stage(n: int, m: int) -> list[Any]:
-        return [torch.nn.Conv2d(n, m, 3, stride=2, padding=1), torch.nn.BatchNorm2d(m), torch.nn.GELU()]
+        return [
+            torch.nn.Conv2d(n, m, 3, stride=2, padding=1),
+            torch.nn.BatchNorm2d(m),
+            torch.nn.GELU(),
+        ]
 
     with seeded(seed):
         return torch.nn.Sequential(*stage(3, 8), *stage(8, 12), *stage(12, 16), *stage(16, 24))
@@ -46,10 +63,18 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def loaders(cohort: Path, target: str = "LV_seg", side: int = 64, batch: int = 8, view: str | None = "A4") -> Any:
-    data = ETAB_dataset(name="camus", target=target, view=view, frame_l=side, frame_w=side, root=cohort / "camus")
+def loaders(
+    cohort: Path, target: str = "LV_seg", side: int = 64, batch: int = 8, view: str | None = "A4"
+) -> Any:
+    data = ETAB_dataset(
+        name="camus", target=target, view=view, frame_l=side, frame_w=side, root=cohort / "camus"
+    )
     return training_data_split(
-        data.load_data(12).data[::3], train_frac=0.6, val_frac=0.2, batch_size=batch, return_loaders=True
+        data.load_data(12).data[::3],
+        train_frac=0.6,
+        val_frac=0.2,
+        batch_size=batch,
+        return_loaders=True,
     )
 
 
@@ -66,11 +91,19 @@ def changed(before: dict[str, Any], module: Any) -> list[str]:
 
 @pytest.mark.parametrize(
     ("printed", "there"),
-    [("ResNet-50", "random/torchvision/resnet50"), ("resnet 50", "random/torchvision/resnet50"),
-     ("MobileNet-V2", "random/torchvision/mobilenet_v2"), ("PoolFormer-S24", "random/timm/poolformer_s24"),
-     ("PVTv2-B1", "random/timm/pvt_v2_b1"), ("MiT-B2", "random/smp/mit_b2"), ("DaViT-T", "random/timm/davit_tiny"),
-     ("efficientnet_lite0", "efficientnet_lite0"), ("mobilenetv2", "mobilenetv2"), ("timm/resnet18", "timm/resnet18")],
-)  # fmt: skip
+    [
+        ("ResNet-50", "random/torchvision/resnet50"),
+        ("resnet 50", "random/torchvision/resnet50"),
+        ("MobileNet-V2", "random/torchvision/mobilenet_v2"),
+        ("PoolFormer-S24", "random/timm/poolformer_s24"),
+        ("PVTv2-B1", "random/timm/pvt_v2_b1"),
+        ("MiT-B2", "random/smp/mit_b2"),
+        ("DaViT-T", "random/timm/davit_tiny"),
+        ("efficientnet_lite0", "efficientnet_lite0"),
+        ("mobilenetv2", "mobilenetv2"),
+        ("timm/resnet18", "timm/resnet18"),
+    ],
+)
 def test_backbones_by_their_printed_names(printed: str, there: str) -> None:
     assert names.architecture(printed).name == there
 
@@ -102,7 +135,17 @@ def test_a_backbone_that_reads_no_pictures_is_refused() -> None:
 
 
 def test_heads_by_their_printed_names() -> None:
-    printed = {"U-Net", "U-Net++", "MAnet", "Linknet", "PSPNet", "DeepLabV3", "SegFormer", "TopFormer", "DPT"}
+    printed = {
+        "U-Net",
+        "U-Net++",
+        "MAnet",
+        "Linknet",
+        "PSPNet",
+        "DeepLabV3",
+        "SegFormer",
+        "TopFormer",
+        "DPT",
+    }
     assert printed <= set(available_heads("segmentation"))
     assert {"Linear", "RNN", "LSTM"} <= set(available_heads("regression"))
     assert set(available_heads()) >= printed
@@ -116,7 +159,13 @@ def test_heads_by_their_printed_names() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("EA40", "a0-A4-E"), ("CA22", "a1-A2-C"), ("CA41", "a2-A4-C"), ("EA43", "b0-A4-E"), ("CA25", "d0-A2-C")],
+    [
+        ("EA40", "a0-A4-E"),
+        ("CA22", "a1-A2-C"),
+        ("CA41", "a2-A4-C"),
+        ("EA43", "b0-A4-E"),
+        ("CA25", "d0-A2-C"),
+    ],
 )
 def test_old_codes_are_the_tasks_they_mean(old: str, new: str) -> None:
     assert names.task(old).code == names.task(new).code == new
@@ -187,16 +236,25 @@ def test_what_a_frozen_backbone_says_is_the_same_kept_or_asked_again(cohort: Pat
 
 def test_normalisation_is_undone_whatever_the_loader_did(cohort: Path) -> None:
     pair = [
-        ETAB_dataset("camus", "LV_seg", view="A4", frame_l=32, frame_w=32, normalize=n, root=cohort / "camus").data
+        ETAB_dataset(
+            "camus", "LV_seg", view="A4", frame_l=32, frame_w=32, normalize=n, root=cohort / "camus"
+        ).data
         for n in (True, False)
     ]
-    a, b = (unit_scale(rows[0][0], normalized=n) for rows, n in zip(pair, (True, False), strict=True))
+    a, b = (
+        unit_scale(rows[0][0], normalized=n) for rows, n in zip(pair, (True, False), strict=True)
+    )
     assert torch.allclose(a, b, atol=1e-5)
-    held = [Examples([rows], n).inputs(np.arange(2)) for rows, n in zip(pair, (True, False), strict=True)]
+    held = [
+        Examples([rows], n).inputs(np.arange(2))
+        for rows, n in zip(pair, (True, False), strict=True)
+    ]
     assert torch.equal(held[0], held[1])
     assert torch.allclose(held[1][0], b, atol=1e-6)
     with pytest.raises(UnsupportedOptionError, match="normalize"):
-        ETABmodel("segmentation", tiny(), "Linear", side=32).fit(pair[0], pair[1], n_epoch=1, verbose=False)
+        ETABmodel("segmentation", tiny(), "Linear", side=32).fit(
+            pair[0], pair[1], n_epoch=1, verbose=False
+        )
 
 
 def test_switch_head_keeps_the_backbone(cohort: Path) -> None:
@@ -218,7 +276,9 @@ def test_values_from_clips_and_frames(cohort: Path, head: str) -> None:
     rows = training_data_split(data, 0.6, 0.2)
     model = ETABmodel("regression", tiny(), head, frames=2, side=32)
     model.freeze_backbone()
-    done = model.fit(rows[0], rows[1], task_code="b0", n_epoch=12, learning_rate=0.01, verbose=False)
+    done = model.fit(
+        rows[0], rows[1], task_code="b0", n_epoch=12, learning_rate=0.01, verbose=False
+    )
     seen = [h["train"] for h in done.history]
     assert min(seen) < 0.9 * seen[0]
     said = model.predict(torch.stack([rows[2][i][0] for i in range(2)]))
@@ -262,7 +322,9 @@ def test_checkpoints_go_on_and_never_mix(cohort: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "a0").iterdir())) == 2
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"accumulate": 2}, {"augment": "clinical"}])
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "sgd"}, {"accumulate": 2}, {"augment": "clinical"}]
+)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_options_of_training_act(cohort: Path, options: dict[str, Any], frozen: bool) -> None:
     train_loader, valid_loader, _ = loaders(cohort, batch=4)
@@ -283,13 +345,18 @@ def test_options_of_training_act(cohort: Path, options: dict[str, Any], frozen: 
 def test_options_of_training_that_cannot_act_are_refused(cohort: Path, tmp_path: Path) -> None:
     train_loader, valid_loader, _ = loaders(cohort, batch=4)
     model = ETABmodel("segmentation", tiny(), "Linear", side=64)
-    for wrong, said in (({"optimizer": "adam"}, "adamw or sgd"), ({"augment": "flips"}, "No augmentation is called"),
-                        ({"accumulate": 0}, "1 or more")):  # fmt: skip
+    for wrong, said in (
+        ({"optimizer": "adam"}, "adamw or sgd"),
+        ({"augment": "flips"}, "No augmentation is called"),
+        ({"accumulate": 0}, "1 or more"),
+    ):
         with pytest.raises(UnsupportedOptionError, match=said):
             model.fit(train_loader, valid_loader, n_epoch=1, verbose=False, **wrong)
     colours = [(torch.rand(3, 64, 64), torch.ones(64, 64)) for _ in range(6)]
     with pytest.raises(UnsupportedOptionError, match="grey ultrasound"):
-        model.fit(colours, colours[:2], n_epoch=1, verbose=False, normalized=False, augment="clinical")
+        model.fit(
+            colours, colours[:2], n_epoch=1, verbose=False, normalized=False, augment="clinical"
+        )
     with pytest.raises(UnsupportedOptionError, match="optimizer"):
         ETABscore(None, tiny(), root=cohort / "camus", optimizer="sgd")
 
@@ -300,7 +367,13 @@ def test_clips_and_values_are_augmented_too(cohort: Path) -> None:
     found = []
     for augment in ("none", "clinical"):
         model = ETABmodel("classification", tiny(), "Linear", frames=2, side=32)
-        model.fit(items.select(rows[:12]), items.select(rows[12:]), n_epoch=1, verbose=False, augment=augment)
+        model.fit(
+            items.select(rows[:12]),
+            items.select(rows[12:]),
+            n_epoch=1,
+            verbose=False,
+            augment=augment,
+        )
         found.append(state_of(model.head))
     assert any(not torch.equal(found[0][k], found[1][k]) for k in found[0])
 
@@ -323,7 +396,11 @@ def test_own_modules_and_own_weights(cohort: Path) -> None:
     model = ETABmodel("segmentation", "ResNet-18", "U-Net", side=64)
     model.backbone.load_state_dict(before)
     with pytest.raises(WeightsError, match="ResNet-18"):
-        load_weights(model.backbone, timm.create_model("resnet10t", pretrained=False).state_dict(), "ResNet-18")
+        load_weights(
+            model.backbone,
+            timm.create_model("resnet10t", pretrained=False).state_dict(),
+            "ResNet-18",
+        )
     with pytest.raises(UnsupportedOptionError, match="wanted a name"):
         ETABmodel("segmentation", 3)  # type: ignore[arg-type]
     with pytest.raises(UnsupportedOptionError, match="pretrained=True"):
@@ -339,7 +416,8 @@ def test_whole_stages_are_tapped() -> None:
     for make, channels in ((resnet18, [64, 128, 256, 512]), (resnet50, [256, 512, 1024, 2048])):
         found = probe_modules(make(weights=None), 64)
         assert [f for f in found if f[1] >= 4] == [
-            (f"layer{i + 1}", s, c) for i, (s, c) in enumerate(zip((4, 8, 16, 32), channels, strict=True))
+            (f"layer{i + 1}", s, c)
+            for i, (s, c) in enumerate(zip((4, 8, 16, 32), channels, strict=True))
         ]
 
 
@@ -387,7 +465,9 @@ def test_evaluate_counts_patients_and_refuses_what_does_not_exist(cohort: Path) 
         evaluate_model(same, two)  # type: ignore[arg-type]
     values = Says(Kind.VALUE, lambda x: torch.full((len(x),), 3.0))
     values.task = "regression"
-    assert evaluate_model(values, [(torch.zeros(3, 8, 8), 1.0), (torch.zeros(3, 8, 8), 4.0)]) == pytest.approx(2.5)  # type: ignore[arg-type]
+    assert evaluate_model(
+        values, [(torch.zeros(3, 8, 8), 1.0), (torch.zeros(3, 8, 8), 4.0)]
+    ) == pytest.approx(2.5)  # type: ignore[arg-type]
     assert set(columns_of(values, two)) == {"truth", "score"}  # type: ignore[arg-type]
 
 
@@ -395,8 +475,15 @@ def test_evaluate_counts_patients_and_refuses_what_does_not_exist(cohort: Path) 
 
 
 def test_a_benchmark_runs_switches_and_keeps_the_backbone(cohort: Path) -> None:
-    task = ETABBenchmark("CA40", 10, 8, 0.6, 0.2, 3e-3, 1, tiny(), "U-Net", root=cohort / "camus", side=32)
-    assert (task.task_code, task.dataset_name, task.target_name, task.view_name) == ("a0-A4-C", "camus", "LV_seg", "A4")
+    task = ETABBenchmark(
+        "CA40", 10, 8, 0.6, 0.2, 3e-3, 1, tiny(), "U-Net", root=cohort / "camus", side=32
+    )
+    assert (task.task_code, task.dataset_name, task.target_name, task.view_name) == (
+        "a0-A4-C",
+        "camus",
+        "LV_seg",
+        "A4",
+    )
     with pytest.raises(UnsupportedOptionError, match="run"):
         task.evaluate()
     task.run(freeze_backbone=False, verbose=False)
@@ -413,12 +500,20 @@ def test_a_benchmark_runs_switches_and_keeps_the_backbone(cohort: Path) -> None:
     with pytest.raises(UnsupportedOptionError, match="backbone"):
         task.switch_benchmark("a0-A4-C", backbone="ResNet-18")
     with pytest.raises(UnsupportedOptionError, match="recordings"):
-        ETABBenchmark("a0-A4-C", 999, backbone=tiny(), root=cohort / "camus", side=32).run(verbose=False)
+        ETABBenchmark("a0-A4-C", 999, backbone=tiny(), root=cohort / "camus", side=32).run(
+            verbose=False
+        )
 
 
-@pytest.mark.parametrize("wrong", [{"root": "nowhere"}, {"head": "Unet-ish"}], ids=["no data", "no such head"])
-def test_a_switch_that_fails_leaves_the_benchmark_as_it_was(cohort: Path, wrong: dict[str, Any]) -> None:
-    task = ETABBenchmark("a0-A4-C", 10, 8, 0.6, 0.2, 3e-3, 1, tiny(), "U-Net", root=cohort / "camus", side=32)
+@pytest.mark.parametrize(
+    "wrong", [{"root": "nowhere"}, {"head": "Unet-ish"}], ids=["no data", "no such head"]
+)
+def test_a_switch_that_fails_leaves_the_benchmark_as_it_was(
+    cohort: Path, wrong: dict[str, Any]
+) -> None:
+    task = ETABBenchmark(
+        "a0-A4-C", 10, 8, 0.6, 0.2, 3e-3, 1, tiny(), "U-Net", root=cohort / "camus", side=32
+    )
     before = {name: value for name, value in vars(task).items() if name != "model"}
     with pytest.raises(EtabError):
         task.switch_benchmark("b0-A2-C", n_epoch=7, **wrong)
@@ -442,7 +537,11 @@ def test_the_rows_of_a_benchmark_are_those_of_the_menu(cohort: Path) -> None:
     from etab.rows import annotated_frames, task_rows
 
     opened = source("camus", cohort / "camus")
-    for code, shape in (("a0-A4-C", (3, 32, 32)), ("b0-A4-C", (2, 3, 32, 32)), ("c0-AX-C", (3, 32, 32))):
+    for code, shape in (
+        ("a0-A4-C", (3, 32, 32)),
+        ("b0-A4-C", (2, 3, 32, 32)),
+        ("c0-AX-C", (3, 32, 32)),
+    ):
         items = task_items(TASKS[code], opened, side=32)
         rows = task_rows(TASKS[code], opened, annotated_frames(opened))
         assert items.patients == rows.patients.tolist()
@@ -459,29 +558,41 @@ def test_the_score_is_a_pair_and_its_parts_add_up(cohort: Path, tmp_path: Path) 
     assert isinstance(found, tuple)
     assert low < score < high
     assert sum(found.weights.values()) == pytest.approx(1)
-    assert {k: sum(w for c, w in found.weights.items() if c[0] == k) for k in weights} == pytest.approx(weights)
+    assert {
+        k: sum(w for c, w in found.weights.items() if c[0] == k) for k in weights
+    } == pytest.approx(weights)
     assert score == pytest.approx(sum(w * found.tasks[c].value for c, w in found.weights.items()))
     assert found.phantom
     assert len(found.results) == len(found.tasks) == 11
     assert found.tasks["a0-A4-C"].metric == "jaccard"
     assert len(found.tasks["a0-A4-C"].folds) == 2
     assert "PHANTOM" in found._repr_html_()
-    other = ETABscore("image_stats", None, {"a0-A4-C": 3, "CA22": 1, "b0-A4-C": 0}, n_fold=2, root=root, **keep)
+    other = ETABscore(
+        "image_stats", None, {"a0-A4-C": 3, "CA22": 1, "b0-A4-C": 0}, n_fold=2, root=root, **keep
+    )
     assert other.weights == {"a0-A4-C": 0.75, "a1-A2-C": 0.25}
-    assert other[0] == pytest.approx(0.75 * found.tasks["a0-A4-C"].value + 0.25 * found.tasks["a1-A2-C"].value)
+    assert other[0] == pytest.approx(
+        0.75 * found.tasks["a0-A4-C"].value + 0.25 * found.tasks["a1-A2-C"].value
+    )
 
 
 def test_the_interval_is_students_t_over_folds() -> None:
     def made(folds: tuple[float, ...]) -> TaskScore:
         return TaskScore(float(np.mean(folds)), 0, 1, "jaccard", folds, 9)
 
-    found = ScoreAndInterval.of("x", {"a0-A4-C": made((0.5, 0.7, 0.9)), "a1-A4-C": made((0.1, 0.1, 0.1))},
-                                {"a0-A4-C": 0.5, "a1-A4-C": 0.5}, phantom=True)  # fmt: skip
+    found = ScoreAndInterval.of(
+        "x",
+        {"a0-A4-C": made((0.5, 0.7, 0.9)), "a1-A4-C": made((0.1, 0.1, 0.1))},
+        {"a0-A4-C": 0.5, "a1-A4-C": 0.5},
+        phantom=True,
+    )
     assert found.folds == pytest.approx((0.3, 0.4, 0.5))
     half = 4.302652729911275 * 0.1 / 3**0.5
     assert found[1] == pytest.approx((0.4 - half, 0.4 + half))
     with pytest.raises(UndefinedError, match="two folds"):
-        ScoreAndInterval.of("x", {"a0-A4-C": made((0.5, float("nan")))}, {"a0-A4-C": 1.0}, phantom=True)
+        ScoreAndInterval.of(
+            "x", {"a0-A4-C": made((0.5, float("nan")))}, {"a0-A4-C": 1.0}, phantom=True
+        )
 
 
 def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort: Path) -> None:
@@ -490,7 +601,14 @@ def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         mine = resnet18(weights=None)
-    more = {"n_fold": 2, "root": cohort / "camus", "n_epoch": 1, "side": 32, "n_train": 6, "batch_size": 8}
+    more = {
+        "n_fold": 2,
+        "root": cohort / "camus",
+        "n_epoch": 1,
+        "side": 32,
+        "n_train": 6,
+        "batch_size": 8,
+    }
     frozen = ETABscore("ResNet-18", mine, {"a0-A4-C": 1}, head="SegFormer", **more)
     assert frozen.results == ()
     assert frozen.tasks["a0-A4-C"].patients == 6
@@ -500,22 +618,34 @@ def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort
 
     loaded = _card("ResNet-18", mine, False).load()
     own = mine.state_dict()
-    assert all(torch.equal(v, own[k]) for k, v in loaded.network.state_dict().items() if not k.startswith("fc"))
+    assert all(
+        torch.equal(v, own[k])
+        for k, v in loaded.network.state_dict().items()
+        if not k.startswith("fc")
+    )
     assert loaded.digest() != names.architecture("ResNet-18").load().digest()
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"n_fold": 1}, "2 folds"), ({"n_epoch": 3}, "would not act"), ({"finetune": True, "cache": "x"}, "would not act"),
-     ({"train_frac": 0.5}, "n_fold decides"), ({"task_weights": {"a": 1, "a0-A4-C": 1}}, "mix both"),
-     ({"task_weights": {"a": -1}}, "0 or more"), ({"task_weights": {"a": 0}}, "not all 0")],
-)  # fmt: skip
+    [
+        ({"n_fold": 1}, "2 folds"),
+        ({"n_epoch": 3}, "would not act"),
+        ({"finetune": True, "cache": "x"}, "would not act"),
+        ({"train_frac": 0.5}, "n_fold decides"),
+        ({"task_weights": {"a": 1, "a0-A4-C": 1}}, "mix both"),
+        ({"task_weights": {"a": -1}}, "0 or more"),
+        ({"task_weights": {"a": 0}}, "not all 0"),
+    ],
+)
 def test_what_would_not_act_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UnsupportedOptionError, match=said):
         ETABscore("efficientnet_lite0", **options)
 
 
-@pytest.mark.parametrize("options", [{"nfold": 3}, {"task_weights": {"z": 1}}, {"task_weights": {"a0-A4-Q": 1}}])
+@pytest.mark.parametrize(
+    "options", [{"nfold": 3}, {"task_weights": {"z": 1}}, {"task_weights": {"a0-A4-Q": 1}}]
+)
 def test_unknown_words_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UnknownNameError):
         ETABscore("efficientnet_lite0", **options)
@@ -539,42 +669,78 @@ def demos(
     exec(
         "from etab.datasets import *\nfrom etab.utils.visualization import *\nfrom etab.utils.video_tools import *\n"
         "from etab.baselines.models import *\nfrom etab.utils.data_tools import *\nfrom etab.utils.metrics import *\n"
-        "device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')\n", names_of,
-    )  # fmt: skip
+        "device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')\n",
+        names_of,
+    )
     assert callable(names_of["ETABmodel"])
     # Demo 1: load, plot, animate
-    camus = ETAB_dataset(name="camus", target="LV_seg", view="A4", video=False, normalize=False, frame_l=side, frame_w=side,
-                         root=root)  # fmt: skip
+    camus = ETAB_dataset(
+        name="camus",
+        target="LV_seg",
+        view="A4",
+        video=False,
+        normalize=False,
+        frame_l=side,
+        frame_w=side,
+        root=root,
+    )
     camus.load_data(n_clips=clips)
     assert len(camus.data) >= clips
     plot_segment(camus.data[3][0], camus.data[3][1][0], overlay=True, color="r", normalized=False)
     for target, view, color in (("LA_seg", "A2", "g"), ("MY_seg", "A2", "b")):
         with pytest.warns(EtabWarning, match="no effect"):
-            camus = ETAB_dataset(name="camus", target=target, view=view, video=False, normalize=False, frame_l=side,
-                                 frame_w=side, clip_l=16, fps=50, padding=None, root=root)  # fmt: skip
+            camus = ETAB_dataset(
+                name="camus",
+                target=target,
+                view=view,
+                video=False,
+                normalize=False,
+                frame_l=side,
+                frame_w=side,
+                clip_l=16,
+                fps=50,
+                padding=None,
+                root=root,
+            )
         camus.load_data(n_clips=clips)
-        plot_segment(camus.data[3][0], camus.data[3][1][0], overlay=True, color=color, normalized=False)
+        plot_segment(
+            camus.data[3][0], camus.data[3][1][0], overlay=True, color=color, normalized=False
+        )
     # the cell prints video=False and shows a clip; without sequences a frame is what there is
-    film = ETAB_dataset(name="camus", target="EF", view="A4", video=video, frame_l=side, frame_w=side, root=root)
+    film = ETAB_dataset(
+        name="camus", target="EF", view="A4", video=video, frame_l=side, frame_w=side, root=root
+    )
     film.load_data(n_clips=2)
     assert film.data[0][0].shape == ((16, 3, side, side) if video else (3, side, side))
     assert create_echo_clip(film.data[0][0], "demo_clip", folder=out).stat().st_size > 500
     # Demo 2: split, compose, fit, predict, evaluate, freeze
     camus = ETAB_dataset(
-        name="camus", target="LV_seg", view="A4", normalize=True, frame_l=side, frame_w=side, root=root
+        name="camus",
+        target="LV_seg",
+        view="A4",
+        normalize=True,
+        frame_l=side,
+        frame_w=side,
+        root=root,
     )
     camus.load_data(n_clips=clips)
-    train_loader, valid_loader, test_loader = training_data_split(camus.data, train_frac=0.6, val_frac=0.1, batch_size=16,
-                                                                  return_loaders=True)  # fmt: skip
+    train_loader, valid_loader, test_loader = training_data_split(
+        camus.data, train_frac=0.6, val_frac=0.1, batch_size=16, return_loaders=True
+    )
     scores = []
     for freeze in (False, True):
         model = ETABmodel(task="segmentation", backbone=backbone, head="SegFormer", side=side)
         if freeze:
             model.freeze_backbone()
         model.fit(
-            train_loader=train_loader, valid_loader=valid_loader, task_code="CA40", n_epoch=epochs, learning_rate=0.001,
-            ckpt_dir=out / ("frozen" if freeze else "tuned"), device=names_of["device"],
-        )  # fmt: skip
+            train_loader=train_loader,
+            valid_loader=valid_loader,
+            task_code="CA40",
+            n_epoch=epochs,
+            learning_rate=0.001,
+            ckpt_dir=out / ("frozen" if freeze else "tuned"),
+            device=names_of["device"],
+        )
         inputs, _ = next(iter(test_loader))
         preds = model.predict(inputs)
         plot_segment(inputs[2, :, :, :], preds[2, :, :], overlay=True, color="r")
@@ -595,10 +761,17 @@ def _closed() -> Any:
 
 @pytest.mark.usefixtures("_closed")
 def test_the_demo_notebooks_of_2022_on_the_phantom(cohort: Path, tmp_path: Path) -> None:
-    scores = demos(cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=8, side=32, epochs=1)
+    scores = demos(
+        cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=8, side=32, epochs=1
+    )
     assert all(0 <= s <= 1 for s in scores)
-    pair = ETABscore(backbone_architecture="efficientnet_lite0", backbone_model=None, task_weights={"b1-A4-C": 1.0},
-                     n_fold=2, root=cohort / "camus")  # fmt: skip
+    pair = ETABscore(
+        backbone_architecture="efficientnet_lite0",
+        backbone_model=None,
+        task_weights={"b1-A4-C": 1.0},
+        n_fold=2,
+        root=cohort / "camus",
+    )
     ETAB_score, interval = pair  # noqa: N806
     assert interval[0] < ETAB_score < interval[1]
 
@@ -606,7 +779,9 @@ def test_the_demo_notebooks_of_2022_on_the_phantom(cohort: Path, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.usefixtures("_closed")
 def test_the_models_of_the_demo_notebooks_learn(cohort: Path, tmp_path: Path) -> None:
-    tuned, frozen = demos(cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=14, side=64, epochs=16)
+    tuned, frozen = demos(
+        cohort / "camus", tmp_path, backbone="efficientnet_lite0", clips=14, side=64, epochs=16
+    )
     assert tuned > 0.6
     assert frozen > 0.5
 
@@ -615,10 +790,22 @@ def test_the_models_of_the_demo_notebooks_learn(cohort: Path, tmp_path: Path) ->
 @pytest.mark.usefixtures("_closed")
 def test_the_demo_notebooks_of_2022_on_camus(real_data: Path, tmp_path: Path) -> None:
     root = real_data / "camus"
-    tuned, frozen = demos(root, tmp_path, backbone="efficientnet_lite0", clips=60, side=96, epochs=6, video=False)
+    tuned, frozen = demos(
+        root, tmp_path, backbone="efficientnet_lite0", clips=60, side=96, epochs=6, video=False
+    )
     assert tuned > 0.35  # after a few steps; a mask of everything has 0.1
     assert frozen > 0.25
-    score, (low, high) = ETABscore("efficientnet_lite0", None, {"a0-A4-C": 1.0}, n_fold=2, finetune=True, n_epoch=3,
-                                   n_train=30, side=64, batch_size=8, root=root)  # fmt: skip
+    score, (low, high) = ETABscore(
+        "efficientnet_lite0",
+        None,
+        {"a0-A4-C": 1.0},
+        n_fold=2,
+        finetune=True,
+        n_epoch=3,
+        n_train=30,
+        side=64,
+        batch_size=8,
+        root=root,
+    )
     assert 0 < score < 1
     assert low < score < high

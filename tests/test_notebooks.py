@@ -30,10 +30,17 @@ def test_the_five_are_there() -> None:
 def test_it_is_readable_as_committed(path: Path) -> None:
     code = cells(path, "code")
     assert path.stat().st_size < 600_000
-    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), "run python -m docs.execute"
+    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), (
+        "run python -m docs.execute"
+    )
     kinds = [k for c in code for o in c["outputs"] for k in o.get("data", {})]
     assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] == "5" else 1)
-    assert not [o for c in code for o in c["outputs"] if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert not [
+        o
+        for c in code
+        for o in c["outputs"]
+        if o["output_type"] == "error" or o.get("name") == "stderr"
+    ]
     assert WORDS[path.stem[0]] in "".join("".join(c["source"]) for c in code)
     prose = " ".join("".join(c["source"]) for c in cells(path, "markdown")).lower()
     assert "phantom" in prose
@@ -50,7 +57,11 @@ def test_it_shows_made_data_and_no_machine(path: Path) -> None:
 
 def test_the_clip_plays_in_the_page() -> None:
     """As HTML: converters and viewers leave an output of the type image/gif out."""
-    shown = ["".join(o.get("data", {}).get("text/html", "")) for c in cells(NOTEBOOKS[0], "code") for o in c["outputs"]]
+    shown = [
+        "".join(o.get("data", {}).get("text/html", ""))
+        for c in cells(NOTEBOOKS[0], "code")
+        for o in c["outputs"]
+    ]
     assert any('<img src="data:image/gif;base64,' in html for html in shown)
 
 

@@ -72,8 +72,12 @@ def test_contract(made: Path, source: type) -> None:
 def test_the_phantom_tree_is_written_by_name(tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=12, seed=7, names=["circor_hf"])
     assert sorted(p.name for p in (tmp_path / "circor_hf").rglob("*")) == [
-        "PHANTOM", "data", "original-00000-of-00001.parquet", "processed-00000-of-00001.parquet", "training_data.csv",
-    ]  # fmt: skip
+        "PHANTOM",
+        "data",
+        "original-00000-of-00001.parquet",
+        "processed-00000-of-00001.parquet",
+        "training_data.csv",
+    ]
     source = CircorParquetSource(tmp_path / "circor_hf")
     assert len({r.meta["id"] for r in source.records()}) == 12
     (tmp_path / "circor_hf" / "PHANTOM").unlink()
@@ -85,10 +89,16 @@ def test_rows_say_what_the_original_layout_says(made: Path) -> None:
     rows, whole = CircorParquetSource(made / "circor_hf"), CircorSource(made / "circor")
     recordings = {r.id: r for r in whole.records()}
     annotated = [r for r in recordings.values() if whole.intervals(r)]
-    assert [r.id for r in rows.records()] == sorted(r.id for r in annotated), "the recording '0 0 28' has no row"
+    assert [r.id for r in rows.records()] == sorted(r.id for r in annotated), (
+        "the recording '0 0 28' has no row"
+    )
     for record in rows.records():
         twin = recordings[record.id]
-        assert (record.patient, record.view, record.meta["id"]) == (twin.patient, twin.view, twin.meta["id"])
+        assert (record.patient, record.view, record.meta["id"]) == (
+            twin.patient,
+            twin.view,
+            twin.meta["id"],
+        )
         start, end = whole.intervals(twin)[0][0], whole.intervals(twin)[-1][1]
         a, b = round(start * 4000), round(end * 4000)
         assert np.array_equal(rows.wave(record)[0], whole.wave(twin)[0][a:b])
@@ -96,7 +106,9 @@ def test_rows_say_what_the_original_layout_says(made: Path) -> None:
         shift = np.array(whole.intervals(twin)) - np.array(rows.intervals(record))
         assert np.abs(shift - [start, start, 0]).max() < 1e-3
         for target in ("murmur", "outcome", "murmur_here", "grade"):
-            one, two = (s.answers(r, s.card.target(target)) for s, r in ((rows, record), (whole, twin)))
+            one, two = (
+                s.answers(r, s.card.target(target)) for s, r in ((rows, record), (whole, twin))
+            )
             assert one == two, target
     people = {r.patient for r in rows.records()}
     assert len(people) == len({r.meta["id"] for r in rows.records()}) - 1, "two ids are one person"
@@ -106,11 +118,15 @@ def test_the_files_own_labels_are_not_used_and_that_is_said(tree: Path) -> None:
     before = CircorParquetSource(tree)
     assert "official outcome in 0 of" in before.notes()[1]
     n = len(before.records())
-    flipped = changed(tree, lambda c: c.update(recording_label=[1 - v for v in c["recording_label"]]))
+    flipped = changed(
+        tree, lambda c: c.update(recording_label=[1 - v for v in c["recording_label"]])
+    )
     after = CircorParquetSource(flipped)
     assert f"official outcome in {n} of {n} rows" in after.notes()[1]
     target = before.card.target("outcome")
-    assert [after.answers(r, target) for r in after.records()] == [before.answers(r, target) for r in before.records()]
+    assert [after.answers(r, target) for r in after.records()] == [
+        before.answers(r, target) for r in before.records()
+    ]
 
 
 def test_further_stretches_and_shards(tree: Path) -> None:
@@ -126,16 +142,24 @@ def test_further_stretches_and_shards(tree: Path) -> None:
     lengths = [len(row) for row in table.column("heart_state_labels").to_pylist()]
     assert [source.n_samples(r) for r in source.records()] == lengths
     (tree / "data/original-00001-of-00002.parquet").unlink()
-    with pytest.raises(LayoutError, match=r"original-00001-of-00002\.parquet is missing, of 2 files"):
+    with pytest.raises(
+        LayoutError, match=r"original-00001-of-00002\.parquet is missing, of 2 files"
+    ):
         CircorParquetSource(tree)
 
 
 def test_windows_and_pictures_of_rows(made: Path) -> None:
-    x, y = Dataset("circor_hf", "states", root=made / "circor_hf", video=True, fps=1000, clip_l=2000)[0]
+    x, y = Dataset(
+        "circor_hf", "states", root=made / "circor_hf", video=True, fps=1000, clip_l=2000
+    )[0]
     assert x.shape == (2000,)
     assert y.shape == (100,)
     assert (y >= 0).all(), "a row is annotated throughout"
-    assert Dataset("circor_hf_processed", "murmur", root=made / "circor_hf")[0][0].shape == (3, 224, 224)
+    assert Dataset("circor_hf_processed", "murmur", root=made / "circor_hf")[0][0].shape == (
+        3,
+        224,
+        224,
+    )
 
 
 # --- bad files ---
@@ -149,7 +173,9 @@ def test_folders_that_are_none(tree: Path, tmp_path: Path) -> None:
         CircorProcessedSource(tmp_path / "empty")
     assert CircorParquetSource(tree / "data").root == tree
     (tree / "training_data.csv").rename(tmp_path / "kept.csv")
-    with pytest.raises(LayoutError, match=r"training_data\.csv is missing: labels and people come from it"):
+    with pytest.raises(
+        LayoutError, match=r"training_data\.csv is missing: labels and people come from it"
+    ):
         CircorParquetSource(tree).records()
     (tmp_path / "kept.csv").rename(tree / "training_data.csv")
     (tree / FILE).write_bytes((tree / FILE).read_bytes()[:3000])
@@ -172,19 +198,40 @@ def test_damage_inside_a_file_is_found_when_it_is_read(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c, d: c["filename"].__setitem__(0, "heart"), "'heart' is no recording such as 13918_AV"),
-        (lambda c, d: c["filename"].__setitem__(0, "99999_AV"), "training_data.csv has no row for 99999"),
+        (
+            lambda c, d: c["filename"].__setitem__(0, "heart"),
+            "'heart' is no recording such as 13918_AV",
+        ),
+        (
+            lambda c, d: c["filename"].__setitem__(0, "99999_AV"),
+            "training_data.csv has no row for 99999",
+        ),
         (lambda c, d: c.pop("heart_state_labels"), "no column 'heart_state_labels'"),
         (lambda c, d: c["heart_state_labels"][0].pop(), "samples and .* states"),
         (lambda c, d: c["heart_state_labels"][0].__setitem__(5, 7), "states other than 0 to 4"),
-        (lambda c, d: c["heart_state_labels"].__setitem__(0, None), "states other than 0 to 4, or none"),
+        (
+            lambda c, d: c["heart_state_labels"].__setitem__(0, None),
+            "states other than 0 to 4, or none",
+        ),
         (lambda c, d: c["recording"].__setitem__(0, None), "holds no sound"),
         (lambda c, d: c["recording"][0].update(bytes=None), "holds no sound"),
         (lambda c, d: c["recording"][0].update(bytes=b"fLaC1234567890"), "is not a WAV file"),
-        (lambda c, d: c["recording"][0].update(bytes=c["recording"][0]["bytes"][:999]), "is cut short"),
-        (lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", rate=2000).read_bytes()), "is at 2000 Hz"),
-        (lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", channels=2).read_bytes()), "2 channels"),
-        (lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", bits=24).read_bytes()), "24-bit"),
+        (
+            lambda c, d: c["recording"][0].update(bytes=c["recording"][0]["bytes"][:999]),
+            "is cut short",
+        ),
+        (
+            lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", rate=2000).read_bytes()),
+            "is at 2000 Hz",
+        ),
+        (
+            lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", channels=2).read_bytes()),
+            "2 channels",
+        ),
+        (
+            lambda c, d: c["recording"][0].update(bytes=wav(d / "x.wav", bits=24).read_bytes()),
+            "24-bit",
+        ),
     ],
 )
 def test_rows_that_are_refused(tree: Path, tmp_path: Path, change, said: str) -> None:
@@ -196,7 +243,9 @@ def test_rows_that_are_refused(tree: Path, tmp_path: Path, change, said: str) ->
 def test_a_table_with_other_words(tree: Path) -> None:
     path = tree / "training_data.csv"
     path.write_text(path.read_text().replace("Absent", "Silent", 1))
-    with pytest.raises(CorruptFileError, match="says Murmur 'Silent'; possible: Present, Unknown, Absent"):
+    with pytest.raises(
+        CorruptFileError, match="says Murmur 'Silent'; possible: Present, Unknown, Absent"
+    ):
         CircorParquetSource(tree).records()
 
 
@@ -207,7 +256,9 @@ def test_missing_packages_name_the_extra(tree: Path, monkeypatch: pytest.MonkeyP
             shrink(np.zeros(64))
     for name in [n for n in sys.modules if n.startswith("pyarrow.parquet")]:
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingPackageError, match=r'needs pyarrow: pip install "etab-bench\[parquet\]"'):
+    with pytest.raises(
+        MissingPackageError, match=r'needs pyarrow: pip install "etab-bench\[parquet\]"'
+    ):
         CircorParquetSource(tree).records()
 
 
@@ -231,7 +282,10 @@ def test_processing_keeps_the_sounds_and_takes_the_noise() -> None:
     t = np.arange(16_001) / 4000
     beat = np.sin(2 * np.pi * 60 * t) * (np.sin(2 * np.pi * 1.2 * t) > 0.9)
     heard = (
-        beat + 0.05 * rng.standard_normal(len(t)) + 0.5 * np.sin(2 * np.pi * 5 * t) + 0.4 * np.sin(2 * np.pi * 900 * t)
+        beat
+        + 0.05 * rng.standard_normal(len(t))
+        + 0.5 * np.sin(2 * np.pi * 5 * t)
+        + 0.4 * np.sin(2 * np.pi * 900 * t)
     )
     out = processed(heard.astype(np.float32), 4000)
     assert out.shape == heard.shape
@@ -250,17 +304,25 @@ def test_the_cut_offs_act_and_the_filter_is_causal() -> None:
     impulse[1000] = 1
     assert np.all(causal_band(impulse, 4000)[:1000] == 0)
     gain = [
-        np.abs(np.fft.rfft(causal_band(impulse, 4000, low=low, high=high))) for low, high in ((25, 400), (100, 200))
+        np.abs(np.fft.rfft(causal_band(impulse, 4000, low=low, high=high)))
+        for low, high in ((25, 400), (100, 200))
     ]
     assert gain[0][25] == pytest.approx(np.sqrt(0.5), abs=0.01)
     assert gain[0][400] == pytest.approx(np.sqrt(0.5), abs=0.01)
     assert gain[1][100] == pytest.approx(np.sqrt(0.5), abs=0.08)
     assert gain[1][25] < 0.1
-    for options, said in (({"low": 0}, "0 < low"), ({"high": 2000}, "high < 2000"), ({"low": 500}, "from 500 to 400")):
+    for options, said in (
+        ({"low": 0}, "0 < low"),
+        ({"high": 2000}, "high < 2000"),
+        ({"low": 500}, "from 500 to 400"),
+    ):
         with pytest.raises(UnsupportedOptionError, match=said):
             processed(impulse, 4000, **options)
-    for options, said in (({"wavelet": "har"}, "wavelet is 'har'"), ({"level": 0}, "levels 1 to 11"),
-                          ({"level": 12}, "level is 12")):  # fmt: skip
+    for options, said in (
+        ({"wavelet": "har"}, "wavelet is 'har'"),
+        ({"level": 0}, "levels 1 to 11"),
+        ({"level": 12}, "level is 12"),
+    ):
         with pytest.raises(UnsupportedOptionError, match=said):
             processed(impulse, 4000, **options)
     with pytest.raises(UnsupportedOptionError, match="1 samples have levels 1 to 0"):

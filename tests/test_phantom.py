@@ -100,7 +100,8 @@ def test_chambers_lie_as_they_should(tree: Path) -> None:
     source = datasets.source("camus", tree / "camus")
     for record in source.records():
         masks = {
-            t: [a.value for a in source.answers(record, source.card.target(t))] for t in ("LV_seg", "MY_seg", "LA_seg")
+            t: [a.value for a in source.answers(record, source.card.target(t))]
+            for t in ("LV_seg", "MY_seg", "LA_seg")
         }
         assert masks["LV_seg"][0].sum() > masks["LV_seg"][-1].sum()
         assert not (masks["LV_seg"][0] & masks["MY_seg"][0]).any()

@@ -26,7 +26,9 @@ def test_clips_and_stills_become_gifs(tmp_path: Path) -> None:
     from PIL import Image
 
     clip = torch.rand(5, 3, 16, 24)
-    with Image.open(create_echo_clip(clip, "demo", fps=30, normalized=False, folder=tmp_path)) as image:
+    with Image.open(
+        create_echo_clip(clip, "demo", fps=30, normalized=False, folder=tmp_path)
+    ) as image:
         assert (image.n_frames, image.size, image.info["duration"]) == (5, (24, 16), 30)
     with Image.open(create_echo_clip(clip[0], "one", folder=tmp_path)) as image:
         assert image.n_frames == 1
@@ -40,8 +42,12 @@ def test_clips_and_stills_become_gifs(tmp_path: Path) -> None:
 
 def test_display_undoes_what_was_done() -> None:
     grey = torch.full((3, 4, 4), 0.25)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    assert to_display((grey - mean) / std, normalized=True) == pytest.approx(np.full((4, 4, 3), 0.25), abs=1e-6)
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    assert to_display((grey - mean) / std, normalized=True) == pytest.approx(
+        np.full((4, 4, 3), 0.25), abs=1e-6
+    )
     assert to_display(grey, normalized=False) == pytest.approx(np.full((4, 4, 3), 0.25))
 
 

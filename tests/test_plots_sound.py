@@ -22,7 +22,9 @@ STATES = np.repeat([-1, 0, 1, 2, 3, 0, -1], [10, 6, 14, 5, 30, 6, 29])  # 2 s at
 
 
 def tone(hz: float = 200.0, seconds: float = 2.0, rate: int = RATE) -> np.ndarray:
-    return (0.25 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (0.25 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 def spans(panel) -> list[tuple[float, float, str]]:
@@ -35,7 +37,13 @@ def spans(panel) -> list[tuple[float, float, str]]:
     return found
 
 
-TRUE = [(0.2, 0.32, "S1"), (0.32, 0.6, "systole"), (0.6, 0.7, "S2"), (0.7, 1.3, "diastole"), (1.3, 1.42, "S1")]
+TRUE = [
+    (0.2, 0.32, "S1"),
+    (0.32, 0.6, "systole"),
+    (0.6, 0.7, "S2"),
+    (0.7, 1.3, "diastole"),
+    (1.3, 1.42, "S1"),
+]
 
 
 def test_states_are_where_they_are_and_the_unannotated_stays_bare() -> None:
@@ -75,11 +83,15 @@ def test_the_log_mel_is_that_of_the_models_and_the_tone_is_at_its_frequency() ->
     figure = plot_mel(tone(400), RATE, STATES, start=0.5, seconds=1.0)
     panel, strip = figure.axes[:2]
     shown = panel.images[0]
-    assert np.asarray(shown.get_array()) == pytest.approx(80 * (log_mel(tone(400)[2000:6000], RATE) - 1))
+    assert np.asarray(shown.get_array()) == pytest.approx(
+        80 * (log_mel(tone(400)[2000:6000], RATE) - 1)
+    )
     assert panel.get_xlim() == (0.5, 1.5)
     row = int(np.asarray(shown.get_array()).mean(axis=1).argmax())
     height = shown.get_extent()[3] - row - 0.5
-    marks = dict(zip([t.get_text() for t in panel.get_yticklabels()], panel.get_yticks(), strict=True))
+    marks = dict(
+        zip([t.get_text() for t in panel.get_yticklabels()], panel.get_yticks(), strict=True)
+    )
     assert abs(height - marks["400"]) <= 1
     assert list(marks) == ["50", "100", "200", "400", "800"]
     assert spans(strip)[0] == (0.5, 0.6, "systole")
@@ -95,8 +107,16 @@ def test_pictures_are_saved(tmp_path: Path) -> None:
     for path in (tmp_path / "deep" / "a.png", tmp_path / "b.png"):
         with Image.open(path) as image:
             assert image.size[0] == 1300
-            assert len(set(image.convert("L").getdata() if not hasattr(image, "get_flattened_data")
-                           else image.convert("L").get_flattened_data())) > 20  # fmt: skip
+            assert (
+                len(
+                    set(
+                        image.convert("L").getdata()
+                        if not hasattr(image, "get_flattened_data")
+                        else image.convert("L").get_flattened_data()
+                    )
+                )
+                > 20
+            )
 
 
 def heard(clip) -> tuple[int, np.ndarray]:
@@ -159,10 +179,18 @@ def test_wrong_arguments(options, said: str) -> None:
     given = {"samples": tone(), "rate": RATE, **options}
     for draw in (plot_states, plot_mel):
         with pytest.raises(UnsupportedOptionError, match=said):
-            draw(given["samples"], given["rate"], **{k: v for k, v in given.items() if k not in ("samples", "rate")})
+            draw(
+                given["samples"],
+                given["rate"],
+                **{k: v for k, v in given.items() if k not in ("samples", "rate")},
+            )
     if "states" not in options:
         with pytest.raises(UnsupportedOptionError, match=said):
-            listen(given["samples"], given["rate"], **{k: v for k, v in given.items() if k in ("start", "seconds")})
+            listen(
+                given["samples"],
+                given["rate"],
+                **{k: v for k, v in given.items() if k in ("start", "seconds")},
+            )
 
 
 def test_wrong_predictions_and_gains() -> None:

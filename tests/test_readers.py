@@ -43,7 +43,9 @@ def test_nifti_sequence_has_frames_first_and_depth_downwards(tmp_path: Path) -> 
     data = read_volume(tmp_path / "s.nii.gz").data
     assert np.array_equal(data, frames)
     assert data[0, 0].mean() > data[0, -1].mean()
-    assert np.array_equal(data, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "s.nii.gz"))))
+    assert np.array_equal(
+        data, SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "s.nii.gz")))
+    )
 
 
 @pytest.mark.parametrize(("slope", "inter"), [(2.0, 0.0), (0.5, 3.0)])
@@ -53,7 +55,12 @@ def test_nifti_scaling_and_byte_order(tmp_path: Path, slope: float, inter: float
     header.set_data_dtype(np.dtype(">i2"))
     header.set_data_shape(stored.shape)
     header["pixdim"][1:3] = (0.3, 0.5)
-    header["scl_slope"], header["scl_inter"], header["magic"], header["vox_offset"] = slope, inter, b"n+1", 352
+    header["scl_slope"], header["scl_inter"], header["magic"], header["vox_offset"] = (
+        slope,
+        inter,
+        b"n+1",
+        352,
+    )
     path = tmp_path / "b.nii"
     path.write_bytes(header.binaryblock + b"\0" * 4 + stored.tobytes(order="F"))
     volume = read_volume(path)
@@ -102,7 +109,9 @@ def test_flipped_bit_in_nifti_is_named(still: Path, where: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(30000, 30000, 1), (8000, 8000, 30000), (-1, 40, 1), (0, 40, 1)])
-def test_absurd_sizes_are_refused_before_they_are_loaded(still: Path, shape: tuple[int, int, int]) -> None:
+def test_absurd_sizes_are_refused_before_they_are_loaded(
+    still: Path, shape: tuple[int, int, int]
+) -> None:
     plain = bytearray(gzip.decompress(still.read_bytes()))
     struct.pack_into("<4h", plain, 40, 3, *shape)
     still.write_bytes(gzip.compress(bytes(plain)))
@@ -164,7 +173,13 @@ def _whole(path: Path) -> np.ndarray:
 def test_indexed_frames_are_those_of_the_whole_video(clip: tuple[Path, list[np.ndarray]]) -> None:
     path, frames = clip
     info = video_info(path)
-    assert (info.n_frames, info.fps, info.height, info.width, info.codec) == (20, 50, 48, 48, "MJPG")
+    assert (info.n_frames, info.fps, info.height, info.width, info.codec) == (
+        20,
+        50,
+        48,
+        48,
+        "MJPG",
+    )
     whole = _whole(path).astype(int)
     mine = read_video(path, [7, 0, 19, 7])
     assert mine.dtype == np.uint8
@@ -178,7 +193,9 @@ def test_only_the_frames_asked_for_are_decoded(
 ) -> None:
     calls = []
     decode = simplejpeg.decode_jpeg
-    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: calls.append(1) or decode(*a, **k))
+    monkeypatch.setattr(
+        simplejpeg, "decode_jpeg", lambda *a, **k: calls.append(1) or decode(*a, **k)
+    )
     read_video(clip[0], [4, 5])
     assert len(calls) == 2
 

@@ -76,7 +76,10 @@ def test_a_scan_finds_what_the_index_finds(mjpg: Path) -> None:
     before = read_video(mjpg, [3, 39, 0])
     movi = b"".join(chunk(b"00dc", jpeg) for jpeg in jpegs(mjpg))
     assert np.array_equal(read_video(rebuilt(mjpg, movi), [3, 39, 0]), before)
-    recs = b"".join(chunk(b"LIST", b"rec " + chunk(b"00dc", jpeg) + chunk(b"01wb", b"123")) for jpeg in jpegs(mjpg))
+    recs = b"".join(
+        chunk(b"LIST", b"rec " + chunk(b"00dc", jpeg) + chunk(b"01wb", b"123"))
+        for jpeg in jpegs(mjpg)
+    )
     assert np.array_equal(read_video(rebuilt(mjpg, recs), [3, 39, 0]), before)
 
 
@@ -100,7 +103,9 @@ def test_an_index_from_the_start_of_the_file_and_one_that_lies(mjpg: Path) -> No
         read_video(mjpg, [7])
     struct.pack_into("<I", raw, at + 8, 5)
     mjpg.write_bytes(raw)
-    assert np.array_equal(read_video(mjpg), before), "an index that points nowhere is replaced by a scan"
+    assert np.array_equal(read_video(mjpg), before), (
+        "an index that points nowhere is replaced by a scan"
+    )
 
 
 def test_a_second_stream_is_left_out(mjpg: Path) -> None:
@@ -131,7 +136,9 @@ def test_more_than_one_riff(mjpg: Path) -> None:
     first = b"".join(chunk(b"00dc", part) for part in parts[:25])
     path = rebuilt(mjpg, first, chunk(b"idx1", rows), n=25)
     assert np.array_equal(read_video(path), before[:25])
-    second = b"AVIX" + chunk(b"LIST", b"movi" + b"".join(chunk(b"00dc", part) for part in parts[25:]))
+    second = b"AVIX" + chunk(
+        b"LIST", b"movi" + b"".join(chunk(b"00dc", part) for part in parts[25:])
+    )
     path.write_bytes(path.read_bytes() + chunk(b"RIFF", second))
     assert np.array_equal(read_video(path), before)
 
@@ -151,7 +158,9 @@ def test_jpegs_without_huffman_tables(mjpg: Path) -> None:
     before = read_video(rebuilt(mjpg, b"".join(chunk(b"00dc", part) for part in parts)))
     bare = [stripped(part) for part in parts]
     assert all(len(a) < len(b) for a, b in zip(bare, parts, strict=True))
-    assert np.array_equal(read_video(rebuilt(mjpg, b"".join(chunk(b"00dc", part) for part in bare))), before)
+    assert np.array_equal(
+        read_video(rebuilt(mjpg, b"".join(chunk(b"00dc", part) for part in bare))), before
+    )
 
 
 def test_a_truncated_jpeg_is_named_and_never_greyed_over(mjpg: Path) -> None:
@@ -192,7 +201,11 @@ def encode(path: Path, codec: str, pixels: str, options: dict[str, str]) -> Path
         stream = file.add_stream(codec, rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 96, 64, pixels, 10
         for picture in frames():
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="gray").reformat(format=pixels)))
+            file.mux(
+                stream.encode(
+                    av.VideoFrame.from_ndarray(picture, format="gray").reformat(format=pixels)
+                )
+            )
         file.mux(stream.encode(None))
     return path
 
@@ -210,17 +223,23 @@ def test_other_codecs_give_the_frames_of_whole_reading(tmp_path: Path, name: str
         read_video(path, [N])
 
 
-def test_a_late_frame_is_had_from_its_key_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_frame_is_had_from_its_key_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = encode(tmp_path / "h264.mp4", *CODECS["h264.mp4"])
     seen = []
     grey = container._grey
     monkeypatch.setattr(container, "_grey", lambda frame: seen.append(1) or grey(frame))
-    monkeypatch.setattr(container, "_count_and_decode", lambda *a: pytest.fail("decoded from the start"))
+    monkeypatch.setattr(
+        container, "_count_and_decode", lambda *a: pytest.fail("decoded from the start")
+    )
     assert len(read_video(path, [35, 36])) == 2
     assert len(seen) == 2
 
 
-def test_frames_are_found_where_seeking_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_found_where_seeking_misses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = encode(tmp_path / "h264.mp4", *CODECS["h264.mp4"])
     before = read_video(path, [35, 3])
     monkeypatch.setattr(container, "_seek_and_decode", lambda *a: {})
@@ -231,7 +250,9 @@ def test_without_pyav_the_command_is_named(tmp_path: Path, monkeypatch: pytest.M
     path = encode(tmp_path / "raw.avi", *CODECS["raw.avi"])
     monkeypatch.setitem(sys.modules, "av", None)
     for read in (read_video, video_info):
-        with pytest.raises(MissingPackageError, match=r'raw\.avi is no MJPG AVI.*pip install "etab-bench\[video\]"'):
+        with pytest.raises(
+            MissingPackageError, match=r'raw\.avi is no MJPG AVI.*pip install "etab-bench\[video\]"'
+        ):
             read(path)
 
 
@@ -269,9 +290,13 @@ def test_memory_is_flat_over_thousands_of_clips(tmp_path: Path) -> None:
     pytest.importorskip("simplejpeg")
     (tmp_path / "v").mkdir()
     for i in range(3):
-        echonet.write_avi(tmp_path / "v" / f"0X{i}.avi", [echonet.frame(i, k) for k in range(100)], 50)
+        echonet.write_avi(
+            tmp_path / "v" / f"0X{i}.avi", [echonet.frame(i, k) for k in range(100)], 50
+        )
     words = [sys.executable, "-c", FLAT, str(tmp_path / "v"), str(tmp_path / "kept")]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=250, cwd=Path(__file__).parents[1])
+    run = subprocess.run(
+        words, capture_output=True, text=True, timeout=250, cwd=Path(__file__).parents[1]
+    )
     assert run.returncode == 0, run.stderr
     grown = {name: float(mib) for name, mib in (line.split() for line in run.stdout.splitlines())}
     assert set(grown) == {"decoding", "cache"}

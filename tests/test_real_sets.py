@@ -21,7 +21,9 @@ from tests.real_counts import COUNTS, wanted_of
 
 CANONICAL = True
 ROOT = Path(__file__).resolve().parents[1]
-SAID = pytest.mark.filterwarnings("ignore::etab.errors.EtabWarning")  # a copy without its appendix says so; it is read
+SAID = pytest.mark.filterwarnings(
+    "ignore::etab.errors.EtabWarning"
+)  # a copy without its appendix says so; it is read
 NAMED = "--real {0}=DIR was not given: the whole {0} is not at hand"
 
 
@@ -60,8 +62,18 @@ def test_nothing_is_missing_damaged_or_doubled(name: str, whole: Source) -> None
 
 
 def ask(*words: object, tests: str = "test_published_counts") -> tuple[int, str]:
-    command = [sys.executable, "-m", "pytest", "-rsfE", "-p", "no:cacheprovider", "tests/test_real_sets.py", "-k",
-               f"{tests} and not option", *map(str, words)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rsfE",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_real_sets.py",
+        "-k",
+        f"{tests} and not option",
+        *map(str, words),
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, env=env)
     return run.returncode, run.stdout + run.stderr

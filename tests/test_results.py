@@ -52,7 +52,10 @@ def test_numbers_are_rounded_when_the_table_is_made() -> None:
         {"truth": np.array([1 / 3, 1e-9 / 7]), "score": np.array([-0.0, 1e22 / 3])},
     )
     assert table.columns["truth"].tolist() == [0.3333333, 1.428571e-10]
-    assert Predictions.from_csv(table.to_csv()).columns["score"].tolist() == table.columns["score"].tolist()
+    assert (
+        Predictions.from_csv(table.to_csv()).columns["score"].tolist()
+        == table.columns["score"].tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,10 +80,16 @@ def test_a_table_that_cannot_be_scored_is_refused(change: dict[str, Any], said: 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a,b\n1,2\n", "kind,item,patient,fold,dice\n", "kind,item,patient,fold,dice\nmask,a,p,f\n",
-     "kind,item,patient,fold,dice\nmask,a,p,f,high\n", "kind,item,patient,fold,dice\nmask,a,p,f,1\nvalue,b,p,f,1\n",
-     "kind,item,patient,fold,dice\nspoon,a,p,f,1\n"],
-)  # fmt: skip
+    [
+        "",
+        "a,b\n1,2\n",
+        "kind,item,patient,fold,dice\n",
+        "kind,item,patient,fold,dice\nmask,a,p,f\n",
+        "kind,item,patient,fold,dice\nmask,a,p,f,high\n",
+        "kind,item,patient,fold,dice\nmask,a,p,f,1\nvalue,b,p,f,1\n",
+        "kind,item,patient,fold,dice\nspoon,a,p,f,1\n",
+    ],
+)
 def test_a_damaged_table_is_refused_by_name(text: str) -> None:
     with pytest.raises(ResultError, match=r"x\.csv"):
         Predictions.from_csv(text, "x.csv")
@@ -101,16 +110,28 @@ def test_round_trip(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> 
 
 def test_numpy_and_tuples_become_plain_json(tmp_path: Path) -> None:
     table = made.predictions(CODE)
-    folds = [{"name": "fold0", "value": np.float64(0.5), "n_test": np.int64(3), "choice": {"grid": (1, np.float32(2))}}]
+    folds = [
+        {
+            "name": "fold0",
+            "value": np.float64(0.5),
+            "n_test": np.int64(3),
+            "choice": {"grid": (1, np.float32(2))},
+        }
+    ]
     result = made.result(table, CODE, folds=folds, missing=[("patient0003_4CH", "no mask")])
     result.save(tmp_path, table)
     assert Result.load(result.path(tmp_path)) == result
     result.save(tmp_path, table)
 
 
-def test_identity_forgets_commit_clock_and_machine_only(saved: tuple[Path, Result, Predictions]) -> None:
+def test_identity_forgets_commit_clock_and_machine_only(
+    saved: tuple[Path, Result, Predictions],
+) -> None:
     _, result, _ = saved
-    assert made.changed(result, provenance={"commit": "other", "seconds": 9}).identity() == result.identity()
+    assert (
+        made.changed(result, provenance={"commit": "other", "seconds": 9}).identity()
+        == result.identity()
+    )
     other: dict[str, Any] = {
         "value": result.value + 1e-9,
         "seed": 1,
@@ -121,7 +142,9 @@ def test_identity_forgets_commit_clock_and_machine_only(saved: tuple[Path, Resul
         assert made.changed(result, **{name: value}).identity() != result.identity(), name
 
 
-def test_saving_again_changes_nothing(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> None:
+def test_saving_again_changes_nothing(
+    saved: tuple[Path, Result, Predictions], tmp_path: Path
+) -> None:
     path, result, table = saved
     before = path.read_bytes(), path.stat().st_mtime_ns
     made.changed(result, provenance={"commit": "later"}).save(tmp_path, table)
@@ -141,10 +164,14 @@ def test_saving_again_restores_predictions(
     assert result.predictions(tmp_path).sha256() == table.sha256()
 
 
-def test_another_result_is_refused_and_the_old_stays(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> None:
+def test_another_result_is_refused_and_the_old_stays(
+    saved: tuple[Path, Result, Predictions], tmp_path: Path
+) -> None:
     path, result, table = saved
     before = path.read_bytes(), path.with_suffix(".csv").read_bytes()
-    with pytest.raises(ResultError, match=r"data_digest is 'cdcd.* there, '0000.* now.*move the old file away"):
+    with pytest.raises(
+        ResultError, match=r"data_digest is 'cdcd.* there, '0000.* now.*move the old file away"
+    ):
         made.changed(result, data_digest="00" * 32).save(tmp_path, table)
     other = made.predictions(CODE, 0.1)
     with pytest.raises(ResultError, match=r"holds another result: .*value"):
@@ -152,13 +179,17 @@ def test_another_result_is_refused_and_the_old_stays(saved: tuple[Path, Result, 
     assert (path.read_bytes(), path.with_suffix(".csv").read_bytes()) == before
 
 
-def test_predictions_of_another_cell_are_refused(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> None:
+def test_predictions_of_another_cell_are_refused(
+    saved: tuple[Path, Result, Predictions], tmp_path: Path
+) -> None:
     with pytest.raises(ResultError, match="are not those of the result"):
         saved[1].save(tmp_path / "elsewhere", made.predictions(CODE, 0.3))
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_tampered_predictions_are_refused(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> None:
+def test_tampered_predictions_are_refused(
+    saved: tuple[Path, Result, Predictions], tmp_path: Path
+) -> None:
     path, result, table = saved
     csv = path.with_suffix(".csv")
     first = f"{table.columns['dice'][0]:.7g}"
@@ -173,7 +204,10 @@ def _full(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "mkstemp", "mkdir"])
 def test_a_full_disk_leaves_what_was_there(
-    call: str, saved: tuple[Path, Result, Predictions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: str,
+    saved: tuple[Path, Result, Predictions],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     table = made.predictions(CODE)
@@ -184,7 +218,9 @@ def test_a_full_disk_leaves_what_was_there(
         "mkdir": "pathlib.Path.mkdir",
     }
     monkeypatch.setattr(owner[call], _full)
-    with pytest.raises(StorageError, match=r"could not be written: No space left.*same command again"):
+    with pytest.raises(
+        StorageError, match=r"could not be written: No space left.*same command again"
+    ):
         made.result(table, CODE, backbone="late").save(tmp_path, table)
     with pytest.raises(StorageError):
         write_atomically(saved[0], "half")
@@ -211,7 +247,9 @@ def test_a_disk_that_fills_between_the_two_files_leaves_no_record(
     assert len(load_results(tmp_path)) == 1
 
 
-def test_an_interrupted_write_leaves_no_scraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_no_scraps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -224,7 +262,9 @@ def test_an_interrupted_write_leaves_no_scraps(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("cut", [0, 1, 40, 400])
 def test_truncated_json_names_the_file(cut: int, saved: tuple[Path, Result, Predictions]) -> None:
     saved[0].write_text(saved[0].read_text()[:cut])
-    with pytest.raises(ResultError, match=r"cv5-linear_seg-s0\.json cannot be read as a result.*run the cell again"):
+    with pytest.raises(
+        ResultError, match=r"cv5-linear_seg-s0\.json cannot be read as a result.*run the cell again"
+    ):
         Result.load(saved[0])
 
 
@@ -259,7 +299,10 @@ def _edit(path: Path, **changes: Any) -> None:
         ({"nested": {"value": 1.0}}, "nested is"),
         ({"settings": []}, "settings is"),
         ({"missing": ["patient0001"]}, "missing is"),
-        ({"predictions_sha256": "short"}, "predictions_sha256 is 'short'; wanted 64 hexadecimal digits"),
+        (
+            {"predictions_sha256": "short"},
+            "predictions_sha256 is 'short'; wanted 64 hexadecimal digits",
+        ),
         ({"provenance": None}, "provenance is None"),
     ],
 )
@@ -276,7 +319,10 @@ def test_no_field_goes_unchecked(saved: tuple[Path, Result, Predictions]) -> Non
     whole = saved[0].read_text()
     for f in fields(Result):
         _edit(
-            saved[0], **{f.name: {"odd": object.__name__}} if f.name not in ("settings", "provenance") else {f.name: 7}
+            saved[0],
+            **{f.name: {"odd": object.__name__}}
+            if f.name not in ("settings", "provenance")
+            else {f.name: 7},
         )
         with pytest.raises(ResultError, match=f.name):
             Result.load(saved[0])
@@ -285,7 +331,9 @@ def test_no_field_goes_unchecked(saved: tuple[Path, Result, Predictions]) -> Non
 
 def test_what_json_cannot_hold_is_refused_by_name() -> None:
     table = made.predictions(CODE)
-    with pytest.raises(ResultError, match=r"settings cannot be written as JSON: set .* is no JSON value"):
+    with pytest.raises(
+        ResultError, match=r"settings cannot be written as JSON: set .* is no JSON value"
+    ):
         made.result(table, CODE, settings={"views": {"A4C"}})
     with pytest.raises(ResultError, match="metrics cannot be written as JSON"):
         made.result(table, CODE, metrics={"dice": float("inf")})
@@ -316,9 +364,27 @@ def test_no_folder_is_no_results(tmp_path: Path) -> None:
 
 
 def test_slugs_are_safe_and_never_meet() -> None:
-    names = ["a", ".a", "..", "", "~", "~7e", "timm/resnet18", "timm:resnet18", "timm~2fresnet18", "a b",
-             "\u1234", "\x124",
-             "é", "hf-hub:owner/name", "C:\\x", "b0-A4-E>C", "x" * 300, "x" * 299, "x" * 300 + "/"]  # fmt: skip
+    names = [
+        "a",
+        ".a",
+        "..",
+        "",
+        "~",
+        "~7e",
+        "timm/resnet18",
+        "timm:resnet18",
+        "timm~2fresnet18",
+        "a b",
+        "\u1234",
+        "\x124",
+        "é",
+        "hf-hub:owner/name",
+        "C:\\x",
+        "b0-A4-E>C",
+        "x" * 300,
+        "x" * 299,
+        "x" * 300 + "/",
+    ]
     slugs = [slug(n) for n in names]
     assert len(set(slugs)) == len(names)
     for s in slugs:
@@ -329,7 +395,9 @@ def test_slugs_are_safe_and_never_meet() -> None:
     assert slug("timm/resnet18") == "timm~2fresnet18"
 
 
-@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "..", "a\nb", "C:\\windows", "é" * 200])
+@pytest.mark.parametrize(
+    "name", ["../../escape", "/etc/passwd", "..", "a\nb", "C:\\windows", "é" * 200]
+)
 def test_no_name_leaves_the_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "results"
     result = made.save(folder, CODE, name)

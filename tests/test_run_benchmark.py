@@ -34,19 +34,50 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("words", "frozen"),
-    [(["--freeze_backbone", "False"], False), (["--freeze_backbone", "false"], False), (["--freeze_backbone", "0"], False),
-     (["--freeze_backbone", "True"], True), (["--freeze_backbone"], True), ([], False)],
-)  # fmt: skip
+    [
+        (["--freeze_backbone", "False"], False),
+        (["--freeze_backbone", "false"], False),
+        (["--freeze_backbone", "0"], False),
+        (["--freeze_backbone", "True"], True),
+        (["--freeze_backbone"], True),
+        ([], False),
+    ],
+)
 def test_false_means_false(script: Any, words: list[str], frozen: bool) -> None:
     assert script.parser().parse_args(words).freeze_backbone is frozen
 
 
 def test_the_documented_commands_are_read(script: Any) -> None:
     args = script.parser().parse_args(
-        ["--source_task", "a0-A4-E", "--target_task", "a1-A2-C", "--backbone", "ResNet-50", "--head", "U-Net",
-         "--freeze_backbone", "False", "--train_frac", "0.6", "--val_frac", "0.1", "--lr", "0.001", "--epochs", "100",
-         "--batch", "32", "--nsample", "100", "--source_head", "None", "--target_head", "SegFormer"]
-    )  # fmt: skip
+        [
+            "--source_task",
+            "a0-A4-E",
+            "--target_task",
+            "a1-A2-C",
+            "--backbone",
+            "ResNet-50",
+            "--head",
+            "U-Net",
+            "--freeze_backbone",
+            "False",
+            "--train_frac",
+            "0.6",
+            "--val_frac",
+            "0.1",
+            "--lr",
+            "0.001",
+            "--epochs",
+            "100",
+            "--batch",
+            "32",
+            "--nsample",
+            "100",
+            "--source_head",
+            "None",
+            "--target_head",
+            "SegFormer",
+        ]
+    )
     assert (args.train_frac, args.val_frac, args.lr, args.epochs, args.batch, args.nsample) == (
         0.6,
         0.1,
@@ -64,19 +95,51 @@ def test_the_documented_commands_are_read(script: Any) -> None:
     assert script.parser().parse_args(["--train", "0.5", "--val", "0.2"]).train_frac == 0.5
 
 
-@pytest.mark.parametrize("words", [["--freeze_backbone", "maybe"], ["--tasks", "a0"], ["--lr", "x"]])
-def test_other_words_are_refused(script: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [["--freeze_backbone", "maybe"], ["--tasks", "a0"], ["--lr", "x"]]
+)
+def test_other_words_are_refused(
+    script: Any, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         script.main(words)
     assert stop.value.code == 2
     assert capsys.readouterr().err
 
 
-def test_one_task(script: Any, cohort: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    words = ["--task", "a0-A4-C", "--backbone", "MobileNet-V3-Small", "--head", "U-Net", "--freeze_backbone", "True",
-             "--val_frac", "0.2", "--epochs", "2", "--batch", "4", "--nsample", "8", "--side", "32", "--root", str(cohort),
-             "--ckpt_dir", str(tmp_path / "kept"), "--optimizer", "sgd", "--accumulate", "2", "--augment",
-             "clinical"]  # fmt: skip
+def test_one_task(
+    script: Any, cohort: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [
+        "--task",
+        "a0-A4-C",
+        "--backbone",
+        "MobileNet-V3-Small",
+        "--head",
+        "U-Net",
+        "--freeze_backbone",
+        "True",
+        "--val_frac",
+        "0.2",
+        "--epochs",
+        "2",
+        "--batch",
+        "4",
+        "--nsample",
+        "8",
+        "--side",
+        "32",
+        "--root",
+        str(cohort),
+        "--ckpt_dir",
+        str(tmp_path / "kept"),
+        "--optimizer",
+        "sgd",
+        "--accumulate",
+        "2",
+        "--augment",
+        "clinical",
+    ]
     assert script.main(words) == 0
     state = json.loads(next((tmp_path / "kept").glob("*/state.json")).read_text())["identity"]
     assert (state["optimizer"], state["accumulate"], state["augment"]) == ("sgd", 2, "clinical")
@@ -100,14 +163,43 @@ def test_adaptation_takes_the_trained_backbone_along(
     def run(self: Any, *args: Any, **more: Any) -> None:
         state = {k: v.clone() for k, v in self.model.backbone.state_dict().items()}
         real(self, *args, **{**more, "verbose": False})
-        seen.append((state, {k: v.clone() for k, v in self.model.backbone.state_dict().items()}, self.model.head_name))
+        seen.append(
+            (
+                state,
+                {k: v.clone() for k, v in self.model.backbone.state_dict().items()},
+                self.model.head_name,
+            )
+        )
 
     monkeypatch.setattr(benchmarks.ETABBenchmark, "run", run)
     args = script.parser().parse_args(
-        ["--source_task", "a0-A4-C", "--target_task", "d0-A2-C", "--backbone", "MobileNet-V3-Small", "--source_head", "FPN",
-         "--target_head", "MLP", "--freeze_backbone", "False", "--train_frac", "0.4", "--val_frac", "0.1", "--epochs", "1",
-         "--batch", "4", "--side", "32", "--root", str(cohort)]
-    )  # fmt: skip
+        [
+            "--source_task",
+            "a0-A4-C",
+            "--target_task",
+            "d0-A2-C",
+            "--backbone",
+            "MobileNet-V3-Small",
+            "--source_head",
+            "FPN",
+            "--target_head",
+            "MLP",
+            "--freeze_backbone",
+            "False",
+            "--train_frac",
+            "0.4",
+            "--val_frac",
+            "0.1",
+            "--epochs",
+            "1",
+            "--batch",
+            "4",
+            "--side",
+            "32",
+            "--root",
+            str(cohort),
+        ]
+    )
     scores = script.run(args)
     assert len(scores) == 2
     (first, trained, head), (start, end, other) = seen
@@ -117,7 +209,9 @@ def test_adaptation_takes_the_trained_backbone_along(
     assert any(not torch.equal(start[k], end[k]) for k in start)
 
 
-def test_what_cannot_be_done_is_said(script: Any, cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_done_is_said(
+    script: Any, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ["--root", str(cohort), "--side", "32"]
     for words, said in (
         (["--backbone", "UniFormer-S"], "caformer"),

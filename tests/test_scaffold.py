@@ -19,21 +19,34 @@ ROOT = Path(__file__).resolve().parents[1]
 def _run(folder: Path, *words: str, path: Path = ROOT) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
 def test_what_the_command_writes_passes_its_test(tmp_path: Path) -> None:
     made = _run(tmp_path, "etab", "new", "dataset", "my_echo", "--title", "My Echo")
     assert made.returncode == 0, made.stderr
-    assert {p.name for p in tmp_path.iterdir()} == {"my_echo.py", "my_echo_tree.py", "test_my_echo.py"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "my_echo.py",
+        "my_echo_tree.py",
+        "test_my_echo.py",
+    }
     assert "python -m pytest test_my_echo.py" in made.stdout
     run = _run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "test_my_echo.py")
     assert run.returncode == 0, run.stdout
     assert "6 passed" in run.stdout
     source = tmp_path / "my_echo.py"
-    source.write_text(source.read_text().replace('"still": f"stills/{name}.png"', '"still": "stills/r0.png"'))
-    assert _run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "test_my_echo.py").returncode == 1
+    source.write_text(
+        source.read_text().replace('"still": f"stills/{name}.png"', '"still": "stills/r0.png"')
+    )
+    assert (
+        _run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "test_my_echo.py").returncode == 1
+    )
 
 
 @pytest.mark.slow
@@ -41,10 +54,15 @@ def test_in_a_checkout_it_has_its_style_too(tmp_path: Path) -> None:
     for name in ("etab", "tests", "docs", "pyproject.toml", "configs", "checkpoints"):
         there = ROOT / name
         skip = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(there, tmp_path / name, ignore=skip) if there.is_dir() else shutil.copy(there, tmp_path)
+        shutil.copytree(there, tmp_path / name, ignore=skip) if there.is_dir() else shutil.copy(
+            there, tmp_path
+        )
     made = new_dataset("my_echo", tmp_path, letter="Z")
     assert [str(p.relative_to(tmp_path)) for p in made.files] == [
-        "etab/datasets/my_echo.py", "tests/trees/my_echo.py", "tests/test_my_echo.py"]  # fmt: skip
+        "etab/datasets/my_echo.py",
+        "tests/trees/my_echo.py",
+        "tests/test_my_echo.py",
+    ]
     for words in (
         ("pytest", "-q", "-p", "no:cacheprovider", "tests/test_my_echo.py", "tests/test_layers.py"),
         ("ruff", "check", "etab", "tests"),

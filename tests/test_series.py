@@ -15,7 +15,13 @@ from etab.backbones.base import BackboneCard, Course
 from etab.datasets.base import SoundSource
 from etab.datasets.camus import CamusSource
 from etab.datasets.circor import CircorSource
-from etab.errors import EtabWarning, IncompatibleError, SplitError, UndefinedError, UnsupportedOptionError
+from etab.errors import (
+    EtabWarning,
+    IncompatibleError,
+    SplitError,
+    UndefinedError,
+    UnsupportedOptionError,
+)
 from etab.heads import emissions, head
 from etab.metrics_sound import segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
@@ -30,10 +36,27 @@ from torch.nn.functional import avg_pool2d
 
 RATE = 4000
 STATES = Target("states", Kind.STATES, "", ("S1", "systole", "S2", "diastole"))
-NETS = ("musicnn_msd", "music_vgg_msd", "resemblyzer", "speech_embedding", "crepe_tiny", "silero_vad")
-HOPS = {"musicnn_msd": 0.016, "music_vgg_msd": 0.128, "resemblyzer": 0.01, "speech_embedding": 0.08, "crepe_tiny": 0.04,
-        "silero_vad": 0.032, "mel_stats": 0.02, "mel_pca": 0.02, "mobilenetv2": 0.32, "image_stats": 0.02,
-        "pixel_pca": 0.02}  # fmt: skip
+NETS = (
+    "musicnn_msd",
+    "music_vgg_msd",
+    "resemblyzer",
+    "speech_embedding",
+    "crepe_tiny",
+    "silero_vad",
+)
+HOPS = {
+    "musicnn_msd": 0.016,
+    "music_vgg_msd": 0.128,
+    "resemblyzer": 0.01,
+    "speech_embedding": 0.08,
+    "crepe_tiny": 0.04,
+    "silero_vad": 0.032,
+    "mel_stats": 0.02,
+    "mel_pca": 0.02,
+    "mobilenetv2": 0.32,
+    "image_stats": 0.02,
+    "pixel_pca": 0.02,
+}
 
 
 class Sounds(SoundSource):
@@ -75,7 +98,9 @@ def noise(seed: int, n: int) -> FloatArray:
 def click(sound: FloatArray, at: float, loud: float = 0.2) -> FloatArray:
     """Sound with a short tone burst of 150 Hz around ``at`` s."""
     t = np.arange(len(sound)) / RATE - at
-    return np.asarray(sound + loud * np.exp(-((t / 0.008) ** 2)) * np.cos(2 * np.pi * 150 * t), dtype=np.float32)
+    return np.asarray(
+        sound + loud * np.exp(-((t / 0.008) ** 2)) * np.cos(2 * np.pi * 150 * t), dtype=np.float32
+    )
 
 
 def twin_of(name: str) -> str:
@@ -87,13 +112,19 @@ def twin_of(name: str) -> str:
 
 @pytest.mark.parametrize("name", [*HOPS])
 def test_a_click_is_where_it_was(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(series, "levelled", lambda x: x)  # a click changes the level of the whole recording
-    still = click(noise(0, 8 * RATE), 7.0, 0.9)  # the loudest point, to which pictures are scaled, stays
+    monkeypatch.setattr(
+        series, "levelled", lambda x: x
+    )  # a click changes the level of the whole recording
+    still = click(
+        noise(0, 8 * RATE), 7.0, 0.9
+    )  # the loudest point, to which pictures are scaled, stays
     waves = {"still": still} | {f"{at}": click(still, at) for at in (2.0, 3.37)}
     found = series_of(waves, twin_of(name))
     for layer, rows in found.sequences.items():
         for at in (2.0, 3.37):
-            moved = np.square(rows[f"{at}"].astype(np.float64) - rows["still"].astype(np.float64)).sum(axis=1)
+            moved = np.square(
+                rows[f"{at}"].astype(np.float64) - rows["still"].astype(np.float64)
+            ).sum(axis=1)
             assert moved.max() > 0, layer
             heard = _where(moved, causal=layer.startswith("lstm"))
             assert abs(heard - at) <= HOPS[name] + 0.021, (layer, at, heard)
@@ -113,7 +144,9 @@ def test_a_series_is_levelled() -> None:
     found = series.levelled(x)
     assert found.mean(axis=0) == pytest.approx(0, abs=1e-5)
     assert found.std(axis=0) == pytest.approx([1, 1, 0], abs=1e-5)
-    soft, loud = (series_of({"r": gain * click(noise(4, 3 * RATE), 1.0)}, "mel_stats") for gain in (0.2, 1.0))
+    soft, loud = (
+        series_of({"r": gain * click(noise(4, 3 * RATE), 1.0)}, "mel_stats") for gain in (0.2, 1.0)
+    )
     assert np.abs(soft.sequences["log-mel"]["r"] - loud.sequences["log-mel"]["r"]).max() < 0.02
     assert not series_of({"r": noise(0, 3 * RATE)}, "demographics").sequences["facts"]["r"].any()
 
@@ -127,7 +160,9 @@ def test_tiles_cover_a_recording_and_meet_in_the_middle() -> None:
     assert series.tiles(100, 224) == [0]
     assert series.tiles(500, 224) == [0, 168, 276]
     shown = np.arange(600)
-    columns = np.stack([shown[s : s + 224].reshape(28, 8).mean(axis=1)[:, None] for s in series.tiles(600, 224)])
+    columns = np.stack(
+        [shown[s : s + 224].reshape(28, 8).mean(axis=1)[:, None] for s in series.tiles(600, 224)]
+    )
     times, values = series._joined(columns, series.tiles(600, 224), 224)
     assert (np.diff(times) > 0).all()
     assert values[:, 0] == pytest.approx(times / series.PIXEL)
@@ -154,7 +189,9 @@ def test_a_series_is_as_long_as_the_states(name: str, n: int) -> None:
         assert np.isfinite(rows["r"]).all()
 
 
-@pytest.mark.parametrize("name", ["random/musicnn_msd", "random/resemblyzer", "random/mobilenetv2", "mel_pca"])
+@pytest.mark.parametrize(
+    "name", ["random/musicnn_msd", "random/resemblyzer", "random/mobilenetv2", "mel_pca"]
+)
 def test_a_recording_is_the_same_alone_and_among_others(name: str) -> None:
     waves = {f"r{i}": click(noise(i, RATE * (3 + i) + i), 1.0) for i in range(3)}
     together, alone = series_of(waves, name), series_of({"r1": waves["r1"]}, name)
@@ -204,7 +241,10 @@ def test_a_projection_keeps_distances() -> None:
 def test_series_are_kept_and_read_back(tmp_path: Path) -> None:
     waves = {f"r{i}": click(noise(i, RATE * 3 + 7 * i), 1.0) for i in range(3)}
     source = Sounds(waves)
-    keys, card = [(record, 0.0, 5.0) for record in source.records()], backbones.card("random/silero_vad")
+    keys, card = (
+        [(record, 0.0, 5.0) for record in source.records()],
+        backbones.card("random/silero_vad"),
+    )
     made = [series.recording_series(source, keys, card, cache=tmp_path) for _ in range(2)]
     plain = series.recording_series(source, keys, card)
     assert [m.from_cache for m in made] == [False, True]
@@ -224,7 +264,9 @@ def test_what_has_no_time_is_refused() -> None:
     for name in ("timing_features", "birdnet"):
         with pytest.raises(IncompatibleError, match=f"{name} has no layers over time"):
             runs.Run("e0-AL-D", name, protocol="cv").check()
-    with pytest.raises(IncompatibleError, match="timing_features has no layers over time, which e0-AL-D goes by"):
+    with pytest.raises(
+        IncompatibleError, match="timing_features has no layers over time, which e0-AL-D goes by"
+    ):
         runs.plan("e0-AL-D", ["timing_features"], protocols=None)
     with pytest.raises(UnsupportedOptionError, match="no layers over time"):
         series_of({"r": noise(0, 3 * RATE)}, "timing_features")
@@ -238,7 +280,9 @@ def test_what_has_no_time_is_refused() -> None:
 
 
 def test_a_function_with_maps_has_time() -> None:
-    card = backbones.from_callable("blocks", lambda x: [avg_pool2d(x[:, :2], 8), x.mean(dim=(2, 3))], size=64)
+    card = backbones.from_callable(
+        "blocks", lambda x: [avg_pool2d(x[:, :2], 8), x.mean(dim=(2, 3))], size=64
+    )
     found = series_of({"r": click(noise(7, 3 * RATE), 1.0)}, card).sequences
     assert abs(int(np.asarray(found["map0"]["r"]).sum(axis=1).argmax()) - 50) <= 3
     flat = backbones.from_callable("flat", lambda x: x.mean(dim=(2, 3)), size=64)
@@ -268,7 +312,9 @@ def test_a_network_that_overflows_is_named() -> None:
 def heart(seed: int, seconds: float = 8.0) -> tuple[Array, IntArray]:
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=seed % 3 == 0, third=False, rate=65.0 + 4 * seed)
-    sound, intervals = listen(chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=0.0, rng=rng)
+    sound, intervals = listen(
+        chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=0.0, rng=rng
+    )
     return sound / 32768, states_at(intervals, len(sound), RATE)
 
 
@@ -276,7 +322,9 @@ def heart(seed: int, seconds: float = 8.0) -> tuple[Array, IntArray]:
 def made() -> tuple[Features, list[IntArray], Array, list[RowSplit]]:
     """12 made recordings of 6 people with two layers: log-mel bands, and noise that says nothing."""
     pairs = [heart(seed) for seed in range(12)]
-    told = series_of({f"r{i}": np.asarray(x, np.float32) for i, (x, _) in enumerate(pairs)}, "mel_stats")
+    told = series_of(
+        {f"r{i}": np.asarray(x, np.float32) for i, (x, _) in enumerate(pairs)}, "mel_stats"
+    )
     beats, bands, empty = (np.empty(12, dtype=object) for _ in range(3))
     for i in range(12):
         beats[i], bands[i] = told.maps[0][f"r{i}"], told.sequences["log-mel"][f"r{i}"]
@@ -287,17 +335,27 @@ def made() -> tuple[Features, list[IntArray], Array, list[RowSplit]]:
     return features, states, people, row_splits(people, people, protocol="cv", n_fold=3, seed=0)
 
 
-def fits(made: Any, features: Features | None = None, states: Any = None, splits: Any = None) -> list[Any]:
+def fits(
+    made: Any, features: Features | None = None, states: Any = None, splits: Any = None
+) -> list[Any]:
     own, truth, people, mine = made
-    return head("hsmm").cross_fit(features or own, states or truth, people, splits or mine, STATES,
-                                  rng=np.random.default_rng(0))  # fmt: skip
+    return head("hsmm").cross_fit(
+        features or own,
+        states or truth,
+        people,
+        splits or mine,
+        STATES,
+        rng=np.random.default_rng(0),
+    )
 
 
 def test_it_segments_people_it_never_heard_and_chooses_the_layer(made: Any) -> None:
     _, truth, _, splits = made
     for split, found in zip(splits, fits(made), strict=True):
-        scores = [segmentation(truth[i], s, tolerance_ms=100).f1
-                  for i, s in zip(split.test, found.predictions, strict=True)]  # fmt: skip
+        scores = [
+            segmentation(truth[i], s, tolerance_ms=100).f1
+            for i, s in zip(split.test, found.predictions, strict=True)
+        ]
         assert np.mean(scores) > 0.9
         assert found.choice["features"] == "bands"
         assert found.choice["penalty"] in emissions.PENALTIES
@@ -316,7 +374,8 @@ def test_test_people_teach_nothing(made: Any) -> None:
         lies[i] = np.where(truth[i] >= 0, (truth[i] + 2) % 4, -1)
     seen: list[Any] = []
     plain, odd = (
-        _probe_of(made, f, s, split, seen) for f, s in ((features, truth), (replace(features, sequences=wild), lies))
+        _probe_of(made, f, s, split, seen)
+        for f, s in ((features, truth), (replace(features, sequences=wild), lies))
     )
     assert plain.choice == odd.choice
     one, two = seen
@@ -368,7 +427,8 @@ def test_a_person_in_training_and_test_is_refused(made: Any) -> None:
     with pytest.raises(SplitError, match="in training and in test"):
         fits(made, splits=[leak])
     short = replace(
-        features, sequences={"bands": np.array([x[:-1] for x in features.sequences["bands"]], dtype=object)}
+        features,
+        sequences={"bands": np.array([x[:-1] for x in features.sequences["bands"]], dtype=object)},
     )
     with pytest.raises(UndefinedError, match="Align them"):
         fits(made, features=short)
@@ -410,7 +470,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "circor"
 
 
-@pytest.mark.parametrize("name", ["random/silero_vad", "random/mobilenetv2", "mel_stats", "constant"])
+@pytest.mark.parametrize(
+    "name", ["random/silero_vad", "random/mobilenetv2", "mel_stats", "constant"]
+)
 def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
     settings = runs.Settings(root=tree, results=tmp_path / "results", cache=tmp_path / "cache")
     plan = runs.plan("e0-AL-D", [name], protocols=None, n_fold=3)
@@ -430,7 +492,9 @@ def test_tasks_of_one_backbone_keep_their_own_features(tree: Path, tmp_path: Pat
     found: dict[str, list[Any]] = {}
     for code in ("e0-AL-D,e1-AL-D", "e0-AL-D", "e1-AL-D"):
         settings = runs.Settings(root=tree, results=tmp_path / code, cache=None)
-        for cell in runs.execute(runs.plan(code, ["mel_stats"], protocols=None, n_fold=3), settings):
+        for cell in runs.execute(
+            runs.plan(code, ["mel_stats"], protocols=None, n_fold=3), settings
+        ):
             found.setdefault(cell.task, []).append((cell.value, cell.features_key))
     assert all(len(cells) == 2 and cells[0] == cells[1] for cells in found.values())
     assert found["e0-AL-D"][0][1] != found["e1-AL-D"][0][1]
@@ -443,8 +507,17 @@ def test_envelopes_stay_the_series_they_were(tree: Path) -> None:
     assert "series_version" not in inputs.settings_of(task, card)
     source = CircorSource(tree)
     keys = rows_sound.windows(source)[:2]
-    told = inputs.embed(source, keys, card, cache=None, device="cpu", precision="auto", batch_size=None, progress=None,
-                        data_digest="")  # fmt: skip
+    told = inputs.embed(
+        source,
+        keys,
+        card,
+        cache=None,
+        device="cpu",
+        precision="auto",
+        batch_size=None,
+        progress=None,
+        data_digest="",
+    )
     assert not told.features.sequences
     beat = series.recording_series(source, keys, backbones.card("mel_stats")).features.maps[0]
     for name, rows in told.features.maps[0].items():
@@ -461,9 +534,16 @@ def test_a_wav2vec_says_when_its_steps_are(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     from etab.backbones.open_sound import TransformersNetwork
 
-    config = transformers.Wav2Vec2Config(conv_dim=(8, 8), conv_stride=(5, 4), conv_kernel=(10, 8), num_hidden_layers=1,
-                                         num_feat_extract_layers=2, hidden_size=16, num_attention_heads=2,
-                                         intermediate_size=32)  # fmt: skip
+    config = transformers.Wav2Vec2Config(
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_hidden_layers=1,
+        num_feat_extract_layers=2,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
     network = TransformersNetwork(transformers.Wav2Vec2Model(config), None, 8000)
     hop, first = network.STEPS["last"]
     assert (hop, first) == (20, 4.5 + 5 * 3.5)

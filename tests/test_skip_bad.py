@@ -19,7 +19,13 @@ import etab
 from etab import opened, phantom
 from etab.datasets.base import Fault
 from etab.datasets.dicom import DicomSource
-from etab.errors import CorruptFileError, EtabError, LayoutError, ResultError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    LayoutError,
+    ResultError,
+    UnsupportedOptionError,
+)
 from etab.executors import serial
 from etab.leaderboard import Suite, rank
 from etab.results import Result, load_results
@@ -51,11 +57,20 @@ def _folder(path: Path) -> None:
 
 def _file(root: Path, view: str, role: str, number: int = 3) -> Path:
     name = sorted(p.name for p in (root / "database_nifti").iterdir())[number]
-    return root / "database_nifti" / name / (f"{name}_{view}_{role}.nii.gz" if role != "cfg" else f"Info_{view}.cfg")
+    return (
+        root
+        / "database_nifti"
+        / name
+        / (f"{name}_{view}_{role}.nii.gz" if role != "cfg" else f"Info_{view}.cfg")
+    )
 
 
 def _bad_number(path: Path) -> None:
-    path.write_text("\n".join("EF: nan" if line.startswith("EF") else line for line in path.read_text().splitlines()))
+    path.write_text(
+        "\n".join(
+            "EF: nan" if line.startswith("EF") else line for line in path.read_text().splitlines()
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +89,18 @@ def camus(trees: Path, tmp_path: Path) -> Path:
 
 
 def _settings(root: Path, skip_bad: bool = True, name: str = "results") -> Settings:
-    return Settings(root=root, results=root.parent / name, cache=root.parent / "cache", skip_bad=skip_bad)
+    return Settings(
+        root=root, results=root.parent / name, cache=root.parent / "cache", skip_bad=skip_bad
+    )
 
 
-def _run(settings: Settings, codes: list[str] = CODES, protocol: str = "cv", n_fold: int = 3) -> list[Result]:
+def _run(
+    settings: Settings, codes: list[str] = CODES, protocol: str = "cv", n_fold: int = 3
+) -> list[Result]:
     opened.forget()
-    return list(execute(plan(codes, ["image_stats"], protocols=[protocol], n_fold=n_fold), settings))
+    return list(
+        execute(plan(codes, ["image_stats"], protocols=[protocol], n_fold=n_fold), settings)
+    )
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Path], Harm]] = {
@@ -88,7 +109,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Path], Harm]] = {
     "a mask cut short": (lambda root: _file(root, "2CH", "ED_gt"), _cut),
     "a picture of terabytes": (lambda root: _file(root, "2CH", "ED"), _huge),
     "a folder in its place": (lambda root: _file(root, "2CH", "ES_gt"), _folder),
-    "a folder in place of what is not read": (lambda root: _file(root, "2CH", "half_sequence_gt"), Path.mkdir),
+    "a folder in place of what is not read": (
+        lambda root: _file(root, "2CH", "half_sequence_gt"),
+        Path.mkdir,
+    ),
 }
 
 
@@ -126,13 +150,23 @@ def test_a_whole_patient_lost(harm: Harm | None, camus: Path) -> None:
     with pytest.raises(EtabError, match="--skip-bad"):
         _run(_settings(camus, skip_bad=False, name="strict"))
     for found in _run(_settings(camus)):
-        assert [pair[0] for pair in found.bad["recordings"]] == [f"{path.parent.name}_{v}" for v in ("2CH", "4CH")]
-        assert (found.bad["lost"], found.bad["partly"], found.bad["patients"]) == ([path.parent.name], [], 14)
+        assert [pair[0] for pair in found.bad["recordings"]] == [
+            f"{path.parent.name}_{v}" for v in ("2CH", "4CH")
+        ]
+        assert (found.bad["lost"], found.bad["partly"], found.bad["patients"]) == (
+            [path.parent.name],
+            [],
+            14,
+        )
         assert found.n_patients == 13
 
 
 def test_an_official_result_counts_its_test_part() -> None:
-    faults = [Fault("a", "cut", "1", "A4C", "test"), Fault("b", "cut", "2", "A4C", "train"), Fault("c", "?")]
+    faults = [
+        Fault("a", "cut", "1", "A4C", "test"),
+        Fault("b", "cut", "2", "A4C", "train"),
+        Fault("c", "?"),
+    ]
     found = left_out(TASKS["a0-A4-C"], faults, ["3", "4"], official=True)
     assert (found["lost"], found["partly"], found["patients"]) == (["1"], [], 3)
     assert found["recordings"] == [["a", "cut"], ["b", "cut"], ["c", "?"]]
@@ -156,11 +190,16 @@ def test_incomplete_is_never_mixed_with_whole(camus: Path) -> None:
     with pytest.raises(ResultError, match="data differ"):
         _run(_settings(camus))
     mixed = [*whole, *[replace(r, backbone="other") for r in short]]
-    with pytest.raises(ResultError, match=r"differ in data_digest.*other lacks.*of 14 patients of camus are missing"):
+    with pytest.raises(
+        ResultError,
+        match=r"differ in data_digest.*other lacks.*of 14 patients of camus are missing",
+    ):
         rank(mixed, SUITE, folder=camus.parent / "results", protocol="cv3")
 
 
-def test_the_board_says_what_is_missing_everywhere(camus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_board_says_what_is_missing_everywhere(
+    camus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(_file(camus, "2CH", "cfg").parent)
     settings = _settings(camus)
     _run(settings)
@@ -188,13 +227,34 @@ def test_from_python(camus: Path) -> None:
 def test_in_workers(camus: Path) -> None:
     _cut(_file(camus, "2CH", "ED"))
     place = camus.parent / "results"
-    command = [sys.executable, "-m", "etab", "run", "--root", str(camus), "--results", str(place), "--cache",
-               str(camus.parent / "cache"), "--tasks", "c0", "--backbones", "image_stats,pixel_pca", "--protocol", "cv",
-               "--n-fold", "3", "--workers", "2"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "etab",
+        "run",
+        "--root",
+        str(camus),
+        "--results",
+        str(place),
+        "--cache",
+        str(camus.parent / "cache"),
+        "--tasks",
+        "c0",
+        "--backbones",
+        "image_stats,pixel_pca",
+        "--protocol",
+        "cv",
+        "--n-fold",
+        "3",
+        "--workers",
+        "2",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert said.returncode == 1
     assert "--skip-bad" in said.stderr.replace("\n", "")
-    said = subprocess.run([*command, "--skip-bad"], capture_output=True, text=True, timeout=300, check=False)
+    said = subprocess.run(
+        [*command, "--skip-bad"], capture_output=True, text=True, timeout=300, check=False
+    )
     assert said.returncode == 0, said.stdout + said.stderr
     found = load_results(place)
     assert {r.backbone for r in found} == {"image_stats", "pixel_pca"}
@@ -217,7 +277,9 @@ def test_a_file_that_goes_bad_after_it_was_looked_at(camus: Path) -> None:
 def test_all_bad(camus: Path) -> None:
     for path in (camus / "database_nifti").glob("*/*_ED.nii.gz"):
         path.write_bytes(b"")
-    with pytest.raises(CorruptFileError, match=r"not one of 28 recordings of camus can be read\. The first: .*_ED"):
+    with pytest.raises(
+        CorruptFileError, match=r"not one of 28 recordings of camus can be read\. The first: .*_ED"
+    ):
         _run(_settings(camus))
 
 
@@ -263,7 +325,11 @@ def test_stills(harm: Harm, trees: Path, tmp_path: Path) -> None:
     shutil.copytree(trees / "tmed", tmp_path / "tmed")
     root = tmp_path / "tmed"
     rows = (root / "DEV479" / "TMED2_fold0_labeledpart.csv").read_text().splitlines()[1:]
-    key, folder = next((r.split(",")[0], r.split(",")[3]) for r in rows if ",PLAX," in r and "Not_Provided" not in r)
+    key, folder = next(
+        (r.split(",")[0], r.split(",")[3])
+        for r in rows
+        if ",PLAX," in r and "Not_Provided" not in r
+    )
     harm(root / folder / key)
     with pytest.raises(EtabError, match="--skip-bad") as caught:
         _run(_settings(root, skip_bad=False), ["c2-AL-T"])
@@ -283,7 +349,9 @@ def test_objects(tmp_path: Path) -> None:
     found = sift(DicomSource(root))
     assert {r.id for r in found.records()} == {r.id for r in records[2:]}
     assert len(found.faults or ()) == 2
-    assert all(any(path.name in fault.reason for path in objects[:2]) for fault in found.faults or ())
+    assert all(
+        any(path.name in fault.reason for path in objects[:2]) for fault in found.faults or ()
+    )
     assert len(found.digest()) == 64
 
 

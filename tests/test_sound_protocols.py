@@ -37,7 +37,9 @@ def rows_of(code: str, root: Path) -> Rows:
 # --- people, databases, copies ---
 
 
-@pytest.mark.parametrize(("code", "protocol"), [("f1-AL-D", "cv5"), ("f0-PH-N", "cv5"), ("f0-PH-N", "lodo")])
+@pytest.mark.parametrize(
+    ("code", "protocol"), [("f1-AL-D", "cv5"), ("f0-PH-N", "cv5"), ("f0-PH-N", "lodo")]
+)
 def test_no_person_is_in_training_and_test(made: Path, code: str, protocol: str) -> None:
     rows = rows_of(code, made / TASKS[code].dataset)
     splits = splits_of(protocol, 0, rows, Kind.BINARY)
@@ -46,7 +48,9 @@ def test_no_person_is_in_training_and_test(made: Path, code: str, protocol: str)
         assert not set(rows.patients[split.train]) & set(rows.patients[split.test])
         for part in split.inner:
             assert set(part.tolist()) <= set(split.train.tolist())
-            assert not set(rows.patients[part]) & set(rows.patients[np.setdiff1d(split.train, part)])
+            assert not set(rows.patients[part]) & set(
+                rows.patients[np.setdiff1d(split.train, part)]
+            )
 
 
 def test_two_ids_of_one_person_share_a_fold(made: Path) -> None:
@@ -62,11 +66,16 @@ def test_two_ids_of_one_person_share_a_fold(made: Path) -> None:
 def test_no_sound_is_in_training_and_test(made: Path) -> None:
     root = made / "cinc2016"
     source, rows = Cinc2016Source(root), rows_of("f0-PH-N", root)
-    files = {r.id: hashlib.sha256((root / r.files["audio"]).read_bytes()).hexdigest() for r in source.records()}
+    files = {
+        r.id: hashlib.sha256((root / r.files["audio"]).read_bytes()).hexdigest()
+        for r in source.records()
+    }
     assert len(list((root / "validation").glob("*.wav"))) > 5
     assert len(rows.items) == len(source.records()) == len(set(files.values()))
     for split in splits_of("cv5", 0, rows, Kind.BINARY):
-        assert not {files[rows.records[i]] for i in split.train} & {files[rows.records[i]] for i in split.test}
+        assert not {files[rows.records[i]] for i in split.train} & {
+            files[rows.records[i]] for i in split.test
+        }
 
 
 def test_lodo_leaves_one_database_out(made: Path) -> None:
@@ -77,7 +86,9 @@ def test_lodo_leaves_one_database_out(made: Path) -> None:
     for split in splits:
         assert set(group[split.test]) == {split.name}
         assert split.name not in set(group[split.train])
-        assert [set(group[part]) for part in split.inner] == [{x} for x in "abcdef" if x != split.name]
+        assert [set(group[part]) for part in split.inner] == [
+            {x} for x in "abcdef" if x != split.name
+        ]
 
 
 def test_lodo_needs_databases_that_share_nobody() -> None:
@@ -106,7 +117,9 @@ def test_without_the_appendix_results_say_so(made: Path, tmp_path: Path) -> None
     (root / "annotations" / "Online_Appendix_training_set.csv").unlink()
     settings = runs.Settings(root=root, results=tmp_path / "results")
     with pytest.warns(EtabWarning, match="Patients are unknown"):
-        found = next(iter(runs.execute(runs.plan("f0-PH-N", ["database_only"], protocols=("cv",)), settings)))
+        found = next(
+            iter(runs.execute(runs.plan("f0-PH-N", ["database_only"], protocols=("cv",)), settings))
+        )
     assert any("Patients are unknown" in note for note in found.settings["notes"])
     assert any("share databases" in note for note in found.settings["notes"])
 
@@ -119,19 +132,32 @@ def decided(code: str = "f2-AL-D") -> tuple[Array, Array, list[RowSplit], Featur
     people = np.array([f"p{i:02d}" for i in range(60)])
     truth = (rng.random(60) < 0.4).astype(np.int64)
     x = (truth + rng.normal(0, 1.2, 60))[:, None].astype(np.float32)
-    return truth, people, row_splits(people, np.array([""] * 60), protocol="cv", n_fold=5), Features({"x": x})
+    return (
+        truth,
+        people,
+        row_splits(people, np.array([""] * 60), protocol="cv", n_fold=5),
+        Features({"x": x}),
+    )
 
 
-def rules_for(truth: Array, people: Array, splits: list[RowSplit], features: Features) -> list[decisions.Rule]:
+def rules_for(
+    truth: Array, people: Array, splits: list[RowSplit], features: Features
+) -> list[decisions.Rule]:
     task = TASKS["f2-AL-D"]
     target = CircorSource.card.target("outcome")
 
     def answers(inner: list[RowSplit]) -> list[Array]:
-        fits = heads.head("logistic").cross_fit(features, truth, people, inner, target, rng=np.random.default_rng(0))
+        fits = heads.head("logistic").cross_fit(
+            features, truth, people, inner, target, rng=np.random.default_rng(0)
+        )
         return [f.predictions for f in fits]
 
     def table(rows: Array, scores: Array) -> dict[str, Array]:
-        return {"truth": truth[rows].astype(float), "score": scores, "outcome": truth[rows].astype(float)}
+        return {
+            "truth": truth[rows].astype(float),
+            "score": scores,
+            "outcome": truth[rows].astype(float),
+        }
 
     return decisions.choose(task, splits, people, answers, table)  # type: ignore[arg-type]
 
@@ -178,10 +204,16 @@ def test_the_best_rule_is_the_best_of_the_metric() -> None:
     task = replace(TASKS["f0-PH-N"], metric="macc")
     rule = decisions.best_rule(task, {"truth": truth, "score": score})
     assert 0.3 < rule.threshold < 0.4 or 0.5 < rule.threshold < 0.6
-    assert rule.value == METRICS["macc"]({"truth": truth, "score": score, "answer": rule({"score": score})}, truth)
-    murmur = {"truth": np.array([0.0, 1, 2, 2]), "score_0": np.array([0.3, 0.2, 0.1, 0.1]),
-              "score_1": np.array([0.2, 0.3, 0.1, 0.1]), "score_2": np.array([0.5, 0.5, 0.8, 0.8]),
-              "outcome": np.zeros(4)}  # fmt: skip
+    assert rule.value == METRICS["macc"](
+        {"truth": truth, "score": score, "answer": rule({"score": score})}, truth
+    )
+    murmur = {
+        "truth": np.array([0.0, 1, 2, 2]),
+        "score_0": np.array([0.3, 0.2, 0.1, 0.1]),
+        "score_1": np.array([0.2, 0.3, 0.1, 0.1]),
+        "score_2": np.array([0.5, 0.5, 0.8, 0.8]),
+        "outcome": np.zeros(4),
+    }
     assert decisions.best_rule(TASKS["f1-AL-D"], murmur).value == 1.0
 
 
@@ -189,7 +221,9 @@ def test_the_best_rule_is_the_best_of_the_metric() -> None:
 
 
 def test_random_folds_reward_knowing_the_database(made: Path) -> None:
-    shown = confound.measure(made / "cinc2016", "mel_stats", labels=confound.by_letter, beside=False)
+    shown = confound.measure(
+        made / "cinc2016", "mel_stats", labels=confound.by_letter, beside=False
+    )
     assert shown.pooled > 0.85  # nothing of a patient decides these labels
     assert shown.lodo < 0.6
 

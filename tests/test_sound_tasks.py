@@ -69,7 +69,9 @@ def test_rows_are_recordings_or_windows(made: Path) -> None:
     assert len(cut.items) == len(keys) > len(whole.items)
     assert set(cut.records) == set(whole.records)
     assert set(whole.patients) == {r.patient for r in source.records()}
-    assert set(whole.units) == {r.meta["id"] for r in source.records()}  # scored by id, split by person
+    assert set(whole.units) == {
+        r.meta["id"] for r in source.records()
+    }  # scored by id, split by person
     assert len(set(whole.units)) > len(set(whole.patients))
     assert set(whole.extras) == {"outcome"}
 
@@ -83,7 +85,9 @@ def test_features_of_a_recording_are_the_mean_of_its_windows(made: Path) -> None
     values = np.arange(len(keys), dtype=np.float32)[:, None]
     found = rows_sound.sound_row_features(Features({"a": values}), rows).pooled["a"][:, 0]
     for i, name in enumerate(rows.records):
-        assert found[i] == pytest.approx(np.mean([k for k, key in enumerate(keys) if key[0].id == name]))
+        assert found[i] == pytest.approx(
+            np.mean([k for k, key in enumerate(keys) if key[0].id == name])
+        )
 
 
 def test_states_without_a_sound_give_no_row(made: Path) -> None:
@@ -105,13 +109,19 @@ def test_cinc_rows_know_database_and_quality(made: Path) -> None:
 
 
 def test_the_gravest_recording_decides() -> None:
-    columns = {"truth": np.zeros(2), "score_0": np.array([0.1, 0.6]), "score_1": np.array([0.5, 0.1]),
-               "score_2": np.array([0.4, 0.3])}  # fmt: skip
+    columns = {
+        "truth": np.zeros(2),
+        "score_0": np.array([0.1, 0.6]),
+        "score_1": np.array([0.5, 0.1]),
+        "score_2": np.array([0.4, 0.3]),
+    }
     _, found = reduce("any_present", columns, ["p", "p"], ["r", "s"])
     assert [found[f"score_{k}"][0] for k in range(3)] == pytest.approx([0.6, 0.1, 0.3])
     _, mean = reduce("recordings", columns, ["p", "p"], ["r", "s"])
     assert [mean[f"score_{k}"][0] for k in range(3)] == pytest.approx([0.35, 0.3, 0.35])
-    _, two = reduce("any_present", {"truth": np.ones(2), "score": np.array([0.2, 0.7])}, ["p", "p"], ["r", "s"])
+    _, two = reduce(
+        "any_present", {"truth": np.ones(2), "score": np.array([0.2, 0.7])}, ["p", "p"], ["r", "s"]
+    )
     assert two["score"].tolist() == [0.7]
 
 
@@ -129,7 +139,10 @@ def test_another_aggregation_acts_and_is_recorded(made: Path, tmp_path: Path) ->
         settings = replace(settings, results=tmp_path / str(name))
         found[name] = next(iter(runs.execute(plan, settings)))
     assert {name: r.settings["aggregate"] for name, r in found.items()} == {
-        None: "recordings", "any_present": "any_present", "windows": "windows"}  # fmt: skip
+        None: "recordings",
+        "any_present": "any_present",
+        "windows": "windows",
+    }
     assert found["windows"].settings["rows"] == "window"
     assert found["windows"].n_train > found[None].n_train
     assert len({r.predictions_sha256 for r in found.values()}) == 3
@@ -153,7 +166,11 @@ def test_an_aggregation_that_cannot_act_is_refused() -> None:
 
 def test_metrics_of_sounds_leave_echo_alone() -> None:
     plain = {"truth": np.array([0.0, 1, 1]), "score": np.array([0.1, 0.4, 0.9])}
-    assert set(evaluate(Kind.BINARY, plain, np.arange(3))) == {"auroc", "auprc", "balanced_accuracy"}
+    assert set(evaluate(Kind.BINARY, plain, np.arange(3))) == {
+        "auroc",
+        "auprc",
+        "balanced_accuracy",
+    }
     with pytest.raises(UndefinedError, match="needs the column 'answer'"):
         METRICS["macc"](plain, np.arange(3))
 
@@ -174,14 +191,22 @@ def test_challenge_2022_is_the_official_score() -> None:
     )
     assert got["cost"] == pytest.approx(cost_2022(outcome == 1, answer != 2), abs=1e-9)
     two = {"truth": outcome, "answer": 1 - outcome, "score": 1 - outcome, "outcome": outcome}
-    assert METRICS["cost"](two, np.arange(6)) == pytest.approx(cost_2022(outcome == 1, outcome == 0), abs=1e-9)
+    assert METRICS["cost"](two, np.arange(6)) == pytest.approx(
+        cost_2022(outcome == 1, outcome == 0), abs=1e-9
+    )
     labels = np.stack([outcome == 1, outcome == 0], axis=1)
-    assert METRICS["weighted_accuracy"](two, np.arange(6)) == weighted_accuracy(labels, ~labels, (5, 1)) == 0
+    assert (
+        METRICS["weighted_accuracy"](two, np.arange(6))
+        == weighted_accuracy(labels, ~labels, (5, 1))
+        == 0
+    )
 
 
 def test_constant_answers_have_the_published_golden_values() -> None:
     murmur = np.repeat([0.0, 1.0, 2.0], [179, 68, 695])
-    sick = np.concatenate([np.arange(179) < 150, np.arange(68) < 43, np.arange(695) < 263]).astype(float)
+    sick = np.concatenate([np.arange(179) < 150, np.arange(68) < 43, np.arange(695) < 263]).astype(
+        float
+    )
     table = {
         "truth": murmur,
         "answer": np.zeros(942),
@@ -190,8 +215,14 @@ def test_constant_answers_have_the_published_golden_values() -> None:
     }
     assert METRICS["weighted_accuracy"](table, murmur) == pytest.approx(0.4989, abs=5e-5)
     assert METRICS["f_measure"](table, murmur) == pytest.approx(0.1065, abs=5e-5)
-    assert METRICS["cost"](table, murmur) == pytest.approx(14850.7643, abs=5e-5) == TASKS["f2-AL-D"].low
-    assert METRICS["cost"]({**table, "answer": np.full(942, 2.0)}, murmur) == pytest.approx(24238.8217, abs=5e-5)
+    assert (
+        METRICS["cost"](table, murmur)
+        == pytest.approx(14850.7643, abs=5e-5)
+        == TASKS["f2-AL-D"].low
+    )
+    assert METRICS["cost"]({**table, "answer": np.full(942, 2.0)}, murmur) == pytest.approx(
+        24238.8217, abs=5e-5
+    )
     right = {"truth": sick, "answer": sick, "score": sick, "outcome": sick}
     assert METRICS["cost"](right, sick) == pytest.approx(TASKS["f2-AL-D"].high, abs=5e-5)
 
@@ -210,9 +241,15 @@ def test_both_rules_of_2016() -> None:
 
 
 def test_databases_count_alike() -> None:
-    columns = {"truth": np.array([1.0, 0, 1, 1, 0, 0, 1, 1]), "answer": np.array([1.0, 0, 0, 0, 1, 1, 1, 1]),
-               "score": np.zeros(8), "group": np.array([0, 0, 1, 1, 1, 1, 2, 2.0])}  # fmt: skip
-    assert METRICS["macro_macc"](columns, np.arange(8)) == 0.5  # 1 and 0; the third has one class only
+    columns = {
+        "truth": np.array([1.0, 0, 1, 1, 0, 0, 1, 1]),
+        "answer": np.array([1.0, 0, 0, 0, 1, 1, 1, 1]),
+        "score": np.zeros(8),
+        "group": np.array([0, 0, 1, 1, 1, 1, 2, 2.0]),
+    }
+    assert (
+        METRICS["macro_macc"](columns, np.arange(8)) == 0.5
+    )  # 1 and 0; the third has one class only
     assert METRICS["macc"](columns, np.arange(8)) == pytest.approx((3 / 5 + 1 / 3) / 2)
 
 
@@ -228,8 +265,12 @@ def test_every_task_runs(board: Path) -> None:
     assert states.value > 0.8
     assert set(states.metrics) >= {"f1_60", "se_100", "ppv_100", "frame_accuracy"}
     assert found["e1-AL-D", "cv3", "envelopes"].value < found["e1-AL-D", "cv3", "constant"].value
-    assert {"se", "sp", "macc", "macc_2016", "macro_auroc"} <= set(found["f0-PH-N", "lodo", "envelopes"].metrics)
-    assert {"cost", "auroc", "auprc", "f_measure"} <= set(found["f1-AL-D", "cv3", "envelopes"].metrics)
+    assert {"se", "sp", "macc", "macc_2016", "macro_auroc"} <= set(
+        found["f0-PH-N", "lodo", "envelopes"].metrics
+    )
+    assert {"cost", "auroc", "auprc", "f_measure"} <= set(
+        found["f1-AL-D", "cv3", "envelopes"].metrics
+    )
     murmur = found["f1-AL-D", "cv3", "envelopes"]
     assert murmur.n_test == 14 > murmur.n_patients == 12
     assert all("factors" in fold["choice"] for fold in murmur.folds)
@@ -240,7 +281,9 @@ def test_a_constant_answer_is_worth_what_it_is(board: Path) -> None:
     assert cells["f0-PH-N", "lodo"].value == pytest.approx(0.5, abs=0.05)
     table = cells["f2-AL-D", "cv3"].predictions(board).columns
     assert set(table["answer"]) == {1.0}
-    assert cells["f2-AL-D", "cv3"].value == pytest.approx(cost_2022(table["outcome"] == 1, table["answer"] == 1))
+    assert cells["f2-AL-D", "cv3"].value == pytest.approx(
+        cost_2022(table["outcome"] == 1, table["answer"] == 1)
+    )
 
 
 def test_results_say_what_the_source_says(board: Path) -> None:
@@ -259,7 +302,9 @@ def test_a_second_run_reads_what_is_done(board: Path, made: Path) -> None:
 def test_states_are_left_to_backbones_with_time() -> None:
     some = {"e1-AL-D", "f1-AL-D", "f2-AL-D"}
     assert {r.task for r in runs.plan("circor", ["timing_features"], protocols=None)} == some
-    assert {r.task for r in runs.plan("circor", ["mel_stats"], protocols=None)} == some | {"e0-AL-D"}
+    assert {r.task for r in runs.plan("circor", ["mel_stats"], protocols=None)} == some | {
+        "e0-AL-D"
+    }
     with pytest.raises(IncompatibleError, match="has no layers over time"):
         runs.Run("e0-AL-D", "timing_features", protocol="cv").check()
 
@@ -295,7 +340,9 @@ def test_suites_of_the_three_scores() -> None:
     shares = dict(zip(both.tasks, both.weights({}, {}), strict=True))
     assert shares["e0-AL-D"] == shares["e1-AL-D"] == pytest.approx(1 / 12)
     with pytest.raises(UnsupportedOptionError, match="protocols has"):
-        Suite.from_toml('name = "x"\nversion = 1\ntasks = ["f1-AL-D"]\n[protocols]\nf0-PH-N = "lodo"\n')
+        Suite.from_toml(
+            'name = "x"\nversion = 1\ntasks = ["f1-AL-D"]\n[protocols]\nf0-PH-N = "lodo"\n'
+        )
 
 
 def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
@@ -310,15 +357,31 @@ def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
     idle = rank_folder(board, "sounds", protocol="cv3", task_weights={"e0-AL-D": 0})
     assert "Shown and not counted: e0-AL-D" in render.markdown(idle)
     assert "Additional ID" in text
-    want = np.mean([np.mean([TASKS[t].anchored(rows["envelopes"].cells[t].value) for t in ("e0-AL-D", "e1-AL-D")]),
-                    np.mean([TASKS[t].anchored(rows["envelopes"].cells[t].value)
-                             for t in ("f0-PH-N", "f1-AL-D", "f2-AL-D")])])  # fmt: skip
+    want = np.mean(
+        [
+            np.mean(
+                [
+                    TASKS[t].anchored(rows["envelopes"].cells[t].value)
+                    for t in ("e0-AL-D", "e1-AL-D")
+                ]
+            ),
+            np.mean(
+                [
+                    TASKS[t].anchored(rows["envelopes"].cells[t].value)
+                    for t in ("f0-PH-N", "f1-AL-D", "f2-AL-D")
+                ]
+            ),
+        ]
+    )
     assert rows["envelopes"].etab == pytest.approx(want)
 
 
 def test_pooled_folds_stand_beside_database_only(board: Path) -> None:
     found = rank_folder(board, "sounds-pooled", protocol="cv3")
-    assert any(note.startswith("f0-PH-N (cv3), pooled over databases: database_only has AUROC") for note in found.notes)
+    assert any(
+        note.startswith("f0-PH-N (cv3), pooled over databases: database_only has AUROC")
+        for note in found.notes
+    )
     assert any("share databases" in note for note in found.notes)
 
 
@@ -366,5 +429,7 @@ def test_real_states_reach_the_target(real_data: Path, tmp_path: Path) -> None:
 def test_all_backbones_of_a_sound_task_hear() -> None:
     heard, seen = backbone_names(["all"], ["f1-AL-D"]), backbone_names(["all"], ["a0-A4-C"])
     assert set(seen) < set(heard)
-    assert {"resemblyzer", "random/resemblyzer", "mel_stats", "demographics"} <= set(heard) - set(seen)
+    assert {"resemblyzer", "random/resemblyzer", "mel_stats", "demographics"} <= set(heard) - set(
+        seen
+    )
     assert backbone_names(["all"], ["f1-AL-D", "a0-A4-C"]) == seen

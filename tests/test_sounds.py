@@ -24,7 +24,17 @@ from etab.metrics_sound import frame_accuracy, segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
 from etab.splits import folds
 from etab.testing.datasets import check_dataset
-from etab.waves import check_rate, choose_start, cut, cut_states, heart_rate, log_mel, mel_bank, resample, states_at
+from etab.waves import (
+    check_rate,
+    choose_start,
+    cut,
+    cut_states,
+    heart_rate,
+    log_mel,
+    mel_bank,
+    resample,
+    states_at,
+)
 from tests.trees import sounds
 
 PATIENTS, SEED = 12, 3
@@ -47,7 +57,9 @@ def test_contract(made: Path, source: type) -> None:
 
 @pytest.mark.filterwarnings("ignore::etab.errors.EtabWarning")
 @pytest.mark.parametrize("source", [CircorSource, Cinc2016Source])
-def test_every_file_is_missed_by_name_or_not_needed(made: Path, tmp_path: Path, source: type) -> None:
+def test_every_file_is_missed_by_name_or_not_needed(
+    made: Path, tmp_path: Path, source: type
+) -> None:
     cut_down = {"circor": sounds.small_circor, "cinc2016": sounds.small_cinc2016}[source.card.name]
     small = cut_down(made / source.card.name, tmp_path / "small")
     (tmp_path / "scratch").mkdir()
@@ -61,8 +73,14 @@ def test_same_seed_same_bytes_and_another_seed_others(made: Path, tmp_path: Path
     other = CircorSource(tmp_path / "circor").digest()
     phantom.write_sounds(tmp_path, patients=PATIENTS, seed=SEED)
     for tree in ("circor", "cinc2016"):
-        mine = {p.relative_to(made): p.read_bytes() for p in (made / tree).rglob("*") if p.is_file()}
-        again = {p.relative_to(tmp_path): p.read_bytes() for p in (tmp_path / tree).rglob("*") if p.is_file()}
+        mine = {
+            p.relative_to(made): p.read_bytes() for p in (made / tree).rglob("*") if p.is_file()
+        }
+        again = {
+            p.relative_to(tmp_path): p.read_bytes()
+            for p in (tmp_path / tree).rglob("*")
+            if p.is_file()
+        }
         assert mine == again
     assert CircorSource(tmp_path / "circor").digest() != other
 
@@ -133,7 +151,9 @@ def test_persons_join_chains_in_any_order() -> None:
     assert persons({"10": "nan", "9": "10", "7": "nan"}) == {"10": "9", "9": "9", "7": "7"}
     assert persons({"30": "20", "20": "nan", "40": "30"}) == {"30": "20", "20": "20", "40": "20"}
     assert set(persons({"40": "30", "30": "20", "20": "10"}).values()) == {"10"}
-    assert persons({"50": "40", "60": "40"}) == {"50": "40", "60": "40"}, "the id they share need not be here"
+    assert persons({"50": "40", "60": "40"}) == {"50": "40", "60": "40"}, (
+        "the id they share need not be here"
+    )
 
 
 def test_circor_is_found_from_the_folders_around_it(made: Path) -> None:
@@ -147,25 +167,44 @@ def test_circor_is_found_from_the_folders_around_it(made: Path) -> None:
 def test_cinc2016_facts(made: Path) -> None:
     source = Cinc2016Source(made / "cinc2016")
     records = source.records()
-    assert Counter(r.meta["database"] for r in records) == {"a": 6, "b": 6, "c": 2, "d": 2, "e": 7, "f": 2}
+    assert Counter(r.meta["database"] for r in records) == {
+        "a": 6,
+        "b": 6,
+        "c": 2,
+        "d": 2,
+        "e": 7,
+        "f": 2,
+    }
     patients = Counter(r.meta["database"] for r in {r.patient: r for r in records}.values())
     assert patients == dict.fromkeys("abcdef", 2)
     for letter in "abcdef":
-        assert {r.meta["abnormal"] for r in records if r.meta["database"] == letter} == {True, False}
-    assert sum(r.meta["validation"] for r in records) in (11, 12), "the withdrawn one may have been copied"
+        assert {r.meta["abnormal"] for r in records if r.meta["database"] == letter} == {
+            True,
+            False,
+        }
+    assert sum(r.meta["validation"] for r in records) in (11, 12), (
+        "the withdrawn one may have been copied"
+    )
     ecg = [source.ecg(r) for r in records]
     assert sum(e is not None for e in ecg) == 5
     assert all(
-        len(e) == source.n_samples(r) and e.max() > 0.5 for e, r in zip(ecg, records, strict=True) if e is not None
+        len(e) == source.n_samples(r) and e.max() > 0.5
+        for e, r in zip(ecg, records, strict=True)
+        if e is not None
     )
 
 
 def test_no_recording_is_listed_twice(made: Path) -> None:
     """The copies of validation/ in training would be the test set learnt by heart."""
     for source in (CircorSource(made / "circor"), Cinc2016Source(made / "cinc2016")):
-        sums = [hashlib.sha256((source.root / r.files["audio"]).read_bytes()).hexdigest() for r in source.records()]
+        sums = [
+            hashlib.sha256((source.root / r.files["audio"]).read_bytes()).hexdigest()
+            for r in source.records()
+        ]
         assert len(set(sums)) == len(sums)
-    assert any("copies of training recordings and are listed once" in note for note in source.notes())
+    assert any(
+        "copies of training recordings and are listed once" in note for note in source.notes()
+    )
 
 
 def test_withdrawn_recordings_are_left_out_and_said(made: Path, tmp_path: Path) -> None:
@@ -175,7 +214,9 @@ def test_withdrawn_recordings_are_left_out_and_said(made: Path, tmp_path: Path) 
     assert "e00008" not in names
     assert (root / "training-e" / "e00008.wav").is_file()
     assert "1 recordings of training-e that the organisers withdrew are left out." in source.notes()
-    (root / "training-e" / "Recordings need to be removed in training-e.txt").write_text("e00001\ne00002\n")
+    (root / "training-e" / "Recordings need to be removed in training-e.txt").write_text(
+        "e00001\ne00002\n"
+    )
     assert {"e00001", "e00002"} & {r.id for r in Cinc2016Source(root).records()} == set()
 
 
@@ -190,7 +231,9 @@ def test_without_the_appendix_it_is_said_aloud(made: Path, tmp_path: Path) -> No
 
 
 def test_cinc2016_patients_by_the_names_of_the_appendix() -> None:
-    assert person("a0001", {"original record name": "C12S3"}) == person("a0400", {"original record name": "C12S1"})
+    assert person("a0001", {"original record name": "C12S3"}) == person(
+        "a0400", {"original record name": "C12S1"}
+    )
     assert person("b0001", {"original record name": "S7f2", "subject id": "7"}) == "b-7"
     assert person("b0001", {"original record name": "S7f2"}) == "b-7"
     assert person("c0001", {"original record name": "id31_2"}) == "c-31"
@@ -236,14 +279,19 @@ def test_the_stethoscope_gives_the_database_away() -> None:
     rows, devices, who = [], [], []
     for i, chest in enumerate(people):
         for letter in "abcdef":
-            sound, _ = listen(chest, STETHOSCOPES[letter], rate=2000, seconds=5, loud=1, noise=0.05, rng=rng)
+            sound, _ = listen(
+                chest, STETHOSCOPES[letter], rate=2000, seconds=5, loud=1, noise=0.05, rng=rng
+            )
             rows.append(_spectrum(sound / 32768, 2000))
             devices.append(letter)
             who.append(i)
     x = np.array(rows) - np.mean(rows, axis=1, keepdims=True)
     letters, owners = np.array(devices), np.array(who)
     near = {k: [x[(owners != i) & (letters == k)].mean(axis=0) for i in range(8)] for k in "abcdef"}
-    guessed = [min(near, key=lambda k: float(np.square(near[k][i] - v).sum())) for v, i in zip(x, owners, strict=True)]
+    guessed = [
+        min(near, key=lambda k: float(np.square(near[k][i] - v).sum()))
+        for v, i in zip(x, owners, strict=True)
+    ]
     assert np.mean(np.array(guessed) == letters) > 0.7
 
 
@@ -281,13 +329,17 @@ def test_marks_in_the_mat_files_agree_with_the_sounds(made: Path) -> None:
 
 
 def test_waveforms(made: Path) -> None:
-    ds = Dataset("circor", "murmur", root=made / "circor", video=True, normalize=False, clip_l=6000, fps=2000)
+    ds = Dataset(
+        "circor", "murmur", root=made / "circor", video=True, normalize=False, clip_l=6000, fps=2000
+    )
     source = CircorSource(made / "circor")
     x, y = ds[0]
     samples, rate = source.wave(source.records()[0])
     assert (x.shape, x.dtype, type(y)) == ((6000,), torch.float32, int)
     assert np.array_equal(x.numpy(), resample(samples, rate, 2000)[:6000])
-    normal = Dataset("circor", "murmur", root=made / "circor", video=True, clip_l=6000, fps=2000)[0][0]
+    normal = Dataset("circor", "murmur", root=made / "circor", video=True, clip_l=6000, fps=2000)[
+        0
+    ][0]
     assert abs(float(normal.mean())) < 1e-6
     assert float(normal.std()) == pytest.approx(1, abs=1e-3)
     assert len(Dataset("circor", "murmur", view="mitral", root=made / "circor")) < len(ds)
@@ -295,13 +347,23 @@ def test_waveforms(made: Path) -> None:
 
 
 def test_pictures(made: Path) -> None:
-    ds = Dataset("cinc2016", "abnormal", root=made / "cinc2016", normalize=False, frame_l=48, frame_w=96, clip_l=4000)
+    ds = Dataset(
+        "cinc2016",
+        "abnormal",
+        root=made / "cinc2016",
+        normalize=False,
+        frame_l=48,
+        frame_w=96,
+        clip_l=4000,
+    )
     x, y = ds[0]
     assert x.shape == (3, 48, 96)
     assert y in (0, 1)
     assert 0 <= float(x.min()) < float(x.max()) <= 1
     assert torch.equal(x[0], x[1])
-    shown = Dataset("cinc2016", "abnormal", root=made / "cinc2016", frame_l=48, frame_w=96, clip_l=4000)[0][0]
+    shown = Dataset(
+        "cinc2016", "abnormal", root=made / "cinc2016", frame_l=48, frame_w=96, clip_l=4000
+    )[0][0]
     assert torch.allclose(shown[0], (x[0] - 0.485) / 0.229, atol=1e-5)
 
 
@@ -324,7 +386,9 @@ def test_states_go_with_the_window(made: Path) -> None:
 def test_a_short_recording_is_repeated_or_padded(made: Path) -> None:
     n = CircorSource(made / "circor").n_samples(CircorSource(made / "circor").records()[0])
     options = {"root": made / "circor", "video": True, "normalize": False, "clip_l": n + 50}
-    again, zeros = (Dataset("circor", "outcome", **options, padding=flag)[0][0] for flag in (False, True))
+    again, zeros = (
+        Dataset("circor", "outcome", **options, padding=flag)[0][0] for flag in (False, True)
+    )
     assert torch.equal(again[n:], again[:50])
     assert (zeros[n:] == 0).all()
     assert torch.equal(again[:n], zeros[:n])
@@ -421,7 +485,11 @@ def test_real_circor(real_data: Path) -> None:
     source = CircorSource(real_data / "circor")
     check_dataset(CircorSource, real_data / "circor")
     records = source.records()
-    assert (len(records), len({r.meta["id"] for r in records}), len({r.patient for r in records})) == (135, 46, 44)
+    assert (
+        len(records),
+        len({r.meta["id"] for r in records}),
+        len({r.patient for r in records}),
+    ) == (135, 46, 44)
     assert not source.phantom
     counts = {t.name: sum(bool(source.answers(r, t)) for r in records) for t in source.card.targets}
     assert counts["states"] == counts["HR"] == 134
@@ -432,7 +500,9 @@ def test_real_circor(real_data: Path) -> None:
         "Unknown": 8,
     }
     assert sum(r.view == "Phc" for r in records) == 1
-    rates = [source.answers(r, source.card.target("HR"))[0].value for r in records if source.intervals(r)]
+    rates = [
+        source.answers(r, source.card.target("HR"))[0].value for r in records if source.intervals(r)
+    ]
     assert 60 < min(rates) < max(rates) < 170
 
 
@@ -458,7 +528,14 @@ def test_real_cinc2016(real_data: Path) -> None:
     assert len(records) == 347
     assert sum(r.meta["abnormal"] for r in records) == 178
     assert sum(not r.meta["good"] for r in records) == 61
-    assert Counter(r.meta["database"] for r in records) == {"a": 55, "b": 80, "c": 16, "d": 51, "e": 104, "f": 41}
+    assert Counter(r.meta["database"] for r in records) == {
+        "a": 55,
+        "b": 80,
+        "c": 16,
+        "d": 51,
+        "e": 104,
+        "f": 41,
+    }
     assert sum(r.meta["validation"] for r in records) == 69
     assert not source.phantom
     for record in records:
@@ -467,5 +544,7 @@ def test_real_cinc2016(real_data: Path) -> None:
         assert 4 * rate < len(samples) == source.n_samples(record) < 125 * rate
         assert source.answers(record, source.card.target("states")) == ()
     with pytest.warns(EtabWarning, match="Patients are unknown"):
-        ds = Dataset("cinc2016", "abnormal", root=real_data / "cinc2016", video=True, fps=1000, clip_l=5000)
+        ds = Dataset(
+            "cinc2016", "abnormal", root=real_data / "cinc2016", video=True, fps=1000, clip_l=5000
+        )
     assert ds[0][0].shape == (5000,)

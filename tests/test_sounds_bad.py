@@ -59,7 +59,8 @@ def test_truncated_wav(tmp_path: Path) -> None:
     path = sounds.wav(tmp_path / "a.wav", n=100, promised=900)
     for action in (wav_info, read_wav):
         with pytest.raises(
-            CorruptFileError, match=r"a\.wav is cut short: its header promises 900 bytes .* 200 are there"
+            CorruptFileError,
+            match=r"a\.wav is cut short: its header promises 900 bytes .* 200 are there",
         ):
             action(path)
 
@@ -261,8 +262,14 @@ def first(circor: Path, what: str = "*[0-9].txt") -> Path:
             lambda t: re.sub("#Murmur: .*", "#Murmur: Maybe", t),
             "says Murmur 'Maybe'; possible: Present, Unknown, Absent",
         ),
-        (lambda t: re.sub("#Outcome: .*\n", "", t), "says Outcome 'nan'; possible: Abnormal, Normal"),
-        (lambda t: re.sub("#Height: .*", "#Height: tall", t), "says Height 'tall'; wanted a number"),
+        (
+            lambda t: re.sub("#Outcome: .*\n", "", t),
+            "says Outcome 'nan'; possible: Abnormal, Normal",
+        ),
+        (
+            lambda t: re.sub("#Height: .*", "#Height: tall", t),
+            "says Height 'tall'; wanted a number",
+        ),
         (lambda t: "", "starts with ''"),
     ],
 )
@@ -275,7 +282,10 @@ def test_table_with_labels_for_unknown_patients(circor: Path) -> None:
     table = circor / "training_data.csv"
     edit(table, lambda t: t + "99999" + t.splitlines()[-1].lstrip("0123456789") + "\n")
     refused(
-        CircorSource, circor, r"labels for 1 patients without files, first 99999: .*99999\.txt is missing", LayoutError
+        CircorSource,
+        circor,
+        r"labels for 1 patients without files, first 99999: .*99999\.txt is missing",
+        LayoutError,
     )
 
 
@@ -284,7 +294,11 @@ def test_table_without_a_patient_and_table_that_disagrees(circor: Path) -> None:
     text = table.read_text()
     table.write_text("".join(text.splitlines(keepends=True)[:-1]))
     refused(CircorSource, circor, "has no row for")
-    other = text.replace("Abnormal", "Normal") if "Abnormal" in text else text.replace(",Normal", ",Abnormal")
+    other = (
+        text.replace("Abnormal", "Normal")
+        if "Abnormal" in text
+        else text.replace(",Normal", ",Abnormal")
+    )
     table.write_text(other)
     refused(CircorSource, circor, "says Outcome 'Normal' of .*, its .txt says 'Abnormal'")
 
@@ -292,8 +306,12 @@ def test_table_without_a_patient_and_table_that_disagrees(circor: Path) -> None:
 def test_recordings_that_nobody_lists_or_that_are_missing(circor: Path) -> None:
     stray = circor / "training_data" / "77777_AV.wav"
     shutil.copy(first(circor, "*.wav"), stray)
-    refused(CircorSource, circor, r"77777_AV\.wav is a recording that no patient's \.txt lists.* is 77777\.txt missing",
-            LayoutError)  # fmt: skip
+    refused(
+        CircorSource,
+        circor,
+        r"77777_AV\.wav is a recording that no patient's \.txt lists.* is 77777\.txt missing",
+        LayoutError,
+    )
     stray.unlink()
     gone = first(circor, "*.wav")
     gone.unlink()
@@ -302,7 +320,9 @@ def test_recordings_that_nobody_lists_or_that_are_missing(circor: Path) -> None:
 
 @pytest.mark.parametrize("source", [CircorSource, Cinc2016Source])
 def test_folders(tmp_path: Path, source: type) -> None:
-    with pytest.raises(DataNotFoundError, match=r"nowhere is not a folder\. Pass the folder that contains"):
+    with pytest.raises(
+        DataNotFoundError, match=r"nowhere is not a folder\. Pass the folder that contains"
+    ):
         source(tmp_path / "nowhere")
     with pytest.raises(LayoutError, match="it is empty"):
         source(tmp_path)
@@ -351,18 +371,32 @@ def test_copies_that_are_none(cinc: Path) -> None:
     copy = next((cinc / "validation").glob("a*.wav"))
     copy.write_bytes(copy.read_bytes()[:-20])
     refused(Cinc2016Source, cinc, f"{copy.name} is published as a copy of .* and differs")
-    edit(cinc / "validation" / "REFERENCE.csv", _line(lambda r: r.split(",")[0] + (",1" if "-1" in r else ",-1")))
+    edit(
+        cinc / "validation" / "REFERENCE.csv",
+        _line(lambda r: r.split(",")[0] + (",1" if "-1" in r else ",-1")),
+    )
     refused(Cinc2016Source, cinc, r"is labelled -?1 in training-a and -?1 in validation")
     edit(cinc / "validation" / "REFERENCE.csv", lambda t: t + "f0001,1\n")
-    refused(Cinc2016Source, cinc, r"(?s)f0001\.wav is missing, and no training folder has f0001|is labelled", EtabError)
+    refused(
+        Cinc2016Source,
+        cinc,
+        r"(?s)f0001\.wav is missing, and no training folder has f0001|is labelled",
+        EtabError,
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.replace("Challenge record name", "name"), "has no column 'Challenge record name'"),
+        (
+            lambda t: t.replace("Challenge record name", "name"),
+            "has no column 'Challenge record name'",
+        ),
         (lambda t: t + t.splitlines()[-1] + "\n", "twice"),
-        (lambda t: t.replace("MVP ,1,", "MVP ,-1,"), "is 1 in training-a/REFERENCE.csv and -1 in the appendix"),
+        (
+            lambda t: t.replace("MVP ,1,", "MVP ,-1,"),
+            "is 1 in training-a/REFERENCE.csv and -1 in the appendix",
+        ),
     ],
 )
 def test_appendix(cinc: Path, change: Callable[[str], str], said: str) -> None:
@@ -377,4 +411,6 @@ def test_an_appendix_that_lost_its_rows_withdraws_nobody(made: Path, cinc: Path)
     for name in more:
         shutil.copy(one, folder / f"{name}.wav")
     edit(folder / "REFERENCE.csv", lambda t: t + "".join(f"{name},-1\n" for name in more))
-    refused(Cinc2016Source, cinc, "no row for 91 recordings of training-e; the organisers withdrew 87")
+    refused(
+        Cinc2016Source, cinc, "no row for 91 recordings of training-e; the organisers withdrew 87"
+    )

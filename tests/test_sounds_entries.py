@@ -15,7 +15,13 @@ import pytest
 from etab import phantom
 from etab.datasets.circor import read_patient
 from etab.entries import evaluate_cinc2016, evaluate_circor2022
-from etab.errors import CorruptFileError, DataNotFoundError, EntryError, LayoutError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    DataNotFoundError,
+    EntryError,
+    LayoutError,
+    UnsupportedOptionError,
+)
 from etab.metrics_sound import MURMUR, OUTCOME, TRAINING_2016, Weights2016
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,13 +53,17 @@ def test_perfect_and_unsure_entries(made: Path, tmp_path: Path) -> None:
     entry = evaluate_cinc2016(answers(tmp_path / "a.txt", truth), folder)
     assert (entry.score.se, entry.score.sp, entry.score.macc) == (1, 1, 1)
     assert (entry.records, entry.abnormal) == (12, 6)
-    assert entry.quality == "of every record", "the quality of the copies is that of the training recordings"
+    assert entry.quality == "of every record", (
+        "the quality of the copies is that of the training recordings"
+    )
     unsure = evaluate_cinc2016(answers(tmp_path / "a.txt", dict.fromkeys(truth, 0)), folder)
     assert unsure.score.macc == pytest.approx(
         (unsure.score.weights.abnormal_noisy + unsure.score.weights.normal_noisy) / 2
     )
     assert unsure.unsure == 12
-    half = evaluate_cinc2016(answers(tmp_path / "a.txt", dict.fromkeys(truth, 0)), folder, rule="phase1")
+    half = evaluate_cinc2016(
+        answers(tmp_path / "a.txt", dict.fromkeys(truth, 0)), folder, rule="phase1"
+    )
     assert half.score.macc == 0.5
 
 
@@ -62,9 +72,11 @@ def test_whole_release_and_weights(made: Path, tmp_path: Path) -> None:
     truth = {k: v for letter in "abcdef" for k, v in labels(root / f"training-{letter}").items()}
     wrong = dict(truth)
     noisy = next(
-        line.split(",")[0] for f in sorted(root.glob("training-?/REFERENCE-SQI.csv")) for line in f.read_text().splitlines()
+        line.split(",")[0]
+        for f in sorted(root.glob("training-?/REFERENCE-SQI.csv"))
+        for line in f.read_text().splitlines()
         if line.endswith("1,0")
-    )  # fmt: skip
+    )
     wrong[noisy] = -truth[noisy]
     path = answers(tmp_path / "a.txt", wrong)
     own, training = evaluate_cinc2016(path, root), evaluate_cinc2016(path, root, weights="training")
@@ -89,7 +101,10 @@ def test_without_quality_all_is_clean_and_that_is_said(made: Path, tmp_path: Pat
         (lambda rows: rows[:-2], "2 without an answer: "),
         (lambda rows: [*rows, "z0001,1"], "1 unknown to .*: z0001"),
         (lambda rows: [*rows, rows[0]], "1 answered twice: "),
-        (lambda rows: [*rows[:-1], rows[-1].split(",")[0] + ",2"], "1 no answer of 'record,1', '-1' or '0': line 12"),
+        (
+            lambda rows: [*rows[:-1], rows[-1].split(",")[0] + ",2"],
+            "1 no answer of 'record,1', '-1' or '0': line 12",
+        ),
         (lambda rows: [*rows[:-1], rows[-1].split(",")[0]], "line 12"),
         (lambda rows: [*rows[:-1], rows[-1] + ",1"], "line 12"),
         (lambda rows: [], "12 without an answer: .*and 7 more"),
@@ -99,7 +114,9 @@ def test_answers_are_refused_whole(made: Path, tmp_path: Path, change, said: str
     folder = made / "cinc2016" / "validation"
     path = tmp_path / "answers.txt"
     path.write_text("\n".join(change((folder / "REFERENCE.csv").read_text().splitlines())))
-    with pytest.raises(EntryError, match=rf"answers\.txt is not scored\. .*{said}.*no row is dropped"):
+    with pytest.raises(
+        EntryError, match=rf"answers\.txt is not scored\. .*{said}.*no row is dropped"
+    ):
         evaluate_cinc2016(path, folder)
 
 
@@ -112,8 +129,11 @@ def test_what_cannot_be_scored_against(made: Path, tmp_path: Path) -> None:
         evaluate_cinc2016(path, tmp_path / "nowhere")
     with pytest.raises(LayoutError, match=r"neither REFERENCE\.csv nor training-a/"):
         evaluate_cinc2016(path, tmp_path)
-    for options, said in (({"rule": "best"}, "rule is 'best'"), ({"weights": "mine"}, "weights are 'mine'"),
-                          ({"rule": "phase1", "weights": "training"}, "has no weights")):  # fmt: skip
+    for options, said in (
+        ({"rule": "best"}, "rule is 'best'"),
+        ({"weights": "mine"}, "weights are 'mine'"),
+        ({"rule": "phase1", "weights": "training"}, "has no weights"),
+    ):
         with pytest.raises(UnsupportedOptionError, match=said):
             evaluate_cinc2016(path, folder, **options)
 
@@ -156,7 +176,9 @@ def test_an_entry_is_scored_as_the_rules_say(made: Path, tmp_path: Path) -> None
     assert (entry.patients, entry.repaired) == (12, 0)
 
 
-def test_rows_without_one_class_are_read_as_positive_and_counted(made: Path, tmp_path: Path) -> None:
+def test_rows_without_one_class_are_read_as_positive_and_counted(
+    made: Path, tmp_path: Path
+) -> None:
     folder = outputs(tmp_path / "o", made / "circor")
     for path in folder.glob("*.csv"):
         rows = path.read_text().splitlines()
@@ -173,7 +195,11 @@ def test_rows_without_one_class_are_read_as_positive_and_counted(made: Path, tmp
     [
         (0, lambda r: "#1", "of another patient than its name says: "),
         (0, lambda r: "2530", "wanted four: '#ID'"),
-        (1, lambda r: r.replace("Present", "Loud"), "wanted each of Present, Unknown, Absent, Abnormal, Normal once"),
+        (
+            1,
+            lambda r: r.replace("Present", "Loud"),
+            "wanted each of Present, Unknown, Absent, Abnormal, Normal once",
+        ),
         (1, lambda r: r.replace("Absent", "Present"), "once"),
         (2, lambda r: "2,0,0,0,1", "is '2'; wanted 0 or 1"),
         (2, lambda r: "1,0,0,1", "wanted four"),
@@ -193,7 +219,9 @@ def test_outputs_are_refused(made: Path, tmp_path: Path, line: int, change, said
 def test_missing_and_unknown_patients(made: Path, tmp_path: Path) -> None:
     folder = outputs(tmp_path / "o", made / "circor")
     min(folder.glob("*.csv")).rename(folder / "99999.csv")
-    with pytest.raises(EntryError, match=r"1 without an output: \d+\. 1 unknown to .*: 99999\. Correct"):
+    with pytest.raises(
+        EntryError, match=r"1 without an output: \d+\. 1 unknown to .*: 99999\. Correct"
+    ):
         evaluate_circor2022(folder, made / "circor")
     with pytest.raises(LayoutError, match="holds no patient"):
         evaluate_circor2022(folder, folder)
@@ -209,8 +237,14 @@ def test_missing_and_unknown_patients(made: Path, tmp_path: Path) -> None:
 
 def etab(*words: object) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "etab", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
-                          timeout=120, env=env)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "etab", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=env,
+    )
 
 
 def test_commands(made: Path, tmp_path: Path) -> None:

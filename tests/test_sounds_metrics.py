@@ -32,7 +32,10 @@ ALL = {"AN": 432, "AA": 263, "PA": 150, "PN": 29, "UA": 43, "UN": 25}
 def entry(cells: dict[str, int], murmur: int, outcome: int) -> tuple[Score2022, Score2022]:
     """A constant answer on a cohort given by its counts."""
     rows = [pair for pair, n in cells.items() for _ in range(n)]
-    truth_m, truth_o = np.eye(3)[["PUA".index(r[0]) for r in rows]], np.eye(2)[["AN".index(r[1]) for r in rows]]
+    truth_m, truth_o = (
+        np.eye(3)[["PUA".index(r[0]) for r in rows]],
+        np.eye(2)[["AN".index(r[1]) for r in rows]],
+    )
     m, o = np.tile(np.eye(3)[murmur], (len(rows), 1)), np.tile(np.eye(2)[outcome], (len(rows), 1))
     return challenge2022(truth_m, truth_o, m, o, m, o)
 
@@ -44,9 +47,18 @@ GOLDEN = [
 ]
 
 
-@pytest.mark.parametrize(("cells", "m", "o", "wacc", "f", "outcome_wacc", "cost", "outcome_cost"), GOLDEN)
+@pytest.mark.parametrize(
+    ("cells", "m", "o", "wacc", "f", "outcome_wacc", "cost", "outcome_cost"), GOLDEN
+)
 def test_constant_answers_have_the_official_scores(
-    cells: dict[str, int], m: int, o: int, wacc: float, f: float, outcome_wacc: float, cost: float, outcome_cost: float
+    cells: dict[str, int],
+    m: int,
+    o: int,
+    wacc: float,
+    f: float,
+    outcome_wacc: float,
+    cost: float,
+    outcome_cost: float,
 ) -> None:
     murmur, outcome = entry(cells, m, o)
     assert murmur.weighted_accuracy == pytest.approx(wacc, abs=5e-5)
@@ -76,9 +88,17 @@ def test_perfect_answers_on_942() -> None:
     rows = [pair for pair, n in ALL.items() for _ in range(n)]
     m, o = np.eye(3)[["PUA".index(r[0]) for r in rows]], np.eye(2)[["AN".index(r[1]) for r in rows]]
     murmur, outcome = challenge2022(m, o, m, o, m, o)
-    assert (murmur.weighted_accuracy, murmur.auroc, murmur.auprc, murmur.f_measure, murmur.accuracy) == (1, 1, 1, 1, 1)
+    assert (
+        murmur.weighted_accuracy,
+        murmur.auroc,
+        murmur.auprc,
+        murmur.f_measure,
+        murmur.accuracy,
+    ) == (1, 1, 1, 1, 1)
     assert outcome.cost == pytest.approx(5285.6333, abs=5e-5)
-    assert murmur.cost == pytest.approx(16082.8674, abs=5e-5), "the cost of murmurs is of the true outcome"
+    assert murmur.cost == pytest.approx(16082.8674, abs=5e-5), (
+        "the cost of murmurs is of the true outcome"
+    )
 
 
 @pytest.mark.real
@@ -87,12 +107,15 @@ def test_constant_answers_on_the_shared_46(real_data: Path) -> None:
         rows = list(csv.DictReader(file))
     cells: dict[str, int] = {}
     for row in rows:
-        cells[row["Murmur"][0] + row["Outcome"][0]] = cells.get(row["Murmur"][0] + row["Outcome"][0], 0) + 1
+        cells[row["Murmur"][0] + row["Outcome"][0]] = (
+            cells.get(row["Murmur"][0] + row["Outcome"][0], 0) + 1
+        )
     assert sum(cells.values()) == 46
     for m, o, wacc, f, outcome_wacc, cost in (
-        (0, 0, 0.6716, 0.1875, 0.8562, 15444.7826), (1, 0, 0.1791, 0.0988, 0.8562, 15444.7826),
+        (0, 0, 0.6716, 0.1875, 0.8562, 15444.7826),
+        (1, 0, 0.1791, 0.0988, 0.8562, 15444.7826),
         (2, 1, 0.1493, 0.2020, 0.1438, 27208.9130),
-    ):  # fmt: skip
+    ):
         murmur, outcome = entry(cells, m, o)
         assert murmur.weighted_accuracy == pytest.approx(wacc, abs=5e-5)
         assert murmur.f_measure == pytest.approx(f, abs=5e-5)
@@ -152,9 +175,17 @@ def test_official_rule_has_the_published_values() -> None:
         assert score.sp == pytest.approx(sp, abs=1e-9)
         assert score.macc == pytest.approx((se + sp) / 2, abs=1e-9)
     unsure = cinc2016(truth, 0 * truth, clean, TRAINING_2016)
-    assert (round(unsure.se, 4), round(unsure.sp, 4), round(unsure.macc, 4)) == (0.1398, 0.0748, 0.1073)
-    assert shares_2016(truth, clean).abnormal_clean == pytest.approx(TRAINING_2016.abnormal_clean, abs=1e-12)
-    assert [round(w, 4) for w in (VALIDATION_2016.abnormal_clean, VALIDATION_2016.normal_noisy)] == [0.7881, 0.0533]
+    assert (round(unsure.se, 4), round(unsure.sp, 4), round(unsure.macc, 4)) == (
+        0.1398,
+        0.0748,
+        0.1073,
+    )
+    assert shares_2016(truth, clean).abnormal_clean == pytest.approx(
+        TRAINING_2016.abnormal_clean, abs=1e-12
+    )
+    assert [
+        round(w, 4) for w in (VALIDATION_2016.abnormal_clean, VALIDATION_2016.normal_noisy)
+    ] == [0.7881, 0.0533]
 
 
 def test_unsure_is_right_on_noisy_records_only() -> None:
@@ -207,7 +238,9 @@ def beats(n: int = 12, start: int = 0) -> np.ndarray:
     return np.roll(np.tile(np.repeat([0, 1, 2, 3], [6, 10, 5, 22]), n), start)
 
 
-@pytest.mark.parametrize(("shift", "at60", "at100"), [(0, 1, 1), (2, 1, 1), (3, 1, 1), (4, 0, 1), (5, 0, 1), (6, 0, 0)])
+@pytest.mark.parametrize(
+    ("shift", "at60", "at100"), [(0, 1, 1), (2, 1, 1), (3, 1, 1), (4, 0, 1), (5, 0, 1), (6, 0, 0)]
+)
 def test_tolerances_are_whole_frames(shift: int, at60: int, at100: int) -> None:
     truth = beats()
     truth[:30] = truth[-30:] = -1
@@ -231,7 +264,9 @@ def test_two_counts_and_one_to_one() -> None:
     truth = np.repeat([3, 0, 3], [20, 6, 20])
     twice = np.repeat([3, 0, 1, 0, 3], [20, 2, 2, 2, 20])
     both = segmentation(truth, twice)
-    assert (both.se, both.ppv) == (1.0, 1.0), "as Schmidt counts, both predictions are near the one sound"
+    assert (both.se, both.ppv) == (1.0, 1.0), (
+        "as Schmidt counts, both predictions are near the one sound"
+    )
     once = segmentation(truth, twice, one_to_one=True)
     assert (once.se, once.ppv) == (1.0, 0.5)
 

@@ -55,10 +55,14 @@ def test_a_folder_that_cannot_be_written_is_not_needed(tmp_path: Path) -> None:
     assert np.array_equal(_filled(0, tmp_path / "absent")[:], ROWS)
 
 
-def test_no_room_is_said_before_anything_is_computed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_room_is_said_before_anything_is_computed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1 << 40, 1 << 40, 1 << 20))
-    with pytest.raises(StorageError, match=r"0\.9 GiB that outgrow memory .* 0\.0 GiB are free.*--cache"):
+    with pytest.raises(
+        StorageError, match=r"0\.9 GiB that outgrow memory .* 0\.0 GiB are free.*--cache"
+    ):
         Spill((10_000, 50_000), budget=1 << 20, folder=tmp_path)
 
 
@@ -76,16 +80,31 @@ def test_points_on_disk_give_the_very_same_answers(tmp_path: Path) -> None:
     found, masks = made_features(Kind.MASK)
     patients, splits = made_splits()
     fits = []
-    for budget, maps in ((1 << 30, found.maps), (0, found.maps), (0, _stored(found.maps, tmp_path))):
+    for budget, maps in (
+        (1 << 30, found.maps),
+        (0, found.maps),
+        (0, _stored(found.maps, tmp_path)),
+    ):
         memo: dict[Any, Any] = {}
         head = LinearSeg(budget=budget)
-        fits.append(head.cross_fit(Features({}, maps), masks, patients, splits, target_of(Kind.MASK),
-                                   rng=np.random.default_rng(0), memo=memo))  # fmt: skip
+        fits.append(
+            head.cross_fit(
+                Features({}, maps),
+                masks,
+                patients,
+                splits,
+                target_of(Kind.MASK),
+                rng=np.random.default_rng(0),
+                memo=memo,
+            )
+        )
         assert {p.values.held for p in memo["linear_seg points"][1].values()} == {budget > 0}
     for other in fits[1:]:
         for one, two in zip(fits[0], other, strict=True):
             assert one.choice == two.choice
-            assert all(np.array_equal(a, b) for a, b in zip(one.predictions, two.predictions, strict=True))
+            assert all(
+                np.array_equal(a, b) for a, b in zip(one.predictions, two.predictions, strict=True)
+            )
 
 
 def test_the_default_budget_is_two_gibibytes() -> None:
@@ -148,7 +167,11 @@ class Watched(StoredMap):
 
     def __getitem__(self, rows: Any) -> Any:
         found = super().__getitem__(rows)
-        Watched.read += len(np.atleast_1d(np.arange(len(self))[rows])) if not isinstance(found, StoredMap) else 0
+        Watched.read += (
+            len(np.atleast_1d(np.arange(len(self))[rows]))
+            if not isinstance(found, StoredMap)
+            else 0
+        )
         return found
 
 
@@ -159,7 +182,9 @@ class _Rows:
 
 @pytest.mark.parametrize("frames", [range(10, 20), [3, 1, 7, 30], [*range(5), *range(10, 15)]])
 @pytest.mark.parametrize("joined", [False, True])
-def test_rows_of_maps_are_read_when_they_are_asked_for(frames: Any, joined: bool, tmp_path: Path) -> None:
+def test_rows_of_maps_are_read_when_they_are_asked_for(
+    frames: Any, joined: bool, tmp_path: Path
+) -> None:
     np.save(tmp_path / "map0.npy", ROWS)
     Watched.read = 0
     whole: Any = Watched(tmp_path / "map0.npy")
@@ -191,7 +216,9 @@ def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatc
         def __call__(self, x: Any) -> Features:
             block = torch.from_numpy(ROWS[self.at : self.at + len(x)])
             self.at += len(x)
-            return Features({"a/mean": block.mean(dim=(1, 2)).float()[:, None]}, (block, block[:, :1]))
+            return Features(
+                {"a/mean": block.mean(dim=(1, 2)).float()[:, None]}, (block, block[:, :1])
+            )
 
     batches = (np.zeros((8, 4, 4), np.uint8) for _ in range(5))
     found = features._compute(Backbone(), batches, 40, "cpu", None, None, True)  # type: ignore[arg-type]

@@ -10,7 +10,9 @@ from etab.splits import check_leaks, folds, row_splits
 from etab.types import Record
 
 PATIENTS = np.array([f"p{i:02d}" for i in range(23) for _ in range(1 + i % 3)])
-PARTS = np.array(["train" if int(p[1:]) < 15 else "val" if int(p[1:]) < 19 else "test" for p in PATIENTS])
+PARTS = np.array(
+    ["train" if int(p[1:]) < 15 else "val" if int(p[1:]) < 19 else "test" for p in PATIENTS]
+)
 
 
 @pytest.mark.parametrize("n_fold", [2, 3, 5, 23])
@@ -64,7 +66,9 @@ def test_official_split_without_val_chooses_by_patient_folds() -> None:
 def test_cross_validation_tests_every_row_once() -> None:
     splits = row_splits(PATIENTS, PARTS, protocol="cv", n_fold=5, seed=2)
     assert [s.name for s in splits] == [f"fold{k}" for k in range(5)]
-    assert np.array_equal(np.sort(np.concatenate([s.test for s in splits])), np.arange(len(PATIENTS)))
+    assert np.array_equal(
+        np.sort(np.concatenate([s.test for s in splits])), np.arange(len(PATIENTS))
+    )
     for k, split in enumerate(splits):
         assert len(split.inner) == 4
         assert np.array_equal(np.sort(np.concatenate(split.inner)), split.train)
@@ -75,7 +79,9 @@ def test_cross_validation_tests_every_row_once() -> None:
 def test_leaks_and_empty_parts_are_refused() -> None:
     parts = PARTS.copy()
     parts[-1] = "train"
-    with pytest.raises(SplitError, match="Patient p22 lies in two parts of the split, 'test' and 'train'"):
+    with pytest.raises(
+        SplitError, match="Patient p22 lies in two parts of the split, 'test' and 'train'"
+    ):
         row_splits(PATIENTS, parts, protocol="official")
     with pytest.raises(SplitError, match="no test rows"):
         row_splits(PATIENTS, np.full(len(PATIENTS), "train"), protocol="official")

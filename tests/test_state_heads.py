@@ -12,7 +12,13 @@ import pytest
 from etab import backbones, heads
 from etab import envelopes as env
 from etab.backbones import timing
-from etab.errors import CorruptFileError, SplitError, UndefinedError, UnsupportedOptionError, WeightsError
+from etab.errors import (
+    CorruptFileError,
+    SplitError,
+    UndefinedError,
+    UnsupportedOptionError,
+    WeightsError,
+)
 from etab.heads.states import StateUNetHead
 from etab.metrics_sound import segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
@@ -34,7 +40,9 @@ FAST = Recipe(epochs=6, batch=16, learning_rate=4e-3, patience=6)
 def heart(seed: int, seconds: float = 8.0) -> tuple[Array, IntArray]:
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=seed % 3 == 0, third=False, rate=65.0 + 4 * seed)
-    sound, intervals = listen(chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=0.0, rng=rng)
+    sound, intervals = listen(
+        chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=0.0, rng=rng
+    )
     return sound / 32768, states_at(intervals, len(sound), RATE)
 
 
@@ -47,11 +55,18 @@ def made() -> tuple[Features, list[IntArray], Array, list[RowSplit]]:
         series[i] = np.hstack([env.envelopes(x, RATE), env.band_levels(x, RATE)])
     states = [np.where(np.arange(len(y)) < 50, -1, y) for _, y in pairs]
     people = np.array([f"p{i // 2}" for i in range(12)])
-    return Features({}, (series,)), states, people, row_splits(people, people, protocol="cv", n_fold=2, seed=0)
+    return (
+        Features({}, (series,)),
+        states,
+        people,
+        row_splits(people, people, protocol="cv", n_fold=2, seed=0),
+    )
 
 
 def run(
-    made: tuple[Features, list[IntArray], Array, list[RowSplit]], states: list[IntArray] | None = None, seed: int = 0
+    made: tuple[Features, list[IntArray], Array, list[RowSplit]],
+    states: list[IntArray] | None = None,
+    seed: int = 0,
 ) -> list[Array]:
     features, truth, people, splits = made
     head = StateUNetHead(FAST, frames=128, repeats=4)
@@ -67,14 +82,21 @@ def plain(made: tuple[Features, list[IntArray], Array, list[RowSplit]]) -> list[
 
 def test_it_learns_the_states_of_people_it_never_heard(made: tuple, plain: list[Array]) -> None:  # type: ignore[type-arg]
     _, truth, _, splits = made
-    scores = [segmentation(truth[i], s, tolerance_ms=100).f1 for i, s in zip(splits[0].test, plain, strict=True)]
+    scores = [
+        segmentation(truth[i], s, tolerance_ms=100).f1
+        for i, s in zip(splits[0].test, plain, strict=True)
+    ]
     assert np.mean(scores) > 0.85
     for states in plain:
         steps = np.diff(states)
-        assert np.isin(steps[steps != 0] % 4, 1).all()  # S1, systole, S2, diastole, and no other order
+        assert np.isin(
+            steps[steps != 0] % 4, 1
+        ).all()  # S1, systole, S2, diastole, and no other order
 
 
-def test_the_seed_decides_and_torchs_generator_is_left_alone(made: tuple, plain: list[Array]) -> None:  # type: ignore[type-arg]
+def test_the_seed_decides_and_torchs_generator_is_left_alone(
+    made: tuple, plain: list[Array]
+) -> None:  # type: ignore[type-arg]
     torch.manual_seed(7)
     before = torch.get_rng_state()
     again = run(made)
@@ -134,7 +156,9 @@ def test_a_person_in_training_and_test_is_refused(made: tuple) -> None:  # type:
     features, truth, people, splits = made
     leak = replace(splits[0], train=np.concatenate([splits[0].train, splits[0].test[:1]]))
     with pytest.raises(SplitError, match="is in training and in test"):
-        StateUNetHead(FAST).cross_fit(features, truth, people, [leak], STATES, rng=np.random.default_rng(0))
+        StateUNetHead(FAST).cross_fit(
+            features, truth, people, [leak], STATES, rng=np.random.default_rng(0)
+        )
 
 
 def test_cards_without_a_series_and_other_targets_are_refused(made: tuple) -> None:  # type: ignore[type-arg]
@@ -155,7 +179,9 @@ def model() -> statenet.StateModel:
     states = [np.repeat(np.tile(np.arange(4), 9), np.tile([6, 9, 5, 20], 9))]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return statenet.StateModel((statenet.StateUNet(4, width=16).eval(),), statenet.learn_durations(states))
+        return statenet.StateModel(
+            (statenet.StateUNet(4, width=16).eval(),), statenet.learn_durations(states)
+        )
 
 
 def test_a_saved_model_says_the_same(tmp_path: Path) -> None:
@@ -205,7 +231,9 @@ def test_thirty_seconds_take_well_under_fifty_milliseconds() -> None:
 
 def test_bands_hear_their_tone_where_it_is() -> None:
     t = np.arange(6000) / 1000
-    tone = np.sin(2 * np.pi * 202 * t) * ((t > 2) & (t < 3)) + 0.4 * np.random.default_rng(0).normal(size=6000)
+    tone = np.sin(2 * np.pi * 202 * t) * ((t > 2) & (t < 3)) + 0.4 * np.random.default_rng(
+        0
+    ).normal(size=6000)
     levels = env.band_levels(tone, 1000)
     assert levels.shape == (300, env.BANDS)
     band = round((202 - 25) / (375 / (env.BANDS + 1))) - 1
@@ -228,9 +256,18 @@ def test_timing_features_of_a_known_heart() -> None:
     state = np.concatenate([[3] * 7, np.tile(np.repeat(np.arange(4), [6, 9, 5, 20]), 5), [0] * 3])
     level = np.array([4.0, 1.0, 2.0, 0.5])[state]
     got = dict(zip(timing.COLUMNS, timing.timing_features(state, level), strict=True))
-    wanted = {"cycle": 0.8, "s1": 0.12, "systole": 0.18, "s2": 0.1, "diastole": 0.4, "systole_cycle": 0.225,
-              "diastole_cycle": 0.5, "systole_diastole": 0.45,
-              "level_systole_s1": 0.25, "level_diastole_s2": 0.25}  # fmt: skip
+    wanted = {
+        "cycle": 0.8,
+        "s1": 0.12,
+        "systole": 0.18,
+        "s2": 0.1,
+        "diastole": 0.4,
+        "systole_cycle": 0.225,
+        "diastole_cycle": 0.5,
+        "systole_diastole": 0.45,
+        "level_systole_s1": 0.25,
+        "level_diastole_s2": 0.25,
+    }
     assert len(got) == 20
     for name, value in wanted.items():
         assert got[f"mean_{name}"] == pytest.approx(value)

@@ -39,7 +39,9 @@ def test_bootstrap_counts_patients_not_rows() -> None:
     columns, patients = sample(Kind.VALUE, rng, 40)
     once = stats.bootstrap("mae", Kind.VALUE, columns, patients, rng=np.random.default_rng(1))
     many = {k: np.repeat(v, 10) for k, v in columns.items()}
-    ten = stats.bootstrap("mae", Kind.VALUE, many, np.repeat(patients, 10), rng=np.random.default_rng(1))
+    ten = stats.bootstrap(
+        "mae", Kind.VALUE, many, np.repeat(patients, 10), rng=np.random.default_rng(1)
+    )
     assert ten.value == pytest.approx(once.value)
     assert (ten.low, ten.high) == pytest.approx((once.low, once.high))
 
@@ -47,7 +49,8 @@ def test_bootstrap_counts_patients_not_rows() -> None:
 def test_bootstrap_is_the_generators() -> None:
     columns, patients = sample(Kind.BINARY, np.random.default_rng(0))
     a, b, c = (
-        stats.bootstrap("auroc", Kind.BINARY, columns, patients, rng=np.random.default_rng(s)) for s in (1, 1, 2)
+        stats.bootstrap("auroc", Kind.BINARY, columns, patients, rng=np.random.default_rng(s))
+        for s in (1, 1, 2)
     )
     assert a == b
     assert a != c
@@ -57,10 +60,17 @@ def test_bootstrap_is_the_generators() -> None:
 def test_bootstrap_refuses_what_has_no_interval() -> None:
     columns = {"truth": np.r_[np.zeros(30), 1.0], "score": np.linspace(0, 1, 31)}
     with pytest.raises(UndefinedError, match="too few patients"):
-        stats.bootstrap("auroc", Kind.BINARY, columns, np.arange(31).astype(str), rng=np.random.default_rng(0))
+        stats.bootstrap(
+            "auroc", Kind.BINARY, columns, np.arange(31).astype(str), rng=np.random.default_rng(0)
+        )
     with pytest.raises(UndefinedError, match="at least two"):
-        stats.bootstrap("mae", Kind.VALUE, {"truth": np.ones(1), "score": np.ones(1)}, np.array(["a"]),
-                        rng=np.random.default_rng(0))  # fmt: skip
+        stats.bootstrap(
+            "mae",
+            Kind.VALUE,
+            {"truth": np.ones(1), "score": np.ones(1)},
+            np.array(["a"]),
+            rng=np.random.default_rng(0),
+        )
 
 
 def test_bootstrap_covers() -> None:
@@ -70,7 +80,12 @@ def test_bootstrap_covers() -> None:
         who = np.repeat(np.arange(60), 2)
         error = rng.normal(0, 1, 60)[who] + rng.normal(0, 0.5, 120)
         found = stats.bootstrap(
-            "bias", Kind.VALUE, {"truth": np.zeros(120), "score": error}, who.astype(str), rng=rng, n=400
+            "bias",
+            Kind.VALUE,
+            {"truth": np.zeros(120), "score": error},
+            who.astype(str),
+            rng=rng,
+            n=400,
         )
         hits += found.low <= 0 <= found.high
     assert 0.89 <= hits / 200 <= 0.99

@@ -53,13 +53,19 @@ def test_a_line_a_study(done: tuple[Settings, list[Result]], tree: Path) -> None
         table = found.predictions(settings.results)
         assert set(table.items) == all_studies
         assert len(table.items) == len(set(table.items)) == found.n_test
-        assert all(item.startswith(f"{patient}s") for item, patient in zip(table.items, table.patients, strict=True))
+        assert all(
+            item.startswith(f"{patient}s")
+            for item, patient in zip(table.items, table.patients, strict=True)
+        )
         assert found.n_patients == len(set(table.patients)) < found.n_test
         assert set(table.columns) - {"truth", "used"} == (
             {"score"} if found.task == "d2-AL-T" else {"score_0", "score_1", "score_2"}
         )
         assert found.metric == "balanced_accuracy"
-        assert all({"relevance", "entropy", "view features", "features"} <= set(f["choice"]) for f in found.folds)
+        assert all(
+            {"relevance", "entropy", "view features", "features"} <= set(f["choice"])
+            for f in found.folds
+        )
         places = dict[str, set[str]]()
         for patient, fold in zip(table.patients, table.folds, strict=True):
             places.setdefault(patient, set()).add(fold)
@@ -81,7 +87,9 @@ def test_results_hold_the_upstream_variant(done: tuple[Settings, list[Result]]) 
     settings, results = done
     for found in results:
         columns = found.predictions(settings.results).columns
-        assert found.metrics.get(studies.UPSTREAM) == studies.upstream(columns).get(studies.UPSTREAM)
+        assert found.metrics.get(studies.UPSTREAM) == studies.upstream(columns).get(
+            studies.UPSTREAM
+        )
     assert any(studies.UPSTREAM in found.metrics for found in results)
 
 
@@ -94,7 +102,10 @@ class _Probes:
     def __call__(self, target: str, answers: Any, splits: Sequence[RowSplit]) -> list[FoldFit]:
         self.splits += [(target, split) for split in splits]
         n = 5 if target == "view" else 3
-        return [FoldFit(0.88 * np.eye(n)[np.asarray(answers)[s.test]] + 0.12 / n, {"features": "x"}) for s in splits]
+        return [
+            FoldFit(0.88 * np.eye(n)[np.asarray(answers)[s.test]] + 0.12 / n, {"features": "x"})
+            for s in splits
+        ]
 
 
 def _rows(tree: Path) -> tuple[Rows, Any]:
@@ -123,7 +134,9 @@ def test_no_probe_sees_what_its_thresholds_or_scores_are_of(protocol: str, tree:
     assert all(set(outer.test).isdisjoint(s.train) for s in mine)
 
 
-def test_thresholds_come_from_inner_parts_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thresholds_come_from_inner_parts_alone(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows, views = _rows(tree)
     splits = row_splits(rows.patients, rows.parts, protocol="cv", n_fold=4)
     seen = list[set[str]]()
@@ -135,7 +148,9 @@ def test_thresholds_come_from_inner_parts_alone(tree: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(diagnosis, "choose", watch)
     probes = _Probes(rows)
-    studies.diagnosed(TASKS["d1-AL-T"], rows, views, splits, probes("AS", rows.answers, splits), probes)
+    studies.diagnosed(
+        TASKS["d1-AL-T"], rows, views, splits, probes("AS", rows.answers, splits), probes
+    )
     units = np.asarray(rows.units)
     assert seen == [set(units[s.train]) for s in splits]
     assert all(some.isdisjoint(units[s.test]) for some, s in zip(seen, splits, strict=True))
@@ -144,12 +159,15 @@ def test_thresholds_come_from_inner_parts_alone(tree: Path, monkeypatch: pytest.
 def test_a_class_that_no_inner_study_has_is_no_crash(tree: Path) -> None:
     rows, views = _rows(tree)
     kept = Rows(
-        **{n: getattr(rows, n) for n in Rows.__slots__} | {"answers": np.where(rows.answers == 2, 1, rows.answers)}
+        **{n: getattr(rows, n) for n in Rows.__slots__}
+        | {"answers": np.where(rows.answers == 2, 1, rows.answers)}
     )
     splits = row_splits(kept.patients, kept.parts, protocol="cv", n_fold=3)
     probes = _Probes(kept)
     with pytest.raises(UndefinedError, match="none of class 2"):
-        studies.diagnosed(TASKS["d1-AL-T"], kept, views, splits, probes("AS", kept.answers, splits), probes)
+        studies.diagnosed(
+            TASKS["d1-AL-T"], kept, views, splits, probes("AS", kept.answers, splits), probes
+        )
 
 
 def test_the_rule_alone_is_refused() -> None:

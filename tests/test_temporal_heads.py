@@ -24,9 +24,13 @@ NAMES = tuple(BODIES)
 LABELLING = NAMES[2:]
 
 
-def small(name: str, epochs: int = 12, searched: Any = ((1e-2, 1e-2),), patience: int = 4) -> TemporalHead:
+def small(
+    name: str, epochs: int = 12, searched: Any = ((1e-2, 1e-2),), patience: int = 4
+) -> TemporalHead:
     kind: Any = heads.HEADS[name]
-    made: TemporalHead = kind(Recipe(epochs=epochs, batch=16, patience=patience), width=16, searched=searched)
+    made: TemporalHead = kind(
+        Recipe(epochs=epochs, batch=16, patience=patience), width=16, searched=searched
+    )
     return made
 
 
@@ -36,9 +40,13 @@ def one_split(n: int, test: int) -> RowSplit:
     return RowSplit(train, (train[::5],), rest)
 
 
-def fitted(head: TemporalHead, kind: Kind, features: Features, answers: Any, split: RowSplit) -> Any:
+def fitted(
+    head: TemporalHead, kind: Kind, features: Features, answers: Any, split: RowSplit
+) -> Any:
     patients = np.array([f"p{i}" for i in range(len(answers))])
-    return head.cross_fit(features, answers, patients, [split], target_of(kind), rng=np.random.default_rng(0))[0]
+    return head.cross_fit(
+        features, answers, patients, [split], target_of(kind), rng=np.random.default_rng(0)
+    )[0]
 
 
 def test_every_body_is_a_head() -> None:
@@ -84,7 +92,11 @@ def test_shapes_and_state(name: str, steps: bool, tmp_path: Path) -> None:
     fit_state(other, load_file(tmp_path / "head.safetensors"), "the file")
     assert torch.equal(other(x), out)
     with pytest.raises(WeightsError, match="another architecture"):
-        fit_state(head.network(9, target_of(kind), 1), load_file(tmp_path / "head.safetensors"), "the file")
+        fit_state(
+            head.network(9, target_of(kind), 1),
+            load_file(tmp_path / "head.safetensors"),
+            "the file",
+        )
 
 
 def in_time(n: int = 150) -> tuple[Features, Array]:
@@ -123,7 +135,10 @@ def test_attention_finds_the_one_frame_that_tells() -> None:
     features = Features({}, sequences={"frames": x.astype(np.float32)})
     split = one_split(120, 40)
     scores = {
-        name: ((fitted(small(name, 60), Kind.BINARY, features, y, split).predictions >= 0.5) == y[split.test]).mean()
+        name: (
+            (fitted(small(name, 60), Kind.BINARY, features, y, split).predictions >= 0.5)
+            == y[split.test]
+        ).mean()
         for name in ("mean_pool", "attention_pool")
     }
     assert scores["attention_pool"] > 0.85
@@ -138,8 +153,13 @@ def test_steps_that_nobody_annotated_have_no_say() -> None:
     before = fitted(small("tcn", 3), Kind.STATES, features, hidden, split)
     lied = np.array(hidden)
     lied[split.test] = 0
-    assert np.array_equal(fitted(small("tcn", 3), Kind.STATES, features, lied, split).predictions, before.predictions)
-    moved = {k: np.where(np.arange(60)[:, None, None] == 6, 9 * v, v) for k, v in features.sequences.items()}
+    assert np.array_equal(
+        fitted(small("tcn", 3), Kind.STATES, features, lied, split).predictions, before.predictions
+    )
+    moved = {
+        k: np.where(np.arange(60)[:, None, None] == 6, 9 * v, v)
+        for k, v in features.sequences.items()
+    }
     after = fitted(small("tcn", 3), Kind.STATES, Features({}, sequences=moved), hidden, split)
     assert np.array_equal(after.predictions, before.predictions)
     assert after.choice == before.choice
@@ -147,7 +167,9 @@ def test_steps_that_nobody_annotated_have_no_say() -> None:
     assert shown.choice["validation_loss"] != before.choice["validation_loss"]
     part = np.full_like(hidden, -1)
     part[:, 4] = np.array(y)[:, 4]
-    assert np.isfinite(fitted(small("tcn", 3), Kind.STATES, features, part, split).choice["validation_loss"])
+    assert np.isfinite(
+        fitted(small("tcn", 3), Kind.STATES, features, part, split).choice["validation_loss"]
+    )
     with pytest.raises(SplitError, match="0 training and 0 validation sequences are annotated"):
         fitted(small("tcn"), Kind.STATES, features, np.full_like(hidden, -1), split)
 
@@ -165,9 +187,19 @@ def test_chunks_by_hand() -> None:
         [20, 21, 22, 23],
     ]
     states = [np.arange(10), np.array([5, -1, 7]), np.arange(4)]
-    assert chunks.answers(states).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [6, 7, 8, 9], [5, -1, 7, -1], [0, 1, 2, 3]]
+    assert chunks.answers(states).tolist() == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [6, 7, 8, 9],
+        [5, -1, 7, -1],
+        [0, 1, 2, 3],
+    ]
     found = chunks.split(RowSplit(np.array([0, 1]), (np.array([1]),), np.array([2]), "f"))
-    assert (found.train.tolist(), found.inner[0].tolist(), found.test.tolist()) == ([0, 1, 2, 3], [3], [4])
+    assert (found.train.tolist(), found.inner[0].tolist(), found.test.tolist()) == (
+        [0, 1, 2, 3],
+        [3],
+        [4],
+    )
     scores = np.zeros((4, 4, 2))
     scores[1, 2:, 1] = 1.0  # steps 6 and 7, from the chunk in the middle
     scores[2, 0, 0] = 3.0  # the last chunk overrules step 6
@@ -187,7 +219,13 @@ def test_series_of_other_lengths_are_labelled() -> None:
         series[i] = np.eye(3)[y] + 0.2 * rng.normal(size=(len(y), 3))
         states.append(y)
     split = one_split(30, 10)
-    found = fitted(small("gru", 30), Kind.STATES, Features({"length": np.ones((30, 1))}, (series,)), states, split)
+    found = fitted(
+        small("gru", 30),
+        Kind.STATES,
+        Features({"length": np.ones((30, 1))}, (series,)),
+        states,
+        split,
+    )
     right = [(p == states[i]).mean() for p, i in zip(found.predictions, split.test, strict=True)]
     assert np.mean(right) > 0.9
 
@@ -212,10 +250,16 @@ def test_choices_are_made_inside() -> None:
     assert first.choice["features"] == "late"
     # test rows, features and answers, decide nothing
     moved = {
-        k: np.where(np.isin(np.arange(60), split.test)[:, None, None], -v, v) for k, v in features.sequences.items()
+        k: np.where(np.isin(np.arange(60), split.test)[:, None, None], -v, v)
+        for k, v in features.sequences.items()
     }
-    other = fitted(small("mean_pool", 20, ((1e-2, 0.0),)), Kind.VALUE, Features({}, sequences=moved),
-                   np.where(np.arange(60) >= 40, 0.0, y), split)  # fmt: skip
+    other = fitted(
+        small("mean_pool", 20, ((1e-2, 0.0),)),
+        Kind.VALUE,
+        Features({}, sequences=moved),
+        np.where(np.arange(60) >= 40, 0.0, y),
+        split,
+    )
     assert other.choice == first.choice
 
 
@@ -240,14 +284,25 @@ def test_refusals() -> None:
         with pytest.raises(UnsupportedOptionError, match=said):
             fitted(head, Kind.CLASSES, Features({"p": late[:, 0]}, sequences=sequences), y, split)
     with pytest.raises(
-        UnsupportedOptionError, match=rf"598 states of 60 rows for {60 * STEPS} steps of 60 rows of 'early'"
+        UnsupportedOptionError,
+        match=rf"598 states of 60 rows for {60 * STEPS} steps of 60 rows of 'early'",
     ):
         fitted(head, Kind.STATES, features, [np.zeros(STEPS - (i < 2)) for i in range(60)], split)
     with pytest.raises(UnsupportedOptionError, match="these features have none"):
-        fitted(head, Kind.STATES, Features({"p": late[:, 0]}, (late[:, None],)), [np.zeros(STEPS)] * 60, split)
-    with pytest.raises(UnsupportedOptionError, match="classes from 0 to 3 for the 3 classes a, b, c"):
+        fitted(
+            head,
+            Kind.STATES,
+            Features({"p": late[:, 0]}, (late[:, None],)),
+            [np.zeros(STEPS)] * 60,
+            split,
+        )
+    with pytest.raises(
+        UnsupportedOptionError, match="classes from 0 to 3 for the 3 classes a, b, c"
+    ):
         fitted(head, Kind.CLASSES, features, np.where(y == 2, 3, y), split)
-    with pytest.raises(UnsupportedOptionError, match="answers binary, classes, value; made is states"):
+    with pytest.raises(
+        UnsupportedOptionError, match="answers binary, classes, value; made is states"
+    ):
         fitted(small("mean_pool"), Kind.STATES, *made_sequences(Kind.STATES), split)
     with pytest.raises(UnsupportedOptionError, match="a width that is a multiple of 4"):
         heads.HEADS["gru"](width=6)  # type: ignore[call-arg]
@@ -259,8 +314,14 @@ def test_the_seed_decides() -> None:
     state = torch.get_rng_state()
 
     def answers(seed: int) -> Array:
-        fits = small("transformer", 3).cross_fit(features, y, patients, splits[:1], target_of(Kind.BINARY),
-                                                 rng=np.random.default_rng(seed))  # fmt: skip
+        fits = small("transformer", 3).cross_fit(
+            features,
+            y,
+            patients,
+            splits[:1],
+            target_of(Kind.BINARY),
+            rng=np.random.default_rng(seed),
+        )
         return np.asarray(fits[0].predictions)
 
     assert np.array_equal(answers(0), answers(0))
@@ -271,7 +332,9 @@ def test_the_seed_decides() -> None:
 def test_sinusoids() -> None:
     table = sinusoids(5, 6)
     assert table.shape == (5, 6)
-    torch.testing.assert_close(table[3, :2], torch.tensor([np.sin(3.0), np.cos(3.0)], dtype=torch.float32))
+    torch.testing.assert_close(
+        table[3, :2], torch.tensor([np.sin(3.0), np.cos(3.0)], dtype=torch.float32)
+    )
 
 
 def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
@@ -279,13 +342,17 @@ def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
 
     def backbone(x: Any) -> Features:
         steps = x.flatten(2).float()
-        return Features({"a/mean": steps.mean(dim=1)}, sequences={"late": steps, "huge": 1e9 * steps})
+        return Features(
+            {"a/mean": steps.mean(dim=1)}, sequences={"late": steps, "huge": 1e9 * steps}
+        )
 
     clips = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 4), dtype=np.uint8)
     for place in (None, tmp_path / "entry"):
         found = kept._compute(backbone, iter([clips[:2], clips[2:]]), 5, "cpu", place, None, False)  # type: ignore[arg-type]
         assert list(found.sequences) == ["late", "huge"]
-        np.testing.assert_array_equal(found.sequences["late"][np.array([4, 0])], clips.reshape(5, 3, 16)[[4, 0]])
+        np.testing.assert_array_equal(
+            found.sequences["late"][np.array([4, 0])], clips.reshape(5, 3, 16)[[4, 0]]
+        )
         assert np.isfinite(found.sequences["huge"]).all()
         assert found.sequences["late"].shape == (5, 3, 16)
     again = kept._read(tmp_path / "entry")
@@ -296,7 +363,9 @@ def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
 def test_a_run_on_frames_refuses_a_head_on_sequences() -> None:
     from etab.errors import IncompatibleError
 
-    with pytest.raises(IncompatibleError, match="'gru' needs sequences and the rows of b0-A4-C are no clips"):
+    with pytest.raises(
+        IncompatibleError, match="'gru' needs sequences and the rows of b0-A4-C are no clips"
+    ):
         Run("b0-A4-C", "image_stats", "gru").check()
 
 
@@ -322,15 +391,23 @@ def short(name: str) -> Any:
     return Short
 
 
-def test_a_clip_task_feeds_sequences_of_pictures(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_task_feeds_sequences_of_pictures(
+    trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(heads.HEADS._items, "gru", short("gru"))
-    settings = Settings(root=trees / "echonet", results=tmp_path / "r", cache=tmp_path / "c", precision="fp32")
-    (result,) = execute(plan("b6-A4-E", ["image_stats"], protocols=["official"], head="gru"), settings)
+    settings = Settings(
+        root=trees / "echonet", results=tmp_path / "r", cache=tmp_path / "c", precision="fp32"
+    )
+    (result,) = execute(
+        plan("b6-A4-E", ["image_stats"], protocols=["official"], head="gru"), settings
+    )
     assert result.folds[0]["choice"]["features"] == "blocks8/mean"
     assert np.isfinite(result.value)
 
 
-def test_a_clip_task_feeds_networks_of_clips(trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_task_feeds_networks_of_clips(
+    trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from tests.test_video_backbones import small as clips
 
     monkeypatch.setitem(heads.HEADS._items, "tcn", short("tcn"))
@@ -347,7 +424,9 @@ def test_steps_are_spread_over_the_clip() -> None:
     record = Record("r", "p", "A4C")
     shown = (tuple(range(0, 62, 2)), (4, 6, 8, 4, 6, 8))
     over = Clips(tuple((record, s) for s in shown), "b6").over(by_brightness, 64)
-    x = torch.cat([torch.tensor(sorted(set(s)), dtype=torch.uint8) for s in shown])[:, None, None].expand(-1, 2, 2)
+    x = torch.cat([torch.tensor(sorted(set(s)), dtype=torch.uint8) for s in shown])[
+        :, None, None
+    ].expand(-1, 2, 2)
     found = over(x)
     steps = found.sequences["late/mean"][..., 0]
     assert steps.shape == (2, STEPS)

@@ -19,7 +19,13 @@ from etab.datasets import Tmed1Source, TmedSource
 from etab.datasets.check import check
 from etab.datasets.dataset import Dataset
 from etab.datasets.views import canonical
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    DataNotFoundError,
+    LayoutError,
+    SplitError,
+    UnsupportedOptionError,
+)
 from etab.opened import tasks_at
 from etab.phantom.tmed import long_axis, short_axis, write_tmed
 from etab.readers.still import read_still, still_info
@@ -57,8 +63,11 @@ def tree(trees: dict[str, Path], tmp_path: Path) -> Path:
 
 
 LAYOUTS: dict[str, type[TmedSource]] = {
-    "folders": TmedSource, "beside": TmedSource, "no labels": TmedSource, "first": Tmed1Source,
-}  # fmt: skip
+    "folders": TmedSource,
+    "beside": TmedSource,
+    "no labels": TmedSource,
+    "first": Tmed1Source,
+}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -83,8 +92,10 @@ def test_records_follow_the_fold_file(trees: dict[str, Path]) -> None:
     assert second.files == {"still": f"{tmed.FULL}/13s2_0.png"}
     assert {r.view for r in rows.values()} == {"PLAX", "PSAX", "A2C", "A4C", "other"}
     assert {s: sum(r.split == s for r in rows.values()) for s in ("train", "val", "test")} == {
-        "train": 20, "val": 10, "test": 15,
-    }  # fmt: skip
+        "train": 20,
+        "val": 10,
+        "test": 15,
+    }
     assert source.still(second)
     assert source.n_frames(second) == 1
     assert np.array_equal(source.frames(second), tmed.picture("13s2_0.png")[None])
@@ -113,13 +124,18 @@ def test_folds_parts_and_where_they_lie(trees: dict[str, Path]) -> None:
     def splits(source: TmedSource) -> dict[str, str]:
         return {r.patient: r.split for r in source.records()}
 
-    first, second = splits(TmedSource(trees["folders"])), splits(TmedSource(trees["folders"], fold=1))
+    first, second = (
+        splits(TmedSource(trees["folders"])),
+        splits(TmedSource(trees["folders"], fold=1)),
+    )
     assert second == {patient: tmed.OTHER_FOLD[part] for patient, part in first.items()}
     assert splits(TmedSource(trees["beside"])) == splits(TmedSource(trees["no labels"])) == first
     small = TmedSource(trees["folders"] / "DEV56")
     assert small.root == trees["folders"]
     assert splits(small) == splits(TmedSource(trees["folders"], part="DEV56"))
-    assert set(first) - set(splits(small)) == {"12"}, "what the smaller set leaves unlabelled is no record"
+    assert set(first) - set(splits(small)) == {"12"}, (
+        "what the smaller set leaves unlabelled is no record"
+    )
     assert TmedSource(trees["folders"]).digest() != small.digest()
     assert not small.published()
 
@@ -155,7 +171,9 @@ def test_tmed1(trees: dict[str, Path]) -> None:
     assert [found[k] for k in ("11_0", "12_0", "13_0")] == [0, 1, 2]
     assert source.card.target("AS").classes == ("no AS", "mild or moderate AS", "severe AS")
     assert source.frames(rows["31_2"]).shape == (1, 64, 64)
-    with pytest.raises(LayoutError, match=r"TMED-18-18_fold0\.csv is missing; there are fold files of TMED-156-52"):
+    with pytest.raises(
+        LayoutError, match=r"TMED-18-18_fold0\.csv is missing; there are fold files of TMED-156-52"
+    ):
         Tmed1Source(trees["first"], part="TMED-18-18")
 
 
@@ -163,8 +181,12 @@ def test_cards_and_views() -> None:
     counts = TmedSource.card.counts
     assert counts["train"] + counts["val"] + counts["test"] == counts["patients"]
     assert sum(counts[view] for view in TmedSource.card.views) == counts["recordings"]
-    assert sum(n for name, n in counts.items() if name.startswith("studies with")) == counts["studies"]
-    assert [canonical(v) for v in ("A4CorA2CorOther", "other", "Other", "PSAX AoV")] == ["other"] * 3 + ["PSAX"]
+    assert (
+        sum(n for name, n in counts.items() if name.startswith("studies with")) == counts["studies"]
+    )
+    assert [canonical(v) for v in ("A4CorA2CorOther", "other", "Other", "PSAX AoV")] == [
+        "other"
+    ] * 3 + ["PSAX"]
 
 
 # --- Dataset ---
@@ -172,7 +194,9 @@ def test_cards_and_views() -> None:
 
 @pytest.mark.parametrize("target", ["view", "PLAX/PSAX", "AS", "any_AS"])
 def test_dataset(trees: dict[str, Path], target: str) -> None:
-    ds = Dataset("tmed", target, root=trees["folders"], frame_l=24, frame_w=30, normalize=False, split="val")
+    ds = Dataset(
+        "tmed", target, root=trees["folders"], frame_l=24, frame_w=30, normalize=False, split="val"
+    )
     x, y = ds[0]
     assert tuple(x.shape) == (3, 24, 30)
     assert 0 <= float(x.min()) < float(x.max()) <= 1
@@ -183,7 +207,9 @@ def test_dataset(trees: dict[str, Path], target: str) -> None:
 
 def test_dataset_options(trees: dict[str, Path]) -> None:
     root = trees["folders"]
-    assert {i.rsplit("_", 1)[1] for i in Dataset("tmed", "AS", view="PSAX", root=root).data.ids} == {"1"}
+    assert {
+        i.rsplit("_", 1)[1] for i in Dataset("tmed", "AS", view="PSAX", root=root).data.ids
+    } == {"1"}
     with pytest.raises(UnsupportedOptionError, match="stills without a sequence"):
         Dataset("tmed", "AS", video=True, root=root)
     with pytest.raises(UnsupportedOptionError, match="use view=None"):
@@ -218,19 +244,51 @@ def _set(k: int, **values: str) -> Callable[[list[dict[str, str]]], Any]:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (_set(0, view_label="PLAXX"), CorruptFileError, "11s1_0.png has view_label 'PLAXX'; wanted one of PLAX, PSAX"),
-        (_set(0, diagnosis_label="AS"), CorruptFileError, "11s1_0.png has diagnosis_label 'AS'; wanted one of no_AS"),
-        (_set(0, diagnosis_label="mild_AS"), CorruptFileError, "says diagnosis_label 'mild_AS' of 11s1_0.png"),
-        (_set(0, query_key="../../etc/11s1_0.png"), CorruptFileError, "which is no image name of TMED-2"),
+        (
+            _set(0, view_label="PLAXX"),
+            CorruptFileError,
+            "11s1_0.png has view_label 'PLAXX'; wanted one of PLAX, PSAX",
+        ),
+        (
+            _set(0, diagnosis_label="AS"),
+            CorruptFileError,
+            "11s1_0.png has diagnosis_label 'AS'; wanted one of no_AS",
+        ),
+        (
+            _set(0, diagnosis_label="mild_AS"),
+            CorruptFileError,
+            "says diagnosis_label 'mild_AS' of 11s1_0.png",
+        ),
+        (
+            _set(0, query_key="../../etc/11s1_0.png"),
+            CorruptFileError,
+            "which is no image name of TMED-2",
+        ),
         (_set(0, query_key="11_0.png"), CorruptFileError, "which is no image name of TMED-2"),
         (_set(0, SourceFolder="../elsewhere"), CorruptFileError, "leaves the data folder"),
         (_set(0, SourceFolder="/tmp"), CorruptFileError, "leaves the data folder"),
-        (_set(0, query_key="11s1_1.png", view_label="PSAX"), CorruptFileError, "lists 11s1_1.png twice"),
-        (_set(0, view_classifier_split="test"), SplitError, "11s1_0.png in two parts, test and train"),
-        (_set(0, view_classifier_split="test", diagnosis_classifier_split="test"), SplitError, "Patient 11 lies in two"),
-        (_set(0, query_key="11s1_50.png"), LayoutError, "11s1_50.png is missing, with 0 more images"),
+        (
+            _set(0, query_key="11s1_1.png", view_label="PSAX"),
+            CorruptFileError,
+            "lists 11s1_1.png twice",
+        ),
+        (
+            _set(0, view_classifier_split="test"),
+            SplitError,
+            "11s1_0.png in two parts, test and train",
+        ),
+        (
+            _set(0, view_classifier_split="test", diagnosis_classifier_split="test"),
+            SplitError,
+            "Patient 11 lies in two",
+        ),
+        (
+            _set(0, query_key="11s1_50.png"),
+            LayoutError,
+            "11s1_50.png is missing, with 0 more images",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_rows(tree: Path, change: Any, error: type[Exception], message: str) -> None:
     _edit(tree / FOLD, change)
     with pytest.raises(error, match=message.replace("(", r"\(")):
@@ -241,7 +299,10 @@ def test_bad_tables(tree: Path, tmp_path: Path) -> None:
     text = (tree / FOLD).read_text()
     for wrong, message in (
         (text.replace("query_key", "key"), "has no column 'query_key'; it has 'key, view_label"),
-        (text.replace("diagnosis_classifier_split", "split"), "has no column 'diagnosis_classifier_split'"),
+        (
+            text.replace("diagnosis_classifier_split", "split"),
+            "has no column 'diagnosis_classifier_split'",
+        ),
         (text + "1s1_0.png,PLAX\n", "the row is not as long as the header"),
         ("", "has no column 'query_key'; it has 'none"),
         ("\0\1\2", "TMED2_fold0_labeledpart.csv"),
@@ -257,12 +318,15 @@ def test_bad_tables(tree: Path, tmp_path: Path) -> None:
         TmedSource(tree).records()
     (tree / FOLD).unlink()
     with pytest.raises(
-        LayoutError, match=r"DEV479/TMED2_fold0_labeledpart.csv is missing; there are fold files of DEV479"
+        LayoutError,
+        match=r"DEV479/TMED2_fold0_labeledpart.csv is missing; there are fold files of DEV479",
     ):
         TmedSource(tree)
     for path in tree.rglob("*.csv"):
         path.unlink()
-    with pytest.raises(LayoutError, match=r"labels_per_image\.csv is missing, and every fold file too"):
+    with pytest.raises(
+        LayoutError, match=r"labels_per_image\.csv is missing, and every fold file too"
+    ):
         TmedSource(tree)
     with pytest.raises(DataNotFoundError, match="nowhere is not a folder"):
         TmedSource(tmp_path / "nowhere")
@@ -316,7 +380,11 @@ def test_every_changed_byte_of_a_png_is_seen(tmp_path: Path) -> None:
 def test_png_kinds(tmp_path: Path) -> None:
     grey = tmed.picture("1s1_0.png")
     path = tmp_path / "a.png"
-    for stored in (cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGRA), grey):
+    for stored in (
+        cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR),
+        cv2.cvtColor(grey, cv2.COLOR_GRAY2BGRA),
+        grey,
+    ):
         cv2.imwrite(str(path), stored)
         assert np.array_equal(read_still(path), grey)
     info = still_info(path)
@@ -337,7 +405,9 @@ def test_absurd_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
 
     head = b"IHDR" + struct.pack(">IIBBBBB", 1 << 30, 1 << 30, 8, 0, 0, 0, 0)
     path = tmp_path / "a.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    )
     with pytest.raises(CorruptFileError, match="claims 1073741824 x 1073741824 pixels"):
         read_still(path)
 
@@ -348,7 +418,12 @@ def test_absurd_sizes_are_refused_before_decoding(tmp_path: Path) -> None:
 def test_check_counts_what_a_person_asks(trees: dict[str, Path]) -> None:
     report = check("tmed", trees["folders"])
     found = report.found
-    assert (found["patients"], found["studies"], found["recordings"], found["frames"]) == (8, 9, 45, 45)
+    assert (found["patients"], found["studies"], found["recordings"], found["frames"]) == (
+        8,
+        9,
+        45,
+        45,
+    )
     assert (found["PLAX"], found["other"], found["studies with early AS"]) == (9, 9, 3)
     assert found[f"unlisted files in {tmed.FULL}"] == 1
     assert "8 patients; published: 576" in report.differs
@@ -369,7 +444,10 @@ def test_counts_of_the_real_data() -> None:
     for fold in (1, 2):
         records = TmedSource(Path(root), fold=fold).records()
         assert len(records) == 17_270
-        studies = [len({r.meta["study"] for r in records if r.split == part}) for part in ("train", "val", "test")]
+        studies = [
+            len({r.meta["study"] for r in records if r.split == part})
+            for part in ("train", "val", "test")
+        ]
         assert studies == ([360, 119, 119] if fold == 1 else [360, 118, 120])
 
 
@@ -403,11 +481,17 @@ def test_the_phantom_has_the_quirks(phantom: Path) -> None:
             asked = source.card.target("AS")
             seen = {(r.split, source.answers(r, asked)[0].value, r.view) for r in records}
             assert len(seen) == 45, f"{part}, fold {fold}: a class or a view is absent from a part"
-    folders = {"view_and_diagnosis_labeled_set/unlabeled", "view_labeled_set/labeled", "unlabeled_set/unlabeled"}
+    folders = {
+        "view_and_diagnosis_labeled_set/unlabeled",
+        "view_labeled_set/labeled",
+        "unlabeled_set/unlabeled",
+    }
     assert all(any((phantom / f).iterdir()) for f in folders)
     frames = [source.frames(r)[0] for r in source.records()]
     assert {f.shape for f in frames} == {(112, 112)}
-    assert {bool((f[90:] == 0).all()) for f in frames} == {True, False}, "zeros below in some, to the right in others"
+    assert {bool((f[90:] == 0).all()) for f in frames} == {True, False}, (
+        "zeros below in some, to the right in others"
+    )
     assert all((f[90:] == 0).all() or (f[:, 100:] == 0).all() for f in frames)
 
 
@@ -422,7 +506,14 @@ def test_the_valve_of_the_phantom_follows_the_stenosis() -> None:
 
 
 def test_the_menu_of_stills() -> None:
-    assert [t.code for t in find("tmed")] == ["c1-PX-T", "c2-AL-T", "d1-PX-T", "d2-PX-T", "d1-AL-T", "d2-AL-T"]
+    assert [t.code for t in find("tmed")] == [
+        "c1-PX-T",
+        "c2-AL-T",
+        "d1-PX-T",
+        "d2-PX-T",
+        "d1-AL-T",
+        "d2-AL-T",
+    ]
     assert all(t.inputs == "answer" for t in find("tmed"))
     assert {t.dataset for t in find(None)} == {"camus"}
 
@@ -436,7 +527,9 @@ def test_rows_of_stills(trees: dict[str, Path]) -> None:
     assert len(rows.items) == 18
     assert rows.n_patients == 8
     assert not rows.missing
-    for item, patient, at, answer in zip(rows.items, rows.patients, rows.frames, rows.answers, strict=True):
+    for item, patient, at, answer in zip(
+        rows.items, rows.patients, rows.frames, rows.answers, strict=True
+    ):
         record = frames[int(at[0])][0]
         assert f"{record.id}#0" == item
         assert record.patient == patient
@@ -454,7 +547,9 @@ def test_one_folder_serves_its_own_tasks(trees: dict[str, Path]) -> None:
     root = trees["folders"]
     assert tasks_at("c", root) == ["c1-PX-T", "c2-AL-T"]
     assert "c0-AX-C" in tasks_at("c", None)
-    assert "c0-AX-C" in tasks_at("c", root / tmed.FULL), "a folder that fits nothing is said by opening it"
+    assert "c0-AX-C" in tasks_at("c", root / tmed.FULL), (
+        "a folder that fits nothing is said by opening it"
+    )
     assert tasks_at(["c1-PX-T", "a0-A4-C"], root) == ["c1-PX-T", "a0-A4-C"]
 
 

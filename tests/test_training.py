@@ -13,8 +13,24 @@ import numpy as np
 import pytest
 
 from etab.distributed import Share
-from etab.errors import CorruptFileError, EtabWarning, TrainingError, UnsupportedOptionError, WeightsError
-from etab.training import Progress, Recipe, fit_state, order, rate, read_checkpoint, seeded, train, train_together
+from etab.errors import (
+    CorruptFileError,
+    EtabWarning,
+    TrainingError,
+    UnsupportedOptionError,
+    WeightsError,
+)
+from etab.training import (
+    Progress,
+    Recipe,
+    fit_state,
+    order,
+    rate,
+    read_checkpoint,
+    seeded,
+    train,
+    train_together,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -25,8 +41,13 @@ RECIPE = Recipe(epochs=4, batch=4, accumulate=2, learning_rate=0.02, patience=0,
 def made(seed: int = 1, width: int = 6) -> tuple[Any, Callable]:
     """A small network with everything that has state (dropout, batch norm), and its loss on made rows."""
     with seeded(seed):
-        net = torch.nn.Sequential(torch.nn.Linear(5, width), torch.nn.BatchNorm1d(width), torch.nn.ReLU(),
-                                  torch.nn.Dropout(0.3), torch.nn.Linear(width, 1))  # fmt: skip
+        net = torch.nn.Sequential(
+            torch.nn.Linear(5, width),
+            torch.nn.BatchNorm1d(width),
+            torch.nn.ReLU(),
+            torch.nn.Dropout(0.3),
+            torch.nn.Linear(width, 1),
+        )
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(40, 5)).astype(np.float32))
     y = x[:, :1] * 2 - x[:, 1:2]
@@ -39,7 +60,9 @@ def made(seed: int = 1, width: int = 6) -> tuple[Any, Callable]:
 
 
 def bytes_of(net: Any) -> str:
-    return hashlib.sha256(b"".join(v.numpy().tobytes() for v in net.state_dict().values())).hexdigest()
+    return hashlib.sha256(
+        b"".join(v.numpy().tobytes() for v in net.state_dict().values())
+    ).hexdigest()
 
 
 def stop_at(step: int) -> Callable[[Progress], None]:
@@ -53,7 +76,9 @@ def stop_at(step: int) -> Callable[[Progress], None]:
 def test_learns_and_keeps_the_best() -> None:
     net, loss = made()
     before = bytes_of(net)
-    done = train(net, loss, ROWS, VALIDATION, Recipe(epochs=30, batch=8, learning_rate=0.03, patience=0))
+    done = train(
+        net, loss, ROWS, VALIDATION, Recipe(epochs=30, batch=8, learning_rate=0.03, patience=0)
+    )
     seen = [h["validation"] for h in done.history]
     assert min(seen) < 0.3 * seen[0]
     assert done.best_loss == min(seen) == seen[done.best_epoch]
@@ -75,9 +100,21 @@ def test_one_seed_one_result_and_the_callers_chance_stays() -> None:
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize(("every", "optimizer"), [(1, "adamw"), (3, "adamw"), (0, "adamw"), (1, "sgd"), (0, "sgd")])
-def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, every: int, optimizer: str) -> None:
-    recipe = Recipe(epochs=4, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=every, optimizer=optimizer)
+@pytest.mark.parametrize(
+    ("every", "optimizer"), [(1, "adamw"), (3, "adamw"), (0, "adamw"), (1, "sgd"), (0, "sgd")]
+)
+def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
+    tmp_path: Path, every: int, optimizer: str
+) -> None:
+    recipe = Recipe(
+        epochs=4,
+        batch=4,
+        accumulate=2,
+        learning_rate=0.02,
+        patience=0,
+        every=every,
+        optimizer=optimizer,
+    )
     net, loss = made()
     whole = train(net, loss, ROWS, VALIDATION, recipe)
     wanted = bytes_of(net)
@@ -93,7 +130,13 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, e
             assert every != 1 or step == 1
             net, loss = made()
         done = train(
-            net, loss, ROWS, VALIDATION, recipe, folder=folder, report=lambda now, steps=steps: steps.append(now.step)
+            net,
+            loss,
+            ROWS,
+            VALIDATION,
+            recipe,
+            folder=folder,
+            report=lambda now, steps=steps: steps.append(now.step),
         )
         assert bytes_of(net) == wanted, f"another result after an interruption at step {step}"
         assert done == whole
@@ -102,7 +145,9 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, e
         assert len(list(folder.glob("*"))) == 2
 
 
-def test_interrupted_twice_and_within_a_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_twice_and_within_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net, loss = made()
     train(net, loss, ROWS, VALIDATION, RECIPE)
     wanted = bytes_of(net)
@@ -151,7 +196,14 @@ def test_early_stopping_looks_at_validation_only() -> None:
 
 def test_nan_loss_stops_names_the_step_and_keeps_the_last_good_state(tmp_path: Path) -> None:
     net, loss = made()
-    train(net, loss, ROWS, VALIDATION, Recipe(epochs=4, batch=8, patience=0), folder=tmp_path / "whole")
+    train(
+        net,
+        loss,
+        ROWS,
+        VALIDATION,
+        Recipe(epochs=4, batch=8, patience=0),
+        folder=tmp_path / "whole",
+    )
     net, loss = made()
     after: list[str] = []
     seen = 0
@@ -168,8 +220,19 @@ def test_nan_loss_stops_names_the_step_and_keeps_the_last_good_state(tmp_path: P
             after.append(bytes_of(net))
 
     folder = tmp_path / "broken"
-    with pytest.raises(TrainingError, match=r"loss is not finite \(nan\) at step 9 \(epoch 2\).*after 2 good epochs"):
-        train(net, breaks, ROWS, VALIDATION, Recipe(epochs=4, batch=8, patience=0), folder=folder, report=report)
+    with pytest.raises(
+        TrainingError,
+        match=r"loss is not finite \(nan\) at step 9 \(epoch 2\).*after 2 good epochs",
+    ):
+        train(
+            net,
+            breaks,
+            ROWS,
+            VALIDATION,
+            Recipe(epochs=4, batch=8, patience=0),
+            folder=folder,
+            report=report,
+        )
     assert all(bool(torch.isfinite(v).all()) for v in net.state_dict().values())
     assert bytes_of(net) != after[0]
     kept = read_checkpoint(folder)[1]
@@ -196,7 +259,14 @@ def test_sgd_is_nesterovs_with_momentum() -> None:
     with torch.no_grad():
         w.weight.fill_(2.0)
     recipe = Recipe(
-        epochs=2, batch=2, learning_rate=0.1, warmup=0.0, optimizer="sgd", weight_decay=0.0, clip=0.0, stop=2
+        epochs=2,
+        batch=2,
+        learning_rate=0.1,
+        warmup=0.0,
+        optimizer="sgd",
+        weight_decay=0.0,
+        clip=0.0,
+        stop=2,
     )
     train(w, lambda rows: w.weight.square().sum() / 2, np.arange(2), np.arange(0), recipe)
     x, v = 2.0, 0.0
@@ -223,7 +293,9 @@ def test_networks_that_train_together_are_those_that_train_alone() -> None:
         return loss
 
     before = torch.get_rng_state()
-    done = train_together([n for n, _ in pairs], [watched(i) for i in range(3)], ROWS, VALIDATION, recipes)
+    done = train_together(
+        [n for n, _ in pairs], [watched(i) for i in range(3)], ROWS, VALIDATION, recipes
+    )
     assert torch.equal(before, torch.get_rng_state())
     assert len({d.epoch for d in done if d}) > 1, "all stop at once: nothing is shown"
     assert [(d, bytes_of(n)) for d, (n, _) in zip(done, pairs, strict=True)] == alone
@@ -257,7 +329,9 @@ def test_accumulated_parts_are_one_step() -> None:
     assert all(torch.allclose(found[0], f, atol=1e-5) for f in found[1:])
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")]
+)
 def test_a_batch_that_does_not_fit_is_halved_with_a_message(error: Exception) -> None:
     net, loss = without_noise()
     train(net, loss, ROWS, VALIDATION, Recipe(epochs=2, batch=8))
@@ -275,7 +349,9 @@ def test_a_batch_that_does_not_fit_is_halved_with_a_message(error: Exception) ->
         done = train(net, small, ROWS, VALIDATION, Recipe(epochs=2, batch=8))
     assert len(said) == 2
     assert done.batch == 2
-    assert torch.allclose(torch.cat([v.ravel() for v in net.state_dict().values()]), wanted, atol=1e-5)
+    assert torch.allclose(
+        torch.cat([v.ravel() for v in net.state_dict().values()]), wanted, atol=1e-5
+    )
 
 
 def test_a_row_that_does_not_fit_and_other_errors_stop() -> None:
@@ -313,7 +389,12 @@ def test_checkpoint_of_another_training_or_damaged_is_refused(tmp_path: Path) ->
     train(net, loss, ROWS, VALIDATION, RECIPE, folder=tmp_path)
     with pytest.raises(UnsupportedOptionError, match=r"learning_rate: 0\.02 there, 0\.001 here"):
         train(
-            net, loss, ROWS, VALIDATION, Recipe(epochs=4, batch=4, accumulate=2, patience=0, every=1), folder=tmp_path
+            net,
+            loss,
+            ROWS,
+            VALIDATION,
+            Recipe(epochs=4, batch=4, accumulate=2, patience=0, every=1),
+            folder=tmp_path,
         )
     with pytest.raises(UnsupportedOptionError, match="rows: "):
         train(net, loss, ROWS[1:], VALIDATION, RECIPE, folder=tmp_path)
@@ -348,7 +429,9 @@ def test_an_epoch_is_every_row_once_and_no_row_alone(n: int) -> None:
     assert [list(s) for s in steps] != [list(s) for s in order(Recipe(batch=16), 4, n)] or n == 2
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}]
+)
 def test_recipes_that_cannot_be_followed(wrong: dict) -> None:
     with pytest.raises(UnsupportedOptionError, match=f"{next(iter(wrong))} is"):
         Recipe(**wrong)
@@ -405,17 +488,31 @@ def shared(folder: Path, noise: str, stop: int = 0, processes: int = 2) -> list[
     script = folder / "shared.py"
     script.write_text(SHARED)
     run = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", str(script),
-         str(folder), noise, str(stop)],
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc_per_node={processes}",
+            str(script),
+            str(folder),
+            noise,
+            str(stop),
+        ],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     return [json.loads(p.read_text()) for p in sorted(folder.glob("rank*.json"))]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+@pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this torch has no torch.distributed"
+)
 @pytest.mark.parametrize(("memory", "batch"), [("plain", 4), ("tight", 2)])
 def test_two_processes_are_one_training(memory: str, batch: int, tmp_path: Path) -> None:
     """Also where a batch does not fit the second one's memory: it is halved in both."""
@@ -434,7 +531,9 @@ def test_two_processes_are_one_training(memory: str, batch: int, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+@pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this torch has no torch.distributed"
+)
 def test_two_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
     """With dropout, batch norm, and other first weights in the second process: the first one's are taken."""
     first, second = shared(tmp_path / "whole", "noise")
@@ -444,8 +543,14 @@ def test_two_processes_resume_to_the_same_bytes(tmp_path: Path) -> None:
     assert shared(tmp_path / "cut", "noise") == [first, second]
     net, loss = made()
     with pytest.raises(UnsupportedOptionError, match="processes: 2 there, None here"):
-        train(net, loss, ROWS, VALIDATION, Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1),
-              folder=tmp_path / "cut" / "kept")  # fmt: skip
+        train(
+            net,
+            loss,
+            ROWS,
+            VALIDATION,
+            Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1),
+            folder=tmp_path / "cut" / "kept",
+        )
 
 
 @pytest.mark.parametrize(("rank", "size"), [(0, 1), (0, 2), (1, 2), (2, 3)])
@@ -456,11 +561,18 @@ def test_processes_share_the_rows_of_a_step(rank: int, size: int) -> None:
     assert len(mine) == -(-5 // size)
     assert max(map(len, mine)) <= 4
     share.rank = (rank + 1) % size
-    assert size == 1 or not np.intersect1d(np.concatenate(mine), np.concatenate(share.parts(np.arange(20), 4))).size
+    assert (
+        size == 1
+        or not np.intersect1d(
+            np.concatenate(mine), np.concatenate(share.parts(np.arange(20), 4))
+        ).size
+    )
     every = []
     for share.rank in range(size):
         every += share.parts(np.arange(20), 4)
     assert sorted(np.concatenate(every)) == list(range(20))
     share.size = 8
-    with pytest.raises(UnsupportedOptionError, match="A step of 7 rows cannot be shared by 8 processes"):
+    with pytest.raises(
+        UnsupportedOptionError, match="A step of 7 rows cannot be shared by 8 processes"
+    ):
         share.parts(np.arange(7), 4)

@@ -40,9 +40,14 @@ def planned(tasks: str = "a0,a1", **more: Any) -> tuned.Tuning:
 
 
 @pytest.fixture(scope="module")
-def trained(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], Settings, list[Progress]]:
+def trained(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Result], Settings, list[Progress]]:
     """One short training of four tasks, and what it said of every step."""
-    settings, seen = Settings(root=tree, results=tmp_path_factory.mktemp("r") / "out", precision="fp32"), []
+    settings, seen = (
+        Settings(root=tree, results=tmp_path_factory.mktemp("r") / "out", precision="fp32"),
+        [],
+    )
 
     def watch(name: str, now: Progress) -> None:
         seen.append(replace(now, history=list(now.history)))
@@ -50,7 +55,9 @@ def trained(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[
     return tuned.execute(planned(), settings, watch=watch), settings, seen
 
 
-@pytest.mark.parametrize("name", ["official-finetune", "cv5-partial2", "official-10pct-d0-finetune"])
+@pytest.mark.parametrize(
+    "name", ["official-finetune", "cv5-partial2", "official-10pct-d0-finetune"]
+)
 def test_protocols_with_tuning_have_codes_and_the_same_splits(name: str) -> None:
     how, frozen = parse(name), parse(name.rpartition("-")[0])
     assert how.name == name
@@ -64,7 +71,9 @@ def test_protocols_with_tuning_have_codes_and_the_same_splits(name: str) -> None
         assert (a.test == b.test).all()
 
 
-@pytest.mark.parametrize("name", ["official-partial0", "official-tuned", "finetune", "official-finetune-d0"])
+@pytest.mark.parametrize(
+    "name", ["official-partial0", "official-tuned", "finetune", "official-finetune-d0"]
+)
 def test_other_endings_are_refused(name: str) -> None:
     with pytest.raises(IncompatibleError, match="No protocol is called"):
         parse(name)
@@ -91,7 +100,10 @@ def test_cells_say_how_they_were_trained_and_stand_apart(trained: Any) -> None:
     frozen = list(runs.execute(runs.plan("a0-A2-C", [BACKBONE], protocols=["official"]), settings))
     tuned_cell = results[0]
     assert (frozen[0].n_test, frozen[0].n_patients) == (tuned_cell.n_test, tuned_cell.n_patients)
-    assert frozen[0].predictions(settings.results).items == tuned_cell.predictions(settings.results).items
+    assert (
+        frozen[0].predictions(settings.results).items
+        == tuned_cell.predictions(settings.results).items
+    )
 
 
 def test_finished_is_read_and_other_conditions_are_refused(trained: Any) -> None:
@@ -104,7 +116,9 @@ def test_finished_is_read_and_other_conditions_are_refused(trained: Any) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 6])
-def test_interrupted_and_resumed_gives_the_same_results(trained: Any, tree: Path, tmp_path: Path, step: int) -> None:
+def test_interrupted_and_resumed_gives_the_same_results(
+    trained: Any, tree: Path, tmp_path: Path, step: int
+) -> None:
     results, settings, seen = trained
     mine = replace(settings, results=tmp_path / "out")
     often = planned(recipe=replace(SHORT, every=1))
@@ -138,7 +152,9 @@ def test_a_checkpoint_of_another_training_is_not_taken_up(tree: Path, tmp_path: 
 
 
 def test_learns_in_a_few_steps(tree: Path, tmp_path: Path) -> None:
-    plan = planned("a0-A4-C", augment="none", recipe=Recipe(epochs=8, batch=8, learning_rate=4e-3, patience=0))
+    plan = planned(
+        "a0-A4-C", augment="none", recipe=Recipe(epochs=8, batch=8, learning_rate=4e-3, patience=0)
+    )
     seen: list[Progress] = []
     settings = Settings(root=tree, results=tmp_path / "out", precision="fp32")
     (result,) = tuned.execute(plan, settings, watch=lambda _, now: seen.append(replace(now)))
@@ -147,7 +163,9 @@ def test_learns_in_a_few_steps(tree: Path, tmp_path: Path) -> None:
     assert result.value > 0.5
 
 
-@pytest.mark.parametrize(("task", "head"), [("b0-A4-C", "linear"), ("b1-A4-C", "mlp"), ("c0-AX-C", "linear")])
+@pytest.mark.parametrize(
+    ("task", "head"), [("b0-A4-C", "linear"), ("b1-A4-C", "mlp"), ("c0-AX-C", "linear")]
+)
 def test_other_answers_train_too(tree: Path, tmp_path: Path, task: str, head: str) -> None:
     plan = planned(task, head=head, tuning="partial1", recipe=replace(SHORT, epochs=1))
     (result,) = tuned.execute(plan, Settings(root=tree, results=tmp_path / "out", precision="fp32"))
@@ -182,10 +200,17 @@ def test_partial_trains_the_last_blocks_alone() -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"tasks": "a0-A4-C,b0-A4-C", "head": "unet"}, "cannot answer EF"), ({"head": "linear_seg"}, "take unet"),
-     ({"side": 16}, "32 px or more"), ({"augment": "flips"}, "No augmentation"), ({"protocol": "best"}, "No protocol")],
-)  # fmt: skip
-def test_what_cannot_be_trained_is_refused_before_anything_is_read(options: dict[str, Any], said: str) -> None:
+    [
+        ({"tasks": "a0-A4-C,b0-A4-C", "head": "unet"}, "cannot answer EF"),
+        ({"head": "linear_seg"}, "take unet"),
+        ({"side": 16}, "32 px or more"),
+        ({"augment": "flips"}, "No augmentation"),
+        ({"protocol": "best"}, "No protocol"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_read(
+    options: dict[str, Any], said: str
+) -> None:
     tasks = options.pop("tasks", "a0-A4-C")
     with pytest.raises((IncompatibleError, UnsupportedOptionError), match=said):
         tuned.plan(tasks, [BACKBONE], **options)
@@ -202,7 +227,9 @@ def _sector() -> tuple[Any, Any]:
     inside = np.abs(columns) < 0.5 * (rows + 1)
     chamber = (rows - 0.1) ** 2 + (columns + 0.3) ** 2 < 0.15**2
     frame = torch.from_numpy((0.4 * inside + 0.5 * chamber).astype(np.float32))
-    return frame.expand(12, 2, 1, 64, 64).clone(), torch.from_numpy(chamber.astype(np.float32)).expand(12, 1, 64, 64)
+    return frame.expand(12, 2, 1, 64, 64).clone(), torch.from_numpy(
+        chamber.astype(np.float32)
+    ).expand(12, 1, 64, 64)
 
 
 def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
@@ -223,7 +250,10 @@ def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
     for row in range(12):
         where = float((y[row, 0].sum(0) * across).sum() / y[row].sum())
         assert where < 0, "the chamber changed sides"
-        inside, outside = x[row, 0, 0][y[row, 0] > 0.9], x[row, 0, 0][(y[row, 0] < 0.05) & (x[row, 0, 0] > 0.02)]
+        inside, outside = (
+            x[row, 0, 0][y[row, 0] > 0.9],
+            x[row, 0, 0][(y[row, 0] < 0.05) & (x[row, 0, 0] > 0.02)],
+        )
         assert float(inside.mean()) > 1.3 * float(outside.mean()), "the mask left the chamber"
     places = [float((y[r, 0].sum(1) * across).sum() / y[r].sum()) for r in range(12)]
     assert np.std(places) > 0.02, "nothing moved"
@@ -255,7 +285,9 @@ def test_structures_that_nobody_drew_do_not_count() -> None:
     assert not torch.equal(answer_loss(net, logits, answers), whole)
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "sgd"}, {"precision": "bf16"}, {"accumulate": 2}])
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "sgd"}, {"precision": "bf16"}, {"accumulate": 2}]
+)
 def test_recipes_act(options: dict[str, Any]) -> None:
     found = []
     for recipe in (SHORT, replace(SHORT, **options)):
@@ -293,10 +325,43 @@ def _launched(tree: Path, results: Path, processes: int, *more: str) -> str:
     import subprocess
     import sys
 
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
-    words = [sys.executable, *start, "-m", "etab", "finetune", "--root", str(tree), "--tasks", "a0", "--backbones", BACKBONE,
-             "--head", "linear", "--tuning", "partial1", "--side", "32", "--epochs", "3", "--lr", "2e-3", "--patience", "0",
-             "--augment", "none", "--precision", "fp32", "--results", str(results), *more]  # fmt: skip
+    start = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        if processes > 1
+        else []
+    )
+    words = [
+        sys.executable,
+        *start,
+        "-m",
+        "etab",
+        "finetune",
+        "--root",
+        str(tree),
+        "--tasks",
+        "a0",
+        "--backbones",
+        BACKBONE,
+        "--head",
+        "linear",
+        "--tuning",
+        "partial1",
+        "--side",
+        "32",
+        "--epochs",
+        "3",
+        "--lr",
+        "2e-3",
+        "--patience",
+        "0",
+        "--augment",
+        "none",
+        "--precision",
+        "fp32",
+        "--results",
+        str(results),
+        *more,
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tuned.__file__).parents[1])}
     run = subprocess.run(words, capture_output=True, text=True, timeout=280, env=env)
     assert run.returncode == 0, run.stderr[-3000:]
@@ -305,12 +370,16 @@ def _launched(tree: Path, results: Path, processes: int, *more: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+@pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="this torch has no torch.distributed"
+)
 def test_two_processes_train_one_network(tree: Path, tmp_path: Path) -> None:
     """Written once, equal to one process with the same parts of the same steps; and resumed to the same bytes."""
     alone = _launched(tree, tmp_path / "one", 1, "--batch", "4", "--accumulate", "2")
     both = _launched(tree, tmp_path / "two", 2, "--batch", "4", "--accumulate", "2")
-    assert both.count("a0-A4-C") == alone.count("a0-A4-C") == 1, "a line is said once, by the first process"
+    assert both.count("a0-A4-C") == alone.count("a0-A4-C") == 1, (
+        "a line is said once, by the first process"
+    )
     one, two = (load_results(tmp_path / name) for name in ("one", "two"))
     assert [r.task for r in two] == ["a0-A2-C", "a0-A4-C"]
     for a, b in zip(one, two, strict=True):
@@ -320,7 +389,10 @@ def test_two_processes_train_one_network(tree: Path, tmp_path: Path) -> None:
         assert b.folds[0]["choice"]["validation_loss"] == pytest.approx(
             a.folds[0]["choice"]["validation_loss"], rel=0.02
         )
-    states = [json.loads(next((tmp_path / f"{n}.training").rglob("state.json")).read_text()) for n in ("one", "two")]
+    states = [
+        json.loads(next((tmp_path / f"{n}.training").rglob("state.json")).read_text())
+        for n in ("one", "two")
+    ]
     histories = [s["progress"]["history"] for s in states]
     for a, b in zip(*histories, strict=True):
         assert b["train"] == pytest.approx(a["train"], rel=0.01)
@@ -332,8 +404,25 @@ def test_two_processes_train_one_network(tree: Path, tmp_path: Path) -> None:
 
 
 def test_the_command(tree: Path, tmp_path: Path) -> None:
-    words = ["finetune", "--root", str(tree), "--tasks", "a0-A4-C", "--backbones", BACKBONE, "--side", "32", "--epochs",
-             "1", "--batch", "16", "--results", str(tmp_path / "r"), "--precision", "fp32"]  # fmt: skip
+    words = [
+        "finetune",
+        "--root",
+        str(tree),
+        "--tasks",
+        "a0-A4-C",
+        "--backbones",
+        BACKBONE,
+        "--side",
+        "32",
+        "--epochs",
+        "1",
+        "--batch",
+        "16",
+        "--results",
+        str(tmp_path / "r"),
+        "--precision",
+        "fp32",
+    ]
     out = CliRunner().invoke(app, words, catch_exceptions=False)
     assert out.exit_code == 0
     assert "a0-A4-C" in out.output

@@ -157,7 +157,9 @@ def test_the_marks_inside_are_enough(copy: dict[str, Path], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_check_finds_nothing_wrong_and_says_what_was_left_out(trees: dict[str, Path], name: str) -> None:
+def test_check_finds_nothing_wrong_and_says_what_was_left_out(
+    trees: dict[str, Path], name: str
+) -> None:
     report = check(name, trees[name])
     assert report.ok, report.render()
     assert report.found["frames"] > 30
@@ -179,10 +181,15 @@ def test_lvh_says_what_the_table_says(trees: dict[str, Path]) -> None:
     assert {r.split for r in found.records()} == {"train", "val", "test"}
     for record in found.records():
         for calc in ("IVSd", "LVIDd", "LVPWd", "LVIDs", "IVSs", "LVPWs"):
-            mine = {(int(r["Frame"]), float(r["CalcValue"])) for r in rows
-                    if r["HashedFileName"] == record.id and r["Calc"] == calc}  # fmt: skip
+            mine = {
+                (int(r["Frame"]), float(r["CalcValue"]))
+                for r in rows
+                if r["HashedFileName"] == record.id and r["Calc"] == calc
+            }
             assert {(a.at, a.value) for a in found.answers(record, found.card.target(calc))} == mine
-        assert 2.5 < found.answers(record, found.card.target("LVIDd"))[0].value < 8, "cm, as published"
+        assert 2.5 < found.answers(record, found.card.target("LVIDd"))[0].value < 8, (
+            "cm, as published"
+        )
 
 
 def test_lvh_phases_and_points(trees: dict[str, Path]) -> None:
@@ -194,7 +201,9 @@ def test_lvh_phases_and_points(trees: dict[str, Path]) -> None:
         height = found.frames(record, [0]).shape[1]
         assert spacing is not None
         assert spacing[0] == pytest.approx(DEPTH / height, rel=0.01)
-        calcs = [found.answers(record, found.card.target(c))[0].value for c in ("IVSd", "LVIDd", "LVPWd")]
+        calcs = [
+            found.answers(record, found.card.target(c))[0].value for c in ("IVSd", "LVIDd", "LVPWd")
+        ]
         lengths = np.hypot(*(points.value[1::2] - points.value[::2]).T) * spacing[0] / 10
         seen = np.isfinite(lengths)
         assert lengths[seen] == pytest.approx(np.array(calcs)[seen], rel=0.03)
@@ -243,16 +252,25 @@ def test_pediatric_facts(trees: dict[str, Path]) -> None:
     for view in ("A4C", "PSAX"):
         rows = _table(trees["pediatric"] / NESTED / view / "FileList.csv")
         mine = [r for r in found.records() if r.view == view]
-        assert [r.id for r in mine] == [row["FileName"].removesuffix(".avi") + f"_{view}" for row in rows]
+        assert [r.id for r in mine] == [
+            row["FileName"].removesuffix(".avi") + f"_{view}" for row in rows
+        ]
         for record, row in zip(mine, rows, strict=True):
             assert record.patient == row["FileName"].split("-")[0]
             assert record.split == {"0": "test", "1": "val"}.get(row["Split"], "train")
             assert found.answers(record, found.card.target("EF"))[0].value == float(row["EF"])
-            assert found.answers(record, found.card.target("CM"))[0].value == int(float(row["EF"]) < 50)
-            assert found.answers(record, found.card.target("view"))[0].value == ("A4C", "PSAX").index(view)
+            assert found.answers(record, found.card.target("CM"))[0].value == int(
+                float(row["EF"]) < 50
+            )
+            assert found.answers(record, found.card.target("view"))[0].value == (
+                "A4C",
+                "PSAX",
+            ).index(view)
             assert (record.meta["Sex"], record.meta["Age"]) == (row["Sex"], float(row["Age"]))
     assert len(found.records()) == 18
-    assert len({r.patient for r in found.records()}) == 8, "two studies of one child are one patient"
+    assert len({r.patient for r in found.records()}) == 8, (
+        "two studies of one child are one patient"
+    )
     names = {p.name for p in (found.root / "PSAX" / "Videos").iterdir()}
     assert len(names) == 10, "a video that no list names is there, and is no recording"
 
@@ -270,7 +288,10 @@ def test_pediatric_masks_are_the_polygons(trees: dict[str, Path]) -> None:
         for answer in found.answers(record, found.card.target("LV_seg")):
             other = np.zeros((112, 112), np.uint8)
             cv2.fillPoly(other, [np.rint(traced[record.id, answer.at]).astype(np.int32)], 1)
-            both, either = (other.astype(bool) & answer.value).sum(), (other.astype(bool) | answer.value).sum()
+            both, either = (
+                (other.astype(bool) & answer.value).sum(),
+                (other.astype(bool) | answer.value).sum(),
+            )
             assert both / either > 0.95
             shown += 1
     assert shown == 2 * 18 - 5
@@ -279,7 +300,9 @@ def test_pediatric_masks_are_the_polygons(trees: dict[str, Path]) -> None:
 def test_pediatric_phases_by_area(trees: dict[str, Path]) -> None:
     found = PediatricSource(trees["pediatric"])
     for record in found.records():
-        masks = {a.at: int(a.value.sum()) for a in found.answers(record, found.card.target("LV_seg"))}
+        masks = {
+            a.at: int(a.value.sum()) for a in found.answers(record, found.card.target("LV_seg"))
+        }
         at = {a.value: a.at for a in found.answers(record, found.card.target("ES/ED"))}
         assert len(at) == (2 if len(masks) == 2 else 0)
         assert not at or masks[at[0]] > masks[at[1]]
@@ -291,7 +314,11 @@ def test_pediatric_quirks(trees: dict[str, Path]) -> None:
 
     def frames(index: int, view: str) -> int:
         patient = f"CR32a{4096 + 7 * index:04x}"
-        return len(found.answers(next(r for r in found.records() if r.patient == patient and r.view == view), lv))
+        return len(
+            found.answers(
+                next(r for r in found.records() if r.patient == patient and r.view == view), lv
+            )
+        )
 
     assert frames(2, "A4C") == 1, "No Systolic"
     assert frames(2, "PSAX") == 0, "no trace at all"
@@ -309,7 +336,10 @@ def test_pediatric_vertices_that_are_nan_are_left_out(copy: dict[str, Path]) -> 
     name, at = rows[1].split(",")[0], rows[1].split(",")[-1]
     path.write_text("\n".join([rows[0], f"{name},nan,NaN,{at}", *rows[1:]]) + "\n")
     after = PediatricSource(copy["pediatric"]).answers(record, lv)
-    assert all(np.array_equal(a.value, b.value) for a, b in zip(before.answers(record, lv), after, strict=True))
+    assert all(
+        np.array_equal(a.value, b.value)
+        for a, b in zip(before.answers(record, lv), after, strict=True)
+    )
 
 
 @pytest.mark.parametrize("below", [".", "pediatric_echo_avi", str(NESTED), str(NESTED / "A4C")])
@@ -325,19 +355,28 @@ def test_pediatric_from_any_folder_of_the_release(trees: dict[str, Path], below:
 def test_unity_facts(trees: dict[str, Path]) -> None:
     found = UnitySource(trees["unity"])
     words = {"A2CH-LV": "A2C", "A3CH-FULL": "A3C", "A4CH_LV": "A4C", "PLAX-FULL": "PLAX"}
-    views = {row["file"]: words.get(row["view"]) for row in _table(trees["unity"] / "view_index_20220705.csv")}
+    views = {
+        row["file"]: words.get(row["view"])
+        for row in _table(trees["unity"] / "view_index_20220705.csv")
+    }
     listed = {
         name: (part, entry["labels"])
         for word, part in (("train", "train"), ("tune", "val"), ("ival", "test"))
-        for name, entry in json.loads((trees["unity"] / "labels" / f"labels-{word}.json").read_text()).items()
+        for name, entry in json.loads(
+            (trees["unity"] / "labels" / f"labels-{word}.json").read_text()
+        ).items()
     }
-    assert len(found.records()) == len(listed) - 3, "one malformed name, two pictures of another view"
+    assert len(found.records()) == len(listed) - 3, (
+        "one malformed name, two pictures of another view"
+    )
     for record in found.records():
         part, labels = listed[f"{record.id}.png"]
         assert record.split == part
         assert record.view == views[f"{record.id}.png"]
         assert found.frames(record).shape == (1, SIZE, SIZE)
-        assert np.array_equal(found.frames(record)[0], np.asarray(Image.open(found.root / record.files["still"])))
+        assert np.array_equal(
+            found.frames(record)[0], np.asarray(Image.open(found.root / record.files["still"]))
+        )
         for answer in found.answers(record, found.card.target("keypoints")):
             for key, (x, y) in zip(POINTS, answer.value, strict=True):
                 label = labels.get(key, {"type": "off"})
@@ -352,7 +391,9 @@ def test_unity_facts(trees: dict[str, Path]) -> None:
 def test_unity_quirks(trees: dict[str, Path]) -> None:
     found = UnitySource(trees["unity"])
     keypoints = found.card.target("keypoints")
-    assert sum(not found.answers(r, keypoints) for r in found.records()) == 4, "pictures that nobody labelled"
+    assert sum(not found.answers(r, keypoints) for r in found.records()) == 4, (
+        "pictures that nobody labelled"
+    )
     assert {found.spacing(r) is None for r in found.records()} == {True, False}
     assert {found.spacing(r) for r in found.records()} - {None} == {(DEPTH / SIZE, DEPTH / SIZE)}
     said = " ".join(found.remarks())
@@ -380,11 +421,17 @@ def test_keypoints_move_with_the_picture(trees: dict[str, Path]) -> None:
     assert x.shape == (3, 2 * h, 3 * w)
     assert y.dtype == torch.float32
     assert torch.allclose(y, torch.tensor((points.value + 0.5) * [3, 2] - 0.5, dtype=torch.float32))
-    _, padded = Dataset("lvh", "keypoints", frame_l=w, frame_w=w, padding=True, root=trees["lvh"])[0]
+    _, padded = Dataset("lvh", "keypoints", frame_l=w, frame_w=w, padding=True, root=trees["lvh"])[
+        0
+    ]
     assert torch.allclose(
-        padded, torch.tensor(points.value + np.array([0, (w - h) // 2]), dtype=torch.float32), atol=1e-3
+        padded,
+        torch.tensor(points.value + np.array([0, (w - h) // 2]), dtype=torch.float32),
+        atol=1e-3,
     )
-    x, (moved, places) = Dataset("lvh", "keypoints", video=True, clip_l=6, frame_l=h, frame_w=w, root=trees["lvh"])[0]
+    x, (moved, places) = Dataset(
+        "lvh", "keypoints", video=True, clip_l=6, frame_l=h, frame_w=w, root=trees["lvh"]
+    )[0]
     assert (len(x), moved.shape, places.shape) == (6, (1, 6, 2), (1,))
     assert torch.allclose(moved[0], torch.tensor(points.value, dtype=torch.float32), atol=1e-4)
 
@@ -394,16 +441,39 @@ def test_keypoints_move_with_the_picture(trees: dict[str, Path]) -> None:
     [
         ("unity", "view", {"video": True}, UnsupportedOptionError, "stills without a sequence"),
         ("unity", "view", {"view": "A4C"}, UnsupportedOptionError, "use view=None"),
-        ("unity", "keypoints", {"view": "PSAX"}, UnsupportedOptionError, "unity has no view 'PSAX'"),
-        ("pediatric", "EF", {"video": True, "fps": 10}, UnsupportedOptionError, "recordings do not say"),
-        ("pediatric", "ES/ED", {"video": True, "clip_l": 2}, UnsupportedOptionError, "cannot hold both ED and ES"),
+        (
+            "unity",
+            "keypoints",
+            {"view": "PSAX"},
+            UnsupportedOptionError,
+            "unity has no view 'PSAX'",
+        ),
+        (
+            "pediatric",
+            "EF",
+            {"video": True, "fps": 10},
+            UnsupportedOptionError,
+            "recordings do not say",
+        ),
+        (
+            "pediatric",
+            "ES/ED",
+            {"video": True, "clip_l": 2},
+            UnsupportedOptionError,
+            "cannot hold both ED and ES",
+        ),
         ("lvh", "IVSd", {"video": True, "fps": 60}, UnsupportedOptionError, "cannot give fps=60"),
         ("lvh", "EF", {}, UnknownNameError, "No target of lvh is called 'EF'"),
         ("lvh", "IVSs", {"split": "test"}, SplitError, "no recording with an answer"),
     ],
 )
 def test_options_that_cannot_act(
-    trees: dict[str, Path], name: str, target: str, options: dict[str, Any], error: type[EtabError], said: str
+    trees: dict[str, Path],
+    name: str,
+    target: str,
+    options: dict[str, Any],
+    error: type[EtabError],
+    said: str,
 ) -> None:
     with pytest.raises(error, match=re.escape(said)):
         Dataset(name, target, root=trees[name], **options)
@@ -412,13 +482,20 @@ def test_options_that_cannot_act(
 def test_options_that_act(trees: dict[str, Path]) -> None:
     views = [Dataset("pediatric", "LV_seg", view=v, root=trees["pediatric"]) for v in ("A4", "PS")]
     assert [len(v) for v in views] == [16, 15]
-    x, y = Dataset("pediatric", "EF", video=True, clip_l=5, frame_l=40, frame_w=30, root=trees["pediatric"])[0]
+    x, y = Dataset(
+        "pediatric", "EF", video=True, clip_l=5, frame_l=40, frame_w=30, root=trees["pediatric"]
+    )[0]
     assert x.shape == (5, 3, 40, 30)
     assert isinstance(y, float)
     slow = Dataset("lvh", "IVSd", video=True, clip_l=4, fps=10, root=trees["lvh"])
     fast = Dataset("lvh", "IVSd", video=True, clip_l=4, fps=25, root=trees["lvh"])
     assert not torch.equal(slow[0][0], fast[0][0])
-    assert {y for _, y in Dataset("unity", "view", root=trees["unity"], frame_l=8, frame_w=8)} == {0, 1, 2, 3}
+    assert {y for _, y in Dataset("unity", "view", root=trees["unity"], frame_l=8, frame_w=8)} == {
+        0,
+        1,
+        2,
+        3,
+    }
 
 
 # --- damage ---
@@ -433,58 +510,208 @@ def _cut(path: Path) -> None:
 
 
 DAMAGE = {
-    "lvh, no table": ("lvh", LayoutError, "MeasurementsList.csv is missing", lambda r: (r / LIST).unlink()),
-    "lvh, no batch": ("lvh", LayoutError, "no other batch holds it", lambda r: shutil.rmtree(r / "Batch2")),
-    "lvh, a column": ("lvh", CorruptFileError, "no column 'CalcValue'",
-                      lambda r: _edit(r / LIST, "CalcValue", "Value")),
-    "lvh, a measure": ("lvh", CorruptFileError, "has Calc 'IVST'", lambda r: _edit(r / LIST, "IVSd", "IVST")),
-    "lvh, a value": ("lvh", CorruptFileError, "has CalcValue '-1'",
-                     lambda r: _edit_row(r / LIST, "CalcValue", "-1")),
-    "lvh, a frame": ("lvh", CorruptFileError, "in frame 99 of", lambda r: _edit_row(r / LIST, "Frame", "99")),
-    "lvh, a point": ("lvh", CorruptFileError, "has X1 'x'", lambda r: _edit_row(r / LIST, "X1", "x")),
-    "lvh, a split": ("lvh", CorruptFileError, "in split 'trian'",
-                     lambda r: _edit_row(r / LIST, "split", "trian")),
-    "lvh, two splits": ("lvh", SplitError, "lies in two parts", lambda r: _edit_row(r / LIST, "split", "val")),
-    "lvh, a cut video": ("lvh", CorruptFileError, "truncated", lambda r: _cut(next((r / "Batch1").iterdir()))),
-    "lvh, an empty video": ("lvh", CorruptFileError, "cannot be read", lambda r: _first(r).write_bytes(b"")),
-    "pediatric, no view": ("pediatric", LayoutError, "PSAX", lambda r: shutil.rmtree(r / NESTED / "PSAX")),
-    "pediatric, no list": ("pediatric", LayoutError, "FileList.csv", lambda r: (r / A4C / "FileList.csv").unlink()),
-    "pediatric, no traces": ("pediatric", LayoutError, "VolumeTracings.csv",
-                             lambda r: (r / A4C / "VolumeTracings.csv").unlink()),
-    "pediatric, a column": ("pediatric", CorruptFileError, "no column 'Split'",
-                            lambda r: _edit(r / A4C / "FileList.csv", "Split", "Fold")),
-    "pediatric, disc columns": ("pediatric", CorruptFileError, "no column 'X'",
-                                lambda r: _edit(r / NESTED / "PSAX" / "VolumeTracings.csv", "X,Y", "X1,Y1")),
-    "pediatric, a fold": ("pediatric", CorruptFileError, "has Split '12'",
-                          lambda r: _edit_row(r / A4C / "FileList.csv", "Split", "12")),
-    "pediatric, EF": ("pediatric", CorruptFileError, "has EF '111'",
-                      lambda r: _edit_row(r / A4C / "FileList.csv", "EF", "111")),
-    "pediatric, two splits": ("pediatric", SplitError, "lies in two parts",
-                              lambda r: _edit_row(r / NESTED / "PSAX" / "FileList.csv", "Split", "5")),
-    "pediatric, no video": ("pediatric", LayoutError, "avi is missing",
-                            lambda r: min((r / NESTED / "A4C" / "Videos").iterdir()).unlink()),
-    "pediatric, a cut video": ("pediatric", CorruptFileError, "truncated",
-                               lambda r: _cut(min((r / NESTED / "A4C" / "Videos").iterdir()))),
-    "pediatric, a word": ("pediatric", CorruptFileError, "line 2",
-                          lambda r: _edit_row(r / A4C / "VolumeTracings.csv", "Frame", "Nowhere")),
-    "pediatric, a vertex": ("pediatric", CorruptFileError, "line 2",
-                            lambda r: _edit_row(r / A4C / "VolumeTracings.csv", "X", "left")),
-    "pediatric, a trace outside": ("pediatric", CorruptFileError, "encloses nothing", lambda r: _far(r)),
-    "unity, no labels": ("unity", LayoutError, "labels-train.json",
-                    lambda r: (r / "labels" / "labels-train.json").unlink()),
-    "unity, no views": ("unity", LayoutError, "view_index", lambda r: (r / "view_index_20220705.csv").unlink()),
-    "unity, a column": ("unity", CorruptFileError, "no column 'view'",
-                        lambda r: _edit(r / "view_index_20220705.csv", "file,view", "file,class")),
+    "lvh, no table": (
+        "lvh",
+        LayoutError,
+        "MeasurementsList.csv is missing",
+        lambda r: (r / LIST).unlink(),
+    ),
+    "lvh, no batch": (
+        "lvh",
+        LayoutError,
+        "no other batch holds it",
+        lambda r: shutil.rmtree(r / "Batch2"),
+    ),
+    "lvh, a column": (
+        "lvh",
+        CorruptFileError,
+        "no column 'CalcValue'",
+        lambda r: _edit(r / LIST, "CalcValue", "Value"),
+    ),
+    "lvh, a measure": (
+        "lvh",
+        CorruptFileError,
+        "has Calc 'IVST'",
+        lambda r: _edit(r / LIST, "IVSd", "IVST"),
+    ),
+    "lvh, a value": (
+        "lvh",
+        CorruptFileError,
+        "has CalcValue '-1'",
+        lambda r: _edit_row(r / LIST, "CalcValue", "-1"),
+    ),
+    "lvh, a frame": (
+        "lvh",
+        CorruptFileError,
+        "in frame 99 of",
+        lambda r: _edit_row(r / LIST, "Frame", "99"),
+    ),
+    "lvh, a point": (
+        "lvh",
+        CorruptFileError,
+        "has X1 'x'",
+        lambda r: _edit_row(r / LIST, "X1", "x"),
+    ),
+    "lvh, a split": (
+        "lvh",
+        CorruptFileError,
+        "in split 'trian'",
+        lambda r: _edit_row(r / LIST, "split", "trian"),
+    ),
+    "lvh, two splits": (
+        "lvh",
+        SplitError,
+        "lies in two parts",
+        lambda r: _edit_row(r / LIST, "split", "val"),
+    ),
+    "lvh, a cut video": (
+        "lvh",
+        CorruptFileError,
+        "truncated",
+        lambda r: _cut(next((r / "Batch1").iterdir())),
+    ),
+    "lvh, an empty video": (
+        "lvh",
+        CorruptFileError,
+        "cannot be read",
+        lambda r: _first(r).write_bytes(b""),
+    ),
+    "pediatric, no view": (
+        "pediatric",
+        LayoutError,
+        "PSAX",
+        lambda r: shutil.rmtree(r / NESTED / "PSAX"),
+    ),
+    "pediatric, no list": (
+        "pediatric",
+        LayoutError,
+        "FileList.csv",
+        lambda r: (r / A4C / "FileList.csv").unlink(),
+    ),
+    "pediatric, no traces": (
+        "pediatric",
+        LayoutError,
+        "VolumeTracings.csv",
+        lambda r: (r / A4C / "VolumeTracings.csv").unlink(),
+    ),
+    "pediatric, a column": (
+        "pediatric",
+        CorruptFileError,
+        "no column 'Split'",
+        lambda r: _edit(r / A4C / "FileList.csv", "Split", "Fold"),
+    ),
+    "pediatric, disc columns": (
+        "pediatric",
+        CorruptFileError,
+        "no column 'X'",
+        lambda r: _edit(r / NESTED / "PSAX" / "VolumeTracings.csv", "X,Y", "X1,Y1"),
+    ),
+    "pediatric, a fold": (
+        "pediatric",
+        CorruptFileError,
+        "has Split '12'",
+        lambda r: _edit_row(r / A4C / "FileList.csv", "Split", "12"),
+    ),
+    "pediatric, EF": (
+        "pediatric",
+        CorruptFileError,
+        "has EF '111'",
+        lambda r: _edit_row(r / A4C / "FileList.csv", "EF", "111"),
+    ),
+    "pediatric, two splits": (
+        "pediatric",
+        SplitError,
+        "lies in two parts",
+        lambda r: _edit_row(r / NESTED / "PSAX" / "FileList.csv", "Split", "5"),
+    ),
+    "pediatric, no video": (
+        "pediatric",
+        LayoutError,
+        "avi is missing",
+        lambda r: min((r / NESTED / "A4C" / "Videos").iterdir()).unlink(),
+    ),
+    "pediatric, a cut video": (
+        "pediatric",
+        CorruptFileError,
+        "truncated",
+        lambda r: _cut(min((r / NESTED / "A4C" / "Videos").iterdir())),
+    ),
+    "pediatric, a word": (
+        "pediatric",
+        CorruptFileError,
+        "line 2",
+        lambda r: _edit_row(r / A4C / "VolumeTracings.csv", "Frame", "Nowhere"),
+    ),
+    "pediatric, a vertex": (
+        "pediatric",
+        CorruptFileError,
+        "line 2",
+        lambda r: _edit_row(r / A4C / "VolumeTracings.csv", "X", "left"),
+    ),
+    "pediatric, a trace outside": (
+        "pediatric",
+        CorruptFileError,
+        "encloses nothing",
+        lambda r: _far(r),
+    ),
+    "unity, no labels": (
+        "unity",
+        LayoutError,
+        "labels-train.json",
+        lambda r: (r / "labels" / "labels-train.json").unlink(),
+    ),
+    "unity, no views": (
+        "unity",
+        LayoutError,
+        "view_index",
+        lambda r: (r / "view_index_20220705.csv").unlink(),
+    ),
+    "unity, a column": (
+        "unity",
+        CorruptFileError,
+        "no column 'view'",
+        lambda r: _edit(r / "view_index_20220705.csv", "file,view", "file,class"),
+    ),
     "unity, no picture": ("unity", LayoutError, "png is missing", lambda r: _png(r).unlink()),
-    "unity, a cut picture": ("unity", CorruptFileError, "is not a whole PNG", lambda r: _cut(_png(r))),
-    "unity, no JSON": ("unity", CorruptFileError, "is not JSON", lambda r: _cut(r / "labels" / "labels-tune.json")),
-    "unity, another form": ("unity", CorruptFileError, "is not of the form",
-                            lambda r: (r / "labels" / "labels-tune.json").write_text('{"a.png": {"points": []}}')),
-    "unity, a coordinate": ("unity", CorruptFileError, "is a point at 'left'", lambda r: _coordinate(r)),
-    "unity, two parts": ("unity", SplitError, "labelled in two parts", lambda r: shutil.copy(
-        r / "labels" / "labels-train.json", r / "labels" / "labels-tune.json")),
-    "unity, one file in two parts": ("unity", SplitError, "lies in two parts", lambda r: _one_frame_moved(r)),
-}  # fmt: skip
+    "unity, a cut picture": (
+        "unity",
+        CorruptFileError,
+        "is not a whole PNG",
+        lambda r: _cut(_png(r)),
+    ),
+    "unity, no JSON": (
+        "unity",
+        CorruptFileError,
+        "is not JSON",
+        lambda r: _cut(r / "labels" / "labels-tune.json"),
+    ),
+    "unity, another form": (
+        "unity",
+        CorruptFileError,
+        "is not of the form",
+        lambda r: (r / "labels" / "labels-tune.json").write_text('{"a.png": {"points": []}}'),
+    ),
+    "unity, a coordinate": (
+        "unity",
+        CorruptFileError,
+        "is a point at 'left'",
+        lambda r: _coordinate(r),
+    ),
+    "unity, two parts": (
+        "unity",
+        SplitError,
+        "labelled in two parts",
+        lambda r: shutil.copy(
+            r / "labels" / "labels-train.json", r / "labels" / "labels-tune.json"
+        ),
+    ),
+    "unity, one file in two parts": (
+        "unity",
+        SplitError,
+        "lies in two parts",
+        lambda r: _one_frame_moved(r),
+    ),
+}
 
 
 def _edit_row(path: Path, column: str, value: str) -> None:
@@ -550,8 +777,19 @@ def test_a_folder_of_something_else(name: str, tmp_path: Path) -> None:
 
 
 def test_tasks_without_measured_anchors_are_run_by_name_only() -> None:
-    waiting = {t.code for t in TASKS.values() if t.version == 0 and t.dataset in NAMES and not t.extra}
-    assert {"b3-PL-L", "b4-PL-L", "b5-PL-L", "b1-PL-L", "a0-A4-P", "b0-PS-P", "c3-AL-P", "c2-AL-U"} < waiting
+    waiting = {
+        t.code for t in TASKS.values() if t.version == 0 and t.dataset in NAMES and not t.extra
+    }
+    assert {
+        "b3-PL-L",
+        "b4-PL-L",
+        "b5-PL-L",
+        "b1-PL-L",
+        "a0-A4-P",
+        "b0-PS-P",
+        "c3-AL-P",
+        "c2-AL-U",
+    } < waiting
     assert not waiting & {t.code for t in find(None)}
     assert not waiting & {t.code for word in "abcd" for t in find(word)}
     assert {t.code for t in find(["lvh", "pediatric", "unity"])} == waiting
@@ -561,9 +799,12 @@ def test_tasks_without_measured_anchors_are_run_by_name_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codes", "rows"), [("b3-PL-L,b1-PL-L", (8, 14)), ("a0-PS-P,c3-AL-P", (14, 14)), ("c2-AL-U", (62,))]
+    ("codes", "rows"),
+    [("b3-PL-L,b1-PL-L", (8, 14)), ("a0-PS-P,c3-AL-P", (14, 14)), ("c2-AL-U", (62,))],
 )
-def test_a_run_ends_with_a_result(trees: dict[str, Path], tmp_path: Path, codes: str, rows: tuple[int, ...]) -> None:
+def test_a_run_ends_with_a_result(
+    trees: dict[str, Path], tmp_path: Path, codes: str, rows: tuple[int, ...]
+) -> None:
     runs = plan(codes, ["image_stats"], protocols=("cv",), n_fold=3)
     root = trees[runs[0].row.dataset]
     results = list(execute(runs, Settings(root=root, results=tmp_path)))
@@ -585,7 +826,9 @@ def test_rows_are_shown_by_the_frame_that_was_measured(trees: dict[str, Path]) -
     for item, place, value in zip(rows.items, rows.frames[:, 0], rows.answers, strict=True):
         record, at = frames[place]
         assert item == f"{record.id}#{at}"
-        assert (at, value) in {(a.at, a.value) for a in found.answers(record, found.card.target("IVSd"))}
+        assert (at, value) in {
+            (a.at, a.value) for a in found.answers(record, found.card.target("IVSd"))
+        }
     assert rows.missing == ()
 
 
@@ -594,7 +837,12 @@ def test_rows_are_shown_by_the_frame_that_was_measured(trees: dict[str, Path]) -
 
 def test_trees_by_name(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    phantom.write(tmp_path, patients=10, names=("unity",), progress=lambda done, total: seen.append((done, total)))
+    phantom.write(
+        tmp_path,
+        patients=10,
+        names=("unity",),
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen[-1] == (10, 10)
     assert [p.name for p in tmp_path.iterdir()] == ["unity"]
     assert source("unity", tmp_path / "unity").phantom

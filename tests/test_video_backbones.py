@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from etab import backbones, cli
 from etab.backbones import clipnets, convert, video
 from etab.backbones.contracts import ClipContract
-from etab.errors import IncompatibleError, StorageError, UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.errors import (
+    IncompatibleError,
+    StorageError,
+    UnknownNameError,
+    UnsupportedOptionError,
+    WeightsError,
+)
 from etab.runs import Run
 from etab.testing.video import check_video_backbone, recording
 from etab.types import Array, Features, Record
@@ -61,8 +67,13 @@ def zoomed(frame: Array, size: int = 224) -> Array:
 
 def echoprime(frames: Array) -> Tensor:
     """32 frames from the first, 0-255 less mean by std, zeros behind the end, then every second one."""
-    x = torch.from_numpy(np.stack([zoomed(f) for f in frames]).astype(np.float32)).permute(3, 0, 1, 2)
-    mean, std = torch.tensor([29.110628, 28.076836, 29.096405]), torch.tensor([47.989223, 46.456997, 47.20083])
+    x = torch.from_numpy(np.stack([zoomed(f) for f in frames]).astype(np.float32)).permute(
+        3, 0, 1, 2
+    )
+    mean, std = (
+        torch.tensor([29.110628, 28.076836, 29.096405]),
+        torch.tensor([47.989223, 46.456997, 47.20083]),
+    )
     x = (x - mean[:, None, None, None]) / std[:, None, None, None]
     padded = torch.cat([x, torch.zeros(3, max(0, 32 - x.shape[1]), 224, 224)], dim=1)
     return padded[:, 0:32:2]
@@ -70,7 +81,9 @@ def echoprime(frames: Array) -> Tensor:
 
 def panecho(frames: Array) -> Tensor:
     """16 frames at 256 x 256 by area, the middle 224, ImageNet; the last frame carried forward."""
-    some = [cv2.resize(f, (256, 256), interpolation=cv2.INTER_AREA)[16:240, 16:240] for f in frames[:16]]
+    some = [
+        cv2.resize(f, (256, 256), interpolation=cv2.INTER_AREA)[16:240, 16:240] for f in frames[:16]
+    ]
     some += [some[-1]] * (16 - len(some))
     x = torch.from_numpy(np.stack(some)).float()[None].repeat(3, 1, 1, 1) / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -79,15 +92,29 @@ def panecho(frames: Array) -> Tensor:
 
 def echoclip(frames: Array) -> Tensor:
     """Every second of the first 40 frames, CLIP's mean and std; fewer where there are fewer."""
-    x = torch.from_numpy(np.stack([zoomed(f) for f in frames])[0 : min(40, len(frames)) : 2]).float() / 255
-    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    x = (
+        torch.from_numpy(
+            np.stack([zoomed(f) for f in frames])[0 : min(40, len(frames)) : 2]
+        ).float()
+        / 255
+    )
+    mean, std = (
+        torch.tensor([0.48145466, 0.4578275, 0.40821073]),
+        torch.tensor([0.26862954, 0.26130258, 0.27577711]),
+    )
     return ((x - mean) / std).permute(3, 0, 1, 2)
 
 
 def echofm(frames: Array) -> Tensor:
     """32 frames in [0, 1], 224 by Pillow's bilinear filter; a short recording runs around."""
-    some = [Image.fromarray(frames[i % len(frames)]).resize((224, 224), Image.Resampling.BILINEAR) for i in range(32)]
-    return torch.from_numpy(np.stack([np.asarray(f) for f in some])).float()[None].repeat(3, 1, 1, 1) / 255
+    some = [
+        Image.fromarray(frames[i % len(frames)]).resize((224, 224), Image.Resampling.BILINEAR)
+        for i in range(32)
+    ]
+    return (
+        torch.from_numpy(np.stack([np.asarray(f) for f in some])).float()[None].repeat(3, 1, 1, 1)
+        / 255
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -95,7 +122,9 @@ def echofm(frames: Array) -> Tensor:
 def test_input_is_that_of_the_published_code(name: str, shape: tuple[int, int, int]) -> None:
     frames = recording(*shape)
     mine, there = fed(name, frames)
-    theirs = {"echoprime": echoprime, "panecho": panecho, "echoclip": echoclip, "echofm": echofm}[name](frames)
+    theirs = {"echoprime": echoprime, "panecho": panecho, "echoclip": echoclip, "echofm": echofm}[
+        name
+    ](frames)
     assert mine.shape == (3, contract(name).frames, 224, 224)
     shown = mine[:, torch.from_numpy(there)] if name == "echoclip" else mine
     assert shown.shape == theirs.shape
@@ -117,13 +146,22 @@ def test_a_clip_may_begin_later() -> None:
 
 
 def test_the_rules_for_short_recordings() -> None:
-    found = {short: ClipContract(5, 2, short=short).numbers(6) for short in ("zeros", "hold", "loop", "fewer")}
+    found = {
+        short: ClipContract(5, 2, short=short).numbers(6)
+        for short in ("zeros", "hold", "loop", "fewer")
+    }
     assert {short: numbers.tolist() for short, (numbers, _) in found.items()} == {
-        "zeros": [0, 2, 4, 4, 4], "hold": [0, 2, 4, 5, 5], "loop": [0, 2, 4, 0, 2], "fewer": [0, 2, 4, 4, 4],
-    }  # fmt: skip
+        "zeros": [0, 2, 4, 4, 4],
+        "hold": [0, 2, 4, 5, 5],
+        "loop": [0, 2, 4, 0, 2],
+        "fewer": [0, 2, 4, 4, 4],
+    }
     assert {short: int(there.sum()) for short, (_, there) in found.items()} == {
-        "zeros": 3, "hold": 5, "loop": 5, "fewer": 3,
-    }  # fmt: skip
+        "zeros": 3,
+        "hold": 5,
+        "loop": 5,
+        "fewer": 3,
+    }
 
 
 # --- names, cards, weights ---
@@ -145,7 +183,8 @@ def test_cards_are_complete_and_need_no_weights() -> None:
 
 def test_published_weights_are_asked_for() -> None:
     with pytest.raises(
-        WeightsError, match=r"licence: CC BY-NC-SA 4.0.*etab convert FILE.*local:weights.safetensors@panecho"
+        WeightsError,
+        match=r"licence: CC BY-NC-SA 4.0.*etab convert FILE.*local:weights.safetensors@panecho",
     ):
         backbones.card("panecho").load()
     with pytest.raises(WeightsError, match="no weights file"):
@@ -180,7 +219,8 @@ def test_a_local_file_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
     bad |= {"head.weight": torch.zeros(2), "fc.bias": torch.zeros(7)}
     save_file(bad, tmp_path / "bad.safetensors")
     with pytest.raises(
-        WeightsError, match=r"1 missing: stem.0.weight; 1 surplus: head.weight; 1 of another shape: fc.bias \(7,\)"
+        WeightsError,
+        match=r"1 missing: stem.0.weight; 1 surplus: head.weight; 1 of another shape: fc.bias \(7,\)",
     ):
         backbones.card(f"local:{tmp_path / 'bad.safetensors'}@torchvision/mc3_18").load()
 
@@ -188,17 +228,41 @@ def test_a_local_file_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_of_a_published_file_only_named_parts_are_left_out() -> None:
     x = torch.zeros(1)
     tail = {"EF_head.1.weight": x, "AVStenosis_head.1.bias": x, "encoder.time_encoder.pe": x}
-    whole = {"encoder.encoder.model.features.0.0.weight": x, "encoder.transformer.layers.0.norm1.bias": x, **tail}
+    whole = {
+        "encoder.encoder.model.features.0.0.weight": x,
+        "encoder.transformer.layers.0.norm1.bias": x,
+        **tail,
+    }
     kept = ["encoder.model.features.0.0.weight", "transformer.layers.0.norm1.bias"]
     assert list(video.own_state("panecho", whole)) == kept
-    assert list(video.own_state("panecho", {**dict.fromkeys(kept, x), "time_encoder.pe": x})) == kept
+    assert (
+        list(video.own_state("panecho", {**dict.fromkeys(kept, x), "time_encoder.pe": x})) == kept
+    )
     assert list(video.own_state("panecho", {**whole, "stranger": x})) == [*kept, "stranger"]
     tower = {"visual.trunk.stem.0.weight": x, "visual.head.proj.weight": x}
     text = dict.fromkeys(
-        ("transformer.resblocks.0.ln_1.bias", "positional_embedding", "logit_scale", "text_projection"), x
+        (
+            "transformer.resblocks.0.ln_1.bias",
+            "positional_embedding",
+            "logit_scale",
+            "text_projection",
+        ),
+        x,
     )
-    assert list(video.own_state("echoclip", tower | text)) == ["trunk.stem.0.weight", "head.proj.weight"]
-    mae = dict.fromkeys(("decoder_embed.bias", "decoder_prj.norm1.bias", "prj_norm.bias", "mask_token", "norm.bias"), x)
+    assert list(video.own_state("echoclip", tower | text)) == [
+        "trunk.stem.0.weight",
+        "head.proj.weight",
+    ]
+    mae = dict.fromkeys(
+        (
+            "decoder_embed.bias",
+            "decoder_prj.norm1.bias",
+            "prj_norm.bias",
+            "mask_token",
+            "norm.bias",
+        ),
+        x,
+    )
     assert list(video.own_state("echofm", mae)) == ["norm.bias"]
 
 
@@ -207,9 +271,21 @@ def test_keys_are_the_published_ones(name: str) -> None:
     with torch.device("meta"):
         keys = set(video._row(name).build()[0].state_dict())
     some = {
-        "echoprime": {"conv_proj.weight", "blocks.15.attn.rel_pos_t", "pos_encoding.class_token", "head.1.weight"},
-        "panecho": {"encoder.model.classifier.0.weight", "transformer.layers.3.self_attn.in_proj_weight"},
-        "echoclip": {"trunk.stages.2.blocks.26.mlp.fc1.weight", "trunk.head.norm.weight", "head.proj.weight"},
+        "echoprime": {
+            "conv_proj.weight",
+            "blocks.15.attn.rel_pos_t",
+            "pos_encoding.class_token",
+            "head.1.weight",
+        },
+        "panecho": {
+            "encoder.model.classifier.0.weight",
+            "transformer.layers.3.self_attn.in_proj_weight",
+        },
+        "echoclip": {
+            "trunk.stages.2.blocks.26.mlp.fc1.weight",
+            "trunk.head.norm.weight",
+            "head.proj.weight",
+        },
         "echofm": {
             "patch_embed.proj.weight",
             "cls_token",
@@ -237,7 +313,9 @@ def test_panecho_reads_planes_as_they_lie() -> None:
     frames, mixed = net(x)
     assert frames.shape == mixed.shape == (2, 4, 768)
     assert torch.equal(seen[0], x.reshape(2 * 4, 3, 1, 1))
-    torch.testing.assert_close(mixed[0, 3, :2], torch.tensor([np.sin(3.0), np.cos(3.0)], dtype=torch.float32))
+    torch.testing.assert_close(
+        mixed[0, 3, :2], torch.tensor([np.sin(3.0), np.cos(3.0)], dtype=torch.float32)
+    )
 
 
 def test_echofm_is_a_transformer_over_tubes() -> None:
@@ -248,7 +326,11 @@ def test_echofm_is_a_transformer_over_tubes() -> None:
     assert net(x).shape == (2, 2, 4, 32)
     assert sequences["tokens"].shape == (2, 2, 32)
     torch.testing.assert_close(pooled["tokens/mean"], net(x).flatten(1, 2).mean(dim=1))
-    tokens = net.patch_embed.proj(x)[0, :, 1, 0, 1] + net.pos_embed_spatial[0, 1] + net.pos_embed_temporal[0, 1]
+    tokens = (
+        net.patch_embed.proj(x)[0, :, 1, 0, 1]
+        + net.pos_embed_spatial[0, 1]
+        + net.pos_embed_temporal[0, 1]
+    )
     net.blocks, net.norm = nn.ModuleList(), nn.Identity()
     torch.testing.assert_close(net(x)[0, 1, 1], tokens)
 
@@ -317,7 +399,9 @@ def test_clips_of_a_task_as_the_network_wants_them(name: str) -> None:
     source: Any = Recordings(40, 9, 25)
     clip = replace(contract(name), frames=4, size=16)
     wanted = [("r0", 5), ("r1", 0), ("r2", 22), ("r0", 30), ("r1", 6)]
-    clips = WholeClips.of(source, [(Record(r, "p", "A4C"), (at, at + 3)) for r, at in wanted], clip, "b6")
+    clips = WholeClips.of(
+        source, [(Record(r, "p", "A4C"), (at, at + 3)) for r, at in wanted], clip, "b6"
+    )
     assert len(clips) == 5
     assert len(clips.frames) == 20
     seen: list[Any] = []
@@ -354,22 +438,39 @@ class Code:
         return (Path, ("ran",))
 
 
-def test_convert(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_convert(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     state = backbones.card("random/torchvision/mc3_18").load().network.state_dict()  # type: ignore[attr-defined]
     source, target = tmp_path / "published.pt", tmp_path / "out" / "w.safetensors"
     torch.save({"weights": dict(state), "maker": Code()}, source)
-    with pytest.raises(WeightsError, match=r"would run code.*etab convert FILE weights.safetensors --trust"):
+    with pytest.raises(
+        WeightsError, match=r"would run code.*etab convert FILE weights.safetensors --trust"
+    ):
         convert.to_safetensors(source, target, network="torchvision/mc3_18")
-    words = ["etab", "convert", str(source), str(target), "--network", "torchvision/mc3_18", "--trust"]
+    words = [
+        "etab",
+        "convert",
+        str(source),
+        str(target),
+        "--network",
+        "torchvision/mc3_18",
+        "--trust",
+    ]
     monkeypatch.setattr("sys.argv", words)
     with pytest.raises(SystemExit, match="0"):
         cli.main()
-    assert f"{len(state)} tensors; use it as local:{target}@torchvision/mc3_18" in capsys.readouterr().out
+    assert (
+        f"{len(state)} tensors; use it as local:{target}@torchvision/mc3_18"
+        in capsys.readouterr().out
+    )
     assert all(torch.equal(v, state[k]) for k, v in load_file(target).items())
     with pytest.raises(UnsupportedOptionError, match="is not a new file"):
         convert.to_safetensors(source, target, trust=True)
     with pytest.raises(WeightsError, match="does not fit the network"):
-        convert.to_safetensors(source, tmp_path / "x.safetensors", network="torchvision/r3d_18", trust=True)
+        convert.to_safetensors(
+            source, tmp_path / "x.safetensors", network="torchvision/r3d_18", trust=True
+        )
     with pytest.raises(UnknownNameError, match="Did you mean 'echofm'"):
         convert.to_safetensors(source, tmp_path / "x.safetensors", network="echo_fm", trust=True)
     (tmp_path / "file").write_text("")

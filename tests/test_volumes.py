@@ -18,7 +18,9 @@ from etab.volumes import area_length, biplane_ef, ejection_fraction, long_axis, 
 def half_ellipse(length: float, width: float, spacing: tuple[float, float]) -> tuple[Array, Array]:
     """A half-ellipse LV (apex up, mm) and the atrium under it."""
     rows, columns = round(120 / spacing[0]), round(120 / spacing[1])
-    y, x = ((np.mgrid[:rows, :columns] + 0.5) * np.reshape(spacing, (2, 1, 1))) - np.reshape([100.0, 60.0], (2, 1, 1))
+    y, x = ((np.mgrid[:rows, :columns] + 0.5) * np.reshape(spacing, (2, 1, 1))) - np.reshape(
+        [100.0, 60.0], (2, 1, 1)
+    )
     lv = ((y / length) ** 2 + (x / (width / 2)) ** 2 < 1) & (y < 0)
     return lv, (y >= 0) & (y < 15) & (np.abs(x) < width / 2)
 
@@ -35,7 +37,9 @@ def test_a_half_ellipsoid_has_its_volume(spacing: tuple[float, float]) -> None:
 
 
 def test_the_two_conventions_differ_by_the_shortening() -> None:
-    ed, es = (long_axis(*half_ellipse(length, 40, (0.25, 0.25)), (0.25, 0.25)) for length in (80, 60))
+    ed, es = (
+        long_axis(*half_ellipse(length, 40, (0.25, 0.25)), (0.25, 0.25)) for length in (80, 60)
+    )
     assert biplane_ef((ed, ed), (es, es))[2] == pytest.approx(25, abs=1)
     assert biplane_ef((ed, ed), (es, es), convention="camus")[2] == pytest.approx(0, abs=1)
     assert biplane_ef((ed, es), (ed, es))[2] == pytest.approx(0, abs=1e-9)
@@ -44,13 +48,17 @@ def test_the_two_conventions_differ_by_the_shortening() -> None:
 def test_an_oblique_ventricle_is_measured_along_its_own_axis() -> None:
     from skimage.transform import rotate
 
-    lv, la = (rotate(m.astype(float), 20, order=0) > 0.5 for m in half_ellipse(70, 40, (0.25, 0.25)))
+    lv, la = (
+        rotate(m.astype(float), 20, order=0) > 0.5 for m in half_ellipse(70, 40, (0.25, 0.25))
+    )
     assert long_axis(lv, la, (0.25, 0.25)).length == pytest.approx(70, rel=0.03)
 
 
 def test_without_an_atrium_the_lowest_part_is_the_base() -> None:
     lv, la = half_ellipse(80, 44, (0.3, 0.3))
-    assert long_axis(lv, None, (0.3, 0.3)).length == pytest.approx(long_axis(lv, la, (0.3, 0.3)).length, rel=0.06)
+    assert long_axis(lv, None, (0.3, 0.3)).length == pytest.approx(
+        long_axis(lv, la, (0.3, 0.3)).length, rel=0.06
+    )
 
 
 def test_what_does_not_exist_is_said() -> None:
@@ -77,7 +85,8 @@ def test_real_labels_come_from_a_common_disc_height(real_data: Path) -> None:
     """The labels' own rule explains them to a point, the clinical one is 7.7 points higher (500 patients)."""
     patients, labels, rules = measured(datasets.source("camus", real_data / "camus"))
     own, clinical = (
-        rules[k] - labels for k in ("biplane, common disc height (the labels' own rule)", "biplane, standard")
+        rules[k] - labels
+        for k in ("biplane, common disc height (the labels' own rule)", "biplane, standard")
     )
     sure = np.array([p not in SUSPECT for p in patients])
     assert np.abs(own[sure]).mean() < 1.0
@@ -93,7 +102,12 @@ def test_the_table_on_record_is_of_the_real_masks(real_data: Path) -> None:
 
 def test_the_documents_hold_the_table() -> None:
     root = Path(__file__).parents[1]
-    page = (root / "docs" / "concepts.md").read_text().split("**EF from the CAMUS masks**")[1].split("\n* **")[0]
+    page = (
+        (root / "docs" / "concepts.md")
+        .read_text()
+        .split("**EF from the CAMUS masks**")[1]
+        .split("\n* **")[0]
+    )
     errors = re.findall(r"MAE +([\d.]+)", (root / "benchmarks" / "ef_from_masks.txt").read_text())
     assert len(errors) == 8
     assert [x for x in re.findall(r"\d\.\d\d(?!\d)", page) if x in errors] == errors

@@ -29,7 +29,9 @@ def test_recurrent_layers_are_counted_by_their_steps() -> None:
     assert zoo.counted(Twice(), torch.zeros(1, 3, 10)) == pytest.approx(wanted / 1e9, abs=5e-4)
 
 
-@pytest.mark.parametrize("name", [n for n in backbones.names() if backbones.card(n).modality == "record"])
+@pytest.mark.parametrize(
+    "name", [n for n in backbones.names() if backbones.card(n).modality == "record"]
+)
 def test_controls_that_describe_records_have_no_speed(name: str) -> None:
     assert zoo.measured(backbones.card(name), True) == {"parameters": 0, "gmacs": 0.0}
 

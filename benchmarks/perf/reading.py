@@ -38,7 +38,9 @@ from etab.readers.video import read_video
 FRAMES, SIZE, CLIPS = 16, 224, 10_000
 _CLOSE = 20  # times the rounds where two quick ways are held against each other: what else runs here must not decide
 GREY_TOLERANCE = 3  # grey levels: luma of the file against RGB-then-grey
-BATCH_TOLERANCE = 4 / 255 / min(IMAGENET_STD)  # the same, with PIL's and cv2's rounding of a resized grey level
+BATCH_TOLERANCE = (
+    4 / 255 / min(IMAGENET_STD)
+)  # the same, with PIL's and cv2's rounding of a resized grey level
 HERE = Path(__file__).parent
 Ways = Mapping[str, Callable[[Path], Any]]
 
@@ -67,7 +69,10 @@ def whole_rgb(path: Path) -> np.ndarray:
     """The EchoNet-Dynamic loader: every frame to RGB, then (3, n, h, w) float32."""
     capture = cv2.VideoCapture(str(path))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    height, width = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height, width = (
+        int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+        int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+    )
     video = np.zeros((count, height, width, 3), np.uint8)
     for k in range(count):
         good, frame = capture.read()
@@ -89,9 +94,14 @@ def echonet_clip(path: Path) -> np.ndarray:
 def etab_2022_batch(path: Path) -> torch.Tensor:
     """The 2022 loader: the whole video, then each frame through PIL to 224 x 224 and ImageNet's mean and std."""
     frames = whole_rgb(path)[:, numbers(path)].transpose(1, 2, 3, 0).astype(np.uint8)
-    small = [np.asarray(Image.fromarray(f).resize((SIZE, SIZE), Image.Resampling.BILINEAR)) for f in frames]
+    small = [
+        np.asarray(Image.fromarray(f).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+        for f in frames
+    ]
     x = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).to(torch.float32).div(255)
-    return (x - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[:, None, None]
+    return (x - torch.tensor(IMAGENET_MEAN)[:, None, None]) / torch.tensor(IMAGENET_STD)[
+        :, None, None
+    ]
 
 
 def floor(path: Path) -> list[np.ndarray]:
@@ -152,7 +162,11 @@ def _within(worst: float, limit: float, what: str) -> float:
 
 def resident() -> float:
     """MiB of this process in memory that are its own (not pages of files, which the system takes back at will)."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    fields = dict(
+        line.split(":", 1)
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if ":" in line
+    )
     return float(fields["RssAnon"].split()[0]) / 1024
 
 
@@ -164,11 +178,26 @@ def flat(way: Callable[[Path], Any], files: Sequence[Path], clips: int) -> dict[
     for i in range(clips - clips // 10):
         way(files[i % len(files)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"after_a_tenth_mib": round(early, 1), "at_the_end_mib": round(resident(), 1), "peak_mib": round(peak, 1)}
+    return {
+        "after_a_tenth_mib": round(early, 1),
+        "at_the_end_mib": round(resident(), 1),
+        "peak_mib": round(peak, 1),
+    }
 
 
-def dataset_ways(root: Path, cache: Path | None, ds_files: dict[Path, int]) -> Callable[[Path], torch.Tensor]:
-    ds = Dataset("echonet", "EF", video=True, clip_l=FRAMES, frame_l=SIZE, frame_w=SIZE, root=root, cache=cache)
+def dataset_ways(
+    root: Path, cache: Path | None, ds_files: dict[Path, int]
+) -> Callable[[Path], torch.Tensor]:
+    ds = Dataset(
+        "echonet",
+        "EF",
+        video=True,
+        clip_l=FRAMES,
+        frame_l=SIZE,
+        frame_w=SIZE,
+        root=root,
+        cache=cache,
+    )
     records = {path: next(r for r in ds.source.records() if r.id == path.stem) for path in ds_files}
     reader = ds._reader
     if not isinstance(reader, Reader):
@@ -193,7 +222,12 @@ def machine() -> dict[str, Any]:
     cpu = "unknown"
     if (info := Path("/proc/cpuinfo")).exists():
         cpu = next(
-            (line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu
+            (
+                line.split(":", 1)[1].strip()
+                for line in info.read_text().splitlines()
+                if "model name" in line
+            ),
+            cpu,
         )
     packages = ("numpy", "opencv-python-headless", "simplejpeg", "torch", "pillow", "xxhash")
     return {
@@ -219,23 +253,58 @@ def measure(folder: Path, n: int, rounds: int, clips: int) -> dict[str, Any]:
     _within(worst, BATCH_TOLERANCE, "of the normalised scale")
     for path in files:
         for _ in range(2):
-            if not (torch.equal(cached_batch(path), batch(path)) and np.array_equal(cached(path), ours(path))):
+            if not (
+                torch.equal(cached_batch(path), batch(path))
+                and np.array_equal(cached(path), ours(path))
+            ):
                 raise SystemExit(f"the cache and the decoder differ on {path.name}")
     slow: Ways = {"ours": ours, "echonet": echonet_clip, "floor": floor}
     clip = interleaved(slow, files, rounds)
     quick = interleaved({"ours": ours, "floor": floor}, files, _CLOSE * rounds)
-    tensor = interleaved({"ours": batch, "2022": etab_2022_batch, "cached": cached_batch}, files, rounds)
+    tensor = interleaved(
+        {"ours": batch, "2022": etab_2022_batch, "cached": cached_batch}, files, rounds
+    )
     clips_kept = {path: ours(path) for path in files}
     copied: Callable[[Path], np.ndarray] = lambda path: clips_kept[path].copy()  # noqa: E731
     kept = interleaved({"ours": ours, "cached": cached}, files, _CLOSE * rounds)
     memory_bound = interleaved({"cached": cached, "copied": copied}, files, _CLOSE * rounds)
     rows = [
-        row("16-frame clip, over the EchoNet-Dynamic loader's way", clip["echonet"] / clip["ours"], 20, ">="),
-        row("16-frame clip, time over the libjpeg-turbo floor", quick["ours"] / quick["floor"], 1.2, "<="),
-        row("the floor itself, over the EchoNet-Dynamic loader's way", clip["echonet"] / clip["floor"], None, ""),
-        row("to a normalised 224 x 224 batch, over the 2022 loader", tensor["2022"] / tensor["ours"], 10, ">="),
-        row("to that batch from the clip cache, over the 2022 loader", tensor["2022"] / tensor["cached"], None, ""),
-        row("clip from the verified cache, over our decoding", kept["ours"] / kept["cached"], 40, ">="),
+        row(
+            "16-frame clip, over the EchoNet-Dynamic loader's way",
+            clip["echonet"] / clip["ours"],
+            20,
+            ">=",
+        ),
+        row(
+            "16-frame clip, time over the libjpeg-turbo floor",
+            quick["ours"] / quick["floor"],
+            1.2,
+            "<=",
+        ),
+        row(
+            "the floor itself, over the EchoNet-Dynamic loader's way",
+            clip["echonet"] / clip["floor"],
+            None,
+            "",
+        ),
+        row(
+            "to a normalised 224 x 224 batch, over the 2022 loader",
+            tensor["2022"] / tensor["ours"],
+            10,
+            ">=",
+        ),
+        row(
+            "to that batch from the clip cache, over the 2022 loader",
+            tensor["2022"] / tensor["cached"],
+            None,
+            "",
+        ),
+        row(
+            "clip from the verified cache, over our decoding",
+            kept["ours"] / kept["cached"],
+            40,
+            ">=",
+        ),
     ]
     rows.append(
         row(
@@ -275,11 +344,19 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     quick = "--quick" in arguments
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), 12 if quick else 60, 2 if quick else 5, 500 if quick else CLIPS)
+        found = measure(
+            Path(folder), 12 if quick else 60, 2 if quick else 5, 500 if quick else CLIPS
+        )
     for line in found["rows"]:
-        said = "" if line["met"] is None else f"wanted {line['target']}: {'met' if line['met'] else 'MISSED'}"
+        said = (
+            ""
+            if line["met"] is None
+            else f"wanted {line['target']}: {'met' if line['met'] else 'MISSED'}"
+        )
         print(f"{line['value']:9.2f}  {line['name']:<60} {said}")
-    print(f"memory: {found['memory']}; same answers within {found['largest_difference_grey_levels']} grey levels")
+    print(
+        f"memory: {found['memory']}; same answers within {found['largest_difference_grey_levels']} grey levels"
+    )
     if not quick:
         (HERE / "reading.json").write_text(json.dumps(found, indent=1) + "\n")
     return 0 if all(line["met"] is not False for line in found["rows"]) else 1

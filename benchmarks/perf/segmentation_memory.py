@@ -56,24 +56,41 @@ def ovals() -> np.ndarray:
 def measure(videos: int) -> dict[str, Any]:
     n, tile = 2 * videos, ovals()
     masks = [tile[i % TILE] for i in range(n)]
-    parts = np.repeat(np.concatenate([[p] * round(k * videos / VIDEOS) for p, k in PARTS.items()]), 2)
+    parts = np.repeat(
+        np.concatenate([[p] * round(k * videos / VIDEOS) for p, k in PARTS.items()]), 2
+    )
     parts = np.resize(parts, n)
     patients = np.array([f"v{i // 2}" for i in range(n)])
     maps = tuple(PhantomMap(n, c, side, tile) for c, side in MAPS)
     splits = row_splits(patients, parts, protocol="official")
     before, started = _peak(), time.perf_counter()
     head = LinearSeg()
-    fit = head.cross_fit(Features({}, maps), masks, patients, splits, Target("LV_seg", Kind.MASK),
-                         rng=np.random.default_rng(0))[0]  # fmt: skip
+    fit = head.cross_fit(
+        Features({}, maps),
+        masks,
+        patients,
+        splits,
+        Target("LV_seg", Kind.MASK),
+        rng=np.random.default_rng(0),
+    )[0]
     test = splits[0].test
-    dice = [2 * (p & masks[i]).sum() / (p.sum() + masks[i].sum()) for p, i in zip(fit.predictions, test, strict=True)]
+    dice = [
+        2 * (p & masks[i]).sum() / (p.sum() + masks[i].sum())
+        for p, i in zip(fit.predictions, test, strict=True)
+    ]
     width = sum(c for c, _ in MAPS)
     return {
-        "videos": videos, "frames": n, "channels": width, "phantom": True,
+        "videos": videos,
+        "frames": n,
+        "channels": width,
+        "phantom": True,
         "points_mib": round(len(POOLINGS) * n * 98 * width * 2 / 2**20),
-        "budget_mib": head.budget >> 20, "before_mib": before, "peak_mib": _peak(),
-        "dice": round(float(np.mean(dice)), 3), "seconds": round(time.perf_counter() - started),
-    }  # fmt: skip
+        "budget_mib": head.budget >> 20,
+        "before_mib": before,
+        "peak_mib": _peak(),
+        "dice": round(float(np.mean(dice)), 3),
+        "seconds": round(time.perf_counter() - started),
+    }
 
 
 def _peak() -> int:

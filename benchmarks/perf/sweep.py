@@ -26,10 +26,23 @@ from pathlib import Path
 STAGES = ("cold", "cached features", "finished")
 SOUND_NETS = ("musicnn_msd", "music_vgg_msd", "resemblyzer", "speech_embedding", "silero_vad")
 SOUND_BACKBONES = (
-    "constant", "database_only", "demographics", "envelopes", "timing_features", "mel_stats", "mel_pca", "image_stats",
-    "pixel_pca", "efficientnet_lite0", "mobilenetv2", "random/efficientnet_lite0", "random/mobilenetv2",
-    *SOUND_NETS, *(f"random/{name}" for name in SOUND_NETS), "crepe_tiny",
-)  # fmt: skip
+    "constant",
+    "database_only",
+    "demographics",
+    "envelopes",
+    "timing_features",
+    "mel_stats",
+    "mel_pca",
+    "image_stats",
+    "pixel_pca",
+    "efficientnet_lite0",
+    "mobilenetv2",
+    "random/efficientnet_lite0",
+    "random/mobilenetv2",
+    *SOUND_NETS,
+    *(f"random/{name}" for name in SOUND_NETS),
+    "crepe_tiny",
+)
 
 
 @dataclass(frozen=True)
@@ -47,11 +60,15 @@ class Board:
 
 BOARDS = {
     "camus": Board((15 * 60.0, 4 * 60.0, 10.0), 6.0, (("--root", "{root}"),)),
-    "sounds": Board((30 * 60.0, 3 * 60.0, 20.0), None, tuple(
-        ("--root", "{root}/" + name, "--tasks", name, "--backbones", ",".join(SOUND_BACKBONES))
-        for name in ("circor", "cinc2016")
-    )),
-}  # fmt: skip
+    "sounds": Board(
+        (30 * 60.0, 3 * 60.0, 20.0),
+        None,
+        tuple(
+            ("--root", "{root}/" + name, "--tasks", name, "--backbones", ",".join(SOUND_BACKBONES))
+            for name in ("circor", "cinc2016")
+        ),
+    ),
+}
 
 
 def tree(pid: int) -> Iterator[int]:
@@ -103,7 +120,11 @@ def measured(command: list[str]) -> dict[str, float]:
             time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:4])} ended with status {process.returncode}")
-    return {"seconds": round(time.perf_counter() - started, 1), "peak_gb": round(peak / 1e9, 2), "reference_ms": speed}
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "peak_gb": round(peak / 1e9, 2),
+        "reference_ms": speed,
+    }
 
 
 def reference() -> float:
@@ -125,16 +146,30 @@ def reference() -> float:
 def machine() -> dict[str, object]:
     """What the figures depend on."""
     info = Path("/proc/cpuinfo").read_text()
-    model = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")), "")
-    return {"processor": model, "cores": os.cpu_count(), "bf16": "avx512_bf16" in info or "amx_bf16" in info,
-            "python": platform.python_version()}  # fmt: skip
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in info.splitlines()
+            if line.startswith("model name")
+        ),
+        "",
+    )
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "bf16": "avx512_bf16" in info or "amx_bf16" in info,
+        "python": platform.python_version(),
+    }
 
 
 def stage(commands: Sequence[list[str]]) -> dict[str, float]:
     """Commands one after the other: their time together, the highest peak, and how quick the machine was before them."""
     each = [measured(command) for command in commands]
-    return {"seconds": round(sum(m["seconds"] for m in each), 1), "peak_gb": max(m["peak_gb"] for m in each),
-            "reference_ms": each[0]["reference_ms"]}  # fmt: skip
+    return {
+        "seconds": round(sum(m["seconds"] for m in each), 1),
+        "peak_gb": max(m["peak_gb"] for m in each),
+        "reference_ms": each[0]["reference_ms"],
+    }
 
 
 def asked() -> argparse.Namespace:
@@ -143,11 +178,19 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--root", required=True)
     parser.add_argument("--board", choices=sorted(BOARDS), default="camus")
     parser.add_argument("--write", type=Path, default=Path("benchmarks/perf/sweep.json"))
-    parser.add_argument("--keep", type=Path, help="leave the results of the cached run in this folder")
-    parser.add_argument("--keep-cache", type=Path, help="leave the feature cache in this folder, which must be new")
-    parser.add_argument("--from-cache", type=Path, help="a feature cache that is there: leaves the cold run out")
+    parser.add_argument(
+        "--keep", type=Path, help="leave the results of the cached run in this folder"
+    )
+    parser.add_argument(
+        "--keep-cache", type=Path, help="leave the feature cache in this folder, which must be new"
+    )
+    parser.add_argument(
+        "--from-cache", type=Path, help="a feature cache that is there: leaves the cold run out"
+    )
     found = parser.parse_args()
-    if found.from_cache and (found.keep_cache or not found.from_cache.is_dir() or not found.write.is_file()):
+    if found.from_cache and (
+        found.keep_cache or not found.from_cache.is_dir() or not found.write.is_file()
+    ):
         parser.error(
             f"--from-cache takes a folder, goes without --keep-cache, and adds to {found.write}, which must be there"
         )
@@ -169,19 +212,37 @@ def main() -> None:
         for name, results in zip(STAGES, (f"{folder}/first", second, second), strict=True):
             if name in found:
                 continue
-            found[name] = stage([
-                [sys.executable, "-m", "etab", "run", *(word.format(root=said.root) for word in words), "--cache", cache,
-                 "--results", results] for words in board.commands
-            ])  # fmt: skip
+            found[name] = stage(
+                [
+                    [
+                        sys.executable,
+                        "-m",
+                        "etab",
+                        "run",
+                        *(word.format(root=said.root) for word in words),
+                        "--cache",
+                        cache,
+                        "--results",
+                        results,
+                    ]
+                    for words in board.commands
+                ]
+            )
     late = [
-        n for n, m in found.items() if m["seconds"] > board.limits()[n] or m["peak_gb"] > (board.gb or float("inf"))
+        n
+        for n, m in found.items()
+        if m["seconds"] > board.limits()[n] or m["peak_gb"] > (board.gb or float("inf"))
     ]
     for name, m in found.items():
         share = m["seconds"] / board.limits()[name]
         print(
             f"{name:<16} {m['seconds']:7.1f} s = {share:.2f} of its limit; peak {m['peak_gb']:.2f} GB of {board.gb or 'any'}"
         )
-    report = {"machine": machine(), "limits": {**board.limits(), "peak_gb": board.gb}, "measured": found}
+    report = {
+        "machine": machine(),
+        "limits": {**board.limits(), "peak_gb": board.gb},
+        "measured": found,
+    }
     said.write.write_text(json.dumps(report, indent=1) + "\n")
     sys.exit(1 if late else 0)
 

@@ -46,10 +46,16 @@ def counted(call: Any, x: Any) -> float:
     steps: list[int] = []
 
     def recurrent(module: torch.nn.RNNBase, given: tuple[Any, ...], _: Any) -> None:
-        steps.append(given[0].numel() // module.input_size * sum(w.numel() for w in module.parameters() if w.ndim == 2))
+        steps.append(
+            given[0].numel()
+            // module.input_size
+            * sum(w.numel() for w in module.parameters() if w.ndim == 2)
+        )
 
     network = call if isinstance(call, torch.nn.Module) else getattr(call, "network", None)
-    layers = [] if network is None else [m for m in network.modules() if isinstance(m, torch.nn.RNNBase)]
+    layers = (
+        [] if network is None else [m for m in network.modules() if isinstance(m, torch.nn.RNNBase)]
+    )
     hooks = [layer.register_forward_hook(recurrent) for layer in layers]
     try:
         with FlopCounterMode(display=False) as counter:
@@ -72,7 +78,10 @@ def measured(card: BackboneCard, times: bool) -> dict[str, Any]:
         return {"parameters": 0, "gmacs": 0.0}
     backbone: Any = card.load()
     one, batch = inputs(card, 1), inputs(card, BATCH)
-    out: dict[str, Any] = {"parameters": parameters(backbone), "gmacs": counted(backbone, one) if card.learned else 0.0}
+    out: dict[str, Any] = {
+        "parameters": parameters(backbone),
+        "gmacs": counted(backbone, one) if card.learned else 0.0,
+    }
     if not times:
         return out
     backbone = backbone.to("cpu", "fp32")
@@ -94,7 +103,11 @@ def architecture(place: str) -> dict[str, Any]:
             network, size = built(place)
     with torch.no_grad():
         found = counted(network.eval(), torch.zeros(1, 3, size, size, device="meta"))
-    return {"parameters": sum(p.numel() for p in network.parameters()), "gmacs": found, "size": size}
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "gmacs": found,
+        "size": size,
+    }
 
 
 def built(place: str) -> tuple[Any, int]:
@@ -140,7 +153,13 @@ def main(words: list[str]) -> int:
             failed += 1
             print(f"{name}: {error}", flush=True)
     sketched = {name: architecture(there) for name, there in names.ARCHITECTURES.items()}
-    setup = {"processor": processor(), "threads": 1, "batch": BATCH, "precision": "fp32", "torch": version("torch")}
+    setup = {
+        "processor": processor(),
+        "threads": 1,
+        "batch": BATCH,
+        "precision": "fp32",
+        "torch": version("torch"),
+    }
     text = json.dumps({"setup": setup, "backbones": found, "architectures": sketched}, indent=1)
     place.write_text(text + "\n")
     return 1 if failed else 0

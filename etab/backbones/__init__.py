@@ -24,7 +24,10 @@ _PREFIXES = (
 def names(modality: str | None = None) -> list[str]:
     """The backbones that have a name here: those of pictures, then those of sound ("image", "sound"; None: both)."""
     heard = [*sound.names(), *records.names()]
-    return [*(named.names() if modality != "sound" else []), *(heard if modality != "image" else [])]
+    return [
+        *(named.names() if modality != "sound" else []),
+        *(heard if modality != "image" else []),
+    ]
 
 
 def optional() -> list[str]:
@@ -70,7 +73,9 @@ def _open(base: str, seed: int | None) -> BackboneCard:
 
     if base.startswith("local:") or (seed is not None and base.startswith("hf-hub:")):
         if seed is not None:
-            raise UnsupportedOptionError(f"Name the random twin of {base} by its network: random/timm/<model>.")
+            raise UnsupportedOptionError(
+                f"Name the random twin of {base} by its network: random/timm/<model>."
+            )
         return opened.local_card(base)
     make = opened.torchvision_card if base.startswith("torchvision/") else opened.timm_card
     found = make(base, seed)

@@ -23,7 +23,9 @@ Embed = Callable[[Tensor, Tensor], "tuple[dict[str, Tensor], dict[str, Tensor]]"
 class VideoBackbone:
     """A frozen network of clips in eval mode. ``embed(x, there)`` gives pooled features and sequences."""
 
-    def __init__(self, card: BackboneCard, network: nn.Module, embed: Embed, contract: ClipContract) -> None:
+    def __init__(
+        self, card: BackboneCard, network: nn.Module, embed: Embed, contract: ClipContract
+    ) -> None:
         """Freeze the network; remember the digest of the weights as they are in float32."""
         self.card, self.contract = card, contract
         self.network = network.eval().requires_grad_(False)
@@ -44,10 +46,13 @@ class VideoBackbone:
     @torch.inference_mode()
     def __call__(self, x: Tensor, there: Tensor | None = None) -> Features:
         """Embed uint8 clips (n, frames, size, size), as ``contract.prepare`` gives them with ``there`` (n, frames)."""
-        there = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if there is None else there
+        there = (
+            torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if there is None else there
+        )
         pooled, sequences = self.embed(self.contract.tensor(x, there).to(self._kind), there)
         return Features(
-            {k: v.float() for k, v in pooled.items()}, sequences={k: v.float() for k, v in sequences.items()}
+            {k: v.float() for k, v in pooled.items()},
+            sequences={k: v.float() for k, v in sequences.items()},
         )
 
 
@@ -70,7 +75,9 @@ def over_time(name: str, sequence: Tensor, there: Tensor | None = None) -> dict[
     return {f"{name}/mean": mean, f"{name}/mean+std": torch.cat([mean, spread], dim=1)}
 
 
-def hooked(network: nn.Module, names: Mapping[str, str], as_volume: Callable[[Any], Tensor]) -> Embed:
+def hooked(
+    network: nn.Module, names: Mapping[str, str], as_volume: Callable[[Any], Tensor]
+) -> Embed:
     """Embed by the outputs of modules ({layer: module}), brought to (n, c, t, h, w) by ``as_volume``."""
     modules = dict(network.named_modules())
 
@@ -87,7 +94,9 @@ def mvit(network: Any, blocks: Mapping[str, str], answer: str = "") -> Embed:
     def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         seen, said = _seen(network, modules, {**blocks, "token": "norm"}, x)
         token = seen.pop("token")[:, 0]
-        volumes = {k: tokens[:, 1:].transpose(1, 2).unflatten(2, thw) for k, (tokens, thw) in seen.items()}
+        volumes = {
+            k: tokens[:, 1:].transpose(1, 2).unflatten(2, thw) for k, (tokens, thw) in seen.items()
+        }
         pooled, sequences = grids(volumes)
         return {**pooled, "video/token": token} | ({answer: said} if answer else {}), sequences
 
@@ -100,7 +109,9 @@ def _seen(
     """What named modules gave for ``x``, in the order of ``names``, and the network's own answer."""
     seen: dict[str, Any] = {}
     hooks = [
-        modules[place].register_forward_hook(lambda _m, _i, y, layer=layer: seen.__setitem__(layer, y))
+        modules[place].register_forward_hook(
+            lambda _m, _i, y, layer=layer: seen.__setitem__(layer, y)
+        )
         for layer, place in names.items()
     ]
     try:
@@ -195,7 +206,10 @@ class _Attention(nn.Module):
         self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        q, k, v = (
+            part(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (self.q, self.k, self.v)
+        )
         mixed = functional.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
@@ -232,9 +246,15 @@ class EchoFM(nn.Module):
     """The encoder of EchoFM: a ViT-L over tubes of 4 frames x 16 x 16 pixels, with a class token; nothing is masked."""
 
     def __init__(
-        self, width: int = 1024, depth: int = 24, heads: int = 16, *, frames: int = 32, size: int = 224,
+        self,
+        width: int = 1024,
+        depth: int = 24,
+        heads: int = 16,
+        *,
+        frames: int = 32,
+        size: int = 224,
         tube: tuple[int, int, int] = (4, 16, 16),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Sizes as published unless told otherwise."""
         super().__init__()
         self.steps, self.side = frames // tube[0], size // tube[1]
@@ -243,7 +263,12 @@ class EchoFM(nn.Module):
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, self.side**2, width))
         self.pos_embed_temporal = nn.Parameter(torch.zeros(1, self.steps, width))
         self.pos_embed_class = nn.Parameter(torch.zeros(1, 1, width))
-        for part in (self.cls_token, self.pos_embed_spatial, self.pos_embed_temporal, self.pos_embed_class):
+        for part in (
+            self.cls_token,
+            self.pos_embed_spatial,
+            self.pos_embed_temporal,
+            self.pos_embed_class,
+        ):
             nn.init.trunc_normal_(part, std=0.02)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)

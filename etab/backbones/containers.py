@@ -106,9 +106,13 @@ def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
                 if not key:  # the header of the table
                     continue
                 kind, shape, offset, length = _entry(value)
-                out[key.decode()] = np.frombuffer(tensors[offset : offset + length], kind).reshape(shape)
+                out[key.decode()] = np.frombuffer(tensors[offset : offset + length], kind).reshape(
+                    shape
+                )
     except (WeightsError, IndexError, KeyError, ValueError, struct.error) as error:
-        raise WeightsError(f"{index} and {data.name} are no checkpoint that can be read here: {error}.") from error
+        raise WeightsError(
+            f"{index} and {data.name} are no checkpoint that can be read here: {error}."
+        ) from error
     return out
 
 
@@ -133,7 +137,9 @@ class LiteGraph:
     def weights(self, code: int) -> list[list[Array]]:
         """The constants that each operator of one code reads, in the order of the graph."""
         return [
-            [self.constants[i] for i in op.inputs if i in self.constants] for op in self.operators if op.code == code
+            [self.constants[i] for i in op.inputs if i in self.constants]
+            for op in self.operators
+            if op.code == code
         ]
 
 
@@ -148,7 +154,9 @@ class _Flat:
     def place(self, field: int) -> int:
         """Where a field lies; 0 where it is left out."""
         slot = 4 + 2 * field
-        offset = struct.unpack_from("<H", self.data, self.table + slot)[0] if slot < self.size else 0
+        offset = (
+            struct.unpack_from("<H", self.data, self.table + slot)[0] if slot < self.size else 0
+        )
         return self.at + offset if offset else 0
 
     def number(self, field: int, form: str) -> int:
@@ -168,7 +176,10 @@ class _Flat:
         """The tables of a vector of tables."""
         start, n = self.vector(field)
         places = [start + 4 * i for i in range(n)]
-        return [_Flat(self.data, place + struct.unpack_from("<I", self.data, place)[0]) for place in places]
+        return [
+            _Flat(self.data, place + struct.unpack_from("<I", self.data, place)[0])
+            for place in places
+        ]
 
     def integers(self, field: int) -> tuple[int, ...]:
         """A vector of int32."""
@@ -191,10 +202,20 @@ def tflite(path: Path) -> LiteGraph:
         graph = model.tables(2)[0]
         codes = [max(c.number(0, "<b"), c.number(3, "<i")) for c in model.tables(1)]
         tensors, buffers = graph.tables(0), model.tables(4)
-        operators = [Operator(codes[o.number(0, "<I")], o.integers(1), o.integers(2)) for o in graph.tables(3)]
-        constants = {i: found for i, t in enumerate(tensors) if (found := _constant(data, t, buffers)) is not None}
+        operators = [
+            Operator(codes[o.number(0, "<I")], o.integers(1), o.integers(2))
+            for o in graph.tables(3)
+        ]
+        constants = {
+            i: found
+            for i, t in enumerate(tensors)
+            if (found := _constant(data, t, buffers)) is not None
+        }
         return LiteGraph(
-            tuple(t.text(3) for t in tensors), tuple(t.integers(0) for t in tensors), constants, tuple(operators)
+            tuple(t.text(3) for t in tensors),
+            tuple(t.integers(0) for t in tensors),
+            constants,
+            tuple(operators),
         )
     except (WeightsError, IndexError, ValueError, struct.error) as error:
         raise WeightsError(f"{path} is no TFLite file that can be read here: {error}.") from error

@@ -42,7 +42,12 @@ class ClipContract:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if self.frames < 1 or self.period < 1 or self.short not in SHORT or self.fitting not in FITTINGS:
+        if (
+            self.frames < 1
+            or self.period < 1
+            or self.short not in SHORT
+            or self.fitting not in FITTINGS
+        ):
             raise UnsupportedOptionError(
                 f"A contract of {self.frames} frames, one in {self.period}, {self.fitting!r}, {self.short!r}; wanted 1 or "
                 f"more, 1 or more, one of {', '.join(FITTINGS)}, and one of {', '.join(SHORT)}."
@@ -64,7 +69,9 @@ class ClipContract:
         A frame that is not there has the number of the last one that is. Raises UnsupportedOptionError without frames.
         """
         if not 0 <= start < n:
-            raise UnsupportedOptionError(f"A clip begins at frame {start} of {n}; wanted 0 to {n - 1}.")
+            raise UnsupportedOptionError(
+                f"A clip begins at frame {start} of {n}; wanted 0 to {n - 1}."
+            )
         wanted = start + np.arange(self.frames) * self.period
         if self.short == "loop":
             return start + (wanted - start) % (n - start), np.ones(self.frames, dtype=bool)
@@ -113,7 +120,11 @@ def _squash(frame: Array, size: int) -> Array:
     if frame.shape == (size, size):
         return frame
     shrink = frame.shape[0] >= size and frame.shape[1] >= size
-    return np.asarray(cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR))
+    return np.asarray(
+        cv2.resize(
+            frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        )
+    )
 
 
 def _zoom(frame: Array, size: int) -> Array:
@@ -129,7 +140,9 @@ def _zoom(frame: Array, size: int) -> Array:
     square = frame[cut : h - cut] if h > w else frame[:, cut : w - cut]
     top, left = (int(side * 0.1) for side in square.shape)
     inner = square[top : square.shape[0] - top, left : square.shape[1] - left]
-    return np.asarray(cv2.resize(cv2.merge([inner] * 3), (size, size), interpolation=cv2.INTER_CUBIC)[..., 0])
+    return np.asarray(
+        cv2.resize(cv2.merge([inner] * 3), (size, size), interpolation=cv2.INTER_CUBIC)[..., 0]
+    )
 
 
 def _centre(frame: Array, size: int) -> Array:

@@ -40,7 +40,10 @@ class ImageStats(_Control):
         """Describe uint8 frames (n, s, s)."""
         f = x.to(torch.float32) / 255
         gradient = self._gradient(f)
-        pooled = {"frame/histogram": self._histogram(x), "frame/moments": self._moments(f, gradient)}
+        pooled = {
+            "frame/histogram": self._histogram(x),
+            "frame/moments": self._moments(f, gradient),
+        }
         for cells in (4, 8):
             mean, square = _grid(f, cells), _grid(f * f, cells)
             pooled[f"blocks{cells}/mean"] = mean.flatten(1)
@@ -50,7 +53,9 @@ class ImageStats(_Control):
     def columns(self, x: Tensor) -> dict[str, Tensor]:
         """Statistics of every second column of pictures (n, s, s), over its height and in eight blocks of it."""
         f = x.to(torch.float32) / 255
-        blocks = F.adaptive_avg_pool2d(torch.stack([f, self._gradient(f)], 1), (8, f.shape[2] // 2)).flatten(1, 2)
+        blocks = F.adaptive_avg_pool2d(
+            torch.stack([f, self._gradient(f)], 1), (8, f.shape[2] // 2)
+        ).flatten(1, 2)
         wide = F.avg_pool1d(torch.stack([f.mean(1), f.std(1), f.amax(1)], 1), 2)
         return {"pixels": torch.cat([blocks, wide], 1).transpose(1, 2)}
 
@@ -72,7 +77,9 @@ class ImageStats(_Control):
         mean, std = flat.mean(1), flat.std(1)
         z = (flat - mean[:, None]) / std[:, None].clamp_min(1e-6)
         edges = gradient.flatten(1)
-        return torch.stack([mean, std, (z**3).mean(1), (z**4).mean(1), edges.mean(1), edges.std(1)], dim=1)
+        return torch.stack(
+            [mean, std, (z**3).mean(1), (z**4).mean(1), edges.mean(1), edges.std(1)], dim=1
+        )
 
     @staticmethod
     def _local(f: Tensor, gradient: Tensor, k: int) -> Tensor:
@@ -101,7 +108,9 @@ class PixelPCA(_Control):
     def columns(self, x: Tensor) -> dict[str, Tensor]:
         """Every second column of pictures (n, s, s), 56 pixels high; the head fits their components."""
         f = x.to(torch.float32) / 255
-        return {"pixels": F.adaptive_avg_pool2d(f[:, None], (56, f.shape[2] // 2))[:, 0].transpose(1, 2)}
+        return {
+            "pixels": F.adaptive_avg_pool2d(f[:, None], (56, f.shape[2] // 2))[:, 0].transpose(1, 2)
+        }
 
     @staticmethod
     def _patches(f: Tensor, zoom: int) -> Tensor:

@@ -59,13 +59,24 @@ class MelStats(_MelControl):
         mel = self.bands(x)
         mean, std = mel.mean(2), mel.std(2, correction=0)
         level = mean.mean(1, keepdim=True)
-        change = (mel[:, :, 1:] - mel[:, :, :-1]).abs().mean(2) if mel.shape[2] > 1 else torch.zeros_like(mean)
-        marks = torch.quantile(mel, torch.tensor([0.1, 0.5, 0.9]), dim=2).permute(1, 0, 2).flatten(1)
+        change = (
+            (mel[:, :, 1:] - mel[:, :, :-1]).abs().mean(2)
+            if mel.shape[2] > 1
+            else torch.zeros_like(mean)
+        )
+        marks = (
+            torch.quantile(mel, torch.tensor([0.1, 0.5, 0.9]), dim=2).permute(1, 0, 2).flatten(1)
+        )
         pooled = {
-            "mel/mean": mean, "mel/std": std, "mel/mean+std": torch.cat([mean, std], 1), "mel/quantiles": marks,
-            "shape/mean": mean - level, "shape/mean+std": torch.cat([mean - level, std], 1),
-            "change/mean": change, "all/mean+std+change": torch.cat([mean, std, change], 1),
-        }  # fmt: skip
+            "mel/mean": mean,
+            "mel/std": std,
+            "mel/mean+std": torch.cat([mean, std], 1),
+            "mel/quantiles": marks,
+            "shape/mean": mean - level,
+            "shape/mean+std": torch.cat([mean - level, std], 1),
+            "change/mean": change,
+            "all/mean+std+change": torch.cat([mean, std, change], 1),
+        }
         return Features({name: rows.to(x.device) for name, rows in pooled.items()})
 
 
@@ -81,7 +92,9 @@ class MelPCA(_MelControl):
         mel = self.bands(x)
         grids = {t: F.adaptive_avg_pool1d(mel, t).flatten(1).to(x.device) for t in self.TIMES}
         names = {f"40x{t}/pca{k}": (t, k) for t in self.TIMES for k in self.COMPONENTS}
-        return Features({n: grids[t] for n, (t, _) in names.items()}, (), {n: k for n, (_, k) in names.items()})
+        return Features(
+            {n: grids[t] for n, (t, _) in names.items()}, (), {n: k for n, (_, k) in names.items()}
+        )
 
     def course(self, x: Tensor) -> dict[str, Course]:
         """The picture around every 20 ms: the bands there, and 80 and 160 ms before and after; the head fits the PCA."""

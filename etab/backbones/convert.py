@@ -25,16 +25,30 @@ def in_order(state: Mapping[str, Any], own: Mapping[str, Any], what: str) -> dic
 def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str, Any]:
     """Names of lukemelas/EfficientNet-PyTorch to those of timm; ``stages`` counts the blocks of each stage."""
     place = [(stage, i) for stage, n in enumerate(stages) for i in range(n)]
-    whole = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    whole = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    later = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-             "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+    later = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
     out: dict[str, Any] = {}
     for name, tensor in state.items():
         block = re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", name)
         if block:
             stage, i = place[int(block[1])]
-            out[f"blocks.{stage}.{i}.{(first if stage == 0 else later)[block[2]]}.{block[3]}"] = tensor
+            out[f"blocks.{stage}.{i}.{(first if stage == 0 else later)[block[2]]}.{block[3]}"] = (
+                tensor
+            )
         else:
             part, rest = name.split(".", 1)
             out[f"{whole[part]}.{rest}"] = tensor
@@ -72,7 +86,9 @@ def _from_caffe(kernel: Any, bias: Any) -> tuple[Any, Any]:
     caffe_bgr = np.array([104.00698793, 116.66876762, 122.67891434])
     rgb = kernel[:, ::-1]
     shift = 255 * mean - caffe_bgr[::-1]
-    return rgb * (255 * std)[None, :, None, None], bias + (rgb * shift[None, :, None, None]).sum(axis=(1, 2, 3))
+    return rgb * (255 * std)[None, :, None, None], bias + (rgb * shift[None, :, None, None]).sum(
+        axis=(1, 2, 3)
+    )
 
 
 def vits14_onnx(path: Path) -> dict[str, Any]:
@@ -84,7 +100,11 @@ def vits14_onnx(path: Path) -> dict[str, Any]:
     graph = onnx.load(str(path)).graph
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
     matmul = {
-        node.name: arrays[x].T for node in graph.node if node.op_type == "MatMul" for x in node.input if x in arrays
+        node.name: arrays[x].T
+        for node in graph.node
+        if node.op_type == "MatMul"
+        for x in node.input
+        if x in arrays
     }
     top = "backbone."
     out = {
@@ -102,25 +122,45 @@ def vits14_onnx(path: Path) -> dict[str, Any]:
 def _positions(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Position embedding: that of the class token, then those of the 37 x 37 patches."""
     patches, first = arrays["onnx::Reshape_1962"], arrays["onnx::Concat_1957"]
-    return {"pos_embed": np.concatenate([first, patches], axis=1), "cls_token": arrays["backbone.embeddings.cls_token"]}
+    return {
+        "pos_embed": np.concatenate([first, patches], axis=1),
+        "cls_token": arrays["backbone.embeddings.cls_token"],
+    }
 
 
 def _vit_block(arrays: Mapping[str, Any], matmul: Mapping[str, Any], i: int) -> dict[str, Any]:
-    layer, node, block = f"backbone.encoder.layer.{i}.", f"/backbone/encoder/layer.{i}/", f"blocks.{i}."
+    layer, node, block = (
+        f"backbone.encoder.layer.{i}.",
+        f"/backbone/encoder/layer.{i}/",
+        f"blocks.{i}.",
+    )
     parts = ("query", "key", "value")
     inner = "attention/attention/"
     return {
-        f"{block}attn.qkv.weight": np.concatenate([matmul[f"{node}{inner}{p}/MatMul"] for p in parts]),
-        f"{block}attn.qkv.bias": np.concatenate([arrays[f"{layer}attention.attention.{p}.bias"] for p in parts]),
+        f"{block}attn.qkv.weight": np.concatenate(
+            [matmul[f"{node}{inner}{p}/MatMul"] for p in parts]
+        ),
+        f"{block}attn.qkv.bias": np.concatenate(
+            [arrays[f"{layer}attention.attention.{p}.bias"] for p in parts]
+        ),
         f"{block}attn.proj.weight": matmul[f"{node}attention/output/dense/MatMul"],
         f"{block}attn.proj.bias": arrays[f"{layer}attention.output.dense.bias"],
         f"{block}mlp.fc1.weight": matmul[f"{node}mlp/fc1/MatMul"],
         f"{block}mlp.fc2.weight": matmul[f"{node}mlp/fc2/MatMul"],
         f"{block}ls1.gamma": arrays[f"{layer}layer_scale1.lambda1"],
         f"{block}ls2.gamma": arrays[f"{layer}layer_scale2.lambda1"],
-        **{f"{block}{n}": arrays[f"{layer}{n}"] for n in
-           ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "mlp.fc1.bias", "mlp.fc2.bias")},
-    }  # fmt: skip
+        **{
+            f"{block}{n}": arrays[f"{layer}{n}"]
+            for n in (
+                "norm1.weight",
+                "norm1.bias",
+                "norm2.weight",
+                "norm2.bias",
+                "mlp.fc1.bias",
+                "mlp.fc2.bias",
+            )
+        },
+    }
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:
@@ -144,14 +184,20 @@ def to_safetensors(source: Path, target: Path, *, network: str = "", trust: bool
     if network and network not in video.names():
         raise unknown("network", network, video.names())
     if target.suffix != ".safetensors" or target.exists():
-        raise UnsupportedOptionError(f"{target} is not a new file whose name ends with .safetensors.")
+        raise UnsupportedOptionError(
+            f"{target} is not a new file whose name ends with .safetensors."
+        )
     state = load_state(source, trust=trust)
     if network:
         state = video.own_state(network, state)
         video.refuse_others(network, state, f"{source} as {network}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: torch.as_tensor(v).detach().clone().contiguous() for k, v in state.items()}, target)
+        save_file(
+            {k: torch.as_tensor(v).detach().clone().contiguous() for k, v in state.items()}, target
+        )
     except OSError as error:
-        raise StorageError(f"{target} could not be written: {error.strerror}. Name a place with room.") from error
+        raise StorageError(
+            f"{target} could not be written: {error.strerror}. Name a place with room."
+        ) from error
     return len(state)

@@ -19,13 +19,21 @@ _CONV_2D = 3
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Any]:
     import torch
 
-    return {name: torch.from_numpy(np.array(a, dtype=np.float32, order="C")) for name, a in arrays.items()}
+    return {
+        name: torch.from_numpy(np.array(a, dtype=np.float32, order="C"))
+        for name, a in arrays.items()
+    }
 
 
 def _norm(c: Mapping[str, Array], i: int, name: str) -> dict[str, Array]:
     """The i-th batch normalisation of a checkpoint."""
     top = f"batch_normalization_{i}/" if i else "batch_normalization/"
-    parts = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    parts = {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    }
     return {f"{name}.{own}": c[top + theirs] for own, theirs in parts.items()}
 
 

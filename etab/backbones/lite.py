@@ -50,13 +50,17 @@ class LiteBackbone:
             ) from error
         self.card = card
         self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.graph: Any = library.Interpreter(str(path), experimental_preserve_all_tensors=True, num_threads=1)
+        self.graph: Any = library.Interpreter(
+            str(path), experimental_preserve_all_tensors=True, num_threads=1
+        )
         self.graph.allocate_tensors()
         self.input = int(self.graph.get_input_details()[0]["index"])
         places = {str(d["name"]): int(d["index"]) for d in self.graph.get_tensor_details()}
         missing = [name for name in TENSORS.values() if name not in places]
         if missing:
-            raise WeightsError(f"{path} is not the graph of {card.name}: it has no tensor {missing[0]}.")
+            raise WeightsError(
+                f"{path} is not the graph of {card.name}: it has no tensor {missing[0]}."
+            )
         self.places = {layer: places[name] for layer, name in TENSORS.items()}
 
     def digest(self) -> str:
@@ -66,7 +70,9 @@ class LiteBackbone:
     def to(self, device: str, precision: str) -> LiteBackbone:
         """Stay as it is: LiteRT runs on the processor, in fp32; another precision raises UnsupportedOptionError."""
         if precision != "fp32":
-            raise UnsupportedOptionError(f"{self.card.name} runs in fp32; {precision!r} was asked for.")
+            raise UnsupportedOptionError(
+                f"{self.card.name} runs in fp32; {precision!r} was asked for."
+            )
         return self
 
     def _row(self, window: FloatArray) -> dict[str, Array]:
@@ -79,7 +85,9 @@ class LiteBackbone:
                 found[layer].append(values.reshape(-1, values.shape[-1]))
         steps = {layer: np.concatenate(rows) for layer, rows in found.items()}
         means = {f"{layer}/mean": s.mean(0) for layer, s in steps.items()}
-        return means | {f"{layer}/mean+std": np.concatenate([s.mean(0), s.std(0)]) for layer, s in steps.items()}
+        return means | {
+            f"{layer}/mean+std": np.concatenate([s.mean(0), s.std(0)]) for layer, s in steps.items()
+        }
 
     def __call__(self, x: Any) -> Features:
         """Embed float32 windows (n, samples) at 48 kHz; raises UnsupportedOptionError for anything else."""
@@ -91,4 +99,9 @@ class LiteBackbone:
             )
         rows = [self._row(window) for window in x.cpu().numpy()]
         order = sorted(rows[0], key=lambda name: list(TENSORS).index(name.split("/")[0]))
-        return Features({name: torch.from_numpy(np.stack([r[name] for r in rows])).to(x.device) for name in order})
+        return Features(
+            {
+                name: torch.from_numpy(np.stack([r[name] for r in rows])).to(x.device)
+                for name in order
+            }
+        )

@@ -39,25 +39,59 @@ class Net:
 _CNN = ("stride8", "stride16", "stride32")
 _LEARNED: Mapping[str, Net] = {
     "efficientnet_lite0": Net(
-        "EfficientNet-Lite0", "timm/tf_efficientnet_lite0", (2, 3, 4), _CNN, (8, 16, 32), 320, 3_371_008,
-        mean=_HALF, std=_HALF, stages=(1, 2, 2, 3, 3, 4, 1),
+        "EfficientNet-Lite0",
+        "timm/tf_efficientnet_lite0",
+        (2, 3, 4),
+        _CNN,
+        (8, 16, 32),
+        320,
+        3_371_008,
+        mean=_HALF,
+        std=_HALF,
+        stages=(1, 2, 2, 3, 3, 4, 1),
     ),
     "efficientnet_lite2": Net(
-        "EfficientNet-Lite2", "timm/tf_efficientnet_lite2", (2, 3, 4), _CNN, (8, 16, 32), 352, 4_811_072,
-        mean=_HALF, std=_HALF, stages=(1, 3, 3, 4, 4, 5, 1),
+        "EfficientNet-Lite2",
+        "timm/tf_efficientnet_lite2",
+        (2, 3, 4),
+        _CNN,
+        (8, 16, 32),
+        352,
+        4_811_072,
+        mean=_HALF,
+        std=_HALF,
+        stages=(1, 3, 3, 4, 4, 5, 1),
     ),
     "mobilenetv2": Net(
-        "MobileNetV2 1.0", "timm/mobilenetv2_100", (2, 3, 4), _CNN, (8, 16, 32), 320, 2_223_872,
+        "MobileNetV2 1.0",
+        "timm/mobilenetv2_100",
+        (2, 3, 4),
+        _CNN,
+        (8, 16, 32),
+        320,
+        2_223_872,
     ),
     "vits14_saliency": Net(
-        "ViT-S/14", "timm/vit_small_patch14_dinov2", (5, 8, 11), ("block5", "block8", "block11"), (14, 14, 14), 384,
-        21_628_800, family="vit",
+        "ViT-S/14",
+        "timm/vit_small_patch14_dinov2",
+        (5, 8, 11),
+        ("block5", "block8", "block11"),
+        (14, 14, 14),
+        384,
+        21_628_800,
+        family="vit",
     ),
     "hed_vgg16": Net(
-        "VGG16 (HED edge detection)", "vgg16", (15, 22, 29), ("conv3", "conv4", "conv5"), (4, 8, 16), 512, 14_714_688,
+        "VGG16 (HED edge detection)",
+        "vgg16",
+        (15, 22, 29),
+        ("conv3", "conv4", "conv5"),
+        (4, 8, 16),
+        512,
+        14_714_688,
         size=128,
     ),
-}  # fmt: skip
+}
 _CONTROLS = {
     "image_stats": ("grey-level statistics of the frame and of blocks", 224),
     "pixel_pca": ("principal components of the pixels, fitted on training patients", 224),
@@ -77,8 +111,12 @@ def _build(net: Net) -> Any:
         return torchvision.models.vgg16(weights=None).features
     import timm
 
-    options: dict[str, Any] = {"img_size": net.size, "dynamic_img_size": False} if net.family == "vit" else {}
-    return timm.create_model(net.builder.removeprefix("timm/"), pretrained=False, num_classes=0, **options)
+    options: dict[str, Any] = (
+        {"img_size": net.size, "dynamic_img_size": False} if net.family == "vit" else {}
+    )
+    return timm.create_model(
+        net.builder.removeprefix("timm/"), pretrained=False, num_classes=0, **options
+    )
 
 
 def _state(name: str, net: Net, own: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,7 +134,9 @@ def _state(name: str, net: Net, own: Mapping[str, Any]) -> Mapping[str, Any]:
         from timm.layers.pos_embed import resample_abs_pos_embed
 
         side = net.size // 14
-        grid = resample_abs_pos_embed(state["pos_embed"], [side, side], interpolation="bicubic", antialias=False)
+        grid = resample_abs_pos_embed(
+            state["pos_embed"], [side, side], interpolation="bicubic", antialias=False
+        )
         return {**state, "pos_embed": grid}
     return convert.in_order(state, own, name)
 
@@ -132,18 +172,40 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         if seed is not None:
             raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
         title, size = _CONTROLS[name]
-        blank = BackboneCard(name, title, _nothing, family="control", size=size, layers=("pixels",), strides=(8, 8, 8),
-                             learned=False, licence="BSD-3-Clause", source="etab")  # fmt: skip
+        blank = BackboneCard(
+            name,
+            title,
+            _nothing,
+            family="control",
+            size=size,
+            layers=("pixels",),
+            strides=(8, 8, 8),
+            learned=False,
+            licence="BSD-3-Clause",
+            source="etab",
+        )
         return replace(blank, load=partial(_control, name, blank))
     net, what = _LEARNED[name], weights.entry(name)
     twin = seed is not None
     blank = BackboneCard(
-        name=f"random/{name}" if twin else name, title=f"{net.title}, random initialisation" if twin else net.title,
-        load=_nothing, family=net.family, size=net.size, mean=net.mean, std=net.std, layers=net.layers,
-        strides=net.strides, dim=net.dim, params=net.params, pretraining="" if twin else what["pretraining"],
-        licence=what["licence"], source="etab" if twin else f"{what['package']} {what['version']}",
-        sha256="" if twin else what["sha256"], twin=name if twin else "", seed=seed,
-    )  # fmt: skip
+        name=f"random/{name}" if twin else name,
+        title=f"{net.title}, random initialisation" if twin else net.title,
+        load=_nothing,
+        family=net.family,
+        size=net.size,
+        mean=net.mean,
+        std=net.std,
+        layers=net.layers,
+        strides=net.strides,
+        dim=net.dim,
+        params=net.params,
+        pretraining="" if twin else what["pretraining"],
+        licence=what["licence"],
+        source="etab" if twin else f"{what['package']} {what['version']}",
+        sha256="" if twin else what["sha256"],
+        twin=name if twin else "",
+        seed=seed,
+    )
     return replace(blank, load=partial(_load, name, seed, blank))
 
 

@@ -33,11 +33,18 @@ def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> 
     config: Mapping[str, Any] = {} if hub else _timm_config(model)
     shape = config.get("input_size") or (3, 224, 224)
     return BackboneCard(
-        name=name, title=model, load=partial(_load_timm, model, seed, state), size=int(shape[-1]),
-        mean=tuple(config.get("mean") or IMAGENET[0]), std=tuple(config.get("std") or IMAGENET[1]),
-        layers=("-3", "-2", "-1"), strides=(8, 16, 32), pretraining="" if seed is not None else str(config.get("tag", "")),
-        licence=str(config.get("license") or "see the model's page"), source="timm",
-    )  # fmt: skip
+        name=name,
+        title=model,
+        load=partial(_load_timm, model, seed, state),
+        size=int(shape[-1]),
+        mean=tuple(config.get("mean") or IMAGENET[0]),
+        std=tuple(config.get("std") or IMAGENET[1]),
+        layers=("-3", "-2", "-1"),
+        strides=(8, 16, 32),
+        pretraining="" if seed is not None else str(config.get("tag", "")),
+        licence=str(config.get("license") or "see the model's page"),
+        source="timm",
+    )
 
 
 def _create(model: str, pretrained: bool) -> Any:
@@ -78,10 +85,14 @@ def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
     prefix = f"timm/{model}" if not model.startswith("hf-hub:") else model
     info = network.pretrained_cfg
     card = replace(
-        timm_card(prefix, seed), mean=tuple(info.get("mean", IMAGENET[0])), std=tuple(info.get("std", IMAGENET[1]))
+        timm_card(prefix, seed),
+        mean=tuple(info.get("mean", IMAGENET[0])),
+        std=tuple(info.get("std", IMAGENET[1])),
     )
     if not hasattr(network, "forward_intermediates"):
-        raise UnsupportedOptionError(f"{model} offers no intermediates in this version of timm; choose another model.")
+        raise UnsupportedOptionError(
+            f"{model} offers no intermediates in this version of timm; choose another model."
+        )
     reductions = [f["reduction"] for f in network.feature_info]
     blocks = len(getattr(network, "blocks", ())) if hasattr(network, "cls_token") else 0
     if blocks:
@@ -100,10 +111,16 @@ def torchvision_card(name: str, seed: int | None = None, state: Path | None = No
     if model not in models.list_models():
         raise unknown("torchvision model", model, models.list_models())
     return BackboneCard(
-        name=name, title=model, load=partial(_load_torchvision, name, seed, state), layers=("-3", "-2", "-1"),
-        strides=(8, 16, 32), pretraining="" if seed is not None else "torchvision default weights",
-        licence="BSD-3-Clause", source="torchvision", version=2,  # 2: taps on whole stages
-    )  # fmt: skip
+        name=name,
+        title=model,
+        load=partial(_load_torchvision, name, seed, state),
+        layers=("-3", "-2", "-1"),
+        strides=(8, 16, 32),
+        pretraining="" if seed is not None else "torchvision default weights",
+        licence="BSD-3-Clause",
+        source="torchvision",
+        version=2,  # 2: taps on whole stages
+    )
 
 
 def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbone:
@@ -114,7 +131,9 @@ def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
         try:
-            network = models.get_model(model, weights="DEFAULT" if seed is None and state is None else None)
+            network = models.get_model(
+                model, weights="DEFAULT" if seed is None and state is None else None
+            )
         except (OSError, RuntimeError) as error:
             raise WeightsError(
                 f"The weights of {name} could not be fetched: {_short(error)}. Without a network use a named backbone "
@@ -151,8 +170,14 @@ def local_card(name: str) -> BackboneCard:
     if not file.is_file():
         raise WeightsError(f"There is no weights file {file}.")
     make = timm_card if builder.startswith("timm/") else torchvision_card
-    return replace(make(builder, None, file), name=name, pretraining="a local file", licence="yours", source=str(file.name),
-                   sha256=weights.sha256_of(file))  # fmt: skip
+    return replace(
+        make(builder, None, file),
+        name=name,
+        pretraining="a local file",
+        licence="yours",
+        source=str(file.name),
+        sha256=weights.sha256_of(file),
+    )
 
 
 class CallableBackbone:
@@ -204,7 +229,9 @@ def as_features(found: Any, n: int, name: str) -> Features:
             pooled[f"out{i}/vector"] = part.float()
         else:
             pooled[f"out{i}/mean"] = part.float().mean((2, 3))
-            pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(part.float(), 4).flatten(1)
+            pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(
+                part.float(), 4
+            ).flatten(1)
             maps.append(part.float().clamp(-6e4, 6e4).half())
     return Features(pooled, tuple(maps))
 
@@ -218,6 +245,17 @@ def from_callable(name: str, function: Callable[[Any], Any], *, size: int = 224)
     if hasattr(function, "eval"):
         function.eval()
     if not callable(function):
-        raise UnsupportedOptionError(f"{name} is {type(function).__name__}, which cannot be called with frames.")
-    return BackboneCard(name, name, partial(CallableBackbone, name, function), size=size, layers=("out",), strides=(8,),
-                        pretraining="the user's", licence="the user's", source="callable")  # fmt: skip
+        raise UnsupportedOptionError(
+            f"{name} is {type(function).__name__}, which cannot be called with frames."
+        )
+    return BackboneCard(
+        name,
+        name,
+        partial(CallableBackbone, name, function),
+        size=size,
+        layers=("out",),
+        strides=(8,),
+        pretraining="the user's",
+        licence="the user's",
+        source="callable",
+    )

@@ -27,7 +27,10 @@ _RATE = 16_000
 _SHORTEST = 0.1
 _QUARTERS = ("quarter", "half", "three_quarters", "last")
 _TIMED = ("quarter", "half", "last")
-_WAV2VEC2 = (320, 199.5)  # samples between two steps, and the middle of the first: every bundle of torchaudio
+_WAV2VEC2 = (
+    320,
+    199.5,
+)  # samples between two steps, and the middle of the first: every bundle of torchaudio
 
 
 def sound_card(name: str, seed: int | None = None) -> BackboneCard:
@@ -39,7 +42,9 @@ def sound_card(name: str, seed: int | None = None) -> BackboneCard:
         return _bundle_card(name, seed)
     model, at, hertz = name.removeprefix("transformers/").partition("@")
     if at and not hertz.isdigit():
-        raise UnsupportedOptionError(f"{name}: what follows @ is a rate in Hz, as in transformers/laion/clap@48000.")
+        raise UnsupportedOptionError(
+            f"{name}: what follows @ is a rate in Hz, as in transformers/laion/clap@48000."
+        )
     folder = Path(model)
     file = folder / "model.safetensors"
     rate = int(hertz) if at else _rate_of(folder)
@@ -50,10 +55,23 @@ def sound_card(name: str, seed: int | None = None) -> BackboneCard:
 
 def _blank(name: str, title: str, seed: int | None, source: str, rate: int) -> BackboneCard:
     return BackboneCard(
-        name=name, title=title, load=_nothing, family="transformer", modality="sound", size=0, mean=(), std=(),
-        interpolation="", layers=_QUARTERS, pretraining="" if seed is not None else f"as {source} gives it",
-        licence="see the model's page", source=source, rate=rate, seconds=5.0, timed=_TIMED,
-    )  # fmt: skip
+        name=name,
+        title=title,
+        load=_nothing,
+        family="transformer",
+        modality="sound",
+        size=0,
+        mean=(),
+        std=(),
+        interpolation="",
+        layers=_QUARTERS,
+        pretraining="" if seed is not None else f"as {source} gives it",
+        licence="see the model's page",
+        source=source,
+        rate=rate,
+        seconds=5.0,
+        timed=_TIMED,
+    )
 
 
 def _nothing() -> Backbone:
@@ -121,7 +139,9 @@ class TransformersNetwork(nn.Module):
 
         Raises UnsupportedOptionError for those that name none: their steps are of spectrograms that they pad or cut.
         """
-        kernels, strides = (getattr(self.network.config, f"conv_{what}", None) for what in ("kernel", "stride"))
+        kernels, strides = (
+            getattr(self.network.config, f"conv_{what}", None) for what in ("kernel", "stride")
+        )
         if not kernels or not strides:
             raise UnsupportedOptionError(
                 f"{type(self.network).__name__} does not say when its steps are (conv_kernel, conv_stride), so that states "
@@ -135,7 +155,10 @@ class TransformersNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Hidden states of windows (n, samples), each prepared alone so that no window sees another."""
-        rows = [self.extractor([row], sampling_rate=self.rate, return_tensors="pt") for row in x.cpu().numpy()]
+        rows = [
+            self.extractor([row], sampling_rate=self.rate, return_tensors="pt")
+            for row in x.cpu().numpy()
+        ]
         name = self.extractor.model_input_names[0]
         read = torch.cat([row[name] for row in rows]).to(x.device, torch.float32)
         states = self.network(read, output_hidden_states=True).hidden_states
@@ -144,7 +167,11 @@ class TransformersNetwork(nn.Module):
 
 def _bundle_card(name: str, seed: int | None) -> BackboneCard:
     pipelines = _library("torchaudio").pipelines
-    bundles = sorted(n for n in dir(pipelines) if n.isupper() and "Wav2Vec2" in type(getattr(pipelines, n)).__name__)
+    bundles = sorted(
+        n
+        for n in dir(pipelines)
+        if n.isupper() and "Wav2Vec2" in type(getattr(pipelines, n)).__name__
+    )
     wanted = name.removeprefix("torchaudio/")
     if wanted not in bundles:
         raise unknown("torchaudio bundle", wanted, bundles)
@@ -159,7 +186,11 @@ def _load_bundle(wanted: str, seed: int | None, card: BackboneCard) -> Backbone:
     try:
         if seed is None:
             return SoundBackbone(card, BundleNetwork(bundle.get_model()))
-        build = audio.models.wavlm_model if bundle._model_type == "WavLM" else audio.models.wav2vec2_model
+        build = (
+            audio.models.wavlm_model
+            if bundle._model_type == "WavLM"
+            else audio.models.wav2vec2_model
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return SoundBackbone(card, BundleNetwork(build(**bundle._params)))
@@ -192,5 +223,7 @@ def _load_transformers(model: str, seed: int | None, card: BackboneCard) -> Back
         raise _no_hub(f"transformers/{model}", error) from error
     if extractor.sampling_rate != card.rate:
         own = extractor.sampling_rate
-        raise UnsupportedOptionError(f"{model} reads {own} Hz, not {card.rate} Hz: write transformers/{model}@{own}.")
+        raise UnsupportedOptionError(
+            f"{model} reads {own} Hz, not {card.rate} Hz: write transformers/{model}@{own}."
+        )
     return SoundBackbone(card, TransformersNetwork(network, extractor, extractor.sampling_rate))

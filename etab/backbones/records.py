@@ -31,7 +31,11 @@ _CONTROLS: Mapping[str, str] = {
     "timing_features": "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds",
 }
 _SERIES = ("envelopes", "heart_series")
-_STILL = ("constant", "database_only", "demographics")  # in a task of states, the same at every moment
+_STILL = (
+    "constant",
+    "database_only",
+    "demographics",
+)  # in a task of states, the same at every moment
 
 
 def names() -> list[str]:
@@ -44,11 +48,22 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     if seed is not None:
         raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
     blank = BackboneCard(
-        name, _CONTROLS[name], _nothing, family="control", modality="record", size=0, mean=(), std=(),
-        interpolation="", layers=("envelopes",) if name in _SERIES else ("facts",), learned=False,
-        licence="BSD-3-Clause", source="etab", series=STATE_RATE if name in _SERIES else None,
+        name,
+        _CONTROLS[name],
+        _nothing,
+        family="control",
+        modality="record",
+        size=0,
+        mean=(),
+        std=(),
+        interpolation="",
+        layers=("envelopes",) if name in _SERIES else ("facts",),
+        learned=False,
+        licence="BSD-3-Clause",
+        source="etab",
+        series=STATE_RATE if name in _SERIES else None,
         timed=("facts",) if name in _STILL else (),
-    )  # fmt: skip
+    )
     return replace(blank, load=partial(_load, name, blank))
 
 
@@ -58,9 +73,13 @@ def _nothing() -> Backbone:
 
 def _load(name: str, card: BackboneCard) -> Any:
     kinds: Mapping[str, Callable[[BackboneCard], _OfRecords]] = {
-        "constant": Constant, "database_only": DatabaseOnly, "demographics": Demographics, "envelopes": Envelopes,
-        "heart_series": HeartSeries, "timing_features": TimingFeatures,
-    }  # fmt: skip
+        "constant": Constant,
+        "database_only": DatabaseOnly,
+        "demographics": Demographics,
+        "envelopes": Envelopes,
+        "heart_series": HeartSeries,
+        "timing_features": TimingFeatures,
+    }
     return kinds[name](card)
 
 
@@ -86,7 +105,9 @@ class _Facts(_OfRecords):
         """One layer, (windows, facts)."""
         records = {record.id: record for record, _, _ in keys}
         rows = dict(zip(records, self.facts(source, list(records.values())), strict=True))
-        return Features({"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)})
+        return Features(
+            {"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)}
+        )
 
     @abstractmethod
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
@@ -106,7 +127,9 @@ class DatabaseOnly(_Facts):
 
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """A column a name."""
-        return _onehot([str(r.meta.get("database", r.meta.get("campaign", "unknown"))) for r in records])
+        return _onehot(
+            [str(r.meta.get("database", r.meta.get("campaign", "unknown"))) for r in records]
+        )
 
 
 class Demographics(_Facts):
@@ -118,8 +141,10 @@ class Demographics(_Facts):
         columns = [np.array([float(a == name) for a in ages]) for name in (*AGES, "unknown")]
         for name, scale in (("height", 100.0), ("weight", 30.0)):
             values = [r.meta.get(name) for r in records]
-            columns += [np.array([0.0 if v is None else float(v) / scale for v in values]),
-                        np.array([float(v is None) for v in values])]  # fmt: skip
+            columns += [
+                np.array([0.0 if v is None else float(v) / scale for v in values]),
+                np.array([float(v is None) for v in values]),
+            ]
         for name, word in (("sex", "Female"), ("pregnant", "True")):
             columns.append(np.array([float(r.meta.get(name) == word) for r in records]))
         return np.stack(columns, axis=1)
@@ -131,14 +156,23 @@ class Envelopes(_OfRecords):
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
         """Statistics of the recording's envelopes on every of its windows; the series by recording as the one map."""
         records = {record.id: record for record, _, _ in keys}
-        series = {name: self.series(*_heard(source, record), name=name) for name, record in records.items()}
+        series = {
+            name: self.series(*_heard(source, record), name=name)
+            for name, record in records.items()
+        }
         levels = np.linspace(0.05, 0.95, 10)
         marks = {name: np.quantile(x, levels, axis=0).ravel() for name, x in series.items()}
         beats = {name: _echo(x) for name, x in series.items()}
         rows = [record.id for record, _, _ in keys]
-        pooled = {"envelopes/quantiles": marks, "envelopes/autocorrelation": beats,
-                  "envelopes/both": {n: np.concatenate([marks[n], beats[n]]) for n in marks}}  # fmt: skip
-        return Features({k: np.stack([v[r] for r in rows]).astype(np.float32) for k, v in pooled.items()}, (series,))
+        pooled = {
+            "envelopes/quantiles": marks,
+            "envelopes/autocorrelation": beats,
+            "envelopes/both": {n: np.concatenate([marks[n], beats[n]]) for n in marks},
+        }
+        return Features(
+            {k: np.stack([v[r] for r in rows]).astype(np.float32) for k, v in pooled.items()},
+            (series,),
+        )
 
     def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
         """(k, 4) of a sound (n,)."""
@@ -150,7 +184,9 @@ class HeartSeries(Envelopes):
 
     def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
         """(k, 20) of a sound (n,)."""
-        return np.hstack([envelopes(samples, rate, name=name), band_levels(samples, rate, name=name)])
+        return np.hstack(
+            [envelopes(samples, rate, name=name), band_levels(samples, rate, name=name)]
+        )
 
 
 class TimingFeatures(_Facts):
@@ -158,7 +194,9 @@ class TimingFeatures(_Facts):
 
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """(records, 20)."""
-        return np.stack([features_of(*_heard(source, record), name=record.id) for record in records])
+        return np.stack(
+            [features_of(*_heard(source, record), name=record.id) for record in records]
+        )
 
 
 def _heard(source: Any, record: Record) -> tuple[FloatArray, int]:

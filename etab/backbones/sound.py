@@ -38,28 +38,57 @@ _MUSICNN = ("timbral", "temporal", "cnn1", "cnn2", "cnn3", "pool", "penultimate"
 _VGG = ("pool3", "pool4", "pool5")
 _MUSICNN_TIMED, _VGG_TIMED = ("timbral", "cnn1", "cnn3"), ("pool1", "pool2", "pool3")
 _LEARNED: Mapping[str, Net] = {
-    "musicnn_msd": Net("musicnn (Million Song Dataset)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED),
-    "musicnn_mtt": Net("musicnn (MagnaTagATune)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED),
-    "music_vgg_msd": Net("VGG of music tags (Million Song Dataset)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED),
-    "music_vgg_mtt": Net("VGG of music tags (MagnaTagATune)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED),
+    "musicnn_msd": Net(
+        "musicnn (Million Song Dataset)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED
+    ),
+    "musicnn_mtt": Net(
+        "musicnn (MagnaTagATune)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED
+    ),
+    "music_vgg_msd": Net(
+        "VGG of music tags (Million Song Dataset)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED
+    ),
+    "music_vgg_mtt": Net(
+        "VGG of music tags (MagnaTagATune)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED
+    ),
     "resemblyzer": Net(
-        "Resemblyzer speaker encoder", "resemblyzer",
-        ("lstm1_last", "lstm2_last", "lstm3_last", "lstm3", "parts", "embedding"), 256, 1_423_616, 1.6, ("lstm3",),
+        "Resemblyzer speaker encoder",
+        "resemblyzer",
+        ("lstm1_last", "lstm2_last", "lstm3_last", "lstm3", "parts", "embedding"),
+        256,
+        1_423_616,
+        1.6,
+        ("lstm3",),
         "lstm",
     ),
     "speech_embedding": Net(
-        "Google speech_embedding", "speech_embedding", ("pool3", "pool4", "pool5", "embedding"), 96, 328_128, 0.78,
+        "Google speech_embedding",
+        "speech_embedding",
+        ("pool3", "pool4", "pool5", "embedding"),
+        96,
+        328_128,
+        0.78,
         ("pool3", "pool5", "embedding"),
     ),
     "crepe_tiny": Net(
-        "CREPE tiny, a frame every 40 ms", "crepe", ("conv3", "conv4", "conv5", "conv6", "pitch"), 360, 486_552, 0.064,
+        "CREPE tiny, a frame every 40 ms",
+        "crepe",
+        ("conv3", "conv4", "conv5", "conv6", "pitch"),
+        360,
+        486_552,
+        0.064,
         ("conv3", "conv5", "pitch"),
     ),
     "silero_vad": Net(
-        "Silero VAD", "silero_vad", ("conv1", "conv2", "conv3", "conv4", "lstm"), 128, 243_585, 0.032,
-        ("conv1", "conv4", "lstm"), "lstm",
+        "Silero VAD",
+        "silero_vad",
+        ("conv1", "conv2", "conv3", "conv4", "lstm"),
+        128,
+        243_585,
+        0.032,
+        ("conv1", "conv4", "lstm"),
+        "lstm",
     ),
-}  # fmt: skip
+}
 _OPTIONAL = ("birdnet",)
 _CONTROLS: Mapping[str, str] = {
     "mel_stats": "statistics over time of 40 log-mel bands, 25 to 800 Hz",
@@ -94,7 +123,9 @@ class SoundBackbone:
     def to(self, device: str, precision: str) -> SoundBackbone:
         """Move to a device; sound runs in fp32, any other precision raises UnsupportedOptionError."""
         if precision != "fp32":
-            raise UnsupportedOptionError(f"{self.card.name} runs in fp32; {precision!r} was asked for.")
+            raise UnsupportedOptionError(
+                f"{self.card.name} runs in fp32; {precision!r} was asked for."
+            )
         self.network.to(device)
         return self
 
@@ -126,8 +157,10 @@ class SoundBackbone:
             found = dict(getattr(self.network, "course", self.network)(filled))
         times = {name: self.network.STEPS[name] for name in self.card.timed}
         rate = float(self.card.rate or 1)
-        return {name: Course(found[name][0].cpu().numpy(), hop / rate, first / rate)
-                for name, (hop, first) in times.items()}  # fmt: skip
+        return {
+            name: Course(found[name][0].cpu().numpy(), hop / rate, first / rate)
+            for name, (hop, first) in times.items()
+        }
 
 
 def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
@@ -163,13 +196,28 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     row, what = _LEARNED[name], weights.entry(name)
     twin = seed is not None
     blank = BackboneCard(
-        name=f"random/{name}" if twin else name, title=f"{row.title}, random initialisation" if twin else row.title,
-        load=_nothing, family=row.family, modality="sound", size=0, mean=(), std=(), interpolation="",
-        layers=row.layers, dim=row.dim, params=row.params, pretraining="" if twin else what["pretraining"],
-        licence=what["licence"], source="etab" if twin else f"{what['package']} {what['version']}",
-        sha256="" if twin else what["sha256"], twin=name if twin else "", seed=seed, rate=_NET_RATE, seconds=row.seconds,
+        name=f"random/{name}" if twin else name,
+        title=f"{row.title}, random initialisation" if twin else row.title,
+        load=_nothing,
+        family=row.family,
+        modality="sound",
+        size=0,
+        mean=(),
+        std=(),
+        interpolation="",
+        layers=row.layers,
+        dim=row.dim,
+        params=row.params,
+        pretraining="" if twin else what["pretraining"],
+        licence=what["licence"],
+        source="etab" if twin else f"{what['package']} {what['version']}",
+        sha256="" if twin else what["sha256"],
+        twin=name if twin else "",
+        seed=seed,
+        rate=_NET_RATE,
+        seconds=row.seconds,
         timed=row.timed,
-    )  # fmt: skip
+    )
     return replace(blank, load=partial(_load, name, seed, blank))
 
 
@@ -181,14 +229,28 @@ def _birdnet(name: str, card: BackboneCard) -> Backbone:
 
 def _birdnet_card(name: str, seed: int | None) -> BackboneCard:
     if seed is not None:
-        raise UnsupportedOptionError(f"{name} stays in its own format and cannot be initialised anew: no random twin.")
+        raise UnsupportedOptionError(
+            f"{name} stays in its own format and cannot be initialised anew: no random twin."
+        )
     what = weights.entry(name)
     blank = BackboneCard(
-        name, "BirdNET 2.4 (optional, non-commercial)", _nothing, modality="sound", size=0, mean=(), std=(),
-        interpolation="", layers=("block4_3", "block4_4", "embedding"), dim=1024, pretraining=what["pretraining"],
-        licence=what["licence"], source=f"{what['package']} {what['version']}", sha256=what["sha256"],
-        rate=48_000, seconds=3.0,
-    )  # fmt: skip
+        name,
+        "BirdNET 2.4 (optional, non-commercial)",
+        _nothing,
+        modality="sound",
+        size=0,
+        mean=(),
+        std=(),
+        interpolation="",
+        layers=("block4_3", "block4_4", "embedding"),
+        dim=1024,
+        pretraining=what["pretraining"],
+        licence=what["licence"],
+        source=f"{what['package']} {what['version']}",
+        sha256=what["sha256"],
+        rate=48_000,
+        seconds=3.0,
+    )
     return replace(blank, load=partial(_birdnet, name, blank))
 
 
@@ -196,10 +258,23 @@ def _control_card(name: str, seed: int | None) -> BackboneCard:
     if seed is not None:
         raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
     blank = BackboneCard(
-        name, _CONTROLS[name], _nothing, family="control", modality="sound", size=0, mean=(), std=(), interpolation="",
-        layers=("log-mel",), learned=False, licence="BSD-3-Clause", source="etab", rate=_CONTROL_RATE, seconds=5.0,
+        name,
+        _CONTROLS[name],
+        _nothing,
+        family="control",
+        modality="sound",
+        size=0,
+        mean=(),
+        std=(),
+        interpolation="",
+        layers=("log-mel",),
+        learned=False,
+        licence="BSD-3-Clause",
+        source="etab",
+        rate=_CONTROL_RATE,
+        seconds=5.0,
         timed=("log-mel",),
-    )  # fmt: skip
+    )
     return replace(blank, load=partial(_control, name, blank))
 
 

@@ -33,9 +33,16 @@ class MelPower(nn.Module):
     """
 
     def __init__(
-        self, n_fft: int, hop: int, bands: int, *, length: int | None = None, low: float = 0.0,
-        high: float | None = None, pad: str = "reflect",
-    ) -> None:  # fmt: skip
+        self,
+        n_fft: int,
+        hop: int,
+        bands: int,
+        *,
+        length: int | None = None,
+        low: float = 0.0,
+        high: float | None = None,
+        pad: str = "reflect",
+    ) -> None:
         super().__init__()
         self.n_fft, self.hop, self.length, self.pad = n_fft, hop, length or n_fft, pad
         self.register_buffer("window", torch.hann_window(self.length), persistent=False)
@@ -45,9 +52,15 @@ class MelPower(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Power, not its logarithm."""
         spectrum = torch.stft(
-            x, self.n_fft, self.hop, self.length, self.get_buffer("window"), center=bool(self.pad),
-            pad_mode=self.pad or "reflect", return_complex=True,
-        )  # fmt: skip
+            x,
+            self.n_fft,
+            self.hop,
+            self.length,
+            self.get_buffer("window"),
+            center=bool(self.pad),
+            pad_mode=self.pad or "reflect",
+            return_complex=True,
+        )
         return (spectrum.real**2 + spectrum.imag**2).transpose(1, 2) @ self.get_buffer("bank")
 
 
@@ -86,7 +99,9 @@ class Musicnn(nn.Module):
     """musicnn (Pons and Serra, 2019): tall and wide filters on a mel spectrogram, three residual layers, two poolings."""
 
     shortest = 1024
-    STEPS: Steps = MappingProxyType(dict.fromkeys(("timbral", "temporal", "cnn1", "cnn2", "cnn3"), (256, 0.0)))
+    STEPS: Steps = MappingProxyType(
+        dict.fromkeys(("timbral", "temporal", "cnn1", "cnn2", "cnn3"), (256, 0.0))
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,12 +135,19 @@ class Musicnn(nn.Module):
         every = torch.cat(found, 1)
         pooled = torch.stack([every.amax(2), every.mean(2)], 2).flatten(1)
         last = self.norm_dense(self.dense(self.norm_pool(pooled)).relu())
-        sequences = {"timbral": torch.cat(parts[:2], 1), "temporal": torch.cat(parts[2:], 1), "cnn1": found[1],
-                     "cnn2": found[2], "cnn3": found[3]}  # fmt: skip
+        sequences = {
+            "timbral": torch.cat(parts[:2], 1),
+            "temporal": torch.cat(parts[2:], 1),
+            "cnn1": found[1],
+            "cnn2": found[2],
+            "cnn3": found[3],
+        }
         return [
             *((name, s.transpose(1, 2)) for name, s in sequences.items()),
-            ("pool", pooled), ("penultimate", last), ("tags", self.tags(last)),
-        ]  # fmt: skip
+            ("pool", pooled),
+            ("penultimate", last),
+            ("tags", self.tags(last)),
+        ]
 
 
 class MusicVGG(nn.Module):
@@ -133,14 +155,21 @@ class MusicVGG(nn.Module):
 
     shortest = 187 * 256
     STEPS: Steps = MappingProxyType(
-        {"pool1": (512, 1.5 * 256), "pool2": (1024, 2.5 * 256), "pool3": (2048, 4.5 * 256), "pool4": (4096, 8.5 * 256)}
+        {
+            "pool1": (512, 1.5 * 256),
+            "pool2": (1024, 2.5 * 256),
+            "pool3": (2048, 4.5 * 256),
+            "pool4": (4096, 8.5 * 256),
+        }
     )
 
     def __init__(self) -> None:
         super().__init__()
         self.mel = MelPower(512, 256, 96)
         self.norm_in = nn.BatchNorm2d(1, eps=1e-3)
-        self.convs = nn.ModuleList([nn.Conv2d(n, 128, 3, padding=1) for n in (1, 128, 128, 128, 128)])
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(n, 128, 3, padding=1) for n in (1, 128, 128, 128, 128)]
+        )
         self.norms = nn.ModuleList([nn.BatchNorm2d(128, eps=1e-3) for _ in range(5)])
         self.tags = nn.Linear(256, 50)
 
@@ -157,7 +186,9 @@ class MusicVGG(nn.Module):
         found: Found = []
         x = self.norm_in(spectrogram[:, None])
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            kernel, stride = ((4, 1), (2, 2)) if i == 0 else ((4, 4), (4, 4)) if i == 4 else ((2, 2), (2, 2))
+            kernel, stride = (
+                ((4, 1), (2, 2)) if i == 0 else ((4, 4), (4, 4)) if i == 4 else ((2, 2), (2, 2))
+            )
             x = F.max_pool2d(norm(conv(x).relu()), kernel, stride)
             if i >= first:
                 found.append((f"pool{i + 1}", x.mean(3).transpose(1, 2)))
@@ -224,7 +255,10 @@ class Resemblyzer(nn.Module):
         parts = torch.stack([mel[:, s : s + self.PART] for s in starts], 1)
         states, _ = self.lstm(parts.flatten(0, 1))
         states = states.view(len(x), len(starts), self.PART, -1)
-        fresh = [states[:, 0], *(states[:, i, self.PART - self.STEP :] for i in range(1, len(starts)))]
+        fresh = [
+            states[:, 0],
+            *(states[:, i, self.PART - self.STEP :] for i in range(1, len(starts))),
+        ]
         return [("lstm3", torch.cat(fresh, 1)[:, :frames])]
 
 
@@ -236,9 +270,13 @@ class SpeechEmbedding(nn.Module):
     _POOLS = ((2, 2), (1, 2), (2, 2), (1, 2), (2, 2))
     _LEAD = 39 * 160
     STEPS: Steps = MappingProxyType(
-        {"pool3": (640, 11.5 * 160 + 256 - _LEAD), "pool4": (640, 19.5 * 160 + 256 - _LEAD),
-         "pool5": (1280, 29.5 * 160 + 256 - _LEAD), "embedding": (1280, 37.5 * 160 + 256 - _LEAD)}
-    )  # fmt: skip
+        {
+            "pool3": (640, 11.5 * 160 + 256 - _LEAD),
+            "pool4": (640, 19.5 * 160 + 256 - _LEAD),
+            "pool5": (1280, 29.5 * 160 + 256 - _LEAD),
+            "embedding": (1280, 37.5 * 160 + 256 - _LEAD),
+        }
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,7 +290,9 @@ class SpeechEmbedding(nn.Module):
                 last = width
         self.convs = nn.ModuleList(convs)
         self.out = nn.Conv2d(96, 96, (3, 1), bias=False)
-        for conv in self.convs:  # torch's own initialisation fades to nothing over twenty layers without normalisation
+        for conv in (
+            self.convs
+        ):  # torch's own initialisation fades to nothing over twenty layers without normalisation
             nn.init.kaiming_normal_(conv.get_parameter("weight"), a=0.2)
             nn.init.zeros_(conv.get_parameter("bias"))
 
@@ -290,7 +330,9 @@ class Crepe(nn.Module):
     FRAME = 1024
     HOP = 640
     shortest = 1
-    STEPS: Steps = MappingProxyType(dict.fromkeys(("conv3", "conv4", "conv5", "conv6", "pitch"), (HOP, 0.0)))
+    STEPS: Steps = MappingProxyType(
+        dict.fromkeys(("conv3", "conv4", "conv5", "conv6", "pitch"), (HOP, 0.0))
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -298,9 +340,14 @@ class Crepe(nn.Module):
         sizes = (512, 64, 64, 64, 64, 64)
         steps = (4, 1, 1, 1, 1, 1)
         self.convs = nn.ModuleList(
-            [nn.Conv1d(a, b, k, s) for a, b, k, s in zip(widths, widths[1:], sizes, steps, strict=False)]
+            [
+                nn.Conv1d(a, b, k, s)
+                for a, b, k, s in zip(widths, widths[1:], sizes, steps, strict=False)
+            ]
         )
-        self.norms = nn.ModuleList([nn.BatchNorm1d(n, eps=0.0010000000474974513) for n in widths[1:]])
+        self.norms = nn.ModuleList(
+            [nn.BatchNorm1d(n, eps=0.0010000000474974513) for n in widths[1:]]
+        )
         self.classifier = nn.Linear(256, 360)
 
     def frames(self, x: Tensor) -> Tensor:
@@ -317,7 +364,10 @@ class Crepe(nn.Module):
     def course(self, x: Tensor) -> Found:
         """The same of a whole recording, a hundred frames at a time."""
         parts = [self.layers(some) for some in torch.split(self.frames(x), 100, dim=1)]
-        return [(rows[0][0], torch.cat([values for _, values in rows], 1)) for rows in zip(*parts, strict=True)]
+        return [
+            (rows[0][0], torch.cat([values for _, values in rows], 1))
+            for rows in zip(*parts, strict=True)
+        ]
 
     def layers(self, frames: Tensor) -> Found:
         """The network itself, from (n, k, 1024)."""
@@ -337,7 +387,9 @@ class SileroVAD(nn.Module):
 
     CHUNK, CONTEXT, N_FFT = 512, 64, 256
     shortest = CHUNK
-    STEPS: Steps = MappingProxyType(dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "lstm"), (CHUNK, CHUNK / 2)))
+    STEPS: Steps = MappingProxyType(
+        dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "lstm"), (CHUNK, CHUNK / 2))
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -377,9 +429,13 @@ class SileroVAD(nn.Module):
 
 
 NETS: dict[str, type[nn.Module]] = {
-    "musicnn": Musicnn, "music_vgg": MusicVGG, "resemblyzer": Resemblyzer, "speech_embedding": SpeechEmbedding,
-    "crepe": Crepe, "silero_vad": SileroVAD,
-}  # fmt: skip
+    "musicnn": Musicnn,
+    "music_vgg": MusicVGG,
+    "resemblyzer": Resemblyzer,
+    "speech_embedding": SpeechEmbedding,
+    "crepe": Crepe,
+    "silero_vad": SileroVAD,
+}
 
 
 def pool(found: Sequence[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -20,16 +20,31 @@ from etab.waves import S1, STATE_RATE, resample
 
 COLUMNS = tuple(
     f"{what}_{name}"
-    for name in ("cycle", "s1", "s2", "systole", "diastole", "systole_cycle", "diastole_cycle", "systole_diastole",
-                 "level_systole_s1", "level_diastole_s2")
+    for name in (
+        "cycle",
+        "s1",
+        "s2",
+        "systole",
+        "diastole",
+        "systole_cycle",
+        "diastole_cycle",
+        "systole_diastole",
+        "level_systole_s1",
+        "level_diastole_s2",
+    )
     for what in ("mean", "sd")
-)  # fmt: skip
+)
 _MEAN = (0.0, 0.0, 0.0, 0.0, -0.9628, -0.7214, -1.7691, -0.9059)
 _WEIGHTS = (
-    (0.0603, 0.5679, -0.85, 0.2218), (0.1146, 0.6806, 2.3494, -3.1446), (-0.8622, 1.6885, -2.032, 1.2056),
-    (1.8196, -5.0525, 2.2707, 0.9624), (1.5885, -0.7675, 1.3281, -2.1491), (-1.4916, 0.6278, -0.0973, 0.961),
-    (0.9363, -0.3518, -0.2026, -0.3819), (0.1096, 0.3163, -0.5274, 0.1015),
-)  # fmt: skip
+    (0.0603, 0.5679, -0.85, 0.2218),
+    (0.1146, 0.6806, 2.3494, -3.1446),
+    (-0.8622, 1.6885, -2.032, 1.2056),
+    (1.8196, -5.0525, 2.2707, 0.9624),
+    (1.5885, -0.7675, 1.3281, -2.1491),
+    (-1.4916, 0.6278, -0.0973, 0.961),
+    (0.9363, -0.3518, -0.2026, -0.3819),
+    (0.1096, 0.3163, -0.5274, 0.1015),
+)
 _INTERCEPT = (-0.0068, 0.0149, -0.3337, 0.3257)
 _PRIOR = (-1.7223, -1.3618, -1.8895, -0.8819)
 _SPREADS = Spreads((0.1038, 0.0166), (0.08765, 0.01366), 0.01419, 0.07, 0.0029)
@@ -37,8 +52,16 @@ _SPREADS = Spreads((0.1038, 0.0166), (0.08765, 0.01366), 0.01419, 0.07, 0.0029)
 
 def segmenter() -> HeartSoundModel:
     """The fixed model: four envelopes, no context, five hypotheses of the beat."""
-    return HeartSoundModel(np.array(_MEAN), np.array(_WEIGHTS), np.array(_INTERCEPT), np.array(_PRIOR), _SPREADS,
-                           context=0, candidates=5, rates=RATES)  # fmt: skip
+    return HeartSoundModel(
+        np.array(_MEAN),
+        np.array(_WEIGHTS),
+        np.array(_INTERCEPT),
+        np.array(_PRIOR),
+        _SPREADS,
+        context=0,
+        candidates=5,
+        rates=RATES,
+    )
 
 
 def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
@@ -58,8 +81,20 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
         s1, systole, s2, diastole = frames / STATE_RATE
         loud = np.bincount(own, weights=level[a:b], minlength=4) / frames
         cycle = (b - a) / STATE_RATE
-        rows.append([cycle, s1, s2, systole, diastole, systole / cycle, diastole / cycle, systole / diastole,
-                     loud[1] / max(loud[0], 1e-12), loud[3] / max(loud[2], 1e-12)])  # fmt: skip
+        rows.append(
+            [
+                cycle,
+                s1,
+                s2,
+                systole,
+                diastole,
+                systole / cycle,
+                diastole / cycle,
+                systole / diastole,
+                loud[1] / max(loud[0], 1e-12),
+                loud[3] / max(loud[2], 1e-12),
+            ]
+        )
     if not rows:
         return np.zeros(len(COLUMNS))
     found = np.array(rows)

@@ -54,7 +54,9 @@ def _stages(model: str, names: Mapping[str, str], channels_last: bool = False) -
 
     network = models.get_model(model, weights=None)
     last = (0, 4, 1, 2, 3)
-    return network, clipnets.hooked(network, names, (lambda y: y.permute(last)) if channels_last else (lambda y: y))
+    return network, clipnets.hooked(
+        network, names, (lambda y: y.permute(last)) if channels_last else (lambda y: y)
+    )
 
 
 def _mvit(answers: int = 0) -> tuple[Any, Any]:
@@ -82,13 +84,25 @@ _S3D = {"mixed3c": "features.6", "mixed4f": "features.12", "mixed5c": "features.
 _SWIN = {"stage2": "features.2", "stage3": "features.4", "stage4": "features.6"}
 
 
-def _kinetics(frames: int, size: int, numbers: tuple[tuple[float, ...], tuple[float, ...]] = _KINETICS) -> ClipContract:
+def _kinetics(
+    frames: int, size: int, numbers: tuple[tuple[float, ...], tuple[float, ...]] = _KINETICS
+) -> ClipContract:
     return ClipContract(frames, 2, size, mean=numbers[0], std=numbers[1])
 
 
-def _tv(title: str, clip: ClipContract, names: Mapping[str, str], model: str, dim: int, params: int) -> ClipNet:
-    return ClipNet(title, clip, partial(_stages, model, names, model.startswith("swin")), tuple(names), dim, params,
-                   "BSD-3-Clause", "Kinetics-400")  # fmt: skip
+def _tv(
+    title: str, clip: ClipContract, names: Mapping[str, str], model: str, dim: int, params: int
+) -> ClipNet:
+    return ClipNet(
+        title,
+        clip,
+        partial(_stages, model, names, model.startswith("swin")),
+        tuple(names),
+        dim,
+        params,
+        "BSD-3-Clause",
+        "Kinetics-400",
+    )
 
 
 _TORCHVISION: Mapping[str, ClipNet] = {
@@ -97,42 +111,78 @@ _TORCHVISION: Mapping[str, ClipNet] = {
     "r3d_18": _tv("R3D-18", _kinetics(16, 112), _RESNET, "r3d_18", 512, 33_371_472),
     "s3d": _tv("S3D", _kinetics(16, 224), _S3D, "s3d", 1024, 8_320_048),
     "mvit_v2_s": ClipNet(
-        "MViTv2-S", _kinetics(16, 224, ((0.45,) * 3, (0.225,) * 3)), _mvit, ("block2", "block13", "block15"), 768,
-        34_537_744, "BSD-3-Clause", "Kinetics-400",
+        "MViTv2-S",
+        _kinetics(16, 224, ((0.45,) * 3, (0.225,) * 3)),
+        _mvit,
+        ("block2", "block13", "block15"),
+        768,
+        34_537_744,
+        "BSD-3-Clause",
+        "Kinetics-400",
     ),
-    "swin3d_t": _tv("Video Swin-T", _kinetics(16, 224, IMAGENET), _SWIN, "swin3d_t", 768, 28_158_070),
-}  # fmt: skip
+    "swin3d_t": _tv(
+        "Video Swin-T", _kinetics(16, 224, IMAGENET), _SWIN, "swin3d_t", 768, 28_158_070
+    ),
+}
 _PUBLISHED: Mapping[str, ClipNet] = {
     "echoprime": ClipNet(
         "EchoPrime (MViTv2-S)",
-        ClipContract(16, 2, fitting="zoom", short="zeros", unit=1.0, mean=(29.110628, 28.076836, 29.096405),
-                     std=(47.989223, 46.456997, 47.20083)),
-        partial(_mvit, 512), ("block2", "block13", "block15"), 512, 34_623_872,
-        "Cedars-Sinai academic (the README says MIT, the LICENSE file does not)", "12 M echo videos and reports",
+        ClipContract(
+            16,
+            2,
+            fitting="zoom",
+            short="zeros",
+            unit=1.0,
+            mean=(29.110628, 28.076836, 29.096405),
+            std=(47.989223, 46.456997, 47.20083),
+        ),
+        partial(_mvit, 512),
+        ("block2", "block13", "block15"),
+        512,
+        34_623_872,
+        "Cedars-Sinai academic (the README says MIT, the LICENSE file does not)",
+        "12 M echo videos and reports",
         "https://github.com/echonet/EchoPrime, release v1.0.0, weights/echo_prime_encoder.pt",
     ),
     "panecho": ClipNet(
         "PanEcho (ConvNeXt-T and a transformer)",
         ClipContract(16, 1, fitting="centre", short="hold", mean=IMAGENET[0], std=IMAGENET[1]),
-        partial(_own, "PanEcho"), ("pictures", "video"), 768, 42_006_624, "CC BY-NC-SA 4.0",
-        "1.2 M echo videos, 39 tasks", "https://github.com/CarDS-Yale/PanEcho, release v1.0, panecho.pt",
+        partial(_own, "PanEcho"),
+        ("pictures", "video"),
+        768,
+        42_006_624,
+        "CC BY-NC-SA 4.0",
+        "1.2 M echo videos, 39 tasks",
+        "https://github.com/CarDS-Yale/PanEcho, release v1.0, panecho.pt",
         inside=("encoder.encoder.model.=encoder.model.", "encoder.transformer.=transformer."),
         others=r"(encoder\.)?time_encoder\.pe|.+_head\.\d+\.(weight|bias)",
     ),
     "echoclip": ClipNet(
         "EchoCLIP (ConvNeXt-B)",
         ClipContract(20, 2, fitting="zoom", short="fewer", mean=_CLIP[0], std=_CLIP[1]),
-        partial(_own, "EchoCLIP"), ("frames",), 512, 88_090_752, "Cedars-Sinai academic",
-        "1 M echo videos and reports", "https://huggingface.co/mkaichristensen/echo-clip, open_clip_pytorch_model.bin",
+        partial(_own, "EchoCLIP"),
+        ("frames",),
+        512,
+        88_090_752,
+        "Cedars-Sinai academic",
+        "1 M echo videos and reports",
+        "https://huggingface.co/mkaichristensen/echo-clip, open_clip_pytorch_model.bin",
         inside=("visual.=",),
         others=r"(transformer|token_embedding|ln_final|text)\..+|positional_embedding|text_projection|logit_(scale|bias)",
     ),
     "echofm": ClipNet(
-        "EchoFM (ViT-L)", ClipContract(32, 1, fitting="pillow", short="loop"), partial(_own, "EchoFM"), ("tokens",), 1024,
-        305_669_120, "CC BY-NC-ND 4.0", "290 k echo clips, masked reconstruction and periodicity",
-        "https://huggingface.co/sekeun/EchoFM, echofm_vitl.pth", others=r"(decoder_|prj_norm\.).+|mask_token",
+        "EchoFM (ViT-L)",
+        ClipContract(32, 1, fitting="pillow", short="loop"),
+        partial(_own, "EchoFM"),
+        ("tokens",),
+        1024,
+        305_669_120,
+        "CC BY-NC-ND 4.0",
+        "290 k echo clips, masked reconstruction and periodicity",
+        "https://huggingface.co/sekeun/EchoFM, echofm_vitl.pth",
+        others=r"(decoder_|prj_norm\.).+|mask_token",
     ),
-}  # fmt: skip
+}
 
 
 def names() -> list[str]:
@@ -141,12 +191,16 @@ def names() -> list[str]:
 
 
 def _row(name: str) -> ClipNet:
-    return _TORCHVISION[name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else _PUBLISHED[name]
+    return (
+        _TORCHVISION[name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else _PUBLISHED[name]
+    )
 
 
 def _parts(name: str) -> tuple[str, str]:
     """(file, network) of "local:<file>@<network>"; ("", name) of any other name."""
-    path, at, network = name.removeprefix("local:").rpartition("@") if name.startswith("local:") else ("", "", name)
+    path, at, network = (
+        name.removeprefix("local:").rpartition("@") if name.startswith("local:") else ("", "", name)
+    )
     return (path, network) if at else ("", name)
 
 
@@ -160,19 +214,33 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     path, network = _parts(name)
     row, twin = _row(network), seed is not None
     if path and twin:
-        raise UnsupportedOptionError(f"Name the random twin of {name} by its network: random/{network}.")
+        raise UnsupportedOptionError(
+            f"Name the random twin of {name} by its network: random/{network}."
+        )
     file = Path(path) if path else None
     if file is not None and not file.is_file():
         raise WeightsError(f"There is no weights file {file}.")
     unit = row.clip.unit / 255
     blank = BackboneCard(
-        name=f"random/{name}" if twin else name, title=f"{row.title}, random initialisation" if twin else row.title,
-        load=_nothing, family="video", size=row.clip.size, mean=tuple(m * unit for m in row.clip.mean),
-        std=tuple(s * unit for s in row.clip.std), interpolation=row.clip.fitting, layers=row.layers, dim=row.dim,
-        params=row.params, pretraining="" if twin else row.pretraining, licence=row.licence,
+        name=f"random/{name}" if twin else name,
+        title=f"{row.title}, random initialisation" if twin else row.title,
+        load=_nothing,
+        family="video",
+        size=row.clip.size,
+        mean=tuple(m * unit for m in row.clip.mean),
+        std=tuple(s * unit for s in row.clip.std),
+        interpolation=row.clip.fitting,
+        layers=row.layers,
+        dim=row.dim,
+        params=row.params,
+        pretraining="" if twin else row.pretraining,
+        licence=row.licence,
         source="etab" if twin else file.name if file else row.where or "torchvision",
-        sha256=weights.sha256_of(file) if file else "", twin=name if twin else "", seed=seed, clip=row.clip,
-    )  # fmt: skip
+        sha256=weights.sha256_of(file) if file else "",
+        twin=name if twin else "",
+        seed=seed,
+        clip=row.clip,
+    )
     return replace(blank, load=partial(_load, network, seed, file, blank))
 
 
@@ -197,7 +265,9 @@ def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) ->
         torch.manual_seed(seed or 0)
         network, embed = row.build()
     if file is not None:
-        weights.load_strictly(network, own_state(name, weights.load_state(file)), f"{file} as {name}")
+        weights.load_strictly(
+            network, own_state(name, weights.load_state(file)), f"{file} as {name}"
+        )
     elif seed is None:
         weights.load_strictly(network, _hub(name), f"the hub's weights as {name}")
     return VideoBackbone(card, network, embed, row.clip)
@@ -208,7 +278,9 @@ def _hub(name: str) -> Mapping[str, Any]:
     from torchvision import models
 
     try:
-        found: Mapping[str, Any] = models.get_model_weights(name.removeprefix(_PREFIX))["DEFAULT"].get_state_dict()
+        found: Mapping[str, Any] = models.get_model_weights(name.removeprefix(_PREFIX))[
+            "DEFAULT"
+        ].get_state_dict()
     except (OSError, RuntimeError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
@@ -235,5 +307,6 @@ def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     if not any(k.startswith(old) for k in kept for old, _ in inside):
         return kept
     return {
-        next((new + k.removeprefix(old) for old, new in inside if k.startswith(old)), k): v for k, v in kept.items()
+        next((new + k.removeprefix(old) for old, new in inside if k.startswith(old)), k): v
+        for k, v in kept.items()
     }

@@ -44,7 +44,9 @@ class TorchBackbone:
         f = x.to(torch.float32) / 255
         f = f[:, None].expand(-1, 3, -1, -1) if x.ndim == 3 else f.permute(0, 3, 1, 2)
         f = (f - self._shift) / self._scale
-        return f.to(getattr(self, "_kind", torch.float32)).contiguous(memory_format=torch.channels_last)
+        return f.to(getattr(self, "_kind", torch.float32)).contiguous(
+            memory_format=torch.channels_last
+        )
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Features:
@@ -73,9 +75,13 @@ def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Ta
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
         options = {"return_prefix_tokens": True} if has_token else {}
-        found = network.forward_intermediates(x, indices=list(indices), intermediates_only=True, **options)
+        found = network.forward_intermediates(
+            x, indices=list(indices), intermediates_only=True, **options
+        )
         if has_token:
-            return [(n, grid, prefix[:, 0]) for n, (grid, prefix) in zip(layers, found, strict=True)]
+            return [
+                (n, grid, prefix[:, 0]) for n, (grid, prefix) in zip(layers, found, strict=True)
+            ]
         return [(n, grid, None) for n, grid in zip(layers, found, strict=True)]
 
     return taps
@@ -101,7 +107,10 @@ def module_taps(network: nn.Module, names: Sequence[str], layers: Sequence[str])
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
         seen: dict[str, Tensor] = {}
-        hooks = [modules[n].register_forward_hook(lambda _m, _i, y, n=n: seen.__setitem__(n, y)) for n in names]
+        hooks = [
+            modules[n].register_forward_hook(lambda _m, _i, y, n=n: seen.__setitem__(n, y))
+            for n in names
+        ]
         try:
             network(x)
         finally:
@@ -125,7 +134,12 @@ def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
     def remember(name: str) -> Callable[..., None]:
         def hook(_m: nn.Module, _i: Any, y: Any) -> None:
             calls[name] = calls.get(name, 0) + 1
-            if isinstance(y, Tensor) and y.ndim == 4 and y.shape[2] == y.shape[3] and 1 < y.shape[2] < size:
+            if (
+                isinstance(y, Tensor)
+                and y.ndim == 4
+                and y.shape[2] == y.shape[3]
+                and 1 < y.shape[2] < size
+            ):
                 seen[name] = (name, size // y.shape[2], y.shape[1])
 
         return hook
@@ -139,7 +153,9 @@ def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
         network.train(mode)
         for hook in hooks:
             hook.remove()
-    once = [found for name, found in seen.items() if calls[name] == 1]  # in the order of their calls
+    once = [
+        found for name, found in seen.items() if calls[name] == 1
+    ]  # in the order of their calls
     stages: dict[int, tuple[str, int, int]] = {}
     for found in once:
         held = stages.get(found[1])

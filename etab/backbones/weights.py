@@ -33,7 +33,9 @@ def index() -> Mapping[str, Mapping[str, str]]:
         keys = _TWO_MEMBERS if "beside" in entry else _KEYS
         if set(entry) != keys:
             wrong = ", ".join(sorted(set(entry) ^ keys))
-            raise WeightsError(f"checkpoints/index.toml, entry {name!r}: missing or unknown keys: {wrong}.")
+            raise WeightsError(
+                f"checkpoints/index.toml, entry {name!r}: missing or unknown keys: {wrong}."
+            )
     return table
 
 
@@ -166,7 +168,9 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on pickle protocols; what matters is raised
+            warnings.simplefilter(
+                "ignore"
+            )  # torch remarks on pickle protocols; what matters is raised
             found = torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -174,7 +178,15 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
             "dict alone, best as safetensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); or, "
             "if you trust who made it, convert it once with `etab convert FILE weights.safetensors --trust`."
         ) from error
-    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError, ImportError, AttributeError) as error:
+    except (
+        SafetensorError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        OSError,
+        ImportError,
+        AttributeError,
+    ) as error:
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
     return _state_in(found, path)
 
@@ -190,7 +202,11 @@ def _state_in(found: Any, path: Path) -> dict[str, Any]:
     for key in ("state_dict", "model", "model_state", "weights"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
-    if not isinstance(found, dict) or not found or not all(hasattr(v, "shape") for v in found.values()):
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(hasattr(v, "shape") for v in found.values())
+    ):
         raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors).")
     return {k.removeprefix("module."): v for k, v in found.items()}
 
@@ -205,11 +221,16 @@ def refuse_misfit(own: Mapping[str, Any], state: Mapping[str, Any], what: str) -
     """Raise WeightsError, with the keys, where a state dict is not that of the network whose own it is given."""
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in own]
-    shapes = [f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}" for k in state if k in own
-              and state[k].shape != own[k].shape]  # fmt: skip
+    shapes = [
+        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+        for k in state
+        if k in own and state[k].shape != own[k].shape
+    ]
     if missing or surplus or shapes:
         lists = (("missing", missing), ("surplus", surplus), ("of another shape", shapes))
-        said = "; ".join(f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in lists if keys)
+        said = "; ".join(
+            f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in lists if keys
+        )
         raise WeightsError(f"{what} does not fit the network: {said}.")
 
 

@@ -17,11 +17,18 @@ def mit_card(model: str, seed: int | None) -> BackboneCard:
     twin = seed is not None
     name = f"smp/{model}"
     blank = BackboneCard(
-        name=f"random/{name}" if twin else name, title=f"MiT-{model[-2:].upper()}", load=_undone, family="vit",
-        layers=_LAYERS, strides=_STRIDES, pretraining="" if twin else "ImageNet-1K",
-        licence="NVIDIA Source Code License (non-commercial)", source="segmentation_models_pytorch",
-        twin=name if twin else "", seed=seed,
-    )  # fmt: skip
+        name=f"random/{name}" if twin else name,
+        title=f"MiT-{model[-2:].upper()}",
+        load=_undone,
+        family="vit",
+        layers=_LAYERS,
+        strides=_STRIDES,
+        pretraining="" if twin else "ImageNet-1K",
+        licence="NVIDIA Source Code License (non-commercial)",
+        source="segmentation_models_pytorch",
+        twin=name if twin else "",
+        seed=seed,
+    )
     return replace(blank, load=partial(_load, model, seed, blank))
 
 
@@ -44,7 +51,9 @@ def _load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
         with seeded(seed or 0):
             network = get_encoder(model, weights="imagenet" if seed is None else None)
     except OSError as error:
-        raise WeightsError(f"The weights of {card.title} could not be fetched; take pretrained=False.") from error
+        raise WeightsError(
+            f"The weights of {card.title} could not be fetched; take pretrained=False."
+        ) from error
 
     def taps(x: Any) -> list[tuple[str, Any, Any]]:
         return [(layer, grid, None) for layer, grid in zip(_LAYERS, network(x)[-4:], strict=True)]

@@ -36,7 +36,10 @@ def available_backbones() -> list[str]:
     from etab import backbones
 
     own = [backbones.card(name) for name in backbones.names()]
-    return [*names.ARCHITECTURES, *(card.name for card in own if card.learned and card.modality == "image")]
+    return [
+        *names.ARCHITECTURES,
+        *(card.name for card in own if card.learned and card.modality == "image"),
+    ]
 
 
 def available_heads(task: str | None = None) -> list[str]:
@@ -59,14 +62,25 @@ def card_of_module(module: nn.Module, name: str) -> BackboneCard:
     from etab.backbones.vision import TorchBackbone, timm_taps
 
     config = getattr(module, "pretrained_cfg", None) or {}
-    blank = BackboneCard(name, name, lambda: made, size=int((config.get("input_size") or (3, 224, 224))[-1]),
-                         mean=tuple(config.get("mean") or IMAGENET[0]), std=tuple(config.get("std") or IMAGENET[1]),
-                         layers=("-3", "-2", "-1"), strides=(8, 16, 32), pretraining="the user's",
-                         licence="the user's", source="module")  # fmt: skip
+    blank = BackboneCard(
+        name,
+        name,
+        lambda: made,
+        size=int((config.get("input_size") or (3, 224, 224))[-1]),
+        mean=tuple(config.get("mean") or IMAGENET[0]),
+        std=tuple(config.get("std") or IMAGENET[1]),
+        layers=("-3", "-2", "-1"),
+        strides=(8, 16, 32),
+        pretraining="the user's",
+        licence="the user's",
+        source="module",
+    )
     own: Any = copy.deepcopy(module)
     if hasattr(own, "forward_intermediates"):
         last = len(own.feature_info)
-        made: Any = TorchBackbone(blank, own, timm_taps(own, list(range(max(0, last - 3), last)), blank.layers))
+        made: Any = TorchBackbone(
+            blank, own, timm_taps(own, list(range(max(0, last - 3), last)), blank.layers)
+        )
     else:
         made = opened.wrap_module(blank, own)
     return blank
@@ -109,8 +123,16 @@ class ETABmodel:
         seed: int = 0,
     ) -> None:
         """Load the backbone and put a new head on it."""
-        self.task, self.num_classes, self.frames, self.side, self.seed = _sort(task), num_classes, frames, side, seed
-        self.head_name = names.head(head or ("SegFormer" if task == "segmentation" else "Linear"), task)
+        self.task, self.num_classes, self.frames, self.side, self.seed = (
+            _sort(task),
+            num_classes,
+            frames,
+            side,
+            seed,
+        )
+        self.head_name = names.head(
+            head or ("SegFormer" if task == "segmentation" else "Linear"), task
+        )
         card = _card(backbone, pretrained=pretrained)
         self.backbone_name = card.name
         if self.task == "segmentation" and num_classes != 2:
@@ -118,8 +140,15 @@ class ETABmodel:
                 f"Segmentation is one structure against the rest: num_classes=2, not {num_classes}."
             )
         body = Body(card.load())  # type: ignore[arg-type]
-        self.network = Network(body, self._plain_head(), self._kind(), outputs=self._outputs(), frames=frames, side=side,
-                               seed=seed)  # fmt: skip
+        self.network = Network(
+            body,
+            self._plain_head(),
+            self._kind(),
+            outputs=self._outputs(),
+            frames=frames,
+            side=side,
+            seed=seed,
+        )
         self._heard = _Heard(normalized=True)
 
     @property
@@ -155,8 +184,14 @@ class ETABmodel:
         """Train backbone and head together again."""
         self.network.unfreeze()
 
-    def switch_head(self, new_head: str, *, task: str | None = None, num_classes: int | None = None,
-                    frames: int | None = None) -> None:  # fmt: skip
+    def switch_head(
+        self,
+        new_head: str,
+        *,
+        task: str | None = None,
+        num_classes: int | None = None,
+        frames: int | None = None,
+    ) -> None:
         """Put another new head on the backbone as it is now, for another task where one is named.
 
         The model stays as it was where the task, the head or the backbone's maps are refused.
@@ -169,7 +204,11 @@ class ETABmodel:
         self.network.kind = self._kind()
         try:
             self.network.shape(
-                self._plain_head(), outputs=self._outputs(), frames=self.frames, side=self.side, seed=self.seed
+                self._plain_head(),
+                outputs=self._outputs(),
+                frames=self.frames,
+                side=self.side,
+                seed=self.seed,
             )
         except EtabError:
             self.task, self.head_name, self.num_classes, self.frames = before
@@ -177,11 +216,22 @@ class ETABmodel:
             raise
 
     def fit(
-        self, train_loader: Any, valid_loader: Any, task_code: str | None = None, n_epoch: int = 50,
-        learning_rate: float = 1e-3, ckpt_dir: Path | str | None = None, device: Any = "cpu", verbose: bool = True, *,
-        normalized: bool | None = None, patience: int = 0, optimizer: str = "adamw", accumulate: int = 1,
+        self,
+        train_loader: Any,
+        valid_loader: Any,
+        task_code: str | None = None,
+        n_epoch: int = 50,
+        learning_rate: float = 1e-3,
+        ckpt_dir: Path | str | None = None,
+        device: Any = "cpu",
+        verbose: bool = True,
+        *,
+        normalized: bool | None = None,
+        patience: int = 0,
+        optimizer: str = "adamw",
+        accumulate: int = 1,
         augment: str = "none",
-    ) -> Progress:  # fmt: skip
+    ) -> Progress:
         """Train on the rows of one loader and keep the weights that do best on those of the other.
 
         The loaders (or data sets) say which rows, and the first the batch; the order is decided by the model's ``seed``.
@@ -198,13 +248,28 @@ class ETABmodel:
         self._heard = _Heard(_normalized(sets, normalized))
         self.network.to(device)
         examples = Examples(sets, self._heard.normalized, BUDGET, str(device))
-        recipe = Recipe(epochs=n_epoch, batch=getattr(train_loader, "batch_size", None) or 32, learning_rate=learning_rate,
-                        weight_decay=_WEIGHT_DECAY, patience=patience, seed=self.seed, optimizer=optimizer,
-                        accumulate=accumulate)  # fmt: skip
+        recipe = Recipe(
+            epochs=n_epoch,
+            batch=getattr(train_loader, "batch_size", None) or 32,
+            learning_rate=learning_rate,
+            weight_decay=_WEIGHT_DECAY,
+            patience=patience,
+            seed=self.seed,
+            optimizer=optimizer,
+            accumulate=accumulate,
+        )
         folder = None if ckpt_dir is None else Path(ckpt_dir) / self._training(sets)
         told = _Teller(n_epoch) if verbose else None
-        done = fit(self.network, examples, examples.part(0), examples.part(1), recipe, folder=folder, report=told,
-                   augment=augment)  # fmt: skip
+        done = fit(
+            self.network,
+            examples,
+            examples.part(0),
+            examples.part(1),
+            recipe,
+            folder=folder,
+            report=told,
+            augment=augment,
+        )
         if told is not None:
             told.end(done)
         return done
@@ -221,17 +286,23 @@ class ETABmodel:
 
     def predict_scores(self, inputs: Tensor) -> Tensor:
         """As ``predict``, but the probability of the structure at each pixel, or of each class (n, classes)."""
-        return self.network.answer(unit_scale(inputs.to(self.device), normalized=self._heard.normalized)).cpu()
+        return self.network.answer(
+            unit_scale(inputs.to(self.device), normalized=self._heard.normalized)
+        ).cpu()
 
     def _plain_head(self) -> str:
-        return (names.MASK_HEADS if self.task == "segmentation" else names.VECTOR_HEADS)[self.head_name]
+        return (names.MASK_HEADS if self.task == "segmentation" else names.VECTOR_HEADS)[
+            self.head_name
+        ]
 
     def _kind(self) -> Kind:
         return names.KINDS[self.task][-1]
 
     def _outputs(self) -> int:
         if self.task == "classification" and self.num_classes < 2:
-            raise UnsupportedOptionError(f"A classification has 2 classes or more; got num_classes={self.num_classes}.")
+            raise UnsupportedOptionError(
+                f"A classification has 2 classes or more; got num_classes={self.num_classes}."
+            )
         return self.num_classes if self.task == "classification" else 1
 
     def _check(self, sets: Sequence[Any], task_code: str | None) -> None:
@@ -257,8 +328,16 @@ class ETABmodel:
         h = hashlib.sha256(f"{self.head_name} {self.frozen} {self.task} {self._heard}".encode())
         h.update(digest(self.network.state_dict()).encode())
         for rows in sets:
-            said = [rows.reader.target.name, str(rows.reader.options), str(rows.reader.source.root), *rows.ids] if (
-                isinstance(rows, Items)) else [type(rows).__name__, str(len(rows))]  # fmt: skip
+            said = (
+                [
+                    rows.reader.target.name,
+                    str(rows.reader.options),
+                    str(rows.reader.source.root),
+                    *rows.ids,
+                ]
+                if (isinstance(rows, Items))
+                else [type(rows).__name__, str(len(rows))]
+            )
             h.update("\0".join(said).encode())
         return h.hexdigest()[:16]
 
@@ -267,12 +346,16 @@ def _card(backbone: Any, *, pretrained: bool) -> BackboneCard:
     if isinstance(backbone, str):
         return names.architecture(backbone, pretrained=pretrained)
     if pretrained:
-        raise UnsupportedOptionError("pretrained=True acts with a name; this backbone brings its weights.")
+        raise UnsupportedOptionError(
+            "pretrained=True acts with a name; this backbone brings its weights."
+        )
     if isinstance(backbone, BackboneCard):
         return backbone
     if isinstance(backbone, torch.nn.Module):
         return card_of_module(backbone, f"module/{type(backbone).__name__}")
-    raise UnsupportedOptionError(f"backbone is {type(backbone).__name__}; wanted a name, a card or a torch module.")
+    raise UnsupportedOptionError(
+        f"backbone is {type(backbone).__name__}; wanted a name, a card or a torch module."
+    )
 
 
 def _rows_of(loader: Any) -> Any:

@@ -14,38 +14,80 @@ from etab.types import Kind
 
 ARCHITECTURES: Mapping[str, str] = {
     **{f"ResNet-{n}": f"torchvision/resnet{n}" for n in (18, 34, 50, 101, 152)},
-    "ResNeXt-50": "torchvision/resnext50_32x4d", "ResNeXt-101": "torchvision/resnext101_32x8d",
+    "ResNeXt-50": "torchvision/resnext50_32x4d",
+    "ResNeXt-101": "torchvision/resnext101_32x8d",
     **{f"DenseNet-{n}": f"torchvision/densenet{n}" for n in (121, 161, 169, 201)},
-    "Inception-V3": "timm/inception_v3", "Inception-V4": "timm/inception_v4",
-    "MobileNet-V2": "torchvision/mobilenet_v2", "MobileNet-V3-Small": "torchvision/mobilenet_v3_small",
+    "Inception-V3": "timm/inception_v3",
+    "Inception-V4": "timm/inception_v4",
+    "MobileNet-V2": "torchvision/mobilenet_v2",
+    "MobileNet-V3-Small": "torchvision/mobilenet_v3_small",
     "MobileNet-V3-Large": "torchvision/mobilenet_v3_large",
-    **{f"ConvNeXt-{s[0].upper()}": f"torchvision/convnext_{s}" for s in ("tiny", "small", "base", "large")},
+    **{
+        f"ConvNeXt-{s[0].upper()}": f"torchvision/convnext_{s}"
+        for s in ("tiny", "small", "base", "large")
+    },
     **{f"MiT-B{n}": f"smp/mit_b{n}" for n in range(6)},
     **{f"PVTv2-B{n}": f"timm/pvt_v2_b{n}" for n in range(6)},
-    **{f"PoolFormer-{s}": f"timm/poolformer_{s.lower()}" for s in ("S12", "S24", "S36", "M36", "M48")},
+    **{
+        f"PoolFormer-{s}": f"timm/poolformer_{s.lower()}"
+        for s in ("S12", "S24", "S36", "M36", "M48")
+    },
     **{f"DaViT-{s[0].upper()}": f"timm/davit_{s}" for s in ("tiny", "small", "base")},
-}  # fmt: skip
-_ALSO = {"MobileNetV2-1.0": "MobileNet-V2", "ResNeXt-50-32x4d": "ResNeXt-50", "ResNeXt-101-32x8d": "ResNeXt-101"}
+}
+_ALSO = {
+    "MobileNetV2-1.0": "MobileNet-V2",
+    "ResNeXt-50-32x4d": "ResNeXt-50",
+    "ResNeXt-101-32x8d": "ResNeXt-101",
+}
 _GONE = {"uniformer": ("UniFormer", "timm/caformer_s18"), "rest": ("ResT", "PVTv2-B1")}
 
 MASK_HEADS: Mapping[str, str] = {
-    "Linear": "linear", "U-Net": "unet", "U-Net++": "unetplusplus", "MAnet": "manet", "Linknet": "linknet",
-    "PSPNet": "pspnet", "DeepLabV3": "deeplabv3", "DeepLabV3+": "deeplabv3plus", "FPN": "fpn", "UPer": "upernet",
-    "SegFormer": "segformer", "TopFormer": "topformer", "DPT": "dpt",
-}  # fmt: skip
-VECTOR_HEADS: Mapping[str, str] = {"Linear": "linear", "MLP": "mlp", "RNN": "rnn", "LSTM": "lstm", "GRU": "gru"}
+    "Linear": "linear",
+    "U-Net": "unet",
+    "U-Net++": "unetplusplus",
+    "MAnet": "manet",
+    "Linknet": "linknet",
+    "PSPNet": "pspnet",
+    "DeepLabV3": "deeplabv3",
+    "DeepLabV3+": "deeplabv3plus",
+    "FPN": "fpn",
+    "UPer": "upernet",
+    "SegFormer": "segformer",
+    "TopFormer": "topformer",
+    "DPT": "dpt",
+}
+VECTOR_HEADS: Mapping[str, str] = {
+    "Linear": "linear",
+    "MLP": "mlp",
+    "RNN": "rnn",
+    "LSTM": "lstm",
+    "GRU": "gru",
+}
 _HEADS_ALSO = {
-    "Standard linear probe": "Linear", "linear probe": "Linear", "linear_seg": "Linear", "UPerNet": "UPer",
-    "RNN + Linear output layer": "RNN", "LSTM + Linear output layer": "LSTM", "DeepLabV3plus": "DeepLabV3+",
+    "Standard linear probe": "Linear",
+    "linear probe": "Linear",
+    "linear_seg": "Linear",
+    "UPerNet": "UPer",
+    "RNN + Linear output layer": "RNN",
+    "LSTM + Linear output layer": "LSTM",
+    "DeepLabV3plus": "DeepLabV3+",
     "UNetPlusPlus": "U-Net++",
-}  # fmt: skip
+}
 
 KINDS: Mapping[str, tuple[Kind, ...]] = {
     "segmentation": (Kind.MASK,),
     "classification": (Kind.BINARY, Kind.CLASSES),
     "regression": (Kind.VALUE,),
 }
-_TARGETS = ("LV_seg", "MY_seg", "LA_seg", "EF", "ES/ED", "CM", "AS")  # digits of the four-character codes
+_TARGETS = (
+    "LV_seg",
+    "MY_seg",
+    "LA_seg",
+    "EF",
+    "ES/ED",
+    "CM",
+    "AS",
+)  # digits of the four-character codes
 _OLD = re.compile(r"^([A-Z])([A-Z][A-Z0-9])(\d)$")
 
 
@@ -57,7 +99,9 @@ def plain(name: str) -> str:
 def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: str) -> str:
     """The printed name that a spelling means; raises UnknownNameError with a suggestion."""
     found = (
-        {plain(k): v for k, v in also.items()} | {plain(k): k for k in known} | {plain(v): k for k, v in known.items()}
+        {plain(k): v for k, v in also.items()}
+        | {plain(k): k for k in known}
+        | {plain(v): k for k, v in known.items()}
     )
     if plain(name) not in found or found[plain(name)] not in known:
         raise unknown(what, name, known)
@@ -88,7 +132,9 @@ def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> Backb
 
         return mit_card(place.removeprefix("smp/"), None if pretrained else seed)
     if not pretrained and seed:
-        raise UnsupportedOptionError(f"{name!r} at random initialisation has the seed 0; got {seed}.")
+        raise UnsupportedOptionError(
+            f"{name!r} at random initialisation has the seed 0; got {seed}."
+        )
     return backbones.card(place if pretrained else f"random/{place}")
 
 
@@ -106,7 +152,9 @@ def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
 
 def head(name: str, task: str) -> str:
     """The printed name of a head for a sort of task; raises UnknownNameError, or says which task the head is for."""
-    known, other = (MASK_HEADS, VECTOR_HEADS) if task == "segmentation" else (VECTOR_HEADS, MASK_HEADS)
+    known, other = (
+        (MASK_HEADS, VECTOR_HEADS) if task == "segmentation" else (VECTOR_HEADS, MASK_HEADS)
+    )
     try:
         return _among(name, known, _HEADS_ALSO, f"head for {task}")
     except UnknownNameError:
@@ -122,7 +170,9 @@ def sort_of(kind: Kind) -> str:
     for word, kinds in KINDS.items():
         if kind in kinds:
             return word
-    raise UnsupportedOptionError(f"{kind.value} has no model among the names of 2022; it has: {', '.join(KINDS)}.")
+    raise UnsupportedOptionError(
+        f"{kind.value} has no model among the names of 2022; it has: {', '.join(KINDS)}."
+    )
 
 
 def task(code: str) -> Task:
@@ -139,7 +189,11 @@ def task(code: str) -> Task:
         raise unknown("task", code, TASKS)
     wanted, target = DATASET_CODES[letter], _TARGETS[int(number)]
     for found in TASKS.values():
-        if found.dataset == wanted and found.target == target and set(VIEW_CODES[view]) <= set(found.views):
+        if (
+            found.dataset == wanted
+            and found.target == target
+            and set(VIEW_CODES[view]) <= set(found.views)
+        ):
             return found
     raise unknown("task", code, TASKS)
 
@@ -148,7 +202,9 @@ def tasks_of(code: str) -> list[Task]:
     """The tasks that a code, an old code or a beginning of one ("a0", "b") names; raises UnknownNameError."""
     if code in TASKS or _OLD.match(code):
         return [task(code)]
-    found = [t for t in TASKS.values() if re.match(r"[a-f]\d?(-|$)", code) and t.code.startswith(code)]
+    found = [
+        t for t in TASKS.values() if re.match(r"[a-f]\d?(-|$)", code) and t.code.startswith(code)
+    ]
     if not found:
         raise unknown("task", code, TASKS)
     return found
@@ -163,4 +219,6 @@ def check_code(code: str, sort: str, target: str = "") -> None:
             f"task_code={code!r} is {sort_of(found[0].kind)} ({found[0].title}); the model is for {sort}."
         )
     if target and target not in {t.target for t in fits}:
-        raise UnsupportedOptionError(f"task_code={code!r} asks for {fits[0].target}; the loader gives {target}.")
+        raise UnsupportedOptionError(
+            f"task_code={code!r} asks for {fits[0].target}; the loader gives {target}."
+        )

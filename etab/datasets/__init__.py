@@ -76,4 +76,6 @@ def __getattr__(name: str) -> Any:
         from etab.datasets.dataset import Dataset
 
         return Dataset
-    raise AttributeError(f"module 'etab.datasets' has no attribute {name!r}; it has {', '.join(__all__)}")
+    raise AttributeError(
+        f"module 'etab.datasets' has no attribute {name!r}; it has {', '.join(__all__)}"
+    )

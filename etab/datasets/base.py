@@ -74,7 +74,9 @@ class Source(ABC):
     def leave_out(self, faults: Sequence[Fault]) -> None:
         """Drop these recordings from a list that was made; raises UnsupportedOptionError where ``lenient`` was not called."""
         if self.faults is None:
-            raise UnsupportedOptionError(f"{self.card.name} lists every recording; call lenient() first.")
+            raise UnsupportedOptionError(
+                f"{self.card.name} lists every recording; call lenient() first."
+            )
         gone = {fault.id for fault in faults}
         self._records = tuple(record for record in self.records() if record.id not in gone)
         self.faults += faults
@@ -102,7 +104,12 @@ class Source(ABC):
         found = list(records)
         if self.faults is None:
             return found
-        lost = {r.id: name for r in found for name in r.files.values() if not (self.root / name).exists()}
+        lost = {
+            r.id: name
+            for r in found
+            for name in r.files.values()
+            if not (self.root / name).exists()
+        }
         self.faults += [
             Fault(r.id, f"{self.root / lost[r.id]} is missing.", r.patient, r.view, r.split)
             for r in found
@@ -128,7 +135,9 @@ class Source(ABC):
         """How many frames can be had of this recording."""
 
     @abstractmethod
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
         """What the authors say of this recording, in frame order; empty where they say nothing.
 
         ``at`` keeps the answers of those frames only, and lets a source leave the other files unread; answers that
@@ -187,7 +196,10 @@ class Source(ABC):
         """sha256 over recordings, splits, names and contents of everything that decides frames and answers."""
         records = self.records()
         names = [name for record in records for name in record.files.values()]
-        rows = [(r.id, r.patient, r.view, r.split, str(r.fps), str(sorted(r.files.items()))) for r in records]
+        rows = [
+            (r.id, r.patient, r.view, r.split, str(r.fps), str(sorted(r.files.items())))
+            for r in records
+        ]
         return combine(rows, digests(self.root, [*names, *self.shared_files()]))
 
 
@@ -209,11 +221,15 @@ class SoundSource(Source):
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:  # noqa: ARG002
         """There are none; raises UnsupportedOptionError."""
-        raise UnsupportedOptionError(f"{self.card.name} holds sound, {record.id} has no frames; ask for wave(record).")
+        raise UnsupportedOptionError(
+            f"{self.card.name} holds sound, {record.id} has no frames; ask for wave(record)."
+        )
 
     def n_frames(self, record: Record) -> int:
         """There are none; raises UnsupportedOptionError."""
-        raise UnsupportedOptionError(f"{self.card.name} holds sound, {record.id} has no frames; ask n_samples(record).")
+        raise UnsupportedOptionError(
+            f"{self.card.name} holds sound, {record.id} has no frames; ask n_samples(record)."
+        )
 
 
 SOURCES: Registry[type[Source]] = Registry("dataset")

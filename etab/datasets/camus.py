@@ -35,10 +35,24 @@ _CARD = Card(
         Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
         Target("LA_seg", Kind.MASK, description="left atrium"),
         Target("MY_seg", Kind.MASK, description="myocardium of the left ventricle"),
-        Target("EF", Kind.VALUE, unit="%", description="biplane ejection fraction of the left ventricle"),
-        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"),
-        Target("view", Kind.CLASSES, classes=("A2C", "A4C"), description="apical 2- or 4-chamber view"),
-        Target("CM", Kind.BINARY, classes=("EF >= 50", "EF < 50"), description="cardiomyopathy: EF below 50 %"),
+        Target(
+            "EF",
+            Kind.VALUE,
+            unit="%",
+            description="biplane ejection fraction of the left ventricle",
+        ),
+        Target(
+            "ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"
+        ),
+        Target(
+            "view", Kind.CLASSES, classes=("A2C", "A4C"), description="apical 2- or 4-chamber view"
+        ),
+        Target(
+            "CM",
+            Kind.BINARY,
+            classes=("EF >= 50", "EF < 50"),
+            description="cardiomyopathy: EF below 50 %",
+        ),
     ),
     licence="CC BY-NC-SA 4.0",
     citation="Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516",
@@ -68,7 +82,9 @@ class CamusSource(Source):
     def phantom(self) -> bool:
         """Whether anything in the tree says phantom: the marker file, a cfg, or a volume's header."""
         if self._phantom is None:
-            self._phantom = (self.root / "PHANTOM").is_file() or any(map(self._says_phantom, self.records()))
+            self._phantom = (self.root / "PHANTOM").is_file() or any(
+                map(self._says_phantom, self.records())
+            )
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -80,7 +96,9 @@ class CamusSource(Source):
             found = self._listed(
                 pairs,
                 lambda pair: self._record(*pair[0], pair[1]),
-                lambda pair: Fault(f"{pair[0][0]}_{CHAMBERS[pair[1]]}", "", pair[0][0], pair[1], pair[0][2]),
+                lambda pair: Fault(
+                    f"{pair[0][0]}_{CHAMBERS[pair[1]]}", "", pair[0][0], pair[1], pair[0][2]
+                ),
             )
             found = self._there(found)
             check_leaks(found)
@@ -93,7 +111,9 @@ class CamusSource(Source):
 
     def n_frames(self, record: Record) -> int:
         """2 for stills, else the length of the sequence."""
-        return 2 if self.still(record) else self._header(self.root / record.files["sequence"]).shape[0]
+        return (
+            2 if self.still(record) else self._header(self.root / record.files["sequence"]).shape[0]
+        )
 
     def phases(self, record: Record) -> tuple[int, int]:
         """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the sequence.
@@ -103,7 +123,11 @@ class CamusSource(Source):
         In a few recordings ES comes first. Raises CorruptFileError where the cfg names a frame that is not there.
         """
         cfg = self._info(record)
-        named = None if not {"ED", "ES"} <= set(cfg) else (self._number(record, "ED"), self._number(record, "ES"))
+        named = (
+            None
+            if not {"ED", "ES"} <= set(cfg)
+            else (self._number(record, "ED"), self._number(record, "ES"))
+        )
         if self.still(record):
             return (1, 0) if named and named[0] > named[1] else (0, 1)
         n = self.n_frames(record)
@@ -121,17 +145,23 @@ class CamusSource(Source):
         n = self.n_frames(record)
         wanted = range(n) if at is None else [int(i) for i in at]
         if any(not 0 <= i < n for i in wanted):
-            raise UnsupportedOptionError(f"{record.id} has frames 0 to {n - 1}; asked for {list(wanted)}.")
+            raise UnsupportedOptionError(
+                f"{record.id} has frames 0 to {n - 1}; asked for {list(wanted)}."
+            )
         ed, es = self.phases(record)
         roles = {i: role for role, i in (("ED", ed), ("ES", es)) if role in record.files}
         stills = {i: self._grey(record, roles[i])[0] for i in sorted(set(wanted) & set(roles))}
         rest = None if set(wanted) <= set(roles) else self._grey(record, "sequence")
         out = [stills[i] if i in stills or rest is None else rest[i] for i in wanted]
         if len({frame.shape for frame in out}) > 1:
-            raise CorruptFileError(f"{record.id}: its frames differ in size, {sorted({f.shape for f in out})}.")
+            raise CorruptFileError(
+                f"{record.id}: its frames differ in size, {sorted({f.shape for f in out})}."
+            )
         return np.stack(out) if out else np.empty((0, 0, 0), np.uint8)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
         """What the authors say; masks of every outlined frame, which for a full release is every frame ED to ES.
 
         The older release gives none for its testing patients. Raises LayoutError where a published file is missing.
@@ -146,7 +176,9 @@ class CamusSource(Source):
             return tuple(Answer(value, frame) for frame, value in both if at is None or frame in at)
         if target.name in ("EF", "CM"):
             ef = self._ef(record)
-            return () if ef is None else (Answer(ef if target.name == "EF" else int(ef < EF_LIMIT)),)
+            return (
+                () if ef is None else (Answer(ef if target.name == "EF" else int(ef < EF_LIMIT)),)
+            )
         self.card.target(target.name)
         return ()
 
@@ -176,9 +208,14 @@ class CamusSource(Source):
         """Note both recordings of a patient whom the split files list and who has no folder."""
         reason = f"{self.root / 'database_nifti' / patient} is missing."
         for view in self.card.views:
-            self._give_up(Fault(f"{patient}_{CHAMBERS[view]}", reason, patient, view, split), LayoutError(reason))
+            self._give_up(
+                Fault(f"{patient}_{CHAMBERS[view]}", reason, patient, view, split),
+                LayoutError(reason),
+            )
 
-    def _record(self, patient: str, folder: str, split: str, present: frozenset[str], view: str) -> Record:
+    def _record(
+        self, patient: str, folder: str, split: str, present: frozenset[str], view: str
+    ) -> Record:
         files = self.layout.files(patient, folder, CHAMBERS[view], present)
         cfg = self._cfg_of(files.get("info")) or self._cfg_of(files.get("info_other"))
         facts = {"quality": "ImageQuality", "sex": "Sex", "age": "Age"}
@@ -186,7 +223,9 @@ class CamusSource(Source):
             del facts["quality"]
         fps = None
         if "sequence" in files and "FrameRate" in self._cfg_of(files.get("info")):
-            fps = number(self.root / files["info"], self._cfg_of(files["info"]), "FrameRate", 1, 1000)
+            fps = number(
+                self.root / files["info"], self._cfg_of(files["info"]), "FrameRate", 1, 1000
+            )
         meta = {name: cfg[key] for name, key in facts.items() if key in cfg}
         return Record(f"{patient}_{CHAMBERS[view]}", patient, view, split, fps, files, meta)
 
@@ -202,10 +241,18 @@ class CamusSource(Source):
         return self._cfg_of(record.files.get("info"))
 
     def _says_phantom(self, record: Record) -> bool:
-        if any(self._cfg_of(record.files.get(role)).get("Phantom") for role in ("info", "info_other")):
+        if any(
+            self._cfg_of(record.files.get(role)).get("Phantom") for role in ("info", "info_other")
+        ):
             return True
-        images = [self.root / record.files[r] for r in ("ED", "ES", "sequence") if r in record.files]
-        return any("phantom" in self._header(image).description.lower() for image in images if image.is_file())
+        images = [
+            self.root / record.files[r] for r in ("ED", "ES", "sequence") if r in record.files
+        ]
+        return any(
+            "phantom" in self._header(image).description.lower()
+            for image in images
+            if image.is_file()
+        )
 
     def _ef(self, record: Record) -> float | None:
         """EF in % from whichever view's cfg is there; None for TED without it and the older release's testing patients."""
@@ -218,7 +265,9 @@ class CamusSource(Source):
             return None
         where = self._image(record).parent
         if "info" in record.files or "info_other" in record.files:
-            raise CorruptFileError(f"{where}: no Info file gives EF for {record.patient}. Restore it as published.")
+            raise CorruptFileError(
+                f"{where}: no Info file gives EF for {record.patient}. Restore it as published."
+            )
         raise LayoutError(
             f"{where / 'Info_2CH.cfg'} is missing, and Info_4CH.cfg too; one of them gives EF. Restore one."
         )
@@ -255,7 +304,9 @@ class CamusSource(Source):
     def _labels(self, record: Record, role: str) -> Array:
         """Labels (k, h, w), refused where their size is not that of the picture they speak of."""
         path = self.root / record.files[role]
-        image = self.root / record.files.get(role.removesuffix("_gt"), record.files.get("sequence", ""))
+        image = self.root / record.files.get(
+            role.removesuffix("_gt"), record.files.get("sequence", "")
+        )
         found = labels(path, read_volume(path).data, max(LABELS.values()))
         if image.is_file() and (shape := self._header(image).shape)[-2:] != found.shape[-2:]:
             raise CorruptFileError(
@@ -268,7 +319,9 @@ class CamusSource(Source):
         """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence, which is then not read."""
         roles = zip(self.phases(record), ("ED_gt", "ES_gt"), strict=True)
         own = {frame: role for frame, role in roles if role in record.files}
-        wanted = set(self._annotated(record)) if at is None else set(at) & set(self._annotated(record))
+        wanted = (
+            set(self._annotated(record)) if at is None else set(at) & set(self._annotated(record))
+        )
         found = {frame: self._labels(record, own[frame])[0] for frame in wanted & set(own)}
         if wanted - set(own):
             whole = self._labels(record, "sequence_gt")

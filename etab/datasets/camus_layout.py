@@ -44,15 +44,25 @@ class Layout:
         if len(found) == 1:
             return next(iter(found.values()))
         if found:
-            raise LayoutError(f"{root} holds several CAMUS trees: {', '.join(map(str, found))}. Pass one of them.")
+            raise LayoutError(
+                f"{root} holds several CAMUS trees: {', '.join(map(str, found))}. Pass one of them."
+            )
         raise LayoutError(f"{root} is not CAMUS as published: {_why(root)}. Pass {_WANTED}.")
 
     @property
     def folders(self) -> tuple[str, ...]:
         """The folders of patients, relative to the root."""
-        return ("database_nifti",) if self.nifti else ("database",) if self.ted else ("training", "testing")
+        return (
+            ("database_nifti",)
+            if self.nifti
+            else ("database",)
+            if self.ted
+            else ("training", "testing")
+        )
 
-    def patients(self, absent: Callable[[str, str], None] | None = None) -> list[tuple[str, str, str, frozenset[str]]]:
+    def patients(
+        self, absent: Callable[[str, str], None] | None = None
+    ) -> list[tuple[str, str, str, frozenset[str]]]:
         """Each patient by name: (name, folder relative to the root, split, names of the files in it).
 
         ``absent`` is told the name and split of a listed patient without a folder; without it that is an error.
@@ -67,7 +77,12 @@ class Layout:
                 if folder.is_dir() and _PATIENT.fullmatch(folder.name):
                     split = listed.get(folder.name, "") if self.nifti else _SPLITS.get(part, "")
                     rows.append(
-                        (folder.name, f"{part}/{folder.name}", split, frozenset(p.name for p in folder.iterdir()))
+                        (
+                            folder.name,
+                            f"{part}/{folder.name}",
+                            split,
+                            frozenset(p.name for p in folder.iterdir()),
+                        )
                     )
         lost = sorted(set(listed) - {row[0] for row in rows})
         for name in lost if absent is not None else ():
@@ -86,7 +101,9 @@ class Layout:
             return ()
         return tuple(f"database_split/subgroup_{name}.txt" for name in _SPLITS)
 
-    def files(self, patient: str, folder: str, chamber: str, present: frozenset[str]) -> dict[str, str]:
+    def files(
+        self, patient: str, folder: str, chamber: str, present: frozenset[str]
+    ) -> dict[str, str]:
         """Roles of one recording to files: what the release must have, and of sequences what is there.
 
         The older release has no masks for testing patients. Where there is a sequence, a still may be absent.
@@ -97,11 +114,17 @@ class Layout:
         middle = "half_sequence" if self.nifti else "sequence"
         names = {"sequence": middle, "sequence_gt": f"{middle}_gt"}
         names |= {"ED": "ED", "ES": "ES", "ED_gt": "ED_gt", "ES_gt": "ES_gt"}
-        found = {role: _pick(f"{patient}_{chamber}_{name}", end, present) for role, name in names.items()}
+        found = {
+            role: _pick(f"{patient}_{chamber}_{name}", end, present) for role, name in names.items()
+        }
         must = {"ED", "ES"} if found["sequence"] not in present else set()
         if self.nifti or folder.startswith("training"):
             must |= {"ED_gt", "ES_gt"} if found["sequence_gt"] not in present else set()
-        files = {role: f"{folder}/{name}" for role, name in found.items() if name in present or role in must}
+        files = {
+            role: f"{folder}/{name}"
+            for role, name in found.items()
+            if name in present or role in must
+        }
         if not self.nifti:
             files |= self._pixels(files, present)
         infos = {"info": chamber, "info_other": "4CH" if chamber == "2CH" else "2CH"}
@@ -110,7 +133,10 @@ class Layout:
 
     def _cycle(self, name: str, folder: str, present: frozenset[str]) -> dict[str, str]:
         """Roles of one full cycle of TED, which must have its sequence and outlines; second ones ("_cut") are not read."""
-        files = {"sequence": f"{folder}/{name}_sequence.mhd", "sequence_gt": f"{folder}/{name}_sequence_gt.mhd"}
+        files = {
+            "sequence": f"{folder}/{name}_sequence.mhd",
+            "sequence_gt": f"{folder}/{name}_sequence_gt.mhd",
+        }
         info = {"info": f"{folder}/{name}_info.cfg"} if f"{name}_info.cfg" in present else {}
         return files | self._pixels(files, present) | info
 
@@ -163,14 +189,20 @@ def _why(root: Path) -> str:
     if next(root.glob("patient*"), None):
         return "it holds patients directly, so it is the folder database_nifti/ or training/ under another name"
     return (
-        "it is empty" if next(root.iterdir(), None) is None else "neither database_nifti/ nor training/ holds a patient"
+        "it is empty"
+        if next(root.iterdir(), None) is None
+        else "neither database_nifti/ nor training/ holds a patient"
     )
 
 
 def _pick(stem: str, end: str, present: frozenset[str]) -> str:
     if end:
         return stem + end
-    return stem + ".nii" if stem + ".nii" in present and stem + ".nii.gz" not in present else stem + ".nii.gz"
+    return (
+        stem + ".nii"
+        if stem + ".nii" in present and stem + ".nii.gz" not in present
+        else stem + ".nii.gz"
+    )
 
 
 def read_cfg(path: Path) -> dict[str, str]:
@@ -182,11 +214,15 @@ def read_cfg(path: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
     except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}. Restore it.") from error
+        raise CorruptFileError(
+            f"{path} cannot be read: {error.strerror or error}. Restore it."
+        ) from error
     pairs = [line.split(":", 1) for line in lines if line.strip()]
     odd = [pair for pair in pairs if len(pair) != 2]
     if odd:
-        raise CorruptFileError(f"{path} has the line {odd[0][0]!r}; wanted 'Key: value'. Restore it as published.")
+        raise CorruptFileError(
+            f"{path} has the line {odd[0][0]!r}; wanted 'Key: value'. Restore it as published."
+        )
     return {key.strip(): value.strip() for key, value in pairs}
 
 
@@ -197,5 +233,7 @@ def number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float
     except ValueError:
         value = float("nan")
     if not low <= value <= high:
-        raise CorruptFileError(f"{path} says {key} is {cfg[key]!r}; wanted a number from {low:g} to {high:g}.")
+        raise CorruptFileError(
+            f"{path} says {key} is {cfg[key]!r}; wanted a number from {low:g} to {high:g}."
+        )
     return value

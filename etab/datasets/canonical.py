@@ -45,7 +45,15 @@ class CanonicalSplit:
 
     def sha256(self) -> str:
         """Of the content: everything but the digest itself, whatever the order in the file."""
-        facts = [self.name, self.version, self.source, self.unit, dict(self.counts), dict(self.places), self.folds]
+        facts = [
+            self.name,
+            self.version,
+            self.source,
+            self.unit,
+            dict(self.counts),
+            dict(self.places),
+            self.folds,
+        ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -76,8 +84,15 @@ def load(name: str) -> CanonicalSplit:
         table: dict[str, Any] = tomllib.loads(text(file))
         places = {unit: place for place, units in table["places"].items() for unit in units}
         listed = sum(map(len, table["places"].values()))
-        found = CanonicalSplit(table["name"], table["version"], table["source"], table["unit"], table["counts"],
-                               places, table["folds"])  # fmt: skip
+        found = CanonicalSplit(
+            table["name"],
+            table["version"],
+            table["source"],
+            table["unit"],
+            table["counts"],
+            places,
+            table["folds"],
+        )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(
             f"{file} is no canonical split ({error!r}). Restore it, or reinstall etab-bench."
@@ -93,7 +108,9 @@ def load(name: str) -> CanonicalSplit:
 def fold_digest(people: Sequence[str], n_fold: int = N_FOLD, seed: int = SEED) -> str:
     """Sha256 of who lies in which fold."""
     rows = sorted(folds(people, n_fold, seed).items())
-    return hashlib.sha256("".join(f"{person} {fold}\n" for person, fold in rows).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{person} {fold}\n" for person, fold in rows).encode()
+    ).hexdigest()
 
 
 def people(split: CanonicalSplit) -> list[str]:
@@ -115,7 +132,9 @@ def compare(source: Source) -> Comparison | None:
         if place not in ("", split.places[unit])
     )
     unknown = tuple(
-        f"{unit}: not among the {len(split.places)} that were published" for unit in units if unit not in known
+        f"{unit}: not among the {len(split.places)} that were published"
+        for unit in units
+        if unit not in known
     )
     missing = tuple(unit for unit in split.places if unit not in units)
     return Comparison(moved, unknown, missing, len(missing), len(split.places))
@@ -128,7 +147,9 @@ def verify(source: Source) -> Comparison | None:
     are not the canonical ones.
     """
     found = compare(source)
-    if found is None or (not found.agrees and source.phantom):  # the second question may cost a look into every file
+    if found is None or (
+        not found.agrees and source.phantom
+    ):  # the second question may cost a look into every file
         return None
     if not found.agrees:
         rows = [*found.moved, *found.unknown]

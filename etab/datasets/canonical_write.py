@@ -29,7 +29,9 @@ def of_camus(root: Path) -> CanonicalSplit:
     source = SOURCES["camus"](root)
     _refuse_phantom(source.phantom, root)
     places = dict(source.units())
-    return _listed("camus", "database_split/subgroup_*.txt of the NIfTI release", "patients", places)
+    return _listed(
+        "camus", "database_split/subgroup_*.txt of the NIfTI release", "patients", places
+    )
 
 
 def of_circor(root: Path) -> CanonicalSplit:
@@ -45,7 +47,9 @@ def of_cinc2016(root: Path) -> CanonicalSplit:
     """Each training recording and its database; folds of people need the appendix and are not listed."""
     rows = _rows(root / "ALL_LABELS.csv")
     places = {row["record"]: row["record"][0] for row in rows}
-    found = _listed("cinc2016", "REFERENCE.csv of training-a to training-f, 1.0.0", "recordings", places)
+    found = _listed(
+        "cinc2016", "REFERENCE.csv of training-a to training-f, 1.0.0", "recordings", places
+    )
     return replace(found, folds="")
 
 
@@ -75,9 +79,14 @@ def toml(split: CanonicalSplit) -> str:
     for unit, place in split.places.items():
         homes.setdefault(place, []).append(unit)
     for place, units in sorted(homes.items(), key=lambda pair: (len(pair[0]), pair[0])):
-        rows = [", ".join(f'"{unit}"' for unit in sorted(units)[i : i + 10]) for i in range(0, len(units), 10)]
+        rows = [
+            ", ".join(f'"{unit}"' for unit in sorted(units)[i : i + 10])
+            for i in range(0, len(units), 10)
+        ]
         lines.append(
-            f'"{place}" = [{rows[0]}]' if len(rows) == 1 else f'"{place}" = [\n  ' + ",\n  ".join(rows) + ",\n]"
+            f'"{place}" = [{rows[0]}]'
+            if len(rows) == 1
+            else f'"{place}" = [\n  ' + ",\n  ".join(rows) + ",\n]"
         )
     return "\n".join(lines) + "\n"
 
@@ -96,12 +105,16 @@ def _rows(table: Path) -> list[dict[str, str]]:
 
 def _refuse_phantom(phantom: bool, root: Path) -> None:
     if phantom:
-        raise UnsupportedOptionError(f"{root} is phantom data; a canonical split is of real patients.")
+        raise UnsupportedOptionError(
+            f"{root} is phantom data; a canonical split is of real patients."
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write one file; says where, and its sha256."""
-    parser = argparse.ArgumentParser(prog="python -m etab.datasets.canonical_write", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m etab.datasets.canonical_write", description=__doc__
+    )
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument("--to", type=Path, default=Path("configs") / "splits")
@@ -111,7 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.to.mkdir(parents=True, exist_ok=True)
     path = asked.to / f"{asked.name}.toml"
     path.write_text(toml(split), encoding="utf-8")
-    sys.stdout.write(f"{path}: {sum(split.counts.values())} {split.unit}, sha256 {split.sha256()}\n")
+    sys.stdout.write(
+        f"{path}: {sum(split.counts.values())} {split.unit}, sha256 {split.sha256()}\n"
+    )
     return 0
 
 

@@ -78,7 +78,11 @@ class Report:
             rows = getattr(self, name)
             lines += ["", f"  {name}: {len(rows)}{advice and ' - ' + advice}"] if rows else []
             lines += [f"    {row}" for row in rows[:_SHOWN]]
-            lines += [f"    and {len(rows) - _SHOWN} more (--json lists all)"] if len(rows) > _SHOWN else []
+            lines += (
+                [f"    and {len(rows) - _SHOWN} more (--json lists all)"]
+                if len(rows) > _SHOWN
+                else []
+            )
         return "\n".join([*lines, "", f"  {'ok' if self.ok else 'not ok'} ({self.seconds:.1f} s)"])
 
 
@@ -94,7 +98,11 @@ FAULTS: Mapping[str, str] = {
 
 
 def check(
-    name: str, root: Path | str | None = None, *, progress: Progress | None = None, quick: bool = False
+    name: str,
+    root: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+    quick: bool = False,
 ) -> Report:
     """Read every frame and answer of a dataset and report; ``progress(done, total)`` is called after each recording.
 
@@ -108,10 +116,14 @@ def check(
     if source is not None:
         _examine(report, source, records, None if quick else progress or _silent)
     elif not quick:
-        report.corrupt += [said for said in damaged(Path(report.root)) if said not in report.corrupt]
+        report.corrupt += [
+            said for said in damaged(Path(report.root)) if said not in report.corrupt
+        ]
     base = source.root if source is not None else Path(report.root)
     lists = check_lists(base, sums=not quick)
-    report.missing += [path for path in lists.missing if not any(path in said for said in report.missing)]
+    report.missing += [
+        path for path in lists.missing if not any(path in said for said in report.missing)
+    ]
     report.altered += lists.altered
     report.remarks += lists.remarks
     report.seconds = round(time.perf_counter() - started, 3)
@@ -136,7 +148,9 @@ def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence
         return None, ()
 
 
-def _examine(report: Report, source: Source, records: Sequence[Record], progress: Progress | None) -> None:
+def _examine(
+    report: Report, source: Source, records: Sequence[Record], progress: Progress | None
+) -> None:
     """Fill the report from a source whose recordings are listed; ``progress`` None leaves their content unread."""
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
     report.found = _counts(records)
@@ -151,7 +165,9 @@ def _examine(report: Report, source: Source, records: Sequence[Record], progress
     if held is not None:
         report.canonical += [*held.moved, *held.unknown]
         if held.lacking:
-            report.remarks.append(f"{held.lacking} of the {held.total} that the canonical split lists are not here")
+            report.remarks.append(
+                f"{held.lacking} of the {held.total} that the canonical split lists are not here"
+            )
     report.differs = [
         f"{report.found[key]} {key}; published: {count}"
         for key, count in source.published().items()
@@ -164,7 +180,9 @@ def _counts(records: Sequence[Record]) -> dict[str, int]:
     return {"patients": len(splits), "recordings": len(records)} | dict(Counter(splits.values()))
 
 
-def _read_all(report: Report, source: Source, records: Sequence[Record], progress: Progress) -> dict[str, int]:
+def _read_all(
+    report: Report, source: Source, records: Sequence[Record], progress: Progress
+) -> dict[str, int]:
     """Read every recording in full: frames or samples had, and the recordings that answer each target."""
     total, answered, content = 0, Counter[str](), dict[bytes, Record]()
     for done, record in enumerate(records, start=1):
@@ -173,14 +191,18 @@ def _read_all(report: Report, source: Source, records: Sequence[Record], progres
             total += len(signal)
             _same(report, record, content.setdefault(_content(signal), record))
             if signal.size and signal.min() == signal.max():
-                report.remarks.append(f"{record.id} is blank: every value in it is {signal.flat[0]}")
+                report.remarks.append(
+                    f"{record.id} is blank: every value in it is {signal.flat[0]}"
+                )
         for target in source.card.targets:
             answers: list[object] = []
             _attempt(report, partial(_extend, answers, source, record, target.name))
             answered[target.name] += bool(answers)
         progress(done, len(records))
     what = "samples" if isinstance(source, SoundSource) else "frames"
-    return {what: total} | {f"recordings with {t.name}": answered[t.name] for t in source.card.targets}
+    return {what: total} | {
+        f"recordings with {t.name}": answered[t.name] for t in source.card.targets
+    }
 
 
 def _extend(answers: list[object], source: Source, record: Record, target: str) -> None:
@@ -208,9 +230,13 @@ def _same(report: Report, record: Record, first: Record) -> None:
     if first.id == record.id:
         return
     what = f"{first.id} and {record.id} hold the same"
-    report.duplicates.append(f"{what}{'' if first.patient == record.patient else ', of two patients'}")
+    report.duplicates.append(
+        f"{what}{'' if first.patient == record.patient else ', of two patients'}"
+    )
     if first.split != record.split:
-        report.leaks.append(f"{what}, in {first.split or 'no split'} and in {record.split or 'no split'}")
+        report.leaks.append(
+            f"{what}, in {first.split or 'no split'} and in {record.split or 'no split'}"
+        )
 
 
 def _attempt(report: Report, action: Callable[[], object]) -> None:

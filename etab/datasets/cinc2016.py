@@ -20,7 +20,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, SoundSource
-from etab.datasets.cinc2016_layout import Appendix, Reference, read_appendix, read_reference, read_withdrawn
+from etab.datasets.cinc2016_layout import (
+    Appendix,
+    Reference,
+    read_appendix,
+    read_reference,
+    read_withdrawn,
+)
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
 from etab.metrics_sound import STATES
 from etab.readers.audio import WavInfo, check_header, read_dat, read_header, read_wav, wav_info
@@ -30,7 +36,10 @@ from etab.waves import Interval, check_intervals, heart_rate, states_at
 RATE = 2000
 DATABASES = "abcdef"
 WITHDRAWN = 87
-ALL, ALL_E = 3240, 2141  # recordings of the release, the withdrawn among them, and those of database e
+ALL, ALL_E = (
+    3240,
+    2141,
+)  # recordings of the release, the withdrawn among them, and those of database e
 PLACE = "PCG"
 _WANTED = "the folder that contains training-a/ to training-f/"
 _NOISE = ("N", "S", "")
@@ -45,9 +54,24 @@ _CARD = Card(
     modality="sound",
     views=(PLACE,),
     targets=(
-        Target("abnormal", Kind.BINARY, classes=("normal", "abnormal"), description="abnormal heart sound"),
-        Target("quality", Kind.BINARY, classes=("poor", "good"), description="signal good enough to judge"),
-        Target("states", Kind.STATES, classes=STATES, description="state of the heart at 50 Hz, -1 where unannotated"),
+        Target(
+            "abnormal",
+            Kind.BINARY,
+            classes=("normal", "abnormal"),
+            description="abnormal heart sound",
+        ),
+        Target(
+            "quality",
+            Kind.BINARY,
+            classes=("poor", "good"),
+            description="signal good enough to judge",
+        ),
+        Target(
+            "states",
+            Kind.STATES,
+            classes=STATES,
+            description="state of the heart at 50 Hz, -1 where unannotated",
+        ),
         Target("HR", Kind.VALUE, unit="bpm", description="heart rate from the annotated S1 onsets"),
     ),
     licence="ODC-By 1.0",
@@ -78,7 +102,9 @@ class Cinc2016Source(SoundSource):
         """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a recording."""
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file()
-            self._phantom = marked or any("phantom" in self._info(r).text.lower() for r in self.records())
+            self._phantom = marked or any(
+                "phantom" in self._info(r).text.lower() for r in self.records()
+            )
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -90,13 +116,19 @@ class Cinc2016Source(SoundSource):
         if self._records is None:
             tables = {part: self._reference(part) for part in self._parts()}
             copies = self._reference("validation") if (self.root / "validation").is_dir() else {}
-            appendix = next((read_appendix(self.root / n) for n in _APPENDIX if (self.root / n).is_file()), None)
+            appendix = next(
+                (read_appendix(self.root / n) for n in _APPENDIX if (self.root / n).is_file()), None
+            )
             gone = self._withdrawn(tables.get("training-e", {}), appendix)
-            rows = {name: (part, row) for part, table in tables.items() for name, row in table.items()}
+            rows = {
+                name: (part, row) for part, table in tables.items() for name, row in table.items()
+            }
             self._check_copies(rows, copies)
             rows |= {name: ("validation", row) for name, row in copies.items() if name not in rows}
             found = [
-                self._record(name, *rows[name], name in copies, appendix) for name in sorted(rows) if name not in gone
+                self._record(name, *rows[name], name in copies, appendix)
+                for name in sorted(rows)
+                if name not in gone
             ]
             self._gone = frozenset(gone)
             self._notes = self._said(found, gone, copies, appendix)
@@ -119,7 +151,9 @@ class Cinc2016Source(SoundSource):
         """The ECG (n,) float32 in mV at 2000 Hz that most recordings of database a have; None for the others."""
         if "ecg" not in record.files:
             return None
-        return read_dat(self.root / record.files["ecg"], read_header(self.root / record.files["header"]), "ECG")
+        return read_dat(
+            self.root / record.files["ecg"], read_header(self.root / record.files["header"]), "ECG"
+        )
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
         """Annotated intervals (start s, end s, state index): corrected by hand where that is there, else Springer's."""
@@ -133,7 +167,9 @@ class Cinc2016Source(SoundSource):
             return (None,) if "states" in record.files else ()
         return super().annotated(record, target)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:  # noqa: ARG002
         """What the authors say. Quality exists with REFERENCE-SQI.csv, states and heart rate with annotations/."""
         if target.name == "abnormal":
             return (Answer(int(record.meta["abnormal"])),)
@@ -144,13 +180,24 @@ class Cinc2016Source(SoundSource):
         if target.name == "HR":
             rate = heart_rate(intervals)
             return () if rate is None else (Answer(rate),)
-        return (Answer(states_at(intervals, self.n_samples(record), RATE)),) if "states" in record.files else ()
+        return (
+            (Answer(states_at(intervals, self.n_samples(record), RATE)),)
+            if "states" in record.files
+            else ()
+        )
 
     def shared_files(self) -> Sequence[str]:
         """The tables of labels, of quality, and of patients."""
         parts = [*self._parts(), "validation"]
-        tables = [f"{part}/{name}" for part in parts for name in ("REFERENCE.csv", "REFERENCE-SQI.csv")]
-        return *tables, *(_sqi(part) for part in parts), *_APPENDIX, *(f"{w}/{_LIST}" for w in _lists())
+        tables = [
+            f"{part}/{name}" for part in parts for name in ("REFERENCE.csv", "REFERENCE-SQI.csv")
+        ]
+        return (
+            *tables,
+            *(_sqi(part) for part in parts),
+            *_APPENDIX,
+            *(f"{w}/{_LIST}" for w in _lists()),
+        )
 
     def published(self) -> Mapping[str, int]:
         """3,153 recordings where the withdrawn are left out; 3,240 where they are there and nothing says which they are."""
@@ -186,10 +233,18 @@ class Cinc2016Source(SoundSource):
         """Labels of a folder with quality from whichever table gives it."""
         folder = self.root / part
         tables = [
-            p for p in (folder / "REFERENCE.csv", folder / "REFERENCE-SQI.csv", self.root / _sqi(part)) if p.is_file()
+            p
+            for p in (
+                folder / "REFERENCE.csv",
+                folder / "REFERENCE-SQI.csv",
+                self.root / _sqi(part),
+            )
+            if p.is_file()
         ]
         if not tables:
-            raise LayoutError(f"{folder / 'REFERENCE.csv'} is missing: there are no labels. Restore it as published.")
+            raise LayoutError(
+                f"{folder / 'REFERENCE.csv'} is missing: there are no labels. Restore it as published."
+            )
         found = read_reference(tables[0])
         for table in tables[1:]:
             for name, row in read_reference(table).items():
@@ -218,24 +273,36 @@ class Cinc2016Source(SoundSource):
                 "Restore it as published."
             )
 
-    def _check_copies(self, rows: Mapping[str, tuple[str, Reference]], copies: Mapping[str, Reference]) -> None:
+    def _check_copies(
+        self, rows: Mapping[str, tuple[str, Reference]], copies: Mapping[str, Reference]
+    ) -> None:
         """A copy in ``validation`` says and holds what its training recording does."""
         for name, copy in copies.items():
             path = self.root / "validation" / f"{name}.wav"
             if name not in rows:
                 if not path.is_file():
-                    raise LayoutError(f"{path} is missing, and no training folder has {name}. Restore one of them.")
+                    raise LayoutError(
+                        f"{path} is missing, and no training folder has {name}. Restore one of them."
+                    )
                 continue
             part, row = rows[name]
             mine = self.root / part / path.name
             if copy.label != row.label:
-                raise CorruptFileError(f"{name} is labelled {row.label} in {part} and {copy.label} in validation. "
-                                       "Restore both tables.")  # fmt: skip
+                raise CorruptFileError(
+                    f"{name} is labelled {row.label} in {part} and {copy.label} in validation. "
+                    "Restore both tables."
+                )
             if path.is_file() and path.stat().st_size != mine.stat().st_size:
-                raise CorruptFileError(f"{path} is published as a copy of {mine} and differs. Restore both.")
+                raise CorruptFileError(
+                    f"{path} is published as a copy of {mine} and differs. Restore both."
+                )
 
-    def _withdrawn(self, table: Mapping[str, Reference], appendix: Mapping[str, Appendix] | None) -> set[str]:
-        lists = [self.root / where / _LIST for where in _lists() if (self.root / where / _LIST).is_file()]
+    def _withdrawn(
+        self, table: Mapping[str, Reference], appendix: Mapping[str, Appendix] | None
+    ) -> set[str]:
+        lists = [
+            self.root / where / _LIST for where in _lists() if (self.root / where / _LIST).is_file()
+        ]
         if lists:
             return read_withdrawn(lists[0]) & set(table)
         gone = set(table) - set(appendix) if appendix is not None else set()
@@ -247,14 +314,21 @@ class Cinc2016Source(SoundSource):
         return gone
 
     def _record(
-        self, name: str, part: str, row: Reference, copy: bool, appendix: Mapping[str, Appendix] | None
+        self,
+        name: str,
+        part: str,
+        row: Reference,
+        copy: bool,
+        appendix: Mapping[str, Appendix] | None,
     ) -> Record:
         files = {"audio": f"{part}/{name}.wav"}
         for role, suffix in (("header", ".hea"), ("ecg", ".dat")):
             if (self.root / part / (name + suffix)).is_file():
                 files[role] = f"{part}/{name}{suffix}"
         if "ecg" in files and "header" not in files:
-            raise LayoutError(f"{self.root / part / (name + '.hea')} is missing; {name}.dat cannot be read without it.")
+            raise LayoutError(
+                f"{self.root / part / (name + '.hea')} is missing; {name}.dat cannot be read without it."
+            )
         for way in ("hand_corrected", "springer_alg"):
             states = f"annotations/{way}/training-{name[0]}_StateAns/{name}_StateAns.mat"
             if (self.root / states).is_file():
@@ -265,13 +339,19 @@ class Cinc2016Source(SoundSource):
         known = (appendix or {}).get(name)
         if known is not None:
             if known.label not in (None, row.label):
-                raise CorruptFileError(f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in the appendix. "
-                                       "Restore both as published.")  # fmt: skip
+                raise CorruptFileError(
+                    f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in the appendix. "
+                    "Restore both as published."
+                )
             meta |= dict(known.facts)
         return Record(name, known.patient if known else name, PLACE, "", float(RATE), files, meta)
 
     def _said(
-        self, found: Sequence[Record], gone: set[str], copies: Mapping[str, Reference], appendix: object
+        self,
+        found: Sequence[Record],
+        gone: set[str],
+        copies: Mapping[str, Reference],
+        appendix: object,
     ) -> tuple[str, ...]:
         said = []
         if appendix is None:
@@ -279,9 +359,13 @@ class Cinc2016Source(SoundSource):
                 f"Patients are unknown: {_APPENDIX[0]} is missing, and each of {len(found)} recordings counts as a patient "
                 "of its own (3153 recordings are of 764 subjects). Folds share patients, and scores are too good."
             )
-            warnings.warn(f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3
+            )
         if gone:
-            said.append(f"{len(gone)} recordings of training-e that the organisers withdrew are left out.")
+            said.append(
+                f"{len(gone)} recordings of training-e that the organisers withdrew are left out."
+            )
         elif self._of_e(found) == ALL_E and appendix is None:
             said.append(
                 f"The {WITHDRAWN} recordings of training-e that the organisers withdrew are among the {len(found)} here "
@@ -314,9 +398,22 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
         cells = loadmat(path, variable_names=["state_ans"])["state_ans"]
         marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
     except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
-    except (LookupError, ValueError, TypeError, OSError, RuntimeError, MatReadError, zlib.error, MemoryError) as error:
-        raise CorruptFileError(f"{path} holds no table 'state_ans' of samples and states: {error!r}.") from error
+        raise LayoutError(
+            f"{path} is missing. Restore it, or leave out the tasks that need states."
+        ) from error
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        OSError,
+        RuntimeError,
+        MatReadError,
+        zlib.error,
+        MemoryError,
+    ) as error:
+        raise CorruptFileError(
+            f"{path} holds no table 'state_ans' of samples and states: {error!r}."
+        ) from error
     out: list[Interval] = []
     for i, (sample, word) in enumerate(marks):
         end = marks[i + 1][0] if i + 1 < len(marks) else n + 1
@@ -325,7 +422,9 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
                 f"{path}, mark {i + 1}: state {word!r}; possible: {', '.join(STATES)}, or N for noise."
             )
         if sample < 1 or end < sample:
-            raise CorruptFileError(f"{path}, mark {i + 1}: from sample {sample} to {end}, out of order. Restore it.")
+            raise CorruptFileError(
+                f"{path}, mark {i + 1}: from sample {sample} to {end}, out of order. Restore it."
+            )
         if word in STATES:
             out.append(((sample - 1) / RATE, (end - 1) / RATE, STATES.index(word)))
     check_intervals(path, out)
@@ -351,9 +450,17 @@ def _find(root: Path) -> Path:
     if not root.is_dir():
         raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
     near = [root, root / "cinc2016", root / "challenge-2016"]
-    near += [root.absolute().parent] if root.name.startswith("training-") or root.name == "validation" else []
+    near += (
+        [root.absolute().parent]
+        if root.name.startswith("training-") or root.name == "validation"
+        else []
+    )
     for base in near:
-        if any((base / name).is_dir() for name in (*(f"training-{x}" for x in DATABASES), "validation")):
+        if any(
+            (base / name).is_dir() for name in (*(f"training-{x}" for x in DATABASES), "validation")
+        ):
             return base
-    why = "it is empty" if next(root.iterdir(), None) is None else f"{root / 'training-a'} is missing"
+    why = (
+        "it is empty" if next(root.iterdir(), None) is None else f"{root / 'training-a'} is missing"
+    )
     raise LayoutError(f"{root} is not the CinC Challenge 2016 as published: {why}. Pass {_WANTED}.")

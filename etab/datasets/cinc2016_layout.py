@@ -34,7 +34,11 @@ def rows_of(path: Path) -> list[list[str]]:
     """Rows of a comma-separated file, stripped, empty ones left out; a byte-order mark is removed."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            return [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+            return [
+                [cell.strip() for cell in row]
+                for row in csv.reader(file)
+                if any(cell.strip() for cell in row)
+            ]
     except csv.Error as error:
         raise CorruptFileError(f"{path} is not a table: {error}. Download it again.") from error
 
@@ -55,7 +59,9 @@ def read_reference(path: Path) -> dict[str, Reference]:
                 "of 0 or 1 if there is a third column. Restore it as published."
             )
         if name in found:
-            raise CorruptFileError(f"{path} lists {name} twice, on line {number} again. Restore it as published.")
+            raise CorruptFileError(
+                f"{path} lists {name} twice, on line {number} again. Restore it as published."
+            )
         found[name] = Reference(int(label), quality == "1" if quality else None)
     if not found:
         raise CorruptFileError(f"{path} is empty: there are no labels. Download it again.")
@@ -64,7 +70,11 @@ def read_reference(path: Path) -> dict[str, Reference]:
 
 def read_withdrawn(path: Path) -> set[str]:
     """The records that the organisers' list names, one a line."""
-    return {row[0].removesuffix(".wav") for row in rows_of(path) if _NAME.match(row[0].removesuffix(".wav"))}
+    return {
+        row[0].removesuffix(".wav")
+        for row in rows_of(path)
+        if _NAME.match(row[0].removesuffix(".wav"))
+    }
 
 
 def read_appendix(path: Path) -> dict[str, Appendix]:
@@ -73,7 +83,9 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
     Raises CorruptFileError where there is no such column or a record stands twice.
     """
     rows = rows_of(path)
-    heads = [i for i, row in enumerate(rows) if any(_key(c) == "challenge record name" for c in row)]
+    heads = [
+        i for i, row in enumerate(rows) if any(_key(c) == "challenge record name" for c in row)
+    ]
     if not heads:
         raise CorruptFileError(f"{path} has no column 'Challenge record name'. Download it again.")
     keys = [_key(cell) for cell in rows[heads[0]]]
@@ -84,8 +96,15 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
         if name in found:
             raise CorruptFileError(f"{path} lists {name} twice. Restore it as published.")
         label = next((value for key, value in row.items() if key.startswith("class")), "")
-        facts = {mine: _get(row, key) for mine, key in (("diagnosis", "diagnosis"), ("site", "transducer site"),
-                                                        ("murmurs", "murmurs"), ("state", "recording state"))}  # fmt: skip
+        facts = {
+            mine: _get(row, key)
+            for mine, key in (
+                ("diagnosis", "diagnosis"),
+                ("site", "transducer site"),
+                ("murmurs", "murmurs"),
+                ("state", "recording state"),
+            )
+        }
         found[name] = Appendix(
             person(name, row),
             int(label) if label in ("1", "-1") else None,

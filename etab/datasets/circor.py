@@ -31,14 +31,28 @@ _LISTED_TWICE = (  # published tsv that go back and list a stretch again, by the
 )
 _WANTED = "the folder that contains training_data/ with its .txt, .hea, .wav and .tsv files"
 _ATTRIBUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "grade": ("Systolic murmur grading", "grade of the systolic murmur", ("I/VI", "II/VI", "III/VI")),
-    "timing": ("Systolic murmur timing", "timing of the systolic murmur",
-               ("Early-systolic", "Mid-systolic", "Late-systolic", "Holosystolic")),
-    "shape": ("Systolic murmur shape", "shape of the systolic murmur",
-              ("Crescendo", "Decrescendo", "Diamond", "Plateau")),
+    "grade": (
+        "Systolic murmur grading",
+        "grade of the systolic murmur",
+        ("I/VI", "II/VI", "III/VI"),
+    ),
+    "timing": (
+        "Systolic murmur timing",
+        "timing of the systolic murmur",
+        ("Early-systolic", "Mid-systolic", "Late-systolic", "Holosystolic"),
+    ),
+    "shape": (
+        "Systolic murmur shape",
+        "shape of the systolic murmur",
+        ("Crescendo", "Decrescendo", "Diamond", "Plateau"),
+    ),
     "pitch": ("Systolic murmur pitch", "pitch of the systolic murmur", ("Low", "Medium", "High")),
-    "quality": ("Systolic murmur quality", "quality of the systolic murmur", ("Blowing", "Harsh", "Musical")),
-}  # fmt: skip
+    "quality": (
+        "Systolic murmur quality",
+        "quality of the systolic murmur",
+        ("Blowing", "Harsh", "Musical"),
+    ),
+}
 
 _CARD = Card(
     name="circor",
@@ -47,13 +61,35 @@ _CARD = Card(
     modality="sound",
     views=PLACES,
     targets=(
-        Target("states", Kind.STATES, classes=STATES, description="state of the heart at 50 Hz, -1 where unannotated"),
+        Target(
+            "states",
+            Kind.STATES,
+            classes=STATES,
+            description="state of the heart at 50 Hz, -1 where unannotated",
+        ),
         Target("HR", Kind.VALUE, unit="bpm", description="heart rate from the annotated S1 onsets"),
-        Target("murmur", Kind.CLASSES, classes=MURMUR, description="murmur of the patient, heard anywhere"),
-        Target("murmur_here", Kind.BINARY, classes=("Absent", "Present"), description="murmur heard at this place"),
-        Target("outcome", Kind.BINARY, classes=OUTCOME[::-1], description="diagnosis of the whole examination"),
-        *(Target(name, Kind.CLASSES, classes=classes, description=f"{words}; murmur present")
-          for name, (_, words, classes) in _ATTRIBUTES.items()),
+        Target(
+            "murmur",
+            Kind.CLASSES,
+            classes=MURMUR,
+            description="murmur of the patient, heard anywhere",
+        ),
+        Target(
+            "murmur_here",
+            Kind.BINARY,
+            classes=("Absent", "Present"),
+            description="murmur heard at this place",
+        ),
+        Target(
+            "outcome",
+            Kind.BINARY,
+            classes=OUTCOME[::-1],
+            description="diagnosis of the whole examination",
+        ),
+        *(
+            Target(name, Kind.CLASSES, classes=classes, description=f"{words}; murmur present")
+            for name, (_, words, classes) in _ATTRIBUTES.items()
+        ),
     ),
     licence="ODC-By 1.0",
     citation="Oliveira et al., IEEE JBHI 26(6):2524-2535, 2022, doi:10.1109/JBHI.2021.3137048",
@@ -61,7 +97,7 @@ _CARD = Card(
     fps=float(RATE),
     counts={"patients": 872, "recordings": 3163},
     last_seen_real="2026-11-21",
-)  # fmt: skip
+)
 
 
 @SOURCES.register("circor")
@@ -82,7 +118,9 @@ class CircorSource(SoundSource):
         """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a recording."""
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file() or (self.folder / "PHANTOM").is_file()
-            self._phantom = marked or any("phantom" in self._info(r).text.lower() for r in self.records())
+            self._phantom = marked or any(
+                "phantom" in self._info(r).text.lower() for r in self.records()
+            )
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -111,14 +149,20 @@ class CircorSource(SoundSource):
         """Annotated intervals (start s, end s, state index) in order; published state 0 is left out: unannotated."""
         return read_states(self.root / record.files["states"])
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:  # noqa: ARG002
         """What the authors say. Attributes of a murmur exist where one is present, and not for all of those."""
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             rate = heart_rate(intervals) if target.name == "HR" else None
             if not intervals or (target.name == "HR" and rate is None):
                 return ()
-            return (Answer(states_at(intervals, self.n_samples(record), RATE) if rate is None else rate),)
+            return (
+                Answer(
+                    states_at(intervals, self.n_samples(record), RATE) if rate is None else rate
+                ),
+            )
         value = label_of(record, self.card.target(target.name))
         return () if value is None else (Answer(value),)
 
@@ -129,7 +173,9 @@ class CircorSource(SoundSource):
     def notes(self) -> Sequence[str]:
         """How many ids there are of how many people."""
         ids, people = ({r.meta["id"] for r in self.records()}, {r.patient for r in self.records()})
-        return (f"{len(ids)} ids are {len(people)} people: Additional ID joins those of one person.",)
+        return (
+            f"{len(ids)} ids are {len(people)} people: Additional ID joins those of one person.",
+        )
 
     def units(self) -> Mapping[str, str]:
         """Ids and the person each of them is: there is no official split, and folds are of people."""
@@ -146,7 +192,9 @@ class CircorSource(SoundSource):
             named = {role: (below / name).as_posix() for role, name in files.items()}
             named["patient"] = (below / f"{patient.id}.txt").as_posix()
             meta = {"id": patient.id, **patient.meta}
-            found.append(Record(Path(files["audio"]).stem, person, place, "", float(RATE), named, meta))
+            found.append(
+                Record(Path(files["audio"]).stem, person, place, "", float(RATE), named, meta)
+            )
         return found
 
     def _check_files(self, records: Sequence[Record]) -> None:
@@ -211,19 +259,29 @@ def label_of(record: Record, target: Target) -> int | None:
 class Patient:
     """One patient's .txt: ``id``, ``recordings`` as (place, files by role), the facts as written, and checked meta."""
 
-    def __init__(self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]) -> None:
+    def __init__(
+        self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
+    ) -> None:
         """Check the labels; raises CorruptFileError naming the one that is not in the vocabulary."""
         self.id, self.recordings, self.facts = path.stem, recordings, facts
         self.meta: dict[str, Any] = {
             "murmur": _word(path, facts, "Murmur", MURMUR),
             "outcome": _word(path, facts, "Outcome", OUTCOME),
-            "murmur_locations": tuple(p for p in facts.get("Murmur locations", "nan").split("+") if p != "nan"),
+            "murmur_locations": tuple(
+                p for p in facts.get("Murmur locations", "nan").split("+") if p != "nan"
+            ),
         }
         for name, (key, _, classes) in _ATTRIBUTES.items():
             if facts.get(key, "nan") != "nan":
                 self.meta[name] = _word(path, facts, key, classes)
-        for name, key in (("age", "Age"), ("sex", "Sex"), ("campaign", "Campaign"), ("additional_id", "Additional ID"),
-                          ("pregnant", "Pregnancy status"), ("most_audible", "Most audible location")):  # fmt: skip
+        for name, key in (
+            ("age", "Age"),
+            ("sex", "Sex"),
+            ("campaign", "Campaign"),
+            ("additional_id", "Additional ID"),
+            ("pregnant", "Pregnancy status"),
+            ("most_audible", "Most audible location"),
+        ):
             if facts.get(key, "nan") != "nan":
                 self.meta[name] = facts[key]
         for name, key in (("height", "Height"), ("weight", "Weight")):
@@ -247,11 +305,15 @@ def read_patient(path: Path) -> Patient:
         )
     rows = [line.split() for line in lines[1:] if line.strip() and not line.startswith("#")]
     if len(rows) != int(head[1]) or any(len(row) != 4 or row[0] not in PLACES for row in rows):
-        raise CorruptFileError(f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no place, "
-                               f"header, audio and states. Download it again.")  # fmt: skip
+        raise CorruptFileError(
+            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no place, "
+            f"header, audio and states. Download it again."
+        )
     facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
     facts = {key.rstrip(":").strip(): value.strip() or "nan" for key, value in facts.items()}
-    found = [(row[0], dict(zip(("header", "audio", "states"), row[1:], strict=True))) for row in rows]
+    found = [
+        (row[0], dict(zip(("header", "audio", "states"), row[1:], strict=True))) for row in rows
+    ]
     if len({files["audio"] for _, files in found}) < len(found):
         raise CorruptFileError(f"{path} lists a recording twice. Restore it as published.")
     return Patient(path, found, facts)
@@ -284,7 +346,9 @@ def read_states(path: Path) -> tuple[Interval, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need states.") from error
+        raise LayoutError(
+            f"{path} is missing. Restore it, or leave out the tasks that need states."
+        ) from error
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
     rows: list[Interval] = []
@@ -293,11 +357,15 @@ def read_states(path: Path) -> tuple[Interval, ...]:
         try:
             start, end, state = float(cells[0]), float(cells[1]), int(cells[2])
         except (IndexError, ValueError) as error:
-            raise CorruptFileError(f"{path}, row {number}: {line[:80]!r} is no start, end and state.") from error
+            raise CorruptFileError(
+                f"{path}, row {number}: {line[:80]!r} is no start, end and state."
+            ) from error
         if start == end:
             continue
         if state not in range(5) or len(cells) != 3:
-            raise CorruptFileError(f"{path}, row {number}: state {cells[2:5]}; wanted 0 to 4. Restore it as published.")
+            raise CorruptFileError(
+                f"{path}, row {number}: state {cells[2:5]}; wanted 0 to 4. Restore it as published."
+            )
         rows.append((start, end, state))
     if not lines:
         raise CorruptFileError(f"{path} is an empty file. Download it again.")
@@ -325,14 +393,20 @@ def _find(root: Path) -> tuple[Path, Path]:
             return base, base / "training_data"
     if any(path.stem.isdigit() for path in root.glob("*.txt")):
         return (root.parent, root) if root.name == "training_data" else (root, root)
-    why = "it is empty" if next(root.iterdir(), None) is None else f"{root / 'training_data'} is missing"
+    why = (
+        "it is empty"
+        if next(root.iterdir(), None) is None
+        else f"{root / 'training_data'} is missing"
+    )
     raise LayoutError(f"{root} is not CirCor DigiScope as published: {why}. Pass {_WANTED}.")
 
 
 def _word(path: Path, facts: Mapping[str, str], key: str, classes: Sequence[str]) -> str:
     said = facts.get(key, "nan")
     if said not in classes:
-        raise CorruptFileError(f"{path} says {key} {said!r}; possible: {', '.join(classes)}. Restore it as published.")
+        raise CorruptFileError(
+            f"{path} says {key} {said!r}; possible: {', '.join(classes)}. Restore it as published."
+        )
     return said
 
 

@@ -39,10 +39,14 @@ _WANTED = f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ w
 
 def _card(name: str, title: str, code: str) -> Card:
     return replace(
-        CircorSource.card, name=name, title=title, code=code, counts={"recordings": 3363},
+        CircorSource.card,
+        name=name,
+        title=title,
+        code=code,
+        counts={"recordings": 3363},
         access=f"Parquet files of the Hugging Face hub, with {TABLE} of PhysioNet: circor-heart-sound 1.0.3",
         last_seen_real="",
-    )  # fmt: skip
+    )
 
 
 @SOURCES.register("circor_hf")
@@ -76,7 +80,9 @@ class CircorParquetSource(SoundSource):
         """Every row, in the order of the files. Raises CorruptFileError for names that are none, or without labels."""
         if self._records is None:
             patients = self._table()
-            people = persons({name: p.facts.get("Additional ID", "nan") for name, p in patients.items()})
+            people = persons(
+                {name: p.facts.get("Additional ID", "nan") for name, p in patients.items()}
+            )
             found: list[Record] = []
             seen: dict[str, int] = {}
             odd = {"outcome": 0, "murmur": 0}
@@ -96,10 +102,14 @@ class CircorParquetSource(SoundSource):
         """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where sound and states differ in length."""
         samples, rate = decode_wav(self._sound(record), self._where(record))
         if rate != RATE:
-            raise CorruptFileError(f"{self._where(record)} is at {rate} Hz; wanted {RATE} Hz, as published.")
+            raise CorruptFileError(
+                f"{self._where(record)} is at {rate} Hz; wanted {RATE} Hz, as published."
+            )
         if len(samples) != len(self._labels(record)):
-            raise CorruptFileError(f"{self._where(record)} has {len(samples)} samples and {len(self._labels(record))} "
-                                   "states. Download it again.")  # fmt: skip
+            raise CorruptFileError(
+                f"{self._where(record)} has {len(samples)} samples and {len(self._labels(record))} "
+                "states. Download it again."
+            )
         return samples, rate
 
     def n_samples(self, record: Record) -> int:
@@ -114,7 +124,9 @@ class CircorParquetSource(SoundSource):
         rows = [(a / RATE, b / RATE, int(labels[a]) - 1) for a, b in pairwise(marks)]
         return tuple(row for row in rows if row[2] >= 0)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:  # noqa: ARG002
         """What the authors say; labels are the official ones."""
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
@@ -136,7 +148,10 @@ class CircorParquetSource(SoundSource):
     def notes(self) -> Sequence[str]:
         """That rows are stretches, and how far the files' own labels are from the official ones."""
         self.records()
-        return ("A row is an annotated stretch, not a recording: several may be of one recording.", *self._notes)
+        return (
+            "A row is an annotated stretch, not a recording: several may be of one recording.",
+            *self._notes,
+        )
 
     def _opened(self) -> tuple[ParquetFile, ...]:
         if not self._files:
@@ -154,29 +169,51 @@ class CircorParquetSource(SoundSource):
         return out
 
     def _record(
-        self, at: tuple[int, int, int], name: str, patients: Mapping[str, Patient], people: Mapping[str, str],
+        self,
+        at: tuple[int, int, int],
+        name: str,
+        patients: Mapping[str, Patient],
+        people: Mapping[str, str],
         seen: dict[str, int],
-    ) -> Record:  # fmt: skip
+    ) -> Record:
         stem = Path(name).name.removesuffix(".wav")
         match = _NAME.match(stem)
         where = self.root / self.paths[at[0]]
         if match is None:
-            raise CorruptFileError(f"{where}: {name!r} is no recording such as 13918_AV. Download it again.")
+            raise CorruptFileError(
+                f"{where}: {name!r} is no recording such as 13918_AV. Download it again."
+            )
         if match[1] not in patients:
-            raise CorruptFileError(f"{where} holds {stem}, and {TABLE} has no row for {match[1]}. Take the table of 942 "
-                                   "patients as published.")  # fmt: skip
+            raise CorruptFileError(
+                f"{where} holds {stem}, and {TABLE} has no row for {match[1]}. Take the table of 942 "
+                "patients as published."
+            )
         seen[stem] = seen.get(stem, 0) + 1
         number = seen[stem]
         meta = {"id": match[1], **patients[match[1]].meta, "at": at}
-        return Record(stem if number == 1 else f"{stem}~{number}", people[match[1]], match[2], "", float(RATE),
-                      {"rows": self.paths[at[0]]}, meta)  # fmt: skip
+        return Record(
+            stem if number == 1 else f"{stem}~{number}",
+            people[match[1]],
+            match[2],
+            "",
+            float(RATE),
+            {"rows": self.paths[at[0]]},
+            meta,
+        )
 
     def _table(self) -> dict[str, Patient]:
         path = self.root / TABLE
         if not path.is_file():
-            raise LayoutError(f"{path} is missing: labels and people come from it. Copy {TABLE} of CirCor 1.0.3 there.")
-        rows = read_table(path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"])
-        return {row["Patient ID"]: Patient(path, [], {k: v or "nan" for k, v in row.items()}) for row in rows}
+            raise LayoutError(
+                f"{path} is missing: labels and people come from it. Copy {TABLE} of CirCor 1.0.3 there."
+            )
+        rows = read_table(
+            path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"]
+        )
+        return {
+            row["Patient ID"]: Patient(path, [], {k: v or "nan" for k, v in row.items()})
+            for row in rows
+        }
 
     def _cell(self, record: Record, column: str) -> Any:
         """One cell; of each column the row group that was read last is kept."""
@@ -198,7 +235,9 @@ class CircorParquetSource(SoundSource):
         values = self._cell(record, STATES).values
         labels = np.asarray([] if values is None else values.to_numpy(zero_copy_only=False))
         if not len(labels) or not np.isin(labels, range(5)).all():
-            raise CorruptFileError(f"{self._where(record)} has states other than 0 to 4, or none. Download it again.")
+            raise CorruptFileError(
+                f"{self._where(record)} has states other than 0 to 4, or none. Download it again."
+            )
         return labels.astype(np.int8)
 
     def _info(self, record: Record) -> WavInfo:
@@ -213,7 +252,9 @@ class CircorParquetSource(SoundSource):
 class CircorProcessedSource(CircorParquetSource):
     """The split ``processed``: the same stretches after a band-pass and wavelet shrinkage."""
 
-    card: ClassVar[Card] = _card("circor_hf_processed", "CirCor DigiScope (Parquet, processed)", "G")
+    card: ClassVar[Card] = _card(
+        "circor_hf_processed", "CirCor DigiScope (Parquet, processed)", "G"
+    )
     part: ClassVar[str] = "processed"
 
 

@@ -83,10 +83,15 @@ class Reader:
         x = self._pictures(record, wanted.tolist())[torch.from_numpy(back)]
         answers = self.source.answers(record, self.target)
         if self.target.kind in (Kind.MASK, Kind.KEYPOINTS):
-            shown = sorted(((inside[a.at], a.value) for a in answers if a.at in inside), key=lambda pair: pair[0])
+            shown = sorted(
+                ((inside[a.at], a.value) for a in answers if a.at in inside),
+                key=lambda pair: pair[0],
+            )
             masks = self.target.kind is Kind.MASK
             shape = () if masks else self._shape(record, int(numbers[0]))
-            values = [self._mask(value) if masks else self._moved(value, shape) for _, value in shown]
+            values = [
+                self._mask(value) if masks else self._moved(value, shape) for _, value in shown
+            ]
             return x, (torch.stack(values), torch.tensor([place for place, _ in shown]))
         if self.target.name == PHASE:
             places = {int(a.value): inside[a.at] for a in answers if a.at is not None}
@@ -101,13 +106,19 @@ class Reader:
         """Frames ``numbers`` of a recording, fitted: (k, frame_l, frame_w) uint8, from the clip cache where there is one."""
 
         def make() -> Array:
-            return np.stack([self._fit(frame, mask=False) for frame in self.source.frames(record, numbers)])
+            return np.stack(
+                [self._fit(frame, mask=False) for frame in self.source.frames(record, numbers)]
+            )
 
         if self.cache is None:
             return make()
         root, options = self.source.root, self.options
-        base = base_key(self.source.card.name, str(root), options.size, options.padding, "cv2 area/linear")
-        key = clip_key(base, record.id, [root / name for name in record.files.values()], np.asarray(numbers))
+        base = base_key(
+            self.source.card.name, str(root), options.size, options.padding, "cv2 area/linear"
+        )
+        key = clip_key(
+            base, record.id, [root / name for name in record.files.values()], np.asarray(numbers)
+        )
         return self.cache.get(key, make)
 
     def _pictures(self, record: Record, numbers: Sequence[int]) -> torch.Tensor:
@@ -117,7 +128,9 @@ class Reader:
             return grey[:, None].div_(255).repeat(1, 3, 1, 1)
         x = torch.empty(len(grey), 3, *self.options.size)
         for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
-            torch.add(torch.tensor(-mean / std), grey, alpha=1 / (255 * std), out=x[:, channel])  # one pass a channel
+            torch.add(
+                torch.tensor(-mean / std), grey, alpha=1 / (255 * std), out=x[:, channel]
+            )  # one pass a channel
         return x
 
     def _mask(self, mask: Array) -> torch.Tensor:
@@ -137,7 +150,9 @@ class Reader:
         size, corner = fit(*frame.shape, out=out, padding=self.options.padding)
         if size != frame.shape:
             shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-            how = cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            how = (
+                cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            )
             frame = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=how))
         return pad(frame, out=out, corner=corner)
 
@@ -239,7 +254,9 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         wanted = self.card.target(target)
         views = _views(self.card, target, view)
         sound = self.card.modality == "sound"
-        self.options = _options(video, normalize, (frame_l, frame_w), clip_l, fps, padding, sound=sound)
+        self.options = _options(
+            video, normalize, (frame_l, frame_w), clip_l, fps, padding, sound=sound
+        )
         if split is not None and split not in PARTS:
             raise unknown("split", split, PARTS)
         self.source = SOURCES[name](folder(name, root))
@@ -295,13 +312,21 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
 
     def __repr__(self) -> str:
         shown = [repr(self.name), repr(self.target)]
-        shown += [f"{key}={value!r}" for key in ("view", "split") if (value := getattr(self, key)) is not None]
+        shown += [
+            f"{key}={value!r}"
+            for key in ("view", "split")
+            if (value := getattr(self, key)) is not None
+        ]
         return f"Dataset({', '.join(shown)}, video={self.options.video})"
 
     def _items(self, views: Sequence[str]) -> Items:
         """Every row that has an answer, after the refusals that need to see the recordings."""
-        records = [r for r in self.source.records() if r.view in views and self.split in (None, r.split)]
-        if isinstance(self.source, SoundSource) and (rows := sound_rows(self.source, records, self._reader.target)):
+        records = [
+            r for r in self.source.records() if r.view in views and self.split in (None, r.split)
+        ]
+        if isinstance(self.source, SoundSource) and (
+            rows := sound_rows(self.source, records, self._reader.target)
+        ):
             return Items(self._reader, rows)
         found = [(record, self.source.annotated(record, self._reader.target)) for record in records]
         found = [(record, marked) for record, marked in found if marked]
@@ -338,7 +363,9 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         """Refuse a clip that cannot hold ED and ES, saying which length does."""
         short, need = [], 0
         for record in records:
-            marked = [at for at in self.source.annotated(record, self._reader.target) if at is not None]
+            marked = [
+                at for at in self.source.annotated(record, self._reader.target) if at is not None
+            ]
             grid = resample(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
             _, places = place(grid, len(grid), marked)
             if len(places) < 2:
@@ -360,7 +387,9 @@ def _reader(
     if isinstance(options, Options):
         return Reader(source, target, options, _cache(cache))
     if not isinstance(source, SoundSource):
-        raise UnsupportedOptionError(f"The card of {source.card.name} says sound, and its source is no SoundSource.")
+        raise UnsupportedOptionError(
+            f"The card of {source.card.name} says sound, and its source is no SoundSource."
+        )
     return SoundReader(source, target, options, IMAGENET_MEAN, IMAGENET_STD)
 
 
@@ -375,7 +404,9 @@ def _cache(folder: Path | str | None) -> ClipCache | None:
 
 def _views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
     if target == "view" and view is not None:
-        raise UnsupportedOptionError(f"The target 'view' asks which view a picture is; use view=None, not {view!r}.")
+        raise UnsupportedOptionError(
+            f"The target 'view' asks which view a picture is; use view=None, not {view!r}."
+        )
     return among(view, card.views, what=card.name)
 
 
@@ -400,10 +431,16 @@ def _options(
     for key, side in zip(("frame_l", "frame_w"), size, strict=True):
         if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
             raise UnsupportedOptionError(f"{key} is {side!r}; possible: 1 to {MAX_SIDE} pixels.")
-    if clip_l is not None and (isinstance(clip_l, bool) or not isinstance(clip_l, int) or clip_l < 1):
+    if clip_l is not None and (
+        isinstance(clip_l, bool) or not isinstance(clip_l, int) or clip_l < 1
+    ):
         raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 frame or more.")
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0):
-        raise UnsupportedOptionError(f"fps is {fps!r}; possible: above 0, or None for the recording's own rate.")
+    if fps is not None and (
+        isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0
+    ):
+        raise UnsupportedOptionError(
+            f"fps is {fps!r}; possible: above 0, or None for the recording's own rate."
+        )
     if sound:
         return sound_options(video, normalize, size, clip_l, fps, bool(padding))
     if not video:
@@ -414,7 +451,13 @@ def _options(
 
 def _warn_idle(clip_l: int | None, fps: float | None, padding: bool | None) -> None:
     """The 2022 pages print these with video=False; there they do nothing, and here that is said."""
-    idle = [f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None]
+    idle = [
+        f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None
+    ]
     idle += ["padding=None (read as False)"] if padding is None else []
     if idle:
-        warnings.warn(f"video=False takes single frames: {', '.join(idle)} has no effect.", EtabWarning, stacklevel=4)
+        warnings.warn(
+            f"video=False takes single frames: {', '.join(idle)} has no effect.",
+            EtabWarning,
+            stacklevel=4,
+        )

@@ -43,7 +43,9 @@ _CARD = Card(
     views=(*_NAMED, UNKNOWN),
     targets=(
         Target("view", Kind.CLASSES, classes=_NAMED, description="view, where labels.csv names it"),
-        Target("EF", Kind.VALUE, unit="%", description="ejection fraction, where labels.csv gives it"),
+        Target(
+            "EF", Kind.VALUE, unit="%", description="ejection fraction, where labels.csv gives it"
+        ),
     ),
     licence="whatever governs your own files; nothing leaves the machine",
     citation="your own",
@@ -63,7 +65,9 @@ class DicomSource(Source):
     def __init__(self, root: Path) -> None:
         """Name the folder; raises DataNotFoundError where it is none."""
         if not Path(root).is_dir():
-            raise DataNotFoundError(f"{root} is not a folder. Pass the folder that holds the DICOM studies.")
+            raise DataNotFoundError(
+                f"{root} is not a folder. Pass the folder that holds the DICOM studies."
+            )
         super().__init__(Path(root))
         self.skipped: tuple[tuple[str, str], ...] = ()
         self._records: tuple[Record, ...] | None = None
@@ -81,18 +85,28 @@ class DicomSource(Source):
     def records(self) -> Sequence[Record]:
         """One recording an object, by file name. Raises LayoutError where no ultrasound is there, CorruptFileError for an
         object or a label that cannot be read, SplitError for a patient in two splits.
-        """  # fmt: skip
+        """
         if self._records is None:
-            names = [p.relative_to(self.root).as_posix() for p in sorted(self.root.rglob("*")) if p.is_file()]
+            names = [
+                p.relative_to(self.root).as_posix()
+                for p in sorted(self.root.rglob("*"))
+                if p.is_file()
+            ]
             objects = [name for name in names if is_dicom(self.root / name)]
-            labels = _labels(self.root / _LABELS, set(objects), None if self.faults is None else self._absent)
+            labels = _labels(
+                self.root / _LABELS, set(objects), None if self.faults is None else self._absent
+            )
             found, skipped = [], []
             for name in objects:
                 try:
                     info = dicom_info(self.root / name)
                 except CorruptFileError as error:
                     label = labels.get(name, {})
-                    known = (label.get("patient", ""), label.get("view", ""), label.get("split", ""))
+                    known = (
+                        label.get("patient", ""),
+                        label.get("view", ""),
+                        label.get("split", ""),
+                    )
                     self._give_up(Fault(name, str(error), *known), error)
                     continue
                 reason = _unfit(info)
@@ -102,8 +116,10 @@ class DicomSource(Source):
                 self._infos[name] = info
                 found.append(_record(name, info, labels.get(name, {})))
             if not found:
-                raise LayoutError(f"{self.root} holds no ultrasound: {len(names)} files, {len(objects)} of them DICOM. "
-                                  f"Pass the folder that holds the studies.{_first(skipped)}")  # fmt: skip
+                raise LayoutError(
+                    f"{self.root} holds no ultrasound: {len(names)} files, {len(objects)} of them DICOM. "
+                    f"Pass the folder that holds the studies.{_first(skipped)}"
+                )
             _check_unique(self.root, found)
             check_leaks(found)
             self._records, self.skipped = tuple(found), tuple(skipped)
@@ -134,7 +150,9 @@ class DicomSource(Source):
         """
         return self._sector(record).cut(read_dicom(self._path(record), at))
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:  # noqa: ARG002
         """What labels.csv says; empty where it says nothing."""
         self.card.target(target.name)
         if target.name == "view":
@@ -207,13 +225,21 @@ def _digest(*parts: str) -> str:
 
 def _record(name: str, info: DicomInfo, label: Mapping[str, str]) -> Record:
     patient = label.get("patient") or "p" + _digest("patient", info.patient or info.study or name)
-    meta: dict[str, object] = {"study": "s" + _digest("study", info.study or name), "frames": info.n_frames}
+    meta: dict[str, object] = {
+        "study": "s" + _digest("study", info.study or name),
+        "frames": info.n_frames,
+    }
     if label.get("EF"):
         meta["EF"] = float(label["EF"])
     return Record(
-        "o" + _digest("object", info.instance or name), patient, label.get("view") or UNKNOWN, label.get("split", ""),
-        info.fps, {"object": name}, meta,
-    )  # fmt: skip
+        "o" + _digest("object", info.instance or name),
+        patient,
+        label.get("view") or UNKNOWN,
+        label.get("split", ""),
+        info.fps,
+        {"object": name},
+        meta,
+    )
 
 
 def _check_unique(root: Path, records: Sequence[Record]) -> None:
@@ -221,12 +247,16 @@ def _check_unique(root: Path, records: Sequence[Record]) -> None:
     for record in records:
         name = record.files["object"]
         if record.id in seen:
-            raise CorruptFileError(f"{root / name} is the same object as {seen[record.id]}. Keep one of them.")
+            raise CorruptFileError(
+                f"{root / name} is the same object as {seen[record.id]}. Keep one of them."
+            )
         seen[record.id] = name
 
 
 def _labels(
-    path: Path, objects: Collection[str], absent: Callable[[str, Mapping[str, str]], None] | None = None
+    path: Path,
+    objects: Collection[str],
+    absent: Callable[[str, Mapping[str, str]], None] | None = None,
 ) -> dict[str, dict[str, str]]:
     """Rows of labels.csv by file, checked; none where there is no such table. ``absent`` hears of rows without a file."""
     if not path.is_file():
@@ -245,9 +275,13 @@ def _labels(
         }
         name = label.get("file", "").replace("\\", "/")
         if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise CorruptFileError(f"{path}, line {number}: file is {name!r}; wanted a name inside the folder.")
+            raise CorruptFileError(
+                f"{path}, line {number}: file is {name!r}; wanted a name inside the folder."
+            )
         if name in found:
-            raise CorruptFileError(f"{path}, line {number}: {name} is listed twice. Keep one row of it.")
+            raise CorruptFileError(
+                f"{path}, line {number}: {name} is listed twice. Keep one row of it."
+            )
         if name not in objects and absent is not None:
             absent(name, label)
             continue
@@ -273,5 +307,7 @@ def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:
         except ValueError:
             value = float("nan")
         if not 0 <= value <= 100:
-            raise CorruptFileError(f"{where}: EF is {label['EF']!r}; wanted a number from 0 to 100.")
+            raise CorruptFileError(
+                f"{where}: EF is {label['EF']!r}; wanted a number from 0 to 100."
+            )
     return label

@@ -41,8 +41,15 @@ _CARD = Card(
     targets=(
         Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
         Target("EF", Kind.VALUE, unit="%", description="ejection fraction of the left ventricle"),
-        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"),
-        Target("CM", Kind.BINARY, classes=("EF >= 50", "EF < 50"), description="cardiomyopathy: EF below 50 %"),
+        Target(
+            "ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"
+        ),
+        Target(
+            "CM",
+            Kind.BINARY,
+            classes=("EF >= 50", "EF < 50"),
+            description="cardiomyopathy: EF below 50 %",
+        ),
     ),
     licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
     citation="Ouyang et al., Nature 580:252-256, 2020, doi:10.1038/s41586-020-2145-8",
@@ -69,7 +76,9 @@ class EchoNetSource(Source):
     def phantom(self) -> bool:
         """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
         if self._phantom is None:
-            self._phantom = says_phantom(self.root, (self.root / r.files["video"] for r in self.records()))
+            self._phantom = says_phantom(
+                self.root, (self.root / r.files["video"] for r in self.records())
+            )
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -81,7 +90,9 @@ class EchoNetSource(Source):
         if self._records is None:
             table = self.root / "FileList.csv"
             rows = read_table(table, ("FileName", "EF"), ragged=True)
-            found = self._listed(rows, lambda row: _record(table, row), lambda row: _known(row["FileName"]))
+            found = self._listed(
+                rows, lambda row: _record(table, row), lambda row: _known(row["FileName"])
+            )
             check_leaks(found)
             check_unique(table, found)
             found = self._there(found)
@@ -97,7 +108,9 @@ class EchoNetSource(Source):
         """Grey frames (k, h, w) uint8; only those asked for are decoded."""
         return read_video(self.root / record.files["video"], at)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
         """What the authors say. Six videos have no tracings, and so no mask and no phase: an empty tuple."""
         if target.name == "EF":
             return (Answer(float(record.meta["EF"])),)
@@ -105,7 +118,11 @@ class EchoNetSource(Source):
             return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        found = [Answer(m, k) for k, m in masks.items()] if target.name == "LV_seg" else phases_by_area(masks)
+        found = (
+            [Answer(m, k) for k, m in masks.items()]
+            if target.name == "LV_seg"
+            else phases_by_area(masks)
+        )
         return tuple(answer for answer in found if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
@@ -166,7 +183,9 @@ def _find(root: Path) -> Path:
     if len(found) == 1:
         return next(iter(found.values()))
     if found:
-        raise LayoutError(f"{root} holds several EchoNet trees: {', '.join(map(str, found))}. Pass one of them.")
+        raise LayoutError(
+            f"{root} holds several EchoNet trees: {', '.join(map(str, found))}. Pass one of them."
+        )
     empty = next(root.iterdir(), None) is None
     why = "it is empty" if empty else f"{root / 'FileList.csv'} is missing"
     raise LayoutError(f"{root} is not EchoNet-Dynamic as published: {why}. Pass {_WANTED}.")
@@ -176,7 +195,9 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
     name = stem(row["FileName"])
     part = (row.get("Split") or "").strip().upper()
     if part not in _SPLITS:
-        raise CorruptFileError(f"{table}: {name} is in Split {row['Split']!r}; wanted TRAIN, VAL or TEST.")
+        raise CorruptFileError(
+            f"{table}: {name} is in Split {row['Split']!r}; wanted TRAIN, VAL or TEST."
+        )
     meta = {"EF": number(table, row, "EF", 0, 100)}
     meta |= {key: number(table, row, key, 0, 10_000) for key in ("ESV", "EDV") if row.get(key)}
     fps = number(table, row, "FPS", 1, 1000) if row.get("FPS") else None
@@ -192,9 +213,16 @@ def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
     """Traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
     found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     keys = ("X1", "Y1", "X2", "Y2")
-    for line, row in enumerate(read_table(table, ("FileName", *keys, "Frame"), ragged=True), start=2):
+    for line, row in enumerate(
+        read_table(table, ("FileName", *keys, "Frame"), ragged=True), start=2
+    ):
         try:
-            found[stem(row["FileName"])][int(row["Frame"])].append([float(row[key]) for key in keys])
+            found[stem(row["FileName"])][int(row["Frame"])].append(
+                [float(row[key]) for key in keys]
+            )
         except (ValueError, TypeError) as error:
             raise CorruptFileError(f"{table}, line {line}: {error}. Download it again.") from error
-    return {video: {at: np.array(rows) for at, rows in frames.items()} for video, frames in found.items()}
+    return {
+        video: {at: np.array(rows) for at, rows in frames.items()}
+        for video, frames in found.items()
+    }

@@ -43,8 +43,12 @@ def check_lists(root: Path, *, sums: bool = True) -> Lists:
     for table in _record_lists(root):
         for name in _lines(table, found):
             path = table.parent / name
-            there = path.is_file() or any(path.with_name(path.name + end).is_file() for end in (".wav", ".hea", ".dat"))
-            found.missing += [] if there or str(path) in found.missing else [f"{path} (listed in {table.name})"]
+            there = path.is_file() or any(
+                path.with_name(path.name + end).is_file() for end in (".wav", ".hea", ".dat")
+            )
+            found.missing += (
+                [] if there or str(path) in found.missing else [f"{path} (listed in {table.name})"]
+            )
     return found
 
 
@@ -61,10 +65,20 @@ def read_sums(path: Path) -> dict[str, str]:
         if not line.strip():
             continue
         safe = not (
-            PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or ":" in name or "\0" in name
+            PurePosixPath(name).is_absolute()
+            or ".." in PurePosixPath(name).parts
+            or ":" in name
+            or "\0" in name
         )
-        if len(digest) != 64 or set(digest.lower()) - set("0123456789abcdef") or not name or not safe:
-            raise CorruptFileError(f"{path}, line {number}: {line[:80]!r} is no sha256 and a name. Download it again.")
+        if (
+            len(digest) != 64
+            or set(digest.lower()) - set("0123456789abcdef")
+            or not name
+            or not safe
+        ):
+            raise CorruptFileError(
+                f"{path}, line {number}: {line[:80]!r} is no sha256 and a name. Download it again."
+            )
         out[name] = digest.lower()
     return out
 
@@ -100,7 +114,9 @@ def _readers() -> Mapping[str, Callable[[Path], object]]:
 
 def _compare(root: Path, published: Mapping[str, str], found: Lists) -> None:
     with ThreadPoolExecutor(4) as pool:
-        sums = dict(zip(published, pool.map(lambda name: file_sha256(root / name), published), strict=True))
+        sums = dict(
+            zip(published, pool.map(lambda name: file_sha256(root / name), published), strict=True)
+        )
     other = [name for name, digest in sums.items() if digest not in (published[name], ABSENT)]
     ends = [name for name in other if published[name] in _with_other_ends(root / name)]
     found.altered += [str(root / name) for name in other if name not in ends]
@@ -125,8 +141,14 @@ def _record_lists(root: Path) -> list[Path]:
 
 def _lines(table: Path, found: Lists) -> list[str]:
     try:
-        names = [line.strip() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [
+            line.strip() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
     except (OSError, UnicodeDecodeError) as error:
         found.altered.append(f"{table} cannot be read: {error}")
         return []
-    return [name for name in names if ".." not in PurePosixPath(name).parts and not PurePosixPath(name).is_absolute()]
+    return [
+        name
+        for name in names
+        if ".." not in PurePosixPath(name).parts and not PurePosixPath(name).is_absolute()
+    ]

@@ -29,8 +29,11 @@ LARGEST_CM = 20.0
 TABLE = "MeasurementsList.csv"
 _COLUMNS = ("HashedFileName", "Calc", "CalcValue", "Frame", "X1", "X2", "Y1", "Y2", "split")
 _WANTED = f"the folder that contains {TABLE} and Batch1/ to Batch4/"
-_WORDS = {"LVID": "internal diameter of the left ventricle", "IVS": "thickness of the interventricular septum",
-          "LVPW": "thickness of the posterior wall"}  # fmt: skip
+_WORDS = {
+    "LVID": "internal diameter of the left ventricle",
+    "IVS": "thickness of the interventricular septum",
+    "LVPW": "thickness of the posterior wall",
+}
 _PHASE = {"d": "end-diastole", "s": "end-systole"}
 
 _CARD = Card(
@@ -40,17 +43,33 @@ _CARD = Card(
     modality="echo",
     views=("PLAX",),
     targets=(
-        *(Target(calc, Kind.VALUE, unit="cm", description=f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}")
-          for calc in (*DIASTOLE, *SYSTOLE)),
-        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="frame of the first LVIDd or of the first LVIDs"),
-        Target("keypoints", Kind.KEYPOINTS, description="(6, 2) pixels x, y: the ends of IVSd, LVIDd and LVPWd; "
-               "NaN where one was not measured in that frame or lies outside it"),
+        *(
+            Target(
+                calc,
+                Kind.VALUE,
+                unit="cm",
+                description=f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}",
+            )
+            for calc in (*DIASTOLE, *SYSTOLE)
+        ),
+        Target(
+            "ES/ED",
+            Kind.BINARY,
+            classes=("ED", "ES"),
+            description="frame of the first LVIDd or of the first LVIDs",
+        ),
+        Target(
+            "keypoints",
+            Kind.KEYPOINTS,
+            description="(6, 2) pixels x, y: the ends of IVSd, LVIDd and LVPWd; "
+            "NaN where one was not measured in that frame or lies outside it",
+        ),
     ),
     licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
     citation="Duffy et al., JAMA Cardiology 7(4):386-395, 2022, doi:10.1001/jamacardio.2021.6059",
     access="registration at Stanford AIMI",
     counts={"patients": 12_000, "recordings": 12_000},
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +101,9 @@ class LvhSource(Source):
     def phantom(self) -> bool:
         """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
         if self._phantom is None:
-            self._phantom = says_phantom(self.root, (self.root / r.files["video"] for r in self.records()))
+            self._phantom = says_phantom(
+                self.root, (self.root / r.files["video"] for r in self.records())
+            )
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -98,13 +119,21 @@ class LvhSource(Source):
             videos = _videos(self.root)
             self._note_absent(rows, videos)
             self._check_there(rows, videos)
-            check_leaks(Record(name, name, "PLAX", _part(self.root / TABLE, r)) for name in rows for r in rows[name])
+            check_leaks(
+                Record(name, name, "PLAX", _part(self.root / TABLE, r))
+                for name in rows
+                for r in rows[name]
+            )
             self._records = tuple(self._record(name, rows[name], videos[name]) for name in rows)
         return self._records
 
-    def _note_absent(self, rows: dict[str, list[dict[str, str]]], videos: Mapping[str, str]) -> None:
+    def _note_absent(
+        self, rows: dict[str, list[dict[str, str]]], videos: Mapping[str, str]
+    ) -> None:
         """Leave out, where that is asked for, the videos that no batch holds."""
-        for name in [name for name in rows if name not in videos] if self.faults is not None else []:
+        for name in (
+            [name for name in rows if name not in videos] if self.faults is not None else []
+        ):
             part = _part(self.root / TABLE, rows.pop(name)[0])
             reason = f"{name}.avi is in no batch of {self.root}."
             self._give_up(Fault(name, reason, name, "PLAX", part), LayoutError(reason))
@@ -117,7 +146,9 @@ class LvhSource(Source):
         """Grey frames (k, h, w) uint8; only those asked for are decoded."""
         return read_video(self.root / record.files["video"], at)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
         """Measurements in cm, each of its frame; ES/ED only where both phases were measured in frames of their own."""
         self.card.target(target.name)
         if target.name == "keypoints":
@@ -144,11 +175,15 @@ class LvhSource(Source):
     def remarks(self) -> Sequence[str]:
         """Rows left out because their measurement is there already, and videos whose rows give no frame rate."""
         self.records()
-        said = [f"{self._again} rows measure again what an earlier row of that frame measured: left out"]
+        said = [
+            f"{self._again} rows measure again what an earlier row of that frame measured: left out"
+        ]
         said = said if self._again else []
         if self._rateless:
             first = self._rateless[0]
-            said.append(f"{len(self._rateless)} videos have no rate in {TABLE}, first {first}: their headers give it")
+            said.append(
+                f"{len(self._rateless)} videos have no rate in {TABLE}, first {first}: their headers give it"
+            )
         return said
 
     def _check_there(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
@@ -177,7 +212,9 @@ class LvhSource(Source):
     def _of(self, record: Record, calcs: Sequence[str]) -> list[Measure]:
         """Measurements of some kinds in frame order, refused where the video has no such frame."""
         self.records()
-        found = sorted((m for m in self._measures[record.id] if m.calc in calcs), key=lambda m: m.at)
+        found = sorted(
+            (m for m in self._measures[record.id] if m.calc in calcs), key=lambda m: m.at
+        )
         if found and found[-1].at >= (n := self.n_frames(record)):
             raise CorruptFileError(
                 f"{self.root / TABLE} measures {found[-1].calc} in frame {found[-1].at} of {record.id}, whose video has "
@@ -189,7 +226,11 @@ class LvhSource(Source):
         ends = []
         for phase, calcs in enumerate((DIASTOLE, SYSTOLE)):
             found = self._of(record, calcs)
-            ends += [Answer(phase, next((m for m in found if m.calc == calcs[0]), found[0]).at)] if found else []
+            ends += (
+                [Answer(phase, next((m for m in found if m.calc == calcs[0]), found[0]).at)]
+                if found
+                else []
+            )
         ends.sort(key=lambda answer: answer.at or 0)
         return ends if len({answer.at for answer in ends}) == 2 else []
 
@@ -201,13 +242,19 @@ class LvhSource(Source):
             outside = (measure.points < 0) | (measure.points >= (info.width, info.height))
             kept = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
             points.setdefault(measure.at, np.full((6, 2), np.nan))[row : row + 2] = kept
-        return [Answer(value, at) for at, value in sorted(points.items()) if np.isfinite(value).any()]
+        return [
+            Answer(value, at) for at, value in sorted(points.items()) if np.isfinite(value).any()
+        ]
 
 
 def _find(root: Path) -> Path:
     if not root.is_dir():
         raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
-    near = [root, root / "EchoNet-LVH", *([root.absolute().parent] if root.name.startswith("Batch") else [])]
+    near = [
+        root,
+        root / "EchoNet-LVH",
+        *([root.absolute().parent] if root.name.startswith("Batch") else []),
+    ]
     for path in near:
         if (path / TABLE).is_file():
             return path
@@ -218,9 +265,14 @@ def _find(root: Path) -> Path:
 
 def _videos(root: Path) -> dict[str, str]:
     """Video names to their files relative to the root, over every Batch folder."""
-    batches = sorted(path for path in root.iterdir() if path.is_dir() and path.name.startswith("Batch"))
+    batches = sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name.startswith("Batch")
+    )
     return {
-        p.stem: f"{batch.name}/{p.name}" for batch in batches for p in sorted(batch.iterdir()) if p.suffix == ".avi"
+        p.stem: f"{batch.name}/{p.name}"
+        for batch in batches
+        for p in sorted(batch.iterdir())
+        if p.suffix == ".avi"
     }
 
 
@@ -237,7 +289,9 @@ def _measure(table: Path, row: Mapping[str, str]) -> Measure:
     calc = (row["Calc"] or "").strip()
     if calc not in (*DIASTOLE, *SYSTOLE):
         wanted = ", ".join((*DIASTOLE, *SYSTOLE))
-        raise CorruptFileError(f"{table}: {row['HashedFileName']} has Calc {row['Calc']!r}; wanted one of {wanted}.")
+        raise CorruptFileError(
+            f"{table}: {row['HashedFileName']} has Calc {row['Calc']!r}; wanted one of {wanted}."
+        )
 
     def cell(key: str, low: float, high: float) -> float:
         return number(table, row, key, low, high, name="HashedFileName")

@@ -20,11 +20,25 @@ from pathlib import Path
 from etab.errors import CorruptFileError, DataNotFoundError
 from etab.registry import unknown
 
-NAMES = ("echonet", "camus", "tmed", "tmed1", "unity", "lvh", "pediatric", "cinc2016", "circor",
-         "circor_hf", "circor_hf_processed", "dicom")  # fmt: skip
+NAMES = (
+    "echonet",
+    "camus",
+    "tmed",
+    "tmed1",
+    "unity",
+    "lvh",
+    "pediatric",
+    "cinc2016",
+    "circor",
+    "circor_hf",
+    "circor_hf_processed",
+    "dicom",
+)
 
 
-def folder(name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None) -> Path:
+def folder(
+    name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
+) -> Path:
     """The folder of dataset ``name`` by the order above; ``env`` stands in for the environment.
 
     Raises DataNotFoundError listing every place looked at, UnknownNameError for an unknown key in paths.toml.
@@ -39,7 +53,9 @@ def folder(name: str, root: Path | str | None = None, *, env: Mapping[str, str] 
                 f"{name} was looked for where {label} says, and {path} is not a folder. Correct it, or remove it."
             )
     raise DataNotFoundError(
-        f"No folder of {name}. Looked at " + "; ".join(looked) + f". Pass root=, or set ETAB_{name.upper()}_DIR "
+        f"No folder of {name}. Looked at "
+        + "; ".join(looked)
+        + f". Pass root=, or set ETAB_{name.upper()}_DIR "
         f"to the folder as published, or try the phantom: etab data phantom DIR, then ETAB_DATA=DIR."
     )
 
@@ -68,7 +84,9 @@ def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
     file = Path(named).expanduser() if named else Path("configs") / "paths.toml"
     if not file.is_file():
         if named:
-            raise DataNotFoundError(f"ETAB_PATHS names {file}, which is not a file. Correct it, or unset it.")
+            raise DataNotFoundError(
+                f"ETAB_PATHS names {file}, which is not a file. Correct it, or unset it."
+            )
         return None
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))

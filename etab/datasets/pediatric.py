@@ -49,10 +49,27 @@ _CARD = Card(
     views=VIEWS,
     targets=(
         Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
-        Target("EF", Kind.VALUE, unit="%", description="ejection fraction (5/6 area-length, from both views)"),
-        Target("ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"),
-        Target("CM", Kind.BINARY, classes=("EF >= 50", "EF < 50"), description="cardiomyopathy: EF below 50 %"),
-        Target("view", Kind.CLASSES, classes=VIEWS, description="apical 4-chamber or parasternal short-axis view"),
+        Target(
+            "EF",
+            Kind.VALUE,
+            unit="%",
+            description="ejection fraction (5/6 area-length, from both views)",
+        ),
+        Target(
+            "ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"
+        ),
+        Target(
+            "CM",
+            Kind.BINARY,
+            classes=("EF >= 50", "EF < 50"),
+            description="cardiomyopathy: EF below 50 %",
+        ),
+        Target(
+            "view",
+            Kind.CLASSES,
+            classes=VIEWS,
+            description="apical 4-chamber or parasternal short-axis view",
+        ),
     ),
     licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
     citation="Reddy et al., J Am Soc Echocardiogr 36(5):482-489, 2023, doi:10.1016/j.echo.2023.01.015",
@@ -77,7 +94,9 @@ class PediatricSource(Source):
     def phantom(self) -> bool:
         """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
         if self._phantom is None:
-            self._phantom = says_phantom(self.root, (self.root / r.files["video"] for r in self.records()), up=2)
+            self._phantom = says_phantom(
+                self.root, (self.root / r.files["video"] for r in self.records()), up=2
+            )
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -93,7 +112,11 @@ class PediatricSource(Source):
                 listed = self._list(table, view)
                 check_unique(table, listed)
                 listed = self._there(listed)
-                check_there(table, self.root / view / "Videos", (Path(r.files["video"]).name for r in listed))
+                check_there(
+                    table,
+                    self.root / view / "Videos",
+                    (Path(r.files["video"]).name for r in listed),
+                )
                 found += listed
             check_leaks(found)
             self._records = tuple(found)
@@ -105,7 +128,10 @@ class PediatricSource(Source):
             read_table(table, ("FileName", "EF", "Split"), ragged=True),
             lambda row: _record(table, view, row),
             lambda row: Fault(
-                f"{stem(row['FileName'] or '')}_{view}", "", stem(row["FileName"] or "").split("-")[0], view
+                f"{stem(row['FileName'] or '')}_{view}",
+                "",
+                stem(row["FileName"] or "").split("-")[0],
+                view,
             ),
         )
 
@@ -117,7 +143,9 @@ class PediatricSource(Source):
         """Grey frames (k, h, w) uint8; only those asked for are decoded."""
         return read_video(self.root / record.files["video"], at)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
         """What the authors say. A video traced in one phase has one mask and no ES/ED answer."""
         if target.name == "EF":
             return (Answer(float(record.meta["EF"])),)
@@ -127,7 +155,11 @@ class PediatricSource(Source):
             return (Answer(VIEWS.index(record.view)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        found = [Answer(m, k) for k, m in masks.items()] if target.name == "LV_seg" else phases_by_area(masks)
+        found = (
+            [Answer(m, k) for k, m in masks.items()]
+            if target.name == "LV_seg"
+            else phases_by_area(masks)
+        )
         return tuple(answer for answer in found if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
@@ -140,13 +172,19 @@ class PediatricSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         """The two tables of each view."""
-        return [f"{view}/{name}" for view in VIEWS for name in ("FileList.csv", "VolumeTracings.csv")]
+        return [
+            f"{view}/{name}" for view in VIEWS for name in ("FileList.csv", "VolumeTracings.csv")
+        ]
 
     def remarks(self) -> Sequence[str]:
         """How many videos are traced in fewer than two frames that exist."""
         lv = self.card.target("LV_seg")
         few = [r.id for r in self.records() if len(self.annotated(r, lv)) < 2]
-        return [f"{len(few)} videos are traced in fewer than two of their frames, first {few[0]}"] if few else []
+        return (
+            [f"{len(few)} videos are traced in fewer than two of their frames, first {few[0]}"]
+            if few
+            else []
+        )
 
     def _masks(self, record: Record) -> dict[int, Array]:
         """The traced frames of a recording, in order, to boolean masks of the video's own size."""
@@ -154,7 +192,10 @@ class PediatricSource(Source):
         if not traces:
             return {}
         info = video_info(self.root / record.files["video"])
-        masks = {at: filled(points[:, 0], points[:, 1], (info.height, info.width)) for at, points in traces.items()}
+        masks = {
+            at: filled(points[:, 0], points[:, 1], (info.height, info.width))
+            for at, points in traces.items()
+        }
         for at, mask in masks.items():
             if not mask.any():
                 raise CorruptFileError(
@@ -190,12 +231,18 @@ def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
     name = stem(row["FileName"] or "")
     fold = int(number(table, row, "Split", 0, 9))
     meta: dict[str, object] = {"EF": number(table, row, "EF", 0, 100), "fold": fold}
-    meta |= {key: value for key in ("Age", "Weight", "Height") if (value := maybe(row.get(key))) is not None}
+    meta |= {
+        key: value
+        for key in ("Age", "Weight", "Height")
+        if (value := maybe(row.get(key))) is not None
+    }
     if (sex := (row.get("Sex") or "").strip()[:1].upper()) in ("F", "M"):
         meta["Sex"] = sex
     part = {0: "test", 1: "val"}.get(fold, "train")
     patient = name.split("-")[0]
-    return Record(f"{name}_{view}", patient, view, part, None, {"video": f"{view}/Videos/{name}.avi"}, meta)
+    return Record(
+        f"{name}_{view}", patient, view, part, None, {"video": f"{view}/Videos/{name}.avi"}, meta
+    )
 
 
 def _read_traces(table: Path) -> _Traces:
@@ -204,12 +251,17 @@ def _read_traces(table: Path) -> _Traces:
     Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the release uses.
     """
     found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
-    for line, row in enumerate(read_table(table, ("FileName", "X", "Y", "Frame"), ragged=True), start=2):
+    for line, row in enumerate(
+        read_table(table, ("FileName", "X", "Y", "Frame"), ragged=True), start=2
+    ):
         at = (row["Frame"] or "").strip()
         if at in UNTRACED:
             continue
         cells = [maybe(row[key]) for key in ("X", "Y", "Frame")]
-        if cells[2] is not None and [(row[key] or "").strip().lower() for key in ("X", "Y")] in (["nan"] * 2, [""] * 2):
+        if cells[2] is not None and [(row[key] or "").strip().lower() for key in ("X", "Y")] in (
+            ["nan"] * 2,
+            [""] * 2,
+        ):
             continue
         x, y, frame = cells
         if x is None or y is None or frame is None or frame < 0 or frame != int(frame):
@@ -217,4 +269,7 @@ def _read_traces(table: Path) -> _Traces:
                 f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {at!r} are not a vertex. Download it again."
             )
         found[stem(row["FileName"])][int(frame)].append([x, y])
-    return {video: {at: np.array(rows) for at, rows in frames.items()} for video, frames in found.items()}
+    return {
+        video: {at: np.array(rows) for at, rows in frames.items()}
+        for video, frames in found.items()
+    }

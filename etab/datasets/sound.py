@@ -59,9 +59,15 @@ class SoundReader:
         sound = resample(samples, native, rate)
         start = round(first * rate / STATE_RATE)
         if not 0 <= start < len(sound):
-            raise UnsupportedOptionError(f"{record.id} has no sound at frame {at} (of {STATE_RATE} Hz).")
+            raise UnsupportedOptionError(
+                f"{record.id} has no sound at frame {at} (of {STATE_RATE} Hz)."
+            )
         window = cut(sound, start, n, padding=self.options.padding)
-        y = answer if states is None else torch.from_numpy(cut_states(states, first, k).astype(np.int64))
+        y = (
+            answer
+            if states is None
+            else torch.from_numpy(cut_states(states, first, k).astype(np.int64))
+        )
         x = self._waveform(window) if self.options.video else self._picture(window, rate)
         return Sample(x, y, record.id if at is None else f"{record.id}@{at}", record.patient)
 
@@ -69,7 +75,9 @@ class SoundReader:
         """(a float or a class, None), or (None, states of the whole recording)."""
         found = self.source.answers(record, self.target)
         if not found:
-            raise CorruptFileError(f"{record.id} no longer answers {self.target.name!r}: its files have changed.")
+            raise CorruptFileError(
+                f"{record.id} no longer answers {self.target.name!r}: its files have changed."
+            )
         value = found[0].value
         if self.target.kind is Kind.STATES:
             return None, value
@@ -87,12 +95,19 @@ class SoundReader:
         """(3, frame_l, frame_w) float: the log-mel picture in [0, 1], or less ImageNet's mean, over its std."""
         x = torch.from_numpy(picture(window, rate, self.options.size))[None].repeat(3, 1, 1)
         if self.options.normalize:
-            x.sub_(torch.tensor(self.mean)[:, None, None]).div_(torch.tensor(self.std)[:, None, None])
+            x.sub_(torch.tensor(self.mean)[:, None, None]).div_(
+                torch.tensor(self.std)[:, None, None]
+            )
         return x
 
 
 def sound_options(
-    video: bool, normalize: bool, size: tuple[int, int], clip_l: int | None, fps: float | None, padding: bool
+    video: bool,
+    normalize: bool,
+    size: tuple[int, int],
+    clip_l: int | None,
+    fps: float | None,
+    padding: bool,
 ) -> SoundOptions:
     """The options that a dataset of sound can obey, once their types are checked; see ``Dataset``.
 

@@ -16,7 +16,13 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    DataNotFoundError,
+    LayoutError,
+    SplitError,
+    UnsupportedOptionError,
+)
 from etab.readers.still import read_still, still_info
 from etab.readers.table import Row, read_table
 from etab.splits import PARTS, check_leaks
@@ -71,10 +77,30 @@ TMED1 = Release(
 
 def _targets(views: tuple[str, ...], severities: tuple[str, ...], words: str) -> tuple[Target, ...]:
     return (
-        Target("view", Kind.CLASSES, classes=views, description="view of the heart; 'other' may hide an apical one"),
-        Target("PLAX/PSAX", Kind.BINARY, classes=PARASTERNAL, description="parasternal long or short axis view"),
-        Target("AS", Kind.CLASSES, classes=severities, description=f"aortic stenosis of the study: {words}"),
-        Target("any_AS", Kind.BINARY, classes=("no AS", "AS"), description="any aortic stenosis of the study"),
+        Target(
+            "view",
+            Kind.CLASSES,
+            classes=views,
+            description="view of the heart; 'other' may hide an apical one",
+        ),
+        Target(
+            "PLAX/PSAX",
+            Kind.BINARY,
+            classes=PARASTERNAL,
+            description="parasternal long or short axis view",
+        ),
+        Target(
+            "AS",
+            Kind.CLASSES,
+            classes=severities,
+            description=f"aortic stenosis of the study: {words}",
+        ),
+        Target(
+            "any_AS",
+            Kind.BINARY,
+            classes=("no AS", "AS"),
+            description="any aortic stenosis of the study",
+        ),
     )
 
 
@@ -101,22 +127,41 @@ class TmedSource(Source):
         modality="echo",
         views=_TMED2_VIEWS,
         targets=_targets(
-            _TMED2_VIEWS, ("no AS", "early AS", "significant AS"), "none, mild or mild to moderate, moderate or severe"
+            _TMED2_VIEWS,
+            ("no AS", "early AS", "significant AS"),
+            "none, mild or mild to moderate, moderate or severe",
         ),
         licence=_LICENCE,
         citation="Huang et al., TMED 2: A Dataset for Semi-Supervised Classification of Echocardiograms, DataPerf 2022",
         access=_ACCESS,
-        counts={"patients": 576, "recordings": 17_270, "train": 338, "val": 119, "test": 119, "studies": 598,
-                "PLAX": 4808, "PSAX": 1725, "A2C": 1670, "A4C": 2206, "other": 6861, "studies with no AS": 126,
-                "studies with early AS": 171, "studies with significant AS": 301},
-    )  # fmt: skip
+        counts={
+            "patients": 576,
+            "recordings": 17_270,
+            "train": 338,
+            "val": 119,
+            "test": 119,
+            "studies": 598,
+            "PLAX": 4808,
+            "PSAX": 1725,
+            "A2C": 1670,
+            "A4C": 2206,
+            "other": 6861,
+            "studies with no AS": 126,
+            "studies with early AS": 171,
+            "studies with significant AS": 301,
+        },
+    )
 
-    def __init__(self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True) -> None:
+    def __init__(
+        self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True
+    ) -> None:
         """Find the tables; raises DataNotFoundError or LayoutError saying which folder to pass."""
         found, own = _find(Path(root), self.release)
         super().__init__(found)
         self.part, self.fold, self.diagnosed = part or own or self.release.parts[0], fold, diagnosed
-        self.table = _fold_table(found, self.release, self.part, fold, asked=part is not None or own is not None)
+        self.table = _fold_table(
+            found, self.release, self.part, fold, asked=part is not None or own is not None
+        )
         self._records: tuple[Record, ...] | None = None
         self._names: dict[str, frozenset[str]] = {}
         self._phantom: bool | None = None
@@ -139,10 +184,14 @@ class TmedSource(Source):
         """
         if self._records is None:
             labels = self._labels()
-            rows = [] if self.table is None else [(self.table, row) for row in self._read(self.table)]
+            rows = (
+                [] if self.table is None else [(self.table, row) for row in self._read(self.table)]
+            )
             if self.table is None or not self.diagnosed:
                 listed = {row["query_key"] for _, row in rows}
-                rows += [(self.root / LABELS, row) for key, row in labels.items() if key not in listed]
+                rows += [
+                    (self.root / LABELS, row) for key, row in labels.items() if key not in listed
+                ]
             found = list(self._some(rows))
             self._check_agreement(rows, labels)
             _check_unique(found, self.table or self.root / LABELS)
@@ -169,10 +218,14 @@ class TmedSource(Source):
         """The picture, (1, h, w) uint8, with the authors' zeros below it or to its right."""
         wanted = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in wanted):
-            raise UnsupportedOptionError(f"{record.id} is a still: it has frame 0 alone; asked for {wanted}.")
+            raise UnsupportedOptionError(
+                f"{record.id} is a still: it has frame 0 alone; asked for {wanted}."
+            )
         return read_still(self.root / record.files["still"])[None].repeat(len(wanted), axis=0)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:  # noqa: ARG002
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:  # noqa: ARG002
         """The view of the image, or the stenosis of its study; nothing where the authors say nothing."""
         self.card.target(target.name)
         if target.name == "view":
@@ -205,7 +258,10 @@ class TmedSource(Source):
         records, target = self.records(), self.card.target("AS")
         studies = {r.meta["study"]: self.answers(r, target) for r in records}
         classes = Counter(int(found[0].value) for found in studies.values() if found)
-        views, listed = Counter(r.view for r in records), {Path(r.files["still"]).name for r in records}
+        views, listed = (
+            Counter(r.view for r in records),
+            {Path(r.files["still"]).name for r in records},
+        )
         there = {name for folder in self.release.folders[:1] for name in self._listing(folder)}
         return {
             "studies": len(studies),
@@ -254,8 +310,15 @@ class TmedSource(Source):
             home.setdefault(patient, part)
             meta = {"study": study} | ({} if diagnosis is None else {"diagnosis": diagnosis})
             name = row["query_key"]
-            yield Record(name.removesuffix(".png"), patient, self.release.views[view], part, None,
-                         {"still": self._place(table, row)}, meta)  # fmt: skip
+            yield Record(
+                name.removesuffix(".png"),
+                patient,
+                self.release.views[view],
+                part,
+                None,
+                {"still": self._place(table, row)},
+                meta,
+            )
 
     def _whose(self, table: Path, key: str) -> tuple[str, str]:
         """Patient and study of an image, from its name."""
@@ -294,7 +357,9 @@ class TmedSource(Source):
         if folder:
             path = PurePosixPath(folder.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in folder:
-                raise CorruptFileError(f"{table}: {key} has SourceFolder {folder!r}, which leaves the data folder.")
+                raise CorruptFileError(
+                    f"{table}: {key} has SourceFolder {folder!r}, which leaves the data folder."
+                )
             return (path / key).as_posix()
         homes = [name for name in self.release.folders if key in self._listing(name)]
         return f"{homes[0] if homes else self.release.folders[0]}/{key}"
@@ -331,7 +396,11 @@ class Tmed1Source(TmedSource):
         code="O",
         modality="echo",
         views=_TMED1_VIEWS,
-        targets=_targets(_TMED1_VIEWS, ("no AS", "mild or moderate AS", "severe AS"), "none, mild or moderate, severe"),
+        targets=_targets(
+            _TMED1_VIEWS,
+            ("no AS", "mild or moderate AS", "severe AS"),
+            "none, mild or moderate, severe",
+        ),
         licence=_LICENCE,
         citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and Diagnosing Aortic "
         "Stenosis from Echocardiograms, MLHC 2021",
@@ -342,25 +411,48 @@ class Tmed1Source(TmedSource):
 
 def _holds(folder: Path, release: Release) -> bool:
     """Whether a folder has any table of this release."""
-    names = [LABELS, *(t.format(part=p, fold=k) for t in release.tables for p in release.parts for k in range(4))]
+    names = [
+        LABELS,
+        *(
+            t.format(part=p, fold=k)
+            for t in release.tables
+            for p in release.parts
+            for k in range(4)
+        ),
+    ]
     return any((folder / name).is_file() for name in names)
 
 
 def _find(root: Path, release: Release) -> tuple[Path, str | None]:
     """The data folder, and the development set where ``root`` itself is one (and its images lie beside it)."""
-    wanted = f"the folder that contains {LABELS}, the folders of fold files and {release.folders[0]}/"
+    wanted = (
+        f"the folder that contains {LABELS}, the folders of fold files and {release.folders[0]}/"
+    )
     if not root.is_dir():
         raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
-    if root.name in release.parts and not (root / LABELS).is_file() and _holds(root.absolute().parent, release):
+    if (
+        root.name in release.parts
+        and not (root / LABELS).is_file()
+        and _holds(root.absolute().parent, release)
+    ):
         return root.absolute().parent, root.name
-    near = (root, root / "approved_users_only", root / release.title, root / release.title.replace("-", ""))
+    near = (
+        root,
+        root / "approved_users_only",
+        root / release.title,
+        root / release.title.replace("-", ""),
+    )
     found = {path.resolve(): path for path in near if _holds(path, release)}
     if len(found) == 1:
         return next(iter(found.values())), None
     if found:
-        raise LayoutError(f"{root} holds several trees: {', '.join(map(str, found.values()))}. Pass one of them.")
+        raise LayoutError(
+            f"{root} holds several trees: {', '.join(map(str, found.values()))}. Pass one of them."
+        )
     why = (
-        "it is empty" if next(root.iterdir(), None) is None else f"{root / LABELS} is missing, and every fold file too"
+        "it is empty"
+        if next(root.iterdir(), None) is None
+        else f"{root / LABELS} is missing, and every fold file too"
     )
     raise LayoutError(f"{root} is not {release.title} as published: {why}. Pass {wanted}.")
 
@@ -374,11 +466,18 @@ def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bo
     there = [path for path in places if path.is_file()]
     if there:
         return there[0]
-    others = [p for p in release.parts for k in range(4) for t in release.tables
-              if (root / t.format(part=p, fold=k)).is_file()]  # fmt: skip
+    others = [
+        p
+        for p in release.parts
+        for k in range(4)
+        for t in release.tables
+        if (root / t.format(part=p, fold=k)).is_file()
+    ]
     if asked or fold or others:
         said = f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
-        raise LayoutError(f"{places[0]} is missing{said}. Restore it, or pass the folder of another development set.")
+        raise LayoutError(
+            f"{places[0]} is missing{said}. Restore it, or pass the folder of another development set."
+        )
     return None
 
 

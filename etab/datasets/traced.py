@@ -20,7 +20,15 @@ def stem(name: str) -> str:
     return name.strip().removesuffix(".avi")
 
 
-def number(table: Path, row: Mapping[str, str], key: str, low: float, high: float, *, name: str = "FileName") -> float:
+def number(
+    table: Path,
+    row: Mapping[str, str],
+    key: str,
+    low: float,
+    high: float,
+    *,
+    name: str = "FileName",
+) -> float:
     """One number of a row, from ``low`` to ``high``; raises CorruptFileError naming the row by its column ``name``."""
     found = maybe(row.get(key))
     if found is None or not low <= found <= high:
@@ -62,7 +70,9 @@ def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
 
 def says_phantom(root: Path, videos: Iterable[Path], *, up: int = 0) -> bool:
     """Whether the marker file (in ``root`` or ``up`` folders above) or the INFO chunk of any video says phantom."""
-    if any((folder / "PHANTOM").is_file() for folder in [root, *list(root.absolute().parents)[:up]]):
+    if any(
+        (folder / "PHANTOM").is_file() for folder in [root, *list(root.absolute().parents)[:up]]
+    ):
         return True
     return any("phantom" in " ".join(video_text(path).values()).lower() for path in videos)
 

@@ -21,7 +21,13 @@ import numpy as np
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.traced import maybe
 from etab.datasets.views import aliases
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError, UnsupportedOptionError
+from etab.errors import (
+    CorruptFileError,
+    DataNotFoundError,
+    LayoutError,
+    SplitError,
+    UnsupportedOptionError,
+)
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
 from etab.splits import check_leaks
@@ -29,13 +35,38 @@ from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 VIEWS = ("A2C", "A3C", "A4C", "PLAX")
 POINTS = (
-    "ao-sinus-bottom-inner", "ao-sinus-top-inner", "ao-sinus-top-outer", "ao-stj-bottom-inner", "ao-stj-top-inner",
-    "ao-stj-top-outer", "ao-valve-top-inner", "ao-valve-top-outer", "la-bottom-inner", "la-top-inner", "lv-apex-endo",
-    "lv-apex-epi", "lv-antsep-endo-apex", "lv-antsep-endo-base", "lv-antsep-rv-apex", "lv-antsep-rv-base",
-    "lv-ivs-bottom", "lv-ivs-top", "lv-post-endo-apex", "lv-post-endo-base", "lv-post-epi-apex", "lv-post-epi-base",
-    "lv-pw-bottom", "lv-pw-top", "mv-ant-hinge", "mv-post-hinge", "rv-apex-endo", "rv-bottom-inner", "rv-top-inner",
-    "tv-ant-hinge", "tv-sep-hinge",
-)  # fmt: skip
+    "ao-sinus-bottom-inner",
+    "ao-sinus-top-inner",
+    "ao-sinus-top-outer",
+    "ao-stj-bottom-inner",
+    "ao-stj-top-inner",
+    "ao-stj-top-outer",
+    "ao-valve-top-inner",
+    "ao-valve-top-outer",
+    "la-bottom-inner",
+    "la-top-inner",
+    "lv-apex-endo",
+    "lv-apex-epi",
+    "lv-antsep-endo-apex",
+    "lv-antsep-endo-base",
+    "lv-antsep-rv-apex",
+    "lv-antsep-rv-base",
+    "lv-ivs-bottom",
+    "lv-ivs-top",
+    "lv-post-endo-apex",
+    "lv-post-endo-base",
+    "lv-post-epi-apex",
+    "lv-post-epi-base",
+    "lv-pw-bottom",
+    "lv-pw-top",
+    "mv-ant-hinge",
+    "mv-post-hinge",
+    "rv-apex-endo",
+    "rv-bottom-inner",
+    "rv-top-inner",
+    "tv-ant-hinge",
+    "tv-sep-hinge",
+)
 PARTS = {"train": "train", "tune": "val", "ival": "test"}
 _NAME = re.compile(r"^(\d\d)-([0-9a-f]{64})-(\d{4})\.png$")
 _VIEW_TABLE, _PHYSICAL = "view_index_20220705.csv", "01_database_physical.csv"
@@ -48,14 +79,23 @@ _CARD = Card(
     modality="echo",
     views=VIEWS,
     targets=(
-        Target("view", Kind.CLASSES, classes=VIEWS, description="apical 2-, 3- or 4-chamber or parasternal long axis"),
-        Target("keypoints", Kind.KEYPOINTS, description="(31, 2) pixels x, y of the points of "
-               "etab.datasets.unity.POINTS; NaN where one is off, blurred or outside the picture"),
+        Target(
+            "view",
+            Kind.CLASSES,
+            classes=VIEWS,
+            description="apical 2-, 3- or 4-chamber or parasternal long axis",
+        ),
+        Target(
+            "keypoints",
+            Kind.KEYPOINTS,
+            description="(31, 2) pixels x, y of the points of "
+            "etab.datasets.unity.POINTS; NaN where one is off, blurred or outside the picture",
+        ),
     ),
     licence="CC BY-NC-SA 4.0",
     citation="Howard et al., Circ Cardiovasc Imaging 14(5):e011951, 2021, doi:10.1161/CIRCIMAGING.119.011951",
     access="free download at data.unityimaging.net",
-)  # fmt: skip
+)
 
 
 @SOURCES.register("unity")
@@ -98,7 +138,9 @@ class UnitySource(Source):
                     continue
                 for name, labels in _labels(path).items():
                     if home.setdefault(name, part) != part:
-                        raise SplitError(f"{name} is labelled in two parts, {home[name]!r} and, by {path}, {part!r}.")
+                        raise SplitError(
+                            f"{name} is labelled in two parts, {home[name]!r} and, by {path}, {part!r}."
+                        )
                     record = self._record(name, part, views)
                     if record is not None:
                         self._points[record.id] = _points(path, name, labels)
@@ -121,11 +163,15 @@ class UnitySource(Source):
         """The picture, grey, as (k, h, w) uint8."""
         wanted = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in wanted):
-            raise UnsupportedOptionError(f"{record.id} is one picture, frame 0; asked for {wanted}.")
+            raise UnsupportedOptionError(
+                f"{record.id} is one picture, frame 0; asked for {wanted}."
+            )
         frame = read_still(self.root / record.files["still"])
         return np.repeat(frame[None], len(wanted), axis=0)
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
         """The view, and the points that the experts placed inside the picture; empty without one."""
         if target.name == "view":
             return (Answer(VIEWS.index(record.view)),)
@@ -152,8 +198,10 @@ class UnitySource(Source):
     def remarks(self) -> Sequence[str]:
         """What was left out, and why."""
         self.records()
-        return [f"{len(names)} labelled pictures left out, {why}, first {names[0]}"
-                for why, names in self._left_out.items()]  # fmt: skip
+        return [
+            f"{len(names)} labelled pictures left out, {why}, first {names[0]}"
+            for why, names in self._left_out.items()
+        ]
 
     def _views(self) -> dict[str, str]:
         rows = read_table(self.root / _VIEW_TABLE, ("file", "view"), ragged=True)
@@ -172,11 +220,17 @@ class UnitySource(Source):
             return None
         group, code, _ = match.groups()
         still = f"png-cache/{group}/{code[:2]}/{code[2:4]}/{name}"
-        return Record(name.removesuffix(".png"), f"{group}-{code}", view, part, None, {"still": still})
+        return Record(
+            name.removesuffix(".png"), f"{group}-{code}", view, part, None, {"still": still}
+        )
 
     def _check_there(self, records: Sequence[Record]) -> None:
         there = {path.name for path in (self.root / "png-cache").rglob("*.png")}
-        absent = [record.files["still"] for record in records if Path(record.files["still"]).name not in there]
+        absent = [
+            record.files["still"]
+            for record in records
+            if Path(record.files["still"]).name not in there
+        ]
         if absent:
             raise LayoutError.of(
                 f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that have labels. Restore "
@@ -205,10 +259,13 @@ def _labels(path: Path) -> dict[str, dict[str, Any]]:
         raise LayoutError(f"{path} is missing. Restore it.") from error
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not JSON: {error}. Download it again.") from error
-    good = isinstance(whole, dict) and all(isinstance(v, dict) and isinstance(v.get("labels"), dict)
-                                           for v in whole.values())  # fmt: skip
+    good = isinstance(whole, dict) and all(
+        isinstance(v, dict) and isinstance(v.get("labels"), dict) for v in whole.values()
+    )
     if not good:
-        raise CorruptFileError(f'{path} is not of the form {{picture: {{"labels": ...}}}}. Download it again.')
+        raise CorruptFileError(
+            f'{path} is not of the form {{picture: {{"labels": ...}}}}. Download it again.'
+        )
     return {name: entry["labels"] for name, entry in whole.items()}
 
 
@@ -222,7 +279,9 @@ def _points(path: Path, name: str, labels: Mapping[str, Any]) -> FloatArray:
             continue
         x, y = (maybe(str(label.get(axis))) for axis in "xy")
         if x is None or y is None:
-            raise CorruptFileError(f"{path}: {key} of {name} is a point at {label.get('x')!r}, {label.get('y')!r}.")
+            raise CorruptFileError(
+                f"{path}: {key} of {name} is a point at {label.get('x')!r}, {label.get('y')!r}."
+            )
         out[row] = x, y
     return out
 

@@ -29,7 +29,9 @@ _ALIASES = {
 
 def aliases() -> dict[str, str]:
     """Every accepted name (upper case) to its canonical one."""
-    return {alias.upper(): view for view in (*CANONICAL, *PLACES) for alias in (view, *_ALIASES[view])}
+    return {
+        alias.upper(): view for view in (*CANONICAL, *PLACES) for alias in (view, *_ALIASES[view])
+    }
 
 
 def canonical(name: str) -> str:

@@ -32,7 +32,9 @@ class Chunks:
     def of(cls, lengths: Sequence[int], length: int = LENGTH) -> Chunks:
         """Cut rows of these lengths; raises UnsupportedOptionError for an empty one."""
         if not len(lengths) or min(lengths) < 1:
-            raise UnsupportedOptionError(f"Series of {min(lengths, default=0)} steps; wanted at least one step.")
+            raise UnsupportedOptionError(
+                f"Series of {min(lengths, default=0)} steps; wanted at least one step."
+            )
         length = min(length, max(lengths))
         owner, start = [], []
         for row, k in enumerate(lengths):
@@ -44,10 +46,15 @@ class Chunks:
 
     def cut(self, series: Sequence[Any]) -> FloatArray:
         """(m, length, d) chunks of series (k_i, d)."""
-        steps = [np.minimum(s + np.arange(self.length), self.lengths[i] - 1) for i, s in self._places()]
+        steps = [
+            np.minimum(s + np.arange(self.length), self.lengths[i] - 1) for i, s in self._places()
+        ]
         return np.stack(
-            [np.asarray(series[i], dtype=np.float32)[at] for i, at in zip(self.owner, steps, strict=True)]
-        )  # fmt: skip
+            [
+                np.asarray(series[i], dtype=np.float32)[at]
+                for i, at in zip(self.owner, steps, strict=True)
+            ]
+        )
 
     def answers(self, states: Sequence[Any]) -> IntArray:
         """(m, length) states of the chunks, -1 behind the end of a row."""

@@ -140,16 +140,33 @@ def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
     edges = np.concatenate([[0], np.cumsum([m.shape[1] for m in maps])])
     layers = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(edges))
     n, points, path = len(maps[0]), len(_lattice(0)), getattr(maps[0], "path", None)
-    kept = [Spill((n, points, int(edges[-1])), budget=budget // len(POOLINGS), folder=path and path.parent.parent)
-            for _ in POOLINGS]  # fmt: skip
-    operators = [[sparse.csr_array(np.vstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS]))
-                  for phase in range(_PHASES)] for m in maps]  # fmt: skip
+    kept = [
+        Spill(
+            (n, points, int(edges[-1])),
+            budget=budget // len(POOLINGS),
+            folder=path and path.parent.parent,
+        )
+        for _ in POOLINGS
+    ]
+    operators = [
+        [
+            sparse.csr_array(
+                np.vstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS])
+            )
+            for phase in range(_PHASES)
+        ]
+        for m in maps
+    ]
     for start in range(0, n, _READ):
-        blocks = np.empty((len(POOLINGS), min(_READ, n - start), points, int(edges[-1])), dtype=np.float16)
+        blocks = np.empty(
+            (len(POOLINGS), min(_READ, n - start), points, int(edges[-1])), dtype=np.float16
+        )
         for level, m in enumerate(maps):
             half = np.asarray(m[start : start + _READ])
             half = half.reshape(*half.shape[:2], -1)
-            block = widen(half, np.empty(half.shape[:1] + half.shape[:0:-1], dtype=np.float32), turned=True)
+            block = widen(
+                half, np.empty(half.shape[:1] + half.shape[:0:-1], dtype=np.float32), turned=True
+            )
             _refuse_bad(block, level, start)
             for i, frame in enumerate(block):
                 at = operators[level][(start + i) % _PHASES] @ frame
@@ -157,7 +174,9 @@ def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
                     _narrow(at[k * points : (k + 1) * points], out[i, :, layers[level]])
         for values, some in zip(kept, blocks, strict=True):
             values.put(start, some)
-    return {pooling: _Points(values, layers) for pooling, values in zip(POOLINGS, kept, strict=True)}
+    return {
+        pooling: _Points(values, layers) for pooling, values in zip(POOLINGS, kept, strict=True)
+    }
 
 
 def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
@@ -196,7 +215,9 @@ class _Label:
     def plus(self, others: Sequence[_Label]) -> _Label:
         """Sums of all together."""
         every = (self, *others)
-        return _Label(sum(o.y for o in every), sum(o.yy for o in every), np.sum([o.xy for o in every], axis=0))
+        return _Label(
+            sum(o.y for o in every), sum(o.yy for o in every), np.sum([o.xy for o in every], axis=0)
+        )
 
 
 def _sum(parts: Sequence[Any]) -> Any:
@@ -208,9 +229,17 @@ def _partition(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntAr
 
     ``cells`` (n,) cut finer: with the cells of two protocols, both have the same parts. Numbered as they appear.
     """
-    marks = np.zeros(n, dtype=object) if cells is None else np.array([f"{c}" for c in cells], dtype=object)
+    marks = (
+        np.zeros(n, dtype=object)
+        if cells is None
+        else np.array([f"{c}" for c in cells], dtype=object)
+    )
     for i, split in enumerate(splits):
-        for name, rows in (("t", split.train), ("e", split.test), *[(f"i{j}", p) for j, p in enumerate(split.inner)]):
+        for name, rows in (
+            ("t", split.train),
+            ("e", split.test),
+            *[(f"i{j}", p) for j, p in enumerate(split.inner)],
+        ):
             for row in rows:
                 marks[row] = f"{marks[row] or ''}|{i}{name}"
     _, first, inverse = np.unique(marks.astype(str), return_index=True, return_inverse=True)
@@ -273,10 +302,14 @@ class _Design:
         """Channels of each choice of layers: each map alone, and all together; positions always."""
         width = self.points.values.shape[2]
         position = np.arange(width, width + _POSITIONS)
-        alone = {f"map{i}": np.r_[s.start : s.stop, position] for i, s in enumerate(self.points.layers)}
+        alone = {
+            f"map{i}": np.r_[s.start : s.stop, position] for i, s in enumerate(self.points.layers)
+        }
         return {**alone, "all maps": np.arange(width + _POSITIONS)} if len(alone) > 1 else alone
 
-    def system(self, parts: tuple[int, ...], option: str) -> tuple[IntArray, FloatArray, FloatArray, Tridiagonal]:
+    def system(
+        self, parts: tuple[int, ...], option: str
+    ) -> tuple[IntArray, FloatArray, FloatArray, Tridiagonal]:
         """Which channels, their mean and deviation, and the covariance of the standardised training channels, reduced."""
         place = (parts, option)
         if place not in self.systems:
@@ -287,11 +320,16 @@ class _Design:
         found: tuple[IntArray, FloatArray, FloatArray, Tridiagonal] = self.systems[place]
         return found
 
-    def solve(self, parts: tuple[int, ...], option: str, labels: _Parts) -> tuple[IntArray, FloatArray, FloatArray]:
+    def solve(
+        self, parts: tuple[int, ...], option: str, labels: _Parts
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
         """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
         index, mean, deviation, system = self.system(parts, option)
         n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
-        weights = system.solve((label.xy[index] / n - mean * label.y / n) / deviation, PENALTIES) / deviation[:, None]
+        weights = (
+            system.solve((label.xy[index] / n - mean * label.y / n) / deviation, PENALTIES)
+            / deviation[:, None]
+        )
         return index, weights, label.y / n - mean @ weights
 
     def total(self, parts: tuple[int, ...]) -> _Moments:
@@ -303,16 +341,25 @@ class _Design:
         return self.sums[parts]
 
     def squared_errors(
-        self, parts: tuple[int, ...], fits: dict[str, tuple[IntArray, FloatArray, FloatArray]], labels: _Parts
+        self,
+        parts: tuple[int, ...],
+        fits: dict[str, tuple[IntArray, FloatArray, FloatArray]],
+        labels: _Parts,
     ) -> dict[str, FloatArray]:
         """Sum of squared errors of some parts, for each fit (as ``solve`` gives it) and penalty, from their moments alone."""
         m, label = self.total(parts), _sum([labels[k] for k in parts])
         whole, out = m.second.astype(np.float64), {}
         for option, (index, w, b) in fits.items():
-            quadratic = np.einsum("cp,cp->p", w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1))
+            quadratic = np.einsum(
+                "cp,cp->p", w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1)
+            )
             cross = w.T @ label.xy[index]
             out[option] = (
-                quadratic + 2 * b * (w.T @ m.first[index]) + m.n * b * b - 2 * (cross + b * label.y) + label.yy
+                quadratic
+                + 2 * b * (w.T @ m.first[index])
+                + m.n * b * b
+                - 2 * (cross + b * label.y)
+                + label.yy
             )
         return out
 
@@ -346,7 +393,9 @@ def _grid_masks(masks: Sequence[Array]) -> FloatArray:
     import cv2
 
     size = (GRID, GRID)
-    return np.stack([cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks])
+    return np.stack(
+        [cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks]
+    )
 
 
 def largest(mask: Array) -> Array:
@@ -378,13 +427,22 @@ class LinearSeg(Head):
         self.budget = budget
 
     def cross_fit(
-        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
-        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
-    ) -> list[FoldFit]:  # fmt: skip
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
         """Choose, fit and predict for each split; predictions are boolean masks in each frame's own pixels."""
         refuse_kind(self, target)
         if not features.maps:
-            raise UnsupportedOptionError("The head 'linear_seg' needs feature maps; these features have none.")
+            raise UnsupportedOptionError(
+                "The head 'linear_seg' needs feature maps; these features have none."
+            )
         cells = _grid_masks(answers)
         y = np.stack([c.ravel()[_lattice(i % _PHASES)] for i, c in enumerate(cells)])
         designs = self._designs(features, splits, memo if memo is not None else {})
@@ -412,25 +470,45 @@ class LinearSeg(Head):
         return found
 
     def _split(
-        self, features: Features, masks: Sequence[Array], y: FloatArray, split: RowSplit,
-        designs: dict[str, _Design], labels: dict[str, _Parts],
-    ) -> FoldFit:  # fmt: skip
-        errors = {(p, o): e for p, d in designs.items() for o, e in self._inner(d, split, labels[p]).items()}
+        self,
+        features: Features,
+        masks: Sequence[Array],
+        y: FloatArray,
+        split: RowSplit,
+        designs: dict[str, _Design],
+        labels: dict[str, _Parts],
+    ) -> FoldFit:
+        errors = {
+            (p, o): e
+            for p, d in designs.items()
+            for o, e in self._inner(d, split, labels[p]).items()
+        }
         pooling, option = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[pooling, option].argmin())
         design, label = designs[pooling], labels[pooling]
         threshold = self._threshold(design, option, best, split, label, y)
         index, w, b = design.solve(design.members(split.train), option, label)
-        grids = _score(features, split.test, index, w[:, best], float(b[best]), design.points.layers, pooling)
-        predicted = [cut(g, masks[i].shape, threshold) for g, i in zip(grids, split.test, strict=True)]
+        grids = _score(
+            features, split.test, index, w[:, best], float(b[best]), design.points.layers, pooling
+        )
+        predicted = [
+            cut(g, masks[i].shape, threshold) for g, i in zip(grids, split.test, strict=True)
+        ]
         points = y.shape[1] * sum(len(p) for p in split.inner)
-        choice = {"maps": option, "pooling": pooling, "penalty": PENALTIES[best], "threshold": threshold,
-                  "inner_brier": float(errors[pooling, option][best] / points)}  # fmt: skip
+        choice = {
+            "maps": option,
+            "pooling": pooling,
+            "penalty": PENALTIES[best],
+            "threshold": threshold,
+            "inner_brier": float(errors[pooling, option][best] / points),
+        }
         return FoldFit(predicted, choice)
 
     def _inner(self, design: _Design, split: RowSplit, labels: _Parts) -> dict[str, FloatArray]:
         """Squared error of each choice of maps and penalty over the inner parts, from moments alone."""
-        total: dict[str, FloatArray] = {option: np.zeros(len(PENALTIES)) for option in design.options()}
+        total: dict[str, FloatArray] = {
+            option: np.zeros(len(PENALTIES)) for option in design.options()
+        }
         for part in split.inner:
             rest = design.members(without(split.train, part))
             fits = {option: design.solve(rest, option, labels) for option in total}
@@ -439,7 +517,13 @@ class LinearSeg(Head):
         return total
 
     def _threshold(
-        self, design: _Design, option: str, best: int, split: RowSplit, labels: _Parts, y: FloatArray
+        self,
+        design: _Design,
+        option: str,
+        best: int,
+        split: RowSplit,
+        labels: _Parts,
+        y: FloatArray,
     ) -> float:
         """The cut with the best mean Dice of the lattice points of the first inner part."""
         totals, part = np.zeros(len(THRESHOLDS)), split.inner[0]
@@ -457,7 +541,13 @@ class LinearSeg(Head):
 
 
 def _score(
-    features: Features, rows: IntArray, index: IntArray, w: FloatArray, b: float, layers: Sequence[slice], pooling: str
+    features: Features,
+    rows: IntArray,
+    index: IntArray,
+    w: FloatArray,
+    b: float,
+    layers: Sequence[slice],
+    pooling: str,
 ) -> FloatArray:
     """Score maps (rows, GRID, GRID): channels are weighed at each map's own resolution, then resampled and added."""
     channels = layers[-1].stop
@@ -472,7 +562,9 @@ def _score(
         for start in range(0, len(rows), _READ):
             some = rows[start : start + _READ]
             block = widen(np.asarray(m[some]), scratch[: len(some)])
-            plane = np.matmul(kernel, block.reshape(len(block), len(kernel), -1)).reshape(-1, *block.shape[2:])
+            plane = np.matmul(kernel, block.reshape(len(block), len(kernel), -1)).reshape(
+                -1, *block.shape[2:]
+            )
             plane = _smooth(plane) if pooling == "mean3x3" else plane
             total[start : start + _READ] += up @ plane @ across
     return total

@@ -87,7 +87,10 @@ class Basis:
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Frames (n, around, d) in the basis, (n, r) float32."""
-        return np.asarray((_stacked(x, self.mean, self.scale, self.axes) - self.shift) @ self.turn, dtype=np.float32)
+        return np.asarray(
+            (_stacked(x, self.mean, self.scale, self.axes) - self.shift) @ self.turn,
+            dtype=np.float32,
+        )
 
 
 def _stacked(x: FloatArray, mean: FloatArray, scale: FloatArray, axes: FloatArray) -> FloatArray:
@@ -143,8 +146,14 @@ def fit(
     z = basis(frames.x)
     if z.shape[1] == 0:
         return [Emission(basis, np.zeros((0, STATE_COUNT)), prior, prior) for _ in penalties]
-    weights, intercepts = logistic_path(z, np.eye(STATE_COUNT)[frames.y], np.ones((len(z), len(penalties))), penalties,
-                                        iterations=iterations, tolerance=tolerance)  # fmt: skip
+    weights, intercepts = logistic_path(
+        z,
+        np.eye(STATE_COUNT)[frames.y],
+        np.ones((len(z), len(penalties))),
+        penalties,
+        iterations=iterations,
+        tolerance=tolerance,
+    )
     pairs = zip(weights.astype(np.float64), intercepts.astype(np.float64), strict=True)
     return [Emission(basis, w, b, prior) for w, b in pairs]
 
@@ -153,13 +162,20 @@ def _losses(fits: Sequence[Emission], held: Frames) -> FloatArray:
     """Mean log-loss (probes,) of probes on frames that they were not fitted on; 0 where there are none."""
     if not len(held.y):
         return np.zeros(len(fits))
-    return np.array([-e.log_probability(held.x)[np.arange(len(held.y)), held.y].mean() for e in fits])
+    return np.array(
+        [-e.log_probability(held.x)[np.arange(len(held.y)), held.y].mean() for e in fits]
+    )
 
 
 def cross_segment(
-    beats: Sequence[FloatArray], layers: Mapping[str, Sequence[Any]], states: Sequence[IntArray], patients: Array,
-    splits: Sequence[RowSplit], *, candidates: int,
-) -> list[tuple[list[IntArray], dict[str, Any]]]:  # fmt: skip
+    beats: Sequence[FloatArray],
+    layers: Mapping[str, Sequence[Any]],
+    states: Sequence[IntArray],
+    patients: Array,
+    splits: Sequence[RowSplit],
+    *,
+    candidates: int,
+) -> list[tuple[list[IntArray], dict[str, Any]]]:
     """For each split the states of its test recordings, in their order, and what was chosen inside its training part.
 
     beats: homomorphic envelopes (k_i, 1); layers: by name the series (k_i, d) of each recording; states (k_i,), -1 where
@@ -184,14 +200,26 @@ def cross_segment(
         for i in mine:
             split, penalty = splits[i], chosen[i][1]
             probe = fit(frames.of(split.train), (penalty,))[0]
-            spreads = learn_spreads([beats[j] for j in split.train], [states[j] for j in split.train])
+            spreads = learn_spreads(
+                [beats[j] for j in split.train], [states[j] for j in split.train]
+            )
             found = []
             for j in split.test:
                 timings = heart_timings(
                     np.asarray(beats[j][:, 0], dtype=np.float64), candidates=candidates, rates=RATES
                 )
-                found.append(viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0])
-            out[i] = (found, {"features": name, "penalty": penalty, "context": list(AROUND), "candidates": candidates})
+                found.append(
+                    viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0]
+                )
+            out[i] = (
+                found,
+                {
+                    "features": name,
+                    "penalty": penalty,
+                    "context": list(AROUND),
+                    "candidates": candidates,
+                },
+            )
     return [out[i] for i in range(len(splits))]
 
 
@@ -202,14 +230,20 @@ def _choose(
     losses: dict[str, FloatArray] = {}
     for name, series in layers.items():
         frames = frames_of(series, states)
-        known: dict[bytes, list[Emission]] = {}  # two splits share the recordings that are in neither of their folds
+        known: dict[
+            bytes, list[Emission]
+        ] = {}  # two splits share the recordings that are in neither of their folds
         table = np.zeros((len(splits), len(PENALTIES)))
         for i, split in enumerate(splits):
             for part in split.inner:
                 rest = np.setdiff1d(split.train, part)
                 if rest.tobytes() not in known:
-                    known[rest.tobytes()] = fit(frames.of(rest, SEARCHED), PENALTIES, iterations=60, tolerance=2e-3)
-                table[i] += _losses(known[rest.tobytes()], frames.of(part, SEARCHED)) / len(split.inner)
+                    known[rest.tobytes()] = fit(
+                        frames.of(rest, SEARCHED), PENALTIES, iterations=60, tolerance=2e-3
+                    )
+                table[i] += _losses(known[rest.tobytes()], frames.of(part, SEARCHED)) / len(
+                    split.inner
+                )
         losses[name] = table
     names = list(losses)
     best = [np.stack([losses[n][i] for n in names]) for i in range(len(splits))]

@@ -29,9 +29,24 @@ from etab.semimarkov import (
 from etab.types import Array, FloatArray, IntArray, RowSplit
 from etab.waves import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE
 
-__all__ = ["RATES", "STATE_COUNT", "HeartSoundModel", "Spreads", "Timing", "autocorrelation", "check_envelopes",
-           "cross_segment", "duration_table", "fit", "frame_features", "heart_timings", "learn_spreads",
-           "refuse_shared_people", "stretches", "viterbi"]  # fmt: skip
+__all__ = [
+    "RATES",
+    "STATE_COUNT",
+    "HeartSoundModel",
+    "Spreads",
+    "Timing",
+    "autocorrelation",
+    "check_envelopes",
+    "cross_segment",
+    "duration_table",
+    "fit",
+    "frame_features",
+    "heart_timings",
+    "learn_spreads",
+    "refuse_shared_people",
+    "stretches",
+    "viterbi",
+]
 
 _PENALTY = 1e-4
 _ITERATIONS = 300
@@ -53,10 +68,14 @@ def fit(
     for i, (x, y) in enumerate(zip(envelopes, states, strict=True)):
         check_envelopes(x)
         if len(x) != len(y):
-            raise UndefinedError(f"Recording {i} has {len(x)} frames of envelopes and {len(y)} of states. Align them.")
+            raise UndefinedError(
+                f"Recording {i} has {len(x)} frames of envelopes and {len(y)} of states. Align them."
+            )
     if not len(envelopes):
         raise UndefinedError("No recording to learn from. Pass some.")
-    x = np.concatenate([frame_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)])
+    x = np.concatenate(
+        [frame_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)]
+    )
     y = np.concatenate([s[s >= 0] for s in states]).astype(np.int64)
     counts = np.bincount(y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
@@ -79,7 +98,12 @@ def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatA
     turn = axes[:, keep] / np.sqrt(spread[keep])
     z = ((x - mean) @ turn).astype(np.float32)
     weights, intercept = logistic_path(
-        z, np.eye(STATE_COUNT)[y], np.ones((len(y), 1)), (_PENALTY,), iterations=_ITERATIONS, tolerance=1e-4
+        z,
+        np.eye(STATE_COUNT)[y],
+        np.ones((len(y), 1)),
+        (_PENALTY,),
+        iterations=_ITERATIONS,
+        tolerance=1e-4,
     )
     return mean, turn @ weights[0].astype(np.float64), intercept[0].astype(np.float64)
 
@@ -104,14 +128,18 @@ def learn_spreads(
         if abs(period - timing.period) < 0.1 * period:
             onset = float(np.mean(lasts[S1]))
             found[SYSTOLE] += [onset + s - timing.systole for s in lasts[SYSTOLE]]
-            expected = timing.period - onset - float(np.mean(lasts[SYSTOLE])) - float(np.mean(lasts[S2]))
+            expected = (
+                timing.period - onset - float(np.mean(lasts[SYSTOLE])) - float(np.mean(lasts[S2]))
+            )
             found[DIASTOLE] += [s / max(expected, 0.08) - 1 for s in lasts[DIASTOLE]]
     plain = Spreads()
     if min(len(v) for v in found.values()) < 10:
         return plain
     one, two = ((float(np.mean(found[s])), float(np.std(found[s]))) for s in (S1, S2))
     offset = float(np.median(found[SYSTOLE]))
-    return Spreads(one, two, _robust(found[SYSTOLE]), max(plain.diastole, _robust(found[DIASTOLE])), offset)
+    return Spreads(
+        one, two, _robust(found[SYSTOLE]), max(plain.diastole, _robust(found[DIASTOLE])), offset
+    )
 
 
 def stretches(states: IntArray, state: int) -> list[float]:
@@ -143,7 +171,12 @@ def cross_segment(
     for split in splits:
         refuse_shared_people(patients, split)
         train = split.train
-        model = fit([envelopes[i] for i in train], [states[i] for i in train], context=context, candidates=candidates)
+        model = fit(
+            [envelopes[i] for i in train],
+            [states[i] for i in train],
+            context=context,
+            candidates=candidates,
+        )
         yield split, [model.predict(envelopes[i]) for i in split.test]
 
 
@@ -152,4 +185,6 @@ def refuse_shared_people(patients: Array, split: RowSplit) -> None:
     people = np.asarray(patients)
     both = sorted(set(people[split.train].tolist()) & set(people[split.test].tolist()))
     if both:
-        raise SplitError(f"{split.name}: {both[0]} is in training and in test. Split by person (Additional ID).")
+        raise SplitError(
+            f"{split.name}: {both[0]} is in training and in test. Split by person (Additional ID)."
+        )

@@ -89,8 +89,12 @@ class Wide:
     def __init__(self, x: Array, parts: IntArray) -> None:
         """Read the features once; ``parts`` (n,) as ``partition`` gives them."""
         self.x, self.parts = x, parts
-        self.shift = sum((b.sum(axis=0) for _, b in self._raw(np.arange(len(x)))), np.zeros(x.shape[1])) / len(x)
-        square = sum(float(np.square(b - self.shift).sum()) for _, b in self._raw(np.arange(len(x))))
+        self.shift = sum(
+            (b.sum(axis=0) for _, b in self._raw(np.arange(len(x)))), np.zeros(x.shape[1])
+        ) / len(x)
+        square = sum(
+            float(np.square(b - self.shift).sum()) for _, b in self._raw(np.arange(len(x)))
+        )
         self.scale = max(float(np.sqrt(square / max(len(x), 1))), 1e-15)
         self._parts: list[_Moments] | None = None
         self._bases: OrderedDict[tuple[bytes, bool], WideBasis] = OrderedDict()
@@ -114,8 +118,12 @@ class Wide:
             scatter = found.second - found.n * np.outer(mean, mean)
             scatter = scatter.astype(np.float32) if single else scatter
             values, axes = linalg.eigh(scatter, driver="evd", check_finite=False, overwrite_a=True)
-            keep = np.flatnonzero(values > max(float(values[-1]), 1e-30) * (1e-6 if single else 1e-9))[::-1]
-            self._bases[place] = WideBasis(self, rows, mean, values[keep], np.ascontiguousarray(axes[:, keep]))
+            keep = np.flatnonzero(
+                values > max(float(values[-1]), 1e-30) * (1e-6 if single else 1e-9)
+            )[::-1]
+            self._bases[place] = WideBasis(
+                self, rows, mean, values[keep], np.ascontiguousarray(axes[:, keep])
+            )
             while len(self._bases) > _BASES_KEPT:
                 self._bases.popitem(last=False)
         self._bases.move_to_end(place)
@@ -132,7 +140,10 @@ class Wide:
         if int(np.isin(self.parts, mine).sum()) != len(rows):
             return self._moments(rows)
         if self._parts is None:
-            self._parts = [self._moments(np.flatnonzero(self.parts == k)) for k in range(int(self.parts.max()) + 1)]
+            self._parts = [
+                self._moments(np.flatnonzero(self.parts == k))
+                for k in range(int(self.parts.max()) + 1)
+            ]
         some = [self._parts[k] for k in mine]
         return _Moments(
             len(rows),
@@ -149,7 +160,9 @@ class Wide:
         return _Moments(len(rows), first, np.triu(second) + np.triu(second, 1).T)
 
 
-def nearest(home: Wide, train: IntArray, rows: IntArray, components: int | None, k: int) -> IntArray:
+def nearest(
+    home: Wide, train: IntArray, rows: IntArray, components: int | None, k: int
+) -> IntArray:
     """The k training rows nearest by cosine to each of ``rows``, nearest first: (m, k) indexes into ``train``.
 
     Both are centred by the training rows; with ``components`` they are first put on that many principal axes. Some rows

@@ -19,7 +19,9 @@ PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-4, 2.75, 10)
 def check_features(features: Features) -> None:
     """Refuse features that are empty or not finite, naming the key and the first bad row."""
     if not features.pooled:
-        raise UnsupportedOptionError("These features have no pooled layers; a probe on pooled features needs some.")
+        raise UnsupportedOptionError(
+            "These features have no pooled layers; a probe on pooled features needs some."
+        )
     for key, values in features.pooled.items():
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
@@ -77,7 +79,9 @@ class Basis:
         return np.asarray(self.project(kernel, rows) @ path)
 
 
-def basis(kernel: FloatArray, rows: IntArray, x: Array | None = None, *, single: bool = False) -> Basis:
+def basis(
+    kernel: FloatArray, rows: IntArray, x: Array | None = None, *, single: bool = False
+) -> Basis:
     """Centre the kernel of the training rows and take its axes, the longest first.
 
     ``x`` are the features that the kernel was made of: where they are narrower than the rows are many, the axes come
@@ -106,8 +110,10 @@ def _axes(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     solve = lapack.ssyevd if matrix.dtype == np.float32 else lapack.dsyevd
     values, vectors, status = solve(np.ascontiguousarray(matrix).T, lower=1, overwrite_a=1)
     if status:
-        raise UnsupportedOptionError(f"The kernel of these features ({len(matrix)} rows) has no axes: LAPACK gave up with "
-                                     f"{status}. They hold values far too large; try --precision fp32.")  # fmt: skip
+        raise UnsupportedOptionError(
+            f"The kernel of these features ({len(matrix)} rows) has no axes: LAPACK gave up with "
+            f"{status}. They hold values far too large; try --precision fp32."
+        )
     return values, vectors
 
 
@@ -145,12 +151,18 @@ class Tridiagonal:
     def of(cls, matrix: Array) -> Tridiagonal:
         """Reduce a single-precision matrix (n, n), whose memory may be used."""
         work = int(lapack.ssytrd_lwork(len(matrix), lower=1)[0])
-        found, diagonal, beside, scales, status = lapack.ssytrd(matrix.T, lower=1, lwork=work, overwrite_a=1)
+        found, diagonal, beside, scales, status = lapack.ssytrd(
+            matrix.T, lower=1, lwork=work, overwrite_a=1
+        )
         if status or not np.isfinite(diagonal).all():
-            raise UnsupportedOptionError(f"The moments of these features ({len(matrix)} channels) cannot be reduced: "
-                                         "they hold values that are not finite. Try --precision fp32.")  # fmt: skip
+            raise UnsupportedOptionError(
+                f"The moments of these features ({len(matrix)} channels) cannot be reduced: "
+                "they hold values that are not finite. Try --precision fp32."
+            )
         wide, off = diagonal.astype(np.float64), beside.astype(np.float64)
-        lowest = linalg.eigvalsh_tridiagonal(wide, off, select="i", select_range=(0, 0), check_finite=False)[0]
+        lowest = linalg.eigvalsh_tridiagonal(
+            wide, off, select="i", select_range=(0, 0), check_finite=False
+        )[0]
         return cls(np.asfortranarray(found[1:, :-1]), scales, wide, off, float(lowest))
 
     def solve(self, y: FloatArray, shifts: Sequence[float]) -> FloatArray:
@@ -170,7 +182,9 @@ class Tridiagonal:
         """Q x, or Q' x for "T"."""
         out = np.array(x, dtype=np.float32, order="F")
         if len(out) > 1:
-            out[1:] = lapack.sormqr("L", how, self.reflectors, self.scales, out[1:], 64 * out.shape[1])[0]
+            out[1:] = lapack.sormqr(
+                "L", how, self.reflectors, self.scales, out[1:], 64 * out.shape[1]
+            )[0]
         return out
 
 
@@ -214,14 +228,22 @@ def logistic_path(
     r, p, c = z.shape[1], weights.shape[1], onehot.shape[1]
     bound = 0.25 if c == 1 else 0.5
     penalty = np.asarray(penalties, dtype=kind)[None, :, None]
-    curvature = (bound * np.square(z, dtype=np.float64).sum(axis=0)[:, None] / n_rows).astype(kind)[..., None] + penalty
+    curvature = (bound * np.square(z, dtype=np.float64).sum(axis=0)[:, None] / n_rows).astype(kind)[
+        ..., None
+    ] + penalty
     share, y = (weights / n_rows).astype(kind)[:, :, None], onehot.astype(kind)[:, None]
     w = v = np.zeros((r, p, c), dtype=kind)
     b = vb = np.zeros((p, c), dtype=kind)
     momentum, scale = np.ones(p), np.sqrt(curvature)
-    active, final, final_b = np.arange(p), np.zeros((p, r, c), dtype=kind), np.zeros((p, c), dtype=kind)
+    active, final, final_b = (
+        np.arange(p),
+        np.zeros((p, r, c), dtype=kind),
+        np.zeros((p, c), dtype=kind),
+    )
     for i in range(iterations):
-        residual = share * (probabilities((z @ v.reshape(r, v.shape[1] * c)).reshape(len(z), -1, c) + vb) - y)
+        residual = share * (
+            probabilities((z @ v.reshape(r, v.shape[1] * c)).reshape(len(z), -1, c) + vb) - y
+        )
         slope = (z.T @ residual.reshape(len(z), -1)).reshape(v.shape) + penalty * v
         slope_b = residual.sum(axis=0)
         new, new_b = v - slope / curvature, vb - slope_b / bound
@@ -231,7 +253,11 @@ def logistic_path(
         beta = np.where(turn, 0.0, (momentum - 1) / faster).astype(kind)
         v, vb = new + beta[:, None] * step, new_b + beta[:, None] * step_b
         w, b, momentum = new, new_b, faster
-        moved = np.abs(step * scale).max(axis=(0, 2), initial=0.0) >= tolerance if i % 5 == 4 else momentum > 0
+        moved = (
+            np.abs(step * scale).max(axis=(0, 2), initial=0.0) >= tolerance
+            if i % 5 == 4
+            else momentum > 0
+        )
         if moved.all():
             continue
         final[active[~moved]], final_b[active[~moved]] = w[:, ~moved].transpose(1, 0, 2), b[~moved]

@@ -42,14 +42,18 @@ def _unet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
     steps = (width, width * 3 // 4, width // 2, width // 2)
-    return UnetDecoder(encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS), steps[-1]
+    return UnetDecoder(
+        encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS
+    ), steps[-1]
 
 
 def _fpn(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
     out = 32 * max(1, width // 32)  # its group norm has 32 groups
-    net = FPNDecoder([width] * LEVELS, encoder_depth=LEVELS, pyramid_channels=width, segmentation_channels=out)
+    net = FPNDecoder(
+        [width] * LEVELS, encoder_depth=LEVELS, pyramid_channels=width, segmentation_channels=out
+    )
     return net, out
 
 
@@ -58,23 +62,32 @@ def _deeplab(width: int) -> tuple[nn.Module, int]:
 
     # rates of the paper are for maps of 33 points a side and more; ours have grid / 4
     net = DeepLabV3PlusDecoder(
-        encoder_channels=(0, 0, width, width, 2 * width), encoder_depth=4, out_channels=width, atrous_rates=(2, 4, 6),
-        output_stride=16, aspp_separable=True, aspp_dropout=0.1,
-    )  # fmt: skip
+        encoder_channels=(0, 0, width, width, 2 * width),
+        encoder_depth=4,
+        out_channels=width,
+        atrous_rates=(2, 4, 6),
+        output_stride=16,
+        aspp_separable=True,
+        aspp_dropout=0.1,
+    )
     return net, width
 
 
 def _segformer(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 
-    return SegformerDecoder([3, *[width] * LEVELS], encoder_depth=LEVELS, segmentation_channels=width), width
+    return SegformerDecoder(
+        [3, *[width] * LEVELS], encoder_depth=LEVELS, segmentation_channels=width
+    ), width
 
 
 def _unetplusplus(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 
     steps = (width, width * 3 // 4, width // 2, width // 2)
-    net = UnetPlusPlusDecoder(encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS)
+    net = UnetPlusPlusDecoder(
+        encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS
+    )
     return net, steps[-1]
 
 
@@ -82,14 +95,18 @@ def _manet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.manet.decoder import MAnetDecoder
 
     steps = [width, width * 3 // 4, width // 2, width // 2]
-    net = MAnetDecoder([0, *[width] * LEVELS], steps, n_blocks=LEVELS, reduction=8, pab_channels=width // 2)
+    net = MAnetDecoder(
+        [0, *[width] * LEVELS], steps, n_blocks=LEVELS, reduction=8, pab_channels=width // 2
+    )
     return net, steps[-1]
 
 
 def _linknet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 
-    return LinknetDecoder([0, *[width] * LEVELS], prefinal_channels=width // 2, n_blocks=LEVELS), width // 2
+    return LinknetDecoder(
+        [0, *[width] * LEVELS], prefinal_channels=width // 2, n_blocks=LEVELS
+    ), width // 2
 
 
 def _pspnet(width: int) -> tuple[nn.Module, int]:
@@ -102,15 +119,22 @@ def _pspnet(width: int) -> tuple[nn.Module, int]:
 def _deeplabv3(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3Decoder
 
-    net = DeepLabV3Decoder(in_channels=2 * width, out_channels=width, atrous_rates=(2, 4, 6), aspp_separable=False,
-                           aspp_dropout=0.1)  # fmt: skip
+    net = DeepLabV3Decoder(
+        in_channels=2 * width,
+        out_channels=width,
+        atrous_rates=(2, 4, 6),
+        aspp_separable=False,
+        aspp_dropout=0.1,
+    )
     return net, width
 
 
 def _upernet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
-    return UPerNetDecoder([0, 0, *[width] * LEVELS], encoder_depth=LEVELS + 1, decoder_channels=width), width
+    return UPerNetDecoder(
+        [0, 0, *[width] * LEVELS], encoder_depth=LEVELS + 1, decoder_channels=width
+    ), width
 
 
 class Reassembled(nn.Module):
@@ -125,8 +149,14 @@ class Reassembled(nn.Module):
         from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
 
         super().__init__()
-        self.net = DPTDecoder([width] * LEVELS, list(strides), encoder_has_prefix_tokens=False, readout="ignore",
-                              intermediate_channels=[width] * LEVELS, fusion_channels=width)  # fmt: skip
+        self.net = DPTDecoder(
+            [width] * LEVELS,
+            list(strides),
+            encoder_has_prefix_tokens=False,
+            readout="ignore",
+            intermediate_channels=[width] * LEVELS,
+            fusion_channels=width,
+        )
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """(n, width, 2 * grid, 2 * grid)."""
@@ -158,7 +188,9 @@ class TokenPyramid(nn.Module):
         """Build for four levels of ``width`` channels."""
         super().__init__()
         wide = LEVELS * width
-        layer = nn.TransformerEncoderLayer(wide, 4, 2 * wide, dropout=0.0, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            wide, 4, 2 * wide, dropout=0.0, batch_first=True, norm_first=True
+        )
         self.relate = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.local = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
         self.gate = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
@@ -168,13 +200,19 @@ class TokenPyramid(nn.Module):
         """(n, width, grid, grid)."""
         side, fine = levels[-1].shape[-1], levels[0].shape[-1]
         tokens = torch.cat([functional.adaptive_avg_pool2d(m, side) for m in levels], dim=1)
-        related = self.relate(tokens.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, (side, side))
+        related = (
+            self.relate(tokens.flatten(2).transpose(1, 2))
+            .transpose(1, 2)
+            .unflatten(2, (side, side))
+        )
         total = levels[0].new_zeros(())
         for m, said, local, gate, add in zip(
             levels, related.chunk(LEVELS, dim=1), self.local, self.gate, self.add, strict=True
         ):
             size = m.shape[-1]
-            total = total + resample(local(m) * resample(gate(said), size).sigmoid() + resample(add(said), size), fine)
+            total = total + resample(
+                local(m) * resample(gate(said), size).sigmoid() + resample(add(said), size), fine
+            )
         return total
 
 
@@ -187,10 +225,20 @@ def _topformer(width: int) -> tuple[nn.Module, int]:
 
 
 DECODERS: dict[str, DecoderMaker] = {
-    "unet": _unet, "unetplusplus": _unetplusplus, "manet": _manet, "linknet": _linknet, "pspnet": _pspnet,
-    "deeplabv3": _deeplabv3, "deeplabv3plus": _deeplab, "fpn": _fpn, "upernet": _upernet, "segformer": _segformer,
-    "topformer": _topformer, "dpt": _dpt, "linear": _linear,
-}  # fmt: skip
+    "unet": _unet,
+    "unetplusplus": _unetplusplus,
+    "manet": _manet,
+    "linknet": _linknet,
+    "pspnet": _pspnet,
+    "deeplabv3": _deeplabv3,
+    "deeplabv3plus": _deeplab,
+    "fpn": _fpn,
+    "upernet": _upernet,
+    "segformer": _segformer,
+    "topformer": _topformer,
+    "dpt": _dpt,
+    "linear": _linear,
+}
 
 
 class SegmentationNetwork(nn.Module):
@@ -201,8 +249,17 @@ class SegmentationNetwork(nn.Module):
     ``width``.
     """
 
-    def __init__(self, name: str, channels: Sequence[int], *, grid: int = 56, width: int = 64, outputs: int = 1,
-                 finer: int = 1, sides: Sequence[int] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        channels: Sequence[int],
+        *,
+        grid: int = 56,
+        width: int = 64,
+        outputs: int = 1,
+        finer: int = 1,
+        sides: Sequence[int] | None = None,
+    ) -> None:
         """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the answer in one of the grid."""
         super().__init__()
         self.name, self.grid, self.finer, self.outputs = name, grid, finer, outputs
@@ -223,10 +280,14 @@ class SegmentationNetwork(nn.Module):
         """Logits of the structure on the grid."""
         levels = []
         for i, (m, project) in enumerate(zip(maps, self.project, strict=True)):
-            standard = (resample(m, self.sides[i]) - getattr(self, f"mean{i}")) / getattr(self, f"deviation{i}")
+            standard = (resample(m, self.sides[i]) - getattr(self, f"mean{i}")) / getattr(
+                self, f"deviation{i}"
+            )
             levels.append(project(standard))
         out = self.decoder(self._as_decoder_wants(levels))
-        side = min(max(out.shape[-1], self.grid), self.grid * self.finer)  # no finer than the decoder answers
+        side = min(
+            max(out.shape[-1], self.grid), self.grid * self.finer
+        )  # no finer than the decoder answers
         said: Tensor = resample(self.answer(resample(out, side)), self.grid * self.finer)
         return said[:, 0] if self.outputs == 1 else said
 
@@ -239,7 +300,9 @@ class SegmentationNetwork(nn.Module):
             return levels
         if self.name == "upernet":  # speaks of an image of four times the grid
             return [fine, fine, *levels]
-        if self.name == "deeplabv3plus":  # wants its deepest map at grid / 4, as an encoder with dilation gives it
+        if (
+            self.name == "deeplabv3plus"
+        ):  # wants its deepest map at grid / 4, as an encoder with dilation gives it
             deep = torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)
             return [fine, fine, fine, levels[1], deep]
         if self.name == "segformer":  # answers on a quarter of the image
@@ -252,12 +315,16 @@ def resample(m: Tensor, side: int) -> Tensor:
     if tuple(m.shape[-2:]) == (side, side):
         return m
     wide = m.float()  # half precision has no antialiasing
-    return functional.interpolate(wide, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    return functional.interpolate(
+        wide, size=(side, side), mode="bilinear", align_corners=False, antialias=True
+    )
 
 
 def loss(logits: Tensor, share: Tensor) -> Tensor:
     """Mean over rows of binary cross-entropy plus one minus the soft Dice; ``share`` (n, grid, grid) in [0, 1]."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none").mean(dim=(1, 2))
+    entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none").mean(
+        dim=(1, 2)
+    )
     p = logits.sigmoid()
     dice = (2 * (p * share).sum(dim=(1, 2)) + 1) / (p.sum(dim=(1, 2)) + share.sum(dim=(1, 2)) + 1)
     return (entropy + 1 - dice).mean()

@@ -64,11 +64,13 @@ class Convolutional(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in dilations)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.Conv1d(width, width, 3, padding=d, dilation=d), nn.GELU(), nn.Dropout(DROPOUT),
+                nn.Conv1d(width, width, 3, padding=d, dilation=d),
+                nn.GELU(),
+                nn.Dropout(DROPOUT),
                 nn.Conv1d(width, width, 3, padding=d, dilation=d),
             )
             for d in dilations
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every step."""
@@ -84,10 +86,17 @@ class Transformer(nn.Module):
         """``width``: a multiple of 4."""
         super().__init__()
         layer = nn.TransformerEncoderLayer(
-            width, nhead=4, dim_feedforward=2 * width, dropout=DROPOUT, activation="gelu", batch_first=True,
+            width,
+            nhead=4,
+            dim_feedforward=2 * width,
+            dropout=DROPOUT,
+            activation="gelu",
+            batch_first=True,
             norm_first=True,
-        )  # fmt: skip
-        self.layers = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, 2, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of every step."""
@@ -96,7 +105,9 @@ class Transformer(nn.Module):
 
 def sinusoids(steps: int, width: int) -> Tensor:
     """(steps, width) sines and cosines of the place of a step (Vaswani et al., NeurIPS 2017)."""
-    at = torch.arange(steps)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    at = torch.arange(steps)[:, None] * torch.exp(
+        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
+    )
     return torch.stack([at.sin(), at.cos()], dim=2).flatten(1)[:, :width]
 
 
@@ -118,7 +129,9 @@ class TemporalNetwork(nn.Module):
     for one answer a sequence the outputs are averaged over time (by learned weights in "attention_pool").
     """
 
-    def __init__(self, name: str, channels: int, answers: int, *, steps: bool = False, width: int = WIDTH) -> None:
+    def __init__(
+        self, name: str, channels: int, answers: int, *, steps: bool = False, width: int = WIDTH
+    ) -> None:
         """``channels``: d; ``answers``: k."""
         super().__init__()
         self.steps = steps

@@ -63,7 +63,9 @@ class Pyramid:
     ``sides`` of the levels, see ``sides_of``; None: grid, grid/2, grid/4, grid/8.
     """
 
-    def __init__(self, maps: Sequence[Any], grid: int, budget: int, sides: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, maps: Sequence[Any], grid: int, budget: int, sides: Sequence[int] | None = None
+    ) -> None:
         """Choose the levels and read what fits."""
         self.maps, self.grid = maps, grid
         self.sides = tuple(sides or (grid >> level for level in range(LEVELS)))
@@ -75,8 +77,10 @@ class Pyramid:
         if size <= budget:
             import torch
 
-            held = [torch.empty((n, c, side, side), dtype=torch.float16)
-                    for c, side in zip(self.channels, self.sides, strict=True)]  # fmt: skip
+            held = [
+                torch.empty((n, c, side, side), dtype=torch.float16)
+                for c, side in zip(self.channels, self.sides, strict=True)
+            ]
             for start in range(0, n, _CHUNK):
                 rows = np.arange(start, min(start + _CHUNK, n))
                 for level, block in zip(held, self._read(rows), strict=True):
@@ -97,7 +101,10 @@ class Pyramid:
 
         from etab.heads.networks import resample
 
-        read = {i: torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32)) for i in set(self.levels)}
+        read = {
+            i: torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32))
+            for i in set(self.levels)
+        }
         for i, block in read.items():
             if not bool(torch.isfinite(block).all()):
                 raise UnsupportedOptionError(
@@ -105,7 +112,10 @@ class Pyramid:
                     "The backbone overflows on this input: try --precision fp32."
                 )
         # halves in both cases, so that what fits in memory never changes a result
-        return [resample(read[i], side).half().float() for i, side in zip(self.levels, self.sides, strict=True)]
+        return [
+            resample(read[i], side).half().float()
+            for i, side in zip(self.levels, self.sides, strict=True)
+        ]
 
     def moments(self, rows: IntArray) -> list[tuple[Any, Any]]:
         """Mean and deviation (channels,) of each level over these rows."""
@@ -132,7 +142,9 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
         )
     shapes = ", ".join(str(tuple(m.shape[1:])) for m in maps)
     if any(len(m.shape) != 4 for m in maps):
-        raise UnsupportedOptionError(f"The head {name!r} needs maps (channels, h, w) for each frame; got {shapes}.")
+        raise UnsupportedOptionError(
+            f"The head {name!r} needs maps (channels, h, w) for each frame; got {shapes}."
+        )
     if max(min(m.shape[2:]) for m in maps) < 4:
         raise UnsupportedOptionError(
             f"The head {name!r} needs a map of at least 4 x 4 points; the maps (channels, h, w) are {shapes}. "
@@ -161,24 +173,38 @@ class TrainedSegmentation(Head):
     needs_maps: ClassVar[bool] = True
 
     def __init__(
-        self, recipe: Recipe | None = None, *, rates: Sequence[float] | None = None, grid: int = 56, width: int = 64,
+        self,
+        recipe: Recipe | None = None,
+        *,
+        rates: Sequence[float] | None = None,
+        grid: int = 56,
+        width: int = 64,
         budget: int = 2 << 30,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision of the features.
 
         ``rates``: learning rates to choose from; None is that of a ``recipe``, or ``RATES``. ``grid``: points a side of the
         answer (a multiple of 8); ``budget``: bytes of maps held in memory.
         """
         if grid % 8 or grid < 16:
-            raise UnsupportedOptionError(f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}.")
+            raise UnsupportedOptionError(
+                f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}."
+            )
         self.recipe = recipe
         self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else RATES))
         self.grid, self.width, self.budget = grid, width, budget
 
     def cross_fit(
-        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
-        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
-    ) -> list[FoldFit]:  # fmt: skip
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
         """Train and predict for each split; predictions are boolean masks in each frame's own pixels."""
         refuse_kind(self, target)
         refuse_maps(self.name, features.maps)
@@ -187,22 +213,36 @@ class TrainedSegmentation(Head):
         share = self._shares(answers)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
         precision = str((memo or {}).get("precision", "fp32"))
-        return [self._split(pyramid, answers, share, split, self._recipe(len(split.train), seed, precision))
-                for split, seed in zip(splits, seeds, strict=True)]  # fmt: skip
+        return [
+            self._split(
+                pyramid, answers, share, split, self._recipe(len(split.train), seed, precision)
+            )
+            for split, seed in zip(splits, seeds, strict=True)
+        ]
 
     def _recipe(self, rows: int, seed: int, precision: str) -> Recipe:
         """How to train on this many rows."""
         if self.recipe is not None:
             return replace(self.recipe, seed=seed)
         epochs = min(max(round(_STEPS * _BATCH / rows), 6), 40)
-        return Recipe(epochs=epochs, batch=_BATCH, patience=max(4, epochs // 3), seed=seed, precision=precision)
+        return Recipe(
+            epochs=epochs,
+            batch=_BATCH,
+            patience=max(4, epochs // 3),
+            seed=seed,
+            precision=precision,
+        )
 
-    def network(self, channels: Sequence[int], seed: int, sides: Sequence[int] | None = None) -> SegmentationNetwork:
+    def network(
+        self, channels: Sequence[int], seed: int, sides: Sequence[int] | None = None
+    ) -> SegmentationNetwork:
         """A new network for maps of ``channels`` at the four levels; its first weights are decided by ``seed``."""
         from etab.heads.networks import SegmentationNetwork
 
         with seeded(seed):
-            return SegmentationNetwork(self.name, channels, grid=self.grid, width=self.width, sides=sides)
+            return SegmentationNetwork(
+                self.name, channels, grid=self.grid, width=self.width, sides=sides
+            )
 
     def _pyramid(self, features: Features, memo: MutableMapping[Any, Any] | None) -> Pyramid:
         memo = {} if memo is None else memo
@@ -210,7 +250,10 @@ class TrainedSegmentation(Head):
         sides = sides_of(self.name, shapes, self.grid)
         place = (self.grid, sides, self.budget, shapes)
         if memo.get("segmentation pyramid", (None,))[0] != place:
-            memo["segmentation pyramid"] = (place, Pyramid(features.maps, self.grid, self.budget, sides))
+            memo["segmentation pyramid"] = (
+                place,
+                Pyramid(features.maps, self.grid, self.budget, sides),
+            )
         found: Pyramid = memo["segmentation pyramid"][1]
         return found
 
@@ -219,29 +262,53 @@ class TrainedSegmentation(Head):
         import cv2
 
         size = (self.grid, self.grid)
-        return np.stack([cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks])
+        return np.stack(
+            [cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks]
+        )
 
     def _split(
-        self, pyramid: Pyramid, masks: Sequence[Array], share: FloatArray, split: RowSplit, recipe: Recipe
+        self,
+        pyramid: Pyramid,
+        masks: Sequence[Array],
+        share: FloatArray,
+        split: RowSplit,
+        recipe: Recipe,
     ) -> FoldFit:
         validation = split.inner[0]
-        tried = self._trained(pyramid, share, without(split.train, validation), validation, recipe, self.rates)
+        tried = self._trained(
+            pyramid, share, without(split.train, validation), validation, recipe, self.rates
+        )
         rate, network, done = min(tried, key=lambda t: t[2].best_loss)
         threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
         again = replace(recipe, stop=done.best_epoch + 1)
-        ((_, network, _),) = self._trained(pyramid, share, split.train, validation[:0], again, (rate,))
+        ((_, network, _),) = self._trained(
+            pyramid, share, split.train, validation[:0], again, (rate,)
+        )
         scores = self._probabilities(network, pyramid, split.test)
-        predicted = [cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)]
-        choice = {"learning_rate": rate, "rates": ",".join(f"{r:g}" for r, _, _ in tried),
-                  "epoch": done.best_epoch + 1, "epochs": done.epoch, "threshold": threshold,
-                  "validation_loss": done.best_loss, "maps": ",".join(map(str, pyramid.levels)),
-                  "precision": recipe.precision}  # fmt: skip
+        predicted = [
+            cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)
+        ]
+        choice = {
+            "learning_rate": rate,
+            "rates": ",".join(f"{r:g}" for r, _, _ in tried),
+            "epoch": done.best_epoch + 1,
+            "epochs": done.epoch,
+            "threshold": threshold,
+            "validation_loss": done.best_loss,
+            "maps": ",".join(map(str, pyramid.levels)),
+            "precision": recipe.precision,
+        }
         return FoldFit(predicted, choice)
 
     def _trained(
-        self, pyramid: Pyramid, share: FloatArray, rows: IntArray, validation: IntArray, recipe: Recipe,
+        self,
+        pyramid: Pyramid,
+        share: FloatArray,
+        rows: IntArray,
+        validation: IntArray,
+        recipe: Recipe,
         rates: Sequence[float],
-    ) -> list[tuple[float, SegmentationNetwork, Progress]]:  # fmt: skip
+    ) -> list[tuple[float, SegmentationNetwork, Progress]]:
         """New networks trained on some rows, one a learning rate, standardised by these rows; none that diverged."""
         import torch
 

@@ -17,7 +17,15 @@ from torch.nn import functional
 from etab.errors import UndefinedError, WeightsError
 from etab.heads.hsmm import stretches
 from etab.semimarkov import viterbi
-from etab.training import Progress, Recipe, fit_state, read_checkpoint, seeded, train, write_checkpoint
+from etab.training import (
+    Progress,
+    Recipe,
+    fit_state,
+    read_checkpoint,
+    seeded,
+    train,
+    write_checkpoint,
+)
 from etab.types import FloatArray, IntArray
 from etab.waves import STATE_RATE
 
@@ -48,15 +56,22 @@ class Block(nn.Module):
 class StateUNet(nn.Module):
     """Four halvings of time and back: every frame sees about 8 s around it."""
 
-    def __init__(self, channels: int, *, width: int = 32, kernel: int = 5, dropout: float = 0.2) -> None:
+    def __init__(
+        self, channels: int, *, width: int = 32, kernel: int = 5, dropout: float = 0.2
+    ) -> None:
         """``channels`` of the series; ``width`` at 50 Hz, growing by half of it a level."""
         super().__init__()
         self.channels, self.width = channels, width
         widths = [width + level * (width // 2) for level in range(DEPTH + 1)]
         self.down = nn.ModuleList(
-            [Block(a, b, kernel, dropout) for a, b in zip([channels, *widths[:-1]], widths, strict=True)]
+            [
+                Block(a, b, kernel, dropout)
+                for a, b in zip([channels, *widths[:-1]], widths, strict=True)
+            ]
         )
-        self.up = nn.ModuleList([Block(widths[k] + widths[k + 1], widths[k], kernel, dropout) for k in range(DEPTH)])
+        self.up = nn.ModuleList(
+            [Block(widths[k] + widths[k + 1], widths[k], kernel, dropout) for k in range(DEPTH)]
+        )
         self.answer = nn.Conv1d(width, STATES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +81,9 @@ class StateUNet(nn.Module):
             x = block(x if level == 0 else functional.avg_pool1d(x, 2))
             kept.append(x)
         for level in range(DEPTH - 1, -1, -1):
-            x = self.up[level](torch.cat([kept[level], functional.interpolate(x, scale_factor=2.0)], dim=1))
+            x = self.up[level](
+                torch.cat([kept[level], functional.interpolate(x, scale_factor=2.0)], dim=1)
+            )
         found: Tensor = self.answer(x)
         return found
 
@@ -99,7 +116,11 @@ def crops(
 def _disturbed(x: Tensor) -> Tensor:
     n, channels, _ = x.shape
     tilt = 1 + 0.2 * torch.randn(n, channels, 1)
-    x = x * tilt + 0.2 * torch.randn(n, channels, 1) + 0.3 * torch.rand(n, 1, 1) * torch.randn_like(x)
+    x = (
+        x * tilt
+        + 0.2 * torch.randn(n, channels, 1)
+        + 0.3 * torch.rand(n, 1, 1) * torch.randn_like(x)
+    )
     first = torch.randint(0, channels, (n, 1))
     width = torch.randint(0, max(channels // 4, 1) + 1, (n, 1))
     place = torch.arange(channels)[None]
@@ -117,7 +138,9 @@ def log_posteriors(networks: Sequence[StateUNet], series: FloatArray) -> FloatAr
     x = torch.zeros(1, series.shape[1], -(-n // GRAIN) * GRAIN)
     x[0, :, :n] = torch.from_numpy(np.ascontiguousarray(series.T, dtype=np.float32))
     with torch.inference_mode():
-        mean = torch.stack([functional.softmax(network(x)[0, :, :n], dim=0) for network in networks]).mean(dim=0)
+        mean = torch.stack(
+            [functional.softmax(network(x)[0, :, :n], dim=0) for network in networks]
+        ).mean(dim=0)
     return np.asarray(torch.log(mean.clamp_min(1e-6)).T.double().numpy())
 
 
@@ -139,14 +162,20 @@ class StateModel:
         """
         wanted = self.networks[0].channels
         if series.ndim != 2 or series.shape[1] != wanted:
-            raise UndefinedError(f"A series of shape {series.shape}; wanted (n, {wanted}) at 50 Hz.")
+            raise UndefinedError(
+                f"A series of shape {series.shape}; wanted (n, {wanted}) at 50 Hz."
+            )
         if not np.isfinite(series).all():
             raise UndefinedError("This series holds values that are not finite. Make it again.")
         return viterbi(log_posteriors(self.networks, series), [self.durations])[0]
 
     def save(self, folder: Path) -> None:
         """Write weights and durations, with a checksum. Raises StorageError."""
-        tensors = {f"{i}/{k}": v for i, network in enumerate(self.networks) for k, v in network.state_dict().items()}
+        tensors = {
+            f"{i}/{k}": v
+            for i, network in enumerate(self.networks)
+            for k, v in network.state_dict().items()
+        }
         tensors["durations"] = torch.from_numpy(np.ascontiguousarray(self.durations))
         first = self.networks[0]
         facts = {"networks": len(self.networks), "channels": first.channels, "width": first.width}
@@ -158,7 +187,9 @@ class StateModel:
         state, tensors = read_checkpoint(folder)
         facts = state.get("states")
         if facts is None:
-            raise WeightsError(f"The checkpoint in {folder} is not of a state_unet. Name the folder of one.")
+            raise WeightsError(
+                f"The checkpoint in {folder} is not of a state_unet. Name the folder of one."
+            )
         networks = []
         for i in range(int(facts["networks"])):
             network = StateUNet(int(facts["channels"]), width=int(facts["width"]))
@@ -179,17 +210,31 @@ def learn_durations(states: Sequence[IntArray]) -> FloatArray:
     for state in range(STATES):
         lasts = np.array([v for s in states for v in stretches(s, state)]) * STATE_RATE
         if not len(lasts):
-            raise UndefinedError(f"State {state} has not one whole stretch in training. Annotate more recordings.")
-        weight = np.exp(-0.5 * ((frames[:, None] - lasts) / max(1.5, 0.15 * lasts.mean())) ** 2).sum(axis=1) + 1e-9
+            raise UndefinedError(
+                f"State {state} has not one whole stretch in training. Annotate more recordings."
+            )
+        weight = (
+            np.exp(-0.5 * ((frames[:, None] - lasts) / max(1.5, 0.15 * lasts.mean())) ** 2).sum(
+                axis=1
+            )
+            + 1e-9
+        )
         weight[0] = 0.0
         table[state, 1:] = np.log(weight[1:] / weight.sum())
     return table
 
 
 def fit(
-    series: Sequence[FloatArray], states: Sequence[IntArray], rows: IntArray, parts: Sequence[IntArray], recipe: Recipe,
-    *, width: int, frames: int, repeats: int,
-) -> tuple[StateModel, list[Progress]]:  # fmt: skip
+    series: Sequence[FloatArray],
+    states: Sequence[IntArray],
+    rows: IntArray,
+    parts: Sequence[IntArray],
+    recipe: Recipe,
+    *,
+    width: int,
+    frames: int,
+    repeats: int,
+) -> tuple[StateModel, list[Progress]]:
     """Train one network for each validation part, on ``rows`` without it, and learn durations from ``rows``.
 
     An epoch hears ``repeats`` crops of ``frames`` frames of each recording.
@@ -204,7 +249,12 @@ def fit(
 
         def of(some: IntArray, network: StateUNet = network) -> Tensor:
             places = some // repeats
-            x, y = crops([series[j] for j in places], [states[j] for j in places], frames, varied=network.training)
+            x, y = crops(
+                [series[j] for j in places],
+                [states[j] for j in places],
+                frames,
+                varied=network.training,
+            )
             return loss(network(x), y)
 
         told.append(train(network, of, tickets, part * repeats, replace(recipe, seed=seed)))

@@ -32,16 +32,31 @@ class HSMM(Head):
     candidates: ClassVar[int] = 5
 
     def cross_fit(
-        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
-        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
-    ) -> list[FoldFit]:  # fmt: skip
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
         """Fit and segment for each split: a list of states (k_i,), one a test recording."""
         refuse_kind(self, target)
         if not features.maps:
-            raise UnsupportedOptionError(f"The head {self.name!r} needs a series at 50 Hz for each recording.")
+            raise UnsupportedOptionError(
+                f"The head {self.name!r} needs a series at 50 Hz for each recording."
+            )
         if features.sequences:
-            told = emissions.cross_segment(list(features.maps[0]), features.sequences, answers, patients, splits,
-                                           candidates=self.candidates)  # fmt: skip
+            told = emissions.cross_segment(
+                list(features.maps[0]),
+                features.sequences,
+                answers,
+                patients,
+                splits,
+                candidates=self.candidates,
+            )
             return [FoldFit(states, choice) for states, choice in told]
         choice = {"context": self.context, "candidates": self.candidates}
         found = hsmm.cross_segment(list(features.maps[0]), answers, patients, splits, **choice)
@@ -57,7 +72,13 @@ class StateUNetHead(Head):
     needs_series: ClassVar[bool] = True
 
     def __init__(
-        self, recipe: Recipe | None = None, *, width: int = 16, frames: int = 320, repeats: int = 2, networks: int = 1
+        self,
+        recipe: Recipe | None = None,
+        *,
+        width: int = 16,
+        frames: int = 320,
+        repeats: int = 2,
+        networks: int = 1,
     ) -> None:
         """``frames`` of a crop (a multiple of 16), ``repeats`` crops a recording and epoch, ``networks`` averaged.
 
@@ -72,9 +93,16 @@ class StateUNetHead(Head):
         self.width, self.frames, self.repeats, self.networks = width, frames, repeats, networks
 
     def cross_fit(
-        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
-        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
-    ) -> list[FoldFit]:  # fmt: skip
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
         """Train and segment for each split: a list of states (k_i,), one a test recording.
 
         Raises SplitError naming a person who is in training and in test, UndefinedError for a series that does not
@@ -82,20 +110,36 @@ class StateUNetHead(Head):
         """
         refuse_kind(self, target)
         if not features.maps:
-            raise UnsupportedOptionError(f"The head {self.name!r} needs a series at 50 Hz for each recording.")
+            raise UnsupportedOptionError(
+                f"The head {self.name!r} needs a series at 50 Hz for each recording."
+            )
         from etab.heads import statenet
 
         series = [np.asarray(x, dtype=np.float32) for x in features.maps[0]]
         for i, (x, y) in enumerate(zip(series, answers, strict=True)):
             if x.ndim != 2 or len(x) != len(y):
-                raise UndefinedError(f"Recording {i} has a series {x.shape} and {len(y)} states. Align them.")
+                raise UndefinedError(
+                    f"Recording {i} has a series {x.shape} and {len(y)} states. Align them."
+                )
         found = []
-        for split, seed in zip(splits, [int(s) for s in rng.integers(0, 2**31, len(splits))], strict=True):
+        for split, seed in zip(
+            splits, [int(s) for s in rng.integers(0, 2**31, len(splits))], strict=True
+        ):
             hsmm.refuse_shared_people(patients, split)
             parts = [split.inner[i % len(split.inner)] for i in range(self.networks)]
-            model, told = statenet.fit(series, answers, split.train, parts, replace(self.recipe, seed=seed),
-                                       width=self.width, frames=self.frames, repeats=self.repeats)  # fmt: skip
-            choice = {"epochs": ",".join(str(t.best_epoch + 1) for t in told),
-                      "validation_loss": float(np.mean([t.best_loss for t in told]))}  # fmt: skip
+            model, told = statenet.fit(
+                series,
+                answers,
+                split.train,
+                parts,
+                replace(self.recipe, seed=seed),
+                width=self.width,
+                frames=self.frames,
+                repeats=self.repeats,
+            )
+            choice = {
+                "epochs": ",".join(str(t.best_epoch + 1) for t in told),
+                "validation_loss": float(np.mean([t.best_loss for t in told])),
+            }
             found.append(FoldFit([model.predict(series[i]) for i in split.test], choice))
         return found

@@ -51,7 +51,9 @@ def refuse_sequences(name: str, sequences: Any) -> None:
         )
     for key, values in sequences.items():
         if len(values.shape) != 3 or 0 in values.shape:
-            raise UnsupportedOptionError(f"The sequence {key!r} has shape {tuple(values.shape)}; wanted (n, T, d).")
+            raise UnsupportedOptionError(
+                f"The sequence {key!r} has shape {tuple(values.shape)}; wanted (n, T, d)."
+            )
         if not np.isfinite(values).all():
             raise UnsupportedOptionError(
                 f"The sequence {key!r} holds values that are not finite. The backbone overflows on this input: try "
@@ -66,7 +68,11 @@ class TemporalHead(Head):
     needs_sequences: ClassVar[bool] = True
 
     def __init__(
-        self, recipe: Recipe | None = None, *, width: int = 64, searched: Sequence[tuple[float, float]] = SEARCHED
+        self,
+        recipe: Recipe | None = None,
+        *,
+        width: int = 64,
+        searched: Sequence[tuple[float, float]] = SEARCHED,
     ) -> None:
         """``width``: channels inside the network, a multiple of 4; ``searched``: one pair or more."""
         if width % 4 or width < 4 or not searched:
@@ -78,9 +84,16 @@ class TemporalHead(Head):
         self.width, self.searched = width, tuple(searched)
 
     def cross_fit(
-        self, features: Features, answers: Any, patients: Array, splits: Sequence[RowSplit], target: Target, *,
-        rng: np.random.Generator, memo: MutableMapping[Any, Any] | None = None,
-    ) -> list[FoldFit]:  # fmt: skip
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
         """Choose, train and predict for each split.
 
         Predictions: values in the target's unit, probabilities of the second class, (n_test, classes) probabilities, or
@@ -92,11 +105,19 @@ class TemporalHead(Head):
             return self._label(_series(features), answers, splits, target, seeds)
         refuse_sequences(self.name, features.sequences)
         y = _answers(answers, features.sequences, target)
-        fits = [self._split(features.sequences, y, s, target, n) for s, n in zip(splits, seeds, strict=True)]
+        fits = [
+            self._split(features.sequences, y, s, target, n)
+            for s, n in zip(splits, seeds, strict=True)
+        ]
         return [FoldFit(_predictions(scores, target), choice) for scores, choice in fits]
 
     def _label(
-        self, series: Mapping[str, Any], states: Any, splits: Sequence[RowSplit], target: Target, seeds: Sequence[int]
+        self,
+        series: Mapping[str, Any],
+        states: Any,
+        splits: Sequence[RowSplit],
+        target: Target,
+        seeds: Sequence[int],
     ) -> list[FoldFit]:
         """States of every step, trained on chunks of one length."""
         if not series:
@@ -125,7 +146,7 @@ class TemporalHead(Head):
         with seeded(seed):
             return TemporalNetwork(
                 self.name, channels, answers, steps=target.kind is Kind.STATES, width=self.width
-            )  # fmt: skip
+            )
 
     def _split(
         self, sequences: Mapping[str, Any], y: Array, split: RowSplit, target: Target, seed: int
@@ -142,12 +163,23 @@ class TemporalHead(Head):
         scaled = (y - shift) / scale if target.kind is Kind.VALUE else y
         best = self._search(sequences, scaled, rows, validation, target, seed)
         logits = _logits(best.network, sequences[best.key], split.test) * scale + shift
-        choice = {"features": best.key, "learning_rate": best.rate, "weight_decay": best.decay, "epoch": best.epoch,
-                  "validation_loss": best.loss}  # fmt: skip
+        choice = {
+            "features": best.key,
+            "learning_rate": best.rate,
+            "weight_decay": best.decay,
+            "epoch": best.epoch,
+            "validation_loss": best.loss,
+        }
         return logits, choice
 
     def _search(
-        self, sequences: Mapping[str, Any], y: Array, rows: IntArray, validation: IntArray, target: Target, seed: int
+        self,
+        sequences: Mapping[str, Any],
+        y: Array,
+        rows: IntArray,
+        validation: IntArray,
+        target: Target,
+        seed: int,
     ) -> _Fit:
         """Choose the sequence by the first pair, then the pair for that sequence, by the validation loss."""
 
@@ -163,28 +195,45 @@ class TemporalHead(Head):
         fits += [fit(key, pair) for pair in self.searched[1:]]
         good = [f for f in fits if isinstance(f, _Fit)]
         if not good:
-            raise TrainingError(f"The head {self.name!r} could not be trained by any recipe searched: {fits[0]}")
+            raise TrainingError(
+                f"The head {self.name!r} could not be trained by any recipe searched: {fits[0]}"
+            )
         return min(good, key=lambda f: f.loss)
 
     def _train(
-        self, key: str, values: Any, y: Array, rows: IntArray, validation: IntArray, target: Target,
-        pair: tuple[float, float], seed: int,
-    ) -> _Fit:  # fmt: skip
+        self,
+        key: str,
+        values: Any,
+        y: Array,
+        rows: IntArray,
+        validation: IntArray,
+        target: Target,
+        pair: tuple[float, float],
+        seed: int,
+    ) -> _Fit:
         import torch
 
         network = self.network(values.shape[2], target, seed)
         flat = np.asarray(values[rows], dtype=np.float64).reshape(-1, values.shape[2])
         network.standardise(
-            torch.from_numpy(flat.mean(axis=0)), torch.from_numpy(np.maximum(flat.std(axis=0), 1e-6))
-        )  # fmt: skip
-        wanted = torch.as_tensor(y, dtype=torch.float32 if target.kind in (Kind.VALUE, Kind.BINARY) else torch.int64)
+            torch.from_numpy(flat.mean(axis=0)),
+            torch.from_numpy(np.maximum(flat.std(axis=0), 1e-6)),
+        )
+        wanted = torch.as_tensor(
+            y, dtype=torch.float32 if target.kind in (Kind.VALUE, Kind.BINARY) else torch.int64
+        )
 
         def loss(some: IntArray) -> torch.Tensor:
             return _loss(network(_tensor(values, some)), wanted[torch.as_tensor(some)], target)
 
         rate, decay = pair
-        done = train(network, loss, rows, validation,
-                     replace(self.recipe, learning_rate=rate, weight_decay=decay, seed=seed))  # fmt: skip
+        done = train(
+            network,
+            loss,
+            rows,
+            validation,
+            replace(self.recipe, learning_rate=rate, weight_decay=decay, seed=seed),
+        )
         return _Fit(network, key, rate, decay, done.best_loss, done.best_epoch + 1)
 
 
@@ -240,7 +289,9 @@ def _loss(logits: torch.Tensor, wanted: torch.Tensor, target: Target) -> torch.T
         return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted)
     if target.kind is Kind.CLASSES:
         return functional.cross_entropy(logits, wanted)
-    steps = functional.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=NOBODY, reduction="none")
+    steps = functional.cross_entropy(
+        logits.transpose(1, 2), wanted, ignore_index=NOBODY, reduction="none"
+    )
     return (steps.sum(dim=1) / (wanted != NOBODY).sum(dim=1)).mean()
 
 
@@ -248,7 +299,10 @@ def _logits(network: TemporalNetwork, values: Any, rows: IntArray) -> FloatArray
     import torch
 
     with torch.inference_mode():
-        parts = [network(_tensor(values, rows[at : at + _CHUNK])).numpy() for at in range(0, len(rows), _CHUNK)]
+        parts = [
+            network(_tensor(values, rows[at : at + _CHUNK])).numpy()
+            for at in range(0, len(rows), _CHUNK)
+        ]
     return np.concatenate(parts).astype(np.float64)
 
 

@@ -22,9 +22,14 @@ Steps = Callable[[Path], Iterator[int]]
 
 
 def write(
-    folder: Path, *, patients: int = 60, seed: int = 0, size: int = 160,
-    progress: Callable[[int, int], None] | None = None, names: Sequence[str] = FIRST,
-) -> None:  # fmt: skip
+    folder: Path,
+    *,
+    patients: int = 60,
+    seed: int = 0,
+    size: int = 160,
+    progress: Callable[[int, int], None] | None = None,
+    names: Sequence[str] = FIRST,
+) -> None:
     """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives the same bytes.
 
     patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels (160 mm).
@@ -36,10 +41,14 @@ def write(
         if name not in writers:
             raise unknown("phantom tree", name, writers)
     if patients < 10:
-        raise UnsupportedOptionError(f"A phantom cohort needs at least 10 patients for its splits; got {patients}.")
+        raise UnsupportedOptionError(
+            f"A phantom cohort needs at least 10 patients for its splits; got {patients}."
+        )
     for tree in (folder / name for name in names):
         if tree.is_dir() and any(tree.iterdir()) and not (tree / "PHANTOM").is_file():
-            raise UnsupportedOptionError(f"{tree} holds files that are not a phantom; choose an empty folder.")
+            raise UnsupportedOptionError(
+                f"{tree} holds files that are not a phantom; choose an empty folder."
+            )
     try:
         for offset, name in enumerate(names):
             for done in writers[name](folder / name):
@@ -85,7 +94,11 @@ def _emptied(tree: Path) -> Path:
 
 
 def write_sounds(
-    folder: Path, *, patients: int = 60, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    *,
+    patients: int = 60,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write ``folder/circor`` and ``folder/cinc2016``: made heart sounds; the same seed gives the same bytes.
 
@@ -95,5 +108,7 @@ def write_sounds(
     be written.
     """
     if patients < SOUNDS:
-        raise UnsupportedOptionError(f"Phantom heart sounds need at least {SOUNDS} patients; got {patients}.")
+        raise UnsupportedOptionError(
+            f"Phantom heart sounds need at least {SOUNDS} patients; got {patients}."
+        )
     write(folder, patients=patients, seed=seed, progress=progress, names=("circor", "cinc2016"))

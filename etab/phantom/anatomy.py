@@ -61,8 +61,18 @@ class Heart:
         thick = self.wall * (self.length + self.widths[view]) / (length + width)
         fill = 1 + 0.3 * contraction
         apex = (self.apex[0], self.apex[1] + 0.15 * (self.length - length))
-        return Shape(length, width, thick, (self.atrium[0] * fill**0.5, self.atrium[1] * fill**0.5), self.right, apex,
-                     self.tilt[view], self.bulge, view, narrow)  # fmt: skip
+        return Shape(
+            length,
+            width,
+            thick,
+            (self.atrium[0] * fill**0.5, self.atrium[1] * fill**0.5),
+            self.right,
+            apex,
+            self.tilt[view],
+            self.bulge,
+            view,
+            narrow,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,11 @@ class Shape:
         centre = self.length + 3 + b
         out[((u / a) ** 2 + ((v - centre) / b) ** 2) < 1] = LA
         outer_t = (v + self.wall) / (self.length + self.wall)
-        outer = (np.abs(u) < (self.width + self.wall) * profile(outer_t)) & (v > -self.wall) & (v < self.length)
+        outer = (
+            (np.abs(u) < (self.width + self.wall) * profile(outer_t))
+            & (v > -self.wall)
+            & (v < self.length)
+        )
         out[outer] = MY
         out[(np.abs(u) < self.width * profile(v / self.length)) & (v > 0) & (v < self.length)] = LV
         return out
@@ -112,7 +126,9 @@ class Shape:
     def bright(self, x: Array, y: Array) -> FloatArray:
         """Extra echo of what shines: mitral leaflets, pericardium, endocardial border."""
         u, v = self.local(x, y)
-        leaflets = np.exp(-(((v - self.length - 1.5 + 0.10 * np.abs(u)) / 1.6) ** 2)) * (np.abs(u) < 1.15 * self.width)
+        leaflets = np.exp(-(((v - self.length - 1.5 + 0.10 * np.abs(u)) / 1.6) ** 2)) * (
+            np.abs(u) < 1.15 * self.width
+        )
         t = v / self.length
         edge = np.abs(u) - self.width * profile(t)
         inside = (v > -2) & (v < self.length)
@@ -123,10 +139,14 @@ class Shape:
     def _right(self, u: FloatArray, v: FloatArray) -> Array:
         """Right ventricle and atrium, on the left of the picture beside the septum."""
         side = -(self.width + self.wall + 0.62 * self.right)
-        ventricle = ((u - side) / (0.6 * self.right)) ** 2 + ((v - 0.62 * self.length) / (0.45 * self.length)) ** 2 < 1
+        ventricle = ((u - side) / (0.6 * self.right)) ** 2 + (
+            (v - 0.62 * self.length) / (0.45 * self.length)
+        ) ** 2 < 1
         centre = self.length + 2 + self.atrium[1]
         atrium = ((u - side) / (0.75 * self.right)) ** 2 + ((v - centre) / self.atrium[1]) ** 2 < 1
-        return np.asarray((ventricle | atrium) & (u < -self.width * profile(v / self.length) - self.wall))
+        return np.asarray(
+            (ventricle | atrium) & (u < -self.width * profile(v / self.length) - self.wall)
+        )
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
         """Where the tissue at a point was at end-diastole, roughly: speckle moves with it."""
@@ -139,7 +159,10 @@ class Shape:
         t = (np.arange(DISCS) + 0.5) / DISCS
         half, along = self.width * profile(t), t * self.length
         left, right = self.image(-half, along), self.image(half, along)
-        top, foot = self.image(np.zeros(1), np.zeros(1)), self.image(np.zeros(1), np.full(1, self.length))
+        top, foot = (
+            self.image(np.zeros(1), np.zeros(1)),
+            self.image(np.zeros(1), np.full(1, self.length)),
+        )
         axis = np.concatenate([np.stack([*top, *foot], axis=1)])
         return np.concatenate([axis, np.stack([*left, *right], axis=1)])
 
@@ -150,9 +173,13 @@ def draw_heart(rng: np.random.Generator) -> Heart:
     dilated = 1 + 0.0045 * (50 - ef) + rng.normal(0, 0.07)
     width = 22.5 * dilated * float(np.exp(rng.normal(0, 0.06)))
     return Heart(
-        ef=ef, length=float(84 * dilated**0.5 * np.exp(rng.normal(0, 0.05))),
-        widths=(width * float(np.exp(rng.normal(0, 0.06))), width), wall=float(9.5 * np.exp(rng.normal(0, 0.12))),
+        ef=ef,
+        length=float(84 * dilated**0.5 * np.exp(rng.normal(0, 0.05))),
+        widths=(width * float(np.exp(rng.normal(0, 0.06))), width),
+        wall=float(9.5 * np.exp(rng.normal(0, 0.12))),
         atrium=(float(19 * np.exp(rng.normal(0, 0.12))), float(19 * np.exp(rng.normal(0, 0.12)))),
-        right=float(27 * np.exp(rng.normal(0, 0.15))), apex=(float(rng.normal(2, 5)), float(rng.uniform(22, 34))),
-        tilt=(float(rng.normal(-0.02, 0.1)), float(rng.normal(0.06, 0.1))), bulge=float(rng.normal(0, 2.0)),
-    )  # fmt: skip
+        right=float(27 * np.exp(rng.normal(0, 0.15))),
+        apex=(float(rng.normal(2, 5)), float(rng.uniform(22, 34))),
+        tilt=(float(rng.normal(-0.02, 0.1)), float(rng.normal(0.06, 0.1))),
+        bulge=float(rng.normal(0, 2.0)),
+    )

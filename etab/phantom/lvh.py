@@ -33,20 +33,30 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
         name, fps = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}", (30.0, 50.0)[i % 2]
         width, height = SIZES[i % len(SIZES)]
         start = int(rng.integers(0, 3))
-        shapes = draw_long_axis(rng, [contraction_at((k - start) % 22 / 22) for k in range(_FRAMES)])
+        shapes = draw_long_axis(
+            rng, [contraction_at((k - start) % 22 / 22) for k in range(_FRAMES)]
+        )
         scanner = draw_scanner(rng)
         frames = [_canvas(frame(shape, scanner, height, rng), width) for shape in shapes]
         write_avi(root / f"Batch{i % 4 + 1}" / f"{name}.avi", frames, fps)
         split = "test" if i % 10 == 0 else "val" if i % 10 == 1 else "train"
         tail: list[object] = [_FRAMES, fps, width, height]
-        tail = [_FRAMES, "", width, height] if i == 2 else ["unknown", _FRAMES, 33.333, width] if i == 3 else tail
+        tail = (
+            [_FRAMES, "", width, height]
+            if i == 2
+            else ["unknown", _FRAMES, 33.333, width]
+            if i == 3
+            else tail
+        )
         found = list(_measured(shapes, start, (width, height), i))
         rows += [[len(rows) + n, name, *row, *tail, split] for n, row in enumerate(found)]
         yield i + 1
     write_table(root / "MeasurementsList.csv", _HEADER, rows)
 
 
-def _measured(shapes: list[LongAxis], start: int, size: tuple[int, int], i: int) -> Iterator[list[object]]:
+def _measured(
+    shapes: list[LongAxis], start: int, size: tuple[int, int], i: int
+) -> Iterator[list[object]]:
     """Calc, CalcValue in cm, Frame, X1, X2, Y1, Y2 of each measurement of one patient."""
     es = max(range(len(shapes)), key=lambda k: 1 - shapes[k].narrow)
     wanted: list[tuple[int, str, tuple[str, ...]]] = [(start, "d", ("LVID", "IVS", "LVPW"))]
@@ -58,7 +68,11 @@ def _measured(shapes: list[LongAxis], start: int, size: tuple[int, int], i: int)
                 continue
             points = np.array([first, last]) * size[1] / DEPTH + [size[0] / 2 - 0.5, -0.5]
             (x1, y1), (x2, y2) = np.round(points, 2).tolist()
-            row: list[object] = [f"{name}{phase}", round(float(np.hypot(*np.subtract(last, first))) / 10, 4), at]
+            row: list[object] = [
+                f"{name}{phase}",
+                round(float(np.hypot(*np.subtract(last, first))) / 10, 4),
+                at,
+            ]
             outside = i == 5 and name == "LVPW"
             row += [x1, x2, y1, size[1] + 5.0 if outside else y2]
             yield row

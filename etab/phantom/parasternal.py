@@ -35,12 +35,19 @@ class LongAxis:
     def image(self, along: float, across: float) -> tuple[float, float]:
         """(along, across) to image mm."""
         c, s = np.cos(self.tilt), np.sin(self.tilt)
-        return (float(self.centre[0] + c * along - s * across), float(self.centre[1] + s * along + c * across))
+        return (
+            float(self.centre[0] + c * along - s * across),
+            float(self.centre[1] + s * along + c * across),
+        )
 
     def calipers(self) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
         """The ends in image mm of "IVS", "LVID" and "LVPW" where the cavity is widest, from the shallow end."""
         half = self.diameter / 2
-        depths = {"IVS": (-half - self.septum, -half), "LVID": (-half, half), "LVPW": (half, half + self.posterior)}
+        depths = {
+            "IVS": (-half - self.septum, -half),
+            "LVID": (-half, half),
+            "LVPW": (half, half + self.posterior),
+        }
         return {name: (self.image(0, a), self.image(0, b)) for name, (a, b) in depths.items()}
 
     def labels(self, x: Array, y: Array) -> Array:
@@ -87,7 +94,9 @@ class ShortAxis:
         u, v = x - self.centre[0], (y - self.centre[1]) / self.squeeze
         r = np.hypot(u, v)
         out = np.zeros(x.shape, dtype=np.uint8)
-        crescent = np.hypot(u + 0.75 * (self.radius + self.wall), v + 4) < 0.95 * (self.radius + self.wall)
+        crescent = np.hypot(u + 0.75 * (self.radius + self.wall), v + 4) < 0.95 * (
+            self.radius + self.wall
+        )
         out[crescent] = RIGHT
         out[r < self.radius + self.wall + 2.5] = 0
         out[r < self.radius + self.wall] = MY
@@ -109,7 +118,11 @@ class ShortAxis:
         """The border of the cavity as n vertices (n, 2) in image mm."""
         a = np.linspace(0, 2 * np.pi, n, endpoint=False)
         return np.stack(
-            [self.centre[0] + self.radius * np.cos(a), self.centre[1] + self.squeeze * self.radius * np.sin(a)], axis=1
+            [
+                self.centre[0] + self.radius * np.cos(a),
+                self.centre[1] + self.squeeze * self.radius * np.sin(a),
+            ],
+            axis=1,
         )
 
 
@@ -146,19 +159,40 @@ def _inside(u: Array, v: Array, a: float, b: float | FloatArray) -> Array:
 def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[LongAxis]:
     """One made patient's long axis at each contraction (0 ED, 1 ES); sizes are spread as EchoNet-LVH's are."""
     diameter = float(np.clip(rng.normal(47, 8.3), 28, 75))
-    septum, posterior = (float(np.clip(rng.normal(m, s), 5.5, 22)) for m, s in ((10.3, 2.4), (10.1, 2.1)))
+    septum, posterior = (
+        float(np.clip(rng.normal(m, s), 5.5, 22)) for m, s in ((10.3, 2.4), (10.1, 2.1))
+    )
     shortening = float(np.clip(rng.normal(0.33, 0.07), 0.1, 0.5))
-    centre, tilt = (float(rng.normal(-8, 3)), float(rng.normal(72, 5))), float(rng.normal(-0.12, 0.07))
+    centre, tilt = (
+        (float(rng.normal(-8, 3)), float(rng.normal(72, 5))),
+        float(rng.normal(-0.12, 0.07)),
+    )
     return [
-        LongAxis(diameter * (n := 1 - shortening * c), septum / n**0.6, posterior / n**0.6, 84.0, centre, tilt, n)
+        LongAxis(
+            diameter * (n := 1 - shortening * c),
+            septum / n**0.6,
+            posterior / n**0.6,
+            84.0,
+            centre,
+            tilt,
+            n,
+        )
         for c in contractions
     ]
 
 
-def draw_short_axis(rng: np.random.Generator, ef: float, contractions: list[float]) -> list[ShortAxis]:
+def draw_short_axis(
+    rng: np.random.Generator, ef: float, contractions: list[float]
+) -> list[ShortAxis]:
     """One made patient's short axis at each contraction; its area falls as the volume does with this EF."""
-    radius, wall = float(np.clip(rng.normal(23, 3), 15, 34)), float(np.clip(rng.normal(9, 1.2), 6, 13))
-    centre, squeeze = (float(rng.normal(4, 4)), float(rng.normal(72, 5))), float(rng.uniform(0.92, 1.06))
+    radius, wall = (
+        float(np.clip(rng.normal(23, 3), 15, 34)),
+        float(np.clip(rng.normal(9, 1.2), 6, 13)),
+    )
+    centre, squeeze = (
+        (float(rng.normal(4, 4)), float(rng.normal(72, 5))),
+        float(rng.uniform(0.92, 1.06)),
+    )
     least = float(np.sqrt((1 - ef / 100) / (1 - 0.25 * ef / 100)))
     narrow = [1 - (1 - least) * c for c in contractions]
     return [ShortAxis(radius * n, wall / n, centre, squeeze, n) for n in narrow]

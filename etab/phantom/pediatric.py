@@ -24,7 +24,10 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
     trace in PSAX, 6 has two studies, and the PSAX folder holds a video that no list names.
     """
     base = root / "pediatric_echo_avi" / "pediatric_echo_avi"
-    tables: dict[str, tuple[list[list[object]], list[list[object]]]] = {"A4C": ([], []), "PSAX": ([], [])}
+    tables: dict[str, tuple[list[list[object]], list[list[object]]]] = {
+        "A4C": ([], []),
+        "PSAX": ([], []),
+    }
     for view in tables:
         (base / view / "Videos").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
@@ -33,9 +36,18 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
             rng = np.random.default_rng([seed, 4, i, study])
             heart, start = draw_heart(rng), int(rng.integers(0, 4))
             beat = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_BEAT + 4)]
-            facts = [f"{heart.ef:.6f}", "FM"[i % 2], 1 + i % 17, 10 + 3 * (i % 17), 75 + 6 * (i % 17), i % 10]
+            facts = [
+                f"{heart.ef:.6f}",
+                "FM"[i % 2],
+                1 + i % 17,
+                10 + 3 * (i % 17),
+                75 + 6 * (i % 17),
+                i % 10,
+            ]
             clips: dict[str, list[Shape] | list[ShortAxis]] = {
-                "A4C": [heart.shape(1, c) for c in beat], "PSAX": draw_short_axis(rng, heart.ef, beat)}  # fmt: skip
+                "A4C": [heart.shape(1, c) for c in beat],
+                "PSAX": draw_short_axis(rng, heart.ef, beat),
+            }
             for number, (view, shapes) in enumerate(clips.items()):
                 name = f"CR32a{4096 + 7 * i:04x}-CR32a{8192 + 31 * i + study:04x}-{20 + 11 * number + i % 5:06d}.avi"
                 scanner = draw_scanner(rng)
@@ -53,7 +65,9 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
         write_table(base / view / "VolumeTracings.csv", "FileName,X,Y,Frame", traced)
 
 
-def _traced(shapes: list[Shape] | list[ShortAxis], ed: int, es: int, i: int, view: str) -> list[list[object]]:
+def _traced(
+    shapes: list[Shape] | list[ShortAxis], ed: int, es: int, i: int, view: str
+) -> list[list[object]]:
     """X, Y, Frame of every vertex of the traced frames of one clip."""
     if i == 2 and view == "PSAX":
         return []

@@ -53,14 +53,21 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     beams = np.linspace(-1, 1, _BEAMS)
     shading = np.ones(_BEAMS)
     for _ in range(int(rng.poisson(0.5 + 0.9 * quality))):
-        shading *= 1 - rng.uniform(0.35, 0.85) * np.exp(-(((beams - rng.uniform(-1, 1)) / rng.uniform(0.06, 0.2)) ** 2))
+        shading *= 1 - rng.uniform(0.35, 0.85) * np.exp(
+            -(((beams - rng.uniform(-1, 1)) / rng.uniform(0.06, 0.2)) ** 2)
+        )
     return Scanner(
-        quality=QUALITIES[quality], gain=float(rng.normal(0, 2.5)), dynamic=float(rng.uniform(46, 58)),
-        haze=float(rng.gamma(2, 0.012 * (1 + quality))), attenuation=float(rng.uniform(0.02, 0.05) * (1 + 0.3 * quality)),
-        noise=float(0.010 * (1 + 1.3 * quality) * np.exp(rng.normal(0, 0.3))), shading=shading,
-        texture=rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32), tissue=_tissue(rng),
+        quality=QUALITIES[quality],
+        gain=float(rng.normal(0, 2.5)),
+        dynamic=float(rng.uniform(46, 58)),
+        haze=float(rng.gamma(2, 0.012 * (1 + quality))),
+        attenuation=float(rng.uniform(0.02, 0.05) * (1 + 0.3 * quality)),
+        noise=float(0.010 * (1 + 1.3 * quality) * np.exp(rng.normal(0, 0.3))),
+        shading=shading,
+        texture=rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32),
+        tissue=_tissue(rng),
         offset=(float(rng.uniform(0, _TEXTURE)), float(rng.uniform(0, _TEXTURE))),
-    )  # fmt: skip
+    )
 
 
 def _tissue(rng: np.random.Generator) -> FloatArray:
@@ -69,10 +76,14 @@ def _tissue(rng: np.random.Generator) -> FloatArray:
     import cv2
 
     coarse = cv2.resize(
-        rng.standard_normal((7, 6)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC
+        rng.standard_normal((7, 6)).astype(np.float32),
+        (_BEAMS, _RANGES),
+        interpolation=cv2.INTER_CUBIC,
     )
     fine = cv2.resize(
-        rng.standard_normal((34, 18)).astype(np.float32), (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC
+        rng.standard_normal((34, 18)).astype(np.float32),
+        (_BEAMS, _RANGES),
+        interpolation=cv2.INTER_CUBIC,
     )
     side = np.abs(np.linspace(-1, 1, _BEAMS)) ** 2
     return np.asarray(np.exp(0.55 * coarse + 0.45 * fine + rng.uniform(0.2, 1.1) * side))
@@ -104,7 +115,9 @@ def frame(shape: Seen, scanner: Scanner, size: int, rng: np.random.Generator) ->
     return scan_convert(grey.astype(np.float32), size)
 
 
-def _speckle(echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, rng: np.random.Generator) -> FloatArray:
+def _speckle(
+    echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, rng: np.random.Generator
+) -> FloatArray:
     """Envelope of scatterers fixed to the tissue, blurred by the point spread of the beam (wider across than along)."""
 
     import cv2
@@ -113,7 +126,9 @@ def _speckle(echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, r
     ay = np.mod(v * 2.1 + scanner.offset[1], _TEXTURE - 1).astype(np.float32)
     parts = []
     for texture in scanner.texture:
-        field = cv2.remap(texture, ax, ay, cv2.INTER_LINEAR) + 0.35 * rng.standard_normal(echo.shape)
+        field = cv2.remap(texture, ax, ay, cv2.INTER_LINEAR) + 0.35 * rng.standard_normal(
+            echo.shape
+        )
         parts.append(cv2.GaussianBlur(field * echo, (0, 0), sigmaX=1.5, sigmaY=0.9))
     return np.asarray(np.hypot(*parts)) * 1.6
 

@@ -36,7 +36,9 @@ def convert(tree: Path, root: Path, *, mark: str = "") -> int:
     tree: CirCor in its original layout. mark: what the files' metadata says of where they are from. Raises
     MissingPackageError without pyarrow or PyWavelets.
     """
-    rows = [row for path in sorted((tree / "training_data").glob("*.tsv")) for row in _stretches(path)]
+    rows = [
+        row for path in sorted((tree / "training_data").glob("*.tsv")) for row in _stretches(path)
+    ]
     (root / "data").mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         _write(root / "data" / f"{part}-00000-of-00001.parquet", part, rows, _abnormal(tree), mark)
@@ -67,21 +69,37 @@ def _stretches(tsv: Path) -> list[tuple[str, FloatArray, int, Array]]:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], states > 0, [0]])))
     pairs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
     names = [tsv.stem if k == 0 else f"{tsv.stem}_{k}" for k in range(len(pairs))]
-    return [(name, samples[a:b], rate, states[a:b]) for name, (a, b) in zip(names, pairs, strict=True)]
+    return [
+        (name, samples[a:b], rate, states[a:b]) for name, (a, b) in zip(names, pairs, strict=True)
+    ]
 
 
 def _abnormal(tree: Path) -> dict[str, int]:
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in (tree / "training_data").glob("*.txt")}
+    texts = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in (tree / "training_data").glob("*.txt")
+    }
     return {name: int("#Outcome: Abnormal" in text) for name, text in texts.items()}
 
 
 def _write(
-    path: Path, part: str, rows: list[tuple[str, FloatArray, int, Array]], abnormal: dict[str, int], mark: str
+    path: Path,
+    part: str,
+    rows: list[tuple[str, FloatArray, int, Array]],
+    abnormal: dict[str, int],
+    mark: str,
 ) -> None:
     pa = _pyarrow()
     sound = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("filename", pa.string()), ("recording", sound), ("recording_label", pa.int64()),
-                        ("heart_state_labels", pa.list_(pa.int64()))], metadata={"source": mark})  # fmt: skip
+    schema = pa.schema(
+        [
+            ("filename", pa.string()),
+            ("recording", sound),
+            ("recording_label", pa.int64()),
+            ("heart_state_labels", pa.list_(pa.int64())),
+        ],
+        metadata={"source": mark},
+    )
     table = {name: [] for name in schema.names}  # type: dict[str, list[Any]]
     for name, samples, rate, states in rows:
         heard = samples if part == "original" else _denoised(samples, rate)

@@ -24,17 +24,43 @@ _NOTICE = "This tree is PHANTOM data: made heart sounds, not patients. It must n
 _PLACES = ("AV", "PV", "TV", "MV")
 _CIRCOR_RATE, _CINC_RATE = 4000, 2000
 _COLUMNS = (
-    "Patient ID", "Recording locations:", "Age", "Sex", "Height", "Weight", "Pregnancy status", "Murmur",
-    "Murmur locations", "Most audible location", "Systolic murmur timing", "Systolic murmur shape",
-    "Systolic murmur grading", "Systolic murmur pitch", "Systolic murmur quality", "Diastolic murmur timing",
-    "Diastolic murmur shape", "Diastolic murmur grading", "Diastolic murmur pitch", "Diastolic murmur quality",
-    "Outcome", "Campaign", "Additional ID",
-)  # fmt: skip
+    "Patient ID",
+    "Recording locations:",
+    "Age",
+    "Sex",
+    "Height",
+    "Weight",
+    "Pregnancy status",
+    "Murmur",
+    "Murmur locations",
+    "Most audible location",
+    "Systolic murmur timing",
+    "Systolic murmur shape",
+    "Systolic murmur grading",
+    "Systolic murmur pitch",
+    "Systolic murmur quality",
+    "Diastolic murmur timing",
+    "Diastolic murmur shape",
+    "Diastolic murmur grading",
+    "Diastolic murmur pitch",
+    "Diastolic murmur quality",
+    "Outcome",
+    "Campaign",
+    "Additional ID",
+)
 _APPENDIX = (
-    "Challenge record name", "Database", "Original record name", "Diagnosis", "Class (-1=normal 1=abnormal)",
-    "Subject ID", "# Raw record", "# Recording in each subject", "Transducer site on body", "Recording state",
+    "Challenge record name",
+    "Database",
+    "Original record name",
+    "Diagnosis",
+    "Class (-1=normal 1=abnormal)",
+    "Subject ID",
+    "# Raw record",
+    "# Recording in each subject",
+    "Transducer site on body",
+    "Recording state",
     "Murmurs (2=None 3=Weak 4=Strong 6=Unclear)",
-)  # fmt: skip
+)
 _SICK = {"a": 0.7, "b": 0.2, "c": 0.75, "d": 0.5, "e": 0.1, "f": 0.3}
 _TAKES = {"a": 3, "b": 3, "c": 1, "d": 1, "e": 4, "f": 1}
 
@@ -46,7 +72,10 @@ def wav_bytes(samples: Array, rate: int, mark: str = MARK) -> bytes:
     info = b"INFOICMT" + struct.pack("<I", len(text)) + text
     tail = b"LIST" + struct.pack("<I", len(info)) + info
     head = (
-        b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16) + b"data" + struct.pack("<I", len(body))
+        b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+        + b"data"
+        + struct.pack("<I", len(body))
     )
     return b"RIFF" + struct.pack("<I", len(head) + len(body) + len(tail)) + head + body + tail
 
@@ -75,7 +104,9 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
     folder = root / "training_data"
     folder.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(_NOTICE)
-    ids = (np.sort(np.random.default_rng([seed, 11]).choice(80_000, patients, replace=False)) + 2500).tolist()
+    ids = (
+        np.sort(np.random.default_rng([seed, 11]).choice(80_000, patients, replace=False)) + 2500
+    ).tolist()
     same = {1: 2, 2: 1, patients - 2: patients - 1, patients - 1: patients - 2}
     table: list[Sequence[str]] = []
     names: list[str] = []
@@ -92,29 +123,61 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
         csv.writer(out, lineterminator="\n").writerows([_COLUMNS, *table])
     (root / "RECORDS").write_text("".join(f"training_data/{name}\n" for name in names))
     (root / "LICENSE.txt").write_bytes(b"Phantom data, not the release.\r\n")
-    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS.txt", "PHANTOM"))
-    sums = (f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(root).as_posix()}\n" for p in files)
+    files = sorted(
+        p for p in root.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS.txt", "PHANTOM")
+    )
+    sums = (
+        f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(root).as_posix()}\n"
+        for p in files
+    )
     (root / "SHA256SUMS.txt").write_text("".join(sums))
 
 
 def _child(rng: np.random.Generator, i: int) -> _Child:
     """Draw a patient: in every ten 3 with a murmur, 2 unknown; the outcome follows the murmur as it does in children."""
-    murmur = ("Absent", "Present", "Absent", "Unknown", "Absent", "Present", "Absent", "Present", "Absent", "Absent")[
-        i % 10
-    ]
+    murmur = (
+        "Absent",
+        "Present",
+        "Absent",
+        "Unknown",
+        "Absent",
+        "Present",
+        "Absent",
+        "Present",
+        "Absent",
+        "Absent",
+    )[i % 10]
     sick = bool(rng.random() < {"Present": 0.84, "Absent": 0.38, "Unknown": 0.63}[murmur])
-    age = str(rng.choice(["Child", "Infant", "Adolescent", "Neonate", "nan"], p=[0.66, 0.14, 0.09, 0.03, 0.08]))
-    chest = draw_chest(rng, murmur=murmur == "Present", third=sick, rate=125 if age in ("Infant", "Neonate") else 98)
-    places = _PLACES if rng.random() < 0.6 else tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
+    age = str(
+        rng.choice(
+            ["Child", "Infant", "Adolescent", "Neonate", "nan"], p=[0.66, 0.14, 0.09, 0.03, 0.08]
+        )
+    )
+    chest = draw_chest(
+        rng,
+        murmur=murmur == "Present",
+        third=sick,
+        rate=125 if age in ("Infant", "Neonate") else 98,
+    )
+    places = (
+        _PLACES
+        if rng.random() < 0.6
+        else tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
+    )
     loudness = {p: float(rng.uniform(0.25, 1.0)) if rng.random() < 0.75 else 0.0 for p in places}
     best = max(loudness, key=lambda p: loudness[p])
     loudness[best] = 1.0
     heard = [p for p in sorted(places) if loudness[p] > 0]
     facts = dict.fromkeys(_COLUMNS[2:], "nan") | {
-        "Age": age, "Sex": str(rng.choice(["Female", "Male"])), "Height": f"{rng.normal(115, 18):.1f}",
-        "Weight": f"{rng.gamma(9, 2.6):.1f}", "Pregnancy status": "False", "Murmur": murmur,
-        "Outcome": "Abnormal" if sick else "Normal", "Campaign": str(rng.choice(["CC2014", "CC2015"])),
-    }  # fmt: skip
+        "Age": age,
+        "Sex": str(rng.choice(["Female", "Male"])),
+        "Height": f"{rng.normal(115, 18):.1f}",
+        "Weight": f"{rng.gamma(9, 2.6):.1f}",
+        "Pregnancy status": "False",
+        "Murmur": murmur,
+        "Outcome": "Abnormal" if sick else "Normal",
+        "Campaign": str(rng.choice(["CC2014", "CC2015"])),
+    }
     if chest.murmur is not None:
         m = chest.murmur
         said = (m.timing, m.shape, GRADES[m.grade], m.pitch, m.quality)
@@ -123,7 +186,9 @@ def _child(rng: np.random.Generator, i: int) -> _Child:
     return _Child(chest, murmur, facts["Outcome"], places, loudness, facts)
 
 
-def _write_child(folder: Path, name: str, child: _Child, rng: np.random.Generator, i: int) -> list[str]:
+def _write_child(
+    folder: Path, name: str, child: _Child, rng: np.random.Generator, i: int
+) -> list[str]:
     """The .txt and the recordings of one id; returns their names."""
     takes = [(place, f"{name}_{place}") for place in child.places]
     if i == 4:
@@ -135,18 +200,32 @@ def _write_child(folder: Path, name: str, child: _Child, rng: np.random.Generato
     for k, (place, take) in enumerate(takes):
         seconds = round(float(rng.uniform(8, 12)), 2)
         spoiled = noise * float(rng.uniform(0.6, 1.1))
-        samples, found = listen(child.chest, STETHOSCOPES["circor"], rate=_CIRCOR_RATE, seconds=seconds,
-                                loud=child.loudness.get(place, 0.5), noise=spoiled, rng=rng)  # fmt: skip
+        samples, found = listen(
+            child.chest,
+            STETHOSCOPES["circor"],
+            rate=_CIRCOR_RATE,
+            seconds=seconds,
+            loud=child.loudness.get(place, 0.5),
+            noise=spoiled,
+            rng=rng,
+        )
         (folder / f"{take}.wav").write_bytes(wav_bytes(samples, _CIRCOR_RATE))
-        header = f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n{take}.wav 16+44 1 16 0 0 0 0 {place}\r\n"
+        header = (
+            f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n{take}.wav 16+44 1 16 0 0 0 0 {place}\r\n"
+        )
         (folder / f"{take}.hea").write_bytes(header.encode())
         broken = i == 4 and k == len(takes) - 1
         lines = ["0\t0\t28"] if broken else _tsv(found, seconds, rng)
         end = "\r\n" if (i + k) % 20 == 3 else "\n"
         (folder / f"{take}.tsv").write_bytes((end.join(lines) + ("" if broken else end)).encode())
-    text = [f"{name} {len(takes)} {_CIRCOR_RATE}", *(f"{p} {t}.hea {t}.wav {t}.tsv" for p, t in takes)]
+    text = [
+        f"{name} {len(takes)} {_CIRCOR_RATE}",
+        *(f"{p} {t}.hea {t}.wav {t}.tsv" for p, t in takes),
+    ]
     text += [
-        f"#{key}: {child.facts[key]}" for key in _COLUMNS[2:] if key not in ("Outcome", "Campaign", "Additional ID")
+        f"#{key}: {child.facts[key]}"
+        for key in _COLUMNS[2:]
+        if key not in ("Outcome", "Campaign", "Additional ID")
     ]
     text += [f"#Outcome: {child.outcome}", f"#Campaign: {child.facts['Campaign']}"]
     text += [f"#Additional ID: {child.facts['Additional ID']}"]
@@ -160,7 +239,10 @@ def _tsv(found: Sequence[Interval], seconds: float, rng: np.random.Generator) ->
     lasts = [k for k, row in enumerate(found) if row[2] == DIASTOLE and row[1] < seconds - 0.1]
     start = firsts[int(rng.integers(0, 2))]
     stop = lasts[-1 - int(rng.integers(0, 2))]
-    rows = [(0.0, found[start][0], 0), *((a, b, state + 1) for a, b, state in found[start : stop + 1])]
+    rows = [
+        (0.0, found[start][0], 0),
+        *((a, b, state + 1) for a, b, state in found[start : stop + 1]),
+    ]
     rows.append((found[stop][1], seconds, 0))
     return [f"{a:.6g}\t{b:.6g}\t{state}" for a, b, state in rows]
 
@@ -204,9 +286,17 @@ def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
             yield done
         _write_tables(root, letter, takes)
         last = max(takes)
-        kept = {name: take for name, take in takes.items() if letter != "e" or name != last or len(takes) < 3}
+        kept = {
+            name: take
+            for name, take in takes.items()
+            if letter != "e" or name != last or len(takes) < 3
+        }
         appendix += [_appendix_row(letter, name, take) for name, take in sorted(kept.items())]
-    _write_csv(root / "annotations" / "Online_Appendix_training_set.csv", [_APPENDIX, *appendix], "utf-8-sig")
+    _write_csv(
+        root / "annotations" / "Online_Appendix_training_set.csv",
+        [_APPENDIX, *appendix],
+        "utf-8-sig",
+    )
     _write_validation(root)
 
 
@@ -215,11 +305,18 @@ def _takes(letter: str, subjects: Sequence[int], rng: np.random.Generator) -> di
     out: list[_Take] = []
     for number, subject in enumerate(subjects, start=1):
         sick = number == 1 if number < 3 else bool(rng.random() < _SICK[letter])
-        out += [_Take(subject, number, k, sick, bool(rng.random() < 0.85)) for k in range(_TAKES[letter])]
+        out += [
+            _Take(subject, number, k, sick, bool(rng.random() < 0.85))
+            for k in range(_TAKES[letter])
+        ]
     digits = 5 if letter == "e" else 4
     numbers = rng.permutation(len(out)) + 1
-    return {f"{letter}{number:0{digits}d}": take for number, take in sorted(zip(numbers.tolist(), out, strict=True),
-                                                                            key=lambda pair: pair[0])}  # fmt: skip
+    return {
+        f"{letter}{number:0{digits}d}": take
+        for number, take in sorted(
+            zip(numbers.tolist(), out, strict=True), key=lambda pair: pair[0]
+        )
+    }
 
 
 def _subject(rng: np.random.Generator, sick: bool) -> Chest:
@@ -232,8 +329,15 @@ def _write_take(
 ) -> tuple[Interval, ...]:
     folder = root / f"training-{letter}"
     folder.mkdir(exist_ok=True)
-    samples, found = listen(chest, STETHOSCOPES[letter], rate=_CINC_RATE, seconds=round(float(rng.uniform(7, 11)), 2),
-                            loud=float(rng.uniform(0.6, 1.0)), noise=0.05 if take.clean else 1.0, rng=rng)  # fmt: skip
+    samples, found = listen(
+        chest,
+        STETHOSCOPES[letter],
+        rate=_CINC_RATE,
+        seconds=round(float(rng.uniform(7, 11)), 2),
+        loud=float(rng.uniform(0.6, 1.0)),
+        noise=0.05 if take.clean else 1.0,
+        rng=rng,
+    )
     (folder / f"{name}.wav").write_bytes(wav_bytes(samples, _CINC_RATE))
     with_ecg = letter == "a" and not (take.number == 2 and take.take == 0)
     header = f"{name} {1 + with_ecg} {_CINC_RATE} {len(samples)}\r\n{name}.wav 16+44 1 16 0 0 0 0 PCG\r\n"
@@ -247,7 +351,9 @@ def _write_take(
     return found
 
 
-def _write_states(root: Path, letter: str, name: str, found: Sequence[Interval], rng: np.random.Generator) -> None:
+def _write_states(
+    root: Path, letter: str, name: str, found: Sequence[Interval], rng: np.random.Generator
+) -> None:
     """The marks as MATLAB cells; the first second of some is marked as noise, in brackets. Same bytes every time."""
     from scipy.io import savemat
 
@@ -281,11 +387,28 @@ def _write_tables(root: Path, letter: str, takes: Mapping[str, _Take]) -> None:
 
 def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
     n, k = take.number, take.take + 1
-    original = {"a": f"C{n}S{k}", "b": f"S{n}f{k}", "c": f"id{n}", "d": f"kh{n}", "e": f"{n}" if take.sick else f"e{n}",
-                "f": f"s{n}"}[letter]  # fmt: skip
+    original = {
+        "a": f"C{n}S{k}",
+        "b": f"S{n}f{k}",
+        "c": f"id{n}",
+        "d": f"kh{n}",
+        "e": f"{n}" if take.sick else f"e{n}",
+        "f": f"s{n}",
+    }[letter]
     diagnosis = "Normal" if not take.sick else "CAD" if letter == "e" else "MVP "
-    return (name, f"training-{letter}", original, diagnosis, 1 if take.sick else -1, n if letter == "b" else "nan",
-            n if letter == "e" else "nan", k, "Apex" if k == 1 else "nan", "Rest", 3 if take.sick else 2)  # fmt: skip
+    return (
+        name,
+        f"training-{letter}",
+        original,
+        diagnosis,
+        1 if take.sick else -1,
+        n if letter == "b" else "nan",
+        n if letter == "e" else "nan",
+        k,
+        "Apex" if k == 1 else "nan",
+        "Rest",
+        3 if take.sick else 2,
+    )
 
 
 def _write_validation(root: Path) -> None:

@@ -86,7 +86,9 @@ class Chest:
 def draw_murmur(rng: np.random.Generator) -> Murmur:
     """Draw a systolic murmur; graver ones are longer, as in children with a defect."""
     grade = int(rng.choice(3, p=[0.4, 0.3, 0.3]))
-    timing = str(rng.choice(list(TIMINGS), p=[0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25]))
+    timing = str(
+        rng.choice(list(TIMINGS), p=[0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25])
+    )
     pitch, quality = rng.choice(list(PITCHES)), rng.choice(QUALITIES, p=[0.45, 0.45, 0.1])
     return Murmur(grade, timing, str(rng.choice(SHAPES)), str(pitch), str(quality))
 
@@ -94,13 +96,16 @@ def draw_murmur(rng: np.random.Generator) -> Murmur:
 def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: float) -> Chest:
     """Draw a person whose mean heart rate is about ``rate``."""
     return Chest(
-        rate=float(rate * np.exp(rng.normal(0, 0.12))), variability=float(rng.uniform(0.01, 0.05)),
+        rate=float(rate * np.exp(rng.normal(0, 0.12))),
+        variability=float(rng.uniform(0.01, 0.05)),
         first=(float(np.exp(rng.normal(0, 0.15))), float(rng.uniform(38, 62))),
         second=(float(0.75 * np.exp(rng.normal(0, 0.2))), float(rng.uniform(55, 95))),
-        split=float(rng.uniform(0.005, 0.03)), third=float(rng.uniform(0.15, 0.3)) if third else 0.0,
-        breaths=float(rng.uniform(0.2, 0.45)), breath=float(rng.uniform(0.004, 0.02)),
+        split=float(rng.uniform(0.005, 0.03)),
+        third=float(rng.uniform(0.15, 0.3)) if third else 0.0,
+        breaths=float(rng.uniform(0.2, 0.45)),
+        breath=float(rng.uniform(0.004, 0.02)),
         murmur=draw_murmur(rng) if murmur else None,
-    )  # fmt: skip
+    )
 
 
 def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Interval, ...]:
@@ -110,19 +115,32 @@ def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Inter
     drift = 0.0
     while at < seconds:
         drift = 0.7 * drift + float(rng.normal(0, chest.variability / 2))
-        period = 60 / chest.rate * (1 + chest.variability * np.sin(2 * np.pi * chest.breaths * at) + drift)
+        period = (
+            60
+            / chest.rate
+            * (1 + chest.variability * np.sin(2 * np.pi * chest.breaths * at) + drift)
+        )
         period = float(np.clip(period, 0.32, 1.6))
         one, two = min(0.12, 0.2 * period), min(0.10, 0.17 * period)
         systole = max(0.05, 0.16 + 0.16 * period - one)
         edges = np.cumsum([at, one, systole, two])
         marks = [*edges.tolist(), at + period]
-        out += [(marks[k], marks[k + 1], state) for k, state in enumerate((S1, SYSTOLE, S2, DIASTOLE))]
+        out += [
+            (marks[k], marks[k + 1], state) for k, state in enumerate((S1, SYSTOLE, S2, DIASTOLE))
+        ]
         at += period
     return tuple(out)
 
 
 def listen(
-    chest: Chest, device: Stethoscope, *, rate: int, seconds: float, loud: float, noise: float, rng: np.random.Generator
+    chest: Chest,
+    device: Stethoscope,
+    *,
+    rate: int,
+    seconds: float,
+    loud: float,
+    noise: float,
+    rng: np.random.Generator,
 ) -> tuple[Array, tuple[Interval, ...]]:
     """One recording: int16 samples (n,) and its true states, cut to the recording.
 
@@ -134,14 +152,26 @@ def listen(
     sound = np.zeros(n)
     for start, end, state in found:
         if state in (S1, S2):
-            _thump(sound, t, rate, start, end - start, chest.first if state == S1 else chest.second,
-                   chest.split if state == S2 else 0.0)  # fmt: skip
+            _thump(
+                sound,
+                t,
+                rate,
+                start,
+                end - start,
+                chest.first if state == S1 else chest.second,
+                chest.split if state == S2 else 0.0,
+            )
         if state == DIASTOLE and chest.third and end - start > 0.2:
             _thump(sound, t, rate, start + 0.08, 0.06, (chest.third, 32.0), 0.0)
     if chest.murmur is not None and loud > 0:
         sound += loud * _murmur(chest.murmur, found, t, rate, rng)
     airy = band(rng.standard_normal(n), rate, 120, min(600, 0.45 * rate))
-    sound += chest.breath * (1 + 8 * noise) * airy * np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
+    sound += (
+        chest.breath
+        * (1 + 8 * noise)
+        * airy
+        * np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
+    )
     sound += noise * 0.4 * _knocks(t, rate, rng)
     heard = _through(sound, device, rate, rng, noise)
     peak = float(np.abs(heard).max())
@@ -159,7 +189,13 @@ def band(sound: FloatArray, rate: int, low: float, high: float) -> FloatArray:
 
 
 def _thump(
-    sound: FloatArray, t: FloatArray, rate: int, start: float, length: float, tone: tuple[float, float], split: float
+    sound: FloatArray,
+    t: FloatArray,
+    rate: int,
+    start: float,
+    length: float,
+    tone: tuple[float, float],
+    split: float,
 ) -> None:
     """Add a valve's sound: two damped tones under a bell inside [start, start + length]."""
     a, b = max(0, int(start * rate)), min(len(sound), int((start + length) * rate) + 1)
@@ -179,7 +215,9 @@ def _murmur(
     low, high = PITCHES[murmur.pitch]
     tone = band(rng.standard_normal(len(t)), rate, low, high)
     if murmur.quality == "Harsh":
-        tone = band(rng.standard_normal(len(t)), rate, 0.8 * low, 1.5 * high) * (1 + 0.5 * np.sin(2 * np.pi * 28 * t))
+        tone = band(rng.standard_normal(len(t)), rate, 0.8 * low, 1.5 * high) * (
+            1 + 0.5 * np.sin(2 * np.pi * 28 * t)
+        )
     elif murmur.quality == "Musical":
         tone = 1.2 * (np.sin(np.pi * (low + high) * t) + 0.4 * np.sin(2 * np.pi * (low + high) * t))
     begin, end = TIMINGS[murmur.timing]
@@ -195,7 +233,11 @@ def _murmur(
 
 def _envelope(shape: str, u: FloatArray) -> FloatArray:
     edge = np.clip(np.minimum(u, 1 - u) / 0.1, 0, 1)
-    form = {"Crescendo": 0.2 + 0.8 * u, "Decrescendo": 1 - 0.8 * u, "Diamond": 1 - 0.8 * np.abs(2 * u - 1)}
+    form = {
+        "Crescendo": 0.2 + 0.8 * u,
+        "Decrescendo": 1 - 0.8 * u,
+        "Diamond": 1 - 0.8 * np.abs(2 * u - 1),
+    }
     return np.asarray(edge * form.get(shape, np.ones_like(u)))
 
 
@@ -208,12 +250,16 @@ def _knocks(t: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
     return out * band(rng.standard_normal(len(t)), rate, 30, 350)
 
 
-def _through(sound: FloatArray, device: Stethoscope, rate: int, rng: np.random.Generator, noise: float) -> FloatArray:
+def _through(
+    sound: FloatArray, device: Stethoscope, rate: int, rng: np.random.Generator, noise: float
+) -> FloatArray:
     """Colour a sound as the device does, and add its hum and hiss."""
     n = len(sound)
     f = np.maximum(np.fft.rfftfreq(n, 1 / rate), 1e-3)
     gain = 1 / (1 + (device.low / f) ** 6) / (1 + (f / min(device.high, 0.45 * rate)) ** 6)
-    gain *= 1 + (device.gain - 1) * np.exp(-(((f - device.resonance) / (0.4 * device.resonance)) ** 2))
+    gain *= 1 + (device.gain - 1) * np.exp(
+        -(((f - device.resonance) / (0.4 * device.resonance)) ** 2)
+    )
     heard = np.fft.irfft(np.fft.rfft(sound) * gain, n)
     hum = device.hum * np.sin(2 * np.pi * 50 * np.arange(n) / rate + rng.uniform(0, 2 * np.pi))
     return np.asarray(heard + hum + device.hiss * (1 + 5 * noise) * rng.standard_normal(n))

@@ -24,16 +24,32 @@ def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
         name = f"patient{i + 1:03d}"
         folder = root / "database" / name
         folder.mkdir(parents=True, exist_ok=True)
-        heart, scanner, n = draw_heart(rng), draw_scanner(rng), int(rng.integers(SHORTEST, LONGEST + 1))
+        heart, scanner, n = (
+            draw_heart(rng),
+            draw_scanner(rng),
+            int(rng.integers(SHORTEST, LONGEST + 1)),
+        )
         late = int(rng.integers(0, 3))
         contraction = [contraction_at((k + late) % n / n) for k in range(n)]
         shapes = [heart.shape(1, c) for c in contraction]
         _mhd(
-            folder / f"{name}_4CH_sequence.mhd", np.stack([frame(s, scanner, size, rng) for s in shapes]), DEPTH / size
+            folder / f"{name}_4CH_sequence.mhd",
+            np.stack([frame(s, scanner, size, rng) for s in shapes]),
+            DEPTH / size,
         )
-        _mhd(folder / f"{name}_4CH_sequence_gt.mhd", np.stack([mask(s, size) for s in shapes]), DEPTH / size)
+        _mhd(
+            folder / f"{name}_4CH_sequence_gt.mhd",
+            np.stack([mask(s, size) for s in shapes]),
+            DEPTH / size,
+        )
         ed, es = -late % n, contraction.index(max(contraction))
-        facts = {"ED": ed + 1, "ES": es + 1, "NbFrame": n, "ImageQuality": scanner.quality, "EF": round(heart.ef)}
+        facts = {
+            "ED": ed + 1,
+            "ES": es + 1,
+            "NbFrame": n,
+            "ImageQuality": scanner.quality,
+            "EF": round(heart.ef),
+        }
         (folder / f"{name}_4CH_info.cfg").write_text(
             "".join(f"{key}: {value}\n" for key, value in facts.items()) + "Phantom: yes\n"
         )

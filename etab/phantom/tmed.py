@@ -82,7 +82,8 @@ def long_axis(calcium: float, rng: np.random.Generator) -> Cut:
     )
     width, strength = 1.0 + 2.4 * calcium, 0.25 + 0.95 * calcium
     leaflets = tuple(
-        (root[0] - 16, root[1] + side * 13, root[0] - 4, root[1] + side * gap / 2, width, strength) for side in (-1, 1)
+        (root[0] - 16, root[1] + side * 13, root[0] - 4, root[1] + side * gap / 2, width, strength)
+        for side in (-1, 1)
     )
     mitral = (18 + dx, 92 + dy, -4 + dx, 98 + dy, 1.3, 0.35)
     return Cut(blobs, (*leaflets, mitral))
@@ -102,7 +103,14 @@ def short_axis(calcium: float, rng: np.random.Generator) -> Cut:
     angles = [turn + np.pi / 2 + k * 2 * np.pi / 3 for k in range(3)]
     inner = radius * 0.55 * (1 - calcium)
     lines = tuple(
-        (x + inner * np.cos(a), y + inner * np.sin(a), x + radius * np.cos(a), y + radius * np.sin(a), width, strength)
+        (
+            x + inner * np.cos(a),
+            y + inner * np.sin(a),
+            x + radius * np.cos(a),
+            y + radius * np.sin(a),
+            width,
+            strength,
+        )
         for a in angles
     )
     return Cut(blobs, lines)
@@ -128,10 +136,16 @@ def _seen(view: str, calcium: float, rng: np.random.Generator) -> Seen:
     heart = replace(heart, wall=heart.wall + 4 * calcium)
     chambers = int(view == "A4C") if view in ("A2C", "A4C") else int(rng.integers(2))
     shape = heart.shape(chambers, float(rng.random()))
-    if view in ("A2C", "A4C") or rng.random() < 0.25:  # as named, the last class may hide an apical view
+    if (
+        view in ("A2C", "A4C") or rng.random() < 0.25
+    ):  # as named, the last class may hide an apical view
         return shape
     sign = float(rng.choice([-1.0, 1.0]))
-    return replace(shape, tilt=sign * float(rng.uniform(0.7, 1.2)), apex=(sign * 35, float(rng.uniform(50, 75))))
+    return replace(
+        shape,
+        tilt=sign * float(rng.uniform(0.7, 1.2)),
+        apex=(sign * 35, float(rng.uniform(50, 75))),
+    )
 
 
 @dataclass(slots=True)
@@ -179,20 +193,31 @@ def write_tmed(root: Path, patients: int, seed: int) -> Iterator[int]:
         rng = np.random.default_rng([seed, 3, i])
         studies += _patient(root, i, int(ids[i]), rng)
         yield i + 1
-    studies += [_viewed(root, int(k), np.random.default_rng([seed, 4, int(k)])) for k in ids[patients:-extra]]
-    studies += [_loose(root, int(k), np.random.default_rng([seed, 5, int(k)])) for k in ids[-extra:]]
+    studies += [
+        _viewed(root, int(k), np.random.default_rng([seed, 4, int(k)]))
+        for k in ids[patients:-extra]
+    ]
+    studies += [
+        _loose(root, int(k), np.random.default_rng([seed, 5, int(k)])) for k in ids[-extra:]
+    ]
     _tables(root, studies)
 
 
 def _patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list[_Study]:
     """One patient with a diagnosis, in every 20th case two studies; those of the first such patient differ."""
-    grade, order = _CYCLE[i % 7], (i // 7) * _CYCLE.count(_CYCLE[i % 7]) + _CYCLE[: i % 7].count(_CYCLE[i % 7])
+    grade, order = (
+        _CYCLE[i % 7],
+        (i // 7) * _CYCLE.count(_CYCLE[i % 7]) + _CYCLE[: i % 7].count(_CYCLE[i % 7]),
+    )
     grades = [grade] if i % 20 != 1 else [grade, (grade + 1) % 3 if i == 1 else grade]
     studies = []
     for number, g in enumerate(grades, start=1):
         label = str(rng.choice(_GRADES[g]))
         study = _Study(f"{patient}s{number}", label, float(rng.uniform(*_CALCIUM[g])), order)
-        study.views = [*VIEWS, *rng.choice(VIEWS, size=1 + 2 * g, p=(0.28, 0.1, 0.1, 0.12, 0.4)).tolist()]
+        study.views = [
+            *VIEWS,
+            *rng.choice(VIEWS, size=1 + 2 * g, p=(0.28, 0.1, 0.1, 0.12, 0.4)).tolist(),
+        ]
         study.extra = int(rng.integers(1, 3))
         _images(root, study, rng)
         studies.append(study)
@@ -223,8 +248,12 @@ def _images(root: Path, study: _Study, rng: np.random.Generator) -> None:
         path.write_bytes(_png(picture(view, study.calcium, scanner, rng)))
     if study.views and study.order == 0 and study.key.endswith("s1"):
         odd = root / rows[0][3] / f"{study.key}_{len(rows)}.png"
-        if not any(path.name.endswith("_99.png") for path in odd.parent.iterdir()):  # one file a folder is in no table
-            odd.with_name(f"{study.key}_99.png").write_bytes(_png(picture("PLAX", study.calcium, scanner, rng)))
+        if not any(
+            path.name.endswith("_99.png") for path in odd.parent.iterdir()
+        ):  # one file a folder is in no table
+            odd.with_name(f"{study.key}_99.png").write_bytes(
+                _png(picture("PLAX", study.calcium, scanner, rng))
+            )
 
 
 def _png(image: Array) -> bytes:
@@ -241,7 +270,11 @@ def _png(image: Array) -> bytes:
 def _tables(root: Path, studies: list[_Study]) -> None:
     """The table of labels, and the fold files of the three development sets."""
     labelled = [row for study in studies for row in study.rows(0, "DEV479")]
-    _table(root / "labels_per_image.csv", "query_key,view_label,diagnosis_label", [row[:3] for row in labelled])
+    _table(
+        root / "labels_per_image.csv",
+        "query_key,view_label,diagnosis_label",
+        [row[:3] for row in labelled],
+    )
     for part in _SMALLER:
         for fold in range(_FOLDS):
             rows = [row for study in studies for row in study.rows(fold, part)]

@@ -28,7 +28,9 @@ def _nifti(array: Array, spacing: float) -> bytes:
     import nibabel
 
     data = np.ascontiguousarray(
-        np.moveaxis(array.astype(np.float32), 0, -1) if array.ndim == 3 else array.astype(np.float32)
+        np.moveaxis(array.astype(np.float32), 0, -1)
+        if array.ndim == 3
+        else array.astype(np.float32)
     )
     data = np.swapaxes(data, 0, 1)
     image: Any = nibabel.Nifti1Image(data, np.diag([-spacing, -spacing, 1, 1]))  # type: ignore[no-untyped-call]
@@ -54,7 +56,11 @@ def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int
     names = [f"patient{i + 1:04d}" for i in range(patients)]
     order = np.random.default_rng([seed, 7]).permutation(patients)
     n_test = max(1, patients // 10)
-    parts = {"testing": order[:n_test], "validation": order[n_test : 2 * n_test], "training": order[2 * n_test :]}
+    parts = {
+        "testing": order[:n_test],
+        "validation": order[n_test : 2 * n_test],
+        "training": order[2 * n_test :],
+    }
     for part, rows in parts.items():
         (split / f"subgroup_{part}.txt").write_text("".join(f"{names[i]}\n" for i in sorted(rows)))
     for i, name in enumerate(names):
@@ -70,8 +76,14 @@ def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int)
         shapes = [heart.shape(view, c) for c in _cycle(_CAMUS_FRAMES)]
         frames = np.stack([frame(s, scanner, size, rng) for s in shapes])
         masks = np.stack([mask(s, size) for s in shapes])
-        files = {"ED": frames[0], "ED_gt": masks[0], "ES": frames[-1], "ES_gt": masks[-1], "half_sequence": frames,
-                 "half_sequence_gt": masks}  # fmt: skip
+        files = {
+            "ED": frames[0],
+            "ED_gt": masks[0],
+            "ES": frames[-1],
+            "ES_gt": masks[-1],
+            "half_sequence": frames,
+            "half_sequence_gt": masks,
+        }
         for role, array in files.items():
             (folder / f"{name}_{letters}_{role}.nii.gz").write_bytes(_nifti(array, DEPTH / size))
         (folder / f"Info_{letters}.cfg").write_text(
@@ -94,14 +106,28 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
         frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=i % 50 == 7)
         write_avi(root / "Videos" / f"{name}.avi", frames)
         volumes = heart.volume(1.0), heart.volume(0.0)
-        listed.append([name, 100 * (volumes[1] - volumes[0]) / volumes[1], *volumes, _ECHONET_SIZE, _ECHONET_SIZE,
-                       _ECHONET_FPS, len(frames), split])  # fmt: skip
+        listed.append(
+            [
+                name,
+                100 * (volumes[1] - volumes[0]) / volumes[1],
+                *volumes,
+                _ECHONET_SIZE,
+                _ECHONET_SIZE,
+                _ECHONET_FPS,
+                len(frames),
+                split,
+            ]
+        )
         if i != patients - 1:
             for at in sorted((ed, es)):
                 lines = to_pixels(shapes[at].trace(), _ECHONET_SIZE)
                 traced += [[f"{name}.avi", *[f"{p:.6f}" for p in row], at] for row in lines]
         yield i + 1
-    write_table(root / "FileList.csv", "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split", listed)
+    write_table(
+        root / "FileList.csv",
+        "FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split",
+        listed,
+    )
     write_table(root / "VolumeTracings.csv", "FileName,X1,Y1,X2,Y2,Frame", traced)
 
 
@@ -137,7 +163,9 @@ def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> Non
     size = (frames[0].shape[1], frames[0].shape[0])
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, size)  # type: ignore[attr-defined]
     if not writer.isOpened():
-        raise StorageError(f"{path} could not be opened for writing; check that the folder exists and has room.")
+        raise StorageError(
+            f"{path} could not be opened for writing; check that the folder exists and has room."
+        )
     for f in frames:
         writer.write(cv2.cvtColor(f, cv2.COLOR_GRAY2BGR))
     writer.release()

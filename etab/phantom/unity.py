@@ -17,7 +17,15 @@ from etab.types import Array
 
 SIZE = 128
 WORDS = {"A2C": "A2CH-LV", "A3C": "A3CH-FULL", "A4C": "A4CH_LV", "PLAX": "PLAX-FULL"}
-_POINTS = ("lv-apex-endo", "mv-ant-hinge", "mv-post-hinge", "lv-ivs-top", "lv-ivs-bottom", "lv-pw-top", "lv-pw-bottom")
+_POINTS = (
+    "lv-apex-endo",
+    "mv-ant-hinge",
+    "mv-post-hinge",
+    "lv-ivs-top",
+    "lv-ivs-bottom",
+    "lv-pw-top",
+    "lv-pw-bottom",
+)
 _Points = Mapping[str, tuple[float, float]]
 
 
@@ -37,7 +45,9 @@ def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
         part = parts["ival" if i % 10 == 0 else "tune" if i % 10 == 1 else "train"]
         for number, (view, word) in enumerate(WORDS.items()):
             code = hashlib.sha256(f"{seed} {i} {view}".encode()).hexdigest()
-            for at, (picture, points) in _pictures(view, np.random.default_rng([seed, 5, i, number])):
+            for at, (picture, points) in _pictures(
+                view, np.random.default_rng([seed, 5, i, number])
+            ):
                 name = f"01-{code}-{at:04d}.png"
                 _write_png(root / "png-cache" / "01" / code[:2] / code[2:4] / name, picture)
                 part[name] = {"labels": _labels(points, odd=i == 3, blank=i == 4 and at > 0)}
@@ -88,7 +98,10 @@ def _labels(points: _Points, *, odd: bool, blank: bool) -> dict[str, object]:
     out: dict[str, dict[str, str]] = {}
     for name in _POINTS:
         if name in points and not blank:
-            x, y = ((p + shift) / DEPTH * SIZE - 0.5 for p, shift in zip(points[name], (DEPTH / 2, 0), strict=True))
+            x, y = (
+                (p + shift) / DEPTH * SIZE - 0.5
+                for p, shift in zip(points[name], (DEPTH / 2, 0), strict=True)
+            )
             x += SIZE if odd and name == "mv-post-hinge" else 0
             out[name] = {"type": "point", "x": f"{x:.1f}", "y": f"{y:.1f}"}
         else:

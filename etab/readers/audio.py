@@ -71,7 +71,9 @@ def scan_wav(path: Path | str, file: BinaryIO, size: int) -> WavInfo:
     """``wav_info`` of an open file, or of bytes from elsewhere; ``path`` names it in messages. Raises as that does."""
     head = file.read(12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        raise CorruptFileError(f"{path} is not a WAV file: it starts with {head[:12]!r}. Download it again.")
+        raise CorruptFileError(
+            f"{path} is not a WAV file: it starts with {head[:12]!r}. Download it again."
+        )
     fmt, data, text = b"", None, ""
     while data is None or file.tell() + 8 <= size:
         chunk = file.read(8)
@@ -83,7 +85,9 @@ def scan_wav(path: Path | str, file: BinaryIO, size: int) -> WavInfo:
             _check_there(path, length, size - file.tell())
         if chunk[:4] in (b"fmt ", b"LIST"):
             body = file.read(min(length, size))
-            fmt, text = (body, text) if chunk[:4] == b"fmt " else (fmt, text + body.decode("latin-1"))
+            fmt, text = (
+                (body, text) if chunk[:4] == b"fmt " else (fmt, text + body.decode("latin-1"))
+            )
             file.seek(length % 2, 1)
         else:
             file.seek(length + length % 2, 1)
@@ -101,15 +105,21 @@ def _check_there(path: Path | str, promised: int, there: int) -> None:
 def _checked(path: Path | str, fmt: bytes, data: int | None, text: str) -> WavInfo:
     """The facts of the format chunk, or why this file is not read."""
     if len(fmt) < 16 or data is None:
-        raise CorruptFileError(f"{path} has no {'format' if len(fmt) < 16 else 'data'} chunk. Download it again.")
+        raise CorruptFileError(
+            f"{path} has no {'format' if len(fmt) < 16 else 'data'} chunk. Download it again."
+        )
     code, channels, rate, _, _, bits = struct.unpack("<HHIIHH", fmt[:16])
     if code == _EXTENSIBLE and len(fmt) >= 26:
         code = struct.unpack("<H", fmt[24:26])[0]
     if channels != 1:
-        raise CorruptFileError(f"{path} has {channels} channels; wanted 1, as published. {_CONVERT}")
+        raise CorruptFileError(
+            f"{path} has {channels} channels; wanted 1, as published. {_CONVERT}"
+        )
     if (code, bits) not in ((_PCM, 16), (_FLOAT, 32)):
         kind = {_PCM: "PCM", _FLOAT: "float"}.get(code, f"format {code}")
-        raise CorruptFileError(f"{path} is {bits}-bit {kind}; wanted 16-bit PCM, as published. {_CONVERT}")
+        raise CorruptFileError(
+            f"{path} is {bits}-bit {kind}; wanted 16-bit PCM, as published. {_CONVERT}"
+        )
     if rate == 0 or data == 0:
         what = "a rate of 0 Hz" if rate == 0 else "no samples"
         raise CorruptFileError(f"{path} has {what}. Download it again.")
@@ -141,7 +151,9 @@ def _decoded(path: Path | str, file: Path | BytesIO, info: WavInfo) -> FloatArra
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of other programs, which are skipped
+            warnings.simplefilter(
+                "ignore", wavfile.WavFileWarning
+            )  # chunks of other programs, which are skipped
             _, samples = wavfile.read(file)
     except ValueError as error:
         raise CorruptFileError(f"{path} cannot be decoded: {error}. Download it again.") from error
@@ -149,7 +161,9 @@ def _decoded(path: Path | str, file: Path | BytesIO, info: WavInfo) -> FloatArra
         return np.asarray(samples.astype(np.float32) / np.float32(32768))
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
-        raise CorruptFileError(f"{path} holds {bad} samples that are not finite (NaN). Restore it as published.")
+        raise CorruptFileError(
+            f"{path} holds {bad} samples that are not finite (NaN). Restore it as published."
+        )
     return np.asarray(samples.astype(np.float32))
 
 
@@ -166,10 +180,17 @@ def read_header(path: Path) -> Header:
     comments = tuple(line.lstrip("# ").strip() for line in lines if line.startswith("#"))
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     try:
-        name, count, rate, n = rows[0][0], int(rows[0][1]), float(rows[0][2].split("/")[0]), int(rows[0][3])
+        name, count, rate, n = (
+            rows[0][0],
+            int(rows[0][1]),
+            float(rows[0][2].split("/")[0]),
+            int(rows[0][3]),
+        )
         signals = tuple(_signal(row) for row in rows[1 : count + 1])
     except (IndexError, ValueError) as error:
-        raise CorruptFileError(f"{path} is not a header of a recording: {error}. Download it again.") from error
+        raise CorruptFileError(
+            f"{path} is not a header of a recording: {error}. Download it again."
+        ) from error
     if len(signals) != count or count < 1 or not rate > 0 or n < 1:
         raise CorruptFileError(
             f"{path} promises {count} signals of {n} samples at {rate:g} Hz and describes {len(signals)}. "
@@ -182,8 +203,14 @@ def _signal(row: list[str]) -> Signal:
     """One signal line: file, format[+offset], gain, resolution, zero, first value, checksum, block, name."""
     fmt, _, offset = row[1].partition("+")
     gain = re.match(r"[-+.\deE]+", row[2]) if len(row) > 2 else None
-    return Signal(row[0], int(fmt), int(offset or 0), float(gain.group()) if gain else 200.0,
-                  int(row[4]) if len(row) > 4 else 0, " ".join(row[8:]))  # fmt: skip
+    return Signal(
+        row[0],
+        int(fmt),
+        int(offset or 0),
+        float(gain.group()) if gain else 200.0,
+        int(row[4]) if len(row) > 4 else 0,
+        " ".join(row[8:]),
+    )
 
 
 def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
@@ -206,18 +233,30 @@ def read_dat(path: Path, header: Header, name: str) -> FloatArray:
     Raises LayoutError where it is absent, CorruptFileError where the header has no such signal, the format is another,
     or the file has another length than the header promises.
     """
-    found = [signal for signal in header.signals if signal.name == name and signal.file == path.name]
+    found = [
+        signal for signal in header.signals if signal.name == name and signal.file == path.name
+    ]
     if not found:
-        raise CorruptFileError(f"The header of {header.name} has no signal {name!r} in {path.name}.")
+        raise CorruptFileError(
+            f"The header of {header.name} has no signal {name!r} in {path.name}."
+        )
     signal = found[0]
     if signal.fmt != 16 or signal.gain == 0:
-        raise CorruptFileError(f"{path} is in format {signal.fmt}; wanted 16 (two bytes a sample), as published.")
+        raise CorruptFileError(
+            f"{path} is in format {signal.fmt}; wanted 16 (two bytes a sample), as published."
+        )
     mine = [s.name for s in header.signals if s.file == path.name]
     size, wanted = _size(path), signal.offset + 2 * header.n * len(mine)
     if size != wanted:
-        raise CorruptFileError(f"{path} has {size} bytes; its header promises {wanted}. Download it again.")
-    raw: Any = np.fromfile(path, dtype="<i2", offset=signal.offset).reshape(header.n, len(mine))[:, mine.index(name)]
-    return np.asarray((raw.astype(np.float32) - signal.zero) / np.float32(signal.gain), dtype=np.float32)
+        raise CorruptFileError(
+            f"{path} has {size} bytes; its header promises {wanted}. Download it again."
+        )
+    raw: Any = np.fromfile(path, dtype="<i2", offset=signal.offset).reshape(header.n, len(mine))[
+        :, mine.index(name)
+    ]
+    return np.asarray(
+        (raw.astype(np.float32) - signal.zero) / np.float32(signal.gain), dtype=np.float32
+    )
 
 
 def _size(path: Path) -> int:

@@ -21,7 +21,12 @@ from etab.types import Array
 
 MAX_SIDE = 8192
 _BLOCK = 8192
-_MODE = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_MODE = (
+    os.O_RDONLY
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
 _PREAD = getattr(os, "pread", None)
 _HEAD = struct.Struct("<4sI")
 _DEPTH = 4
@@ -31,7 +36,9 @@ _NEAR = 1.5
 
 def corrupt(path: Path, what: str) -> CorruptFileError:
     """The error of a video file that is there and cannot be read."""
-    return CorruptFileError(f"{path} cannot be read: {what}. Download it again, or restore it as published.")
+    return CorruptFileError(
+        f"{path} cannot be read: {what}. Download it again, or restore it as published."
+    )
 
 
 class Bytes:
@@ -65,7 +72,9 @@ class Bytes:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
         os.close(self._number)
 
     def read(self, at: int, n: int) -> bytes:
@@ -100,7 +109,11 @@ class Bytes:
             return []
         begin, end, total = self.size, 0, 0
         for at, size in rows:
-            begin, end, total = at if at < begin else begin, at + size if at + size > end else end, total + size
+            begin, end, total = (
+                at if at < begin else begin,
+                at + size if at + size > end else end,
+                total + size,
+            )
         if begin < 0 or end > self.size:
             raise corrupt(self.path, "its index leads beyond its end")
         if end - begin <= _NEAR * total:
@@ -160,7 +173,9 @@ def spans(data: Bytes, avi: Avi) -> Array:
     if found is None or len(found) < avi.n_frames:
         found = np.array(list(_walked(data, avi)), dtype=np.int64).reshape(-1, 2)
     if len(found) < max(avi.n_frames, 1):
-        raise corrupt(data.path, f"its header promises {avi.n_frames} frames and {len(found)} are there")
+        raise corrupt(
+            data.path, f"its header promises {avi.n_frames} frames and {len(found)} are there"
+        )
     return found
 
 
@@ -227,7 +242,9 @@ def _header(data: Bytes, avi: Avi, start: int, block: bytes, at: int = 4, depth:
 
 
 def _cut(data: Bytes, promised: int, left: int) -> CorruptFileError:
-    return corrupt(data.path, f"it is truncated: a chunk promises {promised} bytes and {left} are left")
+    return corrupt(
+        data.path, f"it is truncated: a chunk promises {promised} bytes and {left} are left"
+    )
 
 
 def _stream(avi: Avi, block: bytes) -> None:

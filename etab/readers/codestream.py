@@ -26,5 +26,11 @@ def _jpeg(code: bytes) -> tuple[int, int] | None:
         if marker in _FRAMES:
             rows, columns = struct.unpack_from(">HH", code, at + 5)
             return rows, columns
-        at += 1 if marker == 0xFF else 2 if marker in _ALONE else 2 + struct.unpack_from(">H", code, at + 2)[0]
+        at += (
+            1
+            if marker == 0xFF
+            else 2
+            if marker in _ALONE
+            else 2 + struct.unpack_from(">H", code, at + 2)[0]
+        )
     return None

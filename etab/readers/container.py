@@ -78,7 +78,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise corrupt(path, "it holds no video")
             size = stream.codec_context
             if not (0 < size.height <= MAX_SIDE and 0 < size.width <= MAX_SIDE):
-                raise corrupt(path, f"its header claims frames of {size.width} x {size.height} pixels")
+                raise corrupt(
+                    path, f"its header claims frames of {size.width} x {size.height} pixels"
+                )
             stream.thread_type = "NONE"
             yield file, stream
     except av.error.FFmpegError as error:
@@ -106,7 +108,9 @@ def _times(path: Path, file: Any, stream: Any) -> _Times:
     return _Times(len(order), tuple(order), tuple(i for i, time in enumerate(order) if known[time]))
 
 
-def _seek_and_decode(file: Any, stream: Any, times: _Times, numbers: Sequence[int]) -> dict[int, Array]:
+def _seek_and_decode(
+    file: Any, stream: Any, times: _Times, numbers: Sequence[int]
+) -> dict[int, Array]:
     """Decode from the key frame before each frame asked for; a key frame on the way is jumped to. What is found."""
     kept: dict[int, Array] = {}
     number_of = {time: i for i, time in enumerate(times.time)}

@@ -102,7 +102,7 @@ def is_dicom(path: Path) -> bool:
 def dicom_info(path: Path) -> DicomInfo:
     """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is damaged or absurd,
     MissingPackageError without pydicom.
-    """  # fmt: skip
+    """
     with _guarded(path):
         return _info(path, _header(path))
 
@@ -119,11 +119,14 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
         numbers = range(info.n_frames) if at is None else [int(i) for i in at]
         beyond = [i for i in numbers if not 0 <= i < info.n_frames]
         if beyond:
-            raise UnsupportedOptionError(f"{path} has frames 0 to {info.n_frames - 1}; it has no frame {beyond[0]}.")
+            raise UnsupportedOptionError(
+                f"{path} has frames 0 to {info.n_frames - 1}; it has no frame {beyond[0]}."
+            )
         _check_bytes(path, header, info)
         if len(numbers) * info.rows * info.columns > MAX_BYTES:
             raise _corrupt(
-                path, f"{len(numbers)} frames of it are more than {MAX_BYTES >> 20} MiB; ask for fewer at once"
+                path,
+                f"{len(numbers)} frames of it are more than {MAX_BYTES >> 20} MiB; ask for fewer at once",
             )
         out = np.empty((len(numbers), info.rows, info.columns), np.uint8)
         places: dict[int, list[int]] = {}
@@ -171,23 +174,35 @@ def _header(path: Path, *, pixels: bool = False) -> Any:
     if syntax is None:
         raise _corrupt(path, "it names no transfer syntax")
     if str(syntax) == _DEFLATED:
-        raise _corrupt(path, "it is deflated as a whole, which ultrasound systems do not do; convert it first")
+        raise _corrupt(
+            path, "it is deflated as a whole, which ultrasound systems do not do; convert it first"
+        )
     return dcmread(path, stop_before_pixels=not pixels)
 
 
 def _info(path: Path, header: Any) -> DicomInfo:
     rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
     n = int(header.get("NumberOfFrames") or 1)
-    if "Rows" in header and not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n <= MAX_FRAMES):
+    if "Rows" in header and not (
+        0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n <= MAX_FRAMES
+    ):
         raise _corrupt(path, f"its header claims {n} frames of {columns} x {rows} pixels")
     regions = tuple(_region(part) for part in header.get("SequenceOfUltrasoundRegions") or ())
     return DicomInfo(
-        n, rows, columns, _rate(header), _spacing(header, regions, rows, columns), regions,
-        str(header.get("Modality", "")), str(header.get("PhotometricInterpretation", "")),
-        str(header.file_meta.TransferSyntaxUID), str(header.get("PatientID", "") or ""),
-        str(header.get("StudyInstanceUID", "") or ""), str(header.get("SOPInstanceUID", "") or ""),
+        n,
+        rows,
+        columns,
+        _rate(header),
+        _spacing(header, regions, rows, columns),
+        regions,
+        str(header.get("Modality", "")),
+        str(header.get("PhotometricInterpretation", "")),
+        str(header.file_meta.TransferSyntaxUID),
+        str(header.get("PatientID", "") or ""),
+        str(header.get("StudyInstanceUID", "") or ""),
+        str(header.get("SOPInstanceUID", "") or ""),
         f"{header.get('PatientName', '')} {header.get('ImageComments', '')}",
-    )  # fmt: skip
+    )
 
 
 def _rate(header: Any) -> float | None:
@@ -221,18 +236,27 @@ def _region(part: Any) -> Region:
     spacing = None
     if plane and units == (_CM, _CM):
         spacing = _sane(
-            10 * abs(float(part.get("PhysicalDeltaY") or 0)), 10 * abs(float(part.get("PhysicalDeltaX") or 0))
+            10 * abs(float(part.get("PhysicalDeltaY") or 0)),
+            10 * abs(float(part.get("PhysicalDeltaX") or 0)),
         )
     return Region(x0, y0, x1, y1, int(part.get("RegionDataType") or 0), plane, spacing)
 
 
-def _spacing(header: Any, regions: Sequence[Region], rows: int, columns: int) -> tuple[float, float] | None:
+def _spacing(
+    header: Any, regions: Sequence[Region], rows: int, columns: int
+) -> tuple[float, float] | None:
     """Millimetres a pixel: by the regions where they lie in the picture and agree, else by PixelSpacing."""
-    found = {region.spacing for region in regions if region.spacing and region.inside(rows, columns)}
+    found = {
+        region.spacing for region in regions if region.spacing and region.inside(rows, columns)
+    }
     if len(found) == 1:
         return next(iter(found))
     plain = header.get("PixelSpacing")
-    return _sane(float(plain[0]), float(plain[1])) if not regions and plain and len(plain) == 2 else None
+    return (
+        _sane(float(plain[0]), float(plain[1]))
+        if not regions and plain and len(plain) == 2
+        else None
+    )
 
 
 def _sane(row: float, column: float) -> tuple[float, float] | None:
@@ -243,15 +267,21 @@ def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) ->
     """The grey frames ``numbers`` (h, w) uint8, in that order."""
     if info.photometric not in (*_LUMA, *_COLOUR):
         raise _corrupt(
-            path, f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}"
+            path,
+            f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}",
         )
     if header.file_meta.TransferSyntaxUID.is_encapsulated:
         for i in numbers:
             _check_codestream(path, _encapsulated(header, info, i), info, i)
     if info.syntax == _BASELINE and info.photometric in _LUMA:
-        yield from (_inverted(info, _jpeg(path, _encapsulated(header, info, i), info, i)) for i in numbers)
+        yield from (
+            _inverted(info, _jpeg(path, _encapsulated(header, info, i), info, i)) for i in numbers
+        )
         return
-    if info.photometric == "YBR_FULL_422" and not header.file_meta.TransferSyntaxUID.is_encapsulated:
+    if (
+        info.photometric == "YBR_FULL_422"
+        and not header.file_meta.TransferSyntaxUID.is_encapsulated
+    ):
         yield from (_shared_chroma(header, info, i) for i in numbers)
         return
     yield from _decoded(path, header, info, numbers)
@@ -263,7 +293,9 @@ def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
     whole = len(header.PixelData) >= 3 * pixels * info.n_frames
     size = (3 if whole else 2) * pixels
     stored = np.frombuffer(header.PixelData, np.uint8, size, number * size)
-    return (stored.reshape(-1, 3)[:, 0] if whole else stored.reshape(-1, 4)[:, :2]).reshape(info.rows, info.columns)
+    return (stored.reshape(-1, 3)[:, 0] if whole else stored.reshape(-1, 4)[:, :2]).reshape(
+        info.rows, info.columns
+    )
 
 
 def _check_bytes(path: Path, header: Any, info: DicomInfo) -> None:
@@ -271,14 +303,19 @@ def _check_bytes(path: Path, header: Any, info: DicomInfo) -> None:
         raise _corrupt(path, "it holds no pixels")
     samples, bits = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
     if samples not in (1, 3) or bits not in (8, 16):
-        raise _corrupt(path, f"its pixels have {samples} samples of {bits} bits; wanted 1 or 3 of 8 or 16")
+        raise _corrupt(
+            path, f"its pixels have {samples} samples of {bits} bits; wanted 1 or 3 of 8 or 16"
+        )
     size = info.rows * info.columns * samples * bits // 8
     if size > MAX_FRAME_BYTES:
         raise _corrupt(path, f"its header claims frames of {size} bytes")
     encapsulated = header.file_meta.TransferSyntaxUID.is_encapsulated
     shared = 2 / 3 if info.photometric == "YBR_FULL_422" else 1
     if not encapsulated and len(header.PixelData) < int(size * shared) * info.n_frames:
-        raise _corrupt(path, f"it is truncated: {len(header.PixelData)} bytes for {info.n_frames} frames of {size}")
+        raise _corrupt(
+            path,
+            f"it is truncated: {len(header.PixelData)} bytes for {info.n_frames} frames of {size}",
+        )
 
 
 def _encapsulated(header: Any, info: DicomInfo, number: int) -> bytes:
@@ -287,7 +324,11 @@ def _encapsulated(header: Any, info: DicomInfo, number: int) -> bytes:
     extended = None
     if "ExtendedOffsetTable" in header:
         extended = header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
-    return bytes(get_frame(header.PixelData, number, number_of_frames=info.n_frames, extended_offsets=extended))
+    return bytes(
+        get_frame(
+            header.PixelData, number, number_of_frames=info.n_frames, extended_offsets=extended
+        )
+    )
 
 
 def _check_codestream(path: Path, code: bytes, info: DicomInfo, number: int) -> None:
@@ -339,16 +380,23 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
         bits = 8 * frame.dtype.itemsize
     if frame.shape[:2] != (info.rows, info.columns):
         raise _corrupt(
-            path, f"a frame decodes to {frame.shape[:2]} pixels, the header says {(info.rows, info.columns)}"
+            path,
+            f"a frame decodes to {frame.shape[:2]} pixels, the header says {(info.rows, info.columns)}",
         )
     if header.get("PixelRepresentation") and info.photometric != "PALETTE COLOR":
         frame = frame.astype(np.int32) + (1 << (bits - 1))
     eight = (
-        frame.astype(np.uint8) if bits <= 8 else (frame.astype(np.uint32) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+        frame.astype(np.uint8)
+        if bits <= 8
+        else (frame.astype(np.uint32) >> (bits - 8)).clip(0, 255).astype(np.uint8)
     )
     if eight.ndim == 2:
         return _inverted(info, eight)
-    return eight[..., 0] if info.photometric in _LUMA else np.asarray(cv2.cvtColor(eight, cv2.COLOR_RGB2GRAY))
+    return (
+        eight[..., 0]
+        if info.photometric in _LUMA
+        else np.asarray(cv2.cvtColor(eight, cv2.COLOR_RGB2GRAY))
+    )
 
 
 def _inverted(info: DicomInfo, frame: Array) -> Array:

@@ -23,7 +23,9 @@ class ParquetFile:
             schema = file.schema_arrow
             self.groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             pairs = (schema.metadata or {}).items()
-            self.marks = " ".join(f"{k.decode('utf-8', 'replace')}={v.decode('utf-8', 'replace')}" for k, v in pairs)
+            self.marks = " ".join(
+                f"{k.decode('utf-8', 'replace')}={v.decode('utf-8', 'replace')}" for k, v in pairs
+            )
         absent = [name for name in columns if name.split(".")[0] not in schema.names]
         if absent:
             raise CorruptFileError(
@@ -36,9 +38,13 @@ class ParquetFile:
             try:
                 table = file.read_row_group(group, columns=list(columns))
             except (OSError, ValueError, KeyError) as error:
-                raise CorruptFileError(f"{self.path} cannot be read: {error}. Download it again.") from error
+                raise CorruptFileError(
+                    f"{self.path} cannot be read: {error}. Download it again."
+                ) from error
         if table.num_rows != self.groups[group]:
-            raise CorruptFileError(f"{self.path} has changed since it was opened. Open the data again.")
+            raise CorruptFileError(
+                f"{self.path} has changed since it was opened. Open the data again."
+            )
         return table
 
 
@@ -47,7 +53,9 @@ def _open(path: Path) -> Any:
         import pyarrow.lib
         import pyarrow.parquet
     except ImportError as error:
-        raise MissingPackageError(f'{path} needs pyarrow: pip install "etab-bench[parquet]".') from error
+        raise MissingPackageError(
+            f'{path} needs pyarrow: pip install "etab-bench[parquet]".'
+        ) from error
     try:
         return pyarrow.parquet.ParquetFile(path)
     except FileNotFoundError as error:

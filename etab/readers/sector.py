@@ -96,7 +96,9 @@ def _thick(frame: Array) -> Array:
 def _largest(seen: Array) -> Array | None:
     import cv2
 
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(seen.astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        seen.astype(np.uint8), connectivity=8
+    )
     if count < 2:
         return None
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))

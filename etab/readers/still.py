@@ -87,7 +87,10 @@ def _info(path: Path, raw: bytes) -> StillInfo:
     if size is None:
         raise _corrupt(path, "it ends early")
     if not (1 <= size[0] <= MAX_SIDE and 1 <= size[1] <= MAX_SIDE):
-        raise _corrupt(path, f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {MAX_SIDE} a side")
+        raise _corrupt(
+            path,
+            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {MAX_SIDE} a side",
+        )
     return StillInfo(*size, text)
 
 

@@ -29,8 +29,12 @@ def read_table(path: Path, columns: Sequence[str], *, ragged: bool = False) -> l
     absent = [column for column in columns if column not in header]
     if absent:
         shown = ", ".join(header)[:200] or "none"
-        raise CorruptFileError(f"{path} has no column {absent[0]!r}; it has {shown!r}. Download it again.")
+        raise CorruptFileError(
+            f"{path} has no column {absent[0]!r}; it has {shown!r}. Download it again."
+        )
     for number, row in enumerate(rows, start=2):
         if not ragged and (None in row or None in row.values()):
-            raise CorruptFileError(f"{path}, line {number}: the row is not as long as the header. Download it again.")
+            raise CorruptFileError(
+                f"{path}, line {number}: the row is not as long as the header. Download it again."
+            )
     return [{key: (row[key] or "").strip() for key in header} for row in rows]

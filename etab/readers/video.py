@@ -37,13 +37,22 @@ class VideoInfo:
 def video_info(path: Path) -> VideoInfo:
     """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is damaged,
     MissingPackageError where it is no MJPG AVI and PyAV is not installed.
-    """  # fmt: skip
+    """
     with Bytes(path) as data:
         avi = parse(data)
         if avi is not None and avi.codec == "MJPG":
-            return VideoInfo(len(spans(data, avi)), avi.fps, avi.height, avi.width, avi.codec, avi.text)
+            return VideoInfo(
+                len(spans(data, avi)), avi.fps, avi.height, avi.width, avi.codec, avi.text
+            )
     found = container.info(path)
-    return VideoInfo(found.n_frames, found.fps, found.height, found.width, found.codec, avi.text if avi else _NO_INFO)
+    return VideoInfo(
+        found.n_frames,
+        found.fps,
+        found.height,
+        found.width,
+        found.codec,
+        avi.text if avi else _NO_INFO,
+    )
 
 
 def video_text(path: Path) -> Mapping[str, str]:
@@ -80,7 +89,9 @@ def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
         except ValueError as error:
             shape = _decode_again(data.path, jpeg, frame, number, error)
         if shape != wanted:
-            raise corrupt(data.path, f"frame {number} has {shape[:2]} pixels; its header says {wanted[:2]}")
+            raise corrupt(
+                data.path, f"frame {number} has {shape[:2]} pixels; its header says {wanted[:2]}"
+            )
     return out[..., 0]
 
 
@@ -95,4 +106,6 @@ def _decode_again(
             raise error
         return tuple(decode_jpeg(jpeg, "GRAY", buffer=frame, strict=False).shape)
     except ValueError as worse:
-        raise corrupt(path, f"frame {number} is no sound JPEG of {frame.shape[:2]} pixels ({worse})") from worse
+        raise corrupt(
+            path, f"frame {number} is no sound JPEG of {frame.shape[:2]} pixels ({worse})"
+        ) from worse

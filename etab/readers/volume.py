@@ -52,7 +52,9 @@ def read_volume(path: Path) -> Volume:
     count = math.prod(info.shape)
     plain = _inflate(path, raw, offset + count * dtype.itemsize)
     if len(plain) < offset + count * dtype.itemsize:
-        raise _corrupt(path, f"its header promises {count} pixels and it ends early", "Download it again.")
+        raise _corrupt(
+            path, f"its header promises {count} pixels and it ends early", "Download it again."
+        )
     stored = np.frombuffer(plain, dtype=dtype, count=count, offset=offset).reshape(info.shape)
     return Volume(_rescale(path, header, stored), info)
 
@@ -69,7 +71,9 @@ def volume_info(path: Path) -> VolumeInfo:
     if path.suffix == ".mhd":
         return _mhd_info(path, _mhd_fields(path))
     with _open(path) as file:
-        return _nifti_header(path, _inflate(path, file.read(1 << 14), HEADER_BYTES, partial=True))[1]
+        return _nifti_header(path, _inflate(path, file.read(1 << 14), HEADER_BYTES, partial=True))[
+            1
+        ]
 
 
 def grey(path: Path, data: Array) -> Array:
@@ -96,7 +100,9 @@ def labels(path: Path, data: Array, highest: int) -> Array:
     return out
 
 
-def _corrupt(path: Path, what: str, then: str = "Restore the file as published.") -> CorruptFileError:
+def _corrupt(
+    path: Path, what: str, then: str = "Restore the file as published."
+) -> CorruptFileError:
     return CorruptFileError(f"{path} cannot be read: {what}. {then}")
 
 
@@ -106,7 +112,9 @@ def _open(path: Path) -> Any:
             raise IsADirectoryError(path)
         return path.open("rb")
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise LayoutError(f"{path} is missing. Restore it, or leave out the tasks that need it.") from error
+        raise LayoutError(
+            f"{path} is missing. Restore it, or leave out the tasks that need it."
+        ) from error
     except OSError as error:
         raise _corrupt(path, str(error)) from error
 
@@ -128,14 +136,18 @@ def _inflate(path: Path, raw: bytes, limit: int, *, partial: bool = False) -> by
             if len(out) == limit and not stream.eof and not partial and limit > HEADER_BYTES:
                 more = stream.decompress(stream.unconsumed_tail, _MORE)
                 if not stream.eof and stream.unconsumed_tail:
-                    raise _corrupt(path, f"it holds more than the {limit} bytes its header promises")
+                    raise _corrupt(
+                        path, f"it holds more than the {limit} bytes its header promises"
+                    )
                 cut = not stream.eof and not more
             raw = stream.unused_data
             if not stream.eof and len(out) < limit:
                 break
     except zlib.error as error:
         if not (partial and len(out) == limit):
-            raise _corrupt(path, f"its gzip stream is damaged ({error})", "Download it again.") from error
+            raise _corrupt(
+                path, f"its gzip stream is damaged ({error})", "Download it again."
+            ) from error
     if (cut or len(out) < limit) and not partial and limit > HEADER_BYTES:
         raise _corrupt(path, f"it is truncated: {len(out)} of {limit} bytes", "Download it again.")
     return out
@@ -147,11 +159,16 @@ def _nifti_header(path: Path, block: bytes) -> tuple[Any, VolumeInfo]:
 
     if len(block) < HEADER_BYTES:
         raise _corrupt(
-            path, f"a NIfTI header has {HEADER_BYTES} bytes, this file has {len(block)}", "Download it again."
+            path,
+            f"a NIfTI header has {HEADER_BYTES} bytes, this file has {len(block)}",
+            "Download it again.",
         )
     make: Any = Nifti1Header
     header: Any = make(block[:HEADER_BYTES], check=False)
-    if int(header["sizeof_hdr"]) != HEADER_BYTES or bytes(header["magic"].item())[:2] not in (b"n+", b"ni"):
+    if int(header["sizeof_hdr"]) != HEADER_BYTES or bytes(header["magic"].item())[:2] not in (
+        b"n+",
+        b"ni",
+    ):
         raise _corrupt(path, "it does not begin as a NIfTI file")
     try:
         stored = tuple(int(n) for n in header.get_data_shape())
@@ -170,11 +187,15 @@ def _shape(path: Path, stored: tuple[int, ...], itemsize: int) -> tuple[int, int
     """(x, y[, 1][, t]) of a header to (t, y, x), refused where no ultrasound recording is that large."""
     rest = [n for n in stored[2:] if n != 1]
     if len(stored) < 2 or len(rest) > 1:
-        raise _corrupt(path, f"its shape is {stored}; wanted a still (x, y) or a sequence (x, y, frames)")
+        raise _corrupt(
+            path, f"its shape is {stored}; wanted a still (x, y) or a sequence (x, y, frames)"
+        )
     shape = (rest[0] if rest else 1, stored[1], stored[0])
     size = math.prod(shape) * itemsize
     if min(shape) < 1 or max(shape[1:]) > MAX_SIDE or size > MAX_BYTES:
-        raise _corrupt(path, f"its header claims {stored} pixels; the limit is {MAX_SIDE} a side and 1 GiB")
+        raise _corrupt(
+            path, f"its header claims {stored} pixels; the limit is {MAX_SIDE} a side and 1 GiB"
+        )
     return shape
 
 
@@ -208,13 +229,24 @@ def _mhd_fields(path: Path) -> dict[str, str]:
     return fields
 
 
-_MET_BYTES = {"CHAR": 1, "UCHAR": 1, "SHORT": 2, "USHORT": 2, "INT": 4, "UINT": 4, "FLOAT": 4, "DOUBLE": 8}
+_MET_BYTES = {
+    "CHAR": 1,
+    "UCHAR": 1,
+    "SHORT": 2,
+    "USHORT": 2,
+    "INT": 4,
+    "UINT": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
 
 
 def _mhd_info(path: Path, fields: dict[str, str]) -> VolumeInfo:
     try:
         stored = tuple(int(n) for n in fields["DimSize"].split())
-        zooms = [float(z) for z in fields.get("ElementSpacing", fields.get("ElementSize", "1 1")).split()]
+        zooms = [
+            float(z) for z in fields.get("ElementSpacing", fields.get("ElementSize", "1 1")).split()
+        ]
         itemsize = _MET_BYTES[fields["ElementType"].removeprefix("MET_")]
         spacing = _spacing(path, zooms[1], zooms[0])
     except (ValueError, KeyError, IndexError) as error:

@@ -40,7 +40,9 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
     records = source.records()
     _check_card(source)
     _check_records(source, records)
-    chosen = [records[int(i)] for i in np.linspace(0, len(records) - 1, min(_LOOKED_AT, len(records)))]
+    chosen = [
+        records[int(i)] for i in np.linspace(0, len(records) - 1, min(_LOOKED_AT, len(records)))
+    ]
     for record in chosen:
         if isinstance(source, SoundSource):
             _check_wave(source, record)
@@ -49,7 +51,9 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
         for target in source.card.targets:
             _check_answers(source, record, target)
     for target in source.card.targets:
-        assert any(source.answers(r, target) for r in records), f"no recording answers {target.name!r}; drop it"
+        assert any(source.answers(r, target) for r in records), (
+            f"no recording answers {target.name!r}; drop it"
+        )
     _check_refusals(source_cls, source)
     _check_twice(source_cls, source, chosen)
     if source.card.name in SOURCES and SOURCES[source.card.name] is source_cls:
@@ -74,7 +78,9 @@ def _check_card(source: Source) -> None:
         if target.kind in (Kind.BINARY, Kind.CLASSES):
             assert len(target.classes) >= 2, f"{target.name} names fewer than two classes"
         if target.kind is Kind.BINARY:
-            assert len(target.classes) == 2, f"{target.name} is binary with {len(target.classes)} classes"
+            assert len(target.classes) == 2, (
+                f"{target.name} is binary with {len(target.classes)} classes"
+            )
 
 
 def _check_records(source: Source, records: object) -> None:
@@ -85,11 +91,15 @@ def _check_records(source: Source, records: object) -> None:
     assert len(set(ids)) == len(ids), "two recordings share an id"
     check_leaks(rows)
     for record in rows:
-        assert record.view in source.card.views, f"{record.id}: view {record.view!r} is not on the card"
+        assert record.view in source.card.views, (
+            f"{record.id}: view {record.view!r} is not on the card"
+        )
         assert record.split in (*PARTS, ""), f"{record.id}: split {record.split!r}"
         assert record.patient, f"{record.id} has no patient"
         assert record.fps is None or record.fps > 0, f"{record.id}: fps {record.fps}"
-        assert not any(Path(name).is_absolute() for name in record.files.values()), f"{record.id}: absolute path"
+        assert not any(Path(name).is_absolute() for name in record.files.values()), (
+            f"{record.id}: absolute path"
+        )
 
 
 def _check_frames(source: Source, record: Record) -> None:
@@ -100,7 +110,9 @@ def _check_frames(source: Source, record: Record) -> None:
     assert len(frames) == n, f"{record.id}: {len(frames)} frames, n_frames says {n}"
     assert np.array_equal(source.frames(record), frames), f"{record.id}: two readings differ"
     some = [n - 1, 0]
-    assert np.array_equal(source.frames(record, some), frames[some]), f"{record.id}: at={some} gives other frames"
+    assert np.array_equal(source.frames(record, some), frames[some]), (
+        f"{record.id}: at={some} gives other frames"
+    )
     spacing = source.spacing(record)
     assert spacing is None or all(0 < s < 10 for s in spacing), f"{record.id}: spacing {spacing} mm"
     for beyond in (n, -1):
@@ -115,7 +127,9 @@ def _check_wave(source: SoundSource, record: Record) -> None:
     samples, rate = source.wave(record)
     assert samples.dtype == np.float32, f"{record.id}: sound is {samples.dtype}, wanted float32"
     assert samples.ndim == 1, f"{record.id}: sound has shape {samples.shape}, wanted (n,)"
-    assert len(samples) == source.n_samples(record), f"{record.id}: {len(samples)} samples, n_samples says otherwise"
+    assert len(samples) == source.n_samples(record), (
+        f"{record.id}: {len(samples)} samples, n_samples says otherwise"
+    )
     assert rate == record.fps, f"{record.id}: the rate is {rate} Hz, the record says {record.fps}"
     assert float(np.abs(samples).max()) <= 1, f"{record.id}: sound beyond full scale"
     assert np.array_equal(source.wave(record)[0], samples), f"{record.id}: two readings differ"
@@ -135,16 +149,22 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
     answers = source.answers(record, target)
     marked = [answer.at for answer in answers]
     what = f"{record.id}, {target.name}"
-    assert tuple(marked) == tuple(source.annotated(record, target)), f"{what}: annotated() and answers() differ"
+    assert tuple(marked) == tuple(source.annotated(record, target)), (
+        f"{what}: annotated() and answers() differ"
+    )
     framed = [at for at in marked if at is not None]
-    assert framed == sorted(set(framed)), f"{what}: answers are not in frame order, one a frame: {marked}"
+    assert framed == sorted(set(framed)), (
+        f"{what}: answers are not in frame order, one a frame: {marked}"
+    )
     n = 0 if isinstance(source, SoundSource) else source.n_frames(record)
     assert all(0 <= at < n for at in framed), f"{what}: answers of frames that are not there"
     for answer in answers:
         _check_value(source, record, target, answer)
         if answer.at is not None:
             again = source.answers(record, target, [answer.at])
-            assert [a.at for a in again] == [answer.at], f"{what}: at=[{answer.at}] gives {[a.at for a in again]}"
+            assert [a.at for a in again] == [answer.at], (
+                f"{what}: at=[{answer.at}] gives {[a.at for a in again]}"
+            )
             same = np.array_equal(again[0].value, answer.value, equal_nan=True)
             assert same, f"{what}: at=[{answer.at}] gives another answer"
 
@@ -157,18 +177,32 @@ def _check_value(source: Source, record: Record, target: Target, answer: Answer)
         assert answer.value.dtype == bool, f"{what}: a mask is boolean, not {answer.value.dtype}"
         assert answer.value.shape == shape, f"{what}: mask {answer.value.shape}, frame {shape}"
     elif target.kind in (Kind.BINARY, Kind.CLASSES):
-        assert answer.value in range(len(target.classes)), f"{what}: class {answer.value!r} of {target.classes}"
+        assert answer.value in range(len(target.classes)), (
+            f"{what}: class {answer.value!r} of {target.classes}"
+        )
     elif target.kind is Kind.KEYPOINTS:
         assert answer.at is not None, f"{what}: keypoints must say which frame they are of"
         h, w = source.frames(record, [answer.at])[0].shape
         there = answer.value[np.isfinite(answer.value).all(axis=1)]
-        assert answer.value.ndim == 2, f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
+        assert answer.value.ndim == 2, (
+            f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
+        )
         assert len(there), f"{what}: not one keypoint; say nothing instead"
-        assert ((there >= 0) & (there < (w, h))).all(), f"{what}: keypoints outside the frame of {w} x {h}"
+        assert ((there >= 0) & (there < (w, h))).all(), (
+            f"{what}: keypoints outside the frame of {w} x {h}"
+        )
     elif target.kind is Kind.STATES:
-        k = -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0)) if isinstance(source, SoundSource) else -1
-        assert answer.value.shape == (k,), f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
-        assert set(answer.value.tolist()) <= {-1, *range(len(target.classes))}, f"{what}: {set(answer.value.tolist())}"
+        k = (
+            -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0))
+            if isinstance(source, SoundSource)
+            else -1
+        )
+        assert answer.value.shape == (k,), (
+            f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
+        )
+        assert set(answer.value.tolist()) <= {-1, *range(len(target.classes))}, (
+            f"{what}: {set(answer.value.tolist())}"
+        )
     elif target.kind is Kind.VALUE:
         assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
 
@@ -198,12 +232,16 @@ def _refusal(action: Callable[[], object]) -> str | None:
 def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record]) -> None:
     """A second source, and one that went through pickle, say the same."""
     other = source_cls(source.root)
-    assert list(other.records()) == list(source.records()), "two sources of one tree list other recordings"
+    assert list(other.records()) == list(source.records()), (
+        "two sources of one tree list other recordings"
+    )
     assert other.digest() == source.digest(), "two sources of one tree have other digests"
     assert other.phantom == source.phantom, "two sources of one tree disagree on phantom"
     copy = pickle.loads(pickle.dumps(source))
     for record in chosen[:2]:
-        assert np.array_equal(_signal(copy, record), _signal(source, record)), "a pickled source reads something else"
+        assert np.array_equal(_signal(copy, record), _signal(source, record)), (
+            "a pickled source reads something else"
+        )
 
 
 def _signal(source: Source, record: Record) -> Array:
@@ -218,7 +256,12 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
     first = next(record for record in source.records() if source.annotated(record, asked))
     more = source.n_samples(first) + rate
     views = [{"view": view} for view in source.card.views] if len(source.card.views) > 1 else []
-    common: list[dict[str, Any]] = [{"clip_l": more + 80}, {"fps": rate // 2}, {"normalize": False}, {"padding": True}]
+    common: list[dict[str, Any]] = [
+        {"clip_l": more + 80},
+        {"fps": rate // 2},
+        {"normalize": False},
+        {"padding": True},
+    ]
     for video, own in ((False, [{"frame_l": 48}, {"frame_w": 48}]), (True, [])):
         size = {} if video else {"frame_l": 32, "frame_w": 80}
         base: dict[str, Any] = {"root": source.root, "video": video, "clip_l": more, **size}
@@ -226,7 +269,9 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
         assert seen is not None, f"{name}, {target}: video={video} is refused"
         assert seen == _heard(name, target, base), f"{name}, {target}: two readings differ"
         for option in [*common, *own, *views]:
-            assert _heard(name, target, base | option) != seen, f"{name}, {target}: {option} changes nothing"
+            assert _heard(name, target, base | option) != seen, (
+                f"{name}, {target}: {option} changes nothing"
+            )
     for wrong in ({"frame_l": 48}, {"frame_w": 48}, {"fps": 0}, {"fps": 0.5}, {"clip_l": 0}):
         assert _heard(name, target, base | wrong) is None, f"{name}: {wrong} passes"
 
@@ -238,8 +283,12 @@ def _heard(name: str, target: str, options: dict[str, Any]) -> bytes | None:
     except (UnsupportedOptionError, SplitError):
         return None
     x, y = ds[0]
-    shape = (options["clip_l"],) if options["video"] else (3, options["frame_l"], options["frame_w"])
-    assert tuple(x.shape) == shape, f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
+    shape = (
+        (options["clip_l"],) if options["video"] else (3, options["frame_l"], options["frame_w"])
+    )
+    assert tuple(x.shape) == shape, (
+        f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
+    )
     assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
     return pickle.dumps((ds.data.ids, x.numpy().tobytes(), str(y)))
 
@@ -250,18 +299,34 @@ def _check_options(source: Source, target: str) -> None:
     name, seen = source.card.name, _shown(source.card.name, target, base)
     assert seen is not None, f"{name}, {target}: plain stills are refused"
     assert seen == _shown(name, target, base), f"{name}, {target}: two readings differ"
-    held = {record.view for record in source.records()}  # a release may hold fewer views than the card names
+    held = {
+        record.view for record in source.records()
+    }  # a release may hold fewer views than the card names
     views = [{"view": view} for view in source.card.views if held != {view}]
     asked = source.card.target(target)
     parts = {record.split for record in source.records() if source.annotated(record, asked)}
     splits = [{"split": split} for split in sorted(parts - {""})]
-    sizes: list[dict[str, Any]] = [{"frame_l": 48}, {"frame_w": 48}, {"normalize": False}, {"padding": True}]
-    for option in [*sizes, *views, *(splits if len(parts) > 1 else []), {"video": True, "clip_l": 24}]:
-        assert _shown(name, target, base | option) != seen, f"{name}, {target}: {option} changes nothing"
+    sizes: list[dict[str, Any]] = [
+        {"frame_l": 48},
+        {"frame_w": 48},
+        {"normalize": False},
+        {"padding": True},
+    ]
+    for option in [
+        *sizes,
+        *views,
+        *(splits if len(parts) > 1 else []),
+        {"video": True, "clip_l": 24},
+    ]:
+        assert _shown(name, target, base | option) != seen, (
+            f"{name}, {target}: {option} changes nothing"
+        )
     clip = base | {"video": True, "clip_l": 24}
     seen = _shown(name, target, clip)
     for option in ({"clip_l": 25}, {"fps": 7.0}) if seen is not None else ():
-        assert _shown(name, target, clip | option) != seen, f"{name}, {target}: {option} changes nothing"
+        assert _shown(name, target, clip | option) != seen, (
+            f"{name}, {target}: {option} changes nothing"
+        )
 
 
 def _shown(name: str, target: str, options: dict[str, Any]) -> bytes | None:
@@ -273,7 +338,9 @@ def _shown(name: str, target: str, options: dict[str, Any]) -> bytes | None:
     x, y = ds[0]
     wanted = (options["clip_l"],) if options.get("video") else ()
     shape = (*wanted, 3, options["frame_l"], options["frame_w"])
-    assert tuple(x.shape) == shape, f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
+    assert tuple(x.shape) == shape, (
+        f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
+    )
     assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
     return pickle.dumps((ds.data.ids, x.numpy().tobytes(), str(y)))
 
@@ -294,7 +361,9 @@ def _check_deletions(source_cls: type[Source], root: Path, scratch: Path) -> Non
         raw = path.read_bytes()
         path.unlink()
         said = _refusal(partial(_read_all, source_cls, copy))
-        assert said is None or path.name in said, f"without {path.name} the error does not name it: {said}"
+        assert said is None or path.name in said, (
+            f"without {path.name} the error does not name it: {said}"
+        )
         path.write_bytes(raw)
     empty = scratch / "empty"
     empty.mkdir()

@@ -18,7 +18,11 @@ STEPS = 10
 
 def target_of(kind: Kind) -> Target:
     """A target of a kind."""
-    classes = {Kind.BINARY: ("no", "yes"), Kind.CLASSES: ("a", "b", "c"), Kind.STATES: ("a", "b", "c")}.get(kind, ())
+    classes = {
+        Kind.BINARY: ("no", "yes"),
+        Kind.CLASSES: ("a", "b", "c"),
+        Kind.STATES: ("a", "b", "c"),
+    }.get(kind, ())
     return Target("made", kind, classes=classes)
 
 
@@ -28,14 +32,20 @@ def made_splits(n: int = 60) -> tuple[Array, list[RowSplit]]:
     return patients, row_splits(patients, np.array(["train"] * n), protocol="cv", n_fold=3, seed=0)
 
 
-def made_features(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -> tuple[Features, Any]:
+def made_features(
+    kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0
+) -> tuple[Features, Any]:
     """Features from which the answers can be learned (``signal`` 0: not at all), with nuisance, and the answers."""
     rng = np.random.default_rng(seed)
     if kind is Kind.MASK:
         return _made_maps(rng, n, signal)
     if kind is Kind.STATES:
         return _made_series(rng, n, signal)
-    y: Array = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
+    y: Array = (
+        rng.normal(50, 10, n)
+        if kind is Kind.VALUE
+        else np.arange(n) % (2 if kind is Kind.BINARY else 3)
+    )
     code = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
 
     def layer(width: int, noise: float) -> Array:
@@ -54,7 +64,11 @@ def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Feature
         mask = (yy - cy) ** 2 + (xx - cx) ** 2 < r * r
         masks.append(mask)
         small = mask[2::4, 2::4][:12, :10].astype(np.float32)
-        maps.append(np.stack([signal * small + 0.2 * rng.normal(size=small.shape), rng.normal(size=small.shape)]))
+        maps.append(
+            np.stack(
+                [signal * small + 0.2 * rng.normal(size=small.shape), rng.normal(size=small.shape)]
+            )
+        )
     fine = np.stack(maps).astype(np.float16)
     return Features({}, (fine, fine[:, :, ::2, ::2])), masks
 
@@ -66,14 +80,20 @@ def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Featu
         lasts = (6, 9, 5, int(rng.integers(16, 28)))
         beat = np.repeat(np.arange(4), lasts)
         answer = np.tile(beat, 9)[int(rng.integers(len(beat))) :][:300]
-        loud = np.array([1.0, 0.1, 0.7, 0.1])[answer if signal else np.roll(answer, int(rng.integers(8, 20)))]
+        loud = np.array([1.0, 0.1, 0.7, 0.1])[
+            answer if signal else np.roll(answer, int(rng.integers(8, 20)))
+        ]
         smooth = np.convolve(loud, np.ones(3) / 3, "same")
-        series[i] = np.stack([smooth, smooth**2, loud], axis=1) + 0.05 * rng.normal(size=(len(answer), 3))
+        series[i] = np.stack([smooth, smooth**2, loud], axis=1) + 0.05 * rng.normal(
+            size=(len(answer), 3)
+        )
         states.append(answer)
     return Features({}, (series,)), states
 
 
-def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) -> tuple[Features, Any]:
+def made_sequences(
+    kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0
+) -> tuple[Features, Any]:
     """Sequences of ``STEPS`` steps from which the answers can be learned (``signal`` 0: not at all), and the answers.
 
     For STATES each sequence passes through the three classes in turn, from a phase of its own, and a fifth of the steps
@@ -86,13 +106,19 @@ def made_sequences(kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0) 
         code = np.eye(3)[y]
         y = np.where(rng.random(y.shape) < 0.2, -1, y)
     else:
-        y = rng.normal(50, 10, n) if kind is Kind.VALUE else np.arange(n) % (2 if kind is Kind.BINARY else 3)
+        y = (
+            rng.normal(50, 10, n)
+            if kind is Kind.VALUE
+            else np.arange(n) % (2 if kind is Kind.BINARY else 3)
+        )
         one = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
         code = np.repeat(one[:, None], STEPS, axis=1)
 
     def layer(width: int, noise: float) -> Array:
         mix = rng.normal(size=(code.shape[2], width))
-        return np.asarray(signal * code @ mix + noise * rng.normal(size=(n, STEPS, width)), dtype=np.float32)
+        return np.asarray(
+            signal * code @ mix + noise * rng.normal(size=(n, STEPS, width)), dtype=np.float32
+        )
 
     if kind is Kind.STATES:
         return Features({}, sequences={"early": layer(6, 8.0), "late": layer(8, 0.5)}), list(y)
@@ -106,7 +132,9 @@ def _made(head: Head, kind: Kind, signal: float = 1.0) -> tuple[Features, Any]:
 def _score(kind: Kind, predicted: Any, answers: Any) -> float:
     """Larger is better."""
     if kind is Kind.STATES:
-        return float(np.mean([(p == a)[a >= 0].mean() for p, a in zip(predicted, answers, strict=True)]))
+        return float(
+            np.mean([(p == a)[a >= 0].mean() for p, a in zip(predicted, answers, strict=True)])
+        )
     if kind is Kind.MASK:
         pairs = zip(predicted, answers, strict=True)
         return float(np.mean([2 * (p & a).sum() / max((p.sum() + a.sum()), 1) for p, a in pairs]))
@@ -117,9 +145,13 @@ def _score(kind: Kind, predicted: Any, answers: Any) -> float:
     return float((predicted.argmax(axis=1) == answers).mean())
 
 
-def _run(head: Head, kind: Kind, features: Features, answers: Any, **more: Any) -> tuple[Any, Any, Any]:
+def _run(
+    head: Head, kind: Kind, features: Features, answers: Any, **more: Any
+) -> tuple[Any, Any, Any]:
     patients, splits = made_splits()
-    fits = head.cross_fit(features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0), **more)
+    fits = head.cross_fit(
+        features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0), **more
+    )
     assert len(fits) == len(splits), f"{head.name} gave {len(fits)} fits for {len(splits)} splits"
     rows = np.concatenate([s.test for s in splits])
     parts = [p for f in fits for p in f.predictions]
@@ -134,7 +166,9 @@ def check_head(head: Head, *, learns: bool = True) -> None:
         features, answers = _made(head, kind)
         predicted, truth, _ = _run(head, kind, features, answers)
         again, _, _ = _run(head, kind, features, answers, memo={})
-        assert _same(predicted, again), f"{head.name}: the same input gave another answer, or the memo changed it"
+        assert _same(predicted, again), (
+            f"{head.name}: the same input gave another answer, or the memo changed it"
+        )
         if kind in (Kind.BINARY, Kind.CLASSES):
             assert predicted.min() >= 0, f"{head.name}: a probability is negative"
             assert predicted.max() <= 1, f"{head.name}: a probability is above 1"
@@ -143,19 +177,33 @@ def check_head(head: Head, *, learns: bool = True) -> None:
                 f"{head.name}: steps are missing"
             )
         if kind is Kind.CLASSES:
-            assert np.allclose(predicted.sum(axis=-1), 1), f"{head.name}: probabilities do not sum to 1"
+            assert np.allclose(predicted.sum(axis=-1), 1), (
+                f"{head.name}: probabilities do not sum to 1"
+            )
         if learns:
             blind, _ = _made(head, kind, signal=0.0)
             nothing, _, _ = _run(head, kind, blind, answers)
             gain = _score(kind, predicted, truth) - _score(kind, nothing, truth)
             assert gain > 0.1, f"{head.name} learns nothing of {kind}: {gain}"
             _check_blind_to_test_rows(head, kind, features, answers)
-    for kind in sorted({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK, Kind.STATES} - head.kinds):
-        _check_refuses(head, kind, *_made(head, kind) if kind is not Kind.MASK else made_features(kind),
-                       f"{kind}, which it does not declare")  # fmt: skip
+    for kind in sorted(
+        {Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK, Kind.STATES} - head.kinds
+    ):
+        _check_refuses(
+            head,
+            kind,
+            *_made(head, kind) if kind is not Kind.MASK else made_features(kind),
+            f"{kind}, which it does not declare",
+        )
     if head.needs_sequences:
         kind = min(head.kinds)
-        _check_refuses(head, kind, Features({}), _made(head, kind)[1], "features without sequences, which it needs")
+        _check_refuses(
+            head,
+            kind,
+            Features({}),
+            _made(head, kind)[1],
+            "features without sequences, which it needs",
+        )
 
 
 def _check_refuses(head: Head, kind: Kind, features: Features, answers: Any, what: str) -> None:
@@ -191,7 +239,9 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
     target, chance = target_of(kind), np.random.default_rng
     before = head.cross_fit(features, answers, patients, [split], target, rng=chance(0))[0]
     after = head.cross_fit(moved, relabelled, patients, [split], target, rng=chance(0))[0]
-    assert _close(before.predictions[others], after.predictions[others], kind), f"{head.name} looks at test rows"
+    assert _close(before.predictions[others], after.predictions[others], kind), (
+        f"{head.name} looks at test rows"
+    )
     assert {k: v for k, v in before.choice.items() if isinstance(v, str)} == {
         k: v for k, v in after.choice.items() if isinstance(v, str)
     }, f"{head.name} chooses by test rows"

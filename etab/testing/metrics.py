@@ -12,12 +12,19 @@ from etab.types import Array, Kind
 __all__ = ["check_metric", "sample"]
 
 
-def sample(kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0) -> tuple[dict[str, Array], Array]:
+def sample(
+    kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
+) -> tuple[dict[str, Array], Array]:
     """Columns and patients of a made prediction table; ``error`` 0 is the perfect answer."""
     patients = np.array([f"p{i // 2:03d}" for i in range(n)])
     if kind is Kind.MASK:
         loss = error * rng.uniform(0.05, 0.4, n)
-        return {"dice": 1 - loss, "jaccard": (1 - loss) / (1 + loss), "hd95": 20 * loss, "msd": 8 * loss}, patients
+        return {
+            "dice": 1 - loss,
+            "jaccard": (1 - loss) / (1 + loss),
+            "hd95": 20 * loss,
+            "msd": 8 * loss,
+        }, patients
     if kind is Kind.VALUE:
         ef = rng.normal(50, 12, n)
         return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
@@ -34,10 +41,14 @@ def sample(kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
         logits = 4 * np.eye(3)[truth] + error * rng.normal(0, 2, (n, 3))
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         columns |= {**{f"score_{k}": p[:, k] for k in range(3)}, "answer": p.argmax(axis=1)}
-    return {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}, patients
+    return {
+        name: np.asarray(values, dtype=np.float64) for name, values in columns.items()
+    }, patients
 
 
-def _permuted(columns: Columns, patients: Array, rng: np.random.Generator) -> tuple[dict[str, Array], Array]:
+def _permuted(
+    columns: Columns, patients: Array, rng: np.random.Generator
+) -> tuple[dict[str, Array], Array]:
     order = rng.permutation(len(patients))
     return {k: v[order] for k, v in columns.items()}, patients[order]
 
@@ -49,10 +60,14 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
         columns, patients = sample(kind, rng)
         value = metric(columns, patients)
         low, high = sorted((metric.worst, metric.best))
-        assert low <= value <= max(high, abs(low)) or metric.better == 0, f"{metric.name} {value} is out of its range"
+        assert low <= value <= max(high, abs(low)) or metric.better == 0, (
+            f"{metric.name} {value} is out of its range"
+        )
         perfect, same = sample(kind, np.random.default_rng(seed), error=0.0)
         best = metric.best if metric.reached else min(metric(perfect, same), value)
-        assert abs(metric(perfect, same) - best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
+        assert abs(metric(perfect, same) - best) < 1e-9, (
+            f"{metric.name}: the perfect answer is not the best"
+        )
         again = metric(*_permuted(columns, patients, rng))
         assert abs(again - value) < 1e-9, f"{metric.name} depends on the order of rows"
         nearer, _ = sample(kind, np.random.default_rng(seed), error=0.5)

@@ -37,24 +37,36 @@ def training_data_split(
             f"Wanted an etab Dataset or its .data, got {type(data).__name__}: no patients to split by."
         )
     if not (0 < train_frac <= 1 and 0 <= val_frac <= 1 and train_frac + val_frac <= 1 + 1e-9):
-        raise UnsupportedOptionError(f"train_frac={train_frac:g} and val_frac={val_frac:g}; wanted above 0, 1 in all.")
+        raise UnsupportedOptionError(
+            f"train_frac={train_frac:g} and val_frac={val_frac:g}; wanted above 0, 1 in all."
+        )
     if not return_loaders and batch_size != _BATCH:
         raise UnsupportedOptionError(f"batch_size={batch_size} acts with return_loaders=True only.")
     if seed and not (random or return_loaders):
-        raise UnsupportedOptionError(f"seed={seed} acts with random=True or return_loaders=True only.")
+        raise UnsupportedOptionError(
+            f"seed={seed} acts with random=True or return_loaders=True only."
+        )
     parts = _cut(items, train_frac, val_frac, seed if random else None)
     if not return_loaders:
         return parts
     chance = torch.Generator().manual_seed(seed)
     train = DataLoader(parts[0], batch_size=batch_size, shuffle=True, generator=chance)
-    return train, DataLoader(parts[1], batch_size=batch_size), DataLoader(parts[2], batch_size=batch_size)
+    return (
+        train,
+        DataLoader(parts[1], batch_size=batch_size),
+        DataLoader(parts[2], batch_size=batch_size),
+    )
 
 
-def _cut(items: Items, train_frac: float, val_frac: float, seed: int | None) -> tuple[Items, Items, Items]:
+def _cut(
+    items: Items, train_frac: float, val_frac: float, seed: int | None
+) -> tuple[Items, Items, Items]:
     patients = list(dict.fromkeys(items.patients))
     if seed is not None:
         patients.sort()
-        patients = [patients[int(i)] for i in np.random.default_rng(seed).permutation(len(patients))]
+        patients = [
+            patients[int(i)] for i in np.random.default_rng(seed).permutation(len(patients))
+        ]
     first = math.floor(len(patients) * train_frac + 0.5)
     second = math.floor(len(patients) * (train_frac + val_frac) + 0.5)
     sides = {p: 0 if i < first else 1 if i < second else 2 for i, p in enumerate(patients)}

@@ -34,7 +34,9 @@ def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = N
     target = rows.reader.target.name if isinstance(rows, Items) else ""
     if task_code is not None:
         names.check_code(task_code, model.task, target)
-    patients = np.asarray(rows.patients if isinstance(rows, Items) else [str(i) for i in range(len(rows))])
+    patients = np.asarray(
+        rows.patients if isinstance(rows, Items) else [str(i) for i in range(len(rows))]
+    )
     columns = columns_of(model, rows, batch=getattr(test_loader, "batch_size", None) or 32)
     if model.task == "regression":
         return float(np.square(columns["score"] - columns["truth"]).mean())
@@ -43,8 +45,10 @@ def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = N
 
 def columns_of(model: ETABmodel, rows: Any, *, batch: int = 32) -> dict[str, Any]:
     """What the metrics of ``etab.metrics`` read: truth and scores, or the overlaps of each mask, in the order of the rows."""
-    parts = [_batch(model, [rows[i] for i in range(start, min(start + batch, len(rows)))])
-             for start in range(0, len(rows), batch)]  # fmt: skip
+    parts = [
+        _batch(model, [rows[i] for i in range(start, min(start + batch, len(rows)))])
+        for start in range(0, len(rows), batch)
+    ]
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
@@ -66,6 +70,8 @@ def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
 def _overlap(said: Any, truth: Any) -> dict[str, Any]:
     known, both = truth.sum(axis=(1, 2)), (said & truth).sum(axis=(1, 2))
     if not known.all():
-        raise UndefinedError("A mask of the loader is empty: overlap does not exist for that frame.")
+        raise UndefinedError(
+            "A mask of the loader is empty: overlap does not exist for that frame."
+        )
     total = known + said.sum(axis=(1, 2))
     return {"dice": 2 * both / total, "jaccard": both / (total - both)}

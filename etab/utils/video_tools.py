@@ -18,7 +18,12 @@ __all__ = ["create_echo_clip"]
 
 
 def create_echo_clip(
-    frames: Tensor, name: str, *, fps: float = 20.0, normalized: bool = True, folder: Path | str = "echo_clips"
+    frames: Tensor,
+    name: str,
+    *,
+    fps: float = 20.0,
+    normalized: bool = True,
+    folder: Path | str = "echo_clips",
 ) -> Path:
     """Write a sample of a Dataset as ``<folder>/<name>.gif`` and return the path.
 
@@ -32,6 +37,8 @@ def create_echo_clip(
             f"create_echo_clip takes frames (clip_l, 3, h, w) or one frame (3, h, w); got {tuple(frames.shape)}."
         )
     if Path(name).name != name:
-        raise UnsupportedOptionError(f"{name!r} is not a plain file name; use folder= for another place.")
+        raise UnsupportedOptionError(
+            f"{name!r} is not a plain file name; use folder= for another place."
+        )
     pictures = [np.rint(to_display(f, normalized=normalized) * 255).astype(np.uint8) for f in clip]
     return write_gif(pictures, Path(folder) / f"{name.removesuffix('.gif')}.gif", fps=fps)

@@ -26,7 +26,13 @@ def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
 
 
 def plot_segment(
-    image: Tensor, segment: Tensor, overlay: bool = True, color: str = "r", *, normalized: bool = True, ax: Any = None
+    image: Tensor,
+    segment: Tensor,
+    overlay: bool = True,
+    color: str = "r",
+    *,
+    normalized: bool = True,
+    ax: Any = None,
 ) -> Any:
     """Show a frame (3, h, w) with the outline of its mask (h, w) or (1, h, w); ``overlay`` False shows the mask alone.
 
@@ -37,12 +43,25 @@ def plot_segment(
 
     mask = np.squeeze(segment.detach().cpu().numpy())
     if mask.shape != tuple(image.shape[-2:]):
-        raise UnsupportedOptionError(f"The mask is {mask.shape}, the frame is {tuple(image.shape[-2:])}.")
+        raise UnsupportedOptionError(
+            f"The mask is {mask.shape}, the frame is {tuple(image.shape[-2:])}."
+        )
     axes = ax if ax is not None else pyplot.subplots(figsize=(4, 4))[1]
-    axes.imshow(to_display(image, normalized=normalized) if overlay else mask, cmap="gray", interpolation="nearest")
+    axes.imshow(
+        to_display(image, normalized=normalized) if overlay else mask,
+        cmap="gray",
+        interpolation="nearest",
+    )
     if mask.any():
         axes.contour(mask, levels=[0.5], colors=color, linewidths=2)
         if overlay:
-            axes.imshow(np.ma.masked_equal(mask, 0), cmap="gray", vmin=0, vmax=1, alpha=0.25, interpolation="nearest")
+            axes.imshow(
+                np.ma.masked_equal(mask, 0),
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                alpha=0.25,
+                interpolation="nearest",
+            )
     axes.set_axis_off()
     return axes

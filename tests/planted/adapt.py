@@ -9,17 +9,46 @@ def _test(name: str) -> tuple[str]:
 
 _ALONG = _test("the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_along")
 FAULTS = [
-    Fault("the adapted backbone is left behind", "etab/tuned.py", '        if "body" in self.trained:\n',
-          "        if False:\n", _ALONG),
-    Fault("a kept backbone trains", "etab/protocols.py", 'return None if self.tuning == "finetune" else 0', "return None",
-          _ALONG),
-    Fault("the source is not in the name", "etab/protocols.py", 'f"{tuning}-from:{self.source}" if self.source else tuning',
-          "tuning", _test("names_say_the_source_and_mean_the_same_splits")),
-    Fault("the source head is not compared", "etab/tuned.py", "[how.source, self.source_head]", "[how.source]",
-          _test("a_cell_says_its_source_and_stands_apart")),
-    Fault("who the source trained on is tested", "etab/tuned.py",
-          "            if both:\n                raise SplitError(\n",
-          "            if False:\n                raise SplitError(\n", _test("who_the_source_trained_on_is_never_tested")),
-    Fault("a source head without a source passes", "etab/tuned.py", "        elif self.source_head:\n",
-          "        elif False:\n", _test("what_cannot_be_adapted_is_refused_before_anything_is_read")),
-]  # fmt: skip
+    Fault(
+        "the adapted backbone is left behind",
+        "etab/tuned.py",
+        '        if "body" in self.trained:\n',
+        "        if False:\n",
+        _ALONG,
+    ),
+    Fault(
+        "a kept backbone trains",
+        "etab/protocols.py",
+        'return None if self.tuning == "finetune" else 0',
+        "return None",
+        _ALONG,
+    ),
+    Fault(
+        "the source is not in the name",
+        "etab/protocols.py",
+        'f"{tuning}-from:{self.source}" if self.source else tuning',
+        "tuning",
+        _test("names_say_the_source_and_mean_the_same_splits"),
+    ),
+    Fault(
+        "the source head is not compared",
+        "etab/tuned.py",
+        "[how.source, self.source_head]",
+        "[how.source]",
+        _test("a_cell_says_its_source_and_stands_apart"),
+    ),
+    Fault(
+        "who the source trained on is tested",
+        "etab/tuned.py",
+        "            if both:\n                raise SplitError(\n",
+        "            if False:\n                raise SplitError(\n",
+        _test("who_the_source_trained_on_is_never_tested"),
+    ),
+    Fault(
+        "a source head without a source passes",
+        "etab/tuned.py",
+        "        elif self.source_head:\n",
+        "        elif False:\n",
+        _test("what_cannot_be_adapted_is_refused_before_anything_is_read"),
+    ),
+]

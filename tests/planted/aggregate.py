@@ -5,10 +5,26 @@ from tests.faults import Fault
 FILE, TESTS = "etab/aggregate.py", ("tests/test_aggregate.py",)
 
 FAULTS = [
-    Fault("aggregate: windows count, not recordings", FILE,
-          "np.asarray(_means(scores, recordings).mean(axis=0))", "np.asarray(scores.mean(axis=0))", TESTS),
-    Fault("aggregate: units in alphabetical order", FILE, "order = np.argsort(first)", "order = np.arange(len(first))",
-          TESTS),
+    Fault(
+        "aggregate: windows count, not recordings",
+        FILE,
+        "np.asarray(_means(scores, recordings).mean(axis=0))",
+        "np.asarray(scores.mean(axis=0))",
+        TESTS,
+    ),
+    Fault(
+        "aggregate: units in alphabetical order",
+        FILE,
+        "order = np.argsort(first)",
+        "order = np.arange(len(first))",
+        TESTS,
+    ),
     Fault("aggregate: two truths pass", FILE, "if (said != said[0]).any():", "if False:", TESTS),
-    Fault("aggregate: runs score rows", "etab/tables.py", "    if task.aggregate:", "    if False:", TESTS),
-]  # fmt: skip
+    Fault(
+        "aggregate: runs score rows",
+        "etab/tables.py",
+        "    if task.aggregate:",
+        "    if False:",
+        TESTS,
+    ),
+]

@@ -2,11 +2,28 @@
 
 from tests.faults import Fault
 
-OURS, FRONT, OPEN = ("tests/test_audio_backbones.py",), ("tests/test_frontends.py",), ("tests/test_audio_open.py",)
-NETS, CONTROLS, SOUND = "etab/backbones/sound_nets.py", "etab/backbones/controls_sound.py", "etab/backbones/sound.py"
-CONTAINERS, WEIGHTS, WINDOWS = "etab/backbones/containers.py", "etab/backbones/weights.py", "etab/features_sound.py"
+OURS, FRONT, OPEN = (
+    ("tests/test_audio_backbones.py",),
+    ("tests/test_frontends.py",),
+    ("tests/test_audio_open.py",),
+)
+NETS, CONTROLS, SOUND = (
+    "etab/backbones/sound_nets.py",
+    "etab/backbones/controls_sound.py",
+    "etab/backbones/sound.py",
+)
+CONTAINERS, WEIGHTS, WINDOWS = (
+    "etab/backbones/containers.py",
+    "etab/backbones/weights.py",
+    "etab/features_sound.py",
+)
 LITE = "etab/backbones/lite.py"
-ENDS, WAVES, HUB, STORE = "etab/frontends.py", "etab/waves.py", "etab/backbones/open_sound.py", "etab/features.py"
+ENDS, WAVES, HUB, STORE = (
+    "etab/frontends.py",
+    "etab/waves.py",
+    "etab/backbones/open_sound.py",
+    "etab/features.py",
+)
 
 
 def _at(tests: tuple[str, ...], name: str) -> tuple[str, ...]:
@@ -18,10 +35,16 @@ FAULTS = [
     Fault("audio: the floor is ignored", ENDS, "10 ** (-mel.floor_db / 10)", "1e-12", FRONT),
     Fault("audio: the hop is ignored", ENDS, "hop=mel.hop", "hop=0.016", FRONT),
     Fault(
-        "audio: slaney bands without their norm", ENDS, "bank * (2 / (edges[2:] - edges[:-2]))[:, None]", "bank", FRONT
+        "audio: slaney bands without their norm",
+        ENDS,
+        "bank * (2 / (edges[2:] - edges[:-2]))[:, None]",
+        "bank",
+        FRONT,
     ),
     Fault("audio: slaney all linear", ENDS, "mels < start", "mels < 1e9", FRONT),
-    Fault("audio: the power is a magnitude", WAVES, "n_fft, axis=1)) ** 2", "n_fft, axis=1))", FRONT),
+    Fault(
+        "audio: the power is a magnitude", WAVES, "n_fft, axis=1)) ** 2", "n_fft, axis=1))", FRONT
+    ),
     Fault(
         "audio: network bands of another power",
         NETS,
@@ -45,7 +68,13 @@ FAULTS = [
     ),
     Fault("audio: loud windows are turned down", NETS, ".clamp(1, 1e6)", ".clamp(0, 1e6)", OURS),
     Fault("audio: parts of padding count", NETS, "if covered < 0.75", "if covered < 0.1", OURS),
-    Fault("audio: the depth is that of the batch", NETS, "power.amax((1, 2), keepdim=True)", "power.amax()", OURS),
+    Fault(
+        "audio: the depth is that of the batch",
+        NETS,
+        "power.amax((1, 2), keepdim=True)",
+        "power.amax()",
+        OURS,
+    ),
     Fault(
         "audio: speech pools time at every block",
         NETS,
@@ -53,7 +82,13 @@ FAULTS = [
         "((2, 2), (2, 2), (2, 2), (1, 2), (2, 2))",
         OURS,
     ),
-    Fault("audio: crepe frames keep their mean", NETS, "        cut = cut - cut.mean(2, keepdim=True)\n", "", OURS),
+    Fault(
+        "audio: crepe frames keep their mean",
+        NETS,
+        "        cut = cut - cut.mean(2, keepdim=True)\n",
+        "",
+        OURS,
+    ),
     Fault(
         "audio: crepe frames are not centred",
         NETS,
@@ -90,10 +125,26 @@ FAULTS = [
         OURS,
     ),
     Fault(
-        "audio: a twin moves the global generator", SOUND, "with torch.random.fork_rng(devices=[]):", "if True:", OURS
+        "audio: a twin moves the global generator",
+        SOUND,
+        "with torch.random.fork_rng(devices=[]):",
+        "if True:",
+        OURS,
     ),
-    Fault("audio: short windows are not filled", SOUND, "if missing > 0 else x", "if False else x", OURS),
-    Fault("audio: any tensor is read", SOUND, "if x.ndim != 2 or x.dtype != torch.float32:", "if False:", OURS),
+    Fault(
+        "audio: short windows are not filled",
+        SOUND,
+        "if missing > 0 else x",
+        "if False else x",
+        OURS,
+    ),
+    Fault(
+        "audio: any tensor is read",
+        SOUND,
+        "if x.ndim != 2 or x.dtype != torch.float32:",
+        "if False:",
+        OURS,
+    ),
     Fault(
         "audio: a control takes statistics of the batch",
         CONTROLS,
@@ -108,8 +159,20 @@ FAULTS = [
         "tensors[:length]",
         OURS,
     ),
-    Fault("audio: unknown types pass", CONTAINERS, "if kind not in _TF_TYPES or shard:", "if shard:", OURS),
-    Fault("audio: half a checkpoint is at hand", WEIGHTS, "parts = [what, _other(what)] if", "parts = [what] if", OURS),
+    Fault(
+        "audio: unknown types pass",
+        CONTAINERS,
+        "if kind not in _TF_TYPES or shard:",
+        "if shard:",
+        OURS,
+    ),
+    Fault(
+        "audio: half a checkpoint is at hand",
+        WEIGHTS,
+        "parts = [what, _other(what)] if",
+        "parts = [what] if",
+        OURS,
+    ),
     Fault(
         "audio: the index of a checkpoint is not checked",
         WEIGHTS,
@@ -132,7 +195,13 @@ FAULTS = [
         "cut(sound, first, n, padding=True)",
         OURS,
     ),
-    Fault("audio: the rate of the backbone is ignored", WINDOWS, "rate = self.rate or native", "rate = native", OURS),
+    Fault(
+        "audio: the rate of the backbone is ignored",
+        WINDOWS,
+        "rate = self.rate or native",
+        "rate = native",
+        OURS,
+    ),
     Fault(
         "audio: another recording's sound is kept",
         WINDOWS,
@@ -161,11 +230,33 @@ FAULTS = [
         "json.dumps([settings, weights]",
         _at(OURS, "test_features_are_kept_read_back_and_mended"),
     ),
-    Fault("audio: pictures at another size of window", WINDOWS, "* 255).astype", "* 127).astype", OURS),
-    Fault("audio: samples that are not finite pass", WINDOWS, "if not np.isfinite(samples).all():", "if False:", OURS),
-    Fault("audio: windows beyond the end pass", WINDOWS, "if first >= len(sound):", "if False:", OURS),
-    Fault("audio: half precision is taken for single", WINDOWS, 'or precision == "bf16":', "or False:", OURS),
-    Fault("audio: a hub model at another rate", HUB, "if extractor.sampling_rate != card.rate:", "if False:", OPEN),
+    Fault(
+        "audio: pictures at another size of window", WINDOWS, "* 255).astype", "* 127).astype", OURS
+    ),
+    Fault(
+        "audio: samples that are not finite pass",
+        WINDOWS,
+        "if not np.isfinite(samples).all():",
+        "if False:",
+        OURS,
+    ),
+    Fault(
+        "audio: windows beyond the end pass", WINDOWS, "if first >= len(sound):", "if False:", OURS
+    ),
+    Fault(
+        "audio: half precision is taken for single",
+        WINDOWS,
+        'or precision == "bf16":',
+        "or False:",
+        OURS,
+    ),
+    Fault(
+        "audio: a hub model at another rate",
+        HUB,
+        "if extractor.sampling_rate != card.rate:",
+        "if False:",
+        OPEN,
+    ),
     Fault("audio: only the last layer of a transformer", HUB, "round(n * (i + 1) / 4)", "n", OPEN),
     Fault(
         "audio: a bundle's twin is pretrained",

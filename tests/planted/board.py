@@ -2,10 +2,20 @@
 
 from tests.faults import Fault
 
-RESULTS, BOARD, PAGE = ("tests/test_results.py",), ("tests/test_leaderboard.py",), ("tests/test_leaderboard.py",)
+RESULTS, BOARD, PAGE = (
+    ("tests/test_results.py",),
+    ("tests/test_leaderboard.py",),
+    ("tests/test_leaderboard.py",),
+)
 
 FAULTS = [
-    Fault("an overwritten result", "etab/results.py", "        if differ:\n", "        if False:\n", RESULTS),
+    Fault(
+        "an overwritten result",
+        "etab/results.py",
+        "        if differ:\n",
+        "        if False:\n",
+        RESULTS,
+    ),
     Fault(
         "a record written before its predictions",
         "etab/results.py",
@@ -28,7 +38,9 @@ FAULTS = [
         "            pass",
         RESULTS,
     ),
-    Fault("a commit makes another result", "etab/results.py", 'if k != "provenance"}', "}", RESULTS),
+    Fault(
+        "a commit makes another result", "etab/results.py", 'if k != "provenance"}', "}", RESULTS
+    ),
     Fault(
         "tampered predictions read",
         "etab/results.py",
@@ -36,14 +48,38 @@ FAULTS = [
         "if False:",
         RESULTS,
     ),
-    Fault("fields read unchecked", "etab/results.py", "if not fits(getattr(self, f.name)):", "if False:", RESULTS),
-    Fault("another schema read", "etab/results.py", 'found.get("schema") != SCHEMA', "False", RESULTS),
-    Fault("two names in one place", "etab/results.py", 'f"~{b:02x}"', '"~"', RESULTS),
-    Fault("numbers kept longer than they are written", "etab/results.py", 'float(f"{v:.7g}")', "float(v)", RESULTS),
     Fault(
-        "the first fault of a folder hides the rest", "etab/results.py", "wrong.append(str(error))", "raise", RESULTS
+        "fields read unchecked",
+        "etab/results.py",
+        "if not fits(getattr(self, f.name)):",
+        "if False:",
+        RESULTS,
     ),
-    Fault("lost predictions stay lost", "etab/results.py", "if not table.exists() or", "if False and", RESULTS),
+    Fault(
+        "another schema read", "etab/results.py", 'found.get("schema") != SCHEMA', "False", RESULTS
+    ),
+    Fault("two names in one place", "etab/results.py", 'f"~{b:02x}"', '"~"', RESULTS),
+    Fault(
+        "numbers kept longer than they are written",
+        "etab/results.py",
+        'float(f"{v:.7g}")',
+        "float(v)",
+        RESULTS,
+    ),
+    Fault(
+        "the first fault of a folder hides the rest",
+        "etab/results.py",
+        "wrong.append(str(error))",
+        "raise",
+        RESULTS,
+    ),
+    Fault(
+        "lost predictions stay lost",
+        "etab/results.py",
+        "if not table.exists() or",
+        "if False and",
+        RESULTS,
+    ),
     Fault(
         "phantom beside real",
         "etab/leaderboard.py",
@@ -81,7 +117,13 @@ FAULTS = [
         "np.random.default_rng()",
         BOARD,
     ),
-    Fault("pairs without Holm", "etab/leaderboard.py", "holm(p) if p else []", "[x / 100 for x in p]", BOARD),
+    Fault(
+        "pairs without Holm",
+        "etab/leaderboard.py",
+        "holm(p) if p else []",
+        "[x / 100 for x in p]",
+        BOARD,
+    ),
     Fault(
         "p that Holm can never pass",
         "etab/leaderboard.py",
@@ -89,7 +131,9 @@ FAULTS = [
         "    return min(1.0, 2 * (against + 1 / (len(there) + 1)))",
         BOARD,
     ),
-    Fault("p below what was counted", "etab/leaderboard.py", "max(tail, 2 * against)", "tail", BOARD),
+    Fault(
+        "p below what was counted", "etab/leaderboard.py", "max(tail, 2 * against)", "tail", BOARD
+    ),
     Fault(
         "duplicates: the last one wins",
         "etab/leaderboard.py",
@@ -111,7 +155,13 @@ FAULTS = [
         '_SAME = ("task_version",',
         BOARD,
     ),
-    Fault("other rows ranked", "etab/leaderboard.py", "        if rows != wanted:\n", "        if False:\n", BOARD),
+    Fault(
+        "other rows ranked",
+        "etab/leaderboard.py",
+        "        if rows != wanted:\n",
+        "        if False:\n",
+        BOARD,
+    ),
     Fault(
         "a value nobody recomputes",
         "etab/leaderboard.py",
@@ -120,7 +170,11 @@ FAULTS = [
         BOARD,
     ),
     Fault(
-        "task weights ignored", "etab/leaderboard.py", "{**self.task_weights, **tasks}", "{**self.task_weights}", BOARD
+        "task weights ignored",
+        "etab/leaderboard.py",
+        "{**self.task_weights, **tasks}",
+        "{**self.task_weights}",
+        BOARD,
     ),
     Fault(
         "category weights ignored",
@@ -136,10 +190,26 @@ FAULTS = [
         "[(i, i) for i in range(1, len(order) + 1)]",
         BOARD,
     ),
-    Fault("surplus suite keys ignored", "etab/leaderboard.py", "sorted(set(found) - _SUITE_KEYS)", "[]", BOARD),
-    Fault("2022 with R2 below zero", "etab/leaderboard.py", "min(max(value, 0.0), 1.0) if", "value if", BOARD),
     Fault(
-        "a name becomes markup in the page's data", "etab/site/render.py", 'for sign in "<>&":', 'for sign in "":', PAGE
+        "surplus suite keys ignored",
+        "etab/leaderboard.py",
+        "sorted(set(found) - _SUITE_KEYS)",
+        "[]",
+        BOARD,
+    ),
+    Fault(
+        "2022 with R2 below zero",
+        "etab/leaderboard.py",
+        "min(max(value, 0.0), 1.0) if",
+        "value if",
+        BOARD,
+    ),
+    Fault(
+        "a name becomes markup in the page's data",
+        "etab/site/render.py",
+        'for sign in "<>&":',
+        'for sign in "":',
+        PAGE,
     ),
     Fault(
         "a name becomes markup in the static table",
@@ -155,7 +225,13 @@ FAULTS = [
         "cells",
         PAGE,
     ),
-    Fault("a name becomes columns in Markdown", "etab/site/render.py", '.replace("|", "\\\\|")', "", PAGE),
+    Fault(
+        "a name becomes columns in Markdown",
+        "etab/site/render.py",
+        '.replace("|", "\\\\|")',
+        "",
+        PAGE,
+    ),
     Fault(
         "phantom unsaid",
         "etab/leaderboard.py",

@@ -5,7 +5,11 @@ from tests.faults import Fault
 RUNS, ROWS, LOOKS = "tests/test_challenge.py", "tests/test_parquet.py", "tests/test_plots_sound.py"
 ENTRY, CIRCOR, FROM = "etab/challenge.py", "etab/challenge_circor.py", "etab/challenge_from.py"
 UNPACK, LIMITED = "etab/unpack.py", "etab/limited.py"
-PARQUET, DENOISE, PLOTS = "etab/datasets/circor_parquet.py", "etab/denoise.py", "etab/plots_sound.py"
+PARQUET, DENOISE, PLOTS = (
+    "etab/datasets/circor_parquet.py",
+    "etab/denoise.py",
+    "etab/plots_sound.py",
+)
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fault:
@@ -14,7 +18,12 @@ def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fa
 
 FAULTS = [
     _fault(
-        "code runs unasked", ENTRY, "    if not trust:\n", "    if False:\n", RUNS, "test_an_entry_runs_on_trust_alone"
+        "code runs unasked",
+        ENTRY,
+        "    if not trust:\n",
+        "    if False:\n",
+        RUNS,
+        "test_an_entry_runs_on_trust_alone",
     ),
     _fault(
         "records share their files",
@@ -136,7 +145,9 @@ FAULTS = [
         RUNS,
         "test_arguments_are_no_shell_text_and_the_environment_is_small",
     ),
-    _fault("names climb out", UNPACK, '".." in parts', "False", RUNS, "test_archives_that_are_refused"),
+    _fault(
+        "names climb out", UNPACK, '".." in parts', "False", RUNS, "test_archives_that_are_refused"
+    ),
     _fault(
         "links in a zip",
         UNPACK,
@@ -146,7 +157,12 @@ FAULTS = [
         "test_archives_that_are_refused",
     ),
     _fault(
-        "bombs unpack", UNPACK, "                self.spend(len(chunk))\n", "", RUNS, "test_archives_that_are_refused"
+        "bombs unpack",
+        UNPACK,
+        "                self.spend(len(chunk))\n",
+        "",
+        RUNS,
+        "test_archives_that_are_refused",
     ),
     _fault(
         "bombs of headers unpack",

@@ -45,11 +45,25 @@ FAULTS = [
         "cutoff=1.1",
         ("tests/test_core.py",),
     ),
-
-    Fault("the clinical EF uses one disc height", "etab/volumes.py", 'if convention == "standard" else longest',
-          'if convention == "camus" else longest', ("tests/test_volumes.py",)),
-    Fault("volumes forget that pixels are not square", "etab/volumes.py", "np.argwhere(lv) * np.asarray(spacing)",
-          "np.argwhere(lv) * spacing[0]", ("tests/test_volumes.py",)),
-    Fault("recurrent layers cost nothing", "benchmarks/perf/zoo.py", " / 2 + sum(steps)) / 1e9", " / 2) / 1e9",
-          ("tests/test_zoo.py",)),
-]  # fmt: skip
+    Fault(
+        "the clinical EF uses one disc height",
+        "etab/volumes.py",
+        'if convention == "standard" else longest',
+        'if convention == "camus" else longest',
+        ("tests/test_volumes.py",),
+    ),
+    Fault(
+        "volumes forget that pixels are not square",
+        "etab/volumes.py",
+        "np.argwhere(lv) * np.asarray(spacing)",
+        "np.argwhere(lv) * spacing[0]",
+        ("tests/test_volumes.py",),
+    ),
+    Fault(
+        "recurrent layers cost nothing",
+        "benchmarks/perf/zoo.py",
+        " / 2 + sum(steps)) / 1e9",
+        " / 2) / 1e9",
+        ("tests/test_zoo.py",),
+    ),
+]

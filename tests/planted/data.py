@@ -6,7 +6,11 @@ DATA = ("tests/test_datasets.py",)
 BAD = ("tests/test_datasets_bad.py",)
 READERS = ("tests/test_readers.py",)
 SPLITS = ("tests/test_splits.py",)
-CAMUS, DATASET, ECHONET = "etab/datasets/camus.py", "etab/datasets/dataset.py", "etab/datasets/echonet.py"
+CAMUS, DATASET, ECHONET = (
+    "etab/datasets/camus.py",
+    "etab/datasets/dataset.py",
+    "etab/datasets/echonet.py",
+)
 
 FAULTS = [
     Fault(
@@ -24,7 +28,13 @@ FAULTS = [
         DATA,
     ),
     Fault("target ignored: the cavity for every mask", CAMUS, '"LA_seg": 3', '"LA_seg": 1', DATA),
-    Fault("wall and atrium swapped", CAMUS, '"MY_seg": 2, "LA_seg": 3', '"MY_seg": 3, "LA_seg": 2', DATA),
+    Fault(
+        "wall and atrium swapped",
+        CAMUS,
+        '"MY_seg": 2, "LA_seg": 3',
+        '"MY_seg": 3, "LA_seg": 2',
+        DATA,
+    ),
     Fault("clip_l ignored", DATASET, "place(grid, self.options.clip_l,", "place(grid, 16,", DATA),
     Fault("fps ignored", DATASET, "fps, n = self.options.fps,", "fps, n = None,", DATA),
     Fault("normalize ignored", DATASET, "if not self.options.normalize:", "if False:", DATA),
@@ -42,8 +52,16 @@ FAULTS = [
         "out=self.options.size, padding=False)",
         ("tests/test_ultra.py",),
     ),
-    Fault("frame_l and frame_w swapped", DATASET, "(frame_l, frame_w), clip_l", "(frame_w, frame_l), clip_l", DATA),
-    Fault("options of another kind pass", DATASET, "if not isinstance(flag, bool):", "if False:", BAD),
+    Fault(
+        "frame_l and frame_w swapped",
+        DATASET,
+        "(frame_l, frame_w), clip_l",
+        "(frame_w, frame_l), clip_l",
+        DATA,
+    ),
+    Fault(
+        "options of another kind pass", DATASET, "if not isinstance(flag, bool):", "if False:", BAD
+    ),
     Fault(
         "a wrong frame for the mask",
         DATASET,
@@ -51,11 +69,33 @@ FAULTS = [
         "self._pictures(record, [0])[0]",
         DATA,
     ),
-    Fault("a mask is paired with its neighbour on the grid", "etab/clips.py", "snapped[place_] = frame", "pass", DATA),
-    Fault("random ignores its seed", DATASET, "np.random.default_rng(seed)", "np.random.default_rng(0)", DATA),
-    Fault("n_clips counts rows", DATASET, "dict.fromkeys(record.id for", "dict.fromkeys(f'{record.id}{at}' for", DATA),
     Fault(
-        "a loader's split is by row", "etab/utils/data_tools.py", "sides[p] == k]", "i * 3 // len(items) == k]", DATA
+        "a mask is paired with its neighbour on the grid",
+        "etab/clips.py",
+        "snapped[place_] = frame",
+        "pass",
+        DATA,
+    ),
+    Fault(
+        "random ignores its seed",
+        DATASET,
+        "np.random.default_rng(seed)",
+        "np.random.default_rng(0)",
+        DATA,
+    ),
+    Fault(
+        "n_clips counts rows",
+        DATASET,
+        "dict.fromkeys(record.id for",
+        "dict.fromkeys(f'{record.id}{at}' for",
+        DATA,
+    ),
+    Fault(
+        "a loader's split is by row",
+        "etab/utils/data_tools.py",
+        "sides[p] == k]",
+        "i * 3 // len(items) == k]",
+        DATA,
     ),
     Fault("2022 options pass in silence", DATASET, "    if idle:\n", "    if False:\n", DATA),
     Fault("masks resized linearly", DATASET, "cv2.INTER_NEAREST_EXACT if mask else", "", DATA),
@@ -88,7 +128,11 @@ FAULTS = [
         READERS,
     ),
     Fault(
-        "ED and ES by order, not area", "etab/datasets/traced.py", "late = int(last[1] > first[1])", "late = 0", DATA
+        "ED and ES by order, not area",
+        "etab/datasets/traced.py",
+        "late = int(last[1] > first[1])",
+        "late = 0",
+        DATA,
     ),
     Fault(
         "the long axis is part of the outline",
@@ -104,7 +148,9 @@ FAULTS = [
         "return (0, 1)",
         DATA,
     ),
-    Fault("a mask of another size passes", CAMUS, "[-2:] != found.shape[-2:]", "[-2:] == (0, 0)", BAD),
+    Fault(
+        "a mask of another size passes", CAMUS, "[-2:] != found.shape[-2:]", "[-2:] == (0, 0)", BAD
+    ),
     Fault(
         "a patient in two split files passes",
         "etab/datasets/camus_layout.py",
@@ -119,8 +165,20 @@ FAULTS = [
         "        if False:\n",
         BAD,
     ),
-    Fault("phantom marks in files are not seen", CAMUS, "or any(map(self._says_phantom, self.records()))", "", DATA),
-    Fault("the digest forgets the tables", "etab/datasets/base.py", "[*names, *self.shared_files()]", "names", DATA),
+    Fault(
+        "phantom marks in files are not seen",
+        CAMUS,
+        "or any(map(self._says_phantom, self.records()))",
+        "",
+        DATA,
+    ),
+    Fault(
+        "the digest forgets the tables",
+        "etab/datasets/base.py",
+        "[*names, *self.shared_files()]",
+        "names",
+        DATA,
+    ),
     Fault(
         "the digest forgets pixels beside headers",
         "etab/datasets/camus_layout.py",

@@ -19,10 +19,24 @@ FAULTS = [
         "where[[max(n - 1, 0) for n in numbers]].tolist()",
         READERS,
     ),
-    Fault("a second stream is taken for frames", AVI, "name[:2] == (stream or name[:2])", "True", READING),
-    Fault("lists of frames are not looked into", AVI, 'if name == b"LIST" and depth < _DEPTH:', "if False:", READING),
+    Fault(
+        "a second stream is taken for frames",
+        AVI,
+        "name[:2] == (stream or name[:2])",
+        "True",
+        READING,
+    ),
+    Fault(
+        "lists of frames are not looked into",
+        AVI,
+        'if name == b"LIST" and depth < _DEPTH:',
+        "if False:",
+        READING,
+    ),
     Fault("an index of a part is trusted", AVI, "or len(avi.movi) > 1", "", READING),
-    Fault("an empty chunk is no repetition", AVI, "if not where[:, 1].all():", "if False:", READING),
+    Fault(
+        "an empty chunk is no repetition", AVI, "if not where[:, 1].all():", "if False:", READING
+    ),
     Fault(
         "a damaged JPEG is greyed over",
         VIDEO,
@@ -44,7 +58,13 @@ FAULTS = [
         "kept = {} and _seek_and_decode(",
         READING,
     ),
-    Fault("cached clips are not verified", CLIPS, " and xxh3_64_intdigest(pixels.data) == entry.checksum", "", CACHE),
+    Fault(
+        "cached clips are not verified",
+        CLIPS,
+        " and xxh3_64_intdigest(pixels.data) == entry.checksum",
+        "",
+        CACHE,
+    ),
     Fault(
         "headers of cached clips are not verified",
         CLIPS,
@@ -61,10 +81,20 @@ FAULTS = [
         "/{found.st_size}",
         CACHE,
     ),
-    Fault("the key forgets the frames", CLIPS, "np.asarray(numbers, np.int64).tobytes()", "b''", CACHE),
-    Fault("the key forgets size and padding", DATASET, 'options.size, options.padding, "cv2', '"cv2', CACHE),
+    Fault(
+        "the key forgets the frames", CLIPS, "np.asarray(numbers, np.int64).tobytes()", "b''", CACHE
+    ),
+    Fault(
+        "the key forgets size and padding",
+        DATASET,
+        'options.size, options.padding, "cv2',
+        '"cv2',
+        CACHE,
+    ),
     Fault("the cache is never used", DATASET, "if self.cache is None:", "if True:", CACHE),
-    Fault("inverted pictures stay inverted", OBJECT, "return 255 - frame if", "return frame if", DICOM),
+    Fault(
+        "inverted pictures stay inverted", OBJECT, "return 255 - frame if", "return frame if", DICOM
+    ),
     Fault(
         "a region of another picture is trusted",
         OBJECT,
@@ -80,7 +110,11 @@ FAULTS = [
         DICOM,
     ),
     Fault(
-        "frame time read as a rate", OBJECT, "return 1000 / float(milliseconds)", "return float(milliseconds)", DICOM
+        "frame time read as a rate",
+        OBJECT,
+        "return 1000 / float(milliseconds)",
+        "return float(milliseconds)",
+        DICOM,
     ),
     Fault(
         "codestreams of any size are decoded",
@@ -117,8 +151,16 @@ FAULTS = [
         "info.study",
         DICOM,
     ),
-    Fault("the secret key does nothing", SOURCE, 'os.environ.get("ETAB_DICOM_KEY", "")', '""', DICOM),
-    Fault("spectra count as pictures", SOURCE, "if info.regions and not _planes(info):", "if False:", DICOM),
+    Fault(
+        "the secret key does nothing", SOURCE, 'os.environ.get("ETAB_DICOM_KEY", "")', '""', DICOM
+    ),
+    Fault(
+        "spectra count as pictures",
+        SOURCE,
+        "if info.regions and not _planes(info):",
+        "if False:",
+        DICOM,
+    ),
     Fault("labels may climb out", SOURCE, 'or ".." in PurePosixPath(name).parts', "", DICOM),
     Fault(
         "pixel files may lie outside",
@@ -167,7 +209,13 @@ FAULTS = [
         "etab/readers/audio.py",
         "body = file.read(min(length, size))",
         "body = file.read(length)",
-        ("tests/test_corrupt_more.py", "-m", "slow or not slow", "-k", "wav and list and terabytes"),
+        (
+            "tests/test_corrupt_more.py",
+            "-m",
+            "slow or not slow",
+            "-k",
+            "wav and list and terabytes",
+        ),
     ),
     Fault(
         "marks of any number are read",

@@ -4,7 +4,10 @@ from tests.faults import Fault
 
 _FILE = "tests/test_skip_bad.py"
 ONE, WHOLE = (f"{_FILE}::test_one_view_lost",), (f"{_FILE}::test_a_whole_patient_lost",)
-COUNTS, ALL = (f"{_FILE}::test_an_official_result_counts_its_test_part",), (f"{_FILE}::test_all_bad",)
+COUNTS, ALL = (
+    (f"{_FILE}::test_an_official_result_counts_its_test_part",),
+    (f"{_FILE}::test_all_bad",),
+)
 LARGE, STUDIES = ("tests/test_large.py",), ("tests/test_studies.py",)
 
 FAULTS = [
@@ -36,7 +39,13 @@ FAULTS = [
         "if False:",
         (f"{_FILE}::test_one_view_lost[a folder in place of what is not read]",),
     ),
-    Fault("skip-bad: all bad is an empty run", "etab/sieve.py", "    if not source.records():", "    if False:", ALL),
+    Fault(
+        "skip-bad: all bad is an empty run",
+        "etab/sieve.py",
+        "    if not source.records():",
+        "    if False:",
+        ALL,
+    ),
     Fault(
         "skip-bad: patients of training count as lost",
         "etab/sieve.py",
@@ -44,7 +53,13 @@ FAULTS = [
         "True",
         COUNTS,
     ),
-    Fault("skip-bad: another view counts as lost", "etab/sieve.py", 'f.view in ("", *task.views)', "True", COUNTS),
+    Fault(
+        "skip-bad: another view counts as lost",
+        "etab/sieve.py",
+        'f.view in ("", *task.views)',
+        "True",
+        COUNTS,
+    ),
     Fault(
         "skip-bad: missing files are listed",
         "etab/datasets/base.py",
@@ -94,8 +109,20 @@ FAULTS = [
         "}",
         (f"{_FILE}::test_nothing_bad_is_the_same_result",),
     ),
-    Fault("large: kernels of any size", "etab/heads/large.py", "return len(x) > LIMIT and", "return False and", LARGE),
-    Fault("large: moments where features are wider", "etab/heads/large.py", " and x.shape[1] < len(x)", "", LARGE),
+    Fault(
+        "large: kernels of any size",
+        "etab/heads/large.py",
+        "return len(x) > LIMIT and",
+        "return False and",
+        LARGE,
+    ),
+    Fault(
+        "large: moments where features are wider",
+        "etab/heads/large.py",
+        " and x.shape[1] < len(x)",
+        "",
+        LARGE,
+    ),
     Fault(
         "large: centred by all rows",
         "etab/heads/large.py",
@@ -125,7 +152,11 @@ FAULTS = [
         LARGE,
     ),
     Fault(
-        "large: features in memory", "etab/features.py", "    if path.stat().st_size <= above:", "    if True:", LARGE
+        "large: features in memory",
+        "etab/features.py",
+        "    if path.stat().st_size <= above:",
+        "    if True:",
+        LARGE,
     ),
     Fault(
         "studies: thresholds chosen on the test part",

@@ -3,8 +3,11 @@
 from tests.faults import Fault
 
 TESTS, NET, HEAD, TIMING = (
-    "tests/test_state_heads.py", "etab/heads/statenet.py", "etab/heads/states.py", "etab/backbones/timing.py",
-)  # fmt: skip
+    "tests/test_state_heads.py",
+    "etab/heads/statenet.py",
+    "etab/heads/states.py",
+    "etab/backbones/timing.py",
+)
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
@@ -12,19 +15,53 @@ def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
 
 
 FAULTS = [
-    _fault("people in two parts pass", HEAD, "            hsmm.refuse_shared_people(patients, split)\n", "",
-           "test_a_person_in_training_and_test_is_refused"),
-    _fault("test recordings are learned from", HEAD, "statenet.fit(series, answers, split.train, parts,",
-           "statenet.fit(series, answers, np.concatenate([split.train, split.test]), parts,",
-           "test_test_recordings_teach_nothing"),
-    _fault("unannotated frames teach", NET, "functional.cross_entropy(logits, states, ignore_index=-1,",
-           "functional.cross_entropy(logits, states.clamp_min(0),", "test_unannotated_frames_have_no_loss"),
-    _fault("states stay where the sound moves", NET, "y[np.where(part[:, 0] < 0.5, low, high)]", "np.roll(y, 4)[low]",
-           "test_crops_keep_sound_and_states_together"),
-    _fault("any duration does", NET, "weight[0] = 0.0", "weight[:] = 1.0", "test_durations_are_those_of_training"),
-    _fault("the seed is forgotten", HEAD, "replace(self.recipe, seed=seed)",
-           "replace(self.recipe, seed=int(np.random.default_rng().integers(1 << 30)))",
-           "test_the_seed_decides_and_torchs_generator_is_left_alone"),
-    _fault("diastole for systole", TIMING, "s1, systole, s2, diastole = frames", "s1, diastole, s2, systole = frames",
-           "test_timing_features_of_a_known_heart"),
-]  # fmt: skip
+    _fault(
+        "people in two parts pass",
+        HEAD,
+        "            hsmm.refuse_shared_people(patients, split)\n",
+        "",
+        "test_a_person_in_training_and_test_is_refused",
+    ),
+    _fault(
+        "test recordings are learned from",
+        HEAD,
+        "statenet.fit(series, answers, split.train, parts,",
+        "statenet.fit(series, answers, np.concatenate([split.train, split.test]), parts,",
+        "test_test_recordings_teach_nothing",
+    ),
+    _fault(
+        "unannotated frames teach",
+        NET,
+        "functional.cross_entropy(logits, states, ignore_index=-1,",
+        "functional.cross_entropy(logits, states.clamp_min(0),",
+        "test_unannotated_frames_have_no_loss",
+    ),
+    _fault(
+        "states stay where the sound moves",
+        NET,
+        "y[np.where(part[:, 0] < 0.5, low, high)]",
+        "np.roll(y, 4)[low]",
+        "test_crops_keep_sound_and_states_together",
+    ),
+    _fault(
+        "any duration does",
+        NET,
+        "weight[0] = 0.0",
+        "weight[:] = 1.0",
+        "test_durations_are_those_of_training",
+    ),
+    _fault(
+        "the seed is forgotten",
+        HEAD,
+        "replace(self.recipe, seed=seed)",
+        "replace(self.recipe, seed=int(np.random.default_rng().integers(1 << 30)))",
+        "test_the_seed_decides_and_torchs_generator_is_left_alone",
+    ),
+    _fault(
+        "diastole for systole",
+        TIMING,
+        "s1, systole, s2, diastole = frames",
+        "s1, diastole, s2, systole = frames",
+        "test_timing_features_of_a_known_heart",
+    ),
+]

@@ -7,11 +7,37 @@ STUDY = ("tests/test_diagnosis.py",)
 SOURCE, STILL, DIAGNOSIS = "etab/datasets/tmed.py", "etab/readers/still.py", "etab/diagnosis.py"
 
 FAULTS = [
-    Fault("tmed: moderate stenosis is early", SOURCE, '"moderate_AS": 2', '"moderate_AS": 1', TESTS),
-    Fault("tmed: A2C and A4C swapped", SOURCE, '"A2C": "A2C", "A4C": "A4C"', '"A2C": "A4C", "A4C": "A2C"', TESTS),
-    Fault("tmed: a patient is a study", SOURCE, 'return match["patient"]', 'return match["study"]', TESTS),
-    Fault("tmed: any stenosis means significant", SOURCE, "int(severity > 0)", "int(severity > 1)", TESTS),
-    Fault("tmed: the fold is ignored", SOURCE, "format(part=part, fold=fold)", "format(part=part, fold=0)", TESTS),
+    Fault(
+        "tmed: moderate stenosis is early", SOURCE, '"moderate_AS": 2', '"moderate_AS": 1', TESTS
+    ),
+    Fault(
+        "tmed: A2C and A4C swapped",
+        SOURCE,
+        '"A2C": "A2C", "A4C": "A4C"',
+        '"A2C": "A4C", "A4C": "A2C"',
+        TESTS,
+    ),
+    Fault(
+        "tmed: a patient is a study",
+        SOURCE,
+        'return match["patient"]',
+        'return match["study"]',
+        TESTS,
+    ),
+    Fault(
+        "tmed: any stenosis means significant",
+        SOURCE,
+        "int(severity > 0)",
+        "int(severity > 1)",
+        TESTS,
+    ),
+    Fault(
+        "tmed: the fold is ignored",
+        SOURCE,
+        "format(part=part, fold=fold)",
+        "format(part=part, fold=0)",
+        TESTS,
+    ),
     Fault(
         "tmed: the development set is ignored",
         SOURCE,
@@ -19,12 +45,30 @@ FAULTS = [
         "self.release.parts[0]",
         TESTS,
     ),
-    Fault("tmed: another fold file stands in", SOURCE, "if asked or fold or others:", "if False:", TESTS),
+    Fault(
+        "tmed: another fold file stands in",
+        SOURCE,
+        "if asked or fold or others:",
+        "if False:",
+        TESTS,
+    ),
     Fault("tmed: two parts of one image pass", SOURCE, "if len(named) > 1:", "if False:", TESTS),
-    Fault("tmed: a patient in two parts passes", SOURCE, "            check_leaks(found)\n", "", TESTS),
-    Fault("tmed: tables that differ pass", SOURCE, "            self._check_agreement(rows, labels)\n", "", TESTS),
-    Fault("tmed: missing images pass", SOURCE, "            self._check_images(found)\n", "", TESTS),
-    Fault("tmed: an image listed twice passes", SOURCE, "    if twice:\n", "    if False:\n", TESTS),
+    Fault(
+        "tmed: a patient in two parts passes", SOURCE, "            check_leaks(found)\n", "", TESTS
+    ),
+    Fault(
+        "tmed: tables that differ pass",
+        SOURCE,
+        "            self._check_agreement(rows, labels)\n",
+        "",
+        TESTS,
+    ),
+    Fault(
+        "tmed: missing images pass", SOURCE, "            self._check_images(found)\n", "", TESTS
+    ),
+    Fault(
+        "tmed: an image listed twice passes", SOURCE, "    if twice:\n", "    if False:\n", TESTS
+    ),
     Fault(
         "tmed: unknown labels are not given",
         SOURCE,
@@ -39,11 +83,35 @@ FAULTS = [
         "if False and path.parts",
         TESTS,
     ),
-    Fault("tmed: images without a diagnosis slip in", SOURCE, "(diagnosis is None and self.diagnosed)", "False", TESTS),
+    Fault(
+        "tmed: images without a diagnosis slip in",
+        SOURCE,
+        "(diagnosis is None and self.diagnosed)",
+        "False",
+        TESTS,
+    ),
     Fault("tmed: unlabelled rows slip in", SOURCE, "or (listed and not part)", "", TESTS),
-    Fault("tmed: the text of images is not looked at", SOURCE, '"phantom" in " ".join', '"made" in " ".join', TESTS),
-    Fault("tmed: a still has two frames", SOURCE, "if any(i != 0 for i in wanted):", "if False:", TESTS),
-    Fault("tmed: check counts images as studies", SOURCE, 'r.meta["study"]: self.answers', "r.id: self.answers", TESTS),
+    Fault(
+        "tmed: the text of images is not looked at",
+        SOURCE,
+        '"phantom" in " ".join',
+        '"made" in " ".join',
+        TESTS,
+    ),
+    Fault(
+        "tmed: a still has two frames",
+        SOURCE,
+        "if any(i != 0 for i in wanted):",
+        "if False:",
+        TESTS,
+    ),
+    Fault(
+        "tmed: check counts images as studies",
+        SOURCE,
+        'r.meta["study"]: self.answers',
+        "r.id: self.answers",
+        TESTS,
+    ),
     Fault(
         "table: short rows pass",
         "etab/readers/table.py",
@@ -58,7 +126,13 @@ FAULTS = [
         "if False and 1 !=",
         TESTS,
     ),
-    Fault("png: an early end passes", STILL, '    if kinds[-1] != b"IEND":\n', "    if False:\n", TESTS),
+    Fault(
+        "png: an early end passes",
+        STILL,
+        '    if kinds[-1] != b"IEND":\n',
+        "    if False:\n",
+        TESTS,
+    ),
     Fault(
         "png: any size is decoded",
         STILL,
@@ -75,9 +149,19 @@ FAULTS = [
         TESTS,
     ),
     Fault(
-        "a prefix asks a folder for the tasks of others", "etab/opened.py", "if _opens(name, root)]", "if True]", TESTS
+        "a prefix asks a folder for the tasks of others",
+        "etab/opened.py",
+        "if _opens(name, root)]",
+        "if True]",
+        TESTS,
     ),
-    Fault("phantom: stenosis leaves the valve alone", "etab/phantom/tmed.py", "0.25 + 0.95 * calcium", "0.25", TESTS),
+    Fault(
+        "phantom: stenosis leaves the valve alone",
+        "etab/phantom/tmed.py",
+        "0.25 + 0.95 * calcium",
+        "0.25",
+        TESTS,
+    ),
     Fault(
         "phantom: stills carry no mark",
         "etab/phantom/tmed.py",
@@ -85,8 +169,20 @@ FAULTS = [
         "return raw",
         TESTS,
     ),
-    Fault("study: relevance does not weigh", DIAGNOSIS, "weight = shown * (", "weight = 1.0 * (", STUDY),
-    Fault("study: the entropy threshold is ignored", DIAGNOSIS, " & (entropy(views) <= thresholds.entropy)", "", STUDY),
+    Fault(
+        "study: relevance does not weigh",
+        DIAGNOSIS,
+        "weight = shown * (",
+        "weight = 1.0 * (",
+        STUDY,
+    ),
+    Fault(
+        "study: the entropy threshold is ignored",
+        DIAGNOSIS,
+        " & (entropy(views) <= thresholds.entropy)",
+        "",
+        STUDY,
+    ),
     Fault(
         "study: above the threshold, not at it",
         DIAGNOSIS,
@@ -94,7 +190,13 @@ FAULTS = [
         "(shown > thresholds.relevance)",
         STUDY,
     ),
-    Fault("study: no image means no answer", DIAGNOSIS, "np.where(used[inverse] > 0, weight, 1.0)", "weight", STUDY),
+    Fault(
+        "study: no image means no answer",
+        DIAGNOSIS,
+        "np.where(used[inverse] > 0, weight, 1.0)",
+        "weight",
+        STUDY,
+    ),
     Fault("study: entropy in bits", DIAGNOSIS, "-(p * np.log(", "-(p * np.log2(", STUDY),
     Fault(
         "study: thresholds see the fold they score",
@@ -118,6 +220,18 @@ FAULTS = [
         "recalls(truth, answers, n_classes)[:-1].mean()",
         STUDY,
     ),
-    Fault("study: upstream keeps every study", DIAGNOSIS, "kept = found.used > 0", "kept = found.used >= 0", STUDY),
-    Fault("study: upstream scores every view", DIAGNOSIS, "n_classes)[:-1].mean()", "n_classes).mean()", STUDY),
+    Fault(
+        "study: upstream keeps every study",
+        DIAGNOSIS,
+        "kept = found.used > 0",
+        "kept = found.used >= 0",
+        STUDY,
+    ),
+    Fault(
+        "study: upstream scores every view",
+        DIAGNOSIS,
+        "n_classes)[:-1].mean()",
+        "n_classes).mean()",
+        STUDY,
+    ),
 ]

@@ -99,7 +99,11 @@ FAULTS = [
         _ultra("test_pediatric_facts"),
     ),
     Fault(
-        "a child in two folds passes", PEDIATRIC, "            check_leaks(found)\n", "", _ultra("test_damage_is_named")
+        "a child in two folds passes",
+        PEDIATRIC,
+        "            check_leaks(found)\n",
+        "",
+        _ultra("test_damage_is_named"),
     ),
     Fault(
         "polygon vertices sorted",
@@ -122,7 +126,13 @@ FAULTS = [
         "for at in sorted(found)",
         _ultra("test_pediatric_quirks"),
     ),
-    Fault("a trace of nothing is a mask", PEDIATRIC, "if not mask.any():", "if False:", _ultra("test_damage_is_named")),
+    Fault(
+        "a trace of nothing is a mask",
+        PEDIATRIC,
+        "if not mask.any():",
+        "if False:",
+        _ultra("test_damage_is_named"),
+    ),
     Fault(
         "the smaller cavity is ED",
         "etab/datasets/traced.py",
@@ -130,7 +140,13 @@ FAULTS = [
         "Answer(1 - late, first[0]), Answer(late, last[0])",
         _ultra("test_pediatric_phases_by_area"),
     ),
-    Fault("x and y of a point swapped", UNITY, "out[row] = x, y", "out[row] = y, x", _ultra("test_unity_facts")),
+    Fault(
+        "x and y of a point swapped",
+        UNITY,
+        "out[row] = x, y",
+        "out[row] = y, x",
+        _ultra("test_unity_facts"),
+    ),
     Fault(
         "tuning pictures are tested on",
         UNITY,
@@ -173,7 +189,13 @@ FAULTS = [
         "",
         _ultra("test_damage_is_named"),
     ),
-    Fault("cm of a pixel taken for mm", UNITY, "(10 * y, 10 * x)", "(y, x)", _ultra("test_unity_quirks")),
+    Fault(
+        "cm of a pixel taken for mm",
+        UNITY,
+        "(10 * y, 10 * x)",
+        "(y, x)",
+        _ultra("test_unity_quirks"),
+    ),
     Fault(
         "keypoints stay where they were",
         "etab/datasets/dataset.py",

@@ -23,7 +23,9 @@ def ef(patient: str) -> int:
 
 def picture(patient: str, view: str, phase: float) -> np.ndarray:
     """Rows x columns, brightest at the top (the probe), different for each patient, view and moment."""
-    rng = np.random.default_rng([int(patient.removeprefix("patient")), int(view[0]), round(10 * phase)])
+    rng = np.random.default_rng(
+        [int(patient.removeprefix("patient")), int(view[0]), round(10 * phase)]
+    )
     noise = rng.integers(0, 40, SIZE)
     return (np.linspace(200, 20, SIZE[0])[:, None] + noise).round().astype(np.uint8)
 
@@ -58,7 +60,13 @@ def _cfg(folder: Path, view: str, values: dict[str, object]) -> None:
 
 
 def write(
-    root: Path, *, n: int = 6, sequences: bool = False, length: int = 6, cfg_4ch: bool = True, reversed_2ch: str = ""
+    root: Path,
+    *,
+    n: int = 6,
+    sequences: bool = False,
+    length: int = 6,
+    cfg_4ch: bool = True,
+    reversed_2ch: str = "",
 ) -> Path:
     """The NIfTI release: database_nifti/, database_split/; ``reversed_2ch`` names a patient whose 2CH begins at ES."""
     for patient in patients(n):
@@ -67,7 +75,9 @@ def write(
         for view in ("2CH", "4CH"):
             back = view == "2CH" and patient == reversed_2ch
             for role, phase in (("ED", 0.0), ("ES", 1.0)):
-                write_nifti(folder / f"{patient}_{view}_{role}.nii.gz", picture(patient, view, phase))
+                write_nifti(
+                    folder / f"{patient}_{view}_{role}.nii.gz", picture(patient, view, phase)
+                )
                 write_nifti(folder / f"{patient}_{view}_{role}_gt.nii.gz", mask(view, phase))
             steps = np.linspace(1, 0, length) if back else np.linspace(0, 1, length)
             if sequences:
@@ -77,11 +87,22 @@ def write(
                 write_nifti(folder / f"{patient}_{view}_half_sequence_gt.nii.gz", truth)
             if view == "2CH" or cfg_4ch:
                 ed, es = (length, 1) if back else (1, length)
-                facts = {"ED": ed, "ES": es, "NbFrame": length, "Sex": "F", "Age": 60, "ImageQuality": "Good"}
+                facts = {
+                    "ED": ed,
+                    "ES": es,
+                    "NbFrame": length,
+                    "Sex": "F",
+                    "Age": 60,
+                    "ImageQuality": "Good",
+                }
                 _cfg(folder, view, facts | {"EF": ef(patient), "FrameRate": 50.0})
     names = patients(n)
     (root / "database_split").mkdir()
-    parts = {"training": names[: n - 2], "validation": names[n - 2 : n - 1], "testing": names[n - 1 :]}
+    parts = {
+        "training": names[: n - 2],
+        "validation": names[n - 2 : n - 1],
+        "testing": names[n - 1 :],
+    }
     for part, listed in parts.items():
         (root / "database_split" / f"subgroup_{part}.txt").write_text("\n".join(listed) + "\n")
     return root
@@ -100,7 +121,14 @@ def write_old(root: Path, *, n: int = 4, length: int = 5) -> Path:
                     write_mhd(folder / f"{patient}_{view}_{role}_gt.mhd", mask(view, phase))
             frames = np.stack([picture(patient, view, s) for s in np.linspace(0, 1, length)])
             write_mhd(folder / f"{patient}_{view}_sequence.mhd", frames)
-            facts = {"ED": 1, "ES": length, "NbFrame": length, "Sex": "M", "Age": 51, "ImageQuality": "Poor"}
+            facts = {
+                "ED": 1,
+                "ES": length,
+                "NbFrame": length,
+                "Sex": "M",
+                "Age": 51,
+                "ImageQuality": "Poor",
+            }
             labels = {"LVedv": 90.0, "LVesv": 50.0, "LVef": float(ef(patient))}
             _cfg(folder, view, facts if test else facts | labels)
     return root

@@ -36,7 +36,9 @@ def inside() -> np.ndarray:
 def grey(seed: int, n: int = N) -> np.ndarray:
     """Frames (n, h, w): speckle that moves inside the sector; a name, a logo and a bar that do not, outside it."""
     rng = np.random.default_rng(seed)
-    speckle = cv2.GaussianBlur(rng.integers(30, 255, (ROWS + 4 * n, COLUMNS)).astype(np.uint8), (0, 0), 1.2)
+    speckle = cv2.GaussianBlur(
+        rng.integers(30, 255, (ROWS + 4 * n, COLUMNS)).astype(np.uint8), (0, 0), 1.2
+    )
     out = []
     for k in range(n):
         picture = np.where(inside(), speckle[4 * k : 4 * k + ROWS], 0).astype(np.uint8)
@@ -54,7 +56,9 @@ def colour(seed: int, n: int = N) -> np.ndarray:
     return frames
 
 
-def region(box: tuple[int, int, int, int] = BOX, *, data: int = 1, plane: int = 1, mm: float = 0.5) -> Dataset:
+def region(
+    box: tuple[int, int, int, int] = BOX, *, data: int = 1, plane: int = 1, mm: float = 0.5
+) -> Dataset:
     part = Dataset()
     part.RegionLocationMinY0, part.RegionLocationMaxY1 = box[0], box[1] - 1
     part.RegionLocationMinX0, part.RegionLocationMaxX1 = box[2], box[3] - 1
@@ -66,11 +70,16 @@ def region(box: tuple[int, int, int, int] = BOX, *, data: int = 1, plane: int = 
 
 def new(patient: str, study: int, number: int, n: int) -> FileDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage if n > 1 else UltrasoundImageStorage
+    meta.MediaStorageSOPClassUID = (
+        UltrasoundMultiFrameImageStorage if n > 1 else UltrasoundImageStorage
+    )
     meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.8.498.{study}.{number}"
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.SOPClassUID, ds.SOPInstanceUID = (
+        meta.MediaStorageSOPClassUID,
+        meta.MediaStorageSOPInstanceUID,
+    )
     ds.Modality, ds.PatientID, ds.PatientName = "US", patient, NAME
     ds.StudyInstanceUID, ds.ImageComments = f"1.2.826.0.1.3680043.8.498.{study}", "phantom"
     if n > 1:
@@ -102,7 +111,9 @@ def jpegs(frames: np.ndarray) -> list[bytes]:
     return [cv2.imencode(".jpg", f[..., ::-1] if f.ndim == 3 else f)[1].tobytes() for f in frames]
 
 
-def kind(name: str, seed: int = 1, n: int = N, patient: str = "1", study: int = 1, number: int = 1) -> FileDataset:
+def kind(
+    name: str, seed: int = 1, n: int = N, patient: str = "1", study: int = 1, number: int = 1
+) -> FileDataset:
     """One object of a named kind."""
     ds = new(patient, study, number, n)
     rgb, mono = colour(seed, n), grey(seed, n)
@@ -110,7 +121,10 @@ def kind(name: str, seed: int = 1, n: int = N, patient: str = "1", study: int = 
         return fill(ds, rgb, "RGB")
     if name == "rgb_planar":
         return fill(
-            ds, np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)).reshape(rgb.shape), "RGB", PlanarConfiguration=1
+            ds,
+            np.ascontiguousarray(rgb.transpose(0, 3, 1, 2)).reshape(rgb.shape),
+            "RGB",
+            PlanarConfiguration=1,
         )
     if name == "mono":
         return fill(ds, mono, "MONOCHROME2")
@@ -132,7 +146,9 @@ def kind(name: str, seed: int = 1, n: int = N, patient: str = "1", study: int = 
             setattr(ds, f"{channel}PaletteColorLookupTableData", table.tobytes())
         return fill(ds, mono, "PALETTE COLOR")
     if name in ("jpeg", "jpeg_mono"):
-        fill(ds, rgb if name == "jpeg" else mono, "YBR_FULL_422" if name == "jpeg" else "MONOCHROME2")
+        fill(
+            ds, rgb if name == "jpeg" else mono, "YBR_FULL_422" if name == "jpeg" else "MONOCHROME2"
+        )
         ds.PixelData = encapsulate(jpegs(rgb if name == "jpeg" else mono))
         ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
         return ds
@@ -152,9 +168,21 @@ def kind(name: str, seed: int = 1, n: int = N, patient: str = "1", study: int = 
 
 
 KINDS = (
-    "rgb", "rgb_planar", "mono", "mono_inverted", "mono12", "ybr_full", "ybr_422", "palette", "jpeg", "jpeg_mono", "rle",
-    "rle_mono", "j2k", "j2k_mono",
-)  # fmt: skip
+    "rgb",
+    "rgb_planar",
+    "mono",
+    "mono_inverted",
+    "mono12",
+    "ybr_full",
+    "ybr_422",
+    "palette",
+    "jpeg",
+    "jpeg_mono",
+    "rle",
+    "rle_mono",
+    "j2k",
+    "j2k_mono",
+)
 
 
 def save(ds: FileDataset, path: Path) -> Path:

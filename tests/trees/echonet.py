@@ -69,11 +69,23 @@ def add_info(path: Path, text: str) -> None:
 
 def write(root: Path) -> Path:
     (root / "Videos").mkdir(parents=True)
-    columns = ["FileName", "EF", "ESV", "EDV", "FrameHeight", "FrameWidth", "FPS", "NumberOfFrames", "Split"]
+    columns = [
+        "FileName",
+        "EF",
+        "ESV",
+        "EDV",
+        "FrameHeight",
+        "FrameWidth",
+        "FPS",
+        "NumberOfFrames",
+        "Split",
+    ]
     rows: list[list[object]] = []
     traces: list[list[object]] = []
     for i, name in enumerate(names()):
-        write_avi(root / "Videos" / f"{name}.avi", [frame(i, k) for k in range(LENGTHS[i])], RATES[i])
+        write_avi(
+            root / "Videos" / f"{name}.avi", [frame(i, k) for k in range(LENGTHS[i])], RATES[i]
+        )
         last = i == len(LENGTHS) - 1
         side = 768 if last else SIZE  # the CSV's size is wrong where tracings are absent
         shown = f"{name}.avi" if i == 2 else name  # some copies keep the suffix

@@ -30,7 +30,8 @@ def small_cinc2016(source: Path, root: Path) -> Path:
     for letter in "ac":
         shutil.copytree(source / f"training-{letter}", root / f"training-{letter}")
         shutil.copytree(
-            source / "annotations/updated" / f"training-{letter}", root / "annotations/updated" / f"training-{letter}"
+            source / "annotations/updated" / f"training-{letter}",
+            root / "annotations/updated" / f"training-{letter}",
         )
         name = f"annotations/hand_corrected/training-{letter}_StateAns"
         shutil.copytree(source / name, root / name)
@@ -45,13 +46,33 @@ def small_cinc2016(source: Path, root: Path) -> Path:
     return root
 
 
-def wav(path: Path, *, rate: int = 4000, channels: int = 1, bits: int = 16, kind: int = 1, n: int = 400,
-        body: bytes | None = None, promised: int | None = None, before: bytes = b"") -> Path:  # fmt: skip
+def wav(
+    path: Path,
+    *,
+    rate: int = 4000,
+    channels: int = 1,
+    bits: int = 16,
+    kind: int = 1,
+    n: int = 400,
+    body: bytes | None = None,
+    promised: int | None = None,
+    before: bytes = b"",
+) -> Path:
     """A WAV file by hand: ``before`` are chunks ahead of the data, ``promised`` the length its header states."""
     body = bytes(n * channels * bits // 8) if body is None else body
     size = len(body) if promised is None else promised
-    fmt = struct.pack("<HHIIHH", kind, channels, rate, rate * channels * bits // 8, channels * bits // 8, bits)
-    chunks = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + before + b"data" + struct.pack("<I", size) + body
+    fmt = struct.pack(
+        "<HHIIHH", kind, channels, rate, rate * channels * bits // 8, channels * bits // 8, bits
+    )
+    chunks = (
+        b"WAVEfmt "
+        + struct.pack("<I", len(fmt))
+        + fmt
+        + before
+        + b"data"
+        + struct.pack("<I", size)
+        + body
+    )
     path.write_bytes(b"RIFF" + struct.pack("<I", len(chunks)) + chunks)
     return path
 

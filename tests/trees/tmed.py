@@ -49,7 +49,11 @@ def table(path: Path, header: str, rows: list[tuple[str, ...]]) -> None:
 
 def images() -> list[tuple[str, str, str, str]]:
     """(key, view, diagnosis, part) of every fully labelled image, numbered from 0 in each study."""
-    return [(f"{s}_{i}.png", view, label, part) for s, (label, part) in STUDIES.items() for i, view in enumerate(VIEWS)]
+    return [
+        (f"{s}_{i}.png", view, label, part)
+        for s, (label, part) in STUDIES.items()
+        for i, view in enumerate(VIEWS)
+    ]
 
 
 def fold_rows(swap: dict[str, str] | None = None) -> list[tuple[str, ...]]:
@@ -68,30 +72,61 @@ def write(root: Path, *, folders: bool = True, labels: bool = True) -> Path:
         image(root / VIEWED, key)
     if labels:
         viewed = [("90s1_0.png", "PLAX", "Not_Provided"), ("91s1_0.png", "A4C", "Not_Provided")]
-        table(root / "labels_per_image.csv", "query_key,view_label,diagnosis_label", [r[:3] for r in images()] + viewed)
+        table(
+            root / "labels_per_image.csv",
+            "query_key,view_label,diagnosis_label",
+            [r[:3] for r in images()] + viewed,
+        )
     for part in ("DEV479", "DEV56") if folders else ("",):
         for fold, swap in ((0, None), (1, OTHER_FOLD)):
             rows = fold_rows(swap)
             if part == "DEV56":  # the smaller sets leave studies unlabelled
-                rows = [(*r[:4], "unlabeled", "unlabeled") if r[0].startswith("12s1") else r for r in rows]
+                rows = [
+                    (*r[:4], "unlabeled", "unlabeled") if r[0].startswith("12s1") else r
+                    for r in rows
+                ]
             table(root / part / f"TMED2_fold{fold}_labeledpart.csv", HEADER, rows)
-            unlabelled = ("11s1_7.png", "Not_Provided", "no_AS", FULL.replace("labeled/labeled", "labeled/unlabeled"))
+            unlabelled = (
+                "11s1_7.png",
+                "Not_Provided",
+                "no_AS",
+                FULL.replace("labeled/labeled", "labeled/unlabeled"),
+            )
             table(
-                root / part / f"TMED2_fold{fold}_unlabeledpart.csv", HEADER, [(*unlabelled, "unlabeled", "unlabeled")]
+                root / part / f"TMED2_fold{fold}_unlabeledpart.csv",
+                HEADER,
+                [(*unlabelled, "unlabeled", "unlabeled")],
             )
     return root
 
 
 def write_first(root: Path) -> Path:
     """TMED-1: 64 pixels, keys without a study, three views, one split column, rows without labels."""
-    grades = {"11": ("no_as", "train"), "12": ("mild/moderate_as", "train"), "13": ("severe_as", "train"),
-              "21": ("no_as", "val"), "31": ("severe_as", "test"), "32": ("no_as", "test")}  # fmt: skip
-    rows = [(f"{p}_{i}.png", v, grade, part) for p, (grade, part) in grades.items()
-            for i, v in enumerate(("PLAX", "PSAX AoV", "Other"))]  # fmt: skip
+    grades = {
+        "11": ("no_as", "train"),
+        "12": ("mild/moderate_as", "train"),
+        "13": ("severe_as", "train"),
+        "21": ("no_as", "val"),
+        "31": ("severe_as", "test"),
+        "32": ("no_as", "test"),
+    }
+    rows = [
+        (f"{p}_{i}.png", v, grade, part)
+        for p, (grade, part) in grades.items()
+        for i, v in enumerate(("PLAX", "PSAX AoV", "Other"))
+    ]
     for key, *_ in rows:
         image(root / "labeled", key, 64)
     image(root / "partially_labeled", "40_0.png", 64)
     loose = [("40_0.png", "", "severe_as", "Unlabeled"), ("50_0.png", "", "", "Unlabeled")]
-    table(root / "labels_per_image.csv", "query_key,view_label,diagnosis_label", [r[:3] for r in [*rows, *loose]])
-    table(root / "TMED-156-52_fold0.csv", "query_key,view_label,diagnosis_label,split", [*rows, *loose])
+    table(
+        root / "labels_per_image.csv",
+        "query_key,view_label,diagnosis_label",
+        [r[:3] for r in [*rows, *loose]],
+    )
+    table(
+        root / "TMED-156-52_fold0.csv",
+        "query_key,view_label,diagnosis_label,split",
+        [*rows, *loose],
+    )
     return root

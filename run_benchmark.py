@@ -12,8 +12,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from etab.benchmarks import ETABBenchmark
 from etab.errors import EtabError
+from etab.legacy.benchmark import ETABBenchmark
 
 _YES, _NO = ("true", "yes", "1", "on"), ("false", "no", "0", "off")
 

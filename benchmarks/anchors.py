@@ -1,7 +1,7 @@
 """Lower anchors of the CAMUS tasks: what a predictor that knows only the training answers reaches.
 
 ``python -m benchmarks.anchors --root CAMUS`` prints, for each task, the value of the mean training mask (a0-a2) or of the
-training median (b0) under 5-fold cross-validation of patients, seed 0. ``etab/tasks.py`` holds these numbers, rounded to
+training median (b0) under 5-fold cross-validation of patients, seed 0. ``etab/tasks/menu.py`` holds these numbers, rounded to
 three digits and frozen with the task's version. b6 (EF from clips) is asked as well: its patients and labels are those of
 b0, so that a copy with half sequences must give the same numbers; one without them says so.
 """
@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 from etab.errors import LayoutError
-from etab.runs import Settings, execute, plan
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
 from etab.types import Kind
 
 

@@ -2,7 +2,7 @@
 
 e1: the median heart rate of the training folds for everybody, five folds of people (the protocol of the board). f1, f2:
 one answer for everybody by the official code, and the cost of the right outcome for everybody. Reads the patients' .txt
-and the .tsv alone, so a copy without sound will do; the anchors of ``etab.tasks`` are of all 942 patients.
+and the .tsv alone, so a copy without sound will do; the anchors of ``etab.tasks.menu`` are of all 942 patients.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from etab.datasets.circor import persons, read_patient, read_states
-from etab.metrics_sound import MURMUR, OUTCOME, challenge2022
+from etab.metrics.challenge2022 import challenge2022
+from etab.sounds.states import MURMUR, OUTCOME, heart_rate
 from etab.splits import folds
-from etab.waves import heart_rate
 
 
 def main() -> None:

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from etab import backbones, heads, inputs, phantom
+from etab import backbones, heads, phantom
 from etab.datasets import Cinc2016Source
 from etab.errors import EtabWarning
-from etab.metrics import balanced_accuracy, binary_auroc
-from etab.protocols import splits_of
-from etab.tasks import TASKS
+from etab.features import inputs
+from etab.metrics.basic import balanced_accuracy, binary_auroc
+from etab.tasks.menu import TASKS
+from etab.tasks.protocols import splits_of
 from etab.types import Features, Kind, RowSplit, Target
 
 CODE = "f0-PH-N"

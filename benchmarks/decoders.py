@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from etab import stats
 from etab.errors import EtabError, MixedDataError, ResultError
-from etab.protocols import parse
+from etab.metrics import uncertainty as stats
 from etab.results import Predictions, Result, load_results
+from etab.tasks.protocols import parse
 from etab.types import Kind
 
 DRAWS = 2000

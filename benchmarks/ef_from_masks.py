@@ -13,8 +13,8 @@ import numpy as np
 
 from etab import datasets
 from etab.datasets.base import Source
+from etab.echo.volumes import LongAxis, area_length, biplane_ef, ejection_fraction, long_axis
 from etab.types import FloatArray, Record
-from etab.volumes import LongAxis, area_length, biplane_ef, ejection_fraction, long_axis
 
 SUSPECT = ("patient0185", "patient0217")
 

@@ -1,4 +1,4 @@
-"""Fits the model that ``etab.backbones.timing`` segments with, on phantom sounds alone, and prints its numbers.
+"""Fits the model that ``etab.backbones.sound.timing`` segments with, on phantom sounds alone, and prints its numbers.
 
 ``python -m benchmarks.fit_segmenter`` prints the lines of SEGMENTER; ``--root CIRCOR`` also scores it on real people.
 No person is in its training, so no split of any data set can leak through it.
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.envelopes import envelopes
-from etab.heads import hsmm
-from etab.metrics_sound import segmentation
+from etab.heads.states import hsmm
+from etab.metrics.states import segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.sounds.envelopes import envelopes
+from etab.sounds.states import states_at
 from etab.types import FloatArray, IntArray
-from etab.waves import states_at
 
 RECORDINGS = 40
 SECONDS = 10.0

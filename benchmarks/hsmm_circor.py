@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from etab.datasets import CircorSource
-from etab.envelopes import envelopes
-from etab.heads import hsmm
-from etab.metrics_sound import frame_accuracy, segmentation
+from etab.heads.states import hsmm
+from etab.metrics.states import frame_accuracy, segmentation
+from etab.metrics.uncertainty import resample_weights
+from etab.sounds.envelopes import envelopes
+from etab.sounds.states import S1, SYSTOLE, heart_rate, states_at
 from etab.splits import row_splits
-from etab.stats import resample_weights
 from etab.types import Array, FloatArray, IntArray, RowSplit
-from etab.waves import S1, SYSTOLE, heart_rate, states_at
 
 TARGET = 0.80
 SECONDS = 30.0

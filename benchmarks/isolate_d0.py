@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from etab import backbones, datasets, heads, metrics
-from etab.doctor import default_cache
-from etab.features import frame_features
-from etab.rows import Rows, annotated_frames, row_features, task_rows
+from etab import backbones, datasets, heads
+from etab.cli.doctor import default_cache
+from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
+from etab.metrics import base
 from etab.splits import row_splits
-from etab.tasks import TASKS
+from etab.tasks.menu import TASKS
+from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, Kind, Target
 
 NAMES = (
@@ -60,7 +61,7 @@ def scored(features: Features, rows: Rows, ef: FloatArray, probe: str, seed: int
         "truth": rows.answers[order].astype(np.float64),
         "score": score,
     }
-    return metrics.METRICS["auroc"](columns, rows.patients[order])
+    return base.METRICS["auroc"](columns, rows.patients[order])
 
 
 def tables(

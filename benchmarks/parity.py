@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from etab.results import Result, load_results
-from etab.tasks import TASKS
+from etab.tasks.menu import TASKS
 
 Pair = tuple[Result, Result]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from etab import stats
+from etab.metrics import uncertainty as stats
 from etab.results import Result, load_results
-from etab.tasks import TASKS
+from etab.tasks.menu import TASKS
 
 CONTROL = "pixel_pca"
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from docs import sounds, tuned, zoo
-from etab.listing import TABLES
+from etab.cli.listing import TABLES
 
 HERE = Path(__file__).parent
 PAGES = {

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.envelopes import envelopes
-from etab.heads import hsmm
+from etab.heads.states import hsmm
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner, frame, mask
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
-from etab.plots import overlay, write_gif
-from etab.plots_sound import plot_states
-from etab.waves import states_at
+from etab.plots.echo import overlay, write_gif
+from etab.plots.sounds import plot_states
+from etab.sounds.envelopes import envelopes
+from etab.sounds.states import states_at
 
 HERE = Path(__file__).parent / "pictures"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from etab.protocols import parse
 from etab.results import Result, load_results
+from etab.tasks.protocols import parse
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 _INTRO = """A frozen backbone says what its pretraining has learned; fine-tuned, what a researcher would get from it. The two
@@ -20,12 +20,12 @@ have protocols of their own and never share a leaderboard:
 | `official-finetune-from:a0-A4-C`, ... | all of it, on `a0-A4-C` first (`--source a0-A4-C`), then on the cell's task |
 | `official-head-from:a0-A4-C`, ... | nothing more than on `a0-A4-C`: a new head on the backbone it left (`--tuning head`) |
 
-`etab leaderboard <results> --protocol official-finetune` ranks cells of one protocol. From Python: `etab.tuned.plan(...)`
-and `etab.tuned.execute(plan, settings)`.
+`etab leaderboard <results> --protocol official-finetune` ranks cells of one protocol. From Python: `etab.finetuning.plan.plan(...)`
+and `etab.finetuning.cells.execute(plan, settings)`.
 
 ## How it trains
 
-* One loop (`etab.training`): AdamW or SGD, warm-up and cosine, gradient accumulation, bf16 autocast where the processor has
+* One loop (`etab.training.loop`): AdamW or SGD, warm-up and cosine, gradient accumulation, bf16 autocast where the processor has
   it (weights and their updates stay fp32). The authors' validation part (or the first inner part of a fold) says when to stop
   and at which level masks are cut. The fine-tuned network is not trained again with it (`settings["refit"]` is false in its
   results); decoders on frozen maps are, on all training patients for the number of epochs that was chosen.

@@ -9,8 +9,8 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
-from etab.baselines import names
-from etab.listing import Table
+from etab.cli.listing import Table
+from etab.legacy import names
 
 MEASURED = Path(__file__).resolve().parents[1] / "benchmarks" / "perf" / "zoo.json"
 FAMILIES = {

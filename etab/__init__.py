@@ -1,28 +1,47 @@
-"""etab: the cardiac representation benchmark. Public names load when first used; importing does nothing else."""
+"""etab: the cardiac representation benchmark.
+
+Public names are imported when they are first used; importing ``etab`` alone does nothing else.
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from etab.api import Score, evaluate
+    from etab.datasets import Dataset, ETAB_dataset
+    from etab.leaderboard import Suite, rank
+    from etab.results import Result
+    from etab.runs.run import Run
 
 __version__ = "0.3.0"
 
 _HOME = {
     "Dataset": "etab.datasets",
     "ETAB_dataset": "etab.datasets",
-    "evaluate": "etab.api",
-    "Score": "etab.api",
-    "Run": "etab.runs",
     "Result": "etab.results",
+    "Run": "etab.runs.run",
+    "Score": "etab.api",
     "Suite": "etab.leaderboard",
+    "evaluate": "etab.api",
     "rank": "etab.leaderboard",
 }
 
-__all__ = [*_HOME, "__version__"]
+__all__ = [
+    "Dataset",
+    "ETAB_dataset",
+    "Result",
+    "Run",
+    "Score",
+    "Suite",
+    "evaluate",
+    "rank",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
     if name not in _HOME:
         raise AttributeError(
             f"module 'etab' has no attribute {name!r}; it has {', '.join(__all__)}"

@@ -1,6 +1,6 @@
 """``python -m etab`` is the ``etab`` command."""
 
-from etab.cli import main
+from etab.cli.main import main
 
 if __name__ == "__main__":
     main()

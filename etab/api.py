@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from etab import backbones, leaderboard
+from etab import backbones
 from etab.backbones.base import BackboneCard
 from etab.errors import EtabError
-from etab.executors import Event, serial
-from etab.opened import tasks_at
+from etab.leaderboard import ranking as leaderboard
+from etab.leaderboard import suites
 from etab.results import Result
-from etab.runs import Settings, plan
-from etab.tasks import TASKS, find
+from etab.runs.data import tasks_at
+from etab.runs.executors import Event, serial
+from etab.runs.run import Settings, plan
+from etab.tasks.menu import TASKS, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ def score_of(
 ) -> Score:
     """Make a Score of finished cells of one backbone."""
     codes = tuple(t.code for t in find([r.task for r in cells]))
-    suite = leaderboard.Suite(name="asked", version=1, tasks=codes)
+    suite = suites.Suite(name="asked", version=1, tasks=codes)
     board = leaderboard.rank(cells, suite, tasks=TASKS, folder=place, protocol=protocol, seed=seed)
     row = next(r for r in board.rows if r.backbone == backbone)
     table = tuple(

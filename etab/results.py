@@ -7,8 +7,6 @@ import hashlib
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import ResultError, StorageError
+from etab.errors import ResultError
+from etab.storage.atomic import slug, write_atomically
 from etab.types import FloatArray, Kind
 
 SCHEMA = 1
-_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-_LONGEST = 120
 
 
 @dataclass(frozen=True)
@@ -385,45 +382,6 @@ _CHECKS: Mapping[str, Check] = {
     "schema": (f"{SCHEMA}", lambda v: _integer(v) and v == SCHEMA),
 }
 _NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad")
-
-
-def slug(name: str) -> str:
-    """A name as part of a path: every other byte becomes ``~`` and its code, so that no two names meet.
-
-    Names that differ in case alone meet where the file system ignores case; ``save`` then refuses the second one. A
-    name too long for a file system is cut and ends in a digest of the whole.
-    """
-    codes = [c if c in _SAFE else "".join(f"~{b:02x}" for b in c.encode()) for c in name]
-    if codes and codes[0] == ".":
-        codes[0] = "~2e"
-    text = "".join(codes) or "~"
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[: _LONGEST - 18]}~~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or leave what was there; raises StorageError when the disk refuses."""
-    temp: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        temp = Path(name)
-        with os.fdopen(number, "w", encoding="utf-8", newline="") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temp.chmod(0o644)
-        temp.replace(path)
-        temp = None
-    except OSError as error:
-        raise StorageError(
-            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is lost; free some "
-            "space and run the same command again."
-        ) from error
-    finally:
-        if temp is not None:
-            temp.unlink(missing_ok=True)
 
 
 def load_results(folder: Path) -> list[Result]:

@@ -124,3 +124,8 @@ def inner_parts(patients: Array, rows: IntArray, seed: int) -> tuple[IntArray, .
     fold_of = folds(mine.tolist(), min(INNER_FOLDS, len(set(mine.tolist()))), seed)
     fold = np.array([fold_of[p] for p in mine])
     return tuple(rows[fold == k] for k in range(int(fold.max()) + 1))
+
+
+def without(train: IntArray, part: IntArray) -> IntArray:
+    """Training rows without an inner part."""
+    return np.setdiff1d(train, part)

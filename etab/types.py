@@ -90,7 +90,7 @@ class Features:
     ``pca`` maps a pooled key to a number of principal components that the probe must fit on its *training rows*
     before anything else (the pixel control); absent keys are used as they are.
     ``sequences`` maps a key to (n, T, d): what it says of each of T time steps of a clip; empty for single frames. Of
-    recordings of sound, an object array of series (k_i, d) at 50 Hz (``etab.series``).
+    recordings of sound, an object array of series (k_i, d) at 50 Hz (``etab.features.recordings``).
     """
 
     pooled: Mapping[str, Any]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from etab import metrics
-from etab.leaderboard import Suite
+from etab.leaderboard.suites import Suite
+from etab.metrics import basic as metrics
 from etab.results import Predictions, Result
-from etab.tasks import TASKS, Task, find
+from etab.tasks.base import Task
+from etab.tasks.menu import TASKS, find
 from etab.types import Kind
 
 ALL = tuple(t.code for t in find("camus"))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from etab import phantom, tuned
-from etab.cli import app
+from etab import phantom
+from etab.cli.main import app
 from etab.errors import (
     IncompatibleError,
     ResultError,
@@ -19,10 +19,12 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
-from etab.protocols import parse
+from etab.finetuning import cells as tuned
+from etab.finetuning import plan
 from etab.results import Result, load_results
-from etab.runs import Settings
-from etab.training import Progress, Recipe
+from etab.runs.run import Settings
+from etab.tasks.protocols import parse
+from etab.training.loop import Progress, Recipe
 from etab.types import Kind
 
 torch = pytest.importorskip("torch")
@@ -39,9 +41,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "camus"
 
 
-def planned(task: str = "b0-A4-C", **more: Any) -> tuned.Tuning:
+def planned(task: str = "b0-A4-C", **more: Any) -> plan.Tuning:
     options = {"side": 32, "recipe": SHORT, "source": "a0-A4-C", "source_head": "linear", **more}
-    (found,) = tuned.plan(task, [BACKBONE], **options)
+    (found,) = plan.plan(task, [BACKBONE], **options)
     return found
 
 
@@ -120,7 +122,7 @@ def test_the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_al
         0, lambda name, now: pytest.fail("the source is trained again")
     )
     fresh = tuned._Work.of(
-        tuned.plan("a0-A4-C", [BACKBONE], head="linear", side=32, recipe=SHORT)[0], settings
+        plan.plan("a0-A4-C", [BACKBONE], head="linear", side=32, recipe=SHORT)[0], settings
     )
     first = fresh._network(0, fresh.splits[0]).body.state_dict()
     mine, theirs = network.body.state_dict(), source.body.state_dict()

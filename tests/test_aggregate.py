@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import phantom, runs
-from etab.aggregate import reduce
+from etab import phantom
 from etab.errors import ResultError, UnknownNameError
-from etab.tasks import TASKS
+from etab.runs import execute, run
+from etab.tasks.aggregate import reduce
+from etab.tasks.menu import TASKS
 
 COLUMNS = {"truth": np.array([1.0, 0, 1, 1]), "score": np.array([0.2, 0.5, 0.4, 0.9])}
 UNITS = ["b", "a", "b", "b"]
@@ -64,11 +65,11 @@ def test_a_run_scores_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         TASKS["d0-A4-C"], code="d7-AX-C", views=("A2C", "A4C"), unit="patient", aggregate="mean"
     )
     monkeypatch.setitem(TASKS._items, row.code, row)
-    settings = runs.Settings(
+    settings = run.Settings(
         root=tmp_path / "data" / "camus", results=tmp_path / "results", cache=tmp_path / "cache"
     )
-    plan = runs.plan(row.code, ["image_stats"], protocols=["cv"], n_fold=3)
-    result = next(iter(runs.execute(plan, settings)))
+    plan = run.plan(row.code, ["image_stats"], protocols=["cv"], n_fold=3)
+    result = next(iter(execute.execute(plan, settings)))
     table = result.predictions(settings.results)
     assert result.n_test == result.n_patients == len(table.items) == 12
     assert set(table.items) == set(table.patients)

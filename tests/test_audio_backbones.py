@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from etab import backbones, features_sound, phantom
-from etab.backbones import sound_nets, weights
-from etab.backbones.containers import tf_checkpoint, tflite
+from etab import backbones, phantom
+from etab.backbones.sound import networks as sound_nets
+from etab.backbones.weights import index as weights
+from etab.backbones.weights.containers import tf_checkpoint, tflite
 from etab.datasets.base import SoundSource
 from etab.datasets.circor import CircorSource
 from etab.datasets.dataset import Dataset
 from etab.errors import EtabWarning, UndefinedError, UnsupportedOptionError, WeightsError
-from etab.features_sound import window_features
+from etab.features import windows as features_sound
+from etab.features.windows import window_features
 from etab.testing.backbones import check_backbone
 from etab.types import Features, Record
 
@@ -126,7 +128,7 @@ def test_goldens_are_of_every_net() -> None:
 
 
 def test_mel_power_is_its_definition() -> None:
-    from etab.frontends import slaney_bank
+    from etab.sounds.mel import slaney_bank
 
     x = made_sound()[:, :4000]
     for pad, mode in (("reflect", "reflect"), ("constant", "constant"), ("", "")):
@@ -367,7 +369,7 @@ def test_rows_come_in_the_order_of_the_keys(source: CircorSource, name: str) -> 
 
 
 def test_a_window_is_cut_at_the_rate_of_the_backbone(source: CircorSource) -> None:
-    from etab.waves import resample
+    from etab.sounds.windows import resample
 
     seen: list[torch.Tensor] = []
     card = backbones.card("random/silero_vad")

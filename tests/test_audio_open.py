@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from etab import backbones
-from etab.backbones import lite, open_sound, weights
+from etab.backbones.sound import birdnet as lite
+from etab.backbones.sound import open as open_sound
+from etab.backbones.weights import index as weights
 from etab.errors import UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.testing.backbones import check_backbone
 

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from etab import backbones
-from etab.backbones import named, weights
+from etab.backbones.image import named
+from etab.backbones.weights import index as weights
 from etab.errors import UnknownNameError, UnsupportedOptionError, WeightsError
 from etab.testing.backbones import check_backbone
 from etab.types import Features
@@ -84,7 +85,7 @@ def test_lite0_knows_a_cat() -> None:
     from skimage import data, transform
 
     state = weights.load_state(weights.path_of("efficientnet_lite0"))
-    from etab.backbones.convert import efficientnet
+    from etab.backbones.weights.formats import efficientnet
 
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     network.load_state_dict(efficientnet(state, (1, 2, 2, 3, 3, 4, 1)), strict=True)

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 
 from etab import datasets
-from etab.datasets import canonical, canonical_write
 from etab.datasets.base import Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.circor import CircorSource
 from etab.datasets.dataset import Dataset
+from etab.datasets.integrity import canonical, canonical_write
 from etab.errors import CorruptFileError, EtabWarning, SplitError, UnsupportedOptionError
-from etab.opened import forget, lacking
-from etab.resources import text
-from etab.runs import Settings, execute, plan
+from etab.runs.data import forget, lacking
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
 from etab.splits import folds
+from etab.storage.resources import text
 from tests.trees import camus
 
 CANONICAL = True

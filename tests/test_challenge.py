@@ -20,12 +20,14 @@ import pytest
 from typer.testing import CliRunner
 
 from etab import phantom
-from etab.challenge import run_cinc2016
-from etab.challenge_circor import run_circor2022
-from etab.challenge_from import answers_2016, write_cinc2016, write_circor2022
-from etab.cli import app
+from etab.challenges.cinc2016 import run_cinc2016
+from etab.challenges.circor2022 import run_circor2022
+from etab.challenges.export import answers_2016, write_cinc2016, write_circor2022
+from etab.challenges.limits import Limits, run
+from etab.challenges.scoring import read_answers, read_references
+from etab.challenges.unpack import unpack
+from etab.cli.main import app
 from etab.datasets.circor import CircorSource
-from etab.entries import read_answers, read_references
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -35,10 +37,8 @@ from etab.errors import (
     SplitError,
     UnsupportedOptionError,
 )
-from etab.limited import Limits, run
 from etab.results import Predictions, Result
 from etab.types import Kind
-from etab.unpack import unpack
 from tests.children import hearing_control_c
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -406,8 +406,8 @@ def test_control_c_stops_the_entry_too(made: Path, tmp_path: Path, truth: dict[s
 
 
 def archive(
-    path: Path, members: list[tuple[str, bytes]], links: list[tuple[str, str]] = []
-) -> Path:  # noqa: B006
+    path: Path, members: list[tuple[str, bytes]], links: tuple[tuple[str, str], ...] = ()
+) -> Path:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
             for name, data in members:

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from etab import backbones, opened, phantom
-from etab.beats import autocorrelation, beat_length, systoles
-from etab.clipfeatures import Clips
-from etab.cliprows import clip_rows, clips_of
-from etab.clips import Sampling
+from etab import backbones, phantom
 from etab.datasets import Dataset, source
 from etab.datasets.camus import CamusSource
+from etab.echo.beats import autocorrelation, beat_length, systoles
+from etab.echo.clips import Sampling
 from etab.errors import (
     IncompatibleError,
     LayoutError,
@@ -23,13 +21,15 @@ from etab.errors import (
     SplitError,
     UnsupportedOptionError,
 )
-from etab.features import frame_features
+from etab.features.clips import Clips, clip_rows, clips_of
+from etab.features.frames import annotated_frames, frame_features
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner
 from etab.results import Result
-from etab.rows import annotated_frames
-from etab.runs import Settings, execute, finished, plan
-from etab.tasks import TASKS, find
+from etab.runs import data as opened
+from etab.runs.execute import execute, finished
+from etab.runs.run import Settings, plan
+from etab.tasks.menu import TASKS, find
 from etab.testing.datasets import check_dataset
 from etab.types import Features
 from tests.trees import camus as tiny_camus

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from etab import clipcache
-from etab.clipcache import ClipCache, base_key, clip_key
 from etab.datasets.dataset import Dataset
 from etab.errors import EtabWarning, StorageError, UnsupportedOptionError
+from etab.storage import clipcache
+from etab.storage.clipcache import ClipCache, base_key, clip_key
 from etab.types import Array
 from tests.trees import camus, echonet
 
@@ -188,7 +187,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_cache_sound(
 WORKER = """
 import sys, numpy as np
 from pathlib import Path
-from etab.clipcache import ClipCache, base_key, clip_key
+from etab.storage.clipcache import ClipCache, base_key, clip_key
 cache = ClipCache(Path(sys.argv[1]))
 for i in range(12):
     made = np.random.default_rng(i).integers(0, 256, (5, 30, 41)).astype(np.uint8)
@@ -273,9 +272,10 @@ def test_the_cache_spares_the_decoding(
     trees: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETAB_CLIP_CACHE", str(tmp_path / "c"))
-    make: Callable[[], Dataset] = lambda: Dataset(
-        "camus", "LV_seg", frame_l=32, frame_w=32, root=trees["camus"]
-    )  # noqa: E731
+
+    def make() -> Dataset:
+        return Dataset("camus", "LV_seg", frame_l=32, frame_w=32, root=trees["camus"])
+
     before = make()[3]
     monkeypatch.setattr("etab.datasets.camus.CamusSource.frames", _no_frames)
     after = make()[3]

@@ -6,7 +6,8 @@ import pytest
 
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import Registry
-from etab.tasks import CATEGORIES, DATASET_CODES, TASKS, VIEW_CODES, find, parse_code
+from etab.tasks.codes import CATEGORIES, DATASET_CODES, VIEW_CODES, parse_code
+from etab.tasks.menu import TASKS, find
 
 
 def test_a_miss_suggests_and_lists() -> None:
@@ -33,7 +34,7 @@ def test_a_taken_name_is_refused() -> None:
 @pytest.mark.parametrize("code", list(TASKS))
 def test_every_row_of_the_menu_resolves(code: str) -> None:
     from etab import datasets, heads
-    from etab.metrics import METRICS
+    from etab.metrics.base import METRICS
 
     task, parsed = TASKS[code], parse_code(code)
     card = datasets.SOURCES[task.dataset].card

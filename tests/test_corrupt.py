@@ -26,17 +26,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import features
-from etab.clipcache import ClipCache, base_key, clip_key
 from etab.datasets.base import Source
 from etab.datasets.camus import CamusSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.errors import EtabError, EtabWarning
+from etab.features import store as features_store
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.video import read_video, video_info
 from etab.readers.volume import grey, read_volume, volume_info
 from etab.results import Result
+from etab.storage.clipcache import ClipCache, base_key, clip_key
 from etab.types import Kind
 from tests import made
 from tests.trees import camus, dicom, echonet
@@ -136,7 +136,7 @@ def _clips(path: Path) -> list[Any]:
 
 
 def _features(path: Path) -> list[Any] | None:
-    found = features._read(path.parent)
+    found = features_store._read(path.parent)
     return (
         None
         if found is None
@@ -209,9 +209,9 @@ def _entry(name: str) -> Callable[[Path], Path]:
         grid[:] = rng.standard_normal(grid.shape)
         pooled = {"last/mean": rng.standard_normal((4, 8)).astype(np.float32)}
         grid.flush()
-        store = features._Store(4, temp)
+        store = features_store._Store(4, temp)
         store.pooled = pooled
-        features._keep(store, temp, folder / "entry")
+        features_store._keep(store, temp, folder / "entry")
         return folder / "entry" / name
 
     return build

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from etab import phantom
-from etab.backbones import weights
+from etab.backbones.weights import index as weights
 from etab.datasets.cinc2016 import read_state_ans
 from etab.datasets.cinc2016_layout import read_appendix, read_reference, read_withdrawn
 from etab.datasets.circor import read_patient, read_states
-from etab.datasets.listed import read_sums
+from etab.datasets.integrity.listed import read_sums
 from etab.datasets.lvh import LvhSource
 from etab.datasets.tmed import TmedSource
 from etab.datasets.unity import UnitySource

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import etab
-from etab import backbones, cross, datasets, heads, inputs, phantom
+from etab import backbones, datasets, heads, phantom
+from etab.cli.listing import TABLES
 from etab.datasets.camus import CamusSource
 from etab.errors import (
     IncompatibleError,
@@ -21,15 +22,17 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
-from etab.executors import groups
-from etab.features import frame_features
-from etab.leaderboard import rank
-from etab.listing import TABLES
+from etab.features import inputs, lazy
+from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
+from etab.leaderboard import render
+from etab.leaderboard.ranking import rank
 from etab.results import Result
-from etab.rows import Rows, annotated_frames, row_features, task_rows
-from etab.runs import Settings, execute, finished, plan
-from etab.site import render
-from etab.tasks import TASKS, find
+from etab.runs import cross
+from etab.runs.execute import execute, finished
+from etab.runs.executors import groups
+from etab.runs.run import Settings, plan
+from etab.tasks.menu import TASKS, find
+from etab.tasks.rows import Rows
 from etab.types import Features
 from tests import made
 from tests.test_cli import etab as command
@@ -171,7 +174,7 @@ def test_joined_maps_are_one_map() -> None:
         np.random.default_rng(i).random((n, 3, 2, 2)).astype(np.float16)
         for i, n in enumerate((4, 6))
     ]
-    joined, whole = cross.JoinedMap(parts), np.concatenate(parts)
+    joined, whole = lazy.JoinedMap(parts), np.concatenate(parts)
     assert (joined.shape, len(joined), joined.dtype) == (whole.shape, 10, whole.dtype)
     for index in (slice(2, 7), slice(0, 3), np.array([9, 0, 4, 4]), np.arange(10) % 2 == 0, 5):
         assert (joined[index] == whole[index]).all()

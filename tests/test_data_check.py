@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from etab import phantom
-from etab.cli import main
+from etab.cli.main import main
 from etab.datasets import cinc2016
-from etab.datasets.check import FAULTS, check
-from etab.datasets.listed import check_lists, read_sums
+from etab.datasets.integrity.check import FAULTS, check
+from etab.datasets.integrity.listed import check_lists, read_sums
 from etab.errors import CorruptFileError, EtabWarning
 from tests.trees import camus
 
@@ -316,6 +316,6 @@ def test_real_circor_differs_in_its_counts_alone(real_data: Path) -> None:
 
 
 def test_the_module_is_importable_alone() -> None:
-    code = "import etab.datasets.check as c, etab.datasets.canonical_write as w; print(len(c.FAULTS), len(w.NAMES))"
+    code = "import etab.datasets.integrity.check as c, etab.datasets.integrity.canonical_write as w; print(len(c.FAULTS), len(w.NAMES))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert run.stdout.split() == ["7", "5"], run.stderr

@@ -16,16 +16,16 @@ from torch.utils.data import DataLoader
 
 import etab
 from etab import datasets
-from etab.clips import fit, place, resample, window
 from etab.datasets.camus import CamusSource
-from etab.datasets.check import check
 from etab.datasets.dataset import Dataset
 from etab.datasets.echonet import EchoNetSource, traced_mask
+from etab.datasets.integrity.check import check
 from etab.datasets.paths import folder
 from etab.datasets.views import aliases, canonical
+from etab.echo.clips import fit, place, resample, window
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
+from etab.legacy.data_tools import training_data_split
 from etab.testing.datasets import check_dataset
-from etab.utils.data_tools import training_data_split
 from tests.trees import camus, echonet
 
 

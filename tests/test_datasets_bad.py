@@ -23,7 +23,7 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
-from etab.utils.data_tools import training_data_split
+from etab.legacy.data_tools import training_data_split
 from tests.trees import camus, echonet
 
 FIRST = "database_nifti/patient0001/patient0001_2CH"

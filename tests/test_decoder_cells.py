@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import etab.heads.segmentation as place
-from etab import heads, phantom, runs
-from etab.cli import app
+import etab.heads.masks.decoders as place
+from etab import heads, phantom
+from etab.cli.main import app
 from etab.errors import IncompatibleError, UnsupportedOptionError
+from etab.finetuning import plan as finetuning_plan
 from etab.results import Result, load_results
-from etab.runs import Settings
+from etab.runs import cell as runs
+from etab.runs import execute
+from etab.runs import run as runs_run
+from etab.runs.run import Settings
 from etab.testing.heads import made_features, made_splits, target_of
-from etab.training import Recipe
+from etab.training.loop import Recipe
 from etab.types import Features, Kind
 
 torch = pytest.importorskip("torch")
@@ -47,8 +51,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(tree: Path, folder: Path, names: Sequence[str]) -> list[Result]:
-    plan = runs.plan("a0-A4-C", [BACKBONE], protocols=["official"], head=list(names))
-    return list(runs.execute(plan, Settings(root=tree, results=folder, precision="fp32")))
+    plan = runs_run.plan("a0-A4-C", [BACKBONE], protocols=["official"], head=list(names))
+    return list(execute.execute(plan, Settings(root=tree, results=folder, precision="fp32")))
 
 
 def test_several_heads_read_the_maps_once_and_are_what_each_is_alone(
@@ -101,17 +105,17 @@ def test_the_command_takes_several_heads(tree: Path, tmp_path: Path, short: None
     found = {(r.task, r.head) for r in load_results(tmp_path / "r")}
     assert found == {("a0-A4-C", "linear_seg"), ("a0-A4-C", "topformer"), ("b0-A4-C", "ridge")}
     with pytest.raises(IncompatibleError, match="the head 'ridge' or 'knn' answers none"):
-        runs.plan("a0-A4-C", [BACKBONE], head=["ridge", "knn"])
+        runs_run.plan("a0-A4-C", [BACKBONE], head=["ridge", "knn"])
 
 
 def test_processes_of_torchrun_do_not_run_the_same_cells_twice(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from etab.sweep import sweep
+    from etab.runs.sweep import sweep
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    plan = runs.plan("a0-A4-C", [BACKBONE], protocols=["official"])
+    plan = runs_run.plan("a0-A4-C", [BACKBONE], protocols=["official"])
     with pytest.raises(UnsupportedOptionError, match="torchrun is for `etab finetune`"):
         sweep(
             plan,
@@ -147,17 +151,17 @@ def test_dpt_on_a_transformer_and_on_a_network_of_the_phantom(
     tree: Path, tmp_path: Path, short: None
 ) -> None:
     """As a cell on the tokens of a ViT (14 x 14 at three depths), and fine-tuned."""
-    from etab import tuned
+    from etab.finetuning import cells as tuned
 
     vit = "random/timm/vit_tiny_patch16_224"
     settings = Settings(root=tree, results=tmp_path / "r", precision="fp32")
-    (cell,) = runs.execute(
-        runs.plan("a0-A4-C", [vit], protocols=["official"], head="dpt"), settings
+    (cell,) = execute.execute(
+        runs_run.plan("a0-A4-C", [vit], protocols=["official"], head="dpt"), settings
     )
     assert cell.head == "dpt"
     assert 0 < cell.value < 1
     for backbone in (vit, BACKBONE):
-        (plan,) = tuned.plan(
+        (plan,) = finetuning_plan.plan(
             "a0-A4-C",
             [backbone],
             head="dpt",

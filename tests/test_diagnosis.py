@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from etab.diagnosis import (
+from etab.errors import UndefinedError, UnsupportedOptionError
+from etab.metrics.diagnosis import (
     Thresholds,
     balanced_accuracy,
     choose,
@@ -19,7 +20,6 @@ from etab.diagnosis import (
     study_truth,
     upstream_view_accuracy,
 )
-from etab.errors import UndefinedError, UnsupportedOptionError
 
 # Study a: a sure PLAX, a PSAX at 0.9, an apical image. Study b: apical images alone.
 STUDIES = ["a", "a", "a", "b", "b"]

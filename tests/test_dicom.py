@@ -14,9 +14,9 @@ pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 
 from pydicom.sequence import Sequence  # noqa: E402
 
-from etab.clipcache import _Part  # noqa: E402
 from etab.datasets.dataset import Dataset  # noqa: E402
 from etab.datasets.dicom import DicomSource  # noqa: E402
+from etab.echo.sector import sector  # noqa: E402
 from etab.errors import (  # noqa: E402
     CorruptFileError,
     DataNotFoundError,
@@ -27,7 +27,7 @@ from etab.errors import (  # noqa: E402
 from etab.readers import dicom as reader  # noqa: E402
 from etab.readers.codestream import picture_size  # noqa: E402
 from etab.readers.dicom import dicom_info, read_dicom  # noqa: E402
-from etab.readers.sector import sector  # noqa: E402
+from etab.storage.clipcache import _Part  # noqa: E402
 from etab.testing.datasets import check_dataset  # noqa: E402
 from tests.trees import dicom as tree  # noqa: E402
 

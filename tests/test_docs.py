@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate, sounds
-from etab.metrics import METRICS
+from etab.metrics.base import METRICS
 from etab.results import load_results
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from etab import curves, heads, phantom
-from etab.cli import app
+from etab import heads, phantom
+from etab.cli.main import app
 from etab.errors import DataNotFoundError, IncompatibleError, UndefinedError
-from etab.plots_curves import draw
-from etab.protocols import drawn, parse
+from etab.leaderboard import curves
+from etab.leaderboard.curves_plot import draw
 from etab.results import load_results
-from etab.runs import Settings, execute, plan
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
+from etab.tasks.protocols import drawn, parse
 from etab.types import Array, Features, Kind, RowSplit, Target
 
 PATIENTS = np.repeat([f"p{i:02d}" for i in range(60)], 2)

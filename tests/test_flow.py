@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import features, inputs, phantom, stats
+from etab import phantom
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -22,13 +22,18 @@ from etab.errors import (
     StorageError,
     UnknownNameError,
 )
-from etab.executors import groups
-from etab.leaderboard import Suite, rank
+from etab.features import frames as features
+from etab.features import inputs, lazy
+from etab.leaderboard import render
+from etab.leaderboard.ranking import rank
+from etab.leaderboard.suites import Suite, suite_named
+from etab.metrics import uncertainty as stats
 from etab.results import Result, load_results
-from etab.runs import Run, Settings, execute, finished, plan
-from etab.site import render
-from etab.sweep import backbone_names, suite_named
-from etab.tasks import TASKS, find
+from etab.runs.execute import execute, finished
+from etab.runs.executors import groups
+from etab.runs.run import Run, Settings, plan
+from etab.runs.sweep import backbone_names
+from etab.tasks.menu import TASKS, find
 
 CAMUS = [t.code for t in find("camus")]
 CONTROLS = ["image_stats", "pixel_pca"]
@@ -142,7 +147,7 @@ def test_features_are_not_served_to_another_backbone_or_precision(
     cohort: Path, tmp_path: Path
 ) -> None:
     from etab import backbones, datasets
-    from etab.rows import annotated_frames
+    from etab.features.frames import annotated_frames
 
     source = datasets.source("camus", cohort)
     frames = annotated_frames(source)[:6]
@@ -354,7 +359,7 @@ def test_intervals_come_from_the_cells_own_resamples(done: Settings) -> None:
 def test_maps_on_disk_read_like_arrays(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(9, 2, 3, 3)).astype(np.float16)
     np.save(tmp_path / "map0.npy", values)
-    stored = features.StoredMap(tmp_path / "map0.npy")
+    stored = lazy.StoredMap(tmp_path / "map0.npy")
     assert stored.shape == values.shape
     assert np.array_equal(stored, values)
     assert np.array_equal(stored[2:8][1:4], values[3:6])
@@ -370,7 +375,7 @@ def test_maps_on_disk_read_like_arrays(tmp_path: Path) -> None:
 
 def test_a_map_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
     np.save(tmp_path / "map0.npy", np.ones((9, 2, 3, 3), dtype=np.float16))
-    stored = features.StoredMap(tmp_path / "map0.npy")
+    stored = lazy.StoredMap(tmp_path / "map0.npy")
     with (tmp_path / "map0.npy").open("r+b") as file:
         file.truncate(300)
     assert np.array_equal(stored[:3], np.ones((3, 2, 3, 3)))

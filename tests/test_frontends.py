@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 
 from etab.errors import UnsupportedOptionError
-from etab.frontends import (
+from etab.sounds.mel import (
     HEART,
     PICTURE,
     Mel,
     colour_picture,
+    log_mel,
     log_mel_bands,
+    mel_bank,
+    mel_power,
     picture,
     slaney_bank,
     slaney_hz,
     slaney_mel,
 )
-from etab.waves import log_mel, mel_bank, mel_power
 
 
 def tone(hertz: float, rate: int = 2000, seconds: float = 1.0, size: float = 0.5) -> np.ndarray:

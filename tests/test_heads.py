@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import heads, stats
+from etab import heads
+from etab.echo.surface import largest
 from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
-from etab.heads import decoders, linalg
-from etab.heads.decoders import largest
-from etab.heads.segmentation import Pyramid, TrainedSegmentation, choose_levels, sides_of
+from etab.heads.masks import linear as decoders
+from etab.heads.masks.decoders import Pyramid, TrainedSegmentation, choose_levels, sides_of
+from etab.heads.pooled import linalg
+from etab.metrics import uncertainty as stats
 from etab.testing.heads import check_head, made_features, made_splits, target_of
-from etab.training import Recipe, fit_state
+from etab.training.loop import Recipe, fit_state
 from etab.types import Features, Kind
 
 TRAINED = (
@@ -129,7 +131,7 @@ def test_the_best_learning_rate_is_chosen_inside_and_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With one rate that cannot learn, the other is taken, and the answer is that of training with it alone."""
-    import etab.heads.segmentation as place
+    import etab.heads.masks.decoders as place
 
     features, masks = made_features(Kind.MASK)
     patients, splits = made_splits()

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import envelopes as env
 from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
-from etab.heads import hsmm
-from etab.metrics_sound import frame_accuracy, segmentation
+from etab.heads.states import hsmm
+from etab.metrics.states import frame_accuracy, segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.sounds import envelopes as env
+from etab.sounds.states import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, states_at
 from etab.splits import row_splits
 from etab.types import Array, FloatArray, IntArray, RowSplit
-from etab.waves import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, states_at
 
 RATE = 2000
 

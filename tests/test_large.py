@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.heads import large
+from etab.features import store as features_store
 from etab.heads.base import FoldFit
-from etab.heads.large import Wide, nearest, partition, wide
+from etab.heads.pooled import large
+from etab.heads.pooled.large import Wide, nearest, partition, wide
 from etab.splits import row_splits
 from etab.types import Features, Kind, RowSplit, Target
 
@@ -98,7 +99,7 @@ def test_the_limit_is_on_rows_and_only_where_features_are_narrower() -> None:
 
 
 def test_no_kernel_is_made_of_many_rows(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from etab.heads import probes
+    from etab.heads.pooled import probes
 
     def refuse(x: Any) -> Any:
         raise AssertionError(f"a kernel of {len(x)} rows")
@@ -181,7 +182,6 @@ def test_memory_is_not_that_of_a_kernel(name: str) -> None:
 
 
 def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
-    from etab import features
 
     rng = np.random.default_rng(0)
     temp = tmp_path / "temp"
@@ -190,10 +190,10 @@ def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
         "b/mean": rng.standard_normal((50, 8)).astype(np.float32),
         "a/max": np.ones((50, 3), np.float32),
     }
-    store = features._Store(50, temp)
+    store = features_store._Store(50, temp)
     store.pooled = pooled
-    kept = features._keep(store, temp, tmp_path / "entry")
-    mapped = features._pooled(tmp_path / "entry" / "pooled.safetensors", above=0)
+    kept = features_store._keep(store, temp, tmp_path / "entry")
+    mapped = features_store._pooled(tmp_path / "entry" / "pooled.safetensors", above=0)
     assert all(isinstance(v.base, np.memmap) for v in mapped.values())
     for name, values in pooled.items():
         assert np.array_equal(mapped[name], values)

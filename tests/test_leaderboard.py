@@ -24,11 +24,12 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
-from etab.leaderboard import Board, Suite, rank, raw2022, two_sided
-from etab.metrics import METRICS
+from etab.leaderboard import render
+from etab.leaderboard.ranking import Board, rank, raw2022, two_sided
+from etab.leaderboard.suites import Suite
+from etab.metrics.base import METRICS
 from etab.results import Predictions, Result, load_results
-from etab.site import render
-from etab.tasks import TASKS
+from etab.tasks.menu import TASKS
 from etab.types import Kind
 from tests import made
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from etab import metrics
 from etab.errors import UndefinedError
-from etab.metrics import METRICS, evaluate, mask_scores
+from etab.metrics import masks
+from etab.metrics.base import METRICS
+from etab.metrics.basic import evaluate
+from etab.metrics.masks import mask_scores
 from etab.testing.metrics import check_metric, sample
 from etab.types import Kind
 
@@ -51,7 +53,7 @@ def test_surface_distances_equal_the_definition(spacing: tuple[float, float]) ->
 @pytest.mark.parametrize("n", [1, 2, 3, 20, 21, 22, 41, 337])
 def test_the_percentile_is_numpys(n: int) -> None:
     values = np.random.default_rng(n).normal(size=n)
-    assert metrics._percentile95(values) == np.percentile(values, 95)
+    assert masks._percentile95(values) == np.percentile(values, 95)
 
 
 def test_empty_masks() -> None:

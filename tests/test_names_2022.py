@@ -9,15 +9,6 @@ import numpy as np
 import pytest
 
 from etab import phantom
-from etab.baselines import names
-from etab.baselines.models import (
-    ETABmodel,
-    available_backbones,
-    available_heads,
-    card_of_module,
-    load_weights,
-)
-from etab.benchmarks import ETABBenchmark, task_items
 from etab.datasets import ETAB_dataset, source
 from etab.errors import (
     EtabError,
@@ -27,15 +18,25 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.finetune import BUDGET, Body, Examples, Network, fit, unit_scale
-from etab.scores import ETABscore, ScoreAndInterval, TaskScore
-from etab.tasks import TASKS
-from etab.training import Recipe
+from etab.finetuning.examples import BUDGET, Examples, fit, unit_scale
+from etab.finetuning.network import Body, Network
+from etab.legacy import names
+from etab.legacy.benchmark import ETABBenchmark, task_items
+from etab.legacy.data_tools import training_data_split
+from etab.legacy.evaluate import columns_of, evaluate_model
+from etab.legacy.models import (
+    ETABmodel,
+    available_backbones,
+    available_heads,
+    card_of_module,
+    load_weights,
+)
+from etab.legacy.score import ETABscore, ScoreAndInterval, TaskScore
+from etab.legacy.video_tools import create_echo_clip
+from etab.legacy.visualization import plot_segment
+from etab.tasks.menu import TASKS
+from etab.training.loop import Recipe
 from etab.types import Kind
-from etab.utils.data_tools import training_data_split
-from etab.utils.metrics import columns_of, evaluate_model
-from etab.utils.video_tools import create_echo_clip
-from etab.utils.visualization import plot_segment
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("segmentation_models_pytorch")
@@ -43,7 +44,7 @@ pytest.importorskip("segmentation_models_pytorch")
 
 def tiny(seed: int = 0) -> Any:
     """A network with what real ones have (strides, batch norm), small enough for tests."""
-    from etab.training import seeded
+    from etab.training.loop import seeded
 
     def stage(n: int, m: int) -> list[Any]:
         return [
@@ -411,7 +412,7 @@ def test_whole_stages_are_tapped() -> None:
     """A module that is used again elsewhere (the ReLU of a residual block) must not stand for a stage."""
     from torchvision.models import resnet18, resnet50
 
-    from etab.backbones.vision import probe_modules
+    from etab.backbones.image.networks import probe_modules
 
     for make, channels in ((resnet18, [64, 128, 256, 512]), (resnet50, [256, 512, 1024, 2048])):
         found = probe_modules(make(weights=None), 64)
@@ -534,7 +535,7 @@ def test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was() -> None:
 
 
 def test_the_rows_of_a_benchmark_are_those_of_the_menu(cohort: Path) -> None:
-    from etab.rows import annotated_frames, task_rows
+    from etab.features.frames import annotated_frames, task_rows
 
     opened = source("camus", cohort / "camus")
     for code, shape in (
@@ -614,7 +615,7 @@ def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort
     assert frozen.tasks["a0-A4-C"].patients == 6
     tuned = ETABscore("ResNet-18", mine, {"a0-A4-C": 1}, finetune=True, head="SegFormer", **more)
     assert tuned[0] != frozen[0]
-    from etab.scores import _card
+    from etab.legacy.score import _card
 
     loaded = _card("ResNet-18", mine, False).load()
     own = mine.state_dict()
@@ -667,8 +668,8 @@ def demos(
     """The cells of the three notebooks in their order, but for paths, numbers of epochs and of clips."""
     names_of: dict[str, Any] = {}
     exec(
-        "from etab.datasets import *\nfrom etab.utils.visualization import *\nfrom etab.utils.video_tools import *\n"
-        "from etab.baselines.models import *\nfrom etab.utils.data_tools import *\nfrom etab.utils.metrics import *\n"
+        "from etab.datasets import *\nfrom etab.legacy.visualization import *\nfrom etab.legacy.video_tools import *\n"
+        "from etab.legacy.models import *\nfrom etab.legacy.data_tools import *\nfrom etab.legacy.evaluate import *\n"
         "device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')\n",
         names_of,
     )

@@ -13,7 +13,6 @@ from etab import phantom
 from etab.datasets.circor import CircorSource
 from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dataset import Dataset
-from etab.denoise import causal_band, processed, shrink
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -22,6 +21,7 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.phantom.sound_parquet import convert
+from etab.sounds.denoise import causal_band, processed, shrink
 from etab.testing.datasets import check_dataset
 from tests.trees.sounds import small_circor, wav
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from etab.errors import UnsupportedOptionError
-from etab.plots import centiseconds, overlay
-from etab.utils.video_tools import create_echo_clip
-from etab.utils.visualization import plot_segment, to_display
+from etab.legacy.video_tools import create_echo_clip
+from etab.legacy.visualization import plot_segment, to_display
+from etab.plots.echo import centiseconds, overlay
 
 matplotlib.use("Agg")
 

@@ -14,8 +14,8 @@ from scipy.io import wavfile
 
 from etab.datasets.circor import CircorSource
 from etab.errors import UnsupportedOptionError
-from etab.plots_sound import COLOURS, listen, plot_mel, plot_states, runs_between
-from etab.waves import log_mel
+from etab.plots.sounds import COLOURS, listen, plot_mel, plot_states, runs_between
+from etab.sounds.mel import log_mel
 
 RATE = 4000
 STATES = np.repeat([-1, 0, 1, 2, 3, 0, -1], [10, 6, 14, 5, 30, 6, 29])  # 2 s at 50 Hz

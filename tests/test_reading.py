@@ -276,7 +276,7 @@ FLAT = """
 import sys
 from pathlib import Path
 from benchmarks.perf.reading import native_cached, flat, numbers
-from etab.clipcache import ClipCache
+from etab.storage.clipcache import ClipCache
 from etab.readers.video import read_video
 files, kept = sorted(Path(sys.argv[1]).glob("*.avi")), Path(sys.argv[2])
 ways = {"decoding": lambda path: read_video(path, numbers(path)), "cache": native_cached(ClipCache(kept), files)}

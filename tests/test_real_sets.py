@@ -14,7 +14,7 @@ import pytest
 
 from etab import datasets, phantom
 from etab.datasets.base import Source
-from etab.datasets.check import check
+from etab.datasets.integrity.check import check
 from etab.testing.datasets import check_dataset
 from tests.conftest import GIVEN
 from tests.real_counts import COUNTS, wanted_of

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from etab.errors import ResultError, StorageError
-from etab.results import Predictions, Result, load_results, slug, write_atomically
+from etab.results import Predictions, Result, load_results
+from etab.storage.atomic import slug, write_atomically
 from etab.types import Kind
 from tests import made
 

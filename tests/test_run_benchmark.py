@@ -155,7 +155,7 @@ def test_adaptation_takes_the_trained_backbone_along(
 ) -> None:
     import torch
 
-    from etab import benchmarks
+    from etab.legacy import benchmark as benchmarks
 
     seen: list[Any] = []
     real = benchmarks.ETABBenchmark.run

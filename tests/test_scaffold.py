@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from etab.cli.scaffold import new_dataset
 from etab.errors import StorageError, UnsupportedOptionError
-from etab.scaffold import new_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import backbones, inputs, phantom, rows_sound, runs, series
+from etab import backbones, phantom
 from etab.backbones.base import BackboneCard, Course
 from etab.datasets.base import SoundSource
 from etab.datasets.camus import CamusSource
@@ -22,17 +22,23 @@ from etab.errors import (
     UndefinedError,
     UnsupportedOptionError,
 )
-from etab.heads import emissions, head
-from etab.metrics_sound import segmentation
+from etab.features import inputs
+from etab.features import recordings as series
+from etab.heads import head
+from etab.heads.states import emissions
+from etab.metrics.states import segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.sounds.states import states_at
 from etab.splits import row_splits
-from etab.tasks import TASKS
+from etab.tasks.menu import TASKS
 from etab.types import Array, Features, FloatArray, IntArray, Kind, Record, RowSplit, Target
-from etab.waves import states_at
 
 pytest.importorskip("torch")
 import torch
 from torch.nn.functional import avg_pool2d
+
+from etab.features import windows
+from etab.runs import execute, run
 
 RATE = 4000
 STATES = Target("states", Kind.STATES, "", ("S1", "systole", "S2", "diastole"))
@@ -263,16 +269,16 @@ def test_series_are_kept_and_read_back(tmp_path: Path) -> None:
 def test_what_has_no_time_is_refused() -> None:
     for name in ("timing_features", "birdnet"):
         with pytest.raises(IncompatibleError, match=f"{name} has no layers over time"):
-            runs.Run("e0-AL-D", name, protocol="cv").check()
+            run.Run("e0-AL-D", name, protocol="cv").check()
     with pytest.raises(
         IncompatibleError, match="timing_features has no layers over time, which e0-AL-D goes by"
     ):
-        runs.plan("e0-AL-D", ["timing_features"], protocols=None)
+        run.plan("e0-AL-D", ["timing_features"], protocols=None)
     with pytest.raises(UnsupportedOptionError, match="no layers over time"):
         series_of({"r": noise(0, 3 * RATE)}, "timing_features")
     with pytest.raises(IncompatibleError, match="reads one series of envelopes"):
-        runs.Run("e0-AL-D", "musicnn_msd", "state_unet", protocol="cv").check()
-    assert {r.task for r in runs.plan("circor", ["timing_features"], protocols=None)} == {
+        run.Run("e0-AL-D", "musicnn_msd", "state_unet", protocol="cv").check()
+    assert {r.task for r in run.plan("circor", ["timing_features"], protocols=None)} == {
         "e1-AL-D",
         "f1-AL-D",
         "f2-AL-D",
@@ -474,13 +480,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "name", ["random/silero_vad", "random/mobilenetv2", "mel_stats", "constant"]
 )
 def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
-    settings = runs.Settings(root=tree, results=tmp_path / "results", cache=tmp_path / "cache")
-    plan = runs.plan("e0-AL-D", [name], protocols=None, n_fold=3)
-    cell = next(iter(runs.execute(plan, settings)))
+    settings = run.Settings(root=tree, results=tmp_path / "results", cache=tmp_path / "cache")
+    plan = run.plan("e0-AL-D", [name], protocols=None, n_fold=3)
+    cell = next(iter(execute.execute(plan, settings)))
     assert (cell.head, cell.metric, cell.phantom) == ("hsmm", "f1_100", True)
     assert cell.settings["series_version"] == series.VERSION
     assert all({"features", "penalty"} <= set(fold["choice"]) for fold in cell.folds)
-    assert runs.finished(plan[0], settings) is not None
+    assert execute.finished(plan[0], settings) is not None
     if name == "mel_stats":
         assert cell.value > 0.8
     else:
@@ -491,9 +497,9 @@ def test_tasks_of_one_backbone_keep_their_own_features(tree: Path, tmp_path: Pat
     """e0 reads series and e1 windows: run together or alone, the cells are the same."""
     found: dict[str, list[Any]] = {}
     for code in ("e0-AL-D,e1-AL-D", "e0-AL-D", "e1-AL-D"):
-        settings = runs.Settings(root=tree, results=tmp_path / code, cache=None)
-        for cell in runs.execute(
-            runs.plan(code, ["mel_stats"], protocols=None, n_fold=3), settings
+        settings = run.Settings(root=tree, results=tmp_path / code, cache=None)
+        for cell in execute.execute(
+            run.plan(code, ["mel_stats"], protocols=None, n_fold=3), settings
         ):
             found.setdefault(cell.task, []).append((cell.value, cell.features_key))
     assert all(len(cells) == 2 and cells[0] == cells[1] for cells in found.values())
@@ -506,7 +512,7 @@ def test_envelopes_stay_the_series_they_were(tree: Path) -> None:
     assert not inputs.layered(task, card)
     assert "series_version" not in inputs.settings_of(task, card)
     source = CircorSource(tree)
-    keys = rows_sound.windows(source)[:2]
+    keys = windows.windows(source)[:2]
     told = inputs.embed(
         source,
         keys,
@@ -532,7 +538,7 @@ def test_a_source_of_pictures_has_no_series(tmp_path: Path) -> None:
 
 def test_a_wav2vec_says_when_its_steps_are(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    from etab.backbones.open_sound import TransformersNetwork
+    from etab.backbones.sound.open import TransformersNetwork
 
     config = transformers.Wav2Vec2Config(
         conv_dim=(8, 8),

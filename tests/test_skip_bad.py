@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import etab
-from etab import opened, phantom
+from etab import phantom
 from etab.datasets.base import Fault
 from etab.datasets.dicom import DicomSource
 from etab.errors import (
@@ -26,13 +26,16 @@ from etab.errors import (
     ResultError,
     UnsupportedOptionError,
 )
-from etab.executors import serial
-from etab.leaderboard import Suite, rank
+from etab.leaderboard import render
+from etab.leaderboard.ranking import rank
+from etab.leaderboard.suites import Suite
 from etab.results import Result, load_results
-from etab.runs import Settings, execute, plan
-from etab.sieve import left_out, sift
-from etab.site import render
-from etab.tasks import TASKS
+from etab.runs import data as opened
+from etab.runs.execute import execute
+from etab.runs.executors import serial
+from etab.runs.run import Settings, plan
+from etab.runs.skip_bad import left_out, sift
+from etab.tasks.menu import TASKS
 from tests.trees import dicom
 
 CODES = ["a0-A2-C", "b0-A4-C", "c0-AX-C"]
@@ -208,7 +211,7 @@ def test_the_board_says_what_is_missing_everywhere(
     assert board.notes[0].startswith(said)
     assert said in render.markdown(board)
     assert said in render.page(board)
-    from etab import show
+    from etab.cli import show
 
     show.board(board)
     assert said in " ".join(capsys.readouterr().out.split())

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 
 from benchmarks import confound
-from etab import decisions, heads, inputs, phantom, runs
+from etab import heads, phantom
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.errors import EtabWarning, IncompatibleError, SplitError
-from etab.metrics import METRICS
-from etab.protocols import chosen, protocol_name, splits_of
-from etab.rows import Rows
+from etab.features import inputs
+from etab.metrics.base import METRICS
+from etab.runs import execute, run
+from etab.runs import thresholds as decisions
 from etab.splits import row_splits
-from etab.tasks import TASKS
+from etab.tasks.menu import TASKS
+from etab.tasks.protocols import chosen, protocol_name, splits_of
+from etab.tasks.rows import Rows
 from etab.types import Array, Features, Kind, RowSplit
 
 
@@ -115,10 +118,12 @@ def test_without_the_appendix_results_say_so(made: Path, tmp_path: Path) -> None
     root = tmp_path / "cinc2016"
     shutil.copytree(made / "cinc2016", root)
     (root / "annotations" / "Online_Appendix_training_set.csv").unlink()
-    settings = runs.Settings(root=root, results=tmp_path / "results")
+    settings = run.Settings(root=root, results=tmp_path / "results")
     with pytest.warns(EtabWarning, match="Patients are unknown"):
         found = next(
-            iter(runs.execute(runs.plan("f0-PH-N", ["database_only"], protocols=("cv",)), settings))
+            iter(
+                execute.execute(run.plan("f0-PH-N", ["database_only"], protocols=("cv",)), settings)
+            )
         )
     assert any("Patients are unknown" in note for note in found.settings["notes"])
     assert any("share databases" in note for note in found.settings["notes"])

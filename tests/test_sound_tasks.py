@@ -9,17 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import backbones, phantom, rows_sound, runs
-from etab.aggregate import reduce
+from etab import backbones, phantom
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.errors import IncompatibleError, UndefinedError, UnsupportedOptionError
-from etab.leaderboard import Suite
-from etab.metrics import METRICS, evaluate
-from etab.metrics_sound import TRAINING_2016, cinc2016, cost_2022, weighted_accuracy
+from etab.features import windows
+from etab.leaderboard import render
+from etab.leaderboard.ranking import rank_folder
+from etab.leaderboard.suites import Suite, suite_named
+from etab.metrics.base import METRICS
+from etab.metrics.basic import evaluate
+from etab.metrics.challenge2022 import cost_2022, weighted_accuracy
+from etab.metrics.cinc2016 import TRAINING_2016, cinc2016
 from etab.results import load_results
-from etab.site import render
-from etab.sweep import backbone_names, rank_folder, suite_named
-from etab.tasks import TASKS, find
+from etab.runs import cell as runs
+from etab.runs import execute
+from etab.runs import run as runs_run
+from etab.runs.sweep import backbone_names
+from etab.tasks.aggregate import reduce
+from etab.tasks.menu import TASKS, find
 from etab.types import Kind
 
 SOUNDS = ("e0-AL-D", "e1-AL-D", "f0-PH-N", "f1-AL-D", "f2-AL-D")
@@ -41,9 +48,9 @@ def board(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("circor", ["envelopes", "constant"]),
         ("cinc2016", ["envelopes", "constant", "database_only"]),
     ):
-        settings = runs.Settings(root=made / name, results=results, cache=results / "cache")
-        plan = runs.plan(name, cards, protocols=None, n_fold=3)
-        assert len(list(runs.execute(plan, settings))) == len(plan)
+        settings = runs_run.Settings(root=made / name, results=results, cache=results / "cache")
+        plan = runs_run.plan(name, cards, protocols=None, n_fold=3)
+        assert len(list(execute.execute(plan, settings))) == len(plan)
     return results
 
 
@@ -51,20 +58,20 @@ def board(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_windows_cover_a_recording() -> None:
-    assert rows_sound.starts(3.0) == [0.0]
-    assert rows_sound.starts(5.0) == [0.0]
-    assert rows_sound.starts(7.4) == [0.0]
-    assert rows_sound.starts(7.6) == [0.0, pytest.approx(2.6)]
-    assert rows_sound.starts(12.5) == [0.0, 5.0, 7.5]
-    assert rows_sound.starts(15.0) == [0.0, 5.0, 10.0]
+    assert windows.starts(3.0) == [0.0]
+    assert windows.starts(5.0) == [0.0]
+    assert windows.starts(7.4) == [0.0]
+    assert windows.starts(7.6) == [0.0, pytest.approx(2.6)]
+    assert windows.starts(12.5) == [0.0, 5.0, 7.5]
+    assert windows.starts(15.0) == [0.0, 5.0, 10.0]
 
 
 def test_rows_are_recordings_or_windows(made: Path) -> None:
     source = CircorSource(made / "circor")
-    keys = rows_sound.windows(source)
+    keys = windows.windows(source)
     task = TASKS["f1-AL-D"]
-    whole = rows_sound.sound_task_rows(task, source, keys)
-    cut = rows_sound.sound_task_rows(replace(task, inputs="window"), source, keys)
+    whole = windows.sound_task_rows(task, source, keys)
+    cut = windows.sound_task_rows(replace(task, inputs="window"), source, keys)
     assert len(whole.items) == len(source.records())
     assert len(cut.items) == len(keys) > len(whole.items)
     assert set(cut.records) == set(whole.records)
@@ -80,10 +87,10 @@ def test_features_of_a_recording_are_the_mean_of_its_windows(made: Path) -> None
     from etab.types import Features
 
     source = CircorSource(made / "circor")
-    keys = rows_sound.windows(source)
-    rows = rows_sound.sound_task_rows(TASKS["f2-AL-D"], source, keys)
+    keys = windows.windows(source)
+    rows = windows.sound_task_rows(TASKS["f2-AL-D"], source, keys)
     values = np.arange(len(keys), dtype=np.float32)[:, None]
-    found = rows_sound.sound_row_features(Features({"a": values}), rows).pooled["a"][:, 0]
+    found = windows.sound_row_features(Features({"a": values}), rows).pooled["a"][:, 0]
     for i, name in enumerate(rows.records):
         assert found[i] == pytest.approx(
             np.mean([k for k, key in enumerate(keys) if key[0].id == name])
@@ -92,7 +99,7 @@ def test_features_of_a_recording_are_the_mean_of_its_windows(made: Path) -> None
 
 def test_states_without_a_sound_give_no_row(made: Path) -> None:
     source = CircorSource(made / "circor")
-    rows = rows_sound.sound_task_rows(TASKS["e0-AL-D"], source, rows_sound.windows(source))
+    rows = windows.sound_task_rows(TASKS["e0-AL-D"], source, windows.windows(source))
     assert len(rows.items) + len(rows.missing) == len(source.records())
     assert rows.missing  # the state file that is the one line "0 0 28"
     assert all(len(a) and np.isin(a, (0, 2)).any() for a in rows.answers)
@@ -100,7 +107,7 @@ def test_states_without_a_sound_give_no_row(made: Path) -> None:
 
 def test_cinc_rows_know_database_and_quality(made: Path) -> None:
     source = Cinc2016Source(made / "cinc2016")
-    rows = rows_sound.sound_task_rows(TASKS["f0-PH-N"], source, rows_sound.windows(source))
+    rows = windows.sound_task_rows(TASKS["f0-PH-N"], source, windows.windows(source))
     assert {"group", "clean"} <= set(rows.extras)
     assert [r[0] for r in rows.records] == list(rows.groups)
 
@@ -132,12 +139,12 @@ def test_places_count_alike_however_often_they_were_heard() -> None:
 
 
 def test_another_aggregation_acts_and_is_recorded(made: Path, tmp_path: Path) -> None:
-    settings = runs.Settings(root=made / "circor", results=tmp_path, cache=None)
+    settings = runs_run.Settings(root=made / "circor", results=tmp_path, cache=None)
     found = {}
     for name in (None, "any_present", "windows"):
-        plan = runs.plan("f1-AL-D", ["envelopes"], protocols=("cv",), n_fold=3, aggregate=name)
+        plan = runs_run.plan("f1-AL-D", ["envelopes"], protocols=("cv",), n_fold=3, aggregate=name)
         settings = replace(settings, results=tmp_path / str(name))
-        found[name] = next(iter(runs.execute(plan, settings)))
+        found[name] = next(iter(execute.execute(plan, settings)))
     assert {name: r.settings["aggregate"] for name, r in found.items()} == {
         None: "recordings",
         "any_present": "any_present",
@@ -146,19 +153,21 @@ def test_another_aggregation_acts_and_is_recorded(made: Path, tmp_path: Path) ->
     assert found["windows"].settings["rows"] == "window"
     assert found["windows"].n_train > found[None].n_train
     assert len({r.predictions_sha256 for r in found.values()}) == 3
-    plan = runs.plan("f1-AL-D", ["envelopes"], protocols=("cv",), n_fold=3, aggregate="locations")
+    plan = runs_run.plan(
+        "f1-AL-D", ["envelopes"], protocols=("cv",), n_fold=3, aggregate="locations"
+    )
     from etab.errors import ResultError
 
     with pytest.raises(ResultError, match="aggregate"):
-        runs.finished(plan[0], replace(settings, results=tmp_path / "None"))
+        execute.finished(plan[0], replace(settings, results=tmp_path / "None"))
 
 
 def test_an_aggregation_that_cannot_act_is_refused() -> None:
-    run = runs.Run("e1-AL-D", "mel_stats", protocol="cv", aggregate="mean")
+    run = runs_run.Run("e1-AL-D", "mel_stats", protocol="cv", aggregate="mean")
     with pytest.raises(IncompatibleError, match="nothing to put together"):
         run.check()
     with pytest.raises(IncompatibleError, match="Nothing to run"):
-        runs.plan("e1-AL-D", ["mel_stats"], protocols=("cv",), aggregate="mean")
+        runs_run.plan("e1-AL-D", ["mel_stats"], protocols=("cv",), aggregate="mean")
 
 
 # --- metrics ---
@@ -294,31 +303,31 @@ def test_results_say_what_the_source_says(board: Path) -> None:
 
 
 def test_a_second_run_reads_what_is_done(board: Path, made: Path) -> None:
-    settings = runs.Settings(root=made / "circor", results=board, cache=board / "cache")
-    for run in runs.plan("circor", ["constant"], protocols=None, n_fold=3):
-        assert runs.finished(run, settings) is not None
+    settings = runs_run.Settings(root=made / "circor", results=board, cache=board / "cache")
+    for run in runs_run.plan("circor", ["constant"], protocols=None, n_fold=3):
+        assert execute.finished(run, settings) is not None
 
 
 def test_states_are_left_to_backbones_with_time() -> None:
     some = {"e1-AL-D", "f1-AL-D", "f2-AL-D"}
-    assert {r.task for r in runs.plan("circor", ["timing_features"], protocols=None)} == some
-    assert {r.task for r in runs.plan("circor", ["mel_stats"], protocols=None)} == some | {
+    assert {r.task for r in runs_run.plan("circor", ["timing_features"], protocols=None)} == some
+    assert {r.task for r in runs_run.plan("circor", ["mel_stats"], protocols=None)} == some | {
         "e0-AL-D"
     }
     with pytest.raises(IncompatibleError, match="has no layers over time"):
-        runs.Run("e0-AL-D", "timing_features", protocol="cv").check()
+        runs_run.Run("e0-AL-D", "timing_features", protocol="cv").check()
 
 
 def test_controls_of_sound_do_not_see_pictures() -> None:
     with pytest.raises(IncompatibleError, match="camus holds pictures"):
-        runs.Run("b0-A4-C", "constant", protocol="cv").check()
+        runs_run.Run("b0-A4-C", "constant", protocol="cv").check()
     with pytest.raises(UnsupportedOptionError, match="no random twin"):
         backbones.card("random/demographics")
 
 
 def test_demographics_hear_nothing(made: Path) -> None:
     source = CircorSource(made / "circor")
-    keys = rows_sound.windows(source)
+    keys = windows.windows(source)
     found = backbones.card("demographics").load().describe(source, keys).pooled["facts/all"]
     assert found.shape[0] == len(keys)
     assert np.isfinite(found).all()
@@ -413,16 +422,18 @@ def test_committed_results_are_those_of_today() -> None:
     for r in results[:12]:
         table = r.predictions(folder)
         assert evaluate(table.kind, table.columns, np.array(table.patients)) == dict(r.metrics)
-        run = runs.Run(r.task, r.backbone, protocol=r.protocol)
-        now = runs._settings_of(run, r.settings["precision"], runs.Settings())
+        run = runs_run.Run(r.task, r.backbone, protocol=r.protocol)
+        now = runs._settings_of(run, r.settings["precision"], runs_run.Settings())
         assert {k: r.settings.get(k) for k in now} == now
 
 
 @pytest.mark.real
 @pytest.mark.slow
 def test_real_states_reach_the_target(real_data: Path, tmp_path: Path) -> None:
-    settings = runs.Settings(root=real_data / "circor", results=tmp_path)
-    found = next(iter(runs.execute(runs.plan("e0-AL-D", ["envelopes"], protocols=None), settings)))
+    settings = runs_run.Settings(root=real_data / "circor", results=tmp_path)
+    found = next(
+        iter(execute.execute(runs_run.plan("e0-AL-D", ["envelopes"], protocols=None), settings))
+    )
     assert found.value > 0.80
 
 

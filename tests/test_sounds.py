@@ -16,25 +16,17 @@ from torch.utils.data import DataLoader
 
 from etab import phantom
 from etab.datasets import Cinc2016Source, CircorSource, Dataset
-from etab.datasets.check import check
 from etab.datasets.cinc2016_layout import person
 from etab.datasets.circor import persons
+from etab.datasets.integrity.check import check
 from etab.errors import EtabWarning, UnsupportedOptionError
-from etab.metrics_sound import frame_accuracy, segmentation
+from etab.metrics.states import frame_accuracy, segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.sounds.mel import log_mel, mel_bank
+from etab.sounds.states import choose_start, cut_states, heart_rate, states_at
+from etab.sounds.windows import check_rate, cut, resample
 from etab.splits import folds
 from etab.testing.datasets import check_dataset
-from etab.waves import (
-    check_rate,
-    choose_start,
-    cut,
-    cut_states,
-    heart_rate,
-    log_mel,
-    mel_bank,
-    resample,
-    states_at,
-)
 from tests.trees import sounds
 
 PATIENTS, SEED = 12, 3

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from etab import phantom
+from etab.challenges.scoring import evaluate_cinc2016, evaluate_circor2022
 from etab.datasets.circor import read_patient
-from etab.entries import evaluate_cinc2016, evaluate_circor2022
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -22,7 +22,8 @@ from etab.errors import (
     LayoutError,
     UnsupportedOptionError,
 )
-from etab.metrics_sound import MURMUR, OUTCOME, TRAINING_2016, Weights2016
+from etab.metrics.cinc2016 import TRAINING_2016, Weights2016
+from etab.sounds.states import MURMUR, OUTCOME
 
 ROOT = Path(__file__).resolve().parents[1]
 

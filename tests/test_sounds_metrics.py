@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from etab.errors import UndefinedError, UnsupportedOptionError
-from etab.metrics_sound import (
-    TRAINING_2016,
-    VALIDATION_2016,
+from etab.metrics.challenge2022 import (
     Score2022,
-    Weights2016,
     challenge2022,
-    cinc2016,
-    cinc2016_phase1,
     cost_2022,
     enforce_positives,
-    frame_accuracy,
     roc_pr_2022,
-    segmentation,
+)
+from etab.metrics.cinc2016 import (
+    TRAINING_2016,
+    VALIDATION_2016,
+    Weights2016,
+    cinc2016,
+    cinc2016_phase1,
     shares_2016,
 )
+from etab.metrics.states import frame_accuracy, segmentation
 
 # (murmur, outcome) -> patients of the public 942
 ALL = {"AN": 432, "AA": 263, "PA": 150, "PN": 29, "UA": 43, "UN": 25}

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import features, heads
-from etab.cross import JoinedMap
+from etab import heads
 from etab.errors import StorageError
-from etab.features import PickedMap, StoredMap
-from etab.heads.decoders import LinearSeg
-from etab.rows import row_features
-from etab.spill import Spill
+from etab.features import frames as features
+from etab.features import store
+from etab.features.frames import row_features
+from etab.features.lazy import JoinedMap, PickedMap, StoredMap
+from etab.heads.masks.linear import LinearSeg
+from etab.storage.memory import Spill
 from etab.testing.heads import made_features, made_splits, target_of
 from etab.types import Features, Kind
 
@@ -116,7 +117,7 @@ def test_the_default_budget_is_two_gibibytes() -> None:
 SCRIPT = """
 import resource, sys
 import numpy as np
-from etab.heads.decoders import LinearSeg
+from etab.heads.masks.linear import LinearSeg
 from etab.splits import row_splits
 from etab.types import Features, Kind, Target
 
@@ -221,7 +222,7 @@ def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatc
             )
 
     batches = (np.zeros((8, 4, 4), np.uint8) for _ in range(5))
-    found = features._compute(Backbone(), batches, 40, "cpu", None, None, True)  # type: ignore[arg-type]
+    found = store._compute(Backbone(), batches, 40, "cpu", None, None, True)  # type: ignore[arg-type]
     assert isinstance(found.maps[0], Spill)
     assert isinstance(found.maps[1], np.ndarray)
     assert np.array_equal(np.asarray(found.maps[0]), ROWS)

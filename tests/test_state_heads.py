@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from etab import backbones, heads
-from etab import envelopes as env
-from etab.backbones import timing
+from etab.backbones.sound import timing
 from etab.errors import (
     CorruptFileError,
     SplitError,
@@ -19,18 +18,19 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.heads.states import StateUNetHead
-from etab.metrics_sound import segmentation
+from etab.heads.states.heads import StateUNetHead
+from etab.metrics.states import segmentation
 from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.sounds import envelopes as env
+from etab.sounds.states import S2, states_at
 from etab.splits import row_splits
-from etab.training import Recipe
+from etab.training.loop import Recipe
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
-from etab.waves import S2, states_at
 
 pytest.importorskip("torch")
 import torch
 
-from etab.heads import statenet
+from etab.heads.states import unet as statenet
 
 RATE = 2000
 STATES = Target("states", Kind.STATES, "", ("S1", "systole", "S2", "diastole"))
@@ -197,7 +197,7 @@ def test_a_saved_model_says_the_same(tmp_path: Path) -> None:
 
 
 def test_checkpoints_of_other_things_are_refused(tmp_path: Path) -> None:
-    from etab.training import Progress, write_checkpoint
+    from etab.training.loop import Progress, write_checkpoint
 
     state = {"progress": {k: getattr(Progress(), k) for k in Progress.__dataclass_fields__}}
     write_checkpoint(tmp_path, state, {"a": torch.zeros(1)})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from etab import stats
 from etab.errors import UndefinedError
-from etab.metrics import METRICS
+from etab.metrics import uncertainty as stats
+from etab.metrics.base import METRICS
 from etab.testing.metrics import sample
 from etab.types import Kind
 

@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import diagnosis, opened, phantom, studies
-from etab.aggregate import reduce
+from etab import phantom
 from etab.datasets import source
 from etab.errors import ResultError, UndefinedError
+from etab.features.frames import annotated_frames, task_rows
 from etab.heads.base import FoldFit
+from etab.metrics import diagnosis
 from etab.results import Result
-from etab.rows import Rows, annotated_frames, task_rows
-from etab.runs import Settings, execute, plan
+from etab.runs import data as opened
+from etab.runs import studies
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
 from etab.splits import row_splits
-from etab.tasks import TASKS, find
+from etab.tasks.aggregate import reduce
+from etab.tasks.menu import TASKS, find
+from etab.tasks.rows import Rows
 from etab.types import RowSplit
 
 CODES = ["d1-AL-T", "d2-AL-T"]

@@ -12,12 +12,14 @@ from safetensors.torch import load_file, save_file
 
 from etab import heads
 from etab.errors import SplitError, TrainingError, UnsupportedOptionError, WeightsError
-from etab.heads.chunks import Chunks
-from etab.heads.networks_temporal import BODIES, AttentionPool, sinusoids
-from etab.heads.temporal import TemporalHead
-from etab.runs import Run, Settings, execute, plan
+from etab.features import store
+from etab.heads.sequences.chunks import Chunks
+from etab.heads.sequences.heads import TemporalHead
+from etab.heads.sequences.networks import BODIES, AttentionPool, sinusoids
+from etab.runs.execute import execute
+from etab.runs.run import Run, Settings, plan
 from etab.testing.heads import STEPS, check_head, made_sequences, made_splits, target_of
-from etab.training import Recipe, fit_state
+from etab.training.loop import Recipe, fit_state
 from etab.types import Array, Features, Kind, Record, RowSplit
 
 NAMES = tuple(BODIES)
@@ -231,7 +233,7 @@ def test_series_of_other_lengths_are_labelled() -> None:
 
 
 def test_loss_of_a_sequence_is_the_mean_of_its_annotated_steps() -> None:
-    from etab.heads.temporal import _loss
+    from etab.heads.sequences.heads import _loss
 
     logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
     wanted = torch.tensor([[0, 1, -1, -1], [2, 2, 2, 2]])
@@ -338,7 +340,6 @@ def test_sinusoids() -> None:
 
 
 def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
-    from etab import features as kept
 
     def backbone(x: Any) -> Features:
         steps = x.flatten(2).float()
@@ -348,14 +349,14 @@ def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
 
     clips = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 4), dtype=np.uint8)
     for place in (None, tmp_path / "entry"):
-        found = kept._compute(backbone, iter([clips[:2], clips[2:]]), 5, "cpu", place, None, False)  # type: ignore[arg-type]
+        found = store._compute(backbone, iter([clips[:2], clips[2:]]), 5, "cpu", place, None, False)  # type: ignore[arg-type]
         assert list(found.sequences) == ["late", "huge"]
         np.testing.assert_array_equal(
             found.sequences["late"][np.array([4, 0])], clips.reshape(5, 3, 16)[[4, 0]]
         )
         assert np.isfinite(found.sequences["huge"]).all()
         assert found.sequences["late"].shape == (5, 3, 16)
-    again = kept._read(tmp_path / "entry")
+    again = store._read(tmp_path / "entry")
     assert again is not None
     np.testing.assert_array_equal(again.sequences["late"], clips.reshape(5, 3, 16))
 
@@ -419,7 +420,7 @@ def test_a_clip_task_feeds_networks_of_clips(
 
 
 def test_steps_are_spread_over_the_clip() -> None:
-    from etab.clipfeatures import STEPS, Clips
+    from etab.features.clips import STEPS, Clips
 
     record = Record("r", "p", "A4C")
     shown = (tuple(range(0, 62, 2)), (4, 6, 8, 4, 6, 8))

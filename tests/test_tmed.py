@@ -16,8 +16,8 @@ import pytest
 
 from etab import datasets
 from etab.datasets import Tmed1Source, TmedSource
-from etab.datasets.check import check
 from etab.datasets.dataset import Dataset
+from etab.datasets.integrity.check import check
 from etab.datasets.views import canonical
 from etab.errors import (
     CorruptFileError,
@@ -26,14 +26,15 @@ from etab.errors import (
     SplitError,
     UnsupportedOptionError,
 )
-from etab.opened import tasks_at
+from etab.features.frames import annotated_frames, task_rows
 from etab.phantom.tmed import long_axis, short_axis, write_tmed
 from etab.readers.still import read_still, still_info
 from etab.results import load_results
-from etab.rows import annotated_frames, task_rows
-from etab.runs import Settings, execute, plan
-from etab.studies import UPSTREAM_VIEWS
-from etab.tasks import TASKS, find
+from etab.runs.data import tasks_at
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
+from etab.runs.studies import UPSTREAM_VIEWS
+from etab.tasks.menu import TASKS, find
 from etab.testing.datasets import check_dataset
 from tests.trees import tmed
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab.distributed import Share
 from etab.errors import (
     CorruptFileError,
     EtabWarning,
@@ -20,7 +19,8 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.training import (
+from etab.training.distributed import Share
+from etab.training.loop import (
     Progress,
     Recipe,
     fit_state,
@@ -448,8 +448,8 @@ SHARED = """
 import json, sys
 from pathlib import Path
 import torch
-from etab.distributed import joined, world
-from etab.training import Recipe, train
+from etab.training.distributed import joined, world
+from etab.training.loop import Recipe, train
 from tests.test_training import ROWS, VALIDATION, bytes_of, made, stop_at, without_noise
 
 out, noise, stop = Path(sys.argv[1]), sys.argv[2] == "noise", int(sys.argv[3])

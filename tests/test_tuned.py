@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from etab import phantom, runs, tuned
-from etab.cli import app
+from etab import phantom
+from etab.cli.main import app
 from etab.errors import IncompatibleError, ResultError, UnsupportedOptionError
-from etab.protocols import parse
+from etab.finetuning import cells as tuned
+from etab.finetuning import plan as finetuning_plan
 from etab.results import Result, load_results
-from etab.runs import Settings
-from etab.training import Progress, Recipe, train
+from etab.runs import execute
+from etab.runs import run as runs_run
+from etab.runs.run import Settings
+from etab.tasks.protocols import parse
+from etab.training.loop import Progress, Recipe, train
 from etab.types import Kind
 
 torch = pytest.importorskip("torch")
@@ -34,8 +38,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "camus"
 
 
-def planned(tasks: str = "a0,a1", **more: Any) -> tuned.Tuning:
-    (found,) = tuned.plan(tasks, [BACKBONE], **{"side": 32, "recipe": SHORT, **more})
+def planned(tasks: str = "a0,a1", **more: Any) -> finetuning_plan.Tuning:
+    (found,) = finetuning_plan.plan(tasks, [BACKBONE], **{"side": 32, "recipe": SHORT, **more})
     return found
 
 
@@ -81,7 +85,7 @@ def test_other_endings_are_refused(name: str) -> None:
 
 def test_a_frozen_run_refuses_a_tuned_protocol() -> None:
     with pytest.raises(IncompatibleError, match="etab finetune"):
-        runs.plan("a0-A4-C", [BACKBONE], protocols=["official-finetune"])
+        runs_run.plan("a0-A4-C", [BACKBONE], protocols=["official-finetune"])
 
 
 def test_cells_say_how_they_were_trained_and_stand_apart(trained: Any) -> None:
@@ -97,7 +101,9 @@ def test_cells_say_how_they_were_trained_and_stand_apart(trained: Any) -> None:
         assert r.path(settings.results).name == "official-finetune-unet-s0.json"
         assert 0 < r.low <= r.value <= r.high <= 1
     assert load_results(settings.results)
-    frozen = list(runs.execute(runs.plan("a0-A2-C", [BACKBONE], protocols=["official"]), settings))
+    frozen = list(
+        execute.execute(runs_run.plan("a0-A2-C", [BACKBONE], protocols=["official"]), settings)
+    )
     tuned_cell = results[0]
     assert (frozen[0].n_test, frozen[0].n_patients) == (tuned_cell.n_test, tuned_cell.n_patients)
     assert (
@@ -176,8 +182,7 @@ def test_other_answers_train_too(tree: Path, tmp_path: Path, task: str, head: st
 
 def test_partial_trains_the_last_blocks_alone() -> None:
     from etab import backbones
-    from etab.finetune import Body
-    from etab.tuned_network import TunedNetwork, blocks_of
+    from etab.finetuning.network import Body, TunedNetwork, blocks_of
 
     body = Body(backbones.card(BACKBONE).load())
     names = [name for name, _ in blocks_of(body.network)]
@@ -213,12 +218,12 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_read(
 ) -> None:
     tasks = options.pop("tasks", "a0-A4-C")
     with pytest.raises((IncompatibleError, UnsupportedOptionError), match=said):
-        tuned.plan(tasks, [BACKBONE], **options)
+        finetuning_plan.plan(tasks, [BACKBONE], **options)
 
 
 def test_controls_are_refused() -> None:
     with pytest.raises(IncompatibleError, match="network on pictures that learns"):
-        tuned.plan("a0-A4-C", ["pixel_pca"])
+        finetuning_plan.plan("a0-A4-C", ["pixel_pca"])
 
 
 def _sector() -> tuple[Any, Any]:
@@ -233,7 +238,7 @@ def _sector() -> tuple[Any, Any]:
 
 
 def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
-    from etab.augment import clinical
+    from etab.finetuning.augment import clinical
 
     frames, masks = _sector()
     with torch.random.fork_rng(devices=[]):
@@ -260,7 +265,7 @@ def test_augmentation_moves_frame_and_mask_alike_and_mirrors_nothing() -> None:
 
 
 def test_augmentation_keeps_black_black() -> None:
-    from etab.augment import clinical
+    from etab.finetuning.augment import clinical
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -272,7 +277,7 @@ def test_augmentation_keeps_black_black() -> None:
 def test_structures_that_nobody_drew_do_not_count() -> None:
     from types import SimpleNamespace
 
-    from etab.tuned_network import answer_loss
+    from etab.finetuning.network import answer_loss
 
     net: Any = SimpleNamespace(kind=Kind.MASK)
     logits = torch.randn(3, 2, 16, 16)
@@ -432,7 +437,9 @@ def test_the_command(tree: Path, tmp_path: Path) -> None:
 
 def test_a_view_without_a_structure_is_unknown(tree: Path) -> None:
     """Trained together, a structure asked for in one view alone has no answer in the other: that is not "empty"."""
-    plan = tuned.Tuning(("a0-A2-C", "a0-A4-C", "a1-A4-C"), BACKBONE, "unet", side=32, recipe=SHORT)
+    plan = finetuning_plan.Tuning(
+        ("a0-A2-C", "a0-A4-C", "a1-A4-C"), BACKBONE, "unet", side=32, recipe=SHORT
+    )
     work = tuned._Work.of(plan, Settings(root=tree))
     _, answers = work.table.batch(np.arange(len(work.items)), train=False)
     other = np.array(["2CH" in item for item in work.items])

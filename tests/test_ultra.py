@@ -19,8 +19,8 @@ from PIL import Image
 
 from etab import phantom
 from etab.datasets import SOURCES, Source, source
-from etab.datasets.check import check
 from etab.datasets.dataset import Dataset
+from etab.datasets.integrity.check import check
 from etab.datasets.lvh import LvhSource
 from etab.datasets.pediatric import PediatricSource
 from etab.datasets.unity import POINTS, UnitySource
@@ -37,8 +37,9 @@ from etab.phantom.lvh import write_lvh
 from etab.phantom.pediatric import write_pediatric
 from etab.phantom.sector import DEPTH
 from etab.phantom.unity import SIZE, write_unity
-from etab.runs import Settings, execute, plan
-from etab.tasks import TASKS, find
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
+from etab.tasks.menu import TASKS, find
 from etab.testing.datasets import check_dataset
 from etab.types import Record
 
@@ -818,7 +819,7 @@ def test_a_run_ends_with_a_result(
 
 
 def test_rows_are_shown_by_the_frame_that_was_measured(trees: dict[str, Path]) -> None:
-    from etab.rows import annotated_frames, task_rows
+    from etab.features.frames import annotated_frames, task_rows
 
     found = LvhSource(trees["lvh"])
     frames = annotated_frames(found)

@@ -15,9 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from etab import backbones, cli
-from etab.backbones import clipnets, convert, video
-from etab.backbones.contracts import ClipContract
+from etab import backbones
+from etab.backbones.video import named as video
+from etab.backbones.video import networks as clipnets
+from etab.backbones.video.contract import ClipContract
+from etab.cli import convert as cli_convert
+from etab.cli import main as cli
 from etab.errors import (
     IncompatibleError,
     StorageError,
@@ -25,10 +28,10 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.runs import Run
+from etab.features.clips import WholeClips
+from etab.runs.run import Run
 from etab.testing.video import check_video_backbone, recording
 from etab.types import Array, Features, Record
-from etab.wholeclips import WholeClips
 
 PUBLISHED = ("echoprime", "panecho", "echoclip", "echofm")
 SHAPES = [(40, 112, 112), (20, 300, 400), (7, 433, 310), (31, 601, 435), (32, 224, 224)]
@@ -447,7 +450,7 @@ def test_convert(
     with pytest.raises(
         WeightsError, match=r"would run code.*etab convert FILE weights.safetensors --trust"
     ):
-        convert.to_safetensors(source, target, network="torchvision/mc3_18")
+        cli_convert.to_safetensors(source, target, network="torchvision/mc3_18")
     words = [
         "etab",
         "convert",
@@ -466,13 +469,15 @@ def test_convert(
     )
     assert all(torch.equal(v, state[k]) for k, v in load_file(target).items())
     with pytest.raises(UnsupportedOptionError, match="is not a new file"):
-        convert.to_safetensors(source, target, trust=True)
+        cli_convert.to_safetensors(source, target, trust=True)
     with pytest.raises(WeightsError, match="does not fit the network"):
-        convert.to_safetensors(
+        cli_convert.to_safetensors(
             source, tmp_path / "x.safetensors", network="torchvision/r3d_18", trust=True
         )
     with pytest.raises(UnknownNameError, match="Did you mean 'echofm'"):
-        convert.to_safetensors(source, tmp_path / "x.safetensors", network="echo_fm", trust=True)
+        cli_convert.to_safetensors(
+            source, tmp_path / "x.safetensors", network="echo_fm", trust=True
+        )
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
-        convert.to_safetensors(source, tmp_path / "file" / "x.safetensors", trust=True)
+        cli_convert.to_safetensors(source, tmp_path / "file" / "x.safetensors", trust=True)

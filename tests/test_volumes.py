@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.ef_from_masks import SUSPECT, measured, report
 from etab import datasets, phantom
+from etab.echo.volumes import area_length, biplane_ef, ejection_fraction, long_axis, phases_by_area
 from etab.errors import UndefinedError, UnknownNameError, UnsupportedOptionError
 from etab.types import Array
-from etab.volumes import area_length, biplane_ef, ejection_fraction, long_axis, phases_by_area
 
 
 def half_ellipse(length: float, width: float, spacing: tuple[float, float]) -> tuple[Array, Array]:

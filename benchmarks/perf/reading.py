@@ -30,10 +30,10 @@ import torch
 from PIL import Image
 
 from etab import phantom
-from etab.clipcache import ClipCache
 from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset, Reader
 from etab.readers import avi
 from etab.readers.video import read_video
+from etab.storage.clipcache import ClipCache
 
 FRAMES, SIZE, CLIPS = 16, 224, 10_000
 _CLOSE = 20  # times the rounds where two quick ways are held against each other: what else runs here must not decide
@@ -206,7 +206,7 @@ def dataset_ways(
 
 
 def native_cached(cache: ClipCache, files: Sequence[Path]) -> Callable[[Path], np.ndarray]:
-    from etab.clipcache import base_key, clip_key
+    from etab.storage.clipcache import base_key, clip_key
 
     clips = {path: np.asarray(numbers(path)) for path in files}
 

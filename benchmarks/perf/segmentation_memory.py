@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.heads.decoders import POOLINGS, LinearSeg
+from etab.heads.masks.linear import POOLINGS, LinearSeg
 from etab.splits import row_splits
 from etab.types import Features, Kind, Target
 

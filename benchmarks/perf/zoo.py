@@ -24,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
-from etab.baselines import names
 from etab.errors import EtabError
+from etab.legacy import names
 
 HERE = Path(__file__).parent
 BATCH, REPEATS = 8, 5

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from etab.backbones import named, records, sound, video
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.image import named
+from etab.backbones.sound import named as sound
+from etab.backbones.sound import records
+from etab.backbones.video import named as video
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 
@@ -60,7 +63,7 @@ def card(name: str) -> BackboneCard:
 def _open_sound(base: str, seed: int | None) -> BackboneCard:
     from dataclasses import replace
 
-    from etab.backbones import open_sound
+    from etab.backbones.sound import open as open_sound
 
     found = open_sound.sound_card(base, seed)
     return found if seed is None else replace(found, name=f"random/{base}", twin=base, seed=seed)
@@ -69,7 +72,7 @@ def _open_sound(base: str, seed: int | None) -> BackboneCard:
 def _open(base: str, seed: int | None) -> BackboneCard:
     from dataclasses import replace
 
-    from etab.backbones import open as opened
+    from etab.backbones.image import open as opened
 
     if base.startswith("local:") or (seed is not None and base.startswith("hf-hub:")):
         if seed is not None:
@@ -84,6 +87,6 @@ def _open(base: str, seed: int | None) -> BackboneCard:
 
 def from_callable(name: str, function: object, *, size: int = 224) -> BackboneCard:
     """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features."""
-    from etab.backbones import open as opened
+    from etab.backbones.image import open as opened
 
     return opened.from_callable(name, function, size=size)  # type: ignore[arg-type]

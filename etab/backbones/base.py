@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from etab.backbones.contracts import ClipContract
+from etab.backbones.video.contract import ClipContract
 from etab.types import Array, Features
 
 
@@ -53,7 +53,7 @@ class BackboneCard:
     rate            Hz of the waveform that a sound backbone reads; None for pictures
     seconds         length of the windows that a sound backbone was made for; others are allowed
     series          Hz of the time series of whole recordings that it gives itself, homomorphic envelope first; None: none
-    timed           layers that ``etab.series`` can put on the time of a recording of sound, the candidates of a head of
+    timed           layers that ``etab.features.recordings`` can put on the time of a recording of sound, the candidates of a head of
                     states; pictures go by their maps instead (``over_time``)
     clip            what the network of a "video" backbone is fed; None for backbones of single frames
     """
@@ -90,3 +90,6 @@ class BackboneCard:
         """Whether it says something of every moment of a recording of sound: by a series of its own, or by layers."""
         pictures = self.modality == "image" and bool(self.strides) and self.clip is None
         return self.series is not None or bool(self.timed) or pictures
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

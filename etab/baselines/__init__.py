@@ -1,1 +1,1 @@
-"""Baseline models by the names of the first ETAB."""
+"""Import paths of 2022; the code is in ``etab.legacy``."""

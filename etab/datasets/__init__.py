@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.camus import CamusSource
-from etab.datasets.canonical import told, verify
 from etab.datasets.cinc2016 import Cinc2016Source
 from etab.datasets.circor import CircorSource
 from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
+from etab.datasets.integrity.canonical import told, verify
 from etab.datasets.lvh import LvhSource
 from etab.datasets.paths import folder
 from etab.datasets.pediatric import PediatricSource
@@ -64,7 +64,7 @@ def source(name: str, root: Path | str | None = None) -> Source:
     """Open a dataset as published; ``etab.datasets.paths`` documents where it is looked for.
 
     Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError, and SplitError where real data
-    disagree with their canonical split (``etab.datasets.canonical``).
+    disagree with their canonical split (``etab.datasets.integrity.canonical``).
     """
     found = SOURCES[name](folder(name, root))
     verify(found)

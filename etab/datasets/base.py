@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
-from etab.index import combine, digests
 from etab.registry import Registry, unknown
+from etab.storage.digests import combine, digests
 from etab.types import Answer, Array, FloatArray, Record, Target
 
 Item = TypeVar("Item")
@@ -148,11 +148,11 @@ class Source(ABC):
         """The ``at`` of every answer, in order; a source overrides it where the answers themselves cost time."""
         return tuple(answer.at for answer in self.answers(record, target))
 
-    def spacing(self, record: Record) -> tuple[float, float] | None:  # noqa: ARG002
+    def spacing(self, record: Record) -> tuple[float, float] | None:
         """Pixel spacing (row, column) in mm of ``frames(record)``; None where unknown."""
         return None
 
-    def still(self, record: Record) -> bool:  # noqa: ARG002
+    def still(self, record: Record) -> bool:
         """Whether the frames are single pictures without a common clock, so that no clip can be cut from them."""
         return False
 
@@ -219,7 +219,7 @@ class SoundSource(Source):
     def n_samples(self, record: Record) -> int:
         """How many samples there are, from the header."""
 
-    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:  # noqa: ARG002
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
         """There are none; raises UnsupportedOptionError."""
         raise UnsupportedOptionError(
             f"{self.card.name} holds sound, {record.id} has no frames; ask for wave(record)."

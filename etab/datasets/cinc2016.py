@@ -28,10 +28,9 @@ from etab.datasets.cinc2016_layout import (
     read_withdrawn,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
-from etab.metrics_sound import STATES
 from etab.readers.audio import WavInfo, check_header, read_dat, read_header, read_wav, wav_info
+from etab.sounds.states import STATES, Interval, check_intervals, heart_rate, states_at
 from etab.types import Answer, FloatArray, Kind, Record, Target
-from etab.waves import Interval, check_intervals, heart_rate, states_at
 
 RATE = 2000
 DATABASES = "abcdef"
@@ -169,7 +168,7 @@ class Cinc2016Source(SoundSource):
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
-    ) -> tuple[Answer, ...]:  # noqa: ARG002
+    ) -> tuple[Answer, ...]:
         """What the authors say. Quality exists with REFERENCE-SQI.csv, states and heart rate with annotations/."""
         if target.name == "abnormal":
             return (Answer(int(record.meta["abnormal"])),)

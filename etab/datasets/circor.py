@@ -18,10 +18,18 @@ from typing import Any, ClassVar
 
 from etab.datasets.base import SOURCES, Card, SoundSource
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
-from etab.metrics_sound import MURMUR, OUTCOME, STATES
 from etab.readers.audio import WavInfo, check_header, read_header, read_wav, wav_info
+from etab.sounds.states import (
+    MURMUR,
+    OUTCOME,
+    OVERLAP_LIMIT,
+    STATES,
+    Interval,
+    check_intervals,
+    heart_rate,
+    states_at,
+)
 from etab.types import Answer, FloatArray, Kind, Record, Target
-from etab.waves import OVERLAP_LIMIT, Interval, check_intervals, heart_rate, states_at
 
 RATE = 4000
 PLACES = ("AV", "PV", "TV", "MV", "Phc")
@@ -151,7 +159,7 @@ class CircorSource(SoundSource):
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
-    ) -> tuple[Answer, ...]:  # noqa: ARG002
+    ) -> tuple[Answer, ...]:
         """What the authors say. Attributes of a murmur exist where one is present, and not for all of those."""
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)

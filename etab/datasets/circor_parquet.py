@@ -2,7 +2,7 @@
 
 A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162 recordings, states 1 to 4
 for every sample at 4 kHz, the sound as WAV bytes inside the table (decoded here by scipy). ``processed`` holds the same
-stretches after a band-pass and wavelet shrinkage (``etab.denoise``). Its own ``recording_label`` is known to disagree
+stretches after a band-pass and wavelet shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree
 with the official labels and is not used: labels and people come from the official ``training_data.csv`` of CirCor
 1.0.3, which belongs beside the files.
 """
@@ -25,8 +25,8 @@ from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.readers.audio import WavInfo, decode_wav, scan_wav
 from etab.readers.parquet import ParquetFile
 from etab.readers.table import read_table
+from etab.sounds.states import Interval, heart_rate, states_at
 from etab.types import Answer, Array, FloatArray, Record, Target
-from etab.waves import Interval, heart_rate, states_at
 
 TABLE = "training_data.csv"
 SOUND, STATES = "recording", "heart_state_labels"
@@ -126,7 +126,7 @@ class CircorParquetSource(SoundSource):
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
-    ) -> tuple[Answer, ...]:  # noqa: ARG002
+    ) -> tuple[Answer, ...]:
         """What the authors say; labels are the official ones."""
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from etab.clipcache import ClipCache, base_key, clip_key
-from etab.clips import fit, pad, place, resample
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
-from etab.datasets.canonical import verify
+from etab.datasets.integrity.canonical import verify
 from etab.datasets.paths import folder
-from etab.datasets.sound import SoundOptions, SoundReader, sound_options, sound_rows
 from etab.datasets.views import among
+from etab.datasets.windows import SoundOptions, SoundReader, sound_options, sound_rows
+from etab.echo.clips import fit, pad, place, resample
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.splits import PARTS
+from etab.storage.clipcache import ClipCache, base_key, clip_key
 from etab.types import Array, Kind, Record, Sample, Target
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -214,7 +214,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     padding    True keeps the aspect with zeros around; False (and None) squashes
     split      "train", "val", "test" of the authors; None is everything
     root       the folder; otherwise as ``etab.datasets.paths`` documents
-    cache      a folder that keeps fitted uint8 frames, so that they are decoded once (``etab.clipcache``); None is the
+    cache      a folder that keeps fitted uint8 frames, so that they are decoded once (``etab.storage.clipcache``); None is the
                environment variable ETAB_CLIP_CACHE, and no cache where that is not set
 
     Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask, or

@@ -22,9 +22,9 @@ import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.views import CANONICAL, canonical
+from etab.echo.sector import Sector, sector
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
-from etab.readers.sector import Sector, sector
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
@@ -152,7 +152,7 @@ class DicomSource(Source):
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
-    ) -> tuple[Answer, ...]:  # noqa: ARG002
+    ) -> tuple[Answer, ...]:
         """What labels.csv says; empty where it says nothing."""
         self.card.target(target.name)
         if target.name == "view":

@@ -206,11 +206,11 @@ class TmedSource(Source):
             self._records = tuple(found)
         return self._records
 
-    def still(self, record: Record) -> bool:  # noqa: ARG002
+    def still(self, record: Record) -> bool:
         """Every recording is one picture."""
         return True
 
-    def n_frames(self, record: Record) -> int:  # noqa: ARG002
+    def n_frames(self, record: Record) -> int:
         """One."""
         return 1
 
@@ -225,7 +225,7 @@ class TmedSource(Source):
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
-    ) -> tuple[Answer, ...]:  # noqa: ARG002
+    ) -> tuple[Answer, ...]:
         """The view of the image, or the stenosis of its study; nothing where the authors say nothing."""
         self.card.target(target.name)
         if target.name == "view":

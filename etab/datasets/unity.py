@@ -151,11 +151,11 @@ class UnitySource(Source):
             self._records = tuple(found)
         return self._records
 
-    def n_frames(self, record: Record) -> int:  # noqa: ARG002
+    def n_frames(self, record: Record) -> int:
         """One: a recording is a picture."""
         return 1
 
-    def still(self, record: Record) -> bool:  # noqa: ARG002
+    def still(self, record: Record) -> bool:
         """Always: the labelled frames of a clip are too far apart to be one."""
         return True
 

@@ -1,9 +1,13 @@
 """Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside them)."""
 
-from etab.heads import decoders, probes, segmentation, states, temporal
 from etab.heads.base import HEADS, FoldFit, Head
-from etab.heads.large import LIMIT
-from etab.heads.probes import ridge_losses
+from etab.heads.masks import decoders as segmentation
+from etab.heads.masks import linear as decoders
+from etab.heads.pooled import probes
+from etab.heads.pooled.large import LIMIT
+from etab.heads.pooled.probes import ridge_losses
+from etab.heads.sequences import heads as temporal
+from etab.heads.states import heads as states
 
 __all__ = [
     "HEADS",

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from etab.denoise import processed
 from etab.errors import MissingPackageError
 from etab.phantom.sound_trees import MARK, wav_bytes, write_circor
 from etab.readers.audio import read_wav
+from etab.sounds.denoise import processed
 from etab.types import Array, FloatArray
 
 PARTS = ("original", "processed")

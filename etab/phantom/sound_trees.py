@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from etab.metrics_sound import STATES
 from etab.phantom.sounds import GRADES, STETHOSCOPES, Chest, draw_chest, ecg, listen
+from etab.sounds.states import DIASTOLE, S1, STATES, Interval
 from etab.types import Array
-from etab.waves import DIASTOLE, S1, Interval
 
 MARK = "phantom"
 _NOTICE = "This tree is PHANTOM data: made heart sounds, not patients. It must never enter a real leaderboard.\n"

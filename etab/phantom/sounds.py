@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from etab.sounds.states import DIASTOLE, S1, S2, SYSTOLE, Interval
 from etab.types import Array, FloatArray
-from etab.waves import DIASTOLE, S1, S2, SYSTOLE, Interval
 
 GRADES = ("I/VI", "II/VI", "III/VI")
 TIMINGS: Mapping[str, tuple[float, float]] = MappingProxyType(

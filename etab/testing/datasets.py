@@ -22,9 +22,9 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
+from etab.sounds.states import STATE_RATE
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
-from etab.waves import STATE_RATE
 
 _LOOKED_AT = 8
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.metrics import Columns, Metric
-from etab.metrics_heart import STATE_COLUMNS
+from etab.metrics.base import Columns, Metric
+from etab.metrics.heart_sounds import STATE_COLUMNS
 from etab.types import Array, Kind
 
 __all__ = ["check_metric", "sample"]

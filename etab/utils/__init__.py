@@ -1,1 +1,1 @@
-"""Tools by the names of the first ETAB."""
+"""Import paths of 2022; the code is in ``etab.legacy``."""

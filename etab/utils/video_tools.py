@@ -1,44 +1,5 @@
-"""Clips as GIFs, by the names of the first ETAB."""
+"""The import path of 2022 for ``etab.legacy.video_tools``."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from etab.errors import UnsupportedOptionError
-from etab.plots import write_gif
-from etab.utils.visualization import to_display
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from etab.legacy.video_tools import create_echo_clip
 
 __all__ = ["create_echo_clip"]
-
-
-def create_echo_clip(
-    frames: Tensor,
-    name: str,
-    *,
-    fps: float = 20.0,
-    normalized: bool = True,
-    folder: Path | str = "echo_clips",
-) -> Path:
-    """Write a sample of a Dataset as ``<folder>/<name>.gif`` and return the path.
-
-    frames: (clip_l, 3, h, w) of a video sample, or one frame (3, h, w), which gives a one-frame GIF. ``normalized`` says
-    whether the sample was made with normalize=True; nothing is guessed from values. The frame time is rounded to the
-    nearest centisecond, at least 20 ms. Raises UnsupportedOptionError for another shape or a name that leaves the folder.
-    """
-    clip = frames[None] if frames.ndim == 3 else frames
-    if clip.ndim != 4 or clip.shape[1] != 3 or not len(clip):
-        raise UnsupportedOptionError(
-            f"create_echo_clip takes frames (clip_l, 3, h, w) or one frame (3, h, w); got {tuple(frames.shape)}."
-        )
-    if Path(name).name != name:
-        raise UnsupportedOptionError(
-            f"{name!r} is not a plain file name; use folder= for another place."
-        )
-    pictures = [np.rint(to_display(f, normalized=normalized) * 255).astype(np.uint8) for f in clip]
-    return write_gif(pictures, Path(folder) / f"{name.removesuffix('.gif')}.gif", fps=fps)

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-FILE, TESTS = "etab/aggregate.py", ("tests/test_aggregate.py",)
+FILE, TESTS = "etab/tasks/aggregate.py", ("tests/test_aggregate.py",)
 
 FAULTS = [
     Fault(
@@ -22,7 +22,7 @@ FAULTS = [
     Fault("aggregate: two truths pass", FILE, "if (said != said[0]).any():", "if False:", TESTS),
     Fault(
         "aggregate: runs score rows",
-        "etab/tables.py",
+        "etab/runs/tables.py",
         "    if task.aggregate:",
         "    if False:",
         TESTS,

@@ -8,21 +8,21 @@ OURS, FRONT, OPEN = (
     ("tests/test_audio_open.py",),
 )
 NETS, CONTROLS, SOUND = (
-    "etab/backbones/sound_nets.py",
-    "etab/backbones/controls_sound.py",
-    "etab/backbones/sound.py",
+    "etab/backbones/sound/networks.py",
+    "etab/backbones/sound/controls.py",
+    "etab/backbones/sound/named.py",
 )
 CONTAINERS, WEIGHTS, WINDOWS = (
-    "etab/backbones/containers.py",
-    "etab/backbones/weights.py",
-    "etab/features_sound.py",
+    "etab/backbones/weights/containers.py",
+    "etab/backbones/weights/index.py",
+    "etab/features/windows.py",
 )
-LITE = "etab/backbones/lite.py"
+LITE = "etab/backbones/sound/birdnet.py"
 ENDS, WAVES, HUB, STORE = (
-    "etab/frontends.py",
-    "etab/waves.py",
-    "etab/backbones/open_sound.py",
-    "etab/features.py",
+    "etab/sounds/mel.py",
+    "etab/sounds/windows.py",
+    "etab/backbones/sound/open.py",
+    "etab/features/frames.py",
 )
 
 
@@ -43,7 +43,11 @@ FAULTS = [
     ),
     Fault("audio: slaney all linear", ENDS, "mels < start", "mels < 1e9", FRONT),
     Fault(
-        "audio: the power is a magnitude", WAVES, "n_fft, axis=1)) ** 2", "n_fft, axis=1))", FRONT
+        "audio: the power is a magnitude",
+        "etab/sounds/mel.py",
+        "n_fft, axis=1)) ** 2",
+        "n_fft, axis=1))",
+        FRONT,
     ),
     Fault(
         "audio: network bands of another power",
@@ -180,7 +184,13 @@ FAULTS = [
         '"sha256": what["sha256"]',
         OURS,
     ),
-    Fault("audio: rows in the order of the work", STORE, "if rows is not None:", "if False:", OURS),
+    Fault(
+        "audio: rows in the order of the work",
+        "etab/features/store.py",
+        "if rows is not None:",
+        "if False:",
+        OURS,
+    ),
     Fault(
         "audio: the start of a window is ignored",
         WINDOWS,

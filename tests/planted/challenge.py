@@ -3,12 +3,16 @@
 from tests.faults import Fault
 
 RUNS, ROWS, LOOKS = "tests/test_challenge.py", "tests/test_parquet.py", "tests/test_plots_sound.py"
-ENTRY, CIRCOR, FROM = "etab/challenge.py", "etab/challenge_circor.py", "etab/challenge_from.py"
-UNPACK, LIMITED = "etab/unpack.py", "etab/limited.py"
+ENTRY, CIRCOR, FROM = (
+    "etab/challenges/cinc2016.py",
+    "etab/challenges/circor2022.py",
+    "etab/challenges/export.py",
+)
+UNPACK, LIMITED = "etab/challenges/unpack.py", "etab/challenges/limits.py"
 PARQUET, DENOISE, PLOTS = (
     "etab/datasets/circor_parquet.py",
-    "etab/denoise.py",
-    "etab/plots_sound.py",
+    "etab/sounds/denoise.py",
+    "etab/plots/sounds.py",
 )
 
 
@@ -310,7 +314,7 @@ FAULTS = [
     ),
     _fault(
         "an option that cannot act passes",
-        "etab/cli_challenge.py",
+        "etab/cli/challenge.py",
         "    if given:\n",
         "    if False:\n",
         RUNS,
@@ -318,7 +322,7 @@ FAULTS = [
     ),
     _fault(
         "JSON is forgotten for results",
-        "etab/cli_challenge.py",
+        "etab/cli/challenge.py",
         "        _told(made, as_json)\n",
         "        _told(made, False)\n",
         RUNS,

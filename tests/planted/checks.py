@@ -5,8 +5,11 @@ from tests.faults import Fault
 SPLITS = ("tests/test_canonical_splits.py",)
 CHECK = ("tests/test_data_check.py",)
 REAL = ("tests/test_real_sets.py",)
-CANONICAL, WRITE = "etab/datasets/canonical.py", "etab/datasets/canonical_write.py"
-REPORT, LISTED = "etab/datasets/check.py", "etab/datasets/listed.py"
+CANONICAL, WRITE = (
+    "etab/datasets/integrity/canonical.py",
+    "etab/datasets/integrity/canonical_write.py",
+)
+REPORT, LISTED = "etab/datasets/integrity/check.py", "etab/datasets/integrity/listed.py"
 
 FAULTS = [
     Fault(
@@ -149,7 +152,7 @@ FAULTS = [
     Fault("quick reads everything", REPORT, "None if quick else", "None if False else", CHECK),
     Fault(
         "a check that found faults ends with 0",
-        "etab/cli.py",
+        "etab/cli/main.py",
         "raise typer.Exit(0 if report.ok else 1)",
         "raise typer.Exit(0)",
         CHECK,

@@ -71,7 +71,7 @@ FAULTS = [
     ),
     Fault(
         "a mask is paired with its neighbour on the grid",
-        "etab/clips.py",
+        "etab/echo/clips.py",
         "snapped[place_] = frame",
         "pass",
         DATA,
@@ -92,7 +92,7 @@ FAULTS = [
     ),
     Fault(
         "a loader's split is by row",
-        "etab/utils/data_tools.py",
+        "etab/legacy/data_tools.py",
         "sides[p] == k]",
         "i * 3 // len(items) == k]",
         DATA,

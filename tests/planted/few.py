@@ -3,7 +3,7 @@
 from tests.faults import Fault
 
 TESTS = ("tests/test_few.py",)
-FILE = "etab/protocols.py"
+FILE = "etab/tasks/protocols.py"
 
 FAULTS = [
     Fault(
@@ -38,42 +38,42 @@ FAULTS = [
     Fault("few: a draw of one passes", FILE, "if few < _NEEDED or", "if", TESTS),
     Fault(
         "few: undrawn rows are fitted",
-        "etab/heads/probes.py",
+        "etab/heads/pooled/probes.py",
         "fitted, y = z[seen], y[seen]",
         "fitted, y, sets, seen = z, y, [everyone for _ in sets], everyone",
         TESTS,
     ),
     Fault(
         "curves: the first draw alone",
-        "etab/curves.py",
+        "etab/leaderboard/curves.py",
         "value=float(np.mean([r.value for r in group]))",
         "value=group[0].value",
         TESTS,
     ),
     Fault(
         "curves: intervals of one draw",
-        "etab/curves.py",
+        "etab/leaderboard/curves.py",
         "for r in group]\n    low, high",
         "for r in group[:1]]\n    low, high",
         TESTS,
     ),
     Fault(
         "curves: phantom is not said",
-        "etab/curves.py",
+        "etab/leaderboard/curves.py",
         "if any(p.phantom for p in found):",
         "if False:",
         TESTS,
     ),
     Fault(
         "curves: controls have bands",
-        "etab/plots_curves.py",
+        "etab/leaderboard/curves_plot.py",
         "return card.learned and not",
         "return not",
         TESTS,
     ),
     Fault(
         "curves: the picture is not shown",
-        "etab/curves.py",
+        "etab/leaderboard/curves.py",
         "] if picture else []",
         "] if not picture else []",
         TESTS,

@@ -2,8 +2,12 @@
 
 from tests.faults import Fault
 
-TESTS, MODEL, ENVELOPES = "tests/test_hsmm.py", "etab/heads/hsmm.py", "etab/envelopes.py"
-SEARCH = "etab/semimarkov.py"
+TESTS, MODEL, ENVELOPES = (
+    "tests/test_hsmm.py",
+    "etab/heads/states/hsmm.py",
+    "etab/sounds/envelopes.py",
+)
+SEARCH = "etab/sounds/semimarkov.py"
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:

@@ -6,35 +6,35 @@ _SCRIPT = ("tests/test_run_benchmark.py",)
 FAULTS = [
     Fault(
         "fit ignores the optimizer",
-        "etab/baselines/models.py",
+        "etab/legacy/models.py",
         "optimizer=optimizer,",
         'optimizer="adamw",',
         ("tests/test_names_2022.py::test_options_of_training_act",),
     ),
     Fault(
         "fit ignores accumulation",
-        "etab/baselines/models.py",
+        "etab/legacy/models.py",
         "accumulate=accumulate)",
         "accumulate=1)",
         ("tests/test_names_2022.py::test_options_of_training_act",),
     ),
     Fault(
         "augmentation of a frozen backbone is dropped",
-        "etab/finetune.py",
+        "etab/finetuning/examples.py",
         'if augment == "none" or not network.training:',
         'if augment == "none" or not network.training or network.frozen:',
         ("tests/test_names_2022.py::test_options_of_training_act",),
     ),
     Fault(
         "colours are augmented as if grey",
-        "etab/finetune.py",
+        "etab/finetuning/examples.py",
         "    if not torch.allclose(grey.expand_as(clip), clip, atol=1e-3):\n",
         "    if False:\n",
         ("tests/test_names_2022.py::test_options_of_training_that_cannot_act_are_refused",),
     ),
     Fault(
         "frozen backbone keeps training statistics",
-        "etab/finetune.py",
+        "etab/finetuning/network.py",
         "        if self.frozen:\n            self.body.eval()\n        return self",
         "        return self",
         (
@@ -43,7 +43,7 @@ FAULTS = [
     ),
     Fault(
         "freezing leaves gradients",
-        "etab/finetune.py",
+        "etab/finetuning/network.py",
         "self.body.requires_grad_(False).eval()",
         "self.body.eval()",
         (
@@ -52,7 +52,7 @@ FAULTS = [
     ),
     Fault(
         "unfreezing trains nothing",
-        "etab/finetune.py",
+        "etab/finetuning/network.py",
         "        self.frozen = False\n        self.body.requires_grad_(True)",
         "        self.frozen = False\n        self.body.requires_grad_(False)",
         (
@@ -61,28 +61,28 @@ FAULTS = [
     ),
     Fault(
         "fine-tuning touches the user's module",
-        "etab/finetune.py",
+        "etab/finetuning/network.py",
         "mine = copy.deepcopy(backbone.network)",
         "mine = backbone.network",
         ("tests/test_names_2022.py::test_own_modules_and_own_weights",),
     ),
     Fault(
         "normalisation is not undone",
-        "etab/finetune.py",
+        "etab/finetuning/examples.py",
         "    if not normalized:\n        return x.float()\n",
         "    return x.float()\n",
         ("tests/test_names_2022.py::test_normalisation_is_undone_whatever_the_loader_did",),
     ),
     Fault(
         "a part of a block stands for a stage",
-        "etab/backbones/vision.py",
+        "etab/backbones/image/networks.py",
         'if held is None or found[0].count(".") <= held[0].count("."):',
         "if True:",
         ("tests/test_names_2022.py::test_whole_stages_are_tapped",),
     ),
     Fault(
         "evaluation counts frames, not patients",
-        "etab/utils/metrics.py",
+        "etab/legacy/evaluate.py",
         "rows.patients if isinstance(rows, Items) else [str(i)",
         "rows.ids if isinstance(rows, Items) else [str(i)",
         (
@@ -91,28 +91,28 @@ FAULTS = [
     ),
     Fault(
         "UniFormer falls through",
-        "etab/baselines/names.py",
+        "etab/legacy/names.py",
         "    if family is not None:",
         "    if False:",
         ("tests/test_names_2022.py::test_families_that_are_gone_are_refused_with_the_nearest",),
     ),
     Fault(
         "old codes take the wrong target",
-        "etab/baselines/names.py",
+        "etab/legacy/names.py",
         '"LV_seg", "MY_seg", "LA_seg", "EF"',
         '"LV_seg", "LA_seg", "MY_seg", "EF"',
         ("tests/test_names_2022.py::test_old_codes_are_the_tasks_they_mean",),
     ),
     Fault(
         "weights of tasks do not act",
-        "etab/scores.py",
+        "etab/legacy/score.py",
         "+ weight / len(codes) / sum(asked.values())",
         "+ 1 / len(codes) / len(asked)",
         ("tests/test_names_2022.py::test_the_score_is_a_pair_and_its_parts_add_up",),
     ),
     Fault(
         "weights of the user are not loaded",
-        "etab/scores.py",
+        "etab/legacy/score.py",
         "        load_weights(made.network, module.state_dict(), name)\n",
         "",
         (
@@ -121,21 +121,21 @@ FAULTS = [
     ),
     Fault(
         "partial weights are loaded",
-        "etab/baselines/models.py",
+        "etab/legacy/models.py",
         "    if lost:\n",
         "    if False:\n",
         ("tests/test_names_2022.py::test_own_modules_and_own_weights",),
     ),
     Fault(
         "the interval is of the normal law",
-        "etab/scores.py",
+        "etab/legacy/score.py",
         "stats.t.ppf(0.975, len(values) - 1)",
         "stats.norm.ppf(0.975)",
         ("tests/test_names_2022.py::test_the_interval_is_students_t_over_folds",),
     ),
     Fault(
         "switching the task makes a new backbone",
-        "etab/benchmarks.py",
+        "etab/legacy/benchmark.py",
         '        default = "SegFormer" if self._sort',
         "        self.model.backbone.apply(lambda m: m.reset_parameters() if hasattr(m, 'reset_parameters') else None)\n"
         '        default = "SegFormer" if self._sort',
@@ -143,14 +143,14 @@ FAULTS = [
     ),
     Fault(
         "a switch that failed stays half done",
-        "etab/benchmarks.py",
+        "etab/legacy/benchmark.py",
         "            vars(self).update(before)\n",
         "            vars(self).update(before | options)\n",
         ("tests/test_names_2022.py::test_a_switch_that_fails_leaves_the_benchmark_as_it_was",),
     ),
     Fault(
         "a head that cannot be fed turns the model's task",
-        "etab/baselines/models.py",
+        "etab/legacy/models.py",
         "            self.task, self.head_name, self.num_classes, self.frames = before\n",
         "",
         ("tests/test_names_2022.py::test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was",),
@@ -158,7 +158,7 @@ FAULTS = [
     Fault("False is true", "run_benchmark.py", "return word in _YES", "return bool(word)", _SCRIPT),
     Fault(
         "checkpoints of two heads mix",
-        "etab/baselines/models.py",
+        "etab/legacy/models.py",
         "/ self._training(sets)",
         "/ 'one'",
         ("tests/test_names_2022.py::test_checkpoints_go_on_and_never_mix",),

@@ -8,8 +8,8 @@ CACHE = ("tests/test_clipcache.py",)
 DICOM = ("tests/test_dicom.py",)
 CORRUPT = ("tests/test_corrupt.py",)
 AVI, VIDEO, PYAV = "etab/readers/avi.py", "etab/readers/video.py", "etab/readers/container.py"
-CLIPS, DATASET = "etab/clipcache.py", "etab/datasets/dataset.py"
-OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/readers/sector.py", "etab/datasets/dicom.py"
+CLIPS, DATASET = "etab/storage/clipcache.py", "etab/datasets/dataset.py"
+OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/echo/sector.py", "etab/datasets/dicom.py"
 
 FAULTS = [
     Fault(
@@ -185,7 +185,7 @@ FAULTS = [
     ),
     Fault(
         "an entry may lose a file",
-        "etab/features.py",
+        "etab/features/store.py",
         'if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):',
         "if False:",
         (*CORRUPT, "-m", "slow or not slow", "-k", "features"),

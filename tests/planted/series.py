@@ -4,9 +4,9 @@ from tests.faults import Fault
 
 TESTS, SERIES, PROBE, NETS = (
     "tests/test_series.py",
-    "etab/series.py",
-    "etab/heads/emissions.py",
-    "etab/backbones/sound_nets.py",
+    "etab/features/recordings.py",
+    "etab/heads/states/emissions.py",
+    "etab/backbones/sound/networks.py",
 )
 
 
@@ -74,7 +74,7 @@ FAULTS = [
     _fault(
         "damage on disk is not seen",
         SERIES,
-        '"files": {p.name: store._file_digest(p) for p in sorted(temp.iterdir())}',
+        '"files": {p.name: features_store._file_digest(p) for p in sorted(temp.iterdir())}',
         '"files": {}',
         "test_series_are_kept_and_read_back",
     ),
@@ -143,14 +143,14 @@ FAULTS = [
     ),
     _fault(
         "series and windows share features",
-        "etab/runs.py",
+        "etab/runs/execute.py",
         "run.row.family, inputs.layered(run.row, run.backbone_card))",
         "run.row.family, False)",
         "test_tasks_of_one_backbone_keep_their_own_features",
     ),
     _fault(
         "a summary is asked for states",
-        "etab/inputs.py",
+        "etab/runs/run.py",
         "if head.needs_series and not card.over_time:",
         "if False:",
         "test_what_has_no_time_is_refused",

@@ -11,12 +11,16 @@ CIRCOR, CINC, LAYOUT = (
     "etab/datasets/cinc2016_layout.py",
 )
 SCORES, WAVES, WINDOW, READER = (
-    "etab/metrics_sound.py",
-    "etab/waves.py",
-    "etab/datasets/sound.py",
+    "etab/metrics/states.py",
+    "etab/sounds/windows.py",
+    "etab/datasets/windows.py",
     "etab/readers/audio.py",
 )
-ENTRY, PHANTOM, TREES = "etab/entries.py", "etab/phantom/sounds.py", "etab/phantom/sound_trees.py"
+ENTRY, PHANTOM, TREES = (
+    "etab/challenges/scoring.py",
+    "etab/phantom/sounds.py",
+    "etab/phantom/sound_trees.py",
+)
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fault:
@@ -106,7 +110,7 @@ FAULTS = [
     ),
     _fault(
         "a repeated beat counts twice",
-        WAVES,
+        "etab/sounds/states.py",
         "np.pad(there, (0, k - len(there)), constant_values=UNANNOTATED)",
         "states[(start + np.arange(k)) % len(states)]",
         SOUNDS,
@@ -130,7 +134,7 @@ FAULTS = [
     ),
     _fault(
         "heart rate across gaps",
-        WAVES,
+        "etab/sounds/states.py",
         "if joined and [",
         "if [",
         SOUNDS,
@@ -181,7 +185,7 @@ FAULTS = [
     ),
     _fault(
         "overlapping states pass",
-        WAVES,
+        "etab/sounds/states.py",
         "if two[0] < one[1] - OVERLAP_LIMIT:",
         "if False:",
         BAD,
@@ -205,7 +209,7 @@ FAULTS = [
     ),
     _fault(
         "unsure is right on clean records",
-        SCORES,
+        "etab/metrics/cinc2016.py",
         "hits = (right[strata[0]],",
         "hits = (right[strata[0]] | unsure[strata[0]],",
         METRICS,
@@ -213,7 +217,7 @@ FAULTS = [
     ),
     _fault(
         "the weights are not an argument",
-        SCORES,
+        "etab/metrics/cinc2016.py",
         "shares_2016(truth, clean) if weights is None else weights",
         "shares_2016(truth, clean)",
         METRICS,
@@ -221,7 +225,7 @@ FAULTS = [
     ),
     _fault(
         "costs are of the murmur, not the outcome",
-        SCORES,
+        "etab/metrics/challenge2022.py",
         "cost_2022(sick, ~murmur_chosen[:, 2])",
         "cost_2022(murmur[:, 0], ~murmur_chosen[:, 2])",
         METRICS,
@@ -229,7 +233,7 @@ FAULTS = [
     ),
     _fault(
         "a cubic term in the expert's cost",
-        SCORES,
+        "etab/metrics/challenge2022.py",
         "1718 * share**2",
         "1718 * share**3",
         METRICS,
@@ -237,7 +241,7 @@ FAULTS = [
     ),
     _fault(
         "rows and columns of the confusion swapped",
-        SCORES,
+        "etab/metrics/challenge2022.py",
         "counts = confusion(labels, outputs) *",
         "counts = confusion(outputs, labels) *",
         METRICS,
@@ -245,7 +249,7 @@ FAULTS = [
     ),
     _fault(
         "several classes at once pass",
-        SCORES,
+        "etab/metrics/challenge2022.py",
         "odd = out.sum(axis=1) != 1",
         "odd = out.sum(axis=1) < 1",
         METRICS,

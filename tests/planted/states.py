@@ -4,9 +4,9 @@ from tests.faults import Fault
 
 TESTS, NET, HEAD, TIMING = (
     "tests/test_state_heads.py",
-    "etab/heads/statenet.py",
-    "etab/heads/states.py",
-    "etab/backbones/timing.py",
+    "etab/heads/states/unet.py",
+    "etab/heads/states/heads.py",
+    "etab/backbones/sound/timing.py",
 )
 
 

@@ -5,14 +5,14 @@ from tests.faults import Fault
 HEADS = ("tests/test_temporal_heads.py",)
 VIDEO = ("tests/test_video_backbones.py",)
 HEAD, NETS, CHUNKS = (
-    "etab/heads/temporal.py",
-    "etab/heads/networks_temporal.py",
-    "etab/heads/chunks.py",
+    "etab/heads/sequences/heads.py",
+    "etab/heads/sequences/networks.py",
+    "etab/heads/sequences/chunks.py",
 )
 CONTRACTS, CLIPNETS, ROWS = (
-    "etab/backbones/contracts.py",
-    "etab/backbones/clipnets.py",
-    "etab/backbones/video.py",
+    "etab/backbones/video/contract.py",
+    "etab/backbones/video/networks.py",
+    "etab/backbones/video/named.py",
 )
 FAULTS = [
     Fault(
@@ -192,35 +192,35 @@ FAULTS = [
     ),
     Fault(
         "clips: conversion trusts every pickle",
-        "etab/backbones/weights.py",
+        "etab/backbones/weights/index.py",
         "weights_only=not trust",
         "weights_only=False",
         VIDEO,
     ),
     Fault(
         "clips: conversion checks no network",
-        "etab/backbones/convert.py",
+        "etab/cli/convert.py",
         '        video.refuse_others(network, state, f"{source} as {network}")\n',
         "",
         VIDEO,
     ),
     Fault(
         "clips: a run on frames takes a network of clips",
-        "etab/runs.py",
+        "etab/runs/run.py",
         "    if card.clip is not None and task.clip is None:",
         "    if False:",
         VIDEO,
     ),
     Fault(
         "sequences: steps are the first of the clip",
-        "etab/clipfeatures.py",
+        "etab/features/clips.py",
         "np.linspace(0, len(order) - 1, STEPS)",
         "np.linspace(0, 15, STEPS)",
         HEADS,
     ),
     Fault(
         "sequences: the second batch is kept over the first",
-        "etab/features.py",
+        "etab/features/store.py",
         "            place[self.at : self.at + k] = block\n",
         "            place[:k] = block\n",
         HEADS,

@@ -4,7 +4,11 @@ from tests.faults import Fault
 
 TESTS = ("tests/test_tmed.py",)
 STUDY = ("tests/test_diagnosis.py",)
-SOURCE, STILL, DIAGNOSIS = "etab/datasets/tmed.py", "etab/readers/still.py", "etab/diagnosis.py"
+SOURCE, STILL, DIAGNOSIS = (
+    "etab/datasets/tmed.py",
+    "etab/readers/still.py",
+    "etab/metrics/diagnosis.py",
+)
 
 FAULTS = [
     Fault(
@@ -143,14 +147,14 @@ FAULTS = [
     Fault("png: 16 bits are cut to 8", STILL, "    if info.bits > 8:\n", "    if False:\n", TESTS),
     Fault(
         "stills: rows of other views",
-        "etab/rows.py",
+        "etab/features/frames.py",
         "[([int(a.at or 0)], a.value) for a in answers]",
         "[([0], 0)] if not answers else [([int(a.at or 0)], a.value) for a in answers]",
         TESTS,
     ),
     Fault(
         "a prefix asks a folder for the tasks of others",
-        "etab/opened.py",
+        "etab/runs/data.py",
         "if _opens(name, root)]",
         "if True]",
         TESTS,

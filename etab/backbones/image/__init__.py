@@ -1,0 +1,1 @@
+"""Backbones of pictures: named networks, checkpoints of other people, and controls."""

@@ -1,0 +1,260 @@
+"""Backbones that are not named here: any timm or torchvision model, the hub through timm, a local file, a callable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from etab.backbones.base import IMAGENET, Backbone, BackboneCard
+from etab.backbones.weights import index as weights
+from etab.errors import UnsupportedOptionError, WeightsError
+from etab.registry import unknown
+from etab.types import Features
+
+
+def _timm_config(model: str) -> Mapping[str, Any]:
+    """What timm says of a model without building it; raises UnknownNameError with a suggestion."""
+    import timm
+
+    if not timm.is_model(model.split(".")[0]):
+        raise unknown("timm model", model, timm.list_models())
+    config = timm.get_pretrained_cfg(model)
+    return vars(config) if config is not None else {}
+
+
+def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
+    """Card of "timm/<model>" or "hf-hub:<owner>/<model>"; the size is the model's own, its layers are known on loading."""
+    hub = name.startswith("hf-hub:")
+    model = name if hub else name.removeprefix("timm/")
+    config: Mapping[str, Any] = {} if hub else _timm_config(model)
+    shape = config.get("input_size") or (3, 224, 224)
+    return BackboneCard(
+        name=name,
+        title=model,
+        load=partial(_load_timm, model, seed, state),
+        size=int(shape[-1]),
+        mean=tuple(config.get("mean") or IMAGENET[0]),
+        std=tuple(config.get("std") or IMAGENET[1]),
+        layers=("-3", "-2", "-1"),
+        strides=(8, 16, 32),
+        pretraining="" if seed is not None else str(config.get("tag", "")),
+        licence=str(config.get("license") or "see the model's page"),
+        source="timm",
+    )
+
+
+def _create(model: str, pretrained: bool) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(model, pretrained=pretrained, num_classes=0)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"The weights of {model} could not be had from the hub: {_short(error)}. On a machine with a network they are "
+            "fetched once and kept; without one, use a named backbone (`etab list backbones`) or local:<file>@timm/<model>."
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
+    """Build a timm network: pretrained, from a local state dict, or (seed given) at random initialisation."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        network = _create(model, pretrained=seed is None and state is None)
+    if state is not None:
+        found = weights.load_state(state)
+        head = set(found) - set(network.state_dict())
+        prefixes = ("fc.", "head.", "classifier.", "head_dist.")
+        kept = {k: v for k, v in found.items() if not (k in head and k.startswith(prefixes))}
+        weights.load_strictly(network, kept, f"{state} as {model}")
+    return _wrap_timm(model, network, seed)
+
+
+def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
+    from etab.backbones.image.networks import TorchBackbone, timm_taps
+
+    prefix = f"timm/{model}" if not model.startswith("hf-hub:") else model
+    info = network.pretrained_cfg
+    card = replace(
+        timm_card(prefix, seed),
+        mean=tuple(info.get("mean", IMAGENET[0])),
+        std=tuple(info.get("std", IMAGENET[1])),
+    )
+    if not hasattr(network, "forward_intermediates"):
+        raise UnsupportedOptionError(
+            f"{model} offers no intermediates in this version of timm; choose another model."
+        )
+    reductions = [f["reduction"] for f in network.feature_info]
+    blocks = len(getattr(network, "blocks", ())) if hasattr(network, "cls_token") else 0
+    if blocks:
+        indices = [blocks // 2 - 1, 3 * blocks // 4 - 1, blocks - 1]
+    else:
+        indices = [i for i, r in enumerate(reductions) if r >= 8][-3:]
+    layers = tuple(f"block{i}" if blocks else f"stride{reductions[i]}" for i in indices)
+    return TorchBackbone(replace(card, layers=layers), network, timm_taps(network, indices, layers))
+
+
+def torchvision_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
+    """Card of "torchvision/<model>": any convolutional classifier of torchvision.models."""
+    from torchvision import models
+
+    model = name.removeprefix("torchvision/")
+    if model not in models.list_models():
+        raise unknown("torchvision model", model, models.list_models())
+    return BackboneCard(
+        name=name,
+        title=model,
+        load=partial(_load_torchvision, name, seed, state),
+        layers=("-3", "-2", "-1"),
+        strides=(8, 16, 32),
+        pretraining="" if seed is not None else "torchvision default weights",
+        licence="BSD-3-Clause",
+        source="torchvision",
+        version=2,  # 2: taps on whole stages
+    )
+
+
+def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbone:
+    import torch
+    from torchvision import models
+
+    model = name.removeprefix("torchvision/")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        try:
+            network = models.get_model(
+                model, weights="DEFAULT" if seed is None and state is None else None
+            )
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"The weights of {name} could not be fetched: {_short(error)}. Without a network use a named backbone "
+                f"(`etab list backbones`), or local:<file>@{name}."
+            ) from error
+    if state is not None:
+        weights.load_strictly(network, weights.load_state(state), f"{state} as {name}")
+    return wrap_module(torchvision_card(name, seed), network)
+
+
+def wrap_module(card: BackboneCard, network: Any) -> Backbone:
+    """Tap any convolutional torch module at the last three resolutions that it reaches."""
+    from etab.backbones.image.networks import TorchBackbone, module_taps, probe_modules
+
+    found = [m for m in probe_modules(network, card.size) if m[1] >= 4][-3:]
+    if not found:
+        raise UnsupportedOptionError(
+            f"{card.name} shows no square feature map (n, c, h, w) to tap; wrap it in a callable."
+        )
+    layers = tuple(f"stride{stride}" for _, stride, _ in found)
+    tapped = replace(card, layers=layers, strides=tuple(s for _, s, _ in found), dim=found[-1][2])
+    return TorchBackbone(tapped, network, module_taps(network, [n for n, _, _ in found], layers))
+
+
+def local_card(name: str) -> BackboneCard:
+    """Card of "local:<file>@<timm/... or torchvision/...>"."""
+    path, at, builder = name.removeprefix("local:").partition("@")
+    if not at or not builder.startswith(("timm/", "torchvision/")):
+        raise WeightsError(
+            f"{name!r} does not say which network the file fits: write local:{path or 'weights.safetensors'}@timm/resnet18 "
+            "(or @torchvision/resnet50)."
+        )
+    file = Path(path)
+    if not file.is_file():
+        raise WeightsError(f"There is no weights file {file}.")
+    make = timm_card if builder.startswith("timm/") else torchvision_card
+    return replace(
+        make(builder, None, file),
+        name=name,
+        pretraining="a local file",
+        licence="yours",
+        source=str(file.name),
+        sha256=weights.sha256_of(file),
+    )
+
+
+class CallableBackbone:
+    """A function of the user's: float frames in, features out."""
+
+    def __init__(self, name: str, function: Callable[[Any], Any], device: str = "cpu") -> None:
+        """Keep the function; it is called under inference mode."""
+        self.name, self.function, self.device = name, function, device
+
+    def digest(self) -> str:
+        """sha256 of the parameters where there are any; else of the name, and then nothing is cached across sessions."""
+        state = getattr(self.function, "state_dict", None)
+        if state is not None:
+            return weights.digest(state())
+        import hashlib
+
+        return hashlib.sha256(f"callable {self.name} {id(self.function)}".encode()).hexdigest()
+
+    def to(self, device: str, precision: str) -> CallableBackbone:
+        """Remember where the frames go; the function itself is left as it is."""
+        self.device = device
+        return self
+
+    def __call__(self, x: Any) -> Features:
+        """Embed uint8 frames (n, s, s): the function sees (n, 3, s, s) in [0, 1] and normalises by itself."""
+        import torch
+
+        f = (x.to(torch.float32) / 255)[:, None].expand(-1, 3, -1, -1).contiguous()
+        with torch.inference_mode():
+            return as_features(self.function(f), len(x), self.name)
+
+
+def as_features(found: Any, n: int, name: str) -> Features:
+    """Read what a user's function gave: (n, d), (n, c, h, w), a list of those, or Features."""
+    import torch
+
+    if isinstance(found, Features):
+        return found
+    parts = list(found) if isinstance(found, (list, tuple)) else [found]
+    pooled: dict[str, Any] = {}
+    maps = []
+    for i, part in enumerate(parts):
+        if not isinstance(part, torch.Tensor) or part.ndim not in (2, 4) or len(part) != n:
+            came = tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
+            raise UnsupportedOptionError(
+                f"{name} gave {came} for {n} frames; wanted (n, d), (n, c, h, w), or a list of those, fine to coarse."
+            )
+        if part.ndim == 2:
+            pooled[f"out{i}/vector"] = part.float()
+        else:
+            pooled[f"out{i}/mean"] = part.float().mean((2, 3))
+            pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(
+                part.float(), 4
+            ).flatten(1)
+            maps.append(part.float().clamp(-6e4, 6e4).half())
+    return Features(pooled, tuple(maps))
+
+
+def from_callable(name: str, function: Callable[[Any], Any], *, size: int = 224) -> BackboneCard:
+    """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features.
+
+    A torch module is put into eval mode; it normalises its input by itself. Give feature maps (n, c, h, w) to be scored
+    on segmentation too.
+    """
+    if hasattr(function, "eval"):
+        function.eval()
+    if not callable(function):
+        raise UnsupportedOptionError(
+            f"{name} is {type(function).__name__}, which cannot be called with frames."
+        )
+    return BackboneCard(
+        name,
+        name,
+        partial(CallableBackbone, name, function),
+        size=size,
+        layers=("out",),
+        strides=(8,),
+        pretraining="the user's",
+        licence="the user's",
+        source="callable",
+    )

@@ -1,0 +1,1 @@
+"""Backbones of heart sounds: named networks, checkpoints of other people, and controls."""

@@ -1,0 +1,112 @@
+"""The twenty timing and amplitude features of the sample entry of CinC 2016, from a segmentation of the recording.
+
+After Liu et al. (Physiol. Meas. 37:2181-2213, 2016), as listed in doi:10.22489/CinC.2016.171-159: means and deviations
+of the heart cycle, of the four states, of their ratios in a cycle, and of the mean magnitude of the sound in systole over
+S1 and in diastole over S2. The states come from a hidden semi-Markov model whose parameters were fitted on phantom sounds
+alone (``python -m benchmarks.fit_segmenter``), so that no person of any data set is in them; its two settings (no
+context, five hypotheses of the beat) were picked by their F1 on the public part of CirCor.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from etab.sounds.envelopes import BAND, RATE, band_pass, envelopes
+from etab.sounds.semimarkov import RATES, HeartSoundModel, Spreads
+from etab.sounds.states import S1, STATE_RATE
+from etab.sounds.windows import resample
+from etab.types import FloatArray, IntArray
+
+COLUMNS = tuple(
+    f"{what}_{name}"
+    for name in (
+        "cycle",
+        "s1",
+        "s2",
+        "systole",
+        "diastole",
+        "systole_cycle",
+        "diastole_cycle",
+        "systole_diastole",
+        "level_systole_s1",
+        "level_diastole_s2",
+    )
+    for what in ("mean", "sd")
+)
+_MEAN = (0.0, 0.0, 0.0, 0.0, -0.9628, -0.7214, -1.7691, -0.9059)
+_WEIGHTS = (
+    (0.0603, 0.5679, -0.85, 0.2218),
+    (0.1146, 0.6806, 2.3494, -3.1446),
+    (-0.8622, 1.6885, -2.032, 1.2056),
+    (1.8196, -5.0525, 2.2707, 0.9624),
+    (1.5885, -0.7675, 1.3281, -2.1491),
+    (-1.4916, 0.6278, -0.0973, 0.961),
+    (0.9363, -0.3518, -0.2026, -0.3819),
+    (0.1096, 0.3163, -0.5274, 0.1015),
+)
+_INTERCEPT = (-0.0068, 0.0149, -0.3337, 0.3257)
+_PRIOR = (-1.7223, -1.3618, -1.8895, -0.8819)
+_SPREADS = Spreads((0.1038, 0.0166), (0.08765, 0.01366), 0.01419, 0.07, 0.0029)
+
+
+def segmenter() -> HeartSoundModel:
+    """The fixed model: four envelopes, no context, five hypotheses of the beat."""
+    return HeartSoundModel(
+        np.array(_MEAN),
+        np.array(_WEIGHTS),
+        np.array(_INTERCEPT),
+        np.array(_PRIOR),
+        _SPREADS,
+        context=0,
+        candidates=5,
+        rates=RATES,
+    )
+
+
+def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
+    """The features (20,), in the order of COLUMNS, of states (n,) and the sound's mean magnitude (n,) at 50 Hz.
+
+    Seconds and ratios. A cycle goes from the start of an S1 to that of the next; what is cut at either end does not
+    count. 0 where there is no whole cycle.
+    """
+    starts = np.flatnonzero(np.diff(states, prepend=states[0]) != 0)
+    onsets = starts[states[starts] == S1]
+    rows = []
+    for a, b in pairwise(onsets):
+        own = states[a:b]
+        frames = np.bincount(own, minlength=4).astype(np.float64)
+        if (frames == 0).any():
+            continue
+        s1, systole, s2, diastole = frames / STATE_RATE
+        loud = np.bincount(own, weights=level[a:b], minlength=4) / frames
+        cycle = (b - a) / STATE_RATE
+        rows.append(
+            [
+                cycle,
+                s1,
+                s2,
+                systole,
+                diastole,
+                systole / cycle,
+                diastole / cycle,
+                systole / diastole,
+                loud[1] / max(loud[0], 1e-12),
+                loud[3] / max(loud[2], 1e-12),
+            ]
+        )
+    if not rows:
+        return np.zeros(len(COLUMNS))
+    found = np.array(rows)
+    return np.stack([found.mean(axis=0), found.std(axis=0)], axis=1).ravel()
+
+
+def features_of(samples: FloatArray, rate: int, name: str = "This recording") -> FloatArray:
+    """The features (20,) of a sound (n,) at ``rate`` Hz. Raises UndefinedError as ``envelopes`` and the model do."""
+    states = segmenter().predict(envelopes(samples, rate, name=name))
+    sound: FloatArray = np.asarray(resample(np.asarray(samples), rate, RATE), dtype=np.float64)
+    sound = np.abs(band_pass(sound - sound.mean(), RATE, BAND[0], min(BAND[1], 0.45 * rate)))
+    step = RATE // STATE_RATE
+    padded = np.pad(sound, (step // 2, step + step * len(states)))[: step * len(states)]
+    return timing_features(states, padded.reshape(-1, step).mean(axis=1))

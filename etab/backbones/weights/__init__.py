@@ -1,0 +1,1 @@
+"""Weights: the index of published files, their digests, and the formats they come in."""

@@ -1,0 +1,102 @@
+"""What a terminal shows: tables, progress bars, the board. Everything goes through rich."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from etab.leaderboard import render
+
+if TYPE_CHECKING:
+    from etab.cli.doctor import Finding
+    from etab.leaderboard.ranking import Board
+    from etab.runs.executors import Event
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; long cells wrap."""
+    out = Table(title=title, header_style="bold")
+    for name in header:
+        out.add_column(name, overflow="fold")
+    for row in rows:
+        out.add_row(*row)
+    Console().print(out)
+
+
+def board(found: Board) -> None:
+    """Print a leaderboard."""
+    Console().print(render.rich_table(found))
+    if found.beside:
+        Console().print(render.rich_beside(found))
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Print the doctor's report and, under it, what to do next."""
+    marks = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]-[/]"}
+    out = Table(title="etab doctor", header_style="bold")
+    for name in ("", "what", "", "found"):
+        out.add_column(name, overflow="fold")
+    for f in found:
+        out.add_row(f.topic, f.name, marks[f.ok], f.said)
+    console = Console()
+    console.print(out)
+    for f in found:
+        if f.next_step:
+            console.print(f"[bold]{f.name}[/]: {f.next_step}")
+
+
+def _progress() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=False)
+
+
+@contextmanager
+def bar(words: str) -> Iterator[Callable[[int, int], None]]:
+    """Show one bar; the caller reports (done, total)."""
+    with _progress() as progress:
+        line = progress.add_task(words, total=None)
+        yield lambda done, total: progress.update(line, completed=done, total=total)
+
+
+@contextmanager
+def watch(total: int) -> Iterator[Callable[[Event], None]]:
+    """Show the bar of cells, and one of frames for each backbone at work."""
+    lines: dict[str, TaskID] = {}
+    with _progress() as progress:
+        cells = progress.add_task("cells", total=total)
+
+        def listen(event: Event) -> None:
+            _show(progress, cells, lines, event)
+
+        yield listen
+
+
+def _show(progress: Progress, cells: TaskID, lines: dict[str, Any], event: Event) -> None:
+    if event.kind == "frames":
+        if event.backbone not in lines:
+            lines[event.backbone] = progress.add_task(f"{event.backbone} frames", total=event.total)
+        progress.update(lines[event.backbone], completed=event.done)
+        if event.done >= event.total:
+            progress.remove_task(lines.pop(event.backbone))
+    elif event.kind == "cell":
+        progress.advance(cells)
+    else:
+        progress.console.print(f"[red]{event.backbone}[/]: {event.error}")
+        progress.advance(cells, event.runs)

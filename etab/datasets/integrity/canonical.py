@@ -1,0 +1,194 @@
+"""Canonical splits: who is trained on and who is tested, as files of ``configs/splits`` that carry their own sha256.
+
+A file lists *units* (patients; for heart sounds ids or recordings) and where each of them belongs: a part of the authors'
+split, the person an id is, the database a recording is of. Local data that disagree are refused: a unit that lies in
+another place, or one that nobody published. A unit that is absent is told, not refused. Where the lists may not be shared,
+the number of patients in each part is what is canonical. Phantom data are never compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from etab.datasets.base import Source
+from etab.errors import CorruptFileError, SplitError
+from etab.splits import folds
+from etab.storage.resources import text
+
+NAMES = ("camus", "cinc2016", "circor", "echonet", "tmed")
+N_FOLD, SEED = 5, 0
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CanonicalSplit:
+    """One file. ``places`` maps units to where they belong, empty where only ``counts`` (units in each place) are known.
+
+    ``unit`` says in words what a unit is. ``folds`` is the sha256 of the cross-validation folds (5 folds, seed 0) over all
+    the people, "" where they are not listed.
+    """
+
+    name: str
+    version: int
+    source: str
+    unit: str
+    counts: Mapping[str, int]
+    places: Mapping[str, str] = field(default_factory=dict)
+    folds: str = ""
+
+    def sha256(self) -> str:
+        """Of the content: everything but the digest itself, whatever the order in the file."""
+        facts = [
+            self.name,
+            self.version,
+            self.source,
+            self.unit,
+            dict(self.counts),
+            dict(self.places),
+            self.folds,
+        ]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How local data differ from the canonical split: rows of ``moved`` and ``unknown`` are sentences.
+
+    ``lacking`` of the ``total`` published units are absent; ``missing`` names them where their names are known.
+    """
+
+    moved: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    lacking: int = 0
+    total: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing lies elsewhere and nothing is unknown; what is missing does not count."""
+        return not (self.moved or self.unknown)
+
+
+@lru_cache(maxsize=len(NAMES))
+def load(name: str) -> CanonicalSplit:
+    """The canonical split of a dataset; raises UnknownNameError, CorruptFileError where it is not as it was written."""
+    file = f"configs/splits/{name}.toml"
+    try:
+        table: dict[str, Any] = tomllib.loads(text(file))
+        places = {unit: place for place, units in table["places"].items() for unit in units}
+        listed = sum(map(len, table["places"].values()))
+        found = CanonicalSplit(
+            table["name"],
+            table["version"],
+            table["source"],
+            table["unit"],
+            table["counts"],
+            places,
+            table["folds"],
+        )
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFileError(
+            f"{file} is no canonical split ({error!r}). Restore it, or reinstall etab-bench."
+        ) from error
+    if found.sha256() != table.get("sha256") or listed != len(places):
+        raise CorruptFileError(
+            f"{file} was changed: its sha256 is {found.sha256()}, it says {table.get('sha256')}. Restore it, or reinstall "
+            "etab-bench; scores on another split are other scores."
+        )
+    return found
+
+
+def fold_digest(people: Sequence[str], n_fold: int = N_FOLD, seed: int = SEED) -> str:
+    """Sha256 of who lies in which fold."""
+    rows = sorted(folds(people, n_fold, seed).items())
+    return hashlib.sha256(
+        "".join(f"{person} {fold}\n" for person, fold in rows).encode()
+    ).hexdigest()
+
+
+def people(split: CanonicalSplit) -> list[str]:
+    """Those that folds are made of: patients, or the persons that ids are of."""
+    return sorted(set(split.places.values() if split.name == "circor" else split.places))
+
+
+def compare(source: Source) -> Comparison | None:
+    """Hold a source against its canonical split; None where it has none. Phantom or not is the caller's question."""
+    if source.canonical() not in NAMES:
+        return None
+    split, units = load(source.canonical()), source.units()
+    if not split.places:
+        return _counted(split, units)
+    known = {unit: place for unit, place in units.items() if unit in split.places}
+    moved = tuple(
+        f"{unit}: {place} here, {split.places[unit]} in the canonical split"
+        for unit, place in known.items()
+        if place not in ("", split.places[unit])
+    )
+    unknown = tuple(
+        f"{unit}: not among the {len(split.places)} that were published"
+        for unit in units
+        if unit not in known
+    )
+    missing = tuple(unit for unit in split.places if unit not in units)
+    return Comparison(moved, unknown, missing, len(missing), len(split.places))
+
+
+def verify(source: Source) -> Comparison | None:
+    """Refuse real data that disagree with their canonical split; returns the comparison, None where there is none.
+
+    Raises SplitError naming the patients that lie elsewhere or are unknown, or saying that the folds of this installation
+    are not the canonical ones.
+    """
+    found = compare(source)
+    if found is None or (
+        not found.agrees and source.phantom
+    ):  # the second question may cost a look into every file
+        return None
+    if not found.agrees:
+        rows = [*found.moved, *found.unknown]
+        more = f"; and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+        raise SplitError(
+            f"{source.root} disagrees with the canonical split configs/splits/{source.canonical()}.toml: "
+            f"{'; '.join(rows[:_SHOWN])}{more}. Scores would be of other patients: restore the split files as published."
+        )
+    check_folds(source.canonical())
+    return found
+
+
+@lru_cache(maxsize=len(NAMES))
+def check_folds(name: str) -> None:
+    """Raise SplitError where this installation would make other folds of the same people than those on record."""
+    split = load(name)
+    if split.folds and fold_digest(people(split)) != split.folds:
+        raise SplitError(
+            f"The {N_FOLD} folds of {name} come out otherwise than configs/splits/{name}.toml records: cross-validated "
+            "scores could not be compared. Install the numpy that etab-bench asks for, and report this."
+        )
+
+
+def told(source: Source) -> str:
+    """What a person should hear of real data that lack some of the published patients; "" where nothing is missing."""
+    found = verify(source)
+    if found is None or not found.lacking or source.phantom:
+        return ""
+    first = f", first {', '.join(found.missing[:_SHOWN])}" if found.missing else ""
+    return f"{found.lacking} of {found.total} published {load(source.canonical()).unit} are not in {source.root}{first}"
+
+
+def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:
+    """Where only numbers are known: a part that holds more than was published holds somebody of another part."""
+    here = Counter(units.values())
+    moved = tuple(
+        f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the canonical split"
+        for part, count in here.items()
+        if part and count > split.counts.get(part, 0)
+    )
+    total = sum(split.counts.values())
+    return Comparison(moved, lacking=max(total - len(units), 0), total=total)

@@ -1,0 +1,134 @@
+"""Write a canonical split from the data as published: ``python -m etab.datasets.integrity.canonical_write NAME [--root DIR]``.
+
+NAME: one of ``etab.datasets.integrity.canonical.NAMES``. ``--root`` is the folder as ``etab data check`` takes it; for circor and
+cinc2016 it may be a part of the release that holds the whole table (``ALL_training_data.csv``, ``ALL_LABELS.csv``). For
+echonet and tmed, whose lists may not be shared, the card's counts are written and no data are needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from etab.datasets import SOURCES
+from etab.datasets.circor import persons
+from etab.datasets.integrity.canonical import NAMES, CanonicalSplit, fold_digest, people
+from etab.errors import UnsupportedOptionError
+from etab.splits import PARTS
+
+_COUNTED = ("echonet", "tmed")
+
+
+def of_camus(root: Path) -> CanonicalSplit:
+    """The subgroup lists of the NIfTI release."""
+    source = SOURCES["camus"](root)
+    _refuse_phantom(source.phantom, root)
+    places = dict(source.units())
+    return _listed(
+        "camus", "database_split/subgroup_*.txt of the NIfTI release", "patients", places
+    )
+
+
+def of_circor(root: Path) -> CanonicalSplit:
+    """Each id of the official table and the person it is, by Additional ID."""
+    whole = root / "ALL_training_data.csv"
+    table = whole if whole.is_file() else root / "training_data.csv"
+    rows = _rows(table)
+    places = persons({row["Patient ID"]: row["Additional ID"].strip() or "nan" for row in rows})
+    return _listed("circor", "Additional ID of training_data.csv 1.0.3", "ids", places)
+
+
+def of_cinc2016(root: Path) -> CanonicalSplit:
+    """Each training recording and its database; folds of people need the appendix and are not listed."""
+    rows = _rows(root / "ALL_LABELS.csv")
+    places = {row["record"]: row["record"][0] for row in rows}
+    found = _listed(
+        "cinc2016", "REFERENCE.csv of training-a to training-f, 1.0.0", "recordings", places
+    )
+    return replace(found, folds="")
+
+
+def counted(name: str) -> CanonicalSplit:
+    """Patients in each part, from the card."""
+    card = SOURCES[name].card
+    counts = {part: card.counts[part] for part in PARTS}
+    return CanonicalSplit(name, 1, f"numbers published of {card.title}", "patients", counts)
+
+
+def toml(split: CanonicalSplit) -> str:
+    """The text of the file; units stand in the order of their names, ten a line."""
+    lines = [
+        f"# Written by `python -m etab.datasets.integrity.canonical_write {split.name}`; edited by hand it is refused.",
+        *(
+            f'{key} = "{value}"'
+            for key, value in (("name", split.name), ("source", split.source), ("unit", split.unit))
+        ),
+        f"version = {split.version}",
+        f'folds = "{split.folds}"',
+        f'sha256 = "{split.sha256()}"',
+        "\n[counts]",
+        *(f'"{place}" = {count}' for place, count in sorted(split.counts.items())),
+        "\n[places]",
+    ]
+    homes: dict[str, list[str]] = {}
+    for unit, place in split.places.items():
+        homes.setdefault(place, []).append(unit)
+    for place, units in sorted(homes.items(), key=lambda pair: (len(pair[0]), pair[0])):
+        rows = [
+            ", ".join(f'"{unit}"' for unit in sorted(units)[i : i + 10])
+            for i in range(0, len(units), 10)
+        ]
+        lines.append(
+            f'"{place}" = [{rows[0]}]'
+            if len(rows) == 1
+            else f'"{place}" = [\n  ' + ",\n  ".join(rows) + ",\n]"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _listed(name: str, source: str, unit: str, places: Mapping[str, str]) -> CanonicalSplit:
+    by_place = Counter(places.values())
+    counts = {unit: len(places), "people": len(by_place)} if name == "circor" else dict(by_place)
+    split = CanonicalSplit(name, 1, source, unit, counts, places)
+    return replace(split, folds=fold_digest(people(split)))
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def _refuse_phantom(phantom: bool, root: Path) -> None:
+    if phantom:
+        raise UnsupportedOptionError(
+            f"{root} is phantom data; a canonical split is of real patients."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write one file; says where, and its sha256."""
+    parser = argparse.ArgumentParser(
+        prog="python -m etab.datasets.integrity.canonical_write", description=__doc__
+    )
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--root", type=Path, default=Path())
+    parser.add_argument("--to", type=Path, default=Path("configs") / "splits")
+    asked = parser.parse_args(arguments)
+    makers = {"camus": of_camus, "circor": of_circor, "cinc2016": of_cinc2016}
+    split = counted(asked.name) if asked.name in _COUNTED else makers[asked.name](asked.root)
+    asked.to.mkdir(parents=True, exist_ok=True)
+    path = asked.to / f"{asked.name}.toml"
+    path.write_text(toml(split), encoding="utf-8")
+    sys.stdout.write(
+        f"{path}: {sum(split.counts.values())} {split.unit}, sha256 {split.sha256()}\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

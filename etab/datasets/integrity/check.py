@@ -1,0 +1,252 @@
+"""What is in a dataset's folder, what is missing, damaged or altered, and who lies in two splits: every file is read once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from xxhash import xxh3_128
+
+from etab.datasets import SOURCES
+from etab.datasets.base import SoundSource, Source
+from etab.datasets.integrity.canonical import compare
+from etab.datasets.integrity.listed import check_lists, damaged
+from etab.datasets.paths import folder
+from etab.errors import CorruptFileError, EtabError, LayoutError, SplitError
+from etab.types import Array, Record
+
+_SHOWN = 10
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Report:
+    """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames or samples read.
+
+    Faults, each a list of sentences or paths:
+
+    missing     files that the tables, the lists of checksums or the lists of records name and that are absent
+    corrupt     files that cannot be read as what they claim to be
+    altered     files whose checksum is not the published one
+    leaks       patients in two splits, and the same content in two splits
+    canonical   patients that lie elsewhere than in the canonical split, or that nobody published (not of phantom data)
+    duplicates  recordings with the very same frames or samples
+    differs     counts that are not the published ones (not of phantom data)
+
+    ``stopped`` says why the recordings could not be listed; then the files were only looked at one by one. ``remarks`` are no
+    faults: what the source left out of this copy, and why. ``seconds`` is what the check took.
+    """
+
+    dataset: str
+    root: str
+    phantom: bool = False
+    found: dict[str, int] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    corrupt: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    canonical: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    stopped: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no fault of any kind."""
+        return not self.stopped and not any(getattr(self, name) for name in FAULTS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values, with ``ok``."""
+        return {**asdict(self), "ok": self.ok}
+
+    def render(self) -> str:
+        """The report for a terminal: what was found, then each kind of fault with what to do about it."""
+        kind = " (phantom)" if self.phantom else ""
+        lines = [f"{self.dataset}{kind}: {self.root}"]
+        width = max((len(f"{count:,}") for count in self.found.values()), default=0)
+        lines += [f"  {count:>{width},} {what}" for what, count in self.found.items()]
+        lines += ["", f"  stopped: {self.stopped}"] if self.stopped else []
+        for name, advice in (*FAULTS.items(), ("remarks", "")):
+            rows = getattr(self, name)
+            lines += ["", f"  {name}: {len(rows)}{advice and ' - ' + advice}"] if rows else []
+            lines += [f"    {row}" for row in rows[:_SHOWN]]
+            lines += (
+                [f"    and {len(rows) - _SHOWN} more (--json lists all)"]
+                if len(rows) > _SHOWN
+                else []
+            )
+        return "\n".join([*lines, "", f"  {'ok' if self.ok else 'not ok'} ({self.seconds:.1f} s)"])
+
+
+FAULTS: Mapping[str, str] = {
+    "missing": "restore them as published",
+    "corrupt": "download these again",
+    "altered": "their checksums are not the published ones; download them again",
+    "leaks": "scores would be of patients seen in training; restore the split files",
+    "canonical": "restore the split files as published",
+    "duplicates": "each is one recording under two names; keep the published one",
+    "differs": "this copy is a part of the release, or another release",
+}
+
+
+def check(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    progress: Progress | None = None,
+    quick: bool = False,
+) -> Report:
+    """Read every frame and answer of a dataset and report; ``progress(done, total)`` is called after each recording.
+
+    With ``quick`` no frame, answer or checksum is read: tables, names of files, splits and counts alone.
+    Raises UnknownNameError for a name nobody holds and DataNotFoundError where there is no folder at all.
+    """
+    started = time.perf_counter()
+    kind = SOURCES[name]
+    report = Report(name, str(folder(name, root)))
+    source, records = _listed(report, kind)
+    if source is not None:
+        _examine(report, source, records, None if quick else progress or _silent)
+    elif not quick:
+        report.corrupt += [
+            said for said in damaged(Path(report.root)) if said not in report.corrupt
+        ]
+    base = source.root if source is not None else Path(report.root)
+    lists = check_lists(base, sums=not quick)
+    report.missing += [
+        path for path in lists.missing if not any(path in said for said in report.missing)
+    ]
+    report.altered += lists.altered
+    report.remarks += lists.remarks
+    report.seconds = round(time.perf_counter() - started, 3)
+    return report
+
+
+def _silent(done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence[Record]]:
+    """The source and its recordings; none, and the reason in the report, where they cannot be listed."""
+    try:
+        source = kind(Path(report.root))
+        return source, source.records()
+    except EtabError as error:
+        report.stopped = str(error)
+        if isinstance(error, LayoutError) and error.missing:
+            report.missing += error.missing
+        else:
+            _file_under(report, error)
+        return None, ()
+
+
+def _examine(
+    report: Report, source: Source, records: Sequence[Record], progress: Progress | None
+) -> None:
+    """Fill the report from a source whose recordings are listed; ``progress`` None leaves their content unread."""
+    _attempt(report, lambda: setattr(report, "phantom", source.phantom))
+    report.found = _counts(records)
+    if progress is not None:
+        report.found |= _read_all(report, source, records, progress)
+    _attempt(report, lambda: report.found.update(source.tally()))
+    _attempt(report, lambda: report.remarks.extend(source.remarks()))
+    _attempt(report, lambda: report.remarks.extend(source.notes()))
+    if report.phantom:
+        return
+    held = compare(source)
+    if held is not None:
+        report.canonical += [*held.moved, *held.unknown]
+        if held.lacking:
+            report.remarks.append(
+                f"{held.lacking} of the {held.total} that the canonical split lists are not here"
+            )
+    report.differs = [
+        f"{report.found[key]} {key}; published: {count}"
+        for key, count in source.published().items()
+        if report.found.setdefault(key, 0) != count
+    ]
+
+
+def _counts(records: Sequence[Record]) -> dict[str, int]:
+    splits = {record.patient: record.split or "no split" for record in records}
+    return {"patients": len(splits), "recordings": len(records)} | dict(Counter(splits.values()))
+
+
+def _read_all(
+    report: Report, source: Source, records: Sequence[Record], progress: Progress
+) -> dict[str, int]:
+    """Read every recording in full: frames or samples had, and the recordings that answer each target."""
+    total, answered, content = 0, Counter[str](), dict[bytes, Record]()
+    for done, record in enumerate(records, start=1):
+        signal = _signal(report, source, record)
+        if signal is not None:
+            total += len(signal)
+            _same(report, record, content.setdefault(_content(signal), record))
+            if signal.size and signal.min() == signal.max():
+                report.remarks.append(
+                    f"{record.id} is blank: every value in it is {signal.flat[0]}"
+                )
+        for target in source.card.targets:
+            answers: list[object] = []
+            _attempt(report, partial(_extend, answers, source, record, target.name))
+            answered[target.name] += bool(answers)
+        progress(done, len(records))
+    what = "samples" if isinstance(source, SoundSource) else "frames"
+    return {what: total} | {
+        f"recordings with {t.name}": answered[t.name] for t in source.card.targets
+    }
+
+
+def _extend(answers: list[object], source: Source, record: Record, target: str) -> None:
+    answers.extend(source.answers(record, source.card.target(target)))
+
+
+def _signal(report: Report, source: Source, record: Record) -> Array | None:
+    """The frames or the samples of a recording; None, and the reason in the report, where they cannot be read."""
+    found: list[Array] = []
+    if isinstance(source, SoundSource):
+        _attempt(report, lambda: found.append(source.wave(record)[0]))
+    else:
+        _attempt(report, lambda: found.append(source.frames(record)))
+    return found[0] if found else None
+
+
+def _content(signal: Array) -> bytes:
+    """A digest of what was decoded, with its shape: the same content under two names is found, however it was stored."""
+    digest = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(signal).data.cast("B") if signal.size else b"")
+    return digest.digest()
+
+
+def _same(report: Report, record: Record, first: Record) -> None:
+    if first.id == record.id:
+        return
+    what = f"{first.id} and {record.id} hold the same"
+    report.duplicates.append(
+        f"{what}{'' if first.patient == record.patient else ', of two patients'}"
+    )
+    if first.split != record.split:
+        report.leaks.append(
+            f"{what}, in {first.split or 'no split'} and in {record.split or 'no split'}"
+        )
+
+
+def _attempt(report: Report, action: Callable[[], object]) -> None:
+    try:
+        action()
+    except (LayoutError, CorruptFileError, SplitError) as error:
+        _file_under(report, error)
+
+
+def _file_under(report: Report, error: EtabError) -> None:
+    where = {LayoutError: report.missing, SplitError: report.leaks}.get(type(error), report.corrupt)
+    if str(error) not in where:
+        where.append(str(error))

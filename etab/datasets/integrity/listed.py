@@ -1,0 +1,154 @@
+"""What a release says of its own files: lists of checksums (SHA256SUMS.txt) and of records (RECORDS); and files by kind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from etab.errors import CorruptFileError, EtabError
+from etab.storage.digests import ABSENT, file_sha256
+
+SUMS, RECORDS = "SHA256SUMS.txt", "RECORDS"
+_TEXT = (".txt", ".hea", ".tsv", ".csv", ".cfg", ".json")
+_LARGEST_TEXT = 1 << 22
+
+
+@dataclass(slots=True)
+class Lists:
+    """Files that the lists name: absent ones, and ones whose checksum differs. ``remarks`` are no faults."""
+
+    missing: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def check_lists(root: Path, *, sums: bool = True) -> Lists:
+    """Hold the files under ``root`` against the lists it ships: existence always, checksums with ``sums``.
+
+    A text file whose checksum comes right with Windows line ends, or without them, is unchanged in content: a remark.
+    """
+    found = Lists()
+    try:
+        published = read_sums(root / SUMS) if (root / SUMS).is_file() else {}
+    except CorruptFileError as error:
+        found.altered.append(str(error))
+        published = {}
+    names = [name for name in published if (root / name).is_file()]
+    found.missing += [str(root / name) for name in published if name not in set(names)]
+    if sums and names:
+        _compare(root, {name: published[name] for name in names}, found)
+    for table in _record_lists(root):
+        for name in _lines(table, found):
+            path = table.parent / name
+            there = path.is_file() or any(
+                path.with_name(path.name + end).is_file() for end in (".wav", ".hea", ".dat")
+            )
+            found.missing += (
+                [] if there or str(path) in found.missing else [f"{path} (listed in {table.name})"]
+            )
+    return found
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """Checksums by file name relative to the list; raises CorruptFileError naming the line that is not of that form."""
+    out: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}. Download it again.") from error
+    for number, line in enumerate(lines, start=1):
+        digest, _, name = line.strip().partition(" ")
+        name = name.lstrip(" *")
+        if not line.strip():
+            continue
+        safe = not (
+            PurePosixPath(name).is_absolute()
+            or ".." in PurePosixPath(name).parts
+            or ":" in name
+            or "\0" in name
+        )
+        if (
+            len(digest) != 64
+            or set(digest.lower()) - set("0123456789abcdef")
+            or not name
+            or not safe
+        ):
+            raise CorruptFileError(
+                f"{path}, line {number}: {line[:80]!r} is no sha256 and a name. Download it again."
+            )
+        out[name] = digest.lower()
+    return out
+
+
+def damaged(root: Path) -> Iterator[str]:
+    """What cannot be read among the files of known kinds under ``root``, one by one: for trees without a sound table."""
+    readers = _readers()
+    for path in sorted(root.rglob("*")):
+        read = next((read for end, read in readers.items() if path.name.endswith(end)), None)
+        if read is None or not path.is_file():
+            continue
+        try:
+            read(path)
+        except EtabError as error:
+            yield str(error)
+
+
+def _readers() -> Mapping[str, Callable[[Path], object]]:
+    from etab.readers.audio import read_wav, wav_info
+    from etab.readers.still import read_still
+    from etab.readers.video import read_video
+    from etab.readers.volume import read_volume
+
+    return {
+        ".avi": read_video,
+        ".png": read_still,
+        ".wav": lambda path: read_wav(path, rate=wav_info(path).rate),
+        ".nii.gz": read_volume,
+        ".nii": read_volume,
+        ".mhd": read_volume,
+    }
+
+
+def _compare(root: Path, published: Mapping[str, str], found: Lists) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        sums = dict(
+            zip(published, pool.map(lambda name: file_sha256(root / name), published), strict=True)
+        )
+    other = [name for name, digest in sums.items() if digest not in (published[name], ABSENT)]
+    ends = [name for name in other if published[name] in _with_other_ends(root / name)]
+    found.altered += [str(root / name) for name in other if name not in ends]
+    found.remarks.append(f"{len(sums) - len(other)} of {len(published)} checksums of {SUMS} agree")
+    if ends:
+        found.remarks.append(
+            f"{len(ends)} text files have other line ends than published and the same words, first {ends[0]}"
+        )
+
+
+def _with_other_ends(path: Path) -> Iterable[str]:
+    """Checksums of a small text file with the line ends of Windows, and with those of Unix."""
+    if path.suffix not in _TEXT or path.stat().st_size > _LARGEST_TEXT:
+        return ()
+    plain = path.read_bytes().replace(b"\r\n", b"\n")
+    return [hashlib.sha256(plain.replace(b"\n", end)).hexdigest() for end in (b"\n", b"\r\n")]
+
+
+def _record_lists(root: Path) -> list[Path]:
+    return [path for path in (root / RECORDS, *sorted(root.glob(f"*/{RECORDS}"))) if path.is_file()]
+
+
+def _lines(table: Path, found: Lists) -> list[str]:
+    try:
+        names = [
+            line.strip() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        found.altered.append(f"{table} cannot be read: {error}")
+        return []
+    return [
+        name
+        for name in names
+        if ".." not in PurePosixPath(name).parts and not PurePosixPath(name).is_absolute()
+    ]

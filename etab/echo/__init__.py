@@ -1,0 +1,1 @@
+"""Pure functions of echocardiograms: clips, beats, contours, sectors and volumes."""

@@ -1,0 +1,1 @@
+"""The rows of a task and the features that a backbone gives for them."""

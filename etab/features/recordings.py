@@ -1,0 +1,424 @@
+"""What a backbone says of a whole recording at 50 Hz, for tasks that ask for a state at every moment; cached as features.
+
+Every backbone is heard in its own way. One of waveforms reads the whole recording at once, and its layers, whose steps lie
+at known times, are put on the grid of the states by linear interpolation. One of pictures is shown the log-mel picture of
+the whole recording (0 dB its loudest point), PIXEL s a column, in square tiles that overlap by a quarter; its maps,
+averaged over frequency, are columns in time of which the middle of each tile is kept. Controls that know records say the
+same at every moment, which is nothing. A layer wider than WIDTH channels is projected to WIDTH by a fixed random matrix;
+then each channel is taken less its mean over the recording, over its deviation, as envelopes are: how loud a recording is
+says nothing of its states. Nothing of this is learned. Beside the layers stands the homomorphic envelope of the recording,
+off which heads read the heart rate, for every backbone the same.
+
+On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163 recordings, 20 hours)
+takes up to 2.8 GB a backbone; recordings are computed one by one and read back as slices of a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.backbones.base import BackboneCard, Course
+from etab.datasets.base import SoundSource, Source
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    StorageError,
+    UndefinedError,
+    UnsupportedOptionError,
+)
+from etab.features import store as features_store
+from etab.features.store import FrameFeatures, Report
+from etab.features.windows import WindowKey, sound_precision
+from etab.sounds.envelopes import envelopes
+from etab.sounds.mel import log_mel
+from etab.sounds.states import STATE_RATE
+from etab.sounds.windows import resample
+from etab.types import Array, Features, FloatArray, Record
+
+VERSION = 1
+WIDTH = 128
+PIXEL = 0.01
+MEL_STEP = 0.016
+BEAT = "beat"
+_STILL = 1e-5
+Layers = dict[str, Array]
+
+
+def frames_of(n: int, rate: float) -> int:
+    """How many states ``n`` samples at ``rate`` Hz have: one at 0, 20, 40, ... ms."""
+    return math.ceil(n * STATE_RATE / rate - 1e-9)
+
+
+def at_states(times: FloatArray, values: Array, k: int) -> FloatArray:
+    """Values (steps, d) at ``times`` (steps,) in s, rising, at the times of ``k`` states: (k, d) float32.
+
+    Linear between two steps; before the first and after the last one they hold.
+    """
+    place = np.interp(np.arange(k) / STATE_RATE, times, np.arange(len(times)))
+    low = np.floor(place).astype(np.int64)
+    high, part = np.minimum(low + 1, len(times) - 1), (place - low)[:, None].astype(np.float32)
+    x = np.asarray(values, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is named by who asked
+        return np.asarray(x[low] * (1 - part) + x[high] * part)
+
+
+def narrowed(values: Array) -> FloatArray:
+    """Values (steps, d) as they are, or by a fixed random projection that keeps distances (steps, WIDTH) if wider."""
+    x = np.asarray(values, dtype=np.float32)
+    d = x.shape[1]
+    if d <= WIDTH:
+        return x
+    turn = np.random.default_rng([d, WIDTH]).normal(size=(d, WIDTH)) / math.sqrt(WIDTH)
+    return np.asarray(x @ turn.astype(np.float32))
+
+
+def levelled(values: FloatArray) -> FloatArray:
+    """A series (k, d) less its mean over the recording, over its deviation, as envelopes are; 0 where it never changes."""
+    x = np.asarray(values, dtype=np.float64)
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    moves = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
+    return np.asarray(
+        (x - mean) * np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0), dtype=np.float32
+    )
+
+
+def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
+    """What decides a series beyond the weights and the data."""
+    facts: dict[str, Any] = {
+        "series_version": VERSION,
+        "backbone_version": card.version,
+        "backbone": card.name,
+        "modality": card.modality,
+        "precision": precision,
+        "width": WIDTH,
+    }
+    if card.modality == "image":
+        return {
+            **facts,
+            "pixel": PIXEL,
+            "size": card.size,
+            "mean": list(card.mean),
+            "std": list(card.std),
+            "layers": list(card.layers),
+        }
+    return {**facts, "rate": card.rate, "layers": list(card.timed)}
+
+
+def recording_series(
+    source: Source,
+    keys: Sequence[WindowKey],
+    card: BackboneCard,
+    *,
+    cache: Path | None = None,
+    device: str = "cpu",
+    precision: str = "auto",
+    batch_size: int | None = None,
+    progress: Report | None = None,
+    data_digest: str | None = None,
+) -> FrameFeatures:
+    """Series of the recordings that windows are of, or read back.
+
+    ``features.maps`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by layer and recording the
+    series (k, d): k states at 50 Hz. Raises UnsupportedOptionError for a source without sound, a backbone without
+    layers over time, and no recording; UndefinedError for a sound that is flat, not finite or too short; WeightsError,
+    CorruptFileError, StorageError.
+    """
+    started = time.perf_counter()
+    if not isinstance(source, SoundSource):
+        raise UnsupportedOptionError(f"{source.card.name} holds no sound: it has no series.")
+    if not card.over_time or card.series:
+        raise UnsupportedOptionError(
+            f"{card.name} has no layers over time for etab.features.recordings to put at 50 Hz."
+        )
+    records = list({record.id: record for record, _, _ in keys}.values())
+    if not records:
+        raise UnsupportedOptionError("No recording was asked for.")
+    kind = "fp32" if card.modality == "record" else sound_precision(precision, card, device)
+    data, settings = data_digest or source.digest(), series_settings(card, kind)
+    known = features_store._known_digest(card, cache)
+    if known is not None:
+        key, folder = _place(card, settings, known, data, records, cache)
+        if (there := features_store._read(folder, _stored)) is not None:
+            return FrameFeatures(
+                there, key, known, data, settings, True, time.perf_counter() - started
+            )
+    backbone: Any = card.load()
+    weights = backbone.digest()
+    features_store._remember_digest(card, cache, weights)
+    key, folder = _place(card, settings, weights, data, records, cache)
+    if card.modality == "record":
+        found = _held(source, records)
+        return FrameFeatures(
+            found, key, weights, data, settings, False, time.perf_counter() - started
+        )
+    if weights != known and (there := features_store._read(folder, _stored)) is not None:
+        return FrameFeatures(
+            there, key, weights, data, settings, True, time.perf_counter() - started
+        )
+    hear = partial(
+        _layers,
+        card,
+        backbone.to(device, kind),
+        device,
+        batch_size or (16 if device == "cpu" else 64),
+    )
+    found = _kept(source, records, card, hear, folder, progress)
+    return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
+
+
+def _place(
+    card: BackboneCard,
+    settings: Mapping[str, Any],
+    weights: str,
+    data: str,
+    records: Sequence[Record],
+    cache: Path | None,
+) -> tuple[str, Path | None]:
+    names = [record.id for record in records]
+    key = hashlib.sha256(
+        json.dumps([settings, weights, data, names], sort_keys=True).encode()
+    ).hexdigest()
+    return key, None if cache is None else cache / "features" / features_store._slug(
+        card.name
+    ) / key
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A recording as it is read: its sound, its rate, how many states it has, and its homomorphic envelope (k, 1)."""
+
+    record: Record
+    samples: FloatArray
+    rate: int
+    k: int
+    beat: FloatArray
+
+
+def _hear(source: SoundSource, record: Record) -> _Heard:
+    samples, rate = source.wave(record)
+    beat = envelopes(samples, rate, kinds=("homomorphic",), name=record.id)
+    return _Heard(record, samples, rate, frames_of(len(samples), rate), beat.astype(np.float32))
+
+
+def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard) -> Layers:
+    """Layers (k, d) of one recording; nothing of another one is at hand."""
+    pictures = card.modality == "image"
+    found = (
+        _of_pictures(card, backbone, device, batch, heard)
+        if pictures
+        else _of_waves(card, backbone, device, heard)
+    )
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise UndefinedError(
+                f"{card.name}: layer {name} of {heard.record.id} is not finite. Leave the record out."
+            )
+    return found
+
+
+def _of_waves(card: BackboneCard, backbone: Any, device: str, heard: _Heard) -> Layers:
+    import torch
+
+    sound = resample(heard.samples, heard.rate, int(card.rate or heard.rate))
+    x = torch.from_numpy(np.ascontiguousarray(sound, dtype=np.float32)).to(device)
+    found: Mapping[str, Course] = backbone.course(x)
+    return {
+        name: at_states(c.first + c.hop * np.arange(len(c.values)), narrowed(c.values), heard.k)
+        for name, c in found.items()
+    }
+
+
+def tiles(heard_pixels: int, size: int) -> list[int]:
+    """Where square tiles of ``size`` pixels begin in a picture of so many columns: three quarters of a tile apart."""
+    last = max(heard_pixels - size, 0)
+    return [*range(0, last, max(1, 3 * size // 4)), last]
+
+
+def recording_picture(samples: FloatArray, rate: int, size: int) -> Array:
+    """The log-mel picture of a recording, uint8 (size, columns), PIXEL s a column; column i is centred at i * PIXEL s.
+
+    At least ``size`` columns: silence follows a shorter recording.
+    """
+    import cv2
+
+    mel = log_mel(samples, rate)
+    columns = max(1, math.ceil(len(samples) / rate / PIXEL))
+    place = np.arange(columns) * PIXEL / MEL_STEP
+    low = np.minimum(place.astype(np.int64), mel.shape[1] - 1)
+    high, part = np.minimum(low + 1, mel.shape[1] - 1), (place - np.floor(place)).astype(np.float32)
+    wide = np.ascontiguousarray(mel[:, low] * (1 - part) + mel[:, high] * part)
+    tall = cv2.resize(
+        wide, (columns, size), interpolation=cv2.INTER_AREA if size < len(mel) else cv2.INTER_LINEAR
+    )
+    grey = np.round(np.clip(tall, 0, 1) * 255).astype(np.uint8).reshape(size, columns)
+    return np.pad(grey, ((0, 0), (0, max(0, size - columns))))
+
+
+def _of_pictures(
+    card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard
+) -> Layers:
+    import torch
+
+    whole = recording_picture(heard.samples, heard.rate, card.size)
+    starts = tiles(whole.shape[1], card.size)
+    shown = np.stack([whole[:, s : s + card.size] for s in starts])
+    parts: dict[str, list[Array]] = {}
+    for at in range(0, len(shown), batch):
+        for name, values in _columns(
+            card, backbone, torch.from_numpy(shown[at : at + batch]).to(device)
+        ).items():
+            parts.setdefault(name, []).append(values.float().cpu().numpy())
+    return {
+        name: at_states(*_joined(np.concatenate(rows), starts, card.size), heard.k)
+        for name, rows in parts.items()
+    }
+
+
+def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
+    """Columns (n, w, d) by layer of pictures; of a backbone that has no way of its own, its maps averaged over rows."""
+    own = getattr(backbone, "columns", None)
+    if own is not None:
+        return dict(own(x))
+    found = {
+        f"map{i}": grid.float().mean(dim=2).transpose(1, 2)
+        for i, grid in enumerate(backbone(x).maps)
+    }
+    if not found:
+        raise UnsupportedOptionError(
+            f"{card.name} gives no feature maps, so no layers over time: leave e0 out."
+        )
+    return found
+
+
+def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArray, FloatArray]:
+    """Times (steps,) in s and values (steps, d) of the columns (tiles, w, d) of tiles, each tile up to mid-overlap."""
+    stride = size / columns.shape[1]
+    middle = stride * (np.arange(columns.shape[1]) + 0.5) - 0.5
+    edges = [-math.inf, *((a + b + size) / 2 for a, b in pairwise(starts)), math.inf]
+    times, values = [], []
+    for i, start in enumerate(starts):
+        own = start + middle
+        kept = (own >= edges[i]) & (own < edges[i + 1])
+        times.append(own[kept] * PIXEL)
+        values.append(narrowed(columns[i][kept]))
+    return np.concatenate(times), np.concatenate(values)
+
+
+def _held(source: SoundSource, records: Sequence[Record]) -> Features:
+    """A series (k, 1) that never changes, as levelled: zeros. Not cached."""
+    beats = {record.id: _hear(source, record).beat for record in records}
+    return Features(
+        {},
+        (beats,),
+        sequences={"facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}},
+    )
+
+
+def _kept(
+    source: SoundSource,
+    records: Sequence[Record],
+    card: BackboneCard,
+    hear: Any,
+    place: Path | None,
+    progress: Report | None,
+) -> Features:
+    """Series of all recordings, in memory, or under ``place`` as they come."""
+    if place is None:
+        held: dict[str, Layers] = {}
+        for record, found in _each(source, records, hear, progress):
+            for name, values in found.items():
+                held.setdefault(name, {})[record.id] = values
+        return _features(held)
+    temp = place.with_name(f"{place.name}.{os.getpid()}.part")
+    try:
+        shutil.rmtree(temp, ignore_errors=True)
+        temp.mkdir(parents=True)
+        return _written(_each(source, records, hear, progress), temp, place)
+    except OSError as error:
+        if isinstance(error, EtabError):
+            raise
+        raise StorageError(
+            f"The series of {card.name} could not be kept in {place}: {error.strerror}. Free some space, or name another "
+            "--cache."
+        ) from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _each(
+    source: SoundSource, records: Sequence[Record], hear: Any, progress: Report | None
+) -> Iterator[tuple[Record, Layers]]:
+    """Each recording with its envelope (float32) and its layers (float16), the next one read meanwhile."""
+    following: Iterator[Any] = features_store.ahead(records, partial(_hear, source))  # type: ignore[arg-type]
+    for i, heard in enumerate(following):
+        found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}
+        if progress:
+            progress(i + 1, len(records))
+        yield heard.record, {BEAT: heard.beat, **found}
+
+
+def _written(heard: Iterator[tuple[Record, Layers]], temp: Path, place: Path) -> Features:
+    """Append the series of recordings to a file a layer, and put the finished entry in place in one step."""
+    files: dict[str, Any] = {}
+    lengths: list[tuple[str, int]] = []
+    kinds: dict[str, tuple[str, int]] = {}
+    try:
+        for record, found in heard:
+            for name, values in found.items():
+                if name not in files:
+                    files[name] = (temp / f"series{len(files)}.bin").open("wb")
+                    kinds[name] = (values.dtype.str, values.shape[1])
+                files[name].write(np.ascontiguousarray(values).tobytes())
+            lengths.append((record.id, len(found[BEAT])))
+    finally:
+        for file in files.values():
+            file.close()
+    entry = {
+        "files": {p.name: features_store._file_digest(p) for p in sorted(temp.iterdir())},
+        "series": [[name, *kinds[name]] for name in files],
+        "lengths": [list(pair) for pair in lengths],
+    }
+    (temp / "entry.json").write_text(
+        json.dumps({**entry, "sha256": features_store._entry_digest(entry)}, indent=1)
+    )
+    shutil.rmtree(place, ignore_errors=True)
+    temp.replace(place)
+    try:
+        return _stored(place, entry)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptFileError(
+            f"The series just written to {place} do not read back; check the disk."
+        ) from error
+
+
+def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+    """An entry as slices of files that are read where they are used."""
+    ends = np.cumsum([k for _, k in entry["lengths"]])
+    held: dict[str, Layers] = {}
+    for i, (name, kind, d) in enumerate(entry["series"]):
+        whole = np.memmap(
+            place / f"series{i}.bin", np.dtype(kind), "r", shape=(int(ends[-1]), int(d))
+        )
+        held[name] = {
+            who: whole[end - k : end] for (who, k), end in zip(entry["lengths"], ends, strict=True)
+        }
+    return _features(held)
+
+
+def _features(held: Mapping[str, Layers]) -> Features:
+    return Features(
+        {}, (held[BEAT],), sequences={name: x for name, x in held.items() if name != BEAT}
+    )

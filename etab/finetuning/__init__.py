@@ -1,0 +1,1 @@
+"""Training the backbone together with its head."""

@@ -1,0 +1,446 @@
+"""Cells whose backbone is trained too: all of it ("official-finetune") or its last k blocks ("official-partial2").
+
+They are scored by the code of the frozen cells and saved as the same kind of result, under protocols of their own, so that
+they never stand in a table of frozen ones. Mask tasks of one data set may be trained together, as one network with an
+output a structure and the frames of every view: the settings of each of their results name all of them.
+
+Adaptation ("official-finetune-from:a0-A4-C") trains the backbone on another task before, by the same protocol, and puts a new
+head on it. The training on that task is one of its own, with its own checkpoints: it is done once for all targets. Whoever it
+trained on and the target would test is refused.
+
+Nothing of a test part is looked at. Of the training patients an inner part decides when to stop and at which level masks
+are cut; the network is not trained again with it (``settings["refit"]`` is False), since that doubles the hours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etab import __version__
+from etab.echo.surface import cut
+from etab.errors import ResultError, SplitError
+from etab.finetuning.plan import THRESHOLDS, Tuning
+from etab.heads.base import FoldFit
+from etab.metrics import basic as metrics
+from etab.metrics import uncertainty as stats
+from etab.results import Predictions, Result
+from etab.runs import cell as runs
+from etab.runs import data as opened
+from etab.runs import run
+from etab.runs.provenance import provenance
+from etab.runs.run import Run, Settings
+from etab.runs.skip_bad import left_out
+from etab.splits import without
+from etab.storage.atomic import slug
+from etab.tasks.base import Task
+from etab.tasks.protocols import parse
+from etab.tasks.rows import Rows
+from etab.training import distributed
+from etab.training.loop import Progress, fit_state, train
+from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
+
+if TYPE_CHECKING:
+    from etab.finetuning.examples import Table
+    from etab.finetuning.network import TunedNetwork
+
+_FIRST_LOOK = 64
+Watch = Callable[[str, Progress], None]
+
+
+def _facts(tuning: Tuning, settings: Settings) -> dict[str, Any]:
+    """What decides the scores beyond the target's data and the weights."""
+    found, origin = tuning.settings(_precision(tuning, settings)), tuning.origin
+    return found if origin is None else {**found, "source_data": _digest(origin.rows[0], settings)}
+
+
+def finished(tuning: Tuning, settings: Settings) -> list[Result] | None:
+    """The saved results of all tasks, or None; raises ResultError for ones that were made otherwise."""
+    found = []
+    for cell in tuning.cells:
+        path = Result.path_of(
+            settings.results,
+            cell.row.dataset,
+            cell.task,
+            cell.backbone,
+            cell.protocol,
+            cell.seed,
+            tuning.head,
+        )
+        if not path.exists():
+            return None
+        result = Result.load(path)
+        now = {**_facts(tuning, settings), "data": _digest(cell.row, settings)}
+        there = {**result.settings, "data": result.data_digest}
+        if differ := [name for name, value in now.items() if there.get(name) != value]:
+            raise ResultError(
+                f"{path} was made under other conditions: {', '.join(differ)} differ. Results are never overwritten: move "
+                "the old files away, or choose another results folder."
+            )
+        found.append(result)
+    return found
+
+
+def _precision(tuning: Tuning, settings: Settings) -> str:
+    return runs.resolve_precision(tuning.cells[0], settings)
+
+
+def _digest(task: Task, settings: Settings) -> str:
+    return opened.data_digest(task.dataset, settings.root, settings.skip_bad)
+
+
+def checkpoints(settings: Settings, tuning: Tuning) -> Path:
+    """Where a training keeps its checkpoints: beside the results, which hold nothing but results."""
+    return settings.results.with_name(f"{settings.results.name}.training") / slug(tuning.name)
+
+
+def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -> list[Result]:
+    """Train, score and save every task; what was interrupted goes on, and what is finished is read.
+
+    Processes that torchrun started train it together (``etab.training.distributed``); the first one alone saves. Raises what
+    ``etab.training.loop.train`` raises.
+    """
+    tuning.check()
+    with distributed.joined(settings.device) as device:
+        settings = replace(settings, device=device)
+        done = finished(tuning, settings)
+        if done is not None:
+            return done
+        started = time.perf_counter()
+        work = _Work.of(tuning, settings)
+        fits = [work.split(i, watch) for i in range(len(work.splits))]
+        seconds = time.perf_counter() - started
+        found = [work.result(cell, fits, seconds) for cell in tuning.cells]
+        distributed.wait()
+        return found
+
+
+@dataclass(slots=True)
+class _Work:
+    """Rows of all tasks as one table: one line for each set of frames, whatever is asked of it."""
+
+    tuning: Tuning
+    settings: Settings
+    rows: dict[str, Rows]
+    items: dict[str, int]
+    patients: Array
+    parts: Array
+    table: Table
+    splits: list[RowSplit]
+    before: _Work | None = None
+    trained: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(tuning: Tuning, settings: Settings) -> _Work:
+        """Read the rows, their frames and answers, those of the source task too."""
+        from etab.finetuning.examples import frames_of, table_of
+
+        tasks, where = tuning.rows, (settings.root, settings.skip_bad)
+        rows = {t.code: opened.rows_of(t, *where) for t in tasks}
+        items: dict[str, int] = {}
+        first: dict[str, tuple[Rows, int]] = {}
+        for mine in rows.values():
+            for at, item in enumerate(mine.items):
+                items.setdefault(item, len(items))
+                first.setdefault(item, (mine, at))
+        patients = np.array([str(r.patients[i]) for r, i in first.values()])
+        parts = np.array([str(r.parts[i]) for r, i in first.values()])
+        source, keys = opened.source_of(tasks[0].dataset, *where)
+        frames = frames_of(source, keys, [r.frames[i] for r, i in first.values()], tuning.side)
+        answers = rows[tasks[0].code].answers
+        splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
+        table = table_of(tasks, rows, items, frames, tuning.side, tuning.augment)
+        before = None if tuning.origin is None else _Work.of(tuning.origin, settings)
+        work = _Work(tuning, settings, rows, items, patients, parts, table, splits, before)
+        work.refuse_leaks()
+        return work
+
+    def refuse_leaks(self) -> None:
+        """Raise SplitError where a patient of the training rows, of the source task too, is in the test rows of a split."""
+        for split in self.splits:
+            tested, before = set(self.patients[split.test].tolist()), self.before
+            both = set(self.patients[split.train].tolist()) & tested
+            if both:
+                raise SplitError(
+                    f"{sorted(both)[0]} would be trained on and tested in {split.name or 'the split'}."
+                )
+            both = (
+                tested & set(before.patients[before.splits[before.like(split)].train].tolist())
+                if before
+                else set()
+            )
+            if both:
+                raise SplitError(
+                    f"{sorted(both)[0]} and {len(both) - 1} others would be trained on in the source task and tested in "
+                    f"{split.name or 'the split'} of the target. Take the protocol official, or another source."
+                )
+
+    def like(self, split: RowSplit) -> int:
+        """Which split has the name of this one."""
+        for which, mine in enumerate(self.splits):
+            if mine.name == split.name:
+                return which
+        raise SplitError(
+            f"The source task {self.tuning.tasks[0]} has no split {split.name!r} to train on."
+        )
+
+    def split(self, which: int, watch: Watch | None) -> tuple[dict[str, float], FloatArray]:
+        """Train for one split: what was chosen, and answers for its test rows."""
+        network, done, more = self.fitted(which, watch)
+        split, kind = self.splits[which], _precision(self.tuning, self.settings)
+        choice: dict[str, Any] = {
+            "epoch": done.best_epoch + 1,
+            "epochs": done.epoch,
+            "validation_loss": done.best_loss,
+            "batch": done.batch,
+            **more,
+        }
+        if self.tuning.kind is Kind.MASK:
+            choice["thresholds"] = self._thresholds(network, split.inner[0], kind)
+        return choice, self._answers(network, split.test, kind)
+
+    def fitted(
+        self, which: int, watch: Watch | None
+    ) -> tuple[TunedNetwork, Progress, dict[str, Any]]:
+        """The network trained for one split, on the source task before where there is one, and what that chose."""
+        import torch
+
+        from etab.finetuning.network import answer_loss
+
+        tuning, split = self.tuning, self.splits[which]
+        more = self._before(split, watch)
+        recipe = replace(
+            tuning.recipe, seed=_seed(tuning, which), precision=_precision(tuning, self.settings)
+        )
+        network = self._network(recipe.seed, split)
+
+        def loss(some: IntArray) -> torch.Tensor:
+            x, y = self.table.batch(some, train=network.training)
+            device = self.settings.device
+            return answer_loss(network, network(x.to(device)), y.to(device))
+
+        folder = checkpoints(self.settings, tuning) / (slug(split.name) if split.name else "split")
+        validation = split.inner[0]
+        done = train(
+            network,
+            loss,
+            without(split.train, validation),
+            validation,
+            recipe,
+            folder=folder,
+            about=self._about(),
+            report=(lambda now: watch(tuning.name, now)) if watch else None,
+        )
+        return network, done, more
+
+    def _before(self, split: RowSplit, watch: Watch | None) -> dict[str, Any]:
+        """Train on the source task, where there is one: the body's state is kept for ``_network``."""
+        from etab.backbones.weights.index import digest
+
+        if self.before is None:
+            return {}
+        network, done, _ = self.before.fitted(self.before.like(split), watch)
+        state = {k: v.detach().cpu().clone() for k, v in network.body.state_dict().items()}
+        self.trained["body"], self.trained["adapted"] = state, digest(state)
+        return {"source_epoch": done.best_epoch + 1, "adapted": self.trained["adapted"]}
+
+    def _network(self, seed: int, split: RowSplit) -> TunedNetwork:
+        """A body as it was pretrained, or as the source task left it, and a new head, standardised by training rows."""
+        import torch
+
+        from etab.finetuning.network import Body, TunedNetwork
+
+        cell, target = self.tuning.cells[0], runs.target_of(self.tuning.rows[0])
+        backbone: Any = cell.backbone_card.load()
+        self.trained["weights"], body = backbone.digest(), Body(backbone)
+        if "body" in self.trained:
+            fit_state(
+                body, self.trained["body"], f"the training on {parse(self.tuning.protocol).source}"
+            )
+        outputs = {Kind.MASK: len(self.tuning.structures), Kind.VALUE: 1}.get(
+            target.kind, len(target.classes)
+        )
+        network = TunedNetwork(
+            body,
+            self.tuning.head,
+            target.kind,
+            outputs=outputs,
+            frames=self.table.frames.shape[1],
+            side=self.tuning.side,
+            last=parse(self.tuning.protocol).blocks,
+            seed=seed,
+        )
+        rows = without(split.train, split.inner[0])
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _FIRST_LOOK)).astype(int)]
+        values = (
+            self.table.answers[torch.as_tensor(rows)].float() if target.kind is Kind.VALUE else None
+        )
+        network.prepare(self.table.batch(some, train=False)[0], values)
+        return network.to(self.settings.device)
+
+    def _about(self) -> Mapping[str, Any]:
+        tuning = self.tuning
+        adapted = {"adapted": self.trained["adapted"]} if "adapted" in self.trained else {}
+        return {
+            "side": tuning.side,
+            "augment": tuning.augment,
+            "tasks": list(tuning.tasks),
+            "tuning": tuning.protocol,
+            "data": _digest(tuning.rows[0], self.settings),
+            "weights": self.trained["weights"],
+            **adapted,
+        }
+
+    def _answers(self, network: TunedNetwork, rows: IntArray, precision: str) -> FloatArray:
+        """Probabilities (rows, structures, g, g) or (rows, classes), or values (rows,)."""
+        import torch
+
+        out, device = [], self.settings.device
+        network.eval()
+        for start in range(0, len(rows), 16):
+            x, _ = self.table.batch(rows[start : start + 16], train=False)
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.split(":")[0], torch.bfloat16, precision == "bf16"),
+            ):
+                said = network(x.to(device)).float().cpu()
+            if network.kind is Kind.MASK:
+                said = said.sigmoid()
+            elif network.kind is not Kind.VALUE:
+                said = said.softmax(dim=1)
+            out.append(said.numpy())
+        return np.concatenate(out)
+
+    def _thresholds(
+        self, network: TunedNetwork, rows: IntArray, precision: str
+    ) -> dict[str, float]:
+        """The cut of each structure with the best mean Dice of the validation rows, on the grid."""
+        scores = self._answers(network, rows, precision)
+        out = {}
+        for k, name in enumerate(self.tuning.structures):
+            known = self.table.known[rows, k].numpy()  # type: ignore[index]
+            true = self.table.answers[rows, k].numpy()[known] >= 128
+            dice = []
+            for level in THRESHOLDS:
+                hit = scores[known, k] >= level
+                size = hit.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
+                dice.append((2 * (hit & true).sum(axis=(1, 2)) / np.maximum(size, 1)).mean())
+            out[name] = THRESHOLDS[int(np.argmax(dice))]
+        return out
+
+    def result(
+        self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float
+    ) -> Result:
+        """Score and save one task."""
+        rows, task = self.rows[cell.task], cell.row
+        place = {self.items[item]: i for i, item in enumerate(rows.items)}
+        splits, answers = [], []
+        for split, (choice, said) in zip(self.splits, fits, strict=True):
+            mine = np.array([i for i, row in enumerate(split.test) if int(row) in place])
+            own = np.array([place[int(split.test[i])] for i in mine])
+            train_rows = np.array([place[int(r)] for r in split.train if int(r) in place])
+            splits.append(RowSplit(train_rows, (), own, split.name))
+            answers.append(FoldFit(self._predicted(task, rows, own, said[mine], choice), choice))
+        outlines = opened.outlines_of(task, self.settings.root, self.settings.skip_bad)
+        table = runs.predictions_of(task, rows, outlines, splits, answers, ())
+        found = self._scored(cell, rows, splits, answers, table, seconds)
+        if distributed.world()[0] == 0:
+            found.save(self.settings.results, table)
+        return found
+
+    def _predicted(
+        self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]
+    ) -> Any:
+        if task.kind is Kind.MASK:
+            k, threshold = (
+                self.tuning.structures.index(task.target),
+                choice["thresholds"][task.target],
+            )
+            return [
+                cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)
+            ]
+        return said[:, 1] if task.kind is Kind.BINARY else said
+
+    def _scored(
+        self,
+        cell: Run,
+        rows: Rows,
+        splits: Sequence[RowSplit],
+        fits: Sequence[FoldFit],
+        table: Predictions,
+        seconds: float,
+    ) -> Result:
+        task, patients, settings = cell.row, np.array(table.patients), self.settings
+        scored = metrics.evaluate(task.kind, table.columns, patients)
+        interval = stats.bootstrap(
+            task.metric,
+            task.kind,
+            table.columns,
+            patients,
+            rng=runs.rng_of(cell, 1),
+            n=run.BOOTSTRAPS,
+        )
+        source, _ = opened.source_of(task.dataset, settings.root, settings.skip_bad)
+        facts = _facts(self.tuning, settings)
+        digest = _digest(task, settings)
+        return Result(
+            task=task.code,
+            task_version=task.version,
+            backbone=cell.backbone,
+            head=self.tuning.head,
+            protocol=self.tuning.protocol,
+            seed=cell.seed,
+            dataset=task.dataset,
+            phantom=source.phantom,
+            metric=task.metric,
+            value=scored[task.metric],
+            low=interval.low,
+            high=interval.high,
+            level=0.95,
+            interval=interval.method,
+            metrics=scored,
+            folds=runs.folds_of(task, splits, fits, table),
+            nested=None,
+            n_train=int(np.mean([len(s.train) for s in splits])),
+            n_test=len(table.items),
+            n_patients=len(set(table.patients)),
+            weights_sha256=self.trained["weights"],
+            data_digest=digest,
+            features_key=hashlib.sha256(
+                f"{digest} {self.tuning.name} {facts}".encode()
+            ).hexdigest(),
+            settings=facts,
+            missing=[list(pair) for pair in rows.missing],
+            predictions_sha256=table.sha256(),
+            anchor_low=task.low,
+            anchor_high=task.high,
+            provenance={
+                **provenance(__version__),
+                "device": settings.device,
+                "seconds": round(seconds, 3),
+                "finished": datetime.now(UTC).isoformat(),
+            },
+            bad=left_out(
+                task, source.faults or (), table.patients, official=not parse(cell.protocol).n_fold
+            ),
+        )
+
+
+def _seed(tuning: Tuning, which: int) -> int:
+    return int(np.random.default_rng([tuning.seed, which]).integers(0, 2**31))
+
+
+def trainings(
+    plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None
+) -> Iterator[Result]:
+    """Execute several trainings, one after the other."""
+    with distributed.joined(settings.device) as device:
+        for tuning in plans:
+            yield from execute(tuning, replace(settings, device=device), watch=watch)

@@ -1,0 +1,1 @@
+"""Heads that answer with a mask."""

@@ -1,0 +1,433 @@
+"""Segmentation heads that are trained: U-Net, FPN, SegFormer, DPT and others over frozen feature maps.
+
+Each outer split trains on its training patients without the first inner part, with every learning rate of ``RATES`` at once
+on the same batches. That inner part decides which rate to take, after how many epochs to stop and at which level the answer
+is cut. It then trains with that rate on all of them, from the same first weights and on the same schedule, for that many
+epochs. Predictions are resampled to the frame's own pixels and the largest component is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from etab.echo.surface import cut
+from etab.errors import UnsupportedOptionError
+from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.pooled.probes import refuse_kind
+from etab.splits import without
+from etab.training.loop import Progress, Recipe, seeded, train_together
+from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
+
+if TYPE_CHECKING:
+    from etab.heads.masks.networks import SegmentationNetwork
+
+LEVELS = 4
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+RATES = (7e-4, 2e-3, 6e-3)
+_CHUNK = 32
+_STEPS, _BATCH = 300, 16
+
+
+def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
+    """Which map feeds each of the four levels (grid, grid/2, grid/4, grid/8 points a side).
+
+    Maps of one size (a transformer) are spread over the levels, shallow to fine; else each level takes the map nearest
+    in size, the deepest of equals. Sizes that no map has are made by resampling. ``shapes`` are (n, c, h, w).
+    """
+    sides = [float(np.sqrt(s[2] * s[3])) for s in shapes]
+    if len(set(sides)) == 1:
+        return tuple(int(i) for i in np.linspace(0, len(sides) - 1, LEVELS).round())
+    far = [[abs(np.log2(side / (grid >> level))) for side in sides] for level in range(LEVELS)]
+    return tuple(max(i for i, d in enumerate(row) if d == min(row)) for row in far)
+
+
+def sides_of(name: str, shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
+    """Points a side at which a decoder takes each level: grid, grid/2, grid/4 and grid/8.
+
+    DPT wants tokens at their own resolution, which it changes by learned steps: maps of one size (a transformer) stay at
+    the one of these four that is nearest theirs. ``shapes`` are (n, c, h, w).
+    """
+    pyramid = tuple(grid >> level for level in range(LEVELS))
+    if name != "dpt" or len({tuple(s[2:]) for s in shapes}) > 1:
+        return pyramid
+    own = float(np.sqrt(shapes[0][2] * shapes[0][3]))
+    return (min(pyramid, key=lambda side: abs(np.log2(own / side))),) * LEVELS
+
+
+class Pyramid:
+    """The maps of every row at the four levels: held in memory (float16) under ``budget`` bytes, else read as needed.
+
+    ``sides`` of the levels, see ``sides_of``; None: grid, grid/2, grid/4, grid/8.
+    """
+
+    def __init__(
+        self, maps: Sequence[Any], grid: int, budget: int, sides: Sequence[int] | None = None
+    ) -> None:
+        """Choose the levels and read what fits."""
+        self.maps, self.grid = maps, grid
+        self.sides = tuple(sides or (grid >> level for level in range(LEVELS)))
+        self.levels = choose_levels([m.shape for m in maps], grid)
+        self.channels = tuple(int(maps[i].shape[1]) for i in self.levels)
+        n = len(maps[0])
+        size = sum(2 * n * c * side**2 for c, side in zip(self.channels, self.sides, strict=True))
+        self.held: list[Any] | None = None
+        if size <= budget:
+            import torch
+
+            held = [
+                torch.empty((n, c, side, side), dtype=torch.float16)
+                for c, side in zip(self.channels, self.sides, strict=True)
+            ]
+            for start in range(0, n, _CHUNK):
+                rows = np.arange(start, min(start + _CHUNK, n))
+                for level, block in zip(held, self._read(rows), strict=True):
+                    level[start : start + len(rows)] = block
+            self.held = held
+
+    def rows(self, index: IntArray) -> list[Any]:
+        """Float32 tensors (rows, channels, side, side) of the four levels."""
+        import torch
+
+        if self.held is None:
+            return self._read(index)
+        at = torch.as_tensor(np.asarray(index, dtype=np.int64))
+        return [level[at].float() for level in self.held]
+
+    def _read(self, index: IntArray) -> list[Any]:
+        import torch
+
+        from etab.heads.masks.networks import resample
+
+        read = {
+            i: torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32))
+            for i in set(self.levels)
+        }
+        for i, block in read.items():
+            if not bool(torch.isfinite(block).all()):
+                raise UnsupportedOptionError(
+                    f"Feature map {i} holds values that are not finite (rows {index[0]} to {index[-1]}). "
+                    "The backbone overflows on this input: try --precision fp32."
+                )
+        # halves in both cases, so that what fits in memory never changes a result
+        return [
+            resample(read[i], side).half().float()
+            for i, side in zip(self.levels, self.sides, strict=True)
+        ]
+
+    def moments(self, rows: IntArray) -> list[tuple[Any, Any]]:
+        """Mean and deviation (channels,) of each level over these rows."""
+        import torch
+
+        sums = [torch.zeros(2, c, dtype=torch.float64) for c in self.channels]
+        for start in range(0, len(rows), _CHUNK):
+            for total, block in zip(sums, self.rows(rows[start : start + _CHUNK]), strict=True):
+                wide = block.double()
+                total += torch.stack([wide.sum(dim=(0, 2, 3)), wide.square().sum(dim=(0, 2, 3))])
+        out = []
+        for side, total in zip(self.sides, sums, strict=True):
+            mean, square = total / (len(rows) * side**2)
+            out.append((mean.float(), (square - mean.square()).clamp_min(1e-8).sqrt().float()))
+        return out
+
+
+def refuse_maps(name: str, maps: Sequence[Any]) -> None:
+    """Raise UnsupportedOptionError for features that no decoder can answer in pixels from."""
+    if not maps:
+        raise UnsupportedOptionError(
+            f"The head {name!r} needs feature maps; these features have none. Take a backbone with maps (a convolutional "
+            "network or a transformer with patch tokens), or a head on pooled embeddings."
+        )
+    shapes = ", ".join(str(tuple(m.shape[1:])) for m in maps)
+    if any(len(m.shape) != 4 for m in maps):
+        raise UnsupportedOptionError(
+            f"The head {name!r} needs maps (channels, h, w) for each frame; got {shapes}."
+        )
+    if max(min(m.shape[2:]) for m in maps) < 4:
+        raise UnsupportedOptionError(
+            f"The head {name!r} needs a map of at least 4 x 4 points; the maps (channels, h, w) are {shapes}. "
+            "Take the backbone at a larger input size, or layers with a smaller stride."
+        )
+
+
+class _Once:
+    """The last rows that were read: several networks that train together ask for the same ones in turn."""
+
+    def __init__(self, read: Callable[[IntArray], Any]) -> None:
+        self.read, self.key, self.found = read, b"", None
+
+    def __call__(self, rows: IntArray) -> Any:
+        key = np.asarray(rows, dtype=np.int64).tobytes()
+        if key != self.key or self.found is None:
+            self.key, self.found = key, self.read(rows)
+        return self.found
+
+
+class TrainedSegmentation(Head):
+    """A decoder of segmentation_models_pytorch trained on frozen maps."""
+
+    version: ClassVar[int] = 3
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
+    needs_maps: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        recipe: Recipe | None = None,
+        *,
+        rates: Sequence[float] | None = None,
+        grid: int = 56,
+        width: int = 64,
+        budget: int = 2 << 30,
+    ) -> None:
+        """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision of the features.
+
+        ``rates``: learning rates to choose from; None is that of a ``recipe``, or ``RATES``. ``grid``: points a side of the
+        answer (a multiple of 8); ``budget``: bytes of maps held in memory.
+        """
+        if grid % 8 or grid < 16:
+            raise UnsupportedOptionError(
+                f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}."
+            )
+        self.recipe = recipe
+        self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else RATES))
+        self.grid, self.width, self.budget = grid, width, budget
+
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Train and predict for each split; predictions are boolean masks in each frame's own pixels."""
+        refuse_kind(self, target)
+        refuse_maps(self.name, features.maps)
+        self.network((1,) * LEVELS, 0)  # the extra is missed before anything is read
+        pyramid = self._pyramid(features, memo)
+        share = self._shares(answers)
+        seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
+        precision = str((memo or {}).get("precision", "fp32"))
+        return [
+            self._split(
+                pyramid, answers, share, split, self._recipe(len(split.train), seed, precision)
+            )
+            for split, seed in zip(splits, seeds, strict=True)
+        ]
+
+    def _recipe(self, rows: int, seed: int, precision: str) -> Recipe:
+        """How to train on this many rows."""
+        if self.recipe is not None:
+            return replace(self.recipe, seed=seed)
+        epochs = min(max(round(_STEPS * _BATCH / rows), 6), 40)
+        return Recipe(
+            epochs=epochs,
+            batch=_BATCH,
+            patience=max(4, epochs // 3),
+            seed=seed,
+            precision=precision,
+        )
+
+    def network(
+        self, channels: Sequence[int], seed: int, sides: Sequence[int] | None = None
+    ) -> SegmentationNetwork:
+        """A new network for maps of ``channels`` at the four levels; its first weights are decided by ``seed``."""
+        from etab.heads.masks.networks import SegmentationNetwork
+
+        with seeded(seed):
+            return SegmentationNetwork(
+                self.name, channels, grid=self.grid, width=self.width, sides=sides
+            )
+
+    def _pyramid(self, features: Features, memo: MutableMapping[Any, Any] | None) -> Pyramid:
+        memo = {} if memo is None else memo
+        shapes = tuple(m.shape for m in features.maps)
+        sides = sides_of(self.name, shapes, self.grid)
+        place = (self.grid, sides, self.budget, shapes)
+        if memo.get("segmentation pyramid", (None,))[0] != place:
+            memo["segmentation pyramid"] = (
+                place,
+                Pyramid(features.maps, self.grid, self.budget, sides),
+            )
+        found: Pyramid = memo["segmentation pyramid"][1]
+        return found
+
+    def _shares(self, masks: Sequence[Array]) -> FloatArray:
+        """Share of the structure in each cell of the grid: (n, grid, grid)."""
+        import cv2
+
+        size = (self.grid, self.grid)
+        return np.stack(
+            [cv2.resize(m.astype(np.float32), size, interpolation=cv2.INTER_AREA) for m in masks]
+        )
+
+    def _split(
+        self,
+        pyramid: Pyramid,
+        masks: Sequence[Array],
+        share: FloatArray,
+        split: RowSplit,
+        recipe: Recipe,
+    ) -> FoldFit:
+        validation = split.inner[0]
+        tried = self._trained(
+            pyramid, share, without(split.train, validation), validation, recipe, self.rates
+        )
+        rate, network, done = min(tried, key=lambda t: t[2].best_loss)
+        threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
+        again = replace(recipe, stop=done.best_epoch + 1)
+        ((_, network, _),) = self._trained(
+            pyramid, share, split.train, validation[:0], again, (rate,)
+        )
+        scores = self._probabilities(network, pyramid, split.test)
+        predicted = [
+            cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)
+        ]
+        choice = {
+            "learning_rate": rate,
+            "rates": ",".join(f"{r:g}" for r, _, _ in tried),
+            "epoch": done.best_epoch + 1,
+            "epochs": done.epoch,
+            "threshold": threshold,
+            "validation_loss": done.best_loss,
+            "maps": ",".join(map(str, pyramid.levels)),
+            "precision": recipe.precision,
+        }
+        return FoldFit(predicted, choice)
+
+    def _trained(
+        self,
+        pyramid: Pyramid,
+        share: FloatArray,
+        rows: IntArray,
+        validation: IntArray,
+        recipe: Recipe,
+        rates: Sequence[float],
+    ) -> list[tuple[float, SegmentationNetwork, Progress]]:
+        """New networks trained on some rows, one a learning rate, standardised by these rows; none that diverged."""
+        import torch
+
+        from etab.heads.masks.networks import loss
+
+        moments, read, wanted = pyramid.moments(rows), _Once(pyramid.rows), torch.from_numpy(share)
+        networks = [self.network(pyramid.channels, recipe.seed, pyramid.sides) for _ in rates]
+
+        def of(network: SegmentationNetwork) -> Callable[[IntArray], torch.Tensor]:
+            for level, (mean, deviation) in enumerate(moments):
+                network.standardise(level, mean, deviation)
+            return lambda some: loss(network(read(some)).float(), wanted[torch.as_tensor(some)])
+
+        recipes = [replace(recipe, learning_rate=rate) for rate in rates]
+        done = train_together(networks, [of(n) for n in networks], rows, validation, recipes)
+        return [(r, n, d) for r, n, d in zip(rates, networks, done, strict=True) if d is not None]
+
+    def _probabilities(self, network: Any, pyramid: Pyramid, rows: IntArray) -> FloatArray:
+        import torch
+
+        out = np.empty((len(rows), self.grid, self.grid), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(rows), _CHUNK):
+                some = rows[start : start + _CHUNK]
+                out[start : start + len(some)] = network(pyramid.rows(some)).sigmoid().numpy()
+        return out
+
+
+def _threshold(scores: FloatArray, share: FloatArray) -> float:
+    """The cut with the best mean Dice on the grid."""
+    true = share >= 0.5
+    dice = []
+    for level in THRESHOLDS:
+        hit = scores >= level
+        size = hit.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
+        dice.append((2 * (hit & true).sum(axis=(1, 2)) / np.maximum(size, 1)).mean())
+    return THRESHOLDS[int(np.argmax(dice))]
+
+
+@HEADS.register("unet")
+class UNet(TrainedSegmentation):
+    """U-Net decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "unet"
+
+
+@HEADS.register("fpn")
+class FPN(TrainedSegmentation):
+    """Feature pyramid decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "fpn"
+
+
+@HEADS.register("deeplabv3plus")
+class DeepLabV3Plus(TrainedSegmentation):
+    """DeepLabV3+ decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "deeplabv3plus"
+
+
+@HEADS.register("segformer")
+class SegFormer(TrainedSegmentation):
+    """SegFormer decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "segformer"
+
+
+@HEADS.register("dpt")
+class DPT(TrainedSegmentation):
+    """DPT decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "dpt"
+
+
+@HEADS.register("unetplusplus")
+class UNetPlusPlus(TrainedSegmentation):
+    """U-Net++ decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "unetplusplus"
+
+
+@HEADS.register("manet")
+class MAnet(TrainedSegmentation):
+    """MAnet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "manet"
+
+
+@HEADS.register("linknet")
+class Linknet(TrainedSegmentation):
+    """LinkNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "linknet"
+
+
+@HEADS.register("pspnet")
+class PSPNet(TrainedSegmentation):
+    """PSPNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "pspnet"
+
+
+@HEADS.register("deeplabv3")
+class DeepLabV3(TrainedSegmentation):
+    """DeepLabV3 decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "deeplabv3"
+
+
+@HEADS.register("upernet")
+class UPerNet(TrainedSegmentation):
+    """UPerNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "upernet"
+
+
+@HEADS.register("topformer")
+class TopFormer(TrainedSegmentation):
+    """TopFormer-like head trained on frozen maps for as long as a validation part of the training patients says."""
+
+    name: ClassVar[str] = "topformer"

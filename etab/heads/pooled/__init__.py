@@ -1,0 +1,1 @@
+"""Heads that read one feature vector a row."""

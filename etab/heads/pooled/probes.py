@@ -1,0 +1,528 @@
+"""Probes on pooled features: ridge, logistic, kNN and the trivial predictor.
+
+Layer, pooling and penalty are chosen on the inner parts of the training rows and then refitted on all of them.
+Centring, and the principal components of a control that asks for them, come from the training rows of each fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.errors import UnsupportedOptionError
+from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.pooled.large import Wide, WideBasis, nearest, partition, wide
+from etab.heads.pooled.linalg import (
+    PENALTIES,
+    Basis,
+    basis,
+    check_features,
+    gram,
+    leave_one_out,
+    logistic_path,
+    mean_square,
+    probabilities,
+    ridge_path,
+)
+from etab.splits import without
+from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
+
+_SEARCH, _FINAL = 60, 600
+_COARSE = 1e-4
+_AT_ONCE = 10
+
+
+def refuse_kind(head: Head, target: Target) -> None:
+    """Raise UnsupportedOptionError when the head cannot answer this kind of target."""
+    if target.kind not in head.kinds:
+        kinds = ", ".join(sorted(head.kinds))
+        raise UnsupportedOptionError(
+            f"The head {head.name!r} answers {kinds}; {target.name} is {target.kind}."
+        )
+
+
+class _Kernels:
+    """Kernels of every pooled key and the bases of training rows met so far; moments where there are too many rows."""
+
+    def __init__(
+        self,
+        features: Features,
+        memo: MutableMapping[Any, Any] | None,
+        splits: Sequence[RowSplit] = (),
+        *,
+        checked: bool = False,
+    ) -> None:
+        if not checked:
+            check_features(features)
+        self.splits, self._wide = splits, dict[str, Wide]()
+        self.features = features
+        self.memo = memo if memo is not None else {}
+
+    def same(self, key: str) -> str:
+        """The first key that holds the same features: "pca50" and "pca100" of one image share their axes."""
+        if not self.features.pca:
+            return key
+        place = ("same", key, self.features.pooled[key].shape)
+        if place not in self.memo:
+            values = self.features.pooled[key]
+            twins = (
+                k
+                for k, v in self.features.pooled.items()
+                if v.shape == values.shape and (v == values).all()
+            )
+            self.memo[place] = next(twins)
+        return str(self.memo[place])
+
+    def wide(self, key: str) -> Wide | None:
+        """The moments of one key; None where a kernel does. Those of the last key alone are kept."""
+        x = self.features.pooled[key]
+        if not wide(x):
+            return None
+        name = self.same(key)
+        if name not in self._wide:
+            self._wide = {name: Wide(x, partition(self.splits, len(x)))}
+        return self._wide[name]
+
+    def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis | WideBasis:
+        """Basis of these training rows for one key; ``single`` is enough for a search."""
+        moments = self.wide(key)
+        if moments is None:
+            return self._dual(key, rows, single=single)
+        return moments.basis(rows, single=single).first(self.features.pca.get(key))
+
+    def project(self, fit: Basis | WideBasis, key: str, rows: IntArray) -> FloatArray:
+        """Coordinates (m, r) of rows in a basis of this key."""
+        return (
+            fit.project(self.kernel(key), rows)
+            if isinstance(fit, Basis)
+            else fit.project(None, rows)
+        )
+
+    def predict(
+        self, fit: Basis | WideBasis, key: str, rows: IntArray, path: FloatArray
+    ) -> FloatArray:
+        """Predictions (m, ...) of coefficients (r, ...) in a basis of this key."""
+        return (
+            fit.predict(self.kernel(key), rows, path)
+            if isinstance(fit, Basis)
+            else fit.predict(None, rows, path)
+        )
+
+    def mean_square(self, key: str, rows: IntArray) -> float:
+        """Mean squared length of the centred rows."""
+        moments = self.wide(key)
+        return mean_square(self.kernel(key), rows) if moments is None else moments.mean_square(rows)
+
+    def kernel(self, key: str) -> FloatArray:
+        """Kernel of all rows for one key."""
+        place = ("gram", self.same(key), self.features.pooled[key].shape)
+        if place not in self.memo:
+            self.memo[place] = gram(self.features.pooled[key])
+        found: FloatArray = self.memo[place]
+        return found
+
+    def _dual(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
+        """Basis of these training rows from the kernel."""
+        place = ("basis", self.same(key), rows.tobytes(), single)
+        if place not in self.memo:
+            self.memo[place] = basis(
+                self.kernel(key), rows, self.features.pooled[key], single=single
+            )
+        found: Basis = self.memo[place]
+        return found.first(self.features.pca.get(key))
+
+    def apart(self) -> _Kernels:
+        """The same kernels, with bases of their own."""
+        for key in self.features.pooled:
+            self.kernel(key)
+        kept = {place: value for place, value in self.memo.items() if place[0] in ("gram", "same")}
+        return _Kernels(self.features, kept, checked=True)
+
+
+@HEADS.register("ridge")
+class Ridge(Head):
+    """Ridge regression in closed form; chosen by the mean absolute error of the inner parts."""
+
+    name: ClassVar[str] = "ridge"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE})
+
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Choose, fit and predict for each split; predictions (n_test,) in the target's unit."""
+        refuse_kind(self, target)
+        kernels, y = _Kernels(features, memo, splits), np.asarray(answers, dtype=np.float64)
+        errors = {
+            key: [self._inner(kernels, key, y, split) for split in splits]
+            for key in features.pooled
+        }
+        return [
+            self._split(kernels, {k: e[i] for k, e in errors.items()}, y, s)
+            for i, s in enumerate(splits)
+        ]
+
+    def _split(
+        self, kernels: _Kernels, errors: dict[str, FloatArray], y: FloatArray, split: RowSplit
+    ) -> FoldFit:
+        key = min(errors, key=lambda k: float(errors[k].min()))
+        best = int(errors[key].argmin())
+        fit = kernels.basis(key, split.train)
+        path, mean = ridge_path(fit, y[split.train])
+        predicted = kernels.predict(fit, key, split.test, path[:, best]) + mean
+        choice = {
+            "features": key,
+            "penalty": PENALTIES[best],
+            "inner_mae": float(errors[key][best]),
+        }
+        return FoldFit(predicted, choice)
+
+    def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
+        """Mean absolute error of each penalty over the inner parts."""
+        total = np.zeros(len(PENALTIES))
+        for part in split.inner:
+            rows = without(split.train, part)
+            fit = kernels.basis(key, rows, single=True)
+            path, mean = ridge_path(fit, y[rows])
+            total += np.abs(kernels.predict(fit, key, part, path) + mean - y[part, None]).sum(
+                axis=0
+            )
+        return np.asarray(total / sum(len(p) for p in split.inner))
+
+
+def ridge_losses(
+    features: Features,
+    answers: Any,
+    patients: Array,
+    *,
+    memo: MutableMapping[Any, Any] | None = None,
+) -> Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]:
+    """Make the fit that nested cross-validation repeats: one row a patient, absolute errors of ridge.
+
+    Key and penalty are chosen by leave-one-out within the training patients, in closed form. ``memo`` is the one that
+    ``cross_fit`` was given for these rows.
+    """
+    kernels, y = _Kernels(features, memo), np.asarray(answers, dtype=np.float64)
+    chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
+
+    def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
+        own = kernels.apart()
+        fits = {key: own._dual(key, train, single=True) for key in features.pooled}
+        scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
+        key = min(scores, key=lambda k: float(scores[k].min()))
+        path, mean = ridge_path(fits[key], y[train])
+        return key, fits[key], path[:, int(scores[key].argmin())], mean
+
+    def fit_losses(train: IntArray, tests: Sequence[IntArray]) -> list[FloatArray]:
+        rows = np.sort(
+            train
+        )  # leaving out folds j and k is one fit, whichever of them is the outer one
+        if rows.tobytes() not in chosen:
+            if len(chosen) > 30:
+                chosen.clear()
+            chosen[rows.tobytes()] = choose(rows)
+        key, fit, w, mean = chosen[rows.tobytes()]
+        return [
+            np.abs(fit.project(kernels.kernel(key), part) @ w + mean - y[part]) for part in tests
+        ]
+
+    return fit_losses
+
+
+def _onehot(answers: Array, target: Target) -> FloatArray:
+    """(n, 1), the second class, where there are two classes; (n, classes) otherwise."""
+    y = np.asarray(answers).astype(np.int64)
+    if len(target.classes) == 2:
+        return y[:, None].astype(np.float64)
+    return np.eye(len(target.classes))[y]
+
+
+def _answer(p: FloatArray, target: Target) -> FloatArray:
+    """Probabilities (n, c) as the kind of the target wants them; c = 1 is the second of two classes."""
+    if target.kind is Kind.BINARY:
+        return p[:, 0]
+    return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
+
+
+def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
+    """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two classes."""
+    q = np.clip(np.asarray(p, dtype=np.float64), 1e-7, 1 - 1e-7)
+    rows = (
+        onehot * np.log(q) + (1 - onehot) * np.log(1 - q)
+        if onehot.shape[-1] == 1
+        else onehot * np.log(q)
+    )
+    return np.asarray(-rows.sum(axis=-1).mean(axis=-1))
+
+
+@HEADS.register("logistic")
+class Logistic(Head):
+    """L2 logistic regression, all penalties and inner parts solved at once; chosen by the log-loss of the inner parts."""
+
+    name: ClassVar[str] = "logistic"
+    version: ClassVar[int] = 2
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.BINARY, Kind.CLASSES})
+
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
+        refuse_kind(self, target)
+        kernels, y = _Kernels(features, memo, splits), _onehot(answers, target)
+        losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
+        fits = [
+            self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s)
+            for i, s in enumerate(splits)
+        ]
+        return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
+
+    def _fit(
+        self, kernels: _Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit
+    ) -> FoldFit:
+        key = min(losses, key=lambda k: float(losses[k].min()))
+        best = int(losses[key].argmin())
+        fit = kernels.basis(key, split.train)
+        everyone, penalty = np.ones((len(split.train), 1)), _scaled(kernels, key, split.train)[best]
+        w, b = logistic_path(fit.train, y[split.train], everyone, [penalty], iterations=_FINAL)
+        p = probabilities(kernels.predict(fit, key, split.test, w[0]) + b[0])
+        choice = {
+            "features": key,
+            "penalty": PENALTIES[best],
+            "inner_log_loss": float(losses[key][best]),
+        }
+        return FoldFit(p, choice)
+
+    def _search(
+        self, kernels: _Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]
+    ) -> list[FloatArray]:
+        """For each split, the mean log-loss of each penalty over its inner parts.
+
+        Leaving out folds j and k is one fit, whichever of them is the outer one.
+        """
+        sets = {
+            rows.tobytes(): rows
+            for s in splits
+            for rows in (without(s.train, part) for part in s.inner)
+        }
+        logits = dict(zip(sets, self._logits(kernels, key, y, list(sets.values())), strict=True))
+        losses = []
+        for s in splits:
+            parts = [
+                log_loss(probabilities(logits[without(s.train, p).tobytes()][:, p]), y[p])
+                for p in s.inner
+            ]
+            losses.append(np.average(parts, axis=0, weights=[len(p) for p in s.inner]))
+        return losses
+
+    def _logits(
+        self, kernels: _Kernels, key: str, y: FloatArray, sets: list[IntArray]
+    ) -> list[FloatArray]:
+        """Logits (penalties, rows, c) of every row for the fit on each set of training rows.
+
+        The axes of all rows are a mere rotation of the features (an unpenalised intercept absorbs the centre), so that
+        fits share them and differ in row weights. Where all fits together see few rows, the axes of these hold every
+        solution. With principal components, each fit has the axes of its own rows.
+        """
+        everyone, out = np.arange(len(y)), list[FloatArray]()
+        if key in kernels.features.pca:
+            for rows in sets:
+                fit = kernels.basis(key, rows)
+                z = kernels.project(fit, key, everyone).astype(np.float32)
+                out += self._paths(
+                    z[rows], y[rows], [np.arange(len(rows))], [_scaled(kernels, key, rows)], z
+                )
+            return out
+        seen = np.unique(np.concatenate(sets))
+        if 2 * len(seen) < len(y):
+            z = kernels.project(kernels.basis(key, seen, single=True), key, everyone).astype(
+                np.float32
+            )
+            fitted, y = z[seen], y[seen]
+        else:
+            seen, z = everyone, kernels.basis(key, everyone, single=True).train.astype(np.float32)
+            fitted = z
+        for start in range(0, len(sets), _AT_ONCE):
+            some = sets[start : start + _AT_ONCE]
+            places: list[IntArray] = [np.searchsorted(seen, rows) for rows in some]
+            out += self._paths(fitted, y, places, [_scaled(kernels, key, rows) for rows in some], z)
+        return out
+
+    def _paths(
+        self,
+        z: FloatArray,
+        y: FloatArray,
+        sets: list[IntArray],
+        penalties: list[FloatArray],
+        shown: FloatArray,
+    ) -> list[FloatArray]:
+        weights = np.zeros((len(z), len(sets), len(PENALTIES)))
+        for i, rows in enumerate(sets):
+            weights[rows, i] = 1
+        w, b = logistic_path(
+            z,
+            y,
+            weights.reshape(len(z), -1),
+            np.concatenate(penalties),
+            iterations=_SEARCH,
+            tolerance=_COARSE,
+        )
+        p, r, c = w.shape
+        logits = (shown @ w.transpose(1, 0, 2).reshape(r, p * c)).reshape(-1, p, c).transpose(
+            1, 0, 2
+        ) + b[:, None]
+        return np.split(logits, len(sets))
+
+
+def _scaled(kernels: _Kernels, key: str, rows: IntArray) -> FloatArray:
+    """Penalties on the mean log-loss of these rows, relative to their mean squared length."""
+    return np.asarray(PENALTIES) * kernels.mean_square(key, rows) / len(rows)
+
+
+@HEADS.register("knn")
+class KNN(Head):
+    """Cosine nearest neighbours; the number of neighbours and the features are chosen on the inner parts."""
+
+    name: ClassVar[str] = "knn"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
+    neighbours: ClassVar[tuple[int, ...]] = (1, 3, 5, 7, 10, 15, 20, 30, 50, 80)
+
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Choose, fit and predict for each split; values, probabilities of the second class, or of each class."""
+        refuse_kind(self, target)
+        kernels = _Kernels(features, memo, splits)
+        value = target.kind is Kind.VALUE
+        y = np.asarray(answers, dtype=np.float64)[:, None] if value else _onehot(answers, target)
+        losses = {
+            key: [self._inner(kernels, key, y, s, value) for s in splits] for key in features.pooled
+        }
+        fits = [
+            self._split(kernels, {k: v[i] for k, v in losses.items()}, y, s)
+            for i, s in enumerate(splits)
+        ]
+        if value:
+            return [FoldFit(f.predictions[:, 0], f.choice) for f in fits]
+        return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
+
+    def _split(
+        self, kernels: _Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit
+    ) -> FoldFit:
+        key = min(losses, key=lambda k: float(losses[k].min()))
+        best = int(losses[key].argmin())
+        answers = self._answers(kernels, key, split.train, split.test, y)[best]
+        choice = {
+            "features": key,
+            "neighbours": self.neighbours[best],
+            "inner_loss": float(losses[key][best]),
+        }
+        return FoldFit(answers, choice)
+
+    def _inner(
+        self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit, value: bool
+    ) -> FloatArray:
+        total = np.zeros(len(self.neighbours))
+        for part in split.inner:
+            answers = self._answers(kernels, key, without(split.train, part), part, y)
+            loss = (
+                np.abs(answers - y[part]).mean(axis=(1, 2))
+                if value
+                else np.square(answers - y[part]).mean(axis=(1, 2))
+            )
+            total += loss * len(part)
+        return np.asarray(total / sum(len(p) for p in split.inner))
+
+    def _answers(
+        self, kernels: _Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray
+    ) -> FloatArray:
+        """Mean answer of the k nearest training rows, for every k: (len(neighbours), m, c)."""
+        moments = kernels.wide(key)
+        if moments is not None:
+            order = nearest(
+                moments, train, rows, kernels.features.pca.get(key), max(self.neighbours)
+            )
+        else:
+            fit = kernels.basis(key, train)
+            a, b = fit.project(kernels.kernel(key), rows), fit.train
+            unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b)]
+            order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[
+                :, : max(self.neighbours)
+            ]
+        sums = np.cumsum(y[train][order], axis=1)
+        return np.stack(
+            [sums[:, min(k, len(train)) - 1] / min(k, len(train)) for k in self.neighbours]
+        )
+
+
+@HEADS.register("trivial")
+class Trivial(Head):
+    """Knows only the training answers: their median, their class shares, or their mean mask. The lower anchor."""
+
+    name: ClassVar[str] = "trivial"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK})
+    grid: ClassVar[int] = 56
+
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Answer every test row with what the training rows say on average."""
+        refuse_kind(self, target)
+        if target.kind is Kind.MASK:
+            return [FoldFit(self._atlas(answers, s)) for s in splits]
+        y = np.asarray(answers, dtype=np.float64)
+        if target.kind is Kind.VALUE:
+            return [FoldFit(np.full(len(s.test), np.median(y[s.train]))) for s in splits]
+        onehot = _onehot(answers, target)
+        means = [np.tile(onehot[s.train].mean(axis=0), (len(s.test), 1)) for s in splits]
+        return [FoldFit(_answer(m, target)) for m in means]
+
+    def _atlas(self, masks: Sequence[Array], split: RowSplit) -> list[Array]:
+        """Mean training mask on a common grid, put back to each test frame's size, at 0.5."""
+        import cv2
+
+        size = (self.grid, self.grid)
+        mean = np.mean(
+            [
+                cv2.resize(masks[i].astype(np.float32), size, interpolation=cv2.INTER_AREA)
+                for i in split.train
+            ],
+            axis=0,
+        )
+        out = []
+        for i in split.test:
+            h, w = masks[i].shape
+            out.append(cv2.resize(mean, (w, h), interpolation=cv2.INTER_LINEAR) >= 0.5)
+        return out

@@ -1,0 +1,1 @@
+"""Heads that read a sequence of feature vectors."""

@@ -1,0 +1,1 @@
+"""Heads that find the states of the heart in a recording."""

@@ -1,0 +1,6 @@
+"""The leaderboard: results of cells in, ranks with their uncertainty out."""
+
+from etab.leaderboard.ranking import Board, rank, rank_folder
+from etab.leaderboard.suites import Suite
+
+__all__ = ["Board", "Suite", "rank", "rank_folder"]

@@ -1,0 +1,61 @@
+"""Mix Transformer encoders (MiT), which come with the library of the decoders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from etab.backbones.base import Backbone, BackboneCard
+from etab.errors import MissingPackageError, WeightsError
+
+_LAYERS, _STRIDES = ("stride4", "stride8", "stride16", "stride32"), (4, 8, 16, 32)
+
+
+def mit_card(model: str, seed: int | None) -> BackboneCard:
+    """Card of "mit_b0" ... "mit_b5": at random initialisation with ``seed``, else with its ImageNet weights."""
+    twin = seed is not None
+    name = f"smp/{model}"
+    blank = BackboneCard(
+        name=f"random/{name}" if twin else name,
+        title=f"MiT-{model[-2:].upper()}",
+        load=_undone,
+        family="vit",
+        layers=_LAYERS,
+        strides=_STRIDES,
+        pretraining="" if twin else "ImageNet-1K",
+        licence="NVIDIA Source Code License (non-commercial)",
+        source="segmentation_models_pytorch",
+        twin=name if twin else "",
+        seed=seed,
+    )
+    return replace(blank, load=partial(_load, model, seed, blank))
+
+
+def _undone() -> Backbone:
+    raise WeightsError("This card is a draft without a loader.")
+
+
+def _load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
+    from etab.backbones.image.networks import TorchBackbone
+    from etab.training.loop import seeded
+
+    try:
+        from segmentation_models_pytorch.encoders import get_encoder
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{card.title} comes with segmentation_models_pytorch, which is not installed: "
+            'pip install "etab-bench[decoders]".'
+        ) from error
+    try:
+        with seeded(seed or 0):
+            network = get_encoder(model, weights="imagenet" if seed is None else None)
+    except OSError as error:
+        raise WeightsError(
+            f"The weights of {card.title} could not be fetched; take pretrained=False."
+        ) from error
+
+    def taps(x: Any) -> list[tuple[str, Any, Any]]:
+        return [(layer, grid, None) for layer, grid in zip(_LAYERS, network(x)[-4:], strict=True)]
+
+    return TorchBackbone(card, network, taps)

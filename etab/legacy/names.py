@@ -1,0 +1,226 @@
+"""Names as printed in 2022 and what they are today: architectures, heads, task codes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from etab import backbones
+from etab.backbones.base import BackboneCard
+from etab.errors import UnknownNameError, UnsupportedOptionError
+from etab.registry import unknown
+from etab.tasks.base import Task
+from etab.tasks.codes import DATASET_CODES, VIEW_CODES
+from etab.tasks.menu import TASKS
+from etab.types import Kind
+
+ARCHITECTURES: Mapping[str, str] = {
+    **{f"ResNet-{n}": f"torchvision/resnet{n}" for n in (18, 34, 50, 101, 152)},
+    "ResNeXt-50": "torchvision/resnext50_32x4d",
+    "ResNeXt-101": "torchvision/resnext101_32x8d",
+    **{f"DenseNet-{n}": f"torchvision/densenet{n}" for n in (121, 161, 169, 201)},
+    "Inception-V3": "timm/inception_v3",
+    "Inception-V4": "timm/inception_v4",
+    "MobileNet-V2": "torchvision/mobilenet_v2",
+    "MobileNet-V3-Small": "torchvision/mobilenet_v3_small",
+    "MobileNet-V3-Large": "torchvision/mobilenet_v3_large",
+    **{
+        f"ConvNeXt-{s[0].upper()}": f"torchvision/convnext_{s}"
+        for s in ("tiny", "small", "base", "large")
+    },
+    **{f"MiT-B{n}": f"smp/mit_b{n}" for n in range(6)},
+    **{f"PVTv2-B{n}": f"timm/pvt_v2_b{n}" for n in range(6)},
+    **{
+        f"PoolFormer-{s}": f"timm/poolformer_{s.lower()}"
+        for s in ("S12", "S24", "S36", "M36", "M48")
+    },
+    **{f"DaViT-{s[0].upper()}": f"timm/davit_{s}" for s in ("tiny", "small", "base")},
+}
+_ALSO = {
+    "MobileNetV2-1.0": "MobileNet-V2",
+    "ResNeXt-50-32x4d": "ResNeXt-50",
+    "ResNeXt-101-32x8d": "ResNeXt-101",
+}
+_GONE = {"uniformer": ("UniFormer", "timm/caformer_s18"), "rest": ("ResT", "PVTv2-B1")}
+
+MASK_HEADS: Mapping[str, str] = {
+    "Linear": "linear",
+    "U-Net": "unet",
+    "U-Net++": "unetplusplus",
+    "MAnet": "manet",
+    "Linknet": "linknet",
+    "PSPNet": "pspnet",
+    "DeepLabV3": "deeplabv3",
+    "DeepLabV3+": "deeplabv3plus",
+    "FPN": "fpn",
+    "UPer": "upernet",
+    "SegFormer": "segformer",
+    "TopFormer": "topformer",
+    "DPT": "dpt",
+}
+VECTOR_HEADS: Mapping[str, str] = {
+    "Linear": "linear",
+    "MLP": "mlp",
+    "RNN": "rnn",
+    "LSTM": "lstm",
+    "GRU": "gru",
+}
+_HEADS_ALSO = {
+    "Standard linear probe": "Linear",
+    "linear probe": "Linear",
+    "linear_seg": "Linear",
+    "UPerNet": "UPer",
+    "RNN + Linear output layer": "RNN",
+    "LSTM + Linear output layer": "LSTM",
+    "DeepLabV3plus": "DeepLabV3+",
+    "UNetPlusPlus": "U-Net++",
+}
+
+KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "segmentation": (Kind.MASK,),
+    "classification": (Kind.BINARY, Kind.CLASSES),
+    "regression": (Kind.VALUE,),
+}
+_TARGETS = (
+    "LV_seg",
+    "MY_seg",
+    "LA_seg",
+    "EF",
+    "ES/ED",
+    "CM",
+    "AS",
+)  # digits of the four-character codes
+_OLD = re.compile(r"^([A-Z])([A-Z][A-Z0-9])(\d)$")
+
+
+def plain(name: str) -> str:
+    """A name without the spelling that print varies: case, hyphens, spaces, dots."""
+    return re.sub(r"[^a-z0-9+]", "", name.lower())
+
+
+def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: str) -> str:
+    """The printed name that a spelling means; raises UnknownNameError with a suggestion."""
+    found = (
+        {plain(k): v for k, v in also.items()}
+        | {plain(k): k for k in known}
+        | {plain(v): k for k, v in known.items()}
+    )
+    if plain(name) not in found or found[plain(name)] not in known:
+        raise unknown(what, name, known)
+    return found[plain(name)]
+
+
+def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> BackboneCard:
+    """The card of a backbone by its 2022 name ("ResNet-50"), or by any name that ``etab`` knows.
+
+    A 2022 name is an architecture, as then: at random initialisation (``seed``), or with ``pretrained`` with the weights
+    of its library, which need a network once. Other names say themselves what their weights are. Raises UnknownNameError
+    (for UniFormer and ResT with the nearest that there is), UnsupportedOptionError, WeightsError.
+    """
+    sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
+    family = next((f for f in _GONE if re.fullmatch(f + sizes, plain(name))), None)
+    if family is not None:
+        printed, nearest = _GONE[family]
+        raise UnknownNameError(
+            f"{name!r}: no library that etab builds on has {printed} any more. The nearest that exists: {nearest!r}."
+        )
+    spelled = {plain(k): v for k, v in ARCHITECTURES.items()}
+    spelled |= {plain(k): ARCHITECTURES[v] for k, v in _ALSO.items()}
+    if name in backbones.names() or plain(name) not in spelled:
+        return _by_own_name(name, pretrained=pretrained)
+    place = spelled[plain(name)]
+    if place.startswith("smp/"):
+        from etab.legacy.mit import mit_card
+
+        return mit_card(place.removeprefix("smp/"), None if pretrained else seed)
+    if not pretrained and seed:
+        raise UnsupportedOptionError(
+            f"{name!r} at random initialisation has the seed 0; got {seed}."
+        )
+    return backbones.card(place if pretrained else f"random/{place}")
+
+
+def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
+    if pretrained and name.startswith("random/"):
+        raise UnsupportedOptionError(f"pretrained=True with {name!r}: name it without 'random/'.")
+    try:
+        return backbones.card(name)
+    except UnknownNameError as error:
+        near = unknown("backbone", name, [*ARCHITECTURES, *backbones.names()])
+        raise UnknownNameError(
+            f"{near} Or any name of `etab list backbones`: {str(error).rpartition('Or: ')[2]}"
+        ) from error
+
+
+def head(name: str, task: str) -> str:
+    """The printed name of a head for a sort of task; raises UnknownNameError, or says which task the head is for."""
+    known, other = (
+        (MASK_HEADS, VECTOR_HEADS) if task == "segmentation" else (VECTOR_HEADS, MASK_HEADS)
+    )
+    try:
+        return _among(name, known, _HEADS_ALSO, f"head for {task}")
+    except UnknownNameError:
+        elsewhere = {plain(k) for k in (*other, *_HEADS_ALSO)} | {plain(v) for v in other.values()}
+        if plain(name) not in elsewhere:
+            raise
+    fits = ", ".join(known)
+    raise UnsupportedOptionError(f"The head {name!r} does not answer {task}; these do: {fits}.")
+
+
+def sort_of(kind: Kind) -> str:
+    """The 2022 word for what an answer is: "segmentation", "classification" or "regression"."""
+    for word, kinds in KINDS.items():
+        if kind in kinds:
+            return word
+    raise UnsupportedOptionError(
+        f"{kind.value} has no model among the names of 2022; it has: {', '.join(KINDS)}."
+    )
+
+
+def task(code: str) -> Task:
+    """A task by its code ("a0-A4-E") or by the four characters that the 2022 cells print ("EA40").
+
+    Those four are data set, view, and a target by number: 0 LV, 1 myocardium, 2 left atrium, 3 EF, 4 ES/ED, 5 CM, 6 AS.
+    Raises UnknownNameError.
+    """
+    match = _OLD.match(code)
+    if not match:
+        return TASKS[code]
+    letter, view, number = match.groups()
+    if letter not in DATASET_CODES or view not in VIEW_CODES or int(number) >= len(_TARGETS):
+        raise unknown("task", code, TASKS)
+    wanted, target = DATASET_CODES[letter], _TARGETS[int(number)]
+    for found in TASKS.values():
+        if (
+            found.dataset == wanted
+            and found.target == target
+            and set(VIEW_CODES[view]) <= set(found.views)
+        ):
+            return found
+    raise unknown("task", code, TASKS)
+
+
+def tasks_of(code: str) -> list[Task]:
+    """The tasks that a code, an old code or a beginning of one ("a0", "b") names; raises UnknownNameError."""
+    if code in TASKS or _OLD.match(code):
+        return [task(code)]
+    found = [
+        t for t in TASKS.values() if re.match(r"[a-f]\d?(-|$)", code) and t.code.startswith(code)
+    ]
+    if not found:
+        raise unknown("task", code, TASKS)
+    return found
+
+
+def check_code(code: str, sort: str, target: str = "") -> None:
+    """Refuse a task code of another sort than the model's, or of another target than the data's."""
+    found = tasks_of(code)
+    fits = [t for t in found if t.kind in KINDS[sort]]
+    if not fits:
+        raise UnsupportedOptionError(
+            f"task_code={code!r} is {sort_of(found[0].kind)} ({found[0].title}); the model is for {sort}."
+        )
+    if target and target not in {t.target for t in fits}:
+        raise UnsupportedOptionError(
+            f"task_code={code!r} asks for {fits[0].target}; the loader gives {target}."
+        )

@@ -1,0 +1,67 @@
+"""Pictures of samples, by the names of the first ETAB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from etab.errors import UnsupportedOptionError
+from etab.types import FloatArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["plot_segment", "to_display"]
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
+    """A sample's frame (3, h, w) as (h, w, 3) in [0, 1]: the ImageNet normalisation is undone where it was applied."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise UnsupportedOptionError(f"A frame of a sample is (3, h, w); got {tuple(image.shape)}.")
+    x = np.moveaxis(image.detach().cpu().numpy().astype(np.float64), 0, -1)
+    return np.asarray(np.clip(x * _STD + _MEAN if normalized else x, 0, 1))
+
+
+def plot_segment(
+    image: Tensor,
+    segment: Tensor,
+    overlay: bool = True,
+    color: str = "r",
+    *,
+    normalized: bool = True,
+    ax: Any = None,
+) -> Any:
+    """Show a frame (3, h, w) with the outline of its mask (h, w) or (1, h, w); ``overlay`` False shows the mask alone.
+
+    Returns the Matplotlib axes (``ax`` where given, else of a new figure that a notebook shows and a script can save
+    with ``ax.figure.savefig``). Raises UnsupportedOptionError when mask and frame differ in size.
+    """
+    from matplotlib import pyplot
+
+    mask = np.squeeze(segment.detach().cpu().numpy())
+    if mask.shape != tuple(image.shape[-2:]):
+        raise UnsupportedOptionError(
+            f"The mask is {mask.shape}, the frame is {tuple(image.shape[-2:])}."
+        )
+    axes = ax if ax is not None else pyplot.subplots(figsize=(4, 4))[1]
+    axes.imshow(
+        to_display(image, normalized=normalized) if overlay else mask,
+        cmap="gray",
+        interpolation="nearest",
+    )
+    if mask.any():
+        axes.contour(mask, levels=[0.5], colors=color, linewidths=2)
+        if overlay:
+            axes.imshow(
+                np.ma.masked_equal(mask, 0),
+                cmap="gray",
+                vmin=0,
+                vmax=1,
+                alpha=0.25,
+                interpolation="nearest",
+            )
+    axes.set_axis_off()
+    return axes

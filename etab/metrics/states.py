@@ -1,0 +1,121 @@
+"""The official scores of heart sounds, one pure function each: CinC 2016, Challenge 2022, and segmentation.
+
+CinC 2016: Liu et al., Physiol. Meas. 37(12), 2016, and the Challenge's pages. Challenge 2022: Reyna et al., PLOS
+Digital Health 2(9), 2023, and its evaluation code (commit e5540fb). Segmentation: Schmidt et al., Physiol. Meas.
+31(4), 2010; Springer et al., IEEE TBME 63(4), 2016. What does not exist is raised, never returned as 0 or NaN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from etab.errors import UndefinedError, UnsupportedOptionError
+from etab.sounds.states import STATE_RATE, STATES, UNANNOTATED, runs
+from etab.types import Array, IntArray
+
+# --- CinC 2016 ---
+
+
+# --- Challenge 2022 ---
+
+
+# --- segmentation ---
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationScore:
+    """Sensitivity, positive predictive value and F1 of S1 and S2 together, with the counts behind them."""
+
+    se: float
+    ppv: float
+    f1: float
+    true_events: int
+    predicted_events: int
+
+
+def _check_states(truth: Array, predicted: Array) -> tuple[IntArray, IntArray]:
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    if truth.shape != predicted.shape or truth.ndim != 1:
+        raise UndefinedError(
+            f"States are (n,) at {STATE_RATE} Hz, truth {truth.shape}, prediction {predicted.shape}."
+        )
+    if (
+        not np.isin(truth, (UNANNOTATED, 0, 1, 2, 3)).all()
+        or not np.isin(predicted, (UNANNOTATED, 0, 1, 2, 3)).all()
+    ):
+        raise UndefinedError(
+            f"States are 0 to 3 ({', '.join(STATES)}), and -1 where there is none."
+        )
+    if not (truth >= 0).any():
+        raise UndefinedError("No frame is annotated: there is nothing to score.")
+    return truth.astype(np.int64), predicted.astype(np.int64)
+
+
+def frame_accuracy(truth: Array, predicted: Array) -> float:
+    """Share of the *annotated* frames with the right state; (n,) of 0..3, -1 where unannotated. -1 answers are wrong."""
+    truth, predicted = _check_states(truth, predicted)
+    there = truth >= 0
+    return float((truth[there] == predicted[there]).mean())
+
+
+def segmentation(
+    truth: Array, predicted: Array, *, tolerance_ms: int = 60, one_to_one: bool = False
+) -> SegmentationScore:
+    """Find S1 and S2 by their centres, at 50 Hz, both sounds pooled.
+
+    truth, predicted: (n,) of 0..3, -1 where there is none. A stretch of S1 or S2 is an event at its centre; centres are
+    compared in whole half-frames, so that a distance of exactly the tolerance always counts. A predicted event is right
+    where a true one of the *same* state lies within ``tolerance_ms`` (60 and 100 are in use), a true one is found where
+    a predicted one does: two counts, as Schmidt and the MNN code have them. ``one_to_one`` pairs each event once, in
+    time order, as Springer counts. Predicted events centred on unannotated frames are not counted against anybody, but
+    may find a true event just inside. No prediction at all has PPV 0. Raises UndefinedError without a true event.
+    """
+    truth, predicted = _check_states(truth, predicted)
+    if (tolerance_ms * STATE_RATE * 2) % 1000:
+        raise UnsupportedOptionError(
+            f"tolerance_ms is {tolerance_ms}; at {STATE_RATE} Hz it is a multiple of 10."
+        )
+    reach = tolerance_ms * STATE_RATE * 2 // 1000
+    found = events = right = claimed = 0
+    for sound in (0, 2):
+        true, mine = _centres(truth, sound), _centres(predicted, sound)
+        counted = truth[mine // 2] >= 0
+        pairs = _pairs(true, mine, reach) if one_to_one else _near(true, mine, reach)
+        found, right = found + int(pairs[0].sum()), right + int((pairs[1] & counted).sum())
+        events, claimed = events + len(true), claimed + int(counted.sum())
+    if events == 0:
+        raise UndefinedError("No S1 or S2 is annotated: sensitivity does not exist.")
+    se, ppv = found / events, right / claimed if claimed else 0.0
+    return SegmentationScore(
+        se, ppv, 2 * se * ppv / (se + ppv) if se + ppv else 0.0, events, claimed
+    )
+
+
+def _centres(states: IntArray, sound: int) -> IntArray:
+    """Centres of the stretches of a sound in half-frames (first + last frame)."""
+    found = runs(states)
+    mine = found[found[:, 0] == sound]
+    return np.asarray(mine[:, 1] + mine[:, 2])
+
+
+def _near(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
+    """Which true events have a prediction in reach, and which predictions a true event."""
+    near = np.abs(true[:, None] - mine[None, :]) <= reach
+    return near.any(axis=1), near.any(axis=0)
+
+
+def _pairs(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
+    """The same with each event used once: earliest with earliest, the largest number of pairs there is."""
+    found, right = np.zeros(len(true), dtype=bool), np.zeros(len(mine), dtype=bool)
+    i = j = 0
+    while i < len(true) and j < len(mine):
+        if abs(int(true[i]) - int(mine[j])) <= reach:
+            found[i] = right[j] = True
+            i, j = i + 1, j + 1
+        elif true[i] < mine[j]:
+            i += 1
+        else:
+            j += 1
+    return found, right

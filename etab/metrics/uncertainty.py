@@ -1,0 +1,381 @@
+"""Uncertainty over patients: bootstrap, paired tests, nested cross-validation, rank intervals.
+
+The unit is always the patient: rows of one patient are resampled, swapped or left out together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from etab.errors import UndefinedError
+from etab.metrics.base import METRICS, per_patient
+from etab.metrics.basic import decided
+from etab.metrics.heart_sounds import WEIGHTED
+from etab.types import Array, FloatArray, IntArray, Kind
+
+Columns = Mapping[str, FloatArray]
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with its interval; ``method`` says which noise the interval covers."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairedTest:
+    """Difference a - b in the metric's own direction of numbers, two-sided p, and its bootstrap-free 95 % interval."""
+
+    difference: float
+    p: float
+    low: float
+    high: float
+
+
+def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntArray:
+    """(n, n_patients) how often each patient is drawn in each bootstrap resample; share it to keep scores paired."""
+    if n_patients < 2:
+        raise UndefinedError(f"A bootstrap over patients needs at least two, got {n_patients}.")
+    return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
+
+
+def _row_weights(patients: Array, order: Array, weights: IntArray) -> FloatArray:
+    place = np.searchsorted(order, patients)
+    return np.asarray(weights[:, place], dtype=np.float64)
+
+
+def weighted(
+    metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray
+) -> FloatArray:
+    """The metric under each row of patient weights: (n,) with NaN where it does not exist in that resample.
+
+    ``order`` names the patients of the weights' columns, sorted. Patients of ``order`` without rows weigh nothing.
+    """
+    if kind is Kind.MASK:
+        names, means = per_patient(columns[metric], patients)
+        chosen = weights[:, np.searchsorted(order, names)].astype(np.float64)
+        return _ratio(chosen @ means, chosen.sum(axis=1))
+    parts = [weights[i : i + _CHUNK] for i in range(0, len(weights), _CHUNK)]
+    function = _WEIGHTED[metric]
+    return np.concatenate(
+        [function(columns, _row_weights(patients, order, part)) for part in parts]
+    )
+
+
+def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(b > 0, a / b, np.nan)
+
+
+def _error(columns: Columns) -> FloatArray:
+    return np.asarray(columns["score"] - columns["truth"], dtype=np.float64)
+
+
+def _mean(
+    function: Callable[[FloatArray], FloatArray],
+) -> Callable[[Columns, FloatArray], FloatArray]:
+    return lambda columns, w: _ratio(w @ function(_error(columns)), w.sum(axis=1))
+
+
+def _w_rmse(columns: Columns, w: FloatArray) -> FloatArray:
+    return np.sqrt(_ratio(w @ np.square(_error(columns)), w.sum(axis=1)))
+
+
+def _w_loa(sign: float) -> Callable[[Columns, FloatArray], FloatArray]:
+    def function(columns: Columns, w: FloatArray) -> FloatArray:
+        e, n = _error(columns), w.sum(axis=1)
+        mean = _ratio(w @ e, n)
+        var = _ratio(w @ (e * e) - n * mean**2, n - 1)
+        return mean + sign * 1.96 * np.sqrt(np.maximum(var, 0))
+
+    return function
+
+
+def _w_r2(columns: Columns, w: FloatArray) -> FloatArray:
+    t, n = columns["truth"], w.sum(axis=1)
+    total = w @ (t * t) - _ratio((w @ t) ** 2, n)
+    return 1.0 - _ratio(w @ np.square(_error(columns)), np.where(total > 1e-12, total, 0))
+
+
+def _w_pearson(columns: Columns, w: FloatArray) -> FloatArray:
+    t, s = columns["truth"] - columns["truth"].mean(), columns["score"] - columns["score"].mean()
+    n = w.sum(axis=1)
+    cov = w @ (t * s) - (w @ t) * (w @ s) / n
+    spread = (w @ (t * t) - (w @ t) ** 2 / n) * (w @ (s * s) - (w @ s) ** 2 / n)
+    return _ratio(cov, np.sqrt(np.maximum(spread, 0)))
+
+
+def _auroc(truth: FloatArray, score: FloatArray, w: FloatArray) -> FloatArray:
+    order = np.argsort(score, kind="stable")
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(score[order])) + 1])
+    positive = np.add.reduceat((w * (truth == 1))[:, order], starts, axis=1)
+    negative = np.add.reduceat((w * (truth != 1))[:, order], starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative
+    wins = (positive * (below + negative / 2)).sum(axis=1)
+    return _ratio(wins, positive.sum(axis=1) * negative.sum(axis=1))
+
+
+def _auprc(truth: FloatArray, score: FloatArray, w: FloatArray) -> FloatArray:
+    order = np.argsort(-score, kind="stable")
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(score[order])) + 1])
+    hits = np.add.reduceat((w * (truth == 1))[:, order], starts, axis=1)
+    seen = np.cumsum(np.add.reduceat(w[:, order], starts, axis=1), axis=1)
+    precision = np.where(seen > 0, np.cumsum(hits, axis=1) / np.maximum(seen, 1e-12), 0)
+    total = hits.sum(axis=1)
+    single = (total == 0) | (total == w.sum(axis=1))
+    return _ratio((hits * precision).sum(axis=1), np.where(single, 0, total))
+
+
+def _one_vs_rest(
+    function: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
+) -> Callable[[Columns, FloatArray], FloatArray]:
+    def all_classes(columns: Columns, w: FloatArray) -> FloatArray:
+        if "score" in columns:
+            return function(columns["truth"], columns["score"], w)
+        n = sum(k.startswith("score_") for k in columns)
+        parts = [
+            function((columns["truth"] == k).astype(float), columns[f"score_{k}"], w)
+            for k in range(n)
+        ]
+        return np.asarray(np.mean(parts, axis=0))
+
+    return all_classes
+
+
+def _w_balanced(columns: Columns, w: FloatArray) -> FloatArray:
+    truth, right = columns["truth"], decided(columns) == columns["truth"]
+    n = 2 if "score" in columns else sum(k.startswith("score_") for k in columns)
+    recalls = [
+        _ratio(w @ (right & (truth == k)).astype(float), w @ (truth == k).astype(float))
+        for k in range(n)
+    ]
+    return np.asarray(np.mean(recalls, axis=0))
+
+
+_WEIGHTED: dict[str, Callable[[Columns, FloatArray], FloatArray]] = {
+    "mae": _mean(np.abs),
+    "bias": _mean(lambda e: e),
+    "rmse": _w_rmse,
+    "loa_low": _w_loa(-1.0),
+    "loa_high": _w_loa(1.0),
+    "r2": _w_r2,
+    "pearson_r": _w_pearson,
+    "auroc": _one_vs_rest(_auroc),
+    "auprc": _one_vs_rest(_auprc),
+    "balanced_accuracy": _w_balanced,
+    **WEIGHTED,
+}
+
+
+def percentile_interval(
+    value: float, draws: FloatArray, *, level: float = 0.95, method: str
+) -> Interval:
+    """Percentile interval of bootstrap draws; up to 5 % of them may not exist (NaN) and are left out."""
+    there = draws[np.isfinite(draws)]
+    if len(there) < 0.95 * len(draws):
+        raise UndefinedError(
+            f"The metric does not exist in {len(draws) - len(there)} of {len(draws)} resamples of patients: too few "
+            "patients of one class for an interval."
+        )
+    low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(value), float(low), float(high), method)
+
+
+def bootstrap(
+    metric: str,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+    *,
+    rng: np.random.Generator,
+    n: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of a metric by resampling patients with all their rows (percentiles of ``n`` resamples)."""
+    weights = resample_weights(len(np.unique(patients)), n, rng)
+    return resampled(metric, kind, columns, patients, weights, level=level)
+
+
+def resampled(
+    metric: str,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+    weights: IntArray,
+    *,
+    level: float = 0.95,
+) -> Interval:
+    """``bootstrap`` from resamples that are there already: (n, patients) as ``resample_weights`` draws them."""
+    value, order = METRICS[metric](columns, patients), np.unique(patients)
+    draws = weighted(metric, kind, columns, patients, order, weights)
+    return percentile_interval(value, draws, level=level, method="bootstrap over patients")
+
+
+def _swappable(metric: str, kind: Kind, columns: Columns) -> dict[str, FloatArray]:
+    """Columns as the swap may mix them: AUROC and AUPRC see mid-ranks, so that two scales can be swapped."""
+    if kind is Kind.MASK:
+        return {metric: columns[metric]}
+    if metric in ("auroc", "auprc") and "score" in columns:
+        ranks = scipy_stats.rankdata(columns["score"]) / len(columns["score"])
+        return {"truth": columns["truth"], "score": ranks}
+    return dict(columns)
+
+
+def paired_test(
+    metric: str,
+    kind: Kind,
+    columns_a: Columns,
+    columns_b: Columns,
+    patients: Array,
+    *,
+    rng: np.random.Generator,
+    n: int = 5000,
+) -> PairedTest:
+    """Two-sided permutation test that swaps whole patients between a and b; rows must be in the same order.
+
+    For a mean over patients this is the sign flip of patient differences. The interval is the difference plus or minus
+    1.96 standard deviations of the permuted differences.
+    """
+    a, b = _swappable(metric, kind, columns_a), _swappable(metric, kind, columns_b)
+    difference = METRICS[metric](columns_a, patients) - METRICS[metric](columns_b, patients)
+    names, inverse = np.unique(patients, return_inverse=True)
+    if kind is Kind.MASK:
+        d = per_patient(a[metric] - b[metric], patients)[1]
+        null = np.concatenate(
+            [(rng.choice([-1.0, 1.0], (k, len(d))) @ d) / len(d) for k in _sizes(n)]
+        )
+    else:
+        null = _swap_null(metric, a, b, inverse, len(names), n, rng)
+    observed = METRICS[metric](a, patients) - METRICS[metric](b, patients)
+    p = (1 + int((np.abs(null) >= abs(observed) - 1e-12).sum())) / (1 + len(null))
+    half = 1.96 * float(null.std())
+    return PairedTest(
+        float(difference), float(p), float(difference - half), float(difference + half)
+    )
+
+
+def _sizes(n: int) -> list[int]:
+    return [min(_CHUNK, n - i) for i in range(0, n, _CHUNK)]
+
+
+def _swap_null(
+    metric: str,
+    a: Columns,
+    b: Columns,
+    inverse: IntArray,
+    n_patients: int,
+    n: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Differences after swapping: both tables are stacked, and a weight 0/1 picks which copy of a patient is whose."""
+    stacked = {k: np.concatenate([a[k], b[k]]) for k in a}
+    function, out = _WEIGHTED[metric], []
+    for k in _sizes(n):
+        keep = rng.integers(0, 2, (k, n_patients)).astype(np.float64)[:, inverse]
+        first = function(stacked, np.concatenate([keep, 1 - keep], axis=1))
+        second = function(stacked, np.concatenate([1 - keep, keep], axis=1))
+        out.append(first - second)
+    return np.concatenate(out)
+
+
+def holm(p: Sequence[float]) -> FloatArray:
+    """Holm's step-down correction: adjusted p values in the order given."""
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values)
+    steps = np.maximum.accumulate((len(values) - np.arange(len(values))) * values[order])
+    out = np.empty_like(values)
+    out[order] = np.minimum(steps, 1.0)
+    return out
+
+
+def stouffer(p: Sequence[float], signs: Sequence[float]) -> float:
+    """Combine two-sided p values of independent tests with their signs (Stouffer's Z, equal weights)."""
+    z = scipy_stats.norm.isf(np.clip(p, 1e-300, 1) / 2) * np.sign(signs)
+    return float(2 * scipy_stats.norm.sf(abs(z.sum() / np.sqrt(len(z)))))
+
+
+def rank_intervals(beats: Array) -> list[tuple[int, int]]:
+    """Best and worst rank of each: 1 + those that certainly beat it, k - those that it certainly beats.
+
+    ``beats`` (k, k) boolean: row certainly beats column. Whoever cannot be told apart shares ranks.
+    """
+    wins, losses = beats.sum(axis=1), beats.sum(axis=0)
+    return [(int(1 + lost), int(len(beats) - won)) for won, lost in zip(wins, losses, strict=True)]
+
+
+def corrected_t(differences: Sequence[float], *, test_share: float) -> PairedTest:
+    """Nadeau and Bengio's corrected paired t over folds (2003): folds share training data, so the variance grows.
+
+    ``test_share`` is n_test / n_train of a fold (0.25 for five folds).
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if len(d) < 2:
+        raise UndefinedError(f"A paired test over folds needs at least two folds, got {len(d)}.")
+    mean, scale = float(d.mean()), float(np.sqrt((1 / len(d) + test_share) * d.var(ddof=1)))
+    if scale == 0:
+        return PairedTest(mean, 1.0 if mean == 0 else 0.0, mean, mean)
+    half = float(scipy_stats.t.ppf(0.975, len(d) - 1)) * scale
+    p = 2 * float(scipy_stats.t.sf(abs(mean) / scale, len(d) - 1))
+    return PairedTest(mean, p, mean - half, mean + half)
+
+
+FitLosses = Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]
+
+
+def nested_cv(
+    fit_losses: FitLosses,
+    n: int,
+    *,
+    n_fold: int,
+    repeats: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> Interval:
+    """Nested cross-validation interval for a mean loss over patients (Bates, Hastie and Tibshirani, JASA 2024).
+
+    ``fit_losses(train, tests)`` fits on patients ``train`` and gives the losses of each set in ``tests``. The standard
+    error is kept between the naive one and sqrt(n_fold) times it, and the bias of (K-2)/K training sets is removed.
+    """
+    outer, a_parts, b_parts, inner_means = [], [], [], []
+    for _ in range(repeats):
+        folds = np.array_split(rng.permutation(n), n_fold)
+        for k, held in enumerate(folds):
+            rest = [f for j, f in enumerate(folds) if j != k]
+            inner = []
+            for j, out in enumerate(rest):
+                train = np.concatenate([f for i, f in enumerate(rest) if i != j])
+                inner.append(fit_losses(train, [out])[0])
+            e_in = np.concatenate(inner)
+            e_out = fit_losses(np.concatenate(rest), [held])[0]
+            outer.append(e_out)
+            inner_means.append(float(e_in.mean()))
+            a_parts.append((e_in.mean() - e_out.mean()) ** 2)
+            b_parts.append(e_out.var(ddof=1) / len(e_out))
+    return _nested_interval(np.concatenate(outer), inner_means, a_parts, b_parts, n, n_fold, level)
+
+
+def _nested_interval(
+    losses: FloatArray,
+    inner: list[float],
+    a: list[float],
+    b: list[float],
+    n: int,
+    n_fold: int,
+    level: float,
+) -> Interval:
+    value, naive = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(n))
+    mse = max(float(np.mean(a) - np.mean(b)), 0.0)
+    error = float(np.clip(np.sqrt((n_fold - 1) / n_fold * mse), naive, naive * np.sqrt(n_fold)))
+    nested = float(np.mean(inner))
+    centre = nested - (1 + (n_fold - 2) / n_fold) * (nested - value)
+    half = float(scipy_stats.norm.ppf((1 + level) / 2)) * error
+    return Interval(value, centre - half, centre + half, "nested cross-validation over patients")

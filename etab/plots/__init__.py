@@ -1,0 +1,1 @@
+"""Pictures of echocardiograms and heart sounds."""

@@ -1,0 +1,1 @@
+"""Cells of a board: one backbone on one task under one protocol."""

@@ -1,0 +1,187 @@
+"""Where a plan runs: in this process, or in local worker processes, one backbone at a time each.
+
+A worker that fails on one backbone says why and the others go on; what is finished is on disk already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing as mp
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing.managers import SyncManager
+from typing import Any
+
+from etab import backbones
+from etab.errors import EtabError, UnknownNameError
+from etab.results import Result
+from etab.runs.execute import execute
+from etab.runs.run import Run, Settings
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a run says while it works: ``kind`` is "frames", "cell" or "failed"."""
+
+    kind: str
+    backbone: str
+    done: int = 0
+    total: int = 0
+    result: Result | None = None
+    error: str = ""
+    runs: int = 0
+
+
+Listener = Callable[[Event], None]
+_events: Any = None
+
+_WIDE = 3e6  # hundreds of principal components are probed as long as a small network's features
+
+
+def groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Group a plan by data and backbone, the costliest first, so that workers end together."""
+    found: dict[tuple[str, str], list[Run]] = {}
+    crossing = any(
+        run.row.fit_on for run in runs
+    )  # they share features with cells of both datasets: one group then
+    for run in runs:
+        found.setdefault(("" if crossing else run.row.dataset, run.backbone), []).append(run)
+    return sorted(found.values(), key=lambda group: -_cost(group[0]))
+
+
+def _cost(run: Run) -> float:
+    """How long a backbone takes beside others, in parameters of a network at 224 pixels."""
+    card = run.backbone_card
+    if not card.learned:
+        return _WIDE if card.name.endswith("_pca") else 0.0
+    return float((card.params or 0) * (card.size / 224) ** 2)
+
+
+@contextlib.contextmanager
+def _limited_threads(n: int) -> Iterator[None]:
+    """Children started inside use n threads; the environment of this process is put back."""
+    old = {k: os.environ.get(k) for k in _THREADS}
+    os.environ.update({k: str(n) for k in _THREADS})
+    try:
+        yield
+    finally:
+        for key, value in old.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _portable(group: list[Run]) -> bool:
+    """Whether a worker can find this backbone by its name; one made from a Python callable stays in this process."""
+    try:
+        return backbones.card(group[0].backbone) == group[0].backbone_card
+    except UnknownNameError:
+        return False
+
+
+def _start(queue: Any, threads: int) -> None:
+    """Set a worker up: its queue, its threads, and Ctrl-C left to the parent."""
+    import signal
+
+    import torch
+
+    global _events
+    _events = queue
+    torch.set_num_threads(threads)
+    _tied()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _tied() -> None:
+    """Tie this process to its parent."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent; when it is gone, however it went, this worker has nobody to work for."""
+    parent = mp.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _work(group: list[Run], settings: Settings) -> list[Result]:
+    """Run one group in a worker, telling the parent of every frame and cell."""
+    return list(_watched(group, settings, _events.put))
+
+
+def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[Result]:
+    name = group[0].backbone
+
+    def frames(_: str, done: int, total: int) -> None:
+        tell(Event("frames", name, done, total))
+
+    def failed(run: Run, error: EtabError) -> None:
+        tell(Event("failed", name, error=f"{run.task} ({run.protocol_name}): {error}", runs=1))
+
+    try:
+        for result in execute(group, settings, progress=frames, failed=failed):
+            tell(Event("cell", name, result=result))
+            yield result
+    except EtabError as error:
+        tell(Event("failed", name, error=str(error), runs=len(group)))
+
+
+def serial(runs: Sequence[Run], settings: Settings, listen: Listener) -> list[Result]:
+    """Run everything in this process."""
+    return [result for group in groups(runs) for result in _watched(group, settings, listen)]
+
+
+def local(
+    runs: Sequence[Run], settings: Settings, listen: Listener, *, workers: int
+) -> list[Result]:
+    """Run groups in worker processes; Ctrl-C stops the workers and leaves every finished cell on disk."""
+    todo = groups(runs)
+    if workers <= 1 or len(todo) == 1:
+        return serial(runs, settings, listen)
+    here = [g for g in todo if not _portable(g)]
+    todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = mp.get_context("spawn")
+    results: list[Result] = [result for g in here for result in _watched(g, settings, listen)]
+    manager = SyncManager(ctx=context)
+    with _limited_threads(threads), _started(manager):
+        queue = manager.Queue()
+        reader = threading.Thread(target=_forward, args=(queue, listen), daemon=True)
+        reader.start()
+        pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start, (queue, threads))
+        try:
+            for future in as_completed([pool.submit(_work, group, settings) for group in todo]):
+                results += future.result()
+        except KeyboardInterrupt:
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            queue.put(None)
+            reader.join(timeout=5)
+    return results
+
+
+@contextlib.contextmanager
+def _started(manager: SyncManager) -> Iterator[None]:
+    """A manager that ends with this process."""
+    manager.start(initializer=_tied)
+    try:
+        yield
+    finally:
+        manager.shutdown()
+
+
+def _forward(queue: Any, listen: Listener) -> None:
+    """Hand events of the workers to the listener until the end mark."""
+    with contextlib.suppress(EOFError, OSError):
+        while (event := queue.get()) is not None:
+            listen(event)

@@ -1,0 +1,205 @@
+"""A diagnosis of studies from probes on their images: two linear probes, and thresholds chosen without the test part.
+
+One probe says the view of each image, the other the diagnosis; both are fitted on training images alone. Which images
+count (``etab.metrics.diagnosis``) is decided by thresholds that are chosen on studies which neither probe has seen: for each
+inner part of a split both are fitted without it. Patients, and so studies, are never in two parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from etab.datasets.base import Source
+from etab.errors import UndefinedError
+from etab.heads.base import FoldFit
+from etab.metrics import diagnosis
+from etab.results import Predictions
+from etab.splits import inner_parts
+from etab.tasks.base import Task
+from etab.tasks.rows import Rows
+from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
+
+UPSTREAM = "balanced_accuracy_qualified"
+UPSTREAM_VIEWS = "balanced_accuracy_without_other"
+Fit = Callable[[str, Array, Sequence[RowSplit]], list[FoldFit]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """What the probes say of some images: their rows, and (n, views) and (n, classes) probabilities."""
+
+    rows: IntArray
+    views: FloatArray
+    classes: FloatArray
+
+
+def view_answers(source: Source, rows: Rows) -> Array:
+    """(n,) the view of each row, an index of the card's views."""
+    target, records = source.card.target("view"), {r.id: r for r in source.records()}
+    known = {
+        name: int(source.answers(records[name], target)[0].value)
+        for name in dict.fromkeys(rows.records)
+    }
+    return np.array([known[name] for name in rows.records])
+
+
+def diagnosed(
+    task: Task,
+    rows: Rows,
+    views: Array,
+    splits: Sequence[RowSplit],
+    fits: Sequence[FoldFit],
+    fit: Fit,
+) -> tuple[Predictions, list[FoldFit]]:
+    """Diagnose every test study, a line a study; the thresholds of each fold are in its choice.
+
+    views: (n,) the view of each row. fits: the diagnosis of each split's test rows. ``fit(target, answers, splits)``
+    fits a probe on the rows. Raises UndefinedError where the inner studies lack a class or a study has two diagnoses.
+    """
+    truth, keys = np.asarray(rows.answers).astype(np.int64), np.asarray(rows.units, dtype=object)
+    shown = fit("view", views, splits)
+    inside = _inside(task, rows, views, splits, fit)
+    parts, done, at = [], [], []
+    for split, own, view, inner in zip(splits, fits, shown, inside, strict=True):
+        some = keys[inner.rows].tolist()
+        found = diagnosis.choose(some, inner.views, inner.classes, truth[inner.rows])
+        parts.append(
+            diagnosis.diagnose(
+                keys[split.test].tolist(), _two(view.predictions), _two(own.predictions), found
+            )
+        )
+        chosen = {
+            "relevance": found.relevance,
+            "entropy": found.entropy,
+            "view features": view.choice["features"],
+        }
+        done.append(replace(own, choice={**own.choice, **chosen}))
+        diagnosis.study_truth(keys[split.test].tolist(), truth[split.test])
+        at += [split.name] * len(parts[-1].keys)
+    return _table(task, rows, parts, at), done
+
+
+def upstream(columns: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Balanced accuracy without the studies in which no image qualified, as the authors of TMED-2 score; {} where there
+    is no such thing: other tasks, or a class of which no study is left.
+    """
+    if "used" not in columns:
+        return {}
+    kept = columns["used"] > 0
+    scores = _scores(columns)
+    answers = scores.argmax(axis=1) if scores.shape[1] > 2 else (scores[:, 1] >= 0.5).astype(int)
+    try:
+        return {
+            UPSTREAM: diagnosis.balanced_accuracy(
+                columns["truth"][kept], answers[kept], scores.shape[1]
+            )
+        }
+    except UndefinedError:
+        return {}
+
+
+def upstream_views(task: Task, columns: Mapping[str, FloatArray]) -> dict[str, float]:
+    """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view classifiers; {} for other
+    tasks, and where a view is absent.
+    """
+    if (
+        task.kind is not Kind.CLASSES
+        or task.target != "view"
+        or not task.views
+        or task.views[-1] != "other"
+    ):
+        return {}
+    scores = _scores(columns)
+    try:
+        found = diagnosis.upstream_view_accuracy(
+            columns["truth"], scores.argmax(axis=1), scores.shape[1]
+        )
+    except UndefinedError:
+        return {}
+    return {UPSTREAM_VIEWS: found}
+
+
+def _scores(columns: Mapping[str, FloatArray]) -> FloatArray:
+    if "score" in columns:
+        return _two(columns["score"])
+    return np.stack([columns[name] for name in columns if name.startswith("score_")], axis=1)
+
+
+def _two(p: Array) -> FloatArray:
+    """Probabilities (n, classes) from those, or from (n,) of the second of two classes."""
+    p = np.asarray(p, dtype=np.float64)
+    return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
+
+
+def _inside(
+    task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fit: Fit
+) -> list[_Images]:
+    """For each split, what probes that have not seen them say of the images of its inner parts.
+
+    Leaving out parts j and k is one fit, whichever of them is the outer one.
+    """
+    asked: dict[bytes, RowSplit] = {}
+    wanted: list[list[tuple[bytes, IntArray]]] = []
+    for split in splits:
+        wanted.append([])
+        for part in split.inner:
+            train = np.setdiff1d(split.train, part)
+            others = tuple(p for p in split.inner if p is not part)
+            inner = (
+                others
+                if len(others) > 1
+                else inner_parts(np.asarray(rows.patients, dtype=object), train, 0)
+            )
+            old = asked.get(train.tobytes())
+            test = part if old is None else np.union1d(old.test, part)
+            asked[train.tobytes()] = RowSplit(train, inner, test, split.name)
+            wanted[-1].append((train.tobytes(), part))
+    some = list(asked.values())
+    said = {
+        name: (split.test, _two(view.predictions), _two(own.predictions))
+        for name, split, view, own in zip(
+            asked,
+            some,
+            fit("view", views, some),
+            fit(task.target, np.asarray(rows.answers), some),
+            strict=True,
+        )
+    }
+    out = []
+    for pairs in wanted:
+        at = [(said[name], np.searchsorted(said[name][0], part)) for name, part in pairs]
+        out.append(
+            _Images(
+                np.concatenate([part for _, part in pairs]),
+                np.concatenate([found[1][place] for found, place in at]),
+                np.concatenate([found[2][place] for found, place in at]),
+            )
+        )
+    return out
+
+
+def _table(
+    task: Task, rows: Rows, parts: Sequence[diagnosis.Studies], folds: Sequence[str]
+) -> Predictions:
+    keys = [key for part in parts for key in part.keys]
+    place = {unit: i for i, unit in enumerate(rows.units)}
+    scores, used = (
+        np.concatenate([p.scores for p in parts]),
+        np.concatenate([p.used for p in parts]),
+    )
+    truth = np.array([float(rows.answers[place[key]]) for key in keys])
+    many = {f"score_{k}": scores[:, k] for k in range(scores.shape[1])}
+    return Predictions(
+        kind=task.kind,
+        items=tuple(keys),
+        patients=tuple(str(rows.patients[place[key]]) for key in keys),
+        folds=tuple(folds),
+        columns={
+            "truth": truth,
+            **({"score": scores[:, 1]} if task.kind is Kind.BINARY else many),
+            "used": used.astype(np.float64),
+        },
+    )

@@ -1,0 +1,109 @@
+"""Plans from names to boards: which backbones a word means, what is finished, the demo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab import backbones, phantom
+from etab.errors import DataNotFoundError, UnsupportedOptionError
+from etab.features.inputs import is_sound
+from etab.leaderboard import render
+from etab.leaderboard.ranking import Board, rank_folder
+from etab.results import Result
+from etab.runs.cell import resolve_precision
+from etab.runs.data import data_digest
+from etab.runs.execute import finished
+from etab.runs.executors import Event, local
+from etab.runs.run import Run, Settings, plan
+from etab.storage.atomic import write_atomically
+from etab.tasks.menu import TASKS
+from etab.training.distributed import launched
+
+Watch = Callable[[int], AbstractContextManager[Callable[[Event], None]]]
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+DEMO_BACKBONES = ("efficientnet_lite0", "random/efficientnet_lite0", "image_stats", "pixel_pca")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a sweep did: cells found finished, cells run now, and what failed with its reason."""
+
+    skipped: int
+    ran: tuple[Result, ...]
+    failures: tuple[tuple[str, str], ...]
+
+    def said(self) -> str:
+        """Say it in one line, and each failure in one more."""
+        head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
+        return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures]])
+
+
+def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]:
+    """Spell out "all": every named backbone that reads these tasks with its random twin, then the controls.
+
+    Backbones of pictures read every task; those of sound are asked where all ``tasks`` are of sound.
+    """
+    if list(words) != ["all"]:
+        return list(words)
+    heard = bool(tasks) and all(is_sound(TASKS[code]) for code in tasks)
+    cards = [backbones.card(n) for n in backbones.names(None if heard else "image")]
+    learned = [c.name for c in cards if c.learned and not c.twin]
+    return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
+
+
+def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch) -> Done:
+    """Run what is not finished; ``workers`` 0 is one a core (one in all where the device is not the processor).
+
+    Data that are not there and options that name nothing are raised before any work starts.
+    """
+    if launched()[1] > 1:
+        raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
+    for run in runs:
+        resolve_precision(run, settings)
+    for dataset in {name for r in runs for name in r.row.datasets}:
+        data_digest(dataset, settings.root, settings.skip_bad)
+    waiting = [r for r in runs if finished(r, settings) is None]
+    if not waiting:
+        return Done(len(runs), (), ())
+    failures: list[tuple[str, str]] = []
+    n = workers or ((os.cpu_count() or 1) if settings.device == "cpu" else 1)
+    with watch(len(waiting)) as listen:
+
+        def hear(event: Event) -> None:
+            if event.kind == "failed":
+                failures.append((event.backbone, event.error))
+            listen(event)
+
+        ran = local(waiting, settings, hear, workers=n)
+    return Done(len(runs) - len(waiting), tuple(ran), tuple(failures))
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo made."""
+
+    board: Board
+    page: Path
+
+
+def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, bar: Bar) -> Demo:
+    """Write a phantom cohort, run the suite on it and write the page. Same seed, same result files."""
+    data, results = folder / "data", folder / "results"
+    marker = data / f".patients-{patients}-seed-{seed}"
+    if not marker.exists():
+        with bar("phantom patients") as advance:
+            phantom.write(data, patients=patients, seed=seed, progress=advance)
+        marker.touch()
+    settings = Settings(root=data / "camus", results=results, cache=folder / "cache")
+    runs = plan("camus", list(DEMO_BACKBONES), protocols=("cv5",), seed=seed)
+    done = sweep(runs, settings, workers=workers, watch=watch)
+    if done.failures:
+        raise DataNotFoundError(done.said())
+    board = rank_folder(results, "camus", protocol="cv5", seed=seed)
+    page = folder / "leaderboard.html"
+    write_atomically(page, render.page(board))
+    return Demo(board, page)

@@ -1,0 +1,67 @@
+"""From the answers of a head to the columns of a prediction table, a line for each row or unit that is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from etab.echo.surface import Outline
+from etab.metrics import masks as metrics_masks
+from etab.metrics.heart_sounds import STATE_COLUMNS
+from etab.metrics.states import frame_accuracy, segmentation
+from etab.tasks.aggregate import reduce
+from etab.tasks.base import Task
+from etab.tasks.rows import Rows
+from etab.types import Array, FloatArray, IntArray, Kind
+
+
+def laid_out(
+    task: Task, rows: Rows, outlines: Sequence[Outline], order: IntArray, answers: list[Any]
+) -> tuple[list[int], list[str], dict[str, FloatArray]]:
+    """Put the answers to the rows ``order`` together as the task says: (places in ``order``, items, columns).
+
+    A unit stands at the place of its first row. What the task's metrics need beyond scores comes from ``rows.extras``.
+    """
+    columns = _columns(task.kind, rows, outlines, order, answers)
+    kept, items = list(range(len(order))), [rows.items[i] for i in order]
+    if task.aggregate:
+        units, records = [rows.units[i] for i in order], [rows.records[i] for i in order]
+        places = [rows.places[i] for i in order] if rows.places else None
+        kept, columns = reduce(task.aggregate, columns, units, records, places)
+        items = [units[i] for i in kept]
+    extras = {name: values[np.asarray(order)[kept]] for name, values in rows.extras.items()}
+    return kept, items, {**columns, **extras}
+
+
+def _columns(
+    kind: Kind, rows: Rows, outlines: Sequence[Outline], order: IntArray, answers: list[Any]
+) -> dict[str, Any]:
+    if kind is Kind.MASK:
+        masks = [m for part in answers for m in part]
+        scores = [
+            metrics_masks.mask_scores(outlines[i], m, spacing=rows.spacing[i] or (1.0, 1.0))
+            for i, m in zip(order, masks, strict=True)
+        ]
+        return {name: np.array([s[name] for s in scores]) for name in metrics_masks.MASK_COLUMNS}
+    if kind is Kind.STATES:
+        found = [states for part in answers for states in part]
+        table = [
+            state_scores(rows.answers[i], states) for i, states in zip(order, found, strict=True)
+        ]
+        return {name: np.array([s[name] for s in table]) for name in STATE_COLUMNS}
+    truth = np.asarray(rows.answers)[order].astype(np.float64)
+    score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])
+    if kind is Kind.CLASSES:
+        return {"truth": truth, **{f"score_{k}": score[:, k] for k in range(score.shape[1])}}
+    return {"truth": truth, "score": score}
+
+
+def state_scores(truth: Array, found: Array) -> dict[str, float]:
+    """Every score of the states (k,) of one recording at 50 Hz, -1 in ``truth`` where unannotated."""
+    out = {"frame_accuracy": frame_accuracy(truth, found)}
+    for tolerance in (60, 100):
+        got = segmentation(truth, found, tolerance_ms=tolerance)
+        out |= {f"f1_{tolerance}": got.f1, f"se_{tolerance}": got.se, f"ppv_{tolerance}": got.ppv}
+    return out

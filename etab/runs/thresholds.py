@@ -1,0 +1,163 @@
+"""From scores to decided classes: a threshold or class weights, chosen on training folds only.
+
+The scores to choose by are out-of-fold within the training rows: each inner part is answered by a head that was fitted
+without it. Whatever is chosen is the best by the task's own metric; nothing of a test row is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+
+from etab.errors import UndefinedError
+from etab.metrics.base import METRICS
+from etab.splits import INNER_FOLDS, folds
+from etab.tasks.base import Task
+from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
+
+Columns = Mapping[str, FloatArray]
+Answers = Callable[[Sequence[RowSplit]], list[Any]]
+Table = Callable[[IntArray, FloatArray], dict[str, FloatArray]]
+
+_AT_MOST = 200
+_FACTORS = ((0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0), (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How scores become classes: one ``threshold`` of the second class, or a factor for each class before the largest
+    is taken. ``value`` is what the task's metric says of it on the training rows.
+    """
+
+    threshold: float = 0.5
+    factors: tuple[float, ...] = ()
+    value: float = 0.0
+
+    def __call__(self, columns: Columns) -> FloatArray:
+        """Decided classes (n,) of scores."""
+        if not self.factors:
+            return (columns["score"] >= self.threshold).astype(np.float64)
+        scores = np.stack([columns[f"score_{k}"] for k in range(len(self.factors))], axis=1)
+        return np.asarray((scores * self.factors).argmax(axis=1), dtype=np.float64)
+
+    def facts(self) -> dict[str, Any]:
+        """What a result records of it."""
+        chosen = {"factors": list(self.factors)} if self.factors else {"threshold": self.threshold}
+        return {**chosen, "training_value": self.value}
+
+
+def needed(task: Task) -> bool:
+    """Whether the task's metric is of decided classes."""
+    return "answer" in METRICS[task.metric].needs
+
+
+def inner_splits(
+    splits: Sequence[RowSplit], patients: Array
+) -> tuple[list[RowSplit], list[list[int]]]:
+    """Fits that answer every inner part of every split without it, and which of them each split takes.
+
+    Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are those of both.
+    """
+    found: list[RowSplit] = []
+    known: dict[tuple[bytes, ...], int] = {}
+    places: list[list[int]] = []
+    for split in splits:
+        mine = []
+        for part in split.inner:
+            train = np.setdiff1d(split.train, part)
+            others = tuple(other for other in split.inner if other is not part)
+            inner = others if len(others) > 1 else _by_patient(train, patients)
+            key = (train.tobytes(), *(other.tobytes() for other in inner))
+            at = known.setdefault(key, len(found))
+            tested = part if at == len(found) else found[at].test
+            fit = RowSplit(train, inner, np.union1d(tested, part), f"inner{at}")
+            found[at : at + 1] = [fit]
+            mine.append(at)
+        places.append(mine)
+    return found, places
+
+
+def _by_patient(rows: IntArray, patients: Array) -> tuple[IntArray, ...]:
+    """Patient folds of ``rows``, where there is nothing else to choose by."""
+    mine = np.asarray(patients)[rows].tolist()
+    place = folds(mine, min(INNER_FOLDS, len(set(mine))))
+    of = np.array([place[patient] for patient in mine])
+    return tuple(rows[of == k] for k in range(int(of.max()) + 1))
+
+
+def choose(
+    task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table
+) -> list[Rule]:
+    """A rule for each split. ``answers`` fits and answers splits; ``table`` makes the columns of some rows' scores.
+
+    Raises UndefinedError where the metric does not exist on the training rows.
+    """
+    inner, places = inner_splits(splits, patients)
+    scores = [np.asarray(a, dtype=np.float64) for a in answers(inner)]
+    rules = []
+    for split, mine in zip(splits, places, strict=True):
+        parts = [np.sort(part) for part in split.inner]
+        values = [
+            scores[i][np.searchsorted(inner[i].test, part)]
+            for part, i in zip(parts, mine, strict=True)
+        ]
+        rules.append(best_rule(task, table(np.concatenate(parts), np.concatenate(values))))
+    return rules
+
+
+def best_rule(task: Task, columns: Columns) -> Rule:
+    """The rule with the best value of the task's metric on these rows; of equally good ones the middle one."""
+    rules = list(_thresholds(columns["score"]) if task.kind is Kind.BINARY else _factors())
+    metric, patients = METRICS[task.metric], np.zeros(len(columns["truth"]))
+    values = np.array(
+        [
+            metric.better * _value(metric, {**columns, "answer": rule(columns)}, patients)
+            for rule in rules
+        ]
+    )
+    if not np.isfinite(values).any():
+        raise UndefinedError(
+            f"{task.code}: {metric.name} does not exist on the training rows, so no rule can be chosen."
+        )
+    best = np.flatnonzero(values >= np.nanmax(values) - 1e-12)
+    kept = rules[int(best[len(best) // 2])]
+    return Rule(kept.threshold, kept.factors, float(metric.better * np.nanmax(values)))
+
+
+def _value(metric: Any, columns: Columns, patients: Array) -> float:
+    try:
+        return float(metric(columns, patients))
+    except UndefinedError:
+        return float("nan")
+
+
+def _thresholds(scores: FloatArray) -> Iterator[Rule]:
+    """Thresholds between neighbouring scores, at most some 200, and those that answer one class always."""
+    values = np.unique(scores)
+    if len(values) > _AT_MOST:
+        values = np.unique(np.quantile(values, np.linspace(0, 1, _AT_MOST)))
+    yield Rule(0.0)
+    for a, b in pairwise(values):
+        yield Rule(float((a + b) / 2))
+    yield Rule(1.000001)
+
+
+def _factors() -> Iterator[Rule]:
+    """Factors of the first two of three classes, the gravest first; the last class has 1."""
+    for first, second in product(*_FACTORS):
+        yield Rule(factors=(first, second, 1.0))
+
+
+def applied(
+    rules: Sequence[Rule], names: Sequence[str], splits: Sequence[RowSplit], columns: Columns
+) -> FloatArray:
+    """Decided classes of a table of test rows; ``names`` says which split tested each of them."""
+    out, of = np.empty(len(names)), np.asarray(names)
+    for rule, split in zip(rules, splits, strict=True):
+        rows = of == split.name
+        out[rows] = rule({name: values[rows] for name, values in columns.items()})
+    return out

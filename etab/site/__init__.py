@@ -1,1 +1,0 @@
-"""The board on paper, in a terminal and on a page."""

@@ -1,0 +1,1 @@
+"""Pure functions of heart sounds: resampling, states, envelopes, mel spectrograms."""

@@ -1,0 +1,1 @@
+"""Files that etab writes: atomic writes, digests, caches and memory."""

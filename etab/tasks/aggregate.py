@@ -1,0 +1,150 @@
+"""From rows to what is scored: clips to a recording, images to a study, windows to a recording to a patient.
+
+A head answers rows. Where a task says that several rows together answer for one unit, their scores are put together
+here, by a rule that the task names. Nothing is chosen here: a rule with a threshold takes it from training folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from etab.errors import ResultError
+from etab.registry import Registry
+from etab.types import Array, FloatArray
+
+Rule = Callable[[FloatArray, Array, Array], FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """How the rows of one unit become one answer.
+
+    ``rule`` takes the scores of the unit's rows (m, columns), the recording of each row (m,) and its place (m,), and
+    gives (columns,). None where that takes more: ``beside`` then names the target that a second probe answers, on the same
+    features and training rows, and ``etab.runs.studies`` puts the rows together by both. ``windows``: it is made for windows as
+    rows; the others take a recording as a row where a task lets them. ``ordered``: it speaks of probabilities of classes,
+    the gravest first, so not of values.
+    """
+
+    name: str
+    title: str
+    rule: Rule | None
+    beside: str = ""
+    windows: bool = False
+    ordered: bool = False
+
+
+AGGREGATES: Registry[Aggregate] = Registry("aggregation")
+
+
+def _mean(scores: FloatArray, _: Array, __: Array) -> FloatArray:
+    return np.asarray(scores.mean(axis=0))
+
+
+def _means(scores: FloatArray, names: Array) -> FloatArray:
+    """Mean of the rows of each name, (names, columns)."""
+    return np.stack([scores[names == name].mean(axis=0) for name in np.unique(names)])
+
+
+def _mean_of_recordings(scores: FloatArray, recordings: Array, _: Array) -> FloatArray:
+    return np.asarray(_means(scores, recordings).mean(axis=0))
+
+
+def _mean_of_places(scores: FloatArray, recordings: Array, places: Array) -> FloatArray:
+    _, first = np.unique(recordings, return_index=True)
+    return np.asarray(_means(_means(scores, recordings), places[first]).mean(axis=0))
+
+
+def _any(scores: FloatArray) -> FloatArray:
+    """The gravest of several answers: P(class k or graver) is the largest that any row gives it.
+
+    One column is the probability of the graver of two classes.
+    """
+    if scores.shape[1] == 1:
+        return np.asarray(scores.max(axis=0))
+    graver = np.cumsum(scores, axis=1).max(axis=0)
+    return np.diff(np.append(graver[:-1], 1.0), prepend=0.0)
+
+
+def _any_recording(scores: FloatArray, recordings: Array, _: Array) -> FloatArray:
+    return _any(_means(scores, recordings))
+
+
+def _any_row(scores: FloatArray, _: Array, __: Array) -> FloatArray:
+    return _any(scores)
+
+
+for _item in (
+    Aggregate("mean", "mean over all rows", _mean),
+    Aggregate(
+        "relevance",
+        "mean over images, weighted by how probably they show the aortic valve",
+        None,
+        "view",
+    ),
+    Aggregate(
+        "recordings", "mean over recordings of the mean over their rows", _mean_of_recordings
+    ),
+    Aggregate("locations", "mean over places of the mean over their recordings", _mean_of_places),
+    Aggregate("any_present", "the gravest answer of any recording", _any_recording, ordered=True),
+    Aggregate(
+        "windows",
+        "windows are rows: mean over recordings of the mean over their windows",
+        _mean_of_recordings,
+        windows=True,
+    ),
+    Aggregate(
+        "any_window",
+        "windows are rows: the gravest answer of any window",
+        _any_row,
+        windows=True,
+        ordered=True,
+    ),
+):
+    AGGREGATES.add(_item.name, _item)
+
+
+def reduce(
+    name: str,
+    columns: Mapping[str, FloatArray],
+    units: Sequence[str],
+    recordings: Sequence[str],
+    places: Sequence[str] | None = None,
+) -> tuple[list[int], dict[str, FloatArray]]:
+    """Put the rows of each unit together: the first row of each unit, in order, and the columns of the units.
+
+    ``columns`` holds "truth" and "score", or "truth" and "score_0" ..., each (n,); ``places`` is where each row was
+    recorded (the recording itself where it is not given). Raises ResultError where the rows of a unit differ in their
+    truth or the rule needs a second probe, and UnknownNameError for one that is not registered.
+    """
+    rule, names, of = (
+        AGGREGATES[name].rule,
+        [c for c in columns if c != "truth"],
+        np.asarray(recordings),
+    )
+    at = of if places is None else np.asarray(places)
+    scores = np.stack([columns[c] for c in names], axis=1)
+    if rule is None:
+        raise ResultError(
+            f"The rule {name!r} needs the answers of a second probe ({AGGREGATES[name].beside})."
+        )
+    _, first, inverse = np.unique(np.asarray(units), return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    found = np.empty((len(first), len(names)))
+    by_unit = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    for place, unit in enumerate(order):
+        rows = by_unit[unit]
+        said = columns["truth"][rows]
+        if (said != said[0]).any():
+            raise ResultError(
+                f"The rows of {units[rows[0]]} differ in their truth ({said[0]:g} and {said.max():g})."
+            )
+        found[place] = rule(scores[rows], of[rows], at[rows])
+    kept = first[order]
+    return kept.tolist(), {
+        "truth": columns["truth"][kept],
+        **{c: found[:, i] for i, c in enumerate(names)},
+    }

@@ -1,0 +1,101 @@
+"""Task codes such as ``b0-A4-E``: categories, parts, data sets and views."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from etab.errors import UnknownNameError
+from etab.registry import unknown
+
+CATEGORIES: Mapping[str, str] = MappingProxyType(
+    {
+        "a": "cardiac structure",
+        "b": "cardiac function",
+        "c": "view recognition",
+        "d": "diagnosis",
+        "e": "heart-sound structure",
+        "f": "auscultation",
+    }
+)
+
+
+PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
+
+
+DATASET_CODES: Mapping[str, str] = MappingProxyType(
+    {
+        "E": "echonet",
+        "C": "camus",
+        "T": "tmed",
+        "O": "tmed1",
+        "U": "unity",
+        "L": "lvh",
+        "P": "pediatric",
+        "F": "dicom",
+        "N": "cinc2016",
+        "D": "circor",
+        "H": "circor_hf",
+        "G": "circor_hf_processed",
+    }
+)
+
+
+DEFAULT_DATASET = "camus"
+
+
+VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "A2": ("A2C",),
+        "A3": ("A3C",),
+        "A4": ("A4C",),
+        "PL": ("PLAX",),
+        "PS": ("PSAX",),
+        "AX": ("A2C", "A3C", "A4C"),
+        "PX": ("PLAX", "PSAX"),
+        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other", "AV", "PV", "TV", "MV", "Phc"),
+        "AV": ("AV",),
+        "PV": ("PV",),
+        "TV": ("TV",),
+        "MV": ("MV",),
+        "PH": ("Phc", "PCG"),
+    }
+)
+
+
+_CODE = re.compile(r"^([a-f])(\d)-([A-Z][A-Z0-9])-([A-Z])(?:>([A-Z]))?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A task code taken apart. ``test_dataset`` differs from ``dataset`` for a cross-dataset cell."""
+
+    category: str
+    index: int
+    view: str
+    dataset: str
+    test_dataset: str
+
+    def __str__(self) -> str:
+        """Write the code as it is typed."""
+        letters = {name: letter for letter, name in DATASET_CODES.items()}
+        cross = "" if self.test_dataset == self.dataset else f">{letters[self.test_dataset]}"
+        return f"{self.category}{self.index}-{self.view}-{letters[self.dataset]}{cross}"
+
+
+def parse_code(text: str) -> Code:
+    """Take a code apart; raises UnknownNameError saying which part is not in the table and what the table holds."""
+    match = _CODE.match(text)
+    if not match:
+        raise UnknownNameError(
+            f"{text!r} is not a task code. A code is category+index, view, dataset: 'a0-A4-C' (or 'b0-A4-E>C')."
+        )
+    category, index, view, dataset, test = match.groups()
+    if view not in VIEW_CODES:
+        raise unknown("view code", view, VIEW_CODES)
+    for letter in (dataset, test or dataset):
+        if letter not in DATASET_CODES:
+            raise unknown("dataset code", letter, DATASET_CODES)
+    return Code(category, int(index), view, DATASET_CODES[dataset], DATASET_CODES[test or dataset])

@@ -1,0 +1,453 @@
+"""The one table of codes, and the menu of tasks: one row a task.
+
+A code reads ``<category><index>-<view>-<dataset>``, as in 2022: ``a0-A4-C`` is the LV (a0) in the apical four-chamber
+view (A4) of CAMUS (C). A cross-dataset cell is written ``b0-A4-E>C``: fitted on EchoNet-Dynamic, tested on CAMUS.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from etab.echo.clips import Sampling
+from etab.registry import unknown
+from etab.tasks.base import Anchors, Menu, Task
+from etab.tasks.codes import DATASET_CODES, DEFAULT_DATASET, VIEW_CODES
+from etab.types import Kind
+
+TASKS: Menu = Menu("task")
+
+_CHANCE = "chance: a score that knows nothing of the patient"
+_PERFECT = "perfect answer"
+_ATLAS = "mean training mask, cv5, 224 px copy: `python -m benchmarks.anchors`"
+_MEDIAN = "training median for every patient, cv5: `python -m benchmarks.anchors`"
+_LECLERC = "MAE of the best network of Leclerc et al., IEEE TMI 38(9), 2019, abstract"
+
+
+def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Iterable[Task]:
+    for view, names in (("A2", ("A2C",)), ("A4", ("A4C",))):
+        yield Task(
+            code=f"a{index}-{view}-C",
+            title=f"{words}, {names[0]}",
+            dataset="camus",
+            target=target,
+            views=names,
+            kind=Kind.MASK,
+            metric="dice",
+            metric_2022="jaccard",
+            head="linear_seg",
+            inputs="frame",
+            anchors=Anchors(low[view], 1.0, _ATLAS, _PERFECT),
+        )
+
+
+def _auroc(code: str, title: str, target: str, views: tuple[str, ...], inputs: str) -> Task:
+    return Task(
+        code=code,
+        title=title,
+        dataset="camus",
+        target=target,
+        views=views,
+        kind=Kind.CLASSES if target == "view" else Kind.BINARY,
+        metric="auroc",
+        metric_2022="auroc",
+        head="logistic",
+        inputs=inputs,
+        anchors=Anchors(0.5, 1.0, _CHANCE, _PERFECT),
+    )
+
+
+def _camus() -> Iterable[Task]:
+    yield from _masks(0, "LV_seg", "left ventricle", {"A2": 0.688, "A4": 0.716})
+    yield from _masks(1, "LA_seg", "left atrium", {"A2": 0.344, "A4": 0.535})
+    yield from _masks(2, "MY_seg", "myocardium", {"A2": 0.529, "A4": 0.483})
+    for view, name in (("A2", "A2C"), ("A4", "A4C")):
+        yield Task(
+            code=f"b0-{view}-C",
+            title=f"ejection fraction, {name}",
+            dataset="camus",
+            target="EF",
+            views=(name,),
+            kind=Kind.VALUE,
+            metric="mae",
+            metric_2022="r2",
+            head="ridge",
+            inputs="ED+ES",
+            anchors=Anchors(9.446, 5.6, _MEDIAN, _LECLERC),
+        )
+    for view, name in (("A2", "A2C"), ("A4", "A4C")):
+        yield _auroc(f"b1-{view}-C", f"ED or ES frame, {name}", "ES/ED", (name,), "frame")
+    yield _auroc("c0-AX-C", "A2C or A4C", "view", ("A2C", "A4C"), "ED")
+    for view, name in (("A2", "A2C"), ("A4", "A4C")):
+        yield _auroc(f"d0-{view}-C", f"cardiomyopathy (EF < 50), {name}", "CM", (name,), "ED+ES")
+
+
+def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: int) -> Task:
+    """A row on the stills of TMED-2: AUROC for two classes, balanced accuracy over all of them for more."""
+    two = classes == 2
+    return Task(
+        code=code,
+        title=title,
+        dataset="tmed",
+        target=target,
+        views=views,
+        kind=Kind.BINARY if two else Kind.CLASSES,
+        metric="auroc" if two else "balanced_accuracy",
+        metric_2022="auroc",
+        head="logistic",
+        inputs="answer",
+        anchors=Anchors(0.5 if two else 1 / classes, 1.0, _CHANCE, _PERFECT),
+    )
+
+
+def _study(code: str, title: str, target: str, classes: int) -> Task:
+    """Aortic stenosis of a study from all its stills: version 0, as nothing is measured on the data yet."""
+    return Task(
+        code=code,
+        title=title,
+        dataset="tmed",
+        target=target,
+        views=("PLAX", "PSAX", "A2C", "A4C", "other"),
+        kind=Kind.BINARY if classes == 2 else Kind.CLASSES,
+        metric="balanced_accuracy",
+        metric_2022="auroc",
+        head="logistic",
+        inputs="answer",
+        anchors=Anchors(1 / classes, 1.0, f"{_CHANCE}; version 0", _PERFECT),
+        version=0,
+        unit="study",
+        aggregate="relevance",
+    )
+
+
+def _tmed() -> Iterable[Task]:
+    parasternal = ("PLAX", "PSAX")
+    yield _still("c1-PX-T", "PLAX or PSAX", "PLAX/PSAX", parasternal, 2)
+    yield _still(
+        "c2-AL-T", "PLAX, PSAX, A2C, A4C or other", "view", (*parasternal, "A2C", "A4C", "other"), 5
+    )
+    yield _still("d1-PX-T", "grade of aortic stenosis, PLAX and PSAX", "AS", parasternal, 3)
+    yield _still("d2-PX-T", "any aortic stenosis, PLAX and PSAX", "any_AS", parasternal, 2)
+    yield _study("d1-AL-T", "grade of aortic stenosis of a study", "AS", 3)
+    yield _study("d2-AL-T", "any aortic stenosis of a study", "any_AS", 2)
+
+
+_UNMEASURED = "version 0, not measured: the data are not at hand"
+_NO_MASK = f"an empty mask; {_UNMEASURED} for a mean mask"
+_MEAN = "the mean of the truth, by the definition of R2"
+_SPREAD = f"MAE of the mean of a normal spread with the published standard deviation; {_UNMEASURED}"
+_CONSTANT = "MAE of the training mean on the official test split, from the published table of EF"
+_OUYANG = "MAE of Ouyang et al., Nature 580, 2020, beat by beat, official test split"
+_DUFFY = "MAE of Duffy et al., JAMA Cardiology 7(4), 2022, internal test set"
+
+
+_WAITING = Anchors(0.5, 1.0, f"{_CHANCE}; version 0", _PERFECT)
+
+
+def _new(
+    code: str,
+    title: str,
+    target: str,
+    kind: Kind,
+    inputs: str,
+    *,
+    metric: str = "auroc",
+    metric_2022: str = "auroc",
+    head: str = "logistic",
+    anchors: Anchors = _WAITING,
+) -> Task:
+    """A task that waits for its data: version 0, so in no suite."""
+    view, letter = code.split("-")[1:]
+    dataset = DATASET_CODES[letter]
+    shown = {
+        "echonet": ("A4C",),
+        "lvh": ("PLAX",),
+        "pediatric": ("A4C", "PSAX"),
+        "unity": ("A2C", "A3C", "A4C", "PLAX"),
+    }[dataset]
+    views = tuple(name for name in shown if name in VIEW_CODES[view])
+    return Task(
+        code,
+        title,
+        dataset,
+        target,
+        views,
+        kind,
+        metric,
+        metric_2022,
+        head,
+        inputs,
+        anchors,
+        version=0,
+    )
+
+
+def _echonet() -> Iterable[Task]:
+    yield _new(
+        "a0-A4-E",
+        "left ventricle, A4C",
+        "LV_seg",
+        Kind.MASK,
+        "frame",
+        metric="dice",
+        metric_2022="jaccard",
+        head="linear_seg",
+        anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
+    )
+    yield _new(
+        "b0-A4-E",
+        "ejection fraction, A4C",
+        "EF",
+        Kind.VALUE,
+        "ED+ES",
+        metric="mae",
+        metric_2022="r2",
+        head="ridge",
+        anchors=Anchors(9.01, 4.05, _CONSTANT, _OUYANG),
+    )
+    yield _new("b1-A4-E", "ED or ES frame, A4C", "ES/ED", Kind.BINARY, "frame")
+    yield _new("d0-A4-E", "cardiomyopathy (EF < 50), A4C", "CM", Kind.BINARY, "ED+ES")
+
+
+def _lvh() -> Iterable[Task]:
+    for index, target, words, spread, reference in (
+        (3, "IVSd", "interventricular septum at end-diastole", 0.24, 0.14),
+        (4, "LVPWd", "posterior wall at end-diastole", 0.21, 0.12),
+        (5, "LVIDd", "diameter of the left ventricle at end-diastole", 0.83, 0.24),
+    ):
+        low = round(spread * (2 / math.pi) ** 0.5, 3)
+        yield _new(
+            f"b{index}-PL-L",
+            f"{words}, cm, PLAX",
+            target,
+            Kind.VALUE,
+            "answer",
+            metric="mae",
+            metric_2022="r2",
+            head="ridge",
+            anchors=Anchors(low, reference, _SPREAD, _DUFFY),
+        )
+    yield _new("b1-PL-L", "ED or ES frame, PLAX", "ES/ED", Kind.BINARY, "frame")
+
+
+def _pediatric() -> Iterable[Task]:
+    for view, name in (("A4", "A4C"), ("PS", "PSAX")):
+        words = f"of children, {name}"
+        yield _new(
+            f"a0-{view}-P",
+            f"left ventricle {words}",
+            "LV_seg",
+            Kind.MASK,
+            "frame",
+            metric="dice",
+            metric_2022="jaccard",
+            head="linear_seg",
+            anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
+        )
+        yield _new(
+            f"b0-{view}-P",
+            f"ejection fraction {words}",
+            "EF",
+            Kind.VALUE,
+            "ED+ES",
+            metric="r2",
+            metric_2022="r2",
+            head="ridge",
+            anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", _PERFECT),
+        )
+        yield _new(f"b1-{view}-P", f"ED or ES frame {words}", "ES/ED", Kind.BINARY, "frame")
+        yield _new(f"d0-{view}-P", f"cardiomyopathy (EF < 50) {words}", "CM", Kind.BINARY, "ED+ES")
+    yield _new("c3-AL-P", "A4C or PSAX of children", "view", Kind.CLASSES, "ED")
+
+
+def _unity() -> Iterable[Task]:
+    yield _new("c2-AL-U", "A2C, A3C, A4C or PLAX", "view", Kind.CLASSES, "answer")
+
+
+_PLACES = ("AV", "PV", "TV", "MV", "Phc")
+_ONE_STATE = (
+    "one state for every moment: no sound is found; the row of `constant` on a board says what heart rate and durations "
+    "alone are worth: 0.21 on the shared part of CirCor"
+)
+_HEART_RATE = "training median for everybody, cv5 of all 3,163 recordings: `python -m benchmarks.anchors_sound`"
+_EVERYBODY = "{} for everybody, all 942 patients, official code"
+
+
+def _sound(
+    code: str,
+    title: str,
+    target: str,
+    kind: Kind,
+    metric: str,
+    metric_2022: str,
+    head: str,
+    low: float,
+    high: float,
+    sources: tuple[str, str],
+    unit: str = "",
+    aggregate: str = "",
+    protocols: tuple[str, ...] = ("cv",),
+) -> Task:
+    """A row of heart sounds; every place of CirCor, whatever place CinC 2016 does not tell."""
+    circor = code.endswith("D")
+    return Task(
+        code,
+        title,
+        "circor" if circor else "cinc2016",
+        target,
+        _PLACES if circor else ("PCG",),
+        kind,
+        metric,
+        metric_2022,
+        head,
+        "recording",
+        Anchors(low, high, *sources),
+        unit=unit,
+        aggregate=aggregate,
+        protocols=protocols,
+    )
+
+
+def _sounds() -> Iterable[Task]:
+    yield _sound(
+        "e0-AL-D",
+        "S1, systole, S2, diastole",
+        "states",
+        Kind.STATES,
+        "f1_100",
+        "f1_100",
+        "hsmm",
+        0.0,
+        1.0,
+        (_ONE_STATE, _PERFECT),
+    )
+    yield _sound(
+        "e1-AL-D",
+        "heart rate, bpm",
+        "HR",
+        Kind.VALUE,
+        "mae",
+        "r2",
+        "ridge",
+        16.212,
+        0.0,
+        (_HEART_RATE, _PERFECT),
+    )
+    yield _sound(
+        "f0-PH-N",
+        "normal or abnormal",
+        "abnormal",
+        Kind.BINARY,
+        "macro_macc",
+        "macro_auroc",
+        "logistic",
+        0.5,
+        1.0,
+        (_CHANCE, _PERFECT),
+        unit="recording",
+        aggregate="mean",
+        protocols=("lodo", "cv"),
+    )
+    yield _sound(
+        "f1-AL-D",
+        "murmur present, unknown or absent",
+        "murmur",
+        Kind.CLASSES,
+        "weighted_accuracy",
+        "auroc",
+        "logistic",
+        0.4989,
+        1.0,
+        (_EVERYBODY.format("Present"), _PERFECT),
+        unit="patient",
+        aggregate="recordings",
+    )
+    yield _sound(
+        "f2-AL-D",
+        "outcome of the examination",
+        "outcome",
+        Kind.BINARY,
+        "cost",
+        "auroc",
+        "logistic",
+        14850.7643,
+        5285.6333,
+        (_EVERYBODY.format("Abnormal"), _PERFECT),
+        unit="patient",
+        aggregate="recordings",
+    )
+
+
+# 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip apart, not one frame
+_UPSTREAM = {6: Sampling(32, 2), 7: Sampling(32, 2, 32), 8: Sampling(32, 2)}
+_CYCLE = Sampling(0)
+_AGAIN = "labels and patients of {}; version 0: no sequences at hand to run it on"
+
+
+def _clips() -> Iterable[Task]:
+    """EF from clips: the index says which clips, 6 one, 7 all of them, 8 one a beat; anchors are those of the ED+ES row."""
+    three = (
+        (6, "clip", "from one clip"),
+        (7, "clips", "from all clips"),
+        (8, "beats", "beat by beat"),
+    )
+    one = three[:1]
+    for letter, view, asked in (
+        ("C", "A2", one),
+        ("C", "A4", one),
+        ("E", "A4", three),
+        ("P", "A4", three),
+        ("P", "PS", three),
+    ):
+        still = TASKS[f"b0-{view}-{letter}"]
+        low, high = (
+            f"{_AGAIN.format(still.code)}; {s}"
+            for s in (still.anchors.low_source, still.anchors.high_source)
+        )
+        for index, inputs, words in asked:
+            yield replace(
+                still,
+                code=f"b{index}-{view}-{letter}",
+                title=f"{still.title}, {words}",
+                inputs=inputs,
+                unit="recording",
+                aggregate="mean",
+                clip=_CYCLE if letter == "C" else _UPSTREAM[index],
+                extra=True,
+                version=0,
+                anchors=replace(still.anchors, low_source=low, high_source=high),
+            )
+
+
+for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *_sounds()):
+    TASKS.add(_task.code, _task)
+for _task in list(_clips()):
+    TASKS.add(_task.code, _task)
+
+
+def find(codes: str | Iterable[str] | None = None) -> list[Task]:
+    """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the default dataset.
+
+    Tasks of version 0 are found by their code or dataset only, extra ones by their code or their index ("b6"),
+    cross-dataset cells by their code ("b0-A4-E>C"). Raises UnknownNameError for a word that names nothing.
+    """
+    extra = [t for t in TASKS.values() if t.extra and t.superseded_by is None]
+    current = [t for t in TASKS.values() if t.superseded_by is None and not t.extra]
+    ready = [t for t in current if t.version > 0]
+    if codes is None:
+        return [t for t in ready if t.dataset == DEFAULT_DATASET]
+    words = [codes] if isinstance(codes, str) else list(codes)
+    chosen: dict[str, Task] = {}
+    for word in (w.strip() for text in words for w in text.split(",")):
+        hits = [TASKS[word]] if ">" in word else [t for t in TASKS.values() if t.code == word]
+        hits = (
+            hits
+            or [t for t in current if t.dataset == word]
+            or [t for t in ready if t.code.startswith(word)]
+        )
+        hits = hits or [t for t in extra if t.code[:2] == word]
+        if not word or not hits:
+            raise unknown("task", word, [*TASKS, *sorted({t.dataset for t in current})])
+        chosen.update((t.code, t) for t in hits)
+    return list(chosen.values())

@@ -1,0 +1,54 @@
+"""The rows of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from etab.types import Array, FloatArray, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one task on one source, in the source's order.
+
+    items     one id a row ("patient0001_4CH#0")
+    patients  (n,) whose row it is
+    parts     (n,) the authors' split of the patient
+    frames    (n, k) indexes into the list of annotated frames: k = 2 for "ED+ES"
+    answers   (n,) numbers, or n boolean masks
+    spacing   (row, column) mm for each row, or None
+    missing   (id, reason) of recordings that gave no row
+    records   the recording of each row
+    units     what each row answers for: the row itself, its recording, its study or its patient (the task's ``unit``)
+    places    where each row was recorded (auscultation), groups its database: empty where there are no such things
+    extras    further facts that the task's metrics need of each row, by the name of their column
+    """
+
+    items: tuple[str, ...]
+    patients: Array
+    parts: Array
+    frames: Array
+    answers: Any
+    spacing: tuple[tuple[float, float] | None, ...]
+    missing: tuple[tuple[str, str], ...]
+    records: tuple[str, ...]
+    units: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    extras: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    @property
+    def n_patients(self) -> int:
+        """Count the patients."""
+        return len(set(self.patients.tolist()))
+
+
+def stack(kind: Kind, values: list[Any]) -> Any:
+    """Answers as ``Rows`` holds them: boolean masks in a list, numbers in an array."""
+    if kind is Kind.MASK:
+        return [np.asarray(v, dtype=bool) for v in values]
+    return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)

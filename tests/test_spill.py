@@ -14,7 +14,6 @@ import pytest
 
 from etab import heads
 from etab.errors import StorageError
-from etab.features import frames as features
 from etab.features import store
 from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap

@@ -1,0 +1,92 @@
+"""Listing folders of data without the files that operating systems add to them.
+
+macOS writes ``._name`` and ``.DS_Store`` beside files on foreign disks and ``__MACOSX`` into archives; Windows writes
+``Thumbs.db`` and ``desktop.ini``; network storage adds folders such as ``@eaDir``. None of them is ever data, even where
+its name ends like a data file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+_SYSTEM_NAMES = frozenset(
+    {
+        "__macosx",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+        "@eadir",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    }
+)
+
+
+def is_hidden(name: str | PurePath) -> bool:
+    """Whether a file or folder is never data: its name, or the name of a folder on its way, is hidden.
+
+    Args:
+        name: A name, or a path relative to the folder of data (the parts of an absolute path would count too).
+
+    Returns:
+        True for names that begin with a dot and for the names that operating systems use.
+
+    Example:
+        >>> is_hidden("._a0001.wav"), is_hidden("__MACOSX/a0001.wav"), is_hidden("a0001.wav")
+        (True, True, False)
+    """
+    return any(_is_hidden_part(part) for part in PurePath(name).parts)
+
+
+def _is_hidden_part(part: str) -> bool:
+    if part in (".", ".."):
+        return False
+    return part.startswith(".") or part.lower() in _SYSTEM_NAMES
+
+
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """List what lies directly in a folder, sorted by name, without hidden files and folders.
+
+    Args:
+        folder: The folder; an absent one gives an empty list.
+        pattern: A glob pattern; ``"patient*/*.mhd"`` looks one folder further down.
+
+    Returns:
+        The paths, files and folders alike.
+    """
+    if not folder.is_dir():
+        return []
+    return _without_hidden(folder, folder.glob(pattern))
+
+
+def visible_files(folder: Path, suffix: str = "") -> list[Path]:
+    """List every file below a folder, sorted by path, without hidden files and the content of hidden folders.
+
+    Args:
+        folder: The folder; an absent one gives an empty list.
+        suffix: The end of the names to list, for example ``".json"``; empty lists every file.
+
+    Returns:
+        The paths of regular files. Links to folders are not followed.
+    """
+    paths: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        # Removing a name from the list that os.walk hands out keeps it from entering that folder.
+        folders[:] = [name for name in folders if not _is_hidden_part(name)]
+        for name in names:
+            if name.endswith(suffix) and not _is_hidden_part(name):
+                paths.append(Path(parent) / name)
+    return sorted(path for path in paths if path.is_file())
+
+
+def visible_names(folder: Path) -> frozenset[str]:
+    """The names of what lies directly in a folder, without hidden ones; empty where the folder is absent."""
+    return frozenset(path.name for path in visible(folder))
+
+
+def _without_hidden(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if not is_hidden(path.relative_to(folder)))

@@ -442,7 +442,7 @@ def test_masks_are_resized_to_the_nearest_pixel(trees: dict[str, Path], tmp_path
     root = shutil.copytree(trees["stills"], tmp_path / "c")
     point = np.zeros((9, 9), np.uint8)
     point[4, 4] = 1
-    for role, truth in (("ED", point), ("ED_gt", point), ("ES", point), ("ES_gt", point)):
+    for role, truth in (("ED", 9 * point), ("ED_gt", point), ("ES", 9 * point), ("ES_gt", point)):
         camus.write_nifti(
             root / "database_nifti" / "patient0001" / f"patient0001_2CH_{role}.nii.gz", truth
         )

@@ -18,6 +18,7 @@ import numpy as np
 from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.camus_layout import CHAMBERS, Layout, number, read_cfg
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.readers.geometry import AS_PUBLISHED
 from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
@@ -296,24 +297,30 @@ class CamusSource(Source):
     def _grey(self, record: Record, role: str) -> Array:
         path = self.root / record.files[role]
         if not role.startswith("sequence"):
-            return grey(path, read_volume(path).data)
+            frames = grey(path, read_volume(path).data)
+            _check_one_frame(path, frames)
+            return frames
         if self._last[0] != path:
             self._last = (path, grey(path, read_volume(path).data))
         return self._last[1]
 
     def _labels(self, record: Record, role: str) -> Array:
-        """Labels (k, h, w), refused where their size is not that of the picture they speak of."""
+        """Labels (k, h, w), refused where they do not lie on the picture that they outline."""
         path = self.root / record.files[role]
         image = self.root / record.files.get(
             role.removesuffix("_gt"), record.files.get("sequence", "")
         )
-        found = labels(path, read_volume(path).data, max(LABELS.values()))
-        if image.is_file() and (shape := self._header(image).shape)[-2:] != found.shape[-2:]:
+        volume = read_volume(path)
+        if volume.info.channels != 1:
             raise CorruptFileError(
-                f"{path} is {found.shape[-2]} x {found.shape[-1]} pixels and its picture {image.name} is "
-                f"{shape[-2]} x {shape[-1]}. Restore both as published."
+                f"{path} has {volume.info.channels} channels; a mask has one label a pixel. Restore it as published."
             )
-        return found
+        mask = labels(path, volume.data, max(LABELS.values()))
+        if not role.startswith("sequence"):
+            _check_one_frame(path, mask)
+        if image.is_file():
+            _check_overlay(path, volume.info, image, self._header(image))
+        return mask
 
     def _masks(self, record: Record, label: int, at: Collection[int] | None) -> tuple[Answer, ...]:
         """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence, which is then not read."""
@@ -338,3 +345,26 @@ class CamusSource(Source):
             return tuple(range(self.n_frames(record)))
         phases = zip(("ED_gt", "ES_gt"), self.phases(record), strict=True)
         return tuple(sorted(at for role, at in phases if role in record.files))
+
+
+def _check_one_frame(path: Path, frames: Array) -> None:
+    if len(frames) != 1:
+        raise CorruptFileError(
+            f"{path} holds {len(frames)} frames; the picture of one phase is one frame. Restore it as published."
+        )
+
+
+def _check_overlay(path: Path, mask: VolumeInfo, image: Path, picture: VolumeInfo) -> None:
+    """Refuse a mask that is of another size than its picture, or was turned where the picture was not."""
+    if mask.shape[1:] != picture.shape[1:]:
+        raise CorruptFileError(
+            f"{path} is {mask.shape[1]} x {mask.shape[2]} pixels and its picture {image.name} is "
+            f"{picture.shape[1]} x {picture.shape[2]}. Restore both as published."
+        )
+    names = (mask.orientation, picture.orientation)
+    is_one_unknown = "" in names and not set(names) <= {"", AS_PUBLISHED}
+    if is_one_unknown:
+        raise CorruptFileError(
+            f"{path} has the orientation {names[0] or 'unknown'} and its picture {image.name} {names[1] or 'unknown'}, so "
+            "that it cannot be told whether one lies on the other. Write both with one direction."
+        )

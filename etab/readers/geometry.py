@@ -1,0 +1,225 @@
+"""What NIfTI and MetaImage have in common: the size of a picture, its pixel spacing, and which way up it lies.
+
+Both formats say where the axes of the stored array point in the patient. CAMUS was published with columns towards the
+patient's left and rows towards the back, so that the probe is at row 0. A copy that a tool has reoriented says so in its
+header, and is turned back here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from etab.errors import CorruptFileError
+from etab.types import Array, FloatArray
+
+MAX_SIDE = 8192
+MAX_BYTES = 1 << 30
+AS_PUBLISHED = "LP"
+_LARGEST_PIXEL_MM = 100.0
+_LEAST_COSINE = 0.8
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How a stored picture is turned to lie as published: its axes are swapped first, then flipped.
+
+    Args:
+        name: Where the stored columns and rows point: "LP" is as published, "" is not known.
+        swap: Whether stored columns become rows.
+        flip_rows: Whether the first row becomes the last.
+        flip_columns: Whether the first column becomes the last.
+    """
+
+    name: str = ""
+    swap: bool = False
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+    def turn(self, frames: Array) -> Array:
+        """Turn frames (frames, rows, columns); a view where nothing has to be copied."""
+        if self.swap:
+            frames = frames.swapaxes(1, 2)
+        if self.flip_rows:
+            frames = frames[:, ::-1]
+        if self.flip_columns:
+            frames = frames[:, :, ::-1]
+        return frames
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """What the header of a volume says, for the picture as it lies after turning.
+
+    Args:
+        shape: Frames, rows, columns.
+        spacing: Height and width of a pixel in mm; None where the header does not give them.
+        description: Free text of the header.
+        channels: Numbers a pixel in the file: 1 grey, 3 or 4 colour (turned to grey when the pixels are read).
+        orientation: Where the stored columns and rows point, "LP" as published; "" where the header does not say.
+    """
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float] | None
+    description: str = ""
+    channels: int = 1
+    orientation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Sizes of the array as a file holds it; ``frames`` is None where the header leaves their number open."""
+
+    frames: int | None
+    rows: int
+    columns: int
+    channels: int = 1
+
+    def shape(self, orientation: Orientation, frames: int) -> tuple[int, int, int]:
+        """Frames, rows and columns after turning."""
+        if orientation.swap:
+            return frames, self.columns, self.rows
+        return frames, self.rows, self.columns
+
+
+def corrupt(
+    path: Path, what: str, then: str = "Restore the file as published."
+) -> CorruptFileError:
+    """The error of a volume that is there and cannot be read."""
+    return CorruptFileError(f"{path} cannot be read: {what}. {then}")
+
+
+def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int = 1) -> Stored:
+    """Read the sizes (x, y[, z[, t]]) of a header.
+
+    Args:
+        path: The file, for messages.
+        sizes: Lengths of the axes. A third or fourth length of 0 or -1 is a placeholder: where it is the only one that
+            could count frames, their number has to be taken from the length of the file.
+        itemsize: Bytes of one number.
+        channels: Numbers a pixel.
+
+    Raises:
+        CorruptFileError: No ultrasound recording has these sizes.
+    """
+    if len(sizes) < 2:
+        raise _wrong_shape(path, sizes)
+    columns, rows = sizes[0], sizes[1]
+    further = [size for size in sizes[2:] if size != 1]
+    known = [size for size in further if size > 0]
+    if len(known) > 1 or any(size > 1 for size in sizes[4:]):
+        raise _wrong_shape(path, sizes)
+    frames: int | None = known[0] if known else 1
+    if further and not known:
+        frames = None
+    if min(rows, columns) < 1 or min(further, default=0) < -1:
+        raise too_large(path, sizes)
+    check_size(path, sizes, Stored(frames, rows, columns, channels), itemsize)
+    return Stored(frames, rows, columns, channels)
+
+
+def check_size(path: Path, sizes: Sequence[int], stored: Stored, itemsize: int) -> None:
+    """Refuse sizes that no ultrasound recording has, before room is made for them."""
+    size = math.prod((stored.frames or 1, stored.rows, stored.columns, stored.channels, itemsize))
+    if max(stored.rows, stored.columns) > MAX_SIDE or size > MAX_BYTES:
+        raise too_large(path, sizes)
+
+
+def too_large(path: Path, sizes: Sequence[int]) -> CorruptFileError:
+    """The error of sizes beyond any ultrasound recording."""
+    return corrupt(
+        path, f"its header claims {tuple(sizes)} pixels; the limit is {MAX_SIDE} a side and 1 GiB"
+    )
+
+
+def _wrong_shape(path: Path, sizes: Sequence[int]) -> CorruptFileError:
+    return corrupt(
+        path,
+        f"its shape is {tuple(sizes)}; wanted a still (x, y) or a sequence (x, y, frames)",
+        "Export the two-dimensional recording.",
+    )
+
+
+def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int:
+    """How many frames a file holds: by its header, else by the number of bytes of its pixels.
+
+    Raises:
+        CorruptFileError: The header leaves the number open and the file does not hold one whole frame.
+    """
+    if stored.frames is not None:
+        return stored.frames
+    frame_bytes = stored.rows * stored.columns * stored.channels * itemsize
+    frames = n_bytes // frame_bytes
+    if not frames:
+        raise corrupt(
+            path,
+            f"its header leaves the number of frames open, and {n_bytes} bytes are less than one frame",
+            "Download it again.",
+        )
+    return frames
+
+
+def pixel_spacing(
+    path: Path, row: float, column: float, orientation: Orientation
+) -> tuple[float, float] | None:
+    """Height and width in mm of a pixel after turning; None where the header does not give them.
+
+    Raises:
+        CorruptFileError: The header gives a size that no ultrasound picture has.
+    """
+    if not all(math.isfinite(size) and size != 0 for size in (row, column)):
+        return None
+    if not (0 < row < _LARGEST_PIXEL_MM and 0 < column < _LARGEST_PIXEL_MM):
+        raise corrupt(path, f"its pixel spacing is {row:g} x {column:g} mm")
+    return (column, row) if orientation.swap else (row, column)
+
+
+def orientation_of(path: Path, x: FloatArray, y: FloatArray) -> Orientation:
+    """How to turn a picture whose stored axes point along ``x`` and ``y``.
+
+    Args:
+        path: The file, for messages.
+        x: Direction (left, posterior, superior) of increasing stored columns; any length.
+        y: Direction of increasing stored rows.
+
+    Returns:
+        The turn; one that does nothing, named "", where a direction is missing or not a number.
+
+    Raises:
+        CorruptFileError: The axes do not lie in the plane in which CAMUS was published.
+    """
+    lengths = [float(np.linalg.norm(axis)) for axis in (x, y)]
+    if not all(math.isfinite(length) and length > 0 for length in lengths):
+        return Orientation()
+    directions = [axis / length for axis, length in zip((x, y), lengths, strict=True)]
+    main = [int(np.argmax(np.abs(direction))) for direction in directions]
+    cosines = [float(direction[k]) for direction, k in zip(directions, main, strict=True)]
+    if sorted(main) != [0, 1] or min(map(abs, cosines)) < _LEAST_COSINE:
+        raise corrupt(
+            path,
+            f"its columns point along {_words(directions[0])} and its rows along {_words(directions[1])} "
+            "(left, posterior, superior); as published they point to the left and to the back",
+            "Write it again with the identity as its direction and the probe at the first row.",
+        )
+    name = "".join(("LR", "PA")[k][cosine < 0] for k, cosine in zip(main, cosines, strict=True))
+    swap = main == [1, 0]
+    left = cosines[main.index(0)]
+    back = cosines[main.index(1)]
+    return Orientation(name, swap, flip_rows=back < 0, flip_columns=left < 0)
+
+
+def _words(direction: FloatArray) -> str:
+    return "(" + ", ".join(f"{value:.2g}" for value in direction) + ")"
+
+
+def luma(pixels: Array) -> Array:
+    """The brightness of colour pixels (..., 3 or 4) by ITU-R BT.601; transparency is dropped, whole numbers stay whole."""
+    grey = pixels[..., :3].astype(np.float64) @ np.asarray(_LUMA)
+    if pixels.dtype.kind == "f":
+        return np.asarray(grey.astype(pixels.dtype))
+    return np.asarray(np.rint(grey).astype(pixels.dtype))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.datasets.circor import persons, read_patient, read_states
+from etab.datasets.circor_layout import persons, read_patient, read_states
 from etab.metrics.challenge2022 import challenge2022
 from etab.sounds.states import MURMUR, OUTCOME, heart_rate
 from etab.splits import folds

@@ -16,7 +16,7 @@ from etab import phantom
 from etab.backbones.weights import index as weights
 from etab.datasets.cinc2016 import read_state_ans
 from etab.datasets.cinc2016_layout import read_appendix, read_reference, read_withdrawn
-from etab.datasets.circor import read_patient, read_states
+from etab.datasets.circor_layout import read_patient, read_states
 from etab.datasets.integrity.listed import read_sums
 from etab.datasets.lvh import LvhSource
 from etab.datasets.tmed import TmedSource

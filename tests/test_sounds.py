@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from etab import phantom
 from etab.datasets import Cinc2016Source, CircorSource, Dataset
 from etab.datasets.cinc2016_layout import person
-from etab.datasets.circor import persons
+from etab.datasets.circor_layout import persons
 from etab.datasets.integrity.check import check
 from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.metrics.states import frame_accuracy, segmentation

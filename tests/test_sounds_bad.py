@@ -15,7 +15,7 @@ from scipy.io import savemat
 from etab import phantom
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.datasets.cinc2016 import read_state_ans
-from etab.datasets.circor import read_states
+from etab.datasets.circor_layout import read_states
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.audio import read_dat, read_header, read_wav, wav_info
 from tests.trees import sounds
@@ -177,7 +177,7 @@ def test_ecg(cinc: Path) -> None:
         ("-1\t1\t1\n", "row 1: from -1 s"),
         ("0\t1\t5\n", r"state \['5'\]; wanted 0 to 4"),
         ("0\t1\n", "is no start, end and state"),
-        ("0\tnan\t1\n", "row 1: from 0 s to nan s"),
+        ("0\tnan\t1\n", "is no start, end and state"),
         ("a\tb\tc\n", "row 1: 'a"),
         ("", "is an empty file"),
     ],
@@ -266,16 +266,32 @@ def first(circor: Path, what: str = "*[0-9].txt") -> Path:
             lambda t: re.sub("#Outcome: .*\n", "", t),
             "says Outcome 'nan'; possible: Abnormal, Normal",
         ),
-        (
-            lambda t: re.sub("#Height: .*", "#Height: tall", t),
-            "says Height 'tall'; wanted a number",
-        ),
         (lambda t: "", "starts with ''"),
     ],
 )
 def test_patient_files(circor: Path, change: Callable[[str], str], said: str) -> None:
     edit(first(circor), change)
     refused(CircorSource, circor, said)
+
+
+def test_an_optional_fact_that_is_no_number_costs_that_fact(circor: Path) -> None:
+    edit(first(circor), lambda t: re.sub("#Height: .*", "#Height: tall", t))
+    source = CircorSource(circor)
+    name = first(circor).stem
+    assert all("height" not in r.meta for r in source.records() if r.meta["id"] == name)
+    assert "1 heights or weights are no numbers" in source.remarks()[0]
+    assert "'tall'" in source.remarks()[0]
+
+
+def test_a_wrong_attribute_concerns_the_tasks_that_need_it(circor: Path) -> None:
+    texts = sorted((circor / "training_data").glob("*[0-9].txt"))
+    path = next(p for p in texts if "#Murmur: Present" in p.read_text())
+    edit(path, lambda t: re.sub("timing: .*", "timing: Sometimes", t, count=1))
+    source = CircorSource(circor)
+    record = next(r for r in source.records() if r.meta["id"] == path.stem)
+    assert source.answers(record, source.card.target("murmur"))
+    with pytest.raises(CorruptFileError, match=f"{path.stem} has the timing.*'Sometimes'"):
+        source.answers(record, source.card.target("timing"))
 
 
 def test_table_with_labels_for_unknown_patients(circor: Path) -> None:

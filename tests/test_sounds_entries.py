@@ -14,7 +14,7 @@ import pytest
 
 from etab import phantom
 from etab.challenges.scoring import evaluate_cinc2016, evaluate_circor2022
-from etab.datasets.circor import read_patient
+from etab.datasets.circor_layout import read_patient
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,

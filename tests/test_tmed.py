@@ -311,7 +311,7 @@ def test_bad_tables(tree: Path, tmp_path: Path) -> None:
         (tree / FOLD).write_text(wrong)
         with pytest.raises(CorruptFileError, match=message):
             TmedSource(tree).records()
-    (tree / FOLD).write_bytes(b"\xff\xfe\x00query_key")
+    (tree / FOLD).write_bytes(b"\xfe\x00query_key")
     with pytest.raises(CorruptFileError, match="is not a table"):
         TmedSource(tree).records()
     (tree / FOLD).write_text(text.splitlines()[0] + "\n")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from etab.datasets.cinc2016_layout import Reference, read_reference, rows_of
-from etab.datasets.circor import Patient, read_patient
+from etab.datasets.circor_layout import Patient, read_patient
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError
+from etab.readers.table import parse_number
 
 CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
@@ -228,11 +229,8 @@ def read_cfg(path: Path) -> dict[str, str]:
 
 def number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
     """A number of an Info file between ``low`` and ``high``; raises CorruptFileError for anything else."""
-    try:
-        value = float(cfg[key])
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
+    value = parse_number(cfg[key])
+    if value is None or not low <= value <= high:
         raise CorruptFileError(
             f"{path} says {key} is {cfg[key]!r}; wanted a number from {low:g} to {high:g}."
         )

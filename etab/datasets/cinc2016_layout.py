@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from etab.errors import CorruptFileError
+from etab.readers.table import (
+    is_blank,
+    is_numbered_header,
+    parse_whole,
+    plain_identifier,
+    read_rows,
+)
 
 _NAME = re.compile(r"^[a-i]\d{4,5}$")
+_NAMES_OF_RECORDS = frozenset(
+    {"record", "record name", "record_name", "recording", "name", "file", "filename", "id"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +40,11 @@ class Appendix:
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    """Rows of a comma-separated file, stripped, empty ones left out; a byte-order mark is removed."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            return [
-                [cell.strip() for cell in row]
-                for row in csv.reader(file)
-                if any(cell.strip() for cell in row)
-            ]
-    except csv.Error as error:
-        raise CorruptFileError(f"{path} is not a table: {error}. Download it again.") from error
+    """Stripped cells of a table without column names; blank rows and names that other programs add are left out."""
+    rows = read_rows(path, lossy=True)
+    if rows and (is_numbered_header(rows[0]) or rows[0][0].casefold() in _NAMES_OF_RECORDS):
+        return rows[1:]
+    return rows
 
 
 def read_reference(path: Path) -> dict[str, Reference]:
@@ -51,9 +55,12 @@ def read_reference(path: Path) -> dict[str, Reference]:
     """
     found: dict[str, Reference] = {}
     for number, row in enumerate(rows_of(path), start=1):
-        name, label = row[0], row[1] if len(row) > 1 else ""
+        name = row[0]
+        label = parse_whole(row[1]) if len(row) > 1 else None
         quality = row[2] if len(row) > 2 else ""
-        if not _NAME.match(name) or label not in ("1", "-1") or quality not in ("", "0", "1"):
+        good = parse_whole(quality)
+        known = is_blank(quality) or good in (0, 1)
+        if not _NAME.match(name) or label not in (1, -1) or not known:
             raise CorruptFileError(
                 f"{path}, line {number}: {','.join(row)[:80]!r}; wanted 'a0001,1' (1 abnormal, -1 normal), and a quality "
                 "of 0 or 1 if there is a third column. Restore it as published."
@@ -62,7 +69,7 @@ def read_reference(path: Path) -> dict[str, Reference]:
             raise CorruptFileError(
                 f"{path} lists {name} twice, on line {number} again. Restore it as published."
             )
-        found[name] = Reference(int(label), quality == "1" if quality else None)
+        found[name] = Reference(label, None if good is None else good == 1)
     if not found:
         raise CorruptFileError(f"{path} is empty: there are no labels. Download it again.")
     return found
@@ -82,7 +89,7 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
 
     Raises CorruptFileError where there is no such column or a record stands twice.
     """
-    rows = rows_of(path)
+    rows = read_rows(path, lossy=True)
     heads = [
         i for i, row in enumerate(rows) if any(_key(c) == "challenge record name" for c in row)
     ]
@@ -95,7 +102,9 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
         name = row["challenge record name"]
         if name in found:
             raise CorruptFileError(f"{path} lists {name} twice. Restore it as published.")
-        label = next((value for key, value in row.items() if key.startswith("class")), "")
+        label = parse_whole(
+            next((value for key, value in row.items() if key.startswith("class")), "")
+        )
         facts = {
             mine: _get(row, key)
             for mine, key in (
@@ -107,8 +116,8 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
         }
         found[name] = Appendix(
             person(name, row),
-            int(label) if label in ("1", "-1") else None,
-            {key: value for key, value in facts.items() if value},
+            label if label in (1, -1) else None,
+            {key: plain_identifier(value) for key, value in facts.items() if not is_blank(value)},
         )
     return found
 
@@ -123,16 +132,16 @@ def person(name: str, row: Mapping[str, str]) -> str:
     if letter == "a" and (match := re.match(r"^C(\d+)S\d+", original)):
         return f"a-C{match.group(1)}"
     if letter == "b":
-        subject = _get(row, "subject id")
+        subject = plain_identifier(_get(row, "subject id"))
         match = re.match(r"^S(\d+)f\d+", original)
-        if subject and subject.lower() != "nan":
+        if not is_blank(subject):
             return f"b-{subject}"
         if match:
             return f"b-{match.group(1)}"
     if letter == "c" and (match := re.match(r"^id(\d+)", original)):
         return f"c-{match.group(1)}"
-    raw = _get(row, "# raw record")
-    if letter == "e" and raw and raw.lower() != "nan":
+    raw = plain_identifier(_get(row, "# raw record"))
+    if letter == "e" and not is_blank(raw):
         return f"e-{'normal' if original.lower().startswith('e') else 'cad'}-{raw}"
     return name
 

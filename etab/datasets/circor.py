@@ -9,58 +9,29 @@ pass counts. Any other file that is out of order is refused.
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Collection, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from etab.datasets.base import SOURCES, Card, SoundSource
+from etab.datasets.circor_layout import (
+    ATTRIBUTES,
+    PLACES,
+    RATE,
+    Patient,
+    persons,
+    read_patient,
+    read_states,
+    rows_by_patient,
+    unreadable_remarks,
+)
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.readers.audio import WavInfo, check_header, read_header, read_wav, wav_info
-from etab.sounds.states import (
-    MURMUR,
-    OUTCOME,
-    OVERLAP_LIMIT,
-    STATES,
-    Interval,
-    check_intervals,
-    heart_rate,
-    states_at,
-)
+from etab.readers.table import read_table, same_cell
+from etab.sounds.states import MURMUR, OUTCOME, STATES, Interval, heart_rate, states_at
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
-RATE = 4000
-PLACES = ("AV", "PV", "TV", "MV", "Phc")
-_LISTED_TWICE = (  # published tsv that go back and list a stretch again, by the sha256 of their lines
-    "84fcf4255a073bc14c9bb8edaad2c75d5a3acc2b4e28b98cd9034f0a88e672cd",  # 50690_TV
-    "f49eb8aeb2401321b9813a149fad17b671af8b1ec50fbae74da46f1641e3f566",  # 50690_MV_2
-)
 _WANTED = "the folder that contains training_data/ with its .txt, .hea, .wav and .tsv files"
-_ATTRIBUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "grade": (
-        "Systolic murmur grading",
-        "grade of the systolic murmur",
-        ("I/VI", "II/VI", "III/VI"),
-    ),
-    "timing": (
-        "Systolic murmur timing",
-        "timing of the systolic murmur",
-        ("Early-systolic", "Mid-systolic", "Late-systolic", "Holosystolic"),
-    ),
-    "shape": (
-        "Systolic murmur shape",
-        "shape of the systolic murmur",
-        ("Crescendo", "Decrescendo", "Diamond", "Plateau"),
-    ),
-    "pitch": ("Systolic murmur pitch", "pitch of the systolic murmur", ("Low", "Medium", "High")),
-    "quality": (
-        "Systolic murmur quality",
-        "quality of the systolic murmur",
-        ("Blowing", "Harsh", "Musical"),
-    ),
-}
 
 _CARD = Card(
     name="circor",
@@ -96,7 +67,7 @@ _CARD = Card(
         ),
         *(
             Target(name, Kind.CLASSES, classes=classes, description=f"{words}; murmur present")
-            for name, (_, words, classes) in _ATTRIBUTES.items()
+            for name, (_, words, classes) in ATTRIBUTES.items()
         ),
     ),
     licence="ODC-By 1.0",
@@ -120,6 +91,7 @@ class CircorSource(SoundSource):
         super().__init__(root)
         self._records: tuple[Record, ...] | None = None
         self._phantom: bool | None = None
+        self._unreadable: tuple[str, ...] = ()
 
     @property
     def phantom(self) -> bool:
@@ -137,6 +109,7 @@ class CircorSource(SoundSource):
             texts = sorted(self.folder.glob("*.txt"), key=lambda p: (len(p.stem), p.stem))
             patients = [read_patient(path) for path in texts if path.stem.isdigit()]
             self._check_table({p.id: p for p in patients})
+            self._unreadable = tuple(fact for p in patients for fact in p.unreadable)
             people = persons({p.id: p.facts.get("Additional ID", "nan") for p in patients})
             found = tuple(r for p in patients for r in self._of(p, people[p.id]))
             self._check_files(found)
@@ -185,6 +158,11 @@ class CircorSource(SoundSource):
             f"{len(ids)} ids are {len(people)} people: Additional ID joins those of one person.",
         )
 
+    def remarks(self) -> Sequence[str]:
+        """Heights and weights that are no numbers, which are left out; no task needs them."""
+        self.records()
+        return unreadable_remarks(self._unreadable)
+
     def units(self) -> Mapping[str, str]:
         """Ids and the person each of them is: there is no official split, and folds are of people."""
         return {record.meta["id"]: record.patient for record in self.records()}
@@ -230,8 +208,7 @@ class CircorSource(SoundSource):
         table = self.root / "training_data.csv"
         if not table.is_file():
             return
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = {row.get("Patient ID", ""): row for row in csv.DictReader(file)}
+        rows = rows_by_patient(table, read_table(table, ["Patient ID"], ragged=True))
         unknown, unlisted = sorted(set(rows) - set(patients)), sorted(set(patients) - set(rows))
         if unknown:
             raise LayoutError(
@@ -244,10 +221,14 @@ class CircorSource(SoundSource):
             )
         for name, patient in patients.items():
             for key in ("Murmur", "Outcome", "Additional ID"):
-                said, wrote = (rows[name].get(key) or "").strip(), patient.facts.get(key, "nan")
-                if said != wrote:
+                if key not in rows[name]:
+                    continue
+                in_table = rows[name][key]
+                in_text = patient.facts.get(key, "nan")
+                if not same_cell(in_table, in_text):
                     raise CorruptFileError(
-                        f"{table} says {key} {said!r} of {name}, its .txt says {wrote!r}. Restore both as published."
+                        f"{table} says {key} {in_table!r} of {name}, its .txt says {in_text!r}. "
+                        "Restore both as published."
                     )
 
 
@@ -260,136 +241,15 @@ def label_of(record: Record, target: Target) -> int | None:
         return target.classes.index(record.meta["outcome"])
     if target.name == "murmur_here":
         return None if murmur == "Unknown" else int(record.view in record.meta["murmur_locations"])
-    said = record.meta.get(target.name)
-    return None if said is None else target.classes.index(said)
-
-
-class Patient:
-    """One patient's .txt: ``id``, ``recordings`` as (place, files by role), the facts as written, and checked meta."""
-
-    def __init__(
-        self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
-    ) -> None:
-        """Check the labels; raises CorruptFileError naming the one that is not in the vocabulary."""
-        self.id, self.recordings, self.facts = path.stem, recordings, facts
-        self.meta: dict[str, Any] = {
-            "murmur": _word(path, facts, "Murmur", MURMUR),
-            "outcome": _word(path, facts, "Outcome", OUTCOME),
-            "murmur_locations": tuple(
-                p for p in facts.get("Murmur locations", "nan").split("+") if p != "nan"
-            ),
-        }
-        for name, (key, _, classes) in _ATTRIBUTES.items():
-            if facts.get(key, "nan") != "nan":
-                self.meta[name] = _word(path, facts, key, classes)
-        for name, key in (
-            ("age", "Age"),
-            ("sex", "Sex"),
-            ("campaign", "Campaign"),
-            ("additional_id", "Additional ID"),
-            ("pregnant", "Pregnancy status"),
-            ("most_audible", "Most audible location"),
-        ):
-            if facts.get(key, "nan") != "nan":
-                self.meta[name] = facts[key]
-        for name, key in (("height", "Height"), ("weight", "Weight")):
-            value = _number(path, facts, key)
-            if math.isfinite(value):
-                self.meta[name] = value
-
-
-def read_patient(path: Path) -> Patient:
-    """Read a patient's .txt, LF or CRLF; raises CorruptFileError naming what cannot be read, LayoutError if absent."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it as published.") from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
-    head = lines[0].split() if lines else []
-    if len(head) != 3 or head[0] != path.stem or not head[1].isdigit() or head[2] != str(RATE):
+    word = record.meta.get(target.name)
+    if word is None:
+        return None
+    if word not in target.classes:
         raise CorruptFileError(
-            f"{path} starts with {' '.join(head)!r}; wanted '{path.stem} <recordings> {RATE}'. Download it again."
+            f"Patient {record.meta['id']} has the {target.description} {word!r}; "
+            f"possible: {', '.join(target.classes)}. Restore the labels as published."
         )
-    rows = [line.split() for line in lines[1:] if line.strip() and not line.startswith("#")]
-    if len(rows) != int(head[1]) or any(len(row) != 4 or row[0] not in PLACES for row in rows):
-        raise CorruptFileError(
-            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no place, "
-            f"header, audio and states. Download it again."
-        )
-    facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
-    facts = {key.rstrip(":").strip(): value.strip() or "nan" for key, value in facts.items()}
-    found = [
-        (row[0], dict(zip(("header", "audio", "states"), row[1:], strict=True))) for row in rows
-    ]
-    if len({files["audio"] for _, files in found}) < len(found):
-        raise CorruptFileError(f"{path} lists a recording twice. Restore it as published.")
-    return Patient(path, found, facts)
-
-
-def persons(additional: Mapping[str, str]) -> dict[str, str]:
-    """Each id to its person: ids that ``Additional ID`` joins, directly or through others, share the lowest of them."""
-    home: dict[str, str] = {}
-
-    def lowest(name: str) -> str:
-        while home.get(name, name) != name:
-            name = home[name]
-        return name
-
-    for name, other in additional.items():
-        for one in (name, other) if other != "nan" else (name,):
-            home.setdefault(one, one)
-        a, b = lowest(name), lowest(other if other != "nan" else name)
-        low, high = sorted((a, b), key=lambda i: (len(i), i))
-        home[high] = low
-    return {name: lowest(name) for name in additional}
-
-
-def read_states(path: Path) -> tuple[Interval, ...]:
-    """Read a .tsv: (start s, end s, state index) of its annotated rows.
-
-    Raises LayoutError where it is absent, CorruptFileError for a row that is not two times and a state of 0 to 4, that
-    runs backwards, or that overlaps the row above.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise LayoutError(
-            f"{path} is missing. Restore it, or leave out the tasks that need states."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
-    rows: list[Interval] = []
-    for number, line in enumerate(lines, start=1):
-        cells = line.split()
-        try:
-            start, end, state = float(cells[0]), float(cells[1]), int(cells[2])
-        except (IndexError, ValueError) as error:
-            raise CorruptFileError(
-                f"{path}, row {number}: {line[:80]!r} is no start, end and state."
-            ) from error
-        if start == end:
-            continue
-        if state not in range(5) or len(cells) != 3:
-            raise CorruptFileError(
-                f"{path}, row {number}: state {cells[2:5]}; wanted 0 to 4. Restore it as published."
-            )
-        rows.append((start, end, state))
-    if not lines:
-        raise CorruptFileError(f"{path} is an empty file. Download it again.")
-    if sha256("\n".join(lines).encode()).hexdigest() in _LISTED_TWICE:
-        rows = _once(rows)
-    check_intervals(path, rows)
-    return tuple((start, end, state - 1) for start, end, state in rows if state > 0)
-
-
-def _once(rows: Sequence[Interval]) -> list[Interval]:
-    """Rows without those that go back over what the rows before them have covered."""
-    kept: list[Interval] = []
-    for row in rows:
-        if not kept or row[0] >= kept[-1][1] - OVERLAP_LIMIT:
-            kept.append(row)
-    return kept
+    return target.classes.index(word)
 
 
 def _find(root: Path) -> tuple[Path, Path]:
@@ -407,21 +267,3 @@ def _find(root: Path) -> tuple[Path, Path]:
         else f"{root / 'training_data'} is missing"
     )
     raise LayoutError(f"{root} is not CirCor DigiScope as published: {why}. Pass {_WANTED}.")
-
-
-def _word(path: Path, facts: Mapping[str, str], key: str, classes: Sequence[str]) -> str:
-    said = facts.get(key, "nan")
-    if said not in classes:
-        raise CorruptFileError(
-            f"{path} says {key} {said!r}; possible: {', '.join(classes)}. Restore it as published."
-        )
-    return said
-
-
-def _number(path: Path, facts: Mapping[str, str], key: str) -> float:
-    try:
-        return float(facts.get(key, "nan"))
-    except ValueError as error:
-        raise CorruptFileError(
-            f"{path} says {key} {facts[key]!r}; wanted a number. Restore it as published."
-        ) from error

@@ -20,7 +20,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, SoundSource
-from etab.datasets.circor import RATE, CircorSource, Patient, label_of, persons
+from etab.datasets.circor import CircorSource, label_of
+from etab.datasets.circor_layout import (
+    RATE,
+    Patient,
+    persons,
+    rows_by_patient,
+    unreadable_remarks,
+)
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.readers.audio import WavInfo, decode_wav, scan_wav
 from etab.readers.parquet import ParquetFile
@@ -63,6 +70,7 @@ class CircorParquetSource(SoundSource):
         self._files: tuple[ParquetFile, ...] = ()
         self._records: tuple[Record, ...] | None = None
         self._notes: tuple[str, ...] = ()
+        self._unreadable: tuple[str, ...] = ()
         self._last: dict[str, tuple[tuple[int, int], Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,6 +99,7 @@ class CircorParquetSource(SoundSource):
                 odd["outcome"] += label != int(record.meta["outcome"] == "Abnormal")
                 odd["murmur"] += label != int(record.meta["murmur"] == "Present")
                 found.append(record)
+            self._unreadable = tuple(fact for p in patients.values() for fact in p.unreadable)
             self._notes = (
                 f"recording_label of the files differs from the official outcome in {odd['outcome']} of {len(found)} "
                 f"rows, and from 'murmur present' in {odd['murmur']}; official labels are used.",
@@ -153,6 +162,11 @@ class CircorParquetSource(SoundSource):
             *self._notes,
         )
 
+    def remarks(self) -> Sequence[str]:
+        """Heights and weights that are no numbers, which are left out; no task needs them."""
+        self.records()
+        return unreadable_remarks(self._unreadable)
+
     def _opened(self) -> tuple[ParquetFile, ...]:
         if not self._files:
             self._files = tuple(ParquetFile(self.root / path, COLUMNS) for path in self.paths)
@@ -210,10 +224,8 @@ class CircorParquetSource(SoundSource):
         rows = read_table(
             path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"]
         )
-        return {
-            row["Patient ID"]: Patient(path, [], {k: v or "nan" for k, v in row.items()})
-            for row in rows
-        }
+        by_patient = rows_by_patient(path, rows)
+        return {name: Patient(path, [], row) for name, row in by_patient.items()}
 
     def _cell(self, record: Record, column: str) -> Any:
         """One cell; of each column the row group that was read last is kept."""

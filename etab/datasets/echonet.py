@@ -24,7 +24,7 @@ from etab.datasets.traced import (
     stem,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
-from etab.readers.table import read_table
+from etab.readers.table import is_blank, parse_number, parse_whole, read_table
 from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -199,8 +199,9 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
             f"{table}: {name} is in Split {row['Split']!r}; wanted TRAIN, VAL or TEST."
         )
     meta = {"EF": number(table, row, "EF", 0, 100)}
-    meta |= {key: number(table, row, key, 0, 10_000) for key in ("ESV", "EDV") if row.get(key)}
-    fps = number(table, row, "FPS", 1, 1000) if row.get("FPS") else None
+    volumes = [key for key in ("ESV", "EDV") if not is_blank(row.get(key))]
+    meta |= {key: number(table, row, key, 0, 10_000) for key in volumes}
+    fps = None if is_blank(row.get("FPS")) else number(table, row, "FPS", 1, 1000)
     return Record(name, name, "A4C", _SPLITS[part], fps, {"video": f"Videos/{name}.avi"}, meta)
 
 
@@ -216,12 +217,14 @@ def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
     for line, row in enumerate(
         read_table(table, ("FileName", *keys, "Frame"), ragged=True), start=2
     ):
-        try:
-            found[stem(row["FileName"])][int(row["Frame"])].append(
-                [float(row[key]) for key in keys]
+        frame = parse_whole(row["Frame"])
+        vertices = [value for key in keys if (value := parse_number(row[key])) is not None]
+        if frame is None or len(vertices) < len(keys):
+            cells = ", ".join(f"{key} {row[key]!r}" for key in (*keys, "Frame"))
+            raise CorruptFileError(
+                f"{table}, line {line}: {cells[:160]} are not four numbers and a frame. Download it again."
             )
-        except (ValueError, TypeError) as error:
-            raise CorruptFileError(f"{table}, line {line}: {error}. Download it again.") from error
+        found[stem(row["FileName"])][frame].append(vertices)
     return {
         video: {at: np.array(rows) for at, rows in frames.items()}
         for video, frames in found.items()

@@ -30,7 +30,7 @@ from etab.datasets.traced import (
     stem,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
-from etab.readers.table import read_table
+from etab.readers.table import is_blank, read_table
 from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
@@ -258,10 +258,7 @@ def _read_traces(table: Path) -> _Traces:
         if at in UNTRACED:
             continue
         cells = [maybe(row[key]) for key in ("X", "Y", "Frame")]
-        if cells[2] is not None and [(row[key] or "").strip().lower() for key in ("X", "Y")] in (
-            ["nan"] * 2,
-            [""] * 2,
-        ):
+        if cells[2] is not None and is_blank(row["X"]) and is_blank(row["Y"]):
             continue
         x, y, frame = cells
         if x is None or y is None or frame is None or frame < 0 or frame != int(frame):

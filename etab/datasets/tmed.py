@@ -24,13 +24,13 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.readers.still import read_still, still_info
-from etab.readers.table import Row, read_table
+from etab.readers.table import Row, is_blank, read_table, same_cell
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
 LABELS = "labels_per_image.csv"
 PARASTERNAL = ("PLAX", "PSAX")
-_NOT_GIVEN = ("", "nan", "Not_Provided")
+_NOT_PROVIDED = "Not_Provided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ class TmedSource(Source):
         for table, row in rows:
             other = labels.get(row["query_key"], row)
             for column in ("view_label", "diagnosis_label"):
-                if row[column] != other[column]:
+                if not same_cell(row[column], other[column]):
                     raise CorruptFileError(
                         f"{table} says {column} {row[column]!r} of {row['query_key']}, {self.root / LABELS} says "
                         f"{other[column]!r}. Restore both as published; the fold file alone is enough."
@@ -333,7 +333,7 @@ class TmedSource(Source):
     def _known(self, table: Path, row: Row, column: str, known: Collection[str]) -> str | None:
         """A label that is in use, None where none is given."""
         label = row[column]
-        if label in _NOT_GIVEN:
+        if is_blank(label) or label == _NOT_PROVIDED:
             return None
         if label not in known:
             raise CorruptFileError(
@@ -354,7 +354,7 @@ class TmedSource(Source):
     def _place(self, table: Path, row: Row) -> str:
         """The image's path relative to the root; refused where it climbs out of it."""
         key, folder = row["query_key"], row.get("SourceFolder", "")
-        if folder:
+        if not is_blank(folder):
             path = PurePosixPath(folder.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in folder:
                 raise CorruptFileError(

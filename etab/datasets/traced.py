@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import CorruptFileError, LayoutError
+from etab.readers.table import parse_number
 from etab.readers.video import video_text
 from etab.types import Answer, Array, FloatArray, Record
 
@@ -40,11 +41,7 @@ def number(
 
 def maybe(text: str | None) -> float | None:
     """The number that a cell holds; None where it holds none."""
-    try:
-        found = float(text or "")
-    except ValueError:
-        return None
-    return found if np.isfinite(found) else None
+    return parse_number(text)
 
 
 def check_unique(table: Path, records: Sequence[Record]) -> None:

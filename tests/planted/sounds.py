@@ -10,6 +10,7 @@ CIRCOR, CINC, LAYOUT = (
     "etab/datasets/cinc2016.py",
     "etab/datasets/cinc2016_layout.py",
 )
+CIRCOR_FILES = "etab/datasets/circor_layout.py"
 SCORES, WAVES, WINDOW, READER = (
     "etab/metrics/states.py",
     "etab/sounds/windows.py",
@@ -30,7 +31,7 @@ def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fa
 FAULTS = [
     _fault(
         "same person in two folds",
-        CIRCOR,
+        CIRCOR_FILES,
         "        home[high] = low\n",
         "",
         SOUNDS,
@@ -38,7 +39,7 @@ FAULTS = [
     ),
     _fault(
         "chains of Additional ID are cut",
-        CIRCOR,
+        CIRCOR_FILES,
         "while home.get(name, name) != name:",
         "if home.get(name, name) != name:",
         SOUNDS,
@@ -78,9 +79,9 @@ FAULTS = [
     ),
     _fault(
         "a byte-order mark hides the appendix",
-        LAYOUT,
-        'encoding="utf-8-sig"',
-        'encoding="utf-8"',
+        "etab/readers/table.py",
+        'else "utf-8-sig"',
+        'else "utf-8"',
         SOUNDS,
         "test_cinc2016_facts",
     ),

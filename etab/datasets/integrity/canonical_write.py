@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from etab.datasets import SOURCES
-from etab.datasets.circor import persons
+from etab.datasets.circor_layout import persons
 from etab.datasets.integrity.canonical import NAMES, CanonicalSplit, fold_digest, people
 from etab.errors import UnsupportedOptionError
 from etab.splits import PARTS

@@ -1,0 +1,247 @@
+"""The files of CirCor DigiScope: a patient's .txt, the table of all patients, and the .tsv of the states of the heart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from etab.errors import CorruptFileError, LayoutError
+from etab.readers.table import (
+    Row,
+    is_blank,
+    is_numbered_header,
+    parse_number,
+    parse_whole,
+    plain_identifier,
+    read_rows,
+)
+from etab.sounds.states import MURMUR, OUTCOME, OVERLAP_LIMIT, Interval, check_intervals
+
+RATE = 4000
+PLACES = ("AV", "PV", "TV", "MV", "Phc")
+_LISTED_TWICE = (  # published tsv that go back and list a stretch again, by the sha256 of their rows
+    "84fcf4255a073bc14c9bb8edaad2c75d5a3acc2b4e28b98cd9034f0a88e672cd",  # 50690_TV
+    "f49eb8aeb2401321b9813a149fad17b671af8b1ec50fbae74da46f1641e3f566",  # 50690_MV_2
+)
+_STATE_HEADERS = (("start", "end", "state"), ("start", "end", "label"), ("start", "stop", "state"))
+ATTRIBUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "grade": (
+        "Systolic murmur grading",
+        "grade of the systolic murmur",
+        ("I/VI", "II/VI", "III/VI"),
+    ),
+    "timing": (
+        "Systolic murmur timing",
+        "timing of the systolic murmur",
+        ("Early-systolic", "Mid-systolic", "Late-systolic", "Holosystolic"),
+    ),
+    "shape": (
+        "Systolic murmur shape",
+        "shape of the systolic murmur",
+        ("Crescendo", "Decrescendo", "Diamond", "Plateau"),
+    ),
+    "pitch": ("Systolic murmur pitch", "pitch of the systolic murmur", ("Low", "Medium", "High")),
+    "quality": (
+        "Systolic murmur quality",
+        "quality of the systolic murmur",
+        ("Blowing", "Harsh", "Musical"),
+    ),
+}
+
+
+def rows_by_patient(table: Path, rows: Iterable[Row]) -> dict[str, Row]:
+    """Rows of training_data.csv by patient id; raises CorruptFileError where a patient is listed twice."""
+    by_patient: dict[str, Row] = {}
+    for row in rows:
+        name = plain_identifier(row["Patient ID"])
+        if name in by_patient:
+            raise CorruptFileError(f"{table} lists {name} twice. Restore it as published.")
+        by_patient[name] = row
+    return by_patient
+
+
+def unreadable_remarks(facts: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the optional facts that are left out because they are no numbers; empty where there are none."""
+    if not facts:
+        return ()
+    return (f"{len(facts)} heights or weights are no numbers and are left out, first {facts[0]}",)
+
+
+class Patient:
+    """One patient's .txt: ``id``, ``recordings`` as (place, files by role), the facts as written, and checked meta."""
+
+    def __init__(
+        self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
+    ) -> None:
+        """Check the labels; raises CorruptFileError naming the one that is not in the vocabulary."""
+        self.id = path.stem
+        self.recordings = recordings
+        self.facts = facts = _plain_facts(facts)
+        self.unreadable: list[str] = []
+        self.meta: dict[str, Any] = {
+            "murmur": _word(path, facts, "Murmur", MURMUR),
+            "outcome": _word(path, facts, "Outcome", OUTCOME),
+            "murmur_locations": tuple(
+                p for p in facts.get("Murmur locations", "nan").split("+") if p != "nan"
+            ),
+        }
+        # Attributes are checked by label_of, so that a wrong one concerns the tasks that ask for it alone.
+        for name, (key, _, _) in ATTRIBUTES.items():
+            if facts.get(key, "nan") != "nan":
+                self.meta[name] = facts[key]
+        for name, key in (
+            ("age", "Age"),
+            ("sex", "Sex"),
+            ("campaign", "Campaign"),
+            ("additional_id", "Additional ID"),
+            ("pregnant", "Pregnancy status"),
+            ("most_audible", "Most audible location"),
+        ):
+            if facts.get(key, "nan") != "nan":
+                self.meta[name] = facts[key]
+        for name, key in (("height", "Height"), ("weight", "Weight")):
+            value = parse_number(facts.get(key))
+            if value is not None:
+                self.meta[name] = value
+            elif not is_blank(facts.get(key)):
+                self.unreadable.append(f"{key} {facts[key]!r} in {path}")
+
+
+def read_patient(path: Path) -> Patient:
+    """Read a patient's .txt, LF or CRLF; raises CorruptFileError naming what cannot be read, LayoutError if absent."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise LayoutError(f"{path} is missing. Restore it as published.") from error
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
+    head = lines[0].split() if lines else []
+    if len(head) != 3 or head[0] != path.stem or not head[1].isdigit() or head[2] != str(RATE):
+        raise CorruptFileError(
+            f"{path} starts with {' '.join(head)!r}; wanted '{path.stem} <recordings> {RATE}'. Download it again."
+        )
+    rows = [line.split() for line in lines[1:] if line.strip() and not line.startswith("#")]
+    if len(rows) != int(head[1]) or any(len(row) != 4 or row[0] not in PLACES for row in rows):
+        raise CorruptFileError(
+            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no place, "
+            f"header, audio and states. Download it again."
+        )
+    facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
+    facts = {key.rstrip(":").strip(): value.strip() or "nan" for key, value in facts.items()}
+    found = [
+        (row[0], dict(zip(("header", "audio", "states"), row[1:], strict=True))) for row in rows
+    ]
+    if len({files["audio"] for _, files in found}) < len(found):
+        raise CorruptFileError(f"{path} lists a recording twice. Restore it as published.")
+    return Patient(path, found, facts)
+
+
+def persons(additional: Mapping[str, str]) -> dict[str, str]:
+    """Each id to its person: ids that ``Additional ID`` joins, directly or through others, share the lowest of them."""
+    home: dict[str, str] = {}
+
+    def lowest(name: str) -> str:
+        while home.get(name, name) != name:
+            name = home[name]
+        return name
+
+    for name, other in additional.items():
+        for one in (name, other) if other != "nan" else (name,):
+            home.setdefault(one, one)
+        a, b = lowest(name), lowest(other if other != "nan" else name)
+        low, high = sorted((a, b), key=lambda i: (len(i), i))
+        home[high] = low
+    return {name: lowest(name) for name in additional}
+
+
+def read_states(path: Path) -> tuple[Interval, ...]:
+    """Read a .tsv: (start s, end s, state index) of its annotated rows.
+
+    Raises LayoutError where it is absent, CorruptFileError for a row that is not two times and a state of 0 to 4, that
+    runs backwards, or that overlaps the row above.
+    """
+    lines = _lines_of_states(path)
+    rows: list[Interval] = []
+    for number, cells in enumerate(lines, start=1):
+        row = _state_row(path, number, cells)
+        if row[0] != row[1]:
+            rows.append(row)
+    if _digest_of_rows(lines) in _LISTED_TWICE:
+        rows = _once(rows)
+    check_intervals(path, rows)
+    return tuple((start, end, state - 1) for start, end, state in rows if state > 0)
+
+
+def _lines_of_states(path: Path) -> list[list[str]]:
+    """The cells of each row of a .tsv, without the header that other programs add."""
+    if not path.is_file():
+        raise LayoutError(
+            f"{path} is missing. Restore it, or leave out the tasks that need states."
+        )
+    lines = [" ".join(cells).split() for cells in read_rows(path)]
+    if not lines:
+        raise CorruptFileError(f"{path} is an empty file. Download it again.")
+    if tuple(word.lower() for word in lines[0]) in _STATE_HEADERS:
+        return lines[1:]
+    # The line "0 1 2" of pandas reads like a row; it cannot be one where the next row begins before second 1.
+    if len(lines) > 1 and is_numbered_header(lines[0]):
+        next_start = parse_number(lines[1][0])
+        if next_start is not None and next_start < 1 - OVERLAP_LIMIT:
+            return lines[1:]
+    return lines
+
+
+def _state_row(path: Path, number: int, cells: Sequence[str]) -> Interval:
+    """One row: start s, end s, and the published state 0 to 4 (any whole number where the row has no length)."""
+    values = [parse_number(cell) for cell in cells[:2]]
+    state = parse_whole(cells[2]) if len(cells) > 2 else None
+    if len(values) < 2 or values[0] is None or values[1] is None or state is None:
+        text = " ".join(cells)[:80]
+        raise CorruptFileError(f"{path}, row {number}: {text!r} is no start, end and state.")
+    start, end = values[0], values[1]
+    if start != end and (state not in range(5) or len(cells) != 3):
+        raise CorruptFileError(
+            f"{path}, row {number}: state {list(cells[2:5])}; wanted 0 to 4. Restore it as published."
+        )
+    return start, end, state
+
+
+def _digest_of_rows(lines: Iterable[Sequence[str]]) -> str:
+    """sha256 of rows with numbers written as published: 0 and 0.3555, also where 0.0 was saved."""
+    text = "\n".join("\t".join(_as_published(cell) for cell in cells) for cells in lines)
+    return sha256(text.encode()).hexdigest()
+
+
+def _as_published(cell: str) -> str:
+    whole = parse_whole(cell)
+    if whole is not None:
+        return str(whole)
+    return repr(parse_number(cell))
+
+
+def _once(rows: Sequence[Interval]) -> list[Interval]:
+    """Rows without those that go back over what the rows before them have covered."""
+    kept: list[Interval] = []
+    for row in rows:
+        if not kept or row[0] >= kept[-1][1] - OVERLAP_LIMIT:
+            kept.append(row)
+    return kept
+
+
+def _word(path: Path, facts: Mapping[str, str], key: str, classes: Sequence[str]) -> str:
+    said = facts.get(key, "nan")
+    if said not in classes:
+        raise CorruptFileError(
+            f"{path} says {key} {said!r}; possible: {', '.join(classes)}. Restore it as published."
+        )
+    return said
+
+
+def _plain_facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """Facts with "nan" for every blank and the other id of a person as published."""
+    plain = {key: "nan" if is_blank(value) else value.strip() for key, value in facts.items()}
+    if "Additional ID" in plain:
+        plain["Additional ID"] = plain_identifier(plain["Additional ID"])
+    return plain

@@ -20,6 +20,11 @@ from etab.types import FloatArray, Kind
 
 SCHEMA = 1
 
+_DIGITS = 7  # significant digits of a number in a prediction table
+_ALL_DIGITS = 17  # enough to tell any two float64 apart
+_NOISE = 1e-12  # difference of log-odds below which scores count as equal
+_RANKED = (Kind.BINARY, Kind.CLASSES)  # kinds whose scores are compared with each other
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -28,6 +33,8 @@ class Predictions:
     items: row ids such as "patient0001_2CH#0", each once. folds: the name of the split that tested the row.
     columns: "truth" and "score" (or "score_0" ... for classes), or for masks "dice", "jaccard", "hd95", "msd" of each
     frame. Numbers are rounded to 7 significant digits when the table is made, so that a file gives back the same table.
+    Scores of classes get as many digits more as it takes to keep different scores different: probabilities near 1 (or
+    close to each other anywhere) differ in later digits only, and AUROC is about their order.
     Raises ResultError for columns of another length, an item listed twice, or a number that is not finite.
     """
 
@@ -40,7 +47,8 @@ class Predictions:
     def __post_init__(self) -> None:
         """Round, and refuse what could not be scored or written."""
         rounded = {
-            k: np.array([float(f"{v:.7g}") for v in values]) for k, values in self.columns.items()
+            name: _rounded(values, scores=self.kind in _RANKED and name.startswith("score"))
+            for name, values in self.columns.items()
         }
         lengths = {len(self.patients), len(self.folds), *(len(v) for v in rounded.values())}
         if lengths != {len(self.items)}:
@@ -65,7 +73,7 @@ class Predictions:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["kind", "item", "patient", "fold", *self.columns])
-        values = [[f"{v:.7g}" for v in column] for column in self.columns.values()]
+        values = [[number_text(v) for v in column] for column in self.columns.values()]
         for i, item in enumerate(self.items):
             writer.writerow(
                 [self.kind.value, item, self.patients[i], self.folds[i], *[c[i] for c in values]]
@@ -88,7 +96,10 @@ class Predictions:
             }
             kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
             (kind,) = set(kinds)
-            return cls(Kind(kind), items, patients, folds, columns)
+            table = cls(Kind(kind), items, patients, folds, columns)
+            # A table that is read keeps the numbers as they are written.
+            object.__setattr__(table, "columns", columns)
+            return table
         except (ValueError, IndexError) as error:
             raise ResultError(
                 f"{name} is damaged: {error} Move it away and run its cell again."
@@ -275,6 +286,44 @@ class Result:
                 f"{path} is not the table its record was made from (sha256 differs). Restore it."
             )
         return Predictions.from_csv(data.decode(), str(path))
+
+
+def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
+    """Numbers at 7 significant digits; scores at the first number of digits that makes no two of them equal."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if not scores:
+        return _at_digits(numbers, _DIGITS)
+    numbers = _without_noise(numbers)
+    different = len(np.unique(numbers))
+    for digits in range(_DIGITS, _ALL_DIGITS):
+        short = _at_digits(numbers, digits)
+        if len(np.unique(short)) == different:
+            return short
+    return numbers
+
+
+def _without_noise(scores: FloatArray) -> FloatArray:
+    """Make probabilities equal whose log-odds differ by 1e-12 or less: that is the rounding of sums.
+
+    Without this, rows with equal features could get different ranks.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    noise = _NOISE * ordered * (1 - ordered)  # the derivative of the logistic function is p (1 - p)
+    starts = np.concatenate([[True], np.diff(ordered) > noise[:-1]])[: len(ordered)]
+    out = np.empty_like(scores)
+    out[order] = ordered[starts][np.cumsum(starts) - 1]
+    return out
+
+
+def _at_digits(numbers: FloatArray, digits: int) -> FloatArray:
+    return np.array([float(f"{number:.{digits}g}") for number in numbers], dtype=np.float64)
+
+
+def number_text(number: float) -> str:
+    """Write a number so that reading it gives it back: in 7 significant digits if that is enough, else in full."""
+    text = f"{number:.{_DIGITS}g}"
+    return text if float(text) == number else repr(float(number))
 
 
 def _plain(value: Any, name: str) -> Any:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from etab.errors import ResultError, StorageError
+from etab.heads.probabilities import class_probabilities, probability
+from etab.metrics import METRICS
 from etab.results import Predictions, Result, load_results
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Kind
@@ -404,3 +406,63 @@ def test_no_name_leaves_the_folder(name: str, tmp_path: Path) -> None:
     result = made.save(folder, CODE, name)
     assert folder in result.path(folder).resolve().parents
     assert [r.backbone for r in load_results(folder)] == [name]
+
+
+def _table_of_scores(kind: Kind, columns: dict[str, np.ndarray]) -> Predictions:
+    rows = tuple(str(i) for i in range(len(columns["truth"])))
+    return Predictions(kind, rows, rows, ("f",) * len(rows), columns)
+
+
+@pytest.mark.parametrize("log_odds", [-600, -30, 0, 17, 20, 30, 36, 40, 90])
+@pytest.mark.parametrize("scale", [1e-9, 1.0])
+def test_scores_near_0_and_1_keep_their_order_in_a_table(log_odds: float, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 200).astype(float)
+    z = log_odds + 1.5 * truth + rng.normal(0, 1, 200)
+    score = 0.5 + scale * (z - log_odds) if scale < 1 else probability(z)
+    table = _table_of_scores(Kind.BINARY, {"truth": truth, "score": score})
+    again = Predictions.from_csv(table.to_csv())
+    patients = np.array(table.patients)
+    for name in ("auroc", "auprc"):
+        value = METRICS[name]({"truth": truth, "score": score}, patients)
+        assert METRICS[name](table.columns, patients) == pytest.approx(value, abs=5e-4)
+        assert METRICS[name](again.columns, patients) == METRICS[name](table.columns, patients)
+    assert again.to_csv() == table.to_csv()
+
+
+@pytest.mark.parametrize("log_odds", [-20, 20])
+def test_scores_of_classes_keep_their_order_in_a_table(log_odds: float) -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 3, 150)
+    logits = np.eye(3)[truth] * 1.5 + rng.normal(0, 1, (150, 3)) + np.array([log_odds, 0, 0])
+    scores = class_probabilities(logits)
+    columns = {"truth": truth.astype(float), **{f"score_{k}": scores[:, k] for k in range(3)}}
+    table = _table_of_scores(Kind.CLASSES, columns)
+    again = Predictions.from_csv(table.to_csv())
+    patients = np.array(table.patients)
+    for name in ("auroc", "auprc", "balanced_accuracy"):
+        assert METRICS[name](again.columns, patients) == METRICS[name](columns, patients)
+
+
+def test_scores_keep_seven_digits_where_these_tell_them_apart() -> None:
+    table = _table_of_scores(
+        Kind.BINARY, {"truth": np.array([0.0, 1.0]), "score": np.array([1 / 3, 2 / 3])}
+    )
+    assert table.columns["score"].tolist() == [0.3333333, 0.6666667]
+
+
+def test_the_rounding_of_sums_gives_no_ranks() -> None:
+    p = np.array([0.001, 0.3, 0.7, 0.99])
+    score = np.concatenate([np.array([np.full(m, q).mean() for m in range(1, 9)]) for q in p])
+    assert len(np.unique(score)) > 4
+    truth = np.tile([0.0, 1.0], 16)
+    table = _table_of_scores(Kind.BINARY, {"truth": truth, "score": score})
+    assert len(np.unique(table.columns["score"])) == 4
+    assert METRICS["auroc"](table.columns, np.array(table.patients)) == 0.5
+
+
+def test_a_table_that_is_read_keeps_its_numbers() -> None:
+    text = "kind,item,patient,fold,truth,score\nbinary,a,p,f,1,0.1234567891\nbinary,b,q,f,0,0.5\n"
+    table = Predictions.from_csv(text)
+    assert table.columns["score"].tolist() == [0.1234567891, 0.5]
+    assert table.to_csv() == text

@@ -26,7 +26,7 @@ from etab.challenges.scoring import (
     score_cinc2016,
 )
 from etab.errors import ResultError, UnknownNameError, UnsupportedOptionError
-from etab.results import Predictions, Result
+from etab.results import Predictions, Result, number_text
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.storage.atomic import write_atomically
 from etab.tasks.codes import parse_code
@@ -226,7 +226,7 @@ def _write_output(path: Path, name: str, murmur: Row, outcome: Row) -> None:
         f"#{name}",
         ",".join((*MURMUR, *OUTCOME)),
         ",".join(str(v) for v in (*murmur[0], *outcome[0])),
-        ",".join(f"{v:.7g}" for v in (*murmur[1], *outcome[1])),
+        ",".join(number_text(v) for v in (*murmur[1], *outcome[1])),
     ]
     write_atomically(path, "\n".join(lines) + "\n")
 

@@ -29,6 +29,7 @@ from etab.echo.surface import cut
 from etab.errors import ResultError, SplitError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
+from etab.heads.probabilities import class_probabilities
 from etab.metrics import basic as metrics
 from etab.metrics import uncertainty as stats
 from etab.results import Predictions, Result
@@ -312,10 +313,11 @@ class _Work:
             ):
                 said = network(x.to(device)).float().cpu()
             if network.kind is Kind.MASK:
-                said = said.sigmoid()
-            elif network.kind is not Kind.VALUE:
-                said = said.softmax(dim=1)
-            out.append(said.numpy())
+                out.append(said.sigmoid().numpy())
+            elif network.kind is Kind.VALUE:
+                out.append(said.numpy())
+            else:
+                out.append(class_probabilities(said.numpy()))
         return np.concatenate(out)
 
     def _thresholds(

@@ -17,6 +17,7 @@ from torch.nn import functional
 from etab.errors import UnsupportedOptionError
 from etab.heads.masks import networks
 from etab.heads.masks.decoders import choose_levels, refuse_maps, sides_of
+from etab.heads.probabilities import class_probabilities
 from etab.training.loop import seeded
 from etab.types import Kind
 
@@ -236,12 +237,15 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def answer(self, x: Tensor) -> Tensor:
-        """Probability of the structure at every pixel (n, h, w), of each class (n, classes), or the value (n,)."""
+        """Probability of the structure at every pixel (n, h, w), of each class (n, classes), or the value (n,).
+
+        Probabilities of classes are float64 and on the CPU: in float32 those near 1 would be equal.
+        """
         said = self.eval()(x)
         if self.kind is Kind.VALUE:
             return said  # type: ignore[no-any-return]
         if self.kind is not Kind.MASK:
-            return said.softmax(dim=1)  # type: ignore[no-any-return]
+            return torch.from_numpy(class_probabilities(said.float().cpu().numpy()))
         full = functional.interpolate(
             said[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False
         )

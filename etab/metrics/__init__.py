@@ -1,7 +1,47 @@
 """Metrics, and the uncertainty of what they give. Importing this package fills ``METRICS``."""
 
-from etab.metrics import basic as basic
 from etab.metrics import heart_sounds as heart_sounds
-from etab.metrics.base import METRICS, Metric
+from etab.metrics.base import METRICS, Columns, Metric, check_columns, per_patient
+from etab.metrics.basic import (
+    auprc,
+    auroc,
+    balanced_accuracy,
+    bias,
+    binary_auprc,
+    binary_auroc,
+    both_classes,
+    decided,
+    evaluate,
+    loa_high,
+    loa_low,
+    mae,
+    pearson_r,
+    r2,
+    rmse,
+)
+from etab.metrics.masks import MASK_COLUMNS, mask_scores
 
-__all__ = ["METRICS", "Metric"]
+__all__ = [
+    "MASK_COLUMNS",
+    "METRICS",
+    "Columns",
+    "Metric",
+    "auprc",
+    "auroc",
+    "balanced_accuracy",
+    "bias",
+    "binary_auprc",
+    "binary_auroc",
+    "both_classes",
+    "check_columns",
+    "decided",
+    "evaluate",
+    "loa_high",
+    "loa_low",
+    "mae",
+    "mask_scores",
+    "pearson_r",
+    "per_patient",
+    "r2",
+    "rmse",
+]

@@ -142,7 +142,9 @@ def _thresholds(scores: FloatArray) -> Iterator[Rule]:
         values = np.unique(np.quantile(values, np.linspace(0, 1, _AT_MOST)))
     yield Rule(0.0)
     for a, b in pairwise(values):
-        yield Rule(float((a + b) / 2))
+        middle = float((a + b) / 2)
+        # Between neighbouring floats there is no middle: it rounds to one of them.
+        yield Rule(middle if middle > a else float(b))
     yield Rule(1.000001)
 
 

@@ -26,6 +26,7 @@ from etab.heads.pooled.linalg import (
     probabilities,
     ridge_path,
 )
+from etab.heads.probabilities import class_probabilities, probability
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -253,6 +254,15 @@ def _answer(p: FloatArray, target: Target) -> FloatArray:
     return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
 
 
+def _scores(logits: FloatArray, target: Target) -> FloatArray:
+    """Logits (n, c) as the scores of the target's kind; c = 1 is the log-odds of the second of two classes."""
+    if target.kind is Kind.BINARY:
+        return probability(logits[:, 0])
+    if logits.shape[1] == 1:
+        return probability(np.concatenate([-logits, logits], axis=1))
+    return class_probabilities(logits)
+
+
 def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
     """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two classes."""
     q = np.clip(np.asarray(p, dtype=np.float64), 1e-7, 1 - 1e-7)
@@ -287,27 +297,31 @@ class Logistic(Head):
         refuse_kind(self, target)
         kernels, y = _Kernels(features, memo, splits), _onehot(answers, target)
         losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
-        fits = [
-            self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s)
+        return [
+            self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s, target)
             for i, s in enumerate(splits)
         ]
-        return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
 
     def _fit(
-        self, kernels: _Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit
+        self,
+        kernels: _Kernels,
+        losses: dict[str, FloatArray],
+        y: FloatArray,
+        split: RowSplit,
+        target: Target,
     ) -> FoldFit:
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
         fit = kernels.basis(key, split.train)
         everyone, penalty = np.ones((len(split.train), 1)), _scaled(kernels, key, split.train)[best]
         w, b = logistic_path(fit.train, y[split.train], everyone, [penalty], iterations=_FINAL)
-        p = probabilities(kernels.predict(fit, key, split.test, w[0]) + b[0])
+        logits = kernels.predict(fit, key, split.test, w[0]) + b[0]
         choice = {
             "features": key,
             "penalty": PENALTIES[best],
             "inner_log_loss": float(losses[key][best]),
         }
-        return FoldFit(p, choice)
+        return FoldFit(_scores(logits, target), choice)
 
     def _search(
         self, kernels: _Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]

@@ -16,6 +16,7 @@ import numpy as np
 from etab.errors import SplitError, TrainingError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.probes import refuse_kind
+from etab.heads.probabilities import class_probabilities, probability
 from etab.heads.sequences.chunks import NOBODY, Chunks
 from etab.splits import without
 from etab.training.loop import Recipe, seeded, train
@@ -312,9 +313,8 @@ def _predictions(logits: FloatArray, target: Target) -> FloatArray:
     if target.kind is Kind.VALUE:
         return np.asarray(logits[:, 0])
     if target.kind is Kind.BINARY:
-        return np.asarray(1 / (1 + np.exp(-logits[:, 0])))
-    p = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(p / p.sum(axis=-1, keepdims=True))
+        return probability(logits[:, 0])
+    return class_probabilities(logits)
 
 
 @HEADS.register("mean_pool")

@@ -12,8 +12,8 @@ from typing import Any
 from etab import backbones
 from etab.backbones.base import BackboneCard
 from etab.errors import EtabError
+from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
-from etab.leaderboard import suites
 from etab.results import Result
 from etab.runs.data import tasks_at
 from etab.runs.executors import Event, serial
@@ -164,5 +164,5 @@ def score_of(
         cells[0].phantom,
         table,
         tuple(cells),
-        " ".join(leaderboard.incomplete(cells)),
+        " ".join(notes.incomplete(cells)),
     )

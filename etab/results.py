@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -16,9 +17,12 @@ import numpy as np
 
 from etab.errors import ResultError
 from etab.storage.atomic import slug, write_atomically
+from etab.storage.listing import is_hidden
 from etab.types import FloatArray, Kind
 
 SCHEMA = 1
+_LARGEST = 1 << 28
+_LISTED = 10
 
 _DIGITS = 7  # significant digits of a number in a prediction table
 _ALL_DIGITS = 17  # enough to tell any two float64 apart
@@ -83,7 +87,12 @@ class Predictions:
     @classmethod
     def from_csv(cls, text: str, name: str = "this table") -> Predictions:
         """Read what ``to_csv`` wrote; raises ResultError naming ``name``."""
-        rows = list(csv.reader(io.StringIO(text)))
+        try:
+            rows = list(csv.reader(io.StringIO(text)))
+        except csv.Error as error:
+            raise ResultError(
+                f"{name} is damaged: {error}. Move it away and run its cell again."
+            ) from error
         if len(rows) < 2 or rows[0][:4] != ["kind", "item", "patient", "fold"]:
             raise ResultError(
                 f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows."
@@ -245,8 +254,8 @@ class Result:
     def load(cls, path: Path) -> Result:
         """Read a record; raises ResultError naming the file and the field that is wrong."""
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            found = json.loads(_read_regular(path).decode("utf-8"))
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ResultError(
                 f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
             ) from error
@@ -263,8 +272,9 @@ class Result:
             ("has unknown", set(found) - names),
         ):
             if wrong:
+                listed = ", ".join(_short(name).strip("'") for name in sorted(wrong)[:_LISTED])
                 raise ResultError(
-                    f"{path} {words} {', '.join(sorted(wrong))}; it is not a whole result of schema {SCHEMA}."
+                    f"{path} {words} {listed}; it is not a whole result of schema {SCHEMA}."
                 )
         try:
             return cls(**found)
@@ -275,17 +285,33 @@ class Result:
         """Read the predictions of this cell and check them against the record; raises ResultError."""
         path = self.path(folder).with_suffix(".csv")
         try:
-            data = path.read_bytes()
+            data = _read_regular(path)
         except OSError as error:
+            reason = f"cannot be read ({error.strerror})" if path.exists() else "is missing"
             raise ResultError(
-                f"{path} is missing: predictions belong beside their record. Restore it, or move the record away and "
-                "run the cell again."
+                f"{path} {reason}: predictions belong beside their record. Restore it, or move the "
+                "record away and run the cell again."
             ) from error
         if hashlib.sha256(data).hexdigest() != self.predictions_sha256:
             raise ResultError(
                 f"{path} is not the table its record was made from (sha256 differs). Restore it."
             )
-        return Predictions.from_csv(data.decode(), str(path))
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ResultError(
+                f"{path} is no UTF-8 text: {error}. Move it away and run its cell again."
+            ) from error
+        return Predictions.from_csv(text, str(path))
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read a file; raises OSError for a pipe, device or folder, and for a file too large to be one of ours."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if path.stat().st_size > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
+    return path.read_bytes()
 
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
@@ -356,7 +382,12 @@ def _count(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return (isinstance(value, float) or _integer(value)) and math.isfinite(value)
+    if not (isinstance(value, float) or _integer(value)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _numbers(value: Any) -> bool:
@@ -397,7 +428,13 @@ def _digest(value: Any) -> bool:
 
 
 def _named(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no file or terminal can hold
+        return False
+    return True
 
 
 Check = tuple[str, Callable[[Any], bool]]
@@ -411,7 +448,8 @@ _BY_TYPE: Mapping[str, Check] = {
 }
 _CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(
-        ("task", "backbone", "head", "protocol", "dataset", "metric"), ("a name", _named)
+        ("task", "backbone", "head", "protocol", "dataset", "metric"),
+        ("a name", _named),
     ),
     "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
     "folds": (
@@ -433,28 +471,69 @@ _CHECKS: Mapping[str, Check] = {
 _NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad")
 
 
-def load_results(folder: Path) -> list[Result]:
-    """Read every record under a folder, in a stable order.
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """The records under a folder.
 
-    Raises one ResultError that lists every record that cannot be read or lies where another cell belongs.
+    Attributes:
+        results: The records that could be read, in the order of their paths.
+        problems: One reason for each file that cannot be used.
     """
-    found: list[Result] = []
-    wrong: list[str] = []
+
+    results: tuple[Result, ...]
+    problems: tuple[str, ...]
+
+
+def read_results(folder: Path) -> ResultFiles:
+    """Read every record under a folder and say which files cannot be used.
+
+    Hidden files are never records.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+
+    Returns:
+        The records, and the reasons against the files that cannot be read or lie where another
+        cell belongs.
+    """
+    results: list[Result] = []
+    problems: list[str] = []
     for path in sorted(folder.rglob("*.json")):
+        if is_hidden(path.relative_to(folder)):
+            continue
         try:
             result = Result.load(path)
         except ResultError as error:
-            wrong.append(str(error))
+            problems.append(str(error))
             continue
-        if result.path(folder) != path:
-            wrong.append(
-                f"{path} holds {result.task} with {result.backbone}, which belongs at {result.path(folder)}: name the "
-                f"folder that contains {result.dataset}/, or move the file."
-            )
+        if result.path(folder) == path:
+            results.append(result)
         else:
-            found.append(result)
-    if wrong:
+            problems.append(
+                f"{path} holds {result.task} with {result.backbone}, which belongs at "
+                f"{result.path(folder)}: name the folder that contains {result.dataset}/, or move "
+                "the file."
+            )
+    return ResultFiles(tuple(results), tuple(problems))
+
+
+def load_results(folder: Path) -> list[Result]:
+    """Read every record under a folder, sorted by path.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+
+    Returns:
+        The records.
+
+    Raises:
+        ResultError: If any file cannot be read or lies where another cell belongs; the error
+            lists all of them.
+    """
+    files = read_results(folder)
+    if files.problems:
+        total = len(files.problems) + len(files.results)
         raise ResultError(
-            f"{len(wrong)} of {len(wrong) + len(found)} files: " + " Also: ".join(wrong)
+            f"{len(files.problems)} of {total} files: " + " Also: ".join(files.problems)
         )
-    return found
+    return list(files.results)

@@ -24,8 +24,10 @@ from etab.errors import (
 )
 from etab.features import inputs, lazy
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
-from etab.leaderboard import render
+from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank
+from etab.leaderboard.render import board_csv, board_markdown
+from etab.leaderboard.terminal import beside_table
 from etab.results import Result
 from etab.runs import cross
 from etab.runs.execute import execute, finished
@@ -316,7 +318,7 @@ def test_a_board_shows_cells_beside_its_score(tmp_path: Path) -> None:
     results = made.board(tmp_path, skills)
     alone = rank(results, made.suite(), folder=tmp_path, draws=200)
     assert alone.beside == ()
-    assert "Beside the score" not in render.markdown(alone)
+    assert "Beside the score" not in board_markdown(alone, datasets.cards())
     fit = {"family": "cnn", "fit_on": "echonet", "fit_data_digest": "12" * 32}
     cells = [
         made.save(tmp_path, "b0-A4-E>C", name, skill, noise=7, settings=fit)
@@ -332,14 +334,12 @@ def test_a_board_shows_cells_beside_its_score(tmp_path: Path) -> None:
     assert [(r.backbone, r.etab, r.low, r.high, r.cells.keys()) for r in board.rows] == [
         (r.backbone, r.etab, r.low, r.high, r.cells.keys()) for r in alone.rows
     ]
-    assert "| b0-A4-E>C | ejection fraction, A4C, fitted on echonet | strong |" in render.markdown(
-        board
+    assert "| b0-A4-E>C | ejection fraction, A4C, fitted on echonet | strong |" in board_markdown(
+        board, datasets.cards()
     )
-    assert (
-        render.csv_text(board).splitlines()[-1].startswith("strong,pretrained,,,,,,,b6-A4-C,mae,")
-    )
-    assert len(render.facts(board)["beside"]["rows"]) == 3
-    assert render.rich_beside(board).row_count == 3
+    assert board_csv(board).splitlines()[-1].startswith("strong,pretrained,,,,,,,b6-A4-C,mae,")
+    assert len(board_facts(board, datasets.cards())["beside"]["rows"]) == 3
+    assert beside_table(board).row_count == 3
     other = made.changed(cells[1], settings={**fit, "fit_data_digest": "34" * 32})
     with pytest.raises(ResultError, match="differ in fit_data_digest"):
         rank([*results, cells[0], other], made.suite(), folder=tmp_path, draws=200)

@@ -14,7 +14,7 @@ from etab import heads, phantom
 from etab.cli.main import app
 from etab.errors import DataNotFoundError, IncompatibleError, UndefinedError
 from etab.leaderboard import curves
-from etab.leaderboard.curves_plot import draw
+from etab.leaderboard.curves_plot import draw_curves
 from etab.results import load_results
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
@@ -152,7 +152,7 @@ def test_a_run_with_few_patients_is_a_cell_like_any_other(folder: Path) -> None:
 
 
 def test_points_mix_draws_and_patients(folder: Path) -> None:
-    found = [p for p in curves.points(folder) if p.task == "b0-A4-C"]
+    found = [p for p in curves.curve_points(folder) if p.task == "b0-A4-C"]
     values = {r.protocol: r.value for r in load_results(folder) if r.task == "b0-A4-C"}
     assert [(p.labels, p.draws) for p in found] == [("25 %", 2), ("50 %", 2), ("100 %", 1)]
     assert found[0].value == pytest.approx((values["cv3-25pct-d0"] + values["cv3-25pct-d1"]) / 2)
@@ -185,19 +185,19 @@ def test_the_command_draws_and_says_phantom(folder: Path, tmp_path: Path) -> Non
 
 
 def test_of_many_backbones_those_that_learned_have_bands(folder: Path, tmp_path: Path) -> None:
-    found = curves.points(folder)
-    names = [
-        "image_stats",
-        "pixel_pca",
-        "random/mobilenetv2",
-        "mobilenetv2",
-        "callable/mine",
-        "efficientnet_lite0",
-        "hed_vgg16",
-    ]
-    many = [replace(p, backbone=name) for p in found for name in names]
+    found = curves.curve_points(folder)
+    kinds = {
+        "image_stats": "control",
+        "pixel_pca": "control",
+        "random/mobilenetv2": "random twin",
+        "mobilenetv2": "pretrained",
+        "callable/mine": "pretrained",
+        "efficientnet_lite0": "pretrained",
+        "hed_vgg16": "pretrained",
+    }
+    many = [replace(p, backbone=name, kind=kind) for p in found for name, kind in kinds.items()]
     bands = [
-        draw(some, tmp_path / "c.svg").read_text().count("PolyCollection_")
+        draw_curves(some, tmp_path / "c.svg").read_text().count("PolyCollection_")
         for some in (found, many)
     ]
     panels = len({p.task for p in found})
@@ -205,14 +205,14 @@ def test_of_many_backbones_those_that_learned_have_bands(folder: Path, tmp_path:
 
 
 def test_the_pictures_axes_are_shares_and_values(folder: Path, tmp_path: Path) -> None:
-    assert "<svg" in draw(curves.points(folder), tmp_path / "c.svg").read_text()
+    assert "<svg" in draw_curves(curves.curve_points(folder), tmp_path / "c.svg").read_text()
     with pytest.raises(DataNotFoundError, match="nothing to draw"):
-        draw([], tmp_path / "c.png")
+        draw_curves([], tmp_path / "c.png")
 
 
 def test_a_folder_without_draws_says_how_to_make_some(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="--fractions 2,5,10,25,50,100"):
-        curves.points(tmp_path)
+        curves.curve_points(tmp_path)
 
 
 @pytest.mark.parametrize(

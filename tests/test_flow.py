@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import phantom
+from etab import datasets, phantom
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -24,8 +24,9 @@ from etab.errors import (
 )
 from etab.features import frames as features
 from etab.features import inputs, lazy
-from etab.leaderboard import render
+from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank
+from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.suites import Suite, suite_named
 from etab.metrics import uncertainty as stats
 from etab.results import Result, load_results
@@ -220,7 +221,12 @@ def board_of(done: Settings, **more):
 def test_the_board_says_phantom_everywhere(done: Settings) -> None:
     board = board_of(done)
     assert board.phantom
-    for text in (render.markdown(board), render.csv_text(board), render.page(board), board.title):
+    for text in (
+        board_markdown(board, datasets.cards()),
+        board_csv(board),
+        board_page(board, datasets.cards()),
+        board.title,
+    ):
         assert "phantom" in text.lower()
     assert [r.kind for r in board.rows] == ["control", "control"]
 
@@ -240,7 +246,7 @@ def test_a_missing_task_takes_the_headline_away(done: Settings) -> None:
     row = next(r for r in board.rows if r.backbone == "image_stats")
     assert row.missing == ("b0-A4-C",)
     assert row.rank_low is None
-    assert "missing" in render.markdown(board)
+    assert "missing" in board_markdown(board, datasets.cards())
 
 
 def test_weights_act(done: Settings) -> None:
@@ -268,7 +274,7 @@ def test_the_order_of_files_does_not_matter(done: Settings) -> None:
     results = load_results(done.results)
     a = rank(results, suite_named("camus"), folder=done.results)
     b = rank(results[::-1], suite_named("camus"), folder=done.results)
-    assert render.csv_text(a) == render.csv_text(b)
+    assert board_csv(a) == board_csv(b)
 
 
 def test_a_suite_of_unknown_tasks_or_keys_is_refused() -> None:
@@ -295,7 +301,7 @@ def test_the_page_escapes_what_files_say(done: Settings) -> None:
         [r for r in results if r.backbone != evil], suite_named("camus"), folder=done.results
     )
     bad = replace(board, rows=(replace(board.rows[0], backbone=evil), *board.rows[1:]))
-    assert "<script>alert" not in render.page(bad)
+    assert "<script>alert" not in board_page(bad, datasets.cards())
 
 
 def test_all_means_every_named_backbone_with_its_twin() -> None:

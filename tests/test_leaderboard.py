@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
+import os
 import random
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from etab import datasets
 from etab.errors import (
     EtabError,
     MixedDataError,
@@ -24,9 +28,13 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
-from etab.leaderboard import render
-from etab.leaderboard.ranking import Board, rank, raw2022, two_sided
-from etab.leaderboard.suites import Suite
+from etab.leaderboard import summary
+from etab.leaderboard.board import Board
+from etab.leaderboard.page import board_facts, board_page
+from etab.leaderboard.ranking import rank, rank_folder, raw2022, two_sided
+from etab.leaderboard.render import board_csv, board_markdown
+from etab.leaderboard.suites import Suite, suite_named
+from etab.leaderboard.terminal import board_table
 from etab.metrics.base import METRICS
 from etab.results import Predictions, Result, load_results
 from etab.tasks.menu import TASKS
@@ -132,15 +140,15 @@ def test_a_missing_task_unranks(tmp_path: Path) -> None:
     assert len(board.p_better) == 1
     assert "A backbone with a missing task has no headline rank" in " ".join(board.notes)
     for text in (
-        render.markdown(board),
-        render.page(board),
-        render.csv_text(board),
-        render.json_text(board),
+        board_markdown(board, datasets.cards()),
+        board_page(board, datasets.cards()),
+        board_csv(board),
+        json.dumps(board_facts(board, datasets.cards())),
     ):
         assert "partial" in text
         assert "nan" not in text.lower().replace("nano", "")
-    assert "no score: 1 task missing" in render.markdown(board)
-    last = list(csv.DictReader(io.StringIO(render.csv_text(board))))[-1]
+    assert "no score: 1 task missing" in board_markdown(board, datasets.cards())
+    last = list(csv.DictReader(io.StringIO(board_csv(board))))[-1]
     assert (last["backbone"], last["task"], last["value"], last["etab"]) == (
         "partial",
         "d0-A4-C",
@@ -162,8 +170,8 @@ def test_only_unranked_backbones_make_a_board(tmp_path: Path) -> None:
     )
     assert board.rows[0].missing == ("b0-A4-C", "b1-A4-C", "d0-A4-C")
     assert math.isnan(board.gap)
-    assert "lonely" in render.page(board)
-    assert json.loads(render.json_text(board))["rows"][0]["etab"] is None
+    assert "lonely" in board_page(board, datasets.cards())
+    assert board_facts(board, datasets.cards())["rows"][0]["etab"] is None
 
 
 def test_a_worse_model_never_changes_who_beats_whom(tmp_path: Path) -> None:
@@ -187,8 +195,8 @@ def test_ties_share_ranks(board: Board) -> None:
     rows = {r.backbone: r for r in board.rows}
     assert [(rows[n].rank_low, rows[n].rank_high) for n in ("twin_a", "twin_b")] == [(2, 3), (2, 3)]
     assert (rows["strong"].rank_low, rows["strong"].rank_high) == (1, 1)
-    assert render.rank_words(rows["twin_a"]) == "2-3"
-    assert render.rank_words(rows["strong"]) == "1"
+    assert summary.rank_words(rows["twin_a"]) == "2-3"
+    assert summary.rank_words(rows["strong"]) == "1"
     for i, row in enumerate(board.rows, 1):
         assert row.rank_low <= i <= row.rank_high
 
@@ -500,7 +508,7 @@ def read_page(text: str) -> _Page:
 
 
 def test_the_page_is_one_whole_file(board: Board) -> None:
-    text = render.page(board)
+    text = board_page(board, datasets.cards())
     page = read_page(text)
     assert page.tags.count("script") == 2
     assert page.links == []
@@ -513,7 +521,7 @@ def test_the_page_is_one_whole_file(board: Board) -> None:
     assert "url(" not in text
     assert "default-src 'none'" in text
     assert "{{" not in text.replace("{{DATA}}", "")
-    assert json.loads(page.text["script"][0]) == render.facts(board)
+    assert json.loads(page.text["script"][0]) == board_facts(board, datasets.cards())
     assert len(text) < 250_000
     for row in board.rows:
         assert row.backbone in page.text["th"]
@@ -529,8 +537,12 @@ def test_every_string_of_a_result_file_is_escaped(tmp_path: Path) -> None:
     results = [made.save(tmp_path, c, NASTY, **evil) for c in made.SMALL]
     suite = made.suite(title=NASTY)
     board = rank(results, suite, folder=tmp_path, draws=50)
-    text = render.page(board)
-    plain = read_page(render.page(rank(results, made.suite(title="T"), folder=tmp_path, draws=50)))
+    text = board_page(board, datasets.cards())
+    plain = read_page(
+        board_page(
+            rank(results, made.suite(title="T"), folder=tmp_path, draws=50), datasets.cards()
+        )
+    )
     page = read_page(text)
     assert page.tags == plain.tags
     assert text.count("<script") == text.count("</script>") == 2
@@ -551,36 +563,40 @@ def test_every_string_of_a_result_file_is_escaped(tmp_path: Path) -> None:
         "new Function",
     ):
         assert sink not in script
-    row = next(line for line in render.markdown(board).splitlines() if line.startswith("| 1 |"))
+    row = next(
+        line
+        for line in board_markdown(board, datasets.cards()).splitlines()
+        if line.startswith("| 1 |")
+    )
     assert len(re.split(r"(?<!\\)\|", row)) == 2 + 5 + 3
-    assert "<script" not in render.markdown(board).replace(board.title, "")
-    assert next(csv.DictReader(io.StringIO(render.csv_text(board))))["backbone"] == NASTY
+    assert "<script" not in board_markdown(board, datasets.cards()).replace(board.title, "")
+    assert next(csv.DictReader(io.StringIO(board_csv(board))))["backbone"] == NASTY
 
 
 def test_phantom_is_said_on_every_form(board: Board) -> None:
     assert board.phantom
     assert board.title.startswith("PHANTOM")
-    assert "PHANTOM" in render.markdown(board)
-    assert json.loads(render.json_text(board))["phantom"] is True
-    assert {r["phantom"] for r in csv.DictReader(io.StringIO(render.csv_text(board)))} == {"True"}
+    assert "PHANTOM" in board_markdown(board, datasets.cards())
+    assert board_facts(board, datasets.cards())["phantom"] is True
+    assert {r["phantom"] for r in csv.DictReader(io.StringIO(board_csv(board)))} == {"True"}
     assert "PHANTOM" in _terminal(board)
-    assert "PHANTOM" in read_page(render.page(board)).text["title"][0]
-    assert "phantom of" in render.markdown(board)
+    assert "PHANTOM" in read_page(board_page(board, datasets.cards())).text["title"][0]
+    assert "phantom of" in board_markdown(board, datasets.cards())
 
 
 def test_a_real_board_states_the_licence_of_its_data(tmp_path: Path) -> None:
     results = [made.save(tmp_path, c, "one", phantom=False) for c in made.SMALL]
     board = rank(results, made.suite(), folder=tmp_path, draws=50)
     assert "PHANTOM" not in board.title
-    assert "CC BY-NC-SA 4.0" in render.markdown(board)
-    assert "CC BY-NC-SA 4.0" in json.loads(render.json_text(board))["data"][0]["licence"]
+    assert "CC BY-NC-SA 4.0" in board_markdown(board, datasets.cards())
+    assert "CC BY-NC-SA 4.0" in board_facts(board, datasets.cards())["data"][0]["licence"]
 
 
 def _terminal(board: Board, width: int = 200) -> str:
     out, chance = io.StringIO(), random.getstate()
     from rich.console import Console
 
-    Console(file=out, width=width).print(render.rich_table(board))
+    Console(file=out, width=width).print(board_table(board))
     random.setstate(chance)  # importing rich numbers its styles by chance
     return out.getvalue()
 
@@ -596,18 +612,18 @@ def test_a_narrow_terminal_keeps_numbers_whole(board: Board) -> None:
     text = _terminal(board, width=80)
     for row in board.rows:
         line = next(
-            t for t in text.splitlines() if t.split()[:2] == [render.rank_words(row), row.backbone]
+            t for t in text.splitlines() if t.split()[:2] == [summary.rank_words(row), row.backbone]
         )
         assert f"{row.etab:.3f}" in line
         assert f"{row.low:.3f} to {row.high:.3f}" in line
 
 
 def test_markdown_holds_the_whole_board(board: Board) -> None:
-    text = render.markdown(board)
+    text = board_markdown(board, datasets.cards())
     for row in board.rows:
         assert f"{row.etab:.3f} [{row.low:.3f}, {row.high:.3f}]" in text
         for cell in row.cells.values():
-            assert render.number(cell.value) in text
+            assert summary.number(cell.value) in text
     for note in board.notes:
         assert note in text
     widths = {line.count("|") for line in text.split("###")[0].splitlines() if line.startswith("|")}
@@ -616,14 +632,126 @@ def test_markdown_holds_the_whole_board(board: Board) -> None:
 
 
 def test_csv_and_json_hold_every_cell(board: Board) -> None:
-    rows = list(csv.DictReader(io.StringIO(render.csv_text(board))))
+    rows = list(csv.DictReader(io.StringIO(board_csv(board))))
     assert len(rows) == len(SKILLS) * len(made.SMALL)
     for row in rows:
         cell = next(r for r in board.rows if r.backbone == row["backbone"]).cells[row["task"]]
         assert float(row["value"]) == cell.value
         assert float(row["anchored"]) == pytest.approx(TASKS[row["task"]].anchored(cell.value))
-    found = json.loads(render.json_text(board))
+    found = board_facts(board, datasets.cards())
     assert [r["backbone"] for r in found["rows"]] == [r.backbone for r in board.rows]
     assert found["rows"][0]["categories"]["b"] == pytest.approx(
-        render.category_mean(board.rows[0], "b", board), rel=1e-5
+        summary.category_mean(board.rows[0], "b", board), rel=1e-5
     )
+
+
+def _first_cell(folder: Path) -> Path:
+    return next(path for path in sorted(folder.rglob("*.json")) if "twin_a" in str(path))
+
+
+def _edit(path: Path, **changes: Any) -> None:
+    record = json.loads(path.read_text())
+    record.update(changes)
+    path.write_text(json.dumps(record))
+
+
+def _new_table(path: Path, data: bytes) -> None:
+    """Replace the predictions and put their digest into the record, as somebody with intent would."""
+    path.with_suffix(".csv").write_bytes(data)
+    _edit(path, predictions_sha256=hashlib.sha256(data).hexdigest())
+
+
+def _as_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _as_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+HEADER = b"kind,item,patient,fold,truth,score\n"
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "cut short": lambda path: path.write_text(path.read_text()[:300]),
+    "empty": lambda path: path.write_text(""),
+    "not text": lambda path: path.write_bytes(b"\x89PNG\xff\xfe"),
+    "a list": lambda path: path.write_text("[1, 2]"),
+    "nested beyond reason": lambda path: path.write_text("[" * 200_000),
+    "another schema": lambda path: _edit(path, schema=99),
+    "a field of another type": lambda path: _edit(path, value="high"),
+    "an unknown field": lambda path: _edit(path, **{"\ud800\x1b[2J" * 100: 1}),
+    "a number beyond floats": lambda path: _edit(path, value=10**400),
+    "a name that no file can hold": lambda path: _edit(path, backbone="\ud800"),
+    "another cell's record": lambda path: _edit(path, backbone="strong"),
+    "a pipe": _as_pipe,
+    "a folder": _as_folder,
+    "a value nobody computed": lambda path: _edit(path, value=0.999, low=0.9, high=1.0),
+    "predictions missing": lambda path: path.with_suffix(".csv").unlink(),
+    "predictions a pipe": lambda path: _as_pipe(path.with_suffix(".csv")),
+    "predictions changed": lambda path: path.with_suffix(".csv").write_text("kind,item\n"),
+    "predictions not text": lambda path: _new_table(path, b"\xff\xfe\x00"),
+    "predictions of endless fields": lambda path: _new_table(path, HEADER + b"x" * 200_000),
+    "predictions of another kind": lambda path: _new_table(path, HEADER + b"value,a,p,f,1,2\n"),
+    "predictions without columns": lambda path: _new_table(
+        path, b"kind,item,patient,fold\nmask,a,p,f\nmask,b,q,f\n"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of two backbones on every task of a packaged suite."""
+    parent = tmp_path_factory.mktemp("packaged")
+    for name in ("strong", "twin_a"):
+        for code in suite_named("camus").tasks:
+            made.save(parent, code, name, SKILLS[name])
+    return parent
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_one_bad_file_is_set_aside_and_the_board_stands(
+    damage: str, packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etab.leaderboard.ranking.DRAWS", 50)
+    shutil.copytree(packaged, tmp_path, dirs_exist_ok=True)
+    path = _first_cell(tmp_path)
+    DAMAGE[damage](path)
+    board = rank_folder(tmp_path, "camus")
+    assert board.notes[0].startswith("SET ASIDE: 1 result file is not part of this board: ")
+    assert path.stem in board.notes[0] or path.parent.name in board.notes[0]
+    assert "\x1b" not in board.notes[0]
+    rows = {row.backbone: row for row in board.rows}
+    assert rows["strong"].ranked
+    assert rows["twin_a"].missing == (path.parts[-3],)
+    assert "SET ASIDE" in board_markdown(board, datasets.cards())
+
+
+def test_a_folder_of_nothing_but_bad_files_is_an_error(tmp_path: Path) -> None:
+    path = made.save(tmp_path, "a0-A4-C", "one", 0.5).path(tmp_path)
+    path.write_text("{}")
+    with pytest.raises(ResultError, match=r"No result of .* can be ranked\. SET ASIDE: 1 result"):
+        rank_folder(tmp_path, "camus")
+    with pytest.raises(ResultError, match="1 of 1 files"):
+        load_results(tmp_path)
+
+
+def test_text_of_results_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    notes = {"notes": ["\x1b[2Jcleared", "\ud800"], "family": "cnn"}
+    cell = made.save(tmp_path, "b0-A4-C", "one", 0.5, settings=notes)
+    board = rank([cell], made.suite(("b0-A4-C",)), folder=tmp_path, draws=50)
+    assert "\ufffd[2Jcleared" in board.notes
+    assert board_markdown(board, datasets.cards()).encode()
+
+
+@pytest.mark.parametrize("notes", [3, {"a": 1}, None, "text"])
+def test_notes_of_another_type_are_no_notes(notes: object, tmp_path: Path) -> None:
+    cell = made.save(tmp_path, "b0-A4-C", "one", 0.5, settings={"notes": notes})
+    assert rank([cell], made.suite(("b0-A4-C",)), folder=tmp_path, draws=50).rows
+
+
+def test_a_dataset_without_a_card_is_named(tmp_path: Path) -> None:
+    board = board_of(tmp_path)
+    cards = datasets.cards()
+    cards.pop("camus")
+    assert [notice["title"] for notice in board_facts(board, cards)["data"]] == ["phantom of camus"]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import etab
-from etab import phantom
+from etab import datasets, phantom
 from etab.datasets.base import Fault
 from etab.datasets.dicom import DicomSource
 from etab.errors import (
@@ -26,8 +26,9 @@ from etab.errors import (
     ResultError,
     UnsupportedOptionError,
 )
-from etab.leaderboard import render
+from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank
+from etab.leaderboard.render import board_markdown
 from etab.leaderboard.suites import Suite
 from etab.results import Result, load_results
 from etab.runs import data as opened
@@ -209,8 +210,8 @@ def test_the_board_says_what_is_missing_everywhere(
     board = rank(load_results(settings.results), SUITE, folder=settings.results, protocol="cv3")
     said = "INCOMPLETE DATA: 1 of 14 patients of camus are missing"
     assert board.notes[0].startswith(said)
-    assert said in render.markdown(board)
-    assert said in render.page(board)
+    assert said in board_markdown(board, datasets.cards())
+    assert said in board_page(board, datasets.cards())
     from etab.cli import show
 
     show.board(board)

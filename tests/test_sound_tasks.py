@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etab import backbones, phantom
+from etab import backbones, datasets, phantom
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.errors import IncompatibleError, UndefinedError, UnsupportedOptionError
 from etab.features import windows
-from etab.leaderboard import render
+from etab.leaderboard import summary
+from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank_folder
+from etab.leaderboard.render import board_markdown
 from etab.leaderboard.suites import Suite, suite_named
 from etab.metrics.base import METRICS
 from etab.metrics.basic import evaluate
@@ -360,11 +362,11 @@ def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
     assert rows["envelopes"].cells["f0-PH-N"].protocol == "lodo"
     assert rows["envelopes"].rank_low is not None
     assert rows["database_only"].rank_low is None
-    text = render.markdown(found)
+    text = board_markdown(found, datasets.cards())
     assert "by another one: f0-PH-N (lodo)" in text
     assert "Shown and not counted" not in text
     idle = rank_folder(board, "sounds", protocol="cv3", task_weights={"e0-AL-D": 0})
-    assert "Shown and not counted: e0-AL-D" in render.markdown(idle)
+    assert "Shown and not counted: e0-AL-D" in board_markdown(idle, datasets.cards())
     assert "Additional ID" in text
     want = np.mean(
         [
@@ -396,17 +398,17 @@ def test_pooled_folds_stand_beside_database_only(board: Path) -> None:
 
 def test_the_parts_are_shown_where_there_are_two(board: Path) -> None:
     found = rank_folder(board, "all", protocol="cv3")
-    assert render.parts(found) == ["echo", "heart sounds"]
+    assert summary.parts(found) == ["echo", "heart sounds"]
     row = next(r for r in found.rows if r.backbone == "envelopes")
     assert row.rank_low is None  # echo is missing
     alone = rank_folder(board, "sounds", protocol="cv3")
-    assert render.part_mean(row, "heart sounds", found) == pytest.approx(
+    assert summary.part_mean(row, "heart sounds", found) == pytest.approx(
         next(r for r in alone.rows if r.backbone == "envelopes").etab
     )
-    assert render.part_mean(row, "echo", found) is None
-    assert "ETAB of heart sounds" in render.markdown(found)
-    assert "heart sounds" in render.facts(found)["parts"]
-    assert render.parts(alone) == []
+    assert summary.part_mean(row, "echo", found) is None
+    assert "ETAB of heart sounds" in board_markdown(found, datasets.cards())
+    assert "heart sounds" in board_facts(found, datasets.cards())["parts"]
+    assert summary.parts(alone) == []
 
 
 def test_find_keeps_echo_the_default() -> None:

@@ -17,7 +17,7 @@ from etab.cli import finetune as cli_finetune
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
-    from etab.leaderboard.ranking import Board
+    from etab.leaderboard.board import Board
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -336,13 +336,21 @@ def leaderboard(
 
 
 def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | None) -> None:
-    from etab.leaderboard import render
+    from etab import datasets
+    from etab.leaderboard.page import board_page
+    from etab.leaderboard.render import board_csv, board_markdown
     from etab.storage.atomic import write_atomically
 
-    for path, make in ((markdown, render.markdown), (csv, render.csv_text), (html, render.page)):
-        if path is not None:
-            write_atomically(path, make(board))
-            _say(f"wrote {path}")
+    cards = datasets.cards()
+    if markdown is not None:
+        write_atomically(markdown, board_markdown(board, cards))
+        _say(f"wrote {markdown}")
+    if csv is not None:
+        write_atomically(csv, board_csv(board))
+        _say(f"wrote {csv}")
+    if html is not None:
+        write_atomically(html, board_page(board, cards))
+        _say(f"wrote {html}")
 
 
 @app.command()
@@ -360,33 +368,35 @@ def curve(
     """Show how values grow with the number of labelled patients."""
     from etab.cli import show
     from etab.leaderboard import curves
-    from etab.leaderboard import curves_plot as plots_curves
+    from etab.leaderboard.curves_plot import draw_curves
     from etab.storage.atomic import write_atomically
 
-    found = curves.points(results, seed=seed)
+    points = curves.curve_points(results, seed=seed)
     show.table(
         "label efficiency",
         ("task", "backbone", "labels", "draws", "value", "95 %"),
         [
             (
-                p.task,
-                p.backbone,
-                p.labels,
-                str(p.draws),
-                f"{p.metric} {p.value:.3f}",
-                f"{p.low:.3f} to {p.high:.3f}",
+                point.task,
+                point.backbone,
+                point.labels,
+                str(point.draws),
+                f"{point.metric} {point.value:.3f}",
+                f"{point.low:.3f} to {point.high:.3f}",
             )
-            for p in found
+            for point in points
         ],
     )
     if picture is not None:
-        _say(f"wrote {plots_curves.draw(found, picture)}")
+        _say(f"wrote {draw_curves(points, picture)}")
     if markdown is not None:
-        beside = Path(os.path.relpath(picture, markdown.parent)).as_posix() if picture else ""
-        write_atomically(markdown, curves.markdown(found, picture=beside))
+        link = ""
+        if picture is not None:
+            link = Path(os.path.relpath(picture, markdown.parent)).as_posix()
+        write_atomically(markdown, curves.curves_markdown(points, picture=link))
         _say(f"wrote {markdown}")
     if csv is not None:
-        write_atomically(csv, curves.csv_text(found))
+        write_atomically(csv, curves.curves_csv(points))
         _say(f"wrote {csv}")
 
 

@@ -17,11 +17,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from etab.leaderboard import render
+from etab.leaderboard import terminal
 
 if TYPE_CHECKING:
     from etab.cli.doctor import Finding
-    from etab.leaderboard.ranking import Board
+    from etab.leaderboard.board import Board
     from etab.runs.executors import Event
 
 
@@ -37,9 +37,9 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 def board(found: Board) -> None:
     """Print a leaderboard."""
-    Console().print(render.rich_table(found))
+    Console().print(terminal.board_table(found))
     if found.beside:
-        Console().print(render.rich_beside(found))
+        Console().print(terminal.beside_table(found))
 
 
 def findings(found: Sequence[Finding]) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "Tmed1Source",
     "TmedSource",
     "card",
+    "cards",
     "names",
     "source",
     "told",
@@ -58,6 +59,11 @@ def names() -> list[str]:
 def card(name: str) -> Card:
     """The facts of a dataset, without its data; raises UnknownNameError with a suggestion."""
     return SOURCES[name].card
+
+
+def cards() -> dict[str, Card]:
+    """The facts of every dataset by its name; a board states licences and citations from them."""
+    return {name: source.card for name, source in SOURCES.items()}
 
 
 def source(name: str, root: Path | str | None = None) -> Source:

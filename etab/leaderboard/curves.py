@@ -1,40 +1,67 @@
-"""Label efficiency: how a value grows with the labelled patients, from the finished cells of a folder.
+"""Label efficiency: how a value grows with the number of labelled patients.
 
-A point is one task, one backbone and one share (or number a class) of the training patients. Its value is the mean over
-the draws; its interval mixes the draws and resamples of the test patients, so that it holds what another draw of labels
-and another test cohort would give. Made by `etab run --fractions 2,5,10,25,50,100 --draws 3`.
+A point of a curve is one task, one backbone, and one share (or number in each class) of the
+training patients. Its value is the mean over the draws of these patients. Its interval mixes the
+draws with resamples of the test patients, so that it covers both another draw of labels and another
+test cohort. ``etab run --fractions 2,5,10,25,50,100 --draws 3`` computes the results.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from etab.errors import DataNotFoundError, ResultError
+from etab.errors import DataNotFoundError, EtabError, EtabWarning, ResultError
+from etab.leaderboard.board import PRETRAINED, kind_of
+from etab.leaderboard.notes import set_aside_note
 from etab.metrics.base import METRICS
 from etab.metrics.uncertainty import resample_weights, weighted
-from etab.results import Predictions, Result, load_results
+from etab.results import Predictions, Result, read_results
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import Protocol, parse
 from etab.types import FloatArray
 
 RESAMPLES = 500
+_CSV_HEADER = (
+    "task",
+    "backbone",
+    "protocol",
+    "labels",
+    "draws",
+    "training_rows",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "phantom",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CurvePoint:
     """One point of a curve.
 
-    labels      "10 %" or "5 a class"
-    rows        training rows, the mean over draws and folds
-    percent     share of the training patients; 0 where ``shots`` patients a class are drawn instead
-    draws       how many draws the value is the mean of
-    low, high   95 % interval over draws and test patients
+    Attributes:
+        task: Code of the task.
+        backbone: Name of the backbone.
+        base: Name of the protocol without its share of labels.
+        labels: The labelled patients in words: ``"10 %"`` or ``"5 a class"``.
+        percent: Share of the training patients in percent; 0 where ``shots`` are drawn instead.
+        shots: Number of patients drawn from each class; 0 where a share is drawn instead.
+        draws: Number of draws that the value is the mean of.
+        rows: Number of training rows, the mean over draws and folds.
+        metric: Name of the metric.
+        value: Mean of the metric over the draws.
+        low: Lower end of the 95 % interval over draws and test patients.
+        high: Upper end of the 95 % interval over draws and test patients.
+        phantom: Whether the data are phantom data, not of patients.
+        kind: ``"pretrained"``, ``"random twin"`` or ``"control"``.
     """
 
     task: str
@@ -50,165 +77,214 @@ class Point:
     low: float
     high: float
     phantom: bool
+    kind: str = PRETRAINED
 
 
-def points(folder: Path, *, seed: int = 0) -> list[Point]:
-    """Every point that the results in a folder give, by task, backbone and labels.
+def curve_points(folder: Path, *, seed: int = 0) -> list[CurvePoint]:
+    """Compute the points of all curves from the results in a folder.
 
-    Raises DataNotFoundError where the folder holds no cell with few labelled patients, and ResultError where phantom and
-    real results, or results of different data, would lie on one curve.
+    Files that cannot be read are set aside; a warning names them with the reasons.
+
+    Args:
+        folder: Folder of results that ``etab run --fractions`` or ``--shots`` wrote.
+        seed: Seed of the resamples of test patients.
+
+    Returns:
+        The points, sorted by task, backbone and number of labels.
+
+    Raises:
+        DataNotFoundError: If the folder holds no result with few labelled patients.
+        ResultError: If phantom and real results, or results of different versions of the data, would
+            lie on one curve.
     """
-    cells: dict[tuple[object, ...], list[Result]] = {}
-    results = load_results(folder)
-    few = {
-        (r.task, r.backbone, r.head, r.seed, _how(r).tuning, _how(r).source)
-        for r in results
-        if _how(r).few
-    }
-    for r in results:
-        how = _how(r)
-        key = (r.task, r.backbone, r.head, r.seed, how.tuning, how.source)
-        if key in few:
-            cells.setdefault(
-                (*key, how.sort, how.n_fold, how.percent or 0.0, how.shots or 0), []
-            ).append(r)
-    if not cells:
+    files = read_results(folder)
+    problems = list(files.problems)
+    results: list[Result] = []
+    for result in files.results:
+        try:
+            parse(result.protocol)
+        except EtabError as error:
+            problems.append(f"{result.path(folder)}: {error}")
+        else:
+            results.append(result)
+    groups = _with_few_labels(results)
+    if not groups:
         raise DataNotFoundError(
             f"{folder} holds no cell with few labelled patients. Make some with "
             f"`etab run --fractions 2,5,10,25,50,100 --draws 3 --results {folder}`."
         )
-    _check(folder, [r for group in cells.values() for r in group])
-    found = [_point(folder, group, seed) for group in cells.values()]
-    return sorted(found, key=lambda p: (p.task, p.backbone, p.base, p.percent, p.shots))
+    _refuse_mixed_curves(folder, [result for group in groups.values() for result in group])
+    points: list[CurvePoint] = []
+    for group in groups.values():
+        tables: list[tuple[Result, Predictions]] = []
+        for result in group:
+            try:
+                tables.append((result, result.predictions(folder)))
+            except ResultError as error:
+                problems.append(str(error))
+        if tables:
+            points.append(_point(tables, seed))
+    for note in set_aside_note(problems, "these curves"):
+        warnings.warn(note, EtabWarning, stacklevel=2)
+    return sorted(points, key=lambda p: (p.task, p.backbone, p.base, p.percent, p.shots))
 
 
-def _how(result: Result) -> Protocol:
-    return parse(result.protocol)
+def _with_few_labels(results: Sequence[Result]) -> dict[tuple[object, ...], list[Result]]:
+    """Results by the point they belong to, of curves that have at least one point with few labels."""
+    curves = {_curve(result) for result in results if parse(result.protocol).few}
+    groups: dict[tuple[object, ...], list[Result]] = {}
+    for result in results:
+        if _curve(result) in curves:
+            groups.setdefault((*_curve(result), *_labels(result)), []).append(result)
+    return groups
 
 
-def _check(folder: Path, results: Sequence[Result]) -> None:
-    if len({r.phantom for r in results}) > 1:
+def _curve(result: Result) -> tuple[object, ...]:
+    """What all points of one curve share."""
+    protocol = parse(result.protocol)
+    cell = (result.task, result.backbone, result.head, result.seed)
+    return (*cell, protocol.tuning, protocol.source)
+
+
+def _labels(result: Result) -> tuple[object, ...]:
+    """What all draws of one point share."""
+    protocol = parse(result.protocol)
+    return (protocol.sort, protocol.n_fold, protocol.percent or 0.0, protocol.shots or 0)
+
+
+def _refuse_mixed_curves(folder: Path, results: Sequence[Result]) -> None:
+    if len({result.phantom for result in results}) > 1:
         raise ResultError(
-            f"{folder} holds phantom and real results; curves of both never share a page. Part the folders."
+            f"{folder} holds phantom and real results; curves of both never share a page. Part "
+            "the folders."
         )
     digests: dict[str, str] = {}
-    for r in results:
-        if digests.setdefault(r.dataset, r.data_digest) != r.data_digest:
+    for result in results:
+        first = digests.setdefault(result.dataset, result.data_digest)
+        if first != result.data_digest:
             raise ResultError(
-                f"{folder} holds results of two versions of {r.dataset}: {r.task}, {r.backbone} differs."
+                f"{folder} holds results of two versions of {result.dataset}: {result.task}, "
+                f"{result.backbone} differs."
             )
 
 
-def _point(folder: Path, group: Sequence[Result], seed: int) -> Point:
-    first, how = group[0], _how(group[0])
+def _point(tables: Sequence[tuple[Result, Predictions]], seed: int) -> CurvePoint:
+    draws = [result for result, _ in tables]
+    first = draws[0]
+    protocol = parse(first.protocol)
     rng = np.random.default_rng([seed, *first.task.encode()])
-    resampled = [_resampled(r, r.predictions(folder), rng) for r in group]
+    resampled = [_resampled_values(result, table, rng) for result, table in tables]
     low, high = np.nanquantile(np.concatenate(resampled), [0.025, 0.975])
-    labels = f"{how.shots} a class" if how.shots else f"{how.percent or 100:g} %"
-    return Point(
+    return CurvePoint(
         task=first.task,
         backbone=first.backbone,
-        base=replace(how, percent=None, shots=None, draw=0).name,
-        labels=labels,
-        percent=0.0 if how.shots else how.percent or 100.0,
-        shots=how.shots or 0,
-        draws=len(group),
-        rows=float(np.mean([r.n_train for r in group])),
+        base=replace(protocol, percent=None, shots=None, draw=0).name,
+        labels=_label_words(protocol),
+        percent=0.0 if protocol.shots else protocol.percent or 100.0,
+        shots=protocol.shots or 0,
+        draws=len(draws),
+        rows=float(np.mean([result.n_train for result in draws])),
         metric=first.metric,
-        value=float(np.mean([r.value for r in group])),
+        value=float(np.mean([result.value for result in draws])),
         low=float(low),
         high=float(high),
         phantom=first.phantom,
+        kind=kind_of(first.backbone, draws),
     )
 
 
-def _resampled(result: Result, table: Predictions, rng: np.random.Generator) -> FloatArray:
+def _label_words(protocol: Protocol) -> str:
+    if protocol.shots:
+        return f"{protocol.shots} a class"
+    return f"{protocol.percent or 100:g} %"
+
+
+def _resampled_values(result: Result, table: Predictions, rng: np.random.Generator) -> FloatArray:
     patients = np.array(table.patients)
     order = np.unique(patients)
     weights = resample_weights(len(order), RESAMPLES, rng)
     return weighted(result.metric, table.kind, table.columns, patients, order, weights)
 
 
-def csv_text(found: Sequence[Point]) -> str:
-    """A line a point."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "task",
-            "backbone",
-            "protocol",
-            "labels",
-            "draws",
-            "training_rows",
-            "metric",
-            "value",
-            "low",
-            "high",
-            "phantom",
-        ]
-    )
-    for p in found:
+def curves_csv(points: Sequence[CurvePoint]) -> str:
+    """Write the points as CSV, a line for each.
+
+    Args:
+        points: The points, as ``curve_points`` returns them.
+
+    Returns:
+        The text, with a header.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_CSV_HEADER)
+    for point in points:
         writer.writerow(
             [
-                p.task,
-                p.backbone,
-                p.base,
-                p.labels,
-                p.draws,
-                f"{p.rows:g}",
-                p.metric,
-                f"{p.value:.6g}",
-                f"{p.low:.6g}",
-                f"{p.high:.6g}",
-                "phantom" if p.phantom else "",
+                point.task,
+                point.backbone,
+                point.base,
+                point.labels,
+                point.draws,
+                f"{point.rows:g}",
+                point.metric,
+                f"{point.value:.6g}",
+                f"{point.low:.6g}",
+                f"{point.high:.6g}",
+                "phantom" if point.phantom else "",
             ]
         )
-    return out.getvalue()
+    return text.getvalue()
 
 
-def markdown(found: Sequence[Point], *, picture: str = "") -> str:
-    """A table a task: backbones down, labels across, value with its interval; above them the ``picture`` named."""
-    out = ["# Label efficiency", ""]
-    if any(p.phantom for p in found):
-        out += ["**Phantom data: made, not measured on patients.**", ""]
-    out += [
-        "Mean over the draws of labelled patients; the interval (95 %) is over draws and test patients.",
+def curves_markdown(points: Sequence[CurvePoint], *, picture: str = "") -> str:
+    """Write the points as Markdown.
+
+    Args:
+        points: The points, as ``curve_points`` returns them.
+        picture: Link to a picture of the curves; empty leaves the picture out.
+
+    Returns:
+        The text: a table for each task and protocol with a row for each backbone and a column for
+        each number of labels.
+    """
+    lines = ["# Label efficiency", ""]
+    if any(point.phantom for point in points):
+        lines += ["**Phantom data: made, not measured on patients.**", ""]
+    lines += [
+        "Mean over the draws of labelled patients; the interval (95 %) is over draws and test "
+        "patients.",
         "",
     ]
-    out += (
-        [f"![Value against the share of labelled training patients]({picture})", ""]
-        if picture
-        else []
-    )
-    for task in dict.fromkeys(p.task for p in found):
-        mine = [p for p in found if p.task == task]
-        for base in dict.fromkeys(p.base for p in mine):
-            out += _table(task, base, [p for p in mine if p.base == base])
-    return "\n".join(out)
+    if picture:
+        lines += [f"![Value against the share of labelled training patients]({picture})", ""]
+    for task in dict.fromkeys(point.task for point in points):
+        of_task = [point for point in points if point.task == task]
+        for base in dict.fromkeys(point.base for point in of_task):
+            lines += _curve_table(task, base, [point for point in of_task if point.base == base])
+    return "\n".join(lines)
 
 
-def _table(task: str, base: str, mine: Sequence[Point]) -> list[str]:
-    labels = list(dict.fromkeys(p.labels for p in sorted(mine, key=lambda p: (p.shots, p.percent))))
+def _curve_table(task: str, base: str, points: Sequence[CurvePoint]) -> list[str]:
+    metric = METRICS[points[0].metric]
     title = TASKS[task].title if task in TASKS else task
-    better = "higher" if METRICS[mine[0].metric].better > 0 else "lower"
-    digits = 3 if max(abs(p.value) for p in mine) <= 1 else 2
-    out = [
-        f"## {task}: {title}",
-        "",
-        f"{METRICS[mine[0].metric].title}, {better} is better, {base}.",
-        "",
-    ]
-    out += ["| backbone | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
-    for backbone in dict.fromkeys(p.backbone for p in mine):
-        at = {
-            p.labels: f"{p.value:.{digits}f} [{p.low:.{digits}f}, {p.high:.{digits}f}]"
-            for p in mine
-            if p.backbone == backbone
+    better = "higher" if metric.better > 0 else "lower"
+    digits = 3 if max(abs(point.value) for point in points) <= 1 else 2
+    by_labels = sorted(points, key=lambda point: (point.shots, point.percent))
+    labels = list(dict.fromkeys(point.labels for point in by_labels))
+    lines = [f"## {task}: {title}", "", f"{metric.title}, {better} is better, {base}.", ""]
+    lines.append(f"| backbone | {' | '.join(labels)} |")
+    lines.append("|---" * (len(labels) + 1) + "|")
+    for backbone in dict.fromkeys(point.backbone for point in points):
+        values = {
+            point.labels: _value_words(point, digits)
+            for point in points
+            if point.backbone == backbone
         }
-        out.append(
-            f"| {backbone.replace('|', '/')} | "
-            + " | ".join(at.get(label, "") for label in labels)
-            + " |"
-        )
-    return [*out, ""]
+        cells = [values.get(label, "") for label in labels]
+        lines.append(f"| {backbone.replace('|', '/')} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _value_words(point: CurvePoint, digits: int) -> str:
+    return f"{point.value:.{digits}f} [{point.low:.{digits}f}, {point.high:.{digits}f}]"

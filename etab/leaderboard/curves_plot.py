@@ -1,4 +1,4 @@
-"""The picture of label efficiency: a panel a task, a line a backbone, the interval as a band."""
+"""The picture of label efficiency: a panel for each task and a line for each backbone."""
 
 from __future__ import annotations
 
@@ -6,24 +6,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from etab import backbones
-from etab.errors import DataNotFoundError, EtabError
-from etab.leaderboard.curves import Point
+from etab.errors import DataNotFoundError
+from etab.leaderboard.board import PRETRAINED
+from etab.leaderboard.curves import CurvePoint
 from etab.metrics.base import METRICS
 from etab.tasks.menu import TASKS
 
 _COLUMNS = 4
-_BAND = 6
+# With more backbones than this, the bands of all of them could not be told apart.
+_MOST_BANDS = 6
 
 
-def draw(found: Sequence[Point], path: Path) -> Path:
-    """Write the picture (.png, .svg or .pdf). Random twins are dashed, in the colour of what they are the twin of.
+def draw_curves(points: Sequence[CurvePoint], path: Path) -> Path:
+    """Draw the values against the share of labelled training patients.
 
-    Bands are the intervals of ``Point``; of many backbones only those that learned something have one, or none could be read.
+    Random twins are dashed lines in the colour of their backbone. Bands are the 95 % intervals;
+    with more than six backbones, only pretrained ones have a band.
+
+    Args:
+        points: The points, as ``curve_points`` returns them. Those with a number of patients in
+            each class are not drawn.
+        path: Where to write the picture: ``.png``, ``.svg`` or ``.pdf``.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataNotFoundError: If no point has a share of the training patients.
     """
     from matplotlib.figure import Figure
 
-    tasks = list(dict.fromkeys(p.task for p in found if p.percent))
+    shares = [point for point in points if point.percent]
+    tasks = list(dict.fromkeys(point.task for point in shares))
     if not tasks:
         raise DataNotFoundError(
             "There is nothing to draw: give `etab run` --fractions, not --shots alone."
@@ -33,70 +47,66 @@ def draw(found: Sequence[Point], path: Path) -> Path:
     figure = Figure(figsize=(3.5 * columns, 2.9 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, task in zip(panels, tasks, strict=False):
-        _panel(panel, task, [p for p in found if p.task == task and p.percent])
+        _draw_panel(panel, task, [point for point in shares if point.task == task])
     for panel in panels[len(tasks) :]:
         panel.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    kind = "phantom data: " if any(p.phantom for p in found) else ""
-    names = list(dict.fromkeys(p.backbone for p in found))
-    whose = "" if len(names) <= _BAND else " of pretrained backbones"
-    figure.suptitle(
-        f"{kind}value against the share of labelled training patients; bands: 95 % over draws and test patients"
-        f"{whose}",
-        fontsize=11,
-    )
+    figure.suptitle(_title(points), fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return path
 
 
-def _pretrained(name: str) -> bool:
-    """Whether a backbone is neither a random twin nor a control; one that has no card any more counts as pretrained."""
-    try:
-        card = backbones.card(name)
-    except EtabError:
-        return True
-    return card.learned and not card.twin
+def _title(points: Sequence[CurvePoint]) -> str:
+    data = "phantom data: " if any(point.phantom for point in points) else ""
+    backbones = {point.backbone for point in points}
+    of_some = " of pretrained backbones" if len(backbones) > _MOST_BANDS else ""
+    return (
+        f"{data}value against the share of labelled training patients; bands: 95 % over draws and "
+        f"test patients{of_some}"
+    )
 
 
-def _panel(panel: Any, task: str, mine: Sequence[Point]) -> None:
-    from matplotlib import colormaps
-
-    names = list(dict.fromkeys(p.backbone for p in mine))
-    families = list(dict.fromkeys(n.removeprefix("random/") for n in names))
+def _draw_panel(panel: Any, task: str, points: Sequence[CurvePoint]) -> None:
+    names = list(dict.fromkeys(point.backbone for point in points))
+    # A random twin has the colour of the backbone that it is the twin of.
+    families = list(dict.fromkeys(name.removeprefix("random/") for name in names))
     for name in names:
-        line = sorted((p for p in mine if p.backbone == name), key=lambda p: p.percent)
-        colour = colormaps["tab10"](families.index(name.removeprefix("random/")) % 10)
-        x = [p.percent for p in line]
-        panel.plot(
-            x,
-            [p.value for p in line],
-            "--" if name.startswith("random/") else "-",
-            color=colour,
-            label=name,
-            marker="o",
-            markersize=2.5,
-            linewidth=1.2,
-        )
-        if len(names) <= _BAND or _pretrained(name):
-            panel.fill_between(
-                x,
-                [p.low for p in line],
-                [p.high for p in line],
-                color=colour,
-                alpha=0.12,
-                linewidth=0,
-            )
-    metric = METRICS[mine[0].metric]
+        line = [point for point in points if point.backbone == name]
+        line.sort(key=lambda point: point.percent)
+        with_band = len(names) <= _MOST_BANDS or line[0].kind == PRETRAINED
+        _draw_line(panel, line, families.index(name.removeprefix("random/")), with_band)
+    metric = METRICS[points[0].metric]
+    shares = sorted({point.percent for point in points})
     panel.set_xscale("log")
-    shares = sorted({p.percent for p in mine})
-    panel.set_xticks(shares, [f"{s:g}" for s in shares], fontsize=7)
+    panel.set_xticks(shares, [f"{share:g}" for share in shares], fontsize=7)
     panel.minorticks_off()
     panel.tick_params(axis="y", labelsize=7)
-    panel.set_title(f"{task}  {TASKS[task].title if task in TASKS else ''}", fontsize=8)
-    panel.set_ylabel(
-        f"{metric.name}{'' if metric.better > 0 else ' (lower is better)'}", fontsize=7
-    )
+    title = TASKS[task].title if task in TASKS else ""
+    direction = "" if metric.better > 0 else " (lower is better)"
+    panel.set_title(f"{task}  {title}", fontsize=8)
+    panel.set_ylabel(f"{metric.name}{direction}", fontsize=7)
     panel.set_xlabel("% of training patients", fontsize=7)
     panel.grid(alpha=0.25)
+
+
+def _draw_line(panel: Any, line: Sequence[CurvePoint], family: int, with_band: bool) -> None:
+    from matplotlib import colormaps
+
+    colour = colormaps["tab10"](family % 10)
+    shares = [point.percent for point in line]
+    panel.plot(
+        shares,
+        [point.value for point in line],
+        "--" if line[0].backbone.startswith("random/") else "-",
+        color=colour,
+        label=line[0].backbone,
+        marker="o",
+        markersize=2.5,
+        linewidth=1.2,
+    )
+    if with_band:
+        lows = [point.low for point in line]
+        highs = [point.high for point in line]
+        panel.fill_between(shares, lows, highs, color=colour, alpha=0.12, linewidth=0)

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from etab import backbones, phantom
+from etab import backbones, datasets, phantom
 from etab.errors import DataNotFoundError, UnsupportedOptionError
 from etab.features.inputs import is_sound
-from etab.leaderboard import render
-from etab.leaderboard.ranking import Board, rank_folder
+from etab.leaderboard.board import Board
+from etab.leaderboard.page import board_page
+from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
 from etab.runs.cell import resolve_precision
 from etab.runs.data import data_digest
@@ -105,5 +106,5 @@ def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, 
         raise DataNotFoundError(done.said())
     board = rank_folder(results, "camus", protocol="cv5", seed=seed)
     page = folder / "leaderboard.html"
-    write_atomically(page, render.page(board))
+    write_atomically(page, board_page(board, datasets.cards()))
     return Demo(board, page)

@@ -166,14 +166,14 @@ FAULTS = [
     ),
     _fault(
         "f0 counts by pooled folds",
-        "etab/leaderboard/ranking.py",
-        "suite.protocols.get(r.task, protocol)",
+        "etab/leaderboard/comparable.py",
+        "suite.protocols.get(result.task, protocol)",
         "protocol",
         f"{TASKS}::test_the_board_takes_f0_by_lodo_and_says_so",
     ),
     _fault(
         "notes of results are not on the board",
-        "etab/leaderboard/ranking.py",
+        "etab/leaderboard/notes.py",
         'cell.settings.get("notes", [])',
         "()",
         f"{TASKS}::test_the_board_takes_f0_by_lodo_and_says_so",

@@ -182,14 +182,14 @@ FAULTS = [
     ),
     Fault(
         "board: cells beside the score are unchecked",
-        "etab/leaderboard/ranking.py",
-        "    _refuse_mixtures([*[r for cells in board.values() for r in cells.values()], *found], tasks)\n",
+        "etab/leaderboard/comparable.py",
+        "    refuse_mixtures([*of_suite, *extras], tasks)\n",
         "",
         (_CROSS + "test_a_board_shows_cells_beside_its_score",),
     ),
     Fault(
         "board: data fitted on may differ",
-        "etab/leaderboard/ranking.py",
+        "etab/leaderboard/comparable.py",
         "if tasks[r.task].fit_on}):",
         "if False}):",
         (_CROSS + "test_a_board_shows_cells_beside_its_score",),

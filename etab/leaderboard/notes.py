@@ -1,0 +1,173 @@
+"""The notes of a board: how to read it, what is missing from it, and what its results warn of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from etab.leaderboard.board import BoardRow
+from etab.leaderboard.suites import Suite
+from etab.leaderboard.summary import printable
+from etab.results import Result
+
+_NAMED_RECORDINGS = 3
+_NAMED_FILES = 5
+
+
+def incomplete(cells: Sequence[Result]) -> list[str]:
+    """Say which data were left out because they could not be read.
+
+    Args:
+        cells: Results, with what ``--skip-bad`` left out in ``bad``.
+
+    Returns:
+        One sentence for each dataset of which recordings were left out.
+    """
+    partial = [cell for cell in cells if cell.bad]
+    return [
+        _incomplete_dataset(name, [cell for cell in partial if cell.dataset == name])
+        for name in sorted({cell.dataset for cell in partial})
+    ]
+
+
+def _incomplete_dataset(name: str, cells: Sequence[Result]) -> str:
+    recordings: set[str] = set()
+    lost: set[str] = set()
+    partly: set[str] = set()
+    for cell in cells:
+        recordings.update(identifier for identifier, _ in cell.bad["recordings"])
+        lost.update(cell.bad["lost"])
+        partly.update(cell.bad["partly"])
+    # A patient lost to one task may be partly present in another one.
+    partly -= lost
+    total = max(cell.bad["patients"] for cell in cells)
+    of_more = f", and part of {len(partly)} more" if partly else ""
+    return (
+        f"INCOMPLETE DATA: {len(lost)} of {total} patients of {name} are missing{of_more}: "
+        f"{len(recordings)} recordings could not be read and were left out (--skip-bad): "
+        f"{_listed(sorted(recordings), _NAMED_RECORDINGS, ', ')}. Not to be compared with scores "
+        "on all of the data."
+    )
+
+
+def set_aside_note(problems: Sequence[str], whole: str = "this board") -> list[str]:
+    """Say which result files could not be used, and why; nothing where all of them could.
+
+    Args:
+        problems: One reason for each file.
+        whole: What the files are not part of.
+
+    Returns:
+        A list of at most one sentence.
+    """
+    if not problems:
+        return []
+    files = "1 result file is" if len(problems) == 1 else f"{len(problems)} result files are"
+    return [
+        printable(
+            f"SET ASIDE: {files} not part of {whole}: {_listed(problems, _NAMED_FILES, ' Also: ')}"
+        )
+    ]
+
+
+def _listed(names: Sequence[str], most: int, separator: str) -> str:
+    text = separator.join(names[:most])
+    rest = len(names) - most
+    return f"{text} and {rest} more" if rest > 0 else text
+
+
+def board_notes(
+    suite: Suite,
+    rows: Sequence[BoardRow],
+    shares: Mapping[str, float],
+    *,
+    protocol: str,
+    draws: int,
+    gap: float,
+) -> list[str]:
+    """Write the notes of a board in the order in which they are shown.
+
+    Args:
+        suite: The suite of the board.
+        rows: Its rows.
+        shares: Share of each task in the score.
+        protocol: Protocol of the board.
+        draws: Number of resamples of patients.
+        gap: Median half width of the intervals of paired differences; may be NaN.
+
+    Returns:
+        The sentences.
+    """
+    cells = [cell for row in rows for cell in row.cells.values()]
+    notes = [
+        *incomplete(cells),
+        *_how_to_read(draws, gap),
+        *_missing_tasks(rows),
+        *_other_protocols(suite, protocol),
+        *_uncounted_tasks(suite, shares),
+        *_notes_of_results(cells),
+        *_database_alone(rows, protocol),
+    ]
+    return [printable(note) for note in notes]
+
+
+def _how_to_read(draws: int, gap: float) -> list[str]:
+    notes = [
+        "ETAB: mean over categories of the mean over their tasks of anchored metrics (0 the "
+        "trivial predictor, 1 the named reference, not clipped). etab2022: the same mean of raw "
+        "metrics (Jaccard, AUROC, R2 not below 0).",
+        f"Intervals: 95 %, {draws} resamples of test patients shared by all tasks and backbones; "
+        "they do not cover the draw of training patients or the seed of the folds.",
+        "Ranks: an interval; backbones that cannot be told apart (paired differences, Holm over "
+        "all pairs, 5 %) share ranks. A new backbone never changes the order of the others; it can "
+        "widen their rank intervals, because Holm then corrects for more pairs.",
+    ]
+    if math.isfinite(gap):
+        notes.append(
+            "Half of the pairs on this board have a 95 % interval of their difference narrower "
+            f"than ±{gap:.3f}: read smaller gaps as ties."
+        )
+    return notes
+
+
+def _missing_tasks(rows: Sequence[BoardRow]) -> list[str]:
+    if any(row.missing for row in rows):
+        return ["A backbone with a missing task has no headline rank; nothing is filled in for it."]
+    return []
+
+
+def _other_protocols(suite: Suite, protocol: str) -> list[str]:
+    others = [f"{code} ({name})" for code, name in suite.protocols.items() if name != protocol]
+    if not others:
+        return []
+    return [f"Protocol {protocol}; by another one: {', '.join(others)}."]
+
+
+def _uncounted_tasks(suite: Suite, shares: Mapping[str, float]) -> list[str]:
+    uncounted = [code for code in suite.tasks if shares[code] == 0]
+    return [f"Shown and not counted: {', '.join(uncounted)}."] if uncounted else []
+
+
+def _notes_of_results(cells: Iterable[Result]) -> list[str]:
+    notes: dict[str, None] = {}
+    for cell in cells:
+        recorded = cell.settings.get("notes", [])
+        if isinstance(recorded, list):
+            notes.update(dict.fromkeys(str(note) for note in recorded))
+    return list(notes)
+
+
+def _database_alone(rows: Sequence[BoardRow], protocol: str) -> list[str]:
+    """Where folds share databases: the score of knowing nothing but the database."""
+    notes: list[str] = []
+    for row in rows:
+        if row.backbone != "database_only":
+            continue
+        for code, cell in row.cells.items():
+            pooled = cell.protocol != "lodo" and "macro_macc" in cell.metrics
+            if pooled and {"auroc", "macc"} <= set(cell.metrics):
+                notes.append(
+                    f"{code} ({protocol}), pooled over databases: database_only has AUROC "
+                    f"{cell.metrics['auroc']:.3f} and MAcc {cell.metrics['macc']:.3f}."
+                )
+    return notes

@@ -1,0 +1,191 @@
+"""Numbers and words that every form of a board shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from etab.leaderboard.board import Board, BoardRow
+from etab.results import Result
+from etab.tasks.codes import PARTS, parse_code
+from etab.tasks.menu import TASKS
+
+BESIDE_HEADER = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
+
+
+class DatasetCard(Protocol):
+    """What a board states about a dataset; the cards of ``etab.datasets`` have it."""
+
+    @property
+    def title(self) -> str:
+        """Name of the dataset in words."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """Licence of the data."""
+        ...
+
+    @property
+    def citation(self) -> str:
+        """How to cite the data."""
+        ...
+
+
+Cards = Mapping[str, DatasetCard]
+
+
+def rank_words(row: BoardRow) -> str:
+    """A rank interval in words: "1", "1-4", or "-" where there is none."""
+    if row.rank_low is None:
+        return "-"
+    if row.rank_low == row.rank_high:
+        return str(row.rank_low)
+    return f"{row.rank_low}-{row.rank_high}"
+
+
+def headline(row: BoardRow) -> str:
+    """The score of a row with its interval, or how many tasks are missing."""
+    if row.ranked:
+        return f"{row.etab:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    plural = "s" if len(row.missing) > 1 else ""
+    return f"no score: {len(row.missing)} task{plural} missing"
+
+
+def number(value: float) -> str:
+    """A value with three decimals; from 2 on, as for errors in % and distances in mm, with two."""
+    return f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"
+
+
+def value_words(cell: Result | None) -> str:
+    """The value of a result with its interval, or "missing"."""
+    if cell is None:
+        return "missing"
+    return f"{number(cell.value)} [{number(cell.low)}, {number(cell.high)}]"
+
+
+def mean_words(value: float | None) -> str:
+    """An anchored mean with three decimals, or "-" where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def printable(text: str) -> str:
+    r"""Replace characters that are not printable.
+
+    Control characters could change what a terminal shows, and no file can hold lone surrogates.
+
+    Args:
+        text: Text from a result file.
+
+    Returns:
+        The text with U+FFFD in place of each character that is not printable.
+
+    Example:
+        >>> printable("cnn\x1b[2J")
+        'cnn\ufffd[2J'
+    """
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def arrow(better: int) -> str:
+    """An arrow up where higher is better (``better`` > 0), else an arrow down."""
+    return "↑" if better > 0 else "↓"
+
+
+def letters(board: Board) -> list[str]:
+    """Letters of the categories of the suite, sorted."""
+    return sorted({code[0] for code in board.suite.tasks})
+
+
+def parts(board: Board) -> list[str]:
+    """Names of the parts of the score (echo, heart sounds); none where the suite has one only."""
+    own = set(letters(board))
+    names = [name for name, categories in PARTS.items() if own & set(categories)]
+    return names if len(names) > 1 else []
+
+
+def category_mean(row: BoardRow, letter: str, board: Board) -> float | None:
+    """Weighted mean of the anchored metrics of one category.
+
+    Args:
+        row: The row of a backbone.
+        letter: Letter of the category.
+        board: The board of the row; it holds the weights.
+
+    Returns:
+        The mean, or None where a task is missing or no task of the category counts.
+    """
+    return _anchored_mean(row, letter, board)
+
+
+def part_mean(row: BoardRow, part: str, board: Board) -> float | None:
+    """The ETAB score of one part of the tasks.
+
+    Args:
+        row: The row of a backbone.
+        part: Name of the part, a key of ``etab.tasks.codes.PARTS``.
+        board: The board of the row; it holds the weights.
+
+    Returns:
+        The weighted mean over the categories of the part, or None where a task is missing or no
+        task of the part counts.
+    """
+    return _anchored_mean(row, PARTS[part], board)
+
+
+def _anchored_mean(row: BoardRow, categories: str, board: Board) -> float | None:
+    shares = {
+        code: share for code, share in board.shares.items() if code[0] in categories and share > 0
+    }
+    if not shares or any(code not in row.cells for code in shares):
+        return None
+    anchored = {code: TASKS[code].anchored(row.cells[code].value) for code in shares}
+    return sum(share * anchored[code] for code, share in shares.items()) / sum(shares.values())
+
+
+def beside_rows(board: Board) -> list[tuple[str, ...]]:
+    """The results beside the score in words, one tuple for each, in the order of BESIDE_HEADER."""
+    rows: list[tuple[str, ...]] = []
+    for cell in board.beside:
+        task = TASKS[cell.task]
+        rows.append(
+            (
+                task.code,
+                task.title,
+                cell.backbone,
+                f"{cell.metric} {arrow(task.better)}",
+                value_words(cell),
+                f"{task.anchored(cell.value):.3f}",
+                str(cell.n_patients),
+            )
+        )
+    return rows
+
+
+def data_notices(board: Board, cards: Cards) -> list[dict[str, str]]:
+    """Title, licence and citation of each dataset behind a board.
+
+    Args:
+        board: The board.
+        cards: Cards by the name of the dataset, as ``etab.datasets.cards()`` gives them. A
+            dataset without a card is named, with the hint that its licence is not known here.
+
+    Returns:
+        One dictionary for each dataset, sorted by name. Phantom data have no licence to state.
+    """
+    names: set[str] = set()
+    for code in (*board.suite.tasks, *(cell.task for cell in board.beside)):
+        names.update((parse_code(code).dataset, parse_code(code).test_dataset))
+    notices: list[dict[str, str]] = []
+    for name in sorted(names):
+        title = cards[name].title if name in cards else name
+        licence = cards[name].licence if name in cards else "licence not known to this installation"
+        citation = cards[name].citation if name in cards else ""
+        if board.phantom:
+            title = f"phantom of {title}"
+            licence = "made data in the published layout; no patient is in it"
+            citation = ""
+        notices.append({"title": title, "licence": licence, "citation": citation})
+    return notices

@@ -41,7 +41,24 @@ __all__ = [
 ]
 
 
+# Modules that lay beside this file before 0.3.0; `from etab import sweep` still finds them.
+_MOVED = {
+    "denoise": "etab.sounds.denoise",
+    "diagnosis": "etab.metrics.diagnosis",
+    "executors": "etab.runs.executors",
+    "plots_sound": "etab.plots.sounds",
+    "series": "etab.features.recordings",
+    "show": "etab.cli.show",
+    "stats": "etab.metrics.uncertainty",
+    "sweep": "etab.runs.sweep",
+    "tuned": "etab.finetuning.cells",
+    "volumes": "etab.echo.volumes",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MOVED:
+        return importlib.import_module(_MOVED[name])
     if name not in _HOME:
         raise AttributeError(
             f"module 'etab' has no attribute {name!r}; it has {', '.join(__all__)}"

@@ -165,17 +165,36 @@ def test_a_whole_patient_lost(harm: Harm | None, camus: Path) -> None:
         assert found.n_patients == 13
 
 
-def test_an_official_result_counts_its_test_part() -> None:
-    faults = [
-        Fault("a", "cut", "1", "A4C", "test"),
-        Fault("b", "cut", "2", "A4C", "train"),
-        Fault("c", "?"),
-    ]
-    found = left_out(TASKS["a0-A4-C"], faults, ["3", "4"], official=True)
+FAULTS = [
+    Fault("a", "cut", "1", "A4C", "test"),
+    Fault("b", "cut", "2", "A4C", "train"),
+    Fault("c", "?"),
+]
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        "official",
+        "official-50pct-d0",
+        "official-5shot-d1",
+        "official-finetune",
+        "official-partial2",
+        "official-2pct-d0-finetune",
+        "official-head-from:a0-A4-C",
+    ],
+)
+def test_an_official_result_counts_its_test_part(protocol: str) -> None:
+    found = left_out(TASKS["a0-A4-C"], FAULTS, ["3", "4"], protocol=protocol)
     assert (found["lost"], found["partly"], found["patients"]) == (["1"], [], 3)
     assert found["recordings"] == [["a", "cut"], ["b", "cut"], ["c", "?"]]
-    assert left_out(TASKS["a0-A4-C"], faults, ["2"], official=False)["partly"] == ["2"]
-    assert left_out(TASKS["a0-A2-C"], faults, ["2"], official=False)["lost"] == []
+
+
+@pytest.mark.parametrize("protocol", ["cv5", "cv5-50pct-d0", "cv3-finetune", "lodo"])
+def test_folds_test_every_patient(protocol: str) -> None:
+    found = left_out(TASKS["a0-A4-C"], FAULTS, ["2"], protocol=protocol)
+    assert (found["lost"], found["partly"]) == (["1"], ["2"])
+    assert left_out(TASKS["a0-A2-C"], FAULTS, ["2"], protocol=protocol)["lost"] == []
 
 
 def test_nothing_bad_is_the_same_result(camus: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from etab import __version__, backbones, datasets
 from etab.errors import EtabError
 from etab.runs.provenance import provenance
+from etab.storage.machine import allowed_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def _device() -> Finding:
         if has_bf16("cpu")
         else "no bf16 in hardware, fp32 is used"
     )
-    return Finding("device", "cpu", True, f"{os.cpu_count()} cores, {fast}")
+    return Finding("device", "cpu", True, f"{allowed_cores()} cores, {fast}")
 
 
 def _data(name: str) -> Finding:

@@ -429,9 +429,7 @@ class _Work:
                 "seconds": round(seconds, 3),
                 "finished": datetime.now(UTC).isoformat(),
             },
-            bad=left_out(
-                task, source.faults or (), table.patients, official=not parse(cell.protocol).n_fold
-            ),
+            bad=left_out(task, source.faults or (), table.patients, protocol=cell.protocol),
         )
 
 

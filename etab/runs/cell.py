@@ -299,9 +299,7 @@ def _result(
             "device": settings.device,
             "started": datetime.now(UTC).isoformat(),
         },
-        bad=left_out(
-            task, source.faults or (), table.patients, official=run.protocol_name == "official"
-        ),
+        bad=left_out(task, source.faults or (), table.patients, protocol=run.protocol_name),
     )
 
 

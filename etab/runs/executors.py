@@ -9,10 +9,13 @@ import contextlib
 import multiprocessing as mp
 import os
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing.managers import SyncManager
+from pathlib import Path
 from typing import Any
 
 from etab import backbones
@@ -20,6 +23,7 @@ from etab.errors import EtabError, UnknownNameError
 from etab.results import Result
 from etab.runs.execute import execute
 from etab.runs.run import Run, Settings
+from etab.storage.machine import allowed_cores
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -131,6 +135,19 @@ def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[R
             yield result
     except EtabError as error:
         tell(Event("failed", name, error=str(error), runs=len(group)))
+    except (Exception, SystemExit) as error:
+        # Networks are other people's code: whatever one of them raises must not end the others.
+        tell(Event("failed", name, error=_foreign(error), runs=len(group)))
+
+
+def _foreign(error: BaseException) -> str:
+    """Describe an error that etab did not raise itself: its type, its text and where it was raised."""
+    last_call = traceback.extract_tb(error.__traceback__)[-1]
+    text = str(error).strip() or "no message"
+    return (
+        f"{type(error).__name__}: {text} (raised in {last_call.name}, {Path(last_call.filename).name} "
+        f"line {last_call.lineno}). Its finished cells are saved. Mend it, or leave this backbone out."
+    )
 
 
 def serial(runs: Sequence[Run], settings: Settings, listen: Listener) -> list[Result]:
@@ -147,7 +164,7 @@ def local(
         return serial(runs, settings, listen)
     here = [g for g in todo if not _portable(g)]
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
     results: list[Result] = [result for g in here for result in _watched(g, settings, listen)]
     manager = SyncManager(ctx=context)
@@ -155,19 +172,56 @@ def local(
         queue = manager.Queue()
         reader = threading.Thread(target=_forward, args=(queue, listen), daemon=True)
         reader.start()
-        pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start, (queue, threads))
+
+        def pool_of(size: int) -> ProcessPoolExecutor:
+            return ProcessPoolExecutor(size, context, _start, (queue, threads))
+
         try:
-            for future in as_completed([pool.submit(_work, group, settings) for group in todo]):
-                results += future.result()
-        except KeyboardInterrupt:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
+            done, unfinished = _pooled(pool_of(min(workers, len(todo))), todo, settings)
+            results += done
+            # When the system ends one worker, the pool ends all of them. Each unfinished group gets a
+            # worker of its own now, so that only the one to blame fails.
+            for group in unfinished:
+                done, failed = _pooled(pool_of(1), [group], settings)
+                results += done
+                if failed:
+                    listen(Event("failed", group[0].backbone, error=_KILLED, runs=len(group)))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
             queue.put(None)
             reader.join(timeout=5)
     return results
+
+
+_KILLED = (
+    "its worker process was ended by the system, most often because memory ran out. Its finished cells are "
+    "saved. Run it alone with --workers 1, or with a smaller --batch-size."
+)
+
+
+def _pooled(
+    pool: ProcessPoolExecutor, todo: Sequence[list[Run]], settings: Settings
+) -> tuple[list[Result], list[list[Run]]]:
+    """Run groups in a pool of workers, which ends with this call.
+
+    Returns:
+        The results of the groups that finished, and the groups that did not because a worker was killed.
+    """
+    results: list[Result] = []
+    unfinished: list[list[Run]] = []
+    group_of = {pool.submit(_work, group, settings): group for group in todo}
+    try:
+        for future in as_completed(group_of):
+            try:
+                results += future.result()
+            except BrokenProcessPool:
+                unfinished.append(group_of[future])
+    except KeyboardInterrupt:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return results, unfinished
 
 
 @contextlib.contextmanager

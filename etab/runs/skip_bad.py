@@ -15,6 +15,7 @@ from etab.errors import CorruptFileError, EtabError, LayoutError, MissingPackage
 from etab.features.frames import record_rows, shown_frames
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
+from etab.tasks.protocols import parse
 from etab.types import Record
 
 _STILLS = frozenset({"frame", "ED", "ED+ES", "answer"})
@@ -74,15 +75,21 @@ def _read(source: Source, record: Record) -> None:
 
 
 def left_out(
-    task: Task, faults: Sequence[Fault], patients: Iterable[str], *, official: bool
+    task: Task, faults: Sequence[Fault], patients: Iterable[str], *, protocol: str
 ) -> dict[str, Any]:
     """What a result says of the recordings that were left out: see ``Result.bad``.
 
-    patients: the test patients of the result. official: only those of the authors' test part count as lost. A fault of
-    which view or part are not known counts.
+    Args:
+        task: The task; recordings of other views are no loss to it.
+        faults: The recordings that were left out.
+        patients: The test patients of the result.
+        protocol: Name of the protocol. Where it tests the authors' test part alone, with all training patients or
+            few, frozen or fine-tuned, a recording of another part is no loss. A recording whose view or part is
+            not known counts as lost.
     """
     if not faults:
         return {}
+    official = parse(protocol).sort == "official"
     there = set(patients)
     mine = [
         f

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from etab.runs.execute import finished
 from etab.runs.executors import Event, local
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import write_atomically
+from etab.storage.machine import allowed_cores
 from etab.tasks.menu import TASKS
 from etab.training.distributed import launched
 
@@ -71,7 +71,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     if not waiting:
         return Done(len(runs), (), ())
     failures: list[tuple[str, str]] = []
-    n = workers or ((os.cpu_count() or 1) if settings.device == "cpu" else 1)
+    n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:
 
         def hear(event: Event) -> None:

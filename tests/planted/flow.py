@@ -121,4 +121,25 @@ FAULTS = [
         "np.random.default_rng(), size)",
         _PHANTOM,
     ),
+    Fault(
+        "a draw of training patients loses them in the test part",
+        "etab/runs/skip_bad.py",
+        'official = parse(protocol).sort == "official"',
+        'official = protocol == "official"',
+        ("tests/test_skip_bad.py",),
+    ),
+    Fault(
+        "another's error ends the sweep",
+        "etab/runs/executors.py",
+        "except (Exception, SystemExit) as error:",
+        "except ValueError as error:",
+        ("tests/runs/test_foreign_errors.py",),
+    ),
+    Fault(
+        "a container's quota is not seen",
+        "etab/storage/machine.py",
+        "if quota is not None:",
+        "if False:",
+        ("tests/storage/test_machine.py",),
+    ),
 ]

@@ -9,9 +9,7 @@ training recordings: each is listed once, with ``meta["validation"]``. 87 record
 
 from __future__ import annotations
 
-import math
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from etab.datasets.cinc2016_layout import (
 )
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
 from etab.readers.audio import WavInfo, check_header, read_dat, read_header, read_wav, wav_info
+from etab.readers.mat import read_cells
 from etab.sounds.states import STATES, Interval, check_intervals, heart_rate, states_at
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
@@ -42,7 +41,6 @@ ALL, ALL_E = (
 PLACE = "PCG"
 _WANTED = "the folder that contains training-a/ to training-f/"
 _NOISE = ("N", "S", "")
-_MOST_MARKS = 1_000_000
 _APPENDIX = ("annotations/Online_Appendix_training_set.csv", "Online_Appendix_training_set.csv")
 _LIST = "Recordings need to be removed in training-e.txt"
 
@@ -387,32 +385,11 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
     The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and annotate nothing.
     Raises CorruptFileError where it is no such file, its marks run backwards, or it names another state.
     """
-    from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        shapes = {name: shape for name, shape, _ in whosmat(path)}
-        if math.prod(shapes["state_ans"]) > _MOST_MARKS:
-            raise ValueError(f"it claims {shapes['state_ans']} cells")
-        cells = loadmat(path, variable_names=["state_ans"])["state_ans"]
-        marks = [(int(np.squeeze(c[0])), _text(c[1])) for c in cells]
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise LayoutError(
             f"{path} is missing. Restore it, or leave out the tasks that need states."
-        ) from error
-    except (
-        LookupError,
-        ValueError,
-        TypeError,
-        OSError,
-        RuntimeError,
-        MatReadError,
-        zlib.error,
-        MemoryError,
-    ) as error:
-        raise CorruptFileError(
-            f"{path} holds no table 'state_ans' of samples and states: {error!r}."
-        ) from error
+        )
+    marks = _marks(path)
     out: list[Interval] = []
     for i, (sample, word) in enumerate(marks):
         end = marks[i + 1][0] if i + 1 < len(marks) else n + 1
@@ -430,11 +407,32 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
     return tuple(out)
 
 
-def _text(cell: Any) -> str:
-    """The word inside nested cells, without the brackets of noise."""
+def _marks(path: Path) -> list[tuple[int, str]]:
+    """(1-based sample, word) of each row of 'state_ans'."""
+    cells = read_cells(path, "state_ans")
+    if cells.ndim != 2 or cells.shape[1] < 2:
+        raise CorruptFileError(
+            f"{path} holds no table 'state_ans' of samples and states: its shape is {cells.shape}. "
+            "Restore it as published."
+        )
+    marks = []
+    for number, row in enumerate(cells, start=1):
+        sample = _single(row[0])
+        # Beyond 2**53 a double no longer tells one sample from the next.
+        if not isinstance(sample, int | float) or not 0 <= sample < 2**53 or sample != int(sample):
+            raise CorruptFileError(
+                f"{path}, mark {number}: sample {str(sample)[:40]!r}; wanted a whole number. "
+                "Restore it as published."
+            )
+        marks.append((int(sample), str(_single(row[1])).strip().strip("()")))
+    return marks
+
+
+def _single(cell: Any) -> Any:
+    """The one number or word inside nested cells; "" where they are empty."""
     while isinstance(cell, np.ndarray):
         cell = cell.ravel()[0] if cell.size else ""
-    return str(cell).strip().strip("()")
+    return cell.item() if isinstance(cell, np.generic) else cell
 
 
 def _lists() -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from etab.echo.sector import Sector, sector
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
 from etab.splits import PARTS, check_leaks
+from etab.storage.listing import visible_files
 from etab.types import Answer, Array, Kind, Record, Target
 
 UNKNOWN = "unknown"
@@ -34,6 +35,8 @@ _LABELS = "labels.csv"
 _LOOKED_AT = 12
 _SECTORS_KEPT = 64
 _TISSUE, _COLOUR = 1, 2
+_SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
+_NAMED_FILES = 5
 
 _CARD = Card(
     name="dicom",
@@ -57,7 +60,7 @@ _CARD = Card(
 class DicomSource(Source):
     """Every ultrasound object under a folder that shows a 2-D picture.
 
-    ``skipped`` lists (file, reason) of the DICOM objects that are left out: another modality, or spectra and M-mode alone.
+    ``skipped`` lists (file, reason) of what is left out: other files, other modalities, spectra and M-mode alone.
     """
 
     card: ClassVar[Card] = _CARD
@@ -69,7 +72,7 @@ class DicomSource(Source):
                 f"{root} is not a folder. Pass the folder that holds the DICOM studies."
             )
         super().__init__(Path(root))
-        self.skipped: tuple[tuple[str, str], ...] = ()
+        self._left_out: list[tuple[str, str]] = []
         self._records: tuple[Record, ...] | None = None
         self._infos: dict[str, DicomInfo] = {}
         self._sectors: OrderedDict[str, Sector] = OrderedDict()
@@ -83,47 +86,82 @@ class DicomSource(Source):
         return any("phantom" in info.comment.lower() for info in self._infos.values())
 
     def records(self) -> Sequence[Record]:
-        """One recording an object, by file name. Raises LayoutError where no ultrasound is there, CorruptFileError for an
-        object or a label that cannot be read, SplitError for a patient in two splits.
+        """One recording an object, by file name.
+
+        Raises:
+            LayoutError: No ultrasound is there, or an object that the labels list is not.
+            CorruptFileError: An object, a file that is called like one, or a label cannot be read.
+            SplitError: A patient is in two splits.
         """
         if self._records is None:
-            names = [
-                p.relative_to(self.root).as_posix()
-                for p in sorted(self.root.rglob("*"))
-                if p.is_file()
-            ]
+            paths = visible_files(self.root)
+            names = [path.relative_to(self.root).as_posix() for path in paths]
             objects = [name for name in names if is_dicom(self.root / name)]
             labels = _labels(
                 self.root / _LABELS, set(objects), None if self.faults is None else self._absent
             )
-            found, skipped = [], []
-            for name in objects:
-                try:
-                    info = dicom_info(self.root / name)
-                except CorruptFileError as error:
-                    label = labels.get(name, {})
-                    known = (
-                        label.get("patient", ""),
-                        label.get("view", ""),
-                        label.get("split", ""),
-                    )
-                    self._give_up(Fault(name, str(error), *known), error)
-                    continue
-                reason = _unfit(info)
-                if reason:
-                    skipped.append((name, reason))
-                    continue
-                self._infos[name] = info
-                found.append(_record(name, info, labels.get(name, {})))
-            if not found:
+            self._left_out = []
+            self._note_others(names, set(objects))
+            records = self._objects(objects, labels)
+            if not records:
                 raise LayoutError(
                     f"{self.root} holds no ultrasound: {len(names)} files, {len(objects)} of them DICOM. "
-                    f"Pass the folder that holds the studies.{_first(skipped)}"
+                    f"Pass the folder that holds the studies.{_first(self._left_out)}"
                 )
-            _check_unique(self.root, found)
-            check_leaks(found)
-            self._records, self.skipped = tuple(found), tuple(skipped)
+            _check_unique(self.root, records)
+            check_leaks(records)
+            self._records = tuple(records)
         return self._records
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Each file that is no recording, and why."""
+        self.records()
+        return tuple(self._left_out)
+
+    def remarks(self) -> Sequence[str]:
+        """The files that are no recordings, counted and named, by reason."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.skipped:
+            by_reason.setdefault(reason, []).append(name)
+        return [
+            f"{len(names)} {'file' if len(names) == 1 else 'files'} left out, {reason}: {_some_names(names)}"
+            for reason, names in by_reason.items()
+        ]
+
+    def _note_others(self, names: Sequence[str], objects: Collection[str]) -> None:
+        """Note the files that are no DICOM; one that is called like an object is a fault."""
+        for name in names:
+            if name in objects or name in (_LABELS, "PHANTOM"):
+                continue
+            if PurePosixPath(name).suffix.lower() in _SUFFIXES:
+                reason = (
+                    f"{self.root / name} is called like a DICOM file and does not begin like one."
+                )
+                why = f"{reason} Export it again, or leave it out."
+                self._give_up(Fault(name, why), CorruptFileError(why))
+            self._left_out.append((name, "not a DICOM file"))
+
+    def _objects(
+        self, objects: Sequence[str], labels: Mapping[str, Mapping[str, str]]
+    ) -> list[Record]:
+        """The recordings of the objects that show a two-dimensional picture; the others are noted."""
+        records = []
+        for name in objects:
+            label = labels.get(name, {})
+            try:
+                info = dicom_info(self.root / name)
+            except CorruptFileError as error:
+                known = (label.get("patient", ""), label.get("view", ""), label.get("split", ""))
+                self._give_up(Fault(name, str(error), *known), error)
+                continue
+            reason = _unfit(info)
+            if reason:
+                self._left_out.append((name, reason))
+                continue
+            self._infos[name] = info
+            records.append(_record(name, info, label))
+        return records
 
     def _absent(self, name: str, label: Mapping[str, str]) -> None:
         """Note an object that the labels list and that is not there, or no DICOM."""
@@ -211,6 +249,12 @@ def _unfit(info: DicomInfo) -> str:
     if info.regions and not _planes(info):
         return "it shows spectra or M-mode alone"
     return ""
+
+
+def _some_names(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = len(names) - _NAMED_FILES
+    return ", ".join(names[:_NAMED_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _first(skipped: Sequence[tuple[str, str]]) -> str:

@@ -31,6 +31,8 @@ _PREAD = getattr(os, "pread", None)
 _HEAD = struct.Struct("<4sI")
 _DEPTH = 4
 _FRAME = (b"dc", b"db")
+_LISTS = (b"RIFF", b"LIST")
+_OPEN_SIZES = (0, 0xFFFFFFFF)
 _NEAR = 1.5
 
 
@@ -133,7 +135,11 @@ def _missing(path: Path) -> LayoutError:
 
 @dataclass(slots=True)
 class Avi:
-    """What an AVI says of its video stream. ``movi`` holds (start, size) of each list of frames, ``index`` of idx1."""
+    """What an AVI says of its first stream of video.
+
+    ``movi`` holds (start, size) of each list of frames, ``index`` that of idx1. ``n_frames`` is 0 where the header leaves
+    their number open, ``stream`` is the number of the stream, -1 where no header names one.
+    """
 
     n_frames: int = 0
     fps: float = 0.0
@@ -143,6 +149,7 @@ class Avi:
     movi: list[tuple[int, int]] = field(default_factory=list)
     index: tuple[int, int] = (0, 0)
     text: dict[str, str] = field(default_factory=dict)
+    stream: int = -1
 
 
 def parse(data: Bytes, *, text: bool = True) -> Avi | None:
@@ -196,14 +203,21 @@ def _filled(where: Array, number: int) -> int:
 
 
 def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Walk RIFF chunks: (name, start of content, size); raises CorruptFileError where one runs past the end."""
+    """Walk RIFF chunks: name, start of the content, size.
+
+    Writers put a placeholder in the size of a list until the recording ends: such a list goes on to the end of the file.
+    Raises CorruptFileError where a chunk runs past the end.
+    """
     while start + 8 <= end:
         head = data.read(start, 8)
         if len(head) < 8:
             raise corrupt(data.path, "it is truncated in the header of a chunk")
         name, size = _HEAD.unpack(head)
-        if start + 8 + size > data.size:
-            raise _cut(data, size, data.size - start - 8)
+        left = data.size - start - 8
+        if name in _LISTS and size in _OPEN_SIZES:
+            size = left
+        if size > left:
+            raise _cut(data, size, left)
         yield name, start + 8, size
         start += 8 + size + size % 2
 
@@ -223,34 +237,54 @@ def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], text: bool) -> N
             avi.text[key.decode("latin-1")] = words.decode("latin-1")
 
 
-def _header(data: Bytes, avi: Avi, start: int, block: bytes, at: int = 4, depth: int = 0) -> None:
-    """Read the headers of streams in a list that begins at ``start`` of the file and is ``block``."""
+def _header(data: Bytes, avi: Avi, start: int, block: bytes) -> None:
+    """Read the header list, which begins at ``start`` of the file and is ``block``: the first stream of video counts.
+
+    A recording may hold sound too, and its stream may come first.
+    """
+    number = 0
+    for name, at, size in _parts(data, start, block):
+        if name == b"LIST" and block[at : at + 4] == b"strl":
+            if avi.stream < 0 and _stream(data, avi, start + at, block[at : at + size]):
+                avi.stream = number
+            number += 1
+
+
+def _parts(data: Bytes, start: int, block: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The chunks of a list that is held in memory: name, start of the content in ``block``, size."""
+    at = 4
     while at + 8 <= len(block):
         name, size = _HEAD.unpack_from(block, at)
         at += 8
         if start + at + size > data.size:
             raise _cut(data, size, data.size - start - at)
-        if name == b"LIST" and depth < _DEPTH:
-            if block[at : at + 4] == b"strl":
-                _header(data, avi, start + at, block[at : at + size], 4, depth + 1)
-        elif name == b"strh" and size >= 36 and not avi.fps:
-            _stream(avi, block[at : at + 36])
-        elif name == b"strf" and size >= 20 and not avi.codec and at + 20 <= len(block):
-            avi.width, height, _, code = struct.unpack_from("<iiI4s", block, at + 4)
-            avi.height, avi.codec = abs(height), code.decode("latin-1").strip("\0 ").upper()
+        yield name, at, size
         at += size + size % 2
+
+
+def _stream(data: Bytes, avi: Avi, start: int, block: bytes) -> bool:
+    """Read the headers of one stream; whether it is one of video."""
+    is_video = (
+        True  # a stream without a header is taken for the picture, as the first writers left it out
+    )
+    for name, at, size in _parts(data, start, block):
+        if name == b"strh" and size >= 36 and at + 36 <= len(block):
+            is_video = block[at : at + 4] == b"vids"
+            if is_video:
+                scale, rate, _, length = struct.unpack_from("<4I", block, at + 20)
+                avi.fps = rate / scale if scale else 0.0
+                avi.n_frames = 0 if length in _OPEN_SIZES else length
+        elif name == b"strf" and is_video and size >= 20 and at + 20 <= len(block):
+            avi.width, height, _, code = struct.unpack_from("<iiI4s", block, at + 4)
+            avi.height = abs(height)
+            avi.codec = code.decode("latin-1").strip("\0 ").upper()
+    return is_video
 
 
 def _cut(data: Bytes, promised: int, left: int) -> CorruptFileError:
     return corrupt(
         data.path, f"it is truncated: a chunk promises {promised} bytes and {left} are left"
     )
-
-
-def _stream(avi: Avi, block: bytes) -> None:
-    if block[:4] == b"vids" and len(block) == 36:
-        scale, rate, _, length = struct.unpack_from("<4I", block, 20)
-        avi.fps, avi.n_frames = (rate / scale if scale else 0.0), length
 
 
 def _indexed(data: Bytes, avi: Avi) -> Array | None:
@@ -261,35 +295,53 @@ def _indexed(data: Bytes, avi: Avi) -> Array | None:
     rows = np.frombuffer(data.read(start, size // 16 * 16), dtype="<u4").reshape(-1, 4)
     first = int(rows[0, 0])
     if first >> 16 not in _CODES or not (rows[:, 0] == first).all():
-        rows = _first_stream(rows)
+        rows = _rows_of_stream(rows, avi.stream)
     if len(rows) == 0:
         return None
-    found = rows[:, 2:].astype(np.int64)
+    frames = rows[:, 2:].astype(np.int64)
     for base in (avi.movi[0][0], 0):
-        if data.read(base + int(found[0, 0]), 4) == rows[0, :1].tobytes():
-            found[:, 0] += base + 8
-            return found
+        if data.read(base + int(frames[0, 0]), 4) == rows[0, :1].tobytes():
+            frames[:, 0] += base + 8
+            return frames
     return None
 
 
 _CODES = tuple(int.from_bytes(kind, "little") for kind in _FRAME)
 
 
-def _first_stream(rows: Array) -> Array:
-    """The rows of idx1 that are of the first video stream."""
+def _stream_name(number: int) -> bytes:
+    """The two digits with which the chunks of a stream begin; empty for a stream without a number of two digits."""
+    return b"%02d" % number if 0 <= number < 100 else b""
+
+
+def _rows_of_stream(rows: Array, number: int) -> Array:
+    """The rows of idx1 that are frames of a stream; of the first stream in the index where none has its number."""
     kinds = rows[:, 0] >> 16
     rows = rows[(kinds == _CODES[0]) | (kinds == _CODES[1])]
-    return np.asarray(rows[(rows[:, 0] & 0xFFFF) == (rows[:1, 0] & 0xFFFF)])
+    streams = rows[:, 0] & 0xFFFF
+    wanted = int.from_bytes(_stream_name(number), "little")
+    if not (streams == wanted).any():
+        return np.asarray(rows[streams == streams[:1]])
+    return np.asarray(rows[streams == wanted])
 
 
 def _walked(data: Bytes, avi: Avi) -> Iterator[tuple[int, int]]:
-    """The frames of the first video stream, chunk by chunk, also inside ``rec`` lists."""
-    stream = b""
-    for begin, size in avi.movi:
-        for name, start, length in _flat(data, begin + 4, begin + size, 0):
-            if name[2:] in _FRAME and name[:2] == (stream or name[:2]):
-                stream = name[:2]
-                yield start, length
+    """The frames of the stream of video, chunk by chunk, also inside ``rec`` lists.
+
+    Where no chunk has the number of the stream, the frames are those of the stream that comes first.
+    """
+    frames = [
+        (name[:2], start, length)
+        for begin, size in avi.movi
+        for name, start, length in _flat(data, begin + 4, begin + size, 0)
+        if name[2:] in _FRAME
+    ]
+    stream = _stream_name(avi.stream)
+    if frames and all(name != stream for name, _, _ in frames):
+        stream = frames[0][0]
+    for name, start, length in frames:
+        if name == stream:
+            yield start, length
 
 
 def _flat(data: Bytes, start: int, end: int, depth: int) -> Iterator[tuple[bytes, int, int]]:

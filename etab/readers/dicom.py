@@ -1,17 +1,15 @@
-"""DICOM ultrasound objects: what the header says of a recording, and grey uint8 frames, only those asked for.
+"""DICOM ultrasound objects to grey uint8 frames, decoding only the frames asked for.
 
 Needs pydicom (``pip install "etab-bench[dicom]"``). Baseline JPEG goes through libjpeg-turbo straight to grey; JPEG 2000,
-lossless JPEG, RLE and uncompressed pixels through pydicom's decoders. ``read_dicom`` hands out the picture as stored, text
-and all: ``etab.datasets.dicom`` masks it before anyone sees it. Tags by DICOM PS3.3 C.7.6.5, C.8.5.5, C.8.5.6.
+lossless JPEG, RLE and uncompressed pixels go through pydicom's decoders. ``read_dicom`` returns the picture as stored,
+with the text in it: ``etab.datasets.dicom`` masks it before it is used.
 """
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,84 +17,26 @@ import numpy as np
 
 from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
 from etab.readers.codestream import picture_size
+from etab.readers.dicom_header import (
+    FOREIGN,
+    DicomInfo,
+    Region,
+    corrupt,
+    is_dicom,
+    optional,
+    parse,
+    read_header,
+)
 from etab.types import Array
 
-MAX_SIDE = 8192
-MAX_FRAMES = 100_000
+__all__ = ["DicomInfo", "Region", "dicom_info", "is_dicom", "read_dicom"]
+
 MAX_FRAME_BYTES = 1 << 28
 MAX_BYTES = 1 << 29
 _BASELINE = "1.2.840.10008.1.2.4.50"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _LUMA = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
 _COLOUR = ("RGB", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
-_CM, _PLANE = 3, 1
-_FOREIGN = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A calibrated part of the picture: corners in pixels, (x1, y1) the last column and row in it.
-
-    data: 1 tissue, 2 colour flow, 3 pulsed and 4 continuous Doppler. plane: whether both axes are distances.
-    spacing: (row, column) in mm where the header gives centimetres, else None.
-    """
-
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-    data: int
-    plane: bool
-    spacing: tuple[float, float] | None
-
-    def inside(self, rows: int, columns: int) -> bool:
-        """Whether it lies in a picture of that size. One that does not was written for another: trust nothing of it."""
-        return 0 <= self.x0 < self.x1 < columns and 0 <= self.y0 < self.y1 < rows
-
-
-@dataclass(frozen=True, slots=True)
-class DicomInfo:
-    """What the header of an object says; ``rows`` is 0 where it holds no picture.
-
-    ``fps`` and ``spacing`` (row, column; mm) are None where it does not.
-
-    ``patient``, ``study`` and ``instance`` are as stored and identify people: never show or write them.
-    """
-
-    n_frames: int
-    rows: int
-    columns: int
-    fps: float | None
-    spacing: tuple[float, float] | None
-    regions: tuple[Region, ...]
-    modality: str
-    photometric: str
-    syntax: str
-    patient: str
-    study: str
-    instance: str
-    comment: str
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file has the DICOM mark at byte 128."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+_FEWEST_LEVELS = 16
 
 
 def dicom_info(path: Path) -> DicomInfo:
@@ -104,7 +44,7 @@ def dicom_info(path: Path) -> DicomInfo:
     MissingPackageError without pydicom.
     """
     with _guarded(path):
-        return _info(path, _header(path))
+        return parse(path, read_header(path))
 
 
 def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
@@ -114,8 +54,12 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
     scaled down. Raises as ``dicom_info``, and UnsupportedOptionError for a frame beyond the end.
     """
     with _guarded(path):
-        header = _header(path, pixels=True)
-        info = _info(path, header)
+        header = read_header(path, pixels=True)
+        info = parse(path, header)
+        if "NumberOfFrames" in header:
+            header.NumberOfFrames = (
+                info.n_frames
+            )  # pydicom's decoders read it too, and it may not parse
         numbers = range(info.n_frames) if at is None else [int(i) for i in at]
         beyond = [i for i in numbers if not 0 <= i < info.n_frames]
         if beyond:
@@ -124,7 +68,7 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
             )
         _check_bytes(path, header, info)
         if len(numbers) * info.rows * info.columns > MAX_BYTES:
-            raise _corrupt(
+            raise corrupt(
                 path,
                 f"{len(numbers)} frames of it are more than {MAX_BYTES >> 20} MiB; ask for fewer at once",
             )
@@ -136,10 +80,6 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
         for number, frame in zip(wanted, _frames(path, header, info, wanted), strict=True):
             out[places[number]] = frame
         return out
-
-
-def _corrupt(path: Path, what: str) -> CorruptFileError:
-    return CorruptFileError(f"{path} cannot be read: {what}. Export it again, or leave it out.")
 
 
 @contextmanager
@@ -159,114 +99,15 @@ def _guarded(path: Path) -> Iterator[None]:
             yield
     except (CorruptFileError, LayoutError, UnsupportedOptionError, MissingPackageError):
         raise
-    except _FOREIGN as error:
+    except FOREIGN as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
-        raise _corrupt(path, f"pydicom says {said[0]}") from error
-
-
-def _header(path: Path, *, pixels: bool = False) -> Any:
-    from pydicom import dcmread
-    from pydicom.filereader import read_file_meta_info
-
-    if not is_dicom(path):
-        raise _corrupt(path, "it does not begin as a DICOM file")
-    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
-    if syntax is None:
-        raise _corrupt(path, "it names no transfer syntax")
-    if str(syntax) == _DEFLATED:
-        raise _corrupt(
-            path, "it is deflated as a whole, which ultrasound systems do not do; convert it first"
-        )
-    return dcmread(path, stop_before_pixels=not pixels)
-
-
-def _info(path: Path, header: Any) -> DicomInfo:
-    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
-    n = int(header.get("NumberOfFrames") or 1)
-    if "Rows" in header and not (
-        0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n <= MAX_FRAMES
-    ):
-        raise _corrupt(path, f"its header claims {n} frames of {columns} x {rows} pixels")
-    regions = tuple(_region(part) for part in header.get("SequenceOfUltrasoundRegions") or ())
-    return DicomInfo(
-        n,
-        rows,
-        columns,
-        _rate(header),
-        _spacing(header, regions, rows, columns),
-        regions,
-        str(header.get("Modality", "")),
-        str(header.get("PhotometricInterpretation", "")),
-        str(header.file_meta.TransferSyntaxUID),
-        str(header.get("PatientID", "") or ""),
-        str(header.get("StudyInstanceUID", "") or ""),
-        str(header.get("SOPInstanceUID", "") or ""),
-        f"{header.get('PatientName', '')} {header.get('ImageComments', '')}",
-    )
-
-
-def _rate(header: Any) -> float | None:
-    """Frames per second: FrameTime, FrameTimeVector, CineRate, RecommendedDisplayFrameRate, the first that makes sense."""
-    times = (
-        [float(t) for t in header.get("FrameTimeVector") or [] if t is not None]
-        if header.get("FrameTimeVector")
-        else []
-    )
-    candidates = [
-        _per_second(header.get("FrameTime")),
-        _per_second(float(np.median(times[1:])) if len(times) > 1 else None),
-        header.get("CineRate"),
-        header.get("RecommendedDisplayFrameRate"),
-    ]
-    for value in candidates:
-        if value is not None and 0.5 <= float(value) <= 1000:
-            return float(value)
-    return None
-
-
-def _per_second(milliseconds: Any) -> float | None:
-    return 1000 / float(milliseconds) if milliseconds and float(milliseconds) > 0 else None
-
-
-def _region(part: Any) -> Region:
-    corners = (part.get(f"RegionLocation{name}") for name in ("MinX0", "MinY0", "MaxX1", "MaxY1"))
-    x0, y0, x1, y1 = (-1 if value is None else int(value) for value in corners)
-    units = part.get("PhysicalUnitsXDirection"), part.get("PhysicalUnitsYDirection")
-    plane = part.get("RegionSpatialFormat") == _PLANE
-    spacing = None
-    if plane and units == (_CM, _CM):
-        spacing = _sane(
-            10 * abs(float(part.get("PhysicalDeltaY") or 0)),
-            10 * abs(float(part.get("PhysicalDeltaX") or 0)),
-        )
-    return Region(x0, y0, x1, y1, int(part.get("RegionDataType") or 0), plane, spacing)
-
-
-def _spacing(
-    header: Any, regions: Sequence[Region], rows: int, columns: int
-) -> tuple[float, float] | None:
-    """Millimetres a pixel: by the regions where they lie in the picture and agree, else by PixelSpacing."""
-    found = {
-        region.spacing for region in regions if region.spacing and region.inside(rows, columns)
-    }
-    if len(found) == 1:
-        return next(iter(found))
-    plain = header.get("PixelSpacing")
-    return (
-        _sane(float(plain[0]), float(plain[1]))
-        if not regions and plain and len(plain) == 2
-        else None
-    )
-
-
-def _sane(row: float, column: float) -> tuple[float, float] | None:
-    return (row, column) if 0 < row < 10 and 0 < column < 10 else None
+        raise corrupt(path, f"pydicom says {said[0]}") from error
 
 
 def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
     """The grey frames ``numbers`` (h, w) uint8, in that order."""
     if info.photometric not in (*_LUMA, *_COLOUR):
-        raise _corrupt(
+        raise corrupt(
             path,
             f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}",
         )
@@ -299,20 +140,25 @@ def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
 
 
 def _check_bytes(path: Path, header: Any, info: DicomInfo) -> None:
+    for name in ("FloatPixelData", "DoubleFloatPixelData"):
+        if name in header:
+            raise corrupt(
+                path, f"its pixels are fractions ({name}); wanted whole numbers of 8 or 16 bits"
+            )
     if "PixelData" not in header or not info.rows:
-        raise _corrupt(path, "it holds no pixels")
+        raise corrupt(path, "it holds no pixels")
     samples, bits = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
     if samples not in (1, 3) or bits not in (8, 16):
-        raise _corrupt(
+        raise corrupt(
             path, f"its pixels have {samples} samples of {bits} bits; wanted 1 or 3 of 8 or 16"
         )
     size = info.rows * info.columns * samples * bits // 8
     if size > MAX_FRAME_BYTES:
-        raise _corrupt(path, f"its header claims frames of {size} bytes")
+        raise corrupt(path, f"its header claims frames of {size} bytes")
     encapsulated = header.file_meta.TransferSyntaxUID.is_encapsulated
     shared = 2 / 3 if info.photometric == "YBR_FULL_422" else 1
     if not encapsulated and len(header.PixelData) < int(size * shared) * info.n_frames:
-        raise _corrupt(
+        raise corrupt(
             path,
             f"it is truncated: {len(header.PixelData)} bytes for {info.n_frames} frames of {size}",
         )
@@ -335,7 +181,7 @@ def _check_codestream(path: Path, code: bytes, info: DicomInfo, number: int) -> 
     """Refuse a frame whose own header claims another size, before a codec makes room for it."""
     size = picture_size(code)
     if size is not None and size != (info.rows, info.columns):
-        raise _corrupt(
+        raise corrupt(
             path,
             f"frame {number} is coded as {size[1]} x {size[0]} pixels, the header says {info.columns} x {info.rows}",
         )
@@ -348,9 +194,9 @@ def _jpeg(path: Path, code: bytes, info: DicomInfo, number: int) -> Array:
     try:
         picture = simplejpeg.decode_jpeg(code.rstrip(b"\0"), "GRAY", buffer=out)
     except ValueError as error:
-        raise _corrupt(path, f"frame {number} is no sound JPEG ({error})") from error
+        raise corrupt(path, f"frame {number} is no sound JPEG ({error})") from error
     if picture.shape != out.shape:
-        raise _corrupt(path, f"frame {number} is coded as {picture.shape[:2]} pixels")
+        raise corrupt(path, f"frame {number} is coded as {picture.shape[:2]} pixels")
     return out[..., 0]
 
 
@@ -379,17 +225,13 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
         frame = np.asarray(apply_color_lut(frame, header))
         bits = 8 * frame.dtype.itemsize
     if frame.shape[:2] != (info.rows, info.columns):
-        raise _corrupt(
+        raise corrupt(
             path,
             f"a frame decodes to {frame.shape[:2]} pixels, the header says {(info.rows, info.columns)}",
         )
     if header.get("PixelRepresentation") and info.photometric != "PALETTE COLOR":
         frame = frame.astype(np.int32) + (1 << (bits - 1))
-    eight = (
-        frame.astype(np.uint8)
-        if bits <= 8
-        else (frame.astype(np.uint32) >> (bits - 8)).clip(0, 255).astype(np.uint8)
-    )
+    eight = _eight_bits(path, header, frame, bits)
     if eight.ndim == 2:
         return _inverted(info, eight)
     return (
@@ -397,6 +239,54 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
         if info.photometric in _LUMA
         else np.asarray(cv2.cvtColor(eight, cv2.COLOR_RGB2GRAY))
     )
+
+
+def _eight_bits(path: Path, header: Any, frame: Array, bits: int) -> Array:
+    """Scale grey levels of ``bits`` bits to uint8: by the header's window where it has one, else by the range of the bits.
+
+    Raises CorruptFileError where a picture without a window would be left with a few levels.
+    """
+    if bits == 8:
+        return frame.astype(np.uint8)
+    white = (1 << bits) - 1
+    if bits < 8:
+        return np.asarray(np.rint(frame.clip(0, white) * (255 / white)).astype(np.uint8))
+    window = optional(lambda: _window(header)) if frame.ndim == 2 else None
+    if window is not None:
+        centre, width = window
+        # DICOM PS3.3 C.11.2.1.2.1, the linear function.
+        scaled = ((frame - (centre - 0.5)) / (width - 1) + 0.5) * 255
+        return np.asarray(np.rint(scaled.clip(0, 255)).astype(np.uint8))
+    if 0 < int(frame.max()) < _FEWEST_LEVELS << (bits - 8):
+        raise corrupt(
+            path,
+            f"its grey levels reach {int(frame.max())} of {white}, and no window tells which of them is white",
+        )
+    return np.asarray((frame.astype(np.uint32) >> (bits - 8)).clip(0, 255).astype(np.uint8))
+
+
+def _window(header: Any) -> tuple[float, float] | None:
+    """The first window (centre, width) of a header; None where it has none that applies to the stored numbers."""
+    if "VOILUTSequence" in header or "ModalityLUTSequence" in header:
+        return None
+    slope = float(header.get("RescaleSlope") or 1)
+    intercept = float(header.get("RescaleIntercept") or 0)
+    if header.get("PixelRepresentation") or slope != 1 or intercept != 0:
+        return None
+    centre = _first_number(header.get("WindowCenter"))
+    width = _first_number(header.get("WindowWidth"))
+    if centre is None or width is None or width <= 1:
+        return None
+    return centre, width
+
+
+def _first_number(value: Any) -> float | None:
+    """The number of an element, or the first of its numbers."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float, str)):
+        return float(value)
+    return float(value[0]) if len(value) else None
 
 
 def _inverted(info: DicomInfo, frame: Array) -> Array:

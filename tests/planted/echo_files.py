@@ -5,6 +5,10 @@ from tests.faults import Fault
 LISTING = ("tests/storage/test_listing.py",)
 VOLUMES = ("tests/readers/test_volume_kinds.py",)
 GEOMETRY, NIFTI = "etab/readers/geometry.py", "etab/readers/nifti.py"
+DICOM = ("tests/readers/test_dicom_kinds.py",)
+VIDEO = ("tests/readers/test_avi_kinds.py",)
+AVI, HEADER, OBJECT = "etab/readers/avi.py", "etab/readers/dicom_header.py", "etab/readers/dicom.py"
+SOURCE = "etab/datasets/dicom.py"
 META, VOLUME = "etab/readers/metaimage.py", "etab/readers/volume.py"
 
 FAULTS = [
@@ -93,5 +97,82 @@ FAULTS = [
         "return None\n    return pixel",
         "return 1.0, 1.0\n    return pixel",
         VOLUMES,
+    ),
+    Fault(
+        "an optional fact that does not parse costs the file",
+        HEADER,
+        "    except FOREIGN:\n        return None",
+        "    except ZeroDivisionError:\n        return None",
+        DICOM,
+    ),
+    Fault(
+        "a count of frames that is left open is one",
+        HEADER,
+        'if "NumberOfFrames" not in header:',
+        "if True:",
+        DICOM,
+    ),
+    Fault(
+        "objects without a preamble are no objects",
+        HEADER,
+        "or _begins_with_an_element(first)",
+        "",
+        DICOM,
+    ),
+    Fault(
+        "other files are not named",
+        SOURCE,
+        'self._left_out.append((name, "not a DICOM',
+        'str((name, "not a DICOM',
+        DICOM,
+    ),
+    Fault(
+        "a damaged object is another file",
+        SOURCE,
+        "if PurePosixPath(name).suffix.lower() in _SUFFIXES:",
+        "if False:",
+        DICOM,
+    ),
+    Fault(
+        "hidden files are objects",
+        SOURCE,
+        "visible_files(self.root)",
+        'sorted(p for p in self.root.rglob("*") if p.is_file())',
+        DICOM,
+    ),
+    Fault(
+        "a window is ignored",
+        OBJECT,
+        "window = optional(lambda: _window(header)) if frame.ndim == 2 else None",
+        "window = None",
+        DICOM,
+    ),
+    Fault(
+        "levels in too many bits turn black",
+        OBJECT,
+        "if 0 < int(frame.max()) < _FEWEST_LEVELS << (bits - 8):",
+        "if False:",
+        DICOM,
+    ),
+    Fault(
+        "a stream of sound is the picture",
+        AVI,
+        'is_video = block[at : at + 4] == b"vids"',
+        "is_video = True",
+        VIDEO,
+    ),
+    Fault(
+        "a size that is left open is none",
+        AVI,
+        "if name in _LISTS and size in _OPEN_SIZES:",
+        "if False:",
+        VIDEO,
+    ),
+    Fault(
+        "the frames are those that come first",
+        AVI,
+        'return b"%02d" % number if 0 <= number < 100 else b""',
+        'return b""',
+        VIDEO,
     ),
 ]

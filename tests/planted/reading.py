@@ -9,6 +9,7 @@ DICOM = ("tests/test_dicom.py",)
 CORRUPT = ("tests/test_corrupt.py",)
 AVI, VIDEO, PYAV = "etab/readers/avi.py", "etab/readers/video.py", "etab/readers/container.py"
 CLIPS, DATASET = "etab/storage/clipcache.py", "etab/datasets/dataset.py"
+HEADER = "etab/readers/dicom_header.py"
 OBJECT, SECTOR, SOURCE = "etab/readers/dicom.py", "etab/echo/sector.py", "etab/datasets/dicom.py"
 
 FAULTS = [
@@ -22,8 +23,8 @@ FAULTS = [
     Fault(
         "a second stream is taken for frames",
         AVI,
-        "name[:2] == (stream or name[:2])",
-        "True",
+        "if name == stream:",
+        "if True:",
         READING,
     ),
     Fault(
@@ -97,23 +98,23 @@ FAULTS = [
     ),
     Fault(
         "a region of another picture is trusted",
-        OBJECT,
+        HEADER,
         "return 0 <= self.x0 < self.x1 < columns and 0 <= self.y0 < self.y1 < rows",
         "return True",
         DICOM,
     ),
     Fault(
         "spacing of regions swapped",
-        OBJECT,
-        'abs(float(part.get("PhysicalDeltaY") or 0))',
-        'abs(float(part.get("PhysicalDeltaX") or 0))',
+        HEADER,
+        'height = abs(_float(part, "PhysicalDeltaY") or 0)',
+        'height = abs(_float(part, "PhysicalDeltaX") or 0)',
         DICOM,
     ),
     Fault(
         "frame time read as a rate",
-        OBJECT,
-        "return 1000 / float(milliseconds)",
-        "return float(milliseconds)",
+        HEADER,
+        "return 1000 / milliseconds if",
+        "return milliseconds if",
         DICOM,
     ),
     Fault(

@@ -1,0 +1,314 @@
+"""What the header of a DICOM ultrasound object says. Tags by DICOM PS3.3 C.7.6.5, C.8.5.5, C.8.5.6.
+
+Only what is needed to decode the pixels has to be right. The frame rate, the pixel spacing and the other facts are optional:
+one that cannot be read is left out, and the object is still read.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from etab.errors import CorruptFileError
+
+T = TypeVar("T")
+
+MAX_SIDE = 8192
+MAX_FRAMES = 100_000
+_PREAMBLE_BYTES = 128
+_MARK = b"DICM"
+_FIRST_GROUPS = (0x0002, 0x0008)
+_LARGEST_FIRST_VALUE = 1024
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+_CM = 3
+_PLANE = 1
+FOREIGN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What pydicom and its codecs raise for files that are not as the standard wants them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A calibrated part of the picture.
+
+    Args:
+        x0: First column. -1, as for the other corners, where the header does not give it.
+        y0: First row.
+        x1: Last column.
+        y1: Last row.
+        data: 1 tissue, 2 colour flow, 3 pulsed and 4 continuous Doppler; 0 not known.
+        plane: Whether both axes are distances.
+        spacing: Height and width of a pixel in mm where the header gives centimetres, else None.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    data: int
+    plane: bool
+    spacing: tuple[float, float] | None
+
+    def inside(self, rows: int, columns: int) -> bool:
+        """Whether it lies in a picture of that size; one that does not was written for another picture."""
+        return 0 <= self.x0 < self.x1 < columns and 0 <= self.y0 < self.y1 < rows
+
+
+@dataclass(frozen=True, slots=True)
+class DicomInfo:
+    """What the header of an object says; ``rows`` is 0 where it holds no picture.
+
+    ``fps`` and ``spacing`` (height and width of a pixel in mm) are None where the header does not give them.
+    ``patient``, ``study`` and ``instance`` are as stored and identify people: never show or write them.
+    """
+
+    n_frames: int
+    rows: int
+    columns: int
+    fps: float | None
+    spacing: tuple[float, float] | None
+    regions: tuple[Region, ...]
+    modality: str
+    photometric: str
+    syntax: str
+    patient: str
+    study: str
+    instance: str
+    comment: str
+
+
+def corrupt(path: Path, what: str) -> CorruptFileError:
+    """The error of an object that is there and cannot be read."""
+    return CorruptFileError(f"{path} cannot be read: {what}. Export it again, or leave it out.")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is a DICOM object: by the mark at byte 128, or by its first element where there is no preamble."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(_PREAMBLE_BYTES + len(_MARK))
+    except OSError:
+        return False
+    return first[_PREAMBLE_BYTES:] == _MARK or first[:4] == _MARK or _begins_with_an_element(first)
+
+
+def _dcmread(path: Path, *, pixels: bool) -> Any:
+    """Read an object with pydicom, also one that a network node wrote without the preamble or without the mark."""
+    from pydicom import dcmread
+
+    with path.open("rb") as file:
+        first = file.read(_PREAMBLE_BYTES + len(_MARK))
+    if first[_PREAMBLE_BYTES:] == _MARK:
+        return dcmread(path, stop_before_pixels=not pixels)
+    if first.startswith(_MARK):
+        whole = BytesIO(bytes(_PREAMBLE_BYTES) + path.read_bytes())
+        return dcmread(whole, stop_before_pixels=not pixels)
+    return dcmread(path, stop_before_pixels=not pixels, force=True)
+
+
+def _begins_with_an_element(first: bytes) -> bool:
+    """Whether bytes begin as a data set does: an element of group 2 or 8, with a representation or a small length."""
+    if len(first) < 12:
+        return False
+    for order in ("<", ">"):
+        group, element = struct.unpack(f"{order}HH", first[:4])
+        if group not in _FIRST_GROUPS or element > 0x1000:
+            continue
+        length = struct.unpack(f"{order}I", first[4:8])[0]
+        is_explicit = first[4:6].isalpha() and first[4:6].isupper()
+        if is_explicit or (0 < length <= _LARGEST_FIRST_VALUE and length % 2 == 0):
+            return True
+    return False
+
+
+def read_header(path: Path, *, pixels: bool = False) -> Any:
+    """Read an object with pydicom, with its pixels or without, and name its transfer syntax where it does not.
+
+    Raises:
+        CorruptFileError: It is no DICOM file, or its pixels are coded in a way that it does not name.
+    """
+    if not is_dicom(path):
+        raise corrupt(path, "it does not begin as a DICOM file")
+    header = _dcmread(path, pixels=pixels)
+    if not len(header):
+        raise corrupt(path, "its header holds nothing")
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if not syntax:
+        syntax = _syntax_of(path, header)
+        header.file_meta.TransferSyntaxUID = syntax
+    if str(syntax) == _DEFLATED:
+        raise corrupt(
+            path, "it is deflated as a whole, which ultrasound systems do not do; convert it first"
+        )
+    return header
+
+
+def _syntax_of(path: Path, header: Any) -> Any:
+    """The transfer syntax of an object that does not name it: by how its elements are written."""
+    from pydicom.uid import UID
+
+    whole = header if "PixelData" in header else _dcmread(path, pixels=True)
+    if "PixelData" in whole and whole["PixelData"].is_undefined_length:
+        raise corrupt(path, "it names no transfer syntax, and its pixels are coded")
+    is_implicit, is_little = header.original_encoding
+    if is_implicit:
+        return UID(_IMPLICIT_LITTLE)
+    return UID(_EXPLICIT_LITTLE if is_little else _EXPLICIT_BIG)
+
+
+def parse(path: Path, header: Any) -> DicomInfo:
+    """The facts of a header. Raises CorruptFileError where it claims a picture that no scanner makes."""
+    rows = int(header.get("Rows") or 0)
+    columns = int(header.get("Columns") or 0)
+    n_frames = optional(lambda: int(header.get("NumberOfFrames") or 0)) or 0
+    if "Rows" in header and n_frames < 1:
+        n_frames = _count_frames(path, header)
+    if "Rows" in header and not (
+        0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n_frames <= MAX_FRAMES
+    ):
+        raise corrupt(path, f"its header claims {n_frames} frames of {columns} x {rows} pixels")
+    sequence = optional(lambda: list(header.get("SequenceOfUltrasoundRegions") or ())) or []
+    regions = tuple(_region(part) for part in sequence)
+    return DicomInfo(
+        max(n_frames, 1),
+        rows,
+        columns,
+        _rate(header),
+        _spacing(header, regions, rows, columns),
+        regions,
+        _text(header, "Modality"),
+        _text(header, "PhotometricInterpretation"),
+        str(header.file_meta.TransferSyntaxUID),
+        _text(header, "PatientID"),
+        _text(header, "StudyInstanceUID"),
+        _text(header, "SOPInstanceUID"),
+        f"{_text(header, 'PatientName')} {_text(header, 'ImageComments')}",
+    )
+
+
+def optional(read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; None where the fact is written in a way that pydicom or Python cannot parse."""
+    try:
+        return read()
+    except FOREIGN:
+        return None
+
+
+def _text(header: Any, name: str) -> str:
+    return optional(lambda: str(header.get(name, "") or "")) or ""
+
+
+def _float(header: Any, name: str) -> float | None:
+    return optional(lambda: float(header.get(name)))
+
+
+def _count_frames(path: Path, header: Any) -> int:
+    """The number of frames where the header does not give it (0 is a placeholder): by the pixels. 1 where they do not tell."""
+    if "NumberOfFrames" not in header:
+        return 1
+    whole = read_header(path, pixels=True)
+    if "PixelData" not in whole:
+        return 1
+    if whole.file_meta.TransferSyntaxUID.is_encapsulated:
+        return _count_coded(whole.PixelData)
+    bits = int(whole.get("BitsAllocated") or 8)
+    samples = int(whole.get("SamplesPerPixel") or 1)
+    frame_bytes = int(whole.Rows) * int(whole.Columns) * samples * bits // 8
+    if whole.get("PhotometricInterpretation") == "YBR_FULL_422":
+        frame_bytes = frame_bytes * 2 // 3
+    return max(len(whole.PixelData) // max(frame_bytes, 1), 1)
+
+
+def _count_coded(data: bytes) -> int:
+    """The number of coded frames: by the table of offsets, else one a fragment."""
+    from pydicom.encaps import parse_basic_offsets, parse_fragments
+
+    offsets = parse_basic_offsets(data)
+    if offsets:
+        return len(offsets)
+    # The first item is the empty table of offsets: its tag and length take eight bytes.
+    return max(parse_fragments(data[8:])[0], 1)
+
+
+def _rate(header: Any) -> float | None:
+    """Frames per second by the first of four tags that makes sense."""
+    candidates = (
+        _per_second(_float(header, "FrameTime")),
+        _per_second(optional(lambda: _median_time(header))),
+        _float(header, "CineRate"),
+        _float(header, "RecommendedDisplayFrameRate"),
+    )
+    for value in candidates:
+        if value is not None and 0.5 <= value <= 1000:
+            return value
+    return None
+
+
+def _median_time(header: Any) -> float | None:
+    """The median of FrameTimeVector in ms, without its first number, which is 0."""
+    times = [float(time) for time in header.get("FrameTimeVector") or () if time is not None]
+    return float(np.median(times[1:])) if len(times) > 1 else None
+
+
+def _per_second(milliseconds: float | None) -> float | None:
+    return 1000 / milliseconds if milliseconds is not None and milliseconds > 0 else None
+
+
+def _region(part: Any) -> Region:
+    x0, y0, x1, y1 = (
+        _whole_number(part, f"RegionLocation{name}", -1)
+        for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")
+    )
+    units = [_whole_number(part, f"PhysicalUnits{axis}Direction", 0) for axis in "XY"]
+    is_plane = _whole_number(part, "RegionSpatialFormat", 0) == _PLANE
+    spacing = None
+    if is_plane and units == [_CM, _CM]:
+        height = abs(_float(part, "PhysicalDeltaY") or 0)
+        width = abs(_float(part, "PhysicalDeltaX") or 0)
+        spacing = _plausible(10 * height, 10 * width)
+    return Region(x0, y0, x1, y1, _whole_number(part, "RegionDataType", 0), is_plane, spacing)
+
+
+def _whole_number(part: Any, name: str, default: int) -> int:
+    value = optional(lambda: int(part.get(name)))
+    return default if value is None else value
+
+
+def _spacing(
+    header: Any, regions: Sequence[Region], rows: int, columns: int
+) -> tuple[float, float] | None:
+    """Millimetres a pixel: by the regions where they lie in the picture and agree, else by PixelSpacing."""
+    agreed = {
+        region.spacing for region in regions if region.spacing and region.inside(rows, columns)
+    }
+    if len(agreed) == 1:
+        return next(iter(agreed))
+    plain = optional(lambda: [float(size) for size in header.get("PixelSpacing") or ()]) or []
+    if regions or len(plain) != 2:
+        return None
+    return _plausible(plain[0], plain[1])
+
+
+def _plausible(row: float, column: float) -> tuple[float, float] | None:
+    return (row, column) if 0 < row < 10 and 0 < column < 10 else None

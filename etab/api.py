@@ -11,7 +11,7 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
-from etab.errors import EtabError
+from etab.errors import EtabError, UnsupportedOptionError
 from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
 from etab.results import Result
@@ -74,13 +74,15 @@ class Score:
         )
 
 
-def _card(backbone: Any, size: int) -> BackboneCard:
-    if isinstance(backbone, BackboneCard):
-        return backbone
-    if isinstance(backbone, str):
-        return backbones.card(backbone)
-    name = getattr(backbone, "__name__", type(backbone).__name__)
-    return backbones.from_callable(f"callable/{name}", backbone, size=size)
+def _card(backbone: Any, size: int, name: str, version: str) -> BackboneCard:
+    if isinstance(backbone, BackboneCard | str):
+        if name or version:
+            raise UnsupportedOptionError(
+                "name= and version= are for a function or torch module; a card or a named backbone has its own."
+            )
+        return backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
+    own = getattr(backbone, "__name__", type(backbone).__name__)
+    return backbones.from_callable(name or f"callable/{own}", backbone, size=size, version=version)
 
 
 def evaluate(
@@ -97,16 +99,20 @@ def evaluate(
     seed: int = 0,
     aggregate: str | None = None,
     skip_bad: bool = False,
+    name: str = "",
+    version: str = "",
 ) -> Score:
     """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
 
     ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
     documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
     they are already there. ``aggregate`` names another rule to put the rows of a recording or patient together by.
-    ``skip_bad`` leaves out recordings that cannot be read, and the score says so. Raises UnknownNameError,
+    ``skip_bad`` leaves out recordings that cannot be read, and the score says so. ``name`` is what results call a
+    function or torch module; stored features and results of another one are refused, which weights and code tell. Code
+    that cannot be read needs a ``version`` for ``cache`` and ``results`` to be read back. Raises UnknownNameError,
     DataNotFoundError, LayoutError, CorruptFileError, WeightsError.
     """
-    card = _card(backbone, size)
+    card = _card(backbone, size, name, version)
     place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
         root=None if root is None else Path(root),

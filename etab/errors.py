@@ -84,6 +84,10 @@ class TrainingError(EtabError, RuntimeError):
     """A training that cannot go on: a loss that is not finite, or one row that does not fit memory."""
 
 
+class NamelessError(EtabError, TypeError):
+    """An object whose content cannot be read, so that no digest can name it; the message says which part."""
+
+
 class EtabWarning(UserWarning):
     """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""
 

@@ -145,9 +145,10 @@ def test_a_damaged_cache_is_computed_again_and_said_so(cohort: Path, tmp_path: P
 
 
 def test_features_are_not_served_to_another_backbone_or_precision(
-    cohort: Path, tmp_path: Path
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from etab import backbones, datasets
+    from etab.backbones.image import named
     from etab.features.frames import annotated_frames
 
     source = datasets.source("camus", cohort)
@@ -164,8 +165,8 @@ def test_features_are_not_served_to_another_backbone_or_precision(
     }
     assert len({f.key for f in found.values()}) == 4
     assert not any(f.from_cache for f in found.values())
-    unbuilt = replace(card, load=lambda: pytest.fail("cached features need no network"))
-    again = features.frame_features(source, frames, unbuilt, cache=tmp_path, precision="fp32")
+    monkeypatch.setattr(named, "_build", lambda *_: pytest.fail("cached features need no network"))
+    again = features.frame_features(source, frames, card, cache=tmp_path, precision="fp32")
     assert again.from_cache
     assert again.weights_sha256 == found["fp32"].weights_sha256
     for key, values in again.features.pooled.items():

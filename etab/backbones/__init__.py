@@ -85,8 +85,13 @@ def _open(base: str, seed: int | None) -> BackboneCard:
     return found if seed is None else replace(found, name=f"random/{base}", twin=base, seed=seed)
 
 
-def from_callable(name: str, function: object, *, size: int = 224) -> BackboneCard:
-    """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features."""
+def from_callable(
+    name: str, function: object, *, size: int = 224, version: str = ""
+) -> BackboneCard:
+    """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features.
+
+    See ``etab.backbones.image.open.from_callable``.
+    """
     from etab.backbones.image import open as opened
 
-    return opened.from_callable(name, function, size=size)  # type: ignore[arg-type]
+    return opened.from_callable(name, function, size=size, version=version)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.identity import identity
 from etab.datasets.base import Source
 from etab.errors import (
     LayoutError,
@@ -32,6 +33,7 @@ from etab.features.store import (
     _remember_digest,
     _slug,
     ahead,
+    cache_for,
     resolve_precision,
 )
 from etab.tasks.base import Task
@@ -135,7 +137,8 @@ def frame_features(
             there, place(known)[0], known, data, settings, True, time.perf_counter() - started
         )
     backbone = card.load()
-    weights = backbone.digest()
+    weights = identity(card, backbone)
+    cache = cache_for(backbone, cache)
     _remember_digest(card, cache, weights)
     key, folder = place(weights)
     if weights != known and (there := _read(folder)) is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.backbones.base import BackboneCard
+from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.features.clips import Clips, WholeClips
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
@@ -120,7 +121,7 @@ def _described(source: Source, keys: Sequence[Any], card: BackboneCard, data: st
         "precision": "fp32",
     }
     places = [(record.id, start, length) for record, start, length in keys]
-    weights = backbone.digest()
+    weights = identity(card, backbone)
     key = hashlib.sha256(
         json.dumps([facts, weights, data, places], sort_keys=True).encode()
     ).hexdigest()

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard, Course
+from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import (
     CorruptFileError,
@@ -156,7 +157,8 @@ def recording_series(
                 there, key, known, data, settings, True, time.perf_counter() - started
             )
     backbone: Any = card.load()
-    weights = backbone.digest()
+    weights = identity(card, backbone)
+    cache = features_store.cache_for(backbone, cache)
     features_store._remember_digest(card, cache, weights)
     key, folder = _place(card, settings, weights, data, records, cache)
     if card.modality == "record":

@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ import numpy as np
 import xxhash
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.identity import is_of_package, nameless
 from etab.errors import (
     CorruptFileError,
     EtabError,
@@ -30,6 +30,7 @@ from etab.errors import (
 )
 from etab.features.lazy import StoredMap
 from etab.storage.memory import Spill
+from etab.storage.releases import release_version
 from etab.types import Array, Features, IntArray, Record
 
 _MAPPED = 256 << 20
@@ -107,10 +108,20 @@ def _key(
 
 def _fingerprint(card: BackboneCard) -> str:
     """What decides the weights of a card without building them; empty where only the built network can say."""
-    if not (card.sha256 or (card.twin and card.seed is not None)):
+    if not is_of_package(card) or not (card.sha256 or (card.twin and card.seed is not None)):
         return ""
-    facts = [card.name, card.sha256, card.seed, card.version, card.source, version("torch")]
+    makers = [release_version(name) for name in ("torch", "torchvision", "timm")]
+    facts = [card.name, card.sha256, card.seed, card.version, card.source, *makers]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def cache_for(backbone: Backbone, cache: Path | None) -> Path | None:
+    """The cache, unless the backbone has no content to name its features by: then None, with a warning."""
+    reason = nameless(backbone)
+    if cache is None or not reason:
+        return cache
+    warnings.warn(reason, EtabWarning, stacklevel=4)
+    return None
 
 
 def _digest_file(card: BackboneCard, cache: Path) -> Path:

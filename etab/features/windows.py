@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard
+from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UndefinedError, UnsupportedOptionError
 from etab.features import store as features_store
@@ -98,7 +99,8 @@ def window_features(
                 there, key, known, data, settings, True, time.perf_counter() - started
             )
     backbone = card.load()
-    weights = backbone.digest()
+    weights = identity(card, backbone)
+    cache = features_store.cache_for(backbone, cache)
     features_store._remember_digest(card, cache, weights)
     key, folder = _place(card, settings, weights, data, keys, cache)
     if weights != known and (there := features_store._read(folder)) is not None:

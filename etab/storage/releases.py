@@ -1,0 +1,72 @@
+"""Which code was released, and in which version: that names it, where code of the user's is read."""
+
+from __future__ import annotations
+
+import functools
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+_STANDARD = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+
+
+@functools.cache
+def _site_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = [
+        paths["purelib"],
+        paths["platlib"],
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+    ]
+    return tuple(dict.fromkeys(folders))
+
+
+def _within(file: str, folders: Iterable[str]) -> bool:
+    return any(file.startswith(folder.rstrip("/\\") + sep) for folder in folders for sep in "/\\")
+
+
+def is_released_file(file: str | None) -> bool:
+    """Whether a source file belongs to the standard library, to etab, or to an installed distribution."""
+    if not file:
+        return False
+    if file.startswith("<frozen "):
+        return True
+    return _within(file, (_PACKAGE, *_site_folders(), *_STANDARD))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
+def release_of(module: str) -> str | None:
+    """Name and version of what ships a module ("torch 2.9.0"); None for a module of the user's own."""
+    top = module.partition(".")[0]
+    if top == "etab":
+        return "etab"
+    return _release(top, getattr(sys.modules.get(top), "__file__", None))
+
+
+@functools.cache
+def _release(top: str, file: str | None) -> str | None:
+    standard = top in sys.stdlib_module_names and (file is None or is_released_file(file))
+    if standard or top == "builtins":
+        return f"python {sys.version_info.major}.{sys.version_info.minor}"
+    if file is None or not _within(file, _site_folders()):
+        return None
+    names = sorted(set(_distributions().get(top, [])))
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names) or None
+
+
+@functools.cache
+def release_version(distribution: str) -> str:
+    """The version of an installed distribution; "absent" without it."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"

@@ -33,7 +33,7 @@ FAULTS = [
     Fault(
         "a remembered digest forgets the version of the backbone",
         "etab/features/store.py",
-        'facts = [card.name, card.sha256, card.seed, card.version, card.source, *makers]',
+        "facts = [card.name, card.sha256, card.seed, card.version, card.source, *makers]",
         "facts = [card.sha256]",
         _FLOW,
     ),

@@ -1,11 +1,13 @@
-"""Runs an entry of CinC 2016 as the challenge did: setup.sh once, next.sh for each record, answers compared and scored.
+"""Run an entry of CinC 2016 as the challenge did, compare its answers with those it ships, and score it.
 
-An entry is code of somebody else that runs with your rights; ``etab.challenges.limits`` says what the limits are worth. It is
-run only where the caller says ``trust=True``. Each record is answered in a fresh copy of the entry's folder as setup.sh
-left it, with that record's .wav beside it, without labels and without the answers that the entry ships.
+``setup.sh`` is run once and ``next.sh`` for each record. Each record is answered in a fresh copy of
+the entry's folder as setup.sh left it, with the record's ``.wav`` beside it, without labels and
+without the answers that the entry ships. An entry is a program of somebody else that runs with your
+rights; ``etab.challenges.limits`` says what the limits are worth.
 
-The rules of 2016 name no quotas; those of 2014, the last written out in full, are the defaults: five minutes for
-setup.sh, 40 s a record, 2 GB of memory and 1 GB of disk (physionetchallenges.org/2014/sandbox).
+The rules of 2016 name no limits. Those of 2014, the last ones written out in full, are the
+defaults: five minutes for setup.sh, 40 s for a record, 2 GB of memory and 1 GB of disk
+(https://physionetchallenges.org/2014/sandbox).
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,27 +23,40 @@ from pathlib import Path
 from typing import Any
 
 from etab.challenges.limits import Ended, Limits, run
-from etab.challenges.scoring import Entry2016, read_answers, read_references, score_cinc2016
+from etab.challenges.safety import require_trust, resume_at
+from etab.challenges.scoring import (
+    RULES,
+    Entry2016,
+    read_answers,
+    read_references,
+    score_cinc2016,
+)
 from etab.challenges.unpack import fingerprint, unpack
 from etab.datasets.cinc2016_layout import Reference
-from etab.errors import EntryError, EtabError, LayoutError, UnsupportedOptionError
+from etab.errors import EntryError, EtabError, LayoutError
 from etab.readers.audio import wav_info
 from etab.storage.atomic import write_atomically
 
 REQUIRED = ("setup.sh", "next.sh", "answers.txt", "AUTHORS.txt", "LICENSE.txt")
-SETUP, RECORD = Limits(300, 2048), Limits(40, 2048)
-WARNING = (
-    "An entry is a program of somebody else. It runs with your rights: it can read, change and delete your files and "
-    "use the network. The limits of time and memory are no sandbox."
-)
-_LONGEST_ANSWER = 1 << 16
-_COLUMNS = ("record", "answer", "seconds", "why")
+SETUP_LIMITS = Limits(seconds=300, memory=2048)
+RECORD_LIMITS = Limits(seconds=40, memory=2048)
+
+_LARGEST_ANSWER = 1 << 16
+_LOG_HEADER = ("record", "answer", "seconds", "why")
+UNSURE = 0
+
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What happened to one record: the answer (1, -1, 0; None where there is none), the seconds, why it failed."""
+    """What happened to one record.
+
+    Attributes:
+        answer: 1 abnormal, -1 normal, 0 unsure; None where there is no answer.
+        seconds: Time that next.sh took.
+        why: Why there is no answer; empty where there is one.
+    """
 
     answer: int | None
     seconds: float
@@ -51,12 +65,22 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Run2016:
-    """An entry run on a part of the data.
+    """An entry of CinC 2016 that was run on a part of the data.
 
-    failures: why, by record; these count as unsure in the scores, as a missing answer did in the challenge.
-    differences: every record where the answer is not the one the entry ships. unshipped: records that its answers.txt
-    leaves out; elsewhere: how many of its answers are of records that are not in this part. scores: by rule; empty for
-    a dry run.
+    Attributes:
+        entry: Name of the entry.
+        sha256: Digest of its files.
+        part: Name of the part, such as ``"validation"``.
+        records: Number of records of the part.
+        failures: Reasons by record, for records without an answer. They count as unsure in the
+            scores, as a missing answer did in the challenge.
+        differences: One line for each record whose answer is not the one that the entry ships.
+        unshipped: Records that the answers.txt of the entry leaves out.
+        elsewhere: Number of shipped answers for records that are not in this part.
+        dry_run: Whether the entry holds a file DRYRUN: it is then checked and not scored.
+        slowest: Time of the slowest record in seconds.
+        quality: Where the signal quality is from, in words.
+        scores: Scores by rule; empty for a dry run.
     """
 
     entry: str
@@ -74,25 +98,21 @@ class Run2016:
 
     @property
     def ok(self) -> bool:
-        """Whether every record was answered, and as the entry says."""
+        """Whether every record has an answer, and the one that the entry ships."""
         return not (self.failures or self.differences or self.unshipped)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values, with ``ok``."""
+        """All fields as plain values, and ``ok``."""
         return {**asdict(self), "ok": self.ok}
 
     def render(self) -> str:
-        """Some lines for a terminal; every difference is listed."""
-        lines = [
-            f"{self.entry}: {self.records} records of {self.part}, the slowest in {self.slowest:.1f} s"
-        ]
-        for title, rows in (
-            ("without an answer", [f"{k} {v}" for k, v in self.failures.items()]),
-            ("that differ from the answers.txt it ships", list(self.differences)),
-            ("that the answers.txt it ships leaves out", list(self.unshipped)),
-        ):
-            lines += [f"  {len(rows)} {title}" + (":" if rows else "")]
-            lines += [f"    {row}" for row in rows]
+        """The run in some lines of text; every difference is listed."""
+        slowest = f"the slowest in {self.slowest:.1f} s"
+        failures = [f"{record} {why}" for record, why in self.failures.items()]
+        lines = [f"{self.entry}: {self.records} records of {self.part}, {slowest}"]
+        lines += _listed("without an answer", failures)
+        lines += _listed("that differ from the answers.txt it ships", self.differences)
+        lines += _listed("that the answers.txt it ships leaves out", self.unshipped)
         if self.elsewhere:
             lines.append(f"  {self.elsewhere} shipped answers are of records that are not here")
         if self.failures and self.scores:
@@ -100,16 +120,13 @@ class Run2016:
         lines += [score.render() for score in self.scores.values()]
         if self.dry_run:
             lines.append("  the entry holds DRYRUN: it is checked, and not scored")
-        return "\n".join([*lines, "ok" if self.ok else "not ok"])
+        lines.append("ok" if self.ok else "not ok")
+        return "\n".join(lines)
 
 
-def require_trust(trust: bool) -> None:
-    """Raise UnsupportedOptionError unless the caller takes the entry's code on trust."""
-    if not trust:
-        raise UnsupportedOptionError(
-            f"{WARNING} Read it, run it in a container or virtual machine if you do not know "
-            "its authors, and say --trust (trust=True) to go on."
-        )
+def _listed(title: str, rows: tuple[str, ...] | list[str]) -> list[str]:
+    colon = ":" if rows else ""
+    return [f"  {len(rows)} {title}{colon}", *[f"    {row}" for row in rows]]
 
 
 def run_cinc2016(
@@ -119,16 +136,34 @@ def run_cinc2016(
     *,
     trust: bool = False,
     part: str = "validation",
-    setup: Limits = SETUP,
-    record: Limits = RECORD,
+    setup: Limits = SETUP_LIMITS,
+    record: Limits = RECORD_LIMITS,
     progress: Progress | None = None,
 ) -> Run2016:
-    """Run an entry (folder, .zip, .tar.gz) on the records of ``data/part`` and score it by both rules.
+    """Run an entry on the records of a part of the data and score it by both rules.
 
-    data: the release; copies of ``validation`` that are absent are taken from the training folders. out: a folder for
-    answers.txt and records.csv, which grow with every record: a run that was stopped goes on there, records that
-    failed are tried again. Raises UnsupportedOptionError without ``trust``, EntryError for an entry that is not of this
-    form, whose setup.sh fails, or where ``out`` is of another run, LayoutError where the data are not there.
+    Args:
+        entry: The entry: a folder, ``.zip`` or ``.tar.gz``.
+        data: The release. Recordings of ``validation`` that are absent are taken from the training
+            folders, of which they are copies.
+        out: Folder for answers.txt and records.csv. They grow with every record: a run that was
+            stopped goes on there, and records that failed are tried again.
+        trust: Must be True: the entry is a program of somebody else and runs with your rights.
+        part: Folder of the release whose records are answered.
+        setup: Limits of setup.sh.
+        record: Limits of next.sh for one record.
+        progress: Called with the number of answered records and of all records.
+
+    Returns:
+        The answers compared with those that the entry ships, and the scores.
+
+    Raises:
+        UnsupportedOptionError: If ``trust`` is False.
+        EntryError: If the entry has another form, its setup.sh fails, or ``out`` holds another run.
+        LayoutError: If labels or recordings are missing.
+
+    Source:
+        https://physionetchallenges.org/2016/
     """
     require_trust(trust)
     labels, quality = read_references(data / part)
@@ -139,36 +174,60 @@ def run_cinc2016(
         home.mkdir()
         base = unpack(entry, work / "entry")
         shipped = check_form(entry, base)
+        sha256 = fingerprint(base)
         facts = {
             "form": "cinc2016",
-            "entry_sha256": fingerprint(base),
+            "entry_sha256": sha256,
             "part": part,
             "data_sha256": _digest(sounds),
         }
         resume_at(out, facts)
-        found = {
+        records = {
             name: row
             for name, row in _read_log(out).items()
             if name in sounds and row.answer is not None
         }
-        if set(found) != set(sounds):
+        if set(records) != set(sounds):
             _set_up(entry, base, setup, home)
-            _answer_all(base, sounds, out, found, record, home, progress)
-        dry = (base / "DRYRUN").exists()
-    return _report(entry, facts["entry_sha256"], part, found, shipped, labels, quality, dry)
+            _answer_all(base, sounds, out, records, record, home, progress)
+        dry_run = (base / "DRYRUN").exists()
+    answers = {name: row.answer for name, row in records.items()}
+    return Run2016(
+        entry=entry.name,
+        sha256=sha256,
+        part=part,
+        records=len(labels),
+        failures={n: row.why for n, row in sorted(records.items()) if row.answer is None},
+        differences=_differences(answers, shipped),
+        unshipped=tuple(sorted(set(labels) - set(shipped))),
+        elsewhere=len(set(shipped) - set(labels)),
+        dry_run=dry_run,
+        slowest=max((row.seconds for row in records.values()), default=0.0),
+        quality=quality,
+        scores={} if dry_run else _scores(labels, answers, quality),
+    )
 
 
 def check_form(entry: Path, base: Path) -> dict[str, int]:
-    """Check that an unpacked entry has every file of the rules; returns the answers it ships.
+    """Check that an unpacked entry has every file that the rules ask for.
 
-    Raises EntryError naming the files that are missing, or the lines of answers.txt that are no answers.
+    Args:
+        entry: The entry as it was given, for messages.
+        base: The folder it was unpacked to.
+
+    Returns:
+        The answers that the entry ships, by record.
+
+    Raises:
+        EntryError: If files are missing, or lines of answers.txt are no answers.
     """
     missing = [name for name in REQUIRED if not (base / name).is_file()]
     if missing:
-        below = [
-            p.name for p in sorted(base.iterdir()) if p.is_dir() and (p / missing[0]).is_file()
-        ]
-        hint = f" They are in {below[0]}/: pack what is in that folder." if below else ""
+        hint = ""
+        for folder in sorted(base.iterdir()):
+            if folder.is_dir() and (folder / missing[0]).is_file():
+                hint = f" They are in {folder.name}/: pack what is in that folder."
+                break
         raise EntryError(
             f"{entry} is no entry of CinC 2016: {', '.join(missing)} missing at its top.{hint}"
         )
@@ -181,75 +240,55 @@ def _sound(data: Path, part: str, name: str) -> Path:
             wav_info(path)
             return path
     raise LayoutError(
-        f"{data / part / (name + '.wav')} is missing, and no training folder has it. Restore one of them."
+        f"{data / part / (name + '.wav')} is missing, and no training folder has it. Restore one "
+        "of them."
     )
 
 
 def _digest(sounds: Mapping[str, Path]) -> str:
-    rows = [
+    lines = [
         f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in sounds.items()
     ]
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def resume_at(out: Path, facts: Mapping[str, Any]) -> None:
-    """Make ``out`` the folder of this run; raises EntryError where it already is another run's."""
-    path = out / "run.json"
-    if path.is_file():
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise EntryError(
-                f"{path} cannot be read: {error}. Choose another folder with --out."
-            ) from error
-        differ = [k for k in facts if not isinstance(there, dict) or there.get(k) != facts[k]]
-        if differ and any(p.name != "run.json" for p in out.iterdir()):
-            raise EntryError(
-                f"{out} holds another run ({', '.join(differ)} differ). Choose another folder with --out, or "
-                "move that one away."
-            )
-    elif out.is_dir() and any(out.iterdir()):
-        raise EntryError(f"{out} holds other files. Choose another folder with --out.")
-    write_atomically(path, json.dumps(dict(facts), indent=1) + "\n")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _set_up(entry: Path, base: Path, limits: Limits, home: Path) -> None:
     ended = run(["/bin/bash", "./setup.sh"], base, limits, home=home)
     if ended.why:
-        raise EntryError(f"setup.sh of {entry} {ended.said()}")
+        raise EntryError(f"setup.sh of {entry} {ended.explain()}")
 
 
 def _answer_all(
     base: Path,
     sounds: Mapping[str, Path],
     out: Path,
-    found: dict[str, Answered],
+    records: dict[str, Answered],
     limits: Limits,
     home: Path,
     progress: Progress | None,
 ) -> None:
-    """Answer what is not answered yet; ``found`` and the files of ``out`` grow with every record."""
-    waiting = [name for name in sounds if name not in found]
+    """Answer the records that have no answer yet; each one is added to ``records`` and to ``out``."""
+    waiting = [name for name in sounds if name not in records]
     for name in waiting:
-        found[name] = _answer(base, name, sounds[name], limits, home)
-        _write_log(out, found)
+        records[name] = _answer(base, name, sounds[name], limits, home)
+        _write_log(out, records)
         if progress:
-            progress(sum(n in found for n in sounds), len(sounds))
+            progress(len(records), len(sounds))
 
 
 def _answer(base: Path, name: str, sound: Path, limits: Limits, home: Path) -> Answered:
-    """One record in a copy of the entry, as ``next.sh RECORD``."""
-    place = base.parent / "record"
-    shutil.rmtree(place, ignore_errors=True)
+    """Answer one record in a copy of the entry, by ``next.sh RECORD``."""
+    copy = base.parent / "record"
+    shutil.rmtree(copy, ignore_errors=True)
     try:
-        shutil.copytree(base, place, symlinks=True)
-        _remove(place / "answers.txt")
-        _remove(place / sound.name)
-        shutil.copyfile(sound, place / sound.name)
-        ended = run(["/bin/bash", "./next.sh", name], place, limits, home=home)
-        return _read_answer(place / "answers.txt", name, ended)
+        shutil.copytree(base, copy, symlinks=True)
+        _remove(copy / "answers.txt")
+        _remove(copy / sound.name)
+        shutil.copyfile(sound, copy / sound.name)
+        ended = run(["/bin/bash", "./next.sh", name], copy, limits, home=home)
+        return _read_answer(copy / "answers.txt", name, ended)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:
@@ -260,41 +299,45 @@ def _remove(path: Path) -> None:
 
 
 def _read_answer(path: Path, name: str, ended: Ended) -> Answered:
-    why = ended.said() if ended.why else ""
-    if not why and (path.is_symlink() or not path.is_file()):
-        why = f"wrote no answers.txt{': ' + ended.tail if ended.tail else ''}"
-    if not why and path.stat().st_size > _LONGEST_ANSWER:
-        why = f"wrote {path.stat().st_size:,} bytes of answers for one record"
+    why = _no_answer(path, ended)
     if why:
         return Answered(None, ended.seconds, why)
     try:
-        given = read_answers(path)
+        answers = read_answers(path)
     except EtabError:
-        return Answered(
-            None,
-            ended.seconds,
-            f"wrote {path.read_text(errors='replace')[:80]!r}, which is no answer",
-        )
-    if list(given) != [name]:
-        return Answered(
-            None, ended.seconds, f"answered {', '.join(list(given)[:5]) or 'nothing'} instead"
-        )
-    return Answered(given[name], ended.seconds)
+        beginning = path.read_text(errors="replace")[:80]
+        return Answered(None, ended.seconds, f"wrote {beginning!r}, which is no answer")
+    if list(answers) != [name]:
+        others = ", ".join(list(answers)[:5]) or "nothing"
+        return Answered(None, ended.seconds, f"answered {others} instead")
+    return Answered(answers[name], ended.seconds)
 
 
-def _write_log(out: Path, found: Mapping[str, Answered]) -> None:
-    """answers.txt of what is answered, and records.csv of everything; each whole at any moment."""
-    answered = {name: row for name, row in sorted(found.items()) if row.answer is not None}
-    write_atomically(
-        out / "answers.txt", "".join(f"{name},{row.answer}\n" for name, row in answered.items())
-    )
+def _no_answer(path: Path, ended: Ended) -> str:
+    """Why a record has no answers.txt that could be read; empty where it has one."""
+    if ended.why:
+        return ended.explain()
+    # A link could lead to any file of the machine.
+    if path.is_symlink() or not path.is_file():
+        output = f": {ended.tail}" if ended.tail else ""
+        return f"wrote no answers.txt{output}"
+    size = path.stat().st_size
+    if size > _LARGEST_ANSWER:
+        return f"wrote {size:,} bytes of answers for one record"
+    return ""
+
+
+def _write_log(out: Path, records: Mapping[str, Answered]) -> None:
+    """Write answers.txt, with what is answered, and records.csv, with everything."""
+    ordered = sorted(records.items())
+    answers = [f"{name},{row.answer}\n" for name, row in ordered if row.answer is not None]
+    write_atomically(out / "answers.txt", "".join(answers))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for name, row in sorted(found.items()):
-        writer.writerow(
-            [name, "" if row.answer is None else row.answer, f"{row.seconds:.3f}", row.why]
-        )
+    writer.writerow(_LOG_HEADER)
+    for name, row in ordered:
+        answer = "" if row.answer is None else row.answer
+        writer.writerow([name, answer, f"{row.seconds:.3f}", row.why])
     write_atomically(out / "records.csv", text.getvalue())
 
 
@@ -302,57 +345,29 @@ def _read_log(out: Path) -> dict[str, Answered]:
     path = out / "records.csv"
     if not path.is_file():
         return {}
+    records: dict[str, Answered] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {
-            r["record"]: Answered(
-                int(r["answer"]) if r["answer"] else None, float(r["seconds"]), r["why"]
-            )
-            for r in rows
-        }
+            for row in csv.DictReader(file):
+                answer = int(row["answer"]) if row["answer"] else None
+                records[row["record"]] = Answered(answer, float(row["seconds"]), row["why"])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise EntryError(
             f"{path} is damaged ({error}). Move {out} away and run the entry again."
         ) from error
+    return records
 
 
-def _report(
-    entry: Path,
-    sha256: str,
-    part: str,
-    found: Mapping[str, Answered],
-    shipped: Mapping[str, int],
-    labels: Mapping[str, Reference],
-    quality: str,
-    dry: bool,
-) -> Run2016:
-    given = {name: row.answer for name, row in found.items()}
-    differ = tuple(
-        f"{name}: ships {shipped[name]}, gives {given[name]}"
-        for name in sorted(labels)
-        if name in shipped and given[name] not in (None, shipped[name])
-    )
-    counted = {name: 0 if answer is None else answer for name, answer in given.items()}
-    scores = (
-        {}
-        if dry
-        else {
-            rule: score_cinc2016(labels, counted, quality, rule=rule)
-            for rule in ("official", "phase1")
-        }
-    )
-    return Run2016(
-        entry.name,
-        sha256,
-        part,
-        len(labels),
-        {n: r.why for n, r in sorted(found.items()) if r.answer is None},
-        differ,
-        tuple(sorted(set(labels) - set(shipped))),
-        len(set(shipped) - set(labels)),
-        dry,
-        max((r.seconds for r in found.values()), default=0.0),
-        quality,
-        scores,
-    )
+def _differences(answers: Mapping[str, int | None], shipped: Mapping[str, int]) -> tuple[str, ...]:
+    lines: list[str] = []
+    for name, answer in sorted(answers.items()):
+        if answer is not None and name in shipped and answer != shipped[name]:
+            lines.append(f"{name}: ships {shipped[name]}, gives {answer}")
+    return tuple(lines)
+
+
+def _scores(
+    labels: Mapping[str, Reference], answers: Mapping[str, int | None], quality: str
+) -> dict[str, Entry2016]:
+    counted = {name: UNSURE if answer is None else answer for name, answer in answers.items()}
+    return {rule: score_cinc2016(labels, counted, quality, rule=rule) for rule in RULES}

@@ -1,10 +1,12 @@
-"""Runs an entry of the Challenge 2022: train_model.py and run_model.py, cross-validated or on a hold-out folder.
+"""Run an entry of the Challenge 2022, cross-validated or on a hold-out folder.
 
-``train_model.py DATA MODEL`` and ``run_model.py MODEL DATA OUTPUTS`` as the challenge called them. What is to be answered
-is given as the hidden data were: recordings and demographics, a .txt without what it says of murmurs and of the outcome,
-no .tsv and no table. Folds are of people: ids that ``Additional ID`` joins are never on both sides.
+An entry is trained by ``train_model.py DATA MODEL`` and run by ``run_model.py MODEL DATA OUTPUTS``,
+as the challenge called them. Test patients are given as the hidden data were: recordings and
+demographics, a ``.txt`` without murmurs and outcome, no ``.tsv`` and no table. Folds are of people:
+two ids that ``Additional ID`` joins are never on both sides.
 
-Limits by default are those of the challenge: 72 h for training, 24 h for running, 52 GB of memory, 50 GB of disk.
+The default limits are those of the challenge: 72 h of training, 24 h of running, 52 GB of memory and
+50 GB of disk.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etab.challenges.cinc2016 import require_trust, resume_at
 from etab.challenges.limits import Limits, run
+from etab.challenges.safety import require_trust, resume_at
 from etab.challenges.scoring import Entry2022, evaluate_circor2022, read_output
 from etab.challenges.unpack import fingerprint, unpack
 from etab.datasets.circor import CircorSource
@@ -27,16 +29,30 @@ from etab.splits import folds
 from etab.types import Record
 
 SCRIPTS = ("train_model.py", "run_model.py")
-TRAIN, RUN = Limits(72 * 3600, 52 * 1024, 50 * 1024), Limits(24 * 3600, 52 * 1024, 50 * 1024)
-_SAYS = ("#Murmur", "#Most audible", "#Systolic", "#Diastolic", "#Outcome")
-_LONGEST = 1 << 16
+TRAIN_LIMITS = Limits(seconds=72 * 3600, memory=52 * 1024, disk=50 * 1024)
+RUN_LIMITS = Limits(seconds=24 * 3600, memory=52 * 1024, disk=50 * 1024)
+
+# How the lines of a patient's .txt begin that state what is to be predicted.
+_ANSWER_LINES = ("#Murmur", "#Most audible", "#Systolic", "#Diastolic", "#Outcome")
+_LARGEST_OUTPUT = 1 << 16
+
 Progress = Callable[[int, int], None]
 Patients = Mapping[str, Sequence[Record]]
 
 
 @dataclass(frozen=True, slots=True)
 class Run2022:
-    """An entry trained and run: how its patients were split, the folder of its outputs, and its scores."""
+    """An entry of the Challenge 2022 that was trained, run and scored.
+
+    Attributes:
+        entry: Name of the entry.
+        sha256: Digest of its files.
+        protocol: How patients were split, in words.
+        patients: Number of patient ids that were answered.
+        people: Number of people; one person may have several ids.
+        outputs: Folder of the outputs.
+        score: The official scores.
+    """
 
     entry: str
     sha256: str
@@ -47,24 +63,46 @@ class Run2022:
     score: Entry2022
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
     def render(self) -> str:
-        """A few lines for a terminal."""
-        head = f"{self.entry}: {self.protocol}, {self.patients} patients ({self.people} people) answered"
-        return f"{head}; outputs in {self.outputs}\n{self.score.render()}"
+        """The run in a few lines of text."""
+        answered = f"{self.patients} patients ({self.people} people) answered"
+        return (
+            f"{self.entry}: {self.protocol}, {answered}; outputs in {self.outputs}\n"
+            f"{self.score.render()}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What every fold needs: the unpacked entry, a folder to work in, the interpreter and both limits."""
+    """What every fold needs: the unpacked entry, a scratch folder, the interpreter and the limits."""
 
     base: Path
     work: Path
     python: str
     train: Limits
     run: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Cohort:
+    """One folder of CirCor, and its recordings by patient id."""
+
+    source: CircorSource
+    patients: Patients
+
+    @classmethod
+    def read(cls, folder: Path) -> _Cohort:
+        source = CircorSource(folder)
+        patients: dict[str, list[Record]] = {}
+        for record in source.records():
+            patients.setdefault(str(record.meta["id"]), []).append(record)
+        return cls(source, patients)
+
+    def part(self, names: Sequence[str]) -> Patients:
+        return {name: self.patients[name] for name in names}
 
 
 def run_circor2022(
@@ -76,99 +114,112 @@ def run_circor2022(
     hold_out: Path | None = None,
     n_fold: int = 5,
     seed: int = 0,
-    train: Limits = TRAIN,
-    answer: Limits = RUN,
+    train: Limits = TRAIN_LIMITS,
+    answer: Limits = RUN_LIMITS,
     python: str = sys.executable,
     progress: Progress | None = None,
 ) -> Run2022:
-    """Train an entry (folder, .zip, .tar.gz) and score its outputs on people it was not trained on.
+    """Train an entry and score its outputs for people it was not trained on.
 
-    data: CirCor as published. hold_out: another such folder to answer after training on all of ``data``; without it
-    ``n_fold`` folds of people. out: a folder for outputs/ID.csv, which grows with every fold; a run that was stopped
-    goes on there. Raises UnsupportedOptionError without ``trust``, EntryError for an entry that is not of this form,
-    that fails, or that leaves patients without an output, SplitError where a person is on both sides.
+    Args:
+        entry: The entry: a folder, ``.zip`` or ``.tar.gz``.
+        data: CirCor as published.
+        out: Folder for ``outputs/ID.csv``. It grows with every fold; a run that was stopped goes
+            on there.
+        trust: Must be True: the entry is a program of somebody else and runs with your rights.
+        hold_out: Another folder of CirCor. The entry is then trained on all of ``data`` and run on
+            this folder, without folds.
+        n_fold: Number of folds of people, 2 or more, where there is no ``hold_out``.
+        seed: Seed of the folds.
+        train: Limits of ``train_model.py``.
+        answer: Limits of ``run_model.py``.
+        python: Interpreter for both scripts.
+        progress: Called with the number of finished folds and of all folds.
+
+    Returns:
+        How patients were split, where the outputs are, and the official scores.
+
+    Raises:
+        UnsupportedOptionError: If ``trust`` is False.
+        EntryError: If the entry has another form, a script fails, patients are without an output,
+            or ``out`` holds another run.
+        SplitError: If a person is both trained on and in ``hold_out``.
+
+    Source:
+        https://physionetchallenges.org/2022/
     """
     require_trust(trust)
-    source = CircorSource(data)
-    other = CircorSource(hold_out) if hold_out else None
-    known, asked = _patients(source), _patients(other) if other else _patients(source)
-    parts = _parts(known, asked, hold_out, n_fold, seed)
+    known = _Cohort.read(data)
+    test = _Cohort.read(hold_out) if hold_out else known
+    parts = _hold_out(known, test) if hold_out else _people_folds(known.patients, n_fold, seed)
     with tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch:
         work = Path(scratch)
-        base = _checked(entry, unpack(entry, work / "entry"))
+        base = _unpack_checked(entry, work / "entry")
         sha256 = fingerprint(base)
-        resume_at(
-            out,
-            {
-                "form": "circor2022",
-                "entry_sha256": sha256,
-                "data": source.digest(),
-                "n_fold": len(parts),
-                "seed": seed,
-                "hold_out": other.digest() if other else None,
-            },
-        )
+        facts = {
+            "form": "circor2022",
+            "entry_sha256": sha256,
+            "data": known.source.digest(),
+            "n_fold": len(parts),
+            "seed": seed,
+            "hold_out": test.source.digest() if hold_out else None,
+        }
+        resume_at(out, facts)
         job = _Job(base, work, python, train, answer)
-        for k, (learn, test) in enumerate(parts):
-            if not all((out / "outputs" / f"{name}.csv").is_file() for name in test):
-                _fold(
-                    job,
-                    source,
-                    other or source,
-                    {n: known[n] for n in learn},
-                    {n: asked[n] for n in test},
-                    out,
-                )
+        for done, (train_ids, test_ids) in enumerate(parts, start=1):
+            if not _all_answered(test_ids, out):
+                _run_fold(job, known, train_ids, test, test_ids, out)
             if progress:
-                progress(k + 1, len(parts))
-    score = evaluate_circor2022(out / "outputs", (other or source).folder)
-    people = {records[0].patient for records in asked.values()}
-    protocol = (
-        f"trained on {len(known)} patients, hold-out"
-        if other
-        else f"{n_fold}-fold cross-validation by person"
-    )
-    return Run2022(
-        entry.name, sha256, protocol, len(asked), len(people), str(out / "outputs"), score
-    )
-
-
-def _patients(source: CircorSource) -> dict[str, list[Record]]:
-    """Recordings by the challenge's own id."""
-    found: dict[str, list[Record]] = {}
-    for record in source.records():
-        found.setdefault(str(record.meta["id"]), []).append(record)
-    return found
-
-
-def _parts(
-    known: Patients, asked: Patients, hold_out: Path | None, n_fold: int, seed: int
-) -> list[tuple[list[str], list[str]]]:
-    """(ids to train on, ids to answer) of each fold."""
-    person = {name: records[0].patient for name, records in known.items()}
+                progress(done, len(parts))
+    protocol = f"{n_fold}-fold cross-validation by person"
     if hold_out:
-        theirs = {name: _ids(name, records) for name, records in asked.items()}
-        mine = {other for name, records in known.items() for other in _ids(name, records)}
-        both = sorted(name for name, ids in theirs.items() if ids & mine)
-        if both:
-            raise SplitError(
-                f"{len(both)} patients of {hold_out} are also trained on, or are the same person as one who is: "
-                f"{', '.join(both[:5])}. Take them out of one of the folders."
-            )
-        return [(list(known), list(asked))]
-    place = folds(list(person.values()), n_fold, seed)
-    return [
-        ([n for n in known if place[person[n]] != k], [n for n in known if place[person[n]] == k])
-        for k in range(n_fold)
-    ]
+        protocol = f"trained on {len(known.patients)} patients, hold-out"
+    return Run2022(
+        entry=entry.name,
+        sha256=sha256,
+        protocol=protocol,
+        patients=len(test.patients),
+        people=len({records[0].patient for records in test.patients.values()}),
+        outputs=str(out / "outputs"),
+        score=evaluate_circor2022(out / "outputs", test.source.folder),
+    )
 
 
-def _ids(name: str, records: Sequence[Record]) -> set[str]:
+def _hold_out(known: _Cohort, test: _Cohort) -> list[tuple[list[str], list[str]]]:
+    """One split: train on all patients of one folder, test on all of the other."""
+    trained: set[str] = set()
+    for name, records in known.patients.items():
+        trained |= _every_id(name, records)
+    shared = sorted(
+        name for name, records in test.patients.items() if _every_id(name, records) & trained
+    )
+    if shared:
+        raise SplitError(
+            f"{len(shared)} patients of {test.source.root} are also trained on, or are the same "
+            f"person as one who is: {', '.join(shared[:5])}. Take them out of one of the folders."
+        )
+    return [(list(known.patients), list(test.patients))]
+
+
+def _every_id(name: str, records: Sequence[Record]) -> set[str]:
     """Every id under which the person of a patient is known."""
     return {name, records[0].patient, str(records[0].meta.get("additional_id", name))}
 
 
-def _checked(entry: Path, base: Path) -> Path:
+def _people_folds(patients: Patients, n_fold: int, seed: int) -> list[tuple[list[str], list[str]]]:
+    """The ids to train on and to test on, for each fold of people."""
+    person = {name: records[0].patient for name, records in patients.items()}
+    fold_of = folds(list(person.values()), n_fold, seed)
+    parts: list[tuple[list[str], list[str]]] = []
+    for fold in range(n_fold):
+        test_ids = [name for name in patients if fold_of[person[name]] == fold]
+        train_ids = [name for name in patients if fold_of[person[name]] != fold]
+        parts.append((train_ids, test_ids))
+    return parts
+
+
+def _unpack_checked(entry: Path, folder: Path) -> Path:
+    base = unpack(entry, folder)
     missing = [name for name in SCRIPTS if not (base / name).is_file()]
     if missing:
         raise EntryError(
@@ -177,65 +228,89 @@ def _checked(entry: Path, base: Path) -> Path:
     return base
 
 
-def _fold(
-    job: _Job, source: CircorSource, other: CircorSource, learn: Patients, test: Patients, out: Path
+def _all_answered(names: Sequence[str], out: Path) -> bool:
+    return all((out / "outputs" / f"{name}.csv").is_file() for name in names)
+
+
+def _run_fold(
+    job: _Job,
+    known: _Cohort,
+    train_ids: Sequence[str],
+    test: _Cohort,
+    test_ids: Sequence[str],
+    out: Path,
 ) -> None:
-    """Train on ``learn``, answer ``test``, and keep the outputs once all of them are whole."""
-    place = job.work / "fold"
-    shutil.rmtree(place, ignore_errors=True)
+    """Train on some patients, predict others, and keep the outputs once all of them are whole."""
+    work = job.work / "fold"
+    shutil.rmtree(work, ignore_errors=True)
+    model = work / "model"
+    outputs = work / "outputs"
+    training_data = work / "training_data"
+    test_data = work / "test_data"
     try:
-        model, outputs, home = place / "model", place / "outputs", place / "home"
-        for folder in (model, outputs, home):
+        for folder in (model, outputs, work / "home"):
             folder.mkdir(parents=True)
-        _lay_out(source, learn, place / "training_data", hidden=False)
-        shutil.copytree(job.base, place / "entry", symlinks=True)
-        _call(job, "train_model.py", [place / "training_data", model], job.train, place)
-        shutil.rmtree(place / "training_data")
-        _lay_out(other, test, place / "test_data", hidden=True)
-        _call(job, "run_model.py", [model, place / "test_data", outputs], job.run, place)
-        _keep(outputs, test, out / "outputs")
+        _copy_patients(known.source, known.part(train_ids), training_data, hidden=False)
+        shutil.copytree(job.base, work / "entry", symlinks=True)
+        _call(job, "train_model.py", [training_data, model], job.train, work)
+        # The test data are laid out only now, so that training never sees them.
+        shutil.rmtree(training_data)
+        _copy_patients(test.source, test.part(test_ids), test_data, hidden=True)
+        _call(job, "run_model.py", [model, test_data, outputs], job.run, work)
+        _copy_checked_outputs(outputs, test_ids, out / "outputs")
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
 
 
-def _call(job: _Job, script: str, folders: Sequence[Path], limits: Limits, place: Path) -> None:
+def _call(job: _Job, script: str, folders: Sequence[Path], limits: Limits, work: Path) -> None:
     command = [job.python, script, *map(str, folders)]
-    ended = run(command, place / "entry", limits, home=place / "home", watched=place)
+    ended = run(command, work / "entry", limits, home=work / "home", watched=work)
     if ended.why:
-        raise EntryError(f"{script} {ended.said()}")
+        raise EntryError(f"{script} {ended.explain()}")
 
 
-def _lay_out(source: CircorSource, patients: Patients, folder: Path, *, hidden: bool) -> None:
-    """Copy patients; ``hidden`` as the hidden data were: no states, and a .txt that says nothing of what is asked."""
+def _copy_patients(source: CircorSource, patients: Patients, folder: Path, *, hidden: bool) -> None:
+    """Copy patients into a folder.
+
+    With ``hidden``, they look like the hidden data: no states, and no line of a ``.txt`` that
+    states what is to be predicted.
+    """
     folder.mkdir()
+    roles = ("audio", "header") if hidden else ("audio", "header", "states")
     for name, records in patients.items():
         for record in records:
-            for role in ("audio", "header") if hidden else ("audio", "header", "states"):
-                shutil.copyfile(
-                    source.root / record.files[role], folder / Path(record.files[role]).name
-                )
-        lines = (
-            (source.root / records[0].files["patient"])
-            .read_text(encoding="utf-8")
-            .splitlines(keepends=True)
-        )
-        kept = [line for line in lines if not (hidden and line.startswith(_SAYS))]
-        (folder / f"{name}.txt").write_text("".join(kept), encoding="utf-8")
+            for role in roles:
+                path = source.root / record.files[role]
+                shutil.copyfile(path, folder / path.name)
+        text = (source.root / records[0].files["patient"]).read_text(encoding="utf-8")
+        lines = text.splitlines(keepends=True)
+        if hidden:
+            lines = [line for line in lines if not line.startswith(_ANSWER_LINES)]
+        (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
 
 
-def _keep(made: Path, test: Collection[str], outputs: Path) -> None:
-    """Check the outputs of a fold and move them; raises EntryError naming what is missing or unknown."""
-    files = {path.stem: path for path in sorted(made.glob("*.csv"))}
-    missing, unknown = sorted(set(test) - set(files)), sorted(set(files) - set(test))
+def _copy_checked_outputs(written: Path, names: Collection[str], outputs: Path) -> None:
+    """Check the outputs of a fold, all of them, and then copy them.
+
+    Raises:
+        EntryError: If a patient is without an output, an output is of nobody in the fold, or a
+            file is not what the challenge asks for.
+    """
+    files = {path.stem: path for path in sorted(written.glob("*.csv"))}
+    missing = sorted(set(names) - set(files))
+    unknown = sorted(set(files) - set(names))
     if missing or unknown:
         raise EntryError(
-            f"run_model.py left {len(missing)} patients without an output ({', '.join(missing[:5])}) and wrote "
-            f"{len(unknown)} of nobody it was asked for ({', '.join(unknown[:5])})."
+            f"run_model.py left {len(missing)} patients without an output "
+            f"({', '.join(missing[:5])}) and wrote {len(unknown)} of nobody it was asked for "
+            f"({', '.join(unknown[:5])})."
         )
     for name, path in files.items():
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LONGEST:
+        regular = path.is_file() and not path.is_symlink()
+        if not regular or path.stat().st_size > _LARGEST_OUTPUT:
             raise EntryError(
-                f"run_model.py wrote {name}.csv as no plain file of at most {_LONGEST:,} bytes."
+                f"run_model.py wrote {name}.csv as no plain file of at most {_LARGEST_OUTPUT:,} "
+                "bytes."
             )
         read_output(path)
     outputs.mkdir(parents=True, exist_ok=True)
@@ -243,11 +318,21 @@ def _keep(made: Path, test: Collection[str], outputs: Path) -> None:
         shutil.copyfile(path, outputs / f"{name}.csv")
 
 
-def check_python(python: str) -> str:
-    """The interpreter to run an entry with; raises UnsupportedOptionError where there is none of that name."""
-    found = shutil.which(python)
-    if found is None:
+def find_python(python: str) -> str:
+    """Find the interpreter to run an entry with.
+
+    Args:
+        python: Name or path of a program, such as ``"python3"``.
+
+    Returns:
+        Its path.
+
+    Raises:
+        UnsupportedOptionError: If there is no such program.
+    """
+    path = shutil.which(python)
+    if path is None:
         raise UnsupportedOptionError(
             f"There is no interpreter {python!r}. Name one, for instance --python python3."
         )
-    return found
+    return path

@@ -1,7 +1,8 @@
-"""A command of somebody else's, run under limits of time, memory, files and disk. It is no sandbox.
+"""Run a program of somebody else under limits of time, memory, files and disk. It is no sandbox.
 
-The command has the rights of whoever runs it: it may read, change and delete whatever they may, and use the network.
-The limits stop accidents (a loop, a leak, a runaway log), not malice. No shell reads any of its arguments.
+The program has the rights of whoever runs it: it may read, change and delete whatever they may, and
+use the network. The limits stop accidents (a loop, a leak, a runaway log), not malice. No shell
+reads any of its arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import IO
 
 from etab.errors import UnsupportedOptionError
 
-_KEPT = (
+_ENVIRONMENT = (
     "PATH",
     "LANG",
     "LC_ALL",
@@ -33,18 +34,32 @@ _KEPT = (
     "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS",
 )
+# $1 and $2 are the limits of a file and of the memory of one process, in KiB.
 _WRAP = 'ulimit -c 0; ulimit -f "$1"; ulimit -d "$2"; shift 2; exec "$@"'
-_LOOK, _DISK_LOOK = 0.05, 1.0
-_TAIL = 4000
-_GRACE = 2.0
+# Seconds between two looks at time and memory, and between two looks at the disk.
+_LOOK_EVERY = 0.05
+_DISK_LOOK_EVERY = 1.0
+# Bytes of output that are kept, and seconds to wait for the last of it.
+_TAIL_BYTES = 4000
+_TAIL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one command may take: ``seconds`` of the clock, ``memory`` and ``disk`` in MiB.
+    """What one command may take.
 
-    Memory is that of all its processes together, where /proc tells it, and of each of them everywhere. A single file
-    may have ``disk`` MiB, and so may all that it writes into its folder.
+    Attributes:
+        seconds: Wall-clock time, 0.1 or more.
+        memory: Memory in MiB, 16 or more: of all its processes together where there is /proc, and
+            of each process everywhere.
+        disk: Size in MiB, 1 or more, of a single file and of all that it writes into its folder.
+
+    Raises:
+        UnsupportedOptionError: If a limit is too small for anything to run.
+
+    Example:
+        >>> Limits(seconds=40, memory=2048).disk
+        1024
     """
 
     seconds: float
@@ -63,27 +78,45 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended. ``why`` is "" where it left with status 0, else what went wrong in words."""
+    """How a command ended.
+
+    Attributes:
+        status: Exit status; negative for a signal.
+        seconds: Wall-clock time.
+        why: What went wrong in words; empty where the status is 0.
+        tail: The end of its output.
+    """
 
     status: int
     seconds: float
     why: str
     tail: str
 
-    def said(self) -> str:
-        """What went wrong with the last of what it wrote, for a message."""
-        return f"{self.why}{': ' + self.tail if self.tail else ' and wrote nothing'}"
+    def explain(self) -> str:
+        """What went wrong, with the end of the output, for a message."""
+        return f"{self.why}: {self.tail}" if self.tail else f"{self.why} and wrote nothing"
 
 
 def run(
     command: Sequence[str], folder: Path, limits: Limits, *, home: Path, watched: Path | None = None
 ) -> Ended:
-    """Run ``command`` in ``folder`` and wait; when it ends, or is stopped, all of its process group is.
+    """Run a command and wait for its end.
 
-    home: an existing folder for HOME and TMPDIR; of the environment only what programs need to be found is handed on.
-    watched: where what it writes is counted, ``folder`` if None. A KeyboardInterrupt stops the command and is raised again.
+    When the command ends, or is stopped, all processes of its group are stopped. A
+    KeyboardInterrupt stops it and is raised again.
+
+    Args:
+        command: The program and its arguments.
+        folder: Its working directory.
+        limits: What it may take.
+        home: An existing folder for HOME and TMPDIR. Of the environment, only what programs need
+            in order to be found is handed on.
+        watched: Folder whose growth counts against the limit of disk; ``folder`` by default.
+
+    Returns:
+        How it ended.
     """
-    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     env |= {"HOME": str(home), "TMPDIR": str(home)}
     wrapped = [
         "/bin/bash",
@@ -111,30 +144,32 @@ def run(
         _stop(child)
         text = tail.close()
     status = child.returncode
-    if not why and status:
-        why = (
-            f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with status {status}"
-        )
+    if not why and status < 0:
+        why = f"was ended by {_signal_name(-status)}"
+    elif not why and status > 0:
+        why = f"ended with status {status}"
     return Ended(status, time.monotonic() - started, why, text)
 
 
 def _wait(child: subprocess.Popen[bytes], folder: Path, limits: Limits, started: float) -> str:
-    """Wait for the end, or say which limit was passed."""
-    before, looked, pause = _size(folder), started, _LOOK / 10
+    """Wait for the end; return which limit was passed, or nothing."""
+    size_before = _size(folder)
+    last_disk_look = started
+    pause = _LOOK_EVERY / 10
     while True:
         try:
             child.wait(pause)
             return ""
         except subprocess.TimeoutExpired:
-            pause = min(2 * pause, _LOOK)
+            pause = min(2 * pause, _LOOK_EVERY)
         now = time.monotonic()
         if now - started > limits.seconds:
             return f"was stopped after {limits.seconds:g} s"
         if sum(_members(child.pid).values()) > limits.memory << 20:
             return f"was stopped at more than {limits.memory} MiB of memory"
-        if now - looked > _DISK_LOOK:
-            looked = now
-            if _size(folder) - before > limits.disk << 20:
+        if now - last_disk_look > _DISK_LOOK_EVERY:
+            last_disk_look = now
+            if _size(folder) - size_before > limits.disk << 20:
                 return f"was stopped after writing more than {limits.disk} MiB"
 
 
@@ -156,20 +191,21 @@ def _signal_name(number: int) -> str:
 
 
 def _members(session: int) -> dict[int, int]:
-    """Bytes of memory of each process of a session, by its id; empty where /proc does not say."""
-    found = {}
+    """Bytes of memory of each process of a session, by process id; empty without /proc."""
+    memory: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            cells = path.read_text(errors="replace").rpartition(")")[2].split()
-            if int(cells[3]) == session:
-                found[int(path.parent.name)] = int(cells[21]) * os.sysconf("SC_PAGE_SIZE")
+            # The name of the program comes first, in brackets, and may hold spaces.
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                memory[int(path.parent.name)] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError, ValueError):
             continue
-    return found
+    return memory
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below; those that go away meanwhile are not counted."""
+    """Bytes of all files below a folder; files that vanish meanwhile are not counted."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -180,10 +216,11 @@ def _size(folder: Path) -> int:
 
 
 class _Tail:
-    """Reads what a command writes as fast as it comes, and keeps the end of it."""
+    """Reads the output of a command as it comes and keeps the end of it."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
-        self.stream, self.kept = stream, b""
+        self.stream = stream
+        self.end = b""
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
@@ -192,13 +229,13 @@ class _Tail:
             return
         try:
             while chunk := os.read(self.stream.fileno(), 1 << 16):
-                self.kept = (self.kept + chunk)[-_TAIL:]
+                self.end = (self.end + chunk)[-_TAIL_BYTES:]
         except (OSError, ValueError):
             return
 
     def close(self) -> str:
-        """The last of what was written, in one line each."""
-        self.thread.join(_GRACE)
+        """Stop reading and return the end of the output."""
+        self.thread.join(_TAIL_SECONDS)
         if self.stream is not None and not self.thread.is_alive():
             self.stream.close()
-        return self.kept.decode("utf-8", "replace").strip()
+        return self.end.decode("utf-8", "replace").strip()

@@ -1,7 +1,8 @@
-"""A challenge entry (folder, .zip, .tar.gz) laid out in a folder of its own; what could write elsewhere is refused.
+"""Unpack a challenge entry (folder, .zip, .tar.gz) into a folder of its own, and nothing outside it.
 
-Nothing is executed here. Names that are absolute or climb, links, devices, encrypted members, names given twice, and
-archives that grow beyond a limit are refused before or while they are unpacked, whatever their headers promise.
+Nothing is executed here. Absolute names and names that climb, links, devices, encrypted members,
+names given twice, and archives that grow beyond a limit are refused before or while they are
+unpacked, whatever their headers promise.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MOST_BYTES = 1 << 30
 MOST_FILES = 20_000
 _CHUNK = 1 << 20
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
-# what zipfile and tarfile raise of damaged archives
+# What zipfile and tarfile raise for damaged archives.
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -40,10 +41,20 @@ _BROKEN = (
 def unpack(
     entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES
 ) -> Path:
-    """Write the files of ``entry`` into ``folder``, which must not exist; returns it.
+    """Copy or unpack the files of an entry.
 
-    most_bytes, most_files: what the entry may hold unpacked. Raises DataNotFoundError where there is no entry and
-    EntryError naming what is refused; nothing is left behind then.
+    Args:
+        entry: A folder, ``.zip``, ``.tar.gz`` or ``.tgz``.
+        folder: Where the files go; it must not exist.
+        most_bytes: Size that the unpacked files may have.
+        most_files: Number of files that the entry may hold.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataNotFoundError: If there is no entry.
+        EntryError: If anything of the entry is refused; the folder is then removed.
     """
     if not entry.exists():
         raise DataNotFoundError(
@@ -61,7 +72,7 @@ def unpack(
         elif entry.name.lower().endswith(".zip"):
             try:
                 _zip(entry, folder, budget)
-            except NotImplementedError as error:  # so zipfile names a packing that it does not read
+            except NotImplementedError as error:  # a compression that zipfile does not read
                 raise EntryError(
                     f"{entry} is packed in a way that is not read here: {error}. Pack it with deflate."
                 ) from error
@@ -79,7 +90,14 @@ def unpack(
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over names, execute permissions and contents of every file below ``folder``."""
+    """Compute one sha256 over the names, execute permissions and contents of all files in a folder.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     whole = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         whole.update(
@@ -93,12 +111,14 @@ class _Budget:
     """Counts what an entry unpacks to; refuses more than is allowed, names that climb, and names given twice."""
 
     def __init__(self, entry: Path, most_bytes: int, most_files: int) -> None:
-        self.entry, self.bytes, self.files = entry, most_bytes, most_files
+        self.entry = entry
+        self.bytes = most_bytes
+        self.files = most_files
         self.most = (most_bytes, most_files)
         self.seen: set[str] = set()
 
-    def place(self, name: str, folder: Path) -> Path:
-        """Where a member of this name goes; raises EntryError."""
+    def path_for(self, name: str, folder: Path) -> Path:
+        """The path of a member of this name; raises EntryError where it leads out."""
         parts = PurePosixPath(name).parts
         if (
             not parts
@@ -111,17 +131,17 @@ class _Budget:
             raise EntryError(
                 f"{self.entry} holds {name!r}, a name that leads out of the entry; nothing was unpacked."
             )
-        kept = "/".join(parts)
-        if kept in self.seen:
-            raise EntryError(f"{self.entry} holds {kept!r} twice. Pack it again.")
-        self.seen.add(kept)
+        plain_name = "/".join(parts)
+        if plain_name in self.seen:
+            raise EntryError(f"{self.entry} holds {plain_name!r} twice. Pack it again.")
+        self.seen.add(plain_name)
         self.files -= 1
         if self.files < 0:
             raise EntryError(f"{self.entry} holds more than {self.most[1]} files.")
         return folder.joinpath(*parts)
 
     def write(self, source: IO[bytes], path: Path, mode: int) -> None:
-        """Copy one member, counting every byte that comes out."""
+        """Write one member, counting every unpacked byte."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as out:
             while chunk := source.read(_CHUNK):
@@ -130,7 +150,7 @@ class _Budget:
         path.chmod(0o755 if mode & 0o100 else 0o644)
 
     def spend(self, n: int) -> None:
-        """Take ``n`` bytes off what is left."""
+        """Subtract ``n`` bytes from the budget; raises EntryError where it is used up."""
         self.bytes -= n
         if self.bytes < 0:
             raise EntryError(
@@ -139,7 +159,7 @@ class _Budget:
 
 
 def _copy(entry: Path, folder: Path, budget: _Budget) -> None:
-    """A folder, file by file; links are followed inside the entry and refused where they lead out."""
+    """Copy a folder; links are followed inside the entry and refused where they lead out of it."""
     inside = entry.resolve()
     for path in _files(entry, budget):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
@@ -148,13 +168,13 @@ def _copy(entry: Path, folder: Path, budget: _Budget) -> None:
             )
         if not path.is_file():
             raise EntryError(f"{path} is no plain file. Take it out of the entry.")
-        target = budget.place(path.relative_to(entry).as_posix(), folder)
+        target = budget.path_for(path.relative_to(entry).as_posix(), folder)
         with path.open("rb") as source:
             budget.write(source, target, path.stat().st_mode)
 
 
 def _files(folder: Path, budget: _Budget) -> Iterator[Path]:
-    """Everything below that is no folder; linked folders are handed out, not walked."""
+    """Everything below a folder but folders; links to folders are listed and not entered."""
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             yield from _files(path, budget)
@@ -165,7 +185,8 @@ def _files(folder: Path, budget: _Budget) -> Iterator[Path]:
 def _zip(entry: Path, folder: Path, budget: _Budget) -> None:
     with zipfile.ZipFile(entry) as archive:
         for info in archive.infolist():
-            path, mode = budget.place(info.filename, folder), info.external_attr >> 16
+            path = budget.path_for(info.filename, folder)
+            mode = info.external_attr >> 16  # the upper half holds the mode of Unix
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise EntryError(
                     f"{entry} holds {info.filename!r}, which is a link or device. Pack plain files."
@@ -180,8 +201,9 @@ def _zip(entry: Path, folder: Path, budget: _Budget) -> None:
 
 
 def _tar(entry: Path, folder: Path, budget: _Budget) -> None:
-    """The archive is decompressed under the limit first: headers of a tar are read whole, and could be a bomb too."""
+    """Unpack a tar; it is decompressed under the limit first, for its headers could be a bomb too."""
     with tempfile.TemporaryFile() as plain:
+        # Each file may add a header and padding of at most 1 KiB.
         counting = _Budget(entry, budget.bytes + (1 << 10) * MOST_FILES + _CHUNK, 0)
         counting.most = budget.most
         with gzip.open(entry) as source:
@@ -197,7 +219,7 @@ def _tar(entry: Path, folder: Path, budget: _Budget) -> None:
 def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, budget: _Budget) -> None:
     if info.name in (".", "./"):
         return
-    path = budget.place(info.name, folder)
+    path = budget.path_for(info.name, folder)
     if info.isdir():
         path.mkdir(parents=True, exist_ok=True)
         return

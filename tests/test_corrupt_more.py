@@ -21,8 +21,9 @@ from etab.datasets.integrity.listed import read_sums
 from etab.datasets.lvh import LvhSource
 from etab.datasets.tmed import TmedSource
 from etab.datasets.unity import UnitySource
-from etab.readers.audio import read_dat, read_header, read_wav
+from etab.readers.audio import read_wav
 from etab.readers.parquet import ParquetFile
+from etab.readers.physionet import read_dat, read_header
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
 from tests import test_corrupt as base

@@ -17,7 +17,8 @@ from etab.datasets import Cinc2016Source, CircorSource
 from etab.datasets.cinc2016 import read_state_ans
 from etab.datasets.circor_layout import read_states
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
-from etab.readers.audio import read_dat, read_header, read_wav, wav_info
+from etab.readers.audio import read_wav, wav_info
+from etab.readers.physionet import read_dat, read_header
 from tests.trees import sounds
 
 

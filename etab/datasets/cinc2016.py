@@ -26,8 +26,9 @@ from etab.datasets.cinc2016_layout import (
     read_withdrawn,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
-from etab.readers.audio import WavInfo, check_header, read_dat, read_header, read_wav, wav_info
+from etab.readers.audio import WavInfo, read_wav, wav_info
 from etab.readers.mat import read_cells
+from etab.readers.physionet import check_header, read_dat, read_header
 from etab.sounds.states import STATES, Interval, check_intervals, heart_rate, states_at
 from etab.types import Answer, FloatArray, Kind, Record, Target
 

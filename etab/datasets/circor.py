@@ -26,7 +26,8 @@ from etab.datasets.circor_layout import (
     unreadable_remarks,
 )
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
-from etab.readers.audio import WavInfo, check_header, read_header, read_wav, wav_info
+from etab.readers.audio import WavInfo, read_wav, wav_info
+from etab.readers.physionet import check_header, read_header
 from etab.readers.table import read_table, same_cell
 from etab.sounds.states import MURMUR, OUTCOME, STATES, Interval, heart_rate, states_at
 from etab.types import Answer, FloatArray, Kind, Record, Target

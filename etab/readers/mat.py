@@ -23,8 +23,6 @@ from etab.types import Array
 LARGEST_MAT = 1 << 27
 """Bytes of a file, and of what it unpacks to, beyond which it is refused."""
 
-MOST_CELLS = 1_000_000
-
 _HEADER = 128
 _MATRIX = 14
 _COMPRESSED = 15
@@ -196,8 +194,6 @@ class _Matrix:
     def cells(self, depth: int) -> Array:
         """The cells of a cell array, as an object array of its shape."""
         count = math.prod(self.shape)
-        if count > MOST_CELLS:
-            raise _DamagedError(f"it claims {self.shape} cells")
         if count != len(self.values):
             raise _DamagedError(f"it claims {self.shape} cells and holds {len(self.values)}")
         if depth > _DEEPEST:

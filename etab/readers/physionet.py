@@ -1,0 +1,129 @@
+"""Headers and signals of PhysioNet (WFDB: .hea and .dat), as far as the two challenges of heart sounds use them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.errors import CorruptFileError
+from etab.readers.audio import WavInfo, filled_size
+from etab.types import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One line of a PhysioNet header: a file, its format, and how its numbers become physical ones."""
+
+    file: str
+    fmt: int
+    offset: int
+    gain: float
+    zero: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A PhysioNet header: the record's name, rate in Hz, samples a signal, signals, and the comment lines."""
+
+    name: str
+    rate: float
+    n: int
+    signals: tuple[Signal, ...]
+    comments: tuple[str, ...] = ()
+
+
+def read_header(path: Path) -> Header:
+    """Read a PhysioNet ``.hea`` (WFDB) header, LF or CRLF; only what the two challenges use of the format.
+
+    Raises LayoutError where it is absent, CorruptFileError naming the line that cannot be read.
+    """
+    filled_size(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
+    comments = tuple(line.lstrip("# ").strip() for line in lines if line.startswith("#"))
+    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
+    try:
+        name, count, rate, n = (
+            rows[0][0],
+            int(rows[0][1]),
+            float(rows[0][2].split("/")[0]),
+            int(rows[0][3]),
+        )
+        signals = tuple(_signal(row) for row in rows[1 : count + 1])
+    except (IndexError, ValueError) as error:
+        raise CorruptFileError(
+            f"{path} is not a header of a recording: {error}. Download it again."
+        ) from error
+    if len(signals) != count or count < 1 or not rate > 0 or n < 1:
+        raise CorruptFileError(
+            f"{path} promises {count} signals of {n} samples at {rate:g} Hz and describes {len(signals)}. "
+            "Download it again."
+        )
+    return Header(name, rate, n, signals, comments)
+
+
+def _signal(row: list[str]) -> Signal:
+    """One signal line: file, format[+offset], gain, resolution, zero, first value, checksum, block, name."""
+    fmt, _, offset = row[1].partition("+")
+    gain = re.match(r"[-+.\deE]+", row[2]) if len(row) > 2 else None
+    return Signal(
+        row[0],
+        int(fmt),
+        int(offset or 0),
+        float(gain.group()) if gain else 200.0,
+        int(row[4]) if len(row) > 4 else 0,
+        " ".join(row[8:]),
+    )
+
+
+def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
+    """Raise CorruptFileError where header and audio disagree: file name, rate, number of samples."""
+    named = [signal.file for signal in header.signals]
+    for what, said, found in (
+        ("rate in Hz", f"{header.rate:g}", f"{info.rate:g}"),
+        ("number of samples", str(header.n), str(info.n)),
+        ("file", wav.name if wav.name in named else ", ".join(named), wav.name),
+    ):
+        if said != found:
+            raise CorruptFileError(
+                f"{path} and {wav.name} disagree on the {what}: {said} and {found}. Restore both as published."
+            )
+
+
+def read_dat(path: Path, header: Header, name: str) -> FloatArray:
+    """One signal of a format-16 ``.dat`` file in physical units (mV for ECG): float32 (n,).
+
+    Raises LayoutError where it is absent, CorruptFileError where the header has no such signal, the format is another,
+    or the file has another length than the header promises.
+    """
+    found = [
+        signal for signal in header.signals if signal.name == name and signal.file == path.name
+    ]
+    if not found:
+        raise CorruptFileError(
+            f"The header of {header.name} has no signal {name!r} in {path.name}."
+        )
+    signal = found[0]
+    if signal.fmt != 16 or signal.gain == 0:
+        raise CorruptFileError(
+            f"{path} is in format {signal.fmt}; wanted 16 (two bytes a sample), as published."
+        )
+    mine = [s.name for s in header.signals if s.file == path.name]
+    size, wanted = filled_size(path), signal.offset + 2 * header.n * len(mine)
+    if size != wanted:
+        raise CorruptFileError(
+            f"{path} has {size} bytes; its header promises {wanted}. Download it again."
+        )
+    raw: Any = np.fromfile(path, dtype="<i2", offset=signal.offset).reshape(header.n, len(mine))[
+        :, mine.index(name)
+    ]
+    return np.asarray(
+        (raw.astype(np.float32) - signal.zero) / np.float32(signal.gain), dtype=np.float32
+    )

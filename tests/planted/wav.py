@@ -1,0 +1,48 @@
+"""Faults of WAV headers: placeholders, byte orders, chunks."""
+
+from tests.faults import Fault
+
+WAV = "etab/readers/audio.py"
+TESTS = ("tests/readers/test_audio.py",)
+
+FAULTS = [
+    Fault(
+        "wav: unknown lengths are promises",
+        WAV,
+        "unknown = length >= _PLACEHOLDER and",
+        "unknown = False and",
+        TESTS,
+    ),
+    Fault(
+        "wav: an unfinished header is an empty file",
+        WAV,
+        "(length == 0 and unfinished)",
+        "False",
+        TESTS,
+    ),
+    Fault(
+        "wav: a list at the end is sound",
+        WAV,
+        "return rest if lengths & {rest - 8, rest - 9} else 0",
+        "return 0",
+        TESTS,
+    ),
+    Fault("wav: RIFX is little-endian", WAV, 'b"RIFX": ">"', 'b"RIFX": "<"', TESTS),
+    Fault("wav: RF64 is not read", WAV, 'b"RF64": "<"', 'b"RF65": "<"', TESTS),
+    Fault(
+        "wav: every odd chunk is padded",
+        WAV,
+        "if file.read(4) not in _KNOWN_CHUNKS:",
+        "if True:",
+        TESTS,
+    ),
+    Fault(
+        "wav: any identifier is PCM",
+        WAV,
+        "if len(identifier) < 16 or identifier[4:] != _identifier_end(chunks.order):",
+        "if len(identifier) < 4:",
+        TESTS,
+    ),
+    Fault("wav: blocks of any size", WAV, "if block != bits // 8:", "if False:", TESTS),
+    Fault("wav: the last of two sounds", WAV, "if chunks.length is not None:", "if False:", TESTS),
+]

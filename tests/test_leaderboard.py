@@ -11,7 +11,8 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -709,6 +710,21 @@ def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return parent
 
 
+@pytest.fixture
+def stopped_when_it_waits() -> Iterator[None]:
+    """Fail a test that waits for a pipe, in place of waiting for ever."""
+
+    def stop(number: int, frame: object) -> None:
+        raise AssertionError("it waits for something that never comes")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("stopped_when_it_waits")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_one_bad_file_is_set_aside_and_the_board_stands(
     damage: str, packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

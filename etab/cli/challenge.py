@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Run an entry of a challenge under its rules, or write an entry from a result.",
+    help="Run an entry of a challenge, or write one.",
 )
 
 # Options that both challenges share.

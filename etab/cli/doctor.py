@@ -1,4 +1,4 @@
-"""What is installed, which data and weights are found, which device there is, and what to do next."""
+"""The report of ``etab doctor``: packages, device, data and weights, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from etab.errors import EtabError
 from etab.runs.provenance import provenance
 from etab.storage.machine import allowed_cores
 
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "nibabel",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: ``ok`` is None for plain information."""
+    """One line of the report.
+
+    Attributes:
+        topic: What it is about: installed, device, data or weights.
+        name: The package, dataset, backbone or device.
+        ok: Whether it can be used; None for plain information.
+        found: What was found, in words.
+        next_step: What to do next; empty where there is nothing to do.
+    """
 
     topic: str
     name: str
     ok: bool | None
-    said: str
+    found: str
     next_step: str = ""
 
 
 def _packages() -> list[Finding]:
     facts = provenance(__version__)
-    lines = [
-        Finding(
-            "installed",
-            "etab",
-            None,
-            f"{__version__}, Python {facts['python']}, {facts['processor']}",
-        )
-    ]
-    for name in (
-        "torch",
-        "torchvision",
-        "timm",
-        "numpy",
-        "scipy",
-        "opencv-python-headless",
-        "nibabel",
-    ):
-        there = facts[name] != "absent"
-        lines.append(
-            Finding(
-                "installed", name, there, str(facts[name]), "" if there else f"pip install {name}"
-            )
-        )
-    return lines
+    version = f"{__version__}, Python {facts['python']}, {facts['processor']}"
+    findings = [Finding("installed", "etab", None, version)]
+    for name in _PACKAGES:
+        present = facts[name] != "absent"
+        next_step = "" if present else f"pip install {name}"
+        findings.append(Finding("installed", name, present, str(facts[name]), next_step))
+    return findings
 
 
 def _device() -> Finding:
@@ -60,28 +61,25 @@ def _device() -> Finding:
     from etab.features.store import has_bf16
 
     if torch.cuda.is_available():
-        return Finding(
-            "device", "cuda", True, torch.cuda.get_device_name(0), "etab run --device cuda"
-        )
-    fast = (
-        "bf16 in hardware, used by default"
-        if has_bf16("cpu")
-        else "no bf16 in hardware, fp32 is used"
-    )
-    return Finding("device", "cpu", True, f"{allowed_cores()} cores, {fast}")
+        name = torch.cuda.get_device_name(0)
+        return Finding("device", "cuda", True, name, "etab run --device cuda")
+    precision = "no bf16 in hardware, fp32 is used"
+    if has_bf16("cpu"):
+        precision = "bf16 in hardware, used by default"
+    return Finding("device", "cpu", True, f"{allowed_cores()} cores, {precision}")
 
 
 def _data(name: str) -> Finding:
     try:
         source = datasets.source(name)
-        made = " (PHANTOM)" if source.phantom else ""
-        return Finding(
-            "data", name, True, f"{len(source.records())} recordings in {source.root}{made}"
-        )
+        phantom = " (PHANTOM)" if source.phantom else ""
+        found = f"{len(source.records())} recordings in {source.root}{phantom}"
     except EtabError as error:
-        first = str(error).split(". ")[0]
-        step = f"{datasets.SOURCES[name].card.access} Or try made data: etab data phantom DIR"
-        return Finding("data", name, False, first, step)
+        first_sentence = str(error).split(". ")[0]
+        access = datasets.SOURCES[name].card.access
+        next_step = f"{access} Or try phantom data: etab data phantom DIR"
+        return Finding("data", name, False, first_sentence, next_step)
+    return Finding("data", name, True, found)
 
 
 def _weights(name: str) -> Finding:
@@ -95,16 +93,20 @@ def _weights(name: str) -> Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at packages, device, data and weights; downloads nothing and writes nothing."""
-    cards = [backbones.card(n) for n in backbones.names()]
+    """Look at packages, device, data and weights. Nothing is downloaded or written.
+
+    Returns:
+        The lines of the report, in the order in which they are shown.
+    """
+    cards = [backbones.card(name) for name in backbones.names()]
     return [
         *_packages(),
         _device(),
         *[_data(name) for name in datasets.SOURCES],
-        *[_weights(c.name) for c in cards if c.learned and not c.twin],
+        *[_weights(card.name) for card in cards if card.learned and not card.twin],
     ]
 
 
 def default_cache() -> Path:
-    """ETAB_CACHE, or ``~/.cache/etab``."""
+    """The folder for cached features: ETAB_CACHE, or ``~/.cache/etab``."""
     return Path(os.environ.get("ETAB_CACHE") or Path.home() / ".cache" / "etab")

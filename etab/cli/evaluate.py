@@ -1,4 +1,4 @@
-"""The command ``etab evaluate``: official scores of entries made elsewhere."""
+"""The command ``etab evaluate``: official scores of entries that were made elsewhere."""
 
 from __future__ import annotations
 
@@ -14,32 +14,44 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Score an entry made elsewhere by the official rules of its challenge.",
+    help="Score the answers of a challenge entry.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def _print(entry: Entry2016 | Entry2022, as_json: bool) -> None:
-    sys.stdout.write((json.dumps(entry.as_dict(), indent=2) if as_json else entry.render()) + "\n")
+    text = json.dumps(entry.as_dict(), indent=2) if as_json else entry.render()
+    sys.stdout.write(text + "\n")
 
 
 @app.command("cinc2016")
 def evaluate_cinc2016(
-    answers: Annotated[Path, typer.Option(help="answers.txt: record,1 | -1 | 0 a line.")],
+    answers: Annotated[
+        Path, typer.Option(help="The answers.txt; each line is record,1 or record,-1 or record,0.")
+    ],
     reference: Annotated[
         Path,
-        typer.Option(help="Folder with REFERENCE.csv (validation, training-a), or the release."),
+        typer.Option(
+            help="Folder with REFERENCE.csv (validation, training-a, ...), or the release."
+        ),
     ],
     rule: Annotated[
-        str, typer.Option(help="official, or phase1 (unsure is half right).")
+        str, typer.Option(help="official, or phase1, where unsure is half right.")
     ] = "official",
     weights: Annotated[
-        str, typer.Option(help="own, training, validation, or aC,aN,nC,nN as four shares.")
+        str,
+        typer.Option(
+            help="Weights of the four groups of records: own, training, validation, or the shares "
+            "aC,aN,nC,nN (abnormal or normal, clean or noisy)."
+        ),
     ] = "own",
     as_json: Json = False,
 ) -> None:
-    """Se, Sp and MAcc of an answers.txt, which is validated first: no record is dropped."""
+    """Compute Se, Sp and MAcc of an answers.txt of CinC 2016.
+
+    The answers are validated first; no record is dropped.
+    """
     from etab.challenges import scoring as entries
     from etab.errors import UnsupportedOptionError
     from etab.metrics.cinc2016 import Weights2016
@@ -57,11 +69,18 @@ def evaluate_cinc2016(
 
 @app.command("circor2022")
 def evaluate_circor2022(
-    outputs: Annotated[Path, typer.Option(help="Folder of ID.csv, one a patient.")],
-    labels: Annotated[Path, typer.Option(help="Folder of ID.txt with the labels.")],
+    outputs: Annotated[
+        Path, typer.Option(help="Folder of the outputs, one ID.csv for each patient.")
+    ],
+    labels: Annotated[
+        Path, typer.Option(help="Folder of the labels, one ID.txt for each patient.")
+    ],
     as_json: Json = False,
 ) -> None:
-    """Every score of the Challenge 2022 for a folder of outputs, which is validated first: no patient is dropped."""
+    """Compute all scores of the Challenge 2022 for a folder of outputs.
+
+    The outputs are validated first; no patient is dropped.
+    """
     from etab.challenges import scoring as entries
 
     _print(entries.evaluate_circor2022(outputs, labels), as_json)

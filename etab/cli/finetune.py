@@ -1,4 +1,4 @@
-"""The command ``etab finetune``: cells whose backbone is trained too."""
+"""The command ``etab finetune``: results of backbones that are trained together with their head."""
 
 from __future__ import annotations
 
@@ -16,72 +16,102 @@ if TYPE_CHECKING:
     from etab.results import Result
     from etab.training.loop import Progress
 
+# Seconds between two reports within an epoch.
+_REPORT_EVERY = 20
+
 Head = Annotated[
     str | None,
-    typer.Option(help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... else."),
+    typer.Option(
+        help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... for other tasks."
+    ),
 ]
 Tuned = Annotated[
     str,
     typer.Option(
-        help="finetune (the whole backbone), partial2 (its last 2 blocks), or, after --source, head."
+        help="What is trained: finetune (the whole backbone), partial2 (its last 2 blocks), or, "
+        "with --source, head."
     ),
 ]
 Root = Annotated[
-    Path | None, typer.Option(help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ...")
+    Path | None,
+    typer.Option(help="Folder of the dataset. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"),
 ]
 Results = Annotated[
     Path,
-    typer.Option(help="Where the result files go; checkpoints lie beside it (<results>.training)."),
+    typer.Option(
+        help="Folder for the result files; checkpoints go to <results>.training beside it."
+    ),
 ]
 
 
 def finetune(
     tasks: Annotated[
-        str, typer.Option(help="Codes or prefixes, with commas: a0,a1,a2.")
+        str, typer.Option(help="Task codes or prefixes of codes, separated by commas.")
     ] = "a0,a1,a2",
-    backbones: Annotated[str, typer.Option(help="Names with commas.")] = "mobilenetv2",
+    backbones: Annotated[
+        str, typer.Option(help="Names of backbones, separated by commas.")
+    ] = "mobilenetv2",
     head: Head = None,
     tuning: Tuned = "finetune",
     source: Annotated[
-        str, typer.Option(help="Train the backbone on this task before: a0-A4-C (adaptation).")
+        str,
+        typer.Option(help="First train the backbone on this task, such as a0-A4-C (adaptation)."),
     ] = "",
     source_head: Annotated[
-        str, typer.Option(help="Head on that task. [default: unet or linear]")
+        str, typer.Option(help="Head for that task. [default: unet or linear]")
     ] = "",
     protocol: Annotated[
-        str, typer.Option(help="official, cv5, official-10pct-d0, ...")
+        str, typer.Option(help="Protocol: official, cv5, official-10pct-d0, ...")
     ] = "official",
     together: Annotated[
         bool,
         typer.Option(
-            "--together/--apart", help="One network for the mask tasks of a data set, or one each."
+            "--together/--apart",
+            help="Train one network for all mask tasks of a dataset, or one for each task.",
         ),
     ] = True,
     side: Annotated[int, typer.Option(min=32, help="Side of the frames in pixels.")] = 224,
-    epochs: Annotated[int, typer.Option(min=1)] = 12,
-    batch: Annotated[int, typer.Option(min=1, help="Frames in memory at once.")] = 16,
-    accumulate: Annotated[int, typer.Option(min=1, help="Batches to one step.")] = 1,
-    lr: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 1e-3,
-    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 12,
+    batch: Annotated[int, typer.Option(min=1, help="Number of frames in memory at once.")] = 16,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Number of batches for one optimizer step.")
+    ] = 1,
+    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
+    optimizer: Annotated[str, typer.Option(help="Optimizer: adamw or sgd.")] = "adamw",
     patience: Annotated[
-        int, typer.Option(min=0, help="Epochs without a better validation loss; 0: never stop.")
+        int,
+        typer.Option(
+            min=0, help="Stop after so many epochs without a better validation loss; 0: never."
+        ),
     ] = 5,
-    augment: Annotated[str, typer.Option(help="clinical or none.")] = "clinical",
+    augment: Annotated[
+        str, typer.Option(help="Augmentation of the frames: clinical or none.")
+    ] = "clinical",
     every: Annotated[
-        int, typer.Option(min=0, help="Steps between checkpoints; 0: at the end of each epoch.")
+        int,
+        typer.Option(
+            min=0, help="Number of steps between checkpoints; 0: one at the end of each epoch."
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training and the folds.")] = 0,
     root: Root = None,
     results: Results = Path("results"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16 (autocast).")] = "auto",
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, ...")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Precision: auto, fp32 or bf16 (autocast).")
+    ] = "auto",
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Leave out recordings that cannot be read, and say so in the results.",
+        ),
     ] = False,
 ) -> None:
-    """Train backbone and head together; an interrupted training goes on from its last checkpoint.
+    """Train a backbone together with its head.
 
-    Several processes or GPUs: torchrun --nproc_per_node=2 -m etab finetune ...
+    An interrupted training goes on from its last checkpoint. For several processes or GPUs, use
+    torchrun --nproc_per_node=2 -m etab finetune ...
     """
     from etab.finetuning import cells as tuned
     from etab.runs.data import tasks_at
@@ -100,7 +130,7 @@ def finetune(
     )
     plans = plan.plan(
         tasks_at(tasks, root),
-        [w.strip() for w in backbones.split(",") if w.strip()],
+        [name.strip() for name in backbones.split(",") if name.strip()],
         head=head,
         tuning=tuning,
         protocol=protocol,
@@ -117,32 +147,40 @@ def finetune(
     )
     first = launched()[0] == 0
     for result in tuned.trainings(plans, settings, _watch() if first else None):
-        sys.stdout.write(_line(result) if first else "")
+        if first:
+            sys.stdout.write(_line(result) + "\n")
 
 
-def _line(r: Result) -> str:
+def _line(result: Result) -> str:
     """A finished cell in one line."""
-    return f"{r.task:12} {r.backbone} {r.protocol} {r.head}: {r.metric} {r.value:.4f} ({r.low:.4f} to {r.high:.4f})\n"
+    cell = f"{result.task:12} {result.backbone} {result.protocol} {result.head}"
+    interval = f"{result.low:.4f} to {result.high:.4f}"
+    return f"{cell}: {result.metric} {result.value:.4f} ({interval})"
 
 
 def _watch() -> Callable[[str, Progress], None]:
-    """Say every epoch how the one before ended, and now and then where the current one is."""
-    started, told = time.monotonic(), [0, 0.0]
+    """Report each epoch when it ends, and the current one every 20 seconds."""
+    started = time.monotonic()
+    last_epoch = 0
+    last_time = 0.0
 
-    def watch(name: str, now: Progress) -> None:
-        if now.epoch != told[0] and now.history:
-            last = now.history[-1]
+    def watch(name: str, progress: Progress) -> None:
+        nonlocal last_epoch, last_time
+        now = time.monotonic()
+        if progress.epoch != last_epoch and progress.history:
+            losses = progress.history[-1]
             _say(
-                f"{name}: epoch {now.epoch}, {time.monotonic() - started:.0f} s, loss {last['train']:.4f}, "
-                f"validation {last['validation']:.4f} (best {now.best_loss:.4f})"
+                f"{name}: epoch {progress.epoch}, {now - started:.0f} s, "
+                f"loss {losses['train']:.4f}, validation {losses['validation']:.4f} "
+                f"(best {progress.best_loss:.4f})"
             )
-        elif time.monotonic() - told[1] > 20:
-            _say(
-                f"{name}: epoch {now.epoch + 1}, step {now.step}, loss {now.running / max(now.rows, 1):.4f}"
-            )
+        elif now - last_time > _REPORT_EVERY:
+            mean_loss = progress.running / max(progress.rows, 1)
+            _say(f"{name}: epoch {progress.epoch + 1}, step {progress.step}, loss {mean_loss:.4f}")
         else:
             return
-        told[:] = [now.epoch, time.monotonic()]
+        last_epoch = progress.epoch
+        last_time = now
 
     return watch
 

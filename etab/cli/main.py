@@ -1,4 +1,4 @@
-"""The ``etab`` command: thin; everything it does can be called from Python."""
+"""The ``etab`` command. Every sub-command only calls what can be called from Python as well."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="The cardiac representation benchmark: how good is a pretrained encoder for the heart?",
+    help="The cardiac representation benchmark: how well does a pretrained encoder represent the "
+    "heart?",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, check a data folder.")
+data_app = typer.Typer(no_args_is_help=True, help="Make phantom data, or check a folder of data.")
 app.add_typer(data_app, name="data")
 new_app = typer.Typer(
     no_args_is_help=True,
-    help="Write the files of something new, which pass their tests as written.",
+    help="Write the files of a new dataset.",
 )
 app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
@@ -40,12 +41,18 @@ app.command("finetune")(cli_finetune.finetune)
 
 Root = Annotated[
     Path | None,
-    typer.Option("--root", help="The dataset's folder; else ETAB_<NAME>_DIR, ETAB_DATA, ..."),
+    typer.Option(
+        "--root", help="Folder of the dataset. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"
+    ),
 ]
 
 
 def main() -> None:
-    """Run the command; an error that etab raises on purpose is a message and exit status 2, Ctrl-C is 130."""
+    """Run the command.
+
+    An error that etab raises on purpose is printed as a message and ends with exit status 2. Ctrl-C
+    ends with 130.
+    """
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -54,11 +61,12 @@ def main() -> None:
         _say(f"etab: {error}", error=True)
         code = 2
     except Exception as error:
+        # Errors of usage (an unknown option, a missing argument) come from typer and click.
         if not hasattr(error, "format_message"):
             raise
         _say(f"etab: {error.format_message()}", error=True)
         code = 2
-    if code == 130:  # also how typer hands on Ctrl-C
+    if code == 130:  # typer reports Ctrl-C by this status too
         _say(
             "Stopped. Every finished cell is saved; the same command goes on from there.",
             error=True,
@@ -67,25 +75,30 @@ def main() -> None:
 
 
 def _say(text: str, *, error: bool = False) -> None:
-    (sys.stderr if error else sys.stdout).write(text + "\n")
+    stream = sys.stderr if error else sys.stdout
+    # Names come from files; a lone surrogate in one cannot be printed as it is.
+    stream.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
 
 
 def _words(text: str | None) -> list[str] | None:
-    return [w.strip() for w in text.split(",") if w.strip()] if text else None
+    """Split words at commas; None where there is no text."""
+    if not text:
+        return None
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _weights(pairs: list[str]) -> dict[str, float]:
-    """Read NAME=WEIGHT options."""
-    out = {}
+    """Read options of the form NAME=WEIGHT."""
+    weights: dict[str, float] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
         try:
-            out[name] = float(value)
+            weights[name] = float(value)
         except ValueError:
             raise UnknownNameError(
                 f"{pair!r} is not NAME=WEIGHT, for instance a=2 or a0-A4-C=0.5."
             ) from None
-    return out
+    return weights
 
 
 @app.command("version")
@@ -101,14 +114,15 @@ def list_things(
     what: Annotated[
         str,
         typer.Argument(
-            help="datasets, targets, views, backbones, video, heads, metrics, tasks or cross"
+            help="What to list: datasets, targets, views, backbones, video, heads, metrics, tasks "
+            "or cross."
         ),
     ],
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown, as the documents hold it.")
+        bool, typer.Option("--markdown", help="Print Markdown, as in the documentation.")
     ] = False,
 ) -> None:
-    """List what there is."""
+    """List datasets, backbones, heads, metrics, tasks and more."""
     from etab.cli.listing import TABLES
 
     table = TABLES[what]()
@@ -125,68 +139,74 @@ def data_phantom(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Where to write a folder for each data set; point ETAB_DATA here afterwards."
+            help="Where to write a folder for each dataset. Set ETAB_DATA to it afterwards."
         ),
     ],
     patients: Annotated[
-        int, typer.Option(min=10, help="How many made patients in each tree.")
+        int, typer.Option(min=10, help="Number of phantom patients in each dataset.")
     ] = 60,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantom patients.")] = 0,
     data: Annotated[
-        str, typer.Option(help="Which data sets, with commas, or 'all'.")
+        str, typer.Option(help="Datasets, separated by commas, or 'all'.")
     ] = "camus,echonet",
 ) -> None:
-    """Write a cohort of made patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
+    """Write phantom patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
     from etab import phantom
     from etab.cli import show
 
-    with show.bar("phantom patients") as advance:
+    with show.bar("phantom patients") as progress:
         names = phantom.NAMES if data == "all" else _words(data) or []
-        phantom.write(folder, patients=patients, seed=seed, progress=advance, names=names)
+        phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
     _say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
 
 
 @data_app.command("check")
 def data_check(
-    name: Annotated[str, typer.Argument(help="camus, echonet, tmed, ...")],
+    name: Annotated[str, typer.Argument(help="Name of the dataset: camus, echonet, tmed, ...")],
     root: Root = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Tables and names alone: no frame and no checksum is read."),
+        typer.Option(
+            "--quick", help="Check tables and names only; read no frames and compute no checksums."
+        ),
     ] = False,
 ) -> None:
-    """Check a data folder: found, missing, corrupt, altered, leaking, duplicated, published counts. Status 1 if not whole."""
+    """Check a folder of data for missing, damaged, altered and duplicated files.
+
+    Splits that leak and counts that differ from the published ones are reported too. The exit
+    status is 1 where anything is wrong.
+    """
     from etab.cli import show
     from etab.datasets.integrity import check
 
-    with show.bar(f"{name} recordings") as advance:
-        report = check.check(name, root, progress=advance, quick=quick)
+    with show.bar(f"{name} recordings") as progress:
+        report = check.check(name, root, progress=progress, quick=quick)
     _say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
 
 
 @new_app.command("dataset")
 def new_dataset(
-    name: Annotated[str, typer.Argument(help="Lower case, as in `etab run --tasks NAME`.")],
-    to: Annotated[Path, typer.Option(help="A checkout of the project, or any folder.")] = Path(),
-    title: Annotated[str, typer.Option(help="The name its authors give it.")] = "",
-    letter: Annotated[str, typer.Option(help="Its letter in task codes.")] = "X",
+    name: Annotated[str, typer.Argument(help="Name in lower case, as in `etab run --tasks NAME`.")],
+    to: Annotated[
+        Path, typer.Option(help="Where to write: a checkout of the project, or any other folder.")
+    ] = Path(),
+    title: Annotated[
+        str, typer.Option(help="Name of the dataset in words, as its authors give it.")
+    ] = "",
+    letter: Annotated[str, typer.Option(help="Letter of the dataset in task codes.")] = "X",
 ) -> None:
-    """Write a source, a made tree and a test of a new dataset."""
+    """Write a reader, a phantom and a test for a new dataset.
+
+    The test passes as written; edit the files from there.
+    """
     from etab.cli.scaffold import new_dataset as write
 
-    made = write(name, to, title=title, letter=letter)
-    _say(
-        "\n".join(
-            [
-                "Written:",
-                *[f"  {path}" for path in made.files],
-                "Next:",
-                *[f"  {step}" for step in made.steps],
-            ]
-        )
-    )
+    written = write(name, to, title=title, letter=letter)
+    files = [f"  {path}" for path in written.files]
+    steps = [f"  {step}" for step in written.steps]
+    _say("\n".join(["Written:", *files, "Next:", *steps]))
 
 
 @app.command()
@@ -194,50 +214,77 @@ def run(
     tasks: Annotated[
         str | None,
         typer.Option(
-            help="Codes (b0-A4-E>C is a cross-dataset cell), prefixes, datasets; with commas. Default: camus."
+            help="Task codes (b0-A4-E>C is a cross-dataset cell), prefixes of codes, or datasets, "
+            "separated by commas. [default: camus]"
         ),
     ] = None,
     backbones: Annotated[
         str,
         typer.Option(
-            help="Names with commas; 'all' is every named one, its random twin, and the controls."
+            help="Names, separated by commas. 'all' means all named backbones, their random twins "
+            "and the controls."
         ),
     ] = "all",
     protocol: Annotated[
         str | None,
-        typer.Option(help="official, cv, lodo, with commas. Default: the protocols of each task."),
+        typer.Option(
+            help="official, cv or lodo, separated by commas. [default: the protocols of each task]"
+        ),
     ] = None,
-    n_fold: Annotated[int, typer.Option(min=2, max=50, help="Folds of cross-validation.")] = 5,
+    n_fold: Annotated[
+        int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
+    ] = 5,
     fractions: Annotated[
-        str | None, typer.Option(help="Train on these shares of the patients, in %: 2,5,10,100.")
+        str | None, typer.Option(help="Train on these percentages of the patients: 2,5,10,100.")
     ] = None,
     shots: Annotated[
-        str | None, typer.Option(help="Train on this many patients of each class: 2,5,10.")
+        str | None, typer.Option(help="Train on so many patients of each class: 2,5,10.")
     ] = None,
     draws: Annotated[
-        int | None, typer.Option(min=1, help="Draws of each share or number. [default: 3]")
+        int | None,
+        typer.Option(min=1, help="Number of random draws of these patients. [default: 3]"),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Other heads, with commas, for the tasks they can answer.")
+        str | None,
+        typer.Option(
+            help="Heads to use instead of those of the tasks, separated by commas. Each is used "
+            "for the tasks it can predict."
+        ),
     ] = None,
     aggregate: Annotated[
         str | None,
-        typer.Option(help="Another rule to put the rows of a recording or patient together by."),
+        typer.Option(
+            help="How to aggregate the rows of a recording or patient, instead of the rule of the "
+            "task."
+        ),
     ] = None,
     root: Root = None,
-    results: Annotated[Path, typer.Option(help="Where the result files go.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
     cache: Annotated[
-        Path | None, typer.Option(help="Feature cache. Default: ETAB_CACHE or ~/.cache/etab.")
+        Path | None,
+        typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one a core.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of processes; 0 means one for each core.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, ...")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out recordings that cannot be read.")
+        bool,
+        typer.Option(
+            "--skip-bad",
+            help="Leave out recordings that cannot be read, and say so in the results.",
+        ),
     ] = False,
 ) -> None:
-    """Run every cell that is not finished yet: tasks x backbones x protocols."""
+    """Compute all results that are not there yet.
+
+    There is one result for each task, backbone and protocol. A run that was stopped goes on where
+    it was.
+    """
     from etab.cli import show
     from etab.cli.doctor import default_cache
     from etab.runs.data import lacking, tasks_at
@@ -265,8 +312,8 @@ def run(
         skip_bad=skip_bad,
     )
     done = sweep(runs, settings, workers=workers, watch=show.watch)
-    for said in lacking([run.row.dataset for run in runs], root):
-        typer.echo(said, err=True)
+    for message in lacking([run.row.dataset for run in runs], root):
+        typer.echo(message, err=True)
     _say(done.said())
     raise typer.Exit(1 if done.failures else 0)
 
@@ -279,12 +326,13 @@ def _protocols(
     shots: str | None,
     draws: int | None,
 ) -> list[str] | None:
-    """The protocols asked for, or with few labelled patients; raises where an option would have nothing to act on."""
+    """The protocols to run, with few labelled patients where --fractions or --shots are given."""
     from etab.errors import UnsupportedOptionError
     from etab.tasks.menu import TASKS
     from etab.tasks.protocols import drawn, parse
 
-    bases = words or list(dict.fromkeys(name for code in codes for name in TASKS[code].protocols))
+    of_tasks = dict.fromkeys(name for code in codes for name in TASKS[code].protocols)
+    bases = words or list(of_tasks)
     if fractions is None and shots is None:
         if draws is not None:
             raise UnsupportedOptionError(
@@ -292,15 +340,15 @@ def _protocols(
             )
         return words
     numbers: list[list[float]] = []
-    for option, said in (("--fractions", fractions), ("--shots", shots)):
+    for option, text in (("--fractions", fractions), ("--shots", shots)):
         try:
-            numbers.append([float(word) for word in _words(said) or []])
+            numbers.append([float(word) for word in _words(text) or []])
         except ValueError:
             raise UnsupportedOptionError(
-                f"{option} {said!r} is not a list of numbers such as 2,5,10."
+                f"{option} {text!r} is not a list of numbers such as 2,5,10."
             ) from None
     return drawn(
-        [parse(b, n_fold).name for b in bases],
+        [parse(base, n_fold).name for base in bases],
         numbers[0],
         numbers[1],
         3 if draws is None else draws,
@@ -309,17 +357,30 @@ def _protocols(
 
 @app.command()
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="Folder of result files.")] = Path("results"),
-    suite: Annotated[str, typer.Option(help="A packaged suite or a .toml file.")] = "camus",
-    protocol: Annotated[str, typer.Option(help="official, cv5, ...")] = "cv5",
-    markdown: Annotated[Path | None, typer.Option(help="Write Markdown here.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write CSV here.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
-    task_weight: Annotated[list[str], typer.Option(help="CODE=WEIGHT, repeatable.")] = [],  # noqa: B006
-    category_weight: Annotated[list[str], typer.Option(help="LETTER=WEIGHT, repeatable.")] = [],  # noqa: B006
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+    suite: Annotated[
+        str, typer.Option(help="Name of a packaged suite, or a .toml file.")
+    ] = "camus",
+    protocol: Annotated[
+        str, typer.Option(help="Protocol of the results: official, cv5, ...")
+    ] = "cv5",
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a self-contained HTML page to this file.")
+    ] = None,
+    task_weight: Annotated[
+        list[str], typer.Option(help="CODE=WEIGHT of a task; may be given several times.")
+    ] = [],  # noqa: B006
+    category_weight: Annotated[
+        list[str], typer.Option(help="LETTER=WEIGHT of a category; may be given several times.")
+    ] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the results and resamples.")] = 0,
 ) -> None:
-    """Rank the backbones whose results are in a folder."""
+    """Rank the backbones whose results are in a folder.
+
+    A damaged result file is set aside, and the board says which one and why.
+    """
     from etab.cli import show
     from etab.leaderboard.ranking import rank_folder
 
@@ -356,14 +417,14 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
 @app.command()
 def curve(
     results: Annotated[
-        Path, typer.Argument(help="Folder of results made with --fractions or --shots.")
+        Path, typer.Argument(help="Folder of results computed with --fractions or --shots.")
     ] = Path("results"),
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the curves here: .png, .svg or .pdf.")
+        Path | None, typer.Option(help="Draw the curves to this file: .png, .svg or .pdf.")
     ] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write Markdown here.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write CSV here.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples of patients.")] = 0,
 ) -> None:
     """Show how values grow with the number of labelled patients."""
     from etab.cli import show
@@ -402,7 +463,10 @@ def curve(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, which data and weights are found, which device there is, and what to do next."""
+    """Report what is installed and what is missing.
+
+    It lists packages, device, data and weights, and says what to do next.
+    """
     from etab.cli import doctor as examiner
     from etab.cli import show
 
@@ -411,14 +475,20 @@ def doctor() -> None:
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where data, results and the page go.")] = Path(
-        "etab-demo"
-    ),
-    patients: Annotated[int, typer.Option(min=20)] = 60,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int, typer.Option(min=0)] = 0,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for the data, the results and the page.")
+    ] = Path("etab-demo"),
+    patients: Annotated[int, typer.Option(min=20, help="Number of phantom patients.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantom patients.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of processes; 0 means one for each core.")
+    ] = 0,
 ) -> None:
-    """Make a phantom cohort, run every task on a pretrained backbone, its random twin and the controls, and rank them."""
+    """Try everything on phantom data.
+
+    No data are downloaded. A phantom cohort is made, every task is run with a pretrained backbone,
+    its random twin and the controls, and they are ranked on a page.
+    """
     from etab.cli import show
     from etab.runs.sweep import demo as run_demo
 
@@ -427,5 +497,6 @@ def demo(
     )
     show.board(outcome.board)
     _say(
-        f"The page: {outcome.page}\nRun it on real data next: etab run --root <your CAMUS folder> && etab leaderboard"
+        f"The page: {outcome.page}\n"
+        "Next, run it on real data: etab run --root <your CAMUS folder> && etab leaderboard"
     )

@@ -49,7 +49,7 @@ def findings(found: Sequence[Finding]) -> None:
     for name in ("", "what", "", "found"):
         out.add_column(name, overflow="fold")
     for f in found:
-        out.add_row(f.topic, f.name, marks[f.ok], f.said)
+        out.add_row(f.topic, f.name, marks[f.ok], f.found)
     console = Console()
     console.print(out)
     for f in found:

@@ -30,6 +30,7 @@ from etab.readers.audio import WavInfo, read_wav, wav_info
 from etab.readers.mat import read_cells
 from etab.readers.physionet import check_header, read_dat, read_header
 from etab.sounds.states import STATES, Interval, check_intervals, heart_rate, states_at
+from etab.storage.listing import visible
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
 RATE = 2000
@@ -257,7 +258,7 @@ class Cinc2016Source(SoundSource):
 
     def _check_audio(self, folder: Path, labels: Mapping[str, Reference], *, copies: bool) -> None:
         """Every label has its recording and the other way round; the copies of ``validation`` may be absent."""
-        there = {path.stem for path in folder.glob("*.wav")}
+        there = {path.stem for path in visible(folder, "*.wav")}
         absent, unlisted = sorted(set(labels) - there), sorted(there - set(labels))
         if absent and not copies:
             raise LayoutError.of(
@@ -458,7 +459,5 @@ def _find(root: Path) -> Path:
             (base / name).is_dir() for name in (*(f"training-{x}" for x in DATABASES), "validation")
         ):
             return base
-    why = (
-        "it is empty" if next(root.iterdir(), None) is None else f"{root / 'training-a'} is missing"
-    )
+    why = "it is empty" if not visible(root) else f"{root / 'training-a'} is missing"
     raise LayoutError(f"{root} is not the CinC Challenge 2016 as published: {why}. Pass {_WANTED}.")

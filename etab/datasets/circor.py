@@ -30,6 +30,7 @@ from etab.readers.audio import WavInfo, read_wav, wav_info
 from etab.readers.physionet import check_header, read_header
 from etab.readers.table import read_table, same_cell
 from etab.sounds.states import MURMUR, OUTCOME, STATES, Interval, heart_rate, states_at
+from etab.storage.listing import visible, visible_names
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
 _WANTED = "the folder that contains training_data/ with its .txt, .hea, .wav and .tsv files"
@@ -107,7 +108,7 @@ class CircorSource(SoundSource):
     def records(self) -> Sequence[Record]:
         """Every recording of every .txt, by patient id. Raises LayoutError, CorruptFileError naming what is wrong."""
         if self._records is None:
-            texts = sorted(self.folder.glob("*.txt"), key=lambda p: (len(p.stem), p.stem))
+            texts = sorted(visible(self.folder, "*.txt"), key=lambda p: (len(p.stem), p.stem))
             patients = [read_patient(path) for path in texts if path.stem.isdigit()]
             self._check_table({p.id: p for p in patients})
             self._unreadable = tuple(fact for p in patients for fact in p.unreadable)
@@ -186,16 +187,16 @@ class CircorSource(SoundSource):
 
     def _check_files(self, records: Sequence[Record]) -> None:
         """Every file a .txt lists is there, and every recording that is there is listed by a .txt."""
-        there = {path.name for path in self.folder.iterdir()}
+        files = visible_names(self.folder)
         listed = {Path(file).name: r.meta["id"] for r in records for file in r.files.values()}
-        absent = [name for name in listed if name not in there]
+        absent = [name for name in listed if name not in files]
         if absent:
             raise LayoutError.of(
                 f"{self.folder / absent[0]} is missing; {listed[absent[0]]}.txt lists it. Restore it.",
                 [str(self.folder / name) for name in absent],
             )
         known = {Path(record.files["audio"]).name for record in records}
-        stray = sorted(name for name in there if name.endswith(".wav") and name not in known)
+        stray = sorted(name for name in files if name.endswith(".wav") and name not in known)
         if stray:
             raise LayoutError(
                 f"{self.folder / stray[0]} is a recording that no patient's .txt lists, with {len(stray) - 1} more: "
@@ -260,11 +261,7 @@ def _find(root: Path) -> tuple[Path, Path]:
     for base in (root, root / "circor", root / "circor-heart-sound"):
         if (base / "training_data").is_dir():
             return base, base / "training_data"
-    if any(path.stem.isdigit() for path in root.glob("*.txt")):
+    if any(path.stem.isdigit() for path in visible(root, "*.txt")):
         return (root.parent, root) if root.name == "training_data" else (root, root)
-    why = (
-        "it is empty"
-        if next(root.iterdir(), None) is None
-        else f"{root / 'training_data'} is missing"
-    )
+    why = "it is empty" if not visible(root) else f"{root / 'training_data'} is missing"
     raise LayoutError(f"{root} is not CirCor DigiScope as published: {why}. Pass {_WANTED}.")

@@ -33,6 +33,7 @@ from etab.readers.audio import WavInfo, decode_wav, scan_wav
 from etab.readers.parquet import ParquetFile
 from etab.readers.table import read_table
 from etab.sounds.states import Interval, heart_rate, states_at
+from etab.storage.listing import visible
 from etab.types import Answer, Array, FloatArray, Record, Target
 
 TABLE = "training_data.csv"
@@ -278,7 +279,7 @@ def _find(root: Path, part: str) -> tuple[Path, tuple[str, ...]]:
     root = root.parent if root.name == "data" and (root.parent / TABLE).is_file() else root
     for place in _PLACES_OF_FILES:
         folder = root / place.format(part=part)
-        found = sorted(folder.glob("*.parquet" if "{" in place else f"{part}-*.parquet"))
+        found = visible(folder, "*.parquet" if "{" in place else f"{part}-*.parquet")
         if found:
             _check_shards(found)
             return root, tuple(path.relative_to(root).as_posix() for path in found)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from etab.errors import StorageError, UnsupportedOptionError
 from etab.registry import unknown
+from etab.storage.listing import visible
 
 __all__ = ["NAMES", "write", "write_sounds"]
 
@@ -45,7 +46,7 @@ def write(
             f"A phantom cohort needs at least 10 patients for its splits; got {patients}."
         )
     for tree in (folder / name for name in names):
-        if tree.is_dir() and any(tree.iterdir()) and not (tree / "PHANTOM").is_file():
+        if visible(tree) and not (tree / "PHANTOM").is_file():
             raise UnsupportedOptionError(
                 f"{tree} holds files that are not a phantom; choose an empty folder."
             )

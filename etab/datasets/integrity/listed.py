@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from etab.errors import CorruptFileError, EtabError
 from etab.storage.digests import ABSENT, file_sha256
+from etab.storage.listing import visible, visible_files
 
 SUMS, RECORDS = "SHA256SUMS.txt", "RECORDS"
 _TEXT = (".txt", ".hea", ".tsv", ".csv", ".cfg", ".json")
@@ -86,9 +87,9 @@ def read_sums(path: Path) -> dict[str, str]:
 def damaged(root: Path) -> Iterator[str]:
     """What cannot be read among the files of known kinds under ``root``, one by one: for trees without a sound table."""
     readers = _readers()
-    for path in sorted(root.rglob("*")):
+    for path in visible_files(root):
         read = next((read for end, read in readers.items() if path.name.endswith(end)), None)
-        if read is None or not path.is_file():
+        if read is None:
             continue
         try:
             read(path)
@@ -136,7 +137,7 @@ def _with_other_ends(path: Path) -> Iterable[str]:
 
 
 def _record_lists(root: Path) -> list[Path]:
-    return [path for path in (root / RECORDS, *sorted(root.glob(f"*/{RECORDS}"))) if path.is_file()]
+    return [path for path in (root / RECORDS, *visible(root, f"*/{RECORDS}")) if path.is_file()]
 
 
 def _lines(table: Path, found: Lists) -> list[str]:

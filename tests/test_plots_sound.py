@@ -14,7 +14,7 @@ from scipy.io import wavfile
 
 from etab.datasets.circor import CircorSource
 from etab.errors import UnsupportedOptionError
-from etab.plots.sounds import COLOURS, listen, plot_mel, plot_states, runs_between
+from etab.plots.sounds import STATE_COLOURS, listen, plot_mel, plot_states, runs_between
 from etab.sounds.mel import log_mel
 
 RATE = 4000
@@ -29,7 +29,7 @@ def tone(hz: float = 200.0, seconds: float = 2.0, rate: int = RATE) -> np.ndarra
 
 def spans(panel) -> list[tuple[float, float, str]]:
     """(from, to, state) of the coloured stretches of a panel."""
-    names = {to_rgba(colour)[:3]: name for name, colour in COLOURS.items()}
+    names = {to_rgba(colour)[:3]: name for name, colour in STATE_COLOURS.items()}
     found = []
     for patch in panel.patches:
         box = patch.get_window_extent().transformed(panel.transData.inverted())
@@ -54,7 +54,10 @@ def test_states_are_where_they_are_and_the_unannotated_stays_bare() -> None:
     assert spans(mine) == [(round(a + 0.1, 3), round(b + 0.1, 3), name) for a, b, name in TRUE]
     assert [panel.get_ylabel() for panel in (reference, mine)] == ["reference", "mine"]
     assert wave.get_xlim() == (0, 2)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*COLOURS, "unannotated"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        *STATE_COLOURS,
+        "unannotated",
+    ]
 
 
 def test_a_stretch_cuts_everything_alike() -> None:

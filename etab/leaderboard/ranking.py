@@ -99,7 +99,7 @@ def rank(
         >>> suite = Suite(name="frames", version=1, tasks=("a0-A4-C", "b0-A4-C"))
         >>> board = rank(load_results(folder), suite, folder=folder, draws=200)
         >>> board.rows[0].backbone, round(board.rows[0].etab, 3)
-        ('?', 0)
+        ('vits14_saliency', 0.577)
     """
 
     def read_table(result: Result) -> Predictions:
@@ -143,7 +143,7 @@ def rank_folder(
     Example:
         >>> board = rank_folder(Path("benchmarks/results"), "camus")
         >>> board.title
-        '?'
+        'CAMUS: structure, function, view and diagnosis (cv5)'
     """
     chosen = suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})

@@ -1,4 +1,4 @@
-"""Suites: which tasks make up a score, and with what weights."""
+"""Suites: the tasks that make up a score, and their weights."""
 
 from __future__ import annotations
 
@@ -22,18 +22,33 @@ _SUITE_KEYS = {"name", "version", "title", "tasks", "task_weights", "category_we
 
 
 class Tasks(Protocol):
-    """Whatever gives a task's row by its code: the menu, or a plain dict in a test."""
+    """Tasks by code: the tasks of etab, or any dictionary of tasks."""
 
     def __getitem__(self, code: str, /) -> Task:
-        """Look a task up."""
+        """Return the task of a code."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named list of tasks with weights; a weight that is not given is 1.
+    """The tasks that make up a score, with their weights.
 
-    ``protocols`` names, for a task, the protocol that counts whatever the board's is: leave-one-database-out for f0.
+    The score is the weighted mean over categories of the weighted mean over their tasks.
+
+    Attributes:
+        name: Name of the suite.
+        version: Version of the suite; it changes when the tasks or weights do.
+        tasks: Codes of the tasks, each once.
+        title: Title on the board; the name where it is empty.
+        task_weights: Weights by task code, 0 or more; 1 where none is given.
+        category_weights: Weights by category letter, 0 or more; 1 where none is given.
+        protocols: Protocols by task code, for tasks that count by another protocol than that of
+            the board. Tasks of f0, for example, count by ``"lodo"``, leave-one-database-out.
+
+    Example:
+        >>> suite = Suite(name="mine", version=1, tasks=("a0-A4-C", "a1-A4-C", "b0-A4-C"))
+        >>> suite.weights({}, {}).tolist()
+        [0.25, 0.25, 0.5]
     """
 
     name: str
@@ -46,52 +61,78 @@ class Suite:
 
     @classmethod
     def from_toml(cls, text: str, name: str = "this suite") -> Suite:
-        """Read a suite file; raises UnknownNameError or UnsupportedOptionError for a wrong key, task or weight."""
+        """Read a suite from the text of a TOML file.
+
+        Args:
+            text: The text; ``name``, ``version`` and ``tasks`` are required.
+            name: What messages call the suite.
+
+        Returns:
+            The suite.
+
+        Raises:
+            UnknownNameError: If a key, a task or the name of a weight is unknown.
+            UnsupportedOptionError: If the text is not TOML, or a value is not what its key needs.
+        """
         try:
-            found = tomllib.loads(text)
+            content = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise UnsupportedOptionError(f"{name} is not TOML: {error}.") from error
-        for key in sorted(set(found) - _SUITE_KEYS):
+        for key in sorted(set(content) - _SUITE_KEYS):
             raise unknown("key of a suite", key, _SUITE_KEYS)
-        _check_suite(found, name)
-        suite = cls(**{**found, "tasks": tuple(found["tasks"])})
-        suite.weights({}, {})
+        _check_suite(content, name)
+        suite = cls(**{**content, "tasks": tuple(content["tasks"])})
+        suite.weights({}, {})  # raises where a weight cannot be used
         return suite
 
     def weights(self, tasks: Mapping[str, float], categories: Mapping[str, float]) -> FloatArray:
-        """Share of each task in the score, in the order of ``tasks``; the shares sum to 1.
+        """Compute the share of each task in the score.
 
-        Mean over categories of the mean over their tasks, both weighted. ``tasks`` (by code) and ``categories`` (by
-        letter) take the place of the suite's own weights one by one. A category whose tasks all weigh 0 drops out.
-        Raises UnknownNameError for a weight of something that is not in the suite, UnsupportedOptionError for one that
-        is negative or not finite, or when nothing is left.
+        Args:
+            tasks: Weights by task code that replace those of the suite.
+            categories: Weights by category letter that replace those of the suite.
+
+        Returns:
+            Shares that sum to 1, shape (n_tasks,), in the order of ``tasks``. A category whose
+            tasks all weigh 0 has no share.
+
+        Raises:
+            UnknownNameError: If a weight is for something that is not in the suite.
+            UnsupportedOptionError: If a weight is negative or not finite, or all weights are 0.
         """
         task_weights = {**self.task_weights, **tasks}
         category_weights = {**self.category_weights, **categories}
-        letters = sorted({t[0] for t in self.tasks})
+        letters = sorted({code[0] for code in self.tasks})
         _check_weights(task_weights, f"task of the suite {self.name}", self.tasks)
         _check_weights(category_weights, f"category of the suite {self.name}", letters)
-        raw = np.array([task_weights.get(t, 1.0) for t in self.tasks])
-        return _shares(self.tasks, raw, {c: category_weights.get(c, 1.0) for c in letters})
+        of_tasks = np.array([task_weights.get(code, 1.0) for code in self.tasks])
+        of_categories = {letter: category_weights.get(letter, 1.0) for letter in letters}
+        return _shares(self.tasks, of_tasks, of_categories)
 
 
-def _check_suite(found: Mapping[str, Any], name: str) -> None:
+def _check_suite(content: Mapping[str, Any], name: str) -> None:
     for key, kind in (("name", str), ("version", int), ("tasks", list)):
-        if not isinstance(found.get(key), kind) or not found[key]:
+        value = content.get(key)
+        if not isinstance(value, kind) or not value:
             raise UnsupportedOptionError(
-                f"{name}: {key} is {found.get(key)!r}; wanted a {kind.__name__} that says it."
+                f"{name}: {key} is {value!r}; wanted a {kind.__name__} that is not empty."
             )
-    if not isinstance(found.get("title", ""), str):
-        raise UnsupportedOptionError(f"{name}: title is {found['title']!r}; wanted a str.")
-    for code, protocol in found.get("protocols", {}).items():
-        if code not in found["tasks"] or not isinstance(protocol, str) or not protocol:
+    if not isinstance(content.get("title", ""), str):
+        raise UnsupportedOptionError(f"{name}: title is {content['title']!r}; wanted a str.")
+    for key in ("task_weights", "category_weights", "protocols"):
+        if not isinstance(content.get(key, {}), dict):
+            raise UnsupportedOptionError(f"{name}: {key} is {content[key]!r}; wanted a table.")
+    for code, protocol in content.get("protocols", {}).items():
+        if code not in content["tasks"] or not isinstance(protocol, str) or not protocol:
             raise UnsupportedOptionError(
                 f"{name}: protocols has {code} = {protocol!r}; wanted a task of the suite and a "
                 "protocol's name."
             )
-    for code in found["tasks"]:
-        TASKS[code]
-        if found["tasks"].count(code) > 1:
+    for code in content["tasks"]:
+        if not isinstance(code, str):
+            raise UnsupportedOptionError(f"{name}: tasks holds {code!r}; wanted codes of tasks.")
+        TASKS[code]  # raises where there is no such task
+        if content["tasks"].count(code) > 1:
             raise UnsupportedOptionError(
                 f"{name} lists {code} twice; a weight is what makes a task count more."
             )
@@ -101,33 +142,49 @@ def _check_weights(weights: Mapping[str, float], what: str, known: Sequence[str]
     for name, weight in weights.items():
         if name not in known:
             raise unknown(what, name, known)
-        if (
-            isinstance(weight, bool)
-            or not isinstance(weight, int | float)
-            or not math.isfinite(weight)
-            or weight < 0
-        ):
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or not math.isfinite(weight) or weight < 0:
             raise UnsupportedOptionError(
                 f"The weight of {name} is {weight!r}; a weight is a number, 0 or more."
             )
 
 
-def _shares(tasks: Sequence[str], raw: FloatArray, categories: Mapping[str, float]) -> FloatArray:
-    within = {c: sum(w for t, w in zip(tasks, raw, strict=True) if t[0] == c) for c in categories}
-    alive = {c: w for c, w in categories.items() if within[c] > 0}
-    total = sum(alive.values())
+def _shares(
+    tasks: Sequence[str], of_tasks: FloatArray, of_categories: Mapping[str, float]
+) -> FloatArray:
+    letters = [code[0] for code in tasks]
+    # Total weight of the tasks of each category; one whose tasks all weigh 0 drops out.
+    within = dict.fromkeys(of_categories, 0.0)
+    for letter, weight in zip(letters, of_tasks, strict=True):
+        within[letter] += weight
+    total = sum(weight for letter, weight in of_categories.items() if within[letter] > 0)
     if total <= 0:
         raise UnsupportedOptionError("Every weight is 0: there is nothing left to score.")
-    return np.array(
-        [
-            w / within[t[0]] * alive[t[0]] / total if within[t[0]] > 0 else 0.0
-            for t, w in zip(tasks, raw, strict=True)
-        ]
-    )
+    shares = np.zeros(len(tasks))
+    for i, letter in enumerate(letters):
+        if within[letter] > 0:
+            shares[i] = of_tasks[i] / within[letter] * of_categories[letter] / total
+    return shares
 
 
 def suite_named(name: str) -> Suite:
-    """A packaged suite by its name, or one from a .toml file."""
+    """Open a packaged suite, or one from a file.
+
+    Args:
+        name: Name of a packaged suite, such as ``"camus"``, or path of a ``.toml`` file.
+
+    Returns:
+        The suite.
+
+    Raises:
+        DataNotFoundError: If there is no such file.
+        UnknownNameError: If a key, task or weight in the file is unknown.
+        UnsupportedOptionError: If a value in the file is not what its key needs.
+
+    Example:
+        >>> suite_named("camus").name
+        'camus'
+    """
     path = Path(name)
     if path.suffix == ".toml":
         if not path.exists():

@@ -1,7 +1,8 @@
-"""Pictures of heart sounds (waveform with its states, log-mel), and clips that can be heard in a notebook.
+"""Pictures of heart sounds (waveform with states, log-mel), and clips for notebooks.
 
-Everything takes plain arrays: samples (n,) with full scale at 1, states (k,) at 50 Hz as ``etab.sounds.states.states_at`` gives
-them: 0 S1, 1 systole, 2 S2, 3 diastole, -1 unannotated.
+All functions take plain arrays: samples of shape (n,) with full scale at 1, and states of shape (k,)
+at 50 Hz as ``etab.sounds.states.states_at`` gives them: 0 S1, 1 systole, 2 S2, 3 diastole, and -1
+where nothing is annotated.
 """
 
 from __future__ import annotations
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Mapping[str, str] = MappingProxyType(
+STATE_COLOURS: Mapping[str, str] = MappingProxyType(
     {"S1": "#c8553d", "systole": "#f2c6a0", "S2": "#2a6f97", "diastole": "#bcd8e8"}
 )
-_BARE = "#f4f4f4"
-_POINTS = 8000
-_LOUD = 0.9
-_EDGE = 0.01
+_UNANNOTATED_COLOUR = "#f4f4f4"
+# A waveform with more samples is drawn as an envelope.
+_MOST_POINTS = 8000
+# Peak of a clip, as a share of full scale, and duration of the fade at its ends in seconds.
+_PEAK = 0.9
+_FADE_SECONDS = 0.01
+# Players need at least this rate in Hz.
+_LEAST_RATE = 8000
 
 
 def plot_states(
@@ -46,18 +51,31 @@ def plot_states(
     title: str = "",
     path: Path | None = None,
 ) -> Figure:
-    """Draw a waveform over its states, and under it a strip for the reference and for each prediction.
+    """Draw a waveform over its states, with a strip for the reference and for each prediction.
 
-    samples (n,) at ``rate`` Hz; states and each of ``predicted`` (its name: states) are (k,) at 50 Hz from the beginning
-    of the recording. start, seconds: the stretch that is drawn, None to the end. path: also saved there (.png, .svg,
-    .pdf). Raises UnsupportedOptionError for sound or states that are not one-dimensional, states that do not fit the
-    sound, or a stretch outside it.
+    Args:
+        samples: The sound, shape (n,), full scale at 1.
+        rate: Sampling rate in Hz.
+        states: Reference states at 50 Hz from the beginning of the recording, shape (k,).
+        predicted: States of the same form by the name of what predicted them.
+        start: Beginning of the stretch to draw, in seconds.
+        seconds: Duration of the stretch; None draws to the end.
+        title: Title above the waveform.
+        path: If given, the figure is also saved there (.png, .svg or .pdf).
+
+    Returns:
+        The figure; a notebook shows it.
+
+    Raises:
+        UnsupportedOptionError: If sound or states are not one-dimensional, the states do not fit
+            the sound, or the stretch is outside it.
     """
     samples = _checked(samples, rate)
     rows = {} if states is None else {"reference": np.asarray(states)}
-    rows |= {name: np.asarray(found) for name, found in (predicted or {}).items()}
-    for name, found in rows.items():
-        _check_states(name, found, len(samples), rate)
+    for name, prediction in (predicted or {}).items():
+        rows[name] = np.asarray(prediction)
+    for name, row in rows.items():
+        _check_states(name, row, len(samples), rate)
     begin, end = _stretch(len(samples) / rate, start, seconds)
     figure = _figure(10, 2.6 + 0.34 * len(rows))
     heights = [7.0, *([1.0] * len(rows))]
@@ -67,8 +85,8 @@ def plot_states(
     _waveform(panels[0], samples, rate, begin, end)
     if rows:
         _shade(panels[0], next(iter(rows.values())), begin, end, alpha=0.35)
-    for panel, (name, found) in zip(panels[1:], rows.items(), strict=True):
-        _strip(panel, name, found, begin, end)
+    for panel, (name, row) in zip(panels[1:], rows.items(), strict=True):
+        _strip(panel, name, row, begin, end)
     panels[-1].set_xlabel("time, s")
     _legend(figure, panels[0], title, bool(rows))
     return _saved(figure, path)
@@ -84,9 +102,24 @@ def plot_mel(
     title: str = "",
     path: Path | None = None,
 ) -> Figure:
-    """Draw the log-mel picture of a stretch, 25 to 1000 Hz, as the models see it; the strip below holds its states.
+    """Draw the log-mel picture of a stretch from 25 to 1000 Hz, as backbones of pictures see it.
 
-    Arguments as ``plot_states``; brightness is decibel below the loudest point of the stretch, down to -80.
+    Brightness is in decibel below the loudest point of the stretch, down to -80.
+
+    Args:
+        samples: The sound, shape (n,), full scale at 1.
+        rate: Sampling rate in Hz.
+        states: States at 50 Hz from the beginning of the recording, shape (k,), for a strip below.
+        start: Beginning of the stretch to draw, in seconds.
+        seconds: Duration of the stretch; None draws to the end.
+        title: Title above the picture.
+        path: If given, the figure is also saved there (.png, .svg or .pdf).
+
+    Returns:
+        The figure; a notebook shows it.
+
+    Raises:
+        UnsupportedOptionError: As for ``plot_states``.
     """
     samples = _checked(samples, rate)
     begin, end = _stretch(len(samples) / rate, start, seconds)
@@ -99,7 +132,7 @@ def plot_mel(
     )[:, 0]
     mel = log_mel(samples[round(begin * rate) : round(end * rate)], rate)
     last = begin + mel.shape[1] * max(1, round(PICTURE.hop * rate)) / rate
-    shown = panels[0].imshow(
+    image = panels[0].imshow(
         80 * (mel - 1),
         aspect="auto",
         extent=(begin, last, 0, len(mel)),
@@ -110,7 +143,7 @@ def plot_mel(
     )
     panels[0].set_xlim(begin, end)
     _mel_axis(panels[0], rate, len(mel))
-    figure.colorbar(shown, ax=panels.tolist(), label="dB", pad=0.01)
+    figure.colorbar(image, ax=panels.tolist(), label="dB", pad=0.01)
     if states is not None:
         _strip(panels[1], "states", np.asarray(states), begin, end)
     panels[-1].set_xlabel("time, s")
@@ -119,24 +152,30 @@ def plot_mel(
 
 
 class Clip:
-    """A sound that a notebook shows as a player, and that ``save`` writes as WAV: 16 bits, mono.
+    """A sound that a notebook shows as a player.
 
-    ``data`` are the bytes of the WAV, ``rate`` in Hz; ``IPython.display.Audio(data=clip.data)`` plays it as well.
+    ``IPython.display.Audio(data=clip.data)`` plays it as well.
+
+    Attributes:
+        data: The bytes of a WAV file, 16 bits, mono.
+        rate: Sampling rate in Hz.
     """
 
     def __init__(self, data: bytes, rate: int) -> None:
-        """Hold the bytes of a WAV."""
-        self.data, self.rate = data, rate
+        """Keep the bytes of a WAV file and its sampling rate."""
+        self.data = data
+        self.rate = rate
 
     def save(self, path: Path) -> Path:
-        """Write the WAV; returns the path."""
+        """Write the WAV file and return its path."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self.data)
         return path
 
     def _repr_html_(self) -> str:
-        """The player that notebooks show."""
-        return f'<audio controls src="data:audio/wav;base64,{base64.b64encode(self.data).decode()}"></audio>'
+        """The player that a notebook shows."""
+        encoded = base64.b64encode(self.data).decode()
+        return f'<audio controls src="data:audio/wav;base64,{encoded}"></audio>'
 
 
 def listen(
@@ -148,58 +187,79 @@ def listen(
     gain: float | None = None,
     slower: float = 1.0,
 ) -> Clip:
-    """Make a stretch audible; the last expression of a notebook cell shows a player.
+    """Make a clip of a stretch of sound.
 
-    gain: factor of the amplitude, None makes the loudest sample 0.9 of full scale; what goes beyond it is clipped.
-    slower: play at this part of the speed and pitch (2 is an octave lower). The ends are faded over 10 ms. The rate is
-    raised to 8000 Hz or more, which players need. Raises UnsupportedOptionError as ``plot_states``, and for a gain or
-    a speed that is not above 0.
+    As the last expression of a notebook cell it shows a player. The ends are faded over 10 ms, and
+    the rate is raised to at least 8000 Hz, which players need.
+
+    Args:
+        samples: The sound, shape (n,), full scale at 1.
+        rate: Sampling rate in Hz.
+        start: Beginning of the stretch, in seconds.
+        seconds: Duration of the stretch; None takes all to the end.
+        gain: Factor of the amplitude, above 0; what exceeds full scale is clipped. None raises the
+            loudest sample to 0.9 of full scale.
+        slower: Factor by which speed and pitch are lowered, above 0; 2 is an octave lower.
+
+    Returns:
+        The clip.
+
+    Raises:
+        UnsupportedOptionError: As for ``plot_states``, and if ``gain`` or ``slower`` is not a
+            finite number above 0.
+
+    Example:
+        >>> tone = 0.1 * np.sin(2 * np.pi * 100 * np.arange(4000) / 4000)
+        >>> listen(tone, 4000, seconds=0.5).rate
+        8000
     """
     from scipy.io import wavfile
     from scipy.signal import resample_poly
 
     samples = _checked(samples, rate)
-    if not (np.isfinite(slower) and slower > 0) or (
-        gain is not None and not (np.isfinite(gain) and gain > 0)
-    ):
-        raise UnsupportedOptionError(f"gain is {gain}, slower is {slower}; wanted numbers above 0.")
+    for factor in (1.0 if gain is None else gain, slower):
+        if not (np.isfinite(factor) and factor > 0):
+            raise UnsupportedOptionError(
+                f"gain is {gain}, slower is {slower}; wanted numbers above 0."
+            )
     begin, end = _stretch(len(samples) / rate, start, seconds)
-    cut = samples[round(begin * rate) : round(end * rate)].astype(np.float64)
-    times = int(np.ceil(8000 * slower / rate))
-    played = round(times * rate / slower)
-    heard = resample_poly(cut, times, 1) if times > 1 else cut
-    edge = min(len(heard) // 2, max(1, round(_EDGE * played)))
+    clip = samples[round(begin * rate) : round(end * rate)].astype(np.float64)
+    times = int(np.ceil(_LEAST_RATE * slower / rate))
+    clip_rate = round(times * rate / slower)
+    if times > 1:
+        clip = resample_poly(clip, times, 1)
+    edge = min(len(clip) // 2, max(1, round(_FADE_SECONDS * clip_rate)))
     fade = np.linspace(0, 1, edge, endpoint=False)
-    heard[:edge] *= fade
-    heard[len(heard) - edge :] *= fade[::-1]
-    peak = float(np.abs(heard).max())
-    factor = gain if gain is not None else (_LOUD / peak if peak > 0 else 1.0)
+    clip[:edge] *= fade
+    clip[len(clip) - edge :] *= fade[::-1]
+    if gain is None:
+        peak = float(np.abs(clip).max())
+        gain = _PEAK / peak if peak > 0 else 1.0
+    whole_numbers = np.rint(np.clip(clip * gain, -1, 1) * 32767).astype(np.int16)
     buffer = io.BytesIO()
-    wavfile.write(buffer, played, np.rint(np.clip(heard * factor, -1, 1) * 32767).astype(np.int16))
-    return Clip(buffer.getvalue(), played)
+    wavfile.write(buffer, clip_rate, whole_numbers)
+    return Clip(buffer.getvalue(), clip_rate)
 
 
 def _checked(samples: FloatArray, rate: int) -> FloatArray:
-    found = np.asarray(samples)
-    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
+    sound = np.asarray(samples)
+    if sound.ndim != 1 or not len(sound) or not np.isfinite(sound).all():
         raise UnsupportedOptionError(
-            f"The sound has shape {found.shape}; wanted (n,), finite and not empty."
+            f"The sound has shape {sound.shape}; wanted (n,), finite and not empty."
         )
     if not rate > 0:
         raise UnsupportedOptionError(f"rate is {rate!r} Hz; wanted a number above 0.")
-    return found
+    return sound
 
 
 def _check_states(name: str, states: Array, n: int, rate: int) -> None:
-    """States that are 50 a second of this sound, up to a frame or two at its end."""
-    wanted = n * STATE_RATE / rate
-    if (
-        states.ndim != 1
-        or abs(len(states) - wanted) > 2
-        or not np.isin(states, range(-1, len(STATES))).all()
-    ):
+    """Refuse what is not 50 states a second of this sound, up to two more or fewer at its end."""
+    expected = n * STATE_RATE / rate
+    fits = states.ndim == 1 and abs(len(states) - expected) <= 2
+    if not fits or not np.isin(states, range(-1, len(STATES))).all():
         raise UnsupportedOptionError(
-            f"{name} has shape {states.shape}; wanted about {wanted:.0f} states of -1 to 3, {STATE_RATE} a second of sound."
+            f"{name} has shape {states.shape}; wanted about {expected:.0f} states of -1 to 3, "
+            f"{STATE_RATE} a second of sound."
         )
 
 
@@ -207,15 +267,16 @@ def _stretch(whole: float, start: float, seconds: float | None) -> tuple[float, 
     end = whole if seconds is None else min(whole, start + seconds)
     if not 0 <= start < end:
         raise UnsupportedOptionError(
-            f"start={start:g}, seconds={seconds} name no part of a sound of {whole:.2f} s. Choose 0 <= start < {whole:.2f}."
+            f"start={start:g}, seconds={seconds} name no part of a sound of {whole:.2f} s. "
+            f"Choose 0 <= start < {whole:.2f}."
         )
     return start, end
 
 
 def _waveform(panel: Axes, samples: FloatArray, rate: int, begin: float, end: float) -> None:
-    """The waveform; of more than 8000 samples the least and largest of each piece, so that no peak is lost."""
+    """Draw the waveform; a long one by the least and largest sample of each piece, to keep peaks."""
     cut = samples[round(begin * rate) : round(end * rate)]
-    step = max(1, 2 * len(cut) // _POINTS)
+    step = max(1, 2 * len(cut) // _MOST_POINTS)
     if step > 1:
         pieces = cut[: len(cut) // step * step].reshape(-1, step)
         x = begin + np.arange(len(pieces)) * step / rate
@@ -235,20 +296,38 @@ def _waveform(panel: Axes, samples: FloatArray, rate: int, begin: float, end: fl
 
 
 def runs_between(states: Array, begin: float, end: float) -> list[tuple[float, float, int]]:
-    """(from s, to s, state) of each run of one state at 50 Hz that shows between ``begin`` and ``end``."""
-    marks = [0, *(np.flatnonzero(np.diff(states)) + 1).tolist(), len(states)]
-    rows = [(a / STATE_RATE, b / STATE_RATE, int(states[a])) for a, b in pairwise(marks) if b > a]
-    return [(max(a, begin), min(b, end), state) for a, b, state in rows if b > begin and a < end]
+    """List the runs of equal states within a stretch.
+
+    Args:
+        states: States at 50 Hz, shape (k,).
+        begin: Beginning of the stretch in seconds.
+        end: End of the stretch in seconds.
+
+    Returns:
+        Beginning and end in seconds, cut to the stretch, and the state of each run.
+
+    Example:
+        >>> runs_between(np.array([0, 0, 1, 1]), 0.0, 0.06)
+        [(0.0, 0.04, 0), (0.04, 0.06, 1)]
+    """
+    changes = (np.flatnonzero(np.diff(states)) + 1).tolist()
+    runs: list[tuple[float, float, int]] = []
+    for first, last in pairwise([0, *changes, len(states)]):
+        run_begin = first / STATE_RATE
+        run_end = last / STATE_RATE
+        if last > first and run_end > begin and run_begin < end:
+            runs.append((max(run_begin, begin), min(run_end, end), int(states[first])))
+    return runs
 
 
 def _shade(panel: Axes, states: Array, begin: float, end: float, *, alpha: float) -> None:
     for a, b, state in runs_between(states, begin, end):
         if state >= 0:
-            panel.axvspan(a, b, color=COLOURS[STATES[state]], alpha=alpha, linewidth=0)
+            panel.axvspan(a, b, color=STATE_COLOURS[STATES[state]], alpha=alpha, linewidth=0)
 
 
 def _strip(panel: Axes, name: str, states: Array, begin: float, end: float) -> None:
-    panel.set_facecolor(_BARE)
+    panel.set_facecolor(_UNANNOTATED_COLOUR)
     _shade(panel, states, begin, end, alpha=1.0)
     panel.set_yticks([])
     panel.set_ylabel(name, rotation=0, ha="right", va="center")
@@ -258,10 +337,15 @@ def _strip(panel: Axes, name: str, states: Array, begin: float, end: float) -> N
 
 
 def _mel_axis(panel: Axes, rate: int, bands: int) -> None:
-    """Frequencies at the centres of their bands, which lie between ``bands`` + 2 edges even on the mel scale."""
-    low, high = (np.log1p(hz / 700) for hz in (MEL_LOW, min(MEL_HIGH, rate / 2)))
+    """Label frequencies at the centres of their bands.
+
+    The bands lie between ``bands`` + 2 edges that are equally spaced on the mel scale.
+    """
+    low = np.log1p(MEL_LOW / 700)
+    high = np.log1p(min(MEL_HIGH, rate / 2) / 700)
     marks = [hz for hz in (50, 100, 200, 400, 800) if hz < rate / 2]
-    heights = [float((np.log1p(hz / 700) - low) / (high - low)) * (bands + 1) - 0.5 for hz in marks]
+    shares = [float((np.log1p(hz / 700) - low) / (high - low)) for hz in marks]
+    heights = [share * (bands + 1) - 0.5 for share in shares]
     panel.set_yticks(heights, [str(hz) for hz in marks])
     panel.set_ylabel("Hz")
 
@@ -271,30 +355,32 @@ def _legend(figure: Figure, panel: Axes, title: str, coloured: bool) -> None:
 
     panel.set_title(title, loc="left", fontsize=10)
     if coloured:
-        handles: list[Any] = [Patch(color=COLOURS[name], label=name) for name in STATES]
-        handles.append(Patch(facecolor=_BARE, edgecolor="#cccccc", label="unannotated"))
+        handles: list[Any] = [Patch(color=STATE_COLOURS[name], label=name) for name in STATES]
+        handles.append(
+            Patch(facecolor=_UNANNOTATED_COLOUR, edgecolor="#cccccc", label="unannotated")
+        )
         figure.legend(
             handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8
         )
 
 
 @cache
-def _shown() -> type[Figure]:
+def _notebook_figure() -> type[Figure]:
     from matplotlib.figure import Figure
 
-    class Shown(Figure):
-        """A figure that a notebook shows also where nobody has imported pyplot."""
+    class NotebookFigure(Figure):
+        """A figure that a notebook shows even where pyplot was not imported."""
 
         def _repr_png_(self) -> bytes:
             buffer = io.BytesIO()
             self.savefig(buffer, format="png")
             return buffer.getvalue()
 
-    return Shown
+    return NotebookFigure
 
 
 def _figure(width: float, height: float) -> Figure:
-    return _shown()(figsize=(width, height), layout="constrained")
+    return _notebook_figure()(figsize=(width, height), layout="constrained")
 
 
 def _saved(figure: Figure, path: Path | None) -> Figure:

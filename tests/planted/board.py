@@ -218,8 +218,8 @@ FAULTS = [
     Fault(
         "category weights ignored",
         "etab/leaderboard/suites.py",
-        "categories.items() if within[c] > 0}",
-        "{k: 1.0 for k in categories}.items() if within[c] > 0}",
+        "* of_categories[letter] / total",
+        "* 1.0 / total",
         BOARD,
     ),
     Fault(
@@ -232,7 +232,7 @@ FAULTS = [
     Fault(
         "surplus suite keys ignored",
         "etab/leaderboard/suites.py",
-        "sorted(set(found) - _SUITE_KEYS)",
+        "sorted(set(content) - _SUITE_KEYS)",
         "[]",
         BOARD,
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate, sounds
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.results import load_results
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,11 +54,26 @@ def blocks(path: Path) -> list[tuple[str, str]]:
     return found
 
 
+def programs(path: Path) -> list[tuple[str, str]]:
+    """The blocks under each heading as one program, so that a later block uses what an earlier one made."""
+    parts: dict[str, list[str]] = {}
+    for heading, code in blocks(path):
+        parts.setdefault(heading, []).append(code)
+    return [(heading, "\n\n".join(codes)) for heading, codes in parts.items()]
+
+
 @pytest.mark.parametrize(
-    ("heading", "code"), blocks(ROOT / "docs" / "adding.md"), ids=lambda v: v if len(v) < 20 else ""
+    ("heading", "code"),
+    programs(ROOT / "docs" / "adding.md"),
+    ids=lambda v: v if len(v) < 20 else "",
 )
 def test_adding_runs(heading: str, code: str) -> None:
-    exec(compile(code, f"docs/adding.md: {heading}", "exec"), {"__name__": "adding"})
+    registered = list(METRICS)
+    try:
+        exec(compile(code, f"docs/adding.md: {heading}", "exec"), {"__name__": "adding"})
+    finally:
+        for name in set(METRICS) - set(registered):
+            METRICS.remove(name)
 
 
 def test_adding_names_files_that_exist() -> None:

@@ -114,3 +114,19 @@ def test_bland_altman_by_hand() -> None:
     assert ours["bias"] == pytest.approx(5 / 3)
     assert ours["loa_high"] - ours["bias"] == pytest.approx(1.96 * np.std([1, 3, 1], ddof=1))
     assert ours["loa_low"] + ours["loa_high"] == pytest.approx(2 * ours["bias"])
+
+
+def test_examples_run() -> None:
+    import doctest
+    import importlib
+    import pkgutil
+
+    from etab import metrics
+
+    attempted = 0
+    for info in pkgutil.iter_modules(metrics.__path__):
+        module = importlib.import_module(f"etab.metrics.{info.name}")
+        outcome = doctest.testmod(module)
+        assert outcome.failed == 0, info.name
+        attempted += outcome.attempted
+    assert attempted > 10

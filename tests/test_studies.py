@@ -24,7 +24,7 @@ from etab.splits import row_splits
 from etab.tasks.aggregate import reduce
 from etab.tasks.menu import TASKS, find
 from etab.tasks.rows import Rows
-from etab.types import RowSplit
+from etab.types import Kind, RowSplit
 
 CODES = ["d1-AL-T", "d2-AL-T"]
 
@@ -83,18 +83,18 @@ def test_the_upstream_variant_is_beside_it() -> None:
         "score": np.array([0.1, 0.9, 0.9, 0.2]),
         "used": np.array([3.0, 1, 2, 0]),
     }
-    assert studies.upstream(columns) == {studies.UPSTREAM: pytest.approx(0.75)}
-    assert studies.upstream({**columns, "used": np.array([1.0, 0, 1, 0])}) == {}
-    assert studies.upstream({"truth": columns["truth"], "score": columns["score"]}) == {}
+    assert studies.upstream(Kind.BINARY, columns) == {studies.UPSTREAM: pytest.approx(0.75)}
+    assert studies.upstream(Kind.BINARY, {**columns, "used": np.array([1.0, 0, 1, 0])}) == {}
+    without = {name: columns[name] for name in ("truth", "score")}
+    assert studies.upstream(Kind.BINARY, without) == {}
 
 
 def test_results_hold_the_upstream_variant(done: tuple[Settings, list[Result]]) -> None:
     settings, results = done
     for found in results:
-        columns = found.predictions(settings.results).columns
-        assert found.metrics.get(studies.UPSTREAM) == studies.upstream(columns).get(
-            studies.UPSTREAM
-        )
+        table = found.predictions(settings.results)
+        upstream = studies.upstream(table.kind, table.columns)
+        assert found.metrics.get(studies.UPSTREAM) == upstream.get(studies.UPSTREAM)
     assert any(studies.UPSTREAM in found.metrics for found in results)
 
 

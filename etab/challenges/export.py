@@ -26,11 +26,12 @@ from etab.challenges.scoring import (
     score_cinc2016,
 )
 from etab.errors import ResultError, UnknownNameError, UnsupportedOptionError
+from etab.metrics.columns import class_scores
 from etab.results import Predictions, Result, number_text
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.storage.atomic import write_atomically
 from etab.tasks.codes import parse_code
-from etab.types import FloatArray
+from etab.types import FloatArray, Kind
 
 _RECORD, _PATIENT = re.compile(r"^[a-f]\d{4,5}$"), re.compile(r"^\d+$")
 _TASKS = {"cinc2016": {0: "abnormal"}, "circor": {1: "murmur", 2: "outcome"}}
@@ -194,7 +195,7 @@ Row = tuple[list[int], list[float]]
 
 def _murmur(table: Predictions) -> dict[str, Row]:
     """0 or 1 and a score for Present, Unknown, Absent of each patient."""
-    scores = np.stack([table.columns[f"score_{k}"] for k in range(len(MURMUR))], axis=1)
+    scores = class_scores(Kind.CLASSES, table.columns)
     chosen = (
         table.columns["answer"].astype(int) if "answer" in table.columns else scores.argmax(axis=1)
     )

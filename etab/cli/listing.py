@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from etab import backbones, datasets, heads
 from etab.datasets import views
-from etab.metrics.heart_sounds import METRICS
+from etab.metrics import METRICS
 from etab.registry import Registry
 from etab.runs import cross
 from etab.tasks.base import Task

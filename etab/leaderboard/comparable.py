@@ -12,7 +12,7 @@ import numpy as np
 from etab.errors import EtabError, MixedDataError, ResultError
 from etab.leaderboard.notes import incomplete
 from etab.leaderboard.suites import Suite, Tasks
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 
@@ -215,7 +215,7 @@ def checked_predictions(result: Result, task: Task, folder: Path) -> Predictions
     patients = np.array(table.patients)
     for name, expected in recorded:
         try:
-            value = METRICS[name](table.columns, patients)
+            value = METRICS[name](table.columns, patients, table.kind)
         except (KeyError, ValueError) as error:
             raise ResultError(
                 f"{cell}: {name} cannot be computed from its predictions: {error}. "

@@ -20,7 +20,7 @@ import numpy as np
 from etab.errors import DataNotFoundError, EtabError, EtabWarning, ResultError
 from etab.leaderboard.board import PRETRAINED, kind_of
 from etab.leaderboard.notes import set_aside_note
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.metrics.uncertainty import resample_weights, weighted
 from etab.results import Predictions, Result, read_results
 from etab.tasks.menu import TASKS

@@ -9,7 +9,7 @@ from typing import Any
 from etab.errors import DataNotFoundError
 from etab.leaderboard.board import PRETRAINED
 from etab.leaderboard.curves import CurvePoint
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.tasks.menu import TASKS
 
 _COLUMNS = 4

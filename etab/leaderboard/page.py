@@ -23,7 +23,7 @@ from etab.leaderboard.summary import (
     parts,
     rank_words,
 )
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.results import Result
 from etab.tasks.codes import CATEGORIES
 from etab.tasks.menu import TASKS

@@ -22,7 +22,7 @@ from etab.leaderboard.comparable import (
 )
 from etab.leaderboard.notes import board_notes, set_aside_note
 from etab.leaderboard.suites import Suite, Tasks, suite_named
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.metrics.uncertainty import (
     holm,
     percentile_interval,

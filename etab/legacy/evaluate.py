@@ -10,7 +10,8 @@ import torch
 from etab.datasets.dataset import Dataset, Items
 from etab.errors import UndefinedError
 from etab.legacy import names
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
+from etab.metrics.columns import score_columns
 from etab.types import Kind
 
 if TYPE_CHECKING:
@@ -57,14 +58,14 @@ def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
     truth = torch.stack([torch.as_tensor(y) for _, y in items]).numpy()
     if model.network.kind is Kind.MASK:
         return _overlap(said >= 0.5, truth.reshape(said.shape) > 0)
+    scores = said.astype(np.float64)
     if model.network.kind is Kind.VALUE:
-        return {"truth": truth.astype(np.float64), "score": said.astype(np.float64)}
-    if said.shape[1] == 2:
-        return {"truth": truth.astype(np.float64), "score": said[:, 1].astype(np.float64)}
-    return {
-        "truth": truth.astype(np.float64),
-        **{f"score_{k}": said[:, k].astype(np.float64) for k in range(said.shape[1])},
-    }
+        named = score_columns(Kind.VALUE, scores)
+    elif scores.shape[1] == 2:
+        named = score_columns(Kind.BINARY, scores[:, 1])
+    else:
+        named = score_columns(Kind.CLASSES, scores)
+    return {"truth": truth.astype(np.float64), **named}
 
 
 def _overlap(said: Any, truth: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Metrics, and the uncertainty of what they give. Importing this package fills ``METRICS``."""
 
 from etab.metrics import heart_sounds as heart_sounds
-from etab.metrics.base import METRICS, Columns, Metric, check_columns, per_patient
+from etab.metrics.base import METRICS, Metric, metric
 from etab.metrics.basic import (
     auprc,
     auroc,
@@ -19,6 +19,7 @@ from etab.metrics.basic import (
     r2,
     rmse,
 )
+from etab.metrics.columns import Columns, ScoredRows, check_columns, per_patient
 from etab.metrics.masks import MASK_COLUMNS, mask_scores
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "METRICS",
     "Columns",
     "Metric",
+    "ScoredRows",
     "auprc",
     "auroc",
     "balanced_accuracy",
@@ -40,6 +42,7 @@ __all__ = [
     "loa_low",
     "mae",
     "mask_scores",
+    "metric",
     "pearson_r",
     "per_patient",
     "r2",

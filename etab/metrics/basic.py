@@ -1,8 +1,19 @@
-"""Every metric, one pure function each; what does not exist is raised, never returned as 0, 0.5 or NaN.
+"""Metrics of values and of classes.
 
-Scores mean what ``Kind`` says: a BINARY score is the probability of the second class, and so on. Mask metrics work on
-the table of frames: each frame is scored once by ``mask_scores``, a patient is the mean of his frames, and the
-metric is the mean over patients.
+Conventions:
+
+* A score of BINARY is the probability of the second class, a score of CLASSES is one probability per class.
+* For several classes AUROC and AUPRC are means over the classes, each against the others.
+* An error is ``score - truth``, in the target's unit.
+* What does not exist (AUROC of rows of one class) is raised as UndefinedError, never returned as 0, 0.5 or NaN.
+
+Each public name below is a ``Metric``: call it with columns and patients, or take its ``weighted`` form.
+
+Example:
+    >>> import numpy as np
+    >>> columns = {"truth": np.array([0.0, 0.0, 1.0, 1.0]), "score": np.array([0.1, 0.6, 0.6, 0.9])}
+    >>> auroc(columns, np.array(["p1", "p2", "p3", "p4"]))
+    0.875
 """
 
 from __future__ import annotations
@@ -12,80 +23,291 @@ from collections.abc import Callable
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.metrics.base import METRICS, Columns, _metric, check_columns
-from etab.metrics.masks import _mask_mean
+from etab.metrics import masks as masks
+from etab.metrics.base import METRICS, metric, ratio, weighted_mean
+from etab.metrics.columns import Columns, ScoredRows, check_columns, class_scores
 from etab.types import Array, FloatArray, Kind
 
-_metric("dice", "Dice overlap", (Kind.MASK,), 1, 1.0, 0.0)(_mask_mean("dice"))
-_metric("jaccard", "Jaccard overlap", (Kind.MASK,), 1, 1.0, 0.0)(_mask_mean("jaccard"))
-_metric("hd95", "95th percentile Hausdorff distance", (Kind.MASK,), -1, 0.0, np.inf, "mm")(
-    _mask_mean("hd95")
+_VALUES = (Kind.VALUE,)
+_CLASSES = (Kind.BINARY, Kind.CLASSES)
+_EVERY_CLASS = "rows of every class"
+
+# Weighted sums of squares below these shares of what they were computed from are rounding.
+_ROUNDING = 1e-12
+_ROUNDING_OF_VALUES = 1e-24
+
+
+def _error(rows: ScoredRows) -> FloatArray:
+    return np.asarray(rows["score"] - rows["truth"], dtype=np.float64)
+
+
+def _centred(values: FloatArray) -> FloatArray:
+    """Values minus their mean: sums of their squares then lose no digits to a large mean."""
+    return np.asarray(values - values.mean(), dtype=np.float64)
+
+
+def _spread(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Weighted sum of squared deviations from the weighted mean, (draws,); 0 where it is only rounding."""
+    centred = _centred(values)
+    squares = weights @ np.square(centred)
+    total = squares - ratio((weights @ centred) ** 2, weights.sum(axis=1))
+    rounding = _ROUNDING * squares + _ROUNDING_OF_VALUES * (weights @ np.square(values))
+    return np.where(total > rounding, total, 0.0)
+
+
+@metric("mae", "mean absolute error", _VALUES, better=-1, best=0.0, worst=np.inf)
+def mae(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Mean absolute error, in the target's unit."""
+    return weighted_mean(np.abs(_error(rows)), weights)
+
+
+@metric("rmse", "root mean squared error", _VALUES, better=-1, best=0.0, worst=np.inf)
+def rmse(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Root mean squared error, in the target's unit."""
+    return np.sqrt(weighted_mean(np.square(_error(rows)), weights))
+
+
+@metric("bias", "bias (Bland-Altman)", _VALUES, better=0, best=0.0, worst=np.inf)
+def bias(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Mean of score minus truth (Bland and Altman, Lancet 1986)."""
+    return weighted_mean(_error(rows), weights)
+
+
+def _limit(rows: ScoredRows, weights: FloatArray, sign: float) -> FloatArray:
+    error = _error(rows)
+    centred = _centred(error)
+    n = weights.sum(axis=1)
+    mean = weighted_mean(centred, weights)
+    variance = ratio(weights @ np.square(centred) - n * mean**2, n - 1)
+    return error.mean() + mean + sign * 1.96 * np.sqrt(np.maximum(variance, 0))
+
+
+@metric(
+    "loa_low",
+    "lower limit of agreement",
+    _VALUES,
+    better=0,
+    best=0.0,
+    worst=-np.inf,
+    condition="two rows or more",
 )
-_metric("msd", "mean surface distance", (Kind.MASK,), -1, 0.0, np.inf, "mm")(_mask_mean("msd"))
+def loa_low(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Bias minus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986)."""
+    return _limit(rows, weights, -1.0)
 
 
-def _error(columns: Columns) -> FloatArray:
-    return np.asarray(columns["score"] - columns["truth"], dtype=np.float64)
+@metric(
+    "loa_high",
+    "upper limit of agreement",
+    _VALUES,
+    better=0,
+    best=0.0,
+    worst=np.inf,
+    condition="two rows or more",
+)
+def loa_high(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Bias plus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986)."""
+    return _limit(rows, weights, 1.0)
 
 
-@_metric("mae", "mean absolute error", (Kind.VALUE,), -1, 0.0, np.inf)
-def mae(columns: Columns, patients: Array) -> float:
-    """Mean absolute error in the target's unit."""
-    return float(np.abs(_error(columns)).mean())
+@metric(
+    "pearson_r",
+    "Pearson correlation",
+    _VALUES,
+    better=1,
+    best=1.0,
+    worst=-1.0,
+    condition="a truth and scores that both vary",
+)
+def pearson_r(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Pearson correlation of truth and score; it does not exist where either is constant."""
+    truth = _centred(rows["truth"])
+    score = _centred(rows["score"])
+    n = weights.sum(axis=1)
+    covariance = weights @ (truth * score) - ratio((weights @ truth) * (weights @ score), n)
+    spread = _spread(rows["truth"], weights) * _spread(rows["score"], weights)
+    return ratio(covariance, np.sqrt(spread))
 
 
-@_metric("rmse", "root mean squared error", (Kind.VALUE,), -1, 0.0, np.inf)
-def rmse(columns: Columns, patients: Array) -> float:
-    """Root mean squared error in the target's unit."""
-    return float(np.sqrt(np.square(_error(columns)).mean()))
+@metric(
+    "r2",
+    "coefficient of determination",
+    _VALUES,
+    better=1,
+    best=1.0,
+    worst=-np.inf,
+    condition="a truth that varies",
+)
+def r2(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """1 minus the residual over the total sum of squares; it does not exist where the truth is constant."""
+    return 1.0 - ratio(weights @ np.square(_error(rows)), _spread(rows["truth"], weights))
 
 
-@_metric("bias", "bias (Bland-Altman)", (Kind.VALUE,), 0, 0.0, np.inf)
-def bias(columns: Columns, patients: Array) -> float:
-    """Mean of score minus truth (Bland and Altman 1986)."""
-    return float(_error(columns).mean())
+def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
+    """Area under the ROC curve under several weightings, ties counted half (Mann-Whitney).
+
+    Args:
+        positive: (n,) bool, the rows of the class.
+        score: (n,) numbers that order the rows; nothing else about them counts.
+        weights: (draws, n), 0 or more.
+
+    Returns:
+        (draws,) in 0 to 1, NaN where either class has no weight.
+    """
+    order = np.argsort(score, kind="stable")
+    starts = _starts_of_ties(score[order])
+    positives = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
+    negatives = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives
+    wins = (positives * (below + negatives / 2)).sum(axis=1)
+    return ratio(wins, positives.sum(axis=1) * negatives.sum(axis=1))
 
 
-def _limits(columns: Columns, sign: float) -> float:
-    error = _error(columns)
-    if len(error) < 2:
-        raise UndefinedError("Limits of agreement need at least two rows.")
-    return float(error.mean() + sign * 1.96 * error.std(ddof=1))
+def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
+    """Average precision under several weightings: the step sum of precision over recall, ties taken together.
+
+    Args:
+        positive: (n,) bool, the rows of the class.
+        score: (n,) numbers that order the rows.
+        weights: (draws, n), 0 or more.
+
+    Returns:
+        (draws,) in 0 to 1, NaN where the class has no weight; 1 where the other class has none.
+    """
+    order = np.argsort(-score, kind="stable")
+    starts = _starts_of_ties(score[order])
+    hits = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
+    rows = np.cumsum(np.add.reduceat(weights[:, order], starts, axis=1), axis=1)
+    precision = np.where(rows > 0, np.cumsum(hits, axis=1) / np.maximum(rows, 1e-12), 0)
+    return ratio((hits * precision).sum(axis=1), hits.sum(axis=1))
 
 
-@_metric("loa_low", "lower limit of agreement", (Kind.VALUE,), 0, 0.0, -np.inf)
-def loa_low(columns: Columns, patients: Array) -> float:
-    """Bias minus 1.96 standard deviations of the differences (Bland and Altman 1986)."""
-    return _limits(columns, -1.0)
+def _starts_of_ties(ordered: FloatArray) -> Array:
+    """Index of the first of each run of equal numbers."""
+    return np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1])
 
 
-@_metric("loa_high", "upper limit of agreement", (Kind.VALUE,), 0, 0.0, np.inf)
-def loa_high(columns: Columns, patients: Array) -> float:
-    """Bias plus 1.96 standard deviations of the differences (Bland and Altman 1986)."""
-    return _limits(columns, 1.0)
+def _one_against_the_others(
+    rows: ScoredRows,
+    weights: FloatArray,
+    function: Callable[[Array, FloatArray, FloatArray], FloatArray],
+) -> FloatArray:
+    """The function of the second of two classes, or its mean over the classes."""
+    if rows.kind is Kind.BINARY:
+        return function(rows["truth"] == 1, rows["score"], weights)
+    parts = [
+        function(rows["truth"] == k, rows[f"score_{k}"], weights) for k in range(rows.n_classes)
+    ]
+    return np.asarray(np.mean(parts, axis=0))
 
 
-@_metric("pearson_r", "Pearson correlation", (Kind.VALUE,), 1, 1.0, -1.0)
-def pearson_r(columns: Columns, patients: Array) -> float:
-    """Pearson correlation; raises UndefinedError when either side is constant."""
-    t, s = columns["truth"], columns["score"]
-    if np.ptp(t) == 0 or np.ptp(s) == 0:
-        raise UndefinedError("Correlation needs both the truth and the scores to vary.")
-    return float(np.corrcoef(t, s)[0, 1])
+@metric(
+    "auroc",
+    "area under the ROC curve",
+    _CLASSES,
+    better=1,
+    best=1.0,
+    worst=0.0,
+    condition=_EVERY_CLASS,
+)
+def auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Area under the ROC curve, ties counted half; for several classes the mean of each against the others."""
+    return _one_against_the_others(rows, weights, weighted_auroc)
 
 
-@_metric("r2", "coefficient of determination", (Kind.VALUE,), 1, 1.0, -np.inf)
-def r2(columns: Columns, patients: Array) -> float:
-    """1 - residual / total sum of squares; raises UndefinedError when the truth is constant."""
-    t = columns["truth"]
-    total = float(np.square(t - t.mean()).sum())
-    if total == 0:
-        raise UndefinedError("R2 needs the truth to vary.")
-    return 1.0 - float(np.square(_error(columns)).sum()) / total
+def _auprc_of_both(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
+    """Average precision where both classes have weight: with one class alone every order is as good."""
+    values = weighted_auprc(positive, score, weights)
+    return np.where((weights * ~positive).sum(axis=1) > 0, values, np.nan)
+
+
+@metric(
+    "auprc",
+    "area under the precision-recall curve",
+    _CLASSES,
+    better=1,
+    best=1.0,
+    worst=0.0,
+    condition=_EVERY_CLASS,
+)
+def auprc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Average precision; for several classes the mean of each against the others."""
+    return _one_against_the_others(rows, weights, _auprc_of_both)
+
+
+def decided(kind: Kind, columns: Columns) -> FloatArray:
+    """Decide a class for each row: probability at least 0.5 of two classes, the most probable of several.
+
+    Args:
+        kind: BINARY or CLASSES.
+        columns: The table with its scores.
+
+    Returns:
+        (n,) class indexes as floats.
+    """
+    if kind is Kind.BINARY:
+        return (columns["score"] >= 0.5).astype(np.float64)
+    return class_scores(kind, columns).argmax(axis=1).astype(np.float64)
+
+
+@metric(
+    "balanced_accuracy",
+    "balanced accuracy",
+    _CLASSES,
+    better=1,
+    best=1.0,
+    worst=0.0,
+    condition=_EVERY_CLASS,
+)
+def balanced_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Mean recall over the classes, of classes decided by ``decided``; every class must have rows."""
+    right = decided(rows.kind, rows.columns) == rows["truth"]
+    return mean_recall(rows["truth"], right, rows.n_classes, weights)
+
+
+def mean_recall(truth: Array, right: Array, n: int, weights: FloatArray) -> FloatArray:
+    """Mean over ``n`` classes of the weighted share of right answers in each, (draws,); NaN where one is absent."""
+    recalls = []
+    for k in range(n):
+        of_class = truth == k
+        hits = weights @ (right & of_class).astype(np.float64)
+        recalls.append(ratio(hits, weights @ of_class.astype(np.float64)))
+    return np.asarray(np.mean(recalls, axis=0))
+
+
+def binary_auroc(truth: FloatArray, score: FloatArray) -> float:
+    """Area under the ROC curve of arrays.
+
+    Args:
+        truth: (n,) 1 for the class, anything else for the other.
+        score: (n,) numbers, larger for the class.
+
+    Raises:
+        UndefinedError: Where one class has no rows.
+
+    Example:
+        >>> import numpy as np
+        >>> binary_auroc(np.array([0, 1, 1]), np.array([0.2, 0.2, 0.9]))
+        0.75
+    """
+    both_classes(truth, "auroc")
+    return float(weighted_auroc(truth == 1, score, np.ones((1, len(truth))))[0])
+
+
+def binary_auprc(truth: FloatArray, score: FloatArray) -> float:
+    """Average precision of arrays; arguments and errors as for ``binary_auroc``.
+
+    Example:
+        >>> import numpy as np
+        >>> binary_auprc(np.array([0, 1, 1]), np.array([0.2, 0.5, 0.9]))
+        1.0
+    """
+    both_classes(truth, "auprc")
+    return float(weighted_auprc(truth == 1, score, np.ones((1, len(truth))))[0])
 
 
 def both_classes(truth: FloatArray, name: str) -> None:
-    """Raise UndefinedError unless both classes are there."""
+    """Raise UndefinedError, naming the metric, unless truth (n,) holds 1 and something else."""
     positive = int((truth == 1).sum())
     if positive in (0, len(truth)):
         raise UndefinedError(
@@ -93,83 +315,26 @@ def both_classes(truth: FloatArray, name: str) -> None:
         )
 
 
-def binary_auroc(truth: FloatArray, score: FloatArray) -> float:
-    """Area under the ROC curve, ties counted half (Mann-Whitney)."""
-    both_classes(truth, "auroc")
-    _values, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    positive = truth == 1
-    n = int(positive.sum())
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(truth) - n)))
-
-
-def binary_auprc(truth: FloatArray, score: FloatArray) -> float:
-    """Average precision: the step sum of precision over recall, ties taken together (as scikit-learn does)."""
-    both_classes(truth, "auprc")
-    values, inverse = np.unique(-score, return_inverse=True)
-    hits = np.cumsum(np.bincount(inverse, weights=truth == 1, minlength=len(values)))
-    seen = np.cumsum(np.bincount(inverse, minlength=len(values)))
-    recall = hits / hits[-1]
-    return float((np.diff(recall, prepend=0.0) * hits / seen).sum())
-
-
-def _one_vs_rest(columns: Columns, function: Callable[[FloatArray, FloatArray], float]) -> float:
-    if "score" in columns:
-        return function(columns["truth"], columns["score"])
-    n = sum(k.startswith("score_") for k in columns)
-    return float(
-        np.mean(
-            [
-                function((columns["truth"] == k).astype(float), columns[f"score_{k}"])
-                for k in range(n)
-            ]
-        )
-    )
-
-
-_CLASSED = (Kind.BINARY, Kind.CLASSES)
-
-
-@_metric("auroc", "area under the ROC curve", _CLASSED, 1, 1.0, 0.0)
-def auroc(columns: Columns, patients: Array) -> float:
-    """AUROC with ties counted half; for several classes the mean of one-versus-rest. Raises with one class only."""
-    return _one_vs_rest(columns, binary_auroc)
-
-
-@_metric("auprc", "area under the precision-recall curve", _CLASSED, 1, 1.0, 0.0)
-def auprc(columns: Columns, patients: Array) -> float:
-    """Average precision; for several classes the mean of one-versus-rest."""
-    return _one_vs_rest(columns, binary_auprc)
-
-
-def decided(columns: Columns) -> FloatArray:
-    """The class answered: probability at least 0.5 for two classes, the most probable one for several."""
-    if "score" in columns:
-        return (columns["score"] >= 0.5).astype(np.float64)
-    n = sum(k.startswith("score_") for k in columns)
-    return np.asarray(
-        np.stack([columns[f"score_{k}"] for k in range(n)]).argmax(axis=0), dtype=np.float64
-    )
-
-
-@_metric("balanced_accuracy", "balanced accuracy", _CLASSED, 1, 1.0, 0.0)
-def balanced_accuracy(columns: Columns, patients: Array) -> float:
-    """Mean recall over the classes; every class must be there."""
-    truth, answer = columns["truth"], decided(columns)
-    n = 2 if "score" in columns else sum(k.startswith("score_") for k in columns)
-    absent = [k for k in range(n) if not (truth == k).any()]
-    if absent:
-        raise UndefinedError(f"balanced_accuracy needs every class, got none of class {absent[0]}.")
-    return float(np.mean([(answer[truth == k] == k).mean() for k in range(n)]))
-
-
 def evaluate(kind: Kind, columns: Columns, patients: Array) -> dict[str, float]:
-    """Every metric of a kind; one that does not exist for these rows (a fold with one class) is left out."""
-    out: dict[str, float] = {}
-    for metric in METRICS.values():
-        if kind in metric.kinds:
-            try:
-                out[metric.name] = metric(columns, patients)
-            except UndefinedError:
-                check_columns(metric.name, columns, patients)
-    return out
+    """Compute every metric of a kind.
+
+    Args:
+        kind: What the scores mean.
+        columns: The table, arrays (n,) by name.
+        patients: (n,) names.
+
+    Returns:
+        Values by name. A metric that does not exist for these rows (AUROC of one class) is left out.
+
+    Raises:
+        UndefinedError: For a table that no metric can score: no rows, or values that are not finite.
+    """
+    values: dict[str, float] = {}
+    for item in METRICS.values():
+        if kind not in item.kinds:
+            continue
+        try:
+            values[item.name] = item(columns, patients, kind)
+        except UndefinedError:
+            check_columns(item.name, columns, patients)
+    return values

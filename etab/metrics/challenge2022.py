@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.errors import UndefinedError
+from etab.metrics.base import ratio, weighted_mean, weighted_share
+from etab.metrics.basic import weighted_auprc, weighted_auroc
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.types import Array, FloatArray, IntArray
 
@@ -34,65 +36,121 @@ class Score2022:
 
 
 def enforce_positives(chosen: Array, positive: int = 0) -> Array:
-    """Rows (n, k) of 0 and 1 with none or several active classes become class ``positive`` alone."""
-    out = np.asarray(chosen).astype(bool).copy()
-    odd = out.sum(axis=1) != 1
-    out[odd] = False
-    out[odd, positive] = True
-    return out
+    """Give every row one active class: rows with none or several become class ``positive`` alone.
+
+    Args:
+        chosen: (n, classes) of 0 and 1; it is left as it is.
+        positive: The index of the class.
+    """
+    single = np.asarray(chosen).astype(bool).copy()
+    ambiguous = single.sum(axis=1) != 1
+    single[ambiguous] = False
+    single[ambiguous, positive] = True
+    return single
 
 
 def confusion(labels: Array, outputs: Array) -> IntArray:
-    """Counts with a row for each class *answered* and a column for each true one; both (n, k) with one active class."""
+    """Count answers: a row for each class *answered*, a column for each true class.
+
+    Args:
+        labels: (n, classes) of 0 and 1 with one active class in each row.
+        outputs: The answers, likewise.
+    """
     return np.asarray(outputs, dtype=np.int64).T @ np.asarray(labels, dtype=np.int64)
 
 
 def weighted_accuracy(labels: Array, outputs: Array, weights: Sequence[float]) -> float:
-    """Accuracy with each true class counted ``weights`` times: 5, 3, 1 for murmurs and 5, 1 for outcomes."""
-    counts = confusion(labels, outputs) * np.asarray(weights, dtype=np.float64)
-    if counts.sum() == 0:
+    """Accuracy in which each true class counts ``weights`` times.
+
+    Args:
+        labels: (n, classes) of 0 and 1 with one active class in each row.
+        outputs: The answers, likewise.
+        weights: One number per class: 5, 3, 1 for murmurs, 5, 1 for outcomes.
+
+    Raises:
+        UndefinedError: For no patients.
+    """
+    importance = np.asarray(labels) @ np.asarray(weights, dtype=np.float64)
+    if not importance.sum() > 0:
         raise UndefinedError("Weighted accuracy of no patients does not exist.")
-    return float(np.trace(counts) / counts.sum())
+    right = (np.asarray(labels).astype(bool) & np.asarray(outputs).astype(bool)).any(axis=1)
+    return float(weighted_mean(right, importance[None])[0])
 
 
 def cost_2022(abnormal: Array, referred: Array) -> float:
-    """Mean cost per patient. abnormal: (n,) bool, the true *outcome*; referred: (n,) bool, the positive answers."""
-    abnormal, referred = np.asarray(abnormal, dtype=bool), np.asarray(referred, dtype=bool)
+    """Mean cost per patient in US dollars: screening by the algorithm, experts, treatment, and errors.
+
+    Args:
+        abnormal: (n,) bool, the true *outcome* is abnormal.
+        referred: (n,) bool, the patients whom the answers send to an expert.
+
+    Raises:
+        UndefinedError: For no patients, or another number of answers.
+    """
+    abnormal = np.asarray(abnormal, dtype=bool)
+    referred = np.asarray(referred, dtype=bool)
     n = len(abnormal)
     if n == 0 or len(referred) != n:
         raise UndefinedError(
             f"The cost needs patients with an answer each, got {n} and {len(referred)}."
         )
-    share = int(referred.sum()) / n
-    expert = (25 + 397 * share - 1718 * share**2 + 11296 * share**4) * n
-    treated, missed = int((referred & abnormal).sum()), int((~referred & abnormal).sum())
-    return float((10 * n + expert + 10_000 * treated + 50_000 * missed) / n)
+    return float(weighted_cost(abnormal, referred, np.ones((1, n)))[0])
+
+
+def weighted_cost(abnormal: Array, referred: Array, weights: FloatArray) -> FloatArray:
+    """``cost_2022`` under several weightings of the patients: weights (draws, n) to (draws,)."""
+    share = weighted_mean(referred, weights)
+    expert = 25 + 397 * share - 1718 * share**2 + 11296 * share**4
+    treated = weighted_mean(referred & abnormal, weights)
+    missed = weighted_mean(~referred & abnormal, weights)
+    return 10 + expert + 10_000 * treated + 50_000 * missed
+
+
+def weighted_f_measure(of_class: Array, answered: Array, weights: FloatArray) -> FloatArray:
+    """F-measure of one class under several weightings.
+
+    Args:
+        of_class: (n,) bool, rows of the class.
+        answered: (n,) bool, rows for which the class is answered.
+        weights: (draws, n), 0 or more.
+
+    Returns:
+        (draws,) in 0 to 1, NaN where the class is neither true nor answered.
+    """
+    both = weights @ (of_class & answered).astype(np.float64)
+    total = weights @ of_class.astype(np.float64) + weights @ answered.astype(np.float64)
+    return ratio(2 * both, total)
 
 
 def roc_pr_2022(truth: Array, score: FloatArray) -> tuple[float | None, float | None]:
-    """(AUROC by trapezoids, AUPRC by steps) over distinct scores, as the official code; None where one is undefined."""
-    truth = np.asarray(truth, dtype=bool)
-    values, inverse = np.unique(-np.asarray(score, dtype=np.float64), return_inverse=True)
-    hits = np.concatenate(
-        [[0], np.cumsum(np.bincount(inverse, weights=truth, minlength=len(values)))]
-    )
-    seen = np.concatenate([[0], np.cumsum(np.bincount(inverse, minlength=len(values)))])
-    positive, negative = hits[-1], seen[-1] - hits[-1]
-    if positive == 0:
-        return None, None
-    tpr = hits / positive
-    auprc = float((np.diff(tpr) * hits[1:] / seen[1:]).sum())
-    if negative == 0:
-        return None, auprc
-    tnr = 1 - (seen - hits) / negative
-    return float((0.5 * np.diff(tpr) * (tnr[1:] + tnr[:-1])).sum()), auprc
+    """AUROC and AUPRC of one class over its distinct scores, as the official code defines them.
+
+    Its trapezoids and steps are the areas of ``etab.metrics.basic``.
+
+    Args:
+        truth: (n,) bool.
+        score: (n,) numbers.
+
+    Returns:
+        The two areas, None where one does not exist.
+    """
+    positive = np.asarray(truth, dtype=bool)
+    values = np.asarray(score, dtype=np.float64)
+    once = np.ones((1, len(positive)))
+    auroc = float(weighted_auroc(positive, values, once)[0])
+    auprc = float(weighted_auprc(positive, values, once)[0])
+    return _number_or_none(auroc), _number_or_none(auprc)
+
+
+def _number_or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _macro(name: str, values: Sequence[float | None]) -> float:
-    there = [v for v in values if v is not None]
-    if not there:
+    defined = [value for value in values if value is not None]
+    if not defined:
         raise UndefinedError(f"{name} does not exist for any class of these patients.")
-    return float(np.mean(there))
+    return float(np.mean(defined))
 
 
 def _score_2022(
@@ -104,26 +162,31 @@ def _score_2022(
     cost: float,
 ) -> Score2022:
     counts = confusion(labels, outputs)
-    curves = [roc_pr_2022(labels[:, k], scores[:, k]) for k in range(len(classes))]
-    rows, columns, hits = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
-    f = tuple(
-        float(2 * h / (r + c)) if r + c else None
-        for h, r, c in zip(hits, rows, columns, strict=True)
-    )
-    recall = tuple(float(h / c) if c else None for h, c in zip(hits, columns, strict=True))
-    auroc, auprc = tuple(a for a, _ in curves), tuple(p for _, p in curves)
+    once = np.ones((1, len(labels)))
+    auroc: list[float | None] = []
+    auprc: list[float | None] = []
+    f_measure: list[float | None] = []
+    recall: list[float | None] = []
+    for k in range(len(classes)):
+        of_class = labels[:, k]
+        answered = outputs[:, k]
+        areas = roc_pr_2022(of_class, scores[:, k])
+        auroc.append(areas[0])
+        auprc.append(areas[1])
+        f_measure.append(_number_or_none(float(weighted_f_measure(of_class, answered, once)[0])))
+        recall.append(_number_or_none(float(weighted_share(answered, of_class, once)[0])))
     return Score2022(
         classes,
         _macro("AUROC", auroc),
         _macro("AUPRC", auprc),
-        _macro("F-measure", f),
-        float(hits.sum() / counts.sum()),
+        _macro("F-measure", f_measure),
+        float(np.trace(counts) / counts.sum()),
         weighted_accuracy(labels, outputs, weights),
         cost,
-        auroc,
-        auprc,
-        f,
-        recall,
+        tuple(auroc),
+        tuple(auprc),
+        tuple(f_measure),
+        tuple(recall),
     )
 
 
@@ -135,11 +198,24 @@ def challenge2022(
     murmur_scores: FloatArray,
     outcome_scores: FloatArray,
 ) -> tuple[Score2022, Score2022]:
-    """Score an entry as the official code does: (murmur, outcome).
+    """Score an entry as the official code does.
 
-    murmur, outcome: one-hot truth (n, 3) in the order of MURMUR and (n, 2) in the order of OUTCOME; a row without one
-    active class counts as Present or Abnormal. ``_chosen``: the answers, likewise. ``_scores``: any finite numbers.
-    Both costs are of the true *outcome*; Unknown is referred to the expert as Present is.
+    Both costs are of the true *outcome*; for murmurs, patients answered Unknown are referred to the expert as those
+    answered Present are.
+
+    Args:
+        murmur: Truth (n, 3) in the order of MURMUR, one active class in each row; other rows count as Present.
+        outcome: Truth (n, 2) in the order of OUTCOME; rows without one active class count as Abnormal.
+        murmur_chosen: Answers (n, 3), likewise.
+        outcome_chosen: Answers (n, 2), likewise.
+        murmur_scores: (n, 3) finite numbers.
+        outcome_scores: (n, 2) finite numbers.
+
+    Returns:
+        The scores of murmurs and those of outcomes.
+
+    Raises:
+        UndefinedError: For other shapes, no patients, or numbers that are not finite.
     """
     parts = (murmur, outcome, murmur_chosen, outcome_chosen, murmur_scores, outcome_scores)
     shapes = [np.shape(part) for part in parts]
@@ -151,21 +227,21 @@ def challenge2022(
     if not all(np.isfinite(np.asarray(part, dtype=np.float64)).all() for part in parts):
         raise UndefinedError("Challenge 2022 needs finite labels and scores.")
     murmur, outcome, murmur_chosen, outcome_chosen = map(enforce_positives, parts[:4])
-    sick = outcome[:, 0]
-    heard = _score_2022(
+    abnormal = outcome[:, 0]
+    of_murmur = _score_2022(
         MURMUR,
         (5, 3, 1),
         murmur,
         murmur_chosen,
         np.asarray(murmur_scores, dtype=np.float64),
-        cost_2022(sick, ~murmur_chosen[:, 2]),
+        cost_2022(abnormal, ~murmur_chosen[:, 2]),
     )
-    ill = _score_2022(
+    of_outcome = _score_2022(
         OUTCOME,
         (5, 1),
         outcome,
         outcome_chosen,
         np.asarray(outcome_scores, dtype=np.float64),
-        cost_2022(sick, outcome_chosen[:, 0]),
+        cost_2022(abnormal, outcome_chosen[:, 0]),
     )
-    return heard, ill
+    return of_murmur, of_outcome

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.types import Array, IntArray
+from etab.metrics.base import ratio, weighted_share
+from etab.types import Array, FloatArray, IntArray
 
 ABNORMAL, UNSURE, NORMAL = 1, 0, -1
 
@@ -59,14 +60,71 @@ def _check_2016(truth: Array, answers: Array) -> tuple[IntArray, IntArray]:
     return truth.astype(np.int64), answers.astype(np.int64)
 
 
+def phase1_share(right: Array, unsure: Array, of_class: Array, weights: FloatArray) -> FloatArray:
+    """Sensitivity (or specificity) by the rule of the first phase: an unsure answer is half right.
+
+    Args:
+        right: (n,) bool, the answer is that of the reference.
+        unsure: (n,) bool.
+        of_class: (n,) bool, the abnormal rows for the sensitivity, the normal ones for the specificity.
+        weights: (draws, n), 0 or more.
+
+    Returns:
+        (draws,) in 0 to 1, NaN where the class has no weight.
+    """
+    return weighted_share(np.where(unsure, 0.5, right), of_class, weights)
+
+
+def official_share(
+    right: Array,
+    unsure: Array,
+    of_class: Array,
+    clean: Array,
+    shares: tuple[float, float],
+    weights: FloatArray,
+) -> FloatArray:
+    """Sensitivity (or specificity) by the rule of the official phase.
+
+    An unsure answer is right on a noisy record and wrong on a clean one. Clean and noisy records of the class are scored
+    apart; a stratum without records is left out and the other one counts in full.
+
+    Args:
+        right, unsure, of_class: as in ``phase1_share``.
+        clean: (n,) bool, the signal quality of the reference.
+        shares: How much the clean and the noisy records of the class count.
+        weights: (draws, n), 0 or more.
+
+    Returns:
+        (draws,) in 0 to 1, NaN where the class has no weight.
+    """
+    of_clean = weighted_share(right, of_class & clean, weights)
+    of_noisy = weighted_share(right | unsure, of_class & ~clean, weights)
+    total = shares[0] * np.isfinite(of_clean) + shares[1] * np.isfinite(of_noisy)
+    points = shares[0] * np.nan_to_num(of_clean) + shares[1] * np.nan_to_num(of_noisy)
+    return ratio(points, total)
+
+
 def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
     """Score by the rule of the first phase (``score2016Challenge.m``): an unsure answer is half right.
 
-    truth: (n,) of 1 abnormal, -1 normal. answers: (n,) of 1, -1, and 0 for unsure.
+    Args:
+        truth: (n,) of 1 (abnormal) and -1 (normal).
+        answers: (n,) of 1, -1, and 0 for unsure.
+
+    Raises:
+        UndefinedError: For other labels, another number of answers, or a class without records.
+
+    Example:
+        >>> import numpy as np
+        >>> cinc2016_phase1(np.array([1, 1, -1, -1]), np.array([1, 0, -1, 1])).macc
+        0.625
     """
     truth, answers = _check_2016(truth, answers)
-    right = np.where(answers == UNSURE, 0.5, answers == truth)
-    se, sp = float(right[truth == ABNORMAL].mean()), float(right[truth == NORMAL].mean())
+    right = answers == truth
+    unsure = answers == UNSURE
+    once = np.ones((1, len(truth)))
+    se = float(phase1_share(right, unsure, truth == ABNORMAL, once)[0])
+    sp = float(phase1_share(right, unsure, truth == NORMAL, once)[0])
     return Score2016(se, sp, (se + sp) / 2)
 
 
@@ -75,8 +133,20 @@ def cinc2016(
 ) -> Score2016:
     """Score by the rule of the official phase: unsure is right on a noisy record and wrong on a clean one.
 
-    truth, answers: as ``cinc2016_phase1``. clean: (n,) bool, the signal quality of the reference. weights: None takes
-    the shares of these records themselves. A stratum without records is left out and the other one counts in full.
+    Args:
+        truth: (n,) of 1 (abnormal) and -1 (normal).
+        answers: (n,) of 1, -1, and 0 for unsure.
+        clean: (n,) bool, the signal quality of the reference.
+        weights: How much clean and noisy records count. None: their shares among these records.
+
+    Raises:
+        UndefinedError: For other labels, another number of answers, a class without records, or weights that leave none.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([1, 1, -1, -1])
+        >>> cinc2016(truth, np.array([1, 0, -1, 0]), np.array([True, False, True, True])).macc
+        0.75
     """
     truth, answers = _check_2016(truth, answers)
     clean = np.asarray(clean)
@@ -86,42 +156,39 @@ def cinc2016(
         )
     clean = clean.astype(bool)
     weights = shares_2016(truth, clean) if weights is None else weights
-    se, a = _weighted(
-        truth == ABNORMAL,
-        clean,
-        answers == truth,
-        answers == UNSURE,
-        (weights.abnormal_clean, weights.abnormal_noisy),
-    )
-    sp, b = _weighted(
-        truth == NORMAL,
-        clean,
-        answers == truth,
-        answers == UNSURE,
-        (weights.normal_clean, weights.normal_noisy),
-    )
-    return Score2016(se, sp, (se + sp) / 2, Weights2016(*a, *b))
+    of_abnormal = (weights.abnormal_clean, weights.abnormal_noisy)
+    of_normal = (weights.normal_clean, weights.normal_noisy)
+    se, used_abnormal = _official(truth == ABNORMAL, clean, truth, answers, of_abnormal)
+    sp, used_normal = _official(truth == NORMAL, clean, truth, answers, of_normal)
+    return Score2016(se, sp, (se + sp) / 2, Weights2016(*used_abnormal, *used_normal))
 
 
 def shares_2016(truth: Array, clean: Array) -> Weights2016:
-    """The weights of a set: shares of clean and noisy among its abnormal and among its normal records."""
-    a, n = float(clean[truth == ABNORMAL].mean()), float(clean[truth == NORMAL].mean())
-    return Weights2016(a, 1 - a, n, 1 - n)
+    """Weights of a set of records: the shares of clean and noisy ones among its abnormal and its normal records.
+
+    Args:
+        truth: (n,) of 1 (abnormal) and -1 (normal).
+        clean: (n,) bool.
+    """
+    abnormal = float(clean[truth == ABNORMAL].mean())
+    normal = float(clean[truth == NORMAL].mean())
+    return Weights2016(abnormal, 1 - abnormal, normal, 1 - normal)
 
 
-def _weighted(
-    mine: Array, clean: Array, right: Array, unsure: Array, weights: tuple[float, float]
+def _official(
+    of_class: Array, clean: Array, truth: Array, answers: Array, shares: tuple[float, float]
 ) -> tuple[float, tuple[float, float]]:
     """Share of right answers over the two strata of one class, with the weights that were used."""
-    if min(weights) < 0 or not np.isfinite(weights).all():
-        raise UndefinedError(f"The weights of CinC 2016 are shares, 0 or more; got {weights}.")
-    strata = (mine & clean, mine & ~clean)
-    used = [w if rows.any() else 0.0 for w, rows in zip(weights, strata, strict=True)]
+    if min(shares) < 0 or not np.isfinite(shares).all():
+        raise UndefinedError(f"The weights of CinC 2016 are shares, 0 or more; got {shares}.")
+    strata = (of_class & clean, of_class & ~clean)
+    used = [w if rows.any() else 0.0 for w, rows in zip(shares, strata, strict=True)]
     total = sum(used)
     if total <= 0:
         raise UndefinedError(
-            f"The weights {weights} leave no record of one class to score. Give other weights."
+            f"The weights {shares} leave no record of one class to score. Give other weights."
         )
-    hits = (right[strata[0]], right[strata[1]] | unsure[strata[1]])
-    score = sum(w * float(h.mean()) for w, h in zip(used, hits, strict=True) if w > 0) / total
-    return float(score), (used[0] / total, used[1] / total)
+    once = np.ones((1, len(truth)))
+    right = answers == truth
+    score = official_share(right, answers == UNSURE, of_class, clean, shares, once)
+    return float(score[0]), (used[0] / total, used[1] / total)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from etab.echo.surface import Outline, outline, surface_distances
 from etab.errors import UndefinedError
-from etab.metrics.base import Columns, per_patient
-from etab.types import Array, FloatArray
+from etab.metrics.base import metric, weighted_mean
+from etab.metrics.columns import ScoredRows
+from etab.types import Array, FloatArray, Kind
 
 MASK_COLUMNS = ("dice", "jaccard", "hd95", "msd")
 
@@ -17,13 +16,29 @@ MASK_COLUMNS = ("dice", "jaccard", "hd95", "msd")
 def mask_scores(
     truth: Array | Outline, predicted: Array, *, spacing: tuple[float, float]
 ) -> dict[str, float]:
-    """Score one predicted mask against the authors': Dice, Jaccard, HD95 and mean surface distance.
+    """Score one predicted mask against the authors' mask.
 
-    Both are boolean (h, w) of one shape; ``spacing`` is (row, column) in mm. A truth that is scored often may be given as
-    its ``etab.echo.surface.outline`` with this spacing. HD95 is the larger of the two directed 95th percentiles of border
-    distances (as MONAI computes it), msd the mean of both directions together. An empty prediction of a structure that is
-    there has Dice 0 and, for its distances, the frame's diagonal: the worst there is.
-    Raises UndefinedError when the truth is empty: then overlap does not exist.
+    HD95 is the larger of the two directed 95th percentiles of the distances between borders, as MONAI computes it. The mean
+    surface distance is the mean over both directions together. An empty prediction has overlap 0, and the diagonal of the
+    frame for its distances: the worst there is.
+
+    Args:
+        truth: Boolean (h, w), or its ``etab.echo.surface.outline`` with this spacing where it is scored often.
+        predicted: Boolean (h, w).
+        spacing: Height and width of a pixel in mm.
+
+    Returns:
+        ``dice`` and ``jaccard`` in 0 to 1, ``hd95`` and ``msd`` in mm.
+
+    Raises:
+        UndefinedError: Where the shapes differ, or the truth is empty: then overlap does not exist.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([[True, True], [False, False]])
+        >>> predicted = np.array([[True, False], [False, False]])
+        >>> round(mask_scores(truth, predicted, spacing=(1.0, 1.0))["dice"], 3)
+        0.667
     """
     known = truth if isinstance(truth, Outline) else outline(truth, spacing)
     if known.mask.shape != predicted.shape:
@@ -34,28 +49,72 @@ def mask_scores(
         raise UndefinedError(
             "The authors' mask is empty: Dice and distances do not exist for this frame."
         )
-    said = outline(predicted, spacing)
+    answer = outline(predicted, spacing)
     both = int(np.count_nonzero(known.mask & predicted))
     scores = {
-        "dice": 2 * both / (known.pixels + said.pixels),
-        "jaccard": both / (known.pixels + said.pixels - both),
+        "dice": 2 * both / (known.pixels + answer.pixels),
+        "jaccard": both / (known.pixels + answer.pixels - both),
     }
-    if said.pixels == 0:
+    if answer.pixels == 0:
         diagonal = float(np.hypot(predicted.shape[0] * spacing[0], predicted.shape[1] * spacing[1]))
         return {**scores, "hd95": diagonal, "msd": diagonal}
-    there, back = surface_distances(known, said)
-    hd95 = max(_percentile95(there), _percentile95(back))
-    return {**scores, "hd95": hd95, "msd": float(np.concatenate([there, back]).mean())}
+    to_answer, to_truth = surface_distances(known, answer)
+    farthest = max(_percentile95(to_answer), _percentile95(to_truth))
+    mean = float(np.concatenate([to_answer, to_truth]).mean())
+    return {**scores, "hd95": farthest, "msd": mean}
 
 
 def _percentile95(values: FloatArray) -> float:
     """95th percentile between order statistics, as ``numpy.percentile`` finds it, in a quarter of its time."""
-    at = 0.95 * (len(values) - 1)
-    low = int(at)
+    position = 0.95 * (len(values) - 1)
+    low = int(position)
     pair = np.partition(values, (low, min(low + 1, len(values) - 1)))[low : low + 2]
-    a, b, t = float(pair[0]), float(pair[-1]), at - low
-    return b - (b - a) * (1 - t) if t >= 0.5 else a + (b - a) * t
+    below = float(pair[0])
+    above = float(pair[-1])
+    part = position - low
+    # Both forms are the same number; numpy rounds as the nearer end does.
+    if part >= 0.5:
+        return above - (above - below) * (1 - part)
+    return below + (above - below) * part
 
 
-def _mask_mean(name: str) -> Callable[[Columns, Array], float]:
-    return lambda columns, patients: float(per_patient(columns[name], patients)[1].mean())
+def _mean_over_patients(rows: ScoredRows, weights: FloatArray, name: str) -> FloatArray:
+    """Mean over patients of the mean over their frames."""
+    _, inverse, counts = np.unique(rows.patients, return_inverse=True, return_counts=True)
+    shares = weights / counts[inverse]
+    return weighted_mean(rows[name], shares)
+
+
+_MASKS = (Kind.MASK,)
+
+
+@metric("dice", "Dice overlap", _MASKS, better=1, best=1.0, worst=0.0)
+def dice(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Dice overlap, the mean over patients of the mean over their frames."""
+    return _mean_over_patients(rows, weights, "dice")
+
+
+@metric("jaccard", "Jaccard overlap", _MASKS, better=1, best=1.0, worst=0.0)
+def jaccard(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Jaccard overlap, the mean over patients of the mean over their frames."""
+    return _mean_over_patients(rows, weights, "jaccard")
+
+
+@metric(
+    "hd95",
+    "95th percentile Hausdorff distance",
+    _MASKS,
+    better=-1,
+    best=0.0,
+    worst=np.inf,
+    unit="mm",
+)
+def hd95(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """95th percentile of the Hausdorff distance, the mean over patients of the mean over their frames."""
+    return _mean_over_patients(rows, weights, "hd95")
+
+
+@metric("msd", "mean surface distance", _MASKS, better=-1, best=0.0, worst=np.inf, unit="mm")
+def msd(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Mean surface distance, the mean over patients of the mean over their frames."""
+    return _mean_over_patients(rows, weights, "msd")

@@ -5,20 +5,18 @@ The unit is always the patient: rows of one patient are resampled, swapped or le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats as scipy_stats
 
 from etab.errors import UndefinedError
-from etab.metrics.base import METRICS, per_patient
-from etab.metrics.basic import decided
-from etab.metrics.heart_sounds import WEIGHTED
+from etab.metrics.base import METRICS, Metric
+from etab.metrics.columns import Columns, ScoredRows, per_patient
 from etab.types import Array, FloatArray, IntArray, Kind
 
-Columns = Mapping[str, FloatArray]
-_CHUNK = 500
+_CHUNK = 500  # resamples that are computed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,132 +46,28 @@ def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntAr
     return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
 
 
-def _row_weights(patients: Array, order: Array, weights: IntArray) -> FloatArray:
-    place = np.searchsorted(order, patients)
-    return np.asarray(weights[:, place], dtype=np.float64)
-
-
 def weighted(
     metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray
 ) -> FloatArray:
-    """The metric under each row of patient weights: (n,) with NaN where it does not exist in that resample.
+    """Compute a metric under several weightings of the patients.
 
-    ``order`` names the patients of the weights' columns, sorted. Patients of ``order`` without rows weigh nothing.
+    Args:
+        metric: Its name in ``METRICS``.
+        kind: What the scores mean.
+        columns: The prediction table, arrays (n,) by name.
+        patients: (n,) the patient of each row.
+        order: The sorted names of the patients that the weights are of. Those without rows weigh nothing.
+        weights: (draws, patients), how often each patient was drawn.
+
+    Returns:
+        (draws,) values, NaN where the metric does not exist in that resample.
     """
-    if kind is Kind.MASK:
-        names, means = per_patient(columns[metric], patients)
-        chosen = weights[:, np.searchsorted(order, names)].astype(np.float64)
-        return _ratio(chosen @ means, chosen.sum(axis=1))
-    parts = [weights[i : i + _CHUNK] for i in range(0, len(weights), _CHUNK)]
-    function = _WEIGHTED[metric]
-    return np.concatenate(
-        [function(columns, _row_weights(patients, order, part)) for part in parts]
-    )
-
-
-def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(b > 0, a / b, np.nan)
-
-
-def _error(columns: Columns) -> FloatArray:
-    return np.asarray(columns["score"] - columns["truth"], dtype=np.float64)
-
-
-def _mean(
-    function: Callable[[FloatArray], FloatArray],
-) -> Callable[[Columns, FloatArray], FloatArray]:
-    return lambda columns, w: _ratio(w @ function(_error(columns)), w.sum(axis=1))
-
-
-def _w_rmse(columns: Columns, w: FloatArray) -> FloatArray:
-    return np.sqrt(_ratio(w @ np.square(_error(columns)), w.sum(axis=1)))
-
-
-def _w_loa(sign: float) -> Callable[[Columns, FloatArray], FloatArray]:
-    def function(columns: Columns, w: FloatArray) -> FloatArray:
-        e, n = _error(columns), w.sum(axis=1)
-        mean = _ratio(w @ e, n)
-        var = _ratio(w @ (e * e) - n * mean**2, n - 1)
-        return mean + sign * 1.96 * np.sqrt(np.maximum(var, 0))
-
-    return function
-
-
-def _w_r2(columns: Columns, w: FloatArray) -> FloatArray:
-    t, n = columns["truth"], w.sum(axis=1)
-    total = w @ (t * t) - _ratio((w @ t) ** 2, n)
-    return 1.0 - _ratio(w @ np.square(_error(columns)), np.where(total > 1e-12, total, 0))
-
-
-def _w_pearson(columns: Columns, w: FloatArray) -> FloatArray:
-    t, s = columns["truth"] - columns["truth"].mean(), columns["score"] - columns["score"].mean()
-    n = w.sum(axis=1)
-    cov = w @ (t * s) - (w @ t) * (w @ s) / n
-    spread = (w @ (t * t) - (w @ t) ** 2 / n) * (w @ (s * s) - (w @ s) ** 2 / n)
-    return _ratio(cov, np.sqrt(np.maximum(spread, 0)))
-
-
-def _auroc(truth: FloatArray, score: FloatArray, w: FloatArray) -> FloatArray:
-    order = np.argsort(score, kind="stable")
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(score[order])) + 1])
-    positive = np.add.reduceat((w * (truth == 1))[:, order], starts, axis=1)
-    negative = np.add.reduceat((w * (truth != 1))[:, order], starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    wins = (positive * (below + negative / 2)).sum(axis=1)
-    return _ratio(wins, positive.sum(axis=1) * negative.sum(axis=1))
-
-
-def _auprc(truth: FloatArray, score: FloatArray, w: FloatArray) -> FloatArray:
-    order = np.argsort(-score, kind="stable")
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(score[order])) + 1])
-    hits = np.add.reduceat((w * (truth == 1))[:, order], starts, axis=1)
-    seen = np.cumsum(np.add.reduceat(w[:, order], starts, axis=1), axis=1)
-    precision = np.where(seen > 0, np.cumsum(hits, axis=1) / np.maximum(seen, 1e-12), 0)
-    total = hits.sum(axis=1)
-    single = (total == 0) | (total == w.sum(axis=1))
-    return _ratio((hits * precision).sum(axis=1), np.where(single, 0, total))
-
-
-def _one_vs_rest(
-    function: Callable[[FloatArray, FloatArray, FloatArray], FloatArray],
-) -> Callable[[Columns, FloatArray], FloatArray]:
-    def all_classes(columns: Columns, w: FloatArray) -> FloatArray:
-        if "score" in columns:
-            return function(columns["truth"], columns["score"], w)
-        n = sum(k.startswith("score_") for k in columns)
-        parts = [
-            function((columns["truth"] == k).astype(float), columns[f"score_{k}"], w)
-            for k in range(n)
-        ]
-        return np.asarray(np.mean(parts, axis=0))
-
-    return all_classes
-
-
-def _w_balanced(columns: Columns, w: FloatArray) -> FloatArray:
-    truth, right = columns["truth"], decided(columns) == columns["truth"]
-    n = 2 if "score" in columns else sum(k.startswith("score_") for k in columns)
-    recalls = [
-        _ratio(w @ (right & (truth == k)).astype(float), w @ (truth == k).astype(float))
-        for k in range(n)
-    ]
-    return np.asarray(np.mean(recalls, axis=0))
-
-
-_WEIGHTED: dict[str, Callable[[Columns, FloatArray], FloatArray]] = {
-    "mae": _mean(np.abs),
-    "bias": _mean(lambda e: e),
-    "rmse": _w_rmse,
-    "loa_low": _w_loa(-1.0),
-    "loa_high": _w_loa(1.0),
-    "r2": _w_r2,
-    "pearson_r": _w_pearson,
-    "auroc": _one_vs_rest(_auroc),
-    "auprc": _one_vs_rest(_auprc),
-    "balanced_accuracy": _w_balanced,
-    **WEIGHTED,
-}
+    rows = ScoredRows(kind, columns, patients)
+    of_row = np.searchsorted(order, patients)
+    parts = []
+    for start in range(0, len(weights), _CHUNK):
+        parts.append(METRICS[metric].draws(rows, weights[start : start + _CHUNK, of_row]))
+    return np.concatenate(parts)
 
 
 def percentile_interval(
@@ -215,7 +109,8 @@ def resampled(
     level: float = 0.95,
 ) -> Interval:
     """``bootstrap`` from resamples that are there already: (n, patients) as ``resample_weights`` draws them."""
-    value, order = METRICS[metric](columns, patients), np.unique(patients)
+    value = METRICS[metric](columns, patients, kind)
+    order = np.unique(patients)
     draws = weighted(metric, kind, columns, patients, order, weights)
     return percentile_interval(value, draws, level=level, method="bootstrap over patients")
 
@@ -224,7 +119,7 @@ def _swappable(metric: str, kind: Kind, columns: Columns) -> dict[str, FloatArra
     """Columns as the swap may mix them: AUROC and AUPRC see mid-ranks, so that two scales can be swapped."""
     if kind is Kind.MASK:
         return {metric: columns[metric]}
-    if metric in ("auroc", "auprc") and "score" in columns:
+    if metric in ("auroc", "auprc") and kind is Kind.BINARY:
         ranks = scipy_stats.rankdata(columns["score"]) / len(columns["score"])
         return {"truth": columns["truth"], "score": ranks}
     return dict(columns)
@@ -246,7 +141,8 @@ def paired_test(
     1.96 standard deviations of the permuted differences.
     """
     a, b = _swappable(metric, kind, columns_a), _swappable(metric, kind, columns_b)
-    difference = METRICS[metric](columns_a, patients) - METRICS[metric](columns_b, patients)
+    score = METRICS[metric]
+    difference = score(columns_a, patients, kind) - score(columns_b, patients, kind)
     names, inverse = np.unique(patients, return_inverse=True)
     if kind is Kind.MASK:
         d = per_patient(a[metric] - b[metric], patients)[1]
@@ -254,8 +150,8 @@ def paired_test(
             [(rng.choice([-1.0, 1.0], (k, len(d))) @ d) / len(d) for k in _sizes(n)]
         )
     else:
-        null = _swap_null(metric, a, b, inverse, len(names), n, rng)
-    observed = METRICS[metric](a, patients) - METRICS[metric](b, patients)
+        null = _swap_null(score, kind, a, b, inverse, len(names), n, rng)
+    observed = score(a, patients, kind) - score(b, patients, kind)
     p = (1 + int((np.abs(null) >= abs(observed) - 1e-12).sum())) / (1 + len(null))
     half = 1.96 * float(null.std())
     return PairedTest(
@@ -268,23 +164,25 @@ def _sizes(n: int) -> list[int]:
 
 
 def _swap_null(
-    metric: str,
+    metric: Metric,
+    kind: Kind,
     a: Columns,
     b: Columns,
-    inverse: IntArray,
+    patient: IntArray,
     n_patients: int,
     n: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Differences after swapping: both tables are stacked, and a weight 0/1 picks which copy of a patient is whose."""
-    stacked = {k: np.concatenate([a[k], b[k]]) for k in a}
-    function, out = _WEIGHTED[metric], []
-    for k in _sizes(n):
-        keep = rng.integers(0, 2, (k, n_patients)).astype(np.float64)[:, inverse]
-        first = function(stacked, np.concatenate([keep, 1 - keep], axis=1))
-        second = function(stacked, np.concatenate([1 - keep, keep], axis=1))
-        out.append(first - second)
-    return np.concatenate(out)
+    """Differences after swapping: both tables are stacked, and weights of 0 and 1 choose a copy of each patient."""
+    stacked = {name: np.concatenate([a[name], b[name]]) for name in a}
+    rows = ScoredRows(kind, stacked, np.concatenate([patient, patient + n_patients]))
+    differences = []
+    for size in _sizes(n):
+        from_a = rng.integers(0, 2, (size, n_patients)).astype(np.float64)[:, patient]
+        first = metric.draws(rows, np.concatenate([from_a, 1 - from_a], axis=1))
+        second = metric.draws(rows, np.concatenate([1 - from_a, from_a], axis=1))
+        differences.append(first - second)
+    return np.concatenate(differences)
 
 
 def holm(p: Sequence[float]) -> FloatArray:

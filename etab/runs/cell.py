@@ -252,7 +252,9 @@ def _result(
     settings: Settings,
 ) -> Result:
     task, patients = run.row, np.array(table.patients)
-    scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(table.columns)
+    scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(
+        task.kind, table.columns
+    )
     scored |= studies.upstream_views(task, table.columns)
     n = len(set(table.patients))
     resamples = (_resamples if n <= _FEW else _resamples.__wrapped__)(run.task, run.seed, n)

@@ -7,7 +7,7 @@ inner part of a split both are fitted without it. Patients, and so studies, are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from etab.datasets.base import Source
 from etab.errors import UndefinedError
 from etab.heads.base import FoldFit
 from etab.metrics import diagnosis
+from etab.metrics.basic import decided
+from etab.metrics.columns import Columns, class_scores, n_classes, score_columns, two_classes
 from etab.results import Predictions
 from etab.splits import inner_parts
 from etab.tasks.base import Task
@@ -82,26 +84,24 @@ def diagnosed(
     return _table(task, rows, parts, at), done
 
 
-def upstream(columns: Mapping[str, FloatArray]) -> dict[str, float]:
+def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
     """Balanced accuracy without the studies in which no image qualified, as the authors of TMED-2 score; {} where there
     is no such thing: other tasks, or a class of which no study is left.
     """
     if "used" not in columns:
         return {}
     kept = columns["used"] > 0
-    scores = _scores(columns)
-    answers = scores.argmax(axis=1) if scores.shape[1] > 2 else (scores[:, 1] >= 0.5).astype(int)
+    answers = decided(kind, columns)
     try:
-        return {
-            UPSTREAM: diagnosis.balanced_accuracy(
-                columns["truth"][kept], answers[kept], scores.shape[1]
-            )
-        }
+        value = diagnosis.balanced_accuracy(
+            columns["truth"][kept], answers[kept], n_classes(kind, columns)
+        )
     except UndefinedError:
         return {}
+    return {UPSTREAM: value}
 
 
-def upstream_views(task: Task, columns: Mapping[str, FloatArray]) -> dict[str, float]:
+def upstream_views(task: Task, columns: Columns) -> dict[str, float]:
     """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view classifiers; {} for other
     tasks, and where a view is absent.
     """
@@ -112,7 +112,7 @@ def upstream_views(task: Task, columns: Mapping[str, FloatArray]) -> dict[str, f
         or task.views[-1] != "other"
     ):
         return {}
-    scores = _scores(columns)
+    scores = class_scores(task.kind, columns)
     try:
         found = diagnosis.upstream_view_accuracy(
             columns["truth"], scores.argmax(axis=1), scores.shape[1]
@@ -122,16 +122,9 @@ def upstream_views(task: Task, columns: Mapping[str, FloatArray]) -> dict[str, f
     return {UPSTREAM_VIEWS: found}
 
 
-def _scores(columns: Mapping[str, FloatArray]) -> FloatArray:
-    if "score" in columns:
-        return _two(columns["score"])
-    return np.stack([columns[name] for name in columns if name.startswith("score_")], axis=1)
-
-
 def _two(p: Array) -> FloatArray:
     """Probabilities (n, classes) from those, or from (n,) of the second of two classes."""
-    p = np.asarray(p, dtype=np.float64)
-    return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
+    return two_classes(p) if np.ndim(p) == 1 else np.asarray(p, dtype=np.float64)
 
 
 def _inside(
@@ -191,7 +184,7 @@ def _table(
         np.concatenate([p.used for p in parts]),
     )
     truth = np.array([float(rows.answers[place[key]]) for key in keys])
-    many = {f"score_{k}": scores[:, k] for k in range(scores.shape[1])}
+    of_kind = scores[:, 1] if task.kind is Kind.BINARY else scores
     return Predictions(
         kind=task.kind,
         items=tuple(keys),
@@ -199,7 +192,7 @@ def _table(
         folds=tuple(folds),
         columns={
             "truth": truth,
-            **({"score": scores[:, 1]} if task.kind is Kind.BINARY else many),
+            **score_columns(task.kind, of_kind),
             "used": used.astype(np.float64),
         },
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from etab.echo.surface import Outline
 from etab.metrics import masks as metrics_masks
+from etab.metrics.columns import score_columns
 from etab.metrics.heart_sounds import STATE_COLUMNS
 from etab.metrics.states import frame_accuracy, segmentation
 from etab.tasks.aggregate import reduce
@@ -53,9 +54,7 @@ def _columns(
         return {name: np.array([s[name] for s in table]) for name in STATE_COLUMNS}
     truth = np.asarray(rows.answers)[order].astype(np.float64)
     score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])
-    if kind is Kind.CLASSES:
-        return {"truth": truth, **{f"score_{k}": score[:, k] for k in range(score.shape[1])}}
-    return {"truth": truth, "score": score}
+    return {"truth": truth, **score_columns(kind, score)}
 
 
 def state_scores(truth: Array, found: Array) -> dict[str, float]:

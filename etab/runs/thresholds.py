@@ -6,7 +6,7 @@ without it. Whatever is chosen is the best by the task's own metric; nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS, Metric
+from etab.metrics.columns import Columns, class_scores
 from etab.splits import INNER_FOLDS, folds
 from etab.tasks.base import Task
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 
-Columns = Mapping[str, FloatArray]
 Answers = Callable[[Sequence[RowSplit]], list[Any]]
 Table = Callable[[IntArray, FloatArray], dict[str, FloatArray]]
 
@@ -41,7 +41,7 @@ class Rule:
         """Decided classes (n,) of scores."""
         if not self.factors:
             return (columns["score"] >= self.threshold).astype(np.float64)
-        scores = np.stack([columns[f"score_{k}"] for k in range(len(self.factors))], axis=1)
+        scores = class_scores(Kind.CLASSES, columns)
         return np.asarray((scores * self.factors).argmax(axis=1), dtype=np.float64)
 
     def facts(self) -> dict[str, Any]:
@@ -115,7 +115,8 @@ def best_rule(task: Task, columns: Columns) -> Rule:
     metric, patients = METRICS[task.metric], np.zeros(len(columns["truth"]))
     values = np.array(
         [
-            metric.better * _value(metric, {**columns, "answer": rule(columns)}, patients)
+            metric.better
+            * _value(metric, {**columns, "answer": rule(columns)}, patients, task.kind)
             for rule in rules
         ]
     )
@@ -128,9 +129,9 @@ def best_rule(task: Task, columns: Columns) -> Rule:
     return Rule(kept.threshold, kept.factors, float(metric.better * np.nanmax(values)))
 
 
-def _value(metric: Any, columns: Columns, patients: Array) -> float:
+def _value(metric: Metric, columns: Columns, patients: Array, kind: Kind) -> float:
     try:
-        return float(metric(columns, patients))
+        return metric(columns, patients, kind)
     except UndefinedError:
         return float("nan")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from etab.echo.clips import Sampling
 from etab.errors import UnsupportedOptionError
-from etab.metrics.base import METRICS
+from etab.metrics import METRICS
 from etab.registry import Registry
 from etab.tasks.codes import parse_code
 from etab.types import Kind

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.metrics.base import Columns, Metric
+from etab.metrics.base import Metric
+from etab.metrics.columns import Columns, ScoredRows
 from etab.metrics.heart_sounds import STATE_COLUMNS
 from etab.types import Array, Kind
 
@@ -54,34 +55,70 @@ def _permuted(
 
 
 def check_metric(metric: Metric, seed: int = 0) -> None:
-    """Range, perfect is best, order-free, nearer is no worse, nothing to score raises, not-a-number raises."""
+    """Check the laws that every metric keeps.
+
+    The value is in its range, best for the perfect prediction, no worse for a nearer one, and free of the order of rows;
+    weights are repeated rows; no rows, and values that are not finite, raise UndefinedError.
+
+    Args:
+        metric: The metric, registered or not.
+        seed: Seed of the made tables.
+
+    Raises:
+        AssertionError: Naming the law that is broken.
+    """
     for kind in sorted(metric.kinds):
         rng = np.random.default_rng(seed)
         columns, patients = sample(kind, rng)
-        value = metric(columns, patients)
+        value = metric(columns, patients, kind)
         low, high = sorted((metric.worst, metric.best))
         assert low <= value <= max(high, abs(low)) or metric.better == 0, (
             f"{metric.name} {value} is out of its range"
         )
         perfect, same = sample(kind, np.random.default_rng(seed), error=0.0)
-        best = metric.best if metric.reached else min(metric(perfect, same), value)
-        assert abs(metric(perfect, same) - best) < 1e-9, (
-            f"{metric.name}: the perfect answer is not the best"
-        )
-        again = metric(*_permuted(columns, patients, rng))
+        of_perfect = metric(perfect, same, kind)
+        best = metric.best if metric.reached else min(of_perfect, value)
+        assert abs(of_perfect - best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
+        again = metric(*_permuted(columns, patients, rng), kind)
         assert abs(again - value) < 1e-9, f"{metric.name} depends on the order of rows"
         nearer, _ = sample(kind, np.random.default_rng(seed), error=0.5)
-        gain = (metric(nearer, patients) - value) * metric.better
+        gain = (metric(nearer, patients, kind) - value) * metric.better
         assert gain >= -1e-12, f"{metric.name}: a nearer answer scores worse"
-        _check_refusals(metric, columns, patients)
+        _check_weights(metric, kind, columns, patients, rng)
+        _check_refusals(metric, kind, columns, patients)
 
 
-def _check_refusals(metric: Metric, columns: Columns, patients: Array) -> None:
-    nothing = {k: v[:0] for k, v in columns.items()}
-    bad = {k: np.where(np.arange(len(v)) == 0, np.nan, v) for k, v in columns.items()}
+def _check_weights(
+    metric: Metric, kind: Kind, columns: Columns, patients: Array, rng: np.random.Generator
+) -> None:
+    """Weights of 0, 1, 2, ... are rows that stand 0, 1, 2, ... times; copies of a patient are other patients."""
+    names, inverse = np.unique(patients, return_inverse=True)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=3)
+    rows = ScoredRows(kind, columns, patients)
+    draws = metric.draws(rows, counts[:, inverse])
+    assert draws.shape == (3,), f"{metric.name} gives {draws.shape} values for weights of 3 draws"
+    for drawn, value in zip(counts, draws, strict=True):
+        index: list[int] = []
+        people: list[str] = []
+        for i, times in enumerate(drawn):
+            for copy in range(times):
+                of_patient = np.flatnonzero(inverse == i).tolist()
+                index += of_patient
+                people += [f"{names[i]}-{copy}"] * len(of_patient)
+        repeated = rows.select(np.array(index))
+        direct = metric(repeated.columns, np.array(people), kind)
+        assert abs(direct - value) <= 1e-9 * max(1.0, abs(direct)), (
+            f"{metric.name}: weights give {value}, the rows repeated as often {direct}"
+        )
+
+
+def _check_refusals(metric: Metric, kind: Kind, columns: Columns, patients: Array) -> None:
+    nothing = {name: values[:0] for name, values in columns.items()}
+    first = np.arange(len(patients)) == 0
+    bad = {name: np.where(first, np.nan, values) for name, values in columns.items()}
     for case, who in ((nothing, patients[:0]), (bad, patients)):
         try:
-            metric(case, who)
+            metric(case, who, kind)
         except UndefinedError:
             continue
         raise AssertionError(f"{metric.name} scored rows that cannot be scored")

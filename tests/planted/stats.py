@@ -6,15 +6,15 @@ FAULTS = [
     Fault(
         "ties are broken by order",
         "etab/metrics/basic.py",
-        "(counts - 1) / 2)[inverse]",
-        "(counts - 1))[inverse]",
+        "(below + negatives / 2)",
+        "(below + negatives)",
         ("tests/test_metrics.py",),
     ),
     Fault(
         "one class scores a half",
-        "etab/metrics/basic.py",
-        "    if positive in (0, len(truth)):",
-        "    if False:",
+        "etab/metrics/base.py",
+        "return np.where(denominator > 0, numerator / denominator, np.nan)",
+        "return np.where(denominator > 0, numerator / denominator, 0.5)",
         ("tests/test_metrics.py",),
     ),
     Fault(
@@ -27,15 +27,15 @@ FAULTS = [
     Fault(
         "the direction of the error flipped",
         "etab/metrics/basic.py",
-        '_metric("mae", "mean absolute error", (Kind.VALUE,), -1',
-        '_metric("mae", "mean absolute error", (Kind.VALUE,), 1',
+        '"mean absolute error", _VALUES, better=-1',
+        '"mean absolute error", _VALUES, better=1',
         ("tests/test_metrics.py",),
     ),
     Fault(
         "a mean over frames, not patients",
         "etab/metrics/masks.py",
-        "float(per_patient(columns[name], patients)[1].mean())",
-        "float(columns[name].mean())",
+        "    shares = weights / counts[inverse]\n",
+        "    shares = weights\n",
         ("tests/test_metrics.py",),
     ),
     Fault(
@@ -62,8 +62,8 @@ FAULTS = [
     Fault(
         "the percentile is the lower neighbour",
         "etab/metrics/masks.py",
-        "t = float(pair[0]), float(pair[-1]), at - low",
-        "t = float(pair[0]), float(pair[-1]), 0.0",
+        "    part = position - low\n",
+        "    part = 0.0\n",
         ("tests/test_metrics.py",),
     ),
     Fault(
@@ -93,5 +93,33 @@ FAULTS = [
         "(int(1 + lost), int(len(beats) - won))",
         "(int(1 + lost), int(1 + lost))",
         ("tests/test_stats.py",),
+    ),
+    Fault(
+        "a patient who is drawn twice is one patient",
+        "etab/metrics/base.py",
+        "patient[index] + copy * len(rows)",
+        "patient[index]",
+        ("tests/metrics/test_added_metrics.py",),
+    ),
+    Fault(
+        "two classes by the name of a column",
+        "etab/metrics/basic.py",
+        "    if rows.kind is Kind.BINARY:\n        return function",
+        '    if "score" in rows.columns:\n        return function',
+        ("tests/metrics/test_added_metrics.py",),
+    ),
+    Fault(
+        "a metric without weights ends a run",
+        "etab/metrics/base.py",
+        "        if self.weighted is not None:\n",
+        "        if True:\n",
+        ("tests/metrics/test_added_metrics.py",),
+    ),
+    Fault(
+        "a large mean costs digits",
+        "etab/metrics/basic.py",
+        "    return np.asarray(values - values.mean(), dtype=np.float64)\n",
+        "    return np.asarray(values, dtype=np.float64)\n",
+        ("tests/metrics/test_added_metrics.py",),
     ),
 ]

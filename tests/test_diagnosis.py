@@ -13,10 +13,8 @@ from etab.metrics.diagnosis import (
     balanced_accuracy,
     choose,
     diagnose,
-    diagnose_by_fold,
     entropy,
     relevance,
-    score,
     study_truth,
     upstream_view_accuracy,
 )
@@ -80,22 +78,6 @@ def test_the_order_of_images_does_not_matter() -> None:
     assert found.scores[1] == pytest.approx([0.29 / 1.9, 0.68 / 1.9, 0.93 / 1.9])
 
 
-def test_both_ways_of_scoring_studies() -> None:
-    """Three classes; the one study without a qualified image is wrong, and upstream leaves it out."""
-    studies = ["a", "b", "c", "d"]
-    views = np.array([[1, 0, 0, 0, 0]] * 3 + [[0, 0, 1, 0, 0]], dtype=float)
-    p = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.1, 0.1, 0.8]])
-    truth = np.array([0, 1, 2, 0])
-    at = Thresholds(0.9, 1.0)
-    found = score(diagnose(studies, views, p, at), truth, [at])
-    assert found.value == pytest.approx((0.5 + 1 + 1) / 3)
-    assert found.upstream == pytest.approx(1.0)
-    assert found.unqualified == 1
-    only = score(diagnose(studies[1:], views[1:], p[1:], at), np.array([1, 2, 0]), [at])
-    assert only.value == pytest.approx(2 / 3)
-    assert only.upstream is None, "without the left-out study there is no class 0"
-
-
 def test_balanced_accuracy_and_the_upstream_variant() -> None:
     """Recalls by hand: PLAX 2/2, PSAX 1/2, A2C 0/1, A4C 1/1, other 1/4."""
     truth = np.array([0, 0, 1, 1, 2, 3, 4, 4, 4, 4])
@@ -143,24 +125,6 @@ def test_thresholds_are_the_best_and_the_strictest_of_equals() -> None:
     assert value(at) > value(Thresholds(2.0, 0.0)) + 0.1, "better than the plain mean"
 
 
-def test_thresholds_of_a_fold_never_see_its_truth() -> None:
-    studies, views, p, truth = cohort(1)
-    folds = [f"fold{int(s[1:]) // 3 % 3}" for s in studies]
-    found = diagnose_by_fold(studies, folds, views, p, truth)
-    assert len(found.thresholds) == 3
-    assert len(found.studies.keys) == len(set(studies)) == len(found.truth)
-    assert dict(zip(found.studies.keys, found.truth, strict=True)) == dict(
-        zip(studies, truth, strict=True)
-    )
-    here = np.array(folds) == "fold0"
-    wrong = np.where(here, (truth + 1) % 3, truth)
-    again = diagnose_by_fold(studies, folds, views, p, wrong)
-    assert again.thresholds[0] == found.thresholds[0]
-    assert np.array_equal(again.studies.scores[:20], found.studies.scores[:20])
-    rest = [s for s, f in zip(studies, folds, strict=True) if f != "fold0"]
-    assert found.thresholds[0] == choose(rest, views[~here], p[~here], truth[~here])
-
-
 def test_refusals() -> None:
     with pytest.raises(UndefinedError, match="Study a has two diagnoses"):
         study_truth(["b", "a", "a"], np.array([1, 0, 2]))
@@ -175,9 +139,5 @@ def test_refusals() -> None:
         with pytest.raises(UnsupportedOptionError, match=message):
             diagnose(STUDIES, views, DIAGNOSES)
     studies, views, p, truth = cohort(2, 6)
-    with pytest.raises(UnsupportedOptionError, match="at least two"):
-        diagnose_by_fold(studies, ["a"] * len(studies), views, p, truth)
-    with pytest.raises(UnsupportedOptionError, match="lies in two folds"):
-        diagnose_by_fold(studies, ["a", "b"] * (len(studies) // 2), views, p, truth)
     with pytest.raises(UndefinedError, match="got none of class 2"):
         choose(studies[:16], views[:16], p[:16], truth[:16])

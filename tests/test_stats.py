@@ -122,12 +122,6 @@ def test_holm_by_hand() -> None:
     assert stats.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
 
 
-def test_stouffer() -> None:
-    assert stats.stouffer([0.05], [1]) == pytest.approx(0.05)
-    assert stats.stouffer([0.05, 0.05], [1, 1]) < 0.01
-    assert stats.stouffer([0.05, 0.05], [1, -1]) == pytest.approx(1.0)
-
-
 def test_rank_intervals_share_ranks() -> None:
     none = np.zeros((3, 3), bool)
     assert stats.rank_intervals(none) == [(1, 3)] * 3

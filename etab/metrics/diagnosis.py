@@ -48,26 +48,6 @@ class Studies:
         return np.asarray(self.scores.argmax(axis=1), dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Scored studies.
-
-    value: balanced accuracy over all classes, every study. upstream: the same without the studies in which no image
-    qualified, as the authors' test notebooks leave them out; None where that leaves a class without studies.
-    """
-
-    value: float
-    upstream: float | None
-    thresholds: tuple[Thresholds, ...]
-    studies: Studies
-    truth: IntArray
-
-    @property
-    def unqualified(self) -> int:
-        """Count the studies in which no image qualified."""
-        return int((self.studies.used == 0).sum())
-
-
 def relevance(views: Array, relevant: Sequence[int] = RELEVANT) -> FloatArray:
     """(n,) probability that an image shows one of the ``relevant`` views (PLAX and PSAX), from (n, views)."""
     return np.asarray(np.asarray(views, dtype=np.float64)[:, list(relevant)].sum(axis=1))
@@ -151,59 +131,6 @@ def choose(
 
     grid = [Thresholds(r, e) for r in relevances for e in entropies]
     return max(grid, key=lambda at: (value(at), at.relevance, -at.entropy))
-
-
-def score(found: Studies, truth: IntArray, thresholds: Sequence[Thresholds]) -> Diagnosis:
-    """Score studies against (s,) their classes, both ways; raises UndefinedError where a class has no study."""
-    n = found.scores.shape[1]
-    kept = found.used > 0
-    whole = set(np.unique(truth[kept]).tolist()) == set(range(n))
-    upstream = balanced_accuracy(truth[kept], found.answers[kept], n) if whole else None
-    return Diagnosis(
-        balanced_accuracy(truth, found.answers, n), upstream, tuple(thresholds), found, truth
-    )
-
-
-def diagnose_by_fold(
-    studies: Sequence[str],
-    folds: Sequence[str],
-    views: Array,
-    diagnoses: Array,
-    truth: Array,
-    *,
-    relevant: Sequence[int] = RELEVANT,
-) -> Diagnosis:
-    """Diagnose out-of-fold predictions: the thresholds of each fold are chosen on the studies of the others.
-
-    folds: (n,) the fold of each image; all images of a study lie in one. Raises UnsupportedOptionError for one fold.
-    """
-    fold, keys = np.asarray(folds, dtype=object), np.asarray(studies, dtype=object)
-    names = list(dict.fromkeys(folds))
-    if len(names) < 2:
-        raise UnsupportedOptionError(
-            "Thresholds are chosen on other folds: give at least two. One split: use choose()."
-        )
-    homes = dict(zip(studies, folds, strict=True))
-    if any(homes[s] != f for s, f in zip(studies, folds, strict=True)):
-        raise UnsupportedOptionError("A study lies in two folds; folds are of patients.")
-    views, diagnoses, truth = np.asarray(views), np.asarray(diagnoses), np.asarray(truth)
-    chosen, parts = [], []
-    for name in names:
-        rest, here = fold != name, fold == name
-        at = choose(
-            keys[rest].tolist(), views[rest], diagnoses[rest], truth[rest], relevant=relevant
-        )
-        chosen.append(at)
-        parts.append(
-            diagnose(keys[here].tolist(), views[here], diagnoses[here], at, relevant=relevant)
-        )
-    found = Studies(
-        tuple(key for part in parts for key in part.keys),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.used for part in parts]),
-    )
-    right = np.concatenate([study_truth(keys[fold == n].tolist(), truth[fold == n]) for n in names])
-    return score(found, right, chosen)
 
 
 def recalls(truth: Array, answers: Array, n_classes: int) -> FloatArray:

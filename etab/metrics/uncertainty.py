@@ -195,12 +195,6 @@ def holm(p: Sequence[float]) -> FloatArray:
     return out
 
 
-def stouffer(p: Sequence[float], signs: Sequence[float]) -> float:
-    """Combine two-sided p values of independent tests with their signs (Stouffer's Z, equal weights)."""
-    z = scipy_stats.norm.isf(np.clip(p, 1e-300, 1) / 2) * np.sign(signs)
-    return float(2 * scipy_stats.norm.sf(abs(z.sum() / np.sqrt(len(z)))))
-
-
 def rank_intervals(beats: Array) -> list[tuple[int, int]]:
     """Best and worst rank of each: 1 + those that certainly beat it, k - those that it certainly beats.
 

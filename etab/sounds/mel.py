@@ -76,11 +76,6 @@ def picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray
     return np.asarray(np.clip(found, 0, 1), dtype=np.float32)
 
 
-def colour_picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray:
-    """The same picture three times, (3, rows, columns) float32 in [0, 1], as networks of colour pictures read it."""
-    return np.repeat(picture(samples, rate, size)[None], 3, axis=0)
-
-
 def slaney_hz(mels: FloatArray) -> FloatArray:
     """Frequency in Hz of places on Slaney's mel scale: linear (3 mel to 200 Hz) up to 1000 Hz, logarithmic above."""
     mels = np.asarray(mels, dtype=np.float64)

@@ -203,13 +203,6 @@ FAULTS = [
     ),
     Fault("study: entropy in bits", DIAGNOSIS, "-(p * np.log(", "-(p * np.log2(", STUDY),
     Fault(
-        "study: thresholds see the fold they score",
-        DIAGNOSIS,
-        "rest, here = fold != name,",
-        "rest, here = fold != '',",
-        STUDY,
-    ),
-    Fault(
         "study: the laxest of equal thresholds",
         DIAGNOSIS,
         "at.relevance, -at.entropy)",
@@ -222,13 +215,6 @@ FAULTS = [
         DIAGNOSIS,
         "recalls(truth, answers, n_classes).mean()",
         "recalls(truth, answers, n_classes)[:-1].mean()",
-        STUDY,
-    ),
-    Fault(
-        "study: upstream keeps every study",
-        DIAGNOSIS,
-        "kept = found.used > 0",
-        "kept = found.used >= 0",
         STUDY,
     ),
     Fault(

@@ -16,6 +16,7 @@ from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
 from etab.results import Result
 from etab.runs.data import tasks_at
+from etab.runs.execute import require_ready
 from etab.runs.executors import Event, serial
 from etab.runs.run import Settings, plan
 from etab.tasks.menu import TASKS, find
@@ -118,7 +119,7 @@ def evaluate(
         root=None if root is None else Path(root),
         results=place,
         cache=None if cache is None else Path(cache),
-        device=device,
+        device=str(device),
         precision=precision,
         skip_bad=skip_bad,
     )
@@ -130,6 +131,7 @@ def evaluate(
         seed=seed,
         aggregate=aggregate,
     )
+    require_ready(runs, settings)
     cells = serial(runs, settings, lambda e: _collect(e, failures))
     if failures:
         raise EtabError("; ".join(failures))
@@ -138,7 +140,7 @@ def evaluate(
 
 def _collect(event: Event, failures: list[str]) -> None:
     if event.kind == "failed":
-        failures.append(event.error)
+        failures.append(f"{event.backbone}: {event.error}")
 
 
 def score_of(

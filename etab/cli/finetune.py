@@ -146,9 +146,17 @@ def finetune(
         root=root, results=results, device=device, precision=precision, skip_bad=skip_bad
     )
     first = launched()[0] == 0
-    for result in tuned.trainings(plans, settings, _watch() if first else None):
+    failures: list[str] = []
+
+    def failed(name: str, reason: str) -> None:
+        failures.append(f"{name} failed: {reason}")
+        _say(failures[-1])
+
+    for result in tuned.trainings(plans, settings, _watch() if first else None, failed):
         if first:
             sys.stdout.write(_line(result) + "\n")
+    if failures:
+        raise typer.Exit(1)
 
 
 def _line(result: Result) -> str:

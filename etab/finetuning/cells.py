@@ -36,11 +36,13 @@ from etab.results import Predictions, Result
 from etab.runs import cell as runs
 from etab.runs import data as opened
 from etab.runs import run
+from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
 from etab.splits import without
 from etab.storage.atomic import slug
+from etab.storage.machine import limit_threads, require_device
 from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
@@ -109,6 +111,8 @@ def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -
     ``etab.training.loop.train`` raises.
     """
     tuning.check()
+    require_device(settings.device)
+    limit_threads()
     with distributed.joined(settings.device) as device:
         settings = replace(settings, device=device)
         done = finished(tuning, settings)
@@ -438,9 +442,38 @@ def _seed(tuning: Tuning, which: int) -> int:
 
 
 def trainings(
-    plans: Sequence[Tuning], settings: Settings, watch: Watch | None = None
+    plans: Sequence[Tuning],
+    settings: Settings,
+    watch: Watch | None = None,
+    failed: Callable[[str, str], None] | None = None,
 ) -> Iterator[Result]:
-    """Execute several trainings, one after the other."""
+    """Execute several trainings, one after the other.
+
+    Args:
+        plans: The trainings.
+        settings: Where data and results are, the device and the precision.
+        watch: Called with the name of the training and its progress.
+        failed: Called with the name of a training that failed and the reason; the others go on.
+            None, or several processes (which must stay in step): the error is raised.
+
+    Yields:
+        Each finished cell.
+
+    Raises:
+        UnsupportedOptionError: If the device is absent or a backbone cannot compute in the
+            precision; before any training starts.
+        EtabError: If the data cannot be used; before any training starts.
+    """
+    require_device(settings.device)
+    for tuning in plans:
+        runs.resolve_precision(tuning.cells[0], settings)
+        _digest(tuning.rows[0], settings)
     with distributed.joined(settings.device) as device:
+        alone = distributed.world()[1] == 1
         for tuning in plans:
-            yield from execute(tuning, replace(settings, device=device), watch=watch)
+            try:
+                yield from execute(tuning, replace(settings, device=device), watch=watch)
+            except BaseException as error:
+                if failed is None or not alone or is_interruption(error):
+                    raise
+                failed(tuning.name, describe_failure(error))

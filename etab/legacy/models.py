@@ -18,6 +18,7 @@ from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, Wei
 from etab.finetuning.examples import BUDGET, Examples, fit, unit_scale
 from etab.finetuning.network import Body, Network
 from etab.legacy import names
+from etab.storage.machine import require_device
 from etab.training.loop import Progress, Recipe
 from etab.types import Kind
 
@@ -247,6 +248,7 @@ class ETABmodel:
         sets = [_rows_of(train_loader), _rows_of(valid_loader)]
         self._check(sets, task_code)
         self._heard = _Heard(_normalized(sets, normalized))
+        require_device(str(device))
         self.network.to(device)
         examples = Examples(sets, self._heard.normalized, BUDGET, str(device))
         recipe = Recipe(

@@ -8,7 +8,7 @@ from typing import Any
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
-from etab.errors import ResultError, UndefinedError, WeightsError
+from etab.errors import ResultError, UndefinedError
 from etab.features import inputs
 from etab.features.store import FrameFeatures
 from etab.results import Result
@@ -16,6 +16,7 @@ from etab.runs import cross
 from etab.runs.cell import _settings_of, compute, resolve_precision
 from etab.runs.data import clips_at, data_digest, source_of
 from etab.runs.run import Failed, Progress, Run, Settings
+from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
 from etab.tasks.menu import TASKS
 
@@ -58,13 +59,32 @@ def finished(run: Run, settings: Settings) -> Result | None:
         )
     try:
         reason = difference(run.backbone_card, found.weights_sha256)
-    except (
-        WeightsError
-    ):  # nothing tells whether it is the same backbone: running the cell says what is missing
+    except Exception:
+        # The backbone cannot be loaded, so nothing tells whether it is the same. Running the cell
+        # reports why, and ends this backbone alone.
         return None
     if reason:
         raise ResultError(f"{path} is not served again: {reason}")
     return found
+
+
+def require_ready(runs: Sequence[Run], settings: Settings) -> None:
+    """Raise what is wrong for all cells of a plan, before any work starts.
+
+    Args:
+        runs: The plan.
+        settings: How it is to be run.
+
+    Raises:
+        UnsupportedOptionError: If the device is absent, or a backbone cannot compute in the
+            precision.
+        DataNotFoundError: If the data of a task are not found; other errors of the data likewise.
+    """
+    require_device(settings.device)
+    for run in runs:
+        resolve_precision(run, settings)
+    for dataset in {name for run in runs for name in run.row.datasets}:
+        data_digest(dataset, settings.root, settings.skip_bad)
 
 
 def execute(
@@ -79,6 +99,8 @@ def execute(
     A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
     without ``failed`` it is raised.
     """
+    require_device(settings.device)
+    limit_threads()
     groups: dict[tuple[str, str, str, bool], list[Run]] = {}
     for run in runs:
         shown = (

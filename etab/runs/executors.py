@@ -9,13 +9,11 @@ import contextlib
 import multiprocessing as mp
 import os
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing.managers import SyncManager
-from pathlib import Path
 from typing import Any
 
 from etab import backbones
@@ -23,6 +21,7 @@ from etab.backbones.identity import is_of_package
 from etab.errors import EtabError, UnknownNameError
 from etab.results import Result
 from etab.runs.execute import execute
+from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.run import Run, Settings
 from etab.storage.machine import allowed_cores
 
@@ -135,21 +134,10 @@ def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[R
         for result in execute(group, settings, progress=frames, failed=failed):
             tell(Event("cell", name, result=result))
             yield result
-    except EtabError as error:
-        tell(Event("failed", name, error=str(error), runs=len(group)))
-    except (Exception, SystemExit) as error:
-        # Networks are other people's code: whatever one of them raises must not end the others.
-        tell(Event("failed", name, error=_foreign(error), runs=len(group)))
-
-
-def _foreign(error: BaseException) -> str:
-    """Describe an error that etab did not raise itself: its type, its text and where it was raised."""
-    last_call = traceback.extract_tb(error.__traceback__)[-1]
-    text = str(error).strip() or "no message"
-    return (
-        f"{type(error).__name__}: {text} (raised in {last_call.name}, {Path(last_call.filename).name} "
-        f"line {last_call.lineno}). Its finished cells are saved. Mend it, or leave this backbone out."
-    )
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        tell(Event("failed", name, error=describe_failure(error), runs=len(group)))
 
 
 def serial(runs: Sequence[Run], settings: Settings, listen: Listener) -> list[Result]:

@@ -14,9 +14,7 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
-from etab.runs.cell import resolve_precision
-from etab.runs.data import data_digest
-from etab.runs.execute import finished
+from etab.runs.execute import finished, require_ready
 from etab.runs.executors import Event, local
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import write_atomically
@@ -63,10 +61,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     """
     if launched()[1] > 1:
         raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
-    for run in runs:
-        resolve_precision(run, settings)
-    for dataset in {name for r in runs for name in r.row.datasets}:
-        data_digest(dataset, settings.root, settings.skip_bad)
+    require_ready(runs, settings)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:
         return Done(len(runs), (), ())

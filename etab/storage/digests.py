@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from etab.errors import CorruptFileError
+from etab.storage.machine import allowed_cores
 
 ABSENT = "absent"
 _BLOCK = 1 << 20
@@ -30,10 +31,10 @@ def file_sha256(path: Path) -> str:
     return h.hexdigest()
 
 
-def digests(root: Path, names: Iterable[str], *, workers: int = 4) -> dict[str, str]:
+def digests(root: Path, names: Iterable[str], *, workers: int | None = None) -> dict[str, str]:
     """Sha256 of each file, by its name relative to ``root``; hashing runs outside the interpreter lock."""
     unique = sorted(set(names))
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers or min(4, allowed_cores())) as pool:
         return dict(
             zip(unique, pool.map(lambda name: file_sha256(root / name), unique), strict=True)
         )

@@ -4,12 +4,75 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from etab.errors import UnsupportedOptionError
+
 _CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
-def allowed_cores(cgroups: Path = _CGROUPS) -> int:
+def require_device(device: str) -> None:
+    """Refuse a device that torch cannot compute on here, before any work is done.
+
+    Args:
+        device: A name of torch: "cpu", "cuda", "cuda:1", "mps", ...
+
+    Raises:
+        UnsupportedOptionError: If torch knows no such device, or this machine has none.
+
+    Example:
+        >>> require_device("cpu")
+    """
+    reason = "" if device == "cpu" else _device_problem(device)  # "cpu" is checked without torch
+    if reason:
+        raise UnsupportedOptionError(
+            f"device {device!r}: {reason} Take cpu, or a device that `etab doctor` lists."
+        )
+
+
+def _device_problem(device: str) -> str:
+    """Say why torch cannot compute on a device; "" where it can."""
+    import torch
+
+    try:
+        parsed = torch.device(device)
+    except (RuntimeError, TypeError):
+        return "torch knows no device of this name."
+    index = parsed.index or 0
+    if parsed.type == "cpu":
+        return "" if index == 0 else "the processor is one device, cpu."
+    if parsed.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            return "torch finds no CUDA GPU on this machine."
+        return (
+            "" if index < count else f"this machine has {count} GPUs, cuda:0 to cuda:{count - 1}."
+        )
+    if parsed.type == "mps" and not torch.backends.mps.is_available():
+        return "torch finds no Apple GPU on this machine."
+    try:
+        torch.zeros(1, device=parsed).cpu()
+    except Exception as error:  # each kind of device has errors of its own
+        first_line = (str(error).splitlines() or ["no message"])[0]
+        return f"torch cannot compute on it here ({type(error).__name__}: {first_line[:120]})."
+    return ""
+
+
+def limit_threads() -> None:
+    """Let torch use no more threads than this process has cores.
+
+    torch counts the cores of the machine, or those of the affinity mask; a container's quota is
+    unknown to it.
+    """
+    import torch
+
+    if torch.get_num_threads() > allowed_cores():
+        torch.set_num_threads(allowed_cores())
+
+
+def allowed_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> int:
     """Count the processor cores that this process may use.
 
     A machine has more cores than a job is given by ``taskset``, by SLURM (``--cpus-per-task``) or by a
@@ -17,6 +80,7 @@ def allowed_cores(cgroups: Path = _CGROUPS) -> int:
 
     Args:
         cgroups: Folder of the control groups, in which Linux keeps a container's quota.
+        own: File that lists the control groups of this process.
 
     Returns:
         The number of cores, 1 or more: the smallest of what the system, the quota and SLURM allow.
@@ -26,9 +90,7 @@ def allowed_cores(cgroups: Path = _CGROUPS) -> int:
         True
     """
     limits = [_cores_of_process()]
-    quota = _quota(cgroups)
-    if quota is not None:
-        limits.append(quota)
+    limits += _quotas(cgroups, own)
     granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if granted.isdigit():
         limits.append(int(granted))
@@ -37,31 +99,63 @@ def allowed_cores(cgroups: Path = _CGROUPS) -> int:
 
 def _cores_of_process() -> int:
     """Count the cores that the scheduler of the system lets this process run on."""
+    if hasattr(os, "process_cpu_count"):  # Python 3.13; PYTHON_CPU_COUNT overrules it
+        cores = os.process_cpu_count() or 1
+    else:
+        cores = os.cpu_count() or 1  # macOS and Windows bind no process to cores
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows bind no process to cores
+        bound = len(os.sched_getaffinity(0))
+        return min(bound, cores) if hasattr(os, "process_cpu_count") else bound
+    return cores
 
 
-def _quota(cgroups: Path) -> int | None:
-    """Read how many cores' worth of time the control group grants; None without a quota."""
+def _quotas(cgroups: Path, own: Path) -> Iterator[int]:
+    """Yield how many cores' worth of time each control group above this process grants."""
+    for folder in _folders(cgroups, own):
+        version_2 = _words(folder / "cpu.max")
+        if len(version_2) == 2:
+            yield from _whole_cores(version_2[0], version_2[1])
+        quota = _words(folder / "cpu.cfs_quota_us")
+        period = _words(folder / "cpu.cfs_period_us")
+        if quota and period:
+            yield from _whole_cores(quota[0], period[0])
+
+
+def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders that may hold a quota for this process, from the root of each hierarchy down."""
+    for root in (cgroups, cgroups / "cpu", cgroups / "cpu,cpuacct"):
+        yield root
+        for relative in _own_groups(own):
+            folder = root
+            for part in relative:
+                folder = folder / part
+                yield folder
+
+
+def _own_groups(own: Path) -> list[list[str]]:
+    """The control groups of this process, each as the names of its nested folders."""
+    groups = []
+    for line in _words(own):
+        fields = line.split(":", 2)  # number, controllers ("" in version 2), path
+        concerns_cpu = len(fields) == 3 and (not fields[1] or "cpu" in fields[1].split(","))
+        if concerns_cpu and ".." not in fields[2]:
+            groups.append([part for part in fields[2].split("/") if part])
+    return groups
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a file of the system; none where it is absent or cannot be read."""
     try:
-        version_2 = (cgroups / "cpu.max").read_text(encoding="ascii").split()
+        return path.read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError):
-        version_2 = []
-    if version_2:
-        return _whole_cores(version_2[0], version_2[-1])
-    try:
-        quota = (cgroups / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii")
-        period = (cgroups / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return None
-    return _whole_cores(quota, period)
+        return []
 
 
-def _whole_cores(quota: str, period: str) -> int | None:
-    """Divide a quota by its period and round up; None where it is "max", negative or no number."""
+def _whole_cores(quota: str, period: str) -> Iterator[int]:
+    """Yield a quota divided by its period, rounded up; nothing for "max", a negative or no number."""
     try:
         share = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
-        return None
-    return math.ceil(share) if share > 0 else None
+        return
+    if share > 0:
+        yield math.ceil(share)

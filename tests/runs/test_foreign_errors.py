@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,12 @@ import torch
 
 from etab import backbones, phantom
 from etab.backbones import base
-from etab.errors import EtabError
+from etab.errors import EtabError, UnsupportedOptionError
 from etab.results import load_results
 from etab.runs import executors
 from etab.runs.executors import Event, local, serial
 from etab.runs.run import Run, Settings, plan
+from etab.runs.sweep import sweep
 
 
 class CustomError(Exception):
@@ -23,6 +26,17 @@ class CustomError(Exception):
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__(what)
+
+
+class Unspeakable(BaseException):
+    """An error that is no Exception."""
+
+
+class UnreadableError(Exception):
+    """An error whose own text fails."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
 
 
 ERRORS: list[BaseException] = [
@@ -38,6 +52,8 @@ ERRORS: list[BaseException] = [
     OSError("hub is not reachable"),
     StopIteration(),
     SystemExit(3),
+    Unspeakable(),
+    UnreadableError(),
 ]
 
 
@@ -92,6 +108,85 @@ def test_from_python_it_is_an_error_of_etab(camus: Path) -> None:
 
     with pytest.raises(EtabError, match=r"RuntimeError: mat1 and mat2"):
         etab.evaluate(forward, tasks="b0-A4-C", root=camus)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "gpu", "", "meta"])
+def test_an_absent_device_is_refused_before_any_work(
+    device: str, monkeypatch: pytest.MonkeyPatch, camus: Path, tmp_path: Path
+) -> None:
+    import etab
+    from etab.finetuning import cells
+    from etab.finetuning import plan as tuning
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    settings = Settings(root=camus, results=tmp_path, device=device)
+    trainings = tuning.plan("a0-A4-C", ["mobilenetv2"])
+    with pytest.raises(UnsupportedOptionError, match=f"device '{device}'"):
+        next(cells.trainings(trainings, settings))
+    with pytest.raises(UnsupportedOptionError, match=f"device '{device}'"):
+        etab.evaluate("image_stats", tasks="b0-A4-C", root=camus, device=device)
+    runs = plan("b0-A4-C", ["image_stats"])
+    with pytest.raises(UnsupportedOptionError, match=f"device '{device}'"):
+        sweep(runs, settings, workers=1, watch=lambda _: nullcontext(print))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "float16", "", "FP32", "bfloat16"])
+def test_an_unknown_precision_is_refused_before_any_work(
+    precision: str, camus: Path, tmp_path: Path
+) -> None:
+    import etab
+    from etab.finetuning import cells
+    from etab.finetuning import plan as tuning
+
+    settings = Settings(root=camus, results=tmp_path, precision=precision)
+    with pytest.raises(UnsupportedOptionError, match="Known: auto, fp32, bf16"):
+        next(cells.trainings(tuning.plan("a0-A4-C", ["mobilenetv2"]), settings))
+    with pytest.raises(UnsupportedOptionError, match="Known: auto, fp32, bf16"):
+        etab.evaluate("image_stats", tasks="b0-A4-C", root=camus, precision=precision)
+
+
+def test_a_training_that_fails_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, camus: Path, tmp_path: Path
+) -> None:
+    from etab.finetuning import cells
+    from etab.finetuning import plan as tuning
+
+    def execute(training: tuning.Tuning, *_: Any, **__: Any) -> list[Any]:
+        if training.backbone == "mobilenetv2":
+            raise IndexError("list index out of range")
+        return [training.backbone]
+
+    monkeypatch.setattr(cells, "execute", execute)
+    plans = tuning.plan("a0-A4-C", ["mobilenetv2", "efficientnet_lite0"])
+    failures: list[tuple[str, str]] = []
+    settings = Settings(root=camus, results=tmp_path)
+    done = list(cells.trainings(plans, settings, failed=lambda *pair: failures.append(pair)))
+    assert done == ["efficientnet_lite0"]
+    assert failures[0][0].startswith("mobilenetv2 ")
+    assert "IndexError: list index out of range (raised in execute" in failures[0][1]
+
+
+def test_a_stored_result_of_a_backbone_that_no_longer_loads(
+    monkeypatch: pytest.MonkeyPatch, camus: Path, tmp_path: Path
+) -> None:
+    """Looking for finished cells must not end the sweep either."""
+
+    def twice(frames: torch.Tensor) -> torch.Tensor:
+        return frames.flatten(1)[:, ::1000]
+
+    runs = plan("b0-A4-C", [backbones.from_callable("callable/twice", twice)], protocols=("cv",))
+    assert [event.kind for event in _events(runs, camus, tmp_path)][-1] == "cell"
+
+    def load() -> Any:
+        raise AttributeError("gone")
+
+    broken = replace(runs[0], card=replace(runs[0].backbone_card, load=load))
+    settings = Settings(root=camus, results=tmp_path)
+    done = sweep([broken], settings, workers=1, watch=lambda _: nullcontext(print))
+    assert [name for name, _ in done.failures] == ["callable/twice"]
+    assert "AttributeError: gone" in done.failures[0][1]
 
 
 def _killed_on_pixel_pca(group: list[Run], settings: Settings) -> list[Any]:

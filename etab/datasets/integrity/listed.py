@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from etab.errors import CorruptFileError, EtabError
 from etab.storage.digests import ABSENT, file_sha256
 from etab.storage.listing import visible, visible_files
+from etab.storage.machine import allowed_cores
 
 SUMS, RECORDS = "SHA256SUMS.txt", "RECORDS"
 _TEXT = (".txt", ".hea", ".tsv", ".csv", ".cfg", ".json")
@@ -114,7 +115,7 @@ def _readers() -> Mapping[str, Callable[[Path], object]]:
 
 
 def _compare(root: Path, published: Mapping[str, str], found: Lists) -> None:
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(min(4, allowed_cores())) as pool:
         sums = dict(
             zip(published, pool.map(lambda name: file_sha256(root / name), published), strict=True)
         )

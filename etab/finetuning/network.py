@@ -78,24 +78,19 @@ class Body(nn.Module):
 def _levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any]:
     """Taps on a copy of a backbone's network: the last four resolutions from stride 4 on, or its own where it has no more."""
     from etab.backbones.image import networks as vision
+    from etab.backbones.image import taps as tapping
 
     if hasattr(network, "forward_intermediates"):
-        blocks = len(getattr(network, "blocks", ())) if hasattr(network, "cls_token") else 0
-        if blocks:
-            at = [blocks // 2 - 1, 3 * blocks // 4 - 1, blocks - 1]
-        else:
-            at = [i for i, f in enumerate(network.feature_info) if f["reduction"] >= 4][-4:]
+        at = tapping.timm_indices(network, 4, finest=4)
         return vision.timm_taps(network, at, [str(i) for i in at])
     if backbone.card.source == "segmentation_models_pytorch":
         return lambda x: [("", grid, None) for grid in network(x)[-4:]]
-    found = [m for m in vision.probe_modules(network, backbone.card.size) if m[1] >= 4][-4:]
-    if not found:
+    stages = tapping.deepest(tapping.stages_of(network, backbone.card.size), 4)
+    if not stages:
         raise UnsupportedOptionError(
             f"{backbone.card.name} shows no square feature map (n, c, h, w) to put a head on."
         )
-    return vision.module_taps(
-        network, [n for n, _, _ in found], [f"stride{s}" for _, s, _ in found]
-    )
+    return tapping.stage_taps(network, stages, tapping.layer_names(stages))
 
 
 class VectorHead(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,7 +72,12 @@ class TorchBackbone:
 
 def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Taps:
     """Taps on the intermediates that every current timm network offers."""
-    has_token = bool(getattr(network, "num_prefix_tokens", 0)) and hasattr(network, "cls_token")
+    accepted = inspect.signature(network.forward_intermediates).parameters
+    has_token = (
+        bool(getattr(network, "num_prefix_tokens", 0))
+        and getattr(network, "cls_token", None) is not None
+        and "return_prefix_tokens" in accepted
+    )
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
         options = {"return_prefix_tokens": True} if has_token else {}
@@ -101,26 +107,6 @@ def sequential_taps(network: nn.Sequential, at: Sequence[int], layers: Sequence[
     return taps
 
 
-def module_taps(network: nn.Module, names: Sequence[str], layers: Sequence[str]) -> Taps:
-    """Taps on the outputs of named modules (n, c, h, w), by hooks that live as long as one call."""
-    modules = dict(network.named_modules())
-
-    def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
-        seen: dict[str, Tensor] = {}
-        hooks = [
-            modules[n].register_forward_hook(lambda _m, _i, y, n=n: seen.__setitem__(n, y))
-            for n in names
-        ]
-        try:
-            network(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return [(layer, seen[n], None) for layer, n in zip(layers, names, strict=True)]
-
-    return taps
-
-
 def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
     """The last whole stage at each resolution of a convolutional network: (name, stride, channels), fine to coarse.
 
@@ -146,9 +132,11 @@ def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
 
     hooks = [m.register_forward_hook(remember(n)) for n, m in network.named_modules() if n]
     mode = network.training
+    parameter = next(network.parameters(), None)
+    device = "cpu" if parameter is None else parameter.device
     try:
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, size, size))
+            network.eval()(torch.zeros(1, 3, size, size, device=device))
     finally:
         network.train(mode)
         for hook in hooks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -80,6 +81,7 @@ def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
 
 
 def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
+    from etab.backbones.image import taps as tapping
     from etab.backbones.image.networks import TorchBackbone, timm_taps
 
     prefix = f"timm/{model}" if not model.startswith("hf-hub:") else model
@@ -93,33 +95,42 @@ def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
         raise UnsupportedOptionError(
             f"{model} offers no intermediates in this version of timm; choose another model."
         )
-    reductions = [f["reduction"] for f in network.feature_info]
-    blocks = len(getattr(network, "blocks", ())) if hasattr(network, "cls_token") else 0
-    if blocks:
-        indices = [blocks // 2 - 1, 3 * blocks // 4 - 1, blocks - 1]
-    else:
-        indices = [i for i, r in enumerate(reductions) if r >= 8][-3:]
-    layers = tuple(f"block{i}" if blocks else f"stride{reductions[i]}" for i in indices)
-    return TorchBackbone(replace(card, layers=layers), network, timm_taps(network, indices, layers))
+    indices = tapping.timm_indices(network)
+    if not indices:
+        raise UnsupportedOptionError(
+            f"{model} has no stage of a stride of 8 pixels or more to tap; choose another model."
+        )
+    reductions = [info["reduction"] for info in network.feature_info]
+    one_stride = len(set(reductions)) == 1
+    layers = tuple(f"block{i}" if one_stride else f"stride{reductions[i]}" for i in indices)
+    taps = timm_taps(network, indices, layers)
+    tapping.refuse_shallow(prefix, network.eval(), taps, card.size)
+    return TorchBackbone(replace(card, layers=layers), network, taps)
 
 
 def torchvision_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
-    """Card of "torchvision/<model>": any convolutional classifier of torchvision.models."""
+    """Card of "torchvision/<model>": any classifier of pictures of torchvision.models."""
     from torchvision import models
 
     model = name.removeprefix("torchvision/")
-    if model not in models.list_models():
-        raise unknown("torchvision model", model, models.list_models())
+    classifiers = models.list_models(module=models)
+    if model not in classifiers:
+        raise unknown("torchvision model", model, classifiers)
+    # Transformers with a fixed size of input name it; pretrained vit_h_14 reads 518 pixels.
+    smallest = (1, 1)
+    if seed is None and state is None:
+        smallest = models.get_model_weights(model).DEFAULT.meta["min_size"]
     return BackboneCard(
         name=name,
         title=model,
         load=partial(_load_torchvision, name, seed, state),
+        size=max(224, *smallest),
         layers=("-3", "-2", "-1"),
         strides=(8, 16, 32),
         pretraining="" if seed is not None else "torchvision default weights",
         licence="BSD-3-Clause",
         source="torchvision",
-        version=2,  # 2: taps on whole stages
+        version=3,  # 2: taps on whole stages; 3: transformers by their blocks
     )
 
 
@@ -128,7 +139,9 @@ def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbo
     from torchvision import models
 
     model = name.removeprefix("torchvision/")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # GoogLeNet and Inception announce a change of their default initialisation.
+        warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed or 0)
         try:
             network = models.get_model(
@@ -145,17 +158,29 @@ def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbo
 
 
 def wrap_module(card: BackboneCard, network: Any) -> Backbone:
-    """Tap any convolutional torch module at the last three resolutions that it reaches."""
-    from etab.backbones.image.networks import TorchBackbone, module_taps, probe_modules
+    """Tap a torch module at three of its blocks, the deepest included.
 
-    found = [m for m in probe_modules(network, card.size) if m[1] >= 4][-3:]
-    if not found:
+    Args:
+        card: Its card; strides, layers and width are filled in.
+        network: A transformer of torchvision, or any module with square feature maps (n, c, h, w).
+
+    Raises:
+        UnsupportedOptionError: It has no square feature map, or has layers beyond its last one.
+    """
+    from etab.backbones.image import taps as tapping
+    from etab.backbones.image.networks import TorchBackbone
+
+    stages = tapping.deepest(tapping.stages_of(network, card.size))
+    if not stages:
         raise UnsupportedOptionError(
             f"{card.name} shows no square feature map (n, c, h, w) to tap; wrap it in a callable."
         )
-    layers = tuple(f"stride{stride}" for _, stride, _ in found)
-    tapped = replace(card, layers=layers, strides=tuple(s for _, s, _ in found), dim=found[-1][2])
-    return TorchBackbone(tapped, network, module_taps(network, [n for n, _, _ in found], layers))
+    layers = tapping.layer_names(stages)
+    strides = tuple(stage.stride for stage in stages)
+    tapped = replace(card, layers=layers, strides=strides, dim=stages[-1].channels)
+    taps = tapping.stage_taps(network, stages, layers)
+    tapping.refuse_shallow(card.name, network.eval(), taps, card.size)
+    return TorchBackbone(tapped, network, taps)
 
 
 def local_card(name: str) -> BackboneCard:

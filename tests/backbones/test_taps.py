@@ -1,0 +1,191 @@
+"""The features of an image network are the outputs of blocks across its depth, the deepest included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torchvision import models
+
+from etab import backbones
+from etab.backbones.image import taps as tapping
+from etab.errors import UnsupportedOptionError
+
+pytestmark = pytest.mark.filterwarnings("ignore:The default weight init:FutureWarning")
+SMALL = [
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "efficientnet_v2_s",
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "resnet18",
+    "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_0",
+    "swin_t",
+    "swin_v2_t",
+    "vgg11",
+    "vgg11_bn",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_l_32",
+]
+OTHERS = [name for name in models.list_models(module=models) if name not in SMALL]
+PLAIN = ("alexnet", "vgg")  # their deepest stages differ by a pooling only
+
+
+def depths(name: str) -> tuple[list[set[str]], torch.nn.Module, list[str]]:
+    """The parameters that each tap depends on, the network, and the layers that no tap depends on."""
+    device = "cpu" if name.startswith("regnet") else "meta"  # RegNet cannot be built without data
+    with torch.device(device):
+        network = models.get_model(name, weights=None).eval()
+    stages = tapping.deepest(tapping.stages_of(network, 224))
+    taps = tapping.stage_taps(network, stages, tapping.layer_names(stages))
+    rows = taps(torch.zeros(1, 3, 224, 224, device=device))
+    for stage, (_, grid, _) in zip(stages, rows, strict=True):
+        assert grid.shape[1] == stage.channels
+        assert grid.shape[2] == grid.shape[3]
+        assert 224 // grid.shape[2] == stage.stride
+    left_out = tapping.left_out(network, taps, 224)
+    network.requires_grad_(True)
+    rows = taps(torch.zeros(1, 3, 224, 224, device=device))
+    return [tapping.reached(grid, network) for _, grid, _ in rows], network, left_out
+
+
+def check_depth(name: str) -> None:
+    reached, network, left_out = depths(name)
+    assert len(reached) == 3
+    assert left_out == []
+    assert reached[0] < reached[1] <= reached[2]
+    assert reached[1] < reached[2] or name.startswith(PLAIN)
+    body = [n for n, p in network.named_parameters() if p.ndim > 1 and n in reached[2]]
+    share = len([n for n in body if n in reached[0]]) / len(body)
+    assert 0.1 < share < 0.9, f"the first tap of {name} lies at {share:.0%} of the depth"
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_torchvision_is_tapped_across_its_depth(name: str) -> None:
+    check_depth(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_rest_of_torchvision_is_tapped_across_its_depth(name: str) -> None:
+    check_depth(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "deepest"),
+    [
+        ("vit_b_32", "encoder.layers.encoder_layer_11"),
+        ("swin_t", "features.7"),
+        ("swin_v2_t", "features.7"),
+        ("maxvit_t", "blocks.3"),
+        ("resnet18", "layer4"),
+    ],
+)
+def test_the_deepest_block_decides_the_last_features(name: str, deepest: str) -> None:
+    backbone: Any = backbones.card(f"random/torchvision/{name}").load().to("cpu", "fp32")  # type: ignore[attr-defined]
+    frames = torch.randint(0, 255, (1, 224, 224), dtype=torch.uint8)
+    before = backbone(frames).pooled
+    with torch.no_grad():
+        for parameter in backbone.network.get_submodule(deepest).parameters():
+            parameter.zero_()
+    after = backbone(frames).pooled
+    last = list(before)[-1].split("/")[0]
+    for key, values in before.items():
+        moved = not torch.allclose(values, after[key])
+        assert moved == key.startswith(f"{last}/"), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit_b_32", "swin_t", "maxvit_t"])
+def test_transformers_of_torchvision_satisfy_the_contract(name: str) -> None:
+    from etab.testing.backbones import check_backbone
+
+    check_backbone(backbones.card(f"random/torchvision/{name}"))
+
+
+def test_maps_keep_the_place_of_a_patch() -> None:
+    """Rows and columns of a map are those of the picture, whichever way a network lays its output out."""
+    for name in ("vit_b_32", "swin_t"):
+        backbone: Any = backbones.card(f"random/torchvision/{name}").load().to("cpu", "fp32")  # type: ignore[attr-defined]
+        plain = torch.zeros(1, 224, 224, dtype=torch.uint8)
+        marked = plain.clone()
+        marked[:, 32:64, 160:192] = 255
+        with torch.inference_mode():
+            rows = [backbone.taps(backbone.normalised(x)) for x in (plain, marked)]
+        change = (rows[0][0][1] - rows[1][0][1]).abs().sum(dim=1)[0]
+        side = change.shape[0]
+        row, column = divmod(int(change.argmax()), side)
+        assert 32 <= (row + 0.5) * 224 / side <= 64
+        assert 160 <= (column + 0.5) * 224 / side <= 192
+
+
+def test_models_that_are_not_classifiers_of_pictures_are_unknown() -> None:
+    from etab.errors import UnknownNameError
+
+    with pytest.raises(UnknownNameError, match="No torchvision model"):
+        backbones.card("random/torchvision/fcn_resnet50")
+
+
+class Shallow(torch.nn.Module):
+    """A patch embedding with maps, and a transformer without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Conv2d(3, 8, 16, 16)
+        self.blocks = torch.nn.TransformerEncoder(
+            torch.nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks(self.embedding(x).flatten(2).transpose(1, 2)).mean(1)
+
+
+def test_a_module_whose_maps_end_early_is_refused() -> None:
+    from etab.backbones.image.open import wrap_module
+
+    card = backbones.from_callable("mine", Shallow(), size=64)
+    with pytest.raises(UnsupportedOptionError, match=r"mine cannot be a backbone.*8 of its layers"):
+        wrap_module(card, Shallow())
+
+
+TIMM = [
+    "test_vit",
+    "test_convnext",
+    "test_efficientnet",
+    "test_resnet",
+    "test_byobnet",
+    "test_nfnet",
+    "deit_tiny_patch16_224",
+    "convnext_atto",
+    "mobilevit_xxs",
+    "mobilenetv3_small_050",
+    "resnet10t",
+    "vit_tiny_patch16_224",
+    "edgenext_xx_small",
+]
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_is_tapped_across_its_depth(name: str) -> None:
+    backbone: Any = backbones.card(f"random/timm/{name}").load()
+    frames = torch.zeros(1, 3, backbone.card.size, backbone.card.size)
+    backbone.network.requires_grad_(True)
+    reached = [tapping.reached(grid, backbone.network) for _, grid, _ in backbone.taps(frames)]
+    assert reached[0] < reached[1] < reached[2]
+    assert not tapping.left_out(backbone.network, backbone.taps, backbone.card.size)
+
+
+@pytest.mark.parametrize("name", ["cait_xxs24_224", "crossvit_tiny_240", "ghostnet_050"])
+def test_networks_of_timm_that_cannot_be_tapped_are_refused(name: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match=f"{name}"):
+        backbones.card(f"random/timm/{name}").load()

@@ -17,14 +17,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from etab import backbones, heads, phantom
 from etab.datasets import Cinc2016Source
 from etab.errors import EtabWarning
-from etab.features import inputs
+from etab.features.base import Embedding, input_of
 from etab.metrics.basic import balanced_accuracy, binary_auroc
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import splits_of
@@ -71,19 +70,14 @@ def measure(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EtabWarning)
         source = Cinc2016Source(root)
-        keys = inputs.shown(source)
-        rows = inputs.rows_of(task, source, keys)
-    options: dict[str, Any] = {
-        "cache": None,
-        "device": "cpu",
-        "precision": "auto",
-        "batch_size": None,
-        "progress": None,
-    }
+        form = input_of(task)
+        keys = form.keys(task, source)
+        rows = form.rows(task, source, keys)
 
     def heard(name: str) -> Features:
-        embedded = inputs.embed(source, keys, backbones.card(name), data_digest="", **options)
-        return inputs.pick(embedded.features, rows, task, head)
+        how = Embedding(data_digest="")
+        embedded = form.embed(task, source, keys, backbones.card(name), how)
+        return form.pick(embedded.features, rows, maps=head.needs_maps, sequences=False)
 
     features, group = heard(backbone), np.asarray(rows.groups)
     truth = np.asarray(rows.answers) if labels is None else labels(group)

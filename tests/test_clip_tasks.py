@@ -179,8 +179,8 @@ def test_one_clip_all_clips_and_beats(trees: Path) -> None:
     found = source("echonet", trees / "echonet")
     for inputs in ("clip", "clips", "beats"):
         task = replace(TASKS["b6-A4-E"], inputs=inputs, clip=SHORT)
-        clips, place = clips_of(task, found)
-        rows = clip_rows(task, found, clips, place)
+        clips = clips_of(task, found)
+        rows = clip_rows(task, found, clips)
         assert rows.frames[:, 0].tolist() == list(range(len(clips)))
         assert len(set(rows.items)) == len(rows.items)
         assert set(rows.units) == {r.id for r in found.records()}
@@ -195,11 +195,11 @@ def test_one_clip_all_clips_and_beats(trees: Path) -> None:
                 assert mine == (
                     [SHORT.middle(n)] if inputs == "clip" else list(range(0, n - 14, 8))
                 )
-            assert {rows.answers[i] for i in range(*place[record.id])} == {record.meta["EF"]}
-    with pytest.raises(IncompatibleError, match="of clips there are clip, clips and beats"):
-        clips_of(replace(task, inputs="frame"), found)
+            assert {rows.answers[i] for i in range(*clips.ranges[record.id])} == {record.meta["EF"]}
+    with pytest.raises(IncompatibleError, match=r"clip= would have no effect.*clip, clips, beats"):
+        replace(task, inputs="frame")
     with pytest.raises(IncompatibleError, match="does not say how its clips are cut"):
-        clips_of(replace(task, clip=None), found)
+        replace(task, clip=None)
 
 
 def test_stills_have_no_clips(tmp_path: Path) -> None:
@@ -216,14 +216,12 @@ def test_recordings_without_a_sequence_are_named(tmp_path: Path) -> None:
     for path in (root / "database_nifti" / "patient0002").glob("*4CH_half*"):
         path.unlink()
     found = source("camus", root)
-    clips, place = clips_of(TASKS["b6-A4-C"], found)
-    rows = clip_rows(TASKS["b6-A4-C"], found, clips, place)
+    clips = clips_of(TASKS["b6-A4-C"], found)
+    rows = clip_rows(TASKS["b6-A4-C"], found, clips)
     assert [name for name, _ in rows.missing] == ["patient0002_4CH"]
     assert rows.records == ("patient0001_4CH", "patient0003_4CH", "patient0004_4CH")
     assert [at for _, at in clips.clips][-1] == (0, 1, 2, 3, 4, 5)
-    two = clip_rows(
-        TASKS["b6-A2-C"], found, clips, place
-    )  # both views share the entry of their family
+    two = clip_rows(TASKS["b6-A2-C"], found, clips)  # both views share the entry of their family
     assert len(two.items) == 4
     assert not set(two.frames[:, 0]) & set(rows.frames[:, 0])
 

@@ -22,7 +22,7 @@ from etab.errors import (
     UnknownNameError,
     UnsupportedOptionError,
 )
-from etab.features import inputs, lazy
+from etab.features import frames, lazy
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
 from etab.leaderboard.page import board_facts
 from etab.leaderboard.ranking import rank
@@ -269,7 +269,7 @@ def test_cells_share_features_with_the_datasets_own(
 ) -> None:
     seen = []
     monkeypatch.setattr(
-        inputs, "frame_features", lambda *a, **k: seen.append(out := frame_features(*a, **k)) or out
+        frames, "frame_features", lambda *a, **k: seen.append(out := frame_features(*a, **k)) or out
     )
     one("d0-A4-P>E", done)
     assert [f.from_cache for f in seen] == [True, True]

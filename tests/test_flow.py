@@ -22,8 +22,8 @@ from etab.errors import (
     StorageError,
     UnknownNameError,
 )
+from etab.features import frames, lazy
 from etab.features import frames as features
-from etab.features import inputs, lazy
 from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.render import board_csv, board_markdown
@@ -101,7 +101,7 @@ def test_same_run_same_bytes(done: Settings, tmp_path: Path) -> None:
 
 def test_a_second_run_does_nothing(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        inputs, "frame_features", lambda *a, **k: pytest.fail("a finished cell was run again")
+        frames, "frame_features", lambda *a, **k: pytest.fail("a finished cell was run again")
     )
     assert len(list(execute(plan("camus", CONTROLS, protocols=("cv5",)), done))) == 2 * len(CAMUS)
 

@@ -22,8 +22,8 @@ from etab.errors import (
     UndefinedError,
     UnsupportedOptionError,
 )
-from etab.features import inputs
 from etab.features import recordings as series
+from etab.features.base import Embedding, input_of
 from etab.heads import head
 from etab.heads.states import emissions
 from etab.metrics.states import segmentation
@@ -509,21 +509,11 @@ def test_tasks_of_one_backbone_keep_their_own_features(tree: Path, tmp_path: Pat
 def test_envelopes_stay_the_series_they_were(tree: Path) -> None:
     """The HSMM on envelopes goes the way of the paper: no layer is chosen, nothing else is computed."""
     card, task = backbones.card("envelopes"), TASKS["e0-AL-D"]
-    assert not inputs.layered(task, card)
-    assert "series_version" not in inputs.settings_of(task, card)
+    assert not series.layered(task, card)
+    assert "series_version" not in input_of(task).facts(task, card)
     source = CircorSource(tree)
     keys = windows.windows(source)[:2]
-    told = inputs.embed(
-        source,
-        keys,
-        card,
-        cache=None,
-        device="cpu",
-        precision="auto",
-        batch_size=None,
-        progress=None,
-        data_digest="",
-    )
+    told = input_of(task).embed(task, source, keys, card, Embedding(data_digest=""))
     assert not told.features.sequences
     beat = series.recording_series(source, keys, backbones.card("mel_stats")).features.maps[0]
     for name, rows in told.features.maps[0].items():

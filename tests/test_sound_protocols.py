@@ -13,7 +13,7 @@ from benchmarks import confound
 from etab import heads, phantom
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.errors import EtabWarning, IncompatibleError, SplitError
-from etab.features import inputs
+from etab.features.base import input_of
 from etab.metrics.base import METRICS
 from etab.runs import execute, run
 from etab.runs import thresholds as decisions
@@ -34,7 +34,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows_of(code: str, root: Path) -> Rows:
     source = (CircorSource if code.endswith("D") else Cinc2016Source)(root)
-    return inputs.rows_of(TASKS[code], source, inputs.shown(source))
+    form = input_of(TASKS[code])
+    return form.rows(TASKS[code], source, form.keys(TASKS[code], source))
 
 
 # --- people, databases, copies ---

@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import Backbone
+from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.video.contract import ClipContract
 from etab.datasets.base import Source
 from etab.echo import beats
 from etab.echo.clips import Sampling
 from etab.errors import IncompatibleError, LayoutError, UnsupportedOptionError
-from etab.features.frames import resize
-from etab.features.store import FrameKey, ahead
+from etab.features.base import Embedding, Input, register
+from etab.features.frames import frame_features, resize, row_features
+from etab.features.store import FrameFeatures, FrameKey, ahead
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack
@@ -36,10 +37,15 @@ Clip = tuple[Record, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Clips to embed, in order; ``sampling`` says how they were cut, in the words of the task's family."""
+    """Clips to embed, in order.
+
+    sampling  how they were cut, as ``Task.family`` describes it
+    ranges    [first, last) of the clips of each recording, by its id
+    """
 
     clips: tuple[Clip, ...]
     sampling: str
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -148,11 +154,47 @@ def _steps(shown: Sequence[int]) -> IntArray:
 STILLS = "only stills of ED and ES are here, no sequence"
 
 
-Cut = Mapping[str, tuple[int, int]]
+@register("clip", "clips", "beats")
+class ClipInput(Input):
+    """Clips of a recording: the middle one, all of them, or one for each beat."""
+
+    def keys(self, task: Task, source: Source) -> Clips:
+        """Every clip of the task's family, ordered by view."""
+        return clips_of(task, source)
+
+    def rows(self, task: Task, source: Source, keys: Clips) -> Rows:
+        """A row for each clip of the recordings that have an answer."""
+        self.check(task, source.card)
+        return clip_rows(task, source, keys)
+
+    def embed(
+        self, task: Task, source: Source, keys: Clips, card: BackboneCard, how: Embedding
+    ) -> FrameFeatures:
+        """Features of clips: by a network of clips, or by moments over the frames of one of pictures."""
+        over: Clips | WholeClips = keys
+        if card.clip is not None:
+            over = WholeClips.of(source, keys.clips, card.clip, keys.sampling)
+        return frame_features(
+            source,
+            over.frames,
+            card,
+            cache=how.cache,
+            device=how.device,
+            precision=how.precision,
+            batch_size=how.batch_size,
+            progress=how.progress,
+            maps=False,
+            over=over,
+            data_digest=how.data_digest,
+        )
+
+    def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
+        """The clip of each row."""
+        return row_features(features, rows, maps=maps, sequences=sequences)
 
 
-def clips_of(task: Task, source: Source) -> tuple[Clips, Cut]:
-    """Every clip that the tasks of this family show, ordered by view, and [first, last) of each recording in them.
+def clips_of(task: Task, source: Source) -> Clips:
+    """Every clip of the task's family, ordered by view.
 
     Recordings of stills have none. Raises LayoutError where no recording has any.
     """
@@ -174,7 +216,7 @@ def clips_of(task: Task, source: Source) -> tuple[Clips, Cut]:
             f"{source.root} gives not one clip for {task.code}: {STILLS}. Restore the sequences, or run "
             f"the task on the ED and ES frames, b0-{task.code[3:]}."
         )
-    return Clips(tuple(found), task.family), place
+    return Clips(tuple(found), task.family, place)
 
 
 def starts(task: Task, source: Source, record: Record) -> list[int]:
@@ -194,7 +236,7 @@ def starts(task: Task, source: Source, record: Record) -> list[int]:
             n, beats.systoles(source.frames(record), fps, phases[1] if phases else None).tolist()
         )
     raise IncompatibleError(
-        f"{task.code}: its inputs are {task.inputs!r}; of clips there are clip, clips and beats."
+        f"{task.code}: nothing cuts clips by inputs={task.inputs!r}; possible: clip, clips, beats."
     )
 
 
@@ -206,7 +248,7 @@ def _sampling(task: Task) -> Sampling:
     return task.clip
 
 
-def clip_rows(task: Task, source: Source, clips: Clips, place: Cut) -> Rows:
+def clip_rows(task: Task, source: Source, clips: Clips) -> Rows:
     """Build the rows of a task on clips; raises LayoutError when the data hold none at all."""
     target = source.card.target(task.target)
     kept: list[tuple[int, Record, object]] = []
@@ -215,11 +257,14 @@ def clip_rows(task: Task, source: Source, clips: Clips, place: Cut) -> Rows:
         (r for r in source.records() if r.view in task.views), key=lambda r: r.view
     ):
         answers = [a for a in source.answers(record, target) if a.at is None]
-        if record.id in place and answers:
-            kept += [(i, record, answers[0].value) for i in range(*place[record.id])]
+        if record.id in clips.ranges and answers:
+            kept += [(i, record, answers[0].value) for i in range(*clips.ranges[record.id])]
         else:
             missing.append(
-                (record.id, STILLS if record.id not in place else f"no {task.target} is given")
+                (
+                    record.id,
+                    STILLS if record.id not in clips.ranges else f"no {task.target} is given",
+                )
             )
     if not kept:
         raise LayoutError(

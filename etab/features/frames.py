@@ -21,6 +21,7 @@ from etab.errors import (
     LayoutError,
     skippable,
 )
+from etab.features.base import PHASES, Embedding, Input, register
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.store import (
     FrameFeatures,
@@ -39,7 +40,7 @@ from etab.features.store import (
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack
-from etab.types import Answer, Array, Features, Record
+from etab.types import Answer, Array, Features, Kind, Record
 
 VERSION = 2
 
@@ -157,6 +158,53 @@ def frame_features(
     return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
 
 
+@register("frame", "ED", "ED+ES", "answer")
+class Frames(Input):
+    """Annotated frames: one, or the ED and the ES frame side by side, for each row."""
+
+    def keys(self, task: Task, source: Source) -> list[FrameKey]:
+        """Every frame that the tasks of the dataset need, ordered by view."""
+        keys = annotated_frames(source)
+        if not keys:
+            raise LayoutError(
+                f"{source.root} gives no frame for {task.code}: no recording has an ED, an ES or another annotated "
+                f"frame. Run `etab data check {source.card.name}`."
+            )
+        return keys
+
+    def rows(self, task: Task, source: Source, keys: Sequence[FrameKey]) -> Rows:
+        """A row for each frame, answer or recording, as ``task.inputs`` names it."""
+        self.check(task, source.card)
+        return task_rows(task, source, keys)
+
+    def embed(
+        self,
+        task: Task,
+        source: Source,
+        keys: Sequence[FrameKey],
+        card: BackboneCard,
+        how: Embedding,
+    ) -> FrameFeatures:
+        """Features of every frame; feature maps too where the dataset has masks."""
+        has_masks = any(target.kind is Kind.MASK for target in source.card.targets)
+        return frame_features(
+            source,
+            keys,
+            card,
+            cache=how.cache,
+            device=how.device,
+            precision=how.precision,
+            batch_size=how.batch_size,
+            progress=how.progress,
+            maps=has_masks,
+            data_digest=how.data_digest,
+        )
+
+    def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
+        """The frame of each row; of two frames, their pooled features side by side."""
+        return row_features(features, rows, maps=maps, sequences=sequences)
+
+
 def annotated_frames(source: Source) -> list[FrameKey]:
     """List the frames that the tasks of this dataset show, ordered by view so that one view is one slice.
 
@@ -182,9 +230,9 @@ def shown_frames(source: Source, record: Record) -> list[int]:
 
 def _phases(source: Source, record: Record) -> dict[int, int]:
     """Phase value (0 ED, 1 ES) to frame; empty where the dataset knows no phases."""
-    if all(t.name != "ES/ED" for t in source.card.targets):
+    if all(t.name != PHASES for t in source.card.targets):
         return {}
-    return _at(source.answers(record, source.card.target("ES/ED")))
+    return _at(source.answers(record, source.card.target(PHASES)))
 
 
 def _at(answers: Sequence[Answer]) -> dict[int, int]:

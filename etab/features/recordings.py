@@ -41,13 +41,15 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.features import store as features_store
+from etab.features.base import Embedding, register
 from etab.features.store import FrameFeatures, Report
-from etab.features.windows import WindowKey, sound_precision
+from etab.features.windows import WindowKey, Windows, sound_precision
 from etab.sounds.envelopes import envelopes
 from etab.sounds.mel import log_mel
 from etab.sounds.states import STATE_RATE
 from etab.sounds.windows import resample
-from etab.types import Array, Features, FloatArray, Record
+from etab.tasks.base import Task
+from etab.types import Array, Features, FloatArray, Kind, Record
 
 VERSION = 1
 WIDTH = 128
@@ -56,6 +58,44 @@ MEL_STEP = 0.016
 BEAT = "beat"
 _STILL = 1e-5
 Layers = dict[str, Array]
+
+
+@register("recording")
+class Recordings(Windows):
+    """Whole recordings, by the mean over their windows or, for tasks of states, as series over time."""
+
+    def embed(
+        self,
+        task: Task,
+        source: Source,
+        keys: Sequence[WindowKey],
+        card: BackboneCard,
+        how: Embedding,
+    ) -> FrameFeatures:
+        """Layers over time where the task needs them; else features of every window."""
+        if not layered(task, card):
+            return super().embed(task, source, keys, card, how)
+        return recording_series(
+            source,
+            keys,
+            card,
+            cache=how.cache,
+            device=how.device,
+            precision=how.precision,
+            batch_size=how.batch_size,
+            progress=how.progress,
+            data_digest=how.data_digest,
+        )
+
+    def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
+        """As for windows, and the version of layers over time."""
+        version = {"series_version": VERSION} if layered(task, card) else {}
+        return {**version, **super().facts(task, card)}
+
+
+def layered(task: Task, card: BackboneCard) -> bool:
+    """Whether a cell needs layers over time: a task of states, and a backbone that gives no series of its own."""
+    return task.kind is Kind.STATES and card.series is None and card.over_time
 
 
 def frames_of(n: int, rate: float) -> int:

@@ -22,6 +22,7 @@ from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UndefinedError, UnsupportedOptionError
 from etab.features import store as features_store
+from etab.features.base import Embedding, Input, register
 from etab.features.store import FrameFeatures, Report
 from etab.sounds.mel import PICTURE, picture
 from etab.sounds.windows import cut, resample
@@ -30,6 +31,7 @@ from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, IntArray, Kind, Record
 
 VERSION = 1
+DESCRIBED_VERSION = 1
 WindowKey = tuple[Record, float, float]
 
 
@@ -244,6 +246,89 @@ def starts(seconds: float) -> list[float]:
     found = [HOP * i for i in range(n)]
     rest = seconds - (found[-1] + WINDOW)
     return [*found, seconds - WINDOW] if rest >= WINDOW / 2 else found
+
+
+@register("window")
+class Windows(Input):
+    """Windows of sound, each a row."""
+
+    def keys(self, task: Task, source: Source) -> list[WindowKey]:
+        """Every window of every recording that is long enough."""
+        return windows(_sound_source(source))
+
+    def rows(self, task: Task, source: Source, keys: Sequence[WindowKey]) -> Rows:
+        """A row for each window, or for each recording by all its windows."""
+        self.check(task, source.card)
+        return sound_task_rows(task, _sound_source(source), keys)
+
+    def embed(
+        self,
+        task: Task,
+        source: Source,
+        keys: Sequence[WindowKey],
+        card: BackboneCard,
+        how: Embedding,
+    ) -> FrameFeatures:
+        """Features of every window, or what a control says of the records."""
+        if card.modality == "record":
+            return described(source, keys, card, how.data_digest or source.digest())
+        return window_features(
+            source,
+            keys,
+            card,
+            cache=how.cache,
+            device=how.device,
+            precision=how.precision,
+            batch_size=how.batch_size,
+            progress=how.progress,
+            data_digest=how.data_digest,
+        )
+
+    def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
+        """The mean over the windows of each row; series of whole recordings by recording."""
+        return sound_row_features(features, rows)
+
+    def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
+        """The windows, and how rows are put together."""
+        return {
+            "rows": task.inputs,
+            "window": [WINDOW, HOP, SHORTEST],
+            "aggregate": task.aggregate,
+        }
+
+    def precision(self, precision: str, card: BackboneCard, device: str) -> str:
+        """fp32 for backbones of waveforms."""
+        return sound_precision(precision, card, device)
+
+
+def described(
+    source: Source, keys: Sequence[WindowKey], card: BackboneCard, data_digest: str
+) -> FrameFeatures:
+    """Features of controls that read records: cheap, so never cached."""
+    started = time.perf_counter()
+    backbone: Any = card.load()
+    facts = {
+        "inputs_version": DESCRIBED_VERSION,
+        "backbone": card.name,
+        "backbone_version": card.version,
+        "precision": "fp32",
+    }
+    names = [(record.id, start, length) for record, start, length in keys]
+    weights = identity(card, backbone)
+    key = hashlib.sha256(
+        json.dumps([facts, weights, data_digest, names], sort_keys=True).encode()
+    ).hexdigest()
+    features = backbone.describe(source, keys)
+    seconds = time.perf_counter() - started
+    return FrameFeatures(features, key, weights, data_digest, facts, False, seconds)
+
+
+def _sound_source(source: Source) -> SoundSource:
+    if not isinstance(source, SoundSource):
+        raise UnsupportedOptionError(
+            f"{source.card.name} is no source of sound: its class is not an etab.datasets.base.SoundSource."
+        )
+    return source
 
 
 def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) -> Rows:

@@ -157,7 +157,8 @@ class _Work:
                 first.setdefault(item, (mine, at))
         patients = np.array([str(r.patients[i]) for r, i in first.values()])
         parts = np.array([str(r.parts[i]) for r, i in first.values()])
-        source, keys = opened.source_of(tasks[0].dataset, *where)
+        source = opened.source_of(tasks[0].dataset, *where)
+        keys = opened.keys_of(tasks[0], *where)
         frames = frames_of(source, keys, [r.frames[i] for r, i in first.values()], tuning.side)
         answers = rows[tasks[0].code].answers
         splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
@@ -393,7 +394,7 @@ class _Work:
             rng=runs.rng_of(cell, 1),
             n=run.BOOTSTRAPS,
         )
-        source, _ = opened.source_of(task.dataset, settings.root, settings.skip_bad)
+        source = opened.source_of(task.dataset, settings.root, settings.skip_bad)
         facts = _facts(self.tuning, settings)
         digest = _digest(task, settings)
         return Result(

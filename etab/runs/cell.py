@@ -14,7 +14,7 @@ import numpy as np
 from etab import __version__, datasets, heads
 from etab.datasets.base import Source
 from etab.echo.surface import Outline
-from etab.features import inputs
+from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.heads.base import FoldFit, Head
 from etab.metrics import basic as metrics
@@ -57,13 +57,13 @@ def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]
         "precision": precision,
         "sha256": card.sha256,
         "bootstraps": BOOTSTRAPS,
-        **inputs.settings_of(run.row, card),
+        **input_of(run.row).facts(run.row, card),
     }
 
 
 def resolve_precision(run: Run, settings: Settings) -> str:
     """What "auto" means for this backbone on this machine."""
-    return inputs.precision_of(settings.precision, run.backbone_card, settings.device, run.row)
+    return input_of(run.row).precision(settings.precision, run.backbone_card, settings.device)
 
 
 def _splits(run: Run, rows: Rows) -> list[RowSplit]:
@@ -79,7 +79,9 @@ def compute(
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
     rows = rows_of(task, settings.root, settings.skip_bad)
-    features = inputs.pick(embedded.features, rows, task, head)
+    features = input_of(task).pick(
+        embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
+    )
     splits = _splits(run, rows)
     shared = memo.setdefault(rows.items, {})
     shared["cells"] = (
@@ -92,7 +94,7 @@ def compute(
     outlines = outlines_of(task, settings.root, settings.skip_bad)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
         beside = studies.view_answers(
-            source_of(task.dataset, settings.root, settings.skip_bad)[0], rows
+            source_of(task.dataset, settings.root, settings.skip_bad), rows
         )
         fit = partial(_fit, run, head, features, rows, shared)
         predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
@@ -259,9 +261,9 @@ def _result(
     n = len(set(table.patients))
     resamples = (_resamples if n <= _FEW else _resamples.__wrapped__)(run.task, run.seed, n)
     interval = stats.resampled(task.metric, task.kind, table.columns, patients, resamples)
-    source = source_of(task.dataset, settings.root, settings.skip_bad)[0]
+    source = source_of(task.dataset, settings.root, settings.skip_bad)
     phantom = any(
-        source_of(name, settings.root, settings.skip_bad)[0].phantom for name in task.datasets
+        source_of(name, settings.root, settings.skip_bad).phantom for name in task.datasets
     )
     return Result(
         task=task.code,

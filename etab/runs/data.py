@@ -11,8 +11,7 @@ from etab import datasets
 from etab.datasets.base import Source
 from etab.echo.surface import Outline, outline
 from etab.errors import EtabError, skippable
-from etab.features import inputs
-from etab.features.clips import Clips, Cut, clip_rows, clips_of
+from etab.features.base import input_of
 from etab.runs import cross
 from etab.runs.skip_bad import lists_leniently, sift
 from etab.tasks.base import Task
@@ -57,23 +56,31 @@ def lacking(names: Iterable[str], root: Path | None) -> list[str]:
 
 
 @lru_cache(maxsize=4)
-def source_of(
-    dataset: str, root: Path | None, skip_bad: bool = False
-) -> tuple[Source, tuple[Any, ...]]:
-    """A source and every frame or window that its tasks show; with ``skip_bad``, without what cannot be read."""
+def source_of(dataset: str, root: Path | None, skip_bad: bool = False) -> Source:
+    """The source of a dataset; with ``skip_bad``, without the recordings that cannot be read."""
     source = datasets.source(dataset, cross.within(root, dataset))
     if skip_bad:
         source = sift(source)
     elif lists_leniently(source):
         with skippable():
             source.records()
-    return source, tuple(inputs.shown(source))
+    return source
+
+
+def keys_of(task: Task, root: Path | None, skip_bad: bool = False) -> Any:
+    """What is embedded for the tasks of a family: frames, clips or windows, in the order of the features."""
+    input_of(task).check(task, source_of(task.dataset, root, skip_bad).card)
+    # Tasks of one family differ in much that has no part in this; the first of the menu stands for them.
+    family = (task.dataset, task.family, task.reader)
+    for other in TASKS.values():
+        if (other.dataset, other.family, other.reader) == family:
+            return _keys_of(other, root, skip_bad)
+    return _keys_of(task, root, skip_bad)
 
 
 @lru_cache(maxsize=4)
-def clips_at(task: Task, root: Path | None, skip_bad: bool = False) -> tuple[Clips, Cut]:
-    """The clips that the family of a task on clips shows, and where those of each recording are."""
-    return clips_of(task, source_of(task.dataset, root, skip_bad)[0])
+def _keys_of(task: Task, root: Path | None, skip_bad: bool) -> Any:
+    return input_of(task).keys(task, source_of(task.dataset, root, skip_bad))
 
 
 @lru_cache(maxsize=64)
@@ -81,20 +88,13 @@ def rows_of(task: Task, root: Path | None, skip_bad: bool = False) -> Rows:
     """The rows of a task; raises LayoutError when the data hold none at all."""
     if task.fit_on:
         fitted, tested = (TASKS[code] for code in task.parts)
-        before = (
-            clips_at(fitted, root, skip_bad)[0]
-            if fitted.clip
-            else source_of(fitted.dataset, root, skip_bad)[1]
-        )
         return cross.joined_rows(
-            rows_of(fitted, root, skip_bad), rows_of(tested, root, skip_bad), len(before)
+            rows_of(fitted, root, skip_bad),
+            rows_of(tested, root, skip_bad),
+            len(keys_of(fitted, root, skip_bad)),
         )
-    source, keys = source_of(task.dataset, root, skip_bad)
-    return (
-        clip_rows(task, source, *clips_at(task, root, skip_bad))
-        if task.clip
-        else inputs.rows_of(task, source, keys)
-    )
+    source = source_of(task.dataset, root, skip_bad)
+    return input_of(task).rows(task, source, keys_of(task, root, skip_bad))
 
 
 @lru_cache(maxsize=16)
@@ -115,10 +115,10 @@ def outlines_of(task: Task, root: Path | None, skip_bad: bool = False) -> tuple[
 def data_digest(dataset: str, root: Path | None, skip_bad: bool = False) -> str:
     """sha256 of the data that decide frames and answers, without what ``skip_bad`` leaves out."""
     with skippable():
-        return source_of(dataset, root, skip_bad)[0].digest()
+        return source_of(dataset, root, skip_bad).digest()
 
 
 def forget() -> None:
     """Drop the sources and rows that this process holds (after the data on disk have changed)."""
-    for cached in (source_of, clips_at, rows_of, outlines_of, data_digest):
+    for cached in (source_of, _keys_of, rows_of, outlines_of, data_digest):
         cached.cache_clear()

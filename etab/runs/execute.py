@@ -9,12 +9,13 @@ from typing import Any
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
 from etab.errors import ResultError, UndefinedError
-from etab.features import inputs
+from etab.features.base import Embedding, input_of
+from etab.features.recordings import layered
 from etab.features.store import FrameFeatures
 from etab.results import Result
 from etab.runs import cross
 from etab.runs.cell import _settings_of, compute, resolve_precision
-from etab.runs.data import clips_at, data_digest, source_of
+from etab.runs.data import data_digest, keys_of, source_of
 from etab.runs.run import Failed, Progress, Run, Settings
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
@@ -101,13 +102,14 @@ def execute(
     """
     require_device(settings.device)
     limit_threads()
-    groups: dict[tuple[str, str, str, bool], list[Run]] = {}
+    groups: dict[tuple[str, str, str, str, bool], list[Run]] = {}
     for run in runs:
         shown = (
             run.row.dataset,
             run.backbone,
             run.row.family,
-            inputs.layered(run.row, run.backbone_card),
+            TASKS[run.task].reader,
+            layered(run.row, run.backbone_card),
         )
         groups.setdefault(shown, []).append(run)
     for group in groups.values():
@@ -151,21 +153,17 @@ def _embedded(
 ) -> FrameFeatures:
     """Features of everything that the family of this row of the menu shows: annotated frames, clips, or windows."""
     task = TASKS[code]
-    source, keys = source_of(task.dataset, settings.root, settings.skip_bad)
-    clips = clips_at(task, settings.root, settings.skip_bad)[0] if task.clip else None
-    return inputs.embed(
-        source,
-        clips.frames if clips else keys,
-        card,
+    source = source_of(task.dataset, settings.root, settings.skip_bad)
+    how = Embedding(
         cache=settings.cache,
         device=settings.device,
         precision=settings.precision,
         batch_size=settings.batch_size,
         progress=report,
-        over=clips,
         data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
-        series=inputs.layered(task, card),
     )
+    keys = keys_of(task, settings.root, settings.skip_bad)
+    return input_of(task).embed(task, source, keys, card, how)
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:

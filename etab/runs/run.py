@@ -10,7 +10,7 @@ from etab import backbones, datasets, heads
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import refuse_homonyms
 from etab.errors import EtabError, IncompatibleError
-from etab.features.inputs import is_sound
+from etab.features.base import input_of
 from etab.heads.base import Head
 from etab.runs import cross
 from etab.tasks.aggregate import AGGREGATES
@@ -22,7 +22,7 @@ from etab.types import Kind
 
 def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     """What is wrong between a task, a backbone and a rule of aggregation; '' where nothing is."""
-    if card.modality == "record" and not is_sound(task):
+    if card.modality == "record" and task.modality != "sound":
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
     if head.needs_series and not card.over_time:
         return (
@@ -35,7 +35,7 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
         return ""
     if not task.unit:
         return f"aggregate {asked!r} has nothing to put together: {task.code} scores every row."
-    if AGGREGATES[asked].windows and not is_sound(task):
+    if AGGREGATES[asked].windows and task.modality != "sound":
         return f"aggregate {asked!r} is of windows of sound, {task.dataset} holds pictures."
     if AGGREGATES[asked].ordered and task.kind is Kind.VALUE:
         return f"aggregate {asked!r} is of classes, {task.code} asks for a value."
@@ -137,6 +137,10 @@ class Run:
 
 def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
     source = datasets.SOURCES[task.dataset].card
+    try:
+        input_of(task).check(task, source)
+    except IncompatibleError as error:
+        yield str(error)
     if task.fit_on and (clash := cross.clash(task)):
         yield clash
     if card.modality not in (source.modality, "image", "record"):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from etab import backbones, datasets, phantom
 from etab.errors import DataNotFoundError, UnsupportedOptionError
-from etab.features.inputs import is_sound
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
@@ -48,7 +47,7 @@ def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]
     """
     if list(words) != ["all"]:
         return list(words)
-    heard = bool(tasks) and all(is_sound(TASKS[code]) for code in tasks)
+    heard = bool(tasks) and all(TASKS[code].modality == "sound" for code in tasks)
     cards = [backbones.card(n) for n in backbones.names(None if heard else "image")]
     learned = [c.name for c in cards if c.learned and not c.twin]
     return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from etab.echo.clips import Sampling
-from etab.errors import UnsupportedOptionError
+from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.metrics import METRICS
 from etab.registry import Registry
 from etab.tasks.codes import parse_code
+from etab.tasks.inputs import ROW_INPUTS
 from etab.types import Kind
 
 
@@ -64,6 +65,36 @@ class Task:
     clip: Sampling | None = None
     extra: bool = False
     fit_on: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse inputs that have no name here, and a way of cutting clips for rows that are none.
+
+        Raises:
+            UnknownNameError: ``inputs`` is not in ``etab.tasks.inputs.ROW_INPUTS``.
+            IncompatibleError: ``clip`` is missing, or would have no effect.
+        """
+        row = ROW_INPUTS[self.inputs]
+        if row.clip and self.clip is None:
+            raise IncompatibleError(
+                f"{self.code}: its rows are clips (inputs={self.inputs!r}) and it does not say how its clips are cut; "
+                "give clip= a Sampling."
+            )
+        if self.clip is not None and not row.clip:
+            names = ", ".join(name for name, other in ROW_INPUTS.items() if other.clip)
+            raise IncompatibleError(
+                f"{self.code}: its rows are {row.words} (inputs={self.inputs!r}), so clip= would have no effect; the "
+                f"inputs that are clips: {names}."
+            )
+
+    @property
+    def modality(self) -> str:
+        """What its rows are: "image" (frames and clips) or "sound" (windows and recordings)."""
+        return ROW_INPUTS[self.inputs].modality
+
+    @property
+    def reader(self) -> str:
+        """The module that reads and embeds its rows; tasks of one dataset, reader and family share features."""
+        return ROW_INPUTS[self.inputs].module
 
     @property
     def family(self) -> str:

@@ -144,8 +144,8 @@ FAULTS = [
     _fault(
         "series and windows share features",
         "etab/runs/execute.py",
-        "run.row.family, inputs.layered(run.row, run.backbone_card))",
-        "run.row.family, False)",
+        "layered(run.row, run.backbone_card))",
+        "False)",
         "test_tasks_of_one_backbone_keep_their_own_features",
     ),
     _fault(

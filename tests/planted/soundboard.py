@@ -124,8 +124,8 @@ FAULTS = [
     ),
     _fault(
         "the aggregation is no part of the identity",
-        "etab/features/inputs.py",
-        '        "aggregate": task.aggregate,\n',
+        "etab/features/windows.py",
+        '            "aggregate": task.aggregate,\n',
         "",
         f"{TASKS}::test_another_aggregation_acts_and_is_recorded",
     ),

@@ -1,6 +1,13 @@
-"""etab: the cardiac representation benchmark.
+"""etab, the cardiac representation benchmark: how well does a pretrained encoder represent the heart?
 
-Public names are imported when they are first used; importing ``etab`` alone does nothing else.
+``Dataset`` opens a dataset of echocardiograms or heart sounds, ``evaluate`` scores a backbone on a
+list of tasks, and ``rank`` turns results into a leaderboard. Importing ``etab`` imports none of
+them; each one is imported when it is first used.
+
+Example:
+    >>> import etab
+    >>> "rank" in dir(etab)
+    True
 """
 
 from __future__ import annotations
@@ -41,7 +48,7 @@ __all__ = [
 ]
 
 
-# Modules that lay beside this file before 0.3.0; `from etab import sweep` still finds them.
+# Modules that were beside this file before 0.3.0; `from etab import sweep` still finds them.
 _MOVED = {
     "denoise": "etab.sounds.denoise",
     "diagnosis": "etab.metrics.diagnosis",

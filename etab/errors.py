@@ -1,4 +1,7 @@
-"""One exception per question a user asks; every message names the thing, what was wanted, what came, and the next step."""
+"""The errors of etab, one for each kind of question a user asks.
+
+Every message names the thing, what was wanted, what came instead, and the next step.
+"""
 
 from __future__ import annotations
 
@@ -9,92 +12,114 @@ SKIP = "To go on without the recordings that cannot be read: --skip-bad (in Pyth
 
 
 class EtabError(Exception):
-    """Base of every error that etab raises on purpose. Catch it to treat 'etab said no' apart from a bug."""
+    """Base of every error that etab raises on purpose. Any other exception is a bug."""
 
 
 class UnknownNameError(EtabError, LookupError):
-    """A name (dataset, target, view, backbone, head, metric, task) that no registry holds."""
+    """A name of a dataset, target, view, backbone, head, metric or task that is not registered."""
 
 
 class UnsupportedOptionError(EtabError, ValueError):
-    """An option, or a combination of options, that the thing asked cannot obey."""
+    """An option, or a combination of options, that cannot take effect."""
 
 
 class DataNotFoundError(EtabError, FileNotFoundError):
-    """No folder for a dataset: says where it was looked for and how to point at it."""
+    """A dataset that was not found. The message lists where it was searched and how to name it."""
 
 
 class LayoutError(EtabError, FileNotFoundError):
-    """A folder that is not laid out as its dataset was published; ``missing`` lists every file or folder that is absent.
+    """A folder that is not laid out as its dataset was published.
 
-    The list is empty where the message names the only one.
+    Attributes:
+        missing: The files and folders that are missing; empty where the message names the only one.
     """
 
     missing: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, message: str, missing: Iterable[str]) -> LayoutError:
-        """Make the error with the list of what is missing, as text."""
+        """Make the error together with the list of what is missing.
+
+        Args:
+            message: Text of the error.
+            missing: The files and folders that are missing.
+
+        Returns:
+            The error, to be raised.
+        """
         error = cls(message)
         error.missing = tuple(missing)
         return error
 
 
 class CorruptFileError(EtabError, ValueError):
-    """A file that is there and cannot be read as what it claims to be."""
+    """A file that exists but cannot be read as what it claims to be."""
 
 
 class SplitError(EtabError, ValueError):
-    """A split that leaks (one patient in two parts) or leaves a part empty."""
+    """A split that leaks (one patient in two parts) or has an empty part."""
 
 
 class WeightsError(EtabError, ValueError):
-    """Weights that are missing, differ from their sha256, do not fit the network, or would run code."""
+    """Weights that are missing, have another sha256, do not fit the network, or would run code."""
 
 
 class UndefinedError(EtabError, ValueError):
-    """A metric or statistic that does not exist for this input (one class only, two empty masks, no patients)."""
+    """A metric or statistic that does not exist for its input, such as AUROC of a single class."""
 
 
 class IncompatibleError(EtabError, ValueError):
-    """A run whose parts cannot work together; lists every clash at once."""
+    """A run whose parts do not fit together. The message lists every conflict."""
 
 
 class ResultError(EtabError, ValueError):
-    """A result that cannot be read, is of another schema, or differs from the one already saved under its name."""
+    """A result that cannot be read, has another schema, or differs from the saved one of its name."""
 
 
 class MixedDataError(EtabError, ValueError):
-    """Phantom and real results in one leaderboard."""
+    """Phantom and real results on one leaderboard."""
 
 
 class StorageError(EtabError, OSError):
-    """A file that could not be written (disk full, no permission); finished work stays as it was."""
+    """A file that could not be written (full disk, no permission). Finished work stays as it was."""
 
 
 class EntryError(EtabError, ValueError):
-    """A challenge entry made elsewhere that cannot be scored as it is; lists every fault found."""
+    """A challenge entry that cannot be run or scored as it is. The message lists every fault."""
 
 
 class MissingPackageError(EtabError, ImportError):
-    """A package that only some data need is not installed; the message holds the command that installs it."""
+    """An optional package that is not installed. The message holds the command that installs it."""
 
 
 class TrainingError(EtabError, RuntimeError):
-    """A training that cannot go on: a loss that is not finite, or one row that does not fit memory."""
+    """A training that cannot go on: a loss that is not finite, or a single row that exceeds memory."""
 
 
 class NamelessError(EtabError, TypeError):
-    """An object whose content cannot be read, so that no digest can name it; the message says which part."""
+    """An object whose content cannot be read, so that no digest can name it."""
 
 
 class EtabWarning(UserWarning):
-    """Something a user may safely ignore: an option printed on the 2022 pages that has no effect, a cache recomputed."""
+    """Something that may safely be ignored, such as an option of 2022 that has no effect."""
 
 
 @contextmanager
 def skippable() -> Iterator[None]:
-    """Where one recording is read: an error of its files says how to go on without it."""
+    """Add the hint about ``--skip-bad`` to errors of the files of one recording.
+
+    Raises:
+        CorruptFileError: If the block raises it, with the hint at the end of the message.
+        LayoutError: If the block raises it, with the hint at the end of the message.
+
+    Example:
+        >>> try:
+        ...     with skippable():
+        ...         raise CorruptFileError("a.avi is cut short.")
+        ... except CorruptFileError as error:
+        ...     print(str(error)[:44])
+        a.avi is cut short. To go on without the rec
+    """
     try:
         yield
     except (CorruptFileError, LayoutError) as error:

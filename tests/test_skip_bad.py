@@ -165,7 +165,7 @@ def test_a_whole_patient_lost(harm: Harm | None, camus: Path) -> None:
         assert found.n_patients == 13
 
 
-FAULTS = [
+LISTED = [
     Fault("a", "cut", "1", "A4C", "test"),
     Fault("b", "cut", "2", "A4C", "train"),
     Fault("c", "?"),
@@ -185,16 +185,16 @@ FAULTS = [
     ],
 )
 def test_an_official_result_counts_its_test_part(protocol: str) -> None:
-    found = left_out(TASKS["a0-A4-C"], FAULTS, ["3", "4"], protocol=protocol)
+    found = left_out(TASKS["a0-A4-C"], LISTED, ["3", "4"], protocol=protocol)
     assert (found["lost"], found["partly"], found["patients"]) == (["1"], [], 3)
     assert found["recordings"] == [["a", "cut"], ["b", "cut"], ["c", "?"]]
 
 
 @pytest.mark.parametrize("protocol", ["cv5", "cv5-50pct-d0", "cv3-finetune", "lodo"])
 def test_folds_test_every_patient(protocol: str) -> None:
-    found = left_out(TASKS["a0-A4-C"], FAULTS, ["2"], protocol=protocol)
+    found = left_out(TASKS["a0-A4-C"], LISTED, ["2"], protocol=protocol)
     assert (found["lost"], found["partly"]) == (["1"], ["2"])
-    assert left_out(TASKS["a0-A2-C"], FAULTS, ["2"], protocol=protocol)["lost"] == []
+    assert left_out(TASKS["a0-A2-C"], LISTED, ["2"], protocol=protocol)["lost"] == []
 
 
 def test_nothing_bad_is_the_same_result(camus: Path) -> None:

@@ -1,4 +1,7 @@
-"""The contract of a dataset, for anybody's Source: ``check_dataset(MySource, root)``. A breach is an AssertionError."""
+"""The contract that every dataset keeps, as a test for any ``Source``.
+
+``check_dataset(MySource, root)`` passes silently or raises an AssertionError that names the breach.
+"""
 
 from __future__ import annotations
 
@@ -26,23 +29,39 @@ from etab.sounds.states import STATE_RATE
 from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
-_LOOKED_AT = 8
+# Number of recordings that are read in full.
+_READ_IN_FULL = 8
 
 
 def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None = None) -> None:
-    """Run the contract on the tree at ``root``; nothing in it is changed.
+    """Check that a source keeps the contract of a dataset.
 
-    Looks at up to 8 recordings in full and at the records of all. With ``scratch``, an empty folder, the tree is
-    copied there and each file is deleted in turn: it must be missed by name, or not be needed (small trees only).
-    Raises AssertionError naming what breaks the contract.
+    Up to 8 recordings are read in full, and the records of all of them are checked. Nothing in
+    ``root`` is changed.
+
+    Args:
+        source_cls: The class of the source.
+        root: A folder of its data: real data, or a phantom in the published layout.
+        scratch: An empty folder, for small data only. The data are copied there and each file is
+            deleted in turn: an error must then name it, unless the file is not needed.
+
+    Raises:
+        AssertionError: Naming what breaks the contract.
+
+    Example:
+        >>> import tempfile
+        >>> from etab import phantom
+        >>> from etab.datasets import CamusSource
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     phantom.write(Path(folder), patients=10, seed=0, names=["camus"])
+        ...     check_dataset(CamusSource, Path(folder) / "camus")
     """
     source = source_cls(root)
     records = source.records()
     _check_card(source)
     _check_records(source, records)
-    chosen = [
-        records[int(i)] for i in np.linspace(0, len(records) - 1, min(_LOOKED_AT, len(records)))
-    ]
+    count = min(_READ_IN_FULL, len(records))
+    chosen = [records[int(i)] for i in np.linspace(0, len(records) - 1, count)]
     for record in chosen:
         if isinstance(source, SoundSource):
             _check_wave(source, record)
@@ -51,8 +70,8 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
         for target in source.card.targets:
             _check_answers(source, record, target)
     for target in source.card.targets:
-        assert any(source.answers(r, target) for r in records), (
-            f"no recording answers {target.name!r}; drop it"
+        assert any(source.answers(record, target) for record in records), (
+            f"no recording has a value of {target.name!r}; drop the target"
         )
     _check_refusals(source_cls, source)
     _check_twice(source_cls, source, chosen)
@@ -109,9 +128,9 @@ def _check_frames(source: Source, record: Record) -> None:
     assert frames.ndim == 3, f"{record.id}: frames have shape {frames.shape}, wanted (k, h, w)"
     assert len(frames) == n, f"{record.id}: {len(frames)} frames, n_frames says {n}"
     assert np.array_equal(source.frames(record), frames), f"{record.id}: two readings differ"
-    some = [n - 1, 0]
-    assert np.array_equal(source.frames(record, some), frames[some]), (
-        f"{record.id}: at={some} gives other frames"
+    last_and_first = [n - 1, 0]
+    assert np.array_equal(source.frames(record, last_and_first), frames[last_and_first]), (
+        f"{record.id}: at={last_and_first} gives other frames"
     )
     spacing = source.spacing(record)
     assert spacing is None or all(0 < s < 10 for s in spacing), f"{record.id}: spacing {spacing} mm"
@@ -120,7 +139,7 @@ def _check_frames(source: Source, record: Record) -> None:
             source.frames(record, [beyond])
         except EtabError:
             continue
-        raise AssertionError(f"{record.id}: frame {beyond} of {n} is handed out")
+        raise AssertionError(f"{record.id}: frame {beyond} of {n} is returned")
 
 
 def _check_wave(source: SoundSource, record: Record) -> None:
@@ -133,8 +152,8 @@ def _check_wave(source: SoundSource, record: Record) -> None:
     assert rate == record.fps, f"{record.id}: the rate is {rate} Hz, the record says {record.fps}"
     assert float(np.abs(samples).max()) <= 1, f"{record.id}: sound beyond full scale"
     assert np.array_equal(source.wave(record)[0], samples), f"{record.id}: two readings differ"
-    refused = _refused(lambda: source.frames(record)) and _refused(lambda: source.n_frames(record))
-    assert refused, f"{record.id}: sound hands out frames"
+    assert _refused(lambda: source.frames(record)), f"{record.id}: sound has frames"
+    assert _refused(lambda: source.n_frames(record)), f"{record.id}: sound has a number of frames"
 
 
 def _refused(action: Callable[[], object]) -> bool:
@@ -154,10 +173,10 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
     )
     framed = [at for at in marked if at is not None]
     assert framed == sorted(set(framed)), (
-        f"{what}: answers are not in frame order, one a frame: {marked}"
+        f"{what}: answers are not in frame order, one for each frame: {marked}"
     )
     n = 0 if isinstance(source, SoundSource) else source.n_frames(record)
-    assert all(0 <= at < n for at in framed), f"{what}: answers of frames that are not there"
+    assert all(0 <= at < n for at in framed), f"{what}: answers of frames that do not exist"
     for answer in answers:
         _check_value(source, record, target, answer)
         if answer.at is not None:
@@ -183,20 +202,18 @@ def _check_value(source: Source, record: Record, target: Target, answer: Answer)
     elif target.kind is Kind.KEYPOINTS:
         assert answer.at is not None, f"{what}: keypoints must say which frame they are of"
         h, w = source.frames(record, [answer.at])[0].shape
-        there = answer.value[np.isfinite(answer.value).all(axis=1)]
+        points = answer.value[np.isfinite(answer.value).all(axis=1)]
         assert answer.value.ndim == 2, (
             f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
         )
-        assert len(there), f"{what}: not one keypoint; say nothing instead"
-        assert ((there >= 0) & (there < (w, h))).all(), (
+        assert len(points), f"{what}: no keypoint at all; give no answer instead"
+        assert ((points >= 0) & (points < (w, h))).all(), (
             f"{what}: keypoints outside the frame of {w} x {h}"
         )
     elif target.kind is Kind.STATES:
-        k = (
-            -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0))
-            if isinstance(source, SoundSource)
-            else -1
-        )
+        assert isinstance(source, SoundSource), f"{what}: states of what is no sound"
+        # The number of states is rounded up: the last one may be shorter than 20 ms.
+        k = -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0))
         assert answer.value.shape == (k,), (
             f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
         )
@@ -214,14 +231,14 @@ def _check_refusals(source_cls: type[Source], source: Source) -> None:
     except UnknownNameError:
         pass
     else:
-        raise AssertionError("a target that nobody has is answered")
-    said = _refusal(lambda: source_cls(source.root / "no such folder").records())
-    assert said is not None, "a folder that is not there is opened"
-    assert "no such folder" in said, f"the error does not name the folder: {said}"
+        raise AssertionError("a target that does not exist has an answer")
+    message = _message_of_refusal(lambda: source_cls(source.root / "no such folder").records())
+    assert message is not None, "a folder that does not exist is opened"
+    assert "no such folder" in message, f"the error does not name the folder: {message}"
 
 
-def _refusal(action: Callable[[], object]) -> str | None:
-    """The message with which ``action`` says that something is absent; None where it says nothing."""
+def _message_of_refusal(action: Callable[[], object]) -> str | None:
+    """The message of the error that something is missing; None where there is no such error."""
     try:
         action()
     except (DataNotFoundError, LayoutError) as error:
@@ -230,7 +247,7 @@ def _refusal(action: Callable[[], object]) -> str | None:
 
 
 def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record]) -> None:
-    """A second source, and one that went through pickle, say the same."""
+    """A second source, and a pickled copy, give the same as the first."""
     other = source_cls(source.root)
     assert list(other.records()) == list(source.records()), (
         "two sources of one tree list other recordings"
@@ -245,66 +262,69 @@ def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record])
 
 
 def _signal(source: Source, record: Record) -> Array:
-    """Everything there is of a recording: its frames or its samples."""
+    """All frames or samples of a recording."""
     return source.wave(record)[0] if isinstance(source, SoundSource) else source.frames(record)
 
 
 def _check_sound_options(source: SoundSource, target: str) -> None:
-    """Each option of ``Dataset`` changes the first sample or the list of items, or is refused; twice is the same."""
-    name, rate = source.card.name, int(source.card.fps or 0)
-    asked = source.card.target(target)
-    first = next(record for record in source.records() if source.annotated(record, asked))
-    more = source.n_samples(first) + rate
+    """Each option of ``Dataset`` has an effect on the items or is refused; two readings are equal."""
+    name = source.card.name
+    rate = int(source.card.fps or 0)
+    annotated = source.card.target(target)
+    first = next(record for record in source.records() if source.annotated(record, annotated))
+    # A second more than the first recording, so that padding has an effect.
+    length = source.n_samples(first) + rate
     views = [{"view": view} for view in source.card.views] if len(source.card.views) > 1 else []
     common: list[dict[str, Any]] = [
-        {"clip_l": more + 80},
+        {"clip_l": length + 80},
         {"fps": rate // 2},
         {"normalize": False},
         {"padding": True},
     ]
     for video, own in ((False, [{"frame_l": 48}, {"frame_w": 48}]), (True, [])):
         size = {} if video else {"frame_l": 32, "frame_w": 80}
-        base: dict[str, Any] = {"root": source.root, "video": video, "clip_l": more, **size}
-        seen = _heard(name, target, base)
-        assert seen is not None, f"{name}, {target}: video={video} is refused"
-        assert seen == _heard(name, target, base), f"{name}, {target}: two readings differ"
+        base: dict[str, Any] = {"root": source.root, "video": video, "clip_l": length, **size}
+        plain = _sound_sample(name, target, base)
+        assert plain is not None, f"{name}, {target}: video={video} is refused"
+        assert plain == _sound_sample(name, target, base), f"{name}, {target}: two readings differ"
         for option in [*common, *own, *views]:
-            assert _heard(name, target, base | option) != seen, (
+            assert _sound_sample(name, target, base | option) != plain, (
                 f"{name}, {target}: {option} changes nothing"
             )
     for wrong in ({"frame_l": 48}, {"frame_w": 48}, {"fps": 0}, {"fps": 0.5}, {"clip_l": 0}):
-        assert _heard(name, target, base | wrong) is None, f"{name}: {wrong} passes"
+        assert _sound_sample(name, target, base | wrong) is None, f"{name}: {wrong} passes"
 
 
-def _heard(name: str, target: str, options: dict[str, Any]) -> bytes | None:
-    """The ids and the first sample of a Dataset of sound as bytes; None where its options are refused."""
+def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
+    """The ids and the first item of a Dataset of sound, as bytes; None where options are refused."""
     try:
-        ds = Dataset(name, target, **options)
+        dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
         return None
-    x, y = ds[0]
-    shape = (
-        (options["clip_l"],) if options["video"] else (3, options["frame_l"], options["frame_w"])
-    )
+    x, y = dataset[0]
+    if options["video"]:
+        shape: tuple[int, ...] = (options["clip_l"],)
+    else:
+        shape = (3, options["frame_l"], options["frame_w"])
     assert tuple(x.shape) == shape, (
         f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
     )
     assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
-    return pickle.dumps((ds.data.ids, x.numpy().tobytes(), str(y)))
+    return pickle.dumps((dataset.data.ids, x.numpy().tobytes(), str(y)))
 
 
 def _check_options(source: Source, target: str) -> None:
-    """Each option of ``Dataset`` changes the first sample or the list of items, or is refused; twice is the same."""
+    """Each option of ``Dataset`` has an effect on the items or is refused; two readings are equal."""
     base: dict[str, Any] = {"frame_l": 32, "frame_w": 80, "root": source.root}
-    name, seen = source.card.name, _shown(source.card.name, target, base)
-    assert seen is not None, f"{name}, {target}: plain stills are refused"
-    assert seen == _shown(name, target, base), f"{name}, {target}: two readings differ"
-    held = {
-        record.view for record in source.records()
-    }  # a release may hold fewer views than the card names
-    views = [{"view": view} for view in source.card.views if held != {view}]
-    asked = source.card.target(target)
-    parts = {record.split for record in source.records() if source.annotated(record, asked)}
+    name = source.card.name
+    plain = _picture_sample(name, target, base)
+    assert plain is not None, f"{name}, {target}: plain stills are refused"
+    assert plain == _picture_sample(name, target, base), f"{name}, {target}: two readings differ"
+    # A release may hold fewer views than the card names.
+    present = {record.view for record in source.records()}
+    views = [{"view": view} for view in source.card.views if present != {view}]
+    annotated = source.card.target(target)
+    parts = {record.split for record in source.records() if source.annotated(record, annotated)}
     splits = [{"split": split} for split in sorted(parts - {""})]
     sizes: list[dict[str, Any]] = [
         {"frame_l": 48},
@@ -312,41 +332,41 @@ def _check_options(source: Source, target: str) -> None:
         {"normalize": False},
         {"padding": True},
     ]
-    for option in [
-        *sizes,
-        *views,
-        *(splits if len(parts) > 1 else []),
-        {"video": True, "clip_l": 24},
-    ]:
-        assert _shown(name, target, base | option) != seen, (
+    options: list[dict[str, Any]] = [*sizes, *views, {"video": True, "clip_l": 24}]
+    if len(parts) > 1:
+        options += splits
+    for option in options:
+        assert _picture_sample(name, target, base | option) != plain, (
             f"{name}, {target}: {option} changes nothing"
         )
     clip = base | {"video": True, "clip_l": 24}
-    seen = _shown(name, target, clip)
-    for option in ({"clip_l": 25}, {"fps": 7.0}) if seen is not None else ():
-        assert _shown(name, target, clip | option) != seen, (
+    plain = _picture_sample(name, target, clip)
+    if plain is None:  # a dataset of stills has no clips
+        return
+    for option in ({"clip_l": 25}, {"fps": 7.0}):
+        assert _picture_sample(name, target, clip | option) != plain, (
             f"{name}, {target}: {option} changes nothing"
         )
 
 
-def _shown(name: str, target: str, options: dict[str, Any]) -> bytes | None:
-    """The ids and the first sample of a Dataset as bytes; None where its options are refused."""
+def _picture_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
+    """The ids and the first item of a Dataset, as bytes; None where options are refused."""
     try:
-        ds = Dataset(name, target, **options)
+        dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
         return None
-    x, y = ds[0]
+    x, y = dataset[0]
     wanted = (options["clip_l"],) if options.get("video") else ()
     shape = (*wanted, 3, options["frame_l"], options["frame_w"])
     assert tuple(x.shape) == shape, (
         f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
     )
     assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
-    return pickle.dumps((ds.data.ids, x.numpy().tobytes(), str(y)))
+    return pickle.dumps((dataset.data.ids, x.numpy().tobytes(), str(y)))
 
 
 def _read_all(source_cls: type[Source], root: Path) -> None:
-    """Read everything that a tree says."""
+    """Read all frames or samples and all answers of a folder of data."""
     source = source_cls(root)
     for record in source.records():
         _signal(source, record)
@@ -360,13 +380,13 @@ def _check_deletions(source_cls: type[Source], root: Path, scratch: Path) -> Non
     for path in sorted(p for p in copy.rglob("*") if p.is_file()):
         raw = path.read_bytes()
         path.unlink()
-        said = _refusal(partial(_read_all, source_cls, copy))
-        assert said is None or path.name in said, (
-            f"without {path.name} the error does not name it: {said}"
+        message = _message_of_refusal(partial(_read_all, source_cls, copy))
+        assert message is None or path.name in message, (
+            f"without {path.name} the error does not name it: {message}"
         )
         path.write_bytes(raw)
     empty = scratch / "empty"
     empty.mkdir()
-    said = _refusal(lambda: source_cls(empty).records())
-    assert said is not None, "an empty folder is opened"
-    assert str(empty) in said, f"the error of an empty folder does not name it: {said}"
+    message = _message_of_refusal(lambda: source_cls(empty).records())
+    assert message is not None, "an empty folder is opened"
+    assert str(empty) in message, f"the error of an empty folder does not name it: {message}"

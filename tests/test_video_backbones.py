@@ -219,11 +219,11 @@ def test_a_local_file_is_loaded_whole_or_not_at_all(tmp_path: Path) -> None:
         assert card.sha256
         assert card.load().digest() == twin.digest()
     bad = {k: v for k, v in state.items() if k != "stem.0.weight"}
-    bad |= {"head.weight": torch.zeros(2), "fc.bias": torch.zeros(7)}
+    bad |= {"head.weight": torch.zeros(2), "layer1.0.conv1.0.weight": torch.zeros(7)}
     save_file(bad, tmp_path / "bad.safetensors")
     with pytest.raises(
         WeightsError,
-        match=r"1 missing: stem.0.weight; 1 surplus: head.weight; 1 of another shape: fc.bias \(7,\)",
+        match=r"1 missing: stem.0.weight; 1 of another shape: layer1.0.conv1.0.weight \(7,\)",
     ):
         backbones.card(f"local:{tmp_path / 'bad.safetensors'}@torchvision/mc3_18").load()
 

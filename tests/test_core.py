@@ -6,8 +6,10 @@ import pytest
 
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import Registry
+from etab.tasks import menu
 from etab.tasks.codes import CATEGORIES, DATASET_CODES, VIEW_CODES, parse_code
 from etab.tasks.menu import TASKS, find
+from etab.types import Kind
 
 
 def test_a_miss_suggests_and_lists() -> None:
@@ -92,3 +94,51 @@ def test_find_by_code_prefix_dataset_and_all() -> None:
     assert find(None) == find(["camus"])
     with pytest.raises(UnknownNameError, match=r"No task is called 'a0-A4-D'\. Did you mean"):
         find("a0-A4-D")
+
+
+def test_a_dataset_that_is_added_has_its_letter_in_codes() -> None:
+    """The letter stands on the card alone."""
+    from dataclasses import replace
+
+    from etab.datasets import SOURCES, CamusSource
+
+    class Added(CamusSource):
+        card = replace(CamusSource.card, name="added", code="Z")
+
+    SOURCES.add("added", Added)
+    try:
+        assert parse_code("a0-A4-Z").dataset == "added"
+        assert str(parse_code("b0-A4-C>Z")) == "b0-A4-C>Z"
+    finally:
+        SOURCES.remove("added")
+    with pytest.raises(UnknownNameError, match="dataset code"):
+        parse_code("a0-A4-Z")
+
+
+def test_a_row_may_be_of_any_dataset() -> None:
+    """The helper for rows that wait for their data knows no list of datasets of its own."""
+    row = menu._new("tmed", "b1-A4-T", "title", "ES/ED", Kind.BINARY, "frame")
+    assert row.dataset == "tmed"
+    assert row.views == ("A4C",)
+
+
+def test_views_of_codes_are_views_of_cards() -> None:
+    from etab.echo.views import CANONICAL, PLACES
+
+    assert {view for views in VIEW_CODES.values() for view in views} <= {*CANONICAL, *PLACES}
+    assert VIEW_CODES["A4"] == ("A4C",)
+    assert VIEW_CODES["AL"][:6] == ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other")
+
+
+def test_no_file_reads_the_kind_from_the_names_of_columns() -> None:
+    from pathlib import Path
+
+    import etab
+
+    allowed = "etab/metrics/base.py"  # callers that give no kind
+    root = Path(etab.__file__).parents[1]
+    for path in Path(etab.__file__).parent.rglob("*.py"):
+        if not str(path).endswith(allowed):
+            text = path.read_text()
+            assert '"score" in' not in text, path.relative_to(root)
+            assert '"score_0" in' not in text, path.relative_to(root)

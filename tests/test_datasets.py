@@ -21,8 +21,8 @@ from etab.datasets.dataset import Dataset
 from etab.datasets.echonet import EchoNetSource, traced_mask
 from etab.datasets.integrity.check import check
 from etab.datasets.paths import folder
-from etab.datasets.views import aliases, canonical
 from etab.echo.clips import fit, place, resample, window
+from etab.echo.views import aliases, canonical
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.legacy.data_tools import training_data_split
 from etab.testing.datasets import check_dataset

@@ -18,7 +18,7 @@ from etab import datasets
 from etab.datasets import Tmed1Source, TmedSource
 from etab.datasets.dataset import Dataset
 from etab.datasets.integrity.check import check
-from etab.datasets.views import canonical
+from etab.echo.views import canonical
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,

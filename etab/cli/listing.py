@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from etab import backbones, datasets, heads
-from etab.datasets import views
+from etab.echo import views
 from etab.metrics import METRICS
 from etab.registry import Registry
 from etab.runs import cross

@@ -259,7 +259,7 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
         ) from error
     return Scaffold(
         tuple(folder / place for place in places.values()),
-        tuple(_steps(name, letter, places, checkout)),
+        tuple(_steps(places, checkout)),
     )
 
 
@@ -287,15 +287,14 @@ def _imports(words: dict[str, str], checkout: bool) -> str:
     return "\n".join(sorted([*ours, *made]) if checkout else [*ours, "", *made])
 
 
-def _steps(name: str, letter: str, places: dict[str, str], checkout: bool) -> Sequence[str]:
+def _steps(places: dict[str, str], checkout: bool) -> Sequence[str]:
     run = [f"python -m pytest {places['test']}"]
     edit = [f"put the published layout into {places['tree']}, then read it in {places['source']}"]
     if not checkout:
         return [*run, *edit]
     return [
         *run,
-        f"import it in etab/datasets/__init__.py, and add {letter!r}: {name!r} to DATASET_CODES in etab/tasks/menu.py",
-        f"add {name!r} to NAMES in etab/datasets/paths.py, so that paths.toml may name its folder",
+        "import it in etab/datasets/__init__.py",
         *edit,
         "python -m docs.generate",
     ]

@@ -16,9 +16,9 @@ from torch.utils.data import Dataset as TorchDataset
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.integrity.canonical import verify
 from etab.datasets.paths import folder
-from etab.datasets.views import among
 from etab.datasets.windows import SoundOptions, SoundReader, sound_options, sound_rows
 from etab.echo.clips import fit, pad, place, resample
+from etab.echo.views import among
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.splits import PARTS

@@ -21,8 +21,8 @@ from typing import ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.datasets.views import CANONICAL, canonical
 from etab.echo.sector import Sector, sector
+from etab.echo.views import CANONICAL, canonical
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
 from etab.splits import PARTS, check_leaks

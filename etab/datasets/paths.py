@@ -17,23 +17,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from etab.datasets.base import SOURCES
 from etab.errors import CorruptFileError, DataNotFoundError
 from etab.registry import unknown
-
-NAMES = (
-    "echonet",
-    "camus",
-    "tmed",
-    "tmed1",
-    "unity",
-    "lvh",
-    "pediatric",
-    "cinc2016",
-    "circor",
-    "circor_hf",
-    "circor_hf_processed",
-    "dicom",
-)
 
 
 def folder(
@@ -94,7 +80,7 @@ def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
         raise CorruptFileError(
             f"{file} is not TOML: {error}. Write lines such as camus_dir = '/data/CAMUS'."
         ) from error
-    known = {f"{n}_dir" for n in (*NAMES, name)}
+    known = {f"{n}_dir" for n in (*SOURCES, name)}
     for key in table:
         if key not in known:
             raise unknown(f"key of {file}", key, known)

@@ -20,7 +20,7 @@ import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Source
 from etab.datasets.traced import maybe
-from etab.datasets.views import aliases
+from etab.echo.views import aliases
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,

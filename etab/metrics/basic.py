@@ -79,7 +79,8 @@ def _limit(rows: ScoredRows, weights: FloatArray, sign: float) -> FloatArray:
     n = weights.sum(axis=1)
     mean = weighted_mean(centred, weights)
     variance = ratio(weights @ np.square(centred) - n * mean**2, n - 1)
-    return error.mean() + mean + sign * 1.96 * np.sqrt(np.maximum(variance, 0))
+    limit = error.mean() + mean + sign * 1.96 * np.sqrt(np.maximum(variance, 0))
+    return np.asarray(limit)
 
 
 @metric(
@@ -246,8 +247,8 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
         (n,) class indexes as floats.
     """
     if kind is Kind.BINARY:
-        return (columns["score"] >= 0.5).astype(np.float64)
-    return class_scores(kind, columns).argmax(axis=1).astype(np.float64)
+        return np.asarray(columns["score"] >= 0.5, dtype=np.float64)
+    return np.asarray(class_scores(kind, columns).argmax(axis=1), dtype=np.float64)
 
 
 @metric(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from etab.echo.views import VIEW_CODES
 from etab.errors import UnknownNameError
 from etab.registry import unknown
 
@@ -25,44 +26,31 @@ CATEGORIES: Mapping[str, str] = MappingProxyType(
 PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
 
 
-DATASET_CODES: Mapping[str, str] = MappingProxyType(
-    {
-        "E": "echonet",
-        "C": "camus",
-        "T": "tmed",
-        "O": "tmed1",
-        "U": "unity",
-        "L": "lvh",
-        "P": "pediatric",
-        "F": "dicom",
-        "N": "cinc2016",
-        "D": "circor",
-        "H": "circor_hf",
-        "G": "circor_hf_processed",
-    }
-)
+class _Letters(Mapping[str, str]):
+    """The dataset of each letter. A letter stands on the card of its dataset and nowhere else."""
+
+    def _by_letter(self) -> dict[str, str]:
+        from etab.datasets import SOURCES  # here: a board imports the menu without any dataset
+
+        names: dict[str, str] = {}
+        for name, source in SOURCES.items():
+            names.setdefault(source.card.code, name)
+        return names
+
+    def __getitem__(self, letter: str) -> str:
+        return self._by_letter()[letter]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_letter())
+
+    def __len__(self) -> int:
+        return len(self._by_letter())
+
+
+DATASET_CODES: Mapping[str, str] = _Letters()
 
 
 DEFAULT_DATASET = "camus"
-
-
-VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "A2": ("A2C",),
-        "A3": ("A3C",),
-        "A4": ("A4C",),
-        "PL": ("PLAX",),
-        "PS": ("PSAX",),
-        "AX": ("A2C", "A3C", "A4C"),
-        "PX": ("PLAX", "PSAX"),
-        "AL": ("A2C", "A3C", "A4C", "PLAX", "PSAX", "other", "AV", "PV", "TV", "MV", "Phc"),
-        "AV": ("AV",),
-        "PV": ("PV",),
-        "TV": ("TV",),
-        "MV": ("MV",),
-        "PH": ("Phc", "PCG"),
-    }
-)
 
 
 _CODE = re.compile(r"^([a-f])(\d)-([A-Z][A-Z0-9])-([A-Z])(?:>([A-Z]))?$")

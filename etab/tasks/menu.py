@@ -13,7 +13,7 @@ from dataclasses import replace
 from etab.echo.clips import Sampling
 from etab.registry import unknown
 from etab.tasks.base import Anchors, Menu, Task
-from etab.tasks.codes import DATASET_CODES, DEFAULT_DATASET, VIEW_CODES
+from etab.tasks.codes import DEFAULT_DATASET, VIEW_CODES
 from etab.types import Kind
 
 TASKS: Menu = Menu("task")
@@ -146,6 +146,7 @@ _WAITING = Anchors(0.5, 1.0, f"{_CHANCE}; version 0", _PERFECT)
 
 
 def _new(
+    dataset: str,
     code: str,
     title: str,
     target: str,
@@ -156,23 +157,15 @@ def _new(
     metric_2022: str = "auroc",
     head: str = "logistic",
     anchors: Anchors = _WAITING,
+    views: tuple[str, ...] = (),
 ) -> Task:
-    """A task that waits for its data: version 0, so in no suite."""
-    view, letter = code.split("-")[1:]
-    dataset = DATASET_CODES[letter]
-    shown = {
-        "echonet": ("A4C",),
-        "lvh": ("PLAX",),
-        "pediatric": ("A4C", "PSAX"),
-        "unity": ("A2C", "A3C", "A4C", "PLAX"),
-    }[dataset]
-    views = tuple(name for name in shown if name in VIEW_CODES[view])
+    """A task that waits for its data: version 0, so in no suite. ``views``: those of its code, unless given."""
     return Task(
         code,
         title,
         dataset,
         target,
-        views,
+        views or VIEW_CODES[code.split("-")[1]],
         kind,
         metric,
         metric_2022,
@@ -185,6 +178,7 @@ def _new(
 
 def _echonet() -> Iterable[Task]:
     yield _new(
+        "echonet",
         "a0-A4-E",
         "left ventricle, A4C",
         "LV_seg",
@@ -196,6 +190,7 @@ def _echonet() -> Iterable[Task]:
         anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
     )
     yield _new(
+        "echonet",
         "b0-A4-E",
         "ejection fraction, A4C",
         "EF",
@@ -206,8 +201,8 @@ def _echonet() -> Iterable[Task]:
         head="ridge",
         anchors=Anchors(9.01, 4.05, _CONSTANT, _OUYANG),
     )
-    yield _new("b1-A4-E", "ED or ES frame, A4C", "ES/ED", Kind.BINARY, "frame")
-    yield _new("d0-A4-E", "cardiomyopathy (EF < 50), A4C", "CM", Kind.BINARY, "ED+ES")
+    yield _new("echonet", "b1-A4-E", "ED or ES frame, A4C", "ES/ED", Kind.BINARY, "frame")
+    yield _new("echonet", "d0-A4-E", "cardiomyopathy (EF < 50), A4C", "CM", Kind.BINARY, "ED+ES")
 
 
 def _lvh() -> Iterable[Task]:
@@ -218,6 +213,7 @@ def _lvh() -> Iterable[Task]:
     ):
         low = round(spread * (2 / math.pi) ** 0.5, 3)
         yield _new(
+            "lvh",
             f"b{index}-PL-L",
             f"{words}, cm, PLAX",
             target,
@@ -228,13 +224,14 @@ def _lvh() -> Iterable[Task]:
             head="ridge",
             anchors=Anchors(low, reference, _SPREAD, _DUFFY),
         )
-    yield _new("b1-PL-L", "ED or ES frame, PLAX", "ES/ED", Kind.BINARY, "frame")
+    yield _new("lvh", "b1-PL-L", "ED or ES frame, PLAX", "ES/ED", Kind.BINARY, "frame")
 
 
 def _pediatric() -> Iterable[Task]:
     for view, name in (("A4", "A4C"), ("PS", "PSAX")):
         words = f"of children, {name}"
         yield _new(
+            "pediatric",
             f"a0-{view}-P",
             f"left ventricle {words}",
             "LV_seg",
@@ -246,6 +243,7 @@ def _pediatric() -> Iterable[Task]:
             anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
         )
         yield _new(
+            "pediatric",
             f"b0-{view}-P",
             f"ejection fraction {words}",
             "EF",
@@ -256,13 +254,38 @@ def _pediatric() -> Iterable[Task]:
             head="ridge",
             anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", _PERFECT),
         )
-        yield _new(f"b1-{view}-P", f"ED or ES frame {words}", "ES/ED", Kind.BINARY, "frame")
-        yield _new(f"d0-{view}-P", f"cardiomyopathy (EF < 50) {words}", "CM", Kind.BINARY, "ED+ES")
-    yield _new("c3-AL-P", "A4C or PSAX of children", "view", Kind.CLASSES, "ED")
+        yield _new(
+            "pediatric", f"b1-{view}-P", f"ED or ES frame {words}", "ES/ED", Kind.BINARY, "frame"
+        )
+        yield _new(
+            "pediatric",
+            f"d0-{view}-P",
+            f"cardiomyopathy (EF < 50) {words}",
+            "CM",
+            Kind.BINARY,
+            "ED+ES",
+        )
+    yield _new(
+        "pediatric",
+        "c3-AL-P",
+        "A4C or PSAX of children",
+        "view",
+        Kind.CLASSES,
+        "ED",
+        views=("A4C", "PSAX"),
+    )
 
 
 def _unity() -> Iterable[Task]:
-    yield _new("c2-AL-U", "A2C, A3C, A4C or PLAX", "view", Kind.CLASSES, "answer")
+    yield _new(
+        "unity",
+        "c2-AL-U",
+        "A2C, A3C, A4C or PLAX",
+        "view",
+        Kind.CLASSES,
+        "answer",
+        views=("A2C", "A3C", "A4C", "PLAX"),
+    )
 
 
 _PLACES = ("AV", "PV", "TV", "MV", "Phc")

@@ -16,7 +16,7 @@ import numpy as np
 
 from etab.datasets.base import SOURCES, SoundSource, Source
 from etab.datasets.dataset import Dataset
-from etab.datasets.views import CANONICAL
+from etab.echo.views import CANONICAL
 from etab.errors import (
     DataNotFoundError,
     EtabError,

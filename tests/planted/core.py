@@ -66,4 +66,11 @@ FAULTS = [
         " / 2) / 1e9",
         ("tests/test_zoo.py",),
     ),
+    Fault(
+        "a letter with a second home",
+        "etab/tasks/codes.py",
+        "        for name, source in SOURCES.items():\n",
+        "        for name, source in list(SOURCES.items())[:12]:\n",
+        ("tests/test_core.py",),
+    ),
 ]

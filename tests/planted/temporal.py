@@ -39,8 +39,8 @@ FAULTS = [
     Fault(
         "sequences: steps nobody annotated are the first class",
         HEAD,
-        "functional.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=NOBODY",
-        "functional.cross_entropy(logits.transpose(1, 2), wanted.clamp_min(0), ignore_index=NOBODY",
+        "functional.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=UNANNOTATED",
+        "functional.cross_entropy(logits.transpose(1, 2), wanted.clamp_min(0), ignore_index=UNANNOTATED",
         HEADS,
     ),
     Fault(
@@ -60,7 +60,7 @@ FAULTS = [
     Fault(
         "sequences: behind the end is annotated",
         CHUNKS,
-        "self.length), NOBODY, dtype",
+        "self.length), UNANNOTATED, dtype",
         "self.length), 0, dtype",
         HEADS,
     ),

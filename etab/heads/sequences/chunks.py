@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from etab.errors import UnsupportedOptionError
+from etab.sounds.states import UNANNOTATED
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 LENGTH = 256
-NOBODY = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Chunks:
 
     def answers(self, states: Sequence[Any]) -> IntArray:
         """(m, length) states of the chunks, -1 behind the end of a row."""
-        out = np.full((len(self.owner), self.length), NOBODY, dtype=np.int64)
+        out = np.full((len(self.owner), self.length), UNANNOTATED, dtype=np.int64)
         for chunk, (i, s) in zip(out, self._places(), strict=True):
             part = np.asarray(states[i])[s : s + self.length]
             chunk[: len(part)] = part

@@ -17,7 +17,8 @@ from etab.errors import SplitError, TrainingError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.probes import refuse_kind
 from etab.heads.probabilities import class_probabilities, probability
-from etab.heads.sequences.chunks import NOBODY, Chunks
+from etab.heads.sequences.chunks import Chunks
+from etab.sounds.states import UNANNOTATED
 from etab.splits import without
 from etab.training.loop import Recipe, seeded, train
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
@@ -129,7 +130,7 @@ class TemporalHead(Head):
             if [len(row) for row in rows] != lengths:
                 raise UnsupportedOptionError(
                     f"{target.name}: {sum(lengths)} states of {len(lengths)} rows for {sum(map(len, rows))} steps of "
-                    f"{len(rows)} rows of {key!r}; wanted a state, or {NOBODY}, for every step."
+                    f"{len(rows)} rows of {key!r}; wanted a state, or {UNANNOTATED}, for every step."
                 )
         chunks = Chunks.of(lengths)
         sequences = {key: chunks.cut(rows) for key, rows in series.items()}
@@ -256,7 +257,7 @@ def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Arra
         raise UnsupportedOptionError(
             f"{target.name}: answers of shape {y.shape} for sequences {shapes}; wanted {wanted}."
         )
-    low = NOBODY if target.kind is Kind.STATES else 0
+    low = UNANNOTATED if target.kind is Kind.STATES else 0
     if target.kind is not Kind.VALUE and (y.min() < low or y.max() >= len(target.classes)):
         raise UnsupportedOptionError(
             f"{target.name}: classes from {y.min()} to {y.max()} for the {len(target.classes)} classes "
@@ -267,7 +268,7 @@ def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Arra
 
 def _annotated(y: Array, rows: IntArray, target: Target) -> IntArray:
     """Rows with at least one step that somebody annotated."""
-    return rows[(y[rows] != NOBODY).any(axis=1)] if target.kind is Kind.STATES else rows
+    return rows[(y[rows] != UNANNOTATED).any(axis=1)] if target.kind is Kind.STATES else rows
 
 
 def _scale(y: Array, target: Target) -> tuple[float, float]:
@@ -292,9 +293,9 @@ def _loss(logits: torch.Tensor, wanted: torch.Tensor, target: Target) -> torch.T
     if target.kind is Kind.CLASSES:
         return functional.cross_entropy(logits, wanted)
     steps = functional.cross_entropy(
-        logits.transpose(1, 2), wanted, ignore_index=NOBODY, reduction="none"
+        logits.transpose(1, 2), wanted, ignore_index=UNANNOTATED, reduction="none"
     )
-    return (steps.sum(dim=1) / (wanted != NOBODY).sum(dim=1)).mean()
+    return (steps.sum(dim=1) / (wanted != UNANNOTATED).sum(dim=1)).mean()
 
 
 def _logits(network: TemporalNetwork, values: Any, rows: IntArray) -> FloatArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from etab.errors import UnsupportedOptionError
 from etab.registry import unknown
@@ -40,6 +41,21 @@ def canonical(name: str) -> str:
     if found is None:
         raise unknown("view", name, aliases())
     return found
+
+
+# Views of a task code that are one view each: two letters that are a name of it above.
+_SINGLE = ("A2", "A3", "A4", "PL", "PS", "AV", "PV", "TV", "MV")
+
+# The views that the two letters of a task code stand for.
+VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        **{code: (canonical(code),) for code in _SINGLE},
+        "AX": ("A2C", "A3C", "A4C"),
+        "PX": ("PLAX", "PSAX"),
+        "AL": tuple(view for view in (*CANONICAL, *PLACES) if view not in ("unknown", "PCG")),
+        "PH": ("Phc", "PCG"),
+    }
+)
 
 
 def among(name: str | None, views: Sequence[str], *, what: str) -> tuple[str, ...]:

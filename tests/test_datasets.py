@@ -765,3 +765,16 @@ def test_real_camus_dataset(real: CamusSource) -> None:
 def test_no_answers_in_a_split(trees: dict[str, Path]) -> None:
     with pytest.raises(SplitError, match="no recording with an answer"):
         Dataset("camus", "EF", split="test", root=trees["old"])
+
+
+@pytest.mark.parametrize("rate", ["48,5", "fast", "-3", "0", "nan"])
+def test_camus_rate_that_is_no_rate_costs_the_rate(
+    trees: dict[str, Path], tmp_path: Path, rate: str
+) -> None:
+    root = shutil.copytree(trees["sequences"], tmp_path / "c")
+    path = root / "database_nifti" / "patient0001" / "Info_4CH.cfg"
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("FrameRate")]
+    path.write_text("\n".join([*lines, f"FrameRate: {rate}"]))
+    source, record = _camus({"c": root}, "c", "patient0001_4CH")
+    assert record.fps is None
+    assert source.phases(record) == (0, 5)

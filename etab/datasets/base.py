@@ -81,6 +81,11 @@ class Source(ABC):
         self._records = tuple(record for record in self.records() if record.id not in gone)
         self.faults += faults
 
+    def keep(self, records: Sequence[Record]) -> None:
+        """Shorten the list of recordings to these; the others are of no use to what is done with this source."""
+        ids = {record.id for record in records}
+        self._records = tuple(record for record in self.records() if record.id in ids)
+
     def _give_up(self, fault: Fault, error: Exception) -> None:
         """Note a recording that cannot be listed; raises the error where that is no option."""
         if self.faults is None:

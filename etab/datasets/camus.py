@@ -10,13 +10,14 @@ outlined: in a sequence they stand for the ED and the ES frame.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.datasets.camus_layout import CHAMBERS, Layout, number, read_cfg
+from etab.datasets.camus_layout import CHAMBERS, Layout, number, pictured, read_cfg
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.geometry import AS_PUBLISHED
 from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
@@ -92,18 +93,9 @@ class CamusSource(Source):
         """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError, CorruptFileError."""
         if self._records is None:
             rows = self.layout.patients(absent=None if self.faults is None else self._absent)
-            views = ("A4C",) if self.layout.ted else self.card.views
-            pairs = [(row, view) for row in rows for view in views]
-            found = self._listed(
-                pairs,
-                lambda pair: self._record(*pair[0], pair[1]),
-                lambda pair: Fault(
-                    f"{pair[0][0]}_{CHAMBERS[pair[1]]}", "", pair[0][0], pair[1], pair[0][2]
-                ),
-            )
-            found = self._there(found)
-            check_leaks(found)
-            self._records = tuple(found)
+            records = [self._record(*row, view) for row in rows for view in self._views(rows)]
+            check_leaks(records)
+            self._records = tuple(records)
         return self._records
 
     def still(self, record: Record) -> bool:
@@ -205,6 +197,22 @@ class CamusSource(Source):
         """The split of the NIfTI release; the older one numbers and parts its patients in another way."""
         return self.card.name if self.layout.nifti else ""
 
+    def remarks(self) -> Sequence[str]:
+        """The views of which this copy has no picture."""
+        views = {record.view for record in self.records()}
+        absent = [] if self.layout.ted else [view for view in self.card.views if view not in views]
+        return [f"no picture of the view {view} is here; it is left out" for view in absent]
+
+    def _views(self, rows: Sequence[tuple[str, str, str, frozenset[str]]]) -> tuple[str, ...]:
+        """The views of this copy: those of which any patient has a picture, or all where there is none at all."""
+        if self.layout.ted:
+            return ("A4C",)
+        chambers = {
+            chamber for patient, _, _, names in rows for chamber in pictured(patient, names)
+        }
+        views = tuple(view for view in self.card.views if CHAMBERS[view] in chambers)
+        return views or self.card.views
+
     def _absent(self, patient: str, split: str) -> None:
         """Note both recordings of a patient whom the split files list and who has no folder."""
         reason = f"{self.root / 'database_nifti' / patient} is missing."
@@ -218,15 +226,16 @@ class CamusSource(Source):
         self, patient: str, folder: str, split: str, present: frozenset[str], view: str
     ) -> Record:
         files = self.layout.files(patient, folder, CHAMBERS[view], present)
-        cfg = self._cfg_of(files.get("info")) or self._cfg_of(files.get("info_other"))
+        own = self._optional_cfg(files.get("info"))
+        cfg = own or self._optional_cfg(files.get("info_other"))
         facts = {"quality": "ImageQuality", "sex": "Sex", "age": "Age"}
         if "info" not in files:
             del facts["quality"]
         fps = None
-        if "sequence" in files and "FrameRate" in self._cfg_of(files.get("info")):
-            fps = number(
-                self.root / files["info"], self._cfg_of(files["info"]), "FrameRate", 1, 1000
-            )
+        if "sequence" in files and "FrameRate" in own:
+            # A rate that is no number is a rate that is not known.
+            with suppress(CorruptFileError):
+                fps = number(self.root / files["info"], own, "FrameRate", 1, 1000)
         meta = {name: cfg[key] for name, key in facts.items() if key in cfg}
         return Record(f"{patient}_{CHAMBERS[view]}", patient, view, split, fps, files, meta)
 
@@ -238,12 +247,20 @@ class CamusSource(Source):
             self._cfg[name] = read_cfg(self.root / name)
         return self._cfg[name]
 
+    def _optional_cfg(self, name: str | None) -> Mapping[str, str]:
+        """As ``_cfg_of`` for facts that nothing depends on: empty where the file cannot be read."""
+        try:
+            return self._cfg_of(name)
+        except (CorruptFileError, LayoutError):
+            return {}
+
     def _info(self, record: Record) -> Mapping[str, str]:
         return self._cfg_of(record.files.get("info"))
 
     def _says_phantom(self, record: Record) -> bool:
         if any(
-            self._cfg_of(record.files.get(role)).get("Phantom") for role in ("info", "info_other")
+            self._optional_cfg(record.files.get(role)).get("Phantom")
+            for role in ("info", "info_other")
         ):
             return True
         images = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from etab.readers.table import parse_number
 
 CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
+_NEEDED_FACTS = ("ED", "ES", "EF", "LVef")
 _PATIENT = re.compile(r"patient\d+")
 _WANTED = (
     "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of the older release, or "
@@ -206,8 +207,20 @@ def _pick(stem: str, end: str, present: frozenset[str]) -> str:
     )
 
 
+def pictured(patient: str, names: Collection[str]) -> set[str]:
+    """The chambers ("2CH", "4CH") of which a patient's folder holds any picture."""
+    pattern = re.compile(rf"{patient}_([24]CH)_(ED|ES|sequence|half_sequence)\.(nii|nii\.gz|mhd)")
+    matches = (pattern.fullmatch(name) for name in names)
+    return {match[1] for match in matches if match is not None}
+
+
 def read_cfg(path: Path) -> dict[str, str]:
-    """The ``Key: value`` lines of an Info file; raises CorruptFileError for anything else in it."""
+    """The ``Key: value`` lines of an Info file; other lines are left out.
+
+    Raises:
+        LayoutError: There is no such file.
+        CorruptFileError: It is no text, or a line of a fact that answers rest on (ED, ES, EF) has no colon.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
@@ -218,13 +231,16 @@ def read_cfg(path: Path) -> dict[str, str]:
         raise CorruptFileError(
             f"{path} cannot be read: {error.strerror or error}. Restore it."
         ) from error
-    pairs = [line.split(":", 1) for line in lines if line.strip()]
-    odd = [pair for pair in pairs if len(pair) != 2]
-    if odd:
-        raise CorruptFileError(
-            f"{path} has the line {odd[0][0]!r}; wanted 'Key: value'. Restore it as published."
-        )
-    return {key.strip(): value.strip() for key, value in pairs}
+    cfg: dict[str, str] = {}
+    for line in lines:
+        key, colon, value = line.partition(":")
+        if colon:
+            cfg[key.strip()] = value.strip()
+        elif line.split()[:1] and line.split()[0] in _NEEDED_FACTS:
+            raise CorruptFileError(
+                f"{path} has the line {line!r}; wanted 'Key: value'. Restore it as published."
+            )
+    return cfg
 
 
 def number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:

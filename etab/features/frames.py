@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +18,7 @@ import numpy as np
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.identity import identity
 from etab.datasets.base import Source
-from etab.errors import (
-    LayoutError,
-    skippable,
-)
+from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASES, Embedding, Input, register
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.store import (
@@ -220,12 +218,16 @@ def annotated_frames(source: Source) -> list[FrameKey]:
 def shown_frames(source: Source, record: Record) -> list[int]:
     """The frames of one recording that the tasks of its dataset show, in order."""
     card = source.card
-    shown = set(_phases(source, record).values())
-    for name in {
-        t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"
-    }:
-        shown |= {at or 0 for at in source.annotated(record, card.target(name))}
-    return sorted(shown)
+    targets = {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}
+    frames: set[int] = set()
+    # Where an answer cannot be read no frame is shown for it: a task that needs it says so when its
+    # rows are built, and the others do without it.
+    with suppress(LayoutError, CorruptFileError):
+        frames |= set(_phases(source, record).values())
+    for name in sorted(targets):
+        with suppress(LayoutError, CorruptFileError):
+            frames |= {at or 0 for at in source.annotated(record, card.target(name))}
+    return sorted(frames)
 
 
 def _phases(source: Source, record: Record) -> dict[int, int]:

@@ -96,7 +96,7 @@ def _precision(tuning: Tuning, settings: Settings) -> str:
 
 
 def _digest(task: Task, settings: Settings) -> str:
-    return opened.data_digest(task.dataset, settings.root, settings.skip_bad)
+    return opened.data_digest(task.dataset, *settings.where)
 
 
 def checkpoints(settings: Settings, tuning: Tuning) -> Path:
@@ -147,7 +147,7 @@ class _Work:
         """Read the rows, their frames and answers, those of the source task too."""
         from etab.finetuning.examples import frames_of, table_of
 
-        tasks, where = tuning.rows, (settings.root, settings.skip_bad)
+        tasks, where = tuning.rows, settings.where
         rows = {t.code: opened.rows_of(t, *where) for t in tasks}
         items: dict[str, int] = {}
         first: dict[str, tuple[Rows, int]] = {}
@@ -355,7 +355,7 @@ class _Work:
             train_rows = np.array([place[int(r)] for r in split.train if int(r) in place])
             splits.append(RowSplit(train_rows, (), own, split.name))
             answers.append(FoldFit(self._predicted(task, rows, own, said[mine], choice), choice))
-        outlines = opened.outlines_of(task, self.settings.root, self.settings.skip_bad)
+        outlines = opened.outlines_of(task, *self.settings.where)
         table = runs.predictions_of(task, rows, outlines, splits, answers, ())
         found = self._scored(cell, rows, splits, answers, table, seconds)
         if distributed.world()[0] == 0:
@@ -394,7 +394,7 @@ class _Work:
             rng=runs.rng_of(cell, 1),
             n=run.BOOTSTRAPS,
         )
-        source = opened.source_of(task.dataset, settings.root, settings.skip_bad)
+        source = opened.source_of(task.dataset, *settings.where)
         facts = _facts(self.tuning, settings)
         digest = _digest(task, settings)
         return Result(

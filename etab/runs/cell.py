@@ -44,7 +44,7 @@ def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]
     if task.fit_on:
         more |= {
             "fit_on": task.fit_on,
-            "fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad),
+            "fit_data_digest": data_digest(task.fit_on, *settings.where),
         }
     return {
         **more,
@@ -78,7 +78,7 @@ def compute(
     """Fit and score one cell on features that are already there; ``memo`` serves cells of the same rows."""
     started = time.perf_counter()
     task, head = run.row, heads.head(run.head_name)
-    rows = rows_of(task, settings.root, settings.skip_bad)
+    rows = rows_of(task, *settings.where)
     features = input_of(task).pick(
         embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
     )
@@ -91,11 +91,9 @@ def compute(
     fits = head.cross_fit(
         features, rows.answers, rows.patients, splits, target_of(task), rng=rng_of(run), memo=shared
     )
-    outlines = outlines_of(task, settings.root, settings.skip_bad)
+    outlines = outlines_of(task, *settings.where)
     if task.aggregate and AGGREGATES[task.aggregate].beside:
-        beside = studies.view_answers(
-            source_of(task.dataset, settings.root, settings.skip_bad), rows
-        )
+        beside = studies.view_answers(source_of(task.dataset, *settings.where), rows)
         fit = partial(_fit, run, head, features, rows, shared)
         predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
     else:
@@ -261,10 +259,8 @@ def _result(
     n = len(set(table.patients))
     resamples = (_resamples if n <= _FEW else _resamples.__wrapped__)(run.task, run.seed, n)
     interval = stats.resampled(task.metric, task.kind, table.columns, patients, resamples)
-    source = source_of(task.dataset, settings.root, settings.skip_bad)
-    phantom = any(
-        source_of(name, settings.root, settings.skip_bad).phantom for name in task.datasets
-    )
+    source = source_of(task.dataset, *settings.where)
+    phantom = any(source_of(name, *settings.where).phantom for name in task.datasets)
     return Result(
         task=task.code,
         task_version=task.version,
@@ -287,7 +283,7 @@ def _result(
         n_test=len(table.items),
         n_patients=len(set(table.patients)),
         weights_sha256=embedded.weights_sha256,
-        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+        data_digest=data_digest(task.dataset, *settings.where),
         features_key=embedded.key,
         settings={
             **_settings_of(run, embedded.settings["precision"], settings),

@@ -49,7 +49,7 @@ def finished(run: Run, settings: Settings) -> Result | None:
     now: dict[str, Any] = {
         **_settings_of(run, resolve_precision(run, settings), settings),
         "task version": run.row.version,
-        "data": data_digest(run.row.dataset, settings.root, settings.skip_bad),
+        "data": data_digest(run.row.dataset, *settings.where),
         "anchors": [run.row.low, run.row.high],
     }
     differ = [name for name, value in now.items() if there.get(name) != value]
@@ -85,7 +85,7 @@ def require_ready(runs: Sequence[Run], settings: Settings) -> None:
     for run in runs:
         resolve_precision(run, settings)
     for dataset in {name for run in runs for name in run.row.datasets}:
-        data_digest(dataset, settings.root, settings.skip_bad)
+        data_digest(dataset, *settings.where)
 
 
 def execute(
@@ -102,6 +102,7 @@ def execute(
     """
     require_device(settings.device)
     limit_threads()
+    settings = settings.needing(code for run in runs for code in run.row.parts)
     groups: dict[tuple[str, str, str, str, bool], list[Run]] = {}
     for run in runs:
         shown = (
@@ -153,16 +154,16 @@ def _embedded(
 ) -> FrameFeatures:
     """Features of everything that the family of this row of the menu shows: annotated frames, clips, or windows."""
     task = TASKS[code]
-    source = source_of(task.dataset, settings.root, settings.skip_bad)
+    source = source_of(task.dataset, *settings.where)
     how = Embedding(
         cache=settings.cache,
         device=settings.device,
         precision=settings.precision,
         batch_size=settings.batch_size,
         progress=report,
-        data_digest=data_digest(task.dataset, settings.root, settings.skip_bad),
+        data_digest=data_digest(task.dataset, *settings.where),
     )
-    keys = keys_of(task, settings.root, settings.skip_bad)
+    keys = keys_of(task, *settings.where)
     return input_of(task).embed(task, source, keys, card, how)
 
 

@@ -62,6 +62,8 @@ class Settings:
     """How a plan is run: none of these may change a score except ``precision`` and ``skip_bad``, which results record.
 
     skip_bad: recordings that cannot be read are left out instead of being an error.
+    tasks: codes of the tasks that are run together. They alone decide which files are needed; empty stands for every task
+    of a data set.
     """
 
     root: Path | None = None
@@ -71,6 +73,16 @@ class Settings:
     precision: str = "auto"
     batch_size: int | None = None
     skip_bad: bool = False
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> tuple[Path | None, bool, tuple[str, ...]]:
+        """What decides which recordings are read: the folder, ``skip_bad``, and the tasks."""
+        return self.root, self.skip_bad, self.tasks
+
+    def needing(self, tasks: Iterable[str]) -> Settings:
+        """The same settings for these tasks, where it was not said before for which tasks they are."""
+        return self if self.tasks else replace(self, tasks=tuple(sorted(set(tasks))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Going on without the recordings that cannot be read: which they are, and how many patients a score then lacks.
 
-What a run would read of each recording is read once before anything else, in the way the run reads it: answers, the
-frames that tasks show (every frame where a task shows clips), the whole sound. A recording that fails in any of this
-is left out of every task of the data set, so that all of them are of the same data and one digest names these.
+What the tasks of a run would read of each recording is read once before anything else, in the way the run reads it:
+answers, the frames that tasks show (every frame where a task shows clips), the whole sound. A recording that fails in any of
+this is left out of every task of the run, so that all of them are of the same data and one digest names these. Files that
+no task of the run needs are not judged: an Info file without EF is no fault of a run on masks alone.
 """
 
 from __future__ import annotations
@@ -21,28 +22,60 @@ from etab.types import Record
 _STILLS = frozenset({"frame", "ED", "ED+ES", "answer"})
 
 
-def sift(source: Source) -> Source:
+def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:
     """Leave the recordings that cannot be read out of a source; ``source.faults`` then lists them.
 
-    Raises CorruptFileError where not one is left, and what concerns all recordings (a table of labels that cannot be
-    read, a folder of another layout) as without it.
+    Args:
+        source: A source whose recordings were not listed yet.
+        tasks: The tasks whose files are needed; None stands for every task of the data set.
+
+    Raises:
+        CorruptFileError: Not one recording is left; and what concerns all recordings, as without ``sift``.
     """
-    records = source.lenient().records()
-    found = [_fault(source, record) for record in records]
-    source.leave_out([fault for fault in found if fault is not None])
-    faults = source.faults or []
+    if tasks is None:
+        tasks = [task for task in TASKS.values() if task.dataset == source.card.name]
+    source.lenient()
+    faults: list[Fault] = []
+    readable: list[Record] = []
+    for record in source.records():
+        fault = _fault(source, record, tasks)
+        if fault is None:
+            readable.append(record)
+        elif _is_needed(source, record, tasks):
+            faults.append(fault)
+    source.keep(readable)
+    source.leave_out(faults)
     if not source.records():
-        first = faults[0].reason if faults else "the folder lists none"
+        known = source.faults or []
+        first = known[0].reason if known else "the folder lists none"
         raise CorruptFileError(
-            f"{source.root}: not one of {len(faults)} recordings of {source.card.name} can be read. The first: {first}"
+            f"{source.root}: not one of {len(known)} recordings of {source.card.name} can be read. The first: {first}"
         )
     return source
 
 
-def _fault(source: Source, record: Record) -> Fault | None:
+def leave_unneeded(source: Source, tasks: Sequence[Task]) -> None:
+    """Leave out the recordings of views that no task asks for, where a file of them is missing."""
+    needed: list[Record] = []
+    for record in source.records():
+        is_whole = all((source.root / name).exists() for name in record.files.values())
+        if is_whole or _is_needed(source, record, tasks):
+            needed.append(record)
+    if needed:
+        source.keep(needed)
+
+
+def _is_needed(source: Source, record: Record, tasks: Sequence[Task]) -> bool:
+    """Whether any of the tasks shows recordings of this view."""
+    if isinstance(source, SoundSource) or not tasks:
+        return True
+    return any(record.view in task.views for task in tasks)
+
+
+def _fault(source: Source, record: Record, tasks: Sequence[Task]) -> Fault | None:
     """What is wrong with a recording; None for one that reads."""
     try:
-        _read(source, record)
+        _read(source, record, tasks)
     except (MissingPackageError, StorageError):
         raise
     except (EtabError, OSError) as error:
@@ -50,13 +83,14 @@ def _fault(source: Source, record: Record) -> Fault | None:
     return None
 
 
-def _read(source: Source, record: Record) -> None:
-    """Read what a run reads of a recording; raises what is wrong with it."""
+def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
+    """Read what the tasks read of a recording; raises what is wrong with it."""
     for name in record.files.values():
         if (source.root / name).is_dir():
             raise LayoutError(f"{source.root / name} is a folder; wanted a file. Restore it.")
-    tasks = {(t.target, t.inputs): t for t in TASKS.values() if t.dataset == source.card.name}
-    for task in tasks.values():
+    is_sound = isinstance(source, SoundSource)
+    mine = [task for task in tasks if is_sound or record.view in task.views]
+    for task in {(task.target, task.inputs): task for task in mine}.values():
         if task.inputs in _STILLS:
             record_rows(task, source, record)
         else:
@@ -64,9 +98,8 @@ def _read(source: Source, record: Record) -> None:
     if isinstance(source, SoundSource):
         source.wave(record)
         return
-    if not tasks or (
-        any(t.inputs not in _STILLS for t in tasks.values()) and not source.still(record)
-    ):
+    shows_clips = any(task.inputs not in _STILLS for task in mine)
+    if not tasks or (shows_clips and not source.still(record)):
         source.frames(record)
     for at in shown_frames(source, record):
         if not source.frames(record, [at]).size:

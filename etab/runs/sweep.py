@@ -60,6 +60,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     """
     if launched()[1] > 1:
         raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
+    settings = settings.needing(code for run in runs for code in run.row.parts)
     require_ready(runs, settings)
     waiting = [r for r in runs if finished(r, settings) is None]
     if not waiting:

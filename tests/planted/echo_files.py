@@ -9,6 +9,8 @@ DICOM = ("tests/readers/test_dicom_kinds.py",)
 VIDEO = ("tests/readers/test_avi_kinds.py",)
 AVI, HEADER, OBJECT = "etab/readers/avi.py", "etab/readers/dicom_header.py", "etab/readers/dicom.py"
 SOURCE = "etab/datasets/dicom.py"
+NEEDED = ("tests/datasets/test_needed_files.py",)
+SKIP, CAMUS = "etab/runs/skip_bad.py", "etab/datasets/camus.py"
 META, VOLUME = "etab/readers/metaimage.py", "etab/readers/volume.py"
 
 FAULTS = [
@@ -174,5 +176,33 @@ FAULTS = [
         'return b"%02d" % number if 0 <= number < 100 else b""',
         'return b""',
         VIDEO,
+    ),
+    Fault(
+        "every task of a data set is judged by",
+        "etab/runs/data.py",
+        "[task for task in tasks if task.code in codes] or tasks",
+        "tasks",
+        NEEDED,
+    ),
+    Fault(
+        "a view that no task needs is a fault",
+        SKIP,
+        "return any(record.view in task.views for task in tasks)",
+        "return True",
+        NEEDED,
+    ),
+    Fault(
+        "an absent view is listed",
+        CAMUS,
+        "return views or self.card.views",
+        "return self.card.views",
+        NEEDED,
+    ),
+    Fault(
+        "an odd rate costs the recording",
+        CAMUS,
+        "with suppress(CorruptFileError):",
+        "with suppress(KeyError):",
+        ("tests/test_datasets.py",),
     ),
 ]

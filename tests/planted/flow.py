@@ -54,7 +54,7 @@ FAULTS = [
     Fault(
         "other data count as finished",
         "etab/runs/execute.py",
-        '"data": data_digest(run.row.dataset, settings.root, settings.skip_bad),',
+        '"data": data_digest(run.row.dataset, *settings.where),',
         '"data": found.data_digest,',
         _FLOW,
     ),

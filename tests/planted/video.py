@@ -169,7 +169,7 @@ FAULTS = [
     Fault(
         "cross: other data to fit on count as finished",
         "etab/runs/cell.py",
-        '"fit_data_digest": data_digest(task.fit_on, settings.root, settings.skip_bad)',
+        '"fit_data_digest": data_digest(task.fit_on, *settings.where)',
         '"fit_data": ""',
         (_CROSS + "test_other_data_to_fit_on_is_another_result",),
     ),

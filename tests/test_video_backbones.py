@@ -464,7 +464,7 @@ def test_convert(
     with pytest.raises(SystemExit, match="0"):
         cli.main()
     assert (
-        f"{len(state)} tensors; use it as local:{target}@torchvision/mc3_18"
+        f"{len(state)} tensors, found under 'weights.'; use it as local:{target}@torchvision/mc3_18"
         in capsys.readouterr().out
     )
     assert all(torch.equal(v, state[k]) for k, v in load_file(target).items())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate, sounds
+from benchmarks.pages import generate, sounds
 from etab.metrics import METRICS
 from etab.results import load_results
 
@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.mark.parametrize("name", list(generate.PAGES))
 def test_generated_pages_are_current(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text() == generate.page(name), "run python -m docs.generate"
+    assert (generate.FOLDER / name).read_text() == generate.page(name), (
+        "run python -m benchmarks.pages.generate"
+    )
 
 
 @pytest.mark.parametrize("section", sounds.SECTIONS, ids=lambda s: f"{s.task}-{s.protocol}")
@@ -88,6 +90,21 @@ def test_links_of_the_readme_exist() -> None:
     assert len(links) > 8
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT / "docs")))
+def test_links_of_the_pages_exist(page: Path) -> None:
+    for link in re.findall(r"\]\((?!http|#)([^)#\s]+)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_concepts_fit_one_screen() -> None:
+    lines = (ROOT / "docs" / "concepts.md").read_text().splitlines()
+    assert len(lines) <= 45
+    assert sum("![" in line for line in lines) >= 2
 
 
 def test_readme_names_the_order_of_places() -> None:

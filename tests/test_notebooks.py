@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from docs import execute
+from benchmarks.pages import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
@@ -31,7 +31,7 @@ def test_it_is_readable_as_committed(path: Path) -> None:
     code = cells(path, "code")
     assert path.stat().st_size < 600_000
     assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1)), (
-        "run python -m docs.execute"
+        "run python -m benchmarks.pages.execute"
     )
     kinds = [k for c in code for o in c["outputs"] for k in o.get("data", {})]
     assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] == "5" else 1)

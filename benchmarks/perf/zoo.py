@@ -1,7 +1,7 @@
 """The model zoo measured: parameters, multiply-adds, and how many frames (or windows of sound) a second each backbone embeds.
 
 ``python -m benchmarks.perf.zoo [--count] [NAME ...]`` measures the named backbones (all where none is named; ``--count``
-leaves the times out) and the architectures of 2022, and updates ``benchmarks/perf/zoo.json``, from which ``docs/zoo.md`` is
+leaves the times out) and the architectures of 2022, and updates ``benchmarks/perf/zoo.json``, from which ``docs/reference/zoo.md`` is
 generated. One input at a time is counted (convolutions and matrix products, one multiply-add each); times are of one thread,
 in processor seconds, so that what else the machine does matters little: the median over batches after one that warms up.
 """

@@ -296,5 +296,5 @@ def _steps(places: dict[str, str], checkout: bool) -> Sequence[str]:
         *run,
         "import it in etab/datasets/__init__.py",
         *edit,
-        "python -m docs.generate",
+        "python -m benchmarks.pages.generate",
     ]

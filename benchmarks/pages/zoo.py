@@ -12,7 +12,7 @@ from etab.backbones.base import BackboneCard
 from etab.cli.listing import Table
 from etab.legacy import names
 
-MEASURED = Path(__file__).resolve().parents[1] / "benchmarks" / "perf" / "zoo.json"
+MEASURED = Path(__file__).resolve().parents[1] / "perf" / "zoo.json"
 FAMILIES = {
     "cnn": "Convolutional networks",
     "vit": "Vision transformers",
@@ -21,11 +21,11 @@ FAMILIES = {
 }
 _INTRO = """What can be named, by family. Parameters are in millions; GMACs are billions of multiply-adds of one input,
 counted with torch's own counter over convolutions and matrix products, and by the steps of recurrent layers; throughput is
-inputs a processor second on one thread ({setup}). `python -m benchmarks.perf.zoo` measures, `python -m docs.generate` writes
+inputs a processor second on one thread ({setup}). `python -m benchmarks.perf.zoo` measures, `python -m benchmarks.pages.generate` writes
 this page.
 
 Besides these, `timm/<model>`, `torchvision/<model>`, `hf-hub:<owner>/<model>`, `local:<file>@<model>`, `random/<name>` (the
-same network without its pretraining) and any torch module or function of yours ([adding](adding.md)).
+same network without its pretraining) and any torch module or function of yours ([adding](../adding.md)).
 """
 _OLD = """The names of 2022 are architectures, as they were then: at random initialisation, or with `pretrained=True` with
 the weights of their library, which need a network once. UniFormer and ResT are in no library that etab builds on and are

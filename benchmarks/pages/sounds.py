@@ -12,7 +12,7 @@ from pathlib import Path
 
 from etab.results import Result, load_results
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[1]
 FULL, SMALL = BENCHMARKS / "results_sounds_full", BENCHMARKS / "results_states"
 
 

@@ -1,4 +1,4 @@
-"""Runs the notebooks of ``docs/notebooks`` and keeps their outputs: ``python -m docs.execute [NAME ...]``.
+"""Runs the notebooks of ``docs/notebooks`` and keeps their outputs: ``python -m benchmarks.pages.execute [NAME ...]``.
 
 Each makes its own phantom data in a temporary folder, so nothing but the package is needed.
 """
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-NOTEBOOKS = Path(__file__).parent / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "docs" / "notebooks"
 
 
 def executed(path: Path, folder: Path, timeout: int = 900) -> Any:

@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from a phantom: ``python -m docs.pictures``."""
+"""Makes the pictures of the README from a phantom: ``python -m benchmarks.pages.pictures``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from etab.plots.sounds import plot_states
 from etab.sounds.envelopes import envelopes
 from etab.sounds.states import states_at
 
-HERE = Path(__file__).parent / "pictures"
+HERE = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 
 
 def phantom_clip(size: int = 168, n: int = 14) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from etab.results import Result, load_results
 from etab.tasks.protocols import parse
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[1]
 _INTRO = """A frozen backbone says what its pretraining has learned; fine-tuned, what a researcher would get from it. The two
 have protocols of their own and never share a leaderboard:
 

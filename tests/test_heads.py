@@ -14,6 +14,7 @@ from etab import heads
 from etab.echo.surface import largest
 from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
 from etab.heads.masks import linear as decoders
+from etab.heads.masks import points as points_of_maps
 from etab.heads.masks.decoders import Pyramid, TrainedSegmentation, choose_levels, sides_of
 from etab.heads.pooled import linalg
 from etab.metrics import uncertainty as stats
@@ -253,7 +254,7 @@ def test_moments_of_points_are_those_of_the_maps() -> None:
     maps = tuple(
         (5 + rng.standard_normal((30, c, s, s))).astype(np.float16) for c, s in ((3, 28), (4, 9))
     )
-    points = decoders._sample(maps, 1 << 30)["point"]
+    points = points_of_maps.sample_points(maps, 1 << 30)["point"]
     y = np.maximum(points.rows(np.arange(30))[:, :3].sum(axis=1) - 15, 0).reshape(30, -1)
     design = decoders._Design(points, np.arange(30) % 3)
     label = design.label(y)

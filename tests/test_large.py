@@ -99,12 +99,12 @@ def test_the_limit_is_on_rows_and_only_where_features_are_narrower() -> None:
 
 
 def test_no_kernel_is_made_of_many_rows(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from etab.heads.pooled import probes
+    from etab.heads.pooled import kernels
 
     def refuse(x: Any) -> Any:
         raise AssertionError(f"a kernel of {len(x)} rows")
 
-    monkeypatch.setattr(probes, "gram", refuse)
+    monkeypatch.setattr(kernels, "gram", refuse)
     for name, target in (("ridge", VALUE), ("logistic", BINARY), ("knn", CLASSES)):
         _fits(name, target, _features(), "cv")
 

@@ -106,9 +106,9 @@ FAULTS = [
     ),
     Fault(
         "points of another phase stand with the mask",
-        "etab/heads/masks/linear.py",
-        "share @ _of_lattices()[index[row] % _PHASES, point]",
-        "share @ _of_lattices()[0 * row, point]",
+        "etab/heads/masks/points.py",
+        "share @ positions_of_lattices()[index[row] % PHASES, point]",
+        "share @ positions_of_lattices()[0 * row, point]",
         (MOMENTS,),
     ),
     Fault(

@@ -8,184 +8,39 @@ inner parts, and the largest connected component is kept.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg
 
 from etab.echo.surface import cut
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.masks.points import (
+    GRID,
+    MAPS_AT_ONCE,
+    PHASES,
+    POOLINGS,
+    POSITIONS,
+    Points,
+    axis_weights,
+    lattice,
+    positions,
+    sample_points,
+    smooth,
+    widen,
+)
 from etab.heads.pooled.linalg import Tridiagonal
 from etab.heads.pooled.probes import refuse_kind
 from etab.splits import without
-from etab.storage.memory import Spill
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-GRID = 28
 PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-3.5, 1.9, 10))
-POOLINGS = ("point", "mean3x3")
 THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 _CHUNK = 50
-_READ = 8
-_PHASES = 8
-_WAVES = 6
-_POSITIONS = _WAVES**2 - 1
-
-
-@cache
-def _lattice(phase: int) -> IntArray:
-    """The points (flat indexes into the grid) that rows of this phase contribute to the moments: one in eight."""
-    rows, cols = np.mgrid[0:GRID, 0:GRID]
-    return np.flatnonzero(((rows + 2 * (cols // 4) + 4 * cols) % _PHASES == phase).ravel())
-
-
-@lru_cache(maxsize=1)
-def _positions() -> FloatArray:
-    """Where a grid point is, as the lowest 6 x 6 cosine waves over the frame without the constant: (points, 35).
-
-    A smooth atlas is linear in them, so that no backbone is scored on whether its maps leak position.
-    """
-    line = (np.arange(GRID) + 0.5) / GRID
-    waves = np.cos(np.pi * np.arange(_WAVES)[:, None] * line)
-    both = np.einsum("ay,bx->yxab", waves, waves).reshape(GRID * GRID, -1)
-    return np.asarray(both[:, 1:], dtype=np.float32)
-
-
-@lru_cache(maxsize=1)
-def _of_lattices() -> FloatArray:
-    """``_positions`` of the points of each phase: (phases, points, 35)."""
-    return np.stack([_positions()[_lattice(phase)] for phase in range(_PHASES)])
-
-
-def _axis(size: int) -> FloatArray:
-    """Linear resampling (GRID, size) between pixel centres, as image libraries do it."""
-    at = np.clip((np.arange(GRID) + 0.5) * size / GRID - 0.5, 0, size - 1)
-    low = np.minimum(at.astype(int), max(size - 2, 0))
-    out = np.zeros((GRID, size), dtype=np.float32)
-    out[np.arange(GRID), low] += 1 - (at - low)
-    out[np.arange(GRID), np.minimum(low + 1, size - 1)] += at - low
-    return out
-
-
-def _smooth(scores: FloatArray) -> FloatArray:
-    """Mean over the 3x3 neighbourhood of the last two axes, edges repeated."""
-    p = np.pad(scores, [(0, 0)] * (scores.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
-    rows = p[..., :-2, :] + p[..., 1:-1, :] + p[..., 2:, :]
-    return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9)
-
-
-def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
-    """Linear map (points, h * w) from a feature map to the lattice of a phase, smoothing included."""
-    eye = np.eye(h * w, dtype=np.float32).reshape(h * w, h, w)
-    maps = _smooth(eye) if pooling == "mean3x3" else eye
-    return np.asarray((_axis(h) @ maps @ _axis(w).T).reshape(h * w, -1)[:, _lattice(phase)].T)
-
-
-@dataclass(frozen=True, slots=True)
-class _Points:
-    """Features of the lattice points of every row: (n, points, channels) float16, without positions."""
-
-    values: Spill
-    layers: tuple[slice, ...]
-    scratch: list[FloatArray] = field(default_factory=list, compare=False)
-
-    def rows(self, index: IntArray) -> FloatArray:
-        """Design matrix of some rows: (rows * points, channels + positions), until the next call takes its memory."""
-        n, points, width = len(index), self.values.shape[1], self.values.shape[2]
-        if not self.scratch or len(self.scratch[0]) < n:
-            self.scratch[:] = [np.empty((n, points, width + _POSITIONS), dtype=np.float32)]
-        x = self.scratch[0][:n]
-        self.values.widened(index, x[:, :, :width])
-        x[:, :, width:] = _of_lattices()[index % _PHASES]
-        return x.reshape(n * points, -1)
-
-    def weighed(self, index: IntArray, y: FloatArray) -> FloatArray:
-        """Sum over the points of some rows of y (rows, points) times the design there: (channels + positions,).
-
-        A structure covers a part of the frame: only points where y is not 0 are read.
-        """
-        row, point = np.nonzero(y)
-        share, some = y[row, point], self.values[index[row], point]
-        channels = share @ widen(some, np.empty(some.shape, dtype=np.float32))
-        return np.concatenate([channels, share @ _of_lattices()[index[row] % _PHASES, point]])
-
-
-def _narrow(values: FloatArray, out: Array) -> None:
-    """Store single precision as float16."""
-    import torch
-
-    torch.from_numpy(out).copy_(torch.from_numpy(values))
-
-
-def widen(half: Array, out: FloatArray, *, turned: bool = False) -> FloatArray:
-    """Put float16 values into single precision ``out``: torch does it many times faster than NumPy.
-
-    ``turned``: the last two axes are exchanged on the way.
-    """
-    import torch
-
-    if half.dtype != np.float16:
-        half = half.astype(np.float16)
-    values = torch.from_numpy(half)
-    torch.from_numpy(out).copy_(values.transpose(-1, -2).contiguous() if turned else values)
-    return out
-
-
-def _sample(maps: Sequence[Any], budget: int) -> dict[str, _Points]:
-    """Read every map once and keep the lattice points of each row, for each pooling: in memory under ``budget`` bytes."""
-    edges = np.concatenate([[0], np.cumsum([m.shape[1] for m in maps])])
-    layers = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(edges))
-    n, points, path = len(maps[0]), len(_lattice(0)), getattr(maps[0], "path", None)
-    kept = [
-        Spill(
-            (n, points, int(edges[-1])),
-            budget=budget // len(POOLINGS),
-            folder=path and path.parent.parent,
-        )
-        for _ in POOLINGS
-    ]
-    operators = [
-        [
-            sparse.csr_array(
-                np.vstack([_operator(m.shape[2], m.shape[3], p, phase) for p in POOLINGS])
-            )
-            for phase in range(_PHASES)
-        ]
-        for m in maps
-    ]
-    for start in range(0, n, _READ):
-        blocks = np.empty(
-            (len(POOLINGS), min(_READ, n - start), points, int(edges[-1])), dtype=np.float16
-        )
-        for level, m in enumerate(maps):
-            half = np.asarray(m[start : start + _READ])
-            half = half.reshape(*half.shape[:2], -1)
-            block = widen(
-                half, np.empty(half.shape[:1] + half.shape[:0:-1], dtype=np.float32), turned=True
-            )
-            _refuse_bad(block, level, start)
-            for i, frame in enumerate(block):
-                at = operators[level][(start + i) % _PHASES] @ frame
-                for k, out in enumerate(blocks):
-                    _narrow(at[k * points : (k + 1) * points], out[i, :, layers[level]])
-        for values, some in zip(kept, blocks, strict=True):
-            values.put(start, some)
-    return {
-        pooling: _Points(values, layers) for pooling, values in zip(POOLINGS, kept, strict=True)
-    }
-
-
-def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
-    if not np.isfinite(block).all():
-        raise UnsupportedOptionError(
-            f"Feature map {level} holds values that are not finite (rows {start} to {start + len(block)}). "
-            "The backbone overflows on this input: try --precision fp32."
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +114,9 @@ class _Parts(dict[int, Any]):
         return self[k]
 
 
-def _moments(points: _Points, rows: IntArray) -> _Moments:
+def _moments(points: Points, rows: IntArray) -> _Moments:
     """Moments of some rows. No method of a design, which would then hold itself, and its matrices, after its time."""
-    width = int(points.values.shape[2]) + _POSITIONS
+    width = int(points.values.shape[2]) + POSITIONS
     n, first, second = 0, np.zeros(width), np.zeros((width, width), dtype=np.float32, order="F")
     for block in _blocks(rows):
         x = points.rows(block)
@@ -273,7 +128,7 @@ def _moments(points: _Points, rows: IntArray) -> _Moments:
 class _Design:
     """Everything about features and splits that no label enters; kept in the memo for the next structure."""
 
-    def __init__(self, points: _Points, parts: IntArray) -> None:
+    def __init__(self, points: Points, parts: IntArray) -> None:
         self.points, self.parts = points, parts
         self.moments = _Parts(partial(_moments, points), parts)
         self.systems: dict[Any, Any] = {}
@@ -293,7 +148,7 @@ class _Design:
     @property
     def width(self) -> int:
         """Channels and positions together."""
-        return int(self.points.values.shape[2]) + _POSITIONS
+        return int(self.points.values.shape[2]) + POSITIONS
 
     def members(self, rows: IntArray) -> tuple[int, ...]:
         """The parts that make up a set of rows."""
@@ -302,11 +157,11 @@ class _Design:
     def options(self) -> dict[str, IntArray]:
         """Channels of each choice of layers: each map alone, and all together; positions always."""
         width = self.points.values.shape[2]
-        position = np.arange(width, width + _POSITIONS)
+        position = np.arange(width, width + POSITIONS)
         alone = {
             f"map{i}": np.r_[s.start : s.stop, position] for i, s in enumerate(self.points.layers)
         }
-        return {**alone, "all maps": np.arange(width + _POSITIONS)} if len(alone) > 1 else alone
+        return {**alone, "all maps": np.arange(width + POSITIONS)} if len(alone) > 1 else alone
 
     def system(
         self, parts: tuple[int, ...], option: str
@@ -430,7 +285,7 @@ class LinearSeg(Head):
                 "The head 'linear_seg' needs feature maps; these features have none."
             )
         cells = _grid_masks(answers)
-        y = np.stack([c.ravel()[_lattice(i % _PHASES)] for i, c in enumerate(cells)])
+        y = np.stack([c.ravel()[lattice(i % PHASES)] for i, c in enumerate(cells)])
         designs = self._designs(features, splits, memo if memo is not None else {})
         labels = {p: d.label(y) for p, d in designs.items()}
         return [self._split(features, answers, y, split, designs, labels) for split in splits]
@@ -447,10 +302,10 @@ class LinearSeg(Head):
         parts = _partition(splits, shapes[0][0], memo.get("cells"))
         place = (shapes, parts.tobytes())
         if memo.get("linear_seg points", (None,))[0] != shapes:
-            memo["linear_seg points"] = (shapes, _sample(features.maps, self.budget))
+            memo["linear_seg points"] = (shapes, sample_points(features.maps, self.budget))
         if memo.get("linear_seg", (None,))[0] != place:
             memo["linear_seg"] = (None,)
-            points: dict[str, _Points] = memo["linear_seg points"][1]
+            points: dict[str, Points] = memo["linear_seg points"][1]
             memo["linear_seg"] = (place, {p: _Design(points[p], parts) for p in POOLINGS})
         found: dict[str, _Design] = memo["linear_seg"][1]
         return found
@@ -537,20 +392,24 @@ def _score(
 ) -> FloatArray:
     """Score maps (rows, GRID, GRID): channels are weighed at each map's own resolution, then resampled and added."""
     channels = layers[-1].stop
-    weights = np.zeros(channels + _POSITIONS)
+    weights = np.zeros(channels + POSITIONS)
     weights[index] = w
-    total = np.tile((_positions() @ weights[channels:] + b).reshape(GRID, GRID), (len(rows), 1, 1))
+    total = np.tile((positions() @ weights[channels:] + b).reshape(GRID, GRID), (len(rows), 1, 1))
     for s, m in zip(layers, features.maps, strict=True):
         if not weights[s].any():
             continue
-        up, across, kernel = _axis(m.shape[2]), _axis(m.shape[3]).T, weights[s].astype(np.float32)
-        scratch = np.empty((_READ, *m.shape[1:]), dtype=np.float32)
-        for start in range(0, len(rows), _READ):
-            some = rows[start : start + _READ]
+        up, across, kernel = (
+            axis_weights(m.shape[2]),
+            axis_weights(m.shape[3]).T,
+            weights[s].astype(np.float32),
+        )
+        scratch = np.empty((MAPS_AT_ONCE, *m.shape[1:]), dtype=np.float32)
+        for start in range(0, len(rows), MAPS_AT_ONCE):
+            some = rows[start : start + MAPS_AT_ONCE]
             block = widen(np.asarray(m[some]), scratch[: len(some)])
             plane = np.matmul(kernel, block.reshape(len(block), len(kernel), -1)).reshape(
                 -1, *block.shape[2:]
             )
-            plane = _smooth(plane) if pooling == "mean3x3" else plane
-            total[start : start + _READ] += up @ plane @ across
+            plane = smooth(plane) if pooling == "mean3x3" else plane
+            total[start : start + MAPS_AT_ONCE] += up @ plane @ across
     return total

@@ -13,16 +13,13 @@ import numpy as np
 
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
-from etab.heads.pooled.large import Wide, WideBasis, nearest, partition, wide
+from etab.heads.pooled.kernels import Kernels
+from etab.heads.pooled.large import nearest
 from etab.heads.pooled.linalg import (
     PENALTIES,
     Basis,
-    basis,
-    check_features,
-    gram,
     leave_one_out,
     logistic_path,
-    mean_square,
     probabilities,
     ridge_path,
 )
@@ -42,104 +39,6 @@ def refuse_kind(head: Head, target: Target) -> None:
         raise UnsupportedOptionError(
             f"The head {head.name!r} answers {kinds}; {target.name} is {target.kind}."
         )
-
-
-class _Kernels:
-    """Kernels of every pooled key and the bases of training rows met so far; moments where there are too many rows."""
-
-    def __init__(
-        self,
-        features: Features,
-        memo: MutableMapping[Any, Any] | None,
-        splits: Sequence[RowSplit] = (),
-        *,
-        checked: bool = False,
-    ) -> None:
-        if not checked:
-            check_features(features)
-        self.splits, self._wide = splits, dict[str, Wide]()
-        self.features = features
-        self.memo = memo if memo is not None else {}
-
-    def same(self, key: str) -> str:
-        """The first key that holds the same features: "pca50" and "pca100" of one image share their axes."""
-        if not self.features.pca:
-            return key
-        place = ("same", key, self.features.pooled[key].shape)
-        if place not in self.memo:
-            values = self.features.pooled[key]
-            twins = (
-                k
-                for k, v in self.features.pooled.items()
-                if v.shape == values.shape and (v == values).all()
-            )
-            self.memo[place] = next(twins)
-        return str(self.memo[place])
-
-    def wide(self, key: str) -> Wide | None:
-        """The moments of one key; None where a kernel does. Those of the last key alone are kept."""
-        x = self.features.pooled[key]
-        if not wide(x):
-            return None
-        name = self.same(key)
-        if name not in self._wide:
-            self._wide = {name: Wide(x, partition(self.splits, len(x)))}
-        return self._wide[name]
-
-    def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis | WideBasis:
-        """Basis of these training rows for one key; ``single`` is enough for a search."""
-        moments = self.wide(key)
-        if moments is None:
-            return self._dual(key, rows, single=single)
-        return moments.basis(rows, single=single).first(self.features.pca.get(key))
-
-    def project(self, fit: Basis | WideBasis, key: str, rows: IntArray) -> FloatArray:
-        """Coordinates (m, r) of rows in a basis of this key."""
-        return (
-            fit.project(self.kernel(key), rows)
-            if isinstance(fit, Basis)
-            else fit.project(None, rows)
-        )
-
-    def predict(
-        self, fit: Basis | WideBasis, key: str, rows: IntArray, path: FloatArray
-    ) -> FloatArray:
-        """Predictions (m, ...) of coefficients (r, ...) in a basis of this key."""
-        return (
-            fit.predict(self.kernel(key), rows, path)
-            if isinstance(fit, Basis)
-            else fit.predict(None, rows, path)
-        )
-
-    def mean_square(self, key: str, rows: IntArray) -> float:
-        """Mean squared length of the centred rows."""
-        moments = self.wide(key)
-        return mean_square(self.kernel(key), rows) if moments is None else moments.mean_square(rows)
-
-    def kernel(self, key: str) -> FloatArray:
-        """Kernel of all rows for one key."""
-        place = ("gram", self.same(key), self.features.pooled[key].shape)
-        if place not in self.memo:
-            self.memo[place] = gram(self.features.pooled[key])
-        found: FloatArray = self.memo[place]
-        return found
-
-    def _dual(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
-        """Basis of these training rows from the kernel."""
-        place = ("basis", self.same(key), rows.tobytes(), single)
-        if place not in self.memo:
-            self.memo[place] = basis(
-                self.kernel(key), rows, self.features.pooled[key], single=single
-            )
-        found: Basis = self.memo[place]
-        return found.first(self.features.pca.get(key))
-
-    def apart(self) -> _Kernels:
-        """The same kernels, with bases of their own."""
-        for key in self.features.pooled:
-            self.kernel(key)
-        kept = {place: value for place, value in self.memo.items() if place[0] in ("gram", "same")}
-        return _Kernels(self.features, kept, checked=True)
 
 
 @HEADS.register("ridge")
@@ -162,7 +61,7 @@ class Ridge(Head):
     ) -> list[FoldFit]:
         """Choose, fit and predict for each split; predictions (n_test,) in the target's unit."""
         refuse_kind(self, target)
-        kernels, y = _Kernels(features, memo, splits), np.asarray(answers, dtype=np.float64)
+        kernels, y = Kernels(features, memo, splits), np.asarray(answers, dtype=np.float64)
         errors = {
             key: [self._inner(kernels, key, y, split) for split in splits]
             for key in features.pooled
@@ -173,7 +72,7 @@ class Ridge(Head):
         ]
 
     def _split(
-        self, kernels: _Kernels, errors: dict[str, FloatArray], y: FloatArray, split: RowSplit
+        self, kernels: Kernels, errors: dict[str, FloatArray], y: FloatArray, split: RowSplit
     ) -> FoldFit:
         key = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[key].argmin())
@@ -187,7 +86,7 @@ class Ridge(Head):
         }
         return FoldFit(predicted, choice)
 
-    def _inner(self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
+    def _inner(self, kernels: Kernels, key: str, y: FloatArray, split: RowSplit) -> FloatArray:
         """Mean absolute error of each penalty over the inner parts."""
         total = np.zeros(len(PENALTIES))
         for part in split.inner:
@@ -212,7 +111,7 @@ def ridge_losses(
     Key and penalty are chosen by leave-one-out within the training patients, in closed form. ``memo`` is the one that
     ``cross_fit`` was given for these rows.
     """
-    kernels, y = _Kernels(features, memo), np.asarray(answers, dtype=np.float64)
+    kernels, y = Kernels(features, memo), np.asarray(answers, dtype=np.float64)
     chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
 
     def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
@@ -295,7 +194,7 @@ class Logistic(Head):
     ) -> list[FoldFit]:
         """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
         refuse_kind(self, target)
-        kernels, y = _Kernels(features, memo, splits), _onehot(answers, target)
+        kernels, y = Kernels(features, memo, splits), _onehot(answers, target)
         losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
         return [
             self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s, target)
@@ -304,7 +203,7 @@ class Logistic(Head):
 
     def _fit(
         self,
-        kernels: _Kernels,
+        kernels: Kernels,
         losses: dict[str, FloatArray],
         y: FloatArray,
         split: RowSplit,
@@ -324,7 +223,7 @@ class Logistic(Head):
         return FoldFit(_scores(logits, target), choice)
 
     def _search(
-        self, kernels: _Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]
+        self, kernels: Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]
     ) -> list[FloatArray]:
         """For each split, the mean log-loss of each penalty over its inner parts.
 
@@ -346,7 +245,7 @@ class Logistic(Head):
         return losses
 
     def _logits(
-        self, kernels: _Kernels, key: str, y: FloatArray, sets: list[IntArray]
+        self, kernels: Kernels, key: str, y: FloatArray, sets: list[IntArray]
     ) -> list[FloatArray]:
         """Logits (penalties, rows, c) of every row for the fit on each set of training rows.
 
@@ -404,7 +303,7 @@ class Logistic(Head):
         return np.split(logits, len(sets))
 
 
-def _scaled(kernels: _Kernels, key: str, rows: IntArray) -> FloatArray:
+def _scaled(kernels: Kernels, key: str, rows: IntArray) -> FloatArray:
     """Penalties on the mean log-loss of these rows, relative to their mean squared length."""
     return np.asarray(PENALTIES) * kernels.mean_square(key, rows) / len(rows)
 
@@ -430,7 +329,7 @@ class KNN(Head):
     ) -> list[FoldFit]:
         """Choose, fit and predict for each split; values, probabilities of the second class, or of each class."""
         refuse_kind(self, target)
-        kernels = _Kernels(features, memo, splits)
+        kernels = Kernels(features, memo, splits)
         value = target.kind is Kind.VALUE
         y = np.asarray(answers, dtype=np.float64)[:, None] if value else _onehot(answers, target)
         losses = {
@@ -445,7 +344,7 @@ class KNN(Head):
         return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
 
     def _split(
-        self, kernels: _Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit
+        self, kernels: Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit
     ) -> FoldFit:
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
@@ -458,7 +357,7 @@ class KNN(Head):
         return FoldFit(answers, choice)
 
     def _inner(
-        self, kernels: _Kernels, key: str, y: FloatArray, split: RowSplit, value: bool
+        self, kernels: Kernels, key: str, y: FloatArray, split: RowSplit, value: bool
     ) -> FloatArray:
         total = np.zeros(len(self.neighbours))
         for part in split.inner:
@@ -472,7 +371,7 @@ class KNN(Head):
         return np.asarray(total / sum(len(p) for p in split.inner))
 
     def _answers(
-        self, kernels: _Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray
+        self, kernels: Kernels, key: str, train: IntArray, rows: IntArray, y: FloatArray
     ) -> FloatArray:
         """Mean answer of the k nearest training rows, for every k: (len(neighbours), m, c)."""
         moments = kernels.wide(key)

@@ -1,0 +1,108 @@
+"""Kernels of pooled features, shared by all fits of a probe."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from etab.heads.pooled.large import Wide, WideBasis, partition, wide
+from etab.heads.pooled.linalg import Basis, basis, check_features, gram, mean_square
+from etab.types import Features, FloatArray, IntArray, RowSplit
+
+
+class Kernels:
+    """Kernels of every pooled key and the bases of training rows met so far; moments where there are too many rows."""
+
+    def __init__(
+        self,
+        features: Features,
+        memo: MutableMapping[Any, Any] | None,
+        splits: Sequence[RowSplit] = (),
+        *,
+        checked: bool = False,
+    ) -> None:
+        if not checked:
+            check_features(features)
+        self.splits, self._wide = splits, dict[str, Wide]()
+        self.features = features
+        self.memo = memo if memo is not None else {}
+
+    def same(self, key: str) -> str:
+        """The first key that holds the same features: "pca50" and "pca100" of one image share their axes."""
+        if not self.features.pca:
+            return key
+        place = ("same", key, self.features.pooled[key].shape)
+        if place not in self.memo:
+            values = self.features.pooled[key]
+            twins = (
+                k
+                for k, v in self.features.pooled.items()
+                if v.shape == values.shape and (v == values).all()
+            )
+            self.memo[place] = next(twins)
+        return str(self.memo[place])
+
+    def wide(self, key: str) -> Wide | None:
+        """The moments of one key; None where a kernel does. Those of the last key alone are kept."""
+        x = self.features.pooled[key]
+        if not wide(x):
+            return None
+        name = self.same(key)
+        if name not in self._wide:
+            self._wide = {name: Wide(x, partition(self.splits, len(x)))}
+        return self._wide[name]
+
+    def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis | WideBasis:
+        """Basis of these training rows for one key; ``single`` is enough for a search."""
+        moments = self.wide(key)
+        if moments is None:
+            return self._dual(key, rows, single=single)
+        return moments.basis(rows, single=single).first(self.features.pca.get(key))
+
+    def project(self, fit: Basis | WideBasis, key: str, rows: IntArray) -> FloatArray:
+        """Coordinates (m, r) of rows in a basis of this key."""
+        return (
+            fit.project(self.kernel(key), rows)
+            if isinstance(fit, Basis)
+            else fit.project(None, rows)
+        )
+
+    def predict(
+        self, fit: Basis | WideBasis, key: str, rows: IntArray, path: FloatArray
+    ) -> FloatArray:
+        """Predictions (m, ...) of coefficients (r, ...) in a basis of this key."""
+        return (
+            fit.predict(self.kernel(key), rows, path)
+            if isinstance(fit, Basis)
+            else fit.predict(None, rows, path)
+        )
+
+    def mean_square(self, key: str, rows: IntArray) -> float:
+        """Mean squared length of the centred rows."""
+        moments = self.wide(key)
+        return mean_square(self.kernel(key), rows) if moments is None else moments.mean_square(rows)
+
+    def kernel(self, key: str) -> FloatArray:
+        """Kernel of all rows for one key."""
+        place = ("gram", self.same(key), self.features.pooled[key].shape)
+        if place not in self.memo:
+            self.memo[place] = gram(self.features.pooled[key])
+        found: FloatArray = self.memo[place]
+        return found
+
+    def _dual(self, key: str, rows: IntArray, *, single: bool = False) -> Basis:
+        """Basis of these training rows from the kernel."""
+        place = ("basis", self.same(key), rows.tobytes(), single)
+        if place not in self.memo:
+            self.memo[place] = basis(
+                self.kernel(key), rows, self.features.pooled[key], single=single
+            )
+        found: Basis = self.memo[place]
+        return found.first(self.features.pca.get(key))
+
+    def apart(self) -> Kernels:
+        """The same kernels, with bases of their own."""
+        for key in self.features.pooled:
+            self.kernel(key)
+        kept = {place: value for place, value in self.memo.items() if place[0] in ("gram", "same")}
+        return Kernels(self.features, kept, checked=True)

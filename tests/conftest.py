@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=DIR",
-        help="a whole data set as published, for tests/test_real_sets.py; repeatable",
+        help="a whole data set as published, for tests/datasets/test_real_sets.py; repeatable",
     )
 
 

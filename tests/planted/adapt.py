@@ -4,7 +4,7 @@ from tests.faults import Fault
 
 
 def _test(name: str) -> tuple[str]:
-    return (f"tests/test_adapt.py::test_{name}",)
+    return (f"tests/finetuning/test_adaptation.py::test_{name}",)
 
 
 _ALONG = _test("the_source_is_trained_once_for_all_targets_and_the_backbone_is_taken_along")

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-FILE, TESTS = "etab/tasks/aggregate.py", ("tests/test_aggregate.py",)
+FILE, TESTS = "etab/tasks/aggregate.py", ("tests/tasks/test_aggregate.py",)
 
 FAULTS = [
     Fault(

@@ -3,9 +3,9 @@
 from tests.faults import Fault
 
 OURS, FRONT, OPEN = (
-    ("tests/test_audio_backbones.py",),
-    ("tests/test_frontends.py",),
-    ("tests/test_audio_open.py",),
+    ("tests/backbones/test_sound.py",),
+    ("tests/sounds/test_mel.py",),
+    ("tests/backbones/test_sound_open.py",),
 )
 NETS, CONTROLS, SOUND = (
     "etab/backbones/sound/networks.py",

@@ -4,8 +4,8 @@ from tests.faults import Fault
 
 RESULTS, BOARD, PAGE = (
     ("tests/test_results.py",),
-    ("tests/test_leaderboard.py",),
-    ("tests/test_leaderboard.py",),
+    ("tests/leaderboard/test_ranking.py",),
+    ("tests/leaderboard/test_ranking.py",),
 )
 
 FAULTS = [
@@ -92,14 +92,14 @@ FAULTS = [
         "etab/heads/probabilities.py",
         "    p[high] = ",
         "    _ = ",
-        ("tests/test_probabilities.py",),
+        ("tests/heads/test_probabilities.py",),
     ),
     Fault(
         "a probe that is certain does not rank",
         "etab/heads/pooled/probes.py",
         "        return probability(logits[:, 0])\n",
         "        return np.asarray(0.5 * (1 + np.tanh(logits[:, 0] / 2)))\n",
-        ("tests/test_probabilities.py",),
+        ("tests/heads/test_probabilities.py",),
     ),
     Fault(
         "the first fault of a folder hides the rest",

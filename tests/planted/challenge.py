@@ -2,7 +2,11 @@
 
 from tests.faults import Fault
 
-RUNS, ROWS, LOOKS = "tests/test_challenge.py", "tests/test_parquet.py", "tests/test_plots_sound.py"
+RUNS, ROWS, LOOKS = (
+    "tests/challenges/test_challenges.py",
+    "tests/datasets/test_circor_parquet.py",
+    "tests/plots/test_sounds.py",
+)
 ENTRY, CIRCOR, FROM = (
     "etab/challenges/cinc2016.py",
     "etab/challenges/circor2022.py",
@@ -309,7 +313,7 @@ FAULTS = [
         UNPACK,
         "except NotImplementedError as error:",
         "except KeyError as error:",
-        "tests/test_challenge.py",
+        "tests/challenges/test_challenges.py",
         "test_packings_that_nobody_reads_are_named",
     ),
     _fault(

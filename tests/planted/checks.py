@@ -2,9 +2,9 @@
 
 from tests.faults import Fault
 
-SPLITS = ("tests/test_canonical_splits.py",)
-CHECK = ("tests/test_data_check.py",)
-REAL = ("tests/test_real_sets.py",)
+SPLITS = ("tests/datasets/test_canonical_splits.py",)
+CHECK = ("tests/datasets/test_check.py",)
+REAL = ("tests/datasets/test_real_sets.py",)
 CANONICAL, WRITE = (
     "etab/datasets/integrity/canonical.py",
     "etab/datasets/integrity/canonical_write.py",
@@ -166,7 +166,7 @@ FAULTS = [
     ),
     Fault(
         "a phantom is taken for real",
-        "tests/test_real_sets.py",
+        "tests/datasets/test_real_sets.py",
         "    if source.phantom:\n",
         "    if False:\n",
         REAL,

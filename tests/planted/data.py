@@ -2,9 +2,9 @@
 
 from tests.faults import Fault
 
-DATA = ("tests/test_datasets.py",)
-BAD = ("tests/test_datasets_bad.py",)
-READERS = ("tests/test_readers.py",)
+DATA = ("tests/datasets/test_echo_sources.py",)
+BAD = ("tests/datasets/test_bad_echo_trees.py",)
+READERS = ("tests/readers/test_against_references.py",)
 SPLITS = ("tests/test_splits.py",)
 CAMUS, DATASET, ECHONET = (
     "etab/datasets/camus.py",
@@ -50,7 +50,7 @@ FAULTS = [
         DATASET,
         "out=self.options.size, padding=self.options.padding)",
         "out=self.options.size, padding=False)",
-        ("tests/test_ultra.py",),
+        ("tests/datasets/test_lvh_pediatric_unity.py",),
     ),
     Fault(
         "frame_l and frame_w swapped",

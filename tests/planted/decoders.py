@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-_TESTS = ("tests/test_decoder_table.py",)
+_TESTS = ("tests/benchmarks/test_decoder_table.py",)
 FAULTS = [
     Fault(
         "rows are paired as they come",

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-TESTS = ("tests/test_few.py",)
+TESTS = ("tests/runs/test_label_fractions.py",)
 FILE = "etab/tasks/protocols.py"
 
 FAULTS = [

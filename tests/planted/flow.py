@@ -3,9 +3,9 @@
 from tests.faults import Fault
 
 _FLOW, _BACKBONES, _PHANTOM = (
-    ("tests/test_flow.py",),
-    ("tests/test_backbones.py",),
-    ("tests/test_phantom.py",),
+    ("tests/runs/test_whole_path.py",),
+    ("tests/backbones/test_cards.py",),
+    ("tests/phantom/test_phantom.py",),
 )
 
 FAULTS = [
@@ -126,7 +126,7 @@ FAULTS = [
         "etab/runs/skip_bad.py",
         'official = parse(protocol).sort == "official"',
         'official = protocol == "official"',
-        ("tests/test_skip_bad.py",),
+        ("tests/runs/test_skip_bad.py",),
     ),
     Fault(
         "another's error ends the sweep",

@@ -2,8 +2,8 @@
 
 from tests.faults import Fault
 
-TRIDIAGONAL = "tests/test_heads.py::test_tridiagonal_systems_are_those_of_the_matrix"
-MOMENTS = "tests/test_heads.py::test_moments_of_points_are_those_of_the_maps"
+TRIDIAGONAL = "tests/heads/test_contract.py::test_tridiagonal_systems_are_those_of_the_matrix"
+MOMENTS = "tests/heads/test_contract.py::test_moments_of_points_are_those_of_the_maps"
 
 FAULTS = [
     Fault(
@@ -11,35 +11,35 @@ FAULTS = [
         "etab/heads/pooled/linalg.py",
         "k = k - k.mean(axis=1, keepdims=True) - self.column_means + self.grand_mean",
         "k = k - k.mean(axis=1, keepdims=True) - k.mean(axis=0) + self.grand_mean",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "principal components are not fitted",
         "etab/heads/pooled/linalg.py",
         "self.spread[:components], vectors=self.vectors[:, :components]",
         "self.spread[:1], vectors=self.vectors[:, :1]",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "the head is blind",
         "etab/heads/pooled/probes.py",
         "kernels.predict(fit, key, split.test, path[:, best]) + mean",
         "np.full(len(split.test), mean)",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "the head chooses on test rows",
         "etab/heads/pooled/probes.py",
         "        for part in split.inner:\n            rows = without",
         "        for part in (split.test,):\n            rows = without",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "another kind is accepted",
         "etab/heads/pooled/probes.py",
         "if target.kind not in head.kinds:",
         "if False:",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "a tridiagonal system is turned one way",
@@ -60,28 +60,28 @@ FAULTS = [
         "etab/heads/pooled/linalg.py",
         "max(shift, -2 * self.lowest)",
         "shift",
-        ("tests/test_heads.py::test_rounding_below_zero_makes_no_system_singular",),
+        ("tests/heads/test_contract.py::test_rounding_below_zero_makes_no_system_singular",),
     ),
     Fault(
         "a moment that is not finite passes",
         "etab/heads/pooled/linalg.py",
         "if status or not np.isfinite(diagonal).all():",
         "if status:",
-        ("tests/test_heads.py::test_a_matrix_that_is_not_finite_is_refused",),
+        ("tests/heads/test_contract.py::test_a_matrix_that_is_not_finite_is_refused",),
     ),
     Fault(
         "leverage forgets the intercept",
         "etab/heads/pooled/linalg.py",
         "@ shrink + 1 / len(y)",
         "@ shrink",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "segmentation memo mixes structures",
         "etab/heads/masks/linear.py",
         "        labels = {p: d.label(y) for p, d in designs.items()}",
         "        labels = (memo if memo is not None else {}).setdefault('y', {p: d.label(y) for p, d in designs.items()})",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "means are taken off twice",
@@ -116,27 +116,27 @@ FAULTS = [
         "etab/heads/pooled/linalg.py",
         "np.bincount(rows, minlength=len(kernel))",
         "np.ones(len(kernel))",
-        ("tests/test_heads.py::test_the_mean_square_is_of_the_training_rows",),
+        ("tests/heads/test_contract.py::test_the_mean_square_is_of_the_training_rows",),
     ),
     Fault(
         "axes of a kernel that is not finite",
         "etab/heads/pooled/linalg.py",
         "    if status:\n",
         "    if False:\n",
-        ("tests/test_heads.py::test_a_kernel_that_is_not_finite_is_refused",),
+        ("tests/heads/test_contract.py::test_a_kernel_that_is_not_finite_is_refused",),
     ),
     Fault(
         "a design holds itself",
         "etab/heads/masks/linear.py",
         "_Parts(partial(_moments, points), parts)",
         "_Parts(lambda rows: _moments(self.points, rows), parts)",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
     Fault(
         "inner rows stay in the inner fit",
         "etab/splits.py",
         "return np.setdiff1d(train, part)",
         "return train",
-        ("tests/test_heads.py",),
+        ("tests/heads/test_contract.py",),
     ),
 ]

@@ -3,7 +3,7 @@
 from tests.faults import Fault
 
 TESTS, MODEL, ENVELOPES = (
-    "tests/test_hsmm.py",
+    "tests/heads/test_hsmm.py",
     "etab/heads/states/hsmm.py",
     "etab/sounds/envelopes.py",
 )

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-_TESTS = ("tests/test_identity.py",)
+_TESTS = ("tests/backbones/test_identity.py",)
 
 FAULTS = [
     Fault(

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-_TESTS = ("tests/test_inputs.py",)
+_TESTS = ("tests/tasks/test_inputs.py",)
 
 FAULTS = [
     Fault(

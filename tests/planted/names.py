@@ -2,35 +2,35 @@
 
 from tests.faults import Fault
 
-_SCRIPT = ("tests/test_run_benchmark.py",)
+_SCRIPT = ("tests/legacy/test_run_benchmark.py",)
 FAULTS = [
     Fault(
         "fit ignores the optimizer",
         "etab/legacy/models.py",
         "optimizer=optimizer,",
         'optimizer="adamw",',
-        ("tests/test_names_2022.py::test_options_of_training_act",),
+        ("tests/legacy/test_names_2022.py::test_options_of_training_act",),
     ),
     Fault(
         "fit ignores accumulation",
         "etab/legacy/models.py",
         "accumulate=accumulate)",
         "accumulate=1)",
-        ("tests/test_names_2022.py::test_options_of_training_act",),
+        ("tests/legacy/test_names_2022.py::test_options_of_training_act",),
     ),
     Fault(
         "augmentation of a frozen backbone is dropped",
         "etab/finetuning/examples.py",
         'if augment == "none" or not network.training:',
         'if augment == "none" or not network.training or network.frozen:',
-        ("tests/test_names_2022.py::test_options_of_training_act",),
+        ("tests/legacy/test_names_2022.py::test_options_of_training_act",),
     ),
     Fault(
         "colours are augmented as if grey",
         "etab/finetuning/examples.py",
         "    if not torch.allclose(grey.expand_as(clip), clip, atol=1e-3):\n",
         "    if False:\n",
-        ("tests/test_names_2022.py::test_options_of_training_that_cannot_act_are_refused",),
+        ("tests/legacy/test_names_2022.py::test_options_of_training_that_cannot_act_are_refused",),
     ),
     Fault(
         "frozen backbone keeps training statistics",
@@ -38,7 +38,7 @@ FAULTS = [
         "        if self.frozen:\n            self.body.eval()\n        return self",
         "        return self",
         (
-            "tests/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
+            "tests/legacy/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
         ),
     ),
     Fault(
@@ -47,7 +47,7 @@ FAULTS = [
         "self.body.requires_grad_(False).eval()",
         "self.body.eval()",
         (
-            "tests/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
+            "tests/legacy/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
         ),
     ),
     Fault(
@@ -56,7 +56,7 @@ FAULTS = [
         "        self.frozen = False\n        self.body.requires_grad_(True)",
         "        self.frozen = False\n        self.body.requires_grad_(False)",
         (
-            "tests/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
+            "tests/legacy/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
         ),
     ),
     Fault(
@@ -64,21 +64,21 @@ FAULTS = [
         "etab/finetuning/network.py",
         "mine = copy.deepcopy(backbone.network)",
         "mine = backbone.network",
-        ("tests/test_names_2022.py::test_own_modules_and_own_weights",),
+        ("tests/legacy/test_names_2022.py::test_own_modules_and_own_weights",),
     ),
     Fault(
         "normalisation is not undone",
         "etab/finetuning/examples.py",
         "    if not normalized:\n        return x.float()\n",
         "    return x.float()\n",
-        ("tests/test_names_2022.py::test_normalisation_is_undone_whatever_the_loader_did",),
+        ("tests/legacy/test_names_2022.py::test_normalisation_is_undone_whatever_the_loader_did",),
     ),
     Fault(
         "a part of a block stands for a stage",
         "etab/backbones/image/networks.py",
         'if held is None or found[0].count(".") <= held[0].count("."):',
         "if True:",
-        ("tests/test_names_2022.py::test_whole_stages_are_tapped",),
+        ("tests/legacy/test_names_2022.py::test_whole_stages_are_tapped",),
     ),
     Fault(
         "evaluation counts frames, not patients",
@@ -86,7 +86,7 @@ FAULTS = [
         "rows.patients if isinstance(rows, Items) else [str(i)",
         "rows.ids if isinstance(rows, Items) else [str(i)",
         (
-            "tests/test_names_2022.py::test_evaluate_counts_patients_and_refuses_what_does_not_exist",
+            "tests/legacy/test_names_2022.py::test_evaluate_counts_patients_and_refuses_what_does_not_exist",
         ),
     ),
     Fault(
@@ -94,21 +94,23 @@ FAULTS = [
         "etab/legacy/names.py",
         "    if family is not None:",
         "    if False:",
-        ("tests/test_names_2022.py::test_families_that_are_gone_are_refused_with_the_nearest",),
+        (
+            "tests/legacy/test_names_2022.py::test_families_that_are_gone_are_refused_with_the_nearest",
+        ),
     ),
     Fault(
         "old codes take the wrong target",
         "etab/legacy/names.py",
         '"LV_seg", "MY_seg", "LA_seg", "EF"',
         '"LV_seg", "LA_seg", "MY_seg", "EF"',
-        ("tests/test_names_2022.py::test_old_codes_are_the_tasks_they_mean",),
+        ("tests/legacy/test_names_2022.py::test_old_codes_are_the_tasks_they_mean",),
     ),
     Fault(
         "weights of tasks do not act",
         "etab/legacy/score.py",
         "+ weight / len(codes) / sum(asked.values())",
         "+ 1 / len(codes) / len(asked)",
-        ("tests/test_names_2022.py::test_the_score_is_a_pair_and_its_parts_add_up",),
+        ("tests/legacy/test_names_2022.py::test_the_score_is_a_pair_and_its_parts_add_up",),
     ),
     Fault(
         "weights of the user are not loaded",
@@ -116,7 +118,7 @@ FAULTS = [
         "        load_weights(made.network, module.state_dict(), name)\n",
         "",
         (
-            "tests/test_names_2022.py::test_trained_heads_score_too_and_the_users_weights_are_what_is_scored",
+            "tests/legacy/test_names_2022.py::test_trained_heads_score_too_and_the_users_weights_are_what_is_scored",
         ),
     ),
     Fault(
@@ -124,14 +126,14 @@ FAULTS = [
         "etab/legacy/models.py",
         "    if lost:\n",
         "    if False:\n",
-        ("tests/test_names_2022.py::test_own_modules_and_own_weights",),
+        ("tests/legacy/test_names_2022.py::test_own_modules_and_own_weights",),
     ),
     Fault(
         "the interval is of the normal law",
         "etab/legacy/score.py",
         "stats.t.ppf(0.975, len(values) - 1)",
         "stats.norm.ppf(0.975)",
-        ("tests/test_names_2022.py::test_the_interval_is_students_t_over_folds",),
+        ("tests/legacy/test_names_2022.py::test_the_interval_is_students_t_over_folds",),
     ),
     Fault(
         "switching the task makes a new backbone",
@@ -146,14 +148,18 @@ FAULTS = [
         "etab/legacy/benchmark.py",
         "            vars(self).update(before)\n",
         "            vars(self).update(before | options)\n",
-        ("tests/test_names_2022.py::test_a_switch_that_fails_leaves_the_benchmark_as_it_was",),
+        (
+            "tests/legacy/test_names_2022.py::test_a_switch_that_fails_leaves_the_benchmark_as_it_was",
+        ),
     ),
     Fault(
         "a head that cannot be fed turns the model's task",
         "etab/legacy/models.py",
         "            self.task, self.head_name, self.num_classes, self.frames = before\n",
         "",
-        ("tests/test_names_2022.py::test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was",),
+        (
+            "tests/legacy/test_names_2022.py::test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was",
+        ),
     ),
     Fault("False is true", "run_benchmark.py", "return word in _YES", "return bool(word)", _SCRIPT),
     Fault(
@@ -161,6 +167,6 @@ FAULTS = [
         "etab/legacy/models.py",
         "/ self._training(sets)",
         "/ 'one'",
-        ("tests/test_names_2022.py::test_checkpoints_go_on_and_never_mix",),
+        ("tests/legacy/test_names_2022.py::test_checkpoints_go_on_and_never_mix",),
     ),
 ]

@@ -2,11 +2,11 @@
 
 from tests.faults import Fault
 
-READERS = ("tests/test_readers.py",)
-READING = ("tests/test_reading.py",)
-CACHE = ("tests/test_clipcache.py",)
-DICOM = ("tests/test_dicom.py",)
-CORRUPT = ("tests/test_corrupt.py",)
+READERS = ("tests/readers/test_against_references.py",)
+READING = ("tests/readers/test_partial_reading.py",)
+CACHE = ("tests/storage/test_clipcache.py",)
+DICOM = ("tests/readers/test_dicom.py",)
+CORRUPT = ("tests/readers/test_damaged_files.py",)
 AVI, VIDEO, PYAV = "etab/readers/avi.py", "etab/readers/video.py", "etab/readers/container.py"
 CLIPS, DATASET = "etab/storage/clipcache.py", "etab/datasets/dataset.py"
 HEADER = "etab/readers/dicom_header.py"
@@ -189,14 +189,14 @@ FAULTS = [
         SOURCE,
         "self._sector(record).cut(read_dicom(self._path(record), at))",
         "read_dicom(self._path(record), at)[:, slice(*self._sector(record).box[:2]), slice(*self._sector(record).box[2:])]",
-        ("tests/test_dicom.py::test_what_is_hidden_never_reaches_the_disk",),
+        ("tests/readers/test_dicom.py::test_what_is_hidden_never_reaches_the_disk",),
     ),
     Fault(
         "every clip stays in memory",
         AVI,
         "        os.close(self._number)\n\n    def read(",
         "        os.close(self._number)\n        Bytes.kept = [*getattr(Bytes, 'kept', []), self._first]\n\n    def read(",
-        ("tests/test_reading.py::test_memory_is_flat_over_thousands_of_clips",),
+        ("tests/readers/test_partial_reading.py::test_memory_is_flat_over_thousands_of_clips",),
     ),
     Fault(
         "a chunk of gigabytes is asked for",
@@ -204,7 +204,7 @@ FAULTS = [
         "body = file.read(min(length, size - start))",
         "body = file.read(length)",
         (
-            "tests/test_corrupt_more.py",
+            "tests/readers/test_damaged_sounds_and_tables.py",
             "-m",
             "slow or not slow",
             "-k",
@@ -216,13 +216,13 @@ FAULTS = [
         "etab/datasets/cinc2016.py",
         "ALL if unnamed else ALL - WITHDRAWN",
         "ALL - WITHDRAWN",
-        ("tests/test_data_check.py::test_withdrawn_recordings_are_no_difference",),
+        ("tests/datasets/test_check.py::test_withdrawn_recordings_are_no_difference",),
     ),
     Fault(
         "any count is a published one",
         "etab/datasets/cinc2016.py",
         "not self._gone and self._of_e(self.records()) > ALL_E - WITHDRAWN",
         "True",
-        ("tests/test_data_check.py::test_other_counts_are_differences_still",),
+        ("tests/datasets/test_check.py::test_other_counts_are_differences_still",),
     ),
 ]

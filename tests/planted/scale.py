@@ -2,13 +2,13 @@
 
 from tests.faults import Fault
 
-_FILE = "tests/test_skip_bad.py"
+_FILE = "tests/runs/test_skip_bad.py"
 ONE, WHOLE = (f"{_FILE}::test_one_view_lost",), (f"{_FILE}::test_a_whole_patient_lost",)
 COUNTS, ALL = (
     (f"{_FILE}::test_an_official_result_counts_its_test_part",),
     (f"{_FILE}::test_all_bad",),
 )
-LARGE, STUDIES = ("tests/test_large.py",), ("tests/test_studies.py",)
+LARGE, STUDIES = ("tests/heads/test_many_rows.py",), ("tests/runs/test_studies.py",)
 
 FAULTS = [
     Fault(
@@ -199,34 +199,34 @@ FAULTS = [
         "etab/storage/memory.py",
         "        if size > budget:",
         "        if False:",
-        ("tests/test_spill.py::test_memory_does_not_grow_with_the_points",),
+        ("tests/storage/test_memory.py::test_memory_does_not_grow_with_the_points",),
     ),
     Fault(
         "large: rows of maps read at once",
         "etab/features/frames.py",
         "    return PickedMap(whole, np.arange(len(whole))[rows])",
         "    return whole[np.arange(len(whole))[rows]]",
-        ("tests/test_spill.py::test_rows_of_maps_are_read_when_they_are_asked_for",),
+        ("tests/storage/test_memory.py::test_rows_of_maps_are_read_when_they_are_asked_for",),
     ),
     Fault(
         "large: blocks on disk one row late",
         "etab/storage/memory.py",
         "self._file.seek(start * self",
         "self._file.seek(max(start - 1, 0) * self",
-        ("tests/test_spill.py::test_points_on_disk_give_the_very_same_answers",),
+        ("tests/storage/test_memory.py::test_points_on_disk_give_the_very_same_answers",),
     ),
     Fault(
         "large: maps without a cache in memory",
         "etab/features/store.py",
         "Spill(shape, budget=_HELD)",
         "Spill(shape, budget=1 << 60)",
-        ("tests/test_spill.py::test_maps_that_no_cache_keeps_are_bounded_too",),
+        ("tests/storage/test_memory.py::test_maps_that_no_cache_keeps_are_bounded_too",),
     ),
     Fault(
         "views: the last class counts upstream",
         "etab/metrics/diagnosis.py",
         "recalls(truth, answers, n_classes)[:-1]",
         "recalls(truth, answers, n_classes)",
-        ("tests/test_tmed.py::test_every_task_runs_and_is_learned",),
+        ("tests/datasets/test_tmed.py::test_every_task_runs_and_is_learned",),
     ),
 ]

@@ -3,7 +3,7 @@
 from tests.faults import Fault
 
 TESTS, SERIES, PROBE, NETS = (
-    "tests/test_series.py",
+    "tests/features/test_recordings.py",
     "etab/features/recordings.py",
     "etab/heads/states/emissions.py",
     "etab/backbones/sound/networks.py",

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-TASKS, PROTOCOLS = "tests/test_sound_tasks.py", "tests/test_sound_protocols.py"
+TASKS, PROTOCOLS = "tests/tasks/test_sound_tasks.py", "tests/tasks/test_sound_protocols.py"
 ROWS, DECIDE, SPLITS, SCORES, RULES = (
     "etab/features/rows_sound.py",
     "etab/runs/thresholds.py",

@@ -3,7 +3,7 @@
 from tests.faults import Fault
 
 TESTS, NET, HEAD, TIMING = (
-    "tests/test_state_heads.py",
+    "tests/heads/test_states_unet.py",
     "etab/heads/states/unet.py",
     "etab/heads/states/heads.py",
     "etab/backbones/sound/timing.py",

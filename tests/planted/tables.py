@@ -8,7 +8,7 @@ CIRCOR_FILES = "etab/datasets/circor_layout.py"
 CINC_FILES = "etab/datasets/cinc2016_layout.py"
 ECHONET = "etab/datasets/echonet.py"
 TESTS = ("tests/readers/test_table.py",)
-BAD = ("tests/test_sounds_bad.py",)
+BAD = ("tests/datasets/test_bad_sound_trees.py",)
 
 FAULTS = [
     Fault(

@@ -2,8 +2,8 @@
 
 from tests.faults import Fault
 
-HEADS = ("tests/test_temporal_heads.py",)
-VIDEO = ("tests/test_video_backbones.py",)
+HEADS = ("tests/heads/test_sequences.py",)
+VIDEO = ("tests/backbones/test_video.py",)
 HEAD, NETS, CHUNKS = (
     "etab/heads/sequences/heads.py",
     "etab/heads/sequences/networks.py",

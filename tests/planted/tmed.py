@@ -2,8 +2,8 @@
 
 from tests.faults import Fault
 
-TESTS = ("tests/test_tmed.py",)
-STUDY = ("tests/test_diagnosis.py",)
+TESTS = ("tests/datasets/test_tmed.py",)
+STUDY = ("tests/metrics/test_diagnosis.py",)
 SOURCE, STILL, DIAGNOSIS = (
     "etab/datasets/tmed.py",
     "etab/readers/still.py",

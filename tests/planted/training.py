@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-_HERE = ("tests/test_training.py",)
+_HERE = ("tests/training/test_loop.py",)
 
 
 def _test(file: str, name: str) -> tuple[str]:
@@ -14,12 +14,12 @@ _RATE = _test("heads", "the_best_learning_rate_is_chosen_inside_and_recorded")
 _SHARED = (
     "-m",
     "slow",
-    "tests/test_training.py::test_two_processes_are_one_training",
+    "tests/training/test_loop.py::test_two_processes_are_one_training",
 )
 _RESUMED = (
     "-m",
     "slow",
-    "tests/test_training.py::test_two_processes_resume_to_the_same_bytes",
+    "tests/training/test_loop.py::test_two_processes_resume_to_the_same_bytes",
 )
 FAULTS = [
     Fault(

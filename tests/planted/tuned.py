@@ -4,7 +4,7 @@ from tests.faults import Fault
 
 
 def _test(name: str) -> tuple[str]:
-    return (f"tests/test_tuned.py::test_{name}",)
+    return (f"tests/finetuning/test_cells.py::test_{name}",)
 
 
 _MOVES = _test("augmentation_moves_frame_and_mask_alike_and_mirrors_nothing")

@@ -6,11 +6,11 @@ LVH, PEDIATRIC, UNITY = (f"etab/datasets/{name}.py" for name in ("lvh", "pediatr
 
 
 def _ultra(test: str) -> tuple[str, ...]:
-    return (f"tests/test_ultra.py::{test}",)
+    return (f"tests/datasets/test_lvh_pediatric_unity.py::{test}",)
 
 
 def _scaffold(test: str) -> tuple[str, ...]:
-    return (f"tests/test_scaffold.py::{test}",)
+    return (f"tests/cli/test_scaffold.py::{test}",)
 
 
 FAULTS = [

@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-_CLIPS, _CROSS = "tests/test_clip_tasks.py::", "tests/test_cross.py::"
+_CLIPS, _CROSS = "tests/features/test_clips.py::", "tests/runs/test_cross.py::"
 
 FAULTS = [
     Fault(

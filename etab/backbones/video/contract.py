@@ -1,6 +1,6 @@
 """What networks of clips are fed: which frames of a recording, how each is fitted, on which scale. Numbers and pictures only.
 
-The contracts of published networks are those of their own code; tests/test_video_backbones.py states each once more and
+The contracts of published networks are those of their own code; tests/backbones/test_video.py states each once more and
 compares the tensors.
 """
 

@@ -20,7 +20,7 @@ from tests.conftest import GIVEN
 from tests.real_counts import COUNTS, wanted_of
 
 CANONICAL = True
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SAID = pytest.mark.filterwarnings(
     "ignore::etab.errors.EtabWarning"
 )  # a copy without its appendix says so; it is read
@@ -69,7 +69,7 @@ def ask(*words: object, tests: str = "test_published_counts") -> tuple[int, str]
         "-rsfE",
         "-p",
         "no:cacheprovider",
-        "tests/test_real_sets.py",
+        "tests/datasets/test_real_sets.py",
         "-k",
         f"{tests} and not option",
         *map(str, words),

@@ -12,7 +12,7 @@ import pytest
 from etab import phantom
 
 pytest.importorskip("segmentation_models_pytorch")
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

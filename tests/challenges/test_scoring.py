@@ -25,7 +25,7 @@ from etab.errors import (
 from etab.metrics.cinc2016 import TRAINING_2016, Weights2016
 from etab.sounds.states import MURMUR, OUTCOME
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

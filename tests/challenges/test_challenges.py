@@ -41,7 +41,7 @@ from etab.results import Predictions, Result
 from etab.types import Kind
 from tests.children import hearing_control_c
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 QUICK = Limits(20, 512, 64)
 
 

@@ -96,12 +96,12 @@ def test_real_labels_come_from_a_common_disc_height(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_the_table_on_record_is_of_the_real_masks(real_data: Path) -> None:
-    record = Path(__file__).parents[1] / "benchmarks" / "ef_from_masks.txt"
+    record = Path(__file__).parents[2] / "benchmarks" / "ef_from_masks.txt"
     assert report(datasets.source("camus", real_data / "camus")) == record.read_text()
 
 
 def test_the_documents_hold_the_table() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     page = (
         (root / "docs" / "concepts.md")
         .read_text()

@@ -22,7 +22,7 @@ from etab.storage.clipcache import ClipCache, base_key, clip_key
 from etab.types import Array
 from tests.trees import camus, echonet
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (5, 30, 41)
 
 

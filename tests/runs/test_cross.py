@@ -37,7 +37,7 @@ from etab.tasks.menu import TASKS, find
 from etab.tasks.rows import Rows
 from etab.types import Features
 from tests import made
-from tests.test_cli import etab as command
+from tests.cli.test_commands import etab as command
 
 CELLS = "b0-A4-C>E,a0-A4-C>E,d0-A4-C>E,b1-A4-E>P"
 

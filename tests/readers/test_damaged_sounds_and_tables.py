@@ -1,4 +1,4 @@
-"""Deliberate damage over the formats of stills, heart sounds, tables and weights, under the limits of ``test_corrupt``."""
+"""Deliberate damage over the formats of stills, heart sounds, tables and weights, under the limits of ``test_damaged_files``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from etab.readers.parquet import ParquetFile
 from etab.readers.physionet import read_dat, read_header
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
-from tests import test_corrupt as base
-from tests.test_corrupt import Damage, Subject
+from tests.readers import test_damaged_files as base
+from tests.readers.test_damaged_files import Damage, Subject
 from tests.trees import sounds, tmed
 
 swap, put, behind, source = base._swap, base._put, base._behind, base._source

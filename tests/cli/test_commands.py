@@ -14,7 +14,7 @@ import pytest
 from etab import phantom
 from tests.children import hearing_control_c
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -450,7 +450,7 @@ from pathlib import Path
 import torch
 from etab.training.distributed import joined, world
 from etab.training.loop import Recipe, train
-from tests.test_training import ROWS, VALIDATION, bytes_of, made, stop_at, without_noise
+from tests.training.test_loop import ROWS, VALIDATION, bytes_of, made, stop_at, without_noise
 
 out, noise, stop = Path(sys.argv[1]), sys.argv[2] == "noise", int(sys.argv[3])
 recipe = Recipe(epochs=3, batch=4, accumulate=2, learning_rate=0.02, patience=0, every=1)
@@ -483,7 +483,7 @@ def shared(folder: Path, noise: str, stop: int = 0, processes: int = 2) -> list[
     import subprocess
     import sys
 
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     folder.mkdir(exist_ok=True)
     script = folder / "shared.py"
     script.write_text(SHARED)

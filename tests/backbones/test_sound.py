@@ -34,7 +34,7 @@ TWINS = [
     "random/silero_vad",
 ]
 CONTROLS = ["mel_stats", "mel_pca"]
-GOLDENS = json.loads((Path(__file__).parent / "goldens" / "sound_backbones.json").read_text())
+GOLDENS = json.loads((Path(__file__).parents[1] / "goldens" / "sound_backbones.json").read_text())
 
 
 def made_sound() -> torch.Tensor:

@@ -295,7 +295,7 @@ def test_memory_is_flat_over_thousands_of_clips(tmp_path: Path) -> None:
         )
     words = [sys.executable, "-c", FLAT, str(tmp_path / "v"), str(tmp_path / "kept")]
     run = subprocess.run(
-        words, capture_output=True, text=True, timeout=250, cwd=Path(__file__).parents[1]
+        words, capture_output=True, text=True, timeout=250, cwd=Path(__file__).parents[2]
     )
     assert run.returncode == 0, run.stderr
     grown = {name: float(mib) for name, mib in (line.split() for line in run.stdout.splitlines())}

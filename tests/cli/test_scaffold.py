@@ -13,7 +13,7 @@ import pytest
 from etab.cli.scaffold import new_dataset
 from etab.errors import StorageError, UnsupportedOptionError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _run(folder: Path, *words: str, path: Path = ROOT) -> subprocess.CompletedProcess[str]:

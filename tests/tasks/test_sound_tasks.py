@@ -418,7 +418,7 @@ def test_find_keeps_echo_the_default() -> None:
 
 
 def test_committed_results_are_those_of_today() -> None:
-    folder = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+    folder = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
     results = [r for r in load_results(folder) if r.task in ("b0-A4-C", "d0-A2-C", "c0-AX-C")]
     assert len(results) > 20
     for r in results[:12]:

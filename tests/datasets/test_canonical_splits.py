@@ -25,7 +25,7 @@ from etab.storage.resources import text
 from tests.trees import camus
 
 CANONICAL = True
-SPLITS = Path(__file__).resolve().parents[1] / "configs" / "splits"
+SPLITS = Path(__file__).resolve().parents[2] / "configs" / "splits"
 PARTS = {
     "patient0001": "training",
     "patient0002": "training",

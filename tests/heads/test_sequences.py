@@ -409,7 +409,7 @@ def test_a_clip_task_feeds_sequences_of_pictures(
 def test_a_clip_task_feeds_networks_of_clips(
     trees: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.test_video_backbones import small as clips
+    from tests.backbones.test_video import small as clips
 
     monkeypatch.setitem(heads.HEADS._items, "tcn", short("tcn"))
     card = clips("torchvision/mc3_18", 4, 32)

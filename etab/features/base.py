@@ -12,7 +12,8 @@ from typing import Any
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Card, Source
 from etab.errors import IncompatibleError
-from etab.features.store import FrameFeatures, Report, resolve_precision
+from etab.features.entries import Report
+from etab.features.store import FrameFeatures, resolve_precision
 from etab.registry import Registry
 from etab.tasks.base import Task
 from etab.tasks.inputs import ROW_INPUTS

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -367,14 +366,7 @@ class WholeClips:
         def read(group: range) -> Array:
             return np.stack([self._clip(source, i) for i in group])
 
-        groups = self.groups(n)
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(read, groups[0])
-            for following in [*groups[1:], None]:
-                batch = waiting.result()
-                if following is not None:
-                    waiting = pool.submit(read, following)
-                yield batch
+        return ahead(self.groups(n), read)
 
     def _clip(self, source: Source, i: int) -> Array:
         seen, back = np.unique(self.numbers[i], return_inverse=True)

@@ -7,7 +7,6 @@ does not verify is computed again, and said so.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,23 +15,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
-from etab.backbones.identity import identity
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASES, Embedding, Input, register
+from etab.features.entries import Batches, Report, embed_batches
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.store import (
+    EntryKeys,
+    FeatureStore,
     FrameFeatures,
     FrameKey,
-    Report,
-    _compute,
-    _key,
-    _known_digest,
-    _read,
-    _remember_digest,
-    _slug,
     ahead,
-    cache_for,
     resolve_precision,
 )
 from etab.tasks.base import Task
@@ -119,41 +112,24 @@ def frame_features(
 
     Raises WeightsError, CorruptFileError, StorageError.
     """
-    started = time.perf_counter()
     kind = resolve_precision(precision, card, device)
-    data, settings = (
-        data_digest or source.digest(),
-        _settings(card, kind) | dict({} if over is None else over.settings),
-    )
+    facts = _settings(card, kind) | dict({} if over is None else over.settings)
+    n = batch_size or (32 if device == "cpu" else 128)
 
-    def place(weights: str) -> tuple[str, Path | None]:
-        key = _key(settings, weights, data, frames, maps)
-        return key, None if cache is None else cache / "features" / _slug(card.name) / key
+    def compute(backbone: Any, folder: Path | None) -> Batches:
+        prepared = backbone.to(device, kind)
+        if over is None:
+            embed, batches, rows = prepared, _batches(source, frames, card.size, n), len(frames)
+        else:
+            embed, rows = over.over(prepared, n), len(over)
+            batches = over.batches(source, card.size, n)
+        return embed_batches(
+            embed, batches, rows, folder, device=device, progress=progress, maps=maps
+        )
 
-    known = _known_digest(card, cache)
-    if known is not None and (there := _read(place(known)[1])) is not None:
-        return FrameFeatures(
-            there, place(known)[0], known, data, settings, True, time.perf_counter() - started
-        )
-    backbone = card.load()
-    weights = identity(card, backbone)
-    cache = cache_for(backbone, cache)
-    _remember_digest(card, cache, weights)
-    key, folder = place(weights)
-    if weights != known and (there := _read(folder)) is not None:
-        return FrameFeatures(
-            there, key, weights, data, settings, True, time.perf_counter() - started
-        )
-    prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
-    n, rows = batch_size or (32 if device == "cpu" else 128), len(frames if over is None else over)
-    batches = (
-        _batches(source, frames, card.size, n)
-        if over is None
-        else over.batches(source, card.size, n)
-    )
-    embed = prepared if over is None else over.over(prepared, n)
-    found = _compute(embed, batches, rows, device, folder, progress, maps)
-    return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
+    keys = EntryKeys((maps,), tuple(f"{record.id}\0{at}\0" for record, at in frames))
+    digest = data_digest or source.digest()
+    return FeatureStore(cache).get(card, facts, keys, compute, data_digest=digest)
 
 
 @register("frame", "ED", "ED+ES", "answer")

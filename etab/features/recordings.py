@@ -15,12 +15,7 @@ takes up to 2.8 GB a backbone; recordings are computed one by one and read back 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,18 +26,14 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard, Course
-from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import (
-    CorruptFileError,
-    EtabError,
-    StorageError,
     UndefinedError,
     UnsupportedOptionError,
 )
-from etab.features import store as features_store
 from etab.features.base import Embedding, register
-from etab.features.store import FrameFeatures, Report
+from etab.features.entries import Computed, Report
+from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
 from etab.features.windows import WindowKey, Windows, sound_precision
 from etab.sounds.envelopes import envelopes
 from etab.sounds.mel import log_mel
@@ -177,7 +168,6 @@ def recording_series(
     layers over time, and no recording; UndefinedError for a sound that is flat, not finite or too short; WeightsError,
     CorruptFileError, StorageError.
     """
-    started = time.perf_counter()
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(f"{source.card.name} holds no sound: it has no series.")
     if not card.over_time or card.series:
@@ -187,55 +177,26 @@ def recording_series(
     records = list({record.id: record for record, _, _ in keys}.values())
     if not records:
         raise UnsupportedOptionError("No recording was asked for.")
-    kind = "fp32" if card.modality == "record" else sound_precision(precision, card, device)
-    data, settings = data_digest or source.digest(), series_settings(card, kind)
-    known = features_store._known_digest(card, cache)
-    if known is not None:
-        key, folder = _place(card, settings, known, data, records, cache)
-        if (there := features_store._read(folder, _stored)) is not None:
-            return FrameFeatures(
-                there, key, known, data, settings, True, time.perf_counter() - started
-            )
-    backbone: Any = card.load()
-    weights = identity(card, backbone)
-    cache = features_store.cache_for(backbone, cache)
-    features_store._remember_digest(card, cache, weights)
-    key, folder = _place(card, settings, weights, data, records, cache)
-    if card.modality == "record":
-        found = _held(source, records)
-        return FrameFeatures(
-            found, key, weights, data, settings, False, time.perf_counter() - started
-        )
-    if weights != known and (there := features_store._read(folder, _stored)) is not None:
-        return FrameFeatures(
-            there, key, weights, data, settings, True, time.perf_counter() - started
-        )
-    hear = partial(
-        _layers,
+    is_constant = card.modality == "record"
+    kind = "fp32" if is_constant else sound_precision(precision, card, device)
+    n = batch_size or (16 if device == "cpu" else 64)
+
+    def compute(backbone: Any, folder: Path | None) -> Computed:
+        if is_constant:
+            return _Series.of(_held(source, records))
+        read_layers = partial(_layers, card, backbone.to(device, kind), device, n)
+        collected = _Series(folder)
+        collected.add_all(_each(source, records, read_layers, progress))
+        return collected
+
+    return FeatureStore(None if is_constant else cache).get(
         card,
-        backbone.to(device, kind),
-        device,
-        batch_size or (16 if device == "cpu" else 64),
+        series_settings(card, kind),
+        EntryKeys(([record.id for record in records],)),
+        compute,
+        data_digest=data_digest or source.digest(),
+        load=load_series,
     )
-    found = _kept(source, records, card, hear, folder, progress)
-    return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
-
-
-def _place(
-    card: BackboneCard,
-    settings: Mapping[str, Any],
-    weights: str,
-    data: str,
-    records: Sequence[Record],
-    cache: Path | None,
-) -> tuple[str, Path | None]:
-    names = [record.id for record in records]
-    key = hashlib.sha256(
-        json.dumps([settings, weights, data, names], sort_keys=True).encode()
-    ).hexdigest()
-    return key, None if cache is None else cache / "features" / features_store._slug(
-        card.name
-    ) / key
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,52 +320,17 @@ def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArra
     return np.concatenate(times), np.concatenate(values)
 
 
-def _held(source: SoundSource, records: Sequence[Record]) -> Features:
+def _held(source: SoundSource, records: Sequence[Record]) -> dict[str, Layers]:
     """A series (k, 1) that never changes, as levelled: zeros. Not cached."""
     beats = {record.id: _hear(source, record).beat for record in records}
-    return Features(
-        {},
-        (beats,),
-        sequences={"facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}},
-    )
-
-
-def _kept(
-    source: SoundSource,
-    records: Sequence[Record],
-    card: BackboneCard,
-    hear: Any,
-    place: Path | None,
-    progress: Report | None,
-) -> Features:
-    """Series of all recordings, in memory, or under ``place`` as they come."""
-    if place is None:
-        held: dict[str, Layers] = {}
-        for record, found in _each(source, records, hear, progress):
-            for name, values in found.items():
-                held.setdefault(name, {})[record.id] = values
-        return _features(held)
-    temp = place.with_name(f"{place.name}.{os.getpid()}.part")
-    try:
-        shutil.rmtree(temp, ignore_errors=True)
-        temp.mkdir(parents=True)
-        return _written(_each(source, records, hear, progress), temp, place)
-    except OSError as error:
-        if isinstance(error, EtabError):
-            raise
-        raise StorageError(
-            f"The series of {card.name} could not be kept in {place}: {error.strerror}. Free some space, or name another "
-            "--cache."
-        ) from error
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)
+    return {BEAT: beats, "facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}}
 
 
 def _each(
     source: SoundSource, records: Sequence[Record], hear: Any, progress: Report | None
 ) -> Iterator[tuple[Record, Layers]]:
     """Each recording with its envelope (float32) and its layers (float16), the next one read meanwhile."""
-    following: Iterator[Any] = features_store.ahead(records, partial(_hear, source))  # type: ignore[arg-type]
+    following: Iterator[Any] = ahead(records, partial(_hear, source))  # type: ignore[arg-type]
     for i, heard in enumerate(following):
         found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}
         if progress:
@@ -412,41 +338,56 @@ def _each(
         yield heard.record, {BEAT: heard.beat, **found}
 
 
-def _written(heard: Iterator[tuple[Record, Layers]], temp: Path, place: Path) -> Features:
-    """Append the series of recordings to a file a layer, and put the finished entry in place in one step."""
-    files: dict[str, Any] = {}
-    lengths: list[tuple[str, int]] = []
-    kinds: dict[str, tuple[str, int]] = {}
-    try:
-        for record, found in heard:
-            for name, values in found.items():
-                if name not in files:
-                    files[name] = (temp / f"series{len(files)}.bin").open("wb")
-                    kinds[name] = (values.dtype.str, values.shape[1])
-                files[name].write(np.ascontiguousarray(values).tobytes())
-            lengths.append((record.id, len(found[BEAT])))
-    finally:
-        for file in files.values():
-            file.close()
-    entry = {
-        "files": {p.name: features_store._file_digest(p) for p in sorted(temp.iterdir())},
-        "series": [[name, *kinds[name]] for name in files],
-        "lengths": [list(pair) for pair in lengths],
-    }
-    (temp / "entry.json").write_text(
-        json.dumps({**entry, "sha256": features_store._entry_digest(entry)}, indent=1)
-    )
-    shutil.rmtree(place, ignore_errors=True)
-    temp.replace(place)
-    try:
-        return _stored(place, entry)
-    except (OSError, ValueError, KeyError) as error:
-        raise CorruptFileError(
-            f"The series just written to {place} do not read back; check the disk."
-        ) from error
+class _Series:
+    """Collects the layers of recordings: in memory, or appended to a file a layer in a folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.held: dict[str, Layers] = {}
+        self._files: dict[str, Any] = {}
+        self._kinds: dict[str, tuple[str, int]] = {}
+        self._lengths: list[tuple[str, int]] = []
+
+    @classmethod
+    def of(cls, held: Mapping[str, Layers]) -> _Series:
+        """Series that are in memory already."""
+        made = cls(None)
+        made.held = dict(held)
+        return made
+
+    def add_all(self, layers: Iterator[tuple[Record, Layers]]) -> None:
+        """Take the layers of each recording as they come."""
+        try:
+            for record, values in layers:
+                for name, series in values.items():
+                    self._add(record, name, series)
+                self._lengths.append((record.id, len(values[BEAT])))
+        finally:
+            for file in self._files.values():
+                file.close()
+
+    def _add(self, record: Record, name: str, series: Array) -> None:
+        if self.folder is None:
+            self.held.setdefault(name, {})[record.id] = series
+            return
+        if name not in self._files:
+            self._files[name] = (self.folder / f"series{len(self._files)}.bin").open("wb")
+            self._kinds[name] = (series.dtype.str, series.shape[1])
+        self._files[name].write(np.ascontiguousarray(series).tobytes())
+
+    def features(self) -> Features:
+        """The series in memory."""
+        return _features(self.held)
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """The facts that are needed to read the files."""
+        return {
+            "series": [[name, *kind] for name, kind in self._kinds.items()],
+            "lengths": [list(pair) for pair in self._lengths],
+        }
 
 
-def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
+def load_series(place: Path, entry: Mapping[str, Any]) -> Features:
     """An entry as slices of files that are read where they are used."""
     ends = np.cumsum([k for _, k in entry["lengths"]])
     held: dict[str, Layers] = {}

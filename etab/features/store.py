@@ -1,43 +1,28 @@
-"""The cache of features: keys, checks, writing and reading back."""
+"""The cache of features: what names an entry, and when it is computed."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import hashlib
 import json
-import os
 import re
-import shutil
+import secrets
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import xxhash
-
 from etab.backbones.base import Backbone, BackboneCard
-from etab.backbones.identity import is_of_package, nameless
-from etab.errors import (
-    CorruptFileError,
-    EtabError,
-    EtabWarning,
-    StorageError,
-    UnsupportedOptionError,
-)
-from etab.features.lazy import StoredMap
-from etab.storage.memory import Spill
+from etab.backbones.identity import identity, is_of_package, nameless
+from etab.errors import EtabWarning, UnsupportedOptionError
+from etab.features.entries import Computed, Load, load_batches, read_entry, write_entry
 from etab.storage.releases import release_version
-from etab.types import Array, Features, IntArray, Record
-
-_MAPPED = 256 << 20
-
-
-_HELD = 2 << 30
-
+from etab.types import Array, Features, Record
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -45,7 +30,24 @@ PRECISIONS = ("auto", "fp32", "bf16")
 FrameKey = tuple[Record, int]
 
 
-Report = Callable[[int, int], None]
+# A feature may change with any of these: entries of other versions are not read.
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "timm",
+    "transformers",
+    "onnxruntime",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "simplejpeg",
+    "av",
+    "pydicom",
+    "nibabel",
+    "SimpleITK",
+    "soundfile",
+)
 
 
 T = TypeVar("T")
@@ -87,7 +89,9 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
 
 
 def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
-    """What ``read`` gives for each part, the next one read while the last is used."""
+    """Read each part in order, the next one while the last is used; nothing where there are no parts."""
+    if not parts:
+        return
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(read, parts[0])
         for following in [*parts[1:], None]:
@@ -97,13 +101,101 @@ def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
             yield batch
 
 
-def _key(
-    settings: Mapping[str, Any], weights: str, data: str, frames: Sequence[FrameKey], maps: bool
-) -> str:
-    h = hashlib.sha256(json.dumps([settings, weights, data, maps], sort_keys=True).encode())
-    for record, at in frames:
-        h.update(f"{record.id}\0{at}\0".encode())
-    return h.hexdigest()
+@dataclass(frozen=True, slots=True)
+class EntryKeys:
+    """What names the rows of an entry, beside facts, weights and data.
+
+    listed  JSON values
+    text    pieces of text, one or several a row, in the order of the rows
+    """
+
+    listed: tuple[Any, ...] = ()
+    text: tuple[str, ...] = ()
+
+    def digest(self, facts: Mapping[str, Any], weights: str, data: str) -> str:
+        """sha256 of everything that decides the features."""
+        head = json.dumps([facts, weights, data, *self.listed], sort_keys=True)
+        total = hashlib.sha256(head.encode())
+        for piece in self.text:
+            total.update(piece.encode())
+        return total.hexdigest()
+
+
+class FeatureStore:
+    """Features by the digest of everything that decides them, computed where they are not kept.
+
+    The only place that knows digests, folders, checksums and renames: whoever embeds rows gives facts, keys, and a
+    function that computes.
+    """
+
+    def __init__(self, cache: Path | None) -> None:
+        """Keep entries under ``cache``; None keeps nothing."""
+        self.cache = cache
+
+    def get(
+        self,
+        card: BackboneCard,
+        facts: Mapping[str, Any],
+        keys: EntryKeys,
+        compute: Callable[[Any, Path | None], Computed],
+        *,
+        data_digest: str,
+        load: Load = load_batches,
+    ) -> FrameFeatures:
+        """Read an entry back, or compute and keep it.
+
+        Args:
+            card: The backbone; it is loaded only where its weights, or the features, are not known.
+            facts: What decides the features beyond weights and data: versions, sizes, precision.
+            keys: What names the rows.
+            compute: Gives the features by the loaded backbone; with a folder, it may write files there as it goes.
+            data_digest: sha256 of the data.
+            load: Reads the files of an entry.
+
+        Raises:
+            WeightsError: The backbone cannot be loaded.
+            StorageError: The cache cannot be written.
+            CorruptFileError: What was written does not read back.
+        """
+        started = time.perf_counter()
+
+        def result(features: Features, weights: str, from_cache: bool) -> FrameFeatures:
+            key = keys.digest(facts, weights, data_digest)
+            seconds = time.perf_counter() - started
+            return FrameFeatures(features, key, weights, data_digest, facts, from_cache, seconds)
+
+        def folder_of(weights: str) -> Path | None:
+            return self._folder(card, keys.digest(facts, weights, data_digest))
+
+        known = _known_digest(card, self.cache)
+        if known is not None:
+            features = read_entry(folder_of(known), load)
+            if features is not None:
+                return result(features, known, True)
+        backbone = card.load()
+        weights = identity(card, backbone)
+        _remember_digest(card, self.cache, weights)
+        kept = cache_for(backbone, self.cache) is not None
+        folder = folder_of(weights) if kept else None
+        features = None if weights == known else read_entry(folder, load)
+        if features is not None:
+            return result(features, weights, True)
+        if folder is None:
+            return result(compute(backbone, None).features(), weights, False)
+        return result(write_entry(folder, partial(compute, backbone), load), weights, False)
+
+    def _folder(self, card: BackboneCard, key: str) -> Path | None:
+        """Where an entry lies: by its key, and by the versions of the libraries that computed it."""
+        if self.cache is None:
+            return None
+        return self.cache / "features" / _slug(card.name) / f"{key}-{_libraries_digest()}"
+
+
+@functools.cache
+def _libraries_digest() -> str:
+    """Eight digits for the versions of the libraries that decode, resize, resample and embed."""
+    versions = [f"{name} {release_version(name)}" for name in LIBRARIES]
+    return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:8]
 
 
 def _fingerprint(card: BackboneCard) -> str:
@@ -149,213 +241,10 @@ def _remember_digest(card: BackboneCard, cache: Path | None, weights: str) -> No
     path = _digest_file(card, cache)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp = path.with_suffix(f".{os.getpid()}")
+        temp = path.with_suffix(f".{secrets.token_hex(8)}")
         temp.write_text(json.dumps({**_digests(card, cache), name: weights}))
         temp.replace(path)
 
 
 def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[-80:]
-
-
-class _Store:
-    """Collects batches: pooled in memory, maps straight to disk (without a folder: in memory as far as they fit)."""
-
-    def __init__(self, n: int, folder: Path | None) -> None:
-        self.n, self.folder, self.at = n, folder, 0
-        self.pooled: dict[str, Array] = {}
-        self.sequences: dict[str, Array] = {}
-        self.maps: list[Any] = []
-        self.pca: Mapping[str, int] = {}
-
-    def add(self, part: Features, maps: bool) -> None:
-        """Append what the backbone said of one batch."""
-        k = len(part)
-        for name, values in part.pooled.items():
-            block = values.cpu().numpy().astype(np.float32)
-            self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[
-                self.at : self.at + k
-            ] = block
-        for name, values in part.sequences.items():
-            block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
-            place = self.sequences.setdefault(
-                name, np.empty((self.n, *block.shape[1:]), np.float16)
-            )
-            place[self.at : self.at + k] = block
-        for i, values in enumerate(part.maps if maps else ()):
-            block = values.cpu().numpy()
-            if i == len(self.maps):
-                self.maps.append(self._new(i, (self.n, *block.shape[1:])))
-            if self.folder is None:
-                self.maps[i].put(self.at, block)
-            else:
-                self.maps[i].write(np.ascontiguousarray(block, np.float16).tobytes())
-        self.at, self.pca = self.at + k, part.pca
-
-    def _new(self, i: int, shape: tuple[int, ...]) -> Any:
-        if self.folder is None:
-            return Spill(shape, budget=_HELD)
-        free = shutil.disk_usage(self.folder).free
-        if free < 2 * int(np.prod(shape)) + (64 << 20):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        out = (self.folder / f"map{i}.npy").open("wb")
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(out, header)
-        return out
-
-    def close(self) -> None:
-        """Finish the files; a map written in part is no map."""
-        for out in self.maps if self.folder is not None else ():
-            out.close()
-
-
-def _compute(
-    backbone: Backbone,
-    batches: Iterator[Array],
-    n: int,
-    device: str,
-    place: Path | None,
-    progress: Report | None,
-    maps: bool,
-    rows: IntArray | None = None,
-) -> Features:
-    """Embed the batches; ``rows`` says which row each item that comes is (pooled features only)."""
-    import torch
-
-    temp = None
-    try:
-        if place is not None:
-            temp = place.with_name(f"{place.name}.{os.getpid()}.part")
-            shutil.rmtree(temp, ignore_errors=True)
-            temp.mkdir(parents=True)
-        store = _Store(n, temp)
-        try:
-            for batch in batches:
-                store.add(backbone(torch.from_numpy(batch).to(device)), maps)
-                if progress:
-                    progress(store.at, n)
-        finally:
-            store.close()
-        if rows is not None:
-            store.pooled = {name: values[np.argsort(rows)] for name, values in store.pooled.items()}
-        if place is None or temp is None:
-            maps_ = tuple(np.asarray(m) if m.held else m for m in store.maps)
-            return Features(store.pooled, maps_, store.pca, store.sequences)
-        return _keep(store, temp, place)
-    except OSError as error:
-        if isinstance(error, EtabError) or temp is None:
-            raise
-        raise StorageError(
-            f"Features could not be kept in {place}: {error.strerror}. Free some space, or name another --cache."
-        ) from error
-    finally:
-        if temp is not None:
-            shutil.rmtree(temp, ignore_errors=True)
-
-
-def _keep(store: _Store, temp: Path, place: Path) -> Features:
-    """Finish an entry and put it in place in one step."""
-    from safetensors.numpy import save_file
-
-    save_file(
-        {k: np.ascontiguousarray(v) for k, v in store.pooled.items()},
-        str(temp / "pooled.safetensors"),
-    )
-    for i, values in enumerate(store.sequences.values()):
-        np.save(temp / f"sequence{i}.npy", values)
-    files = sorted(p.name for p in temp.iterdir())
-    entry = {
-        "files": {n: _file_digest(temp / n) for n in files},
-        "order": list(store.pooled),
-        "pca": dict(store.pca),
-    } | ({"sequences": list(store.sequences)} if store.sequences else {})
-    (temp / "entry.json").write_text(
-        json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
-    )
-    shutil.rmtree(place, ignore_errors=True)
-    temp.replace(place)
-    try:
-        return _stored(place, entry)
-    except (OSError, ValueError, KeyError) as error:
-        raise CorruptFileError(
-            f"The features just written to {place} do not read back; check the disk."
-        ) from error
-
-
-def _file_digest(path: Path) -> str:
-    """Checksum against damage (xxh3, 128 bits), at the speed of memory: maps are gigabytes."""
-    found = xxhash.xxh3_128()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 22):
-            found.update(block)
-    return found.hexdigest()
-
-
-def _read(
-    place: Path | None, stored: Callable[[Path, Mapping[str, Any]], Features] | None = None
-) -> Features | None:
-    """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
-    if place is None or not place.is_dir():
-        return None
-    try:
-        return _verified(place, stored or _stored)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        warnings.warn(
-            f"The cached features in {place} are damaged ({said}); computing them again.",
-            EtabWarning,
-            stacklevel=4,
-        )
-        return None
-
-
-def _entry_digest(entry: Mapping[str, Any]) -> str:
-    """sha256 of an entry without its own digest; entries of before the digest was kept have none."""
-    facts = {key: value for key, value in entry.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _verified(place: Path, stored: Callable[[Path, Mapping[str, Any]], Features]) -> Features:
-    entry = json.loads((place / "entry.json").read_text())
-    there = {path.name for path in place.iterdir()} - {"entry.json"}
-    if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):
-        raise ValueError("entry.json has changed, or a file was added or removed")
-    for name, wanted in entry["files"].items():
-        if _file_digest(place / name) != wanted:
-            raise ValueError(f"{name} has changed")
-    return stored(place, entry)
-
-
-def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
-    """The arrays of a safetensors file; of one with more than ``above`` bytes they stay on disk until they are read."""
-    from safetensors.numpy import load_file
-
-    if path.stat().st_size <= above:
-        return dict(load_file(str(path)))
-    with path.open("rb") as file:
-        n = int.from_bytes(file.read(8), "little")
-        header = {
-            name: facts
-            for name, facts in json.loads(file.read(n)).items()
-            if name != "__metadata__"
-        }
-    if any(facts["dtype"] != "F32" for facts in header.values()):
-        return dict(load_file(str(path)))
-    return {
-        name: np.asarray(
-            np.memmap(
-                path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])
-            )
-        )
-        for name, facts in header.items()
-    }
-
-
-def _stored(place: Path, entry: Mapping[str, Any]) -> Features:
-    pooled = _pooled(place / "pooled.safetensors")
-    maps = sorted(n for n in entry["files"] if n.startswith("map"))
-    sequences = {
-        k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))
-    }
-    whole = {k: pooled[k] for k in entry["order"]}
-    return Features(whole, tuple(StoredMap(place / n) for n in maps), entry["pca"], sequences)

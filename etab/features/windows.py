@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,16 @@ from etab.backbones.base import BackboneCard
 from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UndefinedError, UnsupportedOptionError
-from etab.features import store as features_store
 from etab.features.base import Embedding, Input, register
-from etab.features.store import FrameFeatures, Report
+from etab.features.entries import Batches, Report, embed_batches
+from etab.features.store import (
+    PRECISIONS,
+    EntryKeys,
+    FeatureStore,
+    FrameFeatures,
+    ahead,
+    resolve_precision,
+)
 from etab.sounds.mel import PICTURE, picture
 from etab.sounds.windows import cut, resample
 from etab.tasks.base import Task
@@ -41,8 +47,8 @@ def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
     Raises UnsupportedOptionError for an unknown one, and where bf16 is asked of a waveform backbone.
     """
     if card.modality == "image":
-        return features_store.resolve_precision(precision, card, device)
-    if precision not in features_store.PRECISIONS or precision == "bf16":
+        return resolve_precision(precision, card, device)
+    if precision not in PRECISIONS or precision == "bf16":
         raise UnsupportedOptionError(
             f"precision={precision!r}: {card.name} reads a waveform; possible: auto, fp32."
         )
@@ -89,35 +95,28 @@ def window_features(
     length or outside its recording; UndefinedError for samples that are not finite; WeightsError, CorruptFileError,
     StorageError.
     """
-    started = time.perf_counter()
     wave_source = _check(source, keys, card)
     kind = sound_precision(precision, card, device)
-    data, settings = data_digest or source.digest(), window_settings(card, kind)
-    known = features_store._known_digest(card, cache)
-    if known is not None:
-        key, folder = _place(card, settings, known, data, keys, cache)
-        if (there := features_store._read(folder)) is not None:
-            return FrameFeatures(
-                there, key, known, data, settings, True, time.perf_counter() - started
-            )
-    backbone = card.load()
-    weights = identity(card, backbone)
-    cache = features_store.cache_for(backbone, cache)
-    features_store._remember_digest(card, cache, weights)
-    key, folder = _place(card, settings, weights, data, keys, cache)
-    if weights != known and (there := features_store._read(folder)) is not None:
-        return FrameFeatures(
-            there, key, weights, data, settings, True, time.perf_counter() - started
-        )
+    n = batch_size or (32 if device == "cpu" else 128)
     order = _order(keys)
-    batches = _batches(
-        wave_source, [keys[i] for i in order], card, batch_size or (32 if device == "cpu" else 128)
+
+    def compute(backbone: Any, folder: Path | None) -> Batches:
+        batches = _batches(wave_source, [keys[i] for i in order], card, n)
+        return embed_batches(
+            backbone.to(device, kind),
+            batches,
+            len(keys),
+            folder,
+            device=device,
+            progress=progress,
+            rows=order,
+        )
+
+    names = tuple(
+        f"{record.id}\0{float(start)!r}\0{float(length)!r}\0" for record, start, length in keys
     )
-    prepared = backbone.to(device, kind)  # type: ignore[attr-defined]
-    found = features_store._compute(
-        prepared, batches, len(keys), device, folder, progress, False, order
-    )
-    return FrameFeatures(found, key, weights, data, settings, False, time.perf_counter() - started)
+    facts, digest = window_settings(card, kind), data_digest or source.digest()
+    return FeatureStore(cache).get(card, facts, EntryKeys((), names), compute, data_digest=digest)
 
 
 def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> SoundSource:
@@ -137,23 +136,6 @@ def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> Sou
     if not keys:
         raise UnsupportedOptionError("No window was asked for.")
     return source
-
-
-def _place(
-    card: BackboneCard,
-    settings: Mapping[str, Any],
-    weights: str,
-    data: str,
-    keys: Sequence[WindowKey],
-    cache: Path | None,
-) -> tuple[str, Path | None]:
-    h = hashlib.sha256(json.dumps([settings, weights, data], sort_keys=True).encode())
-    for record, start, length in keys:
-        h.update(f"{record.id}\0{float(start)!r}\0{float(length)!r}\0".encode())
-    key = h.hexdigest()
-    return key, None if cache is None else cache / "features" / features_store._slug(
-        card.name
-    ) / key
 
 
 def _order(keys: Sequence[WindowKey]) -> IntArray:
@@ -215,13 +197,7 @@ def _batches(
         if not lots or len(lots[-1]) == n or (not pictures and lots[-1][0][2] != key[2]):
             lots.append([])
         lots[-1].append(key)
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lambda lot: np.stack([make(k) for k in lot]), lots[0])
-        for following in [*lots[1:], None]:
-            batch = waiting.result()
-            if following is not None:
-                waiting = pool.submit(lambda lot: np.stack([make(k) for k in lot]), following)
-            yield batch
+    return ahead(lots, lambda lot: np.stack([make(key) for key in lot]))
 
 
 WINDOW, HOP = 5.0, 5.0

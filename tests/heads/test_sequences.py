@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from etab import heads
 from etab.errors import SplitError, TrainingError, UnsupportedOptionError, WeightsError
-from etab.features import store
+from etab.features import entries
 from etab.heads.sequences.chunks import Chunks
 from etab.heads.sequences.heads import TemporalHead
 from etab.heads.sequences.networks import BODIES, AttentionPool, sinusoids
@@ -349,14 +349,21 @@ def test_sequences_are_kept_and_read_back(tmp_path: Path) -> None:
 
     clips = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 4), dtype=np.uint8)
     for place in (None, tmp_path / "entry"):
-        found = store._compute(backbone, iter([clips[:2], clips[2:]]), 5, "cpu", place, None, False)  # type: ignore[arg-type]
+
+        def compute(folder: Path | None) -> entries.Batches:
+            return entries.embed_batches(backbone, iter([clips[:2], clips[2:]]), 5, folder)  # type: ignore[arg-type]
+
+        if place is None:
+            found = compute(None).features()
+        else:
+            found = entries.write_entry(place, compute, entries.load_batches)
         assert list(found.sequences) == ["late", "huge"]
         np.testing.assert_array_equal(
             found.sequences["late"][np.array([4, 0])], clips.reshape(5, 3, 16)[[4, 0]]
         )
         assert np.isfinite(found.sequences["huge"]).all()
         assert found.sequences["late"].shape == (5, 3, 16)
-    again = store._read(tmp_path / "entry")
+    again = entries.read_entry(tmp_path / "entry")
     assert again is not None
     np.testing.assert_array_equal(again.sequences["late"], clips.reshape(5, 3, 16))
 

@@ -186,7 +186,7 @@ FAULTS = [
     ),
     Fault(
         "audio: rows in the order of the work",
-        "etab/features/store.py",
+        "etab/features/entries.py",
         "if rows is not None:",
         "if False:",
         OURS,
@@ -235,9 +235,9 @@ FAULTS = [
     ),
     Fault(
         "audio: the key forgets the data",
-        WINDOWS,
-        "json.dumps([settings, weights, data]",
-        "json.dumps([settings, weights]",
+        "etab/features/store.py",
+        "json.dumps([facts, weights, data, *self.listed]",
+        "json.dumps([facts, weights, *self.listed]",
         _at(OURS, "test_features_are_kept_read_back_and_mended"),
     ),
     Fault(

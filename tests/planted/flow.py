@@ -19,14 +19,14 @@ FAULTS = [
     Fault(
         "the weights do not enter the key of features",
         "etab/features/store.py",
-        "json.dumps([settings, weights, data, maps]",
-        "json.dumps([{**settings, 'backbone': ''}, data, maps]",
+        "json.dumps([facts, weights, data, *self.listed]",
+        "json.dumps([{**facts, 'backbone': ''}, data, *self.listed]",
         _FLOW,
     ),
     Fault(
         "cached features are not verified",
-        "etab/features/store.py",
-        "if _file_digest(place / name) != wanted:",
+        "etab/features/entries.py",
+        "if _checksum(place / name) != wanted:",
         "if False:",
         _FLOW,
     ),

@@ -179,7 +179,7 @@ FAULTS = [
     ),
     Fault(
         "an entry may lose a file",
-        "etab/features/store.py",
+        "etab/features/entries.py",
         'if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):',
         "if False:",
         (*CORRUPT, "-m", "slow or not slow", "-k", "features"),

@@ -90,9 +90,9 @@ FAULTS = [
     ),
     Fault(
         "skip-bad: a missing file is a full disk",
-        "etab/features/store.py",
-        "if isinstance(error, EtabError) or temp is None:",
-        "if isinstance(error, CorruptFileError) or temp is None:",
+        "etab/features/entries.py",
+        "if isinstance(error, EtabError):",
+        "if isinstance(error, CorruptFileError):",
         ONE,
     ),
     Fault(
@@ -153,7 +153,7 @@ FAULTS = [
     ),
     Fault(
         "large: features in memory",
-        "etab/features/store.py",
+        "etab/features/entries.py",
         "    if path.stat().st_size <= above:",
         "    if True:",
         LARGE,
@@ -217,7 +217,7 @@ FAULTS = [
     ),
     Fault(
         "large: maps without a cache in memory",
-        "etab/features/store.py",
+        "etab/features/entries.py",
         "Spill(shape, budget=_HELD)",
         "Spill(shape, budget=1 << 60)",
         ("tests/storage/test_memory.py::test_maps_that_no_cache_keeps_are_bounded_too",),

@@ -220,7 +220,7 @@ FAULTS = [
     ),
     Fault(
         "sequences: the second batch is kept over the first",
-        "etab/features/store.py",
+        "etab/features/entries.py",
         "            place[self.at : self.at + k] = block\n",
         "            place[:k] = block\n",
         HEADS,

@@ -31,7 +31,7 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
 from etab.errors import EtabError, EtabWarning
-from etab.features import store as features_store
+from etab.features import entries
 from etab.readers.dicom import dicom_info, read_dicom
 from etab.readers.video import read_video, video_info
 from etab.readers.volume import grey, read_volume, volume_info
@@ -136,7 +136,7 @@ def _clips(path: Path) -> list[Any]:
 
 
 def _features(path: Path) -> list[Any] | None:
-    found = features_store._read(path.parent)
+    found = entries.read_entry(path.parent)
     return (
         None
         if found is None
@@ -203,15 +203,17 @@ def _part(folder: Path) -> Path:
 
 def _entry(name: str) -> Callable[[Path], Path]:
     def build(folder: Path) -> Path:
-        rng, temp = np.random.default_rng(0), folder / "temp"
-        temp.mkdir()
-        grid = np.lib.format.open_memmap(temp / "map0.npy", "w+", np.float16, (4, 3, 5, 5))
-        grid[:] = rng.standard_normal(grid.shape)
-        pooled = {"last/mean": rng.standard_normal((4, 8)).astype(np.float32)}
-        grid.flush()
-        store = features_store._Store(4, temp)
-        store.pooled = pooled
-        features_store._keep(store, temp, folder / "entry")
+        rng = np.random.default_rng(0)
+
+        def compute(temp: Path) -> entries.Batches:
+            grid = np.lib.format.open_memmap(temp / "map0.npy", "w+", np.float16, (4, 3, 5, 5))
+            grid[:] = rng.standard_normal(grid.shape)
+            grid.flush()
+            collected = entries.Batches(4, temp)
+            collected.pooled = {"last/mean": rng.standard_normal((4, 8)).astype(np.float32)}
+            return collected
+
+        entries.write_entry(folder / "entry", compute, entries.load_batches)
         return folder / "entry" / name
 
     return build

@@ -14,7 +14,7 @@ import pytest
 
 from etab import heads
 from etab.errors import StorageError
-from etab.features import store
+from etab.features import entries
 from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap
 from etab.heads.masks.linear import LinearSeg
@@ -207,7 +207,7 @@ def test_maps_in_memory_stay_a_view() -> None:
 
 
 def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("etab.features.store._HELD", ROWS.nbytes - 1)
+    monkeypatch.setattr("etab.features.entries._HELD", ROWS.nbytes - 1)
     torch = pytest.importorskip("torch")
 
     class Backbone:
@@ -221,7 +221,7 @@ def test_maps_that_no_cache_keeps_are_bounded_too(monkeypatch: pytest.MonkeyPatc
             )
 
     batches = (np.zeros((8, 4, 4), np.uint8) for _ in range(5))
-    found = store._compute(Backbone(), batches, 40, "cpu", None, None, True)  # type: ignore[arg-type]
+    found = entries.embed_batches(Backbone(), batches, 40, None, maps=True).features()  # type: ignore[arg-type]
     assert isinstance(found.maps[0], Spill)
     assert isinstance(found.maps[1], np.ndarray)
     assert np.array_equal(np.asarray(found.maps[0]), ROWS)

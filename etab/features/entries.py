@@ -1,0 +1,293 @@
+"""Entries of the feature cache on disk: a folder of arrays, ``entry.json`` with the checksum of each, made in one step."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import xxhash
+
+from etab.backbones.base import Backbone
+from etab.errors import CorruptFileError, EtabError, EtabWarning, StorageError
+from etab.features.lazy import StoredMap
+from etab.storage.memory import Spill
+from etab.types import Array, Features, IntArray
+
+_MAPPED = 256 << 20
+
+
+_HELD = 2 << 30
+
+
+# What reading an entry raises where its files are absent, cut, or hold something else.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+Report = Callable[[int, int], None]
+
+
+Load = Callable[[Path, Mapping[str, Any]], Features]
+
+
+class Computed(Protocol):
+    """Features that were computed, in memory or partly on disk."""
+
+    def features(self) -> Features:
+        """The features, where nothing is kept."""
+        ...
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Finish the files of an entry; returns the facts that are needed to read them."""
+        ...
+
+
+class Batches:
+    """Collects batches: pooled in memory, maps straight to disk (without a folder: in memory as far as they fit)."""
+
+    def __init__(self, n: int, folder: Path | None) -> None:
+        self.n, self.folder, self.at = n, folder, 0
+        self.pooled: dict[str, Array] = {}
+        self.sequences: dict[str, Array] = {}
+        self.maps: list[Any] = []
+        self.pca: Mapping[str, int] = {}
+
+    def add(self, part: Features, maps: bool) -> None:
+        """Append what the backbone said of one batch."""
+        k = len(part)
+        for name, values in part.pooled.items():
+            block = values.cpu().numpy().astype(np.float32)
+            self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[
+                self.at : self.at + k
+            ] = block
+        for name, values in part.sequences.items():
+            block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
+            place = self.sequences.setdefault(
+                name, np.empty((self.n, *block.shape[1:]), np.float16)
+            )
+            place[self.at : self.at + k] = block
+        for i, values in enumerate(part.maps if maps else ()):
+            block = values.cpu().numpy()
+            if i == len(self.maps):
+                self.maps.append(self._new(i, (self.n, *block.shape[1:])))
+            if self.folder is None:
+                self.maps[i].put(self.at, block)
+            else:
+                self.maps[i].write(np.ascontiguousarray(block, np.float16).tobytes())
+        self.at, self.pca = self.at + k, part.pca
+
+    def _new(self, i: int, shape: tuple[int, ...]) -> Any:
+        if self.folder is None:
+            return Spill(shape, budget=_HELD)
+        free = shutil.disk_usage(self.folder).free
+        if free < 2 * int(np.prod(shape)) + (64 << 20):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        out = (self.folder / f"map{i}.npy").open("wb")
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        return out
+
+    def reorder(self, rows: IntArray) -> None:
+        """Put pooled features in order: ``rows`` says which row each one that came is."""
+        self.pooled = {name: values[np.argsort(rows)] for name, values in self.pooled.items()}
+
+    def features(self) -> Features:
+        """What was collected, in memory as far as it fits."""
+        maps = tuple(np.asarray(m) if m.held else m for m in self.maps)
+        return Features(self.pooled, maps, self.pca, self.sequences)
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write what is not on disk yet; returns what entry.json must say of it."""
+        from safetensors.numpy import save_file
+
+        arrays = {name: np.ascontiguousarray(values) for name, values in self.pooled.items()}
+        save_file(arrays, str(folder / "pooled.safetensors"))
+        for i, values in enumerate(self.sequences.values()):
+            np.save(folder / f"sequence{i}.npy", values)
+        facts: dict[str, Any] = {"order": list(self.pooled), "pca": dict(self.pca)}
+        if self.sequences:
+            facts["sequences"] = list(self.sequences)
+        return facts
+
+    def close(self) -> None:
+        """Finish the files; a map written in part is no map."""
+        for out in self.maps if self.folder is not None else ():
+            out.close()
+
+
+def embed_batches(
+    backbone: Backbone,
+    batches: Iterator[Array],
+    n: int,
+    folder: Path | None,
+    *,
+    device: str = "cpu",
+    progress: Report | None = None,
+    maps: bool = False,
+    rows: IntArray | None = None,
+) -> Batches:
+    """Embed batches of ``n`` rows in all.
+
+    Args:
+        backbone: A backbone that is on ``device`` already.
+        batches: Arrays whose first axis is rows.
+        n: Rows in all.
+        folder: Where maps are written as they come; None holds them in memory.
+        device: Where the batches go.
+        progress: Called with (rows done, n) after each batch.
+        maps: Whether feature maps are kept.
+        rows: Which row each item that comes is (pooled features only); None for rows that come in order.
+    """
+    import torch
+
+    collected = Batches(n, folder)
+    try:
+        for batch in batches:
+            collected.add(backbone(torch.from_numpy(batch).to(device)), maps)
+            if progress:
+                progress(collected.at, n)
+    finally:
+        collected.close()
+    if rows is not None:
+        collected.reorder(rows)
+    return collected
+
+
+def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -> Features:
+    """Compute an entry in a folder of its own and put it in place in one step.
+
+    Another process may finish the same entry first: then its files, which verify, are the ones that are used.
+
+    Raises:
+        StorageError: The disk refuses; nothing is left behind.
+        CorruptFileError: What was just written does not read back.
+    """
+    temp = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
+    try:
+        temp.mkdir(parents=True)
+        entry = compute(temp).write(temp)
+        names = sorted(path.name for path in temp.iterdir())
+        entry = {"files": {name: _checksum(temp / name) for name in names}, **entry}
+        text = json.dumps({**entry, "sha256": _entry_digest(entry)}, indent=1)
+        (temp / "entry.json").write_text(text)
+        _put_in_place(temp, target, load)
+    except OSError as error:
+        if isinstance(error, EtabError):
+            raise
+        raise StorageError(
+            f"Features could not be kept in {target}: {error.strerror}. Free some space, or name another --cache."
+        ) from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    try:
+        return load(target, entry)
+    except (OSError, ValueError, KeyError) as error:
+        raise CorruptFileError(
+            f"The features just written to {target} do not read back; check the disk."
+        ) from error
+
+
+def _put_in_place(temp: Path, target: Path, load: Load) -> None:
+    """Rename a finished entry, unless another process put one there that verifies: somebody may be reading it."""
+    if _is_sound(target, load):
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        temp.replace(target)
+    except OSError:
+        if not _is_sound(target, load):
+            raise
+
+
+def _is_sound(place: Path, load: Load) -> bool:
+    try:
+        _verified(place, load)
+    except _DAMAGE:
+        return False
+    return True
+
+
+def _checksum(path: Path) -> str:
+    """Checksum against damage (xxh3, 128 bits), at the speed of memory: maps are gigabytes."""
+    found = xxhash.xxh3_128()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 22):
+            found.update(block)
+    return found.hexdigest()
+
+
+def read_entry(place: Path | None, load: Load | None = None) -> Features | None:
+    """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
+    if place is None or not place.is_dir():
+        return None
+    try:
+        return _verified(place, load or load_batches)
+    except _DAMAGE as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(
+            f"The cached features in {place} are damaged ({said}); computing them again.",
+            EtabWarning,
+            stacklevel=4,
+        )
+        return None
+
+
+def _entry_digest(entry: Mapping[str, Any]) -> str:
+    """sha256 of an entry without its own digest; entries of before the digest was kept have none."""
+    facts = {key: value for key, value in entry.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _verified(place: Path, load: Load) -> Features:
+    entry = json.loads((place / "entry.json").read_text())
+    there = {path.name for path in place.iterdir()} - {"entry.json"}
+    if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):
+        raise ValueError("entry.json has changed, or a file was added or removed")
+    for name, wanted in entry["files"].items():
+        if _checksum(place / name) != wanted:
+            raise ValueError(f"{name} has changed")
+    return load(place, entry)
+
+
+def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
+    """The arrays of a safetensors file; of one with more than ``above`` bytes they stay on disk until they are read."""
+    from safetensors.numpy import load_file
+
+    if path.stat().st_size <= above:
+        return dict(load_file(str(path)))
+    with path.open("rb") as file:
+        n = int.from_bytes(file.read(8), "little")
+        header = {
+            name: facts
+            for name, facts in json.loads(file.read(n)).items()
+            if name != "__metadata__"
+        }
+    if any(facts["dtype"] != "F32" for facts in header.values()):
+        return dict(load_file(str(path)))
+    return {
+        name: np.asarray(
+            np.memmap(
+                path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])
+            )
+        )
+        for name, facts in header.items()
+    }
+
+
+def load_batches(place: Path, entry: Mapping[str, Any]) -> Features:
+    """Features of an entry that ``Batches`` wrote; maps and sequences stay on disk."""
+    pooled = _pooled(place / "pooled.safetensors")
+    maps = sorted(n for n in entry["files"] if n.startswith("map"))
+    sequences = {
+        k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))
+    }
+    whole = {k: pooled[k] for k in entry["order"]}
+    return Features(whole, tuple(StoredMap(place / n) for n in maps), entry["pca"], sequences)

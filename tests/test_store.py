@@ -1,0 +1,127 @@
+"""The feature store: entries are made in one step, by one process or several, and read by what decided them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from etab import backbones
+from etab.errors import StorageError
+from etab.features import store
+from etab.features.entries import Batches, embed_batches, load_batches, read_entry, write_entry
+from etab.features.store import EntryKeys, FeatureStore, ahead
+from etab.types import Features
+
+KEYS = EntryKeys((True,), ("a\0", "b\0"))
+
+
+def _compute(backbone: Any, folder: Path | None) -> Batches:
+    x = np.arange(2 * 64 * 64, dtype=np.uint8).reshape(2, 64, 64)
+    return embed_batches(backbone, iter([x[:1], x[1:]]), 2, folder, maps=True)
+
+
+def _get(cache: Path | None, **changes: Any) -> store.FrameFeatures:
+    card = backbones.card(changes.get("name", "image_stats"))
+    facts = changes.get("facts", {"size": 64})
+    keys = changes.get("keys", KEYS)
+    data = changes.get("data", "d")
+    return FeatureStore(cache).get(card, facts, keys, _compute, data_digest=data)
+
+
+def test_an_entry_is_read_back_by_everything_that_decided_it(tmp_path: Path) -> None:
+    first = _get(tmp_path)
+    again = _get(tmp_path)
+    assert [first.from_cache, again.from_cache] == [False, True]
+    assert first.key == again.key == _get(None).key
+    for name, values in first.features.pooled.items():
+        assert np.array_equal(values, again.features.pooled[name])
+    changes: list[dict[str, Any]] = [
+        {"name": "pixel_pca"},
+        {"facts": {"size": 65}},
+        {"data": "e"},
+        {"keys": EntryKeys((False,), KEYS.text)},
+        {"keys": EntryKeys((True,), ("b\0", "a\0"))},
+    ]
+    for change in changes:
+        other = _get(tmp_path, **change)
+        assert not other.from_cache
+        assert other.key != first.key
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy", "timm", "opencv-python-headless"])
+def test_features_of_another_version_of_a_library_are_computed_again(
+    library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _get(tmp_path)
+    real = store.release_version
+    monkeypatch.setattr(
+        store, "release_version", lambda name: "0.0" if name == library else real(name)
+    )
+    store._libraries_digest.cache_clear()
+    try:
+        later = _get(tmp_path)
+        assert not later.from_cache
+        assert later.key == first.key  # a result that was published keeps its key
+    finally:
+        monkeypatch.undo()
+        store._libraries_digest.cache_clear()
+    assert _get(tmp_path).from_cache
+
+
+def test_two_processes_that_make_one_entry_do_not_meet(tmp_path: Path) -> None:
+    backbone = backbones.card("image_stats").load()
+    temporary: list[Path] = []
+
+    def outer(folder: Path) -> Batches:
+        temporary.append(folder)
+        collected = _compute(backbone, folder)
+
+        def inner(other: Path) -> Batches:
+            temporary.append(other)
+            return _compute(backbone, other)
+
+        write_entry(tmp_path / "entry", inner, load_batches)  # the other one is faster
+        first.append((tmp_path / "entry").stat().st_ino)
+        return collected
+
+    first: list[int] = []
+
+    features = write_entry(tmp_path / "entry", outer, load_batches)
+    assert len(set(temporary)) == 2
+    assert first == [(tmp_path / "entry").stat().st_ino]  # whoever reads it keeps what is read
+    again = read_entry(tmp_path / "entry")
+    assert again is not None
+    assert set(again.pooled) == set(features.pooled)
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("odd")])
+def test_what_fails_leaves_nothing_behind(error: Exception, tmp_path: Path) -> None:
+    def compute(folder: Path) -> Batches:
+        (folder / "map0.npy").write_bytes(b"half")
+        raise error
+
+    wanted = StorageError if isinstance(error, OSError) else ValueError
+    with pytest.raises(wanted, match=r"No space left.*--cache|odd"):
+        write_entry(tmp_path / "entry", compute, load_batches)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_that_come_in_another_order_are_put_in_order() -> None:
+    def backbone(x: Any) -> Features:
+        return Features({"a/mean": x.float().mean((1, 2))[:, None]})
+
+    x = np.arange(4, dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2)
+    order = np.array([2, 0, 3, 1])
+    came = embed_batches(backbone, iter([x[order]]), 4, None, rows=order)  # type: ignore[arg-type]
+    assert came.features().pooled["a/mean"][:, 0].tolist() == [0, 1, 2, 3]
+    assert torch.is_tensor(backbone(torch.from_numpy(x)).pooled["a/mean"])
+
+
+def test_reading_ahead_of_nothing_is_nothing() -> None:
+    assert list(ahead([], lambda _: pytest.fail("nothing is read"))) == []
+    assert [int(x[0]) for x in ahead([1, 2, 3], lambda n: np.array([n]))] == [1, 2, 3]

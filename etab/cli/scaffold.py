@@ -1,7 +1,7 @@
-"""``etab new dataset NAME``: a source, a phantom tree and a test that pass the contract as written, to be edited.
+"""``etab new dataset NAME``: a reader, a phantom and a test of a new dataset, to be edited.
 
-In a checkout of the project (a folder with ``etab/datasets/``) the files go where the project has such files; in any
-other folder they lie side by side.
+The test passes as written. In a checkout of the project (a folder with ``etab/datasets/``) each file
+goes where the project has such files; in any other folder they are written side by side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from etab.errors import StorageError, UnsupportedOptionError
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,30}$")
 
 _SOURCE = Template('''\
-"""$title: what it is, in one line. What differs from what its authors say goes here."""
+"""$title: what it is, in one line. Say here what differs from the description of its authors."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from etab.splits import PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
 TABLE = "list.csv"
+COLUMNS = ("name", "patient", "split", "EF")
 
 _CARD = Card(
     name="$name",
@@ -43,82 +44,133 @@ _CARD = Card(
     code="$letter",
     modality="echo",
     views=("A4C",),
-    targets=(Target("EF", Kind.VALUE, unit="%", description="ejection fraction of the left ventricle"),),
+    targets=(Target("EF", Kind.VALUE, unit="%", description="left ventricular ejection fraction"),),
     licence="the licence, in a few words",
     citation="authors, journal, year, doi",
-    access="where it is had, and what one has to sign",
+    access="where to get it, and what to sign",
 )
 
 
 @SOURCES.register("$name")
 class ${kind}Source(Source):
-    """$title as published, from the folder that holds list.csv and stills/."""
+    """$title as published: a folder with list.csv and stills/."""
 
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the table; raises DataNotFoundError or LayoutError saying which folder to pass."""
+        """Find the table.
+
+        Args:
+            root: The folder as published.
+
+        Raises:
+            DataNotFoundError: If there is no such folder.
+            LayoutError: If the folder has no table.
+        """
         super().__init__(Path(root))
+        table = self.root / TABLE
         if not self.root.is_dir():
-            raise DataNotFoundError(f"{self.root} is not a folder. Pass the one that contains {TABLE}.")
-        if not (self.root / TABLE).is_file():
-            raise LayoutError(f"{self.root / TABLE} is missing. Pass the folder that contains it and stills/.")
+            raise DataNotFoundError(f"{root} is not a folder. Pass the one that has {TABLE}.")
+        if not table.is_file():
+            raise LayoutError(f"{table} is missing. Pass the folder that has it and stills/.")
         self._records: tuple[Record, ...] | None = None
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or a text chunk of a picture."""
-        stills = (self.root / record.files["still"] for record in self.records())
-        texts = (" ".join(still_info(path).text.values()) for path in stills)
-        return (self.root / "PHANTOM").is_file() or any("phantom" in text for text in texts)
+        """Whether the data are a phantom: a marker file or the text of a picture says so."""
+        if (self.root / "PHANTOM").is_file():
+            return True
+        for record in self.records():
+            texts = still_info(self.root / record.files["still"]).text.values()
+            if any("phantom" in text for text in texts):
+                return True
+        return False
 
     def records(self) -> Sequence[Record]:
-        """Every row of the table in its order; raises CorruptFileError, SplitError for a patient in two parts."""
+        """All rows of the table, in its order.
+
+        Raises:
+            CorruptFileError: If the table is damaged.
+            SplitError: If a patient is in two parts of the split.
+        """
         if self._records is None:
             table = self.root / TABLE
-            rows = read_table(table, ("name", "patient", "split", "EF"), ragged=True)
-            found = [_record(table, row) for row in rows]
-            check_unique(table, found)
-            check_leaks(found)
-            self._records = tuple(found)
+            rows = read_table(table, COLUMNS, ragged=True)
+            records = [_record(table, row) for row in rows]
+            check_unique(table, records)
+            check_leaks(records)
+            self._records = tuple(records)
         return self._records
 
-    def n_frames(self, record: Record) -> int:  # noqa: ARG002
-        """One: a recording is a picture."""
+    def n_frames(self, record: Record) -> int:
+        """One: every recording is a picture."""
         return 1
 
-    def still(self, record: Record) -> bool:  # noqa: ARG002
-        """Always: there are no clips."""
+    def still(self, record: Record) -> bool:
+        """True: there are no clips."""
         return True
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """The picture, grey, as (k, h, w) uint8; raises UnsupportedOptionError for any frame but 0."""
-        wanted = [0] if at is None else [int(i) for i in at]
-        if any(i != 0 for i in wanted):
-            raise UnsupportedOptionError(f"{record.id} is one picture, frame 0; asked for {wanted}.")
-        return read_still(self.root / record.files["still"])[None].repeat(len(wanted), axis=0)
+        """Read the picture.
 
-    def answers(self, record: Record, target: Target, at: Collection[int] | None = None) -> tuple[Answer, ...]:
-        """What the authors say; an answer about the whole recording is given whatever ``at`` is."""
+        Args:
+            record: A record of this dataset.
+            at: Indexes of frames, of which there is only 0; None reads it once.
+
+        Returns:
+            Grey frames, uint8 of shape (k, h, w).
+
+        Raises:
+            UnsupportedOptionError: If a frame other than 0 is asked for.
+            LayoutError: If the picture is missing.
+            CorruptFileError: If the picture is damaged.
+        """
+        wanted = [0] if at is None else [int(index) for index in at]
+        if any(index != 0 for index in wanted):
+            raise UnsupportedOptionError(f"{record.id} has one frame, 0; asked for {wanted}.")
+        picture = read_still(self.root / record.files["still"])
+        return picture[None].repeat(len(wanted), axis=0)
+
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
+        """The reference values of the authors.
+
+        Args:
+            record: A record of this dataset.
+            target: A target of the card.
+            at: Indexes of frames; values of the whole recording are returned whatever they are.
+
+        Returns:
+            One value, the EF in percent.
+        """
         self.card.target(target.name)
-        found = [Answer(float(record.meta["EF"]))]
-        return tuple(answer for answer in found if at is None or answer.at is None or answer.at in at)
+        answers = [Answer(float(record.meta["EF"]))]
+        return tuple(a for a in answers if at is None or a.at is None or a.at in at)
 
     def shared_files(self) -> Sequence[str]:
-        """The table."""
+        """Files that belong to no single recording: the table."""
         return (TABLE,)
 
 
 def _record(table: Path, row: Mapping[str, str]) -> Record:
-    name, patient, part = (row[key].strip() for key in ("name", "patient", "split"))
-    if part not in PARTS:
-        raise CorruptFileError(f"{table}: {name} is in split {part!r}; wanted train, val or test.")
-    meta = {"EF": number(table, row, "EF", 0, 100, name="name")}
-    return Record(name, patient, "A4C", part, None, {"still": f"stills/{name}.png"}, meta)
+    name = row["name"].strip()
+    split = row["split"].strip()
+    if split not in PARTS:
+        raise CorruptFileError(f"{table}: {name} has split {split!r}; wanted train, val or test.")
+    return Record(
+        id=name,
+        patient=row["patient"].strip(),
+        view="A4C",
+        split=split,
+        fps=None,
+        files={"still": f"stills/{name}.png"},
+        meta={"EF": number(table, row, "EF", 0, 100, name="name")},
+    )
 ''')
 
 _TREE = Template('''\
-"""Writes a small made tree in the published layout of $title; put the real column names and quirks here."""
+"""A small phantom in the published layout of $title. Put its real columns and quirks here."""
 
 from __future__ import annotations
 
@@ -133,21 +185,21 @@ SPLITS = ("train", "train", "train", "val", "test", "test")
 
 
 def picture(i: int) -> np.ndarray:
-    """A disc whose size follows the EF of recording ``i``."""
+    """The picture of recording ``i``: a disc that grows with the EF, uint8 of shape (40, 48)."""
     rows, columns = np.mgrid[:40, :48]
     inside = (rows - 20) ** 2 + (columns - 24) ** 2 < (6 + i) ** 2
     return np.where(inside, 20, 130 + 5 * i).astype(np.uint8)
 
 
 def ef(i: int) -> float:
-    """The EF of recording ``i``."""
+    """The EF of recording ``i`` in percent."""
     return 35.0 + 6 * i
 
 
 def write(root: Path) -> Path:
-    """Write the tree; everything in it says phantom."""
+    """Write the phantom into a new folder; everything in it says that it is one."""
     (root / "stills").mkdir(parents=True)
-    (root / "PHANTOM").write_text("made data, not patients\\n")
+    (root / "PHANTOM").write_text("phantom data, not of patients\\n")
     mark = PngInfo()
     mark.add_text("Comment", "phantom")
     with (root / "list.csv").open("w", newline="") as file:
@@ -160,7 +212,7 @@ def write(root: Path) -> Path:
 ''')
 
 _TEST = Template('''\
-"""$title: the contract on its made tree, the facts of one recording, and what is refused."""
+"""$title: the contract on its phantom, the facts of one recording, and what is refused."""
 
 from __future__ import annotations
 
@@ -173,11 +225,12 @@ $imports
 
 
 def test_contract(tmp_path: Path) -> None:
-    check_dataset(${kind}Source, write(tmp_path / "tree"), scratch=tmp_path / "scratch")
+    root = write(tmp_path / "data")
+    check_dataset(${kind}Source, root, scratch=tmp_path / "scratch")
 
 
 def test_facts(tmp_path: Path) -> None:
-    source = ${kind}Source(write(tmp_path / "tree"))
+    source = ${kind}Source(write(tmp_path / "data"))
     record = source.records()[2]
     assert (record.patient, record.view, record.split) == ("p2", "A4C", "train")
     assert source.answers(record, source.card.target("EF"))[0].value == ef(2)
@@ -187,10 +240,14 @@ def test_facts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "error"),
-    [("EF", "Ef", CorruptFileError), ("35.0", "135.0", CorruptFileError), ("p5,test", "p0,test", SplitError)],
+    [
+        ("EF", "Ef", CorruptFileError),
+        ("35.0", "135.0", CorruptFileError),
+        ("p5,test", "p0,test", SplitError),
+    ],
 )
 def test_damaged_table(tmp_path: Path, old: str, new: str, error: type[Exception]) -> None:
-    root = write(tmp_path / "tree")
+    root = write(tmp_path / "data")
     text = (root / "list.csv").read_text()
     assert old in text
     (root / "list.csv").write_text(text.replace(old, new, 1))
@@ -199,7 +256,7 @@ def test_damaged_table(tmp_path: Path, old: str, new: str, error: type[Exception
 
 
 def test_damaged_picture(tmp_path: Path) -> None:
-    root = write(tmp_path / "tree")
+    root = write(tmp_path / "data")
     source = ${kind}Source(root)
     path = root / "stills" / "r0.png"
     path.write_bytes(path.read_bytes()[:-40])
@@ -213,32 +270,47 @@ def test_damaged_picture(tmp_path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What was written, and what is left to do by hand."""
+    """What was written, and what remains to be done by hand.
+
+    Attributes:
+        files: The files that were written.
+        steps: What to do next, in order.
+    """
 
     files: tuple[Path, ...]
     steps: tuple[str, ...]
 
 
 def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") -> Scaffold:
-    """Write source, tree and test of a new dataset; they pass as written.
+    """Write a reader, a phantom and a test of a new dataset.
 
-    name: lower case, a Python name that no dataset has. letter: its letter in task codes. Raises
-    UnsupportedOptionError for a name or letter that cannot be, or files that are there, StorageError when one cannot
-    be written.
+    Args:
+        name: Name of the dataset: 2 to 31 of a-z, 0-9 and _, beginning with a letter, and neither
+            a Python keyword nor the name of another dataset.
+        folder: A checkout of the project, or any other folder.
+        title: Name of the dataset in words; ``name`` where it is empty.
+        letter: Letter of the dataset in task codes, A to Z.
+
+    Returns:
+        The files and the next steps. The test passes as written.
+
+    Raises:
+        UnsupportedOptionError: If name or letter cannot be used, or a file exists already.
+        StorageError: If a file cannot be written.
     """
     if not _NAME.match(name) or keyword.iskeyword(name) or name in SOURCES:
         raise UnsupportedOptionError(
-            f"{name!r} cannot be a new dataset: wanted 2 to 31 of a-z, 0-9 and _, from a letter on, and none of "
-            f"{', '.join(SOURCES)}."
+            f"{name!r} cannot be a new dataset: wanted 2 to 31 of a-z, 0-9 and _, beginning with a "
+            f"letter, and none of {', '.join(SOURCES)}."
         )
     if not re.fullmatch("[A-Z]", letter):
         raise UnsupportedOptionError(f"The letter is {letter!r}; wanted one of A to Z.")
     checkout = (folder / "etab" / "datasets").is_dir()
-    places = _places(name, checkout)
-    taken = [folder / place for place in places.values() if (folder / place).exists()]
+    files = _files(name, checkout)
+    taken = [folder / file for file in files.values() if (folder / file).exists()]
     if taken:
-        raise UnsupportedOptionError(f"{taken[0]} is there already; choose another name or folder.")
-    modules = {role: place.removesuffix(".py").replace("/", ".") for role, place in places.items()}
+        raise UnsupportedOptionError(f"{taken[0]} exists already; choose another name or folder.")
+    modules = {role: file.removesuffix(".py").replace("/", ".") for role, file in files.items()}
     words = {
         "name": name,
         "title": title or name,
@@ -250,20 +322,20 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
     words["imports"] = _imports(words, checkout)
     texts = {"source": _SOURCE, "tree": _TREE, "test": _TEST}
     try:
-        for role, place in places.items():
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / place).write_text(texts[role].substitute(words), encoding="utf-8")
+        for role, file in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(texts[role].substitute(words), encoding="utf-8")
     except OSError as error:
         raise StorageError(
-            f"{folder} could not be written: {error.strerror}. Choose another place."
+            f"{folder} could not be written: {error.strerror}. Choose another folder."
         ) from error
     return Scaffold(
-        tuple(folder / place for place in places.values()),
-        tuple(_steps(places, checkout)),
+        tuple(folder / file for file in files.values()),
+        tuple(_steps(files, checkout)),
     )
 
 
-def _places(name: str, checkout: bool) -> dict[str, str]:
+def _files(name: str, checkout: bool) -> dict[str, str]:
     if checkout:
         return {
             "source": f"etab/datasets/{name}.py",
@@ -274,27 +346,29 @@ def _places(name: str, checkout: bool) -> dict[str, str]:
 
 
 def _imports(words: dict[str, str], checkout: bool) -> str:
-    """The imports of the test, in the order that the style wants."""
-    ours = [
+    """The imports of the test, in the order that ruff wants."""
+    of_etab = [
         "from etab.datasets.integrity.check import check",
         "from etab.errors import CorruptFileError, LayoutError, SplitError",
         "from etab.testing.datasets import check_dataset",
     ]
-    made = [
+    of_dataset = [
         f"from {words['source']} import {words['kind']}Source",
         f"from {words['tree']} import ef, picture, write",
     ]
-    return "\n".join(sorted([*ours, *made]) if checkout else [*ours, "", *made])
+    if checkout:
+        return "\n".join(sorted([*of_etab, *of_dataset]))
+    return "\n".join([*of_etab, "", *of_dataset])
 
 
-def _steps(places: dict[str, str], checkout: bool) -> Sequence[str]:
-    run = [f"python -m pytest {places['test']}"]
-    edit = [f"put the published layout into {places['tree']}, then read it in {places['source']}"]
+def _steps(files: dict[str, str], checkout: bool) -> Sequence[str]:
+    test = f"python -m pytest {files['test']}"
+    edit = f"put the published layout into {files['tree']}, then read it in {files['source']}"
     if not checkout:
-        return [*run, *edit]
+        return [test, edit]
     return [
-        *run,
+        test,
         "import it in etab/datasets/__init__.py",
-        *edit,
+        edit,
         "python -m benchmarks.pages.generate",
     ]

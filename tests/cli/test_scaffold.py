@@ -82,7 +82,7 @@ def test_names_that_cannot_be(name: str, tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text("mine")
-    with pytest.raises(UnsupportedOptionError, match=r"test_mine\.py is there already"):
+    with pytest.raises(UnsupportedOptionError, match=r"test_mine\.py exists already"):
         new_dataset("mine", tmp_path)
     with pytest.raises(UnsupportedOptionError, match="one of A to Z"):
         new_dataset("other", tmp_path, letter="xy")

@@ -1,32 +1,36 @@
-"""The command ``etab convert``: published weights to safetensors."""
+"""The command ``etab convert``: weights as trainers write them to safetensors."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from etab.backbones.image import open as image
+from etab.backbones.image import open as opened
 from etab.backbones.video import named as video
-from etab.backbones.weights.fitting import fit, flat_tensors
-from etab.backbones.weights.index import read_checkpoint, state_in
+from etab.backbones.weights.fit import Fitted, unpack
+from etab.backbones.weights.index import read_file
 from etab.errors import StorageError, UnsupportedOptionError
 from etab.registry import unknown
+
+_IMAGE_NETWORKS = ("timm/", "torchvision/")
 
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="The file as published (.pt, .pth, .bin, .safetensors).")
+        Path, typer.Argument(help="The file as published (.pt, .pth, .ckpt, .bin, .safetensors).")
     ],
     target: Annotated[Path, typer.Argument(help="A new file, weights.safetensors.")],
     network: Annotated[
         str,
+        typer.Option(help="timm/resnet18, torchvision/vit_b_16, echoprime, panecho, echofm, ..."),
+    ] = "",
+    take: Annotated[
+        str,
         typer.Option(
-            help="The network that the weights are for: timm/resnet18, torchvision/swin_t, "
-            "torchvision/r2plus1d_18, echoprime, panecho, echoclip, echofm, ..."
+            help="Of several networks in the file, the one to take, as an error lists it."
         ),
     ] = "",
     trust: Annotated[
@@ -35,71 +39,69 @@ def convert(
     ] = False,
 ) -> None:
     """Write weights as safetensors, checked against the network they are for."""
-
-    summary = to_safetensors(source, target, network=network, trust=trust)
+    fitted = to_safetensors(source, target, network=network, take=take, trust=trust)
     end = f"; use it as local:{target}@{network}" if network else ""
-    sys.stdout.write(f"{target}: {summary}{end}\n")
+    sys.stdout.write(f"{fitted.report()}\n{target}: {len(fitted.state)} tensors{end}\n")
 
 
-def to_safetensors(source: Path, target: Path, *, network: str = "", trust: bool = False) -> str:
+def to_safetensors(
+    source: Path, target: Path, *, network: str = "", take: str = "", trust: bool = False
+) -> Fitted:
     """Write the tensors of a checkpoint as safetensors.
 
     Args:
-        source: The checkpoint: safetensors, or a pickle as ``torch.save`` writes it.
-        target: A new file whose name ends with ``.safetensors``.
-        network: The network that the weights are for. Its tensors are kept under its own names; without it the
-            tensors of the file's state dict are kept under the names they have.
-        trust: Read a pickle that runs code.
+        source: The checkpoint.
+        target: A new file whose name ends with .safetensors.
+        network: The network that the file is of, as backbones name it; its keys are written, heads that it does not
+            use are dropped. "" writes the keys of the file, without the prefix that all of them have.
+        take: Of several parts of the file that fit the network, the label of the one to take.
+        trust: Whether a pickle that runs code may be read.
 
     Returns:
-        A line that says what was kept, under which prefix it was found, and what was left out.
+        What was written, and what was dropped.
 
     Raises:
-        UnknownNameError: No network has this name.
-        UnsupportedOptionError: ``target`` exists, or its name ends otherwise.
-        WeightsError: The file cannot be read, or does not fit the network.
+        UnknownNameError: There is no such network.
+        UnsupportedOptionError: ``target`` exists or is no .safetensors file; ``take`` without ``network``.
+        WeightsError: The file cannot be read or does not fit the network; the keys are listed.
         StorageError: ``target`` cannot be written.
     """
+    _refuse_options(target, network, take)
+    content = read_file(source, trust=trust)
+    what = f"{source} as {network}"
+    if network in video.names():
+        fitted = video.fitted(network, content, what, take)
+    elif network:
+        fitted = opened.fitted(network, content, what, take)
+    else:
+        fitted = unpack(content, str(source))
+    _write(fitted, target)
+    return fitted
+
+
+def _refuse_options(target: Path, network: str, take: str) -> None:
+    if network and network not in video.names() and not network.startswith(_IMAGE_NETWORKS):
+        known = [*video.names(), "timm/<model>", "torchvision/<model>"]
+        raise unknown("network", network, known)
+    if take and not network:
+        raise UnsupportedOptionError("--take chooses among networks that fit; name --network too.")
     if target.suffix != ".safetensors" or target.exists():
         raise UnsupportedOptionError(
             f"{target} is not a new file whose name ends with .safetensors."
         )
-    if network and network not in video.names() and not network.startswith(image.BUILDERS):
-        raise unknown("network", network, [*video.names(), "timm/<model>", "torchvision/<model>"])
-    content = read_checkpoint(source, trust=trust)
-    tensors, summary = _kept(content, network, source)
-    _save(tensors, target)
-    return summary
 
 
-def _kept(content: Any, network: str, source: Path) -> tuple[Mapping[str, Any], str]:
-    """Choose the tensors of a checkpoint that are written, and describe the choice."""
-    what = f"{source} as {network}"
-    if not network:
-        state = state_in(content, source)
-        return state, f"{len(state)} tensors"
-    if network in video.PUBLISHED:
-        state = video.own_state(network, state_in(content, source))
-        video.refuse_others(network, state, what)
-        return state, f"{len(state)} tensors"
-    own = video.own_names(network) if network in video.names() else image.own_names(network)
-    fitted = fit(flat_tensors(content), own, what)
-    return fitted.tensors, fitted.summary()
-
-
-def _save(tensors: Mapping[str, Any], target: Path) -> None:
+def _write(fitted: Fitted, target: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    # Tensors of a checkpoint may share memory, which safetensors does not hold.
-    separate = {
-        name: torch.as_tensor(tensor).detach().clone().contiguous()
-        for name, tensor in tensors.items()
-    }
+    tensors = {}
+    for key, value in fitted.state.items():
+        tensors[key] = torch.as_tensor(value).detach().clone().contiguous()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(separate, target)
+        save_file(tensors, target)
     except OSError as error:
         raise StorageError(
-            f"{target} could not be written: {error.strerror}. Name a place with room."
+            f"{target} could not be written: {error.strerror}. Name a folder on a disk with room."
         ) from error

@@ -3,6 +3,11 @@
 from tests.faults import Fault
 
 _TAPS = "etab/backbones/image/taps.py"
+_FIT = "etab/backbones/weights/fit.py"
+
+
+def _fit(test: str) -> tuple[str, ...]:
+    return (f"tests/backbones/test_weights_fit.py::{test}",)
 
 
 def _taps(test: str) -> tuple[str, ...]:
@@ -30,5 +35,47 @@ FAULTS = [
         "if len(names) > _LAYERS_AFTER_LAST_TAP:",
         "if False:",
         _taps("test_a_module_whose_maps_end_early_is_refused"),
+    ),
+    Fault(
+        "weights: the student is taken",
+        _FIT,
+        "top = max(_rank(fitted)",
+        "top = min(_rank(fitted)",
+        _fit("test_checkpoints_of_trainers_load"),
+    ),
+    Fault(
+        "weights: layers that are missing pass",
+        _FIT,
+        "missing = [k for k in absent if k not in head]",
+        "missing: list[str] = []",
+        _fit("test_what_does_not_fit_is_refused_with_the_keys"),
+    ),
+    Fault(
+        "weights: the layers of a deeper network are a head",
+        _FIT,
+        "if top in tops and top not in _CLASSIFIERS:",
+        "if True:\n        return True\n    if False:",
+        _fit("test_what_does_not_fit_is_refused_with_the_keys"),
+    ),
+    Fault(
+        "weights: the first of two networks is taken",
+        _FIT,
+        "if any(not _same(best[0], other) for other in best[1:]):",
+        "if False:",
+        _fit("test_what_does_not_fit_is_refused_with_the_keys"),
+    ),
+    Fault(
+        "weights: what a compiler inserts stays",
+        _FIT,
+        'return {_INSERTED.sub("", key): value',
+        "return {key: value",
+        _fit("test_checkpoints_of_trainers_load"),
+    ),
+    Fault(
+        "weights: an unused head keeps random numbers",
+        _FIT,
+        "state[key] = own[key] * 0",
+        "state[key] = own[key].double().normal_().to(own[key])",
+        _fit("test_heads_are_not_needed"),
     ),
 ]

@@ -200,8 +200,8 @@ FAULTS = [
     Fault(
         "clips: conversion checks no network",
         "etab/cli/convert.py",
-        '        video.refuse_others(network, state, f"{source} as {network}")\n',
-        "",
+        "if network in video.names():",
+        "if False:",
         VIDEO,
     ),
     Fault(

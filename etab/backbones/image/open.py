@@ -12,7 +12,7 @@ from typing import Any
 from etab.backbones import identity
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
-from etab.backbones.weights.fitting import load_fitting
+from etab.backbones.weights.fit import Fitted, fit, head_keys, load_file
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
 from etab.types import Features
@@ -73,8 +73,37 @@ def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
         torch.manual_seed(seed or 0)
         network = _create(model, pretrained=seed is None and state is None)
     if state is not None:
-        load_fitting(network, weights.read_checkpoint(state), f"{state} as timm/{model}")
+        load_file(network, state, f"timm/{model}", head=head_keys(network.state_dict()))
     return _wrap_timm(model, network, seed)
+
+
+def fitted(name: str, content: Any, what: str, take: str = "") -> Fitted:
+    """The weights of "timm/<model>" or "torchvision/<model>" in what a file holds.
+
+    Args:
+        name: The network.
+        content: As in ``weights.fit.fit``.
+        what: What errors call the file and the network.
+        take: As in ``weights.fit.fit``.
+
+    Raises:
+        UnknownNameError: There is no such network.
+        WeightsError: The file does not fit it.
+    """
+    import torch
+    from torchvision import models
+
+    model = name.partition("/")[2]
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        if name.startswith("timm/"):
+            _timm_config(model)
+            network = _create(model, pretrained=False)
+        else:
+            torchvision_card(name, seed=0)
+            network = models.get_model(model, weights=None)
+    own = network.state_dict()
+    return fit(content, own, what, head=head_keys(own), take=take)
 
 
 def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
@@ -150,29 +179,8 @@ def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbo
                 f"(`etab list backbones`), or local:<file>@{name}."
             ) from error
     if state is not None:
-        load_fitting(network, weights.read_checkpoint(state), f"{state} as {name}")
+        load_file(network, state, name, head=head_keys(network.state_dict()))
     return wrap_module(torchvision_card(name, seed), network)
-
-
-BUILDERS = ("timm/", "torchvision/")
-
-
-def own_names(name: str) -> Mapping[str, Any]:
-    """Return the state dict of "timm/<model>" or "torchvision/<model>", with values at random.
-
-    Raises:
-        UnknownNameError: The package has no model of this name.
-    """
-    import timm
-    from torchvision import models
-
-    package, _, model = name.partition("/")
-    known = timm.list_models() if package == "timm" else models.list_models()
-    if model.split(".")[0] not in known:
-        raise unknown(f"{package} model", model, known)
-    network = _create(model, pretrained=False) if package == "timm" else models.get_model(model)
-    own: Mapping[str, Any] = network.state_dict()
-    return own
 
 
 def wrap_module(card: BackboneCard, network: Any) -> Backbone:
@@ -204,7 +212,7 @@ def wrap_module(card: BackboneCard, network: Any) -> Backbone:
 def local_card(name: str) -> BackboneCard:
     """Card of "local:<file>@<timm/... or torchvision/...>"."""
     path, at, builder = name.removeprefix("local:").partition("@")
-    if not at or not builder.startswith(BUILDERS):
+    if not at or not builder.startswith(("timm/", "torchvision/")):
         raise WeightsError(
             f"{name!r} does not say which network the file fits: write local:{path or 'weights.safetensors'}@timm/resnet18 "
             "(or @torchvision/resnet50)."

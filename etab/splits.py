@@ -10,8 +10,8 @@ from etab.errors import SplitError
 from etab.registry import unknown
 from etab.types import Array, IntArray, Record, RowSplit
 
-PROTOCOLS = ("official", "cv", "lodo")
-PARTS = ("train", "val", "test")
+PROTOCOL_SORTS = ("official", "cv", "lodo")
+SPLIT_PARTS = ("train", "val", "test")
 INNER_FOLDS = 3
 
 
@@ -59,7 +59,7 @@ def row_splits(
         return _leave_one_out(
             patients, np.asarray(patients if groups is None else groups, dtype=object)
         )
-    raise unknown("protocol", protocol, PROTOCOLS)
+    raise unknown("protocol", protocol, PROTOCOL_SORTS)
 
 
 def _check_pairs(pairs: Iterable[tuple[str, str]]) -> None:
@@ -74,7 +74,7 @@ def _check_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
     _check_pairs(zip(patients.tolist(), parts.tolist(), strict=True))
-    odd = sorted(set(parts.tolist()) - set(PARTS))
+    odd = sorted(set(parts.tolist()) - set(SPLIT_PARTS))
     if odd:
         raise SplitError(
             f"{int(np.isin(parts, odd).sum())} rows are in no part of the authors' split; use protocol 'cv'."

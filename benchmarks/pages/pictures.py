@@ -44,7 +44,7 @@ def phantom_sound() -> Path:
     sounds = [samples.astype(np.float32) / 32768 for samples, _ in heard]
     states = [states_at(found, len(samples), 4000) for samples, found in heard]
     shapes = [envelopes(samples, 4000) for samples in sounds]
-    found = hsmm.fit(shapes[1:], states[1:]).predict(shapes[0])
+    found = hsmm.fit_hsmm(shapes[1:], states[1:]).predict(shapes[0])
     path = HERE / "phantom_sound.png"
     plot_states(
         sounds[0],

@@ -21,7 +21,7 @@ from etab.echo.clips import fit, pad, place, resample
 from etab.echo.views import among
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.registry import unknown
-from etab.splits import PARTS
+from etab.splits import SPLIT_PARTS
 from etab.storage.clipcache import ClipCache, base_key, clip_key
 from etab.types import Array, Kind, Record, Sample, Target
 
@@ -257,8 +257,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         self.options = _options(
             video, normalize, (frame_l, frame_w), clip_l, fps, padding, sound=sound
         )
-        if split is not None and split not in PARTS:
-            raise unknown("split", split, PARTS)
+        if split is not None and split not in SPLIT_PARTS:
+            raise unknown("split", split, SPLIT_PARTS)
         self.source = SOURCES[name](folder(name, root))
         verify(self.source)
         self._reader = _reader(self.source, wanted, self.options, cache)

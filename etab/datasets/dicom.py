@@ -25,7 +25,7 @@ from etab.echo.sector import Sector, sector
 from etab.echo.views import CANONICAL, canonical
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
-from etab.splits import PARTS, check_leaks
+from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_files
 from etab.types import Answer, Array, Kind, Record, Target
 
@@ -343,8 +343,10 @@ def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:
         label["view"] = canonical(label["view"]) if label.get("view") else ""
     except EtabError as error:
         raise CorruptFileError(f"{where}: {error}") from error
-    if label.get("split", "") not in (*PARTS, ""):
-        raise CorruptFileError(f"{where}: split is {label['split']!r}; wanted {', '.join(PARTS)}.")
+    if label.get("split", "") not in (*SPLIT_PARTS, ""):
+        raise CorruptFileError(
+            f"{where}: split is {label['split']!r}; wanted {', '.join(SPLIT_PARTS)}."
+        )
     if label.get("EF"):
         try:
             value = float(label["EF"])

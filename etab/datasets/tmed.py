@@ -25,7 +25,7 @@ from etab.errors import (
 )
 from etab.readers.still import read_still, still_info
 from etab.readers.table import Row, is_blank, read_table, same_cell
-from etab.splits import PARTS, check_leaks
+from etab.splits import SPLIT_PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
 LABELS = "labels_per_image.csv"
@@ -343,7 +343,7 @@ class TmedSource(Source):
 
     def _part(self, table: Path, row: Row) -> str:
         """train, val or test; nothing for what the authors use as unlabelled, or not at all."""
-        named = {row.get(column, "").lower() for column in self.release.splits} & set(PARTS)
+        named = {row.get(column, "").lower() for column in self.release.splits} & set(SPLIT_PARTS)
         if len(named) > 1:
             raise SplitError(
                 f"{table} has {row['query_key']} in two parts, {' and '.join(sorted(named))}: one for the view, one for the "

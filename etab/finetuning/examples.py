@@ -183,10 +183,10 @@ def _prepare(network: Network, examples: Examples, rows: IntArray, said: _Said) 
                 head.scale_answers(examples.answers(rows).float())
             network.fresh = False
             return
-        from etab.heads.masks.networks import resample
+        from etab.heads.masks.networks import resize_map
 
         for level in range(len(network.picked)):
-            maps = torch.cat([resample(b[level], head.sides[level]) for b in blocks])
+            maps = torch.cat([resize_map(b[level], head.sides[level]) for b in blocks])
             head.standardise(
                 level,
                 maps.mean(dim=(0, 2, 3)),
@@ -202,7 +202,7 @@ def _loss(network: Network, said: Tensor, answers: Tensor) -> Tensor:
         share = functional.interpolate(answers[:, None].float(), size=said.shape[-2:], mode="area")[
             :, 0
         ]
-        return networks.loss(said, share)
+        return networks.mask_loss(said, share)
     if network.kind is Kind.VALUE:
         spread: Any = network.head.spread
         error: Tensor = (said - answers.float()) / spread

@@ -377,7 +377,7 @@ class TunedNetwork(nn.Module):
                 head.scale_answers(answers)
             return
         for level in range(len(self.picked)):
-            maps = torch.cat([networks.resample(b[level], head.sides[level]) for b in blocks])
+            maps = torch.cat([networks.resize_map(b[level], head.sides[level]) for b in blocks])
             head.standardise(
                 level,
                 maps.mean(dim=(0, 2, 3)),
@@ -389,7 +389,7 @@ def answer_loss(network: TunedNetwork, said: Tensor, answers: Tensor) -> Tensor:
     """Mean loss of rows. Masks that nobody drew are NaN in ``answers`` (n, structures, g, g) and do not count."""
     if network.kind is Kind.MASK:
         known = ~answers.isnan().flatten(2).any(dim=2)
-        return networks.loss(said[known], answers[known])
+        return networks.mask_loss(said[known], answers[known])
     if network.kind is Kind.VALUE:
         spread: Any = network.head.spread
         error: Tensor = (said - answers.float()) / spread

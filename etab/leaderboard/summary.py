@@ -7,7 +7,7 @@ from typing import Protocol
 
 from etab.leaderboard.board import Board, BoardRow
 from etab.results import Result
-from etab.tasks.codes import PARTS, parse_code
+from etab.tasks.codes import SUITE_PARTS, parse_code
 from etab.tasks.menu import TASKS
 
 BESIDE_HEADER = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
@@ -102,7 +102,7 @@ def letters(board: Board) -> list[str]:
 def parts(board: Board) -> list[str]:
     """Names of the parts of the score (echo, heart sounds); none where the suite has one only."""
     own = set(letters(board))
-    names = [name for name, categories in PARTS.items() if own & set(categories)]
+    names = [name for name, categories in SUITE_PARTS.items() if own & set(categories)]
     return names if len(names) > 1 else []
 
 
@@ -132,7 +132,7 @@ def part_mean(row: BoardRow, part: str, board: Board) -> float | None:
         The weighted mean over the categories of the part, or None where a task is missing or no
         task of the part counts.
     """
-    return _anchored_mean(row, PARTS[part], board)
+    return _anchored_mean(row, SUITE_PARTS[part], board)
 
 
 def _anchored_mean(row: BoardRow, categories: str, board: Board) -> float | None:

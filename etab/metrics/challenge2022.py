@@ -27,7 +27,7 @@ class Score2022:
     auprc: float
     f_measure: float
     accuracy: float
-    weighted_accuracy: float
+    weighted_accuracy_2022: float
     cost: float
     auroc_classes: tuple[float | None, ...]
     auprc_classes: tuple[float | None, ...]
@@ -59,7 +59,7 @@ def confusion(labels: Array, outputs: Array) -> IntArray:
     return np.asarray(outputs, dtype=np.int64).T @ np.asarray(labels, dtype=np.int64)
 
 
-def weighted_accuracy(labels: Array, outputs: Array, weights: Sequence[float]) -> float:
+def weighted_accuracy_2022(labels: Array, outputs: Array, weights: Sequence[float]) -> float:
     """Accuracy in which each true class counts ``weights`` times.
 
     Args:
@@ -181,7 +181,7 @@ def _score_2022(
         _macro("AUPRC", auprc),
         _macro("F-measure", f_measure),
         float(np.trace(counts) / counts.sum()),
-        weighted_accuracy(labels, outputs, weights),
+        weighted_accuracy_2022(labels, outputs, weights),
         cost,
         tuple(auroc),
         tuple(auprc),

@@ -107,7 +107,7 @@ def diagnose(
     return Studies(keys, scores / scores.sum(axis=1, keepdims=True), used)
 
 
-def choose(
+def choose_thresholds(
     studies: Sequence[str],
     views: Array,
     diagnoses: Array,
@@ -127,7 +127,7 @@ def choose(
 
     def value(at: Thresholds) -> float:
         found = diagnose(studies, views, diagnoses, at, relevant=relevant)
-        return round(balanced_accuracy(right, found.answers, n), 12)
+        return round(study_balanced_accuracy(right, found.answers, n), 12)
 
     grid = [Thresholds(r, e) for r in relevances for e in entropies]
     return max(grid, key=lambda at: (value(at), at.relevance, -at.entropy))
@@ -142,7 +142,7 @@ def recalls(truth: Array, answers: Array, n_classes: int) -> FloatArray:
     return np.array([float((answers[truth == k] == k).mean()) for k in range(n_classes)])
 
 
-def balanced_accuracy(truth: Array, answers: Array, n_classes: int) -> float:
+def study_balanced_accuracy(truth: Array, answers: Array, n_classes: int) -> float:
     """Mean recall over all classes."""
     return float(recalls(truth, answers, n_classes).mean())
 

@@ -20,7 +20,7 @@ _CHUNK = 500  # resamples that are computed at once
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class ConfidenceInterval:
     """A value with its interval; ``method`` says which noise the interval covers."""
 
     value: float
@@ -72,7 +72,7 @@ def weighted(
 
 def percentile_interval(
     value: float, draws: FloatArray, *, level: float = 0.95, method: str
-) -> Interval:
+) -> ConfidenceInterval:
     """Percentile interval of bootstrap draws; up to 5 % of them may not exist (NaN) and are left out."""
     there = draws[np.isfinite(draws)]
     if len(there) < 0.95 * len(draws):
@@ -81,7 +81,7 @@ def percentile_interval(
             "patients of one class for an interval."
         )
     low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(value), float(low), float(high), method)
+    return ConfidenceInterval(float(value), float(low), float(high), method)
 
 
 def bootstrap(
@@ -93,7 +93,7 @@ def bootstrap(
     rng: np.random.Generator,
     n: int = 2000,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """Interval of a metric by resampling patients with all their rows (percentiles of ``n`` resamples)."""
     weights = resample_weights(len(np.unique(patients)), n, rng)
     return resampled(metric, kind, columns, patients, weights, level=level)
@@ -107,7 +107,7 @@ def resampled(
     weights: IntArray,
     *,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """``bootstrap`` from resamples that are there already: (n, patients) as ``resample_weights`` draws them."""
     value = METRICS[metric](columns, patients, kind)
     order = np.unique(patients)
@@ -231,7 +231,7 @@ def nested_cv(
     repeats: int,
     rng: np.random.Generator,
     level: float = 0.95,
-) -> Interval:
+) -> ConfidenceInterval:
     """Nested cross-validation interval for a mean loss over patients (Bates, Hastie and Tibshirani, JASA 2024).
 
     ``fit_losses(train, tests)`` fits on patients ``train`` and gives the losses of each set in ``tests``. The standard
@@ -263,11 +263,13 @@ def _nested_interval(
     n: int,
     n_fold: int,
     level: float,
-) -> Interval:
+) -> ConfidenceInterval:
     value, naive = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(n))
     mse = max(float(np.mean(a) - np.mean(b)), 0.0)
     error = float(np.clip(np.sqrt((n_fold - 1) / n_fold * mse), naive, naive * np.sqrt(n_fold)))
     nested = float(np.mean(inner))
     centre = nested - (1 + (n_fold - 2) / n_fold) * (nested - value)
     half = float(scipy_stats.norm.ppf((1 + level) / 2)) * error
-    return Interval(value, centre - half, centre + half, "nested cross-validation over patients")
+    return ConfidenceInterval(
+        value, centre - half, centre + half, "nested cross-validation over patients"
+    )

@@ -19,7 +19,7 @@ from etab import datasets
 from etab.errors import EtabError, IncompatibleError, SplitError
 from etab.features.lazy import JoinedMap
 from etab.features.store import FrameFeatures
-from etab.splits import PARTS, folds
+from etab.splits import SPLIT_PARTS, folds
 from etab.tasks.base import Task
 from etab.tasks.codes import DATASET_CODES
 from etab.tasks.menu import TASKS
@@ -103,7 +103,7 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
     parts = rows.parts.tolist()
     mine = np.array([p.startswith(_FIT) for p in parts])
     part = np.array([p.removeprefix(_FIT).removeprefix(_TEST) for p in parts], dtype=object)
-    split = bool(np.isin(part[mine], PARTS).any())
+    split = bool(np.isin(part[mine], SPLIT_PARTS).any())
     fit = np.flatnonzero(mine & np.isin(part, ("train", "val"))) if split else np.flatnonzero(mine)
     test = (
         np.flatnonzero(~mine & (part == "test"))

@@ -67,7 +67,7 @@ def diagnosed(
     parts, done, at = [], [], []
     for split, own, view, inner in zip(splits, fits, shown, inside, strict=True):
         some = keys[inner.rows].tolist()
-        found = diagnosis.choose(some, inner.views, inner.classes, truth[inner.rows])
+        found = diagnosis.choose_thresholds(some, inner.views, inner.classes, truth[inner.rows])
         parts.append(
             diagnosis.diagnose(
                 keys[split.test].tolist(), _two(view.predictions), _two(own.predictions), found
@@ -93,7 +93,7 @@ def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
     kept = columns["used"] > 0
     answers = decided(kind, columns)
     try:
-        value = diagnosis.balanced_accuracy(
+        value = diagnosis.study_balanced_accuracy(
             columns["truth"][kept], answers[kept], n_classes(kind, columns)
         )
     except UndefinedError:

@@ -15,7 +15,7 @@ from etab.errors import ResultError
 from etab.registry import Registry
 from etab.types import Array, FloatArray
 
-Rule = Callable[[FloatArray, Array, Array], FloatArray]
+AggregateRule = Callable[[FloatArray, Array, Array], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Aggregate:
 
     name: str
     title: str
-    rule: Rule | None
+    rule: AggregateRule | None
     beside: str = ""
     windows: bool = False
     ordered: bool = False

@@ -23,7 +23,7 @@ CATEGORIES: Mapping[str, str] = MappingProxyType(
 )
 
 
-PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
+SUITE_PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds": "ef"})
 
 
 class _Letters(Mapping[str, str]):

@@ -26,7 +26,7 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.sounds.states import STATE_RATE
-from etab.splits import PARTS, check_leaks
+from etab.splits import SPLIT_PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
 # Number of recordings that are read in full.
@@ -113,7 +113,7 @@ def _check_records(source: Source, records: object) -> None:
         assert record.view in source.card.views, (
             f"{record.id}: view {record.view!r} is not on the card"
         )
-        assert record.split in (*PARTS, ""), f"{record.id}: split {record.split!r}"
+        assert record.split in (*SPLIT_PARTS, ""), f"{record.id}: split {record.split!r}"
         assert record.patient, f"{record.id} has no patient"
         assert record.fps is None or record.fps > 0, f"{record.id}: fps {record.fps}"
         assert not any(Path(name).is_absolute() for name in record.files.values()), (

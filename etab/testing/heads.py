@@ -11,12 +11,12 @@ from etab.heads.base import Head
 from etab.splits import row_splits
 from etab.types import Array, Features, Kind, RowSplit, Target
 
-__all__ = ["check_head", "made_features", "made_sequences", "made_splits", "target_of"]
+__all__ = ["check_head", "made_features", "made_sequences", "made_splits", "made_target"]
 
-STEPS = 10
+N_STEPS = 10
 
 
-def target_of(kind: Kind) -> Target:
+def made_target(kind: Kind) -> Target:
     """A target of a kind."""
     classes = {
         Kind.BINARY: ("no", "yes"),
@@ -102,7 +102,7 @@ def made_sequences(
     rng = np.random.default_rng(seed)
     y: Array
     if kind is Kind.STATES:
-        y = (np.arange(STEPS) + rng.integers(0, 9, (n, 1))) // 3 % 3
+        y = (np.arange(N_STEPS) + rng.integers(0, 9, (n, 1))) // 3 % 3
         code = np.eye(3)[y]
         y = np.where(rng.random(y.shape) < 0.2, -1, y)
     else:
@@ -112,12 +112,12 @@ def made_sequences(
             else np.arange(n) % (2 if kind is Kind.BINARY else 3)
         )
         one = (y[:, None] - y.mean()) / y.std() if kind is not Kind.CLASSES else np.eye(3)[y]
-        code = np.repeat(one[:, None], STEPS, axis=1)
+        code = np.repeat(one[:, None], N_STEPS, axis=1)
 
     def layer(width: int, noise: float) -> Array:
         mix = rng.normal(size=(code.shape[2], width))
         return np.asarray(
-            signal * code @ mix + noise * rng.normal(size=(n, STEPS, width)), dtype=np.float32
+            signal * code @ mix + noise * rng.normal(size=(n, N_STEPS, width)), dtype=np.float32
         )
 
     if kind is Kind.STATES:
@@ -150,7 +150,7 @@ def _run(
 ) -> tuple[Any, Any, Any]:
     patients, splits = made_splits()
     fits = head.cross_fit(
-        features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0), **more
+        features, answers, patients, splits, made_target(kind), rng=np.random.default_rng(0), **more
     )
     assert len(fits) == len(splits), f"{head.name} gave {len(fits)} fits for {len(splits)} splits"
     rows = np.concatenate([s.test for s in splits])
@@ -236,7 +236,7 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
     relabelled = list(answers) if kind in (Kind.MASK, Kind.STATES) else np.array(answers)
     for i in split.test:
         relabelled[i] = answers[(int(i) + 1) % len(answers)]
-    target, chance = target_of(kind), np.random.default_rng
+    target, chance = made_target(kind), np.random.default_rng
     before = head.cross_fit(features, answers, patients, [split], target, rng=chance(0))[0]
     after = head.cross_fit(moved, relabelled, patients, [split], target, rng=chance(0))[0]
     assert _close(before.predictions[others], after.predictions[others], kind), (

@@ -364,7 +364,7 @@ def test_it_segments_people_it_never_heard_and_chooses_the_layer(made: Any) -> N
         ]
         assert np.mean(scores) > 0.9
         assert found.choice["features"] == "bands"
-        assert found.choice["penalty"] in emissions.PENALTIES
+        assert found.choice["penalty"] in emissions.EMISSION_PENALTIES
 
 
 def test_test_people_teach_nothing(made: Any) -> None:
@@ -395,7 +395,7 @@ def test_test_people_teach_nothing(made: Any) -> None:
 def _probe_of(made: Any, features: Features, states: Any, split: RowSplit, seen: list[Any]) -> Any:
     """One split's answer; every probe that was fitted on the way is put in a list at the end of ``seen``."""
     held: list[Any] = []
-    real = emissions.fit
+    real = emissions.fit_emissions
 
     def watched(*args: Any, **options: Any) -> Any:
         found = real(*args, **options)
@@ -412,14 +412,14 @@ def _probe_of(made: Any, features: Features, states: Any, split: RowSplit, seen:
 def test_inner_parts_are_not_fitted_when_they_are_scored(made: Any) -> None:
     _, _, _, splits = made
     fitted: list[set[int]] = []
-    real = emissions.Frames.of
+    real = emissions.AnnotatedFrames.of
 
     def watched(self: Any, rows: IntArray, every: int = 1) -> Any:
         fitted.append(set(np.asarray(rows).tolist()))
         return real(self, rows, every)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emissions.Frames, "of", watched)
+        patch.setattr(emissions.AnnotatedFrames, "of", watched)
         fits(made, splits=splits[:1])
     test = set(splits[0].test.tolist())
     assert all(not rows & test for rows in fitted)
@@ -446,8 +446,8 @@ def test_a_constant_is_left_with_the_durations(made: Any) -> None:
     same = np.empty(12, dtype=object)
     for i, y in enumerate(truth):
         same[i] = np.ones((len(y), 3), np.float32)
-    frames = emissions.frames_of(list(same), truth)
-    probe = emissions.fit(frames, (1e-3,))[0]
+    frames = emissions.select_frames(list(same), truth)
+    probe = emissions.fit_emissions(frames, (1e-3,))[0]
     assert np.abs(probe.of(same[0])).max() < 1e-12
     found = fits(made, features=replace(features, sequences={"same": same}), splits=splits[:1])[0]
     for states in found.predictions:
@@ -457,12 +457,12 @@ def test_a_constant_is_left_with_the_durations(made: Any) -> None:
 
 def test_frames_are_thinned_and_unannotated_ones_left_out(made: Any) -> None:
     features, truth, _, _ = made
-    frames = emissions.frames_of(features.sequences["bands"], truth, limit=500)
+    frames = emissions.select_frames(features.sequences["bands"], truth, limit=500)
     assert 300 < len(frames.y) <= 520
     assert frames.x.shape == (len(frames.y), len(emissions.AROUND), 40)
     assert frames.y.min() >= 0
     assert set(frames.row) == set(range(12))
-    everything = emissions.frames_of(features.sequences["bands"], truth)
+    everything = emissions.select_frames(features.sequences["bands"], truth)
     assert len(everything.y) == sum(int((s >= 0).sum()) for s in truth)
 
 

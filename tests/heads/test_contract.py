@@ -18,7 +18,7 @@ from etab.heads.masks import points as points_of_maps
 from etab.heads.masks.decoders import Pyramid, TrainedSegmentation, choose_levels, sides_of
 from etab.heads.pooled import linalg
 from etab.metrics import uncertainty as stats
-from etab.testing.heads import check_head, made_features, made_splits, target_of
+from etab.testing.heads import check_head, made_features, made_splits, made_target
 from etab.training.loop import Recipe, fit_state
 from etab.types import Features, Kind
 
@@ -149,9 +149,9 @@ def test_the_best_learning_rate_is_chosen_inside_and_recorded(
         recipe = Recipe(epochs=4, batch=8, learning_rate=4e-3)
         head = kind(recipe, rates=rates, grid=16, width=16)
         rng = np.random.default_rng(0)
-        fit = head.cross_fit(features, masks, patients, splits[:1], target_of(Kind.MASK), rng=rng)[
-            0
-        ]
+        fit = head.cross_fit(
+            features, masks, patients, splits[:1], made_target(Kind.MASK), rng=rng
+        )[0]
         return fit, len(reads)
 
     (alone, once), (chosen, several) = run(None), run((1e-9, 4e-3))
@@ -162,7 +162,7 @@ def test_the_best_learning_rate_is_chosen_inside_and_recorded(
     }
     assert all((a == b).all() for a, b in zip(alone.predictions, chosen.predictions, strict=True))
     assert several == once, "another learning rate reads the maps again"
-    assert kind().rates == place.RATES
+    assert kind().rates == place.LEARNING_RATES
 
 
 def test_trained_heads_refuse_maps_they_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_trained_heads_refuse_maps_they_cannot_use(monkeypatch: pytest.MonkeyPat
                 masks,
                 patients,
                 splits,
-                target_of(Kind.MASK),
+                made_target(Kind.MASK),
                 rng=np.random.default_rng(0),
             )
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch.decoders.unet.decoder", None)
@@ -277,7 +277,7 @@ def test_moments_of_points_are_those_of_the_maps() -> None:
         error,
         rtol=1e-3,
     )
-    centred, penalty = (x - x.mean(axis=0)) / x.std(axis=0), decoders.PENALTIES[5] * len(x)
+    centred, penalty = (x - x.mean(axis=0)) / x.std(axis=0), decoders.MASK_PENALTIES[5] * len(x)
     want = np.linalg.solve(
         centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ y[rows].ravel()
     )
@@ -343,7 +343,7 @@ def test_not_finite_features_are_named(name: str) -> None:
     patients, splits = made_splits()
     with pytest.raises(UnsupportedOptionError, match=r"'late/mean'.*row 7.*fp32"):
         heads.head(name).cross_fit(
-            features, answers, patients, splits, target_of(kind), rng=np.random.default_rng(0)
+            features, answers, patients, splits, made_target(kind), rng=np.random.default_rng(0)
         )
 
 
@@ -357,7 +357,7 @@ def test_segmentation_says_what_it_needs() -> None:
             masks,
             patients,
             splits,
-            target_of(Kind.MASK),
+            made_target(Kind.MASK),
             rng=np.random.default_rng(0),
         )
     bad = np.array(features.maps[0])
@@ -368,7 +368,7 @@ def test_segmentation_says_what_it_needs() -> None:
             masks,
             patients,
             splits,
-            target_of(Kind.MASK),
+            made_target(Kind.MASK),
             rng=np.random.default_rng(0),
         )
 
@@ -384,7 +384,7 @@ def test_memo_serves_the_next_structure_without_changing_it() -> None:
             y,
             patients,
             splits,
-            target_of(Kind.MASK),
+            made_target(Kind.MASK),
             rng=np.random.default_rng(0),
             memo=m,
         )
@@ -407,7 +407,7 @@ def test_what_cells_share_goes_with_their_memo() -> None:
         masks,
         patients,
         splits,
-        target_of(Kind.MASK),
+        made_target(Kind.MASK),
         rng=np.random.default_rng(0),
         memo=memo,
     )
@@ -425,7 +425,7 @@ def test_choices_are_recorded_for_every_fold() -> None:
     features, answers = made_features(Kind.VALUE)
     patients, splits = made_splits()
     fits = heads.head("ridge").cross_fit(
-        features, answers, patients, splits, target_of(Kind.VALUE), rng=np.random.default_rng(0)
+        features, answers, patients, splits, made_target(Kind.VALUE), rng=np.random.default_rng(0)
     )
     assert {f.choice["features"] for f in fits} == {"late/mean"}
     assert all(f.choice["penalty"] in linalg.PENALTIES for f in fits)

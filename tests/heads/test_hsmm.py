@@ -288,7 +288,7 @@ def test_it_learns(made: tuple[list[FloatArray], list[IntArray], Array]) -> None
 def test_regression_is_scikit_learns(made: tuple[list[FloatArray], list[IntArray], Array]) -> None:
     sk = pytest.importorskip("sklearn.linear_model")
     x, y, _ = made
-    model = hsmm.fit(x[:4], y[:4])
+    model = hsmm.fit_hsmm(x[:4], y[:4])
     z, answer = np.concatenate([hsmm.frame_features(e, 0) for e in x[:4]]), np.concatenate(y[:4])
     reference = sk.LogisticRegression(C=1e4, max_iter=2000).fit((z - z.mean(0)) / z.std(0), answer)
     theirs = reference.predict_log_proba((z - z.mean(0)) / z.std(0))
@@ -305,7 +305,7 @@ def test_unannotated_frames_teach_nothing(
     wild = [e.copy() for e in x[:6]]
     for e in wild:
         e[450:] = e[450:][::-1]
-    one, two = hsmm.fit(x[:6], part), hsmm.fit(wild, part)
+    one, two = hsmm.fit_hsmm(x[:6], part), hsmm.fit_hsmm(wild, part)
     np.testing.assert_allclose(one.prior, two.prior)
     assert one.spreads.s1 == two.spreads.s1
 
@@ -344,7 +344,7 @@ def test_bad_recordings_are_refused(
 ) -> None:
     x, y, _ = made
     with pytest.raises(UndefinedError, match=said):
-        hsmm.fit(x[:2], y[:2]).predict(bad)
+        hsmm.fit_hsmm(x[:2], y[:2]).predict(bad)
 
 
 def test_training_without_a_state_is_refused(
@@ -352,18 +352,18 @@ def test_training_without_a_state_is_refused(
 ) -> None:
     x, y, _ = made
     with pytest.raises(UndefinedError, match="wanted some of each"):
-        hsmm.fit(x[:2], [np.where(s == S2, -1, s) for s in y[:2]])
+        hsmm.fit_hsmm(x[:2], [np.where(s == S2, -1, s) for s in y[:2]])
     with pytest.raises(UndefinedError, match="No recording"):
-        hsmm.fit([], [])
+        hsmm.fit_hsmm([], [])
     with pytest.raises(UndefinedError, match="Align them"):
-        hsmm.fit(x[:2], [s[:-1] for s in y[:2]])
+        hsmm.fit_hsmm(x[:2], [s[:-1] for s in y[:2]])
 
 
 def test_the_beat_of_the_recording_matters(
     made: tuple[list[FloatArray], list[IntArray], Array],
 ) -> None:
     x, y, _ = made
-    model = hsmm.fit(x[:8], y[:8])
+    model = hsmm.fit_hsmm(x[:8], y[:8])
     right = hsmm.heart_timings(x[9][:, 0])
     wrong = (replace(right[0], period=2.2 * right[0].period, systole=1.8 * right[0].systole),)
     assert (
@@ -377,7 +377,7 @@ def test_half_a_minute_takes_well_under_50_ms(
     made: tuple[list[FloatArray], list[IntArray], Array],
 ) -> None:
     x, y, _ = made
-    model = hsmm.fit(x, y)
+    model = hsmm.fit_hsmm(x, y)
     sound, _ = heart(40, seconds=30.0)
     spent = []
     for _ in range(10):

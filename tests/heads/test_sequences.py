@@ -15,10 +15,10 @@ from etab.errors import SplitError, TrainingError, UnsupportedOptionError, Weigh
 from etab.features import entries
 from etab.heads.sequences.chunks import Chunks
 from etab.heads.sequences.heads import TemporalHead
-from etab.heads.sequences.networks import BODIES, AttentionPool, sinusoids
+from etab.heads.sequences.networks import BODIES, AttentionPoolNetwork, sinusoids
 from etab.runs.execute import execute
 from etab.runs.run import Run, Settings, plan
-from etab.testing.heads import STEPS, check_head, made_sequences, made_splits, target_of
+from etab.testing.heads import N_STEPS, check_head, made_sequences, made_splits, made_target
 from etab.training.loop import Recipe, fit_state
 from etab.types import Array, Features, Kind, Record, RowSplit
 
@@ -47,7 +47,7 @@ def fitted(
 ) -> Any:
     patients = np.array([f"p{i}" for i in range(len(answers))])
     return head.cross_fit(
-        features, answers, patients, [split], target_of(kind), rng=np.random.default_rng(0)
+        features, answers, patients, [split], made_target(kind), rng=np.random.default_rng(0)
     )[0]
 
 
@@ -82,20 +82,20 @@ def test_shapes_and_state(name: str, steps: bool, tmp_path: Path) -> None:
     if steps and name not in LABELLING:
         assert kind not in head.kinds
         return
-    net = head.network(6, target_of(kind), 0).eval()
+    net = head.network(6, made_target(kind), 0).eval()
     net.standardise(torch.full((6,), 0.5), torch.full((6,), 2.0))
     out = net(x)
     assert out.shape == ((5, 7, 3) if steps else (5, 3))
     torch.testing.assert_close(torch.cat([net(x[i : i + 1]) for i in range(5)]), out)
-    assert torch.equal(head.network(6, target_of(kind), 0).answer.weight, net.answer.weight)
+    assert torch.equal(head.network(6, made_target(kind), 0).answer.weight, net.answer.weight)
     save_file(net.state_dict(), tmp_path / "head.safetensors")
-    other = head.network(6, target_of(kind), 1).eval()
+    other = head.network(6, made_target(kind), 1).eval()
     assert not torch.allclose(other(x), out)
     fit_state(other, load_file(tmp_path / "head.safetensors"), "the file")
     assert torch.equal(other(x), out)
     with pytest.raises(WeightsError, match="another architecture"):
         fit_state(
-            head.network(9, target_of(kind), 1),
+            head.network(9, made_target(kind), 1),
             load_file(tmp_path / "head.safetensors"),
             "the file",
         )
@@ -123,7 +123,7 @@ def test_order_in_time_is_used(name: str) -> None:
 
 
 def test_attention_finds_the_one_frame_that_tells() -> None:
-    pool = AttentionPool(4)
+    pool = AttentionPoolNetwork(4)
     weights = pool.weights(torch.randn(3, 5, 4))
     assert weights.shape == (3, 5)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
@@ -239,7 +239,7 @@ def test_loss_of_a_sequence_is_the_mean_of_its_annotated_steps() -> None:
     wanted = torch.tensor([[0, 1, -1, -1], [2, 2, 2, 2]])
     p = logits.log_softmax(dim=2)
     by_hand = (-(p[0, 0, 0] + p[0, 1, 1]) / 2 - p[1, :, 2].mean()) / 2
-    torch.testing.assert_close(_loss(logits, wanted, target_of(Kind.STATES)), by_hand)
+    torch.testing.assert_close(_loss(logits, wanted, made_target(Kind.STATES)), by_hand)
 
 
 def test_choices_are_made_inside() -> None:
@@ -287,15 +287,15 @@ def test_refusals() -> None:
             fitted(head, Kind.CLASSES, Features({"p": late[:, 0]}, sequences=sequences), y, split)
     with pytest.raises(
         UnsupportedOptionError,
-        match=rf"598 states of 60 rows for {60 * STEPS} steps of 60 rows of 'early'",
+        match=rf"598 states of 60 rows for {60 * N_STEPS} steps of 60 rows of 'early'",
     ):
-        fitted(head, Kind.STATES, features, [np.zeros(STEPS - (i < 2)) for i in range(60)], split)
+        fitted(head, Kind.STATES, features, [np.zeros(N_STEPS - (i < 2)) for i in range(60)], split)
     with pytest.raises(UnsupportedOptionError, match="these features have none"):
         fitted(
             head,
             Kind.STATES,
             Features({"p": late[:, 0]}, (late[:, None],)),
-            [np.zeros(STEPS)] * 60,
+            [np.zeros(N_STEPS)] * 60,
             split,
         )
     with pytest.raises(
@@ -321,7 +321,7 @@ def test_the_seed_decides() -> None:
             y,
             patients,
             splits[:1],
-            target_of(Kind.BINARY),
+            made_target(Kind.BINARY),
             rng=np.random.default_rng(seed),
         )
         return np.asarray(fits[0].predictions)
@@ -427,7 +427,7 @@ def test_a_clip_task_feeds_networks_of_clips(
 
 
 def test_steps_are_spread_over_the_clip() -> None:
-    from etab.features.clips import STEPS, Clips
+    from etab.features.clips import Clips
 
     record = Record("r", "p", "A4C")
     shown = (tuple(range(0, 62, 2)), (4, 6, 8, 4, 6, 8))
@@ -437,7 +437,7 @@ def test_steps_are_spread_over_the_clip() -> None:
     ].expand(-1, 2, 2)
     found = over(x)
     steps = found.sequences["late/mean"][..., 0]
-    assert steps.shape == (2, STEPS)
+    assert steps.shape == (2, N_STEPS)
     assert steps[0].tolist() == [2.0 * round(30 * i / 15) for i in range(16)]
     assert set(steps[1].tolist()) == {4.0, 6.0, 8.0}
     assert steps[1, -1] == 8

@@ -115,7 +115,9 @@ def test_unannotated_frames_have_no_loss() -> None:
     states[:, 20:] = -1
     other = logits.clone()
     other[:, :, 20:] += 5 * torch.randn(2, 4, 44)
-    assert float(statenet.loss(logits, states)) == float(statenet.loss(other, states))
+    assert float(statenet.labelling_loss(logits, states)) == float(
+        statenet.labelling_loss(other, states)
+    )
 
 
 def test_crops_keep_sound_and_states_together() -> None:

@@ -10,11 +10,11 @@ import pytest
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.metrics.diagnosis import (
     Thresholds,
-    balanced_accuracy,
-    choose,
+    choose_thresholds,
     diagnose,
     entropy,
     relevance,
+    study_balanced_accuracy,
     study_truth,
     upstream_view_accuracy,
 )
@@ -82,7 +82,7 @@ def test_balanced_accuracy_and_the_upstream_variant() -> None:
     """Recalls by hand: PLAX 2/2, PSAX 1/2, A2C 0/1, A4C 1/1, other 1/4."""
     truth = np.array([0, 0, 1, 1, 2, 3, 4, 4, 4, 4])
     answers = np.array([0, 0, 1, 0, 3, 3, 4, 0, 1, 2])
-    assert balanced_accuracy(truth, answers, 5) == pytest.approx((1 + 0.5 + 0 + 1 + 0.25) / 5)
+    assert study_balanced_accuracy(truth, answers, 5) == pytest.approx((1 + 0.5 + 0 + 1 + 0.25) / 5)
     assert upstream_view_accuracy(truth, answers, 5) == pytest.approx((1 + 0.5 + 0 + 1) / 4)
     with pytest.raises(UndefinedError, match="got none of class 4"):
         upstream_view_accuracy(truth[:6], answers[:6], 5)
@@ -106,11 +106,11 @@ def cohort(seed: int, n: int = 60) -> tuple[list[str], np.ndarray, np.ndarray, n
 
 def test_thresholds_are_the_best_and_the_strictest_of_equals() -> None:
     studies, views, p, truth = cohort(0)
-    at = choose(studies, views, p, truth)
+    at = choose_thresholds(studies, views, p, truth)
     right = study_truth(studies, truth)
 
     def value(t: Thresholds) -> float:
-        return balanced_accuracy(right, diagnose(studies, views, p, t).answers, 3)
+        return study_balanced_accuracy(right, diagnose(studies, views, p, t).answers, 3)
 
     grid = [
         Thresholds(r, e)
@@ -140,4 +140,4 @@ def test_refusals() -> None:
             diagnose(STUDIES, views, DIAGNOSES)
     studies, views, p, truth = cohort(2, 6)
     with pytest.raises(UndefinedError, match="got none of class 2"):
-        choose(studies[:16], views[:16], p[:16], truth[:16])
+        choose_thresholds(studies[:16], views[:16], p[:16], truth[:16])

@@ -88,15 +88,15 @@ FAULTS = [
     _fault(
         "a layer is chosen by probes that know test people",
         PROBE,
-        "fit(frames.of(rest, SEARCHED), PENALTIES",
-        "fit(frames.of(np.union1d(rest, split.test), SEARCHED), PENALTIES",
+        "fit_emissions(frames.of(rest, SEARCH_STEP), EMISSION_PENALTIES",
+        "fit_emissions(frames.of(np.union1d(rest, split.test), SEARCH_STEP), EMISSION_PENALTIES",
         "test_test_people_teach_nothing",
     ),
     _fault(
         "test people are learned from",
         PROBE,
-        "probe = fit(frames.of(split.train), (penalty,))[0]",
-        "probe = fit(frames, (penalty,))[0]",
+        "probe = fit_emissions(frames.of(split.train), (penalty,))[0]",
+        "probe = fit_emissions(frames, (penalty,))[0]",
         "test_test_people_teach_nothing",
     ),
     _fault(
@@ -109,8 +109,8 @@ FAULTS = [
     _fault(
         "the layer is chosen on test",
         PROBE,
-        "frames.of(part, SEARCHED)",
-        "frames.of(split.test, SEARCHED)",
+        "frames.of(part, SEARCH_STEP)",
+        "frames.of(split.test, SEARCH_STEP)",
         "test_inner_parts_are_not_fitted_when_they_are_scored",
     ),
     _fault(

@@ -25,8 +25,8 @@ FAULTS = [
     _fault(
         "test recordings are learned from",
         HEAD,
-        "statenet.fit(series, answers, split.train, parts,",
-        "statenet.fit(series, answers, np.concatenate([split.train, split.test]), parts,",
+        "statenet.fit_networks(series, answers, split.train, parts,",
+        "statenet.fit_networks(series, answers, np.concatenate([split.train, split.test]), parts,",
         "test_test_recordings_teach_nothing",
     ),
     _fault(

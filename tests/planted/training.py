@@ -165,8 +165,8 @@ FAULTS = [
     Fault(
         "DPT fuses one level alone",
         "etab/heads/masks/networks.py",
-        "self.net(list(levels), [None] * LEVELS)",
-        "self.net([levels[0]] * LEVELS, [None] * LEVELS)",
+        "self.net(list(levels), [None] * N_LEVELS)",
+        "self.net([levels[0]] * N_LEVELS, [None] * N_LEVELS)",
         _test("heads", "dpt_hears_every_level"),
     ),
     Fault(

@@ -20,7 +20,7 @@ from etab.results import Result, load_results
 from etab.runs import execute
 from etab.runs import run as runs_run
 from etab.runs.run import Settings
-from etab.testing.heads import made_features, made_splits, target_of
+from etab.testing.heads import made_features, made_splits, made_target
 from etab.training.loop import Recipe
 from etab.types import Features, Kind
 
@@ -136,7 +136,12 @@ def test_dpt_learns_from_tokens_of_one_size() -> None:
         head = kind(Recipe(epochs=8, batch=8, learning_rate=4e-3), grid=16, width=16)
         assert head._pyramid(tokens, None).sides == (8, 8, 8, 8)
         fit = head.cross_fit(
-            tokens, masks, patients, splits[:1], target_of(Kind.MASK), rng=np.random.default_rng(0)
+            tokens,
+            masks,
+            patients,
+            splits[:1],
+            made_target(Kind.MASK),
+            rng=np.random.default_rng(0),
         )[0]
         pairs = zip(fit.predictions, (masks[i] for i in splits[0].test), strict=True)
         scores.append(

@@ -145,7 +145,7 @@ def test_thresholds_come_from_inner_parts_alone(
     rows, views = _rows(tree)
     splits = row_splits(rows.patients, rows.parts, protocol="cv", n_fold=4)
     seen = list[set[str]]()
-    choose = diagnosis.choose
+    choose = diagnosis.choose_thresholds
 
     def watch(some: Sequence[str], *args: Any, **more: Any) -> diagnosis.Thresholds:
         seen.append(set(some))

@@ -19,7 +19,7 @@ from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap
 from etab.heads.masks.linear import LinearSeg
 from etab.storage.memory import Spill
-from etab.testing.heads import made_features, made_splits, target_of
+from etab.testing.heads import made_features, made_splits, made_target
 from etab.types import Features, Kind
 
 SHAPE = (40, 3, 5)
@@ -93,7 +93,7 @@ def test_points_on_disk_give_the_very_same_answers(tmp_path: Path) -> None:
                 masks,
                 patients,
                 splits,
-                target_of(Kind.MASK),
+                made_target(Kind.MASK),
                 rng=np.random.default_rng(0),
                 memo=memo,
             )

@@ -20,7 +20,7 @@ from etab.leaderboard.render import board_markdown
 from etab.leaderboard.suites import Suite, suite_named
 from etab.metrics.base import METRICS
 from etab.metrics.basic import evaluate
-from etab.metrics.challenge2022 import cost_2022, weighted_accuracy
+from etab.metrics.challenge2022 import cost_2022, weighted_accuracy_2022
 from etab.metrics.cinc2016 import TRAINING_2016, cinc2016
 from etab.results import load_results
 from etab.runs import cell as runs
@@ -198,7 +198,8 @@ def test_challenge_2022_is_the_official_score() -> None:
     got = evaluate(Kind.CLASSES, columns, np.arange(6))
     hot = np.eye(3)
     assert got["weighted_accuracy"] == pytest.approx(
-        weighted_accuracy(hot[truth.astype(int)], hot[answer.astype(int)], (5, 3, 1)), abs=1e-12
+        weighted_accuracy_2022(hot[truth.astype(int)], hot[answer.astype(int)], (5, 3, 1)),
+        abs=1e-12,
     )
     assert got["cost"] == pytest.approx(cost_2022(outcome == 1, answer != 2), abs=1e-9)
     two = {"truth": outcome, "answer": 1 - outcome, "score": 1 - outcome, "outcome": outcome}
@@ -208,7 +209,7 @@ def test_challenge_2022_is_the_official_score() -> None:
     labels = np.stack([outcome == 1, outcome == 0], axis=1)
     assert (
         METRICS["weighted_accuracy"](two, np.arange(6))
-        == weighted_accuracy(labels, ~labels, (5, 1))
+        == weighted_accuracy_2022(labels, ~labels, (5, 1))
         == 0
     )
 

@@ -19,7 +19,7 @@ from etab.datasets import SOURCES
 from etab.datasets.circor_layout import persons
 from etab.datasets.integrity.canonical import NAMES, CanonicalSplit, fold_digest, people
 from etab.errors import UnsupportedOptionError
-from etab.splits import PARTS
+from etab.splits import SPLIT_PARTS
 
 _COUNTED = ("echonet", "tmed")
 
@@ -56,7 +56,7 @@ def of_cinc2016(root: Path) -> CanonicalSplit:
 def counted(name: str) -> CanonicalSplit:
     """Patients in each part, from the card."""
     card = SOURCES[name].card
-    counts = {part: card.counts[part] for part in PARTS}
+    counts = {part: card.counts[part] for part in SPLIT_PARTS}
     return CanonicalSplit(name, 1, f"numbers published of {card.title}", "patients", counts)
 
 

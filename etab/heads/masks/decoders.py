@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from etab.heads.masks.networks import SegmentationNetwork
 
 LEVELS = 4
-THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-RATES = (7e-4, 2e-3, 6e-3)
+DECODER_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+LEARNING_RATES = (7e-4, 2e-3, 6e-3)
 _CHUNK = 32
 _STEPS, _BATCH = 300, 16
 
@@ -100,7 +100,7 @@ class Pyramid:
     def _read(self, index: IntArray) -> list[Any]:
         import torch
 
-        from etab.heads.masks.networks import resample
+        from etab.heads.masks.networks import resize_map
 
         read = {
             i: torch.from_numpy(np.asarray(self.maps[i][index], dtype=np.float32))
@@ -114,7 +114,7 @@ class Pyramid:
                 )
         # halves in both cases, so that what fits in memory never changes a result
         return [
-            resample(read[i], side).half().float()
+            resize_map(read[i], side).half().float()
             for i, side in zip(self.levels, self.sides, strict=True)
         ]
 
@@ -192,7 +192,7 @@ class TrainedSegmentation(Head):
                 f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}."
             )
         self.recipe = recipe
-        self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else RATES))
+        self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else LEARNING_RATES))
         self.grid, self.width, self.budget = grid, width, budget
 
     def cross_fit(
@@ -313,7 +313,7 @@ class TrainedSegmentation(Head):
         """New networks trained on some rows, one a learning rate, standardised by these rows; none that diverged."""
         import torch
 
-        from etab.heads.masks.networks import loss
+        from etab.heads.masks.networks import mask_loss
 
         moments, read, wanted = pyramid.moments(rows), _Once(pyramid.rows), torch.from_numpy(share)
         networks = [self.network(pyramid.channels, recipe.seed, pyramid.sides) for _ in rates]
@@ -321,7 +321,9 @@ class TrainedSegmentation(Head):
         def of(network: SegmentationNetwork) -> Callable[[IntArray], torch.Tensor]:
             for level, (mean, deviation) in enumerate(moments):
                 network.standardise(level, mean, deviation)
-            return lambda some: loss(network(read(some)).float(), wanted[torch.as_tensor(some)])
+            return lambda some: mask_loss(
+                network(read(some)).float(), wanted[torch.as_tensor(some)]
+            )
 
         recipes = [replace(recipe, learning_rate=rate) for rate in rates]
         done = train_together(networks, [of(n) for n in networks], rows, validation, recipes)
@@ -342,11 +344,11 @@ def _threshold(scores: FloatArray, share: FloatArray) -> float:
     """The cut with the best mean Dice on the grid."""
     true = share >= 0.5
     dice = []
-    for level in THRESHOLDS:
+    for level in DECODER_THRESHOLDS:
         hit = scores >= level
         size = hit.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
         dice.append((2 * (hit & true).sum(axis=(1, 2)) / np.maximum(size, 1)).mean())
-    return THRESHOLDS[int(np.argmax(dice))]
+    return DECODER_THRESHOLDS[int(np.argmax(dice))]
 
 
 @HEADS.register("unet")

@@ -38,8 +38,8 @@ from etab.heads.pooled.probes import refuse_kind
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-3.5, 1.9, 10))
-THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
+MASK_PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-3.5, 1.9, 10))
+LINEAR_THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55)
 _CHUNK = 50
 
 
@@ -183,7 +183,7 @@ class _Design:
         index, mean, deviation, system = self.system(parts, option)
         n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
         weights = (
-            system.solve((label.xy[index] / n - mean * label.y / n) / deviation, PENALTIES)
+            system.solve((label.xy[index] / n - mean * label.y / n) / deviation, MASK_PENALTIES)
             / deviation[:, None]
         )
         return index, weights, label.y / n - mean @ weights
@@ -339,7 +339,7 @@ class LinearSeg(Head):
         choice = {
             "maps": option,
             "pooling": pooling,
-            "penalty": PENALTIES[best],
+            "penalty": MASK_PENALTIES[best],
             "threshold": threshold,
             "inner_brier": float(errors[pooling, option][best] / points),
         }
@@ -348,7 +348,7 @@ class LinearSeg(Head):
     def _inner(self, design: _Design, split: RowSplit, labels: _Parts) -> dict[str, FloatArray]:
         """Squared error of each choice of maps and penalty over the inner parts, from moments alone."""
         total: dict[str, FloatArray] = {
-            option: np.zeros(len(PENALTIES)) for option in design.options()
+            option: np.zeros(len(MASK_PENALTIES)) for option in design.options()
         }
         for part in split.inner:
             rest = design.members(without(split.train, part))
@@ -367,18 +367,18 @@ class LinearSeg(Head):
         y: FloatArray,
     ) -> float:
         """The cut with the best mean Dice of the lattice points of the first inner part."""
-        totals, part = np.zeros(len(THRESHOLDS)), split.inner[0]
+        totals, part = np.zeros(len(LINEAR_THRESHOLDS)), split.inner[0]
         index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
         whole = np.zeros(design.width, dtype=np.float32)
         whole[index] = w[:, best]
         for block in _blocks(part):
             score = (design.points.rows(block) @ whole + b[best]).reshape(len(block), -1)
             true = y[block] >= 0.5
-            for i, level in enumerate(THRESHOLDS):
+            for i, level in enumerate(LINEAR_THRESHOLDS):
                 hit = score >= level
                 size = hit.sum(axis=1) + true.sum(axis=1)
                 totals[i] += (2 * (hit & true).sum(axis=1) / np.maximum(size, 1)).sum()
-        return THRESHOLDS[int(totals.argmax())]
+        return LINEAR_THRESHOLDS[int(totals.argmax())]
 
 
 def _score(

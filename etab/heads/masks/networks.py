@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from etab.errors import MissingPackageError
 
-LEVELS = 4
+N_LEVELS = 4
 STRIDES = (4, 8, 16, 32)
 DecoderMaker = Callable[[int], "tuple[nn.Module, int]"]
 
@@ -43,7 +43,7 @@ def _unet(width: int) -> tuple[nn.Module, int]:
 
     steps = (width, width * 3 // 4, width // 2, width // 2)
     return UnetDecoder(
-        encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS
+        encoder_channels=(0, *[width] * N_LEVELS), decoder_channels=steps, n_blocks=N_LEVELS
     ), steps[-1]
 
 
@@ -52,7 +52,10 @@ def _fpn(width: int) -> tuple[nn.Module, int]:
 
     out = 32 * max(1, width // 32)  # its group norm has 32 groups
     net = FPNDecoder(
-        [width] * LEVELS, encoder_depth=LEVELS, pyramid_channels=width, segmentation_channels=out
+        [width] * N_LEVELS,
+        encoder_depth=N_LEVELS,
+        pyramid_channels=width,
+        segmentation_channels=out,
     )
     return net, out
 
@@ -77,7 +80,7 @@ def _segformer(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 
     return SegformerDecoder(
-        [3, *[width] * LEVELS], encoder_depth=LEVELS, segmentation_channels=width
+        [3, *[width] * N_LEVELS], encoder_depth=N_LEVELS, segmentation_channels=width
     ), width
 
 
@@ -86,7 +89,7 @@ def _unetplusplus(width: int) -> tuple[nn.Module, int]:
 
     steps = (width, width * 3 // 4, width // 2, width // 2)
     net = UnetPlusPlusDecoder(
-        encoder_channels=(0, *[width] * LEVELS), decoder_channels=steps, n_blocks=LEVELS
+        encoder_channels=(0, *[width] * N_LEVELS), decoder_channels=steps, n_blocks=N_LEVELS
     )
     return net, steps[-1]
 
@@ -96,7 +99,7 @@ def _manet(width: int) -> tuple[nn.Module, int]:
 
     steps = [width, width * 3 // 4, width // 2, width // 2]
     net = MAnetDecoder(
-        [0, *[width] * LEVELS], steps, n_blocks=LEVELS, reduction=8, pab_channels=width // 2
+        [0, *[width] * N_LEVELS], steps, n_blocks=N_LEVELS, reduction=8, pab_channels=width // 2
     )
     return net, steps[-1]
 
@@ -105,7 +108,7 @@ def _linknet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 
     return LinknetDecoder(
-        [0, *[width] * LEVELS], prefinal_channels=width // 2, n_blocks=LEVELS
+        [0, *[width] * N_LEVELS], prefinal_channels=width // 2, n_blocks=N_LEVELS
     ), width // 2
 
 
@@ -133,7 +136,7 @@ def _upernet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
     return UPerNetDecoder(
-        [0, 0, *[width] * LEVELS], encoder_depth=LEVELS + 1, decoder_channels=width
+        [0, 0, *[width] * N_LEVELS], encoder_depth=N_LEVELS + 1, decoder_channels=width
     ), width
 
 
@@ -150,17 +153,17 @@ class Reassembled(nn.Module):
 
         super().__init__()
         self.net = DPTDecoder(
-            [width] * LEVELS,
+            [width] * N_LEVELS,
             list(strides),
             encoder_has_prefix_tokens=False,
             readout="ignore",
-            intermediate_channels=[width] * LEVELS,
+            intermediate_channels=[width] * N_LEVELS,
             fusion_channels=width,
         )
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """(n, width, 2 * grid, 2 * grid)."""
-        said: Tensor = self.net(list(levels), [None] * LEVELS)
+        said: Tensor = self.net(list(levels), [None] * N_LEVELS)
         return said
 
 
@@ -174,7 +177,7 @@ class Together(nn.Module):
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """(n, 4 * width, grid, grid)."""
         side = levels[0].shape[-1]
-        return torch.cat([resample(m, side) for m in levels], dim=1)
+        return torch.cat([resize_map(m, side) for m in levels], dim=1)
 
 
 class TokenPyramid(nn.Module):
@@ -187,14 +190,14 @@ class TokenPyramid(nn.Module):
     def __init__(self, width: int, depth: int = 2) -> None:
         """Build for four levels of ``width`` channels."""
         super().__init__()
-        wide = LEVELS * width
+        wide = N_LEVELS * width
         layer = nn.TransformerEncoderLayer(
             wide, 4, 2 * wide, dropout=0.0, batch_first=True, norm_first=True
         )
         self.relate = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
-        self.local = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
-        self.gate = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
-        self.add = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(LEVELS))
+        self.local = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(N_LEVELS))
+        self.gate = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(N_LEVELS))
+        self.add = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(N_LEVELS))
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """(n, width, grid, grid)."""
@@ -207,17 +210,18 @@ class TokenPyramid(nn.Module):
         )
         total = levels[0].new_zeros(())
         for m, said, local, gate, add in zip(
-            levels, related.chunk(LEVELS, dim=1), self.local, self.gate, self.add, strict=True
+            levels, related.chunk(N_LEVELS, dim=1), self.local, self.gate, self.add, strict=True
         ):
             size = m.shape[-1]
-            total = total + resample(
-                local(m) * resample(gate(said), size).sigmoid() + resample(add(said), size), fine
+            total = total + resize_map(
+                local(m) * resize_map(gate(said), size).sigmoid() + resize_map(add(said), size),
+                fine,
             )
         return total
 
 
 def _linear(width: int) -> tuple[nn.Module, int]:
-    return Together(), LEVELS * width
+    return Together(), N_LEVELS * width
 
 
 def _topformer(width: int) -> tuple[nn.Module, int]:
@@ -263,7 +267,7 @@ class SegmentationNetwork(nn.Module):
         """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the answer in one of the grid."""
         super().__init__()
         self.name, self.grid, self.finer, self.outputs = name, grid, finer, outputs
-        self.sides = tuple(sides or (grid >> level for level in range(LEVELS)))
+        self.sides = tuple(sides or (grid >> level for level in range(N_LEVELS)))
         self.decoder, out = decoder(name, width, [4 * grid // side for side in self.sides])
         self.project = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.answer = nn.Conv2d(out, outputs, 1)
@@ -280,7 +284,7 @@ class SegmentationNetwork(nn.Module):
         """Logits of the structure on the grid."""
         levels = []
         for i, (m, project) in enumerate(zip(maps, self.project, strict=True)):
-            standard = (resample(m, self.sides[i]) - getattr(self, f"mean{i}")) / getattr(
+            standard = (resize_map(m, self.sides[i]) - getattr(self, f"mean{i}")) / getattr(
                 self, f"deviation{i}"
             )
             levels.append(project(standard))
@@ -288,14 +292,14 @@ class SegmentationNetwork(nn.Module):
         side = min(
             max(out.shape[-1], self.grid), self.grid * self.finer
         )  # no finer than the decoder answers
-        said: Tensor = resample(self.answer(resample(out, side)), self.grid * self.finer)
+        said: Tensor = resize_map(self.answer(resize_map(out, side)), self.grid * self.finer)
         return said[:, 0] if self.outputs == 1 else said
 
     def _as_decoder_wants(self, levels: list[Tensor]) -> list[Tensor]:
         """The levels in the list that an encoder of the library would give, whose first is the input image."""
         fine = levels[0]
         if self.name in ("pspnet", "deeplabv3"):  # answer from one deep map
-            return [torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)]
+            return [torch.cat([levels[2], resize_map(levels[3], self.grid // 4)], dim=1)]
         if self.name in ("linear", "topformer", "dpt"):
             return levels
         if self.name == "upernet":  # speaks of an image of four times the grid
@@ -303,14 +307,14 @@ class SegmentationNetwork(nn.Module):
         if (
             self.name == "deeplabv3plus"
         ):  # wants its deepest map at grid / 4, as an encoder with dilation gives it
-            deep = torch.cat([levels[2], resample(levels[3], self.grid // 4)], dim=1)
+            deep = torch.cat([levels[2], resize_map(levels[3], self.grid // 4)], dim=1)
             return [fine, fine, fine, levels[1], deep]
         if self.name == "segformer":  # answers on a quarter of the image
             return [fine.new_zeros(1).expand(len(fine), 1, 4 * self.grid, 4 * self.grid), *levels]
         return [fine, *levels]
 
 
-def resample(m: Tensor, side: int) -> Tensor:
+def resize_map(m: Tensor, side: int) -> Tensor:
     """Bring maps to (side, side): averages when shrinking, bilinear; themselves where they fit."""
     if tuple(m.shape[-2:]) == (side, side):
         return m
@@ -320,7 +324,7 @@ def resample(m: Tensor, side: int) -> Tensor:
     )
 
 
-def loss(logits: Tensor, share: Tensor) -> Tensor:
+def mask_loss(logits: Tensor, share: Tensor) -> Tensor:
     """Mean over rows of binary cross-entropy plus one minus the soft Dice; ``share`` (n, grid, grid) in [0, 1]."""
     entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none").mean(
         dim=(1, 2)

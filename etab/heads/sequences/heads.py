@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from etab.heads.sequences.networks import TemporalNetwork
 
-SEARCHED = ((3e-3, 1e-2), (1e-3, 1e-2), (1e-3, 0.3))
+RECIPES = ((3e-3, 1e-2), (1e-3, 1e-2), (1e-3, 0.3))
 _CHUNK = 256
 _ONE = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
 
@@ -75,7 +75,7 @@ class TemporalHead(Head):
         recipe: Recipe | None = None,
         *,
         width: int = 64,
-        searched: Sequence[tuple[float, float]] = SEARCHED,
+        searched: Sequence[tuple[float, float]] = RECIPES,
     ) -> None:
         """``width``: channels inside the network, a multiple of 4; ``searched``: one pair or more."""
         if width % 4 or width < 4 or not searched:

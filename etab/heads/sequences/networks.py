@@ -11,11 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-WIDTH = 64
+NETWORK_WIDTH = 64
 DROPOUT = 0.1
 
 
-class MeanPool(nn.Module):
+class MeanPoolNetwork(nn.Module):
     """The mean over time: (n, T, w) to (n, w)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,7 +23,7 @@ class MeanPool(nn.Module):
         return x.mean(dim=1)
 
 
-class AttentionPool(nn.Module):
+class AttentionPoolNetwork(nn.Module):
     """Mean over time weighted by learned, gated attention (Ilse, Tomczak and Welling, ICML 2018)."""
 
     def __init__(self, width: int, hidden: int = 32) -> None:
@@ -79,7 +79,7 @@ class Convolutional(nn.Module):
         return x
 
 
-class Transformer(nn.Module):
+class TransformerNetwork(nn.Module):
     """Two encoder layers with four heads, norm first, over steps marked by sinusoids."""
 
     def __init__(self, width: int) -> None:
@@ -118,7 +118,7 @@ BODIES: dict[str, Callable[[int], nn.Module]] = {
     "lstm": lambda width: Recurrent(nn.LSTM, width),
     "gru": lambda width: Recurrent(nn.GRU, width),
     "tcn": Convolutional,
-    "transformer": Transformer,
+    "transformer": TransformerNetwork,
 }
 
 
@@ -130,14 +130,22 @@ class TemporalNetwork(nn.Module):
     """
 
     def __init__(
-        self, name: str, channels: int, answers: int, *, steps: bool = False, width: int = WIDTH
+        self,
+        name: str,
+        channels: int,
+        answers: int,
+        *,
+        steps: bool = False,
+        width: int = NETWORK_WIDTH,
     ) -> None:
         """``channels``: d; ``answers``: k."""
         super().__init__()
         self.steps = steps
         self.project = nn.Linear(channels, width)
         self.body = BODIES[name](width)
-        self.pool: nn.Module = AttentionPool(width) if name == "attention_pool" else MeanPool()
+        self.pool: nn.Module = (
+            AttentionPoolNetwork(width) if name == "attention_pool" else MeanPoolNetwork()
+        )
         self.drop = nn.Dropout(DROPOUT)
         self.answer = nn.Linear(width, answers)
         nn.init.zeros_(self.answer.bias)

@@ -24,27 +24,29 @@ from etab.types import Array, FloatArray, IntArray, RowSplit
 
 AROUND = (-2, 0, 2)
 COMPONENTS = 64
-PENALTIES = (1e-3, 1e-2, 1e-1)
+EMISSION_PENALTIES = (1e-3, 1e-2, 1e-1)
 FRAMES = 60_000
-SEARCHED = 4
+SEARCH_STEP = 4
 _FLAT, _THIN = 1e-6, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class AnnotatedFrames:
     """Annotated frames of a layer: x (n, around, d) float32, states y (n,), and the recording (n,) each is of."""
 
     x: FloatArray
     y: IntArray
     row: IntArray
 
-    def of(self, rows: IntArray, every: int = 1) -> Frames:
+    def of(self, rows: IntArray, every: int = 1) -> AnnotatedFrames:
         """Those of some recordings, or every so many of them."""
         kept = np.flatnonzero(np.isin(self.row, rows))[::every]
-        return Frames(self.x[kept], self.y[kept], self.row[kept])
+        return AnnotatedFrames(self.x[kept], self.y[kept], self.row[kept])
 
 
-def frames_of(series: Sequence[Any], states: Sequence[IntArray], limit: int = FRAMES) -> Frames:
+def select_frames(
+    series: Sequence[Any], states: Sequence[IntArray], limit: int = FRAMES
+) -> AnnotatedFrames:
     """At most about ``limit`` annotated frames of all recordings together, evenly spaced in each."""
     total = sum(int((s >= 0).sum()) for s in states)
     every = max(1, -(-total // limit))
@@ -55,11 +57,11 @@ def frames_of(series: Sequence[Any], states: Sequence[IntArray], limit: int = FR
         xs.append(np.asarray(x, dtype=np.float32)[places])
         ys.append(s[at].astype(np.int64))
         rows.append(np.full(len(at), i))
-    return Frames(np.concatenate(xs), np.concatenate(ys), np.concatenate(rows))
+    return AnnotatedFrames(np.concatenate(xs), np.concatenate(ys), np.concatenate(rows))
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class FrameBasis:
     """Standardised, projected, whitened: what training frames say a frame is to be seen in.
 
     mean, scale (d,); axes (d, c) of one frame; shift (around c,) and turn (around c, r) of it with those around it.
@@ -72,7 +74,7 @@ class Basis:
     turn: FloatArray
 
     @classmethod
-    def fit(cls, x: FloatArray, components: int = COMPONENTS) -> Basis:
+    def fit(cls, x: FloatArray, components: int = COMPONENTS) -> FrameBasis:
         """From training frames x (n, around, d); a column that never changes counts for nothing."""
         middle = x[:, len(AROUND) // 2].astype(np.float64)
         mean, spread = middle.mean(axis=0), middle.std(axis=0)
@@ -114,7 +116,7 @@ def _axes(z: FloatArray, most: int, floor: float, *, whiten: bool = False) -> Fl
 class Emission:
     """A fitted probe: weights (r, 4) and intercept (4,) in a basis, and the log of how often training had each state."""
 
-    basis: Basis
+    basis: FrameBasis
     weights: FloatArray
     intercept: FloatArray
     prior: FloatArray
@@ -132,8 +134,12 @@ class Emission:
         return np.asarray(self.log_probability(x[places]) - self.prior, dtype=np.float64)
 
 
-def fit(
-    frames: Frames, penalties: Sequence[float], *, iterations: int = 120, tolerance: float = 3e-4
+def fit_emissions(
+    frames: AnnotatedFrames,
+    penalties: Sequence[float],
+    *,
+    iterations: int = 120,
+    tolerance: float = 3e-4,
 ) -> list[Emission]:
     """A probe for each penalty. Raises UndefinedError where a state is not in the training frames."""
     counts = np.bincount(frames.y, minlength=STATE_COUNT)
@@ -142,7 +148,7 @@ def fit(
             f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each."
         )
     prior = np.log(counts / counts.sum())
-    basis = Basis.fit(frames.x)
+    basis = FrameBasis.fit(frames.x)
     z = basis(frames.x)
     if z.shape[1] == 0:
         return [Emission(basis, np.zeros((0, STATE_COUNT)), prior, prior) for _ in penalties]
@@ -158,7 +164,7 @@ def fit(
     return [Emission(basis, w, b, prior) for w, b in pairs]
 
 
-def _losses(fits: Sequence[Emission], held: Frames) -> FloatArray:
+def _losses(fits: Sequence[Emission], held: AnnotatedFrames) -> FloatArray:
     """Mean log-loss (probes,) of probes on frames that they were not fitted on; 0 where there are none."""
     if not len(held.y):
         return np.zeros(len(fits))
@@ -167,7 +173,7 @@ def _losses(fits: Sequence[Emission], held: Frames) -> FloatArray:
     )
 
 
-def cross_segment(
+def cross_segment_layers(
     beats: Sequence[FloatArray],
     layers: Mapping[str, Sequence[Any]],
     states: Sequence[IntArray],
@@ -196,10 +202,10 @@ def cross_segment(
         mine = [i for i, (layer, _) in enumerate(chosen) if layer == name]
         if not mine:
             continue
-        frames = frames_of(series, states)
+        frames = select_frames(series, states)
         for i in mine:
             split, penalty = splits[i], chosen[i][1]
-            probe = fit(frames.of(split.train), (penalty,))[0]
+            probe = fit_emissions(frames.of(split.train), (penalty,))[0]
             spreads = learn_spreads(
                 [beats[j] for j in split.train], [states[j] for j in split.train]
             )
@@ -229,23 +235,26 @@ def _choose(
     """The layer and the penalty with the least log-loss over the inner parts of each split."""
     losses: dict[str, FloatArray] = {}
     for name, series in layers.items():
-        frames = frames_of(series, states)
+        frames = select_frames(series, states)
         known: dict[
             bytes, list[Emission]
         ] = {}  # two splits share the recordings that are in neither of their folds
-        table = np.zeros((len(splits), len(PENALTIES)))
+        table = np.zeros((len(splits), len(EMISSION_PENALTIES)))
         for i, split in enumerate(splits):
             for part in split.inner:
                 rest = np.setdiff1d(split.train, part)
                 if rest.tobytes() not in known:
-                    known[rest.tobytes()] = fit(
-                        frames.of(rest, SEARCHED), PENALTIES, iterations=60, tolerance=2e-3
+                    known[rest.tobytes()] = fit_emissions(
+                        frames.of(rest, SEARCH_STEP),
+                        EMISSION_PENALTIES,
+                        iterations=60,
+                        tolerance=2e-3,
                     )
-                table[i] += _losses(known[rest.tobytes()], frames.of(part, SEARCHED)) / len(
+                table[i] += _losses(known[rest.tobytes()], frames.of(part, SEARCH_STEP)) / len(
                     split.inner
                 )
         losses[name] = table
     names = list(losses)
     best = [np.stack([losses[n][i] for n in names]) for i in range(len(splits))]
     places = [np.unravel_index(int(b.argmin()), b.shape) for b in best]
-    return [(names[int(a)], PENALTIES[int(p)]) for a, p in places]
+    return [(names[int(a)], EMISSION_PENALTIES[int(p)]) for a, p in places]

@@ -49,7 +49,7 @@ class HSMM(Head):
                 f"The head {self.name!r} needs a series at 50 Hz for each recording."
             )
         if features.sequences:
-            told = emissions.cross_segment(
+            told = emissions.cross_segment_layers(
                 list(features.maps[0]),
                 features.sequences,
                 answers,
@@ -127,7 +127,7 @@ class StateUNetHead(Head):
         ):
             hsmm.refuse_shared_people(patients, split)
             parts = [split.inner[i % len(split.inner)] for i in range(self.networks)]
-            model, told = statenet.fit(
+            model, told = statenet.fit_networks(
                 series,
                 answers,
                 split.train,

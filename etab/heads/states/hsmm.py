@@ -38,7 +38,7 @@ __all__ = [
     "check_envelopes",
     "cross_segment",
     "duration_table",
-    "fit",
+    "fit_hsmm",
     "frame_features",
     "heart_timings",
     "learn_spreads",
@@ -51,7 +51,7 @@ _PENALTY = 1e-4
 _ITERATIONS = 300
 
 
-def fit(
+def fit_hsmm(
     envelopes: Sequence[FloatArray],
     states: Sequence[IntArray],
     *,
@@ -170,7 +170,7 @@ def cross_segment(
     for split in splits:
         refuse_shared_people(patients, split)
         train = split.train
-        model = fit(
+        model = fit_hsmm(
             [envelopes[i] for i in train],
             [states[i] for i in train],
             context=context,

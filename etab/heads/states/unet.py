@@ -29,10 +29,10 @@ from etab.training.loop import (
 )
 from etab.types import FloatArray, IntArray
 
-STATES = 4
+N_STATES = 4
 LONGEST = 95
-DEPTH = 4
-GRAIN = 1 << DEPTH
+UNET_DEPTH = 4
+GRAIN = 1 << UNET_DEPTH
 
 
 class Block(nn.Module):
@@ -62,7 +62,7 @@ class StateUNet(nn.Module):
         """``channels`` of the series; ``width`` at 50 Hz, growing by half of it a level."""
         super().__init__()
         self.channels, self.width = channels, width
-        widths = [width + level * (width // 2) for level in range(DEPTH + 1)]
+        widths = [width + level * (width // 2) for level in range(UNET_DEPTH + 1)]
         self.down = nn.ModuleList(
             [
                 Block(a, b, kernel, dropout)
@@ -70,9 +70,12 @@ class StateUNet(nn.Module):
             ]
         )
         self.up = nn.ModuleList(
-            [Block(widths[k] + widths[k + 1], widths[k], kernel, dropout) for k in range(DEPTH)]
+            [
+                Block(widths[k] + widths[k + 1], widths[k], kernel, dropout)
+                for k in range(UNET_DEPTH)
+            ]
         )
-        self.answer = nn.Conv1d(width, STATES, 1)
+        self.answer = nn.Conv1d(width, N_STATES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Series (n, channels, frames), frames a multiple of 16, to logits (n, 4, frames)."""
@@ -80,7 +83,7 @@ class StateUNet(nn.Module):
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else functional.avg_pool1d(x, 2))
             kept.append(x)
-        for level in range(DEPTH - 1, -1, -1):
+        for level in range(UNET_DEPTH - 1, -1, -1):
             x = self.up[level](
                 torch.cat([kept[level], functional.interpolate(x, scale_factor=2.0)], dim=1)
             )
@@ -127,7 +130,7 @@ def _disturbed(x: Tensor) -> Tensor:
     return x * (~((place >= first) & (place < first + width)))[..., None]
 
 
-def loss(logits: Tensor, states: Tensor) -> Tensor:
+def labelling_loss(logits: Tensor, states: Tensor) -> Tensor:
     """Mean cross-entropy over annotated frames (states >= 0), labels smoothed by a twentieth."""
     return functional.cross_entropy(logits, states, ignore_index=-1, label_smoothing=0.05)
 
@@ -206,8 +209,8 @@ def learn_durations(states: Sequence[IntArray]) -> FloatArray:
     longer than LONGEST. Raises UndefinedError when a state has not one whole stretch.
     """
     frames = np.arange(1, LONGEST + 1)
-    table = np.full((STATES, LONGEST), -np.inf)
-    for state in range(STATES):
+    table = np.full((N_STATES, LONGEST), -np.inf)
+    for state in range(N_STATES):
         lasts = np.array([v for s in states for v in stretches(s, state)]) * STATE_RATE
         if not len(lasts):
             raise UndefinedError(
@@ -224,7 +227,7 @@ def learn_durations(states: Sequence[IntArray]) -> FloatArray:
     return table
 
 
-def fit(
+def fit_networks(
     series: Sequence[FloatArray],
     states: Sequence[IntArray],
     rows: IntArray,
@@ -255,7 +258,7 @@ def fit(
                 frames,
                 varied=network.training,
             )
-            return loss(network(x), y)
+            return labelling_loss(network(x), y)
 
         told.append(train(network, of, tickets, part * repeats, replace(recipe, seed=seed)))
         networks.append(network)

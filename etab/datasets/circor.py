@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from etab.datasets.base import SOURCES, Card, SoundSource
+from etab.datasets.base import SOURCES, Card, Fault, SoundSource
 from etab.datasets.circor_layout import (
     ATTRIBUTES,
     PLACES,
@@ -108,14 +108,13 @@ class CircorSource(SoundSource):
     def records(self) -> Sequence[Record]:
         """Every recording of every .txt, by patient id. Raises LayoutError, CorruptFileError naming what is wrong."""
         if self._records is None:
-            texts = sorted(visible(self.folder, "*.txt"), key=lambda p: (len(p.stem), p.stem))
-            patients = [read_patient(path) for path in texts if path.stem.isdigit()]
+            patients = self._patients()
             self._check_table({p.id: p for p in patients})
             self._unreadable = tuple(fact for p in patients for fact in p.unreadable)
             people = persons({p.id: p.facts.get("Additional ID", "nan") for p in patients})
-            found = tuple(r for p in patients for r in self._of(p, people[p.id]))
-            self._check_files(found)
-            self._records = found
+            records = tuple(r for p in patients for r in self._of(p, people[p.id]))
+            self._check_files(records)
+            self._records = records
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
@@ -185,19 +184,36 @@ class CircorSource(SoundSource):
             )
         return found
 
+    def _patients(self) -> list[Patient]:
+        """Every .txt of a patient, by id; without those that cannot be read where these are left out."""
+        texts = [path for path in visible(self.folder, "*.txt") if path.stem.isdigit()]
+        patients = []
+        for path in sorted(texts, key=lambda p: (len(p.stem), p.stem)):
+            try:
+                patients.append(read_patient(path))
+            except (CorruptFileError, LayoutError) as error:
+                self._give_up(Fault(path.stem, str(error), path.stem), error)
+        return patients
+
     def _check_files(self, records: Sequence[Record]) -> None:
-        """Every file a .txt lists is there, and every recording that is there is listed by a .txt."""
+        """Every sound and header that a .txt lists is there, and every sound that is there is listed by a .txt.
+
+        Where recordings may be left out, reading them says which are not there. States are looked for where a task
+        needs them.
+        """
         files = visible_names(self.folder)
-        listed = {Path(file).name: r.meta["id"] for r in records for file in r.files.values()}
+        listed = {
+            Path(r.files[role]).name: r.meta["id"] for r in records for role in ("audio", "header")
+        }
         absent = [name for name in listed if name not in files]
-        if absent:
+        if absent and self.faults is None:
             raise LayoutError.of(
                 f"{self.folder / absent[0]} is missing; {listed[absent[0]]}.txt lists it. Restore it.",
                 [str(self.folder / name) for name in absent],
             )
         known = {Path(record.files["audio"]).name for record in records}
         stray = sorted(name for name in files if name.endswith(".wav") and name not in known)
-        if stray:
+        if stray and not self.faults:
             raise LayoutError(
                 f"{self.folder / stray[0]} is a recording that no patient's .txt lists, with {len(stray) - 1} more: "
                 f"is {stray[0].split('_')[0]}.txt missing? Restore it."
@@ -211,7 +227,9 @@ class CircorSource(SoundSource):
         if not table.is_file():
             return
         rows = rows_by_patient(table, read_table(table, ["Patient ID"], ragged=True))
-        unknown, unlisted = sorted(set(rows) - set(patients)), sorted(set(patients) - set(rows))
+        left_out = {fault.id for fault in self.faults or ()}
+        unknown = sorted(set(rows) - set(patients) - left_out)
+        unlisted = sorted(set(patients) - set(rows))
         if unknown:
             raise LayoutError(
                 f"{table} has labels for {len(unknown)} patients without files, first {unknown[0]}: "

@@ -30,7 +30,7 @@ from etab.features.store import (
 )
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
-from etab.tasks.rows import Rows, stack
+from etab.tasks.rows import Rows, stack, undefined_row
 from etab.types import Answer, Array, Features, Kind, Record
 
 VERSION = 2
@@ -240,6 +240,16 @@ def record_rows(task: Task, source: Source, record: Record) -> list[tuple[list[i
     return _rows_of(task, source.answers(record, source.card.target(task.target), at), at_phase)
 
 
+def _reasons(missing: Sequence[tuple[str, str]]) -> str:
+    """Why there are no rows: the first reason, and which recordings or rows have it."""
+    if not missing:
+        return "no recording of that view"
+    reason = missing[0][1]
+    names = [name for name, other in missing if other == reason]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{reason} ({', '.join(names[:3])}{more})"
+
+
 def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
     """Build the rows of a task; raises LayoutError when the data hold none at all."""
     target = source.card.target(task.target)
@@ -255,12 +265,18 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
         if not rows:
             frame = "" if task.inputs == "answer" else " or no ED/ES frame"
             missing.append((record.id, f"no {task.target}{frame} is given"))
-        kept += [(record, shown, value) for shown, value in rows]
-        items += [f"{record.id}#{'+'.join(map(str, shown))}" for shown, _ in rows]
+        for shown, value in rows:
+            item = f"{record.id}#{'+'.join(map(str, shown))}"
+            undefined = undefined_row(target.kind, value)
+            if undefined:
+                missing.append((item, undefined))
+                continue
+            kept.append((record, shown, value))
+            items.append(item)
     if not kept:
         raise LayoutError(
             f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
-            f"{missing[0][1] if missing else 'no recording of that view'}. Run `etab data check {source.card.name}`."
+            f"{_reasons(missing)}. Run `etab data check {source.card.name}`."
         )
     records = tuple(r.id for r, _, _ in kept)
     return Rows(

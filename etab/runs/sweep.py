@@ -19,6 +19,7 @@ from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import write_atomically
 from etab.storage.machine import allowed_cores
 from etab.tasks.menu import TASKS
+from etab.tasks.rows import undefined_note
 from etab.training.distributed import launched
 
 Watch = Callable[[int], AbstractContextManager[Callable[[Event], None]]]
@@ -37,7 +38,13 @@ class Done:
     def said(self) -> str:
         """Say it in one line, and each failure in one more."""
         head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
-        return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures]])
+        undefined = [undefined_note(result.task, _pairs(result)) for result in self.ran]
+        notes = [f"  {note}" for note in dict.fromkeys(undefined) if note]
+        return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures], *notes])
+
+
+def _pairs(result: Result) -> list[tuple[str, str]]:
+    return [(name, reason) for name, reason in result.missing]
 
 
 def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]:

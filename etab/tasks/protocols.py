@@ -24,7 +24,7 @@ import numpy as np
 from etab.errors import IncompatibleError, UndefinedError
 from etab.splits import INNER_FOLDS, folds, row_splits
 from etab.tasks.base import Task
-from etab.tasks.rows import Rows
+from etab.tasks.rows import Rows, undefined_note
 from etab.types import Array, IntArray, Kind, RowSplit
 
 _NAME = re.compile(
@@ -237,9 +237,12 @@ def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
 
 def remarks(task: Task, name: str, rows: Rows) -> tuple[str, ...]:
     """What a reader must know of this protocol on these rows."""
+    undefined = undefined_note(task.code, rows.missing)
+    notes = (undefined,) if undefined else ()
     if rows.groups and parse(name).sort == "cv" and len(set(rows.groups)) > 1:
         return (
+            *notes,
             f"{task.code} ({name}): training and test share databases, which sound apart: scores are too good. "
             "Leave-one-database-out (lodo) is the primary protocol; read pooled scores beside database_only.",
         )
-    return ()
+    return notes

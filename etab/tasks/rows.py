@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from etab.types import Array, FloatArray, Kind
+
+_NAMED = 10
+
+EMPTY_MASK = "the authors' mask is empty, so that no metric of masks exists"
+"""Why a row is left out of a task on masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,28 @@ class Rows:
     def n_patients(self) -> int:
         """Count the patients."""
         return len(set(self.patients.tolist()))
+
+
+def undefined_row(kind: Kind, answer: Any) -> str:
+    """Why no metric exists for a row with this true answer; "" for a row that can be scored.
+
+    A structure may be absent from one picture. Overlap and distances do not exist there, and the row is left out.
+    """
+    if kind is Kind.MASK and not np.any(answer):
+        return EMPTY_MASK
+    return ""
+
+
+def undefined_note(code: str, missing: Iterable[tuple[str, str]]) -> str:
+    """A sentence that names the rows of a task left out because no metric exists for them; "" where there are none."""
+    names = [name for name, reason in missing if reason == EMPTY_MASK]
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    plural = "row is" if len(names) == 1 else "rows are"
+    return (
+        f"{code}: {len(names)} {plural} left out, {EMPTY_MASK}: {', '.join(names[:_NAMED])}{more}."
+    )
 
 
 def stack(kind: Kind, values: list[Any]) -> Any:

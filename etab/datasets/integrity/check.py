@@ -19,7 +19,7 @@ from etab.datasets.integrity.canonical import compare
 from etab.datasets.integrity.listed import check_lists, damaged
 from etab.datasets.paths import folder
 from etab.errors import CorruptFileError, EtabError, LayoutError, SplitError
-from etab.types import Array, Record
+from etab.types import Answer, Array, Kind, Record
 
 _SHOWN = 10
 Progress = Callable[[int, int], None]
@@ -195,9 +195,11 @@ def _read_all(
                     f"{record.id} is blank: every value in it is {signal.flat[0]}"
                 )
         for target in source.card.targets:
-            answers: list[object] = []
+            answers: list[Answer] = []
             _attempt(report, partial(_extend, answers, source, record, target.name))
             answered[target.name] += bool(answers)
+            if target.kind is Kind.MASK:
+                report.remarks += _empty_masks(record, target.name, answers)
         progress(done, len(records))
     what = "samples" if isinstance(source, SoundSource) else "frames"
     return {what: total} | {
@@ -205,7 +207,15 @@ def _read_all(
     }
 
 
-def _extend(answers: list[object], source: Source, record: Record, target: str) -> None:
+def _empty_masks(record: Record, target: str, answers: Sequence[Answer]) -> list[str]:
+    return [
+        f"{record.id}: the mask {target} of frame {answer.at} is empty; tasks leave that row out"
+        for answer in answers
+        if not np.any(answer.value)
+    ]
+
+
+def _extend(answers: list[Answer], source: Source, record: Record, target: str) -> None:
     answers.extend(source.answers(record, source.card.target(target)))
 
 

@@ -1,0 +1,45 @@
+"""Recordings of sound that cannot be read are left out one by one, and states are read where a task needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etab import datasets, phantom
+from etab.runs.skip_bad import sift
+from etab.tasks.base import Task
+from etab.tasks.menu import TASKS
+
+
+def tasks_on(*targets: str) -> list[Task]:
+    return [task for task in TASKS.values() if task.dataset == "circor" and task.target in targets]
+
+
+def _unlink_all(root: Path, pattern: str, count: int) -> list[str]:
+    paths = sorted(root.rglob(pattern))[:count]
+    for path in paths:
+        path.unlink()
+    return [path.stem for path in paths]
+
+
+@pytest.mark.parametrize(("pattern", "lost"), [("*_*.tsv", 0), ("*_*.wav", 2), ("*_*.hea", 2)])
+def test_sounds_need_states_for_states_alone(pattern: str, lost: int, tmp_path: Path) -> None:
+    phantom.write_sounds(tmp_path, patients=12, seed=4)
+    root = tmp_path / "circor"
+    _unlink_all(root, pattern, 2)
+    source = sift(datasets.source("circor", root), tasks_on("murmur", "outcome"))
+    assert len(source.faults or ()) == lost
+    every = sift(datasets.source("circor", root), tasks_on("states"))
+    assert len(every.faults or ()) == 2
+
+
+def test_one_patient_of_sounds_lost(tmp_path: Path) -> None:
+    phantom.write_sounds(tmp_path, patients=12, seed=4)
+    path = min((tmp_path / "circor" / "training_data").glob("*[0-9].txt"))
+    path.write_text("nothing")
+    source = sift(datasets.source("circor", tmp_path / "circor"))
+    assert [fault.id for fault in source.faults or ()] == [path.stem]
+    (gone,) = _unlink_all(tmp_path / "cinc2016", "training-a/*.wav", 1)
+    source = sift(datasets.source("cinc2016", tmp_path / "cinc2016"))
+    assert [fault.id for fault in source.faults or ()] == [gone]

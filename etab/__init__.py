@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from etab.api import Score, evaluate
     from etab.datasets import Dataset, ETAB_dataset
-    from etab.leaderboard import Suite, rank
+    from etab.leaderboard import Suite, rank, results_frame
     from etab.results import Result
     from etab.runs.run import Run
 
@@ -33,6 +33,7 @@ _HOME = {
     "Suite": "etab.leaderboard",
     "evaluate": "etab.api",
     "rank": "etab.leaderboard",
+    "results_frame": "etab.leaderboard",
 }
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Suite",
     "evaluate",
     "rank",
+    "results_frame",
     "__version__",
 ]
 

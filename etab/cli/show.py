@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from etab.leaderboard import terminal
 
@@ -26,13 +29,45 @@ if TYPE_CHECKING:
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; long cells wrap."""
+    """Print a table, or a paragraph for each row where the terminal is too narrow for its words.
+
+    Names in the first column always stay on one line, so that they can be copied.
+    """
+    console = Console()
+    widths = _longest_words(header, rows)
+    if sum(widths) + _BORDER * len(widths) + 1 > console.width:
+        _paragraphs(console, title, header, rows)
+        return
     out = Table(title=title, header_style="bold")
-    for name in header:
-        out.add_column(name, overflow="fold")
+    for name, width in zip(header, widths, strict=True):
+        out.add_column(name, overflow="fold", min_width=width)
     for row in rows:
         out.add_row(*row)
-    Console().print(out)
+    console.print(out)
+
+
+_BORDER = 3  # a line and a space on each side of a cell
+
+
+def _longest_words(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Width in characters that each column needs so that no word, and no name of the first one, is broken."""
+    widths = []
+    for place, name in enumerate(header):
+        cells = [name, *(row[place] for row in rows)]
+        words = cells if place == 0 else [word for cell in cells for word in cell.split()]
+        widths.append(max((len(word) for word in words), default=0))
+    return widths
+
+
+def _paragraphs(
+    console: Console, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Print each row as its name on a line of its own, with its other cells below it."""
+    console.print(f"[bold]{escape(title)}[/]")
+    for name, *cells in rows:
+        console.print(Text(name, style="bold", no_wrap=True, overflow="ignore"), crop=False)
+        facts = [f"{word}: {cell}" for word, cell in zip(header[1:], cells, strict=True) if cell]
+        console.print(Padding(Text("; ".join(facts)), (0, 0, 0, 4)))
 
 
 def board(found: Board) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from etab.leaderboard.suites import Suite
 from etab.results import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PRETRAINED = "pretrained"
 RANDOM_TWIN = "random twin"
@@ -88,6 +92,12 @@ class Board:
         """Title of the board; that of a phantom board begins with a warning."""
         warning = "PHANTOM data, not patients: " if self.phantom else ""
         return f"{warning}{self.suite.title or self.suite.name} ({self.protocol})"
+
+    def frame(self) -> pd.DataFrame:
+        """Return the board as a pandas data frame, see ``etab.leaderboard.frames.board_frame``."""
+        from etab.leaderboard.frames import board_frame
+
+        return board_frame(self)
 
 
 def kind_of(backbone: str, cells: Sequence[Result]) -> str:

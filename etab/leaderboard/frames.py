@@ -1,0 +1,110 @@
+"""Results and boards as pandas data frames, for analyses of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etab.results import Result, load_results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from etab.leaderboard.board import Board
+
+RESULT_COLUMNS = (
+    "task",
+    "backbone",
+    "head",
+    "protocol",
+    "seed",
+    "dataset",
+    "phantom",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n_train",
+    "n_test",
+    "n_patients",
+    "anchor_low",
+    "anchor_high",
+)
+
+
+def results_frame(folder: str | Path) -> pd.DataFrame:
+    """Read a folder of results as a table with one row for each cell.
+
+    Args:
+        folder: A folder of results, as ``etab run --results`` writes it.
+
+    Returns:
+        A data frame sorted by task and backbone with the columns task, backbone, head, protocol, seed, dataset,
+        phantom, metric, value, low and high (95 % interval), n_train, n_test, n_patients, anchor_low and anchor_high,
+        and one column for each further metric, ``metrics.<name>``. Empty where the folder holds no result.
+
+    Raises:
+        ResultError: A file of the folder is no valid result.
+
+    Example:
+        >>> frame = results_frame("no such folder")
+        >>> len(frame), list(frame.columns[:3])
+        (0, ['task', 'backbone', 'head'])
+    """
+    return cells_frame(load_results(Path(folder)))
+
+
+def cells_frame(cells: Sequence[Result]) -> pd.DataFrame:
+    """Lay out results that are already read as ``results_frame`` does.
+
+    Args:
+        cells: Results of cells.
+
+    Returns:
+        One row for each cell, see ``results_frame``.
+    """
+    import pandas as pd
+
+    rows = []
+    for cell in cells:
+        row = {name: getattr(cell, name) for name in RESULT_COLUMNS}
+        for metric, value in cell.metrics.items():
+            row[f"metrics.{metric}"] = value
+        rows.append(row)
+    if not rows:
+        return pd.DataFrame(columns=list(RESULT_COLUMNS))
+    return pd.DataFrame(rows).sort_values(["task", "backbone"], ignore_index=True)
+
+
+def board_frame(board: Board) -> pd.DataFrame:
+    """Lay out a board as a table with one row for each backbone, in the order of the board.
+
+    Args:
+        board: A board, as ``etab.rank`` returns it.
+
+    Returns:
+        A data frame with the index "backbone" and the columns kind, rank_low, rank_high (missing where the backbone
+        is not ranked), etab, etab_low, etab_high, etab2022, and one column for each task of the suite with its value.
+    """
+    import pandas as pd
+
+    rows = []
+    for row in board.rows:
+        facts: dict[str, object] = {
+            "backbone": row.backbone,
+            "kind": row.kind,
+            "rank_low": row.rank_low,
+            "rank_high": row.rank_high,
+            "etab": row.etab,
+            "etab_low": row.low,
+            "etab_high": row.high,
+            "etab2022": row.etab2022,
+        }
+        for task in board.suite.tasks:
+            cell = row.cells.get(task)
+            facts[task] = None if cell is None else cell.value
+        rows.append(facts)
+    frame = pd.DataFrame(rows).set_index("backbone")
+    ranks = {"rank_low": "Int64", "rank_high": "Int64"}
+    return frame.astype({**ranks, **dict.fromkeys(board.suite.tasks, "float64")})

@@ -34,13 +34,14 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Names in the first column always stay on one line, so that they can be copied.
     """
     console = Console()
-    widths = _longest_words(header, rows)
-    if sum(widths) + _BORDER * len(widths) + 1 > console.width:
+    room = console.width - _BORDER * len(header) - 1
+    widths = _widths(header, rows, room)
+    if widths is None:
         _paragraphs(console, title, header, rows)
         return
     out = Table(title=title, header_style="bold")
     for name, width in zip(header, widths, strict=True):
-        out.add_column(name, overflow="fold", min_width=width)
+        out.add_column(name, width=width)
     for row in rows:
         out.add_row(*row)
     console.print(out)
@@ -49,13 +50,24 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 _BORDER = 3  # a line and a space on each side of a cell
 
 
-def _longest_words(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Width in characters that each column needs so that no word, and no name of the first one, is broken."""
-    widths = []
-    for place, name in enumerate(header):
-        cells = [name, *(row[place] for row in rows)]
-        words = cells if place == 0 else [word for cell in cells for word in cell.split()]
-        widths.append(max((len(word) for word in words), default=0))
+def _widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Share ``room`` characters among columns so that no word, and no name of the first one, is broken.
+
+    Returns:
+        A width for each column, or None where there is not enough room.
+    """
+    columns = [[name, *(row[place] for row in rows)] for place, name in enumerate(header)]
+    whole = [max(len(cell) for cell in cells) for cells in columns]
+    least = [max(len(word) for cell in cells for word in cell.split() or [""]) for cells in columns]
+    least[0] = whole[0]
+    spare = room - sum(least)
+    if spare < 0:
+        return None
+    widths = list(least)
+    for place, width in enumerate(whole):
+        more = min(width - widths[place], spare // (len(whole) - place))
+        widths[place] += more
+        spare -= more
     return widths
 
 

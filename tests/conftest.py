@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 if (
@@ -63,6 +64,30 @@ def real_data() -> Path:
             "no real data: ../shared/data/camus is absent (ETAB_REAL_DATA names another place)"
         )
     return REAL
+
+
+@pytest.fixture(scope="session")
+def phantom_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that gives a new folder of phantom trees.
+
+    Each tree is written once in a session and then copied, so a test may change its copy.
+    """
+    written: dict[tuple[str, int, int, int], Path] = {}
+
+    def tree(names: Sequence[str], patients: int, seed: int = 0, size: int = 160) -> Path:
+        from etab import phantom
+
+        copy = tmp_path_factory.mktemp("phantom")
+        for name in names:
+            key = (name, patients, seed, size)
+            if key not in written:
+                folder = tmp_path_factory.mktemp("written")
+                phantom.write(folder, patients=patients, seed=seed, size=size, names=(name,))
+                written[key] = folder / name
+            shutil.copytree(written[key], copy / name)
+        return copy
+
+    return tree
 
 
 @pytest.fixture(autouse=True)

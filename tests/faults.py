@@ -1,7 +1,9 @@
 """Deliberate faults: each is planted alone, and the tests it names must turn red.
 
 ``python -m tests.faults`` plants all of them, ``python -m tests.faults NAME ...`` some, by name or by part (a file of
-``tests/planted/``). A fault whose text is no longer in its file, or whose tests stay green, fails the run.
+``tests/planted/``). ``python -m tests.faults --changed [BASE]`` plants those in the files that differ from BASE (a git
+revision; by default the commit where this branch left main). A fault whose text is no longer in its file, or whose
+tests stay green, fails the run.
 """
 
 from __future__ import annotations
@@ -49,6 +51,34 @@ def collect(wanted: list[str]) -> list[Fault]:
     if unknown:
         raise ValueError(f"no fault or part is called {unknown}; parts: {', '.join(parts)}")
     return [fault for part, fault in places if not wanted or part in wanted or fault.name in wanted]
+
+
+def changed_files(base: str | None = None) -> set[str]:
+    """Name the files that differ from a revision, committed or not, and those that git does not know yet.
+
+    Args:
+        base: a git revision; None is the commit where this branch left main.
+
+    Returns:
+        Paths relative to the project's root.
+
+    Raises:
+        ValueError: git does not know the revision.
+    """
+    if base is None:
+        base = _git("merge-base", "main", "HEAD").strip()
+    differing = _git("diff", "--name-only", "--no-renames", base, "--")
+    untracked = _git("ls-files", "--others", "--exclude-standard")
+    return {*differing.splitlines(), *untracked.splitlines()}
+
+
+def _git(*words: str) -> str:
+    run = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    if run.returncode:
+        raise ValueError(
+            f"git {' '.join(words)}: {run.stderr.strip()}; name a revision: --changed REVISION"
+        )
+    return run.stdout
 
 
 def locate(old: str, text: str) -> tuple[int, int] | None:
@@ -106,21 +136,31 @@ def plant(fault: Fault, workdir: Path) -> str:
     return ""
 
 
-def main(names: list[str]) -> int:
-    """Plant the named faults, or all; print one line each; 0 only when every one was caught."""
-    faults = collect(names)
-    bad = 0
+def main(words: list[str]) -> int:
+    """Plant the named faults, those of changed files, or all; print a line each; 0 only when every one was caught."""
+    if words[:1] == ["--changed"]:
+        if len(words) > 2:
+            raise ValueError(f"--changed takes at most one revision, got {words[1:]}")
+        files = changed_files(*words[1:])
+        faults = [fault for fault in collect([]) if fault.file in files]
+        if not faults:
+            sys.stdout.write("no fault is planted in a changed file\n")
+            return 0
+    else:
+        faults = collect(words)
+    missed = 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        for fault, said in zip(
-            faults, pool.map(lambda f: plant(f, Path(folder)), faults), strict=True
-        ):
-            bad += bool(said)
-            sys.stdout.write(
-                f"{'red ' if not said else 'MISS'} {fault.name}{': ' + said if said else ''}\n"
-            )
+        problems = pool.map(lambda fault: plant(fault, Path(folder)), faults)
+        for fault, problem in zip(faults, problems, strict=True):
+            if problem:
+                missed += 1
+                sys.stdout.write(f"MISS {fault.name}: {problem}\n")
+            else:
+                sys.stdout.write(f"red  {fault.name}\n")
             sys.stdout.flush()
-    sys.stdout.write(f"{len(faults) - bad} of {len(faults)} planted faults turn the suite red\n")
-    return 1 if bad or not faults else 0
+    caught = len(faults) - missed
+    sys.stdout.write(f"{caught} of {len(faults)} planted faults turn the suite red\n")
+    return 1 if missed or not faults else 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import etab
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference, identity, is_of_package
 from etab.errors import EtabWarning, IncompatibleError, NamelessError, ResultError
@@ -261,10 +261,8 @@ def test_a_script_gives_one_digest_in_two_processes_and_another_when_edited(tmp_
 
 
 @pytest.fixture(scope="module")
-def camus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("identity")
-    phantom.write(folder, patients=12, seed=0, names=("camus",))
-    return folder / "camus"
+def camus(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=12) / "camus"
 
 
 def _grid(size: int) -> Callable[[torch.Tensor], torch.Tensor]:

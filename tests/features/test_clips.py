@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from etab import backbones, phantom
+from etab import backbones
 from etab.datasets import Dataset, source
 from etab.datasets.camus import CamusSource
 from etab.echo.beats import autocorrelation, beat_length, systoles
@@ -38,10 +39,8 @@ SHORT = Sampling(8, 2, 8)
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    phantom.write(folder, patients=12, seed=0, size=64, names=("echonet", "camus", "ted"))
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["echonet", "camus", "ted"], patients=12, size=64)
 
 
 # --- which frames ---

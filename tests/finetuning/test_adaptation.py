@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from etab import phantom
 from etab.cli.main import app
 from etab.errors import (
     IncompatibleError,
@@ -35,10 +35,8 @@ SHORT = Recipe(epochs=1, batch=8, learning_rate=2e-3, patience=0)
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("adapt")
-    phantom.write(folder, patients=20, seed=3, names=["camus"], size=64)
-    return folder / "camus"
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=20, seed=3, size=64) / "camus"
 
 
 def planned(task: str = "b0-A4-C", **more: Any) -> plan.Tuning:

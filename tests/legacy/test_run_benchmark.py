@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from etab import phantom
 
 pytest.importorskip("segmentation_models_pytorch")
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,10 +25,8 @@ def script() -> Any:
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("script")
-    phantom.write(folder, patients=12, size=64, names=("camus",))
-    return folder / "camus"
+def cohort(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=12, size=64) / "camus"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from tests.faults import Fault
 
 SOUNDS, BAD, ENTRIES, METRICS = (
-    f"tests/test_sounds{part}.py" for part in ("", "_bad", "_entries", "_metrics")
+    "tests/datasets/test_sound_sources.py",
+    "tests/datasets/test_bad_sound_trees.py",
+    "tests/challenges/test_scoring.py",
+    "tests/metrics/test_official_scores.py",
 )
 CIRCOR, CINC, LAYOUT = (
     "etab/datasets/circor.py",

@@ -6,11 +6,11 @@ _HERE = ("tests/training/test_loop.py",)
 
 
 def _test(file: str, name: str) -> tuple[str]:
-    return (f"tests/test_{file}.py::test_{name}",)
+    return (f"tests/{file}.py::test_{name}",)
 
 
-_TOGETHER = _test("training", "networks_that_train_together_are_those_that_train_alone")
-_RATE = _test("heads", "the_best_learning_rate_is_chosen_inside_and_recorded")
+_TOGETHER = _test("training/test_loop", "networks_that_train_together_are_those_that_train_alone")
+_RATE = _test("heads/test_contract", "the_best_learning_rate_is_chosen_inside_and_recorded")
 _SHARED = (
     "-m",
     "slow",
@@ -27,7 +27,7 @@ FAULTS = [
         "etab/training/distributed.py",
         "[self.rank :: self.size]",
         "[:: self.size]",
-        _test("training", "processes_share_the_rows_of_a_step"),
+        _test("training/test_loop", "processes_share_the_rows_of_a_step"),
     ),
     Fault(
         "gradients of processes are averaged",
@@ -139,7 +139,9 @@ FAULTS = [
         "etab/training/loop.py",
         "                    failed.append(error)\n",
         "                    raise error\n",
-        _test("training", "one_that_fails_leaves_the_others_alone_and_all_that_fail_raise"),
+        _test(
+            "training/test_loop", "one_that_fails_leaves_the_others_alone_and_all_that_fail_raise"
+        ),
     ),
     Fault(
         "the worst learning rate is taken",
@@ -160,14 +162,16 @@ FAULTS = [
         "etab/heads/masks/decoders.py",
         'if name != "dpt" or',
         "if True or",
-        _test("heads", "dpt_takes_tokens_at_their_own_resolution_and_a_pyramid_as_it_is"),
+        _test(
+            "heads/test_contract", "dpt_takes_tokens_at_their_own_resolution_and_a_pyramid_as_it_is"
+        ),
     ),
     Fault(
         "DPT fuses one level alone",
         "etab/heads/masks/networks.py",
         "self.net(list(levels), [None] * N_LEVELS)",
         "self.net([levels[0]] * N_LEVELS, [None] * N_LEVELS)",
-        _test("heads", "dpt_hears_every_level"),
+        _test("heads/test_contract", "dpt_hears_every_level"),
     ),
     Fault(
         "batches are read once too often",
@@ -188,13 +192,15 @@ FAULTS = [
         "etab/runs/run.py",
         "for one in wanted if one is None",
         "for one in wanted[:1] if one is None",
-        _test("decoder_cells", "several_heads_read_the_maps_once_and_are_what_each_is_alone"),
+        _test(
+            "runs/test_decoder_cells", "several_heads_read_the_maps_once_and_are_what_each_is_alone"
+        ),
     ),
     Fault(
         "a held pyramid differs from a streamed one",
         "etab/heads/masks/decoders.py",
         ".half().float() for i",
         " for i",
-        _test("heads", "decoders_take_maps_of_networks_and_transformers"),
+        _test("heads/test_contract", "decoders_take_maps_of_networks_and_transformers"),
     ),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import etab.heads.masks.decoders as place
-from etab import heads, phantom
+from etab import heads
 from etab.cli.main import app
 from etab.errors import IncompatibleError, UnsupportedOptionError
 from etab.features.frames import Frames
@@ -31,10 +31,8 @@ BACKBONE, HEADS = "random/efficientnet_lite0", ("linear_seg", "linknet", "topfor
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cells")
-    phantom.write(folder, patients=20, seed=3, names=["camus"], size=64)
-    return folder / "camus"
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=20, seed=3, size=64) / "camus"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones import base
 from etab.errors import EtabError, UnsupportedOptionError
 from etab.results import load_results
@@ -58,10 +59,8 @@ ERRORS: list[BaseException] = [
 
 
 @pytest.fixture(scope="module")
-def camus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantom")
-    phantom.write(folder, patients=12, names=("camus",))
-    return folder / "camus"
+def camus(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=12) / "camus"
 
 
 def _failing(error: BaseException) -> base.BackboneCard:

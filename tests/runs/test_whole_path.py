@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from etab import datasets, phantom
+from etab import datasets
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -42,10 +43,8 @@ OFFICIAL = ["a", "b0"]  # with two test patients a class metric does not exist
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cohort")
-    phantom.write(folder, patients=20, seed=0, size=96)
-    return folder / "camus"
+def cohort(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=20, size=96) / "camus"
 
 
 @pytest.fixture(scope="module")

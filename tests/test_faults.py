@@ -1,0 +1,59 @@
+"""``python -m tests.faults --changed`` plants the faults of changed files alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests import faults
+from tests.faults import Fault
+
+
+def fault(name: str, file: str) -> Fault:
+    return Fault(name, file, "old", "new", ("tests/test_faults.py",))
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace collecting and planting: the names of the faults that would have been planted."""
+    names: list[str] = []
+    both = [fault("one", "etab/results.py"), fault("two", "etab/splits.py")]
+    monkeypatch.setattr(faults, "collect", lambda wanted: both)
+    monkeypatch.setattr(faults, "plant", lambda fault, folder: names.append(fault.name) or "")
+    return names
+
+
+def test_only_faults_of_changed_files_are_planted(
+    planted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bases: list[str] = []
+
+    def changed(base: str = "") -> set[str]:
+        bases.append(base)
+        return {"etab/splits.py", "README.md"}
+
+    monkeypatch.setattr(faults, "changed_files", changed)
+    assert faults.main(["--changed", "v1"]) == 0
+    assert planted == ["two"]
+    assert bases == ["v1"]
+    assert "1 of 1 planted faults" in capsys.readouterr().out
+
+
+def test_nothing_changed_is_no_failure(
+    planted: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(faults, "changed_files", lambda *base: {"README.md"})
+    assert faults.main(["--changed"]) == 0
+    assert planted == []
+    assert "no fault is planted" in capsys.readouterr().out
+
+
+def test_changed_takes_one_revision(planted: list[str]) -> None:
+    with pytest.raises(ValueError, match="at most one revision"):
+        faults.main(["--changed", "a", "b"])
+
+
+def test_files_that_git_names() -> None:
+    if not (faults.ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    with pytest.raises(ValueError, match="name a revision"):
+        faults.changed_files("no-such-revision")

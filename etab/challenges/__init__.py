@@ -1,1 +1,1 @@
-"""Entries to CinC 2016 and the Challenge of 2022, run under limits and scored by the official rules."""
+"""Entries of CinC 2016 and of the Challenge 2022: run under limits, scored by official rules."""

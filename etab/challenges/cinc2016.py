@@ -1,4 +1,4 @@
-"""Run an entry of CinC 2016 as the challenge did, compare its answers with those it ships, and score it.
+"""Run an entry of CinC 2016 as the challenge did, compare it with its shipped answers, score it.
 
 ``setup.sh`` is run once and ``next.sh`` for each record. Each record is answered in a fresh copy of
 the entry's folder as setup.sh left it, with the record's ``.wav`` beside it, without labels and
@@ -267,7 +267,7 @@ def _answer_all(
     home: Path,
     progress: Progress | None,
 ) -> None:
-    """Answer the records that have no answer yet; each one is added to ``records`` and to ``out``."""
+    """Answer the records without an answer; each one is added to ``records`` and ``out``."""
     waiting = [name for name in sounds if name not in records]
     for name in waiting:
         records[name] = _answer(base, name, sounds[name], limits, home)

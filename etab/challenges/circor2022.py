@@ -5,8 +5,8 @@ as the challenge called them. Test patients are given as the hidden data were: r
 demographics, a ``.txt`` without murmurs and outcome, no ``.tsv`` and no table. Folds are of people:
 two ids that ``Additional ID`` joins are never on both sides.
 
-The default limits are those of the challenge: 72 h of training, 24 h of running, 52 GB of memory and
-50 GB of disk.
+The default limits are those of the challenge: 72 h of training, 24 h of running, 52 GB of memory
+and 50 GB of disk.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Run2022:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What every fold needs: the unpacked entry, a scratch folder, the interpreter and the limits."""
+    """What every fold needs: unpacked entry, scratch folder, interpreter and limits."""
 
     base: Path
     work: Path

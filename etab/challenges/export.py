@@ -1,8 +1,9 @@
-"""Entries' answers from results made here: answers.txt of CinC 2016, one csv a patient of the Challenge 2022.
+"""Write an entry's answers from results: answers.txt of CinC 2016, csv files of the Challenge 2022.
 
-The predictions beside a result are out-of-fold: each record is answered by a model that was not fitted on its fold. Where
-the table holds decided classes (column "answer", by thresholds chosen on training folds), those are written, unless
-the caller names a threshold, which is then said in the facts written beside the answers.
+The predictions beside a result are out-of-fold: each record is answered by a model that was not
+fitted on its fold. Where the table holds decided classes (column "answer", by thresholds chosen on
+training folds), those are written, unless the caller gives a threshold. How answers were decided is
+recorded in answers.json beside them.
 """
 
 from __future__ import annotations
@@ -33,14 +34,23 @@ from etab.storage.atomic import write_atomically
 from etab.tasks.codes import parse_code
 from etab.types import FloatArray, Kind
 
-_RECORD, _PATIENT = re.compile(r"^[a-f]\d{4,5}$"), re.compile(r"^\d+$")
+_RECORD = re.compile(r"^[a-f]\d{4,5}$")
+_PATIENT = re.compile(r"^\d+$")
+# What the tasks of category f ask, by dataset and number.
 _TASKS = {"cinc2016": {0: "abnormal"}, "circor": {1: "murmur", 2: "outcome"}}
 _UNSURE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What was written: the folder, how many answers, how they were decided, and their scores where data were named."""
+class WrittenEntry:
+    """Answers that were written.
+
+    Attributes:
+        folder: Where they are.
+        answers: Number of answers.
+        decided: How scores became answers, in words.
+        scores: Official scores by rule; empty without data.
+    """
 
     folder: str
     answers: int
@@ -48,19 +58,27 @@ class Written:
     scores: Mapping[str, Entry2016 | Entry2022]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
     def render(self) -> str:
-        """A few lines for a terminal."""
+        """What was written, in a few lines of text."""
         lines = [f"{self.answers} answers in {self.folder}; {self.decided}"]
         return "\n".join([*lines, *(score.render() for score in self.scores.values())])
 
 
 def read_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, Predictions]:
-    """(what is answered, the record, its predictions) of a result's .json whose task is one of ``wanted``.
+    """Read a result and its predictions, if it answers what a challenge asks.
 
-    Raises ResultError where the file, its table or its task is not what it should be.
+    Args:
+        path: The .json of the result; the table is beside it.
+        wanted: What it may answer: ``"abnormal"``, ``"murmur"`` or ``"outcome"``.
+
+    Returns:
+        What it answers, the result, and its predictions.
+
+    Raises:
+        ResultError: If the file or its table cannot be read, or it answers something else.
     """
     result = Result.load(path)
     table = path.with_suffix(".csv")
@@ -76,7 +94,8 @@ def read_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, Predicti
     what = _TASKS.get(result.dataset, {}).get(code.index) if code.category == "f" else None
     if what not in wanted:
         raise ResultError(
-            f"{path} is of {result.task} on {result.dataset}; wanted a result of {' or '.join(wanted)}."
+            f"{path} is of {result.task} on {result.dataset}; wanted a result of "
+            f"{' or '.join(wanted)}."
         )
     return str(what), result, Predictions.from_csv(data.decode(), str(table))
 
@@ -84,11 +103,20 @@ def read_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, Predicti
 def answers_2016(
     table: Predictions, threshold: float | None = None, unsure: tuple[float, float] | None = None
 ) -> tuple[dict[str, int], str]:
-    """(answers 1, -1, 0 by record, how they were decided) of a table of scores.
+    """Turn the scores of a table into answers of CinC 2016.
 
-    threshold: abnormal from this probability on; None takes the table's own decisions, or 0.5 where it has none.
-    unsure: answer 0 where low <= probability < high. Raises UnsupportedOptionError for numbers outside 0 to 1 or both
-    options at once, ResultError where items are no records of the challenge.
+    Args:
+        table: Predictions of normal or abnormal, a row for each record.
+        threshold: Probability from which on a record is abnormal. None takes the decisions of the
+            table, or 0.5 where it has none.
+        unsure: Low and high probability; a record between them is unsure.
+
+    Returns:
+        Answers by record (1 abnormal, -1 normal, 0 unsure), and in words how they were decided.
+
+    Raises:
+        UnsupportedOptionError: If a number is outside 0 to 1, or both options are given.
+        ResultError: If rows of the table are no records of the challenge.
     """
     _check_items(table, _RECORD, "records such as a0001")
     if threshold is not None and unsure is not None:
@@ -100,16 +128,17 @@ def answers_2016(
             raise UnsupportedOptionError(
                 f"unsure is {low:g} to {high:g}; wanted 0 <= low < high <= 1."
             )
-        said = np.where(score >= high, 1, np.where(score < low, -1, 0))
+        answers = np.where(score >= high, 1, np.where(score < low, -1, 0))
         how = f"abnormal from {high:g} on, normal below {low:g}, unsure between"
     elif threshold is None and "answer" in table.columns:
-        own = table.columns["answer"]
-        said = np.where(own == _UNSURE, 0, np.where(own > _UNSURE, 1, -1))
+        decided = table.columns["answer"]
+        answers = np.where(decided == _UNSURE, 0, np.where(decided > _UNSURE, 1, -1))
         how = "decided by the thresholds of the result, which were chosen on training folds"
     else:
-        at = _probability(0.5 if threshold is None else threshold)
-        said, how = np.where(score >= at, 1, -1), f"abnormal from {at:g} on"
-    return dict(zip(table.items, said.tolist(), strict=True)), how
+        lowest = _probability(0.5 if threshold is None else threshold)
+        answers = np.where(score >= lowest, 1, -1)
+        how = f"abnormal from {lowest:g} on"
+    return dict(zip(table.items, answers.tolist(), strict=True)), how
 
 
 def write_cinc2016(
@@ -120,11 +149,24 @@ def write_cinc2016(
     part: str = "validation",
     threshold: float | None = None,
     unsure: tuple[float, float] | None = None,
-) -> Written:
-    """Write ``out/answers.txt`` (and answers.json: whose they are) from a result of normal or abnormal.
+) -> WrittenEntry:
+    """Write answers.txt and answers.json of CinC 2016 from a result of normal or abnormal.
 
-    data: the release; then only the records of ``data/part`` are written, and scored by both rules. Raises ResultError
-    where the result leaves one of these out, and as ``answers_2016`` and ``read_table``.
+    Args:
+        path: The .json of the result.
+        out: Folder to write to.
+        data: The release. If given, only the records of ``data/part`` are written, and they are
+            scored by both rules.
+        part: Folder of the release whose records are written.
+        threshold: As for ``answers_2016``.
+        unsure: As for ``answers_2016``.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ResultError: If the result cannot be read, answers something else, or lacks a record.
+        UnsupportedOptionError: If a number is outside 0 to 1, or both options are given.
     """
     _, result, table = read_table(path, ["abnormal"])
     given, how = answers_2016(table, threshold, unsure)
@@ -134,76 +176,93 @@ def write_cinc2016(
         absent = sorted(set(labels) - set(given))
         if absent:
             raise ResultError(
-                f"{path} answers {len(given)} records, and not {len(absent)} of {part}, first {absent[0]}: "
-                "it was made from other data. Evaluate the model on this data first."
+                f"{path} answers {len(given)} records, and not {len(absent)} of {part}, first "
+                f"{absent[0]}: it was made from other data. Evaluate the model on this data first."
             )
         given = {name: given[name] for name in sorted(labels)}
         scores = {
             rule: score_cinc2016(labels, given, quality, rule=rule)
             for rule in ("official", "phase1")
         }
-    write_atomically(
-        out / "answers.txt", "".join(f"{name},{value}\n" for name, value in sorted(given.items()))
-    )
+    lines = [f"{name},{value}\n" for name, value in sorted(given.items())]
+    write_atomically(out / "answers.txt", "".join(lines))
     _write_facts(out / "answers.json", [result], how)
-    return Written(str(out), len(given), how, scores)
+    return WrittenEntry(str(out), len(given), how, scores)
 
 
 def write_circor2022(
     paths: Sequence[Path], out: Path, *, data: Path | None = None, threshold: float | None = None
-) -> Written:
-    """Write ``out/outputs/ID.csv`` (and answers.json) from two results: one of murmur, one of outcome.
+) -> WrittenEntry:
+    """Write the csv files of the Challenge 2022 and answers.json from two results.
 
-    threshold: abnormal outcome from this probability on; None takes the results' own decisions, or the largest class.
-    data: CirCor as published; then the outputs are scored. Raises ResultError where one of the two is missing, they are
-    of other patients, or ``out`` already holds outputs.
+    Args:
+        paths: The .json of a result of murmur and of one of outcome, in any order.
+        out: Folder to write to; the csv files go to ``outputs/`` in it.
+        data: CirCor as published. If given, the outputs are scored.
+        threshold: Probability from which on the outcome is abnormal. None takes the decisions of
+            the results, or the largest class.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ResultError: If one of the results is missing, they are of different patients, or ``out``
+            already holds outputs.
+        UnsupportedOptionError: If ``threshold`` is outside 0 to 1.
     """
-    found = [(path, *read_table(path, ["murmur", "outcome"])) for path in paths]
-    by = {what: (path, result, table) for path, what, result, table in found}
-    if sorted(by) != ["murmur", "outcome"] or len(found) != 2:
-        came = ", ".join(what for _, what, _, _ in found) or "none"
+    read = [read_table(path, ["murmur", "outcome"]) for path in paths]
+    results = {what: result for what, result, _ in read}
+    tables = {what: table for what, _, table in read}
+    if sorted(tables) != ["murmur", "outcome"] or len(read) != 2:
+        came = ", ".join(what for what, _, _ in read) or "none"
         raise ResultError(
-            f"An entry of 2022 answers murmur and outcome: give --from twice, one result of each; got {came}."
+            "An entry of 2022 answers murmur and outcome: give --from twice, one result of each; "
+            f"got {came}."
         )
     if (out / "outputs").is_dir() and any((out / "outputs").iterdir()):
         raise ResultError(
             f"{out / 'outputs'} already holds outputs. Choose another folder with --out."
         )
-    murmur, outcome = (by[what][2] for what in ("murmur", "outcome"))
+    murmur = tables["murmur"]
+    outcome = tables["outcome"]
     for table in (murmur, outcome):
         _check_items(table, _PATIENT, "patients such as 2530")
     odd = sorted(set(murmur.items) ^ set(outcome.items))
     if odd:
         raise ResultError(
-            f"The two results are of other patients: {len(odd)} are in one of them alone, first {odd[0]}."
+            f"The two results are of other patients: {len(odd)} are in one of them alone, first "
+            f"{odd[0]}."
         )
-    m, o = _murmur(murmur), _outcome(outcome, threshold)
-    for name in sorted(m):
-        _write_output(out / "outputs" / f"{name}.csv", name, m[name], o[name])
+    murmur_rows = _murmur(murmur)
+    outcome_rows = _outcome(outcome, threshold)
+    for name in sorted(murmur_rows):
+        path = out / "outputs" / f"{name}.csv"
+        _write_output(path, name, murmur_rows[name], outcome_rows[name])
     how = "decided by the rules of the results, which were chosen on training folds"
     if threshold is not None or "answer" not in outcome.columns:
         how = f"outcome abnormal from {0.5 if threshold is None else threshold:g} on"
-    _write_facts(out / "answers.json", [by["murmur"][1], by["outcome"][1]], how)
+    _write_facts(out / "answers.json", [results["murmur"], results["outcome"]], how)
     scores: dict[str, Entry2016 | Entry2022] = {}
     if data is not None:
         scores = {"2022": evaluate_circor2022(out / "outputs", data)}
-    return Written(str(out / "outputs"), len(m), how, scores)
+    return WrittenEntry(str(out / "outputs"), len(murmur_rows), how, scores)
 
 
-Row = tuple[list[int], list[float]]
+# For each class: 0 or 1, and a score.
+AnswerRow = tuple[list[int], list[float]]
 
 
-def _murmur(table: Predictions) -> dict[str, Row]:
-    """0 or 1 and a score for Present, Unknown, Absent of each patient."""
+def _murmur(table: Predictions) -> dict[str, AnswerRow]:
+    """The answers for Present, Unknown and Absent, by patient."""
     scores = class_scores(Kind.CLASSES, table.columns)
-    chosen = (
-        table.columns["answer"].astype(int) if "answer" in table.columns else scores.argmax(axis=1)
-    )
+    chosen = scores.argmax(axis=1)
+    if "answer" in table.columns:
+        chosen = table.columns["answer"].astype(int)
     return _rows(table.items, np.eye(len(MURMUR), dtype=int)[chosen], scores)
 
 
-def _outcome(table: Predictions, threshold: float | None) -> dict[str, Row]:
-    """0 or 1 and a score for Abnormal, Normal of each patient."""
+def _outcome(table: Predictions, threshold: float | None) -> dict[str, AnswerRow]:
+    """The answers for Abnormal and Normal, by patient."""
     score = table.columns["score"]
     if threshold is None and "answer" in table.columns:
         chosen = table.columns["answer"] > _UNSURE
@@ -216,13 +275,12 @@ def _outcome(table: Predictions, threshold: float | None) -> dict[str, Row]:
     )
 
 
-def _rows(items: Sequence[str], chosen: Any, scores: FloatArray) -> dict[str, Row]:
-    return {
-        name: (c, s) for name, c, s in zip(items, chosen.tolist(), scores.tolist(), strict=True)
-    }
+def _rows(items: Sequence[str], chosen: Any, scores: FloatArray) -> dict[str, AnswerRow]:
+    rows = zip(chosen.tolist(), scores.tolist(), strict=True)
+    return dict(zip(items, rows, strict=True))
 
 
-def _write_output(path: Path, name: str, murmur: Row, outcome: Row) -> None:
+def _write_output(path: Path, name: str, murmur: AnswerRow, outcome: AnswerRow) -> None:
     lines = [
         f"#{name}",
         ",".join((*MURMUR, *OUTCOME)),
@@ -233,19 +291,19 @@ def _write_output(path: Path, name: str, murmur: Row, outcome: Row) -> None:
 
 
 def _write_facts(path: Path, results: Sequence[Result], how: str) -> None:
-    """Whose answers these are, and how scores became answers: what answers.txt itself has no room for."""
+    """Write what answers.txt has no room for: the results, and how scores became answers."""
     facts = {
         "decided": how,
         "results": [
             {
-                "identity": r.identity(),
-                "task": r.task,
-                "backbone": r.backbone,
-                "head": r.head,
-                "protocol": r.protocol,
-                "phantom": r.phantom,
+                "identity": result.identity(),
+                "task": result.task,
+                "backbone": result.backbone,
+                "head": result.head,
+                "protocol": result.protocol,
+                "phantom": result.phantom,
             }
-            for r in results
+            for result in results
         ],
     }
     write_atomically(path, json.dumps(facts, indent=1) + "\n")

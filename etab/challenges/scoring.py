@@ -1,7 +1,7 @@
-"""Score an entry made elsewhere by the official rules of CinC 2016 and of the Challenge 2022.
+"""Score the answers of an entry by the official rules of CinC 2016 and of the Challenge 2022.
 
-An entry is validated first and whole: an answer that is missing, given twice, for a record nobody labelled, or not a
-value of the challenge refuses it. No row is ever dropped, and none is repaired.
+All answers are validated first. An entry is refused where an answer is missing, given twice, of an
+unknown record, or not a value of the challenge. No row is ever dropped or repaired.
 """
 
 from __future__ import annotations
@@ -41,13 +41,25 @@ WEIGHTS: Mapping[str, Weights2016 | None] = {
     "training": TRAINING_2016,
     "validation": VALIDATION_2016,
 }
-_TRUE, _FALSE = ("1", "1.0", "true", "t"), ("0", "0.0", "false", "f")
-_SHOWN = 5
+_TRUE = ("1", "1.0", "true", "t")
+_FALSE = ("0", "0.0", "false", "f")
+# Number of names that a message lists.
+_LISTED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Entry2016:
-    """An entry of CinC 2016 scored: the rule, the numbers, and what they rest on."""
+    """The score of an entry of CinC 2016.
+
+    Attributes:
+        rule: ``"official"`` or ``"phase1"``.
+        score: Sensitivity, specificity and MAcc.
+        records: Number of records.
+        abnormal: Number of abnormal records.
+        noisy: Number of records of bad signal quality.
+        unsure: Number of records that were answered unsure.
+        quality: Of which records the signal quality is known, in words.
+    """
 
     rule: str
     score: Score2016
@@ -58,29 +70,40 @@ class Entry2016:
     quality: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
     def render(self) -> str:
-        """A few lines for a terminal."""
-        s = self.score
+        """The score in a few lines of text."""
+        score = self.score
         lines = [
-            f"CinC 2016, {self.rule} rule: Se {s.se:.4f}  Sp {s.sp:.4f}  MAcc {s.macc:.4f}",
-            f"  {self.records} records, {self.abnormal} abnormal, {self.noisy} noisy, {self.unsure} answered unsure",
+            f"CinC 2016, {self.rule} rule: Se {score.se:.4f}  Sp {score.sp:.4f}  "
+            f"MAcc {score.macc:.4f}",
+            f"  {self.records} records, {self.abnormal} abnormal, {self.noisy} noisy, "
+            f"{self.unsure} answered unsure",
             f"  signal quality: {self.quality}",
         ]
-        if s.weights is not None:
-            w = s.weights
+        shares = score.weights
+        if shares is not None:
             lines.append(
-                f"  weights: abnormal {w.abnormal_clean:.4f} clean, {w.abnormal_noisy:.4f} noisy; "
-                f"normal {w.normal_clean:.4f} clean, {w.normal_noisy:.4f} noisy"
+                f"  weights: abnormal {shares.abnormal_clean:.4f} clean, "
+                f"{shares.abnormal_noisy:.4f} noisy; "
+                f"normal {shares.normal_clean:.4f} clean, {shares.normal_noisy:.4f} noisy"
             )
         return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry2022:
-    """An entry of the Challenge 2022 scored: both questions, as the official script prints them."""
+    """The scores of an entry of the Challenge 2022, as the official script prints them.
+
+    Attributes:
+        murmur: Scores for the murmur.
+        outcome: Scores for the outcome.
+        patients: Number of patients.
+        repaired: Number of answers with no class or several, which the rule reads as Present or
+            Abnormal.
+    """
 
     murmur: Score2022
     outcome: Score2022
@@ -88,58 +111,85 @@ class Entry2022:
     repaired: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """All fields as plain values."""
         return asdict(self)
 
     def render(self) -> str:
-        """A few lines for a terminal."""
+        """The score in a few lines of text."""
         lines = [f"Challenge 2022, {self.patients} patients"]
-        for name, s in (("murmur", self.murmur), ("outcome", self.outcome)):
+        for name, score in (("murmur", self.murmur), ("outcome", self.outcome)):
             lines.append(
-                f"  {name:8} AUROC {s.auroc:.3f}  AUPRC {s.auprc:.3f}  F {s.f_measure:.3f}  accuracy "
-                f"{s.accuracy:.3f}  weighted accuracy {s.weighted_accuracy:.3f}  cost {s.cost:.3f}"
+                f"  {name:8} AUROC {score.auroc:.3f}  AUPRC {score.auprc:.3f}  "
+                f"F {score.f_measure:.3f}  accuracy {score.accuracy:.3f}  "
+                f"weighted accuracy {score.weighted_accuracy:.3f}  cost {score.cost:.3f}"
             )
         lines.append(
             "  murmurs are ranked by weighted accuracy, outcomes by cost (lower is better)"
         )
         if self.repaired:
             lines.append(
-                f"  {self.repaired} answers named no class or several; the rule reads them as Present or Abnormal"
+                f"  {self.repaired} answers named no class or several; the rule reads them as "
+                "Present or Abnormal"
             )
         return "\n".join(lines)
 
 
-# --- CinC 2016 ---
-
-
 def read_answers(path: Path) -> dict[str, int]:
-    """Answers of ``answers.txt`` by record: lines 'a0001,1' with 1 abnormal, -1 normal, 0 unsure.
+    """Read the answers.txt of an entry of CinC 2016.
 
-    Raises DataNotFoundError where there is no file, EntryError listing every line that is no answer or comes again.
+    Args:
+        path: The file; each line is a record and its answer, as in ``a0001,1``.
+
+    Returns:
+        Answers by record: 1 abnormal, -1 normal, 0 unsure.
+
+    Raises:
+        DataNotFoundError: If there is no such file.
+        EntryError: Listing every line that is no answer and every record answered twice.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "answers.txt"
+        ...     _ = path.write_text("a0001,1\\na0002,-1\\n")
+        ...     read_answers(path)
+        {'a0001': 1, 'a0002': -1}
     """
     if not path.is_file():
         raise DataNotFoundError(f"{path} is not a file. Pass the answers.txt of the entry.")
-    found: dict[str, int] = {}
-    bad: list[str] = []
+    answers: dict[str, int] = {}
+    no_answers: list[str] = []
     twice: list[str] = []
     for number, row in enumerate(rows_of(path), start=1):
-        name, value = row[0], row[1] if len(row) == 2 else ""
+        name = row[0]
+        value = row[1] if len(row) == 2 else ""
         if value not in ("1", "-1", "0", "+1"):
-            bad.append(f"line {number}: {','.join(row)!r}")
-        elif name in found:
+            no_answers.append(f"line {number}: {','.join(row)!r}")
+        elif name in answers:
             twice.append(name)
         else:
-            found[name] = int(value)
-    _refuse(path, {"no answer of 'record,1', '-1' or '0'": bad, "answered twice": twice})
-    return found
+            answers[name] = int(value)
+    _refuse(path, {"no answer of 'record,1', '-1' or '0'": no_answers, "answered twice": twice})
+    return answers
 
 
 def read_references(folder: Path) -> tuple[dict[str, Reference], str]:
-    """Labels and signal quality of a folder, and where the quality is from.
+    """Read the labels and the signal quality of records of CinC 2016.
 
-    folder: one with REFERENCE.csv (``validation``, ``training-a``), or the root of the release: then all its training
-    folders. Quality comes from REFERENCE-SQI.csv or annotations/updated/, also for the copies of ``validation``.
-    Raises DataNotFoundError, LayoutError where there are no labels, CorruptFileError for tables that disagree.
+    Quality comes from REFERENCE-SQI.csv or annotations/updated/, also for the records of
+    ``validation``, which are copies of training records.
+
+    Args:
+        folder: A folder with REFERENCE.csv (``validation``, ``training-a``), or the root of the
+            release, which stands for all its training folders.
+
+    Returns:
+        Labels by record, and in words for which of them the quality is known.
+
+    Raises:
+        DataNotFoundError: If there is no such folder.
+        LayoutError: If the folder has no labels.
+        CorruptFileError: If the tables contradict each other.
     """
     if not folder.is_dir():
         raise DataNotFoundError(
@@ -151,7 +201,8 @@ def read_references(folder: Path) -> tuple[dict[str, Reference], str]:
     )
     if not tables:
         raise LayoutError(
-            f"{folder} holds neither REFERENCE.csv nor training-a/ to training-f/. Pass one that does."
+            f"{folder} holds neither REFERENCE.csv nor training-a/ to training-f/. Pass one that "
+            "does."
         )
     labels = {name: row for table in tables for name, row in read_reference(table).items()}
     root = folder.absolute().parent if alone else folder
@@ -171,22 +222,33 @@ def read_references(folder: Path) -> tuple[dict[str, Reference], str]:
             )
         labels[name] = other if row.good is None else row
     unknown = sum(row.good is None for row in labels.values())
-    said = (
-        "of every record"
-        if not unknown
-        else f"unknown of {unknown} of {len(labels)} records, read as clean"
-    )
-    return labels, said
+    if unknown:
+        return labels, f"unknown of {unknown} of {len(labels)} records, read as clean"
+    return labels, "of every record"
 
 
 def evaluate_cinc2016(
     answers: Path, reference: Path, *, rule: str = "official", weights: str | Weights2016 = "own"
 ) -> Entry2016:
-    """Score ``answers.txt`` against a folder of labels.
+    """Score the answers.txt of an entry of CinC 2016.
 
-    rule: "official" (unsure is right on noisy records alone) or "phase1" (unsure is half right). weights: "own" (the
-    shares of these records), "training", "validation" (the published ones), or Weights2016.
-    Raises EntryError where records are missing, unknown, answered twice or not with 1, -1 or 0.
+    Args:
+        answers: The file of the answers.
+        reference: Folder of the labels, as for ``read_references``.
+        rule: ``"official"``, where unsure is right for noisy records alone, or ``"phase1"``, where
+            unsure is half right.
+        weights: Shares of the four groups of records in the official rule: ``"own"`` (those of
+            these records), ``"training"``, ``"validation"`` (the published ones), or the shares.
+
+    Returns:
+        The score.
+
+    Raises:
+        UnsupportedOptionError: If the rule or the weights are unknown.
+        EntryError: If records are missing, unknown, answered twice, or not answered by 1, -1 or 0.
+
+    Source:
+        https://physionetchallenges.org/2016/
     """
     if rule not in RULES:
         raise UnsupportedOptionError(f"rule is {rule!r}; possible: {', '.join(RULES)}.")
@@ -217,35 +279,53 @@ def score_cinc2016(
     rule: str = "official",
     weights: Weights2016 | None = None,
 ) -> Entry2016:
-    """Score answers that are there for every label; ``quality`` says where the signal quality is from."""
+    """Score answers that were validated before.
+
+    Args:
+        labels: Labels by record.
+        given: An answer (1, -1 or 0) for each of these records.
+        quality: Of which records the signal quality is known, in words.
+        rule: ``"official"`` or ``"phase1"``.
+        weights: Shares of the four groups of records in the official rule; None takes those of
+            these records.
+
+    Returns:
+        The score.
+    """
     names = sorted(labels)
     truth = np.array([labels[name].label for name in names])
-    said = np.array([given[name] for name in names])
+    answers = np.array([given[name] for name in names])
     clean = np.array([labels[name].good is not False for name in names])
-    score = (
-        cinc2016(truth, said, clean, weights)
-        if rule == "official"
-        else cinc2016_phase1(truth, said)
-    )
+    if rule == "official":
+        score = cinc2016(truth, answers, clean, weights)
+    else:
+        score = cinc2016_phase1(truth, answers)
     return Entry2016(
-        rule,
-        score,
-        len(names),
-        int((truth == 1).sum()),
-        int((~clean).sum()),
-        int((said == 0).sum()),
-        quality,
+        rule=rule,
+        score=score,
+        records=len(names),
+        abnormal=int((truth == 1).sum()),
+        noisy=int((~clean).sum()),
+        unsure=int((answers == 0).sum()),
+        quality=quality,
     )
-
-
-# --- Challenge 2022 ---
 
 
 def read_output(path: Path) -> tuple[str, dict[str, tuple[bool, float]]]:
-    """One patient's csv: (id, {class: (chosen, score)}), the four lines '#ID', classes, 0 or 1, scores.
+    """Read the output of an entry of 2022 for one patient.
 
-    Raises EntryError naming what is wrong: lines, a class missing or unknown or twice, a value that is not 0 or 1, a
-    score that is no finite number. The official script reads such values as 0 without a word.
+    The file has four lines: ``#ID``, the names of the classes, 0 or 1 for each, and a score for
+    each. The official script silently reads values that are neither as 0; here they are refused.
+
+    Args:
+        path: The csv file of the patient.
+
+    Returns:
+        The id, and for each class whether it was chosen and its score.
+
+    Raises:
+        EntryError: If lines are missing, a class is missing, unknown or given twice, a value is
+            not 0 or 1, or a score is not a finite number.
     """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -254,26 +334,42 @@ def read_output(path: Path) -> tuple[str, dict[str, tuple[bool, float]]]:
     cells = [[cell.strip().strip("\"'") for cell in line.split(",")] for line in lines]
     if len(lines) != 4 or not lines[0].startswith("#") or len({len(row) for row in cells[1:]}) != 1:
         raise EntryError(
-            f"{path} has {len(lines)} lines; wanted four: '#ID', classes, 0 or 1 each, a score each."
+            f"{path} has {len(lines)} lines; wanted four: '#ID', classes, 0 or 1 each, a score "
+            "each."
         )
     classes = {name.casefold(): name for name in (*MURMUR, *OUTCOME)}
     named = [classes.get(name.casefold(), "") for name in cells[1]]
     if "" in named or sorted(named) != sorted(classes.values()):
         raise EntryError(
-            f"{path} answers {', '.join(cells[1])}; wanted each of {', '.join(classes.values())} once."
+            f"{path} answers {', '.join(cells[1])}; wanted each of "
+            f"{', '.join(classes.values())} once."
         )
-    out = {}
+    answers: dict[str, tuple[bool, float]] = {}
     for name, chosen, score in zip(named, cells[2], cells[3], strict=True):
         if chosen.lower() not in (*_TRUE, *_FALSE):
             raise EntryError(f"{path}: {name} is {chosen!r}; wanted 0 or 1.")
-        out[name] = (chosen.lower() in _TRUE, _finite(path, name, score))
-    return lines[0].replace("#", "").strip(), out
+        answers[name] = (chosen.lower() in _TRUE, _finite(path, name, score))
+    return lines[0].replace("#", "").strip(), answers
 
 
 def evaluate_circor2022(outputs: Path, labels: Path) -> Entry2022:
-    """Score a folder of ``ID.csv`` against a folder of ``ID.txt``, as the official script does.
+    """Score the outputs of an entry of the Challenge 2022, as the official script does.
 
-    Raises EntryError where patients are missing or unknown, a file is of another patient, or a value is none.
+    Args:
+        outputs: Folder of the outputs, one ``ID.csv`` for each patient.
+        labels: Folder of the labels, one ``ID.txt`` for each patient.
+
+    Returns:
+        The scores for murmur and outcome.
+
+    Raises:
+        DataNotFoundError: If a folder does not exist.
+        LayoutError: If the folder of the labels holds no patient.
+        EntryError: If patients are missing or unknown, a file is of another patient, or a value is
+            not what the challenge asks for.
+
+    Source:
+        https://github.com/physionetchallenges/evaluation-2022
     """
     for folder, what in (
         (outputs, "the .csv files of the entry"),
@@ -292,16 +388,14 @@ def evaluate_circor2022(outputs: Path, labels: Path) -> Entry2022:
             f"unknown to {labels}": sorted(set(files) - set(patients)),
         },
     )
-    read = {name: read_output(files[name]) for name in patients}
-    _refuse(
-        outputs,
-        {
-            "of another patient than its name says": [
-                f"{n}.csv is #{i}" for n, (i, _) in read.items() if i != n
-            ]
-        },
-    )
-    rows = [row for _, row in read.values()]
+    rows: list[dict[str, tuple[bool, float]]] = []
+    of_others: list[str] = []
+    for name in patients:
+        identifier, row = read_output(files[name])
+        rows.append(row)
+        if identifier != name:
+            of_others.append(f"{name}.csv is #{identifier}")
+    _refuse(outputs, {"of another patient than its name says": of_others})
     chosen = [_table(rows, classes, 0) for classes in (MURMUR, OUTCOME)]
     scores = [_table(rows, classes, 1) for classes in (MURMUR, OUTCOME)]
     truth = [
@@ -314,14 +408,13 @@ def evaluate_circor2022(outputs: Path, labels: Path) -> Entry2022:
 
 
 def _patients(folder: Path) -> dict[str, Patient]:
-    """The patients of a folder of .txt, or of the training_data/ below it, by id."""
-    where = folder / "training_data" if (folder / "training_data").is_dir() else folder
-    found = {
-        path.stem: read_patient(path) for path in sorted(where.glob("*.txt")) if path.stem.isdigit()
-    }
-    if not found:
+    """Patients by id, from a folder of .txt files or from the training_data/ below it."""
+    below = folder / "training_data"
+    where = below if below.is_dir() else folder
+    paths = [path for path in sorted(where.glob("*.txt")) if path.stem.isdigit()]
+    if not paths:
         raise LayoutError(f"{folder} holds no patient (ABCDE.txt). Pass the folder of the labels.")
-    return found
+    return {path.stem: read_patient(path) for path in paths}
 
 
 def _one_hot(words: Sequence[str], classes: Sequence[str]) -> Array:
@@ -345,14 +438,15 @@ def _finite(path: Path, name: str, text: str) -> float:
 
 
 def _refuse(where: Path, faults: Mapping[str, Iterable[str]]) -> None:
-    """Raise EntryError with every sort of fault that there is."""
-    said = []
+    """Raise one EntryError with all faults, which are names by what is wrong with them."""
+    sentences: list[str] = []
     for what, names in faults.items():
         listed = list(names)
-        if listed:
-            more = f", and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-            said.append(f"{len(listed)} {what}: {', '.join(listed[:_SHOWN])}{more}")
-    if said:
+        if not listed:
+            continue
+        more = f", and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+        sentences.append(f"{len(listed)} {what}: {', '.join(listed[:_LISTED])}{more}")
+    if sentences:
         raise EntryError(
-            f"{where} is not scored. {'. '.join(said)}. Correct the entry; no row is dropped."
+            f"{where} is not scored. {'. '.join(sentences)}. Correct the entry; no row is dropped."
         )

@@ -1,4 +1,4 @@
-"""Unpack a challenge entry (folder, .zip, .tar.gz) into a folder of its own, and nothing outside it.
+"""Unpack a challenge entry (folder, .zip, .tar.gz) into a folder of its own and nowhere else.
 
 Nothing is executed here. Absolute names and names that climb, links, devices, encrypted members,
 names given twice, and archives that grow beyond a limit are refused before or while they are
@@ -74,7 +74,8 @@ def unpack(
                 _zip(entry, folder, budget)
             except NotImplementedError as error:  # a compression that zipfile does not read
                 raise EntryError(
-                    f"{entry} is packed in a way that is not read here: {error}. Pack it with deflate."
+                    f"{entry} is packed in a way that is not read here: {error}. Pack it with "
+                    "deflate."
                 ) from error
         else:
             _tar(entry, folder, budget)
@@ -108,7 +109,7 @@ def fingerprint(folder: Path) -> str:
 
 
 class _Budget:
-    """Counts what an entry unpacks to; refuses more than is allowed, names that climb, and names given twice."""
+    """Count what is unpacked; refuse too much of it, names that climb, and names given twice."""
 
     def __init__(self, entry: Path, most_bytes: int, most_files: int) -> None:
         self.entry = entry
@@ -129,7 +130,8 @@ class _Budget:
             or ":" in parts[0]
         ):
             raise EntryError(
-                f"{self.entry} holds {name!r}, a name that leads out of the entry; nothing was unpacked."
+                f"{self.entry} holds {name!r}, a name that leads out of the entry; nothing was "
+                "unpacked."
             )
         plain_name = "/".join(parts)
         if plain_name in self.seen:
@@ -201,7 +203,7 @@ def _zip(entry: Path, folder: Path, budget: _Budget) -> None:
 
 
 def _tar(entry: Path, folder: Path, budget: _Budget) -> None:
-    """Unpack a tar; it is decompressed under the limit first, for its headers could be a bomb too."""
+    """Unpack a tar. Its headers could be a bomb too: it is first decompressed under the limit."""
     with tempfile.TemporaryFile() as plain:
         # Each file may add a header and padding of at most 1 KiB.
         counting = _Budget(entry, budget.bytes + (1 << 10) * MOST_FILES + _CHUNK, 0)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, SplitError
+from etab.datasets.paths import find_folder
+from etab.errors import CorruptFileError, LayoutError, SplitError
 from etab.readers.table import parse_number
+from etab.readers.text import read_text
+from etab.storage.listing import visible, visible_names
 
 CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
@@ -37,19 +40,21 @@ class Layout:
 
         Raises DataNotFoundError for no folder, LayoutError saying what to pass where it is not clear what is meant.
         """
-        if not root.is_dir():
-            raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
         near = [root, root / "CAMUS_public", root / "camus"]
         if root.name in ("database_nifti", "database_split", "training", "testing", "database"):
             near.append(root.absolute().parent)
-        found = {path.resolve(): layout for path in near if (layout := _layout(path))}
-        if len(found) == 1:
-            return next(iter(found.values()))
-        if found:
-            raise LayoutError(
-                f"{root} holds several CAMUS trees: {', '.join(map(str, found))}. Pass one of them."
-            )
-        raise LayoutError(f"{root} is not CAMUS as published: {_why(root)}. Pass {_WANTED}.")
+        path = find_folder(
+            root,
+            title="CAMUS",
+            wanted=_WANTED,
+            near=near,
+            holds=lambda path: _layout(path) is not None,
+            lacks=lambda: _why(root),
+        )
+        layout = _layout(path)
+        if layout is None:
+            raise LayoutError(f"{path} changed while it was read. Try again.")
+        return layout
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -75,7 +80,7 @@ class Layout:
         listed = self._listed() if self.nifti else {}
         rows = []
         for part in self.folders:
-            for folder in sorted((self.root / part).glob("patient*")):
+            for folder in visible(self.root / part, "patient*"):
                 if folder.is_dir() and _PATIENT.fullmatch(folder.name):
                     split = listed.get(folder.name, "") if self.nifti else _SPLITS.get(part, "")
                     rows.append(
@@ -83,7 +88,7 @@ class Layout:
                             folder.name,
                             f"{part}/{folder.name}",
                             split,
-                            frozenset(p.name for p in folder.iterdir()),
+                            visible_names(folder),
                         )
                     )
         lost = sorted(set(listed) - {row[0] for row in rows})
@@ -158,21 +163,13 @@ class Layout:
                     f"{path} is missing. Restore the three files of database_split/, or remove the folder."
                 )
             split = _SPLITS[path.stem.removeprefix("subgroup_")]
-            for patient in _names(path):
+            for patient in read_text(path).split():
                 if home.setdefault(patient, split) != split:
                     raise SplitError(
                         f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as {split!r}: scores would "
                         "be of patients seen in training. Restore the split files as published."
                     )
         return home
-
-
-def _names(path: Path) -> list[str]:
-    """The names of a split file; raises CorruptFileError where it is no text."""
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
 
 
 def _layout(path: Path) -> Layout | None:
@@ -190,11 +187,7 @@ def _why(root: Path) -> str:
         return f"it is the folder of one patient, and {root.absolute().parent.parent} may be what is meant"
     if next(root.glob("patient*"), None):
         return "it holds patients directly, so it is the folder database_nifti/ or training/ under another name"
-    return (
-        "it is empty"
-        if next(root.iterdir(), None) is None
-        else "neither database_nifti/ nor training/ holds a patient"
-    )
+    return "neither database_nifti/ nor training/ holds a patient"
 
 
 def _pick(stem: str, end: str, present: frozenset[str]) -> str:
@@ -221,16 +214,7 @@ def read_cfg(path: Path) -> dict[str, str]:
         LayoutError: There is no such file.
         CorruptFileError: It is no text, or a line of a fact that answers rest on (ED, ES, EF) has no colon.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise LayoutError(f"{path} is missing. Restore it.") from error
-    except UnicodeDecodeError as error:
-        raise CorruptFileError(f"{path} is not text: {error}. Restore it as published.") from error
-    except OSError as error:
-        raise CorruptFileError(
-            f"{path} cannot be read: {error.strerror or error}. Restore it."
-        ) from error
+    lines = read_text(path).splitlines()
     cfg: dict[str, str] = {}
     for line in lines:
         key, colon, value = line.partition(":")

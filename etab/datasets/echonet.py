@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Fault, Source
+from etab.datasets.base import SOURCES, Card, Fault
+from etab.datasets.paths import find_folder
 from etab.datasets.traced import (
     EF_LIMIT,
     check_there,
@@ -20,12 +21,10 @@ from etab.datasets.traced import (
     filled,
     number,
     phases_by_area,
-    says_phantom,
-    stem,
 )
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.datasets.videos import VideoSource, stem, video_name
+from etab.errors import CorruptFileError
 from etab.readers.table import is_blank, parse_number, parse_whole, read_table
-from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
@@ -60,7 +59,7 @@ _CARD = Card(
 
 
 @SOURCES.register("echonet")
-class EchoNetSource(Source):
+class EchoNetSource(VideoSource):
     """EchoNet-Dynamic as published, from the folder that holds ``FileList.csv`` and ``Videos/``."""
 
     card: ClassVar[Card] = _CARD
@@ -70,16 +69,6 @@ class EchoNetSource(Source):
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._traces: dict[str, dict[int, FloatArray]] | None = None
-        self._phantom: bool | None = None
-
-    @property
-    def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
-        if self._phantom is None:
-            self._phantom = says_phantom(
-                self.root, (self.root / r.files["video"] for r in self.records())
-            )
-        return self._phantom
 
     def records(self) -> Sequence[Record]:
         """Every row of FileList.csv in its order; one video is one patient, as the authors split them.
@@ -99,14 +88,6 @@ class EchoNetSource(Source):
             check_there(table, self.root / "Videos", (Path(r.files["video"]).name for r in found))
             self._records = tuple(found)
         return self._records
-
-    def n_frames(self, record: Record) -> int:
-        """Frames in the file itself; FileList.csv is not trusted."""
-        return video_info(self.root / record.files["video"]).n_frames
-
-    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8; only those asked for are decoded."""
-        return read_video(self.root / record.files["video"], at)
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -142,7 +123,7 @@ class EchoNetSource(Source):
         traces = self._trace(record)
         if not traces:
             return {}
-        info = video_info(self.root / record.files["video"])
+        info = self.video_info(record)
         if max(traces) >= info.n_frames or min(traces) < 0:
             raise CorruptFileError(
                 f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, whose video has "
@@ -174,25 +155,21 @@ def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
 
 
 def _find(root: Path) -> Path:
-    if not root.is_dir():
-        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
     near = [root, root / "EchoNet-Dynamic", root / "echonet"]
     if root.name == "Videos":
         near.append(root.absolute().parent)
-    found = {path.resolve(): path for path in near if (path / "FileList.csv").is_file()}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
-        raise LayoutError(
-            f"{root} holds several EchoNet trees: {', '.join(map(str, found))}. Pass one of them."
-        )
-    empty = next(root.iterdir(), None) is None
-    why = "it is empty" if empty else f"{root / 'FileList.csv'} is missing"
-    raise LayoutError(f"{root} is not EchoNet-Dynamic as published: {why}. Pass {_WANTED}.")
+    return find_folder(
+        root,
+        title="EchoNet-Dynamic",
+        wanted=_WANTED,
+        near=near,
+        holds=lambda path: (path / "FileList.csv").is_file(),
+        lacks=lambda: f"{root / 'FileList.csv'} is missing",
+    )
 
 
 def _record(table: Path, row: Mapping[str, str]) -> Record:
-    name = stem(row["FileName"])
+    name = video_name(table, row["FileName"])
     part = (row.get("Split") or "").strip().upper()
     if part not in _SPLITS:
         raise CorruptFileError(

@@ -15,13 +15,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.datasets.traced import maybe, number, says_phantom, stem
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.datasets.base import SOURCES, Card, Fault
+from etab.datasets.paths import find_folder
+from etab.datasets.traced import maybe, number
+from etab.datasets.videos import VideoSource, stem
+from etab.errors import CorruptFileError, LayoutError
 from etab.readers.table import read_table
-from etab.readers.video import read_video, video_info
+from etab.readers.video import video_info
 from etab.splits import check_leaks
-from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+from etab.storage.listing import visible
+from etab.types import Answer, FloatArray, Kind, Record, Target
 
 DIASTOLE = ("LVIDd", "IVSd", "LVPWd")
 SYSTOLE = ("LVIDs", "IVSs", "LVPWs")
@@ -83,7 +86,7 @@ class Measure:
 
 
 @SOURCES.register("lvh")
-class LvhSource(Source):
+class LvhSource(VideoSource):
     """EchoNet-LVH as published, from the folder that holds ``MeasurementsList.csv`` and the four batches."""
 
     card: ClassVar[Card] = _CARD
@@ -95,16 +98,6 @@ class LvhSource(Source):
         self._measures: dict[str, tuple[Measure, ...]] = {}
         self._again = 0
         self._rateless: list[str] = []
-        self._phantom: bool | None = None
-
-    @property
-    def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
-        if self._phantom is None:
-            self._phantom = says_phantom(
-                self.root, (self.root / r.files["video"] for r in self.records())
-            )
-        return self._phantom
 
     def records(self) -> Sequence[Record]:
         """Every measured video, in the order of its first row.
@@ -137,14 +130,6 @@ class LvhSource(Source):
             part = _part(self.root / TABLE, rows.pop(name)[0])
             reason = f"{name}.avi is in no batch of {self.root}."
             self._give_up(Fault(name, reason, name, "PLAX", part), LayoutError(reason))
-
-    def n_frames(self, record: Record) -> int:
-        """Frames in the file itself; the table is not trusted."""
-        return video_info(self.root / record.files["video"]).n_frames
-
-    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8; only those asked for are decoded."""
-        return read_video(self.root / record.files["video"], at)
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -235,7 +220,7 @@ class LvhSource(Source):
         return ends if len({answer.at for answer in ends}) == 2 else []
 
     def _keypoints(self, record: Record) -> list[Answer]:
-        info = video_info(self.root / record.files["video"])
+        info = self.video_info(record)
         points: dict[int, FloatArray] = {}
         for measure in self._of(record, DIASTOLE):
             row = 2 * ("IVSd", "LVIDd", "LVPWd").index(measure.calc)
@@ -248,32 +233,25 @@ class LvhSource(Source):
 
 
 def _find(root: Path) -> Path:
-    if not root.is_dir():
-        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
-    near = [
+    near = [root, root / "EchoNet-LVH"]
+    if root.name.startswith("Batch"):
+        near.append(root.absolute().parent)
+    return find_folder(
         root,
-        root / "EchoNet-LVH",
-        *([root.absolute().parent] if root.name.startswith("Batch") else []),
-    ]
-    for path in near:
-        if (path / TABLE).is_file():
-            return path
-    empty = next(root.iterdir(), None) is None
-    why = "it is empty" if empty else f"{root / TABLE} is missing"
-    raise LayoutError(f"{root} is not EchoNet-LVH as published: {why}. Pass {_WANTED}.")
+        title="EchoNet-LVH",
+        wanted=_WANTED,
+        near=near,
+        holds=lambda path: (path / TABLE).is_file(),
+        lacks=lambda: f"{root / TABLE} is missing",
+    )
 
 
 def _videos(root: Path) -> dict[str, str]:
     """Video names to their files relative to the root, over every Batch folder."""
-    batches = sorted(
-        path for path in root.iterdir() if path.is_dir() and path.name.startswith("Batch")
-    )
-    return {
-        p.stem: f"{batch.name}/{p.name}"
-        for batch in batches
-        for p in sorted(batch.iterdir())
-        if p.suffix == ".avi"
-    }
+    videos: dict[str, str] = {}
+    for path in visible(root, "Batch*/*.avi"):
+        videos[path.stem] = f"{path.parent.name}/{path.name}"
+    return videos
 
 
 def _part(table: Path, row: Mapping[str, str]) -> str:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from etab.datasets.base import SOURCES
-from etab.errors import CorruptFileError, DataNotFoundError
+from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.registry import unknown
+from etab.storage.listing import visible
 
 
 def folder(
@@ -90,3 +91,41 @@ def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
     if not isinstance(value, str):
         raise CorruptFileError(f"{file}: {name}_dir is {value!r}; wanted a folder in quotes.")
     return file, file.parent / Path(value).expanduser()
+
+
+def find_folder(
+    root: Path,
+    *,
+    title: str,
+    wanted: str,
+    near: Iterable[Path],
+    holds: Callable[[Path], bool],
+    lacks: Callable[[], str],
+) -> Path:
+    """Find the folder of a data set at or around the folder that a user passed.
+
+    Args:
+        root: The folder that was passed.
+        title: The name of the data set, for messages.
+        wanted: Which folder to pass, as the end of "Pass ...".
+        near: The folders to look at, ``root`` among them.
+        holds: Whether a folder holds the data set.
+        lacks: Says what ``root`` lacks, where none of them does and it is not empty.
+
+    Returns:
+        The only one of the folders that holds the data set.
+
+    Raises:
+        DataNotFoundError: ``root`` is no folder.
+        LayoutError: None of the folders holds the data set, or several do.
+    """
+    if not root.is_dir():
+        raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
+    matches = {path.resolve(): path for path in near if holds(path)}
+    if len(matches) == 1:
+        return next(iter(matches.values()))
+    if matches:
+        names = ", ".join(map(str, matches.values()))
+        raise LayoutError(f"{root} holds several {title} trees: {names}. Pass one of them.")
+    reason = lacks() if visible(root) else "it is empty"
+    raise LayoutError(f"{root} is not {title} as published: {reason}. Pass {wanted}.")

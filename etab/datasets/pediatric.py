@@ -17,7 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from etab.datasets.base import SOURCES, Card, Fault, Source
+from etab.datasets.base import SOURCES, Card, Fault
+from etab.datasets.paths import find_folder
 from etab.datasets.traced import (
     EF_LIMIT,
     check_there,
@@ -26,12 +27,10 @@ from etab.datasets.traced import (
     maybe,
     number,
     phases_by_area,
-    says_phantom,
-    stem,
 )
-from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
+from etab.datasets.videos import VideoSource, stem, video_name
+from etab.errors import CorruptFileError
 from etab.readers.table import is_blank, read_table
-from etab.readers.video import read_video, video_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
@@ -78,26 +77,17 @@ _CARD = Card(
 
 
 @SOURCES.register("pediatric")
-class PediatricSource(Source):
+class PediatricSource(VideoSource):
     """EchoNet-Pediatric as published, from the folder that holds ``A4C`` and ``PSAX`` or any folder above it."""
 
     card: ClassVar[Card] = _CARD
+    marker_levels: ClassVar[int] = 2
 
     def __init__(self, root: Path) -> None:
         """Find the two views; raises LayoutError saying which folder to pass."""
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._traces: dict[str, _Traces] = {}
-        self._phantom: bool | None = None
-
-    @property
-    def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
-        if self._phantom is None:
-            self._phantom = says_phantom(
-                self.root, (self.root / r.files["video"] for r in self.records()), up=2
-            )
-        return self._phantom
 
     def records(self) -> Sequence[Record]:
         """Every row of both FileList.csv, A4C first; a video that is in no list is not one of the data set.
@@ -107,7 +97,7 @@ class PediatricSource(Source):
         """
         if self._records is None:
             found: list[Record] = []
-            for view in VIEWS:
+            for view in self._views():
                 table = self.root / view / "FileList.csv"
                 listed = self._list(table, view)
                 check_unique(table, listed)
@@ -134,14 +124,6 @@ class PediatricSource(Source):
                 view,
             ),
         )
-
-    def n_frames(self, record: Record) -> int:
-        """Frames in the file itself; the tables do not say."""
-        return video_info(self.root / record.files["video"]).n_frames
-
-    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8; only those asked for are decoded."""
-        return read_video(self.root / record.files["video"], at)
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -173,25 +155,36 @@ class PediatricSource(Source):
     def shared_files(self) -> Sequence[str]:
         """The two tables of each view."""
         return [
-            f"{view}/{name}" for view in VIEWS for name in ("FileList.csv", "VolumeTracings.csv")
+            f"{view}/{name}"
+            for view in self._views()
+            for name in ("FileList.csv", "VolumeTracings.csv")
         ]
 
     def remarks(self) -> Sequence[str]:
-        """How many videos are traced in fewer than two frames that exist."""
+        """The views that are absent, and how many videos are traced in fewer than two frames that exist."""
+        remarks = [
+            f"no folder {view} is here; this view is left out"
+            for view in VIEWS
+            if view not in self._views()
+        ]
         lv = self.card.target("LV_seg")
         few = [r.id for r in self.records() if len(self.annotated(r, lv)) < 2]
-        return (
-            [f"{len(few)} videos are traced in fewer than two of their frames, first {few[0]}"]
-            if few
-            else []
-        )
+        if few:
+            remarks.append(
+                f"{len(few)} videos are traced in fewer than two of their frames, first {few[0]}"
+            )
+        return remarks
+
+    def _views(self) -> tuple[str, ...]:
+        """The views whose folder is here: a copy of one of them serves the tasks of this one."""
+        return tuple(view for view in VIEWS if (self.root / view).is_dir())
 
     def _masks(self, record: Record) -> dict[int, Array]:
         """The traced frames of a recording, in order, to boolean masks of the video's own size."""
         traces = self._trace(record)
         if not traces:
             return {}
-        info = video_info(self.root / record.files["video"])
+        info = self.video_info(record)
         masks = {
             at: filled(points[:, 0], points[:, 1], (info.height, info.width))
             for at, points in traces.items()
@@ -214,21 +207,21 @@ class PediatricSource(Source):
 
 
 def _find(root: Path) -> Path:
-    if not root.is_dir():
-        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
     near = [root, root / _NESTED, root / "pediatric_echo_avi", root / "EchoNet-Pediatric" / _NESTED]
     if root.name in VIEWS:
         near.append(root.absolute().parent)
-    for path in near:
-        if any((path / view).is_dir() for view in VIEWS):
-            return path
-    empty = next(root.iterdir(), None) is None
-    why = "it is empty" if empty else f"{root / 'A4C' / 'FileList.csv'} is missing"
-    raise LayoutError(f"{root} is not EchoNet-Pediatric as published: {why}. Pass {_WANTED}.")
+    return find_folder(
+        root,
+        title="EchoNet-Pediatric",
+        wanted=_WANTED,
+        near=near,
+        holds=lambda path: any((path / view).is_dir() for view in VIEWS),
+        lacks=lambda: f"{root / 'A4C' / 'FileList.csv'} is missing",
+    )
 
 
 def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
-    name = stem(row["FileName"] or "")
+    name = video_name(table, row["FileName"])
     fold = int(number(table, row, "Split", 0, 9))
     meta: dict[str, object] = {"EF": number(table, row, "EF", 0, 100), "fold": fold}
     meta |= {

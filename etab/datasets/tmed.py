@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.paths import find_folder
 from etab.errors import (
     CorruptFileError,
-    DataNotFoundError,
     LayoutError,
     SplitError,
     UnsupportedOptionError,
@@ -26,6 +26,7 @@ from etab.errors import (
 from etab.readers.still import read_still, still_info
 from etab.readers.table import Row, is_blank, read_table, same_cell
 from etab.splits import SPLIT_PARTS, check_leaks
+from etab.storage.listing import visible_names
 from etab.types import Answer, Array, Kind, Record, Target
 
 LABELS = "labels_per_image.csv"
@@ -367,9 +368,7 @@ class TmedSource(Source):
     def _listing(self, folder: str) -> frozenset[str]:
         """Names in a folder of images, read once."""
         if folder not in self._names:
-            path = self.root / folder
-            names = (entry.name for entry in path.iterdir()) if path.is_dir() else ()
-            self._names[folder] = frozenset(names)
+            self._names[folder] = visible_names(self.root / folder)
         return self._names[folder]
 
     def _check_images(self, records: Sequence[Record]) -> None:
@@ -428,33 +427,23 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
     wanted = (
         f"the folder that contains {LABELS}, the folders of fold files and {release.folders[0]}/"
     )
-    if not root.is_dir():
-        raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
     if (
         root.name in release.parts
         and not (root / LABELS).is_file()
         and _holds(root.absolute().parent, release)
     ):
         return root.absolute().parent, root.name
-    near = (
+    near = [root, root / "approved_users_only", root / release.title]
+    near.append(root / release.title.replace("-", ""))
+    folder = find_folder(
         root,
-        root / "approved_users_only",
-        root / release.title,
-        root / release.title.replace("-", ""),
+        title=release.title,
+        wanted=wanted,
+        near=near,
+        holds=lambda path: _holds(path, release),
+        lacks=lambda: f"{root / LABELS} is missing, and every fold file too",
     )
-    found = {path.resolve(): path for path in near if _holds(path, release)}
-    if len(found) == 1:
-        return next(iter(found.values())), None
-    if found:
-        raise LayoutError(
-            f"{root} holds several trees: {', '.join(map(str, found.values()))}. Pass one of them."
-        )
-    why = (
-        "it is empty"
-        if next(root.iterdir(), None) is None
-        else f"{root / LABELS} is missing, and every fold file too"
-    )
-    raise LayoutError(f"{root} is not {release.title} as published: {why}. Pass {wanted}.")
+    return folder, None
 
 
 def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bool) -> Path | None:

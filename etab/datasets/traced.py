@@ -10,15 +10,10 @@ import numpy as np
 
 from etab.errors import CorruptFileError, LayoutError
 from etab.readers.table import parse_number
-from etab.readers.video import video_text
+from etab.storage.listing import visible_names
 from etab.types import Answer, Array, FloatArray, Record
 
 EF_LIMIT = 50.0
-
-
-def stem(name: str) -> str:
-    """A video's name without the suffix that some tables carry and others do not."""
-    return name.strip().removesuffix(".avi")
 
 
 def number(
@@ -55,7 +50,7 @@ def check_unique(table: Path, records: Sequence[Record]) -> None:
 
 def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
     """Raise LayoutError naming the first of the listed videos that ``folder`` does not hold."""
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    there = visible_names(folder)
     absent = [name for name in names if name not in there]
     if absent:
         raise LayoutError.of(
@@ -63,15 +58,6 @@ def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
             "Restore them; without them the scores are of other patients.",
             [str(folder / name) for name in absent],
         )
-
-
-def says_phantom(root: Path, videos: Iterable[Path], *, up: int = 0) -> bool:
-    """Whether the marker file (in ``root`` or ``up`` folders above) or the INFO chunk of any video says phantom."""
-    if any(
-        (folder / "PHANTOM").is_file() for folder in [root, *list(root.absolute().parents)[:up]]
-    ):
-        return True
-    return any("phantom" in " ".join(video_text(path).values()).lower() for path in videos)
 
 
 def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:

@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Source
+from etab.datasets.paths import find_folder
 from etab.datasets.traced import maybe
 from etab.echo.views import aliases
 from etab.errors import (
     CorruptFileError,
-    DataNotFoundError,
     LayoutError,
     SplitError,
     UnsupportedOptionError,
@@ -31,6 +31,7 @@ from etab.errors import (
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
 from etab.splits import check_leaks
+from etab.storage.listing import visible_files
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
 VIEWS = ("A2C", "A3C", "A4C", "PLAX")
@@ -225,7 +226,7 @@ class UnitySource(Source):
         )
 
     def _check_there(self, records: Sequence[Record]) -> None:
-        there = {path.name for path in (self.root / "png-cache").rglob("*.png")}
+        there = {path.name for path in visible_files(self.root / "png-cache", ".png")}
         absent = [
             record.files["still"]
             for record in records
@@ -240,15 +241,17 @@ class UnitySource(Source):
 
 
 def _find(root: Path) -> Path:
-    if not root.is_dir():
-        raise DataNotFoundError(f"{root} is not a folder. Pass {_WANTED}.")
-    near = [root, *([root.absolute().parent] if root.name in ("labels", "png-cache") else [])]
-    for path in near:
-        if (path / "labels").is_dir():
-            return path
-    empty = next(root.iterdir(), None) is None
-    why = "it is empty" if empty else f"{root / 'labels' / 'labels-train.json'} is missing"
-    raise LayoutError(f"{root} is not Unity Imaging as published: {why}. Pass {_WANTED}.")
+    near = [root]
+    if root.name in ("labels", "png-cache"):
+        near.append(root.absolute().parent)
+    return find_folder(
+        root,
+        title="Unity Imaging",
+        wanted=_WANTED,
+        near=near,
+        holds=lambda path: (path / "labels").is_dir(),
+        lacks=lambda: f"{root / 'labels' / 'labels-train.json'} is missing",
+    )
 
 
 def _labels(path: Path) -> dict[str, dict[str, Any]]:

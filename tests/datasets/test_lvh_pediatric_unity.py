@@ -580,8 +580,8 @@ DAMAGE = {
     "pediatric, no view": (
         "pediatric",
         LayoutError,
-        "PSAX",
-        lambda r: shutil.rmtree(r / NESTED / "PSAX"),
+        "FileList.csv",
+        lambda r: [shutil.rmtree(r / NESTED / view) for view in ("A4C", "PSAX")],
     ),
     "pediatric, no list": (
         "pediatric",

@@ -11,6 +11,7 @@ AVI, HEADER, OBJECT = "etab/readers/avi.py", "etab/readers/dicom_header.py", "et
 SOURCE = "etab/datasets/dicom.py"
 NEEDED = ("tests/datasets/test_needed_files.py",)
 SKIP, CAMUS = "etab/runs/skip_bad.py", "etab/datasets/camus.py"
+FOLDERS = ("tests/datasets/test_echo_folders.py",)
 META, VOLUME = "etab/readers/metaimage.py", "etab/readers/volume.py"
 
 FAULTS = [
@@ -204,5 +205,40 @@ FAULTS = [
         "with suppress(CorruptFileError):",
         "with suppress(KeyError):",
         ("tests/datasets/test_echo_sources.py",),
+    ),
+    Fault(
+        "a table may name a video elsewhere",
+        "etab/datasets/videos.py",
+        "if len(path.parts) != 1 or",
+        "if False and",
+        FOLDERS,
+    ),
+    Fault(
+        "the pediatric set needs both views",
+        "etab/datasets/pediatric.py",
+        "for view in self._views():",
+        "for view in VIEWS:",
+        FOLDERS,
+    ),
+    Fault(
+        "a folder of hidden files is not empty",
+        "etab/datasets/paths.py",
+        "if visible(root) else",
+        "if next(root.iterdir(), None) else",
+        FOLDERS,
+    ),
+    Fault(
+        "the first of several trees is taken",
+        "etab/datasets/paths.py",
+        "if len(matches) == 1:",
+        "if matches:",
+        FOLDERS,
+    ),
+    Fault(
+        "hidden pictures are counted",
+        "etab/datasets/tmed.py",
+        "visible_names(self.root / folder)",
+        "frozenset(p.name for p in (self.root / folder).iterdir())",
+        FOLDERS,
     ),
 ]

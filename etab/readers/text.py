@@ -1,0 +1,32 @@
+"""Small text files as published: split files, Info files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etab.errors import CorruptFileError, LayoutError
+
+
+def read_text(path: Path, hint: str = "Restore it as published.") -> str:
+    """Read a text file in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: The file.
+        hint: What to do where it cannot be read; the last sentence of the error.
+
+    Returns:
+        Its text.
+
+    Raises:
+        LayoutError: There is no such file.
+        CorruptFileError: It is no text, or cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise LayoutError(f"{path} is missing. {hint}") from error
+    except UnicodeDecodeError as error:
+        raise CorruptFileError(f"{path} is not text: {error}. {hint}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise CorruptFileError(f"{path} cannot be read: {reason}. {hint}") from error

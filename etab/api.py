@@ -15,7 +15,7 @@ from etab.errors import EtabError, UnsupportedOptionError
 from etab.leaderboard import notes, suites
 from etab.leaderboard import ranking as leaderboard
 from etab.results import Result
-from etab.runs.data import tasks_at
+from etab.runs.data import Data, tasks_at
 from etab.runs.execute import require_ready
 from etab.runs.executors import Event, serial
 from etab.runs.run import Settings, plan
@@ -131,8 +131,10 @@ def evaluate(
         seed=seed,
         aggregate=aggregate,
     )
-    require_ready(runs, settings)
-    cells = serial(runs, settings, lambda e: _collect(e, failures))
+    settings = settings.needing(code for run in runs for code in run.row.parts)
+    data = Data(settings)
+    require_ready(runs, settings, data)
+    cells = serial(runs, settings, lambda e: _collect(e, failures), data)
     if failures:
         raise EtabError("; ".join(failures))
     return score_of(card.name, cells, place, protocol=runs[0].protocol_name, seed=seed)

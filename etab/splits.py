@@ -126,6 +126,44 @@ def inner_parts(patients: Array, rows: IntArray, seed: int) -> tuple[IntArray, .
     return tuple(rows[fold == k] for k in range(int(fold.max()) + 1))
 
 
+def inner_fits(
+    splits: Sequence[RowSplit], patients: Array
+) -> tuple[list[RowSplit], list[list[int]]]:
+    """List the fits that answer every inner part of every split without it.
+
+    Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are
+    those of both.
+
+    Args:
+        splits: The splits, with their inner parts.
+        patients: (n,) the patient of each row.
+
+    Returns:
+        The fits, their test rows sorted; and for each split the index of the fit for each of its
+        inner parts.
+    """
+    fits: list[RowSplit] = []
+    index_of: dict[tuple[bytes, ...], int] = {}
+    fit_of: list[list[int]] = []
+    for split in splits:
+        indexes = []
+        for part in split.inner:
+            train = without(split.train, part)
+            inner = tuple(other for other in split.inner if other is not part)
+            if len(inner) < 2:  # one part is too few to choose by
+                inner = inner_parts(np.asarray(patients, dtype=object), train, 0)
+            key = (train.tobytes(), *(other.tobytes() for other in inner))
+            if key not in index_of:
+                index_of[key] = len(fits)
+                fits.append(RowSplit(train, inner, part, f"inner{len(fits)}"))
+            i = index_of[key]
+            tested = np.union1d(fits[i].test, part)
+            fits[i] = RowSplit(train, inner, tested, fits[i].name)
+            indexes.append(i)
+        fit_of.append(indexes)
+    return fits, fit_of
+
+
 def without(train: IntArray, part: IntArray) -> IntArray:
     """Training rows without an inner part."""
     return np.setdiff1d(train, part)

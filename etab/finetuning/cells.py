@@ -24,22 +24,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab import __version__
 from etab.echo.surface import cut
-from etab.errors import ResultError, SplitError
+from etab.errors import SplitError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
 from etab.heads.probabilities import class_probabilities
-from etab.metrics import basic as metrics
-from etab.metrics import uncertainty as stats
-from etab.results import Predictions, Result
+from etab.results import Result
 from etab.runs import cell as runs
-from etab.runs import data as opened
-from etab.runs import run
+from etab.runs.data import Data
+from etab.runs.execute import require_ready
 from etab.runs.failures import describe_failure, is_interruption
-from etab.runs.provenance import provenance
+from etab.runs.record import Answered, Origin, result_of, stored_result
 from etab.runs.run import Run, Settings
-from etab.runs.skip_bad import left_out
 from etab.splits import without
 from etab.storage.atomic import slug
 from etab.storage.machine import limit_threads, require_device
@@ -58,45 +54,41 @@ _FIRST_LOOK = 64
 Watch = Callable[[str, Progress], None]
 
 
-def _facts(tuning: Tuning, settings: Settings) -> dict[str, Any]:
+def _facts(tuning: Tuning, settings: Settings, data: Data) -> dict[str, Any]:
     """What decides the scores beyond the target's data and the weights."""
-    found, origin = tuning.settings(_precision(tuning, settings)), tuning.origin
-    return found if origin is None else {**found, "source_data": _digest(origin.rows[0], settings)}
+    facts = tuning.settings(_precision(tuning, settings))
+    if tuning.origin is not None:
+        facts["source_data"] = data.digest(tuning.origin.rows[0].dataset)
+    return facts
 
 
-def finished(tuning: Tuning, settings: Settings) -> list[Result] | None:
-    """The saved results of all tasks, or None; raises ResultError for ones that were made otherwise."""
-    found = []
+def finished(tuning: Tuning, settings: Settings, data: Data | None = None) -> list[Result] | None:
+    """Find the saved results of all tasks of a training.
+
+    Args:
+        tuning: The training.
+        settings: How it is run.
+        data: The data of the plan; None opens them anew.
+
+    Returns:
+        The results, or None where one of them is missing.
+
+    Raises:
+        ResultError: If a result is there that was made under other conditions.
+    """
+    data = data or Data(settings)
+    facts = _facts(tuning, settings, data)
+    results = []
     for cell in tuning.cells:
-        path = Result.path_of(
-            settings.results,
-            cell.row.dataset,
-            cell.task,
-            cell.backbone,
-            cell.protocol,
-            cell.seed,
-            tuning.head,
-        )
-        if not path.exists():
+        stored = stored_result(cell, facts, settings, data)
+        if stored is None:
             return None
-        result = Result.load(path)
-        now = {**_facts(tuning, settings), "data": _digest(cell.row, settings)}
-        there = {**result.settings, "data": result.data_digest}
-        if differ := [name for name, value in now.items() if there.get(name) != value]:
-            raise ResultError(
-                f"{path} was made under other conditions: {', '.join(differ)} differ. Results are never overwritten: move "
-                "the old files away, or choose another results folder."
-            )
-        found.append(result)
-    return found
+        results.append(stored)
+    return results
 
 
 def _precision(tuning: Tuning, settings: Settings) -> str:
     return runs.resolve_precision(tuning.cells[0], settings)
-
-
-def _digest(task: Task, settings: Settings) -> str:
-    return opened.data_digest(task.dataset, *settings.where)
 
 
 def checkpoints(settings: Settings, tuning: Tuning) -> Path:
@@ -104,7 +96,9 @@ def checkpoints(settings: Settings, tuning: Tuning) -> Path:
     return settings.results.with_name(f"{settings.results.name}.training") / slug(tuning.name)
 
 
-def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -> list[Result]:
+def execute(
+    tuning: Tuning, settings: Settings, *, data: Data | None = None, watch: Watch | None = None
+) -> list[Result]:
     """Train, score and save every task; what was interrupted goes on, and what is finished is read.
 
     Processes that torchrun started train it together (``etab.training.distributed``); the first one alone saves. Raises what
@@ -115,11 +109,12 @@ def execute(tuning: Tuning, settings: Settings, *, watch: Watch | None = None) -
     limit_threads()
     with distributed.joined(settings.device) as device:
         settings = replace(settings, device=device)
-        done = finished(tuning, settings)
+        data = data or Data(settings)
+        done = finished(tuning, settings, data)
         if done is not None:
             return done
         started = time.perf_counter()
-        work = _Work.of(tuning, settings)
+        work = _Work.of(tuning, settings, data)
         fits = [work.split(i, watch) for i in range(len(work.splits))]
         seconds = time.perf_counter() - started
         found = [work.result(cell, fits, seconds) for cell in tuning.cells]
@@ -133,6 +128,7 @@ class _Work:
 
     tuning: Tuning
     settings: Settings
+    data: Data
     rows: dict[str, Rows]
     items: dict[str, int]
     patients: Array
@@ -143,12 +139,13 @@ class _Work:
     trained: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(tuning: Tuning, settings: Settings) -> _Work:
+    def of(tuning: Tuning, settings: Settings, data: Data | None = None) -> _Work:
         """Read the rows, their frames and answers, those of the source task too."""
         from etab.finetuning.examples import frames_of, table_of
 
-        tasks, where = tuning.rows, settings.where
-        rows = {t.code: opened.rows_of(t, *where) for t in tasks}
+        data = data or Data(settings)
+        tasks = tuning.rows
+        rows = {task.code: data.rows(task) for task in tasks}
         items: dict[str, int] = {}
         first: dict[str, tuple[Rows, int]] = {}
         for mine in rows.values():
@@ -157,14 +154,13 @@ class _Work:
                 first.setdefault(item, (mine, at))
         patients = np.array([str(r.patients[i]) for r, i in first.values()])
         parts = np.array([str(r.parts[i]) for r, i in first.values()])
-        source = opened.source_of(tasks[0].dataset, *where)
-        keys = opened.keys_of(tasks[0], *where)
+        source, keys = data.source(tasks[0].dataset), data.keys(tasks[0])
         frames = frames_of(source, keys, [r.frames[i] for r, i in first.values()], tuning.side)
         answers = rows[tasks[0].code].answers
         splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
         table = table_of(tasks, rows, items, frames, tuning.side, tuning.augment)
-        before = None if tuning.origin is None else _Work.of(tuning.origin, settings)
-        work = _Work(tuning, settings, rows, items, patients, parts, table, splits, before)
+        before = None if tuning.origin is None else _Work.of(tuning.origin, settings, data)
+        work = _Work(tuning, settings, data, rows, items, patients, parts, table, splits, before)
         work.refuse_leaks()
         return work
 
@@ -299,7 +295,7 @@ class _Work:
             "augment": tuning.augment,
             "tasks": list(tuning.tasks),
             "tuning": tuning.protocol,
-            "data": _digest(tuning.rows[0], self.settings),
+            "data": self.data.digest(tuning.rows[0].dataset),
             "weights": self.trained["weights"],
             **adapted,
         }
@@ -355,9 +351,18 @@ class _Work:
             train_rows = np.array([place[int(r)] for r in split.train if int(r) in place])
             splits.append(RowSplit(train_rows, (), own, split.name))
             answers.append(FoldFit(self._predicted(task, rows, own, said[mine], choice), choice))
-        outlines = opened.outlines_of(task, *self.settings.where)
+        outlines = self.data.outlines(task)
         table = runs.predictions_of(task, rows, outlines, splits, answers, ())
-        found = self._scored(cell, rows, splits, answers, table, seconds)
+        facts = _facts(self.tuning, self.settings, self.data)
+        digest = self.data.digest(task.dataset)
+        key = hashlib.sha256(f"{digest} {self.tuning.name} {facts}".encode()).hexdigest()
+        times = {
+            "device": self.settings.device,
+            "seconds": round(seconds, 3),
+            "finished": datetime.now(UTC).isoformat(),
+        }
+        origin = Origin(self.trained["weights"], key, facts, times)
+        found = result_of(Answered(cell, rows, splits, answers, table), origin, self.data)
         if distributed.world()[0] == 0:
             found.save(self.settings.results, table)
         return found
@@ -374,68 +379,6 @@ class _Work:
                 cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)
             ]
         return said[:, 1] if task.kind is Kind.BINARY else said
-
-    def _scored(
-        self,
-        cell: Run,
-        rows: Rows,
-        splits: Sequence[RowSplit],
-        fits: Sequence[FoldFit],
-        table: Predictions,
-        seconds: float,
-    ) -> Result:
-        task, patients, settings = cell.row, np.array(table.patients), self.settings
-        scored = metrics.evaluate(task.kind, table.columns, patients)
-        interval = stats.bootstrap(
-            task.metric,
-            task.kind,
-            table.columns,
-            patients,
-            rng=runs.rng_of(cell, 1),
-            n=run.BOOTSTRAPS,
-        )
-        source = opened.source_of(task.dataset, *settings.where)
-        facts = _facts(self.tuning, settings)
-        digest = _digest(task, settings)
-        return Result(
-            task=task.code,
-            task_version=task.version,
-            backbone=cell.backbone,
-            head=self.tuning.head,
-            protocol=self.tuning.protocol,
-            seed=cell.seed,
-            dataset=task.dataset,
-            phantom=source.phantom,
-            metric=task.metric,
-            value=scored[task.metric],
-            low=interval.low,
-            high=interval.high,
-            level=0.95,
-            interval=interval.method,
-            metrics=scored,
-            folds=runs.folds_of(task, splits, fits, table),
-            nested=None,
-            n_train=int(np.mean([len(s.train) for s in splits])),
-            n_test=len(table.items),
-            n_patients=len(set(table.patients)),
-            weights_sha256=self.trained["weights"],
-            data_digest=digest,
-            features_key=hashlib.sha256(
-                f"{digest} {self.tuning.name} {facts}".encode()
-            ).hexdigest(),
-            settings=facts,
-            missing=[list(pair) for pair in rows.missing],
-            predictions_sha256=table.sha256(),
-            anchor_low=task.low,
-            anchor_high=task.high,
-            provenance={
-                **provenance(__version__),
-                "device": settings.device,
-                "seconds": round(seconds, 3),
-                "finished": datetime.now(UTC).isoformat(),
-            },
-            bad=left_out(task, source.faults or (), table.patients, protocol=cell.protocol),
-        )
 
 
 def _seed(tuning: Tuning, which: int) -> int:
@@ -465,15 +408,14 @@ def trainings(
             precision; before any training starts.
         EtabError: If the data cannot be used; before any training starts.
     """
-    require_device(settings.device)
+    data = Data(settings)
     for tuning in plans:
-        runs.resolve_precision(tuning.cells[0], settings)
-        _digest(tuning.rows[0], settings)
+        require_ready(tuning.cells, settings, data)
     with distributed.joined(settings.device) as device:
         alone = distributed.world()[1] == 1
         for tuning in plans:
             try:
-                yield from execute(tuning, replace(settings, device=device), watch=watch)
+                yield from execute(tuning, replace(settings, device=device), data=data, watch=watch)
             except BaseException as error:
                 if failed is None or not alone or is_interruption(error):
                     raise

@@ -21,6 +21,19 @@ class FoldFit:
     choice: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Memo(dict[Any, Any]):
+    """What fits on the same rows share: results that no label enters, under keys of each head.
+
+    Attributes:
+        cells: (n,) a label for each row. Rows with one label are in the same parts in every cell
+            of the board on these rows; None where that is not known.
+        precision: "bf16" lets a head that is trained use autocast, else "fp32".
+    """
+
+    cells: Array | None = None
+    precision: str = "fp32"
+
+
 class Head(ABC):
     """A task head on frozen features."""
 
@@ -49,8 +62,8 @@ class Head(ABC):
         ``features.sequences`` the layers over time, for a head with ``reads_layers``).
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
-        calls on the same features and splits; the result never depends on it, but for what the rows and the
-        run decide: ``"cells"`` and ``"precision"`` ("bf16" lets a trained head use autocast).
+        calls on the same features and splits; the result never depends on it, but for ``cells`` and ``precision``
+        of a ``Memo``, which the rows and the run decide.
         """
 
 

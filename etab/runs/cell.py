@@ -3,49 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import replace
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
-from etab import __version__, datasets, heads
-from etab.datasets.base import Source
+from etab import datasets, heads
 from etab.echo.surface import Outline
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
-from etab.heads.base import FoldFit, Head
-from etab.metrics import basic as metrics
-from etab.metrics import uncertainty as stats
+from etab.heads.base import FoldFit, Head, Memo
+from etab.metrics import uncertainty
 from etab.results import Predictions, Result
-from etab.runs import cross, studies
-from etab.runs import thresholds as decisions
-from etab.runs.data import data_digest, outlines_of, rows_of, source_of
-from etab.runs.provenance import provenance
+from etab.runs import cross, studies, thresholds
+from etab.runs.data import Data
+from etab.runs.record import Answered, Origin, result_of, rng_of
 from etab.runs.run import BOOTSTRAPS, VERSION, Run, Settings
-from etab.runs.skip_bad import left_out
 from etab.runs.tables import laid_out
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.protocols import cells_of, parse, remarks, splits_of
 from etab.tasks.rows import Rows
-from etab.types import Features, IntArray, RowSplit
+from etab.types import Features, FloatArray, IntArray, RowSplit, Target
 
 _NESTED_REPEATS = 4
-_FEW = 1000  # patients: the resamples of cells with more are drawn anew for each backbone
 
 
-def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]:
-    """What decides a score beyond data and weights: this is what resuming compares."""
-    card, head, task = run.backbone_card, heads.head(run.head_name), run.row
+def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
+    """List what decides a score beyond data and weights: resuming compares these facts.
+
+    Args:
+        run: The cell.
+        precision: "fp32" or "bf16", never "auto".
+        data: The data of the plan.
+
+    Returns:
+        The facts by name.
+    """
+    card = run.backbone_card
+    head = heads.head(run.head_name)
+    task = run.row
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
     if task.fit_on:
-        more |= {
-            "fit_on": task.fit_on,
-            "fit_data_digest": data_digest(task.fit_on, *settings.where),
-        }
+        more |= {"fit_on": task.fit_on, "fit_data_digest": data.digest(task.fit_on)}
     return {
         **more,
         "runs_version": VERSION,
@@ -57,7 +59,7 @@ def _settings_of(run: Run, precision: str, settings: Settings) -> dict[str, Any]
         "precision": precision,
         "sha256": card.sha256,
         "bootstraps": BOOTSTRAPS,
-        **input_of(run.row).facts(run.row, card),
+        **input_of(task).facts(task, card),
     }
 
 
@@ -73,105 +75,152 @@ def _splits(run: Run, rows: Rows) -> list[RowSplit]:
 
 
 def compute(
-    run: Run, embedded: FrameFeatures, settings: Settings, memo: MutableMapping[Any, Any]
+    run: Run,
+    embedded: FrameFeatures,
+    settings: Settings,
+    data: Data,
+    memo: MutableMapping[Any, Any],
 ) -> tuple[Result, Predictions]:
-    """Fit and score one cell on features that are already there; ``memo`` serves cells of the same rows."""
+    """Fit and score one cell on features that are already there.
+
+    Args:
+        run: The cell.
+        embedded: The features of everything that the task's family uses.
+        settings: How the plan is run.
+        data: The data of the plan.
+        memo: Keeps what no label enters, for cells of the same rows.
+
+    Returns:
+        The record and the answers to all test rows.
+
+    Raises:
+        UndefinedError: If the task's metric does not exist for these rows.
+    """
     started = time.perf_counter()
-    task, head = run.row, heads.head(run.head_name)
-    rows = rows_of(task, *settings.where)
-    features = input_of(task).pick(
-        embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
+    work = _Work.of(run, embedded, data, memo)
+    fits, table = work.answers(data)
+    more_metrics = {
+        **studies.upstream(run.row.kind, table.columns),
+        **studies.upstream_views(run.row, table.columns),
+    }
+    origin = Origin(
+        embedded.weights_sha256,
+        embedded.key,
+        work.settings(embedded, data),
+        {"device": settings.device, "started": datetime.now(UTC).isoformat()},
     )
-    splits = _splits(run, rows)
-    shared = memo.setdefault(rows.items, {})
-    shared["cells"] = (
-        rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
-    )
-    shared["precision"] = embedded.settings["precision"]
-    fits = head.cross_fit(
-        features, rows.answers, rows.patients, splits, target_of(task), rng=rng_of(run), memo=shared
-    )
-    outlines = outlines_of(task, *settings.where)
-    if task.aggregate and AGGREGATES[task.aggregate].beside:
-        beside = studies.view_answers(source_of(task.dataset, *settings.where), rows)
-        fit = partial(_fit, run, head, features, rows, shared)
-        predictions, fits = studies.diagnosed(task, rows, beside, splits, fits, fit)
-    else:
-        rules = _rules(run, head, features, rows, splits, shared)
+    cell = Answered(run, work.rows, work.splits, fits, table)
+    result = result_of(cell, origin, data, more_metrics=more_metrics, nested=work.nested())
+    seconds = round(time.perf_counter() - started, 3)
+    return replace(result, provenance={**result.provenance, "seconds": seconds}), table
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Everything that the fits of one cell need."""
+
+    run: Run
+    head: Head
+    rows: Rows
+    features: Features
+    splits: list[RowSplit]
+    memo: Memo
+
+    @staticmethod
+    def of(run: Run, embedded: FrameFeatures, data: Data, memos: MutableMapping[Any, Any]) -> _Work:
+        """Select the features of the task's rows and split the rows."""
+        task = run.row
+        head = heads.head(run.head_name)
+        rows = data.rows(task)
+        features = input_of(task).pick(
+            embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
+        )
+        cells = (
+            rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
+        )
+        memo = memos.setdefault(rows.items, Memo())
+        memo.cells = cells
+        memo.precision = embedded.settings["precision"]
+        return _Work(run, head, rows, features, _splits(run, rows), memo)
+
+    def answers(self, data: Data) -> tuple[list[FoldFit], Predictions]:
+        """Fit every split and lay the answers to the test rows out as a table."""
+        task, rows = self.run.row, self.rows
+        fits = self.fit(task.target, rows.answers, self.splits)
+        if task.aggregate and AGGREGATES[task.aggregate].beside:
+            views = studies.view_answers(data.source(task.dataset), rows)
+            table, fits = studies.diagnosed(task, rows, views, self.splits, fits, self.fit)
+            return fits, table
+        rules = self._rules()
         if rules:
             fits = [
-                replace(f, choice={**f.choice, **rule.facts()})
-                for f, rule in zip(fits, rules, strict=True)
+                replace(fit, choice={**fit.choice, **rule.facts()})
+                for fit, rule in zip(fits, rules, strict=True)
             ]
-        predictions = predictions_of(task, rows, outlines, splits, fits, rules)
-    nested = _nested(run, rows, features, shared)
-    result = _result(run, rows, splits, fits, predictions, nested, embedded, settings)
-    seconds = round(time.perf_counter() - started, 3)
-    return replace(result, provenance={**result.provenance, "seconds": seconds}), predictions
+        return fits, predictions_of(task, rows, data.outlines(task), self.splits, fits, rules)
 
-
-def _fit(
-    run: Run,
-    head: Head,
-    features: Features,
-    rows: Rows,
-    memo: MutableMapping[Any, Any],
-    target: str,
-    answers: Any,
-    splits: Sequence[RowSplit],
-) -> list[FoldFit]:
-    """Fit a second probe on the rows of a cell."""
-    about = datasets.SOURCES[run.row.dataset].card.target(target)
-    return head.cross_fit(
-        features, answers, rows.patients, splits, about, rng=rng_of(run), memo=memo
-    )
-
-
-def target_of(task: Task) -> Any:
-    """What a task asks, as the card of its data says it."""
-    return datasets.SOURCES[task.dataset].card.target(task.target)
-
-
-def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
-    """One stream a cell, the same for every backbone, so that backbones share folds and resamples."""
-    return np.random.default_rng([run.seed, stream, *run.task.encode()])
-
-
-@lru_cache(maxsize=64)
-def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
-    """How often each patient is drawn in each resample of a cell, for every backbone."""
-    rng = rng_of(Run(task, "", seed=seed), 1)
-    return stats.resample_weights(n_patients, BOOTSTRAPS, rng).astype(np.uint16)
-
-
-def _rules(
-    run: Run,
-    head: Head,
-    features: Features,
-    rows: Rows,
-    splits: Sequence[RowSplit],
-    memo: MutableMapping[Any, Any],
-) -> list[decisions.Rule]:
-    """For each split, how scores become classes; none where the metric is of scores."""
-    task = run.row
-
-    def answers(inner: Sequence[RowSplit]) -> list[Any]:
-        fits = head.cross_fit(
-            features,
-            rows.answers,
-            rows.patients,
-            inner,
-            target_of(task),
-            rng=rng_of(run, 3),
-            memo=memo,
+    def fit(
+        self, target: str, answers: Any, splits: Sequence[RowSplit], stream: int = 0
+    ) -> list[FoldFit]:
+        """Fit the head for a target of the dataset on the rows of the cell."""
+        return self.head.cross_fit(
+            self.features,
+            answers,
+            self.rows.patients,
+            splits,
+            datasets.SOURCES[self.run.row.dataset].card.target(target),
+            rng=rng_of(self.run, stream),
+            memo=self.memo,
         )
-        return [fit.predictions for fit in fits]
 
-    if not decisions.needed(task):
-        return []
-    return decisions.choose(
-        task, splits, rows.patients, answers, lambda i, s: laid_out(task, rows, (), i, [s])[2]
-    )
+    def _rules(self) -> list[thresholds.Rule]:
+        """For each split, how scores become classes; none where the metric is of scores."""
+        task, rows = self.run.row, self.rows
+        if not thresholds.needed(task):
+            return []
+
+        def answers(inner: Sequence[RowSplit]) -> list[Any]:
+            fits = self.fit(task.target, rows.answers, inner, stream=3)
+            return [fit.predictions for fit in fits]
+
+        def columns(order: IntArray, scores: FloatArray) -> dict[str, FloatArray]:
+            return laid_out(task, rows, (), order, [scores])[2]
+
+        return thresholds.choose(task, self.splits, rows.patients, answers, columns)
+
+    def nested(self) -> dict[str, float] | None:
+        """Interval of nested cross-validation.
+
+        There is one where the head is ridge, a patient is a row, the rows fit a kernel, and the
+        protocol has at least three folds: the inner fits leave two folds out.
+        """
+        run, rows = self.run, self.rows
+        protocol = parse(run.protocol_name)
+        folds = protocol.n_fold or 0
+        in_folds = folds >= 3 and not protocol.few and not run.row.fit_on
+        row_is_patient = rows.n_patients == len(rows.items) <= heads.LIMIT
+        if run.head_name != "ridge" or not in_folds or not row_is_patient:
+            return None
+        losses = heads.ridge_losses(self.features, rows.answers, rows.patients, memo=self.memo)
+        interval = uncertainty.nested_cv(
+            losses, rows.n_patients, n_fold=folds, repeats=_NESTED_REPEATS, rng=rng_of(run, 2)
+        )
+        return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+    def settings(self, embedded: FrameFeatures, data: Data) -> dict[str, Any]:
+        """The facts that the record of the cell holds, with notes on the data and the protocol."""
+        run = self.run
+        facts = settings_of(run, embedded.settings["precision"], data)
+        notes = [
+            *data.source(run.row.dataset).notes(),
+            *remarks(run.row, run.protocol_name, self.rows),
+        ]
+        return {**facts, "n_fold": run.n_fold, **({"notes": notes} if notes else {})}
+
+
+def target_of(task: Task) -> Target:
+    """Find the target of a task on the card of its dataset."""
+    return datasets.SOURCES[task.dataset].card.target(task.target)
 
 
 def predictions_of(
@@ -180,7 +229,7 @@ def predictions_of(
     outlines: Sequence[Outline],
     splits: Sequence[RowSplit],
     fits: Sequence[FoldFit],
-    rules: Sequence[decisions.Rule],
+    rules: Sequence[thresholds.Rule],
 ) -> Predictions:
     """Lay the answers of all folds out as one table, a line a row (or unit) of the test parts."""
     order = np.concatenate([s.test for s in splits])
@@ -188,7 +237,7 @@ def predictions_of(
     tested = [s.name for s in splits for _ in s.test]
     names = [tested[i] for i in kept]
     if rules:
-        columns["answer"] = decisions.applied(rules, names, splits, columns)
+        columns["answer"] = thresholds.applied(rules, names, splits, columns)
     return Predictions(
         kind=task.kind,
         items=tuple(items),
@@ -196,114 +245,3 @@ def predictions_of(
         folds=tuple(names),
         columns=columns,
     )
-
-
-def _nested(
-    run: Run, rows: Rows, features: Features, memo: MutableMapping[Any, Any]
-) -> dict[str, float] | None:
-    """Nested cross-validation interval where the head is ridge, a patient is a row, and the rows fit a kernel."""
-    how = parse(run.protocol_name)
-    if (
-        run.head_name != "ridge"
-        or not how.n_fold
-        or how.few
-        or rows.n_patients != len(rows.items)
-        or run.row.fit_on
-    ):
-        return None
-    if len(rows.items) > heads.LIMIT or how.n_fold < 3:  # the inner fits leave two folds out
-        return None
-    losses = heads.ridge_losses(features, rows.answers, rows.patients, memo=memo)
-    found = stats.nested_cv(
-        losses, rows.n_patients, n_fold=how.n_fold, repeats=_NESTED_REPEATS, rng=rng_of(run, 2)
-    )
-    return {"value": found.value, "low": found.low, "high": found.high}
-
-
-def folds_of(
-    task: Task, splits: Sequence[RowSplit], fits: Sequence[FoldFit], table: Predictions
-) -> list[Mapping[str, Any]]:
-    """Value and choice of each fold; a fold on which the metric does not exist says so with None."""
-    out: list[Mapping[str, Any]] = []
-    names = np.array(table.folds)
-    for split, fit in zip(splits, fits, strict=True):
-        mask = names == split.name
-        columns = {k: v[mask] for k, v in table.columns.items()}
-        scored = metrics.evaluate(task.kind, columns, np.array(table.patients)[mask])
-        out.append(
-            {
-                "name": split.name,
-                "value": scored.get(task.metric),
-                "n_test": int(mask.sum()),
-                "choice": dict(fit.choice),
-            }
-        )
-    return out
-
-
-def _result(
-    run: Run,
-    rows: Rows,
-    splits: Sequence[RowSplit],
-    fits: Sequence[FoldFit],
-    table: Predictions,
-    nested: Mapping[str, float] | None,
-    embedded: FrameFeatures,
-    settings: Settings,
-) -> Result:
-    task, patients = run.row, np.array(table.patients)
-    scored = metrics.evaluate(task.kind, table.columns, patients) | studies.upstream(
-        task.kind, table.columns
-    )
-    scored |= studies.upstream_views(task, table.columns)
-    n = len(set(table.patients))
-    resamples = (_resamples if n <= _FEW else _resamples.__wrapped__)(run.task, run.seed, n)
-    interval = stats.resampled(task.metric, task.kind, table.columns, patients, resamples)
-    source = source_of(task.dataset, *settings.where)
-    phantom = any(source_of(name, *settings.where).phantom for name in task.datasets)
-    return Result(
-        task=task.code,
-        task_version=task.version,
-        backbone=run.backbone,
-        head=run.head_name,
-        protocol=run.protocol_name,
-        seed=run.seed,
-        dataset=task.dataset,
-        phantom=phantom,
-        metric=task.metric,
-        value=scored[task.metric],
-        low=interval.low,
-        high=interval.high,
-        level=0.95,
-        interval=interval.method,
-        metrics=scored,
-        folds=folds_of(task, splits, fits, table),
-        nested=nested,
-        n_train=int(np.mean([len(s.train) for s in splits])),
-        n_test=len(table.items),
-        n_patients=len(set(table.patients)),
-        weights_sha256=embedded.weights_sha256,
-        data_digest=data_digest(task.dataset, *settings.where),
-        features_key=embedded.key,
-        settings={
-            **_settings_of(run, embedded.settings["precision"], settings),
-            "n_fold": run.n_fold,
-            **_said(source, remarks(task, run.protocol_name, rows)),
-        },
-        missing=[list(pair) for pair in rows.missing],
-        predictions_sha256=table.sha256(),
-        anchor_low=task.low,
-        anchor_high=task.high,
-        provenance={
-            **provenance(__version__),
-            "device": settings.device,
-            "started": datetime.now(UTC).isoformat(),
-        },
-        bad=left_out(task, source.faults or (), table.patients, protocol=run.protocol_name),
-    )
-
-
-def _said(source: Source, more: Sequence[str]) -> dict[str, Any]:
-    """What a reader of the result must know of the data and of the protocol; nothing where there is nothing."""
-    notes = [*source.notes(), *more]
-    return {"notes": notes} if notes else {}

@@ -1,9 +1,8 @@
-"""What runs stand on, opened once a process: sources, what they show, the rows of tasks, and the digest of the data."""
+"""The data of a plan: sources, rows of tasks and outlines, each opened once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from etab.echo.surface import Outline, outline
 from etab.errors import EtabError, skippable
 from etab.features.base import input_of
 from etab.runs import cross
+from etab.runs.run import Settings
 from etab.runs.skip_bad import leave_unneeded, lists_leniently, sift
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
@@ -21,24 +21,40 @@ from etab.types import Kind
 
 
 def tasks_at(tasks: str | Iterable[str] | None, root: Path | None) -> list[str]:
-    """Codes of the tasks asked for; with ``root``, the folder of one dataset, those of a prefix that it can serve.
+    """Select the tasks that a folder can serve.
 
-    A prefix ("c") may name tasks of several datasets. A task asked for by its whole code is kept, and where the folder fits
-    no dataset all are: opening it then says what is wrong. Raises UnknownNameError for a word that names nothing.
+    A prefix ("c") may name tasks of several datasets. With ``root``, the folder of one dataset,
+    only the tasks of that dataset are selected. A task named by its whole code is always selected,
+    and so are all tasks where the folder fits no dataset: opening it then reports what is wrong.
+
+    Args:
+        tasks: Codes, prefixes or names of datasets; None for all of CAMUS.
+        root: The folder of one dataset, or None.
+
+    Returns:
+        The codes of the tasks, in the order of the menu.
+
+    Raises:
+        UnknownNameError: If a word names no task.
     """
-    tasks = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
-    found, words = (
-        find(tasks),
-        ",".join([tasks] if isinstance(tasks, str) else tasks or []).replace(" ", "").split(","),
-    )
-    names = list(dict.fromkeys(task.dataset for task in found))
-    fits = (
-        names if root is None or len(names) == 1 else [name for name in names if _opens(name, root)]
-    )
-    return [task.code for task in found if task.dataset in (fits or names) or task.code in words]
+    words = tasks if tasks is None or isinstance(tasks, str) else list(tasks)
+    selected = find(words)
+    names = list(dict.fromkeys(task.dataset for task in selected))
+    fitting = names
+    if root is not None and len(names) > 1:
+        fitting = [name for name in names if _opens(name, root)] or names
+    whole_codes = _split_words(words)
+    return [t.code for t in selected if t.dataset in fitting or t.code in whole_codes]
+
+
+def _split_words(words: str | list[str] | None) -> list[str]:
+    """The single words of what a user wrote, at commas."""
+    parts = [words] if isinstance(words, str) else words or []
+    return ",".join(parts).replace(" ", "").split(",")
 
 
 def _opens(dataset: str, root: Path) -> bool:
+    """Whether a folder is laid out as a dataset."""
     try:
         datasets.source(dataset, cross.within(root, dataset))
     except EtabError:
@@ -47,99 +63,126 @@ def _opens(dataset: str, root: Path) -> bool:
 
 
 def lacking(names: Iterable[str], root: Path | None) -> list[str]:
-    """What a person should hear of these datasets: how many published patients the data at hand do not hold."""
-    return [
-        said
-        for name in dict.fromkeys(names)
-        if (said := datasets.told(datasets.source(name, cross.within(root, name))))
-    ]
-
-
-@lru_cache(maxsize=4)
-def source_of(
-    dataset: str, root: Path | None, skip_bad: bool = False, codes: tuple[str, ...] = ()
-) -> Source:
-    """The source of a dataset, listing the recordings that a run reads.
+    """Report published patients that the data at hand do not hold.
 
     Args:
-        dataset: Its name.
-        root: Its folder, or the folder above it.
-        skip_bad: Whether recordings that cannot be read are left out.
-        codes: The tasks whose files are needed; empty stands for every task of the data set.
+        names: Names of datasets.
+        root: The folder of the data, or None for the documented places.
+
+    Returns:
+        A sentence for each dataset that is not whole.
     """
-    source = datasets.source(dataset, cross.within(root, dataset))
-    tasks = [task for task in TASKS.values() if task.dataset == dataset]
-    tasks = [task for task in tasks if task.code in codes] or tasks
-    if skip_bad:
-        source = sift(source, tasks)
-    else:
+    sentences = []
+    for name in dict.fromkeys(names):
+        sentence = datasets.told(datasets.source(name, cross.within(root, name)))
+        if sentence:
+            sentences.append(sentence)
+    return sentences
+
+
+class Data:
+    """The data that a plan reads.
+
+    Each source, each table of rows and each digest is made once and kept as long as this object:
+    many cells share them. Data that change on disk meanwhile are noticed by a new object only.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the folder, ``skip_bad`` and the tasks from ``settings``; nothing is read yet."""
+        self._root = settings.root
+        self._skip_bad = settings.skip_bad
+        self._codes = settings.tasks
+        self._sources: dict[str, Source] = {}
+        self._keys: dict[Task, Any] = {}
+        self._rows: dict[Task, Rows] = {}
+        self._outlines: dict[Task, tuple[Outline, ...]] = {}
+        self._digests: dict[str, str] = {}
+
+    def source(self, dataset: str) -> Source:
+        """Open a dataset, listing the recordings that the tasks need.
+
+        With ``skip_bad``, recordings that cannot be read are left out.
+        """
+        if dataset not in self._sources:
+            self._sources[dataset] = self._new_source(dataset)
+        return self._sources[dataset]
+
+    def _new_source(self, dataset: str) -> Source:
+        source = datasets.source(dataset, cross.within(self._root, dataset))
+        all_tasks = [task for task in TASKS.values() if task.dataset == dataset]
+        tasks = [task for task in all_tasks if task.code in self._codes] or all_tasks
+        if self._skip_bad:
+            return sift(source, tasks)
         if lists_leniently(source):
             with skippable():
                 source.records()
         leave_unneeded(source, tasks)
-    return source
+        return source
+
+    def keys(self, task: Task) -> Any:
+        """List what is embedded for a task's family, in the order of the features.
+
+        Returns:
+            Frames, clips or windows, as the task's input lists them.
+        """
+        input_of(task).check(task, self.source(task.dataset).card)
+        first = _first_of_family(task)
+        if first not in self._keys:
+            self._keys[first] = input_of(first).keys(first, self.source(first.dataset))
+        return self._keys[first]
+
+    def rows(self, task: Task) -> Rows:
+        """List the rows of a task; raises LayoutError when the data hold none."""
+        if task not in self._rows:
+            self._rows[task] = self._joined_rows(task) if task.fit_on else self._own_rows(task)
+        return self._rows[task]
+
+    def _own_rows(self, task: Task) -> Rows:
+        """Rows of a task on one dataset."""
+        return input_of(task).rows(task, self.source(task.dataset), self.keys(task))
+
+    def _joined_rows(self, task: Task) -> Rows:
+        """Rows of a cross-dataset task: those of the dataset fitted on come first."""
+        fitted, tested = (TASKS[code] for code in task.parts)
+        return cross.joined_rows(self.rows(fitted), self.rows(tested), len(self.keys(fitted)))
+
+    def outlines(self, task: Task) -> tuple[Outline, ...]:
+        """Prepare the authors' masks of a task for scoring; empty for other kinds of answers."""
+        if task not in self._outlines:
+            self._outlines[task] = self._new_outlines(task)
+        return self._outlines[task]
+
+    def _new_outlines(self, task: Task) -> tuple[Outline, ...]:
+        rows = self.rows(task)
+        if task.kind is not Kind.MASK:
+            return ()
+        if task.fit_on:
+            # Rows that a cross-dataset task fits on are never scored: any outline fills their place.
+            tested = self.outlines(TASKS[task.parts[1]])
+            return (*tested[:1] * (len(rows.items) - len(tested)), *tested)
+        return tuple(
+            outline(mask, spacing or (1.0, 1.0))
+            for mask, spacing in zip(rows.answers, rows.spacing, strict=True)
+        )
+
+    def digest(self, dataset: str) -> str:
+        """Compute the sha256 of the data that decide frames and answers.
+
+        What ``skip_bad`` leaves out does not enter it.
+        """
+        if dataset not in self._digests:
+            with skippable():
+                self._digests[dataset] = self.source(dataset).digest()
+        return self._digests[dataset]
 
 
-def keys_of(
-    task: Task, root: Path | None, skip_bad: bool = False, codes: tuple[str, ...] = ()
-) -> Any:
-    """What is embedded for the tasks of a family: frames, clips or windows, in the order of the features."""
-    input_of(task).check(task, source_of(task.dataset, root, skip_bad, codes).card)
-    # Tasks of one family differ in much that has no part in this; the first of the menu stands for them.
+def _first_of_family(task: Task) -> Task:
+    """The first task of the menu with the same features.
+
+    Tasks of one family differ in much that does not change what is embedded.
+    """
     family = (task.dataset, task.family, task.reader)
     for other in TASKS.values():
         if (other.dataset, other.family, other.reader) == family:
-            return _keys_of(other, root, skip_bad, codes)
-    return _keys_of(task, root, skip_bad, codes)
-
-
-@lru_cache(maxsize=4)
-def _keys_of(task: Task, root: Path | None, skip_bad: bool, codes: tuple[str, ...]) -> Any:
-    return input_of(task).keys(task, source_of(task.dataset, root, skip_bad, codes))
-
-
-@lru_cache(maxsize=64)
-def rows_of(
-    task: Task, root: Path | None, skip_bad: bool = False, codes: tuple[str, ...] = ()
-) -> Rows:
-    """The rows of a task; raises LayoutError when the data hold none at all."""
-    if task.fit_on:
-        fitted, tested = (TASKS[code] for code in task.parts)
-        return cross.joined_rows(
-            rows_of(fitted, root, skip_bad, codes),
-            rows_of(tested, root, skip_bad, codes),
-            len(keys_of(fitted, root, skip_bad, codes)),
-        )
-    source = source_of(task.dataset, root, skip_bad, codes)
-    return input_of(task).rows(task, source, keys_of(task, root, skip_bad, codes))
-
-
-@lru_cache(maxsize=16)
-def outlines_of(
-    task: Task, root: Path | None, skip_bad: bool = False, codes: tuple[str, ...] = ()
-) -> tuple[Outline, ...]:
-    """The authors' masks of a task ready for scoring; none for other kinds of answers."""
-    rows = rows_of(task, root, skip_bad, codes)
-    if task.kind is not Kind.MASK:
-        return ()
-    if task.fit_on:  # rows fitted on are never scored
-        mine = outlines_of(TASKS[task.parts[1]], root, skip_bad, codes)
-        return (*mine[:1] * (len(rows.items) - len(mine)), *mine)
-    return tuple(
-        outline(m, s or (1.0, 1.0)) for m, s in zip(rows.answers, rows.spacing, strict=True)
-    )
-
-
-@lru_cache(maxsize=4)
-def data_digest(
-    dataset: str, root: Path | None, skip_bad: bool = False, codes: tuple[str, ...] = ()
-) -> str:
-    """sha256 of the data that decide frames and answers, without what ``skip_bad`` leaves out."""
-    with skippable():
-        return source_of(dataset, root, skip_bad, codes).digest()
-
-
-def forget() -> None:
-    """Drop the sources and rows that this process holds (after the data on disk have changed)."""
-    for cached in (source_of, _keys_of, rows_of, outlines_of, data_digest):
-        cached.cache_clear()
+            return other
+    return task

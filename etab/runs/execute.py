@@ -14,67 +14,53 @@ from etab.features.recordings import layered
 from etab.features.store import FrameFeatures
 from etab.results import Result
 from etab.runs import cross
-from etab.runs.cell import _settings_of, compute, resolve_precision
-from etab.runs.data import data_digest, keys_of, source_of
+from etab.runs.cell import compute, resolve_precision, settings_of
+from etab.runs.data import Data
+from etab.runs.record import stored_result
 from etab.runs.run import Failed, Progress, Run, Settings
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
 from etab.tasks.menu import TASKS
 
 
-def finished(run: Run, settings: Settings) -> Result | None:
-    """The saved result of this cell; None when it has to be run.
+def finished(run: Run, settings: Settings, data: Data | None = None) -> Result | None:
+    """Find the saved result of a cell.
 
-    Raises ResultError, before any work is done, when a result is there that would not come out today: data, versions,
-    precision or anchors differ. Results are never overwritten.
+    Args:
+        run: The cell.
+        settings: How the plan is run.
+        data: The data of the plan; None opens them anew.
+
+    Returns:
+        The result, or None when the cell has to be run.
+
+    Raises:
+        ResultError: If a result is there that would not come out today. Results are never
+            overwritten.
     """
-    path = Result.path_of(
-        settings.results,
-        run.row.dataset,
-        run.task,
-        run.backbone,
-        run.protocol_name,
-        run.seed,
-        run.head_name,
-    )
-    if not path.exists():
+    data = data or Data(settings)
+    facts = settings_of(run, resolve_precision(run, settings), data)
+    stored = stored_result(run, facts, settings, data)
+    if stored is None:
         return None
-    found = Result.load(path)
-    there: dict[str, Any] = {
-        **found.settings,
-        "data": found.data_digest,
-        "task version": found.task_version,
-        "anchors": [found.anchor_low, found.anchor_high],
-    }
-    now: dict[str, Any] = {
-        **_settings_of(run, resolve_precision(run, settings), settings),
-        "task version": run.row.version,
-        "data": data_digest(run.row.dataset, *settings.where),
-        "anchors": [run.row.low, run.row.high],
-    }
-    differ = [name for name, value in now.items() if there.get(name) != value]
-    if differ:
-        raise ResultError(
-            f"{path} was made under other conditions: {', '.join(differ)} differ. Results are never overwritten: move the "
-            "old files away, or choose another results folder."
-        )
     try:
-        reason = difference(run.backbone_card, found.weights_sha256)
+        reason = difference(run.backbone_card, stored.weights_sha256)
     except Exception:
         # The backbone cannot be loaded, so nothing tells whether it is the same. Running the cell
         # reports why, and ends this backbone alone.
         return None
     if reason:
-        raise ResultError(f"{path} is not served again: {reason}")
-    return found
+        raise ResultError(f"{stored.path(settings.results)} is not served again: {reason}")
+    return stored
 
 
-def require_ready(runs: Sequence[Run], settings: Settings) -> None:
+def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
     """Raise what is wrong for all cells of a plan, before any work starts.
 
     Args:
         runs: The plan.
         settings: How it is to be run.
+        data: The data of the plan.
 
     Raises:
         UnsupportedOptionError: If the device is absent, or a backbone cannot compute in the
@@ -85,13 +71,14 @@ def require_ready(runs: Sequence[Run], settings: Settings) -> None:
     for run in runs:
         resolve_precision(run, settings)
     for dataset in {name for run in runs for name in run.row.datasets}:
-        data_digest(dataset, *settings.where)
+        data.digest(dataset)
 
 
 def execute(
     runs: Sequence[Run],
     settings: Settings,
     *,
+    data: Data | None = None,
     progress: Progress | None = None,
     failed: Failed | None = None,
 ) -> Iterator[Result]:
@@ -103,6 +90,7 @@ def execute(
     require_device(settings.device)
     limit_threads()
     settings = settings.needing(code for run in runs for code in run.row.parts)
+    data = data or Data(settings)
     groups: dict[tuple[str, str, str, str, bool], list[Run]] = {}
     for run in runs:
         shown = (
@@ -114,15 +102,19 @@ def execute(
         )
         groups.setdefault(shown, []).append(run)
     for group in groups.values():
-        yield from _execute_group(group, settings, progress, failed)
+        yield from _execute_group(group, settings, data, progress, failed)
 
 
 def _execute_group(
-    group: list[Run], settings: Settings, progress: Progress | None, failed: Failed | None
+    group: list[Run],
+    settings: Settings,
+    data: Data,
+    progress: Progress | None,
+    failed: Failed | None,
 ) -> Iterator[Result]:
     waiting = []
     for run in group:
-        done = finished(run, settings)
+        done = finished(run, settings, data)
         if done is None:
             waiting.append(run)
         else:
@@ -131,13 +123,13 @@ def _execute_group(
         return
     task, card = waiting[0].row, waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
-    parts = [_embedded(code, card, settings, report) for code in task.parts]
+    parts = [_embedded(code, card, settings, data, report) for code in task.parts]
     embedded = cross.joined_features(parts) if task.fit_on else parts[0]
     for _, alike in groupby(sorted(waiting, key=_order), key=_shared_by):
         memo: dict[Any, Any] = {}
         for run in alike:
             try:
-                result, predictions = compute(run, embedded, settings, memo)
+                result, predictions = compute(run, embedded, settings, data, memo)
             except UndefinedError as error:
                 if failed is None:
                     raise
@@ -150,21 +142,24 @@ def _execute_group(
 
 
 def _embedded(
-    code: str, card: BackboneCard, settings: Settings, report: Callable[[int, int], None] | None
+    code: str,
+    card: BackboneCard,
+    settings: Settings,
+    data: Data,
+    report: Callable[[int, int], None] | None,
 ) -> FrameFeatures:
     """Features of everything that the family of this row of the menu shows: annotated frames, clips, or windows."""
     task = TASKS[code]
-    source = source_of(task.dataset, *settings.where)
     how = Embedding(
         cache=settings.cache,
         device=settings.device,
         precision=settings.precision,
         batch_size=settings.batch_size,
         progress=report,
-        data_digest=data_digest(task.dataset, *settings.where),
+        data_digest=data.digest(task.dataset),
     )
-    keys = keys_of(task, *settings.where)
-    return input_of(task).embed(task, source, keys, card, how)
+    source = data.source(task.dataset)
+    return input_of(task).embed(task, source, data.keys(task), card, how)
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from etab import backbones
 from etab.backbones.identity import is_of_package
 from etab.errors import EtabError, UnknownNameError
 from etab.results import Result
+from etab.runs.data import Data
 from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.run import Run, Settings
@@ -42,7 +43,8 @@ class Event:
 
 
 Listener = Callable[[Event], None]
-_events: Any = None
+_events: Any = None  # of a worker process: where it sends events
+_data: Any = None  # of a worker process: the data, opened once for all of its groups
 
 _WIDE = 3e6  # hundreds of principal components are probed as long as a small network's features
 
@@ -90,14 +92,15 @@ def _portable(group: list[Run]) -> bool:
         return False
 
 
-def _start(queue: Any, threads: int) -> None:
-    """Set a worker up: its queue, its threads, and Ctrl-C left to the parent."""
+def _start(queue: Any, threads: int, settings: Settings) -> None:
+    """Set a worker up: its queue, its threads, its data, and Ctrl-C left to the parent."""
     import signal
 
     import torch
 
-    global _events
+    global _events, _data
     _events = queue
+    _data = Data(settings)
     torch.set_num_threads(threads)
     _tied()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -118,10 +121,10 @@ def _end_with_parent() -> None:
 
 def _work(group: list[Run], settings: Settings) -> list[Result]:
     """Run one group in a worker, telling the parent of every frame and cell."""
-    return list(_watched(group, settings, _events.put))
+    return list(_watched(group, settings, _data, _events.put))
 
 
-def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[Result]:
+def _watched(group: list[Run], settings: Settings, data: Data, tell: Listener) -> Iterator[Result]:
     name = group[0].backbone
 
     def frames(_: str, done: int, total: int) -> None:
@@ -131,7 +134,7 @@ def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[R
         tell(Event("failed", name, error=f"{run.task} ({run.protocol_name}): {error}", runs=1))
 
     try:
-        for result in execute(group, settings, progress=frames, failed=failed):
+        for result in execute(group, settings, data=data, progress=frames, failed=failed):
             tell(Event("cell", name, result=result))
             yield result
     except BaseException as error:
@@ -140,23 +143,60 @@ def _watched(group: list[Run], settings: Settings, tell: Listener) -> Iterator[R
         tell(Event("failed", name, error=describe_failure(error), runs=len(group)))
 
 
-def serial(runs: Sequence[Run], settings: Settings, listen: Listener) -> list[Result]:
-    """Run everything in this process."""
-    return [result for group in groups(runs) for result in _watched(group, settings, listen)]
+def serial(
+    runs: Sequence[Run], settings: Settings, listen: Listener, data: Data | None = None
+) -> list[Result]:
+    """Run everything in this process.
+
+    Args:
+        runs: The plan.
+        settings: How it is run.
+        listen: Called with every event.
+        data: The data of the plan; None opens them anew.
+
+    Returns:
+        The finished cells. What failed is told to ``listen``.
+    """
+    settings = settings.needing(code for run in runs for code in run.row.parts)
+    data = data or Data(settings)
+    results: list[Result] = []
+    for group in groups(runs):
+        results += _watched(group, settings, data, listen)
+    return results
 
 
 def local(
-    runs: Sequence[Run], settings: Settings, listen: Listener, *, workers: int
+    runs: Sequence[Run],
+    settings: Settings,
+    listen: Listener,
+    *,
+    workers: int,
+    data: Data | None = None,
 ) -> list[Result]:
-    """Run groups in worker processes; Ctrl-C stops the workers and leaves every finished cell on disk."""
+    """Run a plan in worker processes, each of which takes one backbone at a time.
+
+    Ctrl-C stops the workers and leaves every finished cell on disk.
+
+    Args:
+        runs: The plan.
+        settings: How it is run.
+        listen: Called with every event.
+        workers: Number of processes; 1 runs everything in this one.
+        data: The data of the plan, for what runs in this process; None opens them anew.
+
+    Returns:
+        The finished cells. What failed is told to ``listen``.
+    """
+    settings = settings.needing(code for run in runs for code in run.row.parts)
+    data = data or Data(settings)
     todo = groups(runs)
     if workers <= 1 or len(todo) == 1:
-        return serial(runs, settings, listen)
+        return serial(runs, settings, listen, data)
     here = [g for g in todo if not _portable(g)]
     todo = [[replace(run, card=None) for run in g] for g in todo if g not in here]
     threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
-    results: list[Result] = [result for g in here for result in _watched(g, settings, listen)]
+    results: list[Result] = [result for g in here for result in _watched(g, settings, data, listen)]
     manager = SyncManager(ctx=context)
     with _limited_threads(threads), _started(manager):
         queue = manager.Queue()
@@ -164,7 +204,7 @@ def local(
         reader.start()
 
         def pool_of(size: int) -> ProcessPoolExecutor:
-            return ProcessPoolExecutor(size, context, _start, (queue, threads))
+            return ProcessPoolExecutor(size, context, _start, (queue, threads, settings))
 
         try:
             done, unfinished = _pooled(pool_of(min(workers, len(todo))), todo, settings)

@@ -19,7 +19,7 @@ from etab.metrics import diagnosis
 from etab.metrics.basic import decided
 from etab.metrics.columns import Columns, class_scores, n_classes, score_columns, two_classes
 from etab.results import Predictions
-from etab.splits import inner_parts
+from etab.splits import inner_fits
 from etab.tasks.base import Task
 from etab.tasks.rows import Rows
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
@@ -130,48 +130,26 @@ def _two(p: Array) -> FloatArray:
 def _inside(
     task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fit: Fit
 ) -> list[_Images]:
-    """For each split, what probes that have not seen them say of the images of its inner parts.
-
-    Leaving out parts j and k is one fit, whichever of them is the outer one.
-    """
-    asked: dict[bytes, RowSplit] = {}
-    wanted: list[list[tuple[bytes, IntArray]]] = []
-    for split in splits:
-        wanted.append([])
-        for part in split.inner:
-            train = np.setdiff1d(split.train, part)
-            others = tuple(p for p in split.inner if p is not part)
-            inner = (
-                others
-                if len(others) > 1
-                else inner_parts(np.asarray(rows.patients, dtype=object), train, 0)
-            )
-            old = asked.get(train.tobytes())
-            test = part if old is None else np.union1d(old.test, part)
-            asked[train.tobytes()] = RowSplit(train, inner, test, split.name)
-            wanted[-1].append((train.tobytes(), part))
-    some = list(asked.values())
-    said = {
-        name: (split.test, _two(view.predictions), _two(own.predictions))
-        for name, split, view, own in zip(
-            asked,
-            some,
-            fit("view", views, some),
-            fit(task.target, np.asarray(rows.answers), some),
-            strict=True,
-        )
-    }
-    out = []
-    for pairs in wanted:
-        at = [(said[name], np.searchsorted(said[name][0], part)) for name, part in pairs]
-        out.append(
+    """For each split, the answers to the images of its inner parts by probes fitted without them."""
+    fits, fit_of = inner_fits(splits, rows.patients)
+    of_views = [_two(one.predictions) for one in fit("view", views, fits)]
+    of_classes = [_two(one.predictions) for one in fit(task.target, np.asarray(rows.answers), fits)]
+    images = []
+    for split, indexes in zip(splits, fit_of, strict=True):
+        views_of_parts = []
+        classes_of_parts = []
+        for part, i in zip(split.inner, indexes, strict=True):
+            places = np.searchsorted(fits[i].test, part)
+            views_of_parts.append(of_views[i][places])
+            classes_of_parts.append(of_classes[i][places])
+        images.append(
             _Images(
-                np.concatenate([part for _, part in pairs]),
-                np.concatenate([found[1][place] for found, place in at]),
-                np.concatenate([found[2][place] for found, place in at]),
+                np.concatenate(split.inner),
+                np.concatenate(views_of_parts),
+                np.concatenate(classes_of_parts),
             )
         )
-    return out
+    return images
 
 
 def _table(

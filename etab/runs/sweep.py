@@ -13,6 +13,7 @@ from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
 from etab.results import Result
+from etab.runs.data import Data
 from etab.runs.execute import finished, require_ready
 from etab.runs.executors import Event, local
 from etab.runs.run import Run, Settings, plan
@@ -68,8 +69,9 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     if launched()[1] > 1:
         raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
     settings = settings.needing(code for run in runs for code in run.row.parts)
-    require_ready(runs, settings)
-    waiting = [r for r in runs if finished(r, settings) is None]
+    data = Data(settings)
+    require_ready(runs, settings, data)
+    waiting = [r for r in runs if finished(r, settings, data) is None]
     if not waiting:
         return Done(len(runs), (), ())
     failures: list[tuple[str, str]] = []
@@ -81,7 +83,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
                 failures.append((event.backbone, event.error))
             listen(event)
 
-        ran = local(waiting, settings, hear, workers=n)
+        ran = local(waiting, settings, hear, workers=n, data=data)
     return Done(len(runs) - len(waiting), tuple(ran), tuple(failures))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from etab.errors import UndefinedError
 from etab.metrics import METRICS, Metric
 from etab.metrics.columns import Columns, class_scores
-from etab.splits import INNER_FOLDS, folds
+from etab.splits import inner_fits
 from etab.tasks.base import Task
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 
@@ -55,40 +55,6 @@ def needed(task: Task) -> bool:
     return "answer" in METRICS[task.metric].needs
 
 
-def inner_splits(
-    splits: Sequence[RowSplit], patients: Array
-) -> tuple[list[RowSplit], list[list[int]]]:
-    """Fits that answer every inner part of every split without it, and which of them each split takes.
-
-    Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are those of both.
-    """
-    found: list[RowSplit] = []
-    known: dict[tuple[bytes, ...], int] = {}
-    places: list[list[int]] = []
-    for split in splits:
-        mine = []
-        for part in split.inner:
-            train = np.setdiff1d(split.train, part)
-            others = tuple(other for other in split.inner if other is not part)
-            inner = others if len(others) > 1 else _by_patient(train, patients)
-            key = (train.tobytes(), *(other.tobytes() for other in inner))
-            at = known.setdefault(key, len(found))
-            tested = part if at == len(found) else found[at].test
-            fit = RowSplit(train, inner, np.union1d(tested, part), f"inner{at}")
-            found[at : at + 1] = [fit]
-            mine.append(at)
-        places.append(mine)
-    return found, places
-
-
-def _by_patient(rows: IntArray, patients: Array) -> tuple[IntArray, ...]:
-    """Patient folds of ``rows``, where there is nothing else to choose by."""
-    mine = np.asarray(patients)[rows].tolist()
-    place = folds(mine, min(INNER_FOLDS, len(set(mine))))
-    of = np.array([place[patient] for patient in mine])
-    return tuple(rows[of == k] for k in range(int(of.max()) + 1))
-
-
 def choose(
     task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table
 ) -> list[Rule]:
@@ -96,15 +62,14 @@ def choose(
 
     Raises UndefinedError where the metric does not exist on the training rows.
     """
-    inner, places = inner_splits(splits, patients)
-    scores = [np.asarray(a, dtype=np.float64) for a in answers(inner)]
+    fits, fit_of = inner_fits(splits, patients)
+    scores = [np.asarray(answer, dtype=np.float64) for answer in answers(fits)]
     rules = []
-    for split, mine in zip(splits, places, strict=True):
+    for split, fits_of_parts in zip(splits, fit_of, strict=True):
         parts = [np.sort(part) for part in split.inner]
-        values = [
-            scores[i][np.searchsorted(inner[i].test, part)]
-            for part, i in zip(parts, mine, strict=True)
-        ]
+        values = []
+        for part, i in zip(parts, fits_of_parts, strict=True):
+            values.append(scores[i][np.searchsorted(fits[i].test, part)])
         rules.append(best_rule(task, table(np.concatenate(parts), np.concatenate(values))))
     return rules
 

@@ -17,7 +17,7 @@ from etab.datasets.circor import CircorSource
 from etab.datasets.dataset import Dataset
 from etab.datasets.integrity import canonical, canonical_write
 from etab.errors import CorruptFileError, EtabWarning, SplitError, UnsupportedOptionError
-from etab.runs.data import forget, lacking
+from etab.runs.data import lacking
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
 from etab.splits import folds
@@ -53,7 +53,6 @@ def write(root: Path, parts: Mapping[str, str] = PARTS) -> Path:
 def _fresh() -> None:
     canonical.load.cache_clear()
     canonical.check_folds.cache_clear()
-    forget()
 
 
 # --- the files ---

@@ -13,7 +13,6 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.integrity.check import check
 from etab.errors import EtabError
 from etab.results import Result
-from etab.runs import data
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
 
@@ -36,7 +35,6 @@ def camus(tree: Path, tmp_path: Path) -> Path:
 
 
 def run(root: Path, *codes: str, skip_bad: bool = False) -> list[Result]:
-    data.forget()
     settings = Settings(
         root=root, results=root.parent / "r", cache=root.parent / "c", skip_bad=skip_bad
     )

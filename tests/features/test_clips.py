@@ -297,7 +297,6 @@ def test_another_sampling_is_another_result(
 def test_clips_of_a_recording_are_averaged(
     done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened.forget()
     row = replace(TASKS["b7-A4-E"], code="b9-A4-E", clip=SHORT)
     loose = replace(row, code="b9-PX-E", unit="", aggregate="")
     for made in (row, loose):
@@ -317,7 +316,6 @@ def test_clips_of_a_recording_are_averaged(
             if name.startswith(f"{item}#")
         ]
         assert score == pytest.approx(np.mean(mine), rel=1e-5)
-    opened.forget()
 
 
 def test_half_sequences_and_full_cycles_run(trees: Path, tmp_path: Path) -> None:

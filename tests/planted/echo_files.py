@@ -181,8 +181,8 @@ FAULTS = [
     Fault(
         "every task of a data set is judged by",
         "etab/runs/data.py",
-        "[task for task in tasks if task.code in codes] or tasks",
-        "tasks",
+        "[task for task in all_tasks if task.code in self._codes] or all_tasks",
+        "all_tasks",
         NEEDED,
     ),
     Fault(

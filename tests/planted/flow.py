@@ -53,14 +53,14 @@ FAULTS = [
     ),
     Fault(
         "other data count as finished",
-        "etab/runs/execute.py",
-        '"data": data_digest(run.row.dataset, *settings.where),',
-        '"data": found.data_digest,',
+        "etab/runs/record.py",
+        '"data": data.digest(task.dataset),',
+        '"data": stored.data_digest,',
         _FLOW,
     ),
     Fault(
         "a cell depends on what was run beside it",
-        "etab/runs/cell.py",
+        "etab/runs/record.py",
         "return np.random.default_rng([run.seed, stream, *run.task.encode()])",
         "return np.random.default_rng()",
         _FLOW,

@@ -78,7 +78,7 @@ FAULTS = [
     Fault(
         "a stored result is found by the name of its backbone",
         "etab/runs/execute.py",
-        "reason = difference(run.backbone_card, found.weights_sha256)",
+        "reason = difference(run.backbone_card, stored.weights_sha256)",
         'reason = ""',
         _TESTS,
     ),

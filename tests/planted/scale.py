@@ -168,8 +168,8 @@ FAULTS = [
     ),
     Fault(
         "studies: inner probes see their part",
-        "etab/runs/studies.py",
-        "train = np.setdiff1d(split.train, part)",
+        "etab/splits.py",
+        "train = without(split.train, part)",
         "train = split.train",
         STUDIES,
     ),

@@ -47,8 +47,8 @@ FAULTS = [
     ),
     _fault(
         "a threshold picked on rows that were fitted",
-        DECIDE,
-        "train = np.setdiff1d(split.train, part)",
+        "etab/splits.py",
+        "train = without(split.train, part)",
         "train = split.train",
         f"{PROTOCOLS}::test_inner_fits_answer_rows_they_never_saw",
     ),
@@ -69,8 +69,8 @@ FAULTS = [
     _fault(
         "unknown patients are not said in the result",
         "etab/runs/cell.py",
-        "notes = [*source.notes(), *more]",
-        "notes = [*more]",
+        "*data.source(run.row.dataset).notes(),\n",
+        "\n",
         f"{PROTOCOLS}::test_without_the_appendix_results_say_so",
     ),
     _fault(

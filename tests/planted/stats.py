@@ -54,7 +54,7 @@ FAULTS = [
     ),
     Fault(
         "resamples of another task",
-        "etab/runs/cell.py",
+        "etab/runs/record.py",
         'rng_of(Run(task, "", seed=seed), 1)',
         'rng_of(Run("", "", seed=seed), 1)',
         ("tests/runs/test_whole_path.py::test_intervals_come_from_the_cells_own_resamples",),

@@ -75,8 +75,8 @@ FAULTS = [
     ),
     Fault(
         "other conditions are taken for the same",
-        "etab/finetuning/cells.py",
-        "if there.get(name) != value]",
+        "etab/runs/record.py",
+        "if before.get(name) != value]",
         "if False]",
         _test("finished_is_read_and_other_conditions_are_refused"),
     ),

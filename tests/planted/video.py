@@ -161,7 +161,7 @@ FAULTS = [
     ),
     Fault(
         "cross: phantom only where the tested data are",
-        "etab/runs/cell.py",
+        "etab/runs/record.py",
         "for name in task.datasets)",
         "for name in task.datasets[-1:])",
         (_CROSS + "test_phantom_if_either_is",),
@@ -169,7 +169,7 @@ FAULTS = [
     Fault(
         "cross: other data to fit on count as finished",
         "etab/runs/cell.py",
-        '"fit_data_digest": data_digest(task.fit_on, *settings.where)',
+        '"fit_data_digest": data.digest(task.fit_on)',
         '"fit_data": ""',
         (_CROSS + "test_other_data_to_fit_on_is_another_result",),
     ),

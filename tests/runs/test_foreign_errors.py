@@ -191,7 +191,7 @@ def test_a_stored_result_of_a_backbone_that_no_longer_loads(
 def _killed_on_pixel_pca(group: list[Run], settings: Settings) -> list[Any]:
     if group[0].backbone == "pixel_pca":
         os._exit(9)  # as the system ends a process that takes too much memory
-    return list(executors._watched(group, settings, executors._events.put))
+    return list(executors._watched(group, settings, executors._data, executors._events.put))
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from etab.leaderboard.ranking import rank
 from etab.leaderboard.render import board_markdown
 from etab.leaderboard.suites import Suite
 from etab.results import Result, load_results
-from etab.runs import data as opened
+from etab.runs.data import Data
 from etab.runs.execute import execute
 from etab.runs.executors import serial
 from etab.runs.run import Settings, plan
@@ -101,7 +101,6 @@ def _settings(root: Path, skip_bad: bool = True, name: str = "results") -> Setti
 def _run(
     settings: Settings, codes: list[str] = CODES, protocol: str = "cv", n_fold: int = 3
 ) -> list[Result]:
-    opened.forget()
     return list(
         execute(plan(codes, ["image_stats"], protocols=[protocol], n_fold=n_fold), settings)
     )
@@ -240,7 +239,6 @@ def test_the_board_says_what_is_missing_everywhere(
 
 def test_from_python(camus: Path) -> None:
     shutil.rmtree(_file(camus, "2CH", "cfg").parent)
-    opened.forget()
     with pytest.raises(EtabError, match="--skip-bad"):
         etab.evaluate("image_stats", tasks="c", root=camus)
     found = etab.evaluate("image_stats", tasks="c", root=camus, skip_bad=True)
@@ -289,10 +287,10 @@ def test_in_workers(camus: Path) -> None:
 def test_a_file_that_goes_bad_after_it_was_looked_at(camus: Path) -> None:
     settings, failures = _settings(camus), list[str]()
     cells = plan(["c0-AX-C"], ["image_stats"], protocols=["cv"], n_fold=3)
-    opened.forget()
-    opened.data_digest("camus", *settings.needing(["c0-AX-C"]).where)
+    data = Data(settings.needing(["c0-AX-C"]))
+    data.digest("camus")
     _cut(_file(camus, "2CH", "ED"))
-    assert serial(cells, settings, lambda event: failures.append(event.error)) == []
+    assert serial(cells, settings, lambda event: failures.append(event.error), data) == []
     assert _file(camus, "2CH", "ED").name in failures[0]
     assert "--skip-bad" in failures[0]
     assert len(_run(settings, ["c0-AX-C"])) == 1

@@ -16,7 +16,6 @@ from etab.features.frames import annotated_frames, task_rows
 from etab.heads.base import FoldFit
 from etab.metrics import diagnosis
 from etab.results import Result
-from etab.runs import data as opened
 from etab.runs import studies
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
@@ -182,7 +181,6 @@ def test_the_rule_alone_is_refused() -> None:
 
 def test_same_run_same_bytes(done: tuple[Settings, list[Result]], tmp_path: Path) -> None:
     settings, results = done
-    opened.forget()
     again = Settings(root=settings.root, results=tmp_path, cache=settings.cache)
     (found,) = execute(plan(["d1-AL-T"], ["image_stats"], protocols=("cv",), n_fold=3), again)
     assert found.identity() in {r.identity() for r in results}

@@ -17,7 +17,7 @@ from etab.features.base import input_of
 from etab.metrics.base import METRICS
 from etab.runs import execute, run
 from etab.runs import thresholds as decisions
-from etab.splits import row_splits
+from etab.splits import inner_fits, row_splits
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import chosen, protocol_name, splits_of
 from etab.tasks.rows import Rows
@@ -183,7 +183,7 @@ def test_a_threshold_never_sees_its_test_rows() -> None:
 
 def test_inner_fits_answer_rows_they_never_saw() -> None:
     _, people, splits, _ = decided()
-    inner, places = decisions.inner_splits(splits, people)
+    inner, places = inner_fits(splits, people)
     assert len(inner) == 10  # two folds left out, whichever is the outer one
     for split, mine in zip(splits, places, strict=True):
         for part, place in zip(split.inner, mine, strict=True):
@@ -197,7 +197,7 @@ def test_inner_fits_answer_rows_they_never_saw() -> None:
 def test_one_inner_part_is_split_by_patient() -> None:
     people = np.repeat([f"p{i}" for i in range(12)], 2)
     parts = np.repeat(["train"] * 8 + ["val"] * 2 + ["test"] * 2, 2)
-    inner, _ = decisions.inner_splits(row_splits(people, parts, protocol="official"), people)
+    inner, _ = inner_fits(row_splits(people, parts, protocol="official"), people)
     (fit,) = inner
     assert len(fit.inner) == 3
     for part in fit.inner:

@@ -26,6 +26,7 @@ from etab.results import load_results
 from etab.runs import cell as runs
 from etab.runs import execute
 from etab.runs import run as runs_run
+from etab.runs.data import Data
 from etab.runs.sweep import backbone_names
 from etab.tasks.aggregate import reduce
 from etab.tasks.menu import TASKS, find
@@ -426,7 +427,7 @@ def test_committed_results_are_those_of_today() -> None:
         table = r.predictions(folder)
         assert evaluate(table.kind, table.columns, np.array(table.patients)) == dict(r.metrics)
         run = runs_run.Run(r.task, r.backbone, protocol=r.protocol)
-        now = runs._settings_of(run, r.settings["precision"], runs_run.Settings())
+        now = runs.settings_of(run, r.settings["precision"], Data(runs_run.Settings()))
         assert {k: r.settings.get(k) for k in now} == now
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from etab.echo.surface import cut
 from etab.errors import UnsupportedOptionError
-from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.pooled.probes import refuse_kind
 from etab.splits import without
 from etab.training.loop import Progress, Recipe, seeded, train_together
@@ -213,7 +213,7 @@ class TrainedSegmentation(Head):
         pyramid = self._pyramid(features, memo)
         share = self._shares(answers)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
-        precision = str((memo or {}).get("precision", "fp32"))
+        precision = memo.precision if isinstance(memo, Memo) else "fp32"
         return [
             self._split(
                 pyramid, answers, share, split, self._recipe(len(split.train), seed, precision)

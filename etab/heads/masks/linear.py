@@ -18,7 +18,7 @@ from scipy import linalg
 
 from etab.echo.surface import cut
 from etab.errors import UnsupportedOptionError
-from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.masks.points import (
     GRID,
     MAPS_AT_ONCE,
@@ -295,11 +295,11 @@ class LinearSeg(Head):
     ) -> dict[str, _Design]:
         """Points serve all that is asked of these rows; moments and systems all that has the same parts.
 
-        The parts come from these splits and from ``memo["cells"]``, which the rows decide: a cell of the board must not
+        The parts come from these splits and from ``memo.cells``, which the rows decide: a cell of the board must not
         depend on what else is run beside it.
         """
         shapes = tuple(m.shape for m in features.maps)
-        parts = _partition(splits, shapes[0][0], memo.get("cells"))
+        parts = _partition(splits, shapes[0][0], memo.cells if isinstance(memo, Memo) else None)
         place = (shapes, parts.tobytes())
         if memo.get("linear_seg points", (None,))[0] != shapes:
             memo["linear_seg points"] = (shapes, sample_points(features.maps, self.budget))

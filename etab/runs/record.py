@@ -1,0 +1,236 @@
+"""The record of a cell: made from the answers to its test rows, found again when a plan is resumed.
+
+Frozen and fine-tuned cells are recorded, and compared with a stored record, by this code alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from etab import __version__
+from etab.errors import ResultError
+from etab.heads.base import FoldFit
+from etab.metrics import basic as metrics
+from etab.metrics import uncertainty
+from etab.results import Predictions, Result
+from etab.runs.data import Data
+from etab.runs.provenance import provenance
+from etab.runs.run import BOOTSTRAPS, Run, Settings
+from etab.runs.skip_bad import left_out
+from etab.tasks.rows import Rows
+from etab.types import IntArray, RowSplit
+
+_LEVEL = 0.95
+_SHARED_UP_TO = 1000  # patients: resamples of more are drawn anew for each backbone, to save memory
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A cell whose test rows are answered.
+
+    Attributes:
+        run: The cell.
+        rows: All rows of its task.
+        splits: The splits, with indexes into ``rows``.
+        fits: The answers and choices of each split.
+        table: The answers to all test rows, as they are saved.
+    """
+
+    run: Run
+    rows: Rows
+    splits: Sequence[RowSplit]
+    fits: Sequence[FoldFit]
+    table: Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the answers of a cell were computed from.
+
+    Attributes:
+        weights_sha256: Identity of the backbone.
+        features_key: Key of the features; for a fine-tuned backbone, of the training.
+        settings: Whatever else decides the scores.
+        provenance: Facts of this computation that decide nothing: times, the device.
+    """
+
+    weights_sha256: str
+    features_key: str
+    settings: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+
+def result_of(
+    cell: Answered,
+    origin: Origin,
+    data: Data,
+    *,
+    more_metrics: Mapping[str, float] | None = None,
+    nested: Mapping[str, float] | None = None,
+) -> Result:
+    """Score the answers of a cell and make its record.
+
+    Args:
+        cell: The answered cell.
+        origin: What the answers were computed from.
+        data: The data of the plan.
+        more_metrics: Metrics besides those of the task's kind.
+        nested: The interval of nested cross-validation; None where there is none.
+
+    Returns:
+        The record, with a 95 % interval over resamples of the patients.
+
+    Raises:
+        UndefinedError: If the task's metric does not exist for these answers.
+    """
+    run, task, table = cell.run, cell.run.row, cell.table
+    values = {
+        **metrics.evaluate(task.kind, table.columns, np.array(table.patients)),
+        **(more_metrics or {}),
+    }
+    interval = _interval(run, table)
+    faults = data.source(task.dataset).faults or ()
+    return Result(
+        task=task.code,
+        task_version=task.version,
+        backbone=run.backbone,
+        head=run.head_name,
+        protocol=run.protocol_name,
+        seed=run.seed,
+        dataset=task.dataset,
+        phantom=any(data.source(name).phantom for name in task.datasets),
+        metric=task.metric,
+        value=values[task.metric],
+        low=interval.low,
+        high=interval.high,
+        level=_LEVEL,
+        interval=interval.method,
+        metrics=values,
+        folds=_folds(cell),
+        nested=nested,
+        n_train=int(np.mean([len(split.train) for split in cell.splits])),
+        n_test=len(table.items),
+        n_patients=len(set(table.patients)),
+        weights_sha256=origin.weights_sha256,
+        data_digest=data.digest(task.dataset),
+        features_key=origin.features_key,
+        settings=origin.settings,
+        missing=[list(pair) for pair in cell.rows.missing],
+        predictions_sha256=table.sha256(),
+        anchor_low=task.low,
+        anchor_high=task.high,
+        provenance={**provenance(__version__), **origin.provenance},
+        bad=left_out(task, faults, table.patients, protocol=run.protocol_name),
+    )
+
+
+def stored_result(
+    run: Run, facts: Mapping[str, Any], settings: Settings, data: Data
+) -> Result | None:
+    """Find the record of a cell in the results folder.
+
+    Args:
+        run: The cell.
+        facts: What decides its scores beyond data and weights, as a new record would hold it.
+        settings: Where the results are.
+        data: The data of the plan.
+
+    Returns:
+        The record, or None where the cell has to be run.
+
+    Raises:
+        ResultError: If a record is there that would not come out today: data, versions,
+            precision or anchors differ. Results are never overwritten.
+    """
+    task = run.row
+    path = Result.path_of(
+        settings.results,
+        task.dataset,
+        run.task,
+        run.backbone,
+        run.protocol_name,
+        run.seed,
+        run.head_name,
+    )
+    if not path.exists():
+        return None
+    stored = Result.load(path)
+    before = {
+        **stored.settings,
+        "data": stored.data_digest,
+        "task version": stored.task_version,
+        "anchors": [stored.anchor_low, stored.anchor_high],
+    }
+    now = {
+        **facts,
+        "data": data.digest(task.dataset),
+        "task version": task.version,
+        "anchors": [task.low, task.high],
+    }
+    differ = [name for name, value in now.items() if before.get(name) != value]
+    if differ:
+        raise ResultError(
+            f"{path} was made under other conditions: {', '.join(differ)} differ. Results are "
+            "never overwritten: move the old files away, or choose another results folder."
+        )
+    return stored
+
+
+def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
+    """Make the random generator of a cell.
+
+    It is the same for every backbone, so that backbones share folds and resamples.
+
+    Args:
+        run: The cell; its task and seed decide.
+        stream: A number for each use: 0 for heads, 1 for resamples, 2 for nested
+            cross-validation, 3 for thresholds.
+
+    Returns:
+        A new generator.
+    """
+    return np.random.default_rng([run.seed, stream, *run.task.encode()])
+
+
+def _interval(run: Run, table: Predictions) -> uncertainty.Interval:
+    """Interval of the task's metric over resamples of the patients."""
+    n_patients = len(set(table.patients))
+    draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
+    resamples = draw(run.task, run.seed, n_patients)
+    patients = np.array(table.patients)
+    return uncertainty.resampled(
+        run.row.metric, run.row.kind, table.columns, patients, resamples, level=_LEVEL
+    )
+
+
+@lru_cache(maxsize=64)
+def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
+    """How often each patient is drawn in each resample of a cell, for every backbone."""
+    rng = rng_of(Run(task, "", seed=seed), 1)
+    return uncertainty.resample_weights(n_patients, BOOTSTRAPS, rng).astype(np.uint16)
+
+
+def _folds(cell: Answered) -> list[Mapping[str, Any]]:
+    """Value and choice of each split; a metric that does not exist on a split has the value None."""
+    task, table = cell.run.row, cell.table
+    names = np.array(table.folds)
+    patients = np.array(table.patients)
+    folds: list[Mapping[str, Any]] = []
+    for split, fit in zip(cell.splits, cell.fits, strict=True):
+        tested = names == split.name
+        columns = {name: values[tested] for name, values in table.columns.items()}
+        values = metrics.evaluate(task.kind, columns, patients[tested])
+        folds.append(
+            {
+                "name": split.name,
+                "value": values.get(task.metric),
+                "n_test": int(tested.sum()),
+                "choice": dict(fit.choice),
+            }
+        )
+    return folds

@@ -90,19 +90,24 @@ class Features:
     ``pca`` maps a pooled key to a number of principal components that the probe must fit on its *training rows*
     before anything else (the pixel control); absent keys are used as they are.
     ``sequences`` maps a key to (n, T, d): what it says of each of T time steps of a clip; empty for single frames. Of
-    recordings of sound, an object array of series (k_i, d) at 50 Hz (``etab.features.recordings``).
+    recordings of sound with ``series``, an object array of layers over time (k_i, d) at 50 Hz.
+    ``series`` holds one series (k_i, d) at 50 Hz for each recording of sound: its envelopes, the homomorphic one first. None
+    for features without one. Before the rows of a task are picked, series and layers are {recording: series}.
     """
 
     pooled: Mapping[str, Any]
     maps: tuple[Any, ...] = ()
     pca: Mapping[str, int] = field(default_factory=dict)
     sequences: Mapping[str, Any] = field(default_factory=dict)
+    series: Any = None
 
     def __len__(self) -> int:
         """Count the frames."""
         for found in (self.pooled, self.sequences):
             if found:
                 return len(next(iter(found.values())))
+        if self.series is not None:
+            return len(self.series)
         return len(self.maps[0]) if self.maps else 0
 
 

@@ -163,7 +163,7 @@ def recording_series(
 ) -> FrameFeatures:
     """Series of the recordings that windows are of, or read back.
 
-    ``features.maps`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by layer and recording the
+    ``features.series`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by layer and recording the
     series (k, d): k states at 50 Hz. Raises UnsupportedOptionError for a source without sound, a backbone without
     layers over time, and no recording; UndefinedError for a sound that is flat, not finite or too short; WeightsError,
     CorruptFileError, StorageError.
@@ -402,6 +402,5 @@ def load_series(place: Path, entry: Mapping[str, Any]) -> Features:
 
 
 def _features(held: Mapping[str, Layers]) -> Features:
-    return Features(
-        {}, (held[BEAT],), sequences={name: x for name, x in held.items() if name != BEAT}
-    )
+    layers = {name: values for name, values in held.items() if name != BEAT}
+    return Features({}, sequences=layers, series=held[BEAT])

@@ -414,9 +414,9 @@ def sound_row_features(features: Features, rows: Rows) -> Features:
     pooled = {
         name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()
     }
-    series = tuple(_picked(found, rows.records) for found in features.maps)
+    series = None if features.series is None else _picked(features.series, rows.records)
     layers = {name: _picked(found, rows.records) for name, found in features.sequences.items()}
-    return Features(pooled=pooled, maps=series, pca=features.pca, sequences=layers)
+    return Features(pooled=pooled, pca=features.pca, sequences=layers, series=series)
 
 
 def _averaged(values: Array, first: Array, last: Array) -> Array:

@@ -58,7 +58,7 @@ class Head(ABC):
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
         """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, a list of boolean masks, or a
-        list of states (k_i,) with -1 where unannotated (``features.maps[0][i]`` is then the series (k_i, d) at 50 Hz, and
+        list of states (k_i,) with -1 where unannotated (``features.series[i]`` is then the series (k_i, d) at 50 Hz, and
         ``features.sequences`` the layers over time, for a head with ``reads_layers``).
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between

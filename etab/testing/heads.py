@@ -88,7 +88,7 @@ def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Featu
             size=(len(answer), 3)
         )
         states.append(answer)
-    return Features({}, (series,)), states
+    return Features({}, series=series), states
 
 
 def made_sequences(
@@ -232,7 +232,10 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
     sequences = {k: np.array(v) for k, v in features.sequences.items()}
     for values in sequences.values():
         values[row] = values[row] * 7 + 3
-    moved = Features(pooled, maps, features.pca, sequences)
+    series = None if features.series is None else np.array(features.series)
+    if series is not None:
+        series[row] = -2 * series[row]
+    moved = Features(pooled, maps, features.pca, sequences, series)
     relabelled = list(answers) if kind in (Kind.MASK, Kind.STATES) else np.array(answers)
     for i in split.test:
         relabelled[i] = answers[(int(i) + 1) % len(answers)]

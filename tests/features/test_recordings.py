@@ -189,7 +189,7 @@ def test_a_picture_keeps_the_time_of_a_click() -> None:
 def test_a_series_is_as_long_as_the_states(name: str, n: int) -> None:
     found = series_of({"r": noise(n, n)}, name)
     k = len(states_at([], n, RATE))
-    assert found.maps[0]["r"].shape == (k, 1)
+    assert found.series["r"].shape == (k, 1)
     for rows in found.sequences.values():
         assert len(rows["r"]) == k
         assert np.isfinite(rows["r"]).all()
@@ -259,7 +259,7 @@ def test_series_are_kept_and_read_back(tmp_path: Path) -> None:
         for name in waves:
             assert np.array_equal(rows[name], made[1].features.sequences[layer][name])
     for name in waves:
-        assert np.array_equal(plain.features.maps[0][name], made[1].features.maps[0][name])
+        assert np.array_equal(plain.features.series[name], made[1].features.series[name])
     file = next(tmp_path.rglob("series1.bin"))
     file.write_bytes(b"x" + file.read_bytes()[1:])
     with pytest.warns(EtabWarning, match="damaged"):
@@ -333,11 +333,11 @@ def made() -> tuple[Features, list[IntArray], Array, list[RowSplit]]:
     )
     beats, bands, empty = (np.empty(12, dtype=object) for _ in range(3))
     for i in range(12):
-        beats[i], bands[i] = told.maps[0][f"r{i}"], told.sequences["log-mel"][f"r{i}"]
+        beats[i], bands[i] = told.series[f"r{i}"], told.sequences["log-mel"][f"r{i}"]
         empty[i] = np.random.default_rng(i).normal(size=(len(beats[i]), 5)).astype(np.float16)
     people = np.array([f"p{i // 2}" for i in range(12)])
     states = [np.where(np.arange(len(y)) < 50, -1, y) for _, y in pairs]
-    features = Features({}, (beats,), sequences={"empty": empty, "bands": bands})
+    features = Features({}, sequences={"empty": empty, "bands": bands}, series=beats)
     return features, states, people, row_splits(people, people, protocol="cv", n_fold=3, seed=0)
 
 
@@ -515,8 +515,8 @@ def test_envelopes_stay_the_series_they_were(tree: Path) -> None:
     keys = windows.windows(source)[:2]
     told = input_of(task).embed(task, source, keys, card, Embedding(data_digest=""))
     assert not told.features.sequences
-    beat = series.recording_series(source, keys, backbones.card("mel_stats")).features.maps[0]
-    for name, rows in told.features.maps[0].items():
+    beat = series.recording_series(source, keys, backbones.card("mel_stats")).features.series
+    for name, rows in told.features.series.items():
         assert beat[name][:, 0] == pytest.approx(rows[:, 0], abs=1e-5)
 
 

@@ -24,6 +24,7 @@ from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
 from etab.sounds import envelopes as env
 from etab.sounds.states import S2, states_at
 from etab.splits import row_splits
+from etab.testing.heads import made_features, made_splits, target_of
 from etab.training.loop import Recipe
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -56,7 +57,7 @@ def made() -> tuple[Features, list[IntArray], Array, list[RowSplit]]:
     states = [np.where(np.arange(len(y)) < 50, -1, y) for _, y in pairs]
     people = np.array([f"p{i // 2}" for i in range(12)])
     return (
-        Features({}, (series,)),
+        Features({}, series=series),
         states,
         people,
         row_splits(people, people, protocol="cv", n_fold=2, seed=0),
@@ -290,3 +291,17 @@ def test_the_segmenter_is_the_one_fitted_on_the_phantom() -> None:
     again, own = segmenter(), timing.segmenter()
     for name in ("mean", "weights", "intercept", "prior"):
         np.testing.assert_allclose(getattr(own, name), getattr(again, name), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["hsmm", "state_unet", "gru"])
+def test_a_series_is_a_field_and_no_map(name: str) -> None:
+    """A map of objects is no series: heads go by the field, not by the type of numbers in a map."""
+    features, answers = made_features(Kind.STATES, n=12)
+    patients, splits = made_splits(12)
+    assert len(features) == 12
+    assert not features.maps
+    wrong = Features({}, (features.series,))
+    with pytest.raises(UnsupportedOptionError, match=r"series|sequences"):
+        heads.head(name).cross_fit(
+            wrong, answers, patients, splits, target_of(Kind.STATES), rng=np.random.default_rng(0)
+        )

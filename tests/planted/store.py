@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-_TESTS = ("tests/test_store.py",)
+_TESTS = ("tests/features/test_store.py",)
 
 FAULTS = [
     Fault(

@@ -171,7 +171,7 @@ class Envelopes(_OfRecords):
         }
         return Features(
             {k: np.stack([v[r] for r in rows]).astype(np.float32) for k, v in pooled.items()},
-            (series,),
+            series=series,
         )
 
     def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:

@@ -241,10 +241,10 @@ class TemporalHead(Head):
 
 
 def _series(features: Features) -> Mapping[str, Any]:
-    """Sequences of one length, or the series (k_i, d) of rows of other lengths that stand in the place of maps."""
-    if features.sequences or not features.maps or features.maps[0].dtype != object:
+    """Sequences of one length, or, without any, the series (k_i, d) of rows of several lengths."""
+    if features.sequences or features.series is None:
         return features.sequences
-    return {"series": features.maps[0]}
+    return {"series": features.series}
 
 
 def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Array:

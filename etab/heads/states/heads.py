@@ -44,13 +44,13 @@ class HSMM(Head):
     ) -> list[FoldFit]:
         """Fit and segment for each split: a list of states (k_i,), one a test recording."""
         refuse_kind(self, target)
-        if not features.maps:
+        if features.series is None:
             raise UnsupportedOptionError(
                 f"The head {self.name!r} needs a series at 50 Hz for each recording."
             )
         if features.sequences:
             told = emissions.cross_segment_layers(
-                list(features.maps[0]),
+                list(features.series),
                 features.sequences,
                 answers,
                 patients,
@@ -59,7 +59,7 @@ class HSMM(Head):
             )
             return [FoldFit(states, choice) for states, choice in told]
         choice = {"context": self.context, "candidates": self.candidates}
-        found = hsmm.cross_segment(list(features.maps[0]), answers, patients, splits, **choice)
+        found = hsmm.cross_segment(list(features.series), answers, patients, splits, **choice)
         return [FoldFit(states, choice) for _, states in found]
 
 
@@ -109,13 +109,13 @@ class StateUNetHead(Head):
         fit its states, TrainingError.
         """
         refuse_kind(self, target)
-        if not features.maps:
+        if features.series is None:
             raise UnsupportedOptionError(
                 f"The head {self.name!r} needs a series at 50 Hz for each recording."
             )
         from etab.heads.states import unet as statenet
 
-        series = [np.asarray(x, dtype=np.float32) for x in features.maps[0]]
+        series = [np.asarray(x, dtype=np.float32) for x in features.series]
         for i, (x, y) in enumerate(zip(series, answers, strict=True)):
             if x.ndim != 2 or len(x) != len(y):
                 raise UndefinedError(

@@ -159,7 +159,7 @@ FAULTS = [
         "series: a series is guessed from the numbers of a map",
         "etab/heads/sequences/heads.py",
         "if features.sequences or features.series is None:",
-        "if features.maps:\n        return {"series": features.maps[0]}\n    if features.sequences:",
+        "if features.maps:\n        return dict(series=features.maps[0])\n    if features.sequences:",
         ("tests/heads/test_states_unet.py::test_a_series_is_a_field_and_no_map",),
     ),
 ]

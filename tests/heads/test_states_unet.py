@@ -24,7 +24,7 @@ from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
 from etab.sounds import envelopes as env
 from etab.sounds.states import S2, states_at
 from etab.splits import row_splits
-from etab.testing.heads import made_features, made_splits, target_of
+from etab.testing.heads import made_features, made_splits, made_target
 from etab.training.loop import Recipe
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -303,5 +303,5 @@ def test_a_series_is_a_field_and_no_map(name: str) -> None:
     wrong = Features({}, (features.series,))
     with pytest.raises(UnsupportedOptionError, match=r"series|sequences"):
         heads.head(name).cross_fit(
-            wrong, answers, patients, splits, target_of(Kind.STATES), rng=np.random.default_rng(0)
+            wrong, answers, patients, splits, made_target(Kind.STATES), rng=np.random.default_rng(0)
         )

@@ -16,9 +16,10 @@ _NEAR_ZERO = 700.0
 def probability(log_odds: FloatArray) -> FloatArray:
     """Turn log-odds into probabilities so that different log-odds stay different.
 
-    This is the logistic function for log-odds from -700 to 25. Beyond that, where float64 would round different
-    probabilities to the same number, the distance to 1 (or to 0) falls as ``1 / log_odds`` instead of exponentially.
-    Probabilities differ from the logistic function by less than 2e-11, and a ranking (AUROC) keeps its order.
+    This is the logistic function for log-odds from -700 to 25. Beyond that, where float64 would
+    round different probabilities to the same number, the distance to 1 (or to 0) falls as ``1 /
+    log_odds`` instead of exponentially. Probabilities differ from the logistic function by less
+    than 2e-11, and a ranking (AUROC) keeps its order.
 
     Args:
         log_odds: Any shape, in nats. Infinite values give 0 and 1.
@@ -42,7 +43,7 @@ def probability(log_odds: FloatArray) -> FloatArray:
 
 
 def class_probabilities(logits: FloatArray) -> FloatArray:
-    """Turn class logits into probabilities by the softmax, with ``probability`` for the log-odds of each class.
+    """Turn class logits into probabilities: the softmax, whose near-certain values stay apart.
 
     Args:
         logits: (..., classes), at least two classes.

@@ -1,10 +1,12 @@
 """What a metric is, and the registry of metrics.
 
-A metric is a function of rows *and weights*: ``weights`` (draws, n) say how much each of n rows counts, and the result is
-one value per draw. The plain value is that of weights 1; a bootstrap over patients passes how often each patient was
-drawn, all resamples at once. So a metric is written once, and its intervals cannot disagree with its value.
+A metric is a function of rows *and weights*: ``weights`` (draws, n) say how much each of n rows
+counts, and the result is one value per draw. The plain value is that of weights 1; a bootstrap over
+patients passes how often each patient was drawn, all resamples at once. So a metric is written
+once, and its intervals cannot disagree with its value.
 
-Where a metric has no such form (a median), register it by its plain function: a bootstrap then repeats rows.
+Where a metric has no such form (a median), register it by its plain function: a bootstrap then
+repeats rows.
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ class Metric:
         best: The value of a perfect prediction.
         worst: The worst possible value; may be infinite.
         unit: The unit, or "".
-        function: ``function(columns, patients)`` gives the value. Only for a metric that has no weighted form.
+        function: ``function(columns, patients)`` gives the value. Only for a metric that has no
+            weighted form.
         needs: Columns beyond truth and score. Without them the metric does not exist.
         reached: False where the value of a perfect prediction depends on the rows.
-        weighted: ``weighted(rows, weights)`` gives (draws,) values for weights (draws, n), NaN where the metric does not
-            exist. Give this or ``function``.
-        condition: What rows must have for the metric to exist, for the message where they do not: "rows of every class".
+        weighted: ``weighted(rows, weights)`` gives (draws,) values for weights (draws, n), NaN
+            where the metric does not exist. Give this or ``function``.
+        condition: What rows must have for the metric to exist, for the message where they do not:
+            "rows of every class".
 
     Raises:
         UnsupportedOptionError: Where both functions are given, or neither.
@@ -71,8 +75,8 @@ class Metric:
         if (self.function is None) == (self.weighted is None):
             given = "neither" if self.function is None else "both"
             raise UnsupportedOptionError(
-                f"The metric {self.name!r} has {given} of `function` and `weighted`. Give `weighted`, or `function` "
-                "where the metric has no weighted form."
+                f"The metric {self.name!r} has {given} of `function` and `weighted`. Give "
+                "`weighted`, or `function` where the metric has no weighted form."
             )
 
     def __call__(self, columns: Columns, patients: Array, kind: Kind | None = None) -> float:
@@ -81,13 +85,15 @@ class Metric:
         Args:
             columns: The prediction table, arrays (n,) by name.
             patients: (n,) names.
-            kind: What the scores mean. None: the kind of the metric, or the kind of class scores that the table holds.
+            kind: What the scores mean. None: the kind of the metric, or the kind of class scores
+                that the table holds.
 
         Returns:
             The value in the metric's unit.
 
         Raises:
-            UndefinedError: Where the metric does not exist for these rows. It is never returned as 0, 0.5 or NaN.
+            UndefinedError: Where the metric does not exist for these rows. It is never returned as
+                0, 0.5 or NaN.
             UnsupportedOptionError: For a kind that the metric does not score.
         """
         check_columns(self.name, columns, patients)
@@ -110,8 +116,8 @@ class Metric:
 
         Args:
             rows: The table.
-            weights: (draws, n), 0 or more. Rows of one patient have the same weight. A metric without a weighted form
-                needs whole numbers: each row is repeated that often.
+            weights: (draws, n), 0 or more. Rows of one patient have the same weight. A metric
+                without a weighted form needs whole numbers: each row is repeated that often.
 
         Returns:
             (draws,) values, NaN where the metric does not exist.
@@ -123,7 +129,8 @@ class Metric:
     def _repeated(self, rows: ScoredRows, counts: Array) -> float:
         """The plain function of a table in which row i stands ``counts[i]`` times.
 
-        A patient who is drawn twice stands for two patients, since a metric may average over patients.
+        A patient who is drawn twice stands for two patients, since a metric may average over
+        patients.
         """
         times = np.asarray(counts, dtype=np.int64)
         index = np.repeat(np.arange(len(rows)), times)
@@ -151,7 +158,8 @@ class Metric:
         if self.kinds <= CLASS_KINDS:
             return Kind.CLASSES if "score_0" in columns else Kind.BINARY
         raise UnsupportedOptionError(
-            f"{self.name} scores {', '.join(sorted(self.kinds))}: pass which of these the table is, as `kind`."
+            f"{self.name} scores {', '.join(sorted(self.kinds))}: pass which of these the table "
+            "is, as `kind`."
         )
 
     def _undefined(self, columns: Columns, patients: Array) -> str:
@@ -216,10 +224,10 @@ def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 
 
 def weighted_mean(values: Array, weights: FloatArray) -> FloatArray:
-    """Mean of values (n,) under each row of weights (draws, n): (draws,), NaN where all weights are 0."""
+    """Mean of values (n,) under weights (draws, n): (draws,), NaN where all weights are 0."""
     return ratio(weights @ np.asarray(values, dtype=np.float64), weights.sum(axis=1))
 
 
 def weighted_share(hits: Array, among: Array, weights: FloatArray) -> FloatArray:
-    """Mean of ``hits`` (n,), in 0 to 1, over the rows ``among`` (n,) bool, under weights (draws, n): (draws,)."""
+    """Mean of ``hits`` (n,) over the rows ``among`` (n,) bool, under weights: (draws,)."""
     return ratio(weights @ (hits * among), weights @ among.astype(np.float64))

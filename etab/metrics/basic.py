@@ -2,12 +2,15 @@
 
 Conventions:
 
-* A score of BINARY is the probability of the second class, a score of CLASSES is one probability per class.
+* A score of BINARY is the probability of the second class, a score of CLASSES is one probability
+  per class.
 * For several classes AUROC and AUPRC are means over the classes, each against the others.
 * An error is ``score - truth``, in the target's unit.
-* What does not exist (AUROC of rows of one class) is raised as UndefinedError, never returned as 0, 0.5 or NaN.
+* What does not exist (AUROC of rows of one class) is raised as UndefinedError, never returned as 0,
+  0.5 or NaN.
 
-Each public name below is a ``Metric``: call it with columns and patients, or take its ``weighted`` form.
+Each public name below is a ``Metric``: call it with columns and patients, or take its ``weighted``
+form.
 
 Example:
     >>> import numpy as np
@@ -47,7 +50,7 @@ def _centred(values: FloatArray) -> FloatArray:
 
 
 def _spread(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Weighted sum of squared deviations from the weighted mean, (draws,); 0 where it is only rounding."""
+    """Weighted sum of squared deviations from the mean, (draws,); 0 where it is rounding."""
     centred = _centred(values)
     squares = weights @ np.square(centred)
     total = squares - ratio((weights @ centred) ** 2, weights.sum(axis=1))
@@ -140,7 +143,7 @@ def pearson_r(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     condition="a truth that varies",
 )
 def r2(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """1 minus the residual over the total sum of squares; it does not exist where the truth is constant."""
+    """1 minus the residual over the total sum of squares; the truth must vary."""
     return 1.0 - ratio(weights @ np.square(_error(rows)), _spread(rows["truth"], weights))
 
 
@@ -165,7 +168,9 @@ def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> F
 
 
 def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
-    """Average precision under several weightings: the step sum of precision over recall, ties taken together.
+    """Average precision under several weightings, ties taken together.
+
+    It is the step sum of precision over recall, as scikit-learn defines it.
 
     Args:
         positive: (n,) bool, the rows of the class.
@@ -212,12 +217,12 @@ def _one_against_the_others(
     condition=_EVERY_CLASS,
 )
 def auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Area under the ROC curve, ties counted half; for several classes the mean of each against the others."""
+    """Area under the ROC curve, ties counted half; the mean of one-against-others for several."""
     return _one_against_the_others(rows, weights, weighted_auroc)
 
 
 def _auprc_of_both(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
-    """Average precision where both classes have weight: with one class alone every order is as good."""
+    """Average precision where both classes have weight: with one, every order is as good."""
     values = weighted_auprc(positive, score, weights)
     return np.where((weights * ~positive).sum(axis=1) > 0, values, np.nan)
 
@@ -237,7 +242,7 @@ def auprc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
 
 
 def decided(kind: Kind, columns: Columns) -> FloatArray:
-    """Decide a class for each row: probability at least 0.5 of two classes, the most probable of several.
+    """Decide a class for each row: the second of two from 0.5 on, the most probable of several.
 
     Args:
         kind: BINARY or CLASSES.
@@ -261,13 +266,13 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     condition=_EVERY_CLASS,
 )
 def balanced_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Mean recall over the classes, of classes decided by ``decided``; every class must have rows."""
+    """Mean recall over the classes, as ``decided`` decides them; each must have rows."""
     right = decided(rows.kind, rows.columns) == rows["truth"]
     return mean_recall(rows["truth"], right, rows.n_classes, weights)
 
 
 def mean_recall(truth: Array, right: Array, n: int, weights: FloatArray) -> FloatArray:
-    """Mean over ``n`` classes of the weighted share of right answers in each, (draws,); NaN where one is absent."""
+    """Mean recall over ``n`` classes under weights (draws, n): (draws,), NaN if one is absent."""
     recalls = []
     for k in range(n):
         of_class = truth == k
@@ -312,7 +317,8 @@ def both_classes(truth: FloatArray, name: str) -> None:
     positive = int((truth == 1).sum())
     if positive in (0, len(truth)):
         raise UndefinedError(
-            f"{name} needs both classes, got {positive} positive and {len(truth) - positive} negative."
+            f"{name} needs both classes, got {positive} positive and "
+            f"{len(truth) - positive} negative."
         )
 
 
@@ -325,10 +331,12 @@ def evaluate(kind: Kind, columns: Columns, patients: Array) -> dict[str, float]:
         patients: (n,) names.
 
     Returns:
-        Values by name. A metric that does not exist for these rows (AUROC of one class) is left out.
+        Values by name. A metric that does not exist for these rows (AUROC of one class) is left
+        out.
 
     Raises:
-        UndefinedError: For a table that no metric can score: no rows, or values that are not finite.
+        UndefinedError: For a table that no metric can score: no rows, or values that are not
+            finite.
     """
     values: dict[str, float] = {}
     for item in METRICS.values():

@@ -18,8 +18,9 @@ from etab.types import Array, FloatArray, IntArray
 class Score2022:
     """Every number of the Challenge 2022 for one of its two questions.
 
-    ``weighted_accuracy`` ranks murmurs (higher is better), ``cost`` ranks outcomes (mean per patient, lower is
-    better). The per-class tuples are in the order of ``classes``, None where a class has no such number.
+    ``weighted_accuracy`` ranks murmurs (higher is better), ``cost`` ranks outcomes (mean per
+    patient, lower is better). The per-class tuples are in the order of ``classes``, None where a
+    class has no such number.
     """
 
     classes: tuple[str, ...]
@@ -27,7 +28,7 @@ class Score2022:
     auprc: float
     f_measure: float
     accuracy: float
-    weighted_accuracy_2022: float
+    weighted_accuracy: float
     cost: float
     auroc_classes: tuple[float | None, ...]
     auprc_classes: tuple[float | None, ...]
@@ -78,7 +79,7 @@ def weighted_accuracy_2022(labels: Array, outputs: Array, weights: Sequence[floa
 
 
 def cost_2022(abnormal: Array, referred: Array) -> float:
-    """Mean cost per patient in US dollars: screening by the algorithm, experts, treatment, and errors.
+    """Mean cost per patient in US dollars: the algorithm, experts, treatment, and errors.
 
     Args:
         abnormal: (n,) bool, the true *outcome* is abnormal.
@@ -200,12 +201,14 @@ def challenge2022(
 ) -> tuple[Score2022, Score2022]:
     """Score an entry as the official code does.
 
-    Both costs are of the true *outcome*; for murmurs, patients answered Unknown are referred to the expert as those
-    answered Present are.
+    Both costs are of the true *outcome*; for murmurs, patients answered Unknown are referred to the
+    expert as those answered Present are.
 
     Args:
-        murmur: Truth (n, 3) in the order of MURMUR, one active class in each row; other rows count as Present.
-        outcome: Truth (n, 2) in the order of OUTCOME; rows without one active class count as Abnormal.
+        murmur: Truth (n, 3) in the order of MURMUR, one active class in each row; other rows count
+            as Present.
+        outcome: Truth (n, 2) in the order of OUTCOME; rows without one active class count as
+            Abnormal.
         murmur_chosen: Answers (n, 3), likewise.
         outcome_chosen: Answers (n, 2), likewise.
         murmur_scores: (n, 3) finite numbers.

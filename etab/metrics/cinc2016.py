@@ -15,7 +15,10 @@ ABNORMAL, UNSURE, NORMAL = 1, 0, -1
 
 @dataclass(frozen=True, slots=True)
 class Weights2016:
-    """Shares of clean and of noisy records among the abnormal and among the normal; each pair is made to sum to 1."""
+    """Shares of clean and of noisy records among the abnormal and among the normal ones.
+
+    Scores divide each pair by its sum.
+    """
 
     abnormal_clean: float
     abnormal_noisy: float
@@ -31,7 +34,7 @@ VALIDATION_2016 = Weights2016(119 / 151, 32 / 151, 142 / 150, 8 / 150)
 
 @dataclass(frozen=True, slots=True)
 class Score2016:
-    """Modified sensitivity, specificity and their mean, each from 0 to 1, with the weights that were used."""
+    """Modified sensitivity, specificity and their mean, in 0 to 1, with the weights used."""
 
     se: float
     sp: float
@@ -66,7 +69,8 @@ def phase1_share(right: Array, unsure: Array, of_class: Array, weights: FloatArr
     Args:
         right: (n,) bool, the answer is that of the reference.
         unsure: (n,) bool.
-        of_class: (n,) bool, the abnormal rows for the sensitivity, the normal ones for the specificity.
+        of_class: (n,) bool, the abnormal rows for the sensitivity, the normal ones for the
+            specificity.
         weights: (draws, n), 0 or more.
 
     Returns:
@@ -85,8 +89,9 @@ def official_share(
 ) -> FloatArray:
     """Sensitivity (or specificity) by the rule of the official phase.
 
-    An unsure answer is right on a noisy record and wrong on a clean one. Clean and noisy records of the class are scored
-    apart; a stratum without records is left out and the other one counts in full.
+    An unsure answer is right on a noisy record and wrong on a clean one. Clean and noisy records of
+    the class are scored apart; a stratum without records is left out and the other one counts in
+    full.
 
     Args:
         right, unsure, of_class: as in ``phase1_share``.
@@ -105,7 +110,9 @@ def official_share(
 
 
 def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
-    """Score by the rule of the first phase (``score2016Challenge.m``): an unsure answer is half right.
+    """Score by the rule of the first phase: an unsure answer is half right.
+
+    Source: ``score2016Challenge.m`` of the Challenge.
 
     Args:
         truth: (n,) of 1 (abnormal) and -1 (normal).
@@ -131,7 +138,7 @@ def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
 def cinc2016(
     truth: Array, answers: Array, clean: Array, weights: Weights2016 | None = None
 ) -> Score2016:
-    """Score by the rule of the official phase: unsure is right on a noisy record and wrong on a clean one.
+    """Score by the official rule: unsure is right on a noisy record and wrong on a clean one.
 
     Args:
         truth: (n,) of 1 (abnormal) and -1 (normal).
@@ -140,7 +147,8 @@ def cinc2016(
         weights: How much clean and noisy records count. None: their shares among these records.
 
     Raises:
-        UndefinedError: For other labels, another number of answers, a class without records, or weights that leave none.
+        UndefinedError: For other labels, another number of answers, a class without records, or
+            weights that leave none.
 
     Example:
         >>> import numpy as np
@@ -164,7 +172,7 @@ def cinc2016(
 
 
 def shares_2016(truth: Array, clean: Array) -> Weights2016:
-    """Weights of a set of records: the shares of clean and noisy ones among its abnormal and its normal records.
+    """Shares of clean and noisy records among the abnormal and among the normal ones of a set.
 
     Args:
         truth: (n,) of 1 (abnormal) and -1 (normal).

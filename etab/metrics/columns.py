@@ -2,11 +2,14 @@
 
 Every metric reads a table with one row per prediction:
 
-* ``truth`` and ``score`` for values and for two classes (the score is the probability of the second class),
+* ``truth`` and ``score`` for values and for two classes (the score is the probability of the second
+  class),
 * ``truth`` and ``score_0``, ``score_1``, ... for several classes,
-* one column per measure (``dice``, ``hd95``, ...) for masks and for states, which are compared frame by frame before.
+* one column per measure (``dice``, ``hd95``, ...) for masks and for states, which are compared
+  frame by frame before.
 
-The kind of the task says which of these a table holds; nothing is guessed from the names of columns.
+The kind of the task says which of these a table holds; nothing is guessed from the names of
+columns.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ CLASS_KINDS = frozenset({Kind.BINARY, Kind.CLASSES})
 
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
-    """Rows of a prediction table with their kind and their patients: the argument of a weighted metric.
+    """Rows of a prediction table with their kind and patients: what a weighted metric reads.
 
     Args:
         kind: What a score means.
@@ -47,7 +50,8 @@ class ScoredRows:
         if name not in self.columns:
             have = ", ".join(self.columns)
             raise UndefinedError(
-                f"A metric reads the column {name!r}, which these predictions lack; they hold {have}."
+                f"A metric reads the column {name!r}, which these predictions lack; "
+                f"they hold {have}."
             )
         return self.columns[name]
 

@@ -1,9 +1,10 @@
-"""Aortic stenosis of a study from its images: pure functions of probabilities, as the authors of TMED-2 do it.
+"""Aortic stenosis of a study from the probabilities of its images, as the authors of TMED-2 do it.
 
-Each image has the probabilities of its views and of the diagnoses. Only images that probably show the aortic valve count,
-and each counts by that probability (its relevance). Where no image of a study qualifies, all of them count alike. The two
-thresholds are chosen on validation studies, never on those that are scored. Source: Huang et al., TMED 2, 2022, and the
-authors' notebooks for the level of patients.
+Each image has the probabilities of its views and of the diagnoses. Only images that probably show
+the aortic valve count, and each counts by that probability (its relevance). Where no image of a
+study qualifies, all of them count alike. The two thresholds are chosen on validation studies, never
+on those that are scored. Source: Huang et al., TMED 2, 2022, and the authors' notebooks for the
+level of patients.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ENTROPIES = tuple(float(x) for x in np.round(np.linspace(0.0, 1.6, 17), 1))
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Which images count: relevance at least ``relevance`` (0 to 1), entropy of the views at most ``entropy`` (nats)."""
+    """Which images count: relevance (0 to 1) at least, entropy of the views (nats) at most this."""
 
     relevance: float
     entropy: float
@@ -49,7 +50,7 @@ class Studies:
 
 
 def relevance(views: Array, relevant: Sequence[int] = RELEVANT) -> FloatArray:
-    """(n,) probability that an image shows one of the ``relevant`` views (PLAX and PSAX), from (n, views)."""
+    """Probability (n,) that an image shows a relevant view (PLAX, PSAX), from (n, views)."""
     return np.asarray(np.asarray(views, dtype=np.float64)[:, list(relevant)].sum(axis=1))
 
 
@@ -61,7 +62,7 @@ def entropy(views: Array) -> FloatArray:
 
 
 def study_truth(studies: Sequence[str], truth: Array) -> IntArray:
-    """(s,) the one class of each study, in order of first appearance; raises UndefinedError where a study has two."""
+    """Class (s,) of each study, in order of appearance; UndefinedError where one has two."""
     keys, inverse = _numbered(studies)
     truth = np.asarray(truth).astype(np.int64)
     found = np.zeros(len(keys), dtype=np.int64)
@@ -82,10 +83,11 @@ def diagnose(
     *,
     relevant: Sequence[int] = RELEVANT,
 ) -> Studies:
-    """Average the image probabilities of each study, weighted by relevance over the images within the thresholds.
+    """Average the probabilities of the images of each study that count, weighted by relevance.
 
-    studies: (n,) the study of each image. views: (n, views). diagnoses: (n, classes). thresholds None: the plain mean
-    of all images. Raises UnsupportedOptionError where the numbers of images differ or a probability is not finite.
+    studies: (n,) the study of each image. views: (n, views). diagnoses: (n, classes). thresholds
+    None: the plain mean of all images. Raises UnsupportedOptionError where the numbers of images
+    differ or a probability is not finite.
     """
     views, p = (
         _probabilities("views", views, len(studies)),
@@ -119,8 +121,9 @@ def choose_thresholds(
 ) -> Thresholds:
     """Choose the thresholds with the best balanced accuracy on these (validation) studies.
 
-    Among equal ones the strictest: the highest relevance, then the lowest entropy, as the authors did (0.91 and 1.0 on
-    their first fold). truth: (n,) class of the study of each image. Raises UndefinedError where a class has no study.
+    Among equal ones the strictest: the highest relevance, then the lowest entropy, as the authors
+    did (0.91 and 1.0 on their first fold). truth: (n,) class of the study of each image. Raises
+    UndefinedError where a class has no study.
     """
     right = study_truth(studies, truth)
     n = np.asarray(diagnoses).shape[1]
@@ -148,9 +151,10 @@ def study_balanced_accuracy(truth: Array, answers: Array, n_classes: int) -> flo
 
 
 def upstream_view_accuracy(truth: Array, answers: Array, n_classes: int) -> float:
-    """Mean recall over all classes but the last one, as the authors' view classifiers are scored (``range(n_class - 1)``).
+    """Mean recall over all classes but the last one, as the authors score view classifiers.
 
-    With the class order of the card that leaves out 'other'. To be shown beside ``balanced_accuracy``, not for it.
+    With the class order of the card that leaves out 'other'. To be shown beside
+    ``balanced_accuracy``, not for it.
     """
     return float(recalls(truth, answers, n_classes)[:-1].mean())
 

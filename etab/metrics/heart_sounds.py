@@ -1,14 +1,17 @@
-"""Metrics of heart sounds: the scores of CinC 2016 and of the Challenge 2022, and those of heart states.
+"""Metrics of heart sounds: the scores of CinC 2016, of the Challenge 2022, and of heart states.
 
-Some read columns beyond truth and score, and exist only for tables that have them, so that no other board gains or changes
-a number:
+Some read columns beyond truth and score, and exist only for tables that have them, so that no other
+board gains or changes a number:
 
-* ``answer``: the class decided, by a rule that was chosen on training folds only (0.5 of two classes: unsure),
+* ``answer``: the class decided, by a rule that was chosen on training folds only (0.5 of two
+  classes: unsure),
 * ``group``: the database of a recording, for means over databases,
 * ``clean``: 1 where the reference calls the signal good, 0 where it calls it poor,
-* ``outcome``: 1 where the whole examination was abnormal; costs are of the outcome, whatever was predicted.
+* ``outcome``: 1 where the whole examination was abnormal; costs are of the outcome, whatever was
+  predicted.
 
-Classes are numbered as tasks number them: of murmurs 0 Present, 1 Unknown, 2 Absent; of outcomes 0 Normal, 1 Abnormal.
+Classes are numbered as tasks number them: of murmurs 0 Present, 1 Unknown, 2 Absent; of outcomes 0
+Normal, 1 Abnormal.
 """
 
 from __future__ import annotations
@@ -201,7 +204,7 @@ def sp_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer", "outcome"),
 )
 def weighted_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Accuracy in which a Present murmur counts 5, an Unknown one 3; an Abnormal outcome counts 5."""
+    """Accuracy; a Present murmur counts 5, an Unknown one 3, an Abnormal outcome 5."""
     by_class = _OUTCOME_WEIGHTS if rows.kind is Kind.BINARY else _MURMUR_WEIGHTS
     importance = np.asarray(by_class)[rows["truth"].astype(int)]
     return weighted_mean(rows["answer"] == rows["truth"], weights * importance)
@@ -217,7 +220,7 @@ def weighted_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer",),
 )
 def f_measure(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Mean F-measure over the classes; one that is neither true nor answered is left out, as in the official code."""
+    """Mean F-measure over the classes; one that is neither true nor answered is left out."""
     parts = []
     for k in range(rows.n_classes):
         parts.append(weighted_f_measure(rows["truth"] == k, rows["answer"] == k, weights))
@@ -236,7 +239,7 @@ def f_measure(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     reached=False,
 )
 def cost(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Mean cost per patient: the algorithm, the expert for those referred, treatment, and errors."""
+    """Mean cost per patient: algorithm, expert for those referred, treatment, errors."""
     if rows.kind is Kind.BINARY:
         referred = rows["answer"] == 1
     else:

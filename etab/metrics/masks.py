@@ -18,12 +18,13 @@ def mask_scores(
 ) -> dict[str, float]:
     """Score one predicted mask against the authors' mask.
 
-    HD95 is the larger of the two directed 95th percentiles of the distances between borders, as MONAI computes it. The mean
-    surface distance is the mean over both directions together. An empty prediction has overlap 0, and the diagonal of the
-    frame for its distances: the worst there is.
+    HD95 is the larger of the two directed 95th percentiles of the distances between borders, as
+    MONAI computes it. The mean surface distance is the mean over both directions together. An empty
+    prediction has overlap 0, and the diagonal of the frame for its distances: the worst there is.
 
     Args:
-        truth: Boolean (h, w), or its ``etab.echo.surface.outline`` with this spacing where it is scored often.
+        truth: Boolean (h, w), or its ``etab.echo.surface.outline`` with this spacing where it is
+            scored often.
         predicted: Boolean (h, w).
         spacing: Height and width of a pixel in mm.
 
@@ -43,7 +44,8 @@ def mask_scores(
     known = truth if isinstance(truth, Outline) else outline(truth, spacing)
     if known.mask.shape != predicted.shape:
         raise UndefinedError(
-            f"The predicted mask is {predicted.shape}, the authors' is {known.mask.shape}; resize it first."
+            f"The predicted mask is {predicted.shape}, the authors' is {known.mask.shape}; "
+            "resize it first."
         )
     if known.pixels == 0:
         raise UndefinedError(
@@ -65,7 +67,7 @@ def mask_scores(
 
 
 def _percentile95(values: FloatArray) -> float:
-    """95th percentile between order statistics, as ``numpy.percentile`` finds it, in a quarter of its time."""
+    """95th percentile as ``numpy.percentile`` interpolates it, in a quarter of its time."""
     position = 0.95 * (len(values) - 1)
     low = int(position)
     pair = np.partition(values, (low, min(low + 1, len(values) - 1)))[low : low + 2]
@@ -110,7 +112,7 @@ def jaccard(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     unit="mm",
 )
 def hd95(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """95th percentile of the Hausdorff distance, the mean over patients of the mean over their frames."""
+    """95th percentile Hausdorff distance, the mean over patients of the mean over frames."""
     return _mean_over_patients(rows, weights, "hd95")
 
 

@@ -1,8 +1,7 @@
-"""The official scores of heart sounds, one pure function each: CinC 2016, Challenge 2022, and segmentation.
+"""Scores of heart-sound segmentation: states frame by frame, and S1 and S2 as events.
 
-CinC 2016: Liu et al., Physiol. Meas. 37(12), 2016, and the Challenge's pages. Challenge 2022: Reyna et al., PLOS
-Digital Health 2(9), 2023, and its evaluation code (commit e5540fb). Segmentation: Schmidt et al., Physiol. Meas.
-31(4), 2010; Springer et al., IEEE TBME 63(4), 2016. What does not exist is raised, never returned as 0 or NaN.
+Sources: Schmidt et al., Physiol. Meas. 31(4), 2010; Springer et al., IEEE TBME 63(4), 2016.
+What does not exist is raised as UndefinedError, never returned as 0 or NaN.
 """
 
 from __future__ import annotations
@@ -15,18 +14,10 @@ from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.sounds.states import STATE_RATE, STATES, UNANNOTATED, runs
 from etab.types import Array, IntArray
 
-# --- CinC 2016 ---
-
-
-# --- Challenge 2022 ---
-
-
-# --- segmentation ---
-
 
 @dataclass(frozen=True, slots=True)
 class SegmentationScore:
-    """Sensitivity, positive predictive value and F1 of S1 and S2 together, with the counts behind them."""
+    """Sensitivity, positive predictive value and F1 of S1 and S2, with the counts behind them."""
 
     se: float
     ppv: float
@@ -39,7 +30,8 @@ def _check_states(truth: Array, predicted: Array) -> tuple[IntArray, IntArray]:
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:
         raise UndefinedError(
-            f"States are (n,) at {STATE_RATE} Hz, truth {truth.shape}, prediction {predicted.shape}."
+            f"States are (n,) at {STATE_RATE} Hz, truth {truth.shape}, "
+            f"prediction {predicted.shape}."
         )
     if (
         not np.isin(truth, (UNANNOTATED, 0, 1, 2, 3)).all()
@@ -54,10 +46,23 @@ def _check_states(truth: Array, predicted: Array) -> tuple[IntArray, IntArray]:
 
 
 def frame_accuracy(truth: Array, predicted: Array) -> float:
-    """Share of the *annotated* frames with the right state; (n,) of 0..3, -1 where unannotated. -1 answers are wrong."""
+    """Share of the *annotated* frames with the right state.
+
+    Args:
+        truth: (n,) states 0 to 3, -1 where unannotated.
+        predicted: (n,) states; -1 is wrong wherever the truth is annotated.
+
+    Raises:
+        UndefinedError: Where no frame is annotated, or the shapes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> frame_accuracy(np.array([-1, 0, 0, 1]), np.array([3, 0, 1, 1])).__round__(3)
+        0.667
+    """
     truth, predicted = _check_states(truth, predicted)
-    there = truth >= 0
-    return float((truth[there] == predicted[there]).mean())
+    annotated = truth >= 0
+    return float((truth[annotated] == predicted[annotated]).mean())
 
 
 def segmentation(
@@ -65,12 +70,14 @@ def segmentation(
 ) -> SegmentationScore:
     """Find S1 and S2 by their centres, at 50 Hz, both sounds pooled.
 
-    truth, predicted: (n,) of 0..3, -1 where there is none. A stretch of S1 or S2 is an event at its centre; centres are
-    compared in whole half-frames, so that a distance of exactly the tolerance always counts. A predicted event is right
-    where a true one of the *same* state lies within ``tolerance_ms`` (60 and 100 are in use), a true one is found where
-    a predicted one does: two counts, as Schmidt and the MNN code have them. ``one_to_one`` pairs each event once, in
-    time order, as Springer counts. Predicted events centred on unannotated frames are not counted against anybody, but
-    may find a true event just inside. No prediction at all has PPV 0. Raises UndefinedError without a true event.
+    truth, predicted: (n,) of 0..3, -1 where there is none. A stretch of S1 or S2 is an event at its
+    centre; centres are compared in whole half-frames, so that a distance of exactly the tolerance
+    always counts. A predicted event is right where a true one of the *same* state lies within
+    ``tolerance_ms`` (60 and 100 are in use), a true one is found where a predicted one does: two
+    counts, as Schmidt and the MNN code have them. ``one_to_one`` pairs each event once, in time
+    order, as Springer counts. Predicted events centred on unannotated frames are not counted
+    against anybody, but may find a true event just inside. No prediction at all has PPV 0. Raises
+    UndefinedError without a true event.
     """
     truth, predicted = _check_states(truth, predicted)
     if (tolerance_ms * STATE_RATE * 2) % 1000:
@@ -107,7 +114,7 @@ def _near(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
 
 
 def _pairs(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
-    """The same with each event used once: earliest with earliest, the largest number of pairs there is."""
+    """``_near`` with each event used once: the largest number of pairs, earliest first."""
     found, right = np.zeros(len(true), dtype=bool), np.zeros(len(mine), dtype=bool)
     i = j = 0
     while i < len(true) and j < len(mine):

@@ -31,7 +31,7 @@ class ConfidenceInterval:
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Difference a - b in the metric's own direction of numbers, two-sided p, and its bootstrap-free 95 % interval."""
+    """Difference a - b of a metric, with its two-sided p value and its 95 % interval."""
 
     difference: float
     p: float
@@ -40,7 +40,25 @@ class PairedTest:
 
 
 def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntArray:
-    """(n, n_patients) how often each patient is drawn in each bootstrap resample; share it to keep scores paired."""
+    """Draw bootstrap resamples of patients.
+
+    Args:
+        n_patients: Number of patients, two or more.
+        n: Number of resamples.
+        rng: Generator of the draws.
+
+    Returns:
+        (n, n_patients) how often each patient is drawn. Use one array for all scores that are
+        compared, so that they are paired.
+
+    Raises:
+        UndefinedError: For fewer than two patients.
+
+    Example:
+        >>> import numpy as np
+        >>> resample_weights(5, 3, np.random.default_rng(0)).sum(axis=1).tolist()
+        [5, 5, 5]
+    """
     if n_patients < 2:
         raise UndefinedError(f"A bootstrap over patients needs at least two, got {n_patients}.")
     return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
@@ -56,7 +74,8 @@ def weighted(
         kind: What the scores mean.
         columns: The prediction table, arrays (n,) by name.
         patients: (n,) the patient of each row.
-        order: The sorted names of the patients that the weights are of. Those without rows weigh nothing.
+        order: The sorted names of the patients that the weights are of. Those without rows weigh
+            nothing.
         weights: (draws, patients), how often each patient was drawn.
 
     Returns:
@@ -73,14 +92,24 @@ def weighted(
 def percentile_interval(
     value: float, draws: FloatArray, *, level: float = 0.95, method: str
 ) -> ConfidenceInterval:
-    """Percentile interval of bootstrap draws; up to 5 % of them may not exist (NaN) and are left out."""
-    there = draws[np.isfinite(draws)]
-    if len(there) < 0.95 * len(draws):
+    """Percentile interval of bootstrap draws.
+
+    Args:
+        value: The value on all patients.
+        draws: (n,) values of resamples. NaN, where the metric does not exist, is left out.
+        level: Coverage, 0 to 1.
+        method: Name of the interval.
+
+    Raises:
+        UndefinedError: Where more than 5 % of the draws do not exist.
+    """
+    defined = draws[np.isfinite(draws)]
+    if len(defined) < 0.95 * len(draws):
         raise UndefinedError(
-            f"The metric does not exist in {len(draws) - len(there)} of {len(draws)} resamples of patients: too few "
-            "patients of one class for an interval."
+            f"The metric does not exist in {len(draws) - len(defined)} of {len(draws)} resamples "
+            "of patients: too few patients of one class for an interval."
         )
-    low, high = np.quantile(there, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return ConfidenceInterval(float(value), float(low), float(high), method)
 
 
@@ -94,7 +123,31 @@ def bootstrap(
     n: int = 2000,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """Interval of a metric by resampling patients with all their rows (percentiles of ``n`` resamples)."""
+    """Interval of a metric by resampling patients with all their rows.
+
+    Args:
+        metric: Its name in ``METRICS``.
+        kind: What the scores mean.
+        columns: The prediction table, arrays (rows,) by name.
+        patients: (rows,) names.
+        rng: Generator of the resamples.
+        n: Number of resamples.
+        level: Coverage, 0 to 1.
+
+    Returns:
+        The value with its percentile interval.
+
+    Raises:
+        UndefinedError: Where the metric does not exist, or not in 5 % of the resamples.
+
+    Example:
+        >>> import numpy as np
+        >>> columns = {"truth": np.zeros(20), "score": np.arange(20.0)}
+        >>> names = np.arange(20).astype(str)
+        >>> rng = np.random.default_rng(0)
+        >>> bootstrap("mae", Kind.VALUE, columns, names, rng=rng).value
+        9.5
+    """
     weights = resample_weights(len(np.unique(patients)), n, rng)
     return resampled(metric, kind, columns, patients, weights, level=level)
 
@@ -108,7 +161,7 @@ def resampled(
     *,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """``bootstrap`` from resamples that are there already: (n, patients) as ``resample_weights`` draws them."""
+    """``bootstrap`` with given resamples (n, patients), as ``resample_weights`` draws them."""
     value = METRICS[metric](columns, patients, kind)
     order = np.unique(patients)
     draws = weighted(metric, kind, columns, patients, order, weights)
@@ -116,7 +169,7 @@ def resampled(
 
 
 def _swappable(metric: str, kind: Kind, columns: Columns) -> dict[str, FloatArray]:
-    """Columns as the swap may mix them: AUROC and AUPRC see mid-ranks, so that two scales can be swapped."""
+    """Columns that may be swapped: for AUROC and AUPRC of two classes, mid-ranks of scores."""
     if kind is Kind.MASK:
         return {metric: columns[metric]}
     if metric in ("auroc", "auprc") and kind is Kind.BINARY:
@@ -135,10 +188,12 @@ def paired_test(
     rng: np.random.Generator,
     n: int = 5000,
 ) -> PairedTest:
-    """Two-sided permutation test that swaps whole patients between a and b; rows must be in the same order.
+    """Two-sided permutation test that swaps whole patients between two tables.
 
-    For a mean over patients this is the sign flip of patient differences. The interval is the difference plus or minus
-    1.96 standard deviations of the permuted differences.
+    The rows of both tables must be in the same order.
+
+    For a mean over patients this is the sign flip of patient differences. The interval is the
+    difference plus or minus 1.96 standard deviations of the permuted differences.
     """
     a, b = _swappable(metric, kind, columns_a), _swappable(metric, kind, columns_b)
     score = METRICS[metric]
@@ -173,7 +228,7 @@ def _swap_null(
     n: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Differences after swapping: both tables are stacked, and weights of 0 and 1 choose a copy of each patient."""
+    """Differences after swapping: weights 0 and 1 choose a copy of each patient in both tables."""
     stacked = {name: np.concatenate([a[name], b[name]]) for name in a}
     rows = ScoredRows(kind, stacked, np.concatenate([patient, patient + n_patients]))
     differences = []
@@ -196,7 +251,7 @@ def holm(p: Sequence[float]) -> FloatArray:
 
 
 def rank_intervals(beats: Array) -> list[tuple[int, int]]:
-    """Best and worst rank of each: 1 + those that certainly beat it, k - those that it certainly beats.
+    """Best and worst rank: 1 + those that certainly beat it, k - those it certainly beats.
 
     ``beats`` (k, k) boolean: row certainly beats column. Whoever cannot be told apart shares ranks.
     """
@@ -205,7 +260,7 @@ def rank_intervals(beats: Array) -> list[tuple[int, int]]:
 
 
 def corrected_t(differences: Sequence[float], *, test_share: float) -> PairedTest:
-    """Nadeau and Bengio's corrected paired t over folds (2003): folds share training data, so the variance grows.
+    """Corrected paired t test over folds, which share training data (Nadeau and Bengio, 2003).
 
     ``test_share`` is n_test / n_train of a fold (0.25 for five folds).
     """
@@ -232,10 +287,11 @@ def nested_cv(
     rng: np.random.Generator,
     level: float = 0.95,
 ) -> ConfidenceInterval:
-    """Nested cross-validation interval for a mean loss over patients (Bates, Hastie and Tibshirani, JASA 2024).
+    """Nested cross-validation interval for a mean loss (Bates, Hastie, Tibshirani, JASA 2024).
 
-    ``fit_losses(train, tests)`` fits on patients ``train`` and gives the losses of each set in ``tests``. The standard
-    error is kept between the naive one and sqrt(n_fold) times it, and the bias of (K-2)/K training sets is removed.
+    ``fit_losses(train, tests)`` fits on patients ``train`` and gives the losses of each set in
+    ``tests``. The standard error is kept between the naive one and sqrt(n_fold) times it, and the
+    bias of (K-2)/K training sets is removed.
     """
     outer, a_parts, b_parts, inner_means = [], [], [], []
     for _ in range(repeats):

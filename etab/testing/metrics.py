@@ -57,8 +57,9 @@ def _permuted(
 def check_metric(metric: Metric, seed: int = 0) -> None:
     """Check the laws that every metric keeps.
 
-    The value is in its range, best for the perfect prediction, no worse for a nearer one, and free of the order of rows;
-    weights are repeated rows; no rows, and values that are not finite, raise UndefinedError.
+    The value is in its range, best for the perfect prediction, no worse for a nearer one, and free
+    of the order of rows; weights are repeated rows; no rows, and values that are not finite, raise
+    UndefinedError.
 
     Args:
         metric: The metric, registered or not.
@@ -91,7 +92,7 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
 def _check_weights(
     metric: Metric, kind: Kind, columns: Columns, patients: Array, rng: np.random.Generator
 ) -> None:
-    """Weights of 0, 1, 2, ... are rows that stand 0, 1, 2, ... times; copies of a patient are other patients."""
+    """Weights 0, 1, 2, ... are rows repeated as often; copies of a patient are new patients."""
     names, inverse = np.unique(patients, return_inverse=True)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=3)
     rows = ScoredRows(kind, columns, patients)

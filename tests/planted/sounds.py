@@ -278,8 +278,8 @@ FAULTS = [
     _fault(
         "unannotated frames are scored",
         SCORES,
-        "there = truth >= 0",
-        "there = truth >= -1",
+        "annotated = truth >= 0",
+        "annotated = truth >= -1",
         METRICS,
         "test_only_annotated_frames_count",
     ),

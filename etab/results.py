@@ -316,7 +316,7 @@ def _read_regular(path: Path) -> bytes:
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
     """Numbers at 7 significant digits; scores at the first number of digits that makes no two of them equal."""
-    numbers = np.asarray(values, dtype=np.float64)
+    numbers: FloatArray = np.asarray(values, dtype=np.float64)
     if not scores:
         return _at_digits(numbers, _DIGITS)
     numbers = _without_noise(numbers)

@@ -197,7 +197,7 @@ def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
     return np.random.default_rng([run.seed, stream, *run.task.encode()])
 
 
-def _interval(run: Run, table: Predictions) -> uncertainty.Interval:
+def _interval(run: Run, table: Predictions) -> uncertainty.ConfidenceInterval:
     """Interval of the task's metric over resamples of the patients."""
     n_patients = len(set(table.patients))
     draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__

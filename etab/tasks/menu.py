@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from etab.echo.clips import Sampling
+from etab.echo.views import VIEW_CODES
 from etab.registry import unknown
 from etab.tasks.base import Anchors, Menu, Task
-from etab.tasks.codes import DEFAULT_DATASET, VIEW_CODES
+from etab.tasks.codes import DEFAULT_DATASET
 from etab.types import Kind
 
 TASKS: Menu = Menu("task")

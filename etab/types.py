@@ -14,6 +14,9 @@ Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 
+# Mean and standard deviation of the channels of ImageNet, on the scale from 0 to 1.
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
 
 class Kind(StrEnum):
     """What an answer is, which fixes both the shape and the meaning of scores, so that no metric ever guesses.

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from etab.backbones.video.contract import ClipContract
-from etab.types import Array, Features
+from etab.errors import UnsupportedOptionError
+from etab.types import IMAGENET, Array, Features
+
+__all__ = ["IMAGENET", "Backbone", "BackboneCard", "Course"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,12 @@ class Backbone(Protocol):
     def digest(self) -> str:
         """sha256 of the weights actually loaded (tensor bytes), or of the definition where nothing is learned."""
         ...
+
+
+def _without_loader() -> Backbone:
+    raise UnsupportedOptionError(
+        "This card has no loader. Register it (etab.backbones.register), or give load= a function without arguments."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +69,12 @@ class BackboneCard:
 
     name: str
     title: str
-    load: Callable[[], Backbone] = field(compare=False, repr=False)
+    load: Callable[[], Backbone] = field(default=_without_loader, compare=False, repr=False)
     family: str = "cnn"
     modality: str = "image"
     size: int = 224
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = IMAGENET[0]
+    std: tuple[float, ...] = IMAGENET[1]
     interpolation: str = "bilinear"
     layers: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()
@@ -90,6 +99,3 @@ class BackboneCard:
         """Whether it says something of every moment of a recording of sound: by a series of its own, or by layers."""
         pictures = self.modality == "image" and bool(self.strides) and self.clip is None
         return self.series is not None or bool(self.timed) or pictures
-
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -98,12 +98,13 @@ def examine() -> list[Finding]:
     Returns:
         The lines of the report, in the order in which they are shown.
     """
-    cards = [backbones.card(name) for name in backbones.names()]
+    cards, faults = backbones.cards(backbones.names())
     return [
         *_packages(),
         _device(),
         *[_data(name) for name in datasets.SOURCES],
         *[_weights(card.name) for card in cards if card.learned and not card.twin],
+        *[Finding("backbone", name, False, fault) for name, fault in faults.items()],
     ]
 
 

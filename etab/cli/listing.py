@@ -88,7 +88,7 @@ def views_table() -> Table:
 @TABLES.register("backbones")
 def backbones_table() -> Table:
     """Backbones that are named here; any timm or torchvision model can be asked for besides."""
-    cards = [backbones.card(n) for n in (*backbones.names(), *backbones.optional())]
+    cards, faults = backbones.cards([*backbones.names(), *backbones.optional()])
     return _table(
         "Backbones",
         ("name", "what it is", "pretraining", "parameters", "input", "width", "layers", "licence"),
@@ -104,7 +104,8 @@ def backbones_table() -> Table:
                 c.licence,
             )
             for c in cards
-        ],
+        ]
+        + [(name, f"cannot be used: {fault}", *[""] * 6) for name, fault in faults.items()],
     )
 
 

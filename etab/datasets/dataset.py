@@ -23,10 +23,10 @@ from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.splits import SPLIT_PARTS
 from etab.storage.clipcache import ClipCache, base_key, clip_key
-from etab.types import Array, Kind, Record, Sample, Target
+from etab.types import IMAGENET, Array, Kind, Record, Sample, Target
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = IMAGENET[0]
+IMAGENET_STD = IMAGENET[1]
 CLIP_L = 16
 MAX_SIDE = 4096
 PHASE = "ES/ED"

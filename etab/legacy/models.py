@@ -37,7 +37,7 @@ def available_backbones() -> list[str]:
     """
     from etab import backbones
 
-    own = [backbones.card(name) for name in backbones.names()]
+    own, _ = backbones.cards(backbones.names())
     return [
         *names.ARCHITECTURES,
         *(card.name for card in own if card.learned and card.modality == "image"),

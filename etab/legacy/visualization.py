@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from etab.errors import UnsupportedOptionError
-from etab.types import FloatArray
+from etab.types import IMAGENET, FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["plot_segment", "to_display"]
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MEAN = IMAGENET[0]
+_STD = IMAGENET[1]
 
 
 def to_display(image: Tensor, *, normalized: bool) -> FloatArray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from etab import backbones, datasets, phantom
-from etab.errors import DataNotFoundError, UnsupportedOptionError
+from etab.errors import DataNotFoundError, EtabWarning, UnsupportedOptionError
 from etab.leaderboard.board import Board
 from etab.leaderboard.page import board_page
 from etab.leaderboard.ranking import rank_folder
@@ -56,7 +57,9 @@ def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]
     if list(words) != ["all"]:
         return list(words)
     heard = bool(tasks) and all(TASKS[code].modality == "sound" for code in tasks)
-    cards = [backbones.card(n) for n in backbones.names(None if heard else "image")]
+    cards, faults = backbones.cards(backbones.names(None if heard else "image"))
+    for name, fault in faults.items():
+        warnings.warn(f"{name} is left out of all backbones: {fault}", EtabWarning, stacklevel=2)
     learned = [c.name for c in cards if c.learned and not c.twin]
     return [*learned, *[f"random/{n}" for n in learned], *[c.name for c in cards if not c.learned]]
 

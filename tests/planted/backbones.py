@@ -78,4 +78,25 @@ FAULTS = [
         "state[key] = own[key].double().normal_().to(own[key])",
         _fit("test_heads_are_not_needed"),
     ),
+    Fault(
+        "backbones: one faulty row breaks every list",
+        "etab/backbones/__init__.py",
+        "except Exception as error:  # a maker may be of any author",
+        "except ZeroDivisionError as error:",
+        ("tests/backbones/test_registered.py",),
+    ),
+    Fault(
+        "backbones: a faulty one is left out in silence",
+        "etab/runs/sweep.py",
+        "for name, fault in faults.items():",
+        "for name, fault in ():",
+        ("tests/backbones/test_registered.py",),
+    ),
+    Fault(
+        "backbones: a twin that nobody made is the backbone itself",
+        "etab/backbones/registered.py",
+        "if seed is not None:",
+        "if False:",
+        ("tests/backbones/test_registered.py",),
+    ),
 ]

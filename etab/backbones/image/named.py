@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
+from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError
 
@@ -174,7 +175,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         blank = BackboneCard(
             name,
             title,
-            _nothing,
             family="control",
             size=size,
             layers=("pixels",),
@@ -189,7 +189,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     blank = BackboneCard(
         name=f"random/{name}" if twin else name,
         title=f"{net.title}, random initialisation" if twin else net.title,
-        load=_nothing,
         family=net.family,
         size=net.size,
         mean=net.mean,
@@ -208,5 +207,5 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     return replace(blank, load=partial(_load, name, seed, blank))
 
 
-def _nothing() -> Backbone:
-    raise UnsupportedOptionError("This card is a draft without a loader.")
+for _name in names():
+    BACKBONES.add(_name, Entry(card, "image"))

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from etab.backbones.base import Backbone, BackboneCard, Course
+from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError
 from etab.types import Features
@@ -198,7 +199,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     blank = BackboneCard(
         name=f"random/{name}" if twin else name,
         title=f"{row.title}, random initialisation" if twin else row.title,
-        load=_nothing,
         family=row.family,
         modality="sound",
         size=0,
@@ -236,7 +236,6 @@ def _birdnet_card(name: str, seed: int | None) -> BackboneCard:
     blank = BackboneCard(
         name,
         "BirdNET 2.4 (optional, non-commercial)",
-        _nothing,
         modality="sound",
         size=0,
         mean=(),
@@ -260,7 +259,6 @@ def _control_card(name: str, seed: int | None) -> BackboneCard:
     blank = BackboneCard(
         name,
         _CONTROLS[name],
-        _nothing,
         family="control",
         modality="sound",
         size=0,
@@ -278,5 +276,5 @@ def _control_card(name: str, seed: int | None) -> BackboneCard:
     return replace(blank, load=partial(_control, name, blank))
 
 
-def _nothing() -> Backbone:
-    raise UnsupportedOptionError("This card is a draft without a loader.")
+for _name in [*names(), *optional()]:
+    BACKBONES.add(_name, Entry(card, "sound", listed=_name not in _OPTIONAL))

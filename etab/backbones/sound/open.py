@@ -57,7 +57,6 @@ def _blank(name: str, title: str, seed: int | None, source: str, rate: int) -> B
     return BackboneCard(
         name=name,
         title=title,
-        load=_nothing,
         family="transformer",
         modality="sound",
         size=0,
@@ -72,10 +71,6 @@ def _blank(name: str, title: str, seed: int | None, source: str, rate: int) -> B
         seconds=5.0,
         timed=_TIMED,
     )
-
-
-def _nothing() -> Backbone:
-    raise UnsupportedOptionError("This card is a draft without a loader.")
 
 
 def _library(name: str) -> Any:

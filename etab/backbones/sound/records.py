@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import BackboneCard
+from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.sound.timing import features_of
 from etab.errors import UnsupportedOptionError
 from etab.sounds.envelopes import KINDS, band_levels, envelopes
@@ -50,7 +51,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     blank = BackboneCard(
         name,
         _CONTROLS[name],
-        _nothing,
         family="control",
         modality="record",
         size=0,
@@ -65,10 +65,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         timed=("facts",) if name in _STILL else (),
     )
     return replace(blank, load=partial(_load, name, blank))
-
-
-def _nothing() -> Backbone:
-    raise UnsupportedOptionError("This card is a draft without a loader.")
 
 
 def _load(name: str, card: BackboneCard) -> Any:
@@ -221,3 +217,7 @@ def _onehot(words: Sequence[str]) -> FloatArray:
 
 
 WIDTH = len(KINDS)
+
+
+for _name in names():
+    BACKBONES.add(_name, Entry(card, "sound"))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
+from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import fit
 from etab.backbones.weights import index as weights
@@ -224,7 +225,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
     blank = BackboneCard(
         name=f"random/{name}" if twin else name,
         title=f"{row.title}, random initialisation" if twin else row.title,
-        load=_nothing,
         family="video",
         size=row.clip.size,
         mean=tuple(m * unit for m in row.clip.mean),
@@ -242,10 +242,6 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         clip=row.clip,
     )
     return replace(blank, load=partial(_load, network, seed, file, blank))
-
-
-def _nothing() -> Backbone:
-    raise UnsupportedOptionError("This card is a draft without a loader.")
 
 
 def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) -> Backbone:
@@ -315,3 +311,7 @@ def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
         next((new + k.removeprefix(old) for old, new in inside if k.startswith(old)), k): v
         for k, v in kept.items()
     }
+
+
+for _name in names():
+    BACKBONES.add(_name, Entry(card, "clip"))

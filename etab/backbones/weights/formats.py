@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from etab.backbones.base import IMAGENET
 from etab.backbones.weights.index import load_state
 from etab.errors import WeightsError
 
@@ -80,7 +81,8 @@ def vgg16_keras(path: Path) -> dict[str, Any]:
 
 
 def _from_caffe(kernel: Any, bias: Any) -> tuple[Any, Any]:
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    mean = np.array(IMAGENET[0])
+    std = np.array(IMAGENET[1])
     caffe_bgr = np.array([104.00698793, 116.66876762, 122.67891434])
     rgb = kernel[:, ::-1]
     shift = 255 * mean - caffe_bgr[::-1]

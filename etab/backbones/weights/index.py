@@ -28,23 +28,28 @@ _TWO_MEMBERS = _KEYS | {"beside", "beside_sha256"}
 
 @lru_cache(maxsize=1)
 def index() -> Mapping[str, Mapping[str, str]]:
-    """Read checkpoints/index.toml; unknown or missing keys are errors."""
+    """Read checkpoints/index.toml; ``entry`` checks the entry that is wanted."""
     table: dict[str, dict[str, str]] = tomllib.loads(resources.text("checkpoints/index.toml"))
-    for name, entry in table.items():
-        keys = _TWO_MEMBERS if "beside" in entry else _KEYS
-        if set(entry) != keys:
-            wrong = ", ".join(sorted(set(entry) ^ keys))
-            raise WeightsError(
-                f"checkpoints/index.toml, entry {name!r}: missing or unknown keys: {wrong}."
-            )
     return table
 
 
 def entry(name: str) -> Mapping[str, str]:
-    """One entry of the index."""
+    """One entry of the index.
+
+    Raises:
+        UnknownNameError: There is none of this name.
+        WeightsError: It lacks a key, or has one that is unknown.
+    """
     if name not in index():
         raise unknown("entry of checkpoints/index.toml", name, index())
-    return index()[name]
+    row = index()[name]
+    wanted = _TWO_MEMBERS if "beside" in row else _KEYS
+    missing = ", ".join(sorted(wanted - set(row)))
+    surplus = ", ".join(sorted(set(row) - wanted))
+    lists = [f"missing: {missing}"] * bool(missing) + [f"unknown: {surplus}"] * bool(surplus)
+    if lists:
+        raise WeightsError(f"checkpoints/index.toml, entry {name!r}: keys {'; '.join(lists)}.")
+    return row
 
 
 def folder() -> Path:

@@ -18,6 +18,7 @@ from etab.heads.base import FoldFit, Head, Memo
 from etab.metrics import uncertainty
 from etab.results import Predictions, Result
 from etab.runs import cross, studies, thresholds
+from etab.runs.added import added_code
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of, rng_of
 from etab.runs.run import BOOTSTRAPS, VERSION, Run, Settings
@@ -60,6 +61,7 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
         "sha256": card.sha256,
         "bootstraps": BOOTSTRAPS,
         **input_of(task).facts(task, card),
+        **added_code(task, head),
     }
 
 

@@ -103,4 +103,18 @@ FAULTS = [
         "pass",
         _TESTS,
     ),
+    Fault(
+        "a stored result is of a head by its name",
+        "etab/runs/cell.py",
+        "        **added_code(task, head),\n",
+        "",
+        ("tests/runs/test_added.py",),
+    ),
+    Fault(
+        "code that cannot be read is taken for the same",
+        "etab/runs/added.py",
+        "return secrets.token_hex(32)",
+        'return "0" * 64',
+        ("tests/runs/test_added.py",),
+    ),
 ]

@@ -46,6 +46,10 @@ def read_still(path: Path) -> Array:
     decoded = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
     if decoded is None or decoded.shape != (info.height, info.width):
         raise _corrupt(path, "its pixels cannot be decoded")
+    if decoded.max() == 1:
+        raise _corrupt(
+            path, "it holds only the values 0 and 1, as a picture from 0 to 1 does that was rounded"
+        )
     return np.asarray(decoded, dtype=np.uint8)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from etab import datasets
 from etab.datasets.base import Source
 from etab.echo.surface import Outline, outline
-from etab.errors import EtabError, skippable
+from etab.errors import CorruptFileError, EtabError, skippable
 from etab.features.base import input_of
 from etab.runs import cross
 from etab.runs.run import Settings
@@ -160,6 +160,7 @@ class Data:
             # Rows that a cross-dataset task fits on are never scored: any outline fills their place.
             tested = self.outlines(TASKS[task.parts[1]])
             return (*tested[:1] * (len(rows.items) - len(tested)), *tested)
+        _check_spacing(task, rows)
         return tuple(
             outline(mask, spacing or (1.0, 1.0))
             for mask, spacing in zip(rows.answers, rows.spacing, strict=True)
@@ -174,6 +175,17 @@ class Data:
             with skippable():
                 self._digests[dataset] = self.source(dataset).digest()
         return self._digests[dataset]
+
+
+def _check_spacing(task: Task, rows: Rows) -> None:
+    """Refuse rows of which some have a pixel size: distances would be in mm and in pixels."""
+    without = [rows.records[i] for i, size in enumerate(rows.spacing) if size is None]
+    if without and len(without) < len(rows.spacing):
+        raise CorruptFileError(
+            f"{task.code}: {len(without)} of {len(rows.spacing)} rows have no pixel size, first "
+            f"{without[0]}, so that their distances would be in pixels beside others in mm. "
+            "Restore its header."
+        )
 
 
 def _first_of_family(task: Task) -> Task:

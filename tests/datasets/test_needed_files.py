@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -128,4 +129,15 @@ def test_a_view_that_is_absent_is_said_to_be(camus: Path) -> None:
     assert source.remarks() == ["no picture of the view A4C is here; it is left out"]
     assert "no picture of the view A4C" in check("camus", camus).render()
     with pytest.raises(EtabError, match="no recording of that view"):
+        run(camus, MASKS)
+
+
+def test_distances_in_pixels_and_in_mm_do_not_meet(camus: Path) -> None:
+    path = sorted(camus.rglob("*4CH_ED.nii.gz"))[0]
+    plain = bytearray(gzip.decompress(path.read_bytes()))
+    plain[76:108] = bytes(32)  # pixdim
+    plain[252:256] = bytes(4)  # qform_code and sform_code
+    path.write_bytes(gzip.compress(bytes(plain)))
+    assert run(camus, EF)
+    with pytest.raises(EtabError, match="rows have no pixel size, first"):
         run(camus, MASKS)

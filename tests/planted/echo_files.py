@@ -241,4 +241,18 @@ FAULTS = [
         "frozenset(p.name for p in (self.root / folder).iterdir())",
         FOLDERS,
     ),
+    Fault(
+        "distances in pixels stand beside others in mm",
+        "etab/runs/data.py",
+        "if without and len(without) < len(rows.spacing):",
+        "if False:",
+        NEEDED,
+    ),
+    Fault(
+        "a still rounded to two levels passes",
+        "etab/readers/still.py",
+        "if decoded.max() == 1:",
+        "if False:",
+        ("tests/readers/test_still_kinds.py",),
+    ),
 ]

@@ -84,7 +84,12 @@ def _data(name: str) -> Finding:
 
 def _weights(name: str) -> Finding:
     from etab.backbones.weights import index as weights
+    from etab.backbones.weights.formats import READERS
 
+    reader = READERS.get(weights.entry(name)["format"], "")
+    if reader and importlib.util.find_spec(reader) is None:
+        next_step = 'pip install "etab-bench[weights]"'
+        return Finding("weights", name, False, f"read by {reader}, which is absent", next_step)
     if weights.at_hand(name):
         return Finding("weights", name, True, "on this machine")
     return Finding(

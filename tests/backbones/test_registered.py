@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +125,36 @@ def test_the_numbers_of_imagenet_have_one_home() -> None:
     assert IMAGENET is HOME
     assert HOME[0] is dataset.IMAGENET_MEAN
     assert BackboneCard("draft", "A draft").mean is HOME[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "read"), [("onnx", "vits14_onnx"), ("h5py", "vgg16_keras"), ("onnx", "silero")]
+)
+def test_a_reader_of_weights_that_is_absent_is_named(
+    module: str, read: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from etab.backbones.sound import formats as sound_formats
+    from etab.backbones.weights import formats
+
+    monkeypatch.setitem(sys.modules, module, None)
+    function = getattr(formats, read, None) or getattr(sound_formats, read)
+    with pytest.raises(
+        WeightsError, match=rf'read by {module}, .*pip install "etab-bench\[weights'
+    ):
+        function(tmp_path / "w")
+
+
+def test_readers_of_weights_are_an_extra() -> None:
+    import tomllib
+
+    from etab.backbones.weights.formats import READERS
+
+    root = Path(__file__).resolve().parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+    def names_in(lines: list[str]) -> set[str]:
+        return {re.split(r"[<>=\[]", line)[0].lower() for line in lines}
+
+    assert names_in(project["optional-dependencies"]["weights"]) == set(READERS.values())
+    assert not names_in(project["dependencies"]) & set(READERS.values())
+    assert "pillow" in names_in(project["dependencies"])

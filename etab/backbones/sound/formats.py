@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.weights import containers
+from etab.backbones.weights.formats import required
 from etab.backbones.weights.index import load_state
 from etab.errors import WeightsError
 from etab.types import Array
@@ -98,9 +99,8 @@ def silero(path: Path) -> dict[str, Any]:
 
     These are the weights that the package runs; those in its safetensors file are others.
     """
-    import onnx
-    from onnx import numpy_helper
-
+    onnx = required("onnx", path)
+    numpy_helper = required("onnx.numpy_helper", path)
     out: dict[str, Array] = {}
     for constant in onnx.load(str(path)).graph.initializer:
         parts, array = constant.name.split("."), numpy_helper.to_array(constant)

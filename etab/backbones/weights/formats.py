@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,28 @@ import numpy as np
 from etab.backbones.base import IMAGENET
 from etab.backbones.weights.index import load_state
 from etab.errors import WeightsError
+
+# The package that reads a format of checkpoints/index.toml, where it is no dependency of etab itself.
+READERS: Mapping[str, str] = {"onnx": "onnx", "keras-h5": "h5py"}
+
+
+def required(module: str, path: Path) -> Any:
+    """Import a module that only some files of weights need.
+
+    Args:
+        module: Its name, as "onnx" or "h5py".
+        path: The file, for the error.
+
+    Raises:
+        WeightsError: The module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise WeightsError(
+            f"{path} is read by {module.partition('.')[0]}, which is not installed: "
+            'pip install "etab-bench[weights]".'
+        ) from error
 
 
 def in_order(state: Mapping[str, Any], own: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -60,8 +83,9 @@ def vgg16_keras(path: Path) -> dict[str, Any]:
     Keras holds (h, w, in, out) and the network eats Caffe input (BGR, 0-255, mean removed); the first layer is rewritten
     for RGB on the ImageNet-normalised scale: x_caffe = 255 * (x * std + mean) - mean_caffe.
     """
-    import h5py
     import torch
+
+    h5py = required("h5py", path)
 
     out: dict[str, Any] = {}
     with h5py.File(path) as file:
@@ -93,9 +117,10 @@ def _from_caffe(kernel: Any, bias: Any) -> tuple[Any, Any]:
 
 def vits14_onnx(path: Path) -> dict[str, Any]:
     """Encoder of the ONNX saliency net to timm's vit_small_patch14_dinov2 (37 x 37 position embedding)."""
-    import onnx
     import torch
-    from onnx import numpy_helper
+
+    onnx = required("onnx", path)
+    numpy_helper = required("onnx.numpy_helper", path)
 
     graph = onnx.load(str(path)).graph
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}

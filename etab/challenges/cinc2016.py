@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etab.challenges.limits import Ended, Limits, run
+from etab.challenges.limits import Ended, Limits, run_limited
 from etab.challenges.safety import require_trust, resume_at
 from etab.challenges.scoring import (
     RULES,
@@ -31,7 +31,7 @@ from etab.challenges.scoring import (
     read_references,
     score_cinc2016,
 )
-from etab.challenges.unpack import fingerprint, unpack
+from etab.challenges.unpack import fingerprint, unpack_entry
 from etab.datasets.cinc2016_layout import Reference
 from etab.errors import EntryError, EtabError, LayoutError
 from etab.readers.audio import wav_info
@@ -44,8 +44,6 @@ RECORD_LIMITS = Limits(seconds=40, memory=2048)
 _LARGEST_ANSWER = 1 << 16
 _LOG_HEADER = ("record", "answer", "seconds", "why")
 UNSURE = 0
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ def run_cinc2016(
     part: str = "validation",
     setup: Limits = SETUP_LIMITS,
     record: Limits = RECORD_LIMITS,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Run2016:
     """Run an entry on the records of a part of the data and score it by both rules.
 
@@ -172,7 +170,7 @@ def run_cinc2016(
         work = Path(scratch)
         home = work / "home"
         home.mkdir()
-        base = unpack(entry, work / "entry")
+        base = unpack_entry(entry, work / "entry")
         shipped = check_form(entry, base)
         sha256 = fingerprint(base)
         facts = {
@@ -253,7 +251,7 @@ def _digest(sounds: Mapping[str, Path]) -> str:
 
 
 def _set_up(entry: Path, base: Path, limits: Limits, home: Path) -> None:
-    ended = run(["/bin/bash", "./setup.sh"], base, limits, home=home)
+    ended = run_limited(["/bin/bash", "./setup.sh"], base, limits, home=home)
     if ended.why:
         raise EntryError(f"setup.sh of {entry} {ended.explain()}")
 
@@ -265,7 +263,7 @@ def _answer_all(
     records: dict[str, Answered],
     limits: Limits,
     home: Path,
-    progress: Progress | None,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     """Answer the records without an answer; each one is added to ``records`` and ``out``."""
     waiting = [name for name in sounds if name not in records]
@@ -285,7 +283,7 @@ def _answer(base: Path, name: str, sound: Path, limits: Limits, home: Path) -> A
         _remove(copy / "answers.txt")
         _remove(copy / sound.name)
         shutil.copyfile(sound, copy / sound.name)
-        ended = run(["/bin/bash", "./next.sh", name], copy, limits, home=home)
+        ended = run_limited(["/bin/bash", "./next.sh", name], copy, limits, home=home)
         return _read_answer(copy / "answers.txt", name, ended)
     finally:
         shutil.rmtree(copy, ignore_errors=True)

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from etab.challenges.limits import Limits, run
+from etab.challenges.limits import Limits, run_limited
 from etab.challenges.safety import require_trust, resume_at
 from etab.challenges.scoring import Entry2022, evaluate_circor2022, read_output
-from etab.challenges.unpack import fingerprint, unpack
+from etab.challenges.unpack import fingerprint, unpack_entry
 from etab.datasets.circor import CircorSource
 from etab.errors import EntryError, SplitError, UnsupportedOptionError
 from etab.splits import folds
@@ -36,7 +36,6 @@ RUN_LIMITS = Limits(seconds=24 * 3600, memory=52 * 1024, disk=50 * 1024)
 _ANSWER_LINES = ("#Murmur", "#Most audible", "#Systolic", "#Diastolic", "#Outcome")
 _LARGEST_OUTPUT = 1 << 16
 
-Progress = Callable[[int, int], None]
 Patients = Mapping[str, Sequence[Record]]
 
 
@@ -117,7 +116,7 @@ def run_circor2022(
     train: Limits = TRAIN_LIMITS,
     answer: Limits = RUN_LIMITS,
     python: str = sys.executable,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Run2022:
     """Train an entry and score its outputs for people it was not trained on.
 
@@ -219,7 +218,7 @@ def _people_folds(patients: Patients, n_fold: int, seed: int) -> list[tuple[list
 
 
 def _unpack_checked(entry: Path, folder: Path) -> Path:
-    base = unpack(entry, folder)
+    base = unpack_entry(entry, folder)
     missing = [name for name in SCRIPTS if not (base / name).is_file()]
     if missing:
         raise EntryError(
@@ -264,7 +263,7 @@ def _run_fold(
 
 def _call(job: _Job, script: str, folders: Sequence[Path], limits: Limits, work: Path) -> None:
     command = [job.python, script, *map(str, folders)]
-    ended = run(command, work / "entry", limits, home=work / "home", watched=work)
+    ended = run_limited(command, work / "entry", limits, home=work / "home", watched=work)
     if ended.why:
         raise EntryError(f"{script} {ended.explain()}")
 

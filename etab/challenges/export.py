@@ -67,7 +67,7 @@ class WrittenEntry:
         return "\n".join([*lines, *(score.render() for score in self.scores.values())])
 
 
-def read_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, Predictions]:
+def read_result_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, Predictions]:
     """Read a result and its predictions, if it answers what a challenge asks.
 
     Args:
@@ -141,7 +141,7 @@ def answers_2016(
     return dict(zip(table.items, answers.tolist(), strict=True)), how
 
 
-def write_cinc2016(
+def export_cinc2016(
     path: Path,
     out: Path,
     *,
@@ -168,7 +168,7 @@ def write_cinc2016(
         ResultError: If the result cannot be read, answers something else, or lacks a record.
         UnsupportedOptionError: If a number is outside 0 to 1, or both options are given.
     """
-    _, result, table = read_table(path, ["abnormal"])
+    _, result, table = read_result_table(path, ["abnormal"])
     given, how = answers_2016(table, threshold, unsure)
     scores: dict[str, Entry2016 | Entry2022] = {}
     if data is not None:
@@ -190,7 +190,7 @@ def write_cinc2016(
     return WrittenEntry(str(out), len(given), how, scores)
 
 
-def write_circor2022(
+def export_circor2022(
     paths: Sequence[Path], out: Path, *, data: Path | None = None, threshold: float | None = None
 ) -> WrittenEntry:
     """Write the csv files of the Challenge 2022 and answers.json from two results.
@@ -210,7 +210,7 @@ def write_circor2022(
             already holds outputs.
         UnsupportedOptionError: If ``threshold`` is outside 0 to 1.
     """
-    read = [read_table(path, ["murmur", "outcome"]) for path in paths]
+    read = [read_result_table(path, ["murmur", "outcome"]) for path in paths]
     results = {what: result for what, result, _ in read}
     tables = {what: table for what, _, table in read}
     if sorted(tables) != ["murmur", "outcome"] or len(read) != 2:

@@ -97,7 +97,7 @@ class Ended:
         return f"{self.why}: {self.tail}" if self.tail else f"{self.why} and wrote nothing"
 
 
-def run(
+def run_limited(
     command: Sequence[str], folder: Path, limits: Limits, *, home: Path, watched: Path | None = None
 ) -> Ended:
     """Run a command and wait for its end.

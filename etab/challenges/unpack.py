@@ -38,7 +38,7 @@ _BROKEN = (
 )
 
 
-def unpack(
+def unpack_entry(
     entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES
 ) -> Path:
     """Copy or unpack the files of an entry.

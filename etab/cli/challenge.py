@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from etab.cli.options import JsonOption
+
 if TYPE_CHECKING:
     from etab.challenges.limits import Limits
 
@@ -53,8 +55,6 @@ Trust = Annotated[
         help="Run the program of the entry with your rights. There is no sandbox.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-
 _WITH_FROM = "with --from alone: an entry decides by itself"
 _WITH_ENTRY = "with an ENTRY alone: --from runs nothing"
 _WITHOUT_HOLD_OUT = "without --hold-out alone: one folder is trained on, the other answered"
@@ -73,7 +73,7 @@ class Outcome(Protocol):
 
 
 @app.command("cinc2016")
-def cinc2016(
+def cinc2016_command(
     entry: Entry = None,
     data: Data = None,
     result: From = [],  # noqa: B006
@@ -96,14 +96,14 @@ def cinc2016(
     memory: Memory = None,
     disk: Disk = None,
     trust: Trust = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run an entry of CinC 2016 and compare its answers with those it ships.
 
     The answers are scored by both rules. The exit status is 1 if they differ.
     """
     from etab.challenges import cinc2016 as challenge
-    from etab.challenges.export import write_cinc2016
+    from etab.challenges.export import export_cinc2016
     from etab.challenges.safety import require_trust
     from etab.cli import show
     from etab.datasets.paths import folder
@@ -119,7 +119,7 @@ def cinc2016(
             trust=trust,
         )
         _require_one_result(result)
-        written = write_cinc2016(
+        written = export_cinc2016(
             result[0],
             out,
             data=data,
@@ -148,7 +148,7 @@ def cinc2016(
 
 
 @app.command("circor2022")
-def circor2022(
+def circor2022_command(
     entry: Entry = None,
     data: Data = None,
     result: From = [],  # noqa: B006
@@ -175,11 +175,11 @@ def circor2022(
     memory: Memory = None,
     disk: Disk = None,
     trust: Trust = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Train an entry of the Challenge 2022 and score it on people it was not trained on."""
     from etab.challenges import circor2022 as challenge
-    from etab.challenges.export import write_circor2022
+    from etab.challenges.export import export_circor2022
     from etab.challenges.safety import require_trust
     from etab.cli import show
     from etab.datasets.paths import folder
@@ -198,7 +198,7 @@ def circor2022(
             disk=disk,
             trust=trust,
         )
-        _print(write_circor2022(result, out, data=data, threshold=threshold), as_json)
+        _print(export_circor2022(result, out, data=data, threshold=threshold), as_json)
         return
     _refuse_idle(_WITH_FROM, threshold=threshold)
     if hold_out is not None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etab.cli.options import JsonOption
+
 if TYPE_CHECKING:
     from etab.challenges.scoring import Entry2016, Entry2022
 
@@ -17,8 +19,6 @@ app = typer.Typer(
     help="Score the answers of a challenge entry.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-
 
 def _print(entry: Entry2016 | Entry2022, as_json: bool) -> None:
     text = json.dumps(entry.as_dict(), indent=2) if as_json else entry.render()
@@ -26,7 +26,7 @@ def _print(entry: Entry2016 | Entry2022, as_json: bool) -> None:
 
 
 @app.command("cinc2016")
-def evaluate_cinc2016(
+def score_cinc2016_command(
     answers: Annotated[
         Path, typer.Option(help="The answers.txt; each line is record,1 or record,-1 or record,0.")
     ],
@@ -46,7 +46,7 @@ def evaluate_cinc2016(
             "aC,aN,nC,nN (abnormal or normal, clean or noisy)."
         ),
     ] = "own",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compute Se, Sp and MAcc of an answers.txt of CinC 2016.
 
@@ -68,14 +68,14 @@ def evaluate_cinc2016(
 
 
 @app.command("circor2022")
-def evaluate_circor2022(
+def score_circor2022_command(
     outputs: Annotated[
         Path, typer.Option(help="Folder of the outputs, one ID.csv for each patient.")
     ],
     labels: Annotated[
         Path, typer.Option(help="Folder of the labels, one ID.txt for each patient.")
     ],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compute all scores of the Challenge 2022 for a folder of outputs.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from etab.cli.options import DeviceOption, RootOption, SkipBadOption
 from etab.finetuning import plan
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # Seconds between two reports within an epoch.
 _REPORT_EVERY = 20
 
-Head = Annotated[
+HeadOption = Annotated[
     str | None,
     typer.Option(
         help="unet, segformer, fpn, ... for masks; linear, mlp, gru, ... for other tasks."
@@ -31,10 +32,6 @@ Tuned = Annotated[
         help="What is trained: finetune (the whole backbone), partial2 (its last 2 blocks), or, "
         "with --source, head."
     ),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the dataset. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"),
 ]
 Results = Annotated[
     Path,
@@ -51,7 +48,7 @@ def finetune(
     backbones: Annotated[
         str, typer.Option(help="Names of backbones, separated by commas.")
     ] = "mobilenetv2",
-    head: Head = None,
+    head: HeadOption = None,
     tuning: Tuned = "finetune",
     source: Annotated[
         str,
@@ -94,19 +91,13 @@ def finetune(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training and the folds.")] = 0,
-    root: Root = None,
+    root: RootOption = None,
     results: Results = Path("results"),
-    device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, ...")] = "cpu",
+    device: DeviceOption = "cpu",
     precision: Annotated[
         str, typer.Option(help="Precision: auto, fp32 or bf16 (autocast).")
     ] = "auto",
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad",
-            help="Leave out recordings that cannot be read, and say so in the results.",
-        ),
-    ] = False,
+    skip_bad: SkipBadOption = False,
 ) -> None:
     """Train a backbone together with its head.
 

@@ -14,6 +14,7 @@ from etab.cli import challenge as cli_challenge
 from etab.cli import convert as cli_convert
 from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
+from etab.cli.options import DeviceOption, JsonOption, RootOption, SkipBadOption
 from etab.errors import EtabError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -38,13 +39,6 @@ app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.command("convert")(cli_convert.convert)
 app.command("finetune")(cli_finetune.finetune)
-
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        "--root", help="Folder of the dataset. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"
-    ),
-]
 
 
 def main() -> None:
@@ -102,7 +96,7 @@ def _weights(pairs: list[str]) -> dict[str, float]:
 
 
 @app.command("version")
-def version() -> None:
+def version_command() -> None:
     """Print the version."""
     from etab import __version__
 
@@ -163,8 +157,8 @@ def data_phantom(
 @data_app.command("check")
 def data_check(
     name: Annotated[str, typer.Argument(help="Name of the dataset: camus, echonet, tmed, ...")],
-    root: Root = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    root: RootOption = None,
+    as_json: JsonOption = False,
     quick: Annotated[
         bool,
         typer.Option(
@@ -187,7 +181,7 @@ def data_check(
 
 
 @new_app.command("dataset")
-def new_dataset(
+def new_dataset_command(
     name: Annotated[str, typer.Argument(help="Name in lower case, as in `etab run --tasks NAME`.")],
     to: Annotated[
         Path, typer.Option(help="Where to write: a checkout of the project, or any other folder.")
@@ -201,16 +195,16 @@ def new_dataset(
 
     The test passes as written; edit the files from there.
     """
-    from etab.cli.scaffold import new_dataset as write
+    from etab.cli.scaffold import new_dataset
 
-    written = write(name, to, title=title, letter=letter)
+    written = new_dataset(name, to, title=title, letter=letter)
     files = [f"  {path}" for path in written.files]
     steps = [f"  {step}" for step in written.steps]
     _say("\n".join(["Written:", *files, "Next:", *steps]))
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_command(
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -258,7 +252,7 @@ def run(
             "task."
         ),
     ] = None,
-    root: Root = None,
+    root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
     cache: Annotated[
         Path | None,
@@ -267,18 +261,12 @@ def run(
     workers: Annotated[
         int, typer.Option(min=0, help="Number of processes; 0 means one for each core.")
     ] = 0,
-    device: Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, ...")] = "cpu",
+    device: DeviceOption = "cpu",
     precision: Annotated[
         str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
-    skip_bad: Annotated[
-        bool,
-        typer.Option(
-            "--skip-bad",
-            help="Leave out recordings that cannot be read, and say so in the results.",
-        ),
-    ] = False,
+    skip_bad: SkipBadOption = False,
 ) -> None:
     """Compute all results that are not there yet.
 
@@ -355,8 +343,8 @@ def _protocols(
     )
 
 
-@app.command()
-def leaderboard(
+@app.command("leaderboard")
+def leaderboard_command(
     results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
     suite: Annotated[
         str, typer.Option(help="Name of a packaged suite, or a .toml file.")
@@ -414,8 +402,8 @@ def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | N
         _say(f"wrote {html}")
 
 
-@app.command()
-def curve(
+@app.command("curve")
+def curve_command(
     results: Annotated[
         Path, typer.Argument(help="Folder of results computed with --fractions or --shots.")
     ] = Path("results"),
@@ -461,8 +449,8 @@ def curve(
         _say(f"wrote {csv}")
 
 
-@app.command()
-def doctor() -> None:
+@app.command("doctor")
+def doctor_command() -> None:
     """Report what is installed and what is missing.
 
     It lists packages, device, data and weights, and says what to do next.
@@ -473,8 +461,8 @@ def doctor() -> None:
     show.findings(examiner.examine())
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def demo_command(
     folder: Annotated[
         Path, typer.Argument(help="Folder for the data, the results and the page.")
     ] = Path("etab-demo"),
@@ -490,9 +478,9 @@ def demo(
     its random twin and the controls, and they are ranked on a page.
     """
     from etab.cli import show
-    from etab.runs.sweep import demo as run_demo
+    from etab.runs.sweep import demo
 
-    outcome: Any = run_demo(
+    outcome: Any = demo(
         folder, patients=patients, seed=seed, workers=workers, watch=show.watch, bar=show.bar
     )
     show.board(outcome.board)

@@ -1,7 +1,7 @@
 """``etab new dataset NAME``: a reader, a phantom and a test of a new dataset, to be edited.
 
-The test passes as written. In a checkout of the project (a folder with ``etab/datasets/``) each file
-goes where the project has such files; in any other folder they are written side by side.
+The test passes as written. In a checkout of the project (a folder with ``etab/datasets/``) each
+file goes where the project has such files; in any other folder they are written side by side.
 """
 
 from __future__ import annotations

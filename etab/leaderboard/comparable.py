@@ -26,7 +26,7 @@ ReadTable = Callable[[Result], Predictions]
 
 
 def counts_on(result: Result, suite: Suite, tasks: Tasks, protocol: str, seed: int) -> bool:
-    """Whether a board of this suite, protocol and seed shows a result, in its score or beside it."""
+    """Whether a board of this suite, protocol and seed shows a result."""
     return _in_suite(result, suite, protocol, seed) or _beside_suite(
         result, suite, tasks, protocol, seed
     )
@@ -144,9 +144,9 @@ def _refuse_other_version(result: Result, task: Task) -> None:
     if recorded != (task.version, task.metric, task.low, task.high):
         raise ResultError(
             f"{result.task} with {result.backbone} is of version {result.task_version} "
-            f"({result.metric}, anchors {result.anchor_low:g} and {result.anchor_high:g}); the task "
-            f"now is version {task.version} ({task.metric}, {task.low:g} and {task.high:g}). Scores "
-            f"of different versions never mix: move {result.path(Path())} away and run the cell "
+            f"({result.metric}, anchors {result.anchor_low:g} and {result.anchor_high:g}); the "
+            f"task now is version {task.version} ({task.metric}, {task.low:g} and {task.high:g}). "
+            f"Scores of different versions never mix: move {result.path(Path())} away and run the cell "
             "again."
         )
 

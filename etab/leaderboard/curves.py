@@ -94,8 +94,8 @@ def curve_points(folder: Path, *, seed: int = 0) -> list[CurvePoint]:
 
     Raises:
         DataNotFoundError: If the folder holds no result with few labelled patients.
-        ResultError: If phantom and real results, or results of different versions of the data, would
-            lie on one curve.
+        ResultError: If phantom and real results, or results of different versions of the data,
+            would lie on one curve.
     """
     files = read_results(folder)
     problems = list(files.problems)
@@ -130,7 +130,7 @@ def curve_points(folder: Path, *, seed: int = 0) -> list[CurvePoint]:
 
 
 def _with_few_labels(results: Sequence[Result]) -> dict[tuple[object, ...], list[Result]]:
-    """Results by the point they belong to, of curves that have at least one point with few labels."""
+    """Results by their point, of curves that have at least one point with few labels."""
     curves = {_curve(result) for result in results if parse(result.protocol).few}
     groups: dict[tuple[object, ...], list[Result]] = {}
     for result in results:

@@ -15,13 +15,13 @@ from etab.leaderboard.summary import (
     BESIDE_HEADER,
     Cards,
     beside_rows,
+    category_letters,
     category_mean,
     data_notices,
     headline,
-    letters,
     part_mean,
-    parts,
     rank_words,
+    score_parts,
 )
 from etab.metrics import METRICS
 from etab.results import Result
@@ -50,8 +50,8 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
         "protocol": board.protocol,
         "seed": board.seed,
         "gap": _six_digits(board.gap),
-        "categories": {letter: CATEGORIES[letter] for letter in letters(board)},
-        "parts": parts(board),
+        "categories": {letter: CATEGORIES[letter] for letter in category_letters(board)},
+        "parts": score_parts(board),
         "tasks": [_task_facts(code, board) for code in board.suite.tasks],
         "rows": [_row_facts(row, board) for row in board.rows],
         "p_better": [[_six_digits(p) for p in row] for row in board.p_better],
@@ -134,8 +134,8 @@ def _cell_facts(cell: Result) -> dict[str, Any]:
 
 def _row_facts(row: BoardRow, board: Board) -> dict[str, Any]:
     first = next(iter(row.cells.values()))
-    categories = {letter: category_mean(row, letter, board) for letter in letters(board)}
-    by_part = {part: part_mean(row, part, board) for part in parts(board)}
+    categories = {letter: category_mean(row, letter, board) for letter in category_letters(board)}
+    by_part = {part: part_mean(row, part, board) for part in score_parts(board)}
     return {
         "backbone": row.backbone,
         "kind": row.kind,

@@ -12,15 +12,15 @@ from etab.leaderboard.summary import (
     Cards,
     arrow,
     beside_rows,
+    category_letters,
     category_mean,
     data_notices,
     headline,
-    letters,
     mean_words,
-    number,
+    number_words,
     part_mean,
-    parts,
     rank_words,
+    score_parts,
     value_words,
 )
 from etab.results import Result
@@ -77,7 +77,7 @@ def board_markdown(board: Board, cards: Cards) -> str:
     lines = [f"## {board.title}", "", *_headline_table(board)]
     lines += [f"* {note}" for note in board.notes]
     lines.append("")
-    for letter in letters(board):
+    for letter in category_letters(board):
         lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
     if board.beside:
         lines += [
@@ -102,8 +102,8 @@ def _headline_table(board: Board) -> list[str]:
         "kind",
         "ETAB [95 %]",
         "etab2022",
-        *[f"ETAB of {part}" for part in parts(board)],
-        *[CATEGORIES[letter] for letter in letters(board)],
+        *[f"ETAB of {part}" for part in score_parts(board)],
+        *[CATEGORIES[letter] for letter in category_letters(board)],
     ]
     rows = [
         [
@@ -112,8 +112,8 @@ def _headline_table(board: Board) -> list[str]:
             row.kind,
             headline(row),
             f"{row.etab2022:.3f}" if row.ranked else "-",
-            *[mean_words(part_mean(row, part, board)) for part in parts(board)],
-            *[mean_words(category_mean(row, letter, board)) for letter in letters(board)],
+            *[mean_words(part_mean(row, part, board)) for part in score_parts(board)],
+            *[mean_words(category_mean(row, letter, board)) for letter in category_letters(board)],
         ]
         for row in board.rows
     ]
@@ -135,8 +135,8 @@ def _anchor_table(board: Board) -> list[str]:
     rows: list[tuple[str, ...]] = []
     for code in board.suite.tasks:
         task = TASKS[code]
-        low = f"{number(task.low)} ({task.anchors.low_source})"
-        high = f"{number(task.high)} ({task.anchors.high_source})"
+        low = f"{number_words(task.low)} ({task.anchors.low_source})"
+        high = f"{number_words(task.high)} ({task.anchors.high_source})"
         share = f"{board.shares[code]:.3f}"
         rows.append((task.code, task.title, task.metric, share, low, high))
     return _markdown_table(header, rows)

@@ -52,7 +52,7 @@ def headline(row: BoardRow) -> str:
     return f"no score: {len(row.missing)} task{plural} missing"
 
 
-def number(value: float) -> str:
+def number_words(value: float) -> str:
     """A value with three decimals; from 2 on, as for errors in % and distances in mm, with two."""
     return f"{value:.2f}" if abs(value) >= 2 else f"{value:.3f}"
 
@@ -61,7 +61,7 @@ def value_words(cell: Result | None) -> str:
     """The value of a result with its interval, or "missing"."""
     if cell is None:
         return "missing"
-    return f"{number(cell.value)} [{number(cell.low)}, {number(cell.high)}]"
+    return f"{number_words(cell.value)} [{number_words(cell.low)}, {number_words(cell.high)}]"
 
 
 def mean_words(value: float | None) -> str:
@@ -94,14 +94,14 @@ def arrow(better: int) -> str:
     return "↑" if better > 0 else "↓"
 
 
-def letters(board: Board) -> list[str]:
+def category_letters(board: Board) -> list[str]:
     """Letters of the categories of the suite, sorted."""
     return sorted({code[0] for code in board.suite.tasks})
 
 
-def parts(board: Board) -> list[str]:
+def score_parts(board: Board) -> list[str]:
     """Names of the parts of the score (echo, heart sounds); none where the suite has one only."""
-    own = set(letters(board))
+    own = set(category_letters(board))
     names = [name for name, categories in SUITE_PARTS.items() if own & set(categories)]
     return names if len(names) > 1 else []
 

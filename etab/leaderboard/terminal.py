@@ -10,13 +10,13 @@ from etab.leaderboard.board import Board, BoardRow
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     beside_rows,
+    category_letters,
     category_mean,
-    letters,
     mean_words,
     part_mean,
-    parts,
     printable,
     rank_words,
+    score_parts,
 )
 from etab.tasks.codes import CATEGORIES
 
@@ -31,7 +31,7 @@ def board_table(board: Board) -> Table:
         A table for ``rich``. The anchored mean of each category is in a column named by its
         letter. Names of backbones are shown as plain text, never read as markup.
     """
-    means = "; ".join(f"{letter}: {CATEGORIES[letter]}" for letter in letters(board))
+    means = "; ".join(f"{letter}: {CATEGORIES[letter]}" for letter in category_letters(board))
     notes = (f"Means of categories, anchored: {means}.", *board.notes)
     table = Table(
         title=Text(board.title, style="bold red" if board.phantom else "bold"),
@@ -43,7 +43,7 @@ def board_table(board: Board) -> Table:
     )
     table.add_column("rank", no_wrap=True)
     table.add_column("backbone", overflow="fold")
-    for name in ("ETAB", "95 %", "2022", *parts(board), *letters(board)):
+    for name in ("ETAB", "95 %", "2022", *score_parts(board), *category_letters(board)):
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
         style = "" if row.kind == "pretrained" else "dim"
@@ -60,8 +60,8 @@ def _cells(row: BoardRow, board: Board) -> list[str]:
         rank_words(row),
         row.backbone,
         *scores,
-        *[mean_words(part_mean(row, part, board)) for part in parts(board)],
-        *[mean_words(category_mean(row, letter, board)) for letter in letters(board)],
+        *[mean_words(part_mean(row, part, board)) for part in score_parts(board)],
+        *[mean_words(category_mean(row, letter, board)) for letter in category_letters(board)],
     ]
 
 

@@ -1,7 +1,7 @@
 """Pictures of heart sounds (waveform with states, log-mel), and clips for notebooks.
 
-All functions take plain arrays: samples of shape (n,) with full scale at 1, and states of shape (k,)
-at 50 Hz as ``etab.sounds.states.states_at`` gives them: 0 S1, 1 systole, 2 S2, 3 diastole, and -1
+All functions take plain arrays: samples of shape (n,) with full scale at 1, and states of shape
+(k,) at 50 Hz as ``etab.sounds.states.states_at`` gives them: 0 S1, 1 systole, 2 S2, 3 diastole, and -1
 where nothing is annotated.
 """
 
@@ -151,7 +151,7 @@ def plot_mel(
     return _saved(figure, path)
 
 
-class Clip:
+class SoundClip:
     """A sound that a notebook shows as a player.
 
     ``IPython.display.Audio(data=clip.data)`` plays it as well.
@@ -186,7 +186,7 @@ def listen(
     seconds: float | None = None,
     gain: float | None = None,
     slower: float = 1.0,
-) -> Clip:
+) -> SoundClip:
     """Make a clip of a stretch of sound.
 
     As the last expression of a notebook cell it shows a player. The ends are faded over 10 ms, and
@@ -238,7 +238,7 @@ def listen(
     whole_numbers = np.rint(np.clip(clip * gain, -1, 1) * 32767).astype(np.int16)
     buffer = io.BytesIO()
     wavfile.write(buffer, clip_rate, whole_numbers)
-    return Clip(buffer.getvalue(), clip_rate)
+    return SoundClip(buffer.getvalue(), clip_rate)
 
 
 def _checked(samples: FloatArray, rate: int) -> FloatArray:
@@ -274,7 +274,7 @@ def _stretch(whole: float, start: float, seconds: float | None) -> tuple[float, 
 
 
 def _waveform(panel: Axes, samples: FloatArray, rate: int, begin: float, end: float) -> None:
-    """Draw the waveform; a long one by the least and largest sample of each piece, to keep peaks."""
+    """Draw the waveform; a long one by the extremes of each piece, so that peaks are kept."""
     cut = samples[round(begin * rate) : round(end * rate)]
     step = max(1, 2 * len(cut) // _MOST_POINTS)
     if step > 1:

@@ -267,7 +267,7 @@ def _signal(source: Source, record: Record) -> Array:
 
 
 def _check_sound_options(source: SoundSource, target: str) -> None:
-    """Each option of ``Dataset`` has an effect on the items or is refused; two readings are equal."""
+    """Each option of ``Dataset`` has an effect or is refused; two readings are equal."""
     name = source.card.name
     rate = int(source.card.fps or 0)
     annotated = source.card.target(target)
@@ -296,7 +296,7 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
 
 
 def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
-    """The ids and the first item of a Dataset of sound, as bytes; None where options are refused."""
+    """Ids and first item of a Dataset of sound, as bytes; None where options are refused."""
     try:
         dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
@@ -314,7 +314,7 @@ def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | No
 
 
 def _check_options(source: Source, target: str) -> None:
-    """Each option of ``Dataset`` has an effect on the items or is refused; two readings are equal."""
+    """Each option of ``Dataset`` has an effect or is refused; two readings are equal."""
     base: dict[str, Any] = {"frame_l": 32, "frame_w": 80, "root": source.root}
     name = source.card.name
     plain = _picture_sample(name, target, base)

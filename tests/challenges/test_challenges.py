@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 from etab import phantom
 from etab.challenges.cinc2016 import run_cinc2016
 from etab.challenges.circor2022 import run_circor2022
-from etab.challenges.export import answers_2016, write_cinc2016, write_circor2022
-from etab.challenges.limits import Limits, run
+from etab.challenges.export import answers_2016, export_cinc2016, export_circor2022
+from etab.challenges.limits import Limits, run_limited
 from etab.challenges.scoring import read_answers, read_references
-from etab.challenges.unpack import unpack
+from etab.challenges.unpack import unpack_entry
 from etab.cli.main import app
 from etab.datasets.circor import CircorSource
 from etab.errors import (
@@ -198,12 +198,12 @@ def test_a_record_that_fails_is_named_and_counts_as_unsure(
 
 def test_memory_and_disk_and_processes_are_limited(tmp_path: Path) -> None:
     hungry = "x = []\nwhile True: x.append(bytearray(1 << 20))"
-    ended = run([sys.executable, "-c", hungry], tmp_path, Limits(20, 200), home=tmp_path)
+    ended = run_limited([sys.executable, "-c", hungry], tmp_path, Limits(20, 200), home=tmp_path)
     assert "MemoryError" in ended.tail or "MiB of memory" in ended.why, ended
     many = "import os\nfor i in range(400):\n open(f'f{i}','wb').write(bytes(1 << 20))\nimport time; time.sleep(20)"
-    ended = run([sys.executable, "-c", many], tmp_path, Limits(20, 200, 20), home=tmp_path)
+    ended = run_limited([sys.executable, "-c", many], tmp_path, Limits(20, 200, 20), home=tmp_path)
     assert ended.why == "was stopped after writing more than 20 MiB"
-    ended = run(["/bin/bash", "-c", "sleep 77 & echo $!"], tmp_path, QUICK, home=tmp_path)
+    ended = run_limited(["/bin/bash", "-c", "sleep 77 & echo $!"], tmp_path, QUICK, home=tmp_path)
     assert ended.why == ""
     time.sleep(0.05)
     state = Path(f"/proc/{ended.tail}/stat")
@@ -214,14 +214,14 @@ def test_memory_and_disk_and_processes_are_limited(tmp_path: Path) -> None:
 
 def test_several_processes_share_the_limit_of_memory(tmp_path: Path) -> None:
     each = f"{sys.executable} -c 'x = bytearray(120 << 20); import time; time.sleep(15)'"
-    ended = run(
+    ended = run_limited(
         ["/bin/bash", "-c", f"{each} & {each} & wait"], tmp_path, Limits(15, 200), home=tmp_path
     )
     assert ended.why == "was stopped at more than 200 MiB of memory"
 
 
 def test_noise_of_any_length_ends_in_a_tail(tmp_path: Path) -> None:
-    ended = run(
+    ended = run_limited(
         ["/bin/bash", "-c", "yes | head -c 20000000; echo the end; exit 1"],
         tmp_path,
         QUICK,
@@ -237,7 +237,9 @@ def test_arguments_are_no_shell_text_and_the_environment_is_small(
 ) -> None:
     monkeypatch.setenv("A_SECRET", "yes")
     odd = "$(touch hacked); `touch hacked` ; touch hacked #"
-    ended = run(["/bin/bash", "-c", 'echo "$1"; env', "bash", odd], tmp_path, QUICK, home=tmp_path)
+    ended = run_limited(
+        ["/bin/bash", "-c", 'echo "$1"; env', "bash", odd], tmp_path, QUICK, home=tmp_path
+    )
     assert ended.tail.splitlines()[0] == odd
     assert not (tmp_path / "hacked").exists()
     assert "A_SECRET" not in ended.tail
@@ -450,7 +452,7 @@ def archive(
 def test_archives_that_are_refused(tmp_path: Path, suffix: str, members, links, said: str) -> None:
     path = archive(tmp_path / f"e.{suffix}", members, links)
     with pytest.raises(EntryError, match=said):
-        unpack(path, tmp_path / "deep" / "in", most_bytes=1_000_000, most_files=50)
+        unpack_entry(path, tmp_path / "deep" / "in", most_bytes=1_000_000, most_files=50)
     left = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert left == [path], "nothing is left behind"
     assert not Path("/tmp/evil").exists()
@@ -475,7 +477,7 @@ def test_packings_that_nobody_reads_are_named(
     with pytest.raises(
         EntryError, match=rf"odd\.zip is packed in a way that is not read here: .*{said}.*deflate"
     ):
-        unpack(tmp_path / "odd.zip", tmp_path / "out")
+        unpack_entry(tmp_path / "odd.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -487,18 +489,18 @@ def test_more_archives_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "d.tar.gz").write_bytes(b"")
     for name in "a.zip", "b.tar.gz", "c.tar.gz", "d.tar.gz":
         with pytest.raises(EntryError, match=f"{name}"):
-            unpack(tmp_path / name, tmp_path / "out")
+            unpack_entry(tmp_path / name, tmp_path / "out")
         assert not (tmp_path / "out").exists()
     (tmp_path / "e.rar").touch()
     with pytest.raises(EntryError, match=r"neither a folder nor a \.zip"):
-        unpack(tmp_path / "e.rar", tmp_path / "out")
+        unpack_entry(tmp_path / "e.rar", tmp_path / "out")
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "in.txt").write_text("1")
     (tmp_path / "f" / "also.txt").symlink_to("in.txt")
-    assert (unpack(tmp_path / "f", tmp_path / "g") / "also.txt").read_text() == "1"
+    assert (unpack_entry(tmp_path / "f", tmp_path / "g") / "also.txt").read_text() == "1"
     (tmp_path / "f" / "out.txt").symlink_to(tmp_path / "e.rar")
     with pytest.raises(EntryError, match=r"out\.txt is a link that leads out"):
-        unpack(tmp_path / "f", tmp_path / "h")
+        unpack_entry(tmp_path / "f", tmp_path / "h")
 
 
 def test_a_bomb_of_headers_is_stopped_while_it_is_unpacked(tmp_path: Path) -> None:
@@ -509,7 +511,7 @@ def test_a_bomb_of_headers_is_stopped_while_it_is_unpacked(tmp_path: Path) -> No
     with gzip.open(tmp_path / "e.tar.gz", "wb", compresslevel=1) as out:
         out.write(info.tobuf(tarfile.PAX_FORMAT))
     with pytest.raises(EntryError, match="unpacks to more than 1,000,000 bytes"):
-        unpack(tmp_path / "e.tar.gz", tmp_path / "out", most_bytes=1_000_000)
+        unpack_entry(tmp_path / "e.tar.gz", tmp_path / "out", most_bytes=1_000_000)
 
 
 # --- 2022 ---
@@ -703,24 +705,25 @@ def test_a_result_becomes_an_answers_file(
     names = [*sorted(truth), "e99999"]
     right = [0.9 if truth.get(n, 1) == 1 else 0.1 for n in names]
     path = saved(tmp_path / "r", "f0-PH-N", "cinc2016", binary(names, right))
-    done = write_cinc2016(path, tmp_path / "out", data=made / "cinc2016")
+    done = export_cinc2016(path, tmp_path / "out", data=made / "cinc2016")
     assert read_answers(tmp_path / "out" / "answers.txt") == truth, "the copies alone"
     assert done.scores["official"].score.macc == 1
     facts = json.loads((tmp_path / "out" / "answers.json").read_text())
     assert (facts["decided"], facts["results"][0]["phantom"]) == ("abnormal from 0.5 on", True)
     assert (
-        len(read_answers(Path(write_cinc2016(path, tmp_path / "all").folder) / "answers.txt")) == 13
+        len(read_answers(Path(export_cinc2016(path, tmp_path / "all").folder) / "answers.txt"))
+        == 13
     )
     short = saved(tmp_path / "s", "f0-PH-N", "cinc2016", binary(names[1:], right[1:]))
     with pytest.raises(ResultError, match=f"1 of validation, first {names[0]}"):
-        write_cinc2016(short, tmp_path / "no", data=made / "cinc2016")
+        export_cinc2016(short, tmp_path / "no", data=made / "cinc2016")
     assert not (tmp_path / "no").exists()
     other = saved(tmp_path / "s", "a0-A4-C", "camus", binary(names, right))
     with pytest.raises(ResultError, match="of a0-A4-C on camus; wanted a result of abnormal"):
-        write_cinc2016(other, tmp_path / "no")
+        export_cinc2016(other, tmp_path / "no")
     path.with_suffix(".csv").write_text("changed")
     with pytest.raises(ResultError, match="not the table"):
-        write_cinc2016(path, tmp_path / "no")
+        export_cinc2016(path, tmp_path / "no")
 
 
 def test_two_results_become_an_entry_of_2022(made: Path, tmp_path: Path) -> None:
@@ -733,24 +736,26 @@ def test_two_results_become_an_entry_of_2022(made: Path, tmp_path: Path) -> None
     murmur = saved(tmp_path / "r", "f1-AL-D", "circor", table)
     sick = [0.9 if facts[n]["outcome"] == "Abnormal" else 0.1 for n in names]
     outcome = saved(tmp_path / "r", "f2-AL-D", "circor", binary(names, sick))
-    done = write_circor2022([outcome, murmur], tmp_path / "out", data=made / "circor")
+    done = export_circor2022([outcome, murmur], tmp_path / "out", data=made / "circor")
     score = done.scores["2022"]
     assert (score.murmur.weighted_accuracy, score.outcome.accuracy, score.repaired) == (1, 1, 0)
     assert (tmp_path / "out" / "outputs" / f"{names[0]}.csv").read_text().splitlines()[
         0
     ] == f"#{names[0]}"
     with pytest.raises(ResultError, match="already holds outputs"):
-        write_circor2022([outcome, murmur], tmp_path / "out")
+        export_circor2022([outcome, murmur], tmp_path / "out")
     with pytest.raises(ResultError, match="one result of each; got murmur"):
-        write_circor2022([murmur], tmp_path / "no")
+        export_circor2022([murmur], tmp_path / "no")
     fewer = saved(tmp_path / "s", "f2-AL-D", "circor", binary(names[1:], sick[1:]))
     with pytest.raises(ResultError, match=f"1 are in one of them alone, first {names[0]}"):
-        write_circor2022([murmur, fewer], tmp_path / "no")
+        export_circor2022([murmur, fewer], tmp_path / "no")
     decided = binary(names, sick, [1 - round(s) for s in sick])
     wrong = saved(tmp_path / "t", "f2-AL-D", "circor", decided)
-    done = write_circor2022([murmur, wrong], tmp_path / "own", data=made / "circor")
+    done = export_circor2022([murmur, wrong], tmp_path / "own", data=made / "circor")
     assert done.scores["2022"].outcome.accuracy == 0, "the table's own decisions are written"
-    done = write_circor2022([murmur, wrong], tmp_path / "mine", data=made / "circor", threshold=0.5)
+    done = export_circor2022(
+        [murmur, wrong], tmp_path / "mine", data=made / "circor", threshold=0.5
+    )
     assert done.scores["2022"].outcome.accuracy == 1
 
 

@@ -624,7 +624,7 @@ def test_markdown_holds_the_whole_board(board: Board) -> None:
     for row in board.rows:
         assert f"{row.etab:.3f} [{row.low:.3f}, {row.high:.3f}]" in text
         for cell in row.cells.values():
-            assert summary.number(cell.value) in text
+            assert summary.number_words(cell.value) in text
     for note in board.notes:
         assert note in text
     widths = {line.count("|") for line in text.split("###")[0].splitlines() if line.startswith("|")}

@@ -400,7 +400,7 @@ def test_pooled_folds_stand_beside_database_only(board: Path) -> None:
 
 def test_the_parts_are_shown_where_there_are_two(board: Path) -> None:
     found = rank_folder(board, "all", protocol="cv3")
-    assert summary.parts(found) == ["echo", "heart sounds"]
+    assert summary.score_parts(found) == ["echo", "heart sounds"]
     row = next(r for r in found.rows if r.backbone == "envelopes")
     assert row.rank_low is None  # echo is missing
     alone = rank_folder(board, "sounds", protocol="cv3")
@@ -410,7 +410,7 @@ def test_the_parts_are_shown_where_there_are_two(board: Path) -> None:
     assert summary.part_mean(row, "echo", found) is None
     assert "ETAB of heart sounds" in board_markdown(found, datasets.cards())
     assert "heart sounds" in board_facts(found, datasets.cards())["parts"]
-    assert summary.parts(alone) == []
+    assert summary.score_parts(alone) == []
 
 
 def test_find_keeps_echo_the_default() -> None:

@@ -1,0 +1,23 @@
+"""Options that several sub-commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--root", help="Folder of the dataset. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DeviceOption = Annotated[str, typer.Option(help="Device: cpu, cuda, cuda:1, ...")]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad", help="Leave out recordings that cannot be read, and say so in the results."
+    ),
+]

@@ -1,9 +1,8 @@
-"""Dataset: a source seen through options, as (tensor, label) tuples for torch. ``ETAB_dataset`` is its 2022 name."""
+"""``Dataset``: recordings and labels as tensors for torch. In 2022 it was ``ETAB_dataset``."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
 from etab.datasets.integrity.canonical import verify
+from etab.datasets.options import Options, checked_options, checked_views
 from etab.datasets.paths import folder
-from etab.datasets.windows import SoundOptions, SoundReader, sound_options, sound_rows
+from etab.datasets.windows import SoundOptions, SoundReader, sound_rows
 from etab.echo.clips import fit, pad, place, resample
-from etab.echo.views import among
-from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
+from etab.errors import SplitError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.splits import SPLIT_PARTS
 from etab.storage.clipcache import ClipCache, base_key, clip_key
@@ -27,28 +26,14 @@ from etab.types import IMAGENET, Array, Kind, Record, Sample, Target
 
 IMAGENET_MEAN = IMAGENET[0]
 IMAGENET_STD = IMAGENET[1]
-CLIP_L = 16
-MAX_SIDE = 4096
 PHASE = "ES/ED"
 
 Row = tuple[Record, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a ``Dataset`` was asked for, checked: ``size`` is (rows, columns), ``fps`` None the recording's own rate."""
-
-    video: bool
-    normalize: bool
-    size: tuple[int, int]
-    clip_l: int
-    fps: float | None
-    padding: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Reader:
-    """Makes one sample of one recording: the only thing that a loader's worker needs."""
+    """Reads one sample of one recording. A worker process of a loader needs this object alone."""
 
     source: Source
     target: Target
@@ -56,13 +41,17 @@ class Reader:
     cache: ClipCache | None = None
 
     def sample(self, row: Row) -> Sample:
-        """The tensor and label of a recording (video) or of one of its frames."""
+        """Read the tensor and label of a recording (video), or of one of its frames."""
         record, at = row
         x, y = self._clip(record) if self.options.video else self._frame(record, at)
         return Sample(x, y, record.id if at is None else f"{record.id}@{at}", record.patient)
 
     def clip(self, record: Record) -> tuple[Array, dict[int, int]]:
-        """Frame numbers (clip_l,) of a recording's clip, and {annotated frame: its index in the clip}."""
+        """Choose the frames of a recording's clip.
+
+        Returns:
+            Frame numbers (clip_l,), and the index in the clip by annotated frame.
+        """
         fps, n = self.options.fps, self.source.n_frames(record)
         grid = resample(n, native=record.fps, fps=fps)
         marked = self.source.annotated(record, self.target)
@@ -103,7 +92,15 @@ class Reader:
         return tuple(self.source.frames(record, [at])[0].shape)
 
     def grey(self, record: Record, numbers: Sequence[int]) -> Array:
-        """Frames ``numbers`` of a recording, fitted: (k, frame_l, frame_w) uint8, from the clip cache where there is one."""
+        """Read frames and resize them, from the clip cache where there is one.
+
+        Args:
+            record: The recording.
+            numbers: k frame numbers, from 0.
+
+        Returns:
+            Grey pictures (k, frame_l, frame_w) uint8.
+        """
 
         def make() -> Array:
             return np.stack(
@@ -122,28 +119,27 @@ class Reader:
         return self.cache.get(key, make)
 
     def _pictures(self, record: Record, numbers: Sequence[int]) -> torch.Tensor:
-        """Float (k, 3, frame_l, frame_w) of some frames: in [0, 1], or less ImageNet's mean, over its std."""
+        """Frames as float (k, 3, frame_l, frame_w): in [0, 1], or normalised as for ImageNet."""
         grey = torch.from_numpy(self.grey(record, numbers).astype(np.float32))
         if not self.options.normalize:
             return grey[:, None].div_(255).repeat(1, 3, 1, 1)
         x = torch.empty(len(grey), 3, *self.options.size)
         for channel, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
-            torch.add(
-                torch.tensor(-mean / std), grey, alpha=1 / (255 * std), out=x[:, channel]
-            )  # one pass a channel
+            # Scaling and shifting in one pass over each channel.
+            torch.add(torch.tensor(-mean / std), grey, alpha=1 / (255 * std), out=x[:, channel])
         return x
 
     def _mask(self, mask: Array) -> torch.Tensor:
         return torch.from_numpy(self._fit(mask.astype(np.uint8), mask=True)).to(torch.int64)
 
     def _moved(self, points: Array, shape: tuple[int, ...]) -> torch.Tensor:
-        """Positions (k, 2) of x, y in a frame (h, w) to those in the picture handed out; NaN stays."""
+        """Carry positions (k, 2) of x and y from a frame (h, w) to the resized picture."""
         size, corner = fit(shape[0], shape[1], out=self.options.size, padding=self.options.padding)
         scale, shift = np.array([size[1] / shape[1], size[0] / shape[0]]), np.array(corner[::-1])
         return torch.from_numpy((points + 0.5) * scale - 0.5 + shift).to(torch.float32)
 
     def _fit(self, frame: Array, *, mask: bool) -> Array:
-        """Resize (h, w) uint8: area when it shrinks, linear when it grows, nearest for masks; then pad."""
+        """Resize (h, w) uint8 by area, linearly where it grows, by nearest pixel for masks; pad."""
         import cv2
 
         out = self.options.size
@@ -158,7 +154,7 @@ class Reader:
 
 
 class Items(TorchDataset[tuple[Any, Any]]):
-    """A lazy sequence of (tensor, label): nothing is read until an item is asked for. A slice is again such a one."""
+    """A lazy sequence of (tensor, label) tuples: items are read when indexed; slices are lazy."""
 
     def __init__(self, reader: Reader | SoundReader, rows: Sequence[Row]) -> None:
         """Hold rows of (record, frame or None)."""
@@ -185,7 +181,7 @@ class Items(TorchDataset[tuple[Any, Any]]):
         return self.reader.sample(self.rows[i])
 
     def select(self, indexes: Sequence[int]) -> Items:
-        """The items at ``indexes``, in that order."""
+        """Select the items at ``indexes``, in that order, without reading them."""
         return Items(self.reader, [self.rows[int(i)] for i in indexes])
 
     @property
@@ -195,40 +191,94 @@ class Items(TorchDataset[tuple[Any, Any]]):
 
     @property
     def ids(self) -> list[str]:
-        """The id of each item: the recording's, with ``@frame`` where the item is one annotated frame."""
+        """The id of each item: that of its recording, with ``@frame`` for an annotated frame."""
         return [record.id if at is None else f"{record.id}@{at}" for record, at in self.rows]
 
 
 class Dataset(TorchDataset[tuple[Any, Any]]):
-    """A dataset by name, as a map-style torch data set of plain ``(tensor, label)`` tuples.
+    """A dataset by name, as a map-style torch dataset of ``(tensor, label)`` tuples.
 
-    name       "camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016"
-    target     "EF", "LV_seg", "LA_seg", "MY_seg", "ES/ED", "view", "CM", "keypoints", ...: those of the dataset's card
-    view       any name in use ("A4", "A4C", "AP4CH"); None is every view. The target "view" takes None
-    video      False: (3, frame_l, frame_w), one item per annotated frame for masks and phase, else the recording's
-               first frame. True: (clip_l, 3, frame_l, frame_w), one item a recording
-    normalize  True removes ImageNet's mean and divides by its std; False leaves [0, 1]
-    frame_l    rows; frame_w columns
-    clip_l     frames of a clip (default 16), cut around the annotated frames; a short recording is repeated
-    fps        frames per second of a clip; None is the recording's own rate
-    padding    True keeps the aspect with zeros around; False (and None) squashes
-    split      "train", "val", "test" of the authors; None is everything
-    root       the folder; otherwise as ``etab.datasets.paths`` documents
-    cache      a folder that keeps fitted uint8 frames, so that they are decoded once (``etab.storage.clipcache``); None is the
-               environment variable ETAB_CLIP_CACHE, and no cache where that is not set
+    The folder is read as the authors publish it: CAMUS as
+    ``database_nifti/patient0001/patient0001_4CH_ED.nii.gz``, EchoNet-Dynamic as ``Videos/`` beside
+    ``FileList.csv``, CirCor as ``training_data/`` and so on; ``docs/reference/datasets.md`` lists
+    the datasets. Nothing is decoded before an item is read.
 
-    Labels: a float (EF), an int (class, in the order of the target's classes), a long (1, frame_l, frame_w) mask, or
-    float (n, 2) keypoints, x and y in the picture handed out. With video: (masks (k, frame_l, frame_w) or keypoints
-    (k, n, 2), their indexes in the clip (k,)), and for "ES/ED" the (ED, ES) indexes.
-    Heart sounds ("circor", "cinc2016"): an item is a window of a recording. video=True: the waveform (clip_l,), full
-    scale at 1, less its mean and over its standard deviation with ``normalize``. video=False: its log-mel picture
-    (3, frame_l, frame_w), normalised as a frame is. ``fps`` is the rate in Hz (resampled through a low-pass filter),
-    ``clip_l`` samples at that rate (default 5 s); ``padding`` fills what a recording is too short for with zeros
-    instead of its beginning. The window holds the most annotated frames for "states", else it is the beginning. The
-    label of "states" is a long tensor at 50 Hz, -1 where unannotated.
+    Items are, by kind of data and ``video``:
 
-    Raises UnknownNameError, UnsupportedOptionError, SplitError, DataNotFoundError, LayoutError. Warns (EtabWarning) for
-    what the 2022 pages print to no effect: ``video=False`` with clip_l, fps or padding=None.
+    * pictures, False: float32 ``(3, frame_l, frame_w)``; one item for each annotated frame where
+      the target is a mask, keypoints or the phase, else for each recording (its first frame);
+    * pictures, True: float32 ``(clip_l, 3, frame_l, frame_w)``; one item for each recording;
+    * sound, False: the log-mel picture of one window of a recording, float32
+      ``(3, frame_l, frame_w)``;
+    * sound, True: the waveform of that window, float32 ``(clip_l,)``.
+
+    Labels are, by kind of target:
+
+    * a value (``"EF"`` in percent, ``"HR"`` in beats a minute): a float;
+    * a class: an int, the index in the target's ``classes``;
+    * a mask: int64 ``(1, frame_l, frame_w)``; with ``video`` a pair of masks ``(k, frame_l,
+      frame_w)`` and their indexes in the clip ``(k,)``;
+    * keypoints: float32 ``(n, 2)``, x and y in pixels of the returned picture, NaN where not
+      marked; with ``video`` a pair of ``(k, n, 2)`` and their indexes in the clip ``(k,)``;
+    * ``"ES/ED"``: the class of the frame (0 ED, 1 ES); with ``video`` the indexes (ED, ES) in the
+      clip;
+    * ``"states"`` of heart sounds: int64 at 50 Hz, -1 where nobody annotated.
+
+    A window of sound begins where it holds the most annotated states for ``"states"``, else at the
+    beginning.
+
+    Args:
+        name: ``"camus"``, ``"echonet"``, ``"tmed"``, ``"lvh"``, ``"pediatric"``, ``"unity"``,
+            ``"circor"``, ``"cinc2016"``, or another name that ``etab list datasets`` shows.
+        target: A target of the dataset's card, for example ``"EF"``, ``"LV_seg"``, ``"view"`` or
+            ``"keypoints"``.
+        view: Any name in use (``"A4"``, ``"A4C"``, ``"AP4CH"``); None takes every view. The target
+            ``"view"`` needs None.
+        video: Whether items are clips (or waveforms) instead of single pictures.
+        normalize: Whether pictures lose ImageNet's mean and are divided by its standard deviation;
+            otherwise they are in [0, 1]. A waveform loses its own mean and is divided by its own
+            standard deviation; otherwise full scale is 1.
+        frame_l: Rows of a picture, 1 to 4096.
+        frame_w: Columns of a picture, 1 to 4096.
+        clip_l: Frames of a clip, cut around the annotated frames (default 16); or samples of a
+            waveform or window at the rate ``fps`` (default 5 s). A recording that is too short is
+            repeated from its beginning.
+        fps: Frames a second of a clip, or the rate of sound in Hz, 100 to 192,000; None keeps each
+            recording's own. Sound is resampled through a low-pass filter.
+        padding: Whether the aspect of a picture is kept, with zeros around it; otherwise the
+            picture is stretched. For sound, whether a recording that is too short is followed by
+            zeros instead of its beginning. None counts as False.
+        split: ``"train"``, ``"val"`` or ``"test"`` of the authors; None takes every recording.
+        root: The folder of the data; otherwise the folders that ``etab.datasets.paths`` names are
+            tried.
+        cache: A folder that keeps resized frames, so that each is decoded once; None takes the
+            environment variable ``ETAB_CLIP_CACHE``, and no cache where that is not set.
+
+    Raises:
+        UnknownNameError: There is no such dataset, target, view or split.
+        UnsupportedOptionError: An option is out of range, or the data cannot serve it.
+        SplitError: No recording of this selection has an answer, or the authors' split contradicts
+            itself.
+        DataNotFoundError: There is no folder with the data.
+        LayoutError: The folder has another layout, or a file is missing.
+
+    Warns:
+        EtabWarning: ``clip_l``, ``fps`` or ``padding=None`` is given with ``video=False``, as the
+            documentation of 2022 prints, and has no effect.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from etab import phantom
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> phantom.write(Path(folder.name), patients=10, size=64, names=("camus",))
+        >>> data = Dataset("camus", "LV_seg", view="A4", root=Path(folder.name) / "camus")
+        >>> len(data), len(set(data.patients))
+        (80, 10)
+        >>> picture, mask = data[0]
+        >>> tuple(picture.shape), tuple(mask.shape)
+        ((3, 224, 224), (1, 224, 224))
+        >>> folder.cleanup()
     """
 
     def __init__(
@@ -248,13 +298,13 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         root: Path | str | None = None,
         cache: Path | str | None = None,
     ) -> None:
-        """Check every option and list the items; no picture is read."""
+        """Check every option and list the items without decoding any."""
         self.card: Card = SOURCES[name].card
         self.name, self.target, self.view, self.split = name, target, view, split
         wanted = self.card.target(target)
-        views = _views(self.card, target, view)
+        views = checked_views(self.card, target, view)
         sound = self.card.modality == "sound"
-        self.options = _options(
+        self.options = checked_options(
             video, normalize, (frame_l, frame_w), clip_l, fps, padding, sound=sound
         )
         if split is not None and split not in SPLIT_PARTS:
@@ -267,7 +317,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
 
     @property
     def data(self) -> Items:
-        """What ``load_data`` chose, or everything before it is called: a lazy, indexable sequence."""
+        """The items that ``load_data`` selected, or all of them before it is called."""
         return self._data
 
     @property
@@ -276,9 +326,18 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         return self._data.patients
 
     def load_data(self, n_clips: int | None = None, random: bool = False, seed: int = 0) -> Dataset:
-        """Choose ``n_clips`` recordings (None: all) for ``.data``: the first ones, or drawn by ``seed`` if ``random``.
+        """Select recordings for ``data``.
 
-        Returns itself. Raises UnsupportedOptionError where there are fewer recordings than asked for.
+        Args:
+            n_clips: How many recordings; None selects all.
+            random: Whether they are drawn at random instead of being the first ones.
+            seed: Seed of the draw.
+
+        Returns:
+            This dataset.
+
+        Raises:
+            UnsupportedOptionError: There are fewer recordings, or ``seed`` comes without ``random``.
         """
         if seed and not random:
             raise UnsupportedOptionError(f"seed={seed} acts with random=True only.")
@@ -299,15 +358,15 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         return self._data.sample(i)
 
     def __len__(self) -> int:
-        """Items of ``.data``."""
+        """Count the items of ``data``."""
         return len(self._data)
 
     def __getitem__(self, i: Any) -> Any:
-        """The (tensor, label) of item ``i`` of ``.data``."""
+        """Read the (tensor, label) of item ``i`` of ``data``; a slice gives a lazy sequence."""
         return self._data[i]
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        """One item after the other."""
+        """Read one item of ``data`` after the other."""
         return iter(self._data)
 
     def __repr__(self) -> str:
@@ -320,7 +379,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         return f"Dataset({', '.join(shown)}, video={self.options.video})"
 
     def _items(self, views: Sequence[str]) -> Items:
-        """Every row that has an answer, after the refusals that need to see the recordings."""
+        """List every row that has an answer, once the recordings are known to serve the options."""
         records = [
             r for r in self.source.records() if r.view in views and self.split in (None, r.split)
         ]
@@ -360,7 +419,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             self._check_phases(records)
 
     def _check_phases(self, records: Sequence[Record]) -> None:
-        """Refuse a clip that cannot hold ED and ES, saying which length does."""
+        """Refuse a clip too short for both ED and ES, naming the length that suffices."""
         short, need = [], 0
         for record in records:
             marked = [
@@ -400,64 +459,3 @@ def _cache(folder: Path | str | None) -> ClipCache | None:
     if Path(place).expanduser().is_file():
         raise UnsupportedOptionError(f"cache is {place}, which is a file; name a folder, or None.")
     return ClipCache(Path(place).expanduser())
-
-
-def _views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
-    if target == "view" and view is not None:
-        raise UnsupportedOptionError(
-            f"The target 'view' asks which view a picture is; use view=None, not {view!r}."
-        )
-    return among(view, card.views, what=card.name)
-
-
-def _options(
-    video: bool,
-    normalize: bool,
-    size: tuple[int, int],
-    clip_l: int | None,
-    fps: float | None,
-    padding: bool | None,
-    *,
-    sound: bool,
-) -> Options | SoundOptions:
-    """Check the options that need no data; see ``Dataset``."""
-    for key, flag in (
-        ("video", video),
-        ("normalize", normalize),
-        ("padding", bool(padding) if padding is None else padding),
-    ):
-        if not isinstance(flag, bool):
-            raise UnsupportedOptionError(f"{key} is {flag!r}; possible: True, False.")
-    for key, side in zip(("frame_l", "frame_w"), size, strict=True):
-        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
-            raise UnsupportedOptionError(f"{key} is {side!r}; possible: 1 to {MAX_SIDE} pixels.")
-    if clip_l is not None and (
-        isinstance(clip_l, bool) or not isinstance(clip_l, int) or clip_l < 1
-    ):
-        raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 frame or more.")
-    if fps is not None and (
-        isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0
-    ):
-        raise UnsupportedOptionError(
-            f"fps is {fps!r}; possible: above 0, or None for the recording's own rate."
-        )
-    if sound:
-        return sound_options(video, normalize, size, clip_l, fps, bool(padding))
-    if not video:
-        _warn_idle(clip_l, fps, padding)
-        return Options(False, normalize, size, 1, None, bool(padding))
-    return Options(True, normalize, size, CLIP_L if clip_l is None else clip_l, fps, bool(padding))
-
-
-def _warn_idle(clip_l: int | None, fps: float | None, padding: bool | None) -> None:
-    """The 2022 pages print these with video=False; there they do nothing, and here that is said."""
-    idle = [
-        f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None
-    ]
-    idle += ["padding=None (read as False)"] if padding is None else []
-    if idle:
-        warnings.warn(
-            f"video=False takes single frames: {', '.join(idle)} has no effect.",
-            EtabWarning,
-            stacklevel=4,
-        )

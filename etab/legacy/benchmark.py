@@ -13,7 +13,8 @@ import torch
 
 from etab import datasets
 from etab.datasets.base import Source
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items, Options, Reader
+from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items, Reader
+from etab.datasets.options import Options
 from etab.errors import UnsupportedOptionError
 from etab.features.frames import annotated_frames, task_rows
 from etab.legacy import names

@@ -60,7 +60,11 @@ FAULTS = [
         DATA,
     ),
     Fault(
-        "options of another kind pass", DATASET, "if not isinstance(flag, bool):", "if False:", BAD
+        "options of another kind pass",
+        "etab/datasets/options.py",
+        "if not isinstance(flag, bool):",
+        "if False:",
+        BAD,
     ),
     Fault(
         "a wrong frame for the mask",
@@ -97,7 +101,13 @@ FAULTS = [
         "i * 3 // len(items) == k]",
         DATA,
     ),
-    Fault("2022 options pass in silence", DATASET, "    if idle:\n", "    if False:\n", DATA),
+    Fault(
+        "2022 options pass in silence",
+        "etab/datasets/options.py",
+        "    if idle:\n",
+        "    if False:\n",
+        DATA,
+    ),
     Fault("masks resized linearly", DATASET, "cv2.INTER_NEAREST_EXACT if mask else", "", DATA),
     Fault(
         "pictures lie on their side",

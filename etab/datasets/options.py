@@ -1,0 +1,115 @@
+"""The options of a ``Dataset``, checked before any data are read."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from etab.datasets.base import Card
+from etab.datasets.windows import SoundOptions, sound_options
+from etab.echo.views import among
+from etab.errors import EtabWarning, UnsupportedOptionError
+
+CLIP_L = 16
+MAX_SIDE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The checked options of a ``Dataset`` of pictures.
+
+    Attributes:
+        video: Whether items are clips.
+        normalize: Whether ImageNet's mean and standard deviation are removed.
+        size: Rows and columns of a picture.
+        clip_l: Frames of a clip.
+        fps: Frames a second; None keeps the recording's own rate.
+        padding: Whether the aspect is kept, with zeros around the picture.
+    """
+
+    video: bool
+    normalize: bool
+    size: tuple[int, int]
+    clip_l: int
+    fps: float | None
+    padding: bool
+
+
+def checked_views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
+    """The views of a dataset that the option ``view`` selects.
+
+    Raises:
+        UnsupportedOptionError: A single view is named with the target that asks for the view.
+        UnknownNameError: The dataset has no such view.
+    """
+    if target == "view" and view is not None:
+        raise UnsupportedOptionError(
+            f"The target 'view' asks which view a picture is; use view=None, not {view!r}."
+        )
+    return among(view, card.views, what=card.name)
+
+
+def checked_options(
+    video: bool,
+    normalize: bool,
+    size: tuple[int, int],
+    clip_l: int | None,
+    fps: float | None,
+    padding: bool | None,
+    *,
+    sound: bool,
+) -> Options | SoundOptions:
+    """Check the options of a ``Dataset`` that can be checked without its data.
+
+    Args:
+        video: As in ``Dataset``.
+        normalize: As in ``Dataset``.
+        size: Rows and columns of a picture.
+        clip_l: As in ``Dataset``.
+        fps: As in ``Dataset``.
+        padding: As in ``Dataset``.
+        sound: Whether the dataset holds sound.
+
+    Raises:
+        UnsupportedOptionError: An option has another type or is out of range.
+    """
+    for key, flag in (
+        ("video", video),
+        ("normalize", normalize),
+        ("padding", bool(padding) if padding is None else padding),
+    ):
+        if not isinstance(flag, bool):
+            raise UnsupportedOptionError(f"{key} is {flag!r}; possible: True, False.")
+    for key, side in zip(("frame_l", "frame_w"), size, strict=True):
+        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
+            raise UnsupportedOptionError(f"{key} is {side!r}; possible: 1 to {MAX_SIDE} pixels.")
+    if clip_l is not None and (
+        isinstance(clip_l, bool) or not isinstance(clip_l, int) or clip_l < 1
+    ):
+        raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 frame or more.")
+    if fps is not None and (
+        isinstance(fps, bool) or not isinstance(fps, int | float) or not fps > 0
+    ):
+        raise UnsupportedOptionError(
+            f"fps is {fps!r}; possible: above 0, or None for the recording's own rate."
+        )
+    if sound:
+        return sound_options(video, normalize, size, clip_l, fps, bool(padding))
+    if not video:
+        _warn_idle(clip_l, fps, padding)
+        return Options(False, normalize, size, 1, None, bool(padding))
+    return Options(True, normalize, size, CLIP_L if clip_l is None else clip_l, fps, bool(padding))
+
+
+def _warn_idle(clip_l: int | None, fps: float | None, padding: bool | None) -> None:
+    """Warn of options that have no effect with video=False, as the 2022 pages print them."""
+    idle = [
+        f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None
+    ]
+    idle += ["padding=None (read as False)"] if padding is None else []
+    if idle:
+        warnings.warn(
+            f"video=False takes single frames: {', '.join(idle)} has no effect.",
+            EtabWarning,
+            stacklevel=4,
+        )

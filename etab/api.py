@@ -24,14 +24,19 @@ from etab.tasks.menu import TASKS, find
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a backbone is worth on the tasks asked.
+    """The score of a backbone on some tasks.
 
-    value, low, high  the ETAB score on anchored metrics (0 the trivial predictor, 1 the named reference) and its
-                      95 % interval over patients
-    incomplete        what ``skip_bad`` left out, in one sentence; "" for a score on all data
-    etab2022          the score on raw metrics, as published in 2022
-    tasks             one row a task: code, metric, value, low, high, patients
-    results           the full records
+    Attributes:
+        backbone: Name of the backbone.
+        value: The ETAB score: the mean of anchored metrics, 0 for the trivial predictor, 1 for
+            the named reference. It may be negative or exceed 1.
+        low: Lower end of the 95 % interval of ``value``, over resamples of the patients.
+        high: Upper end of the interval.
+        etab2022: The mean of raw metrics, as the score was defined in 2022.
+        phantom: Whether the data are made up, and not of patients.
+        tasks: A row for each task, with the keys task, title, metric, value, low, high, patients.
+        results: The full record of each task.
+        incomplete: What ``skip_bad`` left out, in one sentence; "" for a score on all data.
     """
 
     backbone: str
@@ -53,8 +58,8 @@ class Score:
         lines = [self._title(), f"  etab2022 {self.etab2022:.3f}"]
         for row in self.tasks:
             lines.append(
-                f"  {row['task']:<10}{row['metric']:<8}{row['value']:9.3f}  [{row['low']:.3f}, {row['high']:.3f}]  "
-                f"{row['patients']} patients  {row['title']}"
+                f"  {row['task']:<10}{row['metric']:<8}{row['value']:9.3f}  "
+                f"[{row['low']:.3f}, {row['high']:.3f}]  {row['patients']} patients  {row['title']}"
             )
         lines += [f"  {self.incomplete}"] if self.incomplete else []
         return "\n".join(lines)
@@ -62,24 +67,27 @@ class Score:
     def _repr_html_(self) -> str:
         """Show the score and its table, as a notebook can."""
         cells = "".join(
-            f"<tr><td>{html.escape(r['task'])}</td><td>{html.escape(r['title'])}</td><td>{html.escape(r['metric'])}</td>"
-            f"<td>{r['value']:.3f}</td><td>[{r['low']:.3f}, {r['high']:.3f}]</td><td>{r['patients']}</td></tr>"
-            for r in self.tasks
+            f"<tr><td>{html.escape(row['task'])}</td><td>{html.escape(row['title'])}</td>"
+            f"<td>{html.escape(row['metric'])}</td><td>{row['value']:.3f}</td>"
+            f"<td>[{row['low']:.3f}, {row['high']:.3f}]</td><td>{row['patients']}</td></tr>"
+            for row in self.tasks
         )
         head = "".join(
             f"<th>{w}</th>" for w in ("task", "", "metric", "value", "95 % interval", "patients")
         )
-        said = f"<p>{html.escape(self.incomplete)}</p>" if self.incomplete else ""
+        note = f"<p>{html.escape(self.incomplete)}</p>" if self.incomplete else ""
         return (
-            f"<p><b>{html.escape(self._title())}</b></p>{said}<table><tr>{head}</tr>{cells}</table>"
+            f"<p><b>{html.escape(self._title())}</b></p>{note}<table><tr>{head}</tr>{cells}</table>"
         )
 
 
 def _card(backbone: Any, size: int, name: str, version: str) -> BackboneCard:
+    """The card of a backbone that is given by its name, as a card, or as a callable."""
     if isinstance(backbone, BackboneCard | str):
         if name or version:
             raise UnsupportedOptionError(
-                "name= and version= are for a function or torch module; a card or a named backbone has its own."
+                "name= and version= are for a function or torch module; a card or a named backbone "
+                "has its own."
             )
         return backbone if isinstance(backbone, BackboneCard) else backbones.card(backbone)
     own = getattr(backbone, "__name__", type(backbone).__name__)
@@ -103,27 +111,60 @@ def evaluate(
     name: str = "",
     version: str = "",
 ) -> Score:
-    """Score one backbone: a name, a card, or any callable that maps a float tensor (n, 3, size, size) to features.
+    """Score one backbone on some tasks.
 
-    ``tasks`` are codes, prefixes or a dataset's name; None is every CAMUS task. ``root`` is the data folder (None: the
-    documented order of places). Cells are saved under ``results`` when given, and read back instead of computed when
-    they are already there. ``aggregate`` names another rule to put the rows of a recording or patient together by.
-    ``skip_bad`` leaves out recordings that cannot be read, and the score says so. ``name`` is what results call a
-    function or torch module; stored features and results of another one are refused, which weights and code tell. Code
-    that cannot be read needs a ``version`` for ``cache`` and ``results`` to be read back. Raises UnknownNameError,
-    DataNotFoundError, LayoutError, CorruptFileError, WeightsError.
+    Args:
+        backbone: The name of a backbone, a card, or any callable that maps a float tensor
+            (n, 3, size, size) with values in [0, 1] to features (n, d).
+        tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS.
+        root: Folder of the data; None for the documented places (ETAB_CAMUS_DIR, ETAB_DATA, ...).
+        protocol: "cv5" for five folds of patients, "official" for the authors' split, or any
+            other protocol of the tasks.
+        size: Side in pixels of the frames that a callable takes.
+        results: Folder to save finished cells in. A cell that is already there is read instead of
+            computed. None saves in a temporary folder.
+        cache: Folder to keep features in; None keeps none.
+        device: Any device of torch: "cpu", "cuda", "cuda:1", ...
+        precision: "auto", "fp32" or "bf16". "auto" is bf16 where the hardware computes it.
+        seed: Seed of folds, heads and resamples, 0 or more.
+        aggregate: Another rule to combine the rows of a recording or patient; None for the rule
+            of each task.
+        skip_bad: Leave out recordings that cannot be read. The score then lists what is missing.
+        name: What results call a function or torch module. Stored features and results of
+            another backbone with the same name are refused.
+        version: What identifies the code of a function, if its source cannot be read.
+
+    Returns:
+        The score, with its interval over patients and the record of each task.
+
+    Raises:
+        UnknownNameError: If no task or backbone has a name that was given.
+        UnsupportedOptionError: If the device is absent or an option cannot be obeyed.
+        IncompatibleError: If the backbone, a task and the protocol do not fit together.
+        DataNotFoundError: If no folder of the data is found.
+        LayoutError: If the folder is not laid out as its dataset was published.
+        CorruptFileError: If a file cannot be read.
+        EtabError: If the backbone fails; the message holds the type and text of its error.
+
+    Example:
+        >>> import tempfile
+        >>> from etab import phantom
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = phantom.write(Path(folder), patients=10, names=("camus",))
+        ...     score = evaluate("image_stats", tasks="b0-A4-C", root=Path(folder) / "camus")
+        >>> score.phantom, score.tasks[0]["metric"], score.tasks[0]["patients"]
+        (True, 'mae', 10)
     """
     card = _card(backbone, size, name, version)
-    place = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
+    folder = Path(results) if results is not None else Path(tempfile.mkdtemp(prefix="etab-"))
     settings = Settings(
         root=None if root is None else Path(root),
-        results=place,
+        results=folder,
         cache=None if cache is None else Path(cache),
         device=str(device),
         precision=precision,
         skip_bad=skip_bad,
     )
-    failures: list[str] = []
     runs = plan(
         tasks_at(tasks, settings.root),
         [card],
@@ -134,10 +175,11 @@ def evaluate(
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = Data(settings)
     require_ready(runs, settings, data)
-    cells = serial(runs, settings, lambda e: _collect(e, failures), data)
+    failures: list[str] = []
+    cells = serial(runs, settings, lambda event: _collect(event, failures), data)
     if failures:
         raise EtabError("; ".join(failures))
-    return score_of(card.name, cells, place, protocol=runs[0].protocol_name, seed=seed)
+    return score_of(card.name, cells, folder, protocol=runs[0].protocol_name, seed=seed)
 
 
 def _collect(event: Event, failures: list[str]) -> None:
@@ -146,33 +188,46 @@ def _collect(event: Event, failures: list[str]) -> None:
 
 
 def score_of(
-    backbone: str, cells: Sequence[Result], place: Path, *, protocol: str, seed: int = 0
+    backbone: str, cells: Sequence[Result], folder: Path, *, protocol: str, seed: int = 0
 ) -> Score:
-    """Make a Score of finished cells of one backbone."""
-    codes = tuple(t.code for t in find([r.task for r in cells]))
+    """Make a score of finished cells.
+
+    Args:
+        backbone: The backbone of the cells.
+        cells: A finished cell for each task.
+        folder: The folder that their predictions are saved in.
+        protocol: The protocol of the cells.
+        seed: The seed of the cells.
+
+    Returns:
+        The score over the tasks of the cells.
+    """
+    codes = tuple(task.code for task in find([cell.task for cell in cells]))
     suite = suites.Suite(name="asked", version=1, tasks=codes)
-    board = leaderboard.rank(cells, suite, tasks=TASKS, folder=place, protocol=protocol, seed=seed)
-    row = next(r for r in board.rows if r.backbone == backbone)
-    table = tuple(
-        {
-            "task": r.task,
-            "title": TASKS[r.task].title,
-            "metric": r.metric,
-            "value": r.value,
-            "low": r.low,
-            "high": r.high,
-            "patients": r.n_patients,
-        }
-        for r in sorted(cells, key=lambda r: codes.index(r.task))
-    )
+    board = leaderboard.rank(cells, suite, tasks=TASKS, folder=folder, protocol=protocol, seed=seed)
+    row = next(row for row in board.rows if row.backbone == backbone)
+    in_order = sorted(cells, key=lambda cell: codes.index(cell.task))
     return Score(
-        backbone,
-        row.etab,
-        row.low,
-        row.high,
-        row.etab2022,
-        cells[0].phantom,
-        table,
-        tuple(cells),
-        " ".join(notes.incomplete(cells)),
+        backbone=backbone,
+        value=row.etab,
+        low=row.low,
+        high=row.high,
+        etab2022=row.etab2022,
+        phantom=cells[0].phantom,
+        tasks=tuple(_row(cell) for cell in in_order),
+        results=tuple(cells),
+        incomplete=" ".join(notes.incomplete(cells)),
     )
+
+
+def _row(cell: Result) -> dict[str, Any]:
+    """A row of the table of a score."""
+    return {
+        "task": cell.task,
+        "title": TASKS[cell.task].title,
+        "metric": cell.metric,
+        "value": cell.value,
+        "low": cell.low,
+        "high": cell.high,
+        "patients": cell.n_patients,
+    }

@@ -32,14 +32,31 @@ _RANKED = (Kind.BINARY, Kind.CLASSES)  # kinds whose scores are compared with ea
 
 @dataclass(frozen=True)
 class Predictions:
-    """Out-of-fold answers of a cell, a line a row: what anybody needs to compute every metric again.
+    """Out-of-fold answers of a cell, a line a row: every metric can be computed again from them.
 
-    items: row ids such as "patient0001_2CH#0", each once. folds: the name of the split that tested the row.
-    columns: "truth" and "score" (or "score_0" ... for classes), or for masks "dice", "jaccard", "hd95", "msd" of each
-    frame. Numbers are rounded to 7 significant digits when the table is made, so that a file gives back the same table.
-    Scores of classes get as many digits more as it takes to keep different scores different: probabilities near 1 (or
-    close to each other anywhere) differ in later digits only, and AUROC is about their order.
-    Raises ResultError for columns of another length, an item listed twice, or a number that is not finite.
+    Numbers are rounded to 7 significant digits when the table is made, so that a file gives back
+    the same table. Scores of classes get as many digits more as it takes to keep different scores
+    different: probabilities near 1 (or close to each other anywhere) differ in later digits only,
+    and AUROC depends on their order.
+
+    Attributes:
+        kind: What kind of answer the rows hold.
+        items: Names of the rows, such as "patient0001_2CH#0", each once.
+        patients: The patient of each row.
+        folds: The name of the split that tested each row.
+        columns: Numbers of each row: "truth" and "score" (or "score_0", "score_1", ... for
+            classes); for masks "dice", "jaccard", "hd95" and "msd".
+
+    Raises:
+        ResultError: If a column has another length, an item is listed twice, or a number is not
+            finite.
+
+    Example:
+        >>> table = Predictions(
+        ...     Kind.VALUE, ("r1",), ("p1",), ("fold0",), {"truth": [55.0], "score": [51.25]}
+        ... )
+        >>> Predictions.from_csv(table.to_csv()).columns["score"].tolist()
+        [51.25]
     """
 
     kind: Kind
@@ -121,22 +138,48 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished cell: the names that say which, the value with its interval, and everything that decided it.
+    """The record of a finished cell: which cell it is, its value, and everything that decided it.
 
-    value, low, high   of ``metric`` in its own unit; ``interval`` names the method, ``level`` is 0.95 for 95 %
-    metrics            every metric of that kind that exists for these rows
-    folds              {name, value (None where the metric does not exist there), n_test, choice} of each split
-    nested             {value, low, high} of nested cross-validation, or None where it was not done
-    n_train, n_test    rows; the mean over the splits for training. n_patients: test patients, the unit of intervals
-    settings           precision, interpolation, size, ...: what decides a score beyond data and weights
-    missing            [id, reason] of each recording that could not be scored
-    bad                what --skip-bad left out of the whole data set, of which this is then no score; empty where nothing
-                       was: "recordings" ([id, reason] each), "lost" (patients of this task and test part of whom nothing
-                       was left), "partly" (those of whom something was), "patients" (how many there would have been)
-    anchor_low, _high  the task's anchors when it was run
-    provenance         versions, commit, clock, machine: no part of the identity
+    Nested values are kept as plain JSON values.
 
-    Nested values are kept as plain JSON values. Raises ResultError naming the field that is not what it should be.
+    Attributes:
+        task: Code of the task.
+        task_version: Version of the task when it was run.
+        backbone: Name of the backbone.
+        head: Name of the head.
+        protocol: Name of the protocol, with the number of folds in it.
+        seed: Seed of folds, head and resamples.
+        dataset: Dataset that is tested on.
+        phantom: Whether any of the data are made up.
+        metric: The metric of the task.
+        value: Value of ``metric``, in its own unit.
+        low: Lower end of the interval of ``value``.
+        high: Upper end of the interval.
+        level: Level of the interval: 0.95 for 95 %.
+        interval: Method of the interval.
+        metrics: Every metric of the kind that exists for these rows.
+        folds: For each split {name, value, n_test, choice}; value is None where the metric does
+            not exist on the split.
+        nested: {value, low, high} of nested cross-validation; None where it was not done.
+        n_train: Number of training rows, the mean over the splits.
+        n_test: Number of test rows.
+        n_patients: Number of test patients, the unit of intervals.
+        weights_sha256: Identity of the backbone.
+        data_digest: Sha256 of the data.
+        features_key: Key of the features.
+        settings: What decides a score beyond data and weights: precision, size, ...
+        missing: [id, reason] of each recording that could not be scored.
+        predictions_sha256: Sha256 of the table of predictions.
+        anchor_low: The lower anchor of the task when it was run.
+        anchor_high: The upper anchor.
+        provenance: Versions, commit, clock and machine: no part of the identity.
+        schema: Version of the file format.
+        bad: What ``--skip-bad`` left out of the dataset; empty where nothing was. "recordings":
+            [id, reason] of each; "lost": test patients of the task without any recording left;
+            "partly": those with some left; "patients": how many test patients there would be.
+
+    Raises:
+        ResultError: If a field does not hold what it should; the message names it.
     """
 
     task: str
@@ -199,7 +242,7 @@ class Result:
     def path_of(
         folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str
     ) -> Path:
-        """Where a cell lives in a folder of results."""
+        """Path of the record of a cell in a folder of results."""
         return (
             folder
             / slug(dataset)
@@ -209,17 +252,27 @@ class Result:
         )
 
     def path(self, folder: Path) -> Path:
-        """Where this cell lives in a folder of results."""
+        """Path of this record in a folder of results."""
         return self.path_of(
             folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head
         )
 
     def save(self, folder: Path, predictions: Predictions) -> Path:
-        """Write predictions, then the record: a record on disk always has its predictions.
+        """Write the predictions, then the record: a record on disk always has its predictions.
 
-        Saving an equal result again changes nothing, except that a lost or damaged prediction file is written anew.
-        Raises ResultError when another result holds the place, StorageError when the disk refuses (what was there
-        stays).
+        Saving an equal result again changes nothing, except that a lost or damaged table of
+        predictions is written again.
+
+        Args:
+            folder: The folder of results.
+            predictions: The table that this record was made from.
+
+        Returns:
+            The path of the record.
+
+        Raises:
+            ResultError: If another result has this path, or the predictions are of another one.
+            StorageError: If the disk refuses; the files that were there stay.
         """
         if predictions.sha256() != self.predictions_sha256:
             raise ResultError(
@@ -237,22 +290,33 @@ class Result:
         return path
 
     def _refuse_other(self, path: Path) -> None:
-        mine, theirs = self._facts(), Result.load(path)._facts()
-        differ = [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]
+        now = self._facts()
+        stored = Result.load(path)._facts()
+        differ = [name for name in {**now, **stored} if now.get(name) != stored.get(name)]
         if differ:
-            said = "; ".join(
-                f"{k} is {_short(theirs.get(k))} there, {_short(mine.get(k))} now"
-                for k in differ[:3]
+            first = "; ".join(
+                f"{name} is {_short(stored.get(name))} there, {_short(now.get(name))} now"
+                for name in differ[:3]
             )
             more = f" (and {', '.join(differ[3:])})" if differ[3:] else ""
             raise ResultError(
-                f"{path} holds another result: {said}{more}. Results are never overwritten: move the old file away, or "
-                "choose another results folder."
+                f"{path} holds another result: {first}{more}. Results are never overwritten: "
+                "move the old file away, or choose another results folder."
             )
 
     @classmethod
     def load(cls, path: Path) -> Result:
-        """Read a record; raises ResultError naming the file and the field that is wrong."""
+        """Read a record.
+
+        Args:
+            path: The JSON file.
+
+        Returns:
+            The record.
+
+        Raises:
+            ResultError: If the file is no whole record; the message names file and field.
+        """
         try:
             found = json.loads(_read_regular(path).decode("utf-8"))
         except (OSError, ValueError, RecursionError, MemoryError) as error:
@@ -282,7 +346,17 @@ class Result:
             raise ResultError(f"{path}: {error}") from None
 
     def predictions(self, folder: Path) -> Predictions:
-        """Read the predictions of this cell and check them against the record; raises ResultError."""
+        """Read the predictions of this cell and check them against the record.
+
+        Args:
+            folder: The folder of results.
+
+        Returns:
+            The table of predictions.
+
+        Raises:
+            ResultError: If the table is missing, damaged, or not the one of this record.
+        """
         path = self.path(folder).with_suffix(".csv")
         try:
             data = _read_regular(path)

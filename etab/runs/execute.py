@@ -82,10 +82,35 @@ def execute(
     progress: Progress | None = None,
     failed: Failed | None = None,
 ) -> Iterator[Result]:
-    """Run cells, one backbone after the other, saving each as it is done; finished ones are read and given as they are.
+    """Run cells, one backbone after the other, and save each when it is done.
 
-    A cell whose metric does not exist (a test part with one class only) is told to ``failed`` and the others go on;
-    without ``failed`` it is raised.
+    Args:
+        runs: The plan.
+        settings: How it is run.
+        data: The data of the plan; None opens them anew.
+        progress: Called with the backbone, the number of frames done and in all.
+        failed: Called with a cell whose metric does not exist (a test part with one class only)
+            and the error; the other cells are run. None: the error is raised.
+
+    Yields:
+        Each cell. One that is finished already is read.
+
+    Raises:
+        ResultError: If a saved result would not come out today.
+        UndefinedError: If a metric does not exist and ``failed`` is None.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from etab import phantom
+        >>> from etab.runs.run import plan
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = phantom.write(Path(folder), patients=10, names=("camus",))
+        ...     settings = Settings(root=Path(folder) / "camus", results=Path(folder) / "results")
+        ...     runs = plan("b0-A4-C", ["image_stats"], protocols=("cv5",))
+        ...     cells = list(execute(runs, settings))
+        >>> [(cell.protocol, cell.n_patients) for cell in cells]
+        [('cv5', 10)]
     """
     require_device(settings.device)
     limit_threads()
@@ -163,7 +188,7 @@ def _embedded(
 
 
 def _shared_by(run: Run) -> tuple[Any, ...]:
-    """Cells with the same rows stand together, so that what no label enters is computed once and dropped."""
+    """Cells with the same rows stand together: what no label enters is computed once for them."""
     return (run.row.inputs, run.row.views)
 
 

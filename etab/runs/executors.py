@@ -1,6 +1,6 @@
-"""Where a plan runs: in this process, or in local worker processes, one backbone at a time each.
+"""Run a plan in this process, or in worker processes that take one backbone at a time.
 
-A worker that fails on one backbone says why and the others go on; what is finished is on disk already.
+A backbone that fails is reported and the others go on; finished cells are on disk already.
 """
 
 from __future__ import annotations
@@ -31,7 +31,17 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEX
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a run says while it works: ``kind`` is "frames", "cell" or "failed"."""
+    """A report of a run at work.
+
+    Attributes:
+        kind: "frames" for progress of the features, "cell" for a finished cell, "failed".
+        backbone: Name of the backbone.
+        done: Number of frames done ("frames").
+        total: Number of frames in all ("frames").
+        result: The finished cell ("cell").
+        error: Why the backbone or cell failed ("failed").
+        runs: Number of cells that failed ("failed").
+    """
 
     kind: str
     backbone: str
@@ -84,7 +94,10 @@ def _limited_threads(n: int) -> Iterator[None]:
 
 
 def _portable(group: list[Run]) -> bool:
-    """Whether a worker can find this backbone by its name; one made from a Python callable stays in this process."""
+    """Whether a worker process can find this backbone by its name.
+
+    A backbone made from a Python callable runs in this process.
+    """
     card = group[0].backbone_card
     try:
         return is_of_package(card) and backbones.card(card.name) == card
@@ -112,7 +125,7 @@ def _tied() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the parent; when it is gone, however it went, this worker has nobody to work for."""
+    """End this worker when its parent has ended, for whatever reason."""
     parent = mp.parent_process()
     if parent is not None:
         parent.join()
@@ -120,7 +133,7 @@ def _end_with_parent() -> None:
 
 
 def _work(group: list[Run], settings: Settings) -> list[Result]:
-    """Run one group in a worker, telling the parent of every frame and cell."""
+    """Run one group in a worker process, and report every frame and cell to the parent."""
     return list(_watched(group, settings, _data, _events.put))
 
 
@@ -265,7 +278,7 @@ def _started(manager: SyncManager) -> Iterator[None]:
 
 
 def _forward(queue: Any, listen: Listener) -> None:
-    """Hand events of the workers to the listener until the end mark."""
+    """Pass events of the workers to the listener until the end mark."""
     with contextlib.suppress(EOFError, OSError):
         while (event := queue.get()) is not None:
             listen(event)

@@ -21,13 +21,13 @@ from etab.types import Kind
 
 
 def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
-    """What is wrong between a task, a backbone and a rule of aggregation; '' where nothing is."""
+    """Say why a task, a backbone and a rule of aggregation do not fit together; "" if they do."""
     if card.modality == "record" and task.modality != "sound":
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
     if head.needs_series and not card.over_time:
         return (
-            f"the head {head.name!r} needs something to go by every 20 ms, and {card.name} has no layers over time: it "
-            "speaks of whole recordings. Named networks of sound and backbones of still pictures have them."
+            f"the head {head.name!r} needs features every 20 ms, and {card.name} has no layers over time: it describes "
+            "whole recordings. Named networks of sound and backbones of still pictures have them."
         )
     if head.needs_series and not head.reads_layers and not card.series:
         return f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), {card.name} gives layers."
@@ -59,11 +59,24 @@ Failed = Callable[["Run", EtabError], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a plan is run: none of these may change a score except ``precision`` and ``skip_bad``, which results record.
+    """How a plan is run.
 
-    skip_bad: recordings that cannot be read are left out instead of being an error.
-    tasks: codes of the tasks that are run together. They alone decide which files are needed; empty stands for every task
-    of a data set.
+    Only ``precision`` and ``skip_bad`` can change a score; results record both.
+
+    Attributes:
+        root: Folder of the data; None for the documented places.
+        results: Folder of the result files.
+        cache: Folder of stored features; None stores none.
+        device: Any device of torch: "cpu", "cuda", "cuda:1", ...
+        precision: "auto", "fp32" or "bf16".
+        batch_size: Frames in memory at once; None for a number that fits the device.
+        skip_bad: Leave out recordings that cannot be read, instead of raising an error.
+        tasks: Codes of the tasks that are run together. They alone decide which files are needed.
+            Empty stands for every task of a dataset.
+
+    Example:
+        >>> Settings(root=Path("data/camus"), device="cuda").precision
+        'auto'
     """
 
     root: Path | None = None
@@ -75,19 +88,38 @@ class Settings:
     skip_bad: bool = False
     tasks: tuple[str, ...] = ()
 
-    @property
-    def where(self) -> tuple[Path | None, bool, tuple[str, ...]]:
-        """What decides which recordings are read: the folder, ``skip_bad``, and the tasks."""
-        return self.root, self.skip_bad, self.tasks
-
     def needing(self, tasks: Iterable[str]) -> Settings:
-        """The same settings for these tasks, where it was not said before for which tasks they are."""
+        """Set the tasks of these settings, unless they are set already.
+
+        Args:
+            tasks: Codes of tasks.
+
+        Returns:
+            Settings for these tasks.
+        """
         return self if self.tasks else replace(self, tasks=tuple(sorted(set(tasks))))
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One cell of the board, by names; ``check`` reads cards only, ``execute`` does the work."""
+    """A cell of the board, by names.
+
+    Attributes:
+        task: Code of the task.
+        backbone: Name of the backbone.
+        head: Name of the head; None for the head of the task.
+        protocol: Who is trained on and who is tested: "official", "cv5", ...
+        seed: Seed of folds, head and resamples, 0 or more.
+        n_fold: Number of folds where the protocol does not name one, 2 or more.
+        aggregate: Rule that combines the rows of a unit; None for the rule of the task.
+        card: Card of the backbone; None to look its name up.
+
+    Example:
+        >>> run = Run("b0-A4-C", "image_stats", protocol="cv", n_fold=3)
+        >>> run.check()
+        >>> run.head_name, run.protocol_name
+        ('ridge', 'cv3')
+    """
 
     task: str
     backbone: str
@@ -100,7 +132,7 @@ class Run:
 
     @property
     def row(self) -> Task:
-        """The task's row of the menu, with the aggregation asked for in place of its own."""
+        """The task, with ``aggregate`` in place of its own rule."""
         task = TASKS[self.task]
         if self.aggregate is None:
             return task
@@ -109,21 +141,27 @@ class Run:
 
     @property
     def backbone_card(self) -> BackboneCard:
-        """The backbone's card: the one given, or the one the name stands for."""
+        """The card of the backbone: the given one, or the card of its name."""
         return self.card or backbones.card(self.backbone)
 
     @property
     def head_name(self) -> str:
-        """The head asked for, or the task's own."""
+        """Name of the head: the given one, or the head of the task."""
         return self.head or self.row.head
 
     @property
     def protocol_name(self) -> str:
-        """Protocol with the number of folds in it."""
+        """Name of the protocol, with the number of folds in it."""
         return protocol_name(self.protocol, self.n_fold)
 
     def check(self) -> None:
-        """Read the three cards and list every clash in one message; needs neither data nor weights."""
+        """Check that task, backbone, head and protocol fit together.
+
+        Reads their cards alone: neither data nor weights.
+
+        Raises:
+            IncompatibleError: If they do not; the message lists every reason.
+        """
         clashes: list[str] = []
         for look in (
             lambda: self.row,
@@ -182,11 +220,32 @@ def plan(
     n_fold: int = 5,
     aggregate: str | None = None,
 ) -> list[Run]:
-    """Lay out every cell, checked: unknown names and clashes are raised before anything is read.
+    """List every cell of a plan, checked before anything is read.
 
-    Several heads make a cell each; those of one task and backbone stand together and read the same features.
-    ``protocols`` None is those of each task. Tasks of states are left out for backbones without time, and, with
-    ``aggregate``, tasks that score every row.
+    Tasks of states are left out for backbones that have no layers over time. With ``aggregate``,
+    tasks that score every row are left out.
+
+    Args:
+        tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS.
+        names: Names or cards of backbones.
+        protocols: Names of protocols; None for those of each task.
+        head: Names of heads, each of which makes a cell; None for the head of each task.
+        seed: Seed of folds, heads and resamples, 0 or more.
+        n_fold: Number of folds where a protocol does not name one, 2 or more.
+        aggregate: Rule that combines the rows of a unit; None for the rule of each task.
+
+    Returns:
+        The cells. Those of one backbone and task stand together: they share features.
+
+    Raises:
+        UnknownNameError: If a name is not known.
+        IncompatibleError: If a backbone, a task, a head and a protocol do not fit together, or
+            nothing is left to run.
+
+    Example:
+        >>> cells = plan("b0", ["image_stats", "pixel_pca"], protocols=("official",))
+        >>> len(cells), sorted({cell.backbone for cell in cells})
+        (4, ['image_stats', 'pixel_pca'])
     """
     runs: list[Run] = []
     timeless = ""

@@ -31,14 +31,20 @@ DEMO_BACKBONES = ("efficientnet_lite0", "random/efficientnet_lite0", "image_stat
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a sweep did: cells found finished, cells run now, and what failed with its reason."""
+    """What a sweep did.
+
+    Attributes:
+        skipped: Number of cells that were finished already.
+        ran: The cells that were run.
+        failures: Name and reason of each backbone or cell that failed.
+    """
 
     skipped: int
     ran: tuple[Result, ...]
     failures: tuple[tuple[str, str], ...]
 
     def said(self) -> str:
-        """Say it in one line, and each failure in one more."""
+        """Summarise the sweep in one line, and each failure in one more."""
         head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
         undefined = [undefined_note(result.task, _pairs(result)) for result in self.ran]
         notes = [f"  {note}" for note in dict.fromkeys(undefined) if note]
@@ -50,14 +56,22 @@ def _pairs(result: Result) -> list[tuple[str, str]]:
 
 
 def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]:
-    """Spell out "all": every named backbone that reads these tasks with its random twin, then the controls.
+    """Replace "all" by names: every named backbone and its random twin, then the controls.
 
-    Backbones of pictures read every task; those of sound are asked where all ``tasks`` are of sound.
+    Backbones of pictures read every task. Backbones of sound are included where all tasks are
+    tasks of sound.
+
+    Args:
+        words: Names of backbones, or "all" alone.
+        tasks: Codes of the tasks.
+
+    Returns:
+        Names of backbones.
     """
     if list(words) != ["all"]:
         return list(words)
-    heard = bool(tasks) and all(TASKS[code].modality == "sound" for code in tasks)
-    cards, faults = backbones.cards(backbones.names(None if heard else "image"))
+    only_sound = bool(tasks) and all(TASKS[code].modality == "sound" for code in tasks)
+    cards, faults = backbones.cards(backbones.names(None if only_sound else "image"))
     for name, fault in faults.items():
         warnings.warn(f"{name} is left out of all backbones: {fault}", EtabWarning, stacklevel=2)
     learned = [c.name for c in cards if c.learned and not c.twin]
@@ -65,9 +79,20 @@ def backbone_names(words: Sequence[str], tasks: Sequence[str] = ()) -> list[str]
 
 
 def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch) -> Done:
-    """Run what is not finished; ``workers`` 0 is one a core (one in all where the device is not the processor).
+    """Run the cells of a plan that are not finished.
 
-    Data that are not there and options that name nothing are raised before any work starts.
+    Args:
+        runs: The plan.
+        settings: How it is run.
+        workers: Number of worker processes. 0 starts one for each core that this process may use,
+            or one in all where the device is not the processor.
+        watch: Called with the number of cells to run; a context that gives the listener of events.
+
+    Returns:
+        What was run and what failed.
+
+    Raises:
+        EtabError: If data, device or options cannot be used; before any work starts.
     """
     if launched()[1] > 1:
         raise UnsupportedOptionError("torchrun is for `etab finetune`; `etab run` takes --workers.")
@@ -81,12 +106,12 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:
 
-        def hear(event: Event) -> None:
+        def collect(event: Event) -> None:
             if event.kind == "failed":
                 failures.append((event.backbone, event.error))
             listen(event)
 
-        ran = local(waiting, settings, hear, workers=n, data=data)
+        ran = local(waiting, settings, collect, workers=n, data=data)
     return Done(len(runs) - len(waiting), tuple(ran), tuple(failures))
 
 

@@ -38,7 +38,7 @@ def tree(phantom_tree: Callable[..., Path]) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoders train for one epoch with two rates."""
-    monkeypatch.setattr(place, "RATES", (1e-3, 4e-3))
+    monkeypatch.setattr(place, "LEARNING_RATES", (1e-3, 4e-3))
     monkeypatch.setattr(
         place.TrainedSegmentation,
         "_recipe",

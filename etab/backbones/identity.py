@@ -97,8 +97,8 @@ def named_by(function: Any, version: str) -> tuple[str, str]:
 def difference(card: BackboneCard, stored: str) -> str:
     """Compare a backbone with the one that a stored result is of.
 
-    Backbones that their card names in full (a sha256, a seed, a control) are not loaded: whoever compares results
-    compares the facts of the card. Others are loaded, since only weights and code can tell.
+    A backbone that its card identifies (by a sha256, a seed, or as a control) is not loaded: the
+    facts of cards are compared elsewhere. Others are loaded to compare weights and code.
 
     Args:
         card: The backbone now.
@@ -122,13 +122,13 @@ def difference(card: BackboneCard, stored: str) -> str:
     if same:
         return ""
     return (
-        f"it is of another backbone called {card.name}, whose weights or code differ from the one given. Give this one "
-        "a name of its own (name=), or choose another results folder."
+        f"it is of another backbone called {card.name}, whose weights or code differ from the one "
+        "given. Give this one a name of its own (name=), or choose another results folder."
     )
 
 
 def refuse_homonyms(cards: Sequence[BackboneCard]) -> None:
-    """Raise IncompatibleError where two different backbones of a plan have one name: a name stands for one of them."""
+    """Raise IncompatibleError where two different backbones of a plan have one name."""
     first: dict[str, BackboneCard] = {}
     for card in cards:
         other = first.setdefault(card.name, card)

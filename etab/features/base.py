@@ -1,4 +1,4 @@
-"""The contract of an input: what the rows of a task are made of, how they are read, and how they are embedded."""
+"""The contract of an input: what the rows of a task are, and how they are read and embedded."""
 
 from __future__ import annotations
 
@@ -111,7 +111,11 @@ def register(*names: str) -> Callable[[type[Input]], type[Input]]:
 
 
 def input_of(task: Task) -> Input:
-    """The input of a task, imported when it is first needed; raises UnknownNameError for a name without one."""
+    """Look up the input of a task, importing its module when it is first needed.
+
+    Raises:
+        UnknownNameError: If no input has the name.
+    """
     row = ROW_INPUTS[task.inputs]
     if row.name not in INPUTS:
         importlib.import_module(row.module)

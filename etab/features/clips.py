@@ -1,6 +1,6 @@
-"""Clips as frozen backbones of pictures see them: mean and standard deviation over time of the frames' features.
+"""Clips as inputs: by a network of clips, or by moments over time of the features of their frames.
 
-What is kept is one entry a clip, not a frame: "<layer>/<pooling>/mean", and "<layer>/<pooling>/mean+std" with both side
+Features have one row a clip: "<layer>/<pooling>/mean", and "<layer>/<pooling>/mean+std" with both side
 by side, so that a probe may choose whether motion helps. A frame that a short recording repeats counts as often. Heads over
 sequences have 16 steps spread evenly over the clip, of the last layer whose pooling is narrow.
 """
@@ -56,7 +56,7 @@ class Clips:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the features beyond frames and backbone: sampling, pooling over time, where clips end."""
+        """Facts that decide the features beside frames and backbone."""
         lengths = ",".join(str(len(shown)) for _, shown in self.clips)
         return {
             "sampling": self.sampling,
@@ -78,7 +78,7 @@ class Clips:
         return out
 
     def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
-        """uint8 batches (frames, size, size) of the groups, each frame of a clip once, the next read ahead."""
+        """Yield uint8 batches (frames, size, size), one a group, with each frame of a clip once."""
 
         def read(group: list[Clip]) -> Array:
             return np.stack(
@@ -92,12 +92,12 @@ class Clips:
         return ahead(self.groups(n), read)
 
     def over(self, backbone: Backbone, n: int) -> OverTime:
-        """Embed the batches of ``batches`` with the same ``n``, in their order, by a backbone of pictures."""
+        """Wrap a backbone of pictures so that it embeds the output of ``batches``, in its order."""
         return OverTime(backbone, self.groups(n), n)
 
 
 class OverTime:
-    """A backbone of clips made of one of pictures; it takes the batches that were planned, in order."""
+    """A backbone of clips made from one of pictures; its batches must come in the planned order."""
 
     def __init__(self, backbone: Backbone, groups: Sequence[Sequence[Clip]], n: int) -> None:
         """Take the groups of clips; ``n`` frames at most go through the backbone at once."""
@@ -145,7 +145,7 @@ def _moments(values: Any, weights: Any) -> tuple[Any, Any]:
 
 
 def _steps(shown: Sequence[int]) -> IntArray:
-    """Which of the sorted frames of a clip are its ``STEPS`` steps: spread evenly over what it shows."""
+    """Select ``STEPS`` of the sorted frames of a clip, spread evenly over it."""
     order: IntArray = np.unique(shown, return_inverse=True)[1]
     return np.asarray(order[np.linspace(0, len(order) - 1, STEPS).round().astype(int)])
 
@@ -169,7 +169,7 @@ class ClipInput(Input):
     def embed(
         self, task: Task, source: Source, keys: Clips, card: BackboneCard, how: Embedding
     ) -> FrameFeatures:
-        """Features of clips: by a network of clips, or by moments over the frames of one of pictures."""
+        """Features by a network of clips, or by moments over frames for a network of pictures."""
         over: Clips | WholeClips = keys
         if card.clip is not None:
             over = WholeClips.of(source, keys.clips, card.clip, keys.sampling)
@@ -297,7 +297,7 @@ WHOLE_CLIP_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class WholeClips:
-    """Clips to embed, in order: the frame numbers that the network sees of each, and which of them are there.
+    """Clips for a network of clips: frame numbers, and which of them exist in the recording.
 
     ``sampling`` says where clips begin, in the words of the task's family.
     """
@@ -316,7 +316,7 @@ class WholeClips:
         contract: ClipContract,
         sampling: str = "",
     ) -> WholeClips:
-        """Lay out ``clips``, each a recording and the frame numbers a task shows of it, of which the first counts."""
+        """Lay out clips, each a recording and its frame numbers; only the first frame counts."""
         found = [
             contract.numbers(source.n_frames(record), int(shown[0])) for record, shown in clips
         ]
@@ -373,7 +373,7 @@ class WholeClips:
         return self.contract.fit(source.frames(self.records[i], seen.tolist()))[back]
 
     def over(self, backbone: Backbone, n: int) -> InOrder:
-        """The backbone that takes the batches of ``batches`` with the same ``n``, in their order."""
+        """Wrap a backbone so that it embeds the output of ``batches``, in its order."""
         return InOrder(backbone, [self.there[group.start : group.stop] for group in self.groups(n)])
 
 

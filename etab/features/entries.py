@@ -1,4 +1,4 @@
-"""Entries of the feature cache on disk: a folder of arrays, ``entry.json`` with the checksum of each, made in one step."""
+"""Entries of the feature cache: folders of arrays, with their checksums in ``entry.json``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Computed(Protocol):
 
 
 class Batches:
-    """Collects batches: pooled in memory, maps straight to disk (without a folder: in memory as far as they fit)."""
+    """Collects the features of batches: pooled in memory, maps on disk or, without a folder, in memory."""
 
     def __init__(self, n: int, folder: Path | None) -> None:
         self.n, self.folder, self.at = n, folder, 0
@@ -61,7 +61,7 @@ class Batches:
         self.pca: Mapping[str, int] = {}
 
     def add(self, part: Features, maps: bool) -> None:
-        """Append what the backbone said of one batch."""
+        """Append the features of one batch."""
         k = len(part)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
@@ -144,7 +144,7 @@ def embed_batches(
         device: Where the batches go.
         progress: Called with (rows done, n) after each batch.
         maps: Whether feature maps are kept.
-        rows: Which row each item that comes is (pooled features only); None for rows that come in order.
+        rows: The row of each item, for batches in another order (pooled features only).
     """
     import torch
 
@@ -162,9 +162,9 @@ def embed_batches(
 
 
 def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -> Features:
-    """Compute an entry in a folder of its own and put it in place in one step.
+    """Compute an entry in a temporary folder and rename it when it is complete.
 
-    Another process may finish the same entry first: then its files, which verify, are the ones that are used.
+    If another process completes the same entry first, its files are used.
 
     Raises:
         StorageError: The disk refuses; nothing is left behind.
@@ -196,7 +196,7 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
 
 
 def _put_in_place(temp: Path, target: Path, load: Load) -> None:
-    """Rename a finished entry, unless another process put one there that verifies: somebody may be reading it."""
+    """Rename a complete entry, unless a valid one exists, which another process may be reading."""
     if _is_sound(target, load):
         return
     shutil.rmtree(target, ignore_errors=True)
@@ -241,7 +241,7 @@ def read_entry(place: Path | None, load: Load | None = None) -> Features | None:
 
 
 def _entry_digest(entry: Mapping[str, Any]) -> str:
-    """sha256 of an entry without its own digest; entries of before the digest was kept have none."""
+    """Digest the facts of an entry, without the digest itself."""
     facts = {key: value for key, value in entry.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -258,7 +258,7 @@ def _verified(place: Path, load: Load) -> Features:
 
 
 def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
-    """The arrays of a safetensors file; of one with more than ``above`` bytes they stay on disk until they are read."""
+    """Read the arrays of a safetensors file; map them where it is larger than ``above`` bytes."""
     from safetensors.numpy import load_file
 
     if path.stat().st_size <= above:

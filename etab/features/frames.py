@@ -37,13 +37,13 @@ VERSION = 2
 
 
 class Over(Protocol):
-    """Rows made of several frames (``etab.features.clips``): how they are read, put together, and named in the key."""
+    """Rows of several frames each (``etab.features.clips``): how they are read and embedded."""
 
     def __len__(self) -> int: ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What enters the key of the features beside the frames."""
+        """Facts that enter the key of the features, beside the frames."""
         ...
 
     def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
@@ -56,7 +56,10 @@ class Over(Protocol):
 
 
 def resize(frame: Array, size: int) -> Array:
-    """Squash a uint8 frame to (size, size): area when shrinking, linear when enlarging, itself when it fits."""
+    """Resize a uint8 frame to (size, size), ignoring its aspect ratio.
+
+    Pixels are averaged by area where the frame shrinks, and interpolated linearly otherwise.
+    """
     import cv2
 
     if frame.shape == (size, size):
@@ -180,9 +183,10 @@ class Frames(Input):
 
 
 def annotated_frames(source: Source) -> list[FrameKey]:
-    """List the frames that the tasks of this dataset show, ordered by view so that one view is one slice.
+    """List the frames that the tasks of a dataset need, ordered by view: one view is one slice.
 
-    These are the ED and ES frame of every recording, and the frames of what tasks with the input "answer" ask for.
+    These are the ED and ES frames of every recording, and, for tasks with the input "answer", the
+    frames that answers belong to.
     """
     keys: list[FrameKey] = []
     for record in sorted(source.records(), key=lambda r: r.view):
@@ -192,7 +196,7 @@ def annotated_frames(source: Source) -> list[FrameKey]:
 
 
 def shown_frames(source: Source, record: Record) -> list[int]:
-    """The frames of one recording that the tasks of its dataset show, in order."""
+    """List the frames of one recording that the tasks of its dataset need, in order."""
     card = source.card
     targets = {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}
     frames: set[int] = set()
@@ -298,7 +302,7 @@ def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
 
 
 def _picked(whole: Any, rows: Any) -> Any:
-    """Rows of a map: a view of what is in memory, and nothing read yet of what is not, whatever rows these are."""
+    """Select rows of a map, as a view: a map on disk is not read yet."""
     if isinstance(whole, np.ndarray) or (isinstance(whole, StoredMap) and isinstance(rows, slice)):
         return whole[rows]
     return PickedMap(whole, np.arange(len(whole))[rows])

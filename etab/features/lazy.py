@@ -16,7 +16,7 @@ from etab.types import Array, IntArray
 
 
 class JoinedMap:
-    """Two feature maps one after the other, (n, c, h, w); rows are read when they are asked for."""
+    """Feature maps (n, c, h, w) joined along their rows; rows are read when they are indexed."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
         """Take maps of one shape but for their length."""
@@ -48,7 +48,9 @@ class JoinedMap:
 
 
 class StoredMap:
-    """A feature map on disk, (n, c, h, w) float16, or a sequence (n, T, d): a slice is still on disk, a list of rows is read.
+    """A feature map (n, c, h, w) or a sequence (n, T, d) on disk, float16.
+
+    A slice is another StoredMap; a list of rows is read.
 
     Nothing stays mapped between reads, so that a run over large maps keeps its memory small.
     """
@@ -96,7 +98,7 @@ class StoredMap:
 
 
 class PickedMap:
-    """Some rows of a map that stays where it is, in an order of one's own; they are read when they are asked for."""
+    """A lazy view of selected rows of a map, in any order; rows are read when they are indexed."""
 
     def __init__(self, whole: Any, rows: IntArray) -> None:
         """Take a map (n, ...) and the numbers of rows of it."""

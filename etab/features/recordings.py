@@ -1,12 +1,17 @@
-"""What a backbone says of a whole recording at 50 Hz, for tasks that ask for a state at every moment; cached as features.
+"""Layers of a backbone over a whole recording at 50 Hz, for tasks with a state at every moment.
 
-Every backbone is heard in its own way. One of waveforms reads the whole recording at once, and its layers, whose steps lie
-at known times, are put on the grid of the states by linear interpolation. One of pictures is shown the log-mel picture of
-the whole recording (0 dB its loudest point), PIXEL s a column, in square tiles that overlap by a quarter; its maps,
-averaged over frequency, are columns in time of which the middle of each tile is kept. Controls that know records say the
-same at every moment, which is nothing. A layer wider than WIDTH channels is projected to WIDTH by a fixed random matrix;
-then each channel is taken less its mean over the recording, over its deviation, as envelopes are: how loud a recording is
-says nothing of its states. Nothing of this is learned. Beside the layers stands the homomorphic envelope of the recording,
+How a layer is computed depends on the input of the backbone:
+
+* Waveforms: the backbone reads the whole recording at once. Its steps have known times and are
+  interpolated linearly at the times of the states.
+* Pictures: the backbone reads the log-mel picture of the whole recording (0 dB is its loudest
+  point), PIXEL s a column, in square tiles that overlap by a quarter. Its maps are averaged over
+  frequency; of the columns of each tile, those up to the middle of an overlap are used.
+* Records: controls that describe a recording as a whole have the same value at every moment.
+
+A layer with more than WIDTH channels is projected to WIDTH by a fixed random matrix. Each channel is
+then standardised over the recording, as envelopes are, because the loudness of a recording does not
+depend on its states. Nothing here is learned. The features also hold the homomorphic envelope of the recording,
 off which heads read the heart rate, for every backbone the same.
 
 On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163 recordings, 20 hours)
@@ -85,17 +90,17 @@ class Recordings(Windows):
 
 
 def layered(task: Task, card: BackboneCard) -> bool:
-    """Whether a cell needs layers over time: a task of states, and a backbone that gives no series of its own."""
+    """Whether a task needs layers over time: it is of states, and the backbone has no own series."""
     return task.kind is Kind.STATES and card.series is None and card.over_time
 
 
 def frames_of(n: int, rate: float) -> int:
-    """How many states ``n`` samples at ``rate`` Hz have: one at 0, 20, 40, ... ms."""
+    """Count the states of ``n`` samples at ``rate`` Hz: one at 0, 20, 40, ... ms."""
     return math.ceil(n * STATE_RATE / rate - 1e-9)
 
 
 def at_states(times: FloatArray, values: Array, k: int) -> FloatArray:
-    """Values (steps, d) at ``times`` (steps,) in s, rising, at the times of ``k`` states: (k, d) float32.
+    """Interpolate values (steps, d), at rising ``times`` in s, at the times of ``k`` states.
 
     Linear between two steps; before the first and after the last one they hold.
     """
@@ -108,7 +113,10 @@ def at_states(times: FloatArray, values: Array, k: int) -> FloatArray:
 
 
 def narrowed(values: Array) -> FloatArray:
-    """Values (steps, d) as they are, or by a fixed random projection that keeps distances (steps, WIDTH) if wider."""
+    """Project values (steps, d) to (steps, WIDTH) where d is larger.
+
+    The projection is random and fixed, and preserves distances approximately.
+    """
     x = np.asarray(values, dtype=np.float32)
     d = x.shape[1]
     if d <= WIDTH:
@@ -118,7 +126,7 @@ def narrowed(values: Array) -> FloatArray:
 
 
 def levelled(values: FloatArray) -> FloatArray:
-    """A series (k, d) less its mean over the recording, over its deviation, as envelopes are; 0 where it never changes."""
+    """Standardise each channel of a series (k, d); a channel that never changes becomes 0."""
     x = np.asarray(values, dtype=np.float64)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     moves = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
@@ -201,7 +209,7 @@ def recording_series(
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A recording as it is read: its sound, its rate, how many states it has, and its homomorphic envelope (k, 1)."""
+    """The sound of a recording, its rate in Hz, its number of states k, and its envelope (k, 1)."""
 
     record: Record
     samples: FloatArray
@@ -245,13 +253,15 @@ def _of_waves(card: BackboneCard, backbone: Any, device: str, heard: _Heard) -> 
 
 
 def tiles(heard_pixels: int, size: int) -> list[int]:
-    """Where square tiles of ``size`` pixels begin in a picture of so many columns: three quarters of a tile apart."""
+    """Return the first columns of square tiles that cover a picture, three quarters of a tile apart."""
     last = max(heard_pixels - size, 0)
     return [*range(0, last, max(1, 3 * size // 4)), last]
 
 
 def recording_picture(samples: FloatArray, rate: int, size: int) -> Array:
-    """The log-mel picture of a recording, uint8 (size, columns), PIXEL s a column; column i is centred at i * PIXEL s.
+    """Draw the log-mel picture of a recording, uint8 (size, columns).
+
+    Column i is centred at i * PIXEL seconds.
 
     At least ``size`` columns: silence follows a shorter recording.
     """
@@ -291,7 +301,7 @@ def _of_pictures(
 
 
 def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
-    """Columns (n, w, d) by layer of pictures; of a backbone that has no way of its own, its maps averaged over rows."""
+    """Compute columns (n, w, d) by layer, by the backbone's own ``columns`` or from its maps."""
     own = getattr(backbone, "columns", None)
     if own is not None:
         return dict(own(x))
@@ -307,7 +317,10 @@ def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
 
 
 def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArray, FloatArray]:
-    """Times (steps,) in s and values (steps, d) of the columns (tiles, w, d) of tiles, each tile up to mid-overlap."""
+    """Join the columns (tiles, w, d) of tiles: times (steps,) in s and values (steps, d).
+
+    Each tile is used up to the middle of its overlaps.
+    """
     stride = size / columns.shape[1]
     middle = stride * (np.arange(columns.shape[1]) + 0.5) - 0.5
     edges = [-math.inf, *((a + b + size) / 2 for a, b in pairwise(starts)), math.inf]
@@ -329,7 +342,7 @@ def _held(source: SoundSource, records: Sequence[Record]) -> dict[str, Layers]:
 def _each(
     source: SoundSource, records: Sequence[Record], hear: Any, progress: Report | None
 ) -> Iterator[tuple[Record, Layers]]:
-    """Each recording with its envelope (float32) and its layers (float16), the next one read meanwhile."""
+    """Yield recordings with their envelope (float32) and layers (float16), reading one ahead."""
     following: Iterator[Any] = ahead(records, partial(_hear, source))  # type: ignore[arg-type]
     for i, heard in enumerate(following):
         found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}

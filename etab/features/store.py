@@ -67,7 +67,7 @@ class FrameFeatures:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether bf16 arithmetic is in the hardware (AVX512-BF16 or AMX on a processor; any current GPU)."""
+    """Whether the hardware computes in bf16 (AVX512-BF16 or AMX on a processor; any current GPU)."""
     if device != "cpu":
         return True
     info = Path("/proc/cpuinfo")
@@ -76,7 +76,7 @@ def has_bf16(device: str) -> bool:
 
 
 def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
-    """What "auto" means here: bf16 where the hardware has it and the backbone is learned, else fp32."""
+    """Resolve "auto": bf16 for a learned backbone on hardware that computes in bf16, else fp32."""
     if precision not in PRECISIONS:
         raise UnsupportedOptionError(
             f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}."
@@ -89,7 +89,7 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
 
 
 def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
-    """Read each part in order, the next one while the last is used; nothing where there are no parts."""
+    """Yield ``read(part)`` for each part, reading one part ahead of its use."""
     if not parts:
         return
     with ThreadPoolExecutor(1) as pool:
@@ -122,10 +122,10 @@ class EntryKeys:
 
 
 class FeatureStore:
-    """Features by the digest of everything that decides them, computed where they are not kept.
+    """Stores features under the digest of everything that decides them.
 
-    The only place that knows digests, folders, checksums and renames: whoever embeds rows gives facts, keys, and a
-    function that computes.
+    Only this class handles digests, folders, checksums and renames. Callers give facts, keys, and a
+    function that computes the features.
     """
 
     def __init__(self, cache: Path | None) -> None:
@@ -148,7 +148,7 @@ class FeatureStore:
             card: The backbone; it is loaded only where its weights, or the features, are not known.
             facts: What decides the features beyond weights and data: versions, sizes, precision.
             keys: What names the rows.
-            compute: Gives the features by the loaded backbone; with a folder, it may write files there as it goes.
+            compute: ``compute(backbone, folder)`` computes the features, and may write files to the folder.
             data_digest: sha256 of the data.
             load: Reads the files of an entry.
 
@@ -185,7 +185,7 @@ class FeatureStore:
         return result(write_entry(folder, partial(compute, backbone), load), weights, False)
 
     def _folder(self, card: BackboneCard, key: str) -> Path | None:
-        """Where an entry lies: by its key, and by the versions of the libraries that computed it."""
+        """Return the folder of an entry: its key, and a digest of the versions of libraries."""
         if self.cache is None:
             return None
         return self.cache / "features" / _slug(card.name) / f"{key}-{_libraries_digest()}"
@@ -199,7 +199,7 @@ def _libraries_digest() -> str:
 
 
 def _fingerprint(card: BackboneCard) -> str:
-    """What decides the weights of a card without building them; empty where only the built network can say."""
+    """Digest what decides the weights of a card; "" where only the loaded network can tell."""
     if not is_of_package(card) or not (card.sha256 or (card.twin and card.seed is not None)):
         return ""
     makers = [release_version(name) for name in ("torch", "torchvision", "timm")]
@@ -208,7 +208,7 @@ def _fingerprint(card: BackboneCard) -> str:
 
 
 def cache_for(backbone: Backbone, cache: Path | None) -> Path | None:
-    """The cache, unless the backbone has no content to name its features by: then None, with a warning."""
+    """Return the cache, or None, with a warning, for a backbone that no content names."""
     reason = nameless(backbone)
     if cache is None or not reason:
         return cache
@@ -229,7 +229,7 @@ def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:
 
 
 def _known_digest(card: BackboneCard, cache: Path | None) -> str | None:
-    """Digest of the weights as an earlier run found it, so that cached features need no network built."""
+    """Return the digest of the weights from an earlier run, so that no network needs to be built."""
     name = _fingerprint(card)
     return _digests(card, cache).get(name) if cache is not None and name else None
 

@@ -42,9 +42,10 @@ WindowKey = tuple[Record, float, float]
 
 
 def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
-    """What a precision means for sound: backbones of waveforms run in fp32, those of pictures as they do on frames.
+    """Resolve a precision for sound: fp32 for waveforms, as on frames for pictures.
 
-    Raises UnsupportedOptionError for an unknown one, and where bf16 is asked of a waveform backbone.
+    Raises:
+        UnsupportedOptionError: If the precision is unknown, or bf16 with a backbone of waveforms.
     """
     if card.modality == "image":
         return resolve_precision(precision, card, device)
@@ -147,7 +148,7 @@ def _order(keys: Sequence[WindowKey]) -> IntArray:
 
 
 class _Cutter:
-    """Cuts windows out of recordings at one rate (None: their own), remembering the last recording."""
+    """Cuts windows at one rate (None: that of the recording); keeps the last recording in memory."""
 
     def __init__(self, source: SoundSource, rate: int | None) -> None:
         self.source, self.rate = source, rate
@@ -207,7 +208,10 @@ SHORTEST = 2.0
 
 
 def windows(source: SoundSource) -> list[WindowKey]:
-    """Every window of every recording that is long enough to hear a beat: (record, start s, length s), in order."""
+    """List the windows of all recordings that are long enough for a beat.
+
+    Each is (record, start in s, length in s).
+    """
     keys: list[WindowKey] = []
     for record in sorted(source.records(), key=lambda r: (r.view, r.id)):
         seconds = source.n_samples(record) / float(record.fps or 1)
@@ -217,7 +221,10 @@ def windows(source: SoundSource) -> list[WindowKey]:
 
 
 def starts(seconds: float) -> list[float]:
-    """Where the windows of a recording begin, in s; a recording shorter than a window has one, which is repeated."""
+    """Return the starts, in s, of the windows of a recording.
+
+    A recording shorter than a window has one window, in which it is repeated.
+    """
     n = max(1, int((seconds - WINDOW + 1e-9) // HOP) + 1)
     found = [HOP * i for i in range(n)]
     rest = seconds - (found[-1] + WINDOW)
@@ -245,7 +252,7 @@ class Windows(Input):
         card: BackboneCard,
         how: Embedding,
     ) -> FrameFeatures:
-        """Features of every window, or what a control says of the records."""
+        """Features of every window; for controls of records, facts of the recordings."""
         if card.modality == "record":
             return described(source, keys, card, how.data_digest or source.digest())
         return window_features(
@@ -302,7 +309,7 @@ def described(
 def _sound_source(source: Source) -> SoundSource:
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(
-            f"{source.card.name} is no source of sound: its class is not an etab.datasets.base.SoundSource."
+            f"{source.card.name} has no sound: its source is not an etab.datasets.base.SoundSource."
         )
     return source
 
@@ -409,7 +416,7 @@ def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, Float
 
 
 def sound_row_features(features: Features, rows: Rows) -> Features:
-    """Features of each row: those of its windows, averaged; series of whole recordings are picked by recording."""
+    """Average the windows of each row, and pick series and layers by recording."""
     first, last = rows.frames[:, 0], rows.frames[:, -1]
     pooled = {
         name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()

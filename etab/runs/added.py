@@ -1,4 +1,4 @@
-"""What a user added to etab and a result depends on: heads, metrics, rules, inputs, sources, by the digest of their code."""
+"""Digests of the code that users add: heads, metrics, rules of aggregation, inputs, sources."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from etab.tasks.base import Task
 
 
 def added_code(task: Task, head: Head) -> dict[str, str]:
-    """Digests of the code that etab does not define and that decides a score, by what it is.
+    """Digest the code outside etab that a score depends on.
 
-    What etab defines is named by its version numbers, so nothing is said of it. Code that cannot be read gets another
-    digest each time: a result of it is never taken for one of today's.
+    The code of etab has version numbers and is left out. Code that cannot be read gets a new digest
+    each time, so that a result of it is never resumed.
 
     Args:
         task: The task, with the aggregation that was asked for.

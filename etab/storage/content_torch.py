@@ -1,4 +1,4 @@
-"""The content of what torch adds to Python: tensors, modules, TorchScript programs, traced graphs, operators."""
+"""Digests of the objects of torch: tensors, modules, TorchScript programs, graphs, operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of numbers that may outgrow memory: held in it up to a budget, else in an unnamed file that goes with them."""
+"""Arrays that may outgrow memory: in memory up to a budget, else in a temporary file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ _SPARE = 64 << 20
 class Spill:
     """An array (n, ...) of float16, written in blocks of rows and read by rows.
 
-    Up to ``budget`` bytes it is held in memory. Beyond, it lies in a file without a name in ``folder`` (where that cannot
-    be written or is None, in the system's folder for temporary files): the file is gone when this is, however the process
-    ends, and nothing of it stays mapped between reads. Raises StorageError where there is no room for it.
+    Up to ``budget`` bytes are held in memory. A larger array is an unnamed file in ``folder``, or in
+    the system's temporary folder where ``folder`` is None or cannot be written. The file vanishes
+    with the array, however the process ends, and is not mapped between reads.
+
+    Raises:
+        StorageError: If there is not enough room.
     """
 
     def __init__(self, shape: tuple[int, ...], *, budget: int, folder: Path | None = None) -> None:
@@ -70,7 +73,7 @@ class Spill:
         return np.array(np.memmap(file, np.float16, "r", shape=self.shape)[rows], subok=False)
 
     def widened(self, rows: IntArray, out: FloatArray) -> None:
-        """Put some rows into single precision ``out`` (rows, ...), with no copy between where they are in memory."""
+        """Copy rows to ``out`` (rows, ...) in single precision, without an intermediate copy."""
         import torch
 
         if self._held is None:
@@ -106,9 +109,10 @@ def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
 
 
 def give_back() -> None:
-    """Ask the C library to return what it holds and nobody uses; without glibc there is nothing to ask.
+    """Return unused memory to the system; does nothing without glibc.
 
-    Fits allocate and free matrices of many sizes; glibc keeps the pieces, and a worker would grow with every backbone.
+    Fits allocate and free matrices of many sizes. glibc keeps the freed pieces, so that a worker
+    would grow with every backbone.
     """
     if not sys.platform.startswith("linux"):
         return

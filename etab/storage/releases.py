@@ -1,4 +1,7 @@
-"""Which code was released, and in which version: that names it, where code of the user's is read."""
+"""Which code was released, and in which version.
+
+The version names released code; the code of a user has no version and is read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that the package needs at run time: package data in a wheel, the repository's own folders in a checkout."""
+"""Files that the package needs at run time, in a wheel or in a checkout of the repository."""
 
 from __future__ import annotations
 

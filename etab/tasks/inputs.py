@@ -1,7 +1,7 @@
-"""What the rows of a task may be made of, by name: the closed vocabulary of ``Task.inputs``.
+"""The closed vocabulary of ``Task.inputs``: what the rows of a task may be.
 
-The names and what each needs of the data stand here, where tasks are made; ``etab.features.base`` has what reads and
-embeds them. A new one is a row of ``ROW_INPUTS`` and a class there.
+This table has the names and what each needs of the data. The classes that read and embed rows
+implement ``etab.features.base.Input``. A new input is a row of ``ROW_INPUTS`` and such a class.
 """
 
 from __future__ import annotations

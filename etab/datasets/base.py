@@ -55,7 +55,8 @@ class Card:
 class Source(ABC):
     """One dataset in its published layout. It knows files; it knows nothing of options, backbones or tasks.
 
-    ``faults`` is None where a recording that cannot be listed is an error; ``lenient`` makes it the list of these.
+    ``faults`` is None where a recording that cannot be listed is an error; ``lenient`` makes it the
+    list of these.
     """
 
     card: ClassVar[Card]
@@ -96,31 +97,31 @@ class Source(ABC):
         self, items: Iterable[Item], make: Callable[[Item], Record], known: Callable[[Item], Fault]
     ) -> list[Record]:
         """A record of each item; ``known`` says of an item that gives none what is known of it."""
-        found = []
+        records = []
         for item in items:
             try:
-                found.append(make(item))
+                records.append(make(item))
             except (CorruptFileError, LayoutError) as error:
                 self._give_up(replace(known(item), reason=str(error)), error)
-        return found
+        return records
 
     def _there(self, records: Iterable[Record]) -> list[Record]:
         """The records whose files are all there, where that is asked for; else all of them."""
-        found = list(records)
+        listed = list(records)
         if self.faults is None:
-            return found
+            return listed
         lost = {
             r.id: name
-            for r in found
+            for r in listed
             for name in r.files.values()
             if not (self.root / name).exists()
         }
         self.faults += [
             Fault(r.id, f"{self.root / lost[r.id]} is missing.", r.patient, r.view, r.split)
-            for r in found
+            for r in listed
             if r.id in lost
         ]
-        return [record for record in found if record.id not in lost]
+        return [record for record in listed if record.id not in lost]
 
     @property
     @abstractmethod
@@ -145,8 +146,8 @@ class Source(ABC):
     ) -> tuple[Answer, ...]:
         """What the authors say of this recording, in frame order; empty where they say nothing.
 
-        ``at`` keeps the answers of those frames only, and lets a source leave the other files unread; answers that
-        speak of the whole recording are always given.
+        ``at`` keeps the answers of those frames only, and lets a source leave the other files
+        unread; answers that speak of the whole recording are always given.
         """
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
@@ -165,8 +166,8 @@ class Source(ABC):
         """The (ED, ES) frames, 0-based, where the authors name both; None otherwise."""
         if not any(t.name == "ES/ED" for t in self.card.targets):
             return None
-        found = {int(a.value): a.at for a in self.answers(record, self.card.target("ES/ED"))}
-        ed, es = found.get(0), found.get(1)
+        frames = {int(a.value): a.at for a in self.answers(record, self.card.target("ES/ED"))}
+        ed, es = frames.get(0), frames.get(1)
         return None if ed is None or es is None else (ed, es)
 
     def notes(self) -> Sequence[str]:
@@ -211,9 +212,9 @@ class Source(ABC):
 class SoundSource(Source):
     """A dataset of heart sounds: ``wave`` stands where ``frames`` does. The rate of a recording is its ``fps``, in Hz.
 
-    The answer to "states" is an int8 array (k,) at 50 Hz, the state at k / 50 s: an index of the target's classes, -1
-    where nobody annotated it. Files of states are read when asked for, so that ``annotated`` may list a recording
-    whose file then has none.
+    The answer to "states" is an int8 array (k,) at 50 Hz, the state at k / 50 s: an index of the
+    target's classes, -1 where nobody annotated it. Files of states are read when asked for, so that
+    ``annotated`` may list a recording whose file then has none.
     """
 
     @abstractmethod

@@ -1,10 +1,11 @@
 """CAMUS: 500 patients, apical 2- and 4-chamber views, chambers outlined at end-diastole and end-systole.
 
-Every published layout: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences where present),
-the older one (``training/``, ``testing/``, MetaImage), and TED (``database/``, MetaImage): full cycles of 98 of the patients,
-4-chamber view alone, every frame outlined, no split. A recording is one view of one patient. Its frames are the
-sequence where that is present, else the two stills in the order of their frame numbers. The stills are what was
-outlined: in a sequence they stand for the ED and the ES frame.
+Every published layout: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences
+where present), the older one (``training/``, ``testing/``, MetaImage), and TED (``database/``,
+MetaImage): full cycles of 98 of the patients, 4-chamber view alone, every frame outlined, no split.
+A recording is one view of one patient. Its frames are the sequence where that is present, else the
+two stills in the order of their frame numbers. The stills are what was outlined: in a sequence they
+stand for the ED and the ES frame.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ class CamusSource(Source):
 
         Of a full cycle (TED) without it, the frames with the largest and the smallest cavity.
 
-        In a few recordings ES comes first. Raises CorruptFileError where the cfg names a frame that is not there.
+        In a few recordings ES comes first. Raises CorruptFileError where the cfg names a frame that
+        is not there.
         """
         cfg = self._info(record)
         named = (
@@ -157,7 +159,8 @@ class CamusSource(Source):
     ) -> tuple[Answer, ...]:
         """What the authors say; masks of every outlined frame, which for a full release is every frame ED to ES.
 
-        The older release gives none for its testing patients. Raises LayoutError where a published file is missing.
+        The older release gives none for its testing patients. Raises LayoutError where a published
+        file is missing.
         """
         if target.name in LABELS:
             return self._masks(record, LABELS[target.name], at)
@@ -346,7 +349,7 @@ class CamusSource(Source):
         wanted = (
             set(self._annotated(record)) if at is None else set(at) & set(self._annotated(record))
         )
-        found = {frame: self._labels(record, own[frame])[0] for frame in wanted & set(own)}
+        masks = {frame: self._labels(record, own[frame])[0] for frame in wanted & set(own)}
         if wanted - set(own):
             whole = self._labels(record, "sequence_gt")
             if len(whole) != self.n_frames(record):
@@ -354,8 +357,8 @@ class CamusSource(Source):
                     f"{self.root / record.files['sequence_gt']} has {len(whole)} frames and "
                     f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as published."
                 )
-            found |= {frame: whole[frame] for frame in wanted - set(own)}
-        return tuple(Answer(mask == label, frame) for frame, mask in sorted(found.items()))
+            masks |= {frame: whole[frame] for frame in wanted - set(own)}
+        return tuple(Answer(mask == label, frame) for frame, mask in sorted(masks.items()))
 
     def _annotated(self, record: Record) -> tuple[int, ...]:
         if "sequence" in record.files and "sequence_gt" in record.files:

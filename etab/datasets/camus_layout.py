@@ -27,7 +27,8 @@ _WANTED = (
 class Layout:
     """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False for .mhd.
 
-    ``ted``: the full cycles of 98 patients, 4-chamber view alone, each frame outlined (database/, .mhd).
+    ``ted``: the full cycles of 98 patients, 4-chamber view alone, each frame outlined (database/,
+    .mhd).
     """
 
     root: Path
@@ -38,7 +39,8 @@ class Layout:
     def find(root: Path) -> Layout:
         """Find the tree from its folder, the folder above it, or one of its own folders.
 
-        Raises DataNotFoundError for no folder, LayoutError saying what to pass where it is not clear what is meant.
+        Raises DataNotFoundError for no folder, LayoutError saying what to pass where it is not
+        clear what is meant.
         """
         near = [root, root / "CAMUS_public", root / "camus"]
         if root.name in ("database_nifti", "database_split", "training", "testing", "database"):
@@ -72,10 +74,11 @@ class Layout:
     ) -> list[tuple[str, str, str, frozenset[str]]]:
         """Each patient by name: (name, folder relative to the root, split, names of the files in it).
 
-        ``absent`` is told the name and split of a listed patient without a folder; without it that is an error.
+        ``absent`` is told the name and split of a listed patient without a folder; without it that
+        is an error.
 
-        Raises LayoutError for a missing split file or a listed patient without a folder, SplitError for a patient
-        listed in two split files.
+        Raises LayoutError for a missing split file or a listed patient without a folder, SplitError
+        for a patient listed in two split files.
         """
         listed = self._listed() if self.nifti else {}
         rows = []
@@ -113,7 +116,8 @@ class Layout:
     ) -> dict[str, str]:
         """Roles of one recording to files: what the release must have, and of sequences what is there.
 
-        The older release has no masks for testing patients. Where there is a sequence, a still may be absent.
+        The older release has no masks for testing patients. Where there is a sequence, a still may
+        be absent.
         """
         if self.ted:
             return self._cycle(f"{patient}_{chamber}", folder, present)
@@ -121,15 +125,15 @@ class Layout:
         middle = "half_sequence" if self.nifti else "sequence"
         names = {"sequence": middle, "sequence_gt": f"{middle}_gt"}
         names |= {"ED": "ED", "ES": "ES", "ED_gt": "ED_gt", "ES_gt": "ES_gt"}
-        found = {
+        names_of_roles = {
             role: _pick(f"{patient}_{chamber}_{name}", end, present) for role, name in names.items()
         }
-        must = {"ED", "ES"} if found["sequence"] not in present else set()
+        must = {"ED", "ES"} if names_of_roles["sequence"] not in present else set()
         if self.nifti or folder.startswith("training"):
-            must |= {"ED_gt", "ES_gt"} if found["sequence_gt"] not in present else set()
+            must |= {"ED_gt", "ES_gt"} if names_of_roles["sequence_gt"] not in present else set()
         files = {
             role: f"{folder}/{name}"
-            for role, name in found.items()
+            for role, name in names_of_roles.items()
             if name in present or role in must
         }
         if not self.nifti:
@@ -212,7 +216,8 @@ def read_cfg(path: Path) -> dict[str, str]:
 
     Raises:
         LayoutError: There is no such file.
-        CorruptFileError: It is no text, or a line of a fact that answers rest on (ED, ES, EF) has no colon.
+        CorruptFileError: It is no text, or a line of a fact that answers rest on (ED, ES, EF) has
+        no colon.
     """
     lines = read_text(path).splitlines()
     cfg: dict[str, str] = {}

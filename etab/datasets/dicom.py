@@ -1,11 +1,13 @@
 """A folder of DICOM ultrasound studies as recordings: every 2-D object of every study, masked before anyone sees it.
 
-What identifies a person stays in the files: patient, study and object become keyed digests, no other personal tag is
-read, and frames are cut to the ultrasound sector with everything outside it at 0. ETAB_DICOM_KEY, a secret of your own,
-keys the digests; without it anybody who holds a list of patient numbers can find out which digest is whose.
+What identifies a person stays in the files: patient, study and object become keyed digests, no
+other personal tag is read, and frames are cut to the ultrasound sector with everything outside it
+at 0. ETAB_DICOM_KEY, a secret of your own, keys the digests; without it anybody who holds a list of
+patient numbers can find out which digest is whose.
 
-A ``labels.csv`` in the folder may say more: columns ``file`` (relative to the folder) and any of ``view``, ``patient``,
-``split`` (train, val, test) and ``EF``. Without it a view is "unknown" and there is nothing to answer.
+A ``labels.csv`` in the folder may say more: columns ``file`` (relative to the folder) and any of
+``view``, ``patient``, ``split`` (train, val, test) and ``EF``. Without it a view is "unknown" and
+there is nothing to answer.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ _CARD = Card(
 class DicomSource(Source):
     """Every ultrasound object under a folder that shows a 2-D picture.
 
-    ``skipped`` lists (file, reason) of what is left out: other files, other modalities, spectra and M-mode alone.
+    ``skipped`` lists (file, reason) of what is left out: other files, other modalities, spectra and
+    M-mode alone.
     """
 
     card: ClassVar[Card] = _CARD
@@ -184,7 +187,8 @@ class DicomSource(Source):
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
         """Grey frames (k, h, w) uint8 cut to the ultrasound sector, 0 outside it.
 
-        Raises CorruptFileError where no sector is found: such a picture is never handed out as it is.
+        Raises CorruptFileError where no sector is found: such a picture is never handed out as it
+        is.
         """
         return self._sector(record).cut(read_dicom(self._path(record), at))
 
@@ -212,20 +216,20 @@ class DicomSource(Source):
 
     def _sector(self, record: Record) -> Sector:
         """The sector of a recording, by its regions and by up to 12 of its frames; the last 64 are kept."""
-        found = self._sectors.get(record.id)
-        if found is None:
+        region = self._sectors.get(record.id)
+        if region is None:
             info = self._info(record)
             numbers = np.unique(np.linspace(0, info.n_frames - 1, _LOOKED_AT).astype(int)).tolist()
-            found = sector(read_dicom(self._path(record), numbers), _boxes(info))
-            if found is None:
+            region = sector(read_dicom(self._path(record), numbers), _boxes(info))
+            if region is None:
                 raise CorruptFileError(
                     f"{self._path(record)}: no ultrasound sector can be told from what surrounds it, and text there may "
                     "name a person, so it is not handed out. Leave it out."
                 )
-            self._sectors[record.id] = found
+            self._sectors[record.id] = region
             while len(self._sectors) > _SECTORS_KEPT:
                 self._sectors.popitem(last=False)
-        return found
+        return region
 
 
 def _planes(info: DicomInfo) -> list[Region]:
@@ -310,7 +314,7 @@ def _labels(
             rows = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise CorruptFileError(f"{path} is not a table: {error}. Write it again as CSV.") from error
-    found: dict[str, dict[str, str]] = {}
+    labels: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):
         label = {
             key: (value or "").strip()
@@ -322,7 +326,7 @@ def _labels(
             raise CorruptFileError(
                 f"{path}, line {number}: file is {name!r}; wanted a name inside the folder."
             )
-        if name in found:
+        if name in labels:
             raise CorruptFileError(
                 f"{path}, line {number}: {name} is listed twice. Keep one row of it."
             )
@@ -333,8 +337,8 @@ def _labels(
             raise LayoutError(
                 f"{path.parent / name} is missing; {path}, line {number}, lists it. Restore it, or drop it."
             )
-        found[name] = _checked(path, number, label)
-    return found
+        labels[name] = _checked(path, number, label)
+    return labels
 
 
 def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """EchoNet-Dynamic: 10,030 apical 4-chamber clips with EF and the left ventricle traced in two frames of each.
 
-ED and ES are told apart by the traced area: the published order (and the names of the first loaders) swaps them.
+ED and ES are told apart by the traced area: the published order (and the names of the first
+loaders) swaps them.
 """
 
 from __future__ import annotations
@@ -73,20 +74,20 @@ class EchoNetSource(VideoSource):
     def records(self) -> Sequence[Record]:
         """Every row of FileList.csv in its order; one video is one patient, as the authors split them.
 
-        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that cannot be read,
-        SplitError for a name in two splits.
+        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that
+        cannot be read, SplitError for a name in two splits.
         """
         if self._records is None:
             table = self.root / "FileList.csv"
             rows = read_table(table, ("FileName", "EF"), ragged=True)
-            found = self._listed(
+            records = self._listed(
                 rows, lambda row: _record(table, row), lambda row: _known(row["FileName"])
             )
-            check_leaks(found)
-            check_unique(table, found)
-            found = self._there(found)
-            check_there(table, self.root / "Videos", (Path(r.files["video"]).name for r in found))
-            self._records = tuple(found)
+            check_leaks(records)
+            check_unique(table, records)
+            records = self._there(records)
+            check_there(table, self.root / "Videos", (Path(r.files["video"]).name for r in records))
+            self._records = tuple(records)
         return self._records
 
     def answers(
@@ -99,12 +100,12 @@ class EchoNetSource(VideoSource):
             return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        found = (
+        answers = (
             [Answer(m, k) for k, m in masks.items()]
             if target.name == "LV_seg"
             else phases_by_area(masks)
         )
-        return tuple(answer for answer in found if at is None or answer.at in at)
+        return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
         """Frames with an answer, from the table of tracings alone."""
@@ -146,8 +147,8 @@ class EchoNetSource(VideoSource):
 def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
     """Fill the outline of a trace (rows of x1, y1, x2, y2 in pixels) in a boolean (h, w) mask.
 
-    As the authors do it: the first row, the long axis, is left out; coordinates are rounded; the part of a trace
-    that lies outside the picture is cut off.
+    As the authors do it: the first row, the long axis, is left out; coordinates are rounded; the
+    part of a trace that lies outside the picture is cut off.
     """
     x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
     y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])
@@ -189,7 +190,7 @@ def _known(name: str | None) -> Fault:
 
 def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
     """Traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
-    found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    rows_of_videos: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     keys = ("X1", "Y1", "X2", "Y2")
     for line, row in enumerate(
         read_table(table, ("FileName", *keys, "Frame"), ragged=True), start=2
@@ -201,8 +202,8 @@ def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
             raise CorruptFileError(
                 f"{table}, line {line}: {cells[:160]} are not four numbers and a frame. Download it again."
             )
-        found[stem(row["FileName"])][frame].append(vertices)
+        rows_of_videos[stem(row["FileName"])][frame].append(vertices)
     return {
         video: {at: np.array(rows) for at, rows in frames.items()}
-        for video, frames in found.items()
+        for video, frames in rows_of_videos.items()
     }

@@ -1,8 +1,9 @@
 """EchoNet-LVH: 12,000 parasternal long-axis clips with wall thickness and cavity diameter, each a pair of points.
 
-``MeasurementsList.csv`` has a row a measurement; its columns run X1, X2, Y1, Y2. About a dozen of its rows are shifted
-in the columns Frames to Height and some lack FPS, so the size and the number of frames come from the video, and the
-rate too where its rows do not give one. One video is one patient, as the authors split them.
+``MeasurementsList.csv`` has a row a measurement; its columns run X1, X2, Y1, Y2. About a dozen of
+its rows are shifted in the columns Frames to Height and some lack FPS, so the size and the number
+of frames come from the video, and the rate too where its rows do not give one. One video is one
+patient, as the authors split them.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ class LvhSource(VideoSource):
     def records(self) -> Sequence[Record]:
         """Every measured video, in the order of its first row.
 
-        Raises LayoutError naming the first video that no batch holds, CorruptFileError for a row that cannot be read,
-        SplitError for a video in two parts.
+        Raises LayoutError naming the first video that no batch holds, CorruptFileError for a row
+        that cannot be read, SplitError for a video in two parts.
         """
         if self._records is None:
             rows: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -137,12 +138,12 @@ class LvhSource(VideoSource):
         """Measurements in cm, each of its frame; ES/ED only where both phases were measured in frames of their own."""
         self.card.target(target.name)
         if target.name == "keypoints":
-            found = self._keypoints(record)
+            answers = self._keypoints(record)
         elif target.name == "ES/ED":
-            found = self._ends(record)
+            answers = self._ends(record)
         else:
-            found = [Answer(m.value, m.at) for m in self._of(record, (target.name,))]
-        return tuple(answer for answer in found if at is None or answer.at in at)
+            answers = [Answer(m.value, m.at) for m in self._of(record, (target.name,))]
+        return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
         """Pixel spacing (row, column) in mm: cm over pixels of the longest measurement; None without one."""
@@ -160,16 +161,16 @@ class LvhSource(VideoSource):
     def remarks(self) -> Sequence[str]:
         """Rows left out because their measurement is there already, and videos whose rows give no frame rate."""
         self.records()
-        said = [
+        remarks = [
             f"{self._again} rows measure again what an earlier row of that frame measured: left out"
         ]
-        said = said if self._again else []
+        remarks = remarks if self._again else []
         if self._rateless:
             first = self._rateless[0]
-            said.append(
+            remarks.append(
                 f"{len(self._rateless)} videos have no rate in {TABLE}, first {first}: their headers give it"
             )
-        return said
+        return remarks
 
     def _check_there(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
         absent = [name for name in listed if name not in videos]
@@ -182,12 +183,12 @@ class LvhSource(VideoSource):
             )
 
     def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:
-        table, found = self.root / TABLE, dict[tuple[str, int], Measure]()
+        table, measures = self.root / TABLE, dict[tuple[str, int], Measure]()
         for row in rows:
             measure = _measure(table, row)
-            self._again += (measure.calc, measure.at) in found
-            found.setdefault((measure.calc, measure.at), measure)
-        self._measures[name] = tuple(found.values())
+            self._again += (measure.calc, measure.at) in measures
+            measures.setdefault((measure.calc, measure.at), measure)
+        self._measures[name] = tuple(measures.values())
         fps = next((rate for row in rows if (rate := _rate(row)) is not None), None)
         if fps is None:
             self._rateless.append(name)
@@ -197,23 +198,23 @@ class LvhSource(VideoSource):
     def _of(self, record: Record, calcs: Sequence[str]) -> list[Measure]:
         """Measurements of some kinds in frame order, refused where the video has no such frame."""
         self.records()
-        found = sorted(
+        measures = sorted(
             (m for m in self._measures[record.id] if m.calc in calcs), key=lambda m: m.at
         )
-        if found and found[-1].at >= (n := self.n_frames(record)):
+        if measures and measures[-1].at >= (n := self.n_frames(record)):
             raise CorruptFileError(
-                f"{self.root / TABLE} measures {found[-1].calc} in frame {found[-1].at} of {record.id}, whose video has "
+                f"{self.root / TABLE} measures {measures[-1].calc} in frame {measures[-1].at} of {record.id}, whose video has "
                 f"{n} frames. Restore both as published."
             )
-        return found
+        return measures
 
     def _ends(self, record: Record) -> list[Answer]:
         ends = []
         for phase, calcs in enumerate((DIASTOLE, SYSTOLE)):
-            found = self._of(record, calcs)
+            measures = self._of(record, calcs)
             ends += (
-                [Answer(phase, next((m for m in found if m.calc == calcs[0]), found[0]).at)]
-                if found
+                [Answer(phase, next((m for m in measures if m.calc == calcs[0]), measures[0]).at)]
+                if measures
                 else []
             )
         ends.sort(key=lambda answer: answer.at or 0)
@@ -225,8 +226,8 @@ class LvhSource(VideoSource):
         for measure in self._of(record, DIASTOLE):
             row = 2 * ("IVSd", "LVIDd", "LVPWd").index(measure.calc)
             outside = (measure.points < 0) | (measure.points >= (info.width, info.height))
-            kept = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
-            points.setdefault(measure.at, np.full((6, 2), np.nan))[row : row + 2] = kept
+            points_inside = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
+            points.setdefault(measure.at, np.full((6, 2), np.nan))[row : row + 2] = points_inside
         return [
             Answer(value, at) for at, value in sorted(points.items()) if np.isfinite(value).any()
         ]

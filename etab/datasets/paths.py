@@ -3,7 +3,8 @@
 1. ``root=`` in the call
 2. the environment variable ``ETAB_<NAME>_DIR`` (``ETAB_CAMUS_DIR``)
 3. the environment variable ``ETAB_DATA``, a folder that holds ``<name>/``
-4. ``paths.toml``: the file named by ``ETAB_PATHS``, else ``configs/paths.toml`` under the working directory; its keys
+4. ``paths.toml``: the file named by ``ETAB_PATHS``, else ``configs/paths.toml`` under the working
+directory; its keys
    are ``echonet_dir``, ``camus_dir``, ``tmed_dir``, ...; a relative folder is relative to the file
 5. ``etab/data/<name>`` under the working directory, as in 2022
 
@@ -28,7 +29,8 @@ def folder(
 ) -> Path:
     """The folder of dataset ``name`` by the order above; ``env`` stands in for the environment.
 
-    Raises DataNotFoundError listing every place looked at, UnknownNameError for an unknown key in paths.toml.
+    Raises DataNotFoundError listing every place looked at, UnknownNameError for an unknown key in
+    paths.toml.
     """
     looked: list[str] = []
     for label, path, firm in places(name, root, env=env):

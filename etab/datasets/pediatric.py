@@ -1,11 +1,12 @@
 """EchoNet-Pediatric: apical 4-chamber and short-axis clips of children, EF, and the left ventricle traced as polygons.
 
-How it differs from EchoNet-Dynamic: a folder a view, each with its own tables; a trace is the vertices of a closed
-outline (``X``, ``Y``), not discs; ``Frame`` may say "No Systolic" or "No Diastolic"; some traced frames lie beyond the
-end of their video and are left out, as upstream does; ``Split`` is a fold from 0 to 9. By the convention of
-CardioBench fold 0 is the test part, fold 1 the validation part and the rest is for training. A name reads
-``<patient>-<study>-<instance>.avi``. The counts of the authors' page (3,176 and 4,424 clips) and those of copies in use
-(3,284 and 4,526) differ, so none is compared.
+How it differs from EchoNet-Dynamic: a folder a view, each with its own tables; a trace is the
+vertices of a closed outline (``X``, ``Y``), not discs; ``Frame`` may say "No Systolic" or "No
+Diastolic"; some traced frames lie beyond the end of their video and are left out, as upstream does;
+``Split`` is a fold from 0 to 9. By the convention of CardioBench fold 0 is the test part, fold 1
+the validation part and the rest is for training. A name reads ``<patient>-<study>-<instance>.avi``.
+The counts of the authors' page (3,176 and 4,424 clips) and those of copies in use (3,284 and 4,526)
+differ, so none is compared.
 """
 
 from __future__ import annotations
@@ -92,11 +93,11 @@ class PediatricSource(VideoSource):
     def records(self) -> Sequence[Record]:
         """Every row of both FileList.csv, A4C first; a video that is in no list is not one of the data set.
 
-        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that cannot be read,
-        SplitError for a patient in two folds that are not of one part.
+        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that
+        cannot be read, SplitError for a patient in two folds that are not of one part.
         """
         if self._records is None:
-            found: list[Record] = []
+            records: list[Record] = []
             for view in self._views():
                 table = self.root / view / "FileList.csv"
                 listed = self._list(table, view)
@@ -107,9 +108,9 @@ class PediatricSource(VideoSource):
                     self.root / view / "Videos",
                     (Path(r.files["video"]).name for r in listed),
                 )
-                found += listed
-            check_leaks(found)
-            self._records = tuple(found)
+                records += listed
+            check_leaks(records)
+            self._records = tuple(records)
         return self._records
 
     def _list(self, table: Path, view: str) -> list[Record]:
@@ -137,12 +138,12 @@ class PediatricSource(VideoSource):
             return (Answer(VIEWS.index(record.view)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        found = (
+        answers = (
             [Answer(m, k) for k, m in masks.items()]
             if target.name == "LV_seg"
             else phases_by_area(masks)
         )
-        return tuple(answer for answer in found if at is None or answer.at in at)
+        return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
         """Frames with an answer, from the table of tracings and the video's header alone."""
@@ -201,9 +202,9 @@ class PediatricSource(VideoSource):
         """Vertices by frame, in frame order, of the frames that the video has."""
         if record.view not in self._traces:
             self._traces[record.view] = _read_traces(self.root / record.view / "VolumeTracings.csv")
-        found = self._traces[record.view].get(Path(record.files["video"]).stem, {})
-        n = self.n_frames(record) if found else 0
-        return {at: found[at] for at in sorted(found) if at < n}
+        traces = self._traces[record.view].get(Path(record.files["video"]).stem, {})
+        n = self.n_frames(record) if traces else 0
+        return {at: traces[at] for at in sorted(traces) if at < n}
 
 
 def _find(root: Path) -> Path:
@@ -241,9 +242,10 @@ def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
 def _read_traces(table: Path) -> _Traces:
     """Vertices (n, 2) by video and frame, in the order of the table; rows that say that nothing is traced are left out.
 
-    Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the release uses.
+    Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the
+    release uses.
     """
-    found: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    rows_of_videos: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for line, row in enumerate(
         read_table(table, ("FileName", "X", "Y", "Frame"), ragged=True), start=2
     ):
@@ -258,8 +260,8 @@ def _read_traces(table: Path) -> _Traces:
             raise CorruptFileError(
                 f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {at!r} are not a vertex. Download it again."
             )
-        found[stem(row["FileName"])][int(frame)].append([x, y])
+        rows_of_videos[stem(row["FileName"])][int(frame)].append([x, y])
     return {
         video: {at: np.array(rows) for at, rows in frames.items()}
-        for video, frames in found.items()
+        for video, frames in rows_of_videos.items()
     }

@@ -1,9 +1,10 @@
 """TMED-2 and TMED-1: stills of routine echocardiograms with the view of each and the aortic stenosis of its study.
 
-A recording is one labelled image: the first frame of a clip, as the authors cut it out. The default fold is the first
-one of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``, ``TMED-156-52_fold0.csv``); the fold files lie in
-their folder or directly beside ``labels_per_image.csv``. Rows without a diagnosis (the view-labelled set) are left out
-unless asked for, as the authors' own diagnosis does.
+A recording is one labelled image: the first frame of a clip, as the authors cut it out. The default
+fold is the first one of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``,
+``TMED-156-52_fold0.csv``); the fold files lie in their folder or directly beside
+``labels_per_image.csv``. Rows without a diagnosis (the view-labelled set) are left out unless asked
+for, as the authors' own diagnosis does.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ _NOT_PROVIDED = "Not_Provided"
 class Release:
     """What differs between the two releases: names of files, folders, columns and labels.
 
-    ``key`` matches an image's name with the groups ``patient`` and ``study``; ``parts`` are the development sets, the
-    default one first; ``tables`` are the places of a fold file, first found wins; ``splits`` are the columns that say train,
-    val or test, that of the diagnosis first; ``views`` and ``severities`` map the labels in use.
+    ``key`` matches an image's name with the groups ``patient`` and ``study``; ``parts`` are the
+    development sets, the default one first; ``tables`` are the places of a fold file, first found
+    wins; ``splits`` are the columns that say train, val or test, that of the diagnosis first;
+    ``views`` and ``severities`` map the labels in use.
     """
 
     title: str
@@ -115,9 +117,10 @@ _LICENCE = "TMED Health Data License: academic research, by application, no redi
 class TmedSource(Source):
     """TMED-2 as published, from the folder that holds ``labels_per_image.csv`` or the fold files.
 
-    part: the development set ("DEV165"); None is the folder's own where ``root`` is one of them, else the largest.
-    fold: 0, 1, 2. diagnosed: False adds the images that have a view and no diagnosis; those that no fold file lists are in
-    no part of the split, or in that of their patient.
+    part: the development set ("DEV165"); None is the folder's own where ``root`` is one of them,
+    else the largest. fold: 0, 1, 2. diagnosed: False adds the images that have a view and no
+    diagnosis; those that no fold file lists are in no part of the split, or in that of their
+    patient.
     """
 
     release: ClassVar[Release] = TMED2
@@ -157,11 +160,11 @@ class TmedSource(Source):
         self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True
     ) -> None:
         """Find the tables; raises DataNotFoundError or LayoutError saying which folder to pass."""
-        found, own = _find(Path(root), self.release)
-        super().__init__(found)
+        folder, own = _find(Path(root), self.release)
+        super().__init__(folder)
         self.part, self.fold, self.diagnosed = part or own or self.release.parts[0], fold, diagnosed
         self.table = _fold_table(
-            found, self.release, self.part, fold, asked=part is not None or own is not None
+            folder, self.release, self.part, fold, asked=part is not None or own is not None
         )
         self._records: tuple[Record, ...] | None = None
         self._names: dict[str, frozenset[str]] = {}
@@ -180,8 +183,9 @@ class TmedSource(Source):
     def records(self) -> Sequence[Record]:
         """Every labelled image, in the order of the tables.
 
-        Raises CorruptFileError for a row that cannot be read, an image listed twice or two tables that differ, LayoutError
-        naming the first image that is missing, SplitError for a patient in two parts.
+        Raises CorruptFileError for a row that cannot be read, an image listed twice or two tables
+        that differ, LayoutError naming the first image that is missing, SplitError for a patient in
+        two parts.
         """
         if self._records is None:
             labels = self._labels()
@@ -193,18 +197,18 @@ class TmedSource(Source):
                 rows += [
                     (self.root / LABELS, row) for key, row in labels.items() if key not in listed
                 ]
-            found = list(self._some(rows))
+            records = list(self._some(rows))
             self._check_agreement(rows, labels)
-            _check_unique(found, self.table or self.root / LABELS)
-            if not found:
+            _check_unique(records, self.table or self.root / LABELS)
+            if not records:
                 raise LayoutError(
                     f"{self.table or self.root / LABELS} lists no image with a view and a diagnosis. Pass the folder as "
                     "published, or another fold."
                 )
-            check_leaks(found)
-            found = self._there(found)
-            self._check_images(found)
-            self._records = tuple(found)
+            check_leaks(records)
+            records = self._there(records)
+            self._check_images(records)
+            self._records = tuple(records)
         return self._records
 
     def still(self, record: Record) -> bool:
@@ -258,17 +262,17 @@ class TmedSource(Source):
         """Studies, studies of each diagnosis, images of each view, and images that lie there unlisted."""
         records, target = self.records(), self.card.target("AS")
         studies = {r.meta["study"]: self.answers(r, target) for r in records}
-        classes = Counter(int(found[0].value) for found in studies.values() if found)
+        classes = Counter(int(answers[0].value) for answers in studies.values() if answers)
         views, listed = (
             Counter(r.view for r in records),
             {Path(r.files["still"]).name for r in records},
         )
-        there = {name for folder in self.release.folders[:1] for name in self._listing(folder)}
+        present = {name for folder in self.release.folders[:1] for name in self._listing(folder)}
         return {
             "studies": len(studies),
             **{view: views[view] for view in self.card.views},
             **{f"studies with {name}": classes[k] for k, name in enumerate(target.classes)},
-            f"unlisted files in {self.release.folders[0]}": len(there - listed),
+            f"unlisted files in {self.release.folders[0]}": len(present - listed),
         }
 
     def _read(self, table: Path) -> list[Row]:
@@ -281,11 +285,11 @@ class TmedSource(Source):
         if self.table is not None and self.diagnosed and not path.is_file():
             return {}
         rows = self._read(path)
-        found = {row["query_key"]: row for row in rows}
-        if len(found) < len(rows):
+        rows_by_image = {row["query_key"]: row for row in rows}
+        if len(rows_by_image) < len(rows):
             key = next(key for key, n in Counter(row["query_key"] for row in rows).items() if n > 1)
             raise CorruptFileError(f"{path} lists {key} twice. Restore it as published.")
-        return found
+        return rows_by_image
 
     def _check_agreement(self, rows: Sequence[tuple[Path, Row]], labels: Mapping[str, Row]) -> None:
         for table, row in rows:
@@ -449,12 +453,13 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
 def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bool) -> Path | None:
     """The fold file; None where the tree has none at all and none was asked for, so that the split is unknown.
 
-    Raises LayoutError where others are there and this one is not: another split in its place would be other patients.
+    Raises LayoutError where others are there and this one is not: another split in its place would
+    be other patients.
     """
     places = [root / name.format(part=part, fold=fold) for name in release.tables]
-    there = [path for path in places if path.is_file()]
-    if there:
-        return there[0]
+    present = [path for path in places if path.is_file()]
+    if present:
+        return present[0]
     others = [
         p
         for p in release.parts
@@ -463,9 +468,11 @@ def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bo
         if (root / t.format(part=p, fold=k)).is_file()
     ]
     if asked or fold or others:
-        said = f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
+        alternatives = (
+            f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
+        )
         raise LayoutError(
-            f"{places[0]} is missing{said}. Restore it, or pass the folder of another development set."
+            f"{places[0]} is missing{alternatives}. Restore it, or pass the folder of another development set."
         )
     return None
 

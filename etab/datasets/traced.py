@@ -26,12 +26,12 @@ def number(
     name: str = "FileName",
 ) -> float:
     """One number of a row, from ``low`` to ``high``; raises CorruptFileError naming the row by its column ``name``."""
-    found = maybe(row.get(key))
-    if found is None or not low <= found <= high:
+    value = maybe(row.get(key))
+    if value is None or not low <= value <= high:
         raise CorruptFileError(
             f"{table}: {row[name][:80]} has {key} {row[key][:80]!r}; wanted a number from {low:g} to {high:g}."
         )
-    return found
+    return value
 
 
 def maybe(text: str | None) -> float | None:
@@ -50,8 +50,8 @@ def check_unique(table: Path, records: Sequence[Record]) -> None:
 
 def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
     """Raise LayoutError naming the first of the listed videos that ``folder`` does not hold."""
-    there = visible_names(folder)
-    absent = [name for name in names if name not in there]
+    present = visible_names(folder)
+    absent = [name for name in names if name not in present]
     if absent:
         raise LayoutError.of(
             f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that {table.name} lists. "
@@ -63,7 +63,8 @@ def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
 def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
     """Fill an outline, given by its vertices in pixels, in a boolean (h, w) mask.
 
-    As the authors of the EchoNet sets do it: coordinates are rounded, and what lies outside the picture is cut off.
+    As the authors of the EchoNet sets do it: coordinates are rounded, and what lies outside the
+    picture is cut off.
     """
     from skimage import draw
 

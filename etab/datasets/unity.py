@@ -1,11 +1,12 @@
 """Unity Imaging: expert-labelled stills of four views with the positions of anatomical points.
 
-As published: ``png-cache/01/<2 hex>/<2 hex>/01-<64 hex>-<4 digits>.png`` (class, DICOM file, frame) and
-``labels/labels-{train,tune,ival}.json``: for each picture each structure, as a "point" or "curve" with coordinates in
-text, "off" (not in the picture) or "blurred" (not known). The views are a table of their own,
-``view_index_20220705.csv`` (file, view); ``01_database_physical.csv`` (FileHash, PhysicalDeltaX and Y in cm) is used
-where it is. The release of 2020-12-05 has no ``labels-ival.json`` and so no test part. Patients are not named: the
-DICOM file stands for the patient, as in the authors' own split.
+As published: ``png-cache/01/<2 hex>/<2 hex>/01-<64 hex>-<4 digits>.png`` (class, DICOM file, frame)
+and ``labels/labels-{train,tune,ival}.json``: for each picture each structure, as a "point" or
+"curve" with coordinates in text, "off" (not in the picture) or "blurred" (not known). The views are
+a table of their own, ``view_index_20220705.csv`` (file, view); ``01_database_physical.csv``
+(FileHash, PhysicalDeltaX and Y in cm) is used where it is. The release of 2020-12-05 has no
+``labels-ival.json`` and so no test part. Patients are not named: the DICOM file stands for the
+patient, as in the authors' own split.
 """
 
 from __future__ import annotations
@@ -127,12 +128,12 @@ class UnitySource(Source):
     def records(self) -> Sequence[Record]:
         """Every labelled picture of one of the four views, by part and name.
 
-        Left out, with a remark: names that are no picture's (the release has one) and pictures of other views.
-        Raises LayoutError naming what is missing, CorruptFileError for labels that cannot be read, SplitError for a
-        DICOM file in two parts.
+        Left out, with a remark: names that are no picture's (the release has one) and pictures of
+        other views. Raises LayoutError naming what is missing, CorruptFileError for labels that
+        cannot be read, SplitError for a DICOM file in two parts.
         """
         if self._records is None:
-            views, found, home = self._views(), list[Record](), dict[str, str]()
+            views, records, home = self._views(), list[Record](), dict[str, str]()
             for word, part in PARTS.items():
                 path = self.root / "labels" / f"labels-{word}.json"
                 if part == "test" and not path.exists():
@@ -145,11 +146,11 @@ class UnitySource(Source):
                     record = self._record(name, part, views)
                     if record is not None:
                         self._points[record.id] = _points(path, name, labels)
-                        found.append(record)
-            check_leaks(found)
-            found = self._there(found)
-            self._check_there(found)
-            self._records = tuple(found)
+                        records.append(record)
+            check_leaks(records)
+            records = self._there(records)
+            self._check_there(records)
+            self._records = tuple(records)
         return self._records
 
     def n_frames(self, record: Record) -> int:
@@ -216,8 +217,8 @@ class UnitySource(Source):
         word = views.get(name) or views.get(name.removesuffix(".png"), "")
         view = aliases().get(re.split(r"[-_ ]", word.upper())[0])
         if view not in VIEWS:
-            said = f"{_VIEW_TABLE} says {word!r}" if word else f"{_VIEW_TABLE} does not list them"
-            self._left_out.setdefault(said, []).append(name)
+            reason = f"{_VIEW_TABLE} says {word!r}" if word else f"{_VIEW_TABLE} does not list them"
+            self._left_out.setdefault(reason, []).append(name)
             return None
         group, code, _ = match.groups()
         still = f"png-cache/{group}/{code[:2]}/{code[2:4]}/{name}"
@@ -226,11 +227,11 @@ class UnitySource(Source):
         )
 
     def _check_there(self, records: Sequence[Record]) -> None:
-        there = {path.name for path in visible_files(self.root / "png-cache", ".png")}
+        names = {path.name for path in visible_files(self.root / "png-cache", ".png")}
         absent = [
             record.files["still"]
             for record in records
-            if Path(record.files["still"]).name not in there
+            if Path(record.files["still"]).name not in names
         ]
         if absent:
             raise LayoutError.of(
@@ -292,9 +293,9 @@ def _points(path: Path, name: str, labels: Mapping[str, Any]) -> FloatArray:
 def _spacings(table: Path) -> dict[str, tuple[float, float]]:
     if not table.is_file():
         return {}
-    found: dict[str, tuple[float, float]] = {}
+    spacings: dict[str, tuple[float, float]] = {}
     for row in read_table(table, ("FileHash", "PhysicalDeltaX", "PhysicalDeltaY"), ragged=True):
         x, y = (maybe(row[f"PhysicalDelta{axis}"]) for axis in "XY")
         if x is not None and y is not None and 0 < x < 1 and 0 < y < 1:
-            found[(row["FileHash"] or "").strip()] = (10 * y, 10 * x)
-    return found
+            spacings[(row["FileHash"] or "").strip()] = (10 * y, 10 * x)
+    return spacings

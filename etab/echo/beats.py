@@ -1,8 +1,8 @@
 """Where the beats of a clip are, from its pictures alone: the length of a beat, and its systoles.
 
-The length is the lag at which the pictures look most like themselves. Of the two phases that differ most, end-systole is
-the one with the higher mean grey level: the dark cavity is smallest there. Where the authors outlined end-systole, that
-frame tells the phase instead.
+The length is the lag at which the pictures look most like themselves. Of the two phases that differ
+most, end-systole is the one with the higher mean grey level: the dark cavity is smallest there.
+Where the authors outlined end-systole, that frame tells the phase instead.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _LEVEL = 10
 def beat_length(frames: Array, fps: float | None) -> int | None:
     """Frames a beat lasts, from uint8 frames (n, h, w): the highest peak of their autocorrelation over time.
 
-    Lags from 0.3 s to 1.5 s that leave a quarter of the clip to compare are looked at; fps None counts as 50. None
-    where the clip is too short for that or its autocorrelation has no peak.
+    Lags from 0.3 s to 1.5 s that leave a quarter of the clip to compare are looked at; fps None
+    counts as 50. None where the clip is too short for that or its autocorrelation has no peak.
     """
     likeness = autocorrelation(_small(frames))
     rate, n = fps or UNKNOWN_FPS, len(frames)
@@ -46,7 +46,8 @@ def autocorrelation(signal: FloatArray) -> FloatArray:
 def systoles(frames: Array, fps: float | None, known: int | None = None) -> IntArray:
     """Frames of end-systole, one a beat, in order: whole beats from the ``known`` one, else by the rule above.
 
-    frames: (n, h, w) uint8. Where no beat length is found: the known one alone, else the brightest frame.
+    frames: (n, h, w) uint8. Where no beat length is found: the known one alone, else the brightest
+    frame.
     """
     length = beat_length(frames, fps)
     if length is None:

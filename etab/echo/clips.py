@@ -14,8 +14,9 @@ from etab.types import Array, IntArray
 def resample(n: int, *, native: float | None, fps: float | None) -> IntArray:
     """Frame numbers that turn ``n`` frames at ``native`` frames/s into ``fps``: the nearest frame at each tick.
 
-    fps None keeps every frame. A recording slower than ``fps`` repeats frames, so that time stays true; whether that
-    is wanted is for the caller to say. Raises UnsupportedOptionError where the rate is unknown or not above 0.
+    fps None keeps every frame. A recording slower than ``fps`` repeats frames, so that time stays
+    true; whether that is wanted is for the caller to say. Raises UnsupportedOptionError where the
+    rate is unknown or not above 0.
     """
     if fps is None:
         return np.arange(n)
@@ -40,9 +41,10 @@ def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
 def place(grid: IntArray, clip_l: int, marked: Sequence[int]) -> tuple[IntArray, dict[int, int]]:
     """Cut a clip that holds as many of the ``marked`` frames as can be, and say where they are in it.
 
-    Returns the clip's frame numbers (clip_l,) and {marked frame: index in the clip}. Each marked frame takes the place
-    of its nearest neighbour on the grid, so a picture and its annotation are always of the very same frame; where two
-    marked frames fall on one place the nearer one keeps it. Without marked frames the clip starts at frame 0.
+    Returns the clip's frame numbers (clip_l,) and {marked frame: index in the clip}. Each marked
+    frame takes the place of its nearest neighbour on the grid, so a picture and its annotation are
+    always of the very same frame; where two marked frames fall on one place the nearer one keeps
+    it. Without marked frames the clip starts at frame 0.
     """
     places: dict[int, int] = {}
     for frame in sorted(marked, key=lambda f: (int(np.abs(grid - f).min()), f)):
@@ -70,7 +72,8 @@ def fit(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Size (rows, columns) to resize a frame to and the (top, left) of it inside ``out``.
 
-    With padding the aspect is kept and zeros fill the rest, the frame centred; without it the frame is squashed.
+    With padding the aspect is kept and zeros fill the rest, the frame centred; without it the frame
+    is squashed.
     """
     if not padding:
         return out, (0, 0)
@@ -93,7 +96,8 @@ def pad(frame: Array, *, out: tuple[int, int], corner: tuple[int, int]) -> Array
 class Sampling:
     """How clips are cut: ``length`` frames, every ``period``th one, clips beginning ``step`` frames apart.
 
-    ``length`` 0 is the whole recording. Where a recording is shorter than a clip it is repeated from its beginning.
+    ``length`` 0 is the whole recording. Where a recording is shorter than a clip it is repeated
+    from its beginning.
     """
 
     length: int

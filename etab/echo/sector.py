@@ -1,8 +1,9 @@
 """Where the ultrasound picture is in a frame full of text, bars and logos: what is outside is blanked, never shown.
 
-In a cine the picture is what moves; in a still it is what is bright, thick and textured (letters are thin, bars are flat).
-The largest such patch is closed to its convex hull, as a sector is convex, and cut to the calibrated regions where these
-lie inside the frame. Method as ``mask_outside_ultrasound`` of EchoPrime describes it, written anew; limits in ``sector``.
+In a cine the picture is what moves; in a still it is what is bright, thick and textured (letters
+are thin, bars are flat). The largest such patch is closed to its convex hull, as a sector is
+convex, and cut to the calibrated regions where these lie inside the frame. Method as
+``mask_outside_ultrasound`` of EchoPrime describes it, written anew; limits in ``sector``.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class Sector:
 def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
     """Find the picture in frames (k, h, w) uint8 of one recording; ``boxes`` are regions it must lie in (any of them).
 
-    None where nothing of at least 1 % of the frame is found, as in a black or a frozen, smooth picture. What it cannot
-    see: text laid over the picture itself, and a moving trace that touches it.
+    None where nothing of at least 1 % of the frame is found, as in a black or a frozen, smooth
+    picture. What it cannot see: text laid over the picture itself, and a moving trace that touches
+    it.
     """
     shape = frames.shape[1:]
     allowed = np.zeros(shape, bool)

@@ -37,10 +37,10 @@ def aliases() -> dict[str, str]:
 
 def canonical(name: str) -> str:
     """The canonical view of any name in use ("AP4CH" is "A4C"); raises UnknownNameError with a suggestion."""
-    found = aliases().get(str(name).upper())
-    if found is None:
+    view = aliases().get(str(name).upper())
+    if view is None:
         raise unknown("view", name, aliases())
-    return found
+    return view
 
 
 # Views of a task code that are one view each: two letters that are a name of it above.
@@ -61,7 +61,8 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 def among(name: str | None, views: Sequence[str], *, what: str) -> tuple[str, ...]:
     """The views meant: all of ``views`` for None, else the one named.
 
-    Raises UnknownNameError for no view at all, UnsupportedOptionError for a view that ``what`` does not have.
+    Raises UnknownNameError for no view at all, UnsupportedOptionError for a view that ``what`` does
+    not have.
     """
     if name is None:
         return tuple(views)

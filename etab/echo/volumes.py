@@ -1,9 +1,9 @@
 """Left-ventricular volume and EF from masks: biplane discs (modified Simpson) in two conventions, and area-length.
 
-"standard" is the clinical rule (Lang et al., J Am Soc Echocardiogr 28:1-39, 2015): twenty discs along the long axis of
-each phase, the longer of the two views. "camus" is the rule by which CAMUS made its EF labels: one disc height, that of
-the longest of the four long axes, for both phases and both views, so that the shortening of the long axis is left out
-and EF comes out lower.
+"standard" is the clinical rule (Lang et al., J Am Soc Echocardiogr 28:1-39, 2015): twenty discs
+along the long axis of each phase, the longer of the two views. "camus" is the rule by which CAMUS
+made its EF labels: one disc height, that of the longest of the four long axes, for both phases and
+both views, so that the shortening of the long axis is left out and EF comes out lower.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ class LongAxis:
 def long_axis(lv: Array, la: Array | None, spacing: tuple[float, float]) -> LongAxis:
     """Measure one boolean LV mask (h, w), apex up; ``spacing`` is (row, column) in mm.
 
-    The base is the LV's border with the left atrium ``la`` (h, w); its middle and the point of the LV farthest from it
-    are the ends of the long axis. Where no atrium is given or none touches, the base is the lowest 3 % of the LV along
-    its main axis. A diameter is the area of a slab across the axis over its height. Raises UndefinedError for an empty mask.
+    The base is the LV's border with the left atrium ``la`` (h, w); its middle and the point of the
+    LV farthest from it are the ends of the long axis. Where no atrium is given or none touches, the
+    base is the lowest 3 % of the LV along its main axis. A diameter is the area of a slab across
+    the axis over its height. Raises UndefinedError for an empty mask.
     """
     points = np.argwhere(lv) * np.asarray(spacing)
     if len(points) < DISCS:

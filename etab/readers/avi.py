@@ -1,7 +1,8 @@
 """The RIFF structure of AVI files: stream facts, and where the bytes of each frame lie.
 
-Only the header, the index and the chunks asked for are read. Where the index is absent or does not point at frames, the
-frames are found by walking the chunks. Sources: Microsoft's AVI RIFF reference; OpenDML 1.02 for files of many RIFFs.
+Only the header, the index and the chunks asked for are read. Where the index is absent or does not
+point at frames, the frames are found by walking the chunks. Sources: Microsoft's AVI RIFF
+reference; OpenDML 1.02 for files of many RIFFs.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ class Bytes:
     def each(self, rows: Sequence[Sequence[int]]) -> Sequence[bytes | memoryview]:
         """Read rows of (start, size), those that follow each other at once; raises CorruptFileError for one beyond the file.
 
-        With other bytes between them they are read one by one: copying what is skipped takes longer than asking again.
+        With other bytes between them they are read one by one: copying what is skipped takes longer
+        than asking again.
         """
         if not rows:
             return []
@@ -137,8 +139,9 @@ def _missing(path: Path) -> LayoutError:
 class Avi:
     """What an AVI says of its first stream of video.
 
-    ``movi`` holds (start, size) of each list of frames, ``index`` that of idx1. ``n_frames`` is 0 where the header leaves
-    their number open, ``stream`` is the number of the stream, -1 where no header names one.
+    ``movi`` holds (start, size) of each list of frames, ``index`` that of idx1. ``n_frames`` is 0
+    where the header leaves their number open, ``stream`` is the number of the stream, -1 where no
+    header names one.
     """
 
     n_frames: int = 0
@@ -176,14 +179,14 @@ def spans(data: Bytes, avi: Avi) -> Array:
 
     Raises CorruptFileError where fewer frames are there than the header promises.
     """
-    found = _indexed(data, avi)
-    if found is None or len(found) < avi.n_frames:
-        found = np.array(list(_walked(data, avi)), dtype=np.int64).reshape(-1, 2)
-    if len(found) < max(avi.n_frames, 1):
+    rows = _indexed(data, avi)
+    if rows is None or len(rows) < avi.n_frames:
+        rows = np.array(list(_walked(data, avi)), dtype=np.int64).reshape(-1, 2)
+    if len(rows) < max(avi.n_frames, 1):
         raise corrupt(
-            data.path, f"its header promises {avi.n_frames} frames and {len(found)} are there"
+            data.path, f"its header promises {avi.n_frames} frames and {len(rows)} are there"
         )
-    return found
+    return rows
 
 
 def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> Sequence[bytes | memoryview]:
@@ -205,8 +208,8 @@ def _filled(where: Array, number: int) -> int:
 def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Walk RIFF chunks: name, start of the content, size.
 
-    Writers put a placeholder in the size of a list until the recording ends: such a list goes on to the end of the file.
-    Raises CorruptFileError where a chunk runs past the end.
+    Writers put a placeholder in the size of a list until the recording ends: such a list goes on to
+    the end of the file. Raises CorruptFileError where a chunk runs past the end.
     """
     while start + 8 <= end:
         head = data.read(start, 8)
@@ -328,7 +331,8 @@ def _rows_of_stream(rows: Array, number: int) -> Array:
 def _walked(data: Bytes, avi: Avi) -> Iterator[tuple[int, int]]:
     """The frames of the stream of video, chunk by chunk, also inside ``rec`` lists.
 
-    Where no chunk has the number of the stream, the frames are those of the stream that comes first.
+    Where no chunk has the number of the stream, the frames are those of the stream that comes
+    first.
     """
     frames = [
         (name[:2], start, length)

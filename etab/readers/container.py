@@ -49,16 +49,16 @@ def read(path: Path, at: Sequence[int] | None) -> Array:
     with _opened(path) as (file, stream):
         times = _times(path, file, stream)
         numbers = wanted(path, at, times.n)
-        kept = _seek_and_decode(file, stream, times, sorted(set(numbers)))
-    if len(kept) < len(set(numbers)):
-        kept = _count_and_decode(path, set(numbers))
-    missing = sorted(set(numbers) - set(kept))
+        decoded = _seek_and_decode(file, stream, times, sorted(set(numbers)))
+    if len(decoded) < len(set(numbers)):
+        decoded = _count_and_decode(path, set(numbers))
+    missing = sorted(set(numbers) - set(decoded))
     if missing:
         raise corrupt(path, f"it holds {times.n} frames and frame {missing[0]} cannot be decoded")
-    shapes = {frame.shape for frame in kept.values()}
+    shapes = {frame.shape for frame in decoded.values()}
     if len(shapes) > 1:
         raise corrupt(path, f"its frames differ in size: {sorted(shapes)}")
-    return np.stack([kept[i] for i in numbers]) if kept else np.empty((0, 0, 0), np.uint8)
+    return np.stack([decoded[i] for i in numbers]) if decoded else np.empty((0, 0, 0), np.uint8)
 
 
 @contextmanager
@@ -98,12 +98,12 @@ class _Times:
 
 def _times(path: Path, file: Any, stream: Any) -> _Times:
     """Read the packets without decoding them."""
-    found = [(packet.pts, packet.is_keyframe) for packet in file.demux(stream) if packet.size]
-    if not found:
+    packets = [(packet.pts, packet.is_keyframe) for packet in file.demux(stream) if packet.size]
+    if not packets:
         raise corrupt(path, "it holds no frames")
-    known = {time: key for time, key in found if time is not None}
-    if len(known) < len(found):
-        return _Times(len(found), (), ())
+    known = {time: key for time, key in packets if time is not None}
+    if len(known) < len(packets):
+        return _Times(len(packets), (), ())
     order = sorted(known)
     return _Times(len(order), tuple(order), tuple(i for i, time in enumerate(order) if known[time]))
 
@@ -112,7 +112,7 @@ def _seek_and_decode(
     file: Any, stream: Any, times: _Times, numbers: Sequence[int]
 ) -> dict[int, Array]:
     """Decode from the key frame before each frame asked for; a key frame on the way is jumped to. What is found."""
-    kept: dict[int, Array] = {}
+    decoded: dict[int, Array] = {}
     number_of = {time: i for i, time in enumerate(times.time)}
     frames: Iterator[Any] = iter(())
     last = -1
@@ -124,24 +124,24 @@ def _seek_and_decode(
         for frame in frames:
             last = number_of.get(frame.pts, last)
             if last == i and frame.pts == times.time[i]:
-                kept[i] = _grey(frame)
+                decoded[i] = _grey(frame)
             if last >= i:
                 break
         else:
             last = -1
-    return kept
+    return decoded
 
 
 def _count_and_decode(path: Path, numbers: set[int]) -> dict[int, Array]:
     """Decode from the start and count: for streams without times, or whose seeking misses."""
-    kept: dict[int, Array] = {}
+    decoded: dict[int, Array] = {}
     with _opened(path) as (file, stream):
         for i, frame in enumerate(file.decode(stream)):
             if i in numbers:
-                kept[i] = _grey(frame)
+                decoded[i] = _grey(frame)
             if i >= max(numbers):
                 break
-    return kept
+    return decoded
 
 
 def _grey(frame: Any) -> Array:

@@ -1,8 +1,9 @@
 """DICOM ultrasound objects to grey uint8 frames, decoding only the frames asked for.
 
-Needs pydicom (``pip install "etab-bench[dicom]"``). Baseline JPEG goes through libjpeg-turbo straight to grey; JPEG 2000,
-lossless JPEG, RLE and uncompressed pixels go through pydicom's decoders. ``read_dicom`` returns the picture as stored,
-with the text in it: ``etab.datasets.dicom`` masks it before it is used.
+Needs pydicom (``pip install "etab-bench[dicom]"``). Baseline JPEG goes through libjpeg-turbo
+straight to grey; JPEG 2000, lossless JPEG, RLE and uncompressed pixels go through pydicom's
+decoders. ``read_dicom`` returns the picture as stored, with the text in it: ``etab.datasets.dicom``
+masks it before it is used.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ def dicom_info(path: Path) -> DicomInfo:
 def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
     """Decode grey frames (k, h, w) uint8 as stored; ``at`` holds 0-based frame numbers in any order, None is every frame.
 
-    Grey is the luma: of YBR its first channel, of RGB and palettes 0.299 R + 0.587 G + 0.114 B. More than 8 bits are
-    scaled down. Raises as ``dicom_info``, and UnsupportedOptionError for a frame beyond the end.
+    Grey is the luma: of YBR its first channel, of RGB and palettes 0.299 R + 0.587 G + 0.114 B.
+    More than 8 bits are scaled down. Raises as ``dicom_info``, and UnsupportedOptionError for a
+    frame beyond the end.
     """
     with _guarded(path):
         header = read_header(path, pixels=True)
@@ -74,8 +76,8 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
             )
         out = np.empty((len(numbers), info.rows, info.columns), np.uint8)
         places: dict[int, list[int]] = {}
-        for place, number in enumerate(numbers):
-            places.setdefault(number, []).append(place)
+        for position, number in enumerate(numbers):
+            places.setdefault(number, []).append(position)
         wanted = sorted(places)
         for number, frame in zip(wanted, _frames(path, header, info, wanted), strict=True):
             out[places[number]] = frame
@@ -100,8 +102,8 @@ def _guarded(path: Path) -> Iterator[None]:
     except (CorruptFileError, LayoutError, UnsupportedOptionError, MissingPackageError):
         raise
     except FOREIGN as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise corrupt(path, f"pydicom says {said[0]}") from error
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise corrupt(path, f"pydicom says {lines[0]}") from error
 
 
 def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:

@@ -1,7 +1,7 @@
 """What the header of a DICOM ultrasound object says. Tags by DICOM PS3.3 C.7.6.5, C.8.5.5, C.8.5.6.
 
-Only what is needed to decode the pixels has to be right. The frame rate, the pixel spacing and the other facts are optional:
-one that cannot be read is left out, and the object is still read.
+Only what is needed to decode the pixels has to be right. The frame rate, the pixel spacing and the
+other facts are optional: one that cannot be read is left out, and the object is still read.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ class Region:
 class DicomInfo:
     """What the header of an object says; ``rows`` is 0 where it holds no picture.
 
-    ``fps`` and ``spacing`` (height and width of a pixel in mm) are None where the header does not give them.
-    ``patient``, ``study`` and ``instance`` are as stored and identify people: never show or write them.
+    ``fps`` and ``spacing`` (height and width of a pixel in mm) are None where the header does not
+    give them. ``patient``, ``study`` and ``instance`` are as stored and identify people: never show
+    or write them.
     """
 
     n_frames: int
@@ -146,7 +147,8 @@ def read_header(path: Path, *, pixels: bool = False) -> Any:
     """Read an object with pydicom, with its pixels or without, and name its transfer syntax where it does not.
 
     Raises:
-        CorruptFileError: It is no DICOM file, or its pixels are coded in a way that it does not name.
+        CorruptFileError: It is no DICOM file, or its pixels are coded in a way that it does not
+        name.
     """
     if not is_dicom(path):
         raise corrupt(path, "it does not begin as a DICOM file")

@@ -1,8 +1,8 @@
 """What NIfTI and MetaImage have in common: the size of a picture, its pixel spacing, and which way up it lies.
 
-Both formats say where the axes of the stored array point in the patient. CAMUS was published with columns towards the
-patient's left and rows towards the back, so that the probe is at row 0. A copy that a tool has reoriented says so in its
-header, and is turned back here.
+Both formats say where the axes of the stored array point in the patient. CAMUS was published with
+columns towards the patient's left and rows towards the back, so that the probe is at row 0. A copy
+that a tool has reoriented says so in its header, and is turned back here.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ class VolumeInfo:
         shape: Frames, rows, columns.
         spacing: Height and width of a pixel in mm; None where the header does not give them.
         description: Free text of the header.
-        channels: Numbers a pixel in the file: 1 grey, 3 or 4 colour (turned to grey when the pixels are read).
-        orientation: Where the stored columns and rows point, "LP" as published; "" where the header does not say.
+        channels: Numbers a pixel in the file: 1 grey, 3 or 4 colour (turned to grey when the pixels
+        are read). orientation: Where the stored columns and rows point, "LP" as published; "" where
+        the header does not say.
     """
 
     shape: tuple[int, int, int]
@@ -99,7 +100,8 @@ def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int 
 
     Args:
         path: The file, for messages.
-        sizes: Lengths of the axes. A third or fourth length of 0 or -1 is a placeholder: where it is the only one that
+        sizes: Lengths of the axes. A third or fourth length of 0 or -1 is a placeholder: where it
+        is the only one that
             could count frames, their number has to be taken from the length of the file.
         itemsize: Bytes of one number.
         channels: Numbers a pixel.
@@ -149,7 +151,8 @@ def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int
     """How many frames a file holds: by its header, else by the number of bytes of its pixels.
 
     Raises:
-        CorruptFileError: The header leaves the number open and the file does not hold one whole frame.
+        CorruptFileError: The header leaves the number open and the file does not hold one whole
+        frame.
     """
     if stored.frames is not None:
         return stored.frames

@@ -1,7 +1,7 @@
 """MetaImage files (.mhd): ``Key = value`` lines, and pixels in the same file or in one beside it.
 
-The header is read here and not by ITK, because ITK opens whatever file a header names. Pixels come from the folder of the
-header or from one below it, also where links are followed.
+The header is read here and not by ITK, because ITK opens whatever file a header names. Pixels come
+from the folder of the header or from one below it, also where links are followed.
 Source of the fields: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
 
@@ -85,7 +85,8 @@ def read_metaimage(path: Path) -> tuple[Array, VolumeInfo]:
 
     Raises:
         LayoutError: The header or its file of pixels is absent.
-        CorruptFileError: Either is damaged, cut off or of an absurd size, or the header names pixels outside its folder.
+        CorruptFileError: Either is damaged, cut off or of an absurd size, or the header names
+        pixels outside its folder.
     """
     header = _parse(path)
     plain = _payload(header)

@@ -256,8 +256,8 @@ def _rescale(path: Path, fields: Any, stored: Array) -> Array:
 def _inflate(path: Path, raw: bytes, limit: int, *, partial: bool = False) -> bytes:
     """Unpack the first ``limit`` bytes of a gzip stream, never more; plain bytes are cut to ``limit``.
 
-    The checksum is verified where the stream ends there. With ``partial`` a stream that goes on, or that is cut off, is
-    no error.
+    The checksum is verified where the stream ends there. With ``partial`` a stream that goes on, or
+    that is cut off, is no error.
     """
     if not raw.startswith(GZIP_MAGIC):
         return raw[:limit]

@@ -31,8 +31,8 @@ class StillInfo:
 def read_still(path: Path) -> Array:
     """Read a PNG as grey (h, w) uint8; colour is turned to grey, transparency is dropped.
 
-    Raises LayoutError where the file is absent, CorruptFileError where it is no PNG, ends early, has a chunk whose
-    checksum differs, more than 8 bits a channel, or a side above 4096 pixels.
+    Raises LayoutError where the file is absent, CorruptFileError where it is no PNG, ends early,
+    has a chunk whose checksum differs, more than 8 bits a channel, or a side above 4096 pixels.
     """
     import cv2
 

@@ -1,8 +1,9 @@
 """Video files to grey uint8 frames, decoding only the frames asked for.
 
-MJPG in AVI (EchoNet-Dynamic) is found by its RIFF index and decoded frame by frame straight to grey, in this thread;
-anything else goes through PyAV from the last key frame before each frame asked for (``pip install "etab-bench[video]"``).
-Grey is the luma of the file: it differs from RGB-then-grey by rounding at most (3 grey levels).
+MJPG in AVI (EchoNet-Dynamic) is found by its RIFF index and decoded frame by frame straight to
+grey, in this thread; anything else goes through PyAV from the last key frame before each frame
+asked for (``pip install "etab-bench[video]"``). Grey is the luma of the file: it differs from
+RGB-then-grey by rounding at most (3 grey levels).
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ def video_info(path: Path) -> VideoInfo:
             return VideoInfo(
                 len(spans(data, avi)), avi.fps, avi.height, avi.width, avi.codec, avi.text
             )
-    found = container.info(path)
+    info = container.info(path)
     return VideoInfo(
-        found.n_frames,
-        found.fps,
-        found.height,
-        found.width,
-        found.codec,
+        info.n_frames,
+        info.fps,
+        info.height,
+        info.width,
+        info.codec,
         avi.text if avi else _NO_INFO,
     )
 
@@ -65,8 +66,9 @@ def video_text(path: Path) -> Mapping[str, str]:
 def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
     """Decode grey frames (k, h, w) uint8; ``at`` holds 0-based frame numbers in any order, None is every frame.
 
-    Raises as ``video_info``, and UnsupportedOptionError for a frame beyond the end. Bit errors inside a JPEG that leave
-    it a valid JPEG cannot be seen here: AVI has no checksums (``Source.digest`` sees them).
+    Raises as ``video_info``, and UnsupportedOptionError for a frame beyond the end. Bit errors
+    inside a JPEG that leave it a valid JPEG cannot be seen here: AVI has no checksums
+    (``Source.digest`` sees them).
     """
     with Bytes(path) as data:
         avi = parse(data, text=False)

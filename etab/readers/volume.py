@@ -30,8 +30,8 @@ class Volume:
 def read_volume(path: Path) -> Volume:
     """Read a .nii, .nii.gz or .mhd file, each byte once.
 
-    Rows are depth with the probe at row 0: both formats store (x, y[, t]), and a copy whose header says that it was
-    flipped or transposed is turned back. Colour is turned to grey.
+    Rows are depth with the probe at row 0: both formats store (x, y[, t]), and a copy whose header
+    says that it was flipped or transposed is turned back. Colour is turned to grey.
 
     Args:
         path: The file; one that ends with ".mhd" is MetaImage, any other is NIfTI-1.
@@ -41,7 +41,8 @@ def read_volume(path: Path) -> Volume:
 
     Raises:
         LayoutError: The file, or the file of pixels that it names, is absent.
-        CorruptFileError: It is damaged, of an absurd size, or lies in no orientation that can be put right.
+        CorruptFileError: It is damaged, of an absurd size, or lies in no orientation that can be
+        put right.
     """
     read = read_metaimage if path.suffix == ".mhd" else read_nifti
     data, info = read(path)
@@ -56,8 +57,9 @@ def volume_info(path: Path) -> VolumeInfo:
 def grey(path: Path, data: Array) -> Array:
     """Turn the pixels of an ultrasound picture into uint8, whatever number type they are stored in.
 
-    Whole numbers are grey levels from 0 to 255. Fractions are grey levels from 0 to 255, or from 0 to 1 where none is
-    above 1; then they are scaled. The whole file is judged at once, so that all of its frames are scaled alike.
+    Whole numbers are grey levels from 0 to 255. Fractions are grey levels from 0 to 255, or from 0
+    to 1 where none is above 1; then they are scaled. The whole file is judged at once, so that all
+    of its frames are scaled alike.
 
     Args:
         path: The file, for messages.
@@ -67,8 +69,10 @@ def grey(path: Path, data: Array) -> Array:
         The grey levels, uint8, in the shape of ``data``.
 
     Raises:
-        CorruptFileError: The values are no grey levels: NaN, negative, above 255, only 0 and 1 (a picture that was
-            rounded, or a mask), or fractions in a range so small that rounding would leave a few levels.
+        CorruptFileError: The values are no grey levels: NaN, negative, above 255, only 0 and 1 (a
+        picture that was
+            rounded, or a mask), or fractions in a range so small that rounding would leave a few
+            levels.
     """
     low = float(data.min())
     high = float(data.max())

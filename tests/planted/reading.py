@@ -55,8 +55,8 @@ FAULTS = [
     Fault(
         "each frame is decoded from the start",
         PYAV,
-        "kept = _seek_and_decode(",
-        "kept = {} and _seek_and_decode(",
+        "decoded = _seek_and_decode(",
+        "decoded = {} and _seek_and_decode(",
         READING,
     ),
     Fault(

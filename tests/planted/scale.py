@@ -63,8 +63,8 @@ FAULTS = [
     Fault(
         "skip-bad: missing files are listed",
         "etab/datasets/base.py",
-        "[record for record in found if record.id not in lost]",
-        "found",
+        "[record for record in listed if record.id not in lost]",
+        "listed",
         ONE,
     ),
     Fault(

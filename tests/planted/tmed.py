@@ -58,7 +58,7 @@ FAULTS = [
     ),
     Fault("tmed: two parts of one image pass", SOURCE, "if len(named) > 1:", "if False:", TESTS),
     Fault(
-        "tmed: a patient in two parts passes", SOURCE, "            check_leaks(found)\n", "", TESTS
+        "tmed: a patient in two parts passes", SOURCE, "            check_leaks(records)\n", "", TESTS
     ),
     Fault(
         "tmed: tables that differ pass",
@@ -68,7 +68,7 @@ FAULTS = [
         TESTS,
     ),
     Fault(
-        "tmed: missing images pass", SOURCE, "            self._check_images(found)\n", "", TESTS
+        "tmed: missing images pass", SOURCE, "            self._check_images(records)\n", "", TESTS
     ),
     Fault(
         "tmed: an image listed twice passes", SOURCE, "    if twice:\n", "    if False:\n", TESTS

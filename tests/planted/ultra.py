@@ -52,15 +52,15 @@ FAULTS = [
     Fault(
         "a measurement written twice counts twice",
         LVH,
-        "found.setdefault((measure.calc, measure.at), measure)",
-        "found[measure.calc, len(found)] = measure",
+        "measures.setdefault((measure.calc, measure.at), measure)",
+        "measures[measure.calc, len(measures)] = measure",
         _ultra("test_lvh_points_outside_and_rows_twice"),
     ),
     Fault(
         "a measured frame beyond the end passes",
         LVH,
-        "if found and found[-1].at >=",
-        "if False and found[-1].at >=",
+        "if measures and measures[-1].at >=",
+        "if False and measures[-1].at >=",
         _ultra("test_damage_is_named"),
     ),
     Fault(
@@ -101,7 +101,7 @@ FAULTS = [
     Fault(
         "a child in two folds passes",
         PEDIATRIC,
-        "            check_leaks(found)\n",
+        "            check_leaks(records)\n",
         "",
         _ultra("test_damage_is_named"),
     ),
@@ -122,8 +122,8 @@ FAULTS = [
     Fault(
         "a trace beyond the end is an answer",
         PEDIATRIC,
-        "for at in sorted(found) if at < n",
-        "for at in sorted(found)",
+        "for at in sorted(traces) if at < n",
+        "for at in sorted(traces)",
         _ultra("test_pediatric_quirks"),
     ),
     Fault(
@@ -178,14 +178,14 @@ FAULTS = [
     Fault(
         "a DICOM file in two parts passes",
         UNITY,
-        "            check_leaks(found)\n",
+        "            check_leaks(records)\n",
         "",
         _ultra("test_damage_is_named"),
     ),
     Fault(
         "labelled pictures may be missing",
         UNITY,
-        "            self._check_there(found)\n",
+        "            self._check_there(records)\n",
         "",
         _ultra("test_damage_is_named"),
     ),

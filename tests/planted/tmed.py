@@ -58,7 +58,11 @@ FAULTS = [
     ),
     Fault("tmed: two parts of one image pass", SOURCE, "if len(named) > 1:", "if False:", TESTS),
     Fault(
-        "tmed: a patient in two parts passes", SOURCE, "            check_leaks(records)\n", "", TESTS
+        "tmed: a patient in two parts passes",
+        SOURCE,
+        "            check_leaks(records)\n",
+        "",
+        TESTS,
     ),
     Fault(
         "tmed: tables that differ pass",

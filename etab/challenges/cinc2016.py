@@ -47,7 +47,7 @@ UNSURE = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class AnsweredRecord:
     """What happened to one record.
 
     Attributes:
@@ -260,7 +260,7 @@ def _answer_all(
     base: Path,
     sounds: Mapping[str, Path],
     out: Path,
-    records: dict[str, Answered],
+    records: dict[str, AnsweredRecord],
     limits: Limits,
     home: Path,
     progress: Callable[[int, int], None] | None,
@@ -274,7 +274,7 @@ def _answer_all(
             progress(len(records), len(sounds))
 
 
-def _answer(base: Path, name: str, sound: Path, limits: Limits, home: Path) -> Answered:
+def _answer(base: Path, name: str, sound: Path, limits: Limits, home: Path) -> AnsweredRecord:
     """Answer one record in a copy of the entry, by ``next.sh RECORD``."""
     copy = base.parent / "record"
     shutil.rmtree(copy, ignore_errors=True)
@@ -296,19 +296,19 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _read_answer(path: Path, name: str, ended: Ended) -> Answered:
+def _read_answer(path: Path, name: str, ended: Ended) -> AnsweredRecord:
     why = _no_answer(path, ended)
     if why:
-        return Answered(None, ended.seconds, why)
+        return AnsweredRecord(None, ended.seconds, why)
     try:
         answers = read_answers(path)
     except EtabError:
         beginning = path.read_text(errors="replace")[:80]
-        return Answered(None, ended.seconds, f"wrote {beginning!r}, which is no answer")
+        return AnsweredRecord(None, ended.seconds, f"wrote {beginning!r}, which is no answer")
     if list(answers) != [name]:
         others = ", ".join(list(answers)[:5]) or "nothing"
-        return Answered(None, ended.seconds, f"answered {others} instead")
-    return Answered(answers[name], ended.seconds)
+        return AnsweredRecord(None, ended.seconds, f"answered {others} instead")
+    return AnsweredRecord(answers[name], ended.seconds)
 
 
 def _no_answer(path: Path, ended: Ended) -> str:
@@ -325,7 +325,7 @@ def _no_answer(path: Path, ended: Ended) -> str:
     return ""
 
 
-def _write_log(out: Path, records: Mapping[str, Answered]) -> None:
+def _write_log(out: Path, records: Mapping[str, AnsweredRecord]) -> None:
     """Write answers.txt, with what is answered, and records.csv, with everything."""
     ordered = sorted(records.items())
     answers = [f"{name},{row.answer}\n" for name, row in ordered if row.answer is not None]
@@ -339,16 +339,16 @@ def _write_log(out: Path, records: Mapping[str, Answered]) -> None:
     write_atomically(out / "records.csv", text.getvalue())
 
 
-def _read_log(out: Path) -> dict[str, Answered]:
+def _read_log(out: Path) -> dict[str, AnsweredRecord]:
     path = out / "records.csv"
     if not path.is_file():
         return {}
-    records: dict[str, Answered] = {}
+    records: dict[str, AnsweredRecord] = {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 answer = int(row["answer"]) if row["answer"] else None
-                records[row["record"]] = Answered(answer, float(row["seconds"]), row["why"])
+                records[row["record"]] = AnsweredRecord(answer, float(row["seconds"]), row["why"])
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise EntryError(
             f"{path} is damaged ({error}). Move {out} away and run the entry again."

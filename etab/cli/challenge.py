@@ -21,12 +21,12 @@ app = typer.Typer(
 )
 
 # Options that both challenges share.
-Entry = Annotated[Path | None, typer.Argument(help="The entry: a folder, .zip or .tar.gz.")]
-Data = Annotated[
+EntryArgument = Annotated[Path | None, typer.Argument(help="The entry: a folder, .zip or .tar.gz.")]
+DataOption = Annotated[
     Path | None,
     typer.Option(help="The data as published. [default: ETAB_<NAME>_DIR, ETAB_DATA, ...]"),
 ]
-From = Annotated[
+FromOption = Annotated[
     list[Path],
     typer.Option(
         "--from",
@@ -34,20 +34,20 @@ From = Annotated[
         "two of them, one of murmur and one of outcome.",
     ),
 ]
-Out = Annotated[
+OutOption = Annotated[
     Path, typer.Option(help="Folder for the answers. A run that was stopped goes on there.")
 ]
-Threshold = Annotated[
+ThresholdOption = Annotated[
     float | None, typer.Option(help="With --from: the probability from which on it is abnormal.")
 ]
-Memory = Annotated[
+MemoryOption = Annotated[
     int | None, typer.Option(min=16, help="Memory in MiB. [default: that of the challenge]")
 ]
-Disk = Annotated[
+DiskOption = Annotated[
     int | None,
     typer.Option(min=1, help="MiB that may be written. [default: that of the challenge]"),
 ]
-Trust = Annotated[
+TrustOption = Annotated[
     bool,
     typer.Option(
         "--trust",
@@ -74,14 +74,14 @@ class Outcome(Protocol):
 
 @app.command("cinc2016")
 def cinc2016_command(
-    entry: Entry = None,
-    data: Data = None,
-    result: From = [],  # noqa: B006
-    out: Out = Path("challenge"),
+    entry: EntryArgument = None,
+    data: DataOption = None,
+    result: FromOption = [],  # noqa: B006
+    out: OutOption = Path("challenge"),
     part: Annotated[
         str, typer.Option(help="The records to answer: validation, training-a, ...")
     ] = "validation",
-    threshold: Threshold = None,
+    threshold: ThresholdOption = None,
     unsure: Annotated[
         str | None,
         typer.Option(help="With --from: LOW,HIGH. Between these probabilities it is unsure."),
@@ -93,9 +93,9 @@ def cinc2016_command(
     setup_seconds: Annotated[
         float | None, typer.Option(help="Time limit of setup.sh in seconds. [default: 300]")
     ] = None,
-    memory: Memory = None,
-    disk: Disk = None,
-    trust: Trust = False,
+    memory: MemoryOption = None,
+    disk: DiskOption = None,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run an entry of CinC 2016 and compare its answers with those it ships.
@@ -149,10 +149,10 @@ def cinc2016_command(
 
 @app.command("circor2022")
 def circor2022_command(
-    entry: Entry = None,
-    data: Data = None,
-    result: From = [],  # noqa: B006
-    out: Out = Path("challenge"),
+    entry: EntryArgument = None,
+    data: DataOption = None,
+    result: FromOption = [],  # noqa: B006
+    out: OutOption = Path("challenge"),
     hold_out: Annotated[
         Path | None, typer.Option(help="Train on all of --data and answer this folder.")
     ] = None,
@@ -161,7 +161,7 @@ def circor2022_command(
         typer.Option(min=2, help="Number of folds of people, without --hold-out. [default: 5]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the folds. [default: 0]")] = None,
-    threshold: Threshold = None,
+    threshold: ThresholdOption = None,
     python: Annotated[
         str | None, typer.Option(help="Interpreter for both scripts. [default: this one]")
     ] = None,
@@ -172,9 +172,9 @@ def circor2022_command(
     seconds: Annotated[
         float | None, typer.Option(help="Time limit of run_model.py in seconds. [default: 24 h]")
     ] = None,
-    memory: Memory = None,
-    disk: Disk = None,
-    trust: Trust = False,
+    memory: MemoryOption = None,
+    disk: DiskOption = None,
+    trust: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train an entry of the Challenge 2022 and score it on people it was not trained on."""

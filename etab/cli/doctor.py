@@ -31,14 +31,14 @@ class Finding:
         topic: What it is about: installed, device, data or weights.
         name: The package, dataset, backbone or device.
         ok: Whether it can be used; None for plain information.
-        found: What was found, in words.
+        detail: What was found, in words.
         next_step: What to do next; empty where there is nothing to do.
     """
 
     topic: str
     name: str
     ok: bool | None
-    found: str
+    detail: str
     next_step: str = ""
 
 
@@ -73,13 +73,13 @@ def _data(name: str) -> Finding:
     try:
         source = datasets.source(name)
         phantom = " (PHANTOM)" if source.phantom else ""
-        found = f"{len(source.records())} recordings in {source.root}{phantom}"
+        detail = f"{len(source.records())} recordings in {source.root}{phantom}"
     except EtabError as error:
         first_sentence = str(error).split(". ")[0]
         access = datasets.SOURCES[name].card.access
         next_step = f"{access} Or try phantom data: etab data phantom DIR"
         return Finding("data", name, False, first_sentence, next_step)
-    return Finding("data", name, True, found)
+    return Finding("data", name, True, detail)
 
 
 def _weights(name: str) -> Finding:

@@ -96,7 +96,7 @@ def findings(found: Sequence[Finding]) -> None:
     for name in ("", "what", "", "found"):
         out.add_column(name, overflow="fold")
     for f in found:
-        out.add_row(f.topic, f.name, marks[f.ok], f.found)
+        out.add_row(f.topic, f.name, marks[f.ok], f.detail)
     console = Console()
     console.print(out)
     for f in found:

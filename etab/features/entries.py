@@ -70,10 +70,10 @@ class Batches:
             ] = block
         for name, values in part.sequences.items():
             block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
-            place = self.sequences.setdefault(
+            stored = self.sequences.setdefault(
                 name, np.empty((self.n, *block.shape[1:]), np.float16)
             )
-            place[self.at : self.at + k] = block
+            stored[self.at : self.at + k] = block
         for i, values in enumerate(part.maps if maps else ()):
             block = values.cpu().numpy()
             if i == len(self.maps):
@@ -207,9 +207,9 @@ def _put_in_place(temp: Path, target: Path, load: Load) -> None:
             raise
 
 
-def _is_sound(place: Path, load: Load) -> bool:
+def _is_sound(folder: Path, load: Load) -> bool:
     try:
-        _verified(place, load)
+        _verified(folder, load)
     except _DAMAGE:
         return False
     return True
@@ -217,23 +217,23 @@ def _is_sound(place: Path, load: Load) -> bool:
 
 def _checksum(path: Path) -> str:
     """Checksum against damage (xxh3, 128 bits), at the speed of memory: maps are gigabytes."""
-    found = xxhash.xxh3_128()
+    checksum = xxhash.xxh3_128()
     with path.open("rb") as handle:
         while block := handle.read(1 << 22):
-            found.update(block)
-    return found.hexdigest()
+            checksum.update(block)
+    return checksum.hexdigest()
 
 
-def read_entry(place: Path | None, load: Load | None = None) -> Features | None:
-    """An entry that verifies; None where there is none, or (with a warning) where it is damaged."""
-    if place is None or not place.is_dir():
+def read_entry(folder: Path | None, load: Load | None = None) -> Features | None:
+    """Read a valid entry; None where none exists or, with a warning, where it is damaged."""
+    if folder is None or not folder.is_dir():
         return None
     try:
-        return _verified(place, load or load_batches)
+        return _verified(folder, load or load_batches)
     except _DAMAGE as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         warnings.warn(
-            f"The cached features in {place} are damaged ({said}); computing them again.",
+            f"The cached features in {folder} are damaged ({reason}); computing them again.",
             EtabWarning,
             stacklevel=4,
         )
@@ -246,15 +246,15 @@ def _entry_digest(entry: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(place: Path, load: Load) -> Features:
-    entry = json.loads((place / "entry.json").read_text())
-    there = {path.name for path in place.iterdir()} - {"entry.json"}
-    if set(entry["files"]) != there or entry.get("sha256") not in (None, _entry_digest(entry)):
+def _verified(folder: Path, load: Load) -> Features:
+    entry = json.loads((folder / "entry.json").read_text())
+    names = {path.name for path in folder.iterdir()} - {"entry.json"}
+    if set(entry["files"]) != names or entry.get("sha256") not in (None, _entry_digest(entry)):
         raise ValueError("entry.json has changed, or a file was added or removed")
     for name, wanted in entry["files"].items():
-        if _checksum(place / name) != wanted:
+        if _checksum(folder / name) != wanted:
             raise ValueError(f"{name} has changed")
-    return load(place, entry)
+    return load(folder, entry)
 
 
 def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
@@ -282,12 +282,12 @@ def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
     }
 
 
-def load_batches(place: Path, entry: Mapping[str, Any]) -> Features:
+def load_batches(folder: Path, entry: Mapping[str, Any]) -> Features:
     """Features of an entry that ``Batches`` wrote; maps and sequences stay on disk."""
-    pooled = _pooled(place / "pooled.safetensors")
+    pooled = _pooled(folder / "pooled.safetensors")
     maps = sorted(n for n in entry["files"] if n.startswith("map"))
     sequences = {
-        k: StoredMap(place / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))
+        k: StoredMap(folder / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))
     }
     whole = {k: pooled[k] for k in entry["order"]}
-    return Features(whole, tuple(StoredMap(place / n) for n in maps), entry["pca"], sequences)
+    return Features(whole, tuple(StoredMap(folder / n) for n in maps), entry["pca"], sequences)

@@ -38,9 +38,9 @@ class JoinedMap:
         flat = np.atleast_1d(index)
         out = np.empty((len(flat), *self.shape[1:]), dtype=self.dtype)
         for part, first, last in zip(self.parts, self.edges[:-1], self.edges[1:], strict=True):
-            mine = (flat >= first) & (flat < last)
-            if mine.any():
-                out[mine] = np.asarray(part[flat[mine] - first])
+            inside = (flat >= first) & (flat < last)
+            if inside.any():
+                out[inside] = np.asarray(part[flat[inside] - first])
         return out if index.ndim else out[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -222,10 +222,10 @@ def _digest_file(card: BackboneCard, cache: Path) -> Path:
 
 def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:
     try:
-        found = json.loads(_digest_file(card, cache).read_text())
+        digests = json.loads(_digest_file(card, cache).read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return digests if isinstance(digests, dict) else {}
 
 
 def _known_digest(card: BackboneCard, cache: Path | None) -> str | None:

@@ -80,8 +80,8 @@ class Spill:
             torch.from_numpy(out).copy_(torch.from_numpy(self[rows]))
             return
         held, wide = torch.from_numpy(self._held), torch.from_numpy(out)
-        for place, row in zip(wide, rows, strict=True):
-            place.copy_(held[int(row)])
+        for target, row in zip(wide, rows, strict=True):
+            target.copy_(held[int(row)])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype=dtype)
@@ -89,21 +89,21 @@ class Spill:
 
 def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
     """A file of ``size`` bytes that no folder lists."""
-    place = (
+    directory = (
         tempfile.gettempdir() if folder is None or not os.access(folder, os.W_OK) else str(folder)
     )
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(directory).free
     if free < size + _SPARE:
         raise StorageError(
-            f"{size / 2**30:.1f} GiB that outgrow memory would lie in {place}, where {free / 2**30:.1f} GiB are free. "
+            f"{size / 2**30:.1f} GiB that outgrow memory would lie in {directory}, where {free / 2**30:.1f} GiB are free. "
             "Free some space, or name another --cache."
         )
     try:
-        file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115  # it lives as long as its Spill
+        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # it lives as long as its Spill
         file.truncate(size)
     except OSError as error:
         raise StorageError(
-            f"No file could be made in {place}: {error.strerror}. Name another --cache."
+            f"No file could be made in {directory}: {error.strerror}. Name another --cache."
         ) from error
     return file
 

@@ -16,16 +16,16 @@ def _places(name: str) -> list[Path]:
 
 def text(name: str) -> str:
     """Read a packaged text file such as "checkpoints/index.toml"; raises with what there is beside it."""
-    for place in _places(name):
-        if place.is_file():
-            return place.read_text(encoding="utf-8")
+    for path in _places(name):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
     wanted = Path(name)
-    there = {
+    others = {
         p.stem
-        for place in _places(name)
-        if place.parent.is_dir()
-        for p in place.parent.glob(f"*{wanted.suffix}")
+        for path in _places(name)
+        if path.parent.is_dir()
+        for p in path.parent.glob(f"*{wanted.suffix}")
     }
-    if there:
-        raise unknown(f"file in {wanted.parent}", wanted.stem, there)
+    if others:
+        raise unknown(f"file in {wanted.parent}", wanted.stem, others)
     raise DataNotFoundError(f"The packaged file {name} is missing: reinstall etab-bench.")

@@ -221,8 +221,8 @@ FAULTS = [
     Fault(
         "sequences: the second batch is kept over the first",
         "etab/features/entries.py",
-        "            place[self.at : self.at + k] = block\n",
-        "            place[:k] = block\n",
+        "            stored[self.at : self.at + k] = block\n",
+        "            stored[:k] = block\n",
         HEADS,
     ),
 ]

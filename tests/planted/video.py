@@ -141,7 +141,7 @@ FAULTS = [
     Fault(
         "cross: maps of the second start anew",
         "etab/features/lazy.py",
-        "part[flat[mine] - first]",
+        "part[flat[inside] - first]",
         "part[flat[mine] // 2 % len(part)]",
         (_CROSS + "test_joined_maps_are_one_map",),
     ),

@@ -53,7 +53,7 @@ def read_reference(path: Path) -> dict[str, Reference]:
     Raises CorruptFileError naming the line: no name of the challenge, a label other than 1 and -1, a quality other than
     0 and 1, a record twice.
     """
-    found: dict[str, Reference] = {}
+    labels: dict[str, Reference] = {}
     for number, row in enumerate(rows_of(path), start=1):
         name = row[0]
         label = parse_whole(row[1]) if len(row) > 1 else None
@@ -65,14 +65,14 @@ def read_reference(path: Path) -> dict[str, Reference]:
                 f"{path}, line {number}: {','.join(row)[:80]!r}; wanted 'a0001,1' (1 abnormal, -1 normal), and a quality "
                 "of 0 or 1 if there is a third column. Restore it as published."
             )
-        if name in found:
+        if name in labels:
             raise CorruptFileError(
                 f"{path} lists {name} twice, on line {number} again. Restore it as published."
             )
-        found[name] = Reference(label, None if good is None else good == 1)
-    if not found:
+        labels[name] = Reference(label, None if good is None else good == 1)
+    if not labels:
         raise CorruptFileError(f"{path} is empty: there are no labels. Download it again.")
-    return found
+    return labels
 
 
 def read_withdrawn(path: Path) -> set[str]:
@@ -96,30 +96,30 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
     if not heads:
         raise CorruptFileError(f"{path} has no column 'Challenge record name'. Download it again.")
     keys = [_key(cell) for cell in rows[heads[0]]]
-    found: dict[str, Appendix] = {}
+    patients: dict[str, Appendix] = {}
     for cells in rows[heads[0] + 1 :]:
         row = dict(zip(keys, cells, strict=False))
         name = row["challenge record name"]
-        if name in found:
+        if name in patients:
             raise CorruptFileError(f"{path} lists {name} twice. Restore it as published.")
         label = parse_whole(
             next((value for key, value in row.items() if key.startswith("class")), "")
         )
         facts = {
-            mine: _get(row, key)
-            for mine, key in (
+            fact: _get(row, key)
+            for fact, key in (
                 ("diagnosis", "diagnosis"),
                 ("site", "transducer site"),
                 ("murmurs", "murmurs"),
                 ("state", "recording state"),
             )
         }
-        found[name] = Appendix(
+        patients[name] = Appendix(
             person(name, row),
             label if label in (1, -1) else None,
             {key: plain_identifier(value) for key, value in facts.items() if not is_blank(value)},
         )
-    return found
+    return patients
 
 
 def person(name: str, row: Mapping[str, str]) -> str:

@@ -130,12 +130,12 @@ def read_patient(path: Path) -> Patient:
         )
     facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
     facts = {key.rstrip(":").strip(): value.strip() or "nan" for key, value in facts.items()}
-    found = [
+    recordings = [
         (row[0], dict(zip(("header", "audio", "states"), row[1:], strict=True))) for row in rows
     ]
-    if len({files["audio"] for _, files in found}) < len(found):
+    if len({files["audio"] for _, files in recordings}) < len(recordings):
         raise CorruptFileError(f"{path} lists a recording twice. Restore it as published.")
-    return Patient(path, found, facts)
+    return Patient(path, recordings, facts)
 
 
 def persons(additional: Mapping[str, str]) -> dict[str, str]:
@@ -231,12 +231,12 @@ def _once(rows: Sequence[Interval]) -> list[Interval]:
 
 
 def _word(path: Path, facts: Mapping[str, str], key: str, classes: Sequence[str]) -> str:
-    said = facts.get(key, "nan")
-    if said not in classes:
+    word = facts.get(key, "nan")
+    if word not in classes:
         raise CorruptFileError(
-            f"{path} says {key} {said!r}; possible: {', '.join(classes)}. Restore it as published."
+            f"{path} says {key} {word!r}; possible: {', '.join(classes)}. Restore it as published."
         )
-    return said
+    return word
 
 
 def _plain_facts(facts: Mapping[str, str]) -> dict[str, str]:

@@ -16,7 +16,16 @@ from etab.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One line of a PhysioNet header: a file, its format, and how its numbers become physical ones."""
+    """One signal line of a PhysioNet header.
+
+    Attributes:
+        file: The file that holds the signal.
+        fmt: The format of its samples; 16 is two bytes, low byte first.
+        offset: Bytes before the first sample.
+        gain: Steps of the converter per physical unit.
+        zero: The value of the converter at 0.
+        name: The description of the signal, such as "ECG".
+    """
 
     file: str
     fmt: int
@@ -28,7 +37,15 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A PhysioNet header: the record's name, rate in Hz, samples a signal, signals, and the comment lines."""
+    """A PhysioNet header.
+
+    Attributes:
+        name: The record.
+        rate: Samples a second of each signal.
+        n: Samples of each signal.
+        signals: The signals in the order of the header.
+        comments: The comment lines, without "#".
+    """
 
     name: str
     rate: float
@@ -86,14 +103,14 @@ def _signal(row: list[str]) -> Signal:
 def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
     """Raise CorruptFileError where header and audio disagree: file name, rate, number of samples."""
     named = [signal.file for signal in header.signals]
-    for what, said, found in (
+    for what, in_header, in_audio in (
         ("rate in Hz", f"{header.rate:g}", f"{info.rate:g}"),
         ("number of samples", str(header.n), str(info.n)),
         ("file", wav.name if wav.name in named else ", ".join(named), wav.name),
     ):
-        if said != found:
+        if in_header != in_audio:
             raise CorruptFileError(
-                f"{path} and {wav.name} disagree on the {what}: {said} and {found}. Restore both as published."
+                f"{path} and {wav.name} disagree on the {what}: {in_header} and {in_audio}. Restore both as published."
             )
 
 
@@ -103,26 +120,27 @@ def read_dat(path: Path, header: Header, name: str) -> FloatArray:
     Raises LayoutError where it is absent, CorruptFileError where the header has no such signal, the format is another,
     or the file has another length than the header promises.
     """
-    found = [
+    named = [
         signal for signal in header.signals if signal.name == name and signal.file == path.name
     ]
-    if not found:
+    if not named:
         raise CorruptFileError(
             f"The header of {header.name} has no signal {name!r} in {path.name}."
         )
-    signal = found[0]
+    signal = named[0]
     if signal.fmt != 16 or signal.gain == 0:
         raise CorruptFileError(
             f"{path} is in format {signal.fmt}; wanted 16 (two bytes a sample), as published."
         )
-    mine = [s.name for s in header.signals if s.file == path.name]
-    size, wanted = filled_size(path), signal.offset + 2 * header.n * len(mine)
+    columns = [s.name for s in header.signals if s.file == path.name]
+    size = filled_size(path)
+    wanted = signal.offset + 2 * header.n * len(columns)
     if size != wanted:
         raise CorruptFileError(
             f"{path} has {size} bytes; its header promises {wanted}. Download it again."
         )
-    raw: Any = np.fromfile(path, dtype="<i2", offset=signal.offset).reshape(header.n, len(mine))[
-        :, mine.index(name)
+    raw: Any = np.fromfile(path, dtype="<i2", offset=signal.offset).reshape(header.n, len(columns))[
+        :, columns.index(name)
     ]
     return np.asarray(
         (raw.astype(np.float32) - signal.zero) / np.float32(signal.gain), dtype=np.float32

@@ -89,8 +89,8 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
         if (source.root / name).is_dir():
             raise LayoutError(f"{source.root / name} is a folder; wanted a file. Restore it.")
     is_sound = isinstance(source, SoundSource)
-    mine = [task for task in tasks if is_sound or record.view in task.views]
-    for task in {(task.target, task.inputs): task for task in mine}.values():
+    shown = [task for task in tasks if is_sound or record.view in task.views]
+    for task in {(task.target, task.inputs): task for task in shown}.values():
         if task.inputs in _STILLS:
             record_rows(task, source, record)
         else:
@@ -98,7 +98,7 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
     if isinstance(source, SoundSource):
         source.wave(record)
         return
-    shows_clips = any(task.inputs not in _STILLS for task in mine)
+    shows_clips = any(task.inputs not in _STILLS for task in shown)
     if not tasks or (shows_clips and not source.still(record)):
         source.frames(record)
     for at in shown_frames(source, record):
@@ -123,19 +123,19 @@ def left_out(
     if not faults:
         return {}
     official = parse(protocol).sort == "official"
-    there = set(patients)
-    mine = [
-        f
-        for f in faults
-        if f.view in ("", *task.views) and (not official or f.split in ("", "test"))
+    scored = set(patients)
+    relevant = [
+        fault
+        for fault in faults
+        if fault.view in ("", *task.views) and (not official or fault.split in ("", "test"))
     ]
-    hurt = {f.patient for f in mine if f.patient}
-    lost = sorted(hurt - there)
+    affected = {fault.patient for fault in relevant if fault.patient}
+    lost = sorted(affected - scored)
     return {
-        "recordings": [[f.id, f.reason] for f in faults],
+        "recordings": [[fault.id, fault.reason] for fault in faults],
         "lost": lost,
-        "partly": sorted(hurt & there),
-        "patients": len(there) + len(lost),
+        "partly": sorted(affected & scored),
+        "patients": len(scored) + len(lost),
     }
 
 

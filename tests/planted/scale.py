@@ -49,14 +49,14 @@ FAULTS = [
     Fault(
         "skip-bad: patients of training count as lost",
         "etab/runs/skip_bad.py",
-        '(not official or f.split in ("", "test"))',
+        '(not official or fault.split in ("", "test"))',
         "True",
         COUNTS,
     ),
     Fault(
         "skip-bad: another view counts as lost",
         "etab/runs/skip_bad.py",
-        'f.view in ("", *task.views)',
+        'fault.view in ("", *task.views)',
         "True",
         COUNTS,
     ),

@@ -182,7 +182,7 @@ FAULTS = [
     _fault(
         "headers are not compared",
         "etab/readers/physionet.py",
-        "        if said != found:",
+        "        if in_header != in_audio:",
         "        if False:",
         BAD,
         "test_header_and_audio_disagree",

@@ -5,7 +5,10 @@ from tests.faults import Fault
 _FILE = "tests/runs/test_skip_bad.py"
 ONE, WHOLE = (f"{_FILE}::test_one_view_lost",), (f"{_FILE}::test_a_whole_patient_lost",)
 COUNTS, ALL = (
-    (f"{_FILE}::test_an_official_result_counts_its_test_part",),
+    (
+        f"{_FILE}::test_an_official_result_counts_its_test_part",
+        f"{_FILE}::test_folds_test_every_patient",
+    ),
     (f"{_FILE}::test_all_bad",),
 )
 LARGE, STUDIES = ("tests/heads/test_many_rows.py",), ("tests/runs/test_studies.py",)

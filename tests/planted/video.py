@@ -142,7 +142,7 @@ FAULTS = [
         "cross: maps of the second start anew",
         "etab/features/lazy.py",
         "part[flat[inside] - first]",
-        "part[flat[mine] // 2 % len(part)]",
+        "part[flat[inside] // 2 % len(part)]",
         (_CROSS + "test_joined_maps_are_one_map",),
     ),
     Fault(

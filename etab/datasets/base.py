@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A recording that is left out because it cannot be read, and why; "" for what is not known of it."""
+    """A recording that is left out because it cannot be read; unknown facts are ""."""
 
     id: str
     reason: str
@@ -45,7 +45,7 @@ class Card:
     last_seen_real: str = ""
 
     def target(self, name: str) -> Target:
-        """Look a target up by its field name; raises UnknownNameError listing what this dataset has."""
+        """Look a target up by its name; raises UnknownNameError listing the dataset's targets."""
         for target in self.targets:
             if target.name == name:
                 return target
@@ -68,7 +68,7 @@ class Source(ABC):
         self.root = root
 
     def lenient(self) -> Self:
-        """From now on a recording whose file is missing or cannot be read is left out of the list, and noted."""
+        """From now on, leave out and note recordings whose file is missing or unreadable."""
         self.faults = [] if self.faults is None else self.faults
         return self
 
@@ -83,12 +83,12 @@ class Source(ABC):
         self.faults += faults
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Shorten the list of recordings to these; the others are of no use to what is done with this source."""
+        """Restrict the list of recordings to these."""
         ids = {record.id for record in records}
         self._records = tuple(record for record in self.records() if record.id in ids)
 
     def _give_up(self, fault: Fault, error: Exception) -> None:
-        """Note a recording that cannot be listed; raises the error where that is no option."""
+        """Note a recording that cannot be listed; raises ``error`` if the source is not lenient."""
         if self.faults is None:
             raise error
         self.faults.append(fault)
@@ -96,7 +96,7 @@ class Source(ABC):
     def _listed(
         self, items: Iterable[Item], make: Callable[[Item], Record], known: Callable[[Item], Fault]
     ) -> list[Record]:
-        """A record of each item; ``known`` says of an item that gives none what is known of it."""
+        """Build a record for each item; if ``make`` fails, ``known(item)`` describes the fault."""
         records = []
         for item in items:
             try:
@@ -106,7 +106,7 @@ class Source(ABC):
         return records
 
     def _there(self, records: Iterable[Record]) -> list[Record]:
-        """The records whose files are all there, where that is asked for; else all of them."""
+        """Select the records whose files all exist if the source is lenient, else all records."""
         listed = list(records)
         if self.faults is None:
             return listed
@@ -130,7 +130,7 @@ class Source(ABC):
 
     @abstractmethod
     def records(self) -> Sequence[Record]:
-        """Every recording, in a stable order. Raises LayoutError naming the first thing that is missing."""
+        """List every recording in a stable order; raises LayoutError naming a missing file."""
 
     @abstractmethod
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
@@ -138,7 +138,7 @@ class Source(ABC):
 
     @abstractmethod
     def n_frames(self, record: Record) -> int:
-        """How many frames can be had of this recording."""
+        """The number of frames of this recording."""
 
     @abstractmethod
     def answers(
@@ -183,7 +183,7 @@ class Source(ABC):
         return self.card.counts
 
     def tally(self) -> Mapping[str, int]:
-        """What ``etab data check`` counts beyond patients, recordings and the parts of the split."""
+        """Further counts for ``etab data check``, beyond patients, recordings and split parts."""
         return {}
 
     def canonical(self) -> str:

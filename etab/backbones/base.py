@@ -1,4 +1,4 @@
-"""BackboneCard: what can be known of a backbone without loading its weights; Backbone: the thing loaded."""
+"""BackboneCard: the facts of a backbone that need no weights. Backbone: the loaded network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Course:
 
 
 class Backbone(Protocol):
-    """Row-wise: what it says of one frame, or one window of sound, never depends on the others of the batch."""
+    """A loaded backbone. The features of a frame, or a window of sound, never depend on other rows of the batch."""
 
     def __call__(self, x: Any) -> Features:
         """Embed a uint8 torch tensor (n, size, size) on any device; normalises by its own card.
@@ -53,7 +53,7 @@ class BackboneCard:
                     facts or envelopes of a recording of sound)
     size            side of the square input in pixels; frames are resized to it with ``interpolation``
     mean, std       per channel, on the [0, 1] scale
-    layers          names of the layers that ``Features.pooled`` and ``Features.maps`` speak of, fine to coarse
+    layers          names of the layers in ``Features.pooled`` and ``Features.maps``, fine to coarse
     strides         of the maps, in input pixels, fine to coarse
     dim             width of the last layer
     learned         False for controls that have no weights (image statistics, pixels)
@@ -64,7 +64,7 @@ class BackboneCard:
     series          Hz of the time series of whole recordings that it gives itself, homomorphic envelope first; None: none
     timed           layers that ``etab.features.recordings`` can put on the time of a recording of sound, the candidates of a head of
                     states; pictures go by their maps instead (``over_time``)
-    clip            what the network of a "video" backbone is fed; None for backbones of single frames
+    clip            the input of a "video" backbone; None for backbones of single frames
     """
 
     name: str
@@ -96,6 +96,6 @@ class BackboneCard:
 
     @property
     def over_time(self) -> bool:
-        """Whether it says something of every moment of a recording of sound: by a series of its own, or by layers."""
+        """Whether it has features for every moment of a recording of sound: a series of its own, or layers over time."""
         pictures = self.modality == "image" and bool(self.strides) and self.clip is None
         return self.series is not None or bool(self.timed) or pictures

@@ -108,7 +108,7 @@ def difference(card: BackboneCard, stored: str) -> str:
         "" for the same backbone; else what is the matter, with the next step.
 
     Raises:
-        WeightsError: The weights, which alone can tell, are not to be had.
+        WeightsError: The weights are needed for the comparison, and cannot be fetched or read.
     """
     if is_of_package(card):
         named = card.sha256 or card.twin or not card.learned

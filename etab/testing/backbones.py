@@ -38,7 +38,7 @@ def _windows(card: BackboneCard, n: int = 3) -> Array:
 
 
 def close(a: Features, b: Features, rows: slice) -> bool:
-    """Whether rows of some features are others, up to rounding."""
+    """Whether some rows of ``a`` equal the features ``b``, up to rounding of the maps."""
     pairs = [(np.asarray(a.pooled[k])[rows], np.asarray(b.pooled[k])) for k in a.pooled]
     pairs += [(np.asarray(x)[rows], np.asarray(y)) for x, y in zip(a.maps, b.maps, strict=True)]
     return all(
@@ -50,9 +50,21 @@ def close(a: Features, b: Features, rows: slice) -> bool:
 
 
 def check_backbone(card: BackboneCard) -> None:
-    """Row-wise, deterministic, in eval mode and frozen; widths, strides and layers as the card says; finite.
+    """Check a backbone against the contract that runs rely on.
 
-    A backbone of sound is given windows at its card's rate, and must also read windows of other lengths.
+    The features of a row depend on that row alone, are finite and come out alike twice; the network is frozen and in
+    eval mode; widths, strides and layers are those of the card. A backbone of sound must also read windows of other
+    lengths than the card's.
+
+    Args:
+        card: The card of the backbone, which is loaded twice.
+
+    Raises:
+        AssertionError: A point of the contract is not met; the message names it.
+
+    Example:
+        >>> from etab import backbones
+        >>> check_backbone(backbones.card("image_stats"))
     """
     import torch
 
@@ -71,7 +83,7 @@ def check_backbone(card: BackboneCard) -> None:
     x = torch.from_numpy(_windows(card) if sound else _frames(card.size))
     whole = backbone(x)
     assert len(whole) == 3, (
-        f"{card.name} gave {len(whole)} rows for 3 {'windows' if sound else 'frames'}"
+        f"{card.name} returns {len(whole)} rows for 3 {'windows' if sound else 'frames'}"
     )
     assert len(whole.pooled) >= 6 or card.source == "callable", (
         f"{card.name}: at least 3 layers x 2 poolings are wanted"
@@ -79,12 +91,12 @@ def check_backbone(card: BackboneCard) -> None:
     for key, values in whole.pooled.items():
         assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
         assert not torch.allclose(values[0], values[1]), (
-            f"{card.name}: {key} is the same for two frames"
+            f"{card.name}: {key} is equal for two different inputs"
         )
     assert close(whole, backbone(x), slice(None)), f"{card.name} is not deterministic"
     for i in range(3):
         assert close(whole, backbone(x[i : i + 1]), slice(i, i + 1)), (
-            f"{card.name} looks at its batch neighbours"
+            f"{card.name} computes features of a row from other rows of the batch"
         )
     if sound:
         _check_lengths(card, backbone, x, whole)
@@ -97,13 +109,13 @@ def _check_lengths(card: BackboneCard, backbone: Backbone, x: Tensor, whole: Fea
     """Windows of other lengths, down to a fraction of a beat, give features of the same names and widths."""
     import torch
 
-    assert card.rate, f"{card.name} reads sound, and its card does not say at which rate"
-    assert not whole.maps, f"{card.name} gave maps of sound; give pooled features"
+    assert card.rate, f"{card.name} reads sound, and its card has no rate"
+    assert not whole.maps, f"{card.name} returns maps of sound; wanted pooled features alone"
     widths = {name: values.shape[1] for name, values in whole.pooled.items()}
     for samples in (card.rate // 50, card.rate // 2, x.shape[1] - 7):
         other = backbone(x[:, :samples])
         assert {k: v.shape[1] for k, v in other.pooled.items()} == widths, (
-            f"{card.name}: widths follow the length"
+            f"{card.name}: the widths of its features depend on the length of the window"
         )
         assert all(torch.isfinite(v).all() for v in other.pooled.values()), (
             f"{card.name}: {samples} samples give NaN"
@@ -112,14 +124,14 @@ def _check_lengths(card: BackboneCard, backbone: Backbone, x: Tensor, whole: Fea
     assert all(torch.isfinite(v).all() for v in silent.pooled.values()), (
         f"{card.name}: silence is not finite"
     )
-    found = list(dict.fromkeys(name.split("/")[0] for name in whole.pooled))
-    assert not card.learned or tuple(found) == card.layers, (
-        f"{card.name}: the card says {card.layers}, got {found}"
+    layers = tuple(dict.fromkeys(name.split("/")[0] for name in whole.pooled))
+    assert not card.learned or layers == card.layers, (
+        f"{card.name}: the card lists the layers {card.layers}; the features are of {layers}"
     )
     if card.dim is not None:
         width = widths[next(name for name in widths if name.startswith(f"{card.layers[-1]}/"))]
         assert width == card.dim, (
-            f"{card.name}: the card says {card.dim}, its last layer gives {width}"
+            f"{card.name}: the card lists a width of {card.dim}; the last layer has {width}"
         )
 
 
@@ -127,17 +139,25 @@ def _check_card(card: BackboneCard, backbone: object, whole: Features) -> None:
     if card.dim is not None and card.modality != "sound":
         width = whole.maps[-1].shape[1]
         assert width == card.dim, (
-            f"{card.name}: the card says {card.dim} channels, the last map has {width}"
+            f"{card.name}: the card lists {card.dim} channels; the last map has {width}"
         )
         strides = tuple(round(card.size / m.shape[2]) for m in whole.maps)
         assert strides == card.strides, (
-            f"{card.name}: the card says strides {card.strides}, the maps have {strides}"
+            f"{card.name}: the card lists the strides {card.strides}; the maps have {strides}"
         )
     check_network(card, backbone)
 
 
 def check_network(card: BackboneCard, backbone: object) -> None:
-    """A network inside is in eval mode, frozen, and has as many parameters as the card says."""
+    """Check that the network of a backbone is frozen, in eval mode, and has the card's number of parameters.
+
+    Args:
+        card: Its card.
+        backbone: The loaded backbone; one without ``network`` passes.
+
+    Raises:
+        AssertionError: It is in training mode, requires gradients, or has another number of parameters.
+    """
     network = getattr(backbone, "network", None)
     if network is not None:
         assert not network.training, f"{card.name} is in training mode"
@@ -145,5 +165,5 @@ def check_network(card: BackboneCard, backbone: object) -> None:
         if card.params is not None:
             count = sum(p.numel() for p in network.parameters())
             assert count == card.params, (
-                f"{card.name}: the card says {card.params} parameters, there are {count}"
+                f"{card.name}: the card lists {card.params} parameters; the network has {count}"
             )

@@ -25,12 +25,22 @@ def recording(n: int, height: int = 96, width: int = 128) -> Array:
 
 
 def check_video_backbone(card: BackboneCard) -> None:
-    """Row-wise, deterministic, frozen, as wide as the card says, finite; every frame that is there counts."""
+    """Check a backbone of clips against the contract that runs rely on.
+
+    The features of a clip depend on that clip alone and on all of its frames, are finite and come out alike twice; the
+    network is frozen, and one of the features has the card's width.
+
+    Args:
+        card: Its card, with a ``clip`` contract; the backbone is loaded twice.
+
+    Raises:
+        AssertionError: A point of the contract is not met; the message names it.
+    """
     import torch
 
     clip = card.clip
     assert clip is not None, (
-        f"{card.name}: the card of a backbone of clips says what the network is fed"
+        f"{card.name}: the card of a backbone of clips needs a contract of its input (clip)"
     )
     state = torch.get_rng_state()
     backbone: Any = card.load().to("cpu", "fp32")  # type: ignore[attr-defined]
@@ -43,9 +53,9 @@ def check_video_backbone(card: BackboneCard) -> None:
     pairs = [
         clip.prepare(recording(n)) for n in (clip.span + 3, max(clip.span - 2 * clip.period, 1))
     ]
-    x, there = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-    whole = backbone(x, there)
-    assert len(whole) == 2, f"{card.name} gave {len(whole)} rows for 2 clips"
+    x, present = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+    whole = backbone(x, present)
+    assert len(whole) == 2, f"{card.name} returns {len(whole)} rows for 2 clips"
     for key, values in [*whole.pooled.items(), *whole.sequences.items()]:
         assert torch.isfinite(values).all(), f"{card.name}: {key} is not finite"
         assert not torch.equal(values[0], values[1]), (
@@ -57,17 +67,17 @@ def check_video_backbone(card: BackboneCard) -> None:
         )
     widths = {v.shape[1] for v in whole.pooled.values()}
     assert card.dim in widths, (
-        f"{card.name}: the card says a width of {card.dim}, there are {sorted(widths)}"
+        f"{card.name}: the card lists a width of {card.dim}; the features have {sorted(widths)}"
     )
     for i in range(2):
-        alone = backbone(x[i : i + 1], there[i : i + 1])
+        alone = backbone(x[i : i + 1], present[i : i + 1])
         assert close(whole, alone, slice(i, i + 1)), (
-            f"{card.name} looks at its batch neighbours, or is not deterministic"
+            f"{card.name} computes features of a clip from other clips of the batch, or is not deterministic"
         )
     x[0, -1] = 255 - x[0, -1]
-    moved = backbone(x, there)
+    moved = backbone(x, present)
     for key, values in moved.pooled.items():
         assert not torch.equal(values[0], whole.pooled[key][0]), (
-            f"{card.name}: {key} is blind to the last frame"
+            f"{card.name}: {key} does not depend on the last frame"
         )
     check_network(card, backbone)

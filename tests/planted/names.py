@@ -76,7 +76,7 @@ FAULTS = [
     Fault(
         "a part of a block stands for a stage",
         "etab/backbones/image/networks.py",
-        'if held is None or found[0].count(".") <= held[0].count("."):',
+        'if earlier is None or stage[0].count(".") <= earlier[0].count("."):',
         "if True:",
         ("tests/legacy/test_names_2022.py::test_whole_stages_are_tapped",),
     ),

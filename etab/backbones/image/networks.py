@@ -66,8 +66,8 @@ class TorchBackbone:
     @torch.inference_mode()
     def columns(self, x: Tensor) -> dict[str, Tensor]:
         """The maps of pictures (n, s, s) averaged over their rows: {layer: (n, columns, channels)}, for ``etab.features.recordings``."""
-        found = self.taps(self.normalised(x))
-        return {layer: grid.float().mean(dim=2).transpose(1, 2) for layer, grid, _ in found}
+        rows = self.taps(self.normalised(x))
+        return {layer: grid.float().mean(dim=2).transpose(1, 2) for layer, grid, _ in rows}
 
 
 def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Taps:
@@ -81,14 +81,14 @@ def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Ta
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
         options = {"return_prefix_tokens": True} if has_token else {}
-        found = network.forward_intermediates(
+        outputs = network.forward_intermediates(
             x, indices=list(indices), intermediates_only=True, **options
         )
         if has_token:
             return [
-                (n, grid, prefix[:, 0]) for n, (grid, prefix) in zip(layers, found, strict=True)
+                (n, grid, prefix[:, 0]) for n, (grid, prefix) in zip(layers, outputs, strict=True)
             ]
-        return [(n, grid, None) for n, grid in zip(layers, found, strict=True)]
+        return [(n, grid, None) for n, grid in zip(layers, outputs, strict=True)]
 
     return taps
 
@@ -111,7 +111,7 @@ def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
     """The last whole stage at each resolution of a convolutional network: (name, stride, channels), fine to coarse.
 
     Of the modules that are called once and give maps of a resolution, the last of those that lie least deep: a module that
-    is called again elsewhere (a shared activation) would speak of another layer than it was found in. One forward pass
+    is called again elsewhere (a shared activation) would stand for another layer than its name. One forward pass
     over zeros, in eval mode, with hooks; the network is left as it was.
     """
     seen: dict[str, tuple[str, int, int]] = {}
@@ -141,12 +141,11 @@ def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
         network.train(mode)
         for hook in hooks:
             hook.remove()
-    once = [
-        found for name, found in seen.items() if calls[name] == 1
-    ]  # in the order of their calls
+    # In the order of their calls.
+    called_once = [stage for name, stage in seen.items() if calls[name] == 1]
     stages: dict[int, tuple[str, int, int]] = {}
-    for found in once:
-        held = stages.get(found[1])
-        if held is None or found[0].count(".") <= held[0].count("."):
-            stages[found[1]] = found
+    for stage in called_once:
+        earlier = stages.get(stage[1])
+        if earlier is None or stage[0].count(".") <= earlier[0].count("."):
+            stages[stage[1]] = stage
     return [stages[stride] for stride in sorted(stages)]

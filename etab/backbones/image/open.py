@@ -19,7 +19,7 @@ from etab.types import Features
 
 
 def _timm_config(model: str) -> Mapping[str, Any]:
-    """What timm says of a model without building it; raises UnknownNameError with a suggestion."""
+    """The facts that timm keeps of a model, without building it; raises UnknownNameError with a suggestion."""
     import timm
 
     if not timm.is_model(model.split(".")[0]):
@@ -56,7 +56,7 @@ def _create(model: str, pretrained: bool) -> Any:
         return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(
-            f"The weights of {model} could not be had from the hub: {_short(error)}. On a machine with a network they are "
+            f"The weights of {model} could not be fetched from the hub: {_short(error)}. On a machine with a network they are "
             "fetched once and kept; without one, use a named backbone (`etab list backbones`) or local:<file>@timm/<model>."
         ) from error
 
@@ -254,7 +254,7 @@ class CallableBackbone:
         return self
 
     def __call__(self, x: Any) -> Features:
-        """Embed uint8 frames (n, s, s): the function sees (n, 3, s, s) in [0, 1] and normalises by itself."""
+        """Embed uint8 frames (n, s, s): the input of the function is (n, 3, s, s) in [0, 1]; it normalises by itself."""
         import torch
 
         f = (x.to(torch.float32) / 255)[:, None].expand(-1, 3, -1, -1).contiguous()
@@ -262,13 +262,13 @@ class CallableBackbone:
             return as_features(self.function(f), len(x), self.name)
 
 
-def as_features(found: Any, n: int, name: str) -> Features:
-    """Read what a user's function gave: (n, d), (n, c, h, w), a list of those, or Features."""
+def as_features(output: Any, n: int, name: str) -> Features:
+    """Features from the output of a user's function: (n, d), (n, c, h, w), a list of these, or Features."""
     import torch
 
-    if isinstance(found, Features):
-        return found
-    parts = list(found) if isinstance(found, (list, tuple)) else [found]
+    if isinstance(output, Features):
+        return output
+    parts = list(output) if isinstance(output, (list, tuple)) else [output]
     pooled: dict[str, Any] = {}
     maps = []
     for i, part in enumerate(parts):

@@ -288,28 +288,28 @@ def _hub(name: str) -> Mapping[str, Any]:
     from torchvision import models
 
     try:
-        found: Mapping[str, Any] = models.get_model_weights(name.removeprefix(_PREFIX))[
+        state: Mapping[str, Any] = models.get_model_weights(name.removeprefix(_PREFIX))[
             "DEFAULT"
         ].get_state_dict()
     except (OSError, RuntimeError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
-            f"The weights of {name} could not be fetched: {said}. Without a network name a file, local:<file>@{name}, or "
+            f"The weights of {name} could not be fetched: {reason}. Without a network name a file, local:<file>@{name}, or "
             f"its random twin, random/{name}."
         ) from error
-    return found
+    return state
 
 
 def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """Of a published state dict, the part that is this network's, under its own names; nothing unknown is left out."""
     row = _row(name)
-    kept = {k: v for k, v in state.items() if not (row.others and re.fullmatch(row.others, k))}
+    own = {k: v for k, v in state.items() if not (row.others and re.fullmatch(row.others, k))}
     inside = [tuple(pair.split("=")) for pair in row.inside]
-    if not any(k.startswith(old) for k in kept for old, _ in inside):
-        return kept
+    if not any(k.startswith(old) for k in own for old, _ in inside):
+        return own
     return {
         next((new + k.removeprefix(old) for old, new in inside if k.startswith(old)), k): v
-        for k, v in kept.items()
+        for k, v in own.items()
     }
 
 

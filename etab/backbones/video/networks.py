@@ -88,17 +88,17 @@ def hooked(
 
 
 def mvit(network: Any, blocks: Mapping[str, str], answer: str = "") -> Embed:
-    """Embed by a torchvision MViT: the patches of some blocks, its class token, and as ``answer`` what its head says."""
+    """Embed by a torchvision MViT: the patches of some blocks, its class token, and as ``answer`` the output of its head."""
     modules = dict(network.named_modules())
 
     def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        seen, said = _seen(network, modules, {**blocks, "token": "norm"}, x)
+        seen, output = _seen(network, modules, {**blocks, "token": "norm"}, x)
         token = seen.pop("token")[:, 0]
         volumes = {
             k: tokens[:, 1:].transpose(1, 2).unflatten(2, thw) for k, (tokens, thw) in seen.items()
         }
         pooled, sequences = grids(volumes)
-        return {**pooled, "video/token": token} | ({answer: said} if answer else {}), sequences
+        return {**pooled, "video/token": token} | ({answer: output} if answer else {}), sequences
 
     return embed
 
@@ -115,11 +115,11 @@ def _seen(
         for layer, place in names.items()
     ]
     try:
-        said = network(x)
+        output = network(x)
     finally:
         for hook in hooks:
             hook.remove()
-    return {layer: seen[layer] for layer in names}, said
+    return {layer: seen[layer] for layer in names}, output
 
 
 def flat(x: Tensor) -> Tensor:
@@ -190,8 +190,8 @@ class EchoCLIP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit embeddings (n, t, 512) of the frames."""
-        said: Tensor = self.head.proj(self.trunk(flat(x))).float()
-        return functional.normalize(said, dim=-1).reshape(len(x), x.shape[2], -1)
+        vectors: Tensor = self.head.proj(self.trunk(flat(x))).float()
+        return functional.normalize(vectors, dim=-1).reshape(len(x), x.shape[2], -1)
 
     def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The mean of the frames that are there, as published, and the frames."""
@@ -220,8 +220,8 @@ class _Mlp(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        said: Tensor = self.fc2(functional.gelu(self.fc1(x)))
-        return said
+        output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        return output
 
 
 class _Block(nn.Module):
@@ -232,8 +232,8 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        said: Tensor = x + self.mlp(self.norm2(x))
-        return said
+        output: Tensor = x + self.mlp(self.norm2(x))
+        return output
 
 
 class _Tubes(nn.Module):

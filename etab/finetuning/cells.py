@@ -1,15 +1,19 @@
-"""Cells whose backbone is trained too: all of it ("official-finetune") or its last k blocks ("official-partial2").
+"""Cells whose backbone is trained too: all of it ("official-finetune"), or its last k blocks
+("official-partial2").
 
-They are scored by the code of the frozen cells and saved as the same kind of result, under protocols of their own, so that
-they never stand in a table of frozen ones. Mask tasks of one data set may be trained together, as one network with an
-output a structure and the frames of every view: the settings of each of their results name all of them.
+They are scored by the code of the frozen cells and saved as the same kind of result, under
+protocols of their own, so that no table mixes them with frozen ones. Mask tasks of one dataset may
+be trained together, as one network with an output for each structure and the frames of every view:
+the settings of each of their results list all of them.
 
-Adaptation ("official-finetune-from:a0-A4-C") trains the backbone on another task before, by the same protocol, and puts a new
-head on it. The training on that task is one of its own, with its own checkpoints: it is done once for all targets. Whoever it
-trained on and the target would test is refused.
+Adaptation ("official-finetune-from:a0-A4-C") first trains the backbone on another task, by the same
+protocol, and then puts a new head on it. The training on the source task has checkpoints of its own
+and is done once for all targets. A patient who is trained on in the source task and tested in the
+target is an error.
 
-Nothing of a test part is looked at. Of the training patients an inner part decides when to stop and at which level masks
-are cut; the network is not trained again with it (``settings["refit"]`` is False), since that doubles the hours.
+The test part is never used. Of the training patients, an inner part decides when to stop and at
+which level masks are cut. The network is not trained again with that part (``settings["refit"]`` is
+False), since this would double the hours.
 """
 
 from __future__ import annotations
@@ -92,17 +96,35 @@ def _precision(tuning: Tuning, settings: Settings) -> str:
 
 
 def checkpoints(settings: Settings, tuning: Tuning) -> Path:
-    """Where a training keeps its checkpoints: beside the results, which hold nothing but results."""
+    """Folder of the checkpoints of a training.
+
+    It lies beside the folder of results, which holds results alone.
+    """
     return settings.results.with_name(f"{settings.results.name}.training") / slug(tuning.name)
 
 
 def execute(
     tuning: Tuning, settings: Settings, *, data: Data | None = None, watch: Watch | None = None
 ) -> list[Result]:
-    """Train, score and save every task; what was interrupted goes on, and what is finished is read.
+    """Train, score and save every task of a training.
 
-    Processes that torchrun started train it together (``etab.training.distributed``); the first one alone saves. Raises what
-    ``etab.training.loop.train`` raises.
+    An interrupted training continues from its last checkpoint. Processes that torchrun started
+    train together (``etab.training.distributed``); only the first one saves.
+
+    Args:
+        tuning: The training.
+        settings: Where data and results are, the device and the precision.
+        data: The data of the plan; None opens them anew.
+        watch: Called with the name of the training and its progress.
+
+    Returns:
+        The result of each task. Results that are finished already are read.
+
+    Raises:
+        ResultError: If a saved result was made under other conditions.
+        SplitError: If a patient would be trained on and tested.
+        TrainingError: If the loss is not finite, or one row does not fit memory.
+        UnsupportedOptionError: If the device is absent.
     """
     tuning.check()
     require_device(settings.device)
@@ -124,7 +146,7 @@ def execute(
 
 @dataclass(slots=True)
 class _Work:
-    """Rows of all tasks as one table: one line for each set of frames, whatever is asked of it."""
+    """The rows of all tasks as one table: one line for each set of frames, with all its answers."""
 
     tuning: Tuning
     settings: Settings
@@ -165,7 +187,7 @@ class _Work:
         return work
 
     def refuse_leaks(self) -> None:
-        """Raise SplitError where a patient of the training rows, of the source task too, is in the test rows of a split."""
+        """Raise SplitError where a patient is trained on, in the source task too, and tested."""
         for split in self.splits:
             tested, before = set(self.patients[split.test].tolist()), self.before
             both = set(self.patients[split.train].tolist()) & tested
@@ -185,7 +207,7 @@ class _Work:
                 )
 
     def like(self, split: RowSplit) -> int:
-        """Which split has the name of this one."""
+        """Index of the split with the same name."""
         for which, mine in enumerate(self.splits):
             if mine.name == split.name:
                 return which
@@ -254,7 +276,10 @@ class _Work:
         return {"source_epoch": done.best_epoch + 1, "adapted": self.trained["adapted"]}
 
     def _network(self, seed: int, split: RowSplit) -> TunedNetwork:
-        """A body as it was pretrained, or as the source task left it, and a new head, standardised by training rows."""
+        """Join the pretrained body, or the one trained on the source task, to a new head.
+
+        The head is standardised by training rows.
+        """
         import torch
 
         from etab.finetuning.network import Body, TunedNetwork

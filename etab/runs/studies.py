@@ -1,8 +1,9 @@
-"""A diagnosis of studies from probes on their images: two linear probes, and thresholds chosen without the test part.
+"""A diagnosis of studies by two linear probes on their images.
 
-One probe says the view of each image, the other the diagnosis; both are fitted on training images alone. Which images
-count (``etab.metrics.diagnosis``) is decided by thresholds that are chosen on studies which neither probe has seen: for each
-inner part of a split both are fitted without it. Patients, and so studies, are never in two parts.
+One probe predicts the view of each image, the other the diagnosis; both are fitted on training
+images alone. Thresholds decide which images count (``etab.metrics.diagnosis``). They are chosen on
+studies that neither probe was fitted on: for each inner part of a split, both are fitted without
+it. No patient, and so no study, is in two parts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ Fit = Callable[[str, Array, Sequence[RowSplit]], list[FoldFit]]
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """What the probes say of some images: their rows, and (n, views) and (n, classes) probabilities."""
+    """Outputs of both probes for some images.
+
+    Attributes:
+        rows: (n,) rows of the images.
+        views: (n, views) probabilities.
+        classes: (n, classes) probabilities.
+    """
 
     rows: IntArray
     views: FloatArray

@@ -1,7 +1,8 @@
 """From scores to decided classes: a threshold or class weights, chosen on training folds only.
 
-The scores to choose by are out-of-fold within the training rows: each inner part is answered by a head that was fitted
-without it. Whatever is chosen is the best by the task's own metric; nothing of a test row is seen.
+The scores to choose by are out-of-fold within the training rows: each inner part is answered by a
+head that was fitted without it. The rule that is best by the task's own metric is chosen. Test rows
+have no part in this.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ _FACTORS = ((0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0), (0.0, 0.5, 1.0, 2.0, 3.0
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How scores become classes: one ``threshold`` of the second class, or a factor for each class before the largest
-    is taken. ``value`` is what the task's metric says of it on the training rows.
+    """How scores become classes.
+
+    Attributes:
+        threshold: Probability of the second of two classes from which it is decided.
+        factors: A factor for each class, by which scores are multiplied before the largest is
+            taken; empty where ``threshold`` decides.
+        value: The task's metric on the training rows.
     """
 
     threshold: float = 0.5
@@ -58,9 +64,20 @@ def needed(task: Task) -> bool:
 def choose(
     task: Task, splits: Sequence[RowSplit], patients: Array, answers: Answers, table: Table
 ) -> list[Rule]:
-    """A rule for each split. ``answers`` fits and answers splits; ``table`` makes the columns of some rows' scores.
+    """Choose a rule for each split, by its training rows alone.
 
-    Raises UndefinedError where the metric does not exist on the training rows.
+    Args:
+        task: The task.
+        splits: The splits, with their inner parts.
+        patients: (n,) the patient of each row.
+        answers: Fits splits and returns the scores of their test rows.
+        table: Makes the columns that the metric reads from rows and their scores.
+
+    Returns:
+        The rule of each split.
+
+    Raises:
+        UndefinedError: If the metric does not exist on the training rows.
     """
     fits, fit_of = inner_fits(splits, patients)
     scores = [np.asarray(answer, dtype=np.float64) for answer in answers(fits)]

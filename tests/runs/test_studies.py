@@ -150,7 +150,7 @@ def test_thresholds_come_from_inner_parts_alone(
         seen.append(set(some))
         return choose(some, *args, **more)
 
-    monkeypatch.setattr(diagnosis, "choose", watch)
+    monkeypatch.setattr(diagnosis, "choose_thresholds", watch)
     probes = _Probes(rows)
     studies.diagnosed(
         TASKS["d1-AL-T"], rows, views, splits, probes("AS", rows.answers, splits), probes

@@ -13,7 +13,6 @@ from etab import phantom
 from etab.datasets.integrity.check import check
 from etab.errors import LayoutError
 from etab.results import Result
-from etab.runs import data as opened
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
 from etab.runs.sweep import Done
@@ -41,7 +40,6 @@ def without_atrium(root: Path, pattern: str) -> None:
 
 
 def cells(root: Path, results: Path, skip_bad: bool = False) -> list[Result]:
-    opened.forget()
     settings = Settings(
         root=root, results=results, cache=results.parent / "cache", skip_bad=skip_bad
     )

@@ -163,7 +163,7 @@ def heads_table() -> Table:
                 else "a series at 50 Hz"
                 if h.needs_series
                 else "pooled features",
-                (h.__doc__ or "").split("\n")[0],
+                " ".join((h.__doc__ or "").split("\n\n")[0].split()),
             )
             for h in found
         ],

@@ -1,4 +1,5 @@
-"""etab, the cardiac representation benchmark: how well does a pretrained encoder represent the heart?
+"""etab, the cardiac representation benchmark: how well does a pretrained encoder represent the
+heart?
 
 ``Dataset`` opens a dataset of echocardiograms or heart sounds, ``evaluate`` scores a backbone on a
 list of tasks, and ``rank`` turns results into a leaderboard. Importing ``etab`` imports none of

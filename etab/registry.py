@@ -1,4 +1,6 @@
-"""Names to things: a miss says what was meant and lists what there is; a second holder of a name is an error."""
+"""Names to things: a miss says what was meant and lists what there is; a second holder of a name is
+an error.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def unknown(what: str, name: object, known: Iterable[str]) -> UnknownNameError:
 
 
 class Registry(Generic[T]):
-    """An ordered mapping of names to things of one sort; ``what`` is the field's word for that sort."""
+    """An ordered mapping of names to things of one sort; ``what`` is the field's word for that
+    sort.
+    """
 
     def __init__(self, what: str) -> None:
         """Make an empty registry of ``what`` ("dataset", "head", ...)."""
@@ -31,7 +35,9 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def add(self, name: str, item: T) -> T:
-        """Register ``item``; raises UnsupportedOptionError when the name is taken by something else."""
+        """Register ``item``; raises UnsupportedOptionError when the name is taken by something
+        else.
+        """
         if name in self._items and self._items[name] is not item:
             raise UnsupportedOptionError(
                 f"The {self.what} name {name!r} is taken; choose another name."

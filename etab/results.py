@@ -1,4 +1,6 @@
-"""One typed, versioned JSON a cell with its predictions beside it; written whole or not at all, never overwritten."""
+"""One typed, versioned JSON a cell with its predictions beside it; written whole or not at all,
+never overwritten.
+"""
 
 from __future__ import annotations
 
@@ -226,7 +228,9 @@ class Result:
             raise ResultError(f"low is {self.low:g} and high is {self.high:g}; wanted low <= high.")
 
     def identity(self) -> str:
-        """sha256 of everything but provenance: commit, clock and machine do not make another result."""
+        """sha256 of everything but provenance: commit, clock and machine do not make another
+        result.
+        """
         return hashlib.sha256(
             json.dumps(self._facts(), sort_keys=True, allow_nan=False).encode()
         ).hexdigest()
@@ -235,7 +239,9 @@ class Result:
         return {k: v for k, v in self._whole().items() if k != "provenance"}
 
     def _whole(self) -> dict[str, Any]:
-        """Every field; ``bad`` only where something was left out, so that a whole result reads as it always did."""
+        """Every field; ``bad`` only where something was left out, so that a whole result reads as
+        it always did.
+        """
         return {k: v for k, v in asdict(self).items() if k != "bad" or v}
 
     @staticmethod
@@ -278,7 +284,8 @@ class Result:
             raise ResultError(
                 f"{self.task} with {self.backbone}: these predictions are not those of the result."
             )
-        path, text = self.path(folder), predictions.to_csv()
+        path = self.path(folder)
+        text = predictions.to_csv()
         if path.exists():
             self._refuse_other(path)
             table = path.with_suffix(".csv")
@@ -380,7 +387,9 @@ class Result:
 
 
 def _read_regular(path: Path) -> bytes:
-    """Read a file; raises OSError for a pipe, device or folder, and for a file too large to be one of ours."""
+    """Read a file; raises OSError for a pipe, device or folder, and for a file too large to be one
+    of ours.
+    """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not a regular file")
     if path.stat().st_size > _LARGEST:
@@ -389,7 +398,9 @@ def _read_regular(path: Path) -> bytes:
 
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
-    """Numbers at 7 significant digits; scores at the first number of digits that makes no two of them equal."""
+    """Numbers at 7 significant digits; scores at the first number of digits that makes no two of
+    them equal.
+    """
     numbers: FloatArray = np.asarray(values, dtype=np.float64)
     if not scores:
         return _at_digits(numbers, _DIGITS)
@@ -403,7 +414,8 @@ def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
 
 
 def _without_noise(scores: FloatArray) -> FloatArray:
-    """Make probabilities equal whose log-odds differ by 1e-12 or less: that is the rounding of sums.
+    """Make probabilities equal whose log-odds differ by 1e-12 or less: that is the rounding of
+    sums.
 
     Without this, rows with equal features could get different ranks.
     """
@@ -421,7 +433,9 @@ def _at_digits(numbers: FloatArray, digits: int) -> FloatArray:
 
 
 def number_text(number: float) -> str:
-    """Write a number so that reading it gives it back: in 7 significant digits if that is enough, else in full."""
+    """Write a number so that reading it gives it back: in 7 significant digits if that is enough,
+    else in full.
+    """
     text = f"{number:.{_DIGITS}g}"
     return text if float(text) == number else repr(float(number))
 

@@ -16,7 +16,8 @@ INNER_FOLDS = 3
 
 
 def folds(patients: Sequence[str], n_fold: int = 5, seed: int = 0) -> dict[str, int]:
-    """Give each patient a fold 0..n_fold-1, sizes differing by at most one, whatever the order given.
+    """Give each patient a fold 0..n_fold-1, sizes differing by at most one, whatever the order
+    given.
 
     Raises SplitError where there are fewer patients than folds, or fewer than 2 folds.
     """
@@ -30,7 +31,9 @@ def folds(patients: Sequence[str], n_fold: int = 5, seed: int = 0) -> dict[str, 
 
 
 def check_leaks(records: Iterable[Record]) -> None:
-    """Raise SplitError naming the first patient whose recordings lie in two parts of the authors' split."""
+    """Raise SplitError naming the first patient whose recordings lie in two parts of the authors'
+    split.
+    """
     _check_pairs((record.patient, record.split) for record in records)
 
 
@@ -43,12 +46,14 @@ def row_splits(
     seed: int = 0,
     groups: Array | None = None,
 ) -> list[RowSplit]:
-    """Turn rows into fits: ``patients`` and ``parts`` ("train", "val", "test") are (n,) arrays of text.
+    """Turn rows into fits: ``patients`` and ``parts`` ("train", "val", "test") are (n,) arrays of
+    text.
 
-    "official": one split named "official"; train = train + val, inner = (val,) or, where the authors give no val,
-    patient folds of train. "cv": ``n_fold`` splits named "fold0"..., inner = the other folds one by one.
-    "lodo": leave one database out; a split for each of ``groups`` (n,), named after it, inner = the others one by one.
-    Raises SplitError where a patient lies in two parts, or a part is empty.
+    "official": one split named "official"; train = train + val, inner = (val,) or, where the
+    authors give no val, patient folds of train. "cv": ``n_fold`` splits named "fold0"..., inner =
+    the other folds one by one. "lodo": leave one database out; a split for each of ``groups`` (n,),
+    named after it, inner = the others one by one. Raises SplitError where a patient lies in two
+    parts, or a part is empty.
     """
     patients = np.asarray(patients, dtype=object)
     if protocol == "official":

@@ -19,7 +19,8 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Kind(StrEnum):
-    """What an answer is, which fixes both the shape and the meaning of scores, so that no metric ever guesses.
+    """What an answer is, which fixes both the shape and the meaning of scores, so that no metric
+    ever guesses.
 
     BINARY     score: (n,) probability of the second class; truth: (n,) in {0, 1}
     CLASSES    score: (n, classes) probabilities that sum to 1; truth: (n,) class indexes
@@ -39,7 +40,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is asked of a recording: its name in the field's words, its kind, its unit, and its classes in order."""
+    """What is asked of a recording: its name in the field's words, its kind, its unit, and its
+    classes in order.
+    """
 
     name: str
     kind: Kind
@@ -50,7 +53,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the authors say. ``at`` is the frame it speaks of (0-based, in the recording); None: the whole recording."""
+    """What the authors say. ``at`` is the frame it speaks of (0-based, in the recording); None: the
+    whole recording.
+    """
 
     value: Any
     at: int | None = None
@@ -60,9 +65,10 @@ class Answer:
 class Record:
     """One recording of one patient as published: a clip, or the annotated stills of one view.
 
-    ``files`` maps a role ("ED", "ED_gt", "sequence", ...) to a path relative to the root. ``split`` is the authors'
-    split ("train", "val", "test") or "" where they give none. ``fps`` is None where unknown. ``meta`` holds the
-    scalar facts of the recording (quality, sex, age) by the field's names.
+    ``files`` maps a role ("ED", "ED_gt", "sequence", ...) to a path relative to the root. ``split``
+    is the authors' split ("train", "val", "test") or "" where they give none. ``fps`` is None where
+    unknown. ``meta`` holds the scalar facts of the recording (quality, sex, age) by the field's
+    names.
     """
 
     id: str
@@ -88,14 +94,15 @@ class Sample:
 class Features:
     """What a backbone says of ``n`` frames.
 
-    ``pooled`` maps ``"<layer>/<pooling>"`` to an (n, d) array, in the order the backbone lists them.
-    ``maps`` holds (n, c, h, w) feature maps, fine to coarse; empty where the backbone has none.
-    ``pca`` maps a pooled key to a number of principal components that the probe must fit on its *training rows*
-    before anything else (the pixel control); absent keys are used as they are.
-    ``sequences`` maps a key to (n, T, d): what it says of each of T time steps of a clip; empty for single frames. Of
-    recordings of sound with ``series``, an object array of layers over time (k_i, d) at 50 Hz.
-    ``series`` holds one series (k_i, d) at 50 Hz for each recording of sound: its envelopes, the homomorphic one first. None
-    for features without one. Before the rows of a task are picked, series and layers are {recording: series}.
+    ``pooled`` maps ``"<layer>/<pooling>"`` to an (n, d) array, in the order the backbone lists
+    them. ``maps`` holds (n, c, h, w) feature maps, fine to coarse; empty where the backbone has
+    none. ``pca`` maps a pooled key to a number of principal components that the probe must fit on
+    its *training rows* before anything else (the pixel control); absent keys are used as they are.
+    ``sequences`` maps a key to (n, T, d): what it says of each of T time steps of a clip; empty for
+    single frames. Of recordings of sound with ``series``, an object array of layers over time (k_i,
+    d) at 50 Hz. ``series`` holds one series (k_i, d) at 50 Hz for each recording of sound: its
+    envelopes, the homomorphic one first. None for features without one. Before the rows of a task
+    are picked, series and layers are {recording: series}.
     """
 
     pooled: Mapping[str, Any]
@@ -116,11 +123,13 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class RowSplit:
-    """Row indexes of one fit: ``train`` (which includes every inner part), ``test``, and the inner validation parts.
+    """Row indexes of one fit: ``train`` (which includes every inner part), ``test``, and the inner
+    validation parts.
 
-    Whatever a head chooses (layer, pooling, penalty, threshold) it chooses by fitting on ``train`` without one inner
-    part and scoring that part, for each inner part in turn; then it refits on all of ``train`` and answers ``test``.
-    Official split: inner = (val,). Cross-validation: inner = the other folds.
+    Whatever a head chooses (layer, pooling, penalty, threshold) it chooses by fitting on ``train``
+    without one inner part and scoring that part, for each inner part in turn; then it refits on all
+    of ``train`` and answers ``test``. Official split: inner = (val,). Cross-validation: inner = the
+    other folds.
     """
 
     train: IntArray

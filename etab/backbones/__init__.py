@@ -57,7 +57,9 @@ def names(modality: str | None = None) -> list[str]:
 
 
 def optional() -> list[str]:
-    """Names that ``names`` leaves out: they need an extra, or their weights are not free for every use."""
+    """Names that ``names`` leaves out: they need an extra, or their weights are not free for every
+    use.
+    """
     return [name for name, entry in BACKBONES.items() if not entry.listed]
 
 
@@ -67,9 +69,8 @@ def cards(wanted: Iterable[str]) -> tuple[list[BackboneCard], dict[str, str]]:
     Args:
         wanted: Names, as ``card`` takes them.
 
-    Returns:
-        (cards, faults): the cards that could be made, in the order of the names, and what is wrong with the others
-        by name.
+    Returns: (cards, faults): the cards that could be made, in the order of the names, and what is
+        wrong with the others by name.
     """
     made: list[BackboneCard] = []
     faults: dict[str, str] = {}

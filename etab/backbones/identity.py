@@ -1,9 +1,9 @@
 """What a backbone is, by content: the sha256 that features and results are kept under.
 
-A backbone of the package is named by its weights; its code by the package's version numbers. A backbone that a user
-brings (a function, a torch module, a card with a loader of their own) is named by weights *and* code, see
-``etab.storage.content``, or by a version that the user gives. A backbone whose content cannot be read and that has no
-version is never cached and never resumed.
+A backbone of the package is named by its weights; its code by the package's version numbers. A
+backbone that a user brings (a function, a torch module, a card with a loader of their own) is named
+by weights *and* code, see ``etab.storage.content``, or by a version that the user gives. A backbone
+whose content cannot be read and that has no version is never cached and never resumed.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def identity(card: BackboneCard, backbone: Backbone) -> str:
         card: The card that the backbone was loaded by.
         backbone: The loaded backbone, before it moves to a device or a precision.
 
-    Returns:
-        64 hexadecimal digits: ``backbone.digest()`` for a backbone of the package or a named function, else a digest
-        of that and of the code of the backbone.
+    Returns: 64 hexadecimal digits: ``backbone.digest()`` for a backbone of the package or a named
+        function, else a digest of that and of the code of the backbone.
     """
     if is_of_package(card) or getattr(backbone, "of_user", False):
         return backbone.digest()
@@ -77,9 +76,8 @@ def nameless(backbone: Backbone) -> str:
 def named_by(function: Any, version: str) -> tuple[str, str]:
     """Identity of a user's function, and why it has none ("" where it has one).
 
-    Args:
-        function: Any callable, a torch module included.
-        version: What the user calls this state of its code; "" to read the code. Weights are read in any case.
+    Args: function: Any callable, a torch module included. version: What the user calls this state
+        of its code; "" to read the code. Weights are read in any case.
 
     Returns:
         (sha256, reason). With a reason the sha256 is random, so that nothing stored has it.

@@ -48,8 +48,8 @@ def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], L
         card: Its facts; ``load`` is filled in.
         listed: Whether ``etab run --backbones all`` takes it.
 
-    Returns:
-        A decorator of ``load(card)``, which returns the loaded backbone and is itself returned unchanged.
+    Returns: A decorator of ``load(card)``, which returns the loaded backbone and is itself returned
+        unchanged.
 
     Raises:
         UnsupportedOptionError: The name is taken.

@@ -60,11 +60,10 @@ def to_safetensors(
     Returns:
         What was written, and what was dropped.
 
-    Raises:
-        UnknownNameError: There is no such network.
-        UnsupportedOptionError: ``target`` exists or is no .safetensors file; ``take`` without ``network``.
-        WeightsError: The file cannot be read or does not fit the network; the keys are listed.
-        StorageError: ``target`` cannot be written.
+    Raises: UnknownNameError: There is no such network. UnsupportedOptionError: ``target`` exists or
+        is no .safetensors file; ``take`` without ``network``. WeightsError: The file cannot be read
+        or does not fit the network; the keys are listed. StorageError: ``target`` cannot be
+        written.
     """
     _refuse_options(target, network, take)
     content = read_file(source, trust=trust)

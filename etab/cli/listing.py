@@ -234,7 +234,9 @@ def tasks_table() -> Table:
 
 @TABLES.register("cross")
 def cross_table() -> Table:
-    """Cross-dataset cells: fitted on one dataset, tested on another, with metric and anchors of the one tested on."""
+    """Cross-dataset cells: fitted on one dataset, tested on another, with metric and anchors of the
+    one tested on.
+    """
     return _table(
         "Cross-dataset cells",
         ("code", "what is asked", "fitted on", "tested on", "input", "metric", "head", "version"),

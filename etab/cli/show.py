@@ -51,7 +51,8 @@ _BORDER = 3  # a line and a space on each side of a cell
 
 
 def _widths(header: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """Share ``room`` characters among columns so that no word, and no name of the first one, is broken.
+    """Share ``room`` characters among columns so that no word, and no name of the first one, is
+    broken.
 
     Returns:
         A width for each column, or None where there is not enough room.

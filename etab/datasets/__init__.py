@@ -1,4 +1,6 @@
-"""Datasets: a Source knows a layout as published, ``Dataset`` knows options. torch loads with ``Dataset`` only."""
+"""Datasets: a Source knows a layout as published, ``Dataset`` knows options. torch loads with
+``Dataset`` only.
+"""
 
 from __future__ import annotations
 
@@ -69,8 +71,9 @@ def cards() -> dict[str, Card]:
 def source(name: str, root: Path | str | None = None) -> Source:
     """Open a dataset as published; ``etab.datasets.paths`` documents where it is looked for.
 
-    Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError, and SplitError where real data
-    disagree with their canonical split (``etab.datasets.integrity.canonical``).
+    Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError, and
+    SplitError where real data disagree with their canonical split
+    (``etab.datasets.integrity.canonical``).
     """
     found = SOURCES[name](folder(name, root))
     verify(found)

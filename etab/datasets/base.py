@@ -1,4 +1,6 @@
-"""Card and Source: all that a new dataset writes. Dataset, which knows options, is in ``etab.datasets.dataset``."""
+"""Card and Source: all that a new dataset writes. Dataset, which knows options, is in
+``etab.datasets.dataset``.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ class Card:
 
 
 class Source(ABC):
-    """One dataset in its published layout. It knows files; it knows nothing of options, backbones or tasks.
+    """One dataset in its published layout. It knows files; it knows nothing of options, backbones
+    or tasks.
 
     ``faults`` is None where a recording that cannot be listed is an error; ``lenient`` makes it the
     list of these.
@@ -73,7 +76,9 @@ class Source(ABC):
         return self
 
     def leave_out(self, faults: Sequence[Fault]) -> None:
-        """Drop these recordings from a list that was made; raises UnsupportedOptionError where ``lenient`` was not called."""
+        """Drop these recordings from a list that was made; raises UnsupportedOptionError where
+        ``lenient`` was not called.
+        """
         if self.faults is None:
             raise UnsupportedOptionError(
                 f"{self.card.name} lists every recording; call lenient() first."
@@ -134,7 +139,9 @@ class Source(ABC):
 
     @abstractmethod
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8 at native rate and size; ``at`` are 0-based frames, None is all of them."""
+        """Grey frames (k, h, w) uint8 at native rate and size; ``at`` are 0-based frames, None is
+        all of them.
+        """
 
     @abstractmethod
     def n_frames(self, record: Record) -> int:
@@ -151,7 +158,9 @@ class Source(ABC):
         """
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """The ``at`` of every answer, in order; a source overrides it where the answers themselves cost time."""
+        """The ``at`` of every answer, in order; a source overrides it where the answers themselves
+        cost time.
+        """
         return tuple(answer.at for answer in self.answers(record, target))
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
@@ -159,7 +168,9 @@ class Source(ABC):
         return None
 
     def still(self, record: Record) -> bool:
-        """Whether the frames are single pictures without a common clock, so that no clip can be cut from them."""
+        """Whether the frames are single pictures without a common clock, so that no clip can be cut
+        from them.
+        """
         return False
 
     def phases(self, record: Record) -> tuple[int, int] | None:
@@ -167,19 +178,26 @@ class Source(ABC):
         if not any(t.name == "ES/ED" for t in self.card.targets):
             return None
         frames = {int(a.value): a.at for a in self.answers(record, self.card.target("ES/ED"))}
-        ed, es = frames.get(0), frames.get(1)
+        ed = frames.get(0)
+        es = frames.get(1)
         return None if ed is None or es is None else (ed, es)
 
     def notes(self) -> Sequence[str]:
-        """What a reader of a result must know of this tree: recordings left out, patients that cannot be told apart."""
+        """What a reader of a result must know of this tree: recordings left out, patients that
+        cannot be told apart.
+        """
         return ()
 
     def shared_files(self) -> Sequence[str]:
-        """Files, relative to the root, that decide the answers of many recordings (tables of labels and tracings)."""
+        """Files, relative to the root, that decide the answers of many recordings (tables of labels
+        and tracings).
+        """
         return ()
 
     def published(self) -> Mapping[str, int]:
-        """The counts that a whole copy has, for ``etab data check``; empty where the authors give none."""
+        """The counts that a whole copy has, for ``etab data check``; empty where the authors give
+        none.
+        """
         return self.card.counts
 
     def tally(self) -> Mapping[str, int]:
@@ -187,11 +205,15 @@ class Source(ABC):
         return {}
 
     def canonical(self) -> str:
-        """The name of the canonical split (``configs/splits``) that this copy must agree with; "" where none applies."""
+        """The name of the canonical split (``configs/splits``) that this copy must agree with; ""
+        where none applies.
+        """
         return self.card.name
 
     def units(self) -> Mapping[str, str]:
-        """What a canonical split lists, and where each belongs: patients to the parts of the authors' split."""
+        """What a canonical split lists, and where each belongs: patients to the parts of the
+        authors' split.
+        """
         return {record.patient: record.split for record in self.records()}
 
     def remarks(self) -> Sequence[str]:
@@ -199,7 +221,9 @@ class Source(ABC):
         return ()
 
     def digest(self) -> str:
-        """sha256 over recordings, splits, names and contents of everything that decides frames and answers."""
+        """sha256 over recordings, splits, names and contents of everything that decides frames and
+        answers.
+        """
         records = self.records()
         names = [name for record in records for name in record.files.values()]
         rows = [
@@ -210,7 +234,8 @@ class Source(ABC):
 
 
 class SoundSource(Source):
-    """A dataset of heart sounds: ``wave`` stands where ``frames`` does. The rate of a recording is its ``fps``, in Hz.
+    """A dataset of heart sounds: ``wave`` stands where ``frames`` does. The rate of a recording is
+    its ``fps``, in Hz.
 
     The answer to "states" is an int8 array (k,) at 50 Hz, the state at k / 50 s: an index of the
     target's classes, -1 where nobody annotated it. Files of states are read when asked for, so that
@@ -219,7 +244,9 @@ class SoundSource(Source):
 
     @abstractmethod
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 with full scale at 1, and their rate in Hz. Raises LayoutError, CorruptFileError."""
+        """All samples (n,) float32 with full scale at 1, and their rate in Hz. Raises LayoutError,
+        CorruptFileError.
+        """
 
     @abstractmethod
     def n_samples(self, record: Record) -> int:

@@ -1,4 +1,5 @@
-"""CAMUS: 500 patients, apical 2- and 4-chamber views, chambers outlined at end-diastole and end-systole.
+"""CAMUS: 500 patients, apical 2- and 4-chamber views, chambers outlined at end-diastole and
+    end-systole.
 
 Every published layout: the NIfTI release (``database_nifti/``, ``database_split/``, half sequences
 where present), the older one (``training/``, ``testing/``, MetaImage), and TED (``database/``,
@@ -91,7 +92,9 @@ class CamusSource(Source):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError, CorruptFileError."""
+        """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError,
+        CorruptFileError.
+        """
         if self._records is None:
             rows = self.layout.patients(absent=None if self.faults is None else self._absent)
             records = [self._record(*row, view) for row in rows for view in self._views(rows)]
@@ -110,7 +113,8 @@ class CamusSource(Source):
         )
 
     def phases(self, record: Record) -> tuple[int, int]:
-        """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the sequence.
+        """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the
+        sequence.
 
         Of a full cycle (TED) without it, the frames with the largest and the smallest cavity.
 
@@ -136,7 +140,9 @@ class CamusSource(Source):
         return int(named[0]) - 1, int(named[1]) - 1
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8, probe at the top; a sequence is only read where a still does not do."""
+        """Grey frames (k, h, w) uint8, probe at the top; a sequence is only read where a still does
+        not do.
+        """
         n = self.n_frames(record)
         wanted = range(n) if at is None else [int(i) for i in at]
         if any(not 0 <= i < n for i in wanted):
@@ -157,7 +163,8 @@ class CamusSource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say; masks of every outlined frame, which for a full release is every frame ED to ES.
+        """What the authors say; masks of every outlined frame, which for a full release is every
+        frame ED to ES.
 
         The older release gives none for its testing patients. Raises LayoutError where a published
         file is missing.
@@ -185,7 +192,9 @@ class CamusSource(Source):
         return self._annotated(record)
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older release."""
+        """Pixel spacing (row, column) in mm as the header gives it; differs by axis in the older
+        release.
+        """
         return self._header(self._image(record)).spacing
 
     def published(self) -> Mapping[str, int]:
@@ -197,7 +206,9 @@ class CamusSource(Source):
         return self.layout.split_files()
 
     def canonical(self) -> str:
-        """The split of the NIfTI release; the older one numbers and parts its patients in another way."""
+        """The split of the NIfTI release; the older one numbers and parts its patients in another
+        way.
+        """
         return self.card.name if self.layout.nifti else ""
 
     def remarks(self) -> Sequence[str]:
@@ -207,7 +218,9 @@ class CamusSource(Source):
         return [f"no picture of the view {view} is here; it is left out" for view in absent]
 
     def _views(self, rows: Sequence[tuple[str, str, str, frozenset[str]]]) -> tuple[str, ...]:
-        """The views of this copy: those of which any patient has a picture, or all where there is none at all."""
+        """The views of this copy: those of which any patient has a picture, or all where there is
+        none at all.
+        """
         if self.layout.ted:
             return ("A4C",)
         chambers = {
@@ -276,7 +289,9 @@ class CamusSource(Source):
         )
 
     def _ef(self, record: Record) -> float | None:
-        """EF in % from whichever view's cfg is there; None for TED without it and the older release's testing patients."""
+        """EF in % from whichever view's cfg is there; None for TED without it and the older
+        release's testing patients.
+        """
         for role in ("info", "info_other"):
             cfg = self._cfg_of(record.files.get(role))
             for key in ("EF", "LVef"):
@@ -343,7 +358,9 @@ class CamusSource(Source):
         return mask
 
     def _masks(self, record: Record, label: int, at: Collection[int] | None) -> tuple[Answer, ...]:
-        """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence, which is then not read."""
+        """Masks (h, w) by frame; a still's own mask stands for its frame of the sequence, which is
+        then not read.
+        """
         roles = zip(self.phases(record), ("ED_gt", "ES_gt"), strict=True)
         own = {frame: role for frame, role in roles if role in record.files}
         wanted = (
@@ -375,7 +392,9 @@ def _check_one_frame(path: Path, frames: Array) -> None:
 
 
 def _check_overlay(path: Path, mask: VolumeInfo, image: Path, picture: VolumeInfo) -> None:
-    """Refuse a mask that is of another size than its picture, or was turned where the picture was not."""
+    """Refuse a mask that is of another size than its picture, or was turned where the picture was
+    not.
+    """
     if mask.shape[1:] != picture.shape[1:]:
         raise CorruptFileError(
             f"{path} is {mask.shape[1]} x {mask.shape[2]} pixels and its picture {image.name} is "

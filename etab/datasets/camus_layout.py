@@ -25,7 +25,8 @@ _WANTED = (
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False for .mhd.
+    """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False
+    for .mhd.
 
     ``ted``: the full cycles of 98 patients, 4-chamber view alone, each frame outlined (database/,
     .mhd).
@@ -72,7 +73,8 @@ class Layout:
     def patients(
         self, absent: Callable[[str, str], None] | None = None
     ) -> list[tuple[str, str, str, frozenset[str]]]:
-        """Each patient by name: (name, folder relative to the root, split, names of the files in it).
+        """Each patient by name: (name, folder relative to the root, split, names of the files in
+        it).
 
         ``absent`` is told the name and split of a listed patient without a folder; without it that
         is an error.
@@ -106,7 +108,9 @@ class Layout:
         return sorted(rows, key=lambda row: row[0])
 
     def split_files(self) -> tuple[str, ...]:
-        """The split files, relative to the root; none in the older release or where the folder was left out."""
+        """The split files, relative to the root; none in the older release or where the folder was
+        left out.
+        """
         if not (self.nifti and (self.root / "database_split").is_dir()):
             return ()
         return tuple(f"database_split/subgroup_{name}.txt" for name in _SPLITS)
@@ -114,7 +118,8 @@ class Layout:
     def files(
         self, patient: str, folder: str, chamber: str, present: frozenset[str]
     ) -> dict[str, str]:
-        """Roles of one recording to files: what the release must have, and of sequences what is there.
+        """Roles of one recording to files: what the release must have, and of sequences what is
+        there.
 
         The older release has no masks for testing patients. Where there is a sequence, a still may
         be absent.
@@ -143,7 +148,9 @@ class Layout:
         return files | {role: f"{folder}/{name}" for role, name in cfgs.items() if name in present}
 
     def _cycle(self, name: str, folder: str, present: frozenset[str]) -> dict[str, str]:
-        """Roles of one full cycle of TED, which must have its sequence and outlines; second ones ("_cut") are not read."""
+        """Roles of one full cycle of TED, which must have its sequence and outlines; second ones
+        ("_cut") are not read.
+        """
         files = {
             "sequence": f"{folder}/{name}_sequence.mhd",
             "sequence_gt": f"{folder}/{name}_sequence_gt.mhd",
@@ -233,7 +240,9 @@ def read_cfg(path: Path) -> dict[str, str]:
 
 
 def number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
-    """A number of an Info file between ``low`` and ``high``; raises CorruptFileError for anything else."""
+    """A number of an Info file between ``low`` and ``high``; raises CorruptFileError for anything
+    else.
+    """
     value = parse_number(cfg[key])
     if value is None or not low <= value <= high:
         raise CorruptFileError(

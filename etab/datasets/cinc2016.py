@@ -1,10 +1,13 @@
-"""PhysioNet/CinC Challenge 2016: 3,153 heart-sound recordings of databases a to f, normal or abnormal, 2 kHz.
+"""PhysioNet/CinC Challenge 2016: 3,153 heart-sound recordings of databases a to f, normal or
+abnormal, 2 kHz.
 
-Who is recorded is said by the appendix alone (annotations/Online_Appendix_training_set.csv). Without it every recording
-counts as a patient of its own, folds share patients, and that is warned of and noted. ``validation/`` holds copies of
-training recordings: each is listed once, with ``meta["validation"]``. 87 recordings of database e were withdrawn in July
-2016 and still travel with the release: they are left out where the organisers' list or the appendix names them.
-``meta["database"]`` is the letter that a leave-one-database-out protocol needs: prevalence alone gives it away.
+Who is recorded is said by the appendix alone (annotations/Online_Appendix_training_set.csv).
+Without it every recording counts as a patient of its own, folds share patients, and that is warned
+of and noted. ``validation/`` holds copies of training recordings: each is listed once, with
+``meta["validation"]``. 87 recordings of database e were withdrawn in July 2016 and still travel
+with the release: they are left out where the organisers' list or the appendix names them.
+``meta["database"]`` is the letter that a leave-one-database-out protocol needs: prevalence alone
+gives it away.
 """
 
 from __future__ import annotations
@@ -84,7 +87,9 @@ _CARD = Card(
 
 @SOURCES.register("cinc2016")
 class Cinc2016Source(SoundSource):
-    """PhysioNet/CinC Challenge 2016 as published, from the folder that holds ``training-a/`` and its siblings."""
+    """PhysioNet/CinC Challenge 2016 as published, from the folder that holds ``training-a/`` and
+    its siblings.
+    """
 
     card: ClassVar[Card] = _CARD
 
@@ -98,7 +103,9 @@ class Cinc2016Source(SoundSource):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a recording."""
+        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a
+        recording.
+        """
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file()
             self._phantom = marked or any(
@@ -109,8 +116,8 @@ class Cinc2016Source(SoundSource):
     def records(self) -> Sequence[Record]:
         """Every recording once, by name. Warns (EtabWarning) where patients cannot be told apart.
 
-        Raises LayoutError for a label without its recording or the other way round, CorruptFileError for tables that
-        contradict each other.
+        Raises LayoutError for a label without its recording or the other way round,
+        CorruptFileError for tables that contradict each other.
         """
         if self._records is None:
             tables = {part: self._reference(part) for part in self._parts()}
@@ -135,7 +142,9 @@ class Cinc2016Source(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and 2000 Hz. Raises CorruptFileError where a header is there and disagrees."""
+        """All samples (n,) float32 and 2000 Hz. Raises CorruptFileError where a header is there and
+        disagrees.
+        """
         path = self.root / record.files["audio"]
         if "header" in record.files:
             header = self.root / record.files["header"]
@@ -147,7 +156,9 @@ class Cinc2016Source(SoundSource):
         return self._info(record).n
 
     def ecg(self, record: Record) -> FloatArray | None:
-        """The ECG (n,) float32 in mV at 2000 Hz that most recordings of database a have; None for the others."""
+        """The ECG (n,) float32 in mV at 2000 Hz that most recordings of database a have; None for
+        the others.
+        """
         if "ecg" not in record.files:
             return None
         return read_dat(
@@ -155,7 +166,9 @@ class Cinc2016Source(SoundSource):
         )
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
-        """Annotated intervals (start s, end s, state index): corrected by hand where that is there, else Springer's."""
+        """Annotated intervals (start s, end s, state index): corrected by hand where that is there,
+        else Springer's.
+        """
         if "states" not in record.files:
             return ()
         return read_state_ans(self.root / record.files["states"], self.n_samples(record))
@@ -169,7 +182,9 @@ class Cinc2016Source(SoundSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. Quality exists with REFERENCE-SQI.csv, states and heart rate with annotations/."""
+        """What the authors say. Quality exists with REFERENCE-SQI.csv, states and heart rate with
+        annotations/.
+        """
         if target.name == "abnormal":
             return (Answer(int(record.meta["abnormal"])),)
         if target.name == "quality":
@@ -199,7 +214,9 @@ class Cinc2016Source(SoundSource):
         )
 
     def published(self) -> Mapping[str, int]:
-        """3,153 recordings where the withdrawn are left out; 3,240 where they are there and nothing says which they are."""
+        """3,153 recordings where the withdrawn are left out; 3,240 where they are there and nothing
+        says which they are.
+        """
         unnamed = not self._gone and self._of_e(self.records()) > ALL_E - WITHDRAWN
         return {"recordings": ALL if unnamed else ALL - WITHDRAWN}
 
@@ -214,7 +231,9 @@ class Cinc2016Source(SoundSource):
         return self._notes
 
     def units(self) -> Mapping[str, str]:
-        """Recordings and the database each is of: there is no official split, and who is recorded the appendix says."""
+        """Recordings and the database each is of: there is no official split, and who is recorded
+        the appendix says.
+        """
         listed = {record.id: record.meta["database"] for record in self.records()}
         return listed | {name: name[0] for name in self._gone}
 
@@ -257,7 +276,9 @@ class Cinc2016Source(SoundSource):
         return found
 
     def _check_audio(self, folder: Path, labels: Mapping[str, Reference], *, copies: bool) -> None:
-        """Every label has its recording and the other way round; the copies of ``validation`` may be absent."""
+        """Every label has its recording and the other way round; the copies of ``validation`` may
+        be absent.
+        """
         there = {path.stem for path in visible(folder, "*.wav")}
         absent = sorted(set(labels) - there)
         unlisted = sorted(there - set(labels))
@@ -385,10 +406,12 @@ class Cinc2016Source(SoundSource):
 
 
 def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
-    """Read a ``*_StateAns.mat``: (start s, end s, state index) up to the next mark or the end of ``n`` samples.
+    """Read a ``*_StateAns.mat``: (start s, end s, state index) up to the next mark or the end of
+    ``n`` samples.
 
-    The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and annotate nothing.
-    Raises CorruptFileError where it is no such file, its marks run backwards, or it names another state.
+    The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and
+    annotate nothing. Raises CorruptFileError where it is no such file, its marks run backwards, or
+    it names another state.
     """
     if not path.is_file():
         raise LayoutError(

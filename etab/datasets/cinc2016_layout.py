@@ -1,4 +1,6 @@
-"""The tables of the CinC Challenge 2016: labels with and without quality, the appendix of patients, the withdrawn."""
+"""The tables of the CinC Challenge 2016: labels with and without quality, the appendix of patients,
+the withdrawn.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _NAMES_OF_RECORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A row of REFERENCE*.csv: 1 abnormal or -1 normal, and whether the signal is good, None where not said."""
+    """A row of REFERENCE*.csv: 1 abnormal or -1 normal, and whether the signal is good, None where
+    not said.
+    """
 
     label: int
     good: bool | None = None
@@ -40,7 +44,9 @@ class Appendix:
 
 
 def rows_of(path: Path) -> list[list[str]]:
-    """Stripped cells of a table without column names; blank rows and names that other programs add are left out."""
+    """Stripped cells of a table without column names; blank rows and names that other programs add
+    are left out.
+    """
     rows = read_rows(path, lossy=True)
     if rows and (is_numbered_header(rows[0]) or rows[0][0].casefold() in _NAMES_OF_RECORDS):
         return rows[1:]
@@ -48,10 +54,11 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def read_reference(path: Path) -> dict[str, Reference]:
-    """Labels by record: 2 columns (name, label), or 3 and more, of which the third is the quality (1 good, 0 unsure).
+    """Labels by record: 2 columns (name, label), or 3 and more, of which the third is the quality
+    (1 good, 0 unsure).
 
-    Raises CorruptFileError naming the line: no name of the challenge, a label other than 1 and -1, a quality other than
-    0 and 1, a record twice.
+    Raises CorruptFileError naming the line: no name of the challenge, a label other than 1 and -1,
+    a quality other than 0 and 1, a record twice.
     """
     labels: dict[str, Reference] = {}
     for number, row in enumerate(rows_of(path), start=1):
@@ -85,7 +92,8 @@ def read_withdrawn(path: Path) -> set[str]:
 
 
 def read_appendix(path: Path) -> dict[str, Appendix]:
-    """Patients and facts by record, from the first row that has the column 'Challenge record name' on.
+    """Patients and facts by record, from the first row that has the column 'Challenge record name'
+    on.
 
     Raises CorruptFileError where there is no such column or a record stands twice.
     """
@@ -123,12 +131,14 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
 
 
 def person(name: str, row: Mapping[str, str]) -> str:
-    """Who a record is of. a: the case number C of 'C12S3'; b: 'Subject ID'; c: 'id7'; e: '# Raw record' in its cohort.
+    """Who a record is of. a: the case number C of 'C12S3'; b: 'Subject ID'; c: 'id7'; e: '# Raw
+    record' in its cohort.
 
-    In e normal names are 'e123' and those of the CAD cohort plain numbers, and both count from 1. d and f do not say:
-    a record is a patient.
+    In e normal names are 'e123' and those of the CAD cohort plain numbers, and both count from 1. d
+    and f do not say: a record is a patient.
     """
-    original, letter = _get(row, "original record name"), name[:1]
+    original = _get(row, "original record name")
+    letter = name[:1]
     if letter == "a" and (match := re.match(r"^C(\d+)S\d+", original)):
         return f"a-C{match.group(1)}"
     if letter == "b":

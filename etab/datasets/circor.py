@@ -1,10 +1,12 @@
-"""CirCor DigiScope 1.0.3 (Challenge 2022): up to four auscultation places of 942 children's examinations, 4 kHz.
+"""CirCor DigiScope 1.0.3 (Challenge 2022): up to four auscultation places of 942 children's
+examinations, 4 kHz.
 
-A patient here is a *person*: 140 of the 942 ids point through ``Additional ID`` to another id of the same set, so that
-there are 872 people. The challenge's own id of a recording is its ``meta["id"]``. Labels come from the patient's .txt and
-are compared with training_data.csv where that is there. ``50782_MV_1.tsv`` is published as the single line "0 0 28":
-rows of no length annotate nothing. ``50690_TV.tsv`` and ``50690_MV_2.tsv`` go back and list a stretch twice: the first
-pass counts. Any other file that is out of order is refused.
+A patient here is a *person*: 140 of the 942 ids point through ``Additional ID`` to another id of
+the same set, so that there are 872 people. The challenge's own id of a recording is its
+``meta["id"]``. Labels come from the patient's .txt and are compared with training_data.csv where
+that is there. ``50782_MV_1.tsv`` is published as the single line "0 0 28": rows of no length
+annotate nothing. ``50690_TV.tsv`` and ``50690_MV_2.tsv`` go back and list a stretch twice: the
+first pass counts. Any other file that is out of order is refused.
 """
 
 from __future__ import annotations
@@ -97,7 +99,9 @@ class CircorSource(SoundSource):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a recording."""
+        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a
+        recording.
+        """
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file() or (self.folder / "PHANTOM").is_file()
             self._phantom = marked or any(
@@ -106,7 +110,9 @@ class CircorSource(SoundSource):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every recording of every .txt, by patient id. Raises LayoutError, CorruptFileError naming what is wrong."""
+        """Every recording of every .txt, by patient id. Raises LayoutError, CorruptFileError naming
+        what is wrong.
+        """
         if self._records is None:
             patients = self._patients()
             self._check_table({p.id: p for p in patients})
@@ -118,7 +124,9 @@ class CircorSource(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where audio and header disagree."""
+        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where audio and header
+        disagree.
+        """
         path, header = (self.root / record.files[role] for role in ("audio", "header"))
         check_header(header, read_header(header), wav_info(path), path)
         return read_wav(path, rate=RATE)
@@ -128,13 +136,17 @@ class CircorSource(SoundSource):
         return self._info(record).n
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
-        """Annotated intervals (start s, end s, state index) in order; published state 0 is left out: unannotated."""
+        """Annotated intervals (start s, end s, state index) in order; published state 0 is left
+        out: unannotated.
+        """
         return read_states(self.root / record.files["states"])
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. Attributes of a murmur exist where one is present, and not for all of those."""
+        """What the authors say. Attributes of a murmur exist where one is present, and not for all
+        of those.
+        """
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             rate = heart_rate(intervals) if target.name == "HR" else None
@@ -154,7 +166,8 @@ class CircorSource(SoundSource):
 
     def notes(self) -> Sequence[str]:
         """How many ids there are of how many people."""
-        ids, people = ({r.meta["id"] for r in self.records()}, {r.patient for r in self.records()})
+        ids = {r.meta["id"] for r in self.records()}
+        people = {r.patient for r in self.records()}
         return (
             f"{len(ids)} ids are {len(people)} people: Additional ID joins those of one person.",
         )
@@ -185,7 +198,9 @@ class CircorSource(SoundSource):
         return found
 
     def _patients(self) -> list[Patient]:
-        """Every .txt of a patient, by id; without those that cannot be read where these are left out."""
+        """Every .txt of a patient, by id; without those that cannot be read where these are left
+        out.
+        """
         texts = [path for path in visible(self.folder, "*.txt") if path.stem.isdigit()]
         patients = []
         for path in sorted(texts, key=lambda p: (len(p.stem), p.stem)):
@@ -196,10 +211,11 @@ class CircorSource(SoundSource):
         return patients
 
     def _check_files(self, records: Sequence[Record]) -> None:
-        """Every sound and header that a .txt lists is there, and every sound that is there is listed by a .txt.
+        """Every sound and header that a .txt lists is there, and every sound that is there is
+        listed by a .txt.
 
-        Where recordings may be left out, reading them says which are not there. States are looked for where a task
-        needs them.
+        Where recordings may be left out, reading them says which are not there. States are looked
+        for where a task needs them.
         """
         files = visible_names(self.folder)
         listed = {
@@ -222,7 +238,9 @@ class CircorSource(SoundSource):
             raise LayoutError(f"{self.folder} has no patient (ABCDE.txt). Pass {_WANTED}.")
 
     def _check_table(self, patients: Mapping[str, Patient]) -> None:
-        """training_data.csv, where it is there, speaks of the same patients and says the same of them."""
+        """training_data.csv, where it is there, speaks of the same patients and says the same of
+        them.
+        """
         table = self.root / "training_data.csv"
         if not table.is_file():
             return
@@ -253,7 +271,9 @@ class CircorSource(SoundSource):
 
 
 def label_of(record: Record, target: Target) -> int | None:
-    """The class that the authors give a recording (not its states or rate); None where they give none."""
+    """The class that the authors give a recording (not its states or rate); None where they give
+    none.
+    """
     murmur = record.meta["murmur"]
     if target.name == "murmur":
         return MURMUR.index(murmur)

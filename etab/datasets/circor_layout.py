@@ -1,4 +1,6 @@
-"""The files of CirCor DigiScope: a patient's .txt, the table of all patients, and the .tsv of the states of the heart."""
+"""The files of CirCor DigiScope: a patient's .txt, the table of all patients, and the .tsv of the
+states of the heart.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ ATTRIBUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def rows_by_patient(table: Path, rows: Iterable[Row]) -> dict[str, Row]:
-    """Rows of training_data.csv by patient id; raises CorruptFileError where a patient is listed twice."""
+    """Rows of training_data.csv by patient id; raises CorruptFileError where a patient is listed
+    twice.
+    """
     by_patient: dict[str, Row] = {}
     for row in rows:
         name = plain_identifier(row["Patient ID"])
@@ -63,14 +67,18 @@ def rows_by_patient(table: Path, rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def unreadable_remarks(facts: Sequence[str]) -> tuple[str, ...]:
-    """A sentence on the optional facts that are left out because they are no numbers; empty where there are none."""
+    """A sentence on the optional facts that are left out because they are no numbers; empty where
+    there are none.
+    """
     if not facts:
         return ()
     return (f"{len(facts)} heights or weights are no numbers and are left out, first {facts[0]}",)
 
 
 class Patient:
-    """One patient's .txt: ``id``, ``recordings`` as (place, files by role), the facts as written, and checked meta."""
+    """One patient's .txt: ``id``, ``recordings`` as (place, files by role), the facts as written,
+    and checked meta.
+    """
 
     def __init__(
         self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
@@ -110,7 +118,9 @@ class Patient:
 
 
 def read_patient(path: Path) -> Patient:
-    """Read a patient's .txt, LF or CRLF; raises CorruptFileError naming what cannot be read, LayoutError if absent."""
+    """Read a patient's .txt, LF or CRLF; raises CorruptFileError naming what cannot be read,
+    LayoutError if absent.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
@@ -139,7 +149,9 @@ def read_patient(path: Path) -> Patient:
 
 
 def persons(additional: Mapping[str, str]) -> dict[str, str]:
-    """Each id to its person: ids that ``Additional ID`` joins, directly or through others, share the lowest of them."""
+    """Each id to its person: ids that ``Additional ID`` joins, directly or through others, share
+    the lowest of them.
+    """
     home: dict[str, str] = {}
 
     def lowest(name: str) -> str:
@@ -150,7 +162,8 @@ def persons(additional: Mapping[str, str]) -> dict[str, str]:
     for name, other in additional.items():
         for one in (name, other) if other != "nan" else (name,):
             home.setdefault(one, one)
-        a, b = lowest(name), lowest(other if other != "nan" else name)
+        a = lowest(name)
+        b = lowest(other if other != "nan" else name)
         low, high = sorted((a, b), key=lambda i: (len(i), i))
         home[high] = low
     return {name: lowest(name) for name in additional}
@@ -159,8 +172,8 @@ def persons(additional: Mapping[str, str]) -> dict[str, str]:
 def read_states(path: Path) -> tuple[Interval, ...]:
     """Read a .tsv: (start s, end s, state index) of its annotated rows.
 
-    Raises LayoutError where it is absent, CorruptFileError for a row that is not two times and a state of 0 to 4, that
-    runs backwards, or that overlaps the row above.
+    Raises LayoutError where it is absent, CorruptFileError for a row that is not two times and a
+    state of 0 to 4, that runs backwards, or that overlaps the row above.
     """
     lines = _lines_of_states(path)
     rows: list[Interval] = []
@@ -194,13 +207,16 @@ def _lines_of_states(path: Path) -> list[list[str]]:
 
 
 def _state_row(path: Path, number: int, cells: Sequence[str]) -> Interval:
-    """One row: start s, end s, and the published state 0 to 4 (any whole number where the row has no length)."""
+    """One row: start s, end s, and the published state 0 to 4 (any whole number where the row has
+    no length).
+    """
     values = [parse_number(cell) for cell in cells[:2]]
     state = parse_whole(cells[2]) if len(cells) > 2 else None
     if len(values) < 2 or values[0] is None or values[1] is None or state is None:
         text = " ".join(cells)[:80]
         raise CorruptFileError(f"{path}, row {number}: {text!r} is no start, end and state.")
-    start, end = values[0], values[1]
+    start = values[0]
+    end = values[1]
     if start != end and (state not in range(5) or len(cells) != 3):
         raise CorruptFileError(
             f"{path}, row {number}: state {list(cells[2:5])}; wanted 0 to 4. Restore it as published."

@@ -1,10 +1,12 @@
-"""CirCor DigiScope as Parquet files, the way it is shared for teaching: splits ``original`` and ``processed``.
+"""CirCor DigiScope as Parquet files, the way it is shared for teaching: splits ``original`` and
+``processed``.
 
-A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162 recordings, states 1 to 4
-for every sample at 4 kHz, the sound as WAV bytes inside the table (decoded here by scipy). ``processed`` holds the same
-stretches after a band-pass and wavelet shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree
-with the official labels and is not used: labels and people come from the official ``training_data.csv`` of CirCor
-1.0.3, which belongs beside the files.
+A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162
+recordings, states 1 to 4 for every sample at 4 kHz, the sound as WAV bytes inside the table
+(decoded here by scipy). ``processed`` holds the same stretches after a band-pass and wavelet
+shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree with the
+official labels and is not used: labels and people come from the official ``training_data.csv`` of
+CirCor 1.0.3, which belongs beside the files.
 """
 
 from __future__ import annotations
@@ -80,13 +82,17 @@ class CircorParquetSource(SoundSource):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything says phantom: the marker file, the files' metadata, the INFO chunk of the first sound."""
+        """Whether anything says phantom: the marker file, the files' metadata, the INFO chunk of
+        the first sound.
+        """
         marked = (self.root / "PHANTOM").is_file()
         marked = marked or any("phantom" in file.marks.lower() for file in self._opened())
         return marked or "phantom" in self._info(self.records()[0]).text.lower()
 
     def records(self) -> Sequence[Record]:
-        """Every row, in the order of the files. Raises CorruptFileError for names that are none, or without labels."""
+        """Every row, in the order of the files. Raises CorruptFileError for names that are none, or
+        without labels.
+        """
         if self._records is None:
             patients = self._table()
             people = persons(
@@ -109,7 +115,9 @@ class CircorParquetSource(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where sound and states differ in length."""
+        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where sound and states
+        differ in length.
+        """
         samples, rate = decode_wav(self._sound(record), self._where(record))
         if rate != RATE:
             raise CorruptFileError(
@@ -127,7 +135,9 @@ class CircorParquetSource(SoundSource):
         return self._info(record).n
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
-        """Stretches of one state: (start s, end s, state index) in order; 0, unannotated, is left out."""
+        """Stretches of one state: (start s, end s, state index) in order; 0, unannotated, is left
+        out.
+        """
         labels = self._labels(record)
         edges = np.flatnonzero(np.diff(labels)) + 1
         marks = [0, *edges.tolist(), len(labels)]
@@ -291,7 +301,9 @@ def _check_shards(found: Sequence[Path]) -> None:
     match = _SHARD.search(found[0].name)
     if match is None:
         return
-    head, width, total = found[0].name[: match.start()], len(match[1]), match[2]
+    head = found[0].name[: match.start()]
+    width = len(match[1])
+    total = match[2]
     for i in range(int(total)):
         path = found[0].with_name(f"{head}-{i:0{width}d}-of-{total}.parquet")
         if path not in found:

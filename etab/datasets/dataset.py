@@ -109,7 +109,8 @@ class Reader:
 
         if self.cache is None:
             return make()
-        root, options = self.source.root, self.options
+        root = self.source.root
+        options = self.options
         base = base_key(
             self.source.card.name, str(root), options.size, options.padding, "cv2 area/linear"
         )
@@ -135,7 +136,8 @@ class Reader:
     def _moved(self, points: Array, shape: tuple[int, ...]) -> torch.Tensor:
         """Carry positions (k, 2) of x and y from a frame (h, w) to the resized picture."""
         size, corner = fit(shape[0], shape[1], out=self.options.size, padding=self.options.padding)
-        scale, shift = np.array([size[1] / shape[1], size[0] / shape[0]]), np.array(corner[::-1])
+        scale = np.array([size[1] / shape[1], size[0] / shape[0]])
+        shift = np.array(corner[::-1])
         return torch.from_numpy((points + 0.5) * scale - 0.5 + shift).to(torch.float32)
 
     def _fit(self, frame: Array, *, mask: bool) -> Array:
@@ -336,8 +338,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         Returns:
             This dataset.
 
-        Raises:
-            UnsupportedOptionError: There are fewer recordings, or ``seed`` comes without ``random``.
+        Raises: UnsupportedOptionError: There are fewer recordings, or ``seed`` comes without
+            ``random``.
         """
         if seed and not random:
             raise UnsupportedOptionError(f"seed={seed} acts with random=True only.")
@@ -420,7 +422,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
 
     def _check_phases(self, records: Sequence[Record]) -> None:
         """Refuse a clip too short for both ED and ES, naming the length that suffices."""
-        short, need = [], 0
+        short = []
+        need = 0
         for record in records:
             marked = [
                 at for at in self.source.annotated(record, self._reader.target) if at is not None

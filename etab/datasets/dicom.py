@@ -1,4 +1,5 @@
-"""A folder of DICOM ultrasound studies as recordings: every 2-D object of every study, masked before anyone sees it.
+"""A folder of DICOM ultrasound studies as recordings: every 2-D object of every study, masked
+before anyone sees it.
 
 What identifies a person stays in the files: patient, study and object become keyed digests, no
 other personal tag is read, and frames are cut to the ultrasound sector with everything outside it
@@ -82,7 +83,9 @@ class DicomSource(Source):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, a patient's name, or a comment in an object."""
+        """Whether anything in the tree says phantom: the marker file, a patient's name, or a
+        comment in an object.
+        """
         if (self.root / "PHANTOM").is_file():
             return True
         self.records()
@@ -181,7 +184,9 @@ class DicomSource(Source):
         return self.n_frames(record) == 1
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm; None where no region of the picture's own size gives it."""
+        """Pixel spacing (row, column) in mm; None where no region of the picture's own size gives
+        it.
+        """
         return self._info(record).spacing
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
@@ -215,7 +220,9 @@ class DicomSource(Source):
         return self._infos[name]
 
     def _sector(self, record: Record) -> Sector:
-        """The sector of a recording, by its regions and by up to 12 of its frames; the last 64 are kept."""
+        """The sector of a recording, by its regions and by up to 12 of its frames; the last 64 are
+        kept.
+        """
         region = self._sectors.get(record.id)
         if region is None:
             info = self._info(record)
@@ -237,7 +244,9 @@ def _planes(info: DicomInfo) -> list[Region]:
 
 
 def _boxes(info: DicomInfo) -> list[tuple[int, int, int, int]]:
-    """The regions that show 2-D pictures; none where one lies outside the frame, as then all are of another size."""
+    """The regions that show 2-D pictures; none where one lies outside the frame, as then all are of
+    another size.
+    """
     planes = _planes(info)
     if not all(region.inside(info.rows, info.columns) for region in planes):
         return []
@@ -306,7 +315,9 @@ def _labels(
     objects: Collection[str],
     absent: Callable[[str, Mapping[str, str]], None] | None = None,
 ) -> dict[str, dict[str, str]]:
-    """Rows of labels.csv by file, checked; none where there is no such table. ``absent`` hears of rows without a file."""
+    """Rows of labels.csv by file, checked; none where there is no such table. ``absent`` hears of
+    rows without a file.
+    """
     if not path.is_file():
         return {}
     try:

@@ -1,4 +1,5 @@
-"""EchoNet-Dynamic: 10,030 apical 4-chamber clips with EF and the left ventricle traced in two frames of each.
+"""EchoNet-Dynamic: 10,030 apical 4-chamber clips with EF and the left ventricle traced in two
+frames of each.
 
 ED and ES are told apart by the traced area: the published order (and the names of the first
 loaders) swaps them.
@@ -72,7 +73,8 @@ class EchoNetSource(VideoSource):
         self._traces: dict[str, dict[int, FloatArray]] | None = None
 
     def records(self) -> Sequence[Record]:
-        """Every row of FileList.csv in its order; one video is one patient, as the authors split them.
+        """Every row of FileList.csv in its order; one video is one patient, as the authors split
+        them.
 
         Raises LayoutError naming the first video that is missing, CorruptFileError for a row that
         cannot be read, SplitError for a name in two splits.
@@ -93,7 +95,9 @@ class EchoNetSource(VideoSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. Six videos have no tracings, and so no mask and no phase: an empty tuple."""
+        """What the authors say. Six videos have no tracings, and so no mask and no phase: an empty
+        tuple.
+        """
         if target.name == "EF":
             return (Answer(float(record.meta["EF"])),)
         if target.name == "CM":

@@ -1,4 +1,5 @@
-"""EchoNet-LVH: 12,000 parasternal long-axis clips with wall thickness and cavity diameter, each a pair of points.
+"""EchoNet-LVH: 12,000 parasternal long-axis clips with wall thickness and cavity diameter, each a
+pair of points.
 
 ``MeasurementsList.csv`` has a row a measurement; its columns run X1, X2, Y1, Y2. About a dozen of
 its rows are shifted in the columns Frames to Height and some lack FPS, so the size and the number
@@ -88,7 +89,9 @@ class Measure:
 
 @SOURCES.register("lvh")
 class LvhSource(VideoSource):
-    """EchoNet-LVH as published, from the folder that holds ``MeasurementsList.csv`` and the four batches."""
+    """EchoNet-LVH as published, from the folder that holds ``MeasurementsList.csv`` and the four
+    batches.
+    """
 
     card: ClassVar[Card] = _CARD
 
@@ -135,7 +138,9 @@ class LvhSource(VideoSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """Measurements in cm, each of its frame; ES/ED only where both phases were measured in frames of their own."""
+        """Measurements in cm, each of its frame; ES/ED only where both phases were measured in
+        frames of their own.
+        """
         self.card.target(target.name)
         if target.name == "keypoints":
             answers = self._keypoints(record)
@@ -146,7 +151,9 @@ class LvhSource(VideoSource):
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm: cm over pixels of the longest measurement; None without one."""
+        """Pixel spacing (row, column) in mm: cm over pixels of the longest measurement; None
+        without one.
+        """
         best = max(self._of(record, (*DIASTOLE, *SYSTOLE)), key=lambda m: m.value, default=None)
         if best is None:
             return None
@@ -159,7 +166,9 @@ class LvhSource(VideoSource):
         return (TABLE,)
 
     def remarks(self) -> Sequence[str]:
-        """Rows left out because their measurement is there already, and videos whose rows give no frame rate."""
+        """Rows left out because their measurement is there already, and videos whose rows give no
+        frame rate.
+        """
         self.records()
         remarks = [
             f"{self._again} rows measure again what an earlier row of that frame measured: left out"
@@ -183,7 +192,8 @@ class LvhSource(VideoSource):
             )
 
     def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:
-        table, measures = self.root / TABLE, dict[tuple[str, int], Measure]()
+        table = self.root / TABLE
+        measures = dict[tuple[str, int], Measure]()
         for row in rows:
             measure = _measure(table, row)
             self._again += (measure.calc, measure.at) in measures
@@ -275,13 +285,17 @@ def _measure(table: Path, row: Mapping[str, str]) -> Measure:
     def cell(key: str, low: float, high: float) -> float:
         return number(table, row, key, low, high, name="HashedFileName")
 
-    value, at = cell("CalcValue", 0.01, LARGEST_CM), cell("Frame", 0, 1e6)
+    value = cell("CalcValue", 0.01, LARGEST_CM)
+    at = cell("Frame", 0, 1e6)
     points = [[cell(f"{axis}{end}", -1e5, 1e5) for axis in "XY"] for end in (1, 2)]
     return Measure(calc, value, int(at), np.array(points))
 
 
 def _rate(row: Mapping[str, str]) -> float | None:
-    """Frames per second of a row; None where it gives none or its columns are shifted (the width is then no width)."""
-    rate, width = maybe(row.get("FPS")), maybe(row.get("Width"))
+    """Frames per second of a row; None where it gives none or its columns are shifted (the width is
+    then no width).
+    """
+    rate = maybe(row.get("FPS"))
+    width = maybe(row.get("Width"))
     whole = width is not None and width >= 64 and width == int(width)
     return rate if whole and rate is not None and 1 <= rate <= 1000 else None

@@ -1,4 +1,5 @@
-"""EchoNet-Pediatric: apical 4-chamber and short-axis clips of children, EF, and the left ventricle traced as polygons.
+"""EchoNet-Pediatric: apical 4-chamber and short-axis clips of children, EF, and the left ventricle
+traced as polygons.
 
 How it differs from EchoNet-Dynamic: a folder a view, each with its own tables; a trace is the
 vertices of a closed outline (``X``, ``Y``), not discs; ``Frame`` may say "No Systolic" or "No
@@ -79,7 +80,9 @@ _CARD = Card(
 
 @SOURCES.register("pediatric")
 class PediatricSource(VideoSource):
-    """EchoNet-Pediatric as published, from the folder that holds ``A4C`` and ``PSAX`` or any folder above it."""
+    """EchoNet-Pediatric as published, from the folder that holds ``A4C`` and ``PSAX`` or any folder
+    above it.
+    """
 
     card: ClassVar[Card] = _CARD
     marker_levels: ClassVar[int] = 2
@@ -91,7 +94,8 @@ class PediatricSource(VideoSource):
         self._traces: dict[str, _Traces] = {}
 
     def records(self) -> Sequence[Record]:
-        """Every row of both FileList.csv, A4C first; a video that is in no list is not one of the data set.
+        """Every row of both FileList.csv, A4C first; a video that is in no list is not one of the
+        data set.
 
         Raises LayoutError naming the first video that is missing, CorruptFileError for a row that
         cannot be read, SplitError for a patient in two folds that are not of one part.
@@ -162,7 +166,9 @@ class PediatricSource(VideoSource):
         ]
 
     def remarks(self) -> Sequence[str]:
-        """The views that are absent, and how many videos are traced in fewer than two frames that exist."""
+        """The views that are absent, and how many videos are traced in fewer than two frames that
+        exist.
+        """
         remarks = [
             f"no folder {view} is here; this view is left out"
             for view in VIEWS
@@ -240,7 +246,8 @@ def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
 
 
 def _read_traces(table: Path) -> _Traces:
-    """Vertices (n, 2) by video and frame, in the order of the table; rows that say that nothing is traced are left out.
+    """Vertices (n, 2) by video and frame, in the order of the table; rows that say that nothing is
+    traced are left out.
 
     Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the
     release uses.

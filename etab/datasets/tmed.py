@@ -1,4 +1,5 @@
-"""TMED-2 and TMED-1: stills of routine echocardiograms with the view of each and the aortic stenosis of its study.
+"""TMED-2 and TMED-1: stills of routine echocardiograms with the view of each and the aortic
+stenosis of its study.
 
 A recording is one labelled image: the first frame of a clip, as the authors cut it out. The default
 fold is the first one of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``,
@@ -231,7 +232,9 @@ class TmedSource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The view of the image, or the stenosis of its study; nothing where the authors say nothing."""
+        """The view of the image, or the stenosis of its study; nothing where the authors say
+        nothing.
+        """
         self.card.target(target.name)
         if target.name == "view":
             return (Answer(self.card.views.index(record.view)),)
@@ -259,14 +262,15 @@ class TmedSource(Source):
         return (self.part, self.fold, self.diagnosed) == (self.release.parts[0], 0, True)
 
     def tally(self) -> Mapping[str, int]:
-        """Studies, studies of each diagnosis, images of each view, and images that lie there unlisted."""
-        records, target = self.records(), self.card.target("AS")
+        """Studies, studies of each diagnosis, images of each view, and images that lie there
+        unlisted.
+        """
+        records = self.records()
+        target = self.card.target("AS")
         studies = {r.meta["study"]: self.answers(r, target) for r in records}
         classes = Counter(int(answers[0].value) for answers in studies.values() if answers)
-        views, listed = (
-            Counter(r.view for r in records),
-            {Path(r.files["still"]).name for r in records},
-        )
+        views = Counter(r.view for r in records)
+        listed = {Path(r.files["still"]).name for r in records}
         present = {name for folder in self.release.folders[:1] for name in self._listing(folder)}
         return {
             "studies": len(studies),
@@ -358,7 +362,8 @@ class TmedSource(Source):
 
     def _place(self, table: Path, row: Row) -> str:
         """The image's path relative to the root; refused where it climbs out of it."""
-        key, folder = row["query_key"], row.get("SourceFolder", "")
+        key = row["query_key"]
+        folder = row.get("SourceFolder", "")
         if not is_blank(folder):
             path = PurePosixPath(folder.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in folder:
@@ -390,7 +395,9 @@ class TmedSource(Source):
 
 @SOURCES.register("tmed1")
 class Tmed1Source(TmedSource):
-    """TMED-1 as published: 64 x 64 pixels, three views; its middle grade holds moderate stenosis too."""
+    """TMED-1 as published: 64 x 64 pixels, three views; its middle grade holds moderate stenosis
+    too.
+    """
 
     release: ClassVar[Release] = TMED1
     card: ClassVar[Card] = Card(
@@ -427,7 +434,9 @@ def _holds(folder: Path, release: Release) -> bool:
 
 
 def _find(root: Path, release: Release) -> tuple[Path, str | None]:
-    """The data folder, and the development set where ``root`` itself is one (and its images lie beside it)."""
+    """The data folder, and the development set where ``root`` itself is one (and its images lie
+    beside it).
+    """
     wanted = (
         f"the folder that contains {LABELS}, the folders of fold files and {release.folders[0]}/"
     )
@@ -451,7 +460,8 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
 
 
 def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bool) -> Path | None:
-    """The fold file; None where the tree has none at all and none was asked for, so that the split is unknown.
+    """The fold file; None where the tree has none at all and none was asked for, so that the split
+    is unknown.
 
     Raises LayoutError where others are there and this one is not: another split in its place would
     be other patients.

@@ -1,4 +1,6 @@
-"""What the sources with tables of videos share: tables by column name, numbers in range, outlines to masks, phases."""
+"""What the sources with tables of videos share: tables by column name, numbers in range, outlines
+to masks, phases.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def number(
     *,
     name: str = "FileName",
 ) -> float:
-    """One number of a row, from ``low`` to ``high``; raises CorruptFileError naming the row by its column ``name``."""
+    """One number of a row, from ``low`` to ``high``; raises CorruptFileError naming the row by its
+    column ``name``.
+    """
     value = maybe(row.get(key))
     if value is None or not low <= value <= high:
         raise CorruptFileError(
@@ -76,7 +80,9 @@ def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
 
 
 def phases_by_area(masks: Mapping[int, Array]) -> list[Answer]:
-    """ED (0) for the larger and ES (1) for the smaller of two traced frames, in frame order; else nothing."""
+    """ED (0) for the larger and ES (1) for the smaller of two traced frames, in frame order; else
+    nothing.
+    """
     if len(masks) != 2:
         return []
     first, last = ((frame, int(masks[frame].sum())) for frame in sorted(masks))

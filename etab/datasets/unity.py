@@ -102,7 +102,9 @@ _CARD = Card(
 
 @SOURCES.register("unity")
 class UnitySource(Source):
-    """Unity Imaging as published, from the folder that holds ``labels`` and ``png-cache``; a picture is a recording."""
+    """Unity Imaging as published, from the folder that holds ``labels`` and ``png-cache``; a
+    picture is a recording.
+    """
 
     card: ClassVar[Card] = _CARD
 
@@ -133,7 +135,9 @@ class UnitySource(Source):
         cannot be read, SplitError for a DICOM file in two parts.
         """
         if self._records is None:
-            views, records, home = self._views(), list[Record](), dict[str, str]()
+            views = self._views()
+            records = list[Record]()
+            home = dict[str, str]()
             for word, part in PARTS.items():
                 path = self.root / "labels" / f"labels-{word}.json"
                 if part == "test" and not path.exists():
@@ -188,7 +192,9 @@ class UnitySource(Source):
         return (Answer(points, 0),) if np.isfinite(points).any() else ()
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm from the table that the authors give on request; None without it."""
+        """Pixel spacing (row, column) in mm from the table that the authors give on request; None
+        without it.
+        """
         if self._spacing is None:
             self._spacing = _spacings(self.root / _PHYSICAL)
         return self._spacing.get(record.patient)
@@ -256,7 +262,9 @@ def _find(root: Path) -> Path:
 
 
 def _labels(path: Path) -> dict[str, dict[str, Any]]:
-    """Structures by picture; raises LayoutError, CorruptFileError naming what is not of the published form."""
+    """Structures by picture; raises LayoutError, CorruptFileError naming what is not of the
+    published form.
+    """
     try:
         whole = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

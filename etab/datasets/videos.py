@@ -1,4 +1,6 @@
-"""VideoSource: what the data sets of one video a recording have in common, and the names of videos in their tables."""
+"""VideoSource: what the data sets of one video a recording have in common, and the names of videos
+in their tables.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Heart sounds through the options of ``Dataset``: windows of waveform, or their log-mel pictures, with their labels."""
+"""Heart sounds through the options of ``Dataset``: windows of waveform, or their log-mel pictures,
+with their labels.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Row = tuple[Record, int | None]
 
 @dataclass(frozen=True, slots=True)
 class SoundOptions:
-    """What was asked for, checked. ``clip_l`` 0 is 5 s, ``fps`` None the recording's own rate in Hz."""
+    """What was asked for, checked. ``clip_l`` 0 is 5 s, ``fps`` None the recording's own rate in
+    Hz.
+    """
 
     video: bool
     normalize: bool
@@ -49,7 +53,9 @@ class SoundReader:
     std: tuple[float, float, float]
 
     def sample(self, row: Row) -> Sample:
-        """The tensor and label of a recording; a number beside the record is the frame (at 50 Hz) to start at."""
+        """The tensor and label of a recording; a number beside the record is the frame (at 50 Hz)
+        to start at.
+        """
         record, at = row
         samples, native = self.source.wave(record)
         rate = self.options.fps or native
@@ -85,7 +91,9 @@ class SoundReader:
         return (float(value) if self.target.kind is Kind.VALUE else int(value)), None
 
     def _waveform(self, window: FloatArray) -> torch.Tensor:
-        """(clip_l,) float: full scale at 1, or less its mean, over its standard deviation; silence stays 0."""
+        """(clip_l,) float: full scale at 1, or less its mean, over its standard deviation; silence
+        stays 0.
+        """
         x = torch.from_numpy(np.ascontiguousarray(window, dtype=np.float32))
         if not self.options.normalize:
             return x
@@ -93,7 +101,9 @@ class SoundReader:
         return x / x.std(correction=0).clamp(min=1e-8)
 
     def _picture(self, window: FloatArray, rate: int) -> torch.Tensor:
-        """(3, frame_l, frame_w) float: the log-mel picture in [0, 1], or less ImageNet's mean, over its std."""
+        """(3, frame_l, frame_w) float: the log-mel picture in [0, 1], or less ImageNet's mean, over
+        its std.
+        """
         x = torch.from_numpy(picture(window, rate, self.options.size))[None].repeat(3, 1, 1)
         if self.options.normalize:
             x.sub_(torch.tensor(self.mean)[:, None, None]).div_(
@@ -112,8 +122,8 @@ def sound_options(
 ) -> SoundOptions:
     """The options that a dataset of sound can obey, once their types are checked; see ``Dataset``.
 
-    Raises UnsupportedOptionError for a rate out of range, a clip of no or too many samples, and for the size of a
-    picture where a waveform is asked for.
+    Raises UnsupportedOptionError for a rate out of range, a clip of no or too many samples, and for
+    the size of a picture where a waveform is asked for.
     """
     if clip_l is not None and not 1 <= clip_l <= MAX_CLIP:
         raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 to {MAX_CLIP} samples.")

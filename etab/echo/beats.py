@@ -19,14 +19,17 @@ _LEVEL = 10
 
 
 def beat_length(frames: Array, fps: float | None) -> int | None:
-    """Frames a beat lasts, from uint8 frames (n, h, w): the highest peak of their autocorrelation over time.
+    """Frames a beat lasts, from uint8 frames (n, h, w): the highest peak of their autocorrelation
+    over time.
 
     Lags from 0.3 s to 1.5 s that leave a quarter of the clip to compare are looked at; fps None
     counts as 50. None where the clip is too short for that or its autocorrelation has no peak.
     """
     likeness = autocorrelation(_small(frames))
-    rate, n = fps or UNKNOWN_FPS, len(frames)
-    low, high = max(2, round(SHORTEST * rate)), min(round(LONGEST * rate), n - max(n // 4, 2))
+    rate = fps or UNKNOWN_FPS
+    n = len(frames)
+    low = max(2, round(SHORTEST * rate))
+    high = min(round(LONGEST * rate), n - max(n // 4, 2))
     lags = [k for k in range(low, high) if likeness[k] >= max(likeness[k - 1], likeness[k + 1])]
     best = max(lags, key=lambda k: float(likeness[k]), default=None)
     return (
@@ -37,14 +40,17 @@ def beat_length(frames: Array, fps: float | None) -> int | None:
 
 
 def autocorrelation(signal: FloatArray) -> FloatArray:
-    """Mean likeness of (n, d) moments that lie 0, 1, ... n - 1 apart: cosines after the mean over time is removed."""
+    """Mean likeness of (n, d) moments that lie 0, 1, ... n - 1 apart: cosines after the mean over
+    time is removed.
+    """
     z = signal - signal.mean(axis=0)
     z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-9)
     return np.array([float((z[: len(z) - k] * z[k:]).sum(axis=1).mean()) for k in range(len(z))])
 
 
 def systoles(frames: Array, fps: float | None, known: int | None = None) -> IntArray:
-    """Frames of end-systole, one a beat, in order: whole beats from the ``known`` one, else by the rule above.
+    """Frames of end-systole, one a beat, in order: whole beats from the ``known`` one, else by the
+    rule above.
 
     frames: (n, h, w) uint8. Where no beat length is found: the known one alone, else the brightest
     frame.
@@ -57,8 +63,12 @@ def systoles(frames: Array, fps: float | None, known: int | None = None) -> IntA
 
 
 def _systole(frames: Array, length: int) -> int:
-    """The phase, in frames, of end-systole: of the two phases of the beat that differ most, the brighter one."""
-    phase, small, grey = np.arange(len(frames)) % length, _small(frames), grey_level(frames)
+    """The phase, in frames, of end-systole: of the two phases of the beat that differ most, the
+    brighter one.
+    """
+    phase = np.arange(len(frames)) % length
+    small = _small(frames)
+    grey = grey_level(frames)
     pictures = _smooth(np.stack([small[phase == k].mean(axis=0) for k in range(length)]))
     levels = _smooth(np.array([grey[phase == k].mean() for k in range(length)])[:, None])[:, 0]
     apart = (

@@ -1,4 +1,6 @@
-"""Which frames make a clip, and how a frame is fitted to a size: pure functions of numbers, no files, no torch."""
+"""Which frames make a clip, and how a frame is fitted to a size: pure functions of numbers, no
+files, no torch.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from etab.types import Array, IntArray
 
 
 def resample(n: int, *, native: float | None, fps: float | None) -> IntArray:
-    """Frame numbers that turn ``n`` frames at ``native`` frames/s into ``fps``: the nearest frame at each tick.
+    """Frame numbers that turn ``n`` frames at ``native`` frames/s into ``fps``: the nearest frame
+    at each tick.
 
     fps None keeps every frame. A recording slower than ``fps`` repeats frames, so that time stays
     true; whether that is wanted is for the caller to say. Raises UnsupportedOptionError where the
@@ -31,7 +34,9 @@ def resample(n: int, *, native: float | None, fps: float | None) -> IntArray:
 
 
 def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
-    """Cut ``clip_l`` entries of ``grid`` from ``start`` on; a shorter recording is repeated from its beginning."""
+    """Cut ``clip_l`` entries of ``grid`` from ``start`` on; a shorter recording is repeated from
+    its beginning.
+    """
     if clip_l < 1:
         raise UnsupportedOptionError(f"clip_l is {clip_l}; a clip has at least 1 frame.")
     start = 0 if len(grid) <= clip_l else min(max(start, 0), len(grid) - clip_l)
@@ -39,7 +44,8 @@ def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
 
 
 def place(grid: IntArray, clip_l: int, marked: Sequence[int]) -> tuple[IntArray, dict[int, int]]:
-    """Cut a clip that holds as many of the ``marked`` frames as can be, and say where they are in it.
+    """Cut a clip that holds as many of the ``marked`` frames as can be, and say where they are in
+    it.
 
     Returns the clip's frame numbers (clip_l,) and {marked frame: index in the clip}. Each marked
     frame takes the place of its nearest neighbour on the grid, so a picture and its annotation are
@@ -58,7 +64,9 @@ def place(grid: IntArray, clip_l: int, marked: Sequence[int]) -> tuple[IntArray,
 
 
 def _start(places: Sequence[int], clip_l: int, n: int) -> int:
-    """Where the window begins: it holds the most places it can, the earliest such window, places in its middle."""
+    """Where the window begins: it holds the most places it can, the earliest such window, places in
+    its middle.
+    """
     if not places or n <= clip_l:
         return 0
     counts = [sum(p <= q < p + clip_l for q in places) for p in places]
@@ -94,7 +102,8 @@ def pad(frame: Array, *, out: tuple[int, int], corner: tuple[int, int]) -> Array
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How clips are cut: ``length`` frames, every ``period``th one, clips beginning ``step`` frames apart.
+    """How clips are cut: ``length`` frames, every ``period``th one, clips beginning ``step`` frames
+    apart.
 
     ``length`` 0 is the whole recording. Where a recording is shorter than a clip it is repeated
     from its beginning.
@@ -129,10 +138,14 @@ class Sampling:
         return max(n - self.span, 0) // 2 if self.length else 0
 
     def starts(self, n: int) -> list[int]:
-        """Where every clip of ``n`` frames begins: 0 and then ``step`` apart, as long as a whole clip fits."""
+        """Where every clip of ``n`` frames begins: 0 and then ``step`` apart, as long as a whole
+        clip fits.
+        """
         return list(range(0, max(n - self.span, 0) + 1, self.step or 1)) if self.length else [0]
 
     def around(self, n: int, moments: Sequence[int]) -> list[int]:
-        """Where clips begin that have these moments in their middle, as far as ``n`` frames allow; each start once."""
+        """Where clips begin that have these moments in their middle, as far as ``n`` frames allow;
+        each start once.
+        """
         last = max(n - self.span, 0) if self.length else 0
         return sorted({min(max(at - (self.span + 1) // 2, 0), last) for at in moments})

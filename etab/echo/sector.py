@@ -1,4 +1,5 @@
-"""Where the ultrasound picture is in a frame full of text, bars and logos: what is outside is blanked, never shown.
+"""Where the ultrasound picture is in a frame full of text, bars and logos: what is outside is
+blanked, never shown.
 
 In a cine the picture is what moves; in a still it is what is bright, thick and textured (letters
 are thin, bars are flat). The largest such patch is closed to its convex hull, as a sector is
@@ -25,7 +26,9 @@ _LEAST_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Sector:
-    """The picture's box in a frame (top, bottom, left, right; half open) and, packed in bits, its mask inside that box."""
+    """The picture's box in a frame (top, bottom, left, right; half open) and, packed in bits, its
+    mask inside that box.
+    """
 
     box: Box
     bits: Array
@@ -48,7 +51,8 @@ class Sector:
 
 
 def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
-    """Find the picture in frames (k, h, w) uint8 of one recording; ``boxes`` are regions it must lie in (any of them).
+    """Find the picture in frames (k, h, w) uint8 of one recording; ``boxes`` are regions it must
+    lie in (any of them).
 
     None where nothing of at least 1 % of the frame is found, as in a black or a frozen, smooth
     picture. What it cannot see: text laid over the picture itself, and a moving trace that touches
@@ -117,7 +121,8 @@ def _hull(patch: Array) -> Array:
 
 
 def _packed(mask: Array) -> Sector | None:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    rows = np.flatnonzero(mask.any(1))
+    columns = np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return None
     box = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1

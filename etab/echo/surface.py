@@ -11,7 +11,9 @@ from etab.types import Array, FloatArray
 
 
 def border(mask: Array) -> Array:
-    """Pixels of a mask that touch its outside through an edge; the frame's rim counts as outside. (k, 2) row, col."""
+    """Pixels of a mask that touch its outside through an edge; the frame's rim counts as outside.
+    (k, 2) row, col.
+    """
     top, left, part = crop(mask)
     m = np.zeros((part.shape[0] + 2, part.shape[1] + 2), dtype=bool)
     m[1:-1, 1:-1] = part
@@ -21,7 +23,9 @@ def border(mask: Array) -> Array:
 
 
 def crop(mask: Array) -> tuple[int, int, Array]:
-    """First row, first column and content of the smallest box that holds the mask; an empty box for an empty mask."""
+    """First row, first column and content of the smallest box that holds the mask; an empty box for
+    an empty mask.
+    """
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return 0, 0, np.empty((0, 0), dtype=bool)
@@ -32,7 +36,9 @@ def crop(mask: Array) -> tuple[int, int, Array]:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A mask with what scoring asks of it: its pixels, its border (k, 2) in mm, and a tree over the border."""
+    """A mask with what scoring asks of it: its pixels, its border (k, 2) in mm, and a tree over the
+    border.
+    """
 
     mask: Array
     pixels: int
@@ -47,7 +53,9 @@ def outline(mask: Array, spacing: tuple[float, float]) -> Outline:
 
 
 def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, FloatArray]:
-    """Distance of every border pixel of one mask to the other's border, both ways, in mm; both masks non-empty."""
+    """Distance of every border pixel of one mask to the other's border, both ways, in mm; both
+    masks non-empty.
+    """
     return predicted.tree.query(truth.border)[0], truth.tree.query(predicted.border)[0]
 
 

@@ -1,4 +1,6 @@
-"""The names of echo views and of places of auscultation: every name in use to the one that cards carry."""
+"""The names of echo views and of places of auscultation: every name in use to the one that cards
+carry.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def aliases() -> dict[str, str]:
 
 
 def canonical(name: str) -> str:
-    """The canonical view of any name in use ("AP4CH" is "A4C"); raises UnknownNameError with a suggestion."""
+    """The canonical view of any name in use ("AP4CH" is "A4C"); raises UnknownNameError with a
+    suggestion.
+    """
     view = aliases().get(str(name).upper())
     if view is None:
         raise unknown("view", name, aliases())

@@ -1,4 +1,5 @@
-"""Left-ventricular volume and EF from masks: biplane discs (modified Simpson) in two conventions, and area-length.
+"""Left-ventricular volume and EF from masks: biplane discs (modified Simpson) in two conventions,
+and area-length.
 
 "standard" is the clinical rule (Lang et al., J Am Soc Echocardiogr 28:1-39, 2015): twenty discs
 along the long axis of each phase, the longer of the two views. "camus" is the rule by which CAMUS
@@ -23,7 +24,9 @@ CONVENTIONS = ("standard", "camus")
 
 @dataclass(frozen=True, slots=True)
 class LongAxis:
-    """The ventricle of one picture in mm: diameters (DISCS,) from base to apex, length, and area in mm2."""
+    """The ventricle of one picture in mm: diameters (DISCS,) from base to apex, length, and area in
+    mm2.
+    """
 
     diameters: FloatArray
     length: float
@@ -104,7 +107,9 @@ def ejection_fraction(edv: float, esv: float) -> float:
 
 
 def phases_by_area(areas: Sequence[float]) -> tuple[int, int]:
-    """(ED, ES) indexes of a cycle: the largest and the smallest ventricle. Raises for fewer than two pictures."""
+    """(ED, ES) indexes of a cycle: the largest and the smallest ventricle. Raises for fewer than
+    two pictures.
+    """
     if len(areas) < 2:
         raise UnsupportedOptionError(f"ED and ES need two pictures, got {len(areas)}.")
     return int(np.argmax(areas)), int(np.argmin(areas))

@@ -47,8 +47,9 @@ class Embedding:
 class Input(ABC):
     """One way of making rows from recordings.
 
-    ``keys`` names what is embedded, in order, for all tasks of a family; features have one row for each key. ``rows``
-    builds the rows of one task and refers to keys by index; ``pick`` gives each row its features.
+    ``keys`` names what is embedded, in order, for all tasks of a family; features have one row for
+    each key. ``rows`` builds the rows of one task and refers to keys by index; ``pick`` gives each
+    row its features.
     """
 
     def check(self, task: Task, data: Card) -> None:

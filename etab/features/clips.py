@@ -1,8 +1,9 @@
 """Clips as inputs: by a network of clips, or by moments over time of the features of their frames.
 
-Features have one row a clip: "<layer>/<pooling>/mean", and "<layer>/<pooling>/mean+std" with both side
-by side, so that a probe may choose whether motion helps. A frame that a short recording repeats counts as often. Heads over
-sequences have 16 steps spread evenly over the clip, of the last layer whose pooling is narrow.
+Features have one row a clip: "<layer>/<pooling>/mean", and "<layer>/<pooling>/mean+std" with both
+side by side, so that a probe may choose whether motion helps. A frame that a short recording
+repeats counts as often. Heads over sequences have 16 steps spread evenly over the clip, of the last
+layer whose pooling is narrow.
 """
 
 from __future__ import annotations
@@ -223,7 +224,8 @@ def starts(task: Task, source: Source, record: Record) -> list[int]:
 
     Raises IncompatibleError for inputs that are not clips.
     """
-    sampling, n = _sampling(task), source.n_frames(record)
+    sampling = _sampling(task)
+    n = source.n_frames(record)
     if task.inputs == "clip":
         return [sampling.middle(n)]
     if task.inputs == "clips":

@@ -51,7 +51,9 @@ class Computed(Protocol):
 
 
 class Batches:
-    """Collects the features of batches: pooled in memory, maps on disk or, without a folder, in memory."""
+    """Collects the features of batches: pooled in memory, maps on disk or, without a folder, in
+    memory.
+    """
 
     def __init__(self, n: int, folder: Path | None) -> None:
         self.n, self.folder, self.at = n, folder, 0

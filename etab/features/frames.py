@@ -1,8 +1,8 @@
 """Frozen embeddings, computed once and kept under the digest of everything that decides them.
 
-An entry is a folder: ``pooled.safetensors``, ``map0.npy`` ... (float16, fine to coarse), ``sequence0.npy`` ... (float16,
-(n, T, d), named in the entry) and ``entry.json`` with the checksum of each file, checked when it is read; an entry that
-does not verify is computed again, and said so.
+An entry is a folder: ``pooled.safetensors``, ``map0.npy`` ... (float16, fine to coarse),
+``sequence0.npy`` ... (float16, (n, T, d), named in the entry) and ``entry.json`` with the checksum
+of each file, checked when it is read; an entry that does not verify is computed again, and said so.
 """
 
 from __future__ import annotations
@@ -122,9 +122,12 @@ def frame_features(
     def compute(backbone: Any, folder: Path | None) -> Batches:
         prepared = backbone.to(device, kind)
         if over is None:
-            embed, batches, rows = prepared, _batches(source, frames, card.size, n), len(frames)
+            embed = prepared
+            batches = _batches(source, frames, card.size, n)
+            rows = len(frames)
         else:
-            embed, rows = over.over(prepared, n), len(over)
+            embed = over.over(prepared, n)
+            rows = len(over)
             batches = over.batches(source, card.size, n)
         return embed_batches(
             embed, batches, rows, folder, device=device, progress=progress, maps=maps
@@ -316,7 +319,8 @@ def row_features(
     Two frames of a row are laid side by side, without maps and sequences.
     """
     columns = rows.frames.T
-    lo, hi = int(columns[0].min()), int(columns[0].max()) + 1
+    lo = int(columns[0].min())
+    hi = int(columns[0].max()) + 1
     whole = (
         len(columns) == 1 and hi - lo == len(columns[0]) and bool((np.diff(columns[0]) == 1).all())
     )

@@ -9,13 +9,14 @@ How a layer is computed depends on the input of the backbone:
   frequency; of the columns of each tile, those up to the middle of an overlap are used.
 * Records: controls that describe a recording as a whole have the same value at every moment.
 
-A layer with more than WIDTH channels is projected to WIDTH by a fixed random matrix. Each channel is
-then standardised over the recording, as envelopes are, because the loudness of a recording does not
-depend on its states. Nothing here is learned. The features also hold the homomorphic envelope of the recording,
-off which heads read the heart rate, for every backbone the same.
+A layer with more than WIDTH channels is projected to WIDTH by a fixed random matrix. Each channel
+is then standardised over the recording, as envelopes are, because the loudness of a recording does
+not depend on its states. Nothing here is learned. The features also hold the homomorphic envelope
+of the recording, off which heads read the heart rate, for every backbone the same.
 
-On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163 recordings, 20 hours)
-takes up to 2.8 GB a backbone; recordings are computed one by one and read back as slices of a file.
+On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163
+recordings, 20 hours) takes up to 2.8 GB a backbone; recordings are computed one by one and read
+back as slices of a file.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ Layers = dict[str, Array]
 
 @register("recording")
 class Recordings(Windows):
-    """Whole recordings, by the mean over their windows or, for tasks of states, as series over time."""
+    """Whole recordings, by the mean over their windows or, for tasks of states, as series over
+    time.
+    """
 
     def embed(
         self,
@@ -106,7 +109,8 @@ def at_states(times: FloatArray, values: Array, k: int) -> FloatArray:
     """
     place = np.interp(np.arange(k) / STATE_RATE, times, np.arange(len(times)))
     low = np.floor(place).astype(np.int64)
-    high, part = np.minimum(low + 1, len(times) - 1), (place - low)[:, None].astype(np.float32)
+    high = np.minimum(low + 1, len(times) - 1)
+    part = (place - low)[:, None].astype(np.float32)
     x = np.asarray(values, dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is named by who asked
         return np.asarray(x[low] * (1 - part) + x[high] * part)
@@ -128,7 +132,8 @@ def narrowed(values: Array) -> FloatArray:
 def levelled(values: FloatArray) -> FloatArray:
     """Standardise each channel of a series (k, d); a channel that never changes becomes 0."""
     x = np.asarray(values, dtype=np.float64)
-    mean, spread = x.mean(axis=0), x.std(axis=0)
+    mean = x.mean(axis=0)
+    spread = x.std(axis=0)
     moves = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
     return np.asarray(
         (x - mean) * np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0), dtype=np.float32
@@ -171,10 +176,11 @@ def recording_series(
 ) -> FrameFeatures:
     """Series of the recordings that windows are of, or read back.
 
-    ``features.series`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by layer and recording the
-    series (k, d): k states at 50 Hz. Raises UnsupportedOptionError for a source without sound, a backbone without
-    layers over time, and no recording; UndefinedError for a sound that is flat, not finite or too short; WeightsError,
-    CorruptFileError, StorageError.
+    ``features.series`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by
+    layer and recording the
+    series (k, d): k states at 50 Hz. Raises UnsupportedOptionError for a source without sound, a
+    backbone without layers over time, and no recording; UndefinedError for a sound that is flat,
+    not finite or too short; WeightsError, CorruptFileError, StorageError.
     """
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(f"{source.card.name} holds no sound: it has no series.")
@@ -253,7 +259,9 @@ def _of_waves(card: BackboneCard, backbone: Any, device: str, heard: _Heard) -> 
 
 
 def tiles(heard_pixels: int, size: int) -> list[int]:
-    """Return the first columns of square tiles that cover a picture, three quarters of a tile apart."""
+    """Return the first columns of square tiles that cover a picture, three quarters of a tile
+    apart.
+    """
     last = max(heard_pixels - size, 0)
     return [*range(0, last, max(1, 3 * size // 4)), last]
 
@@ -271,7 +279,8 @@ def recording_picture(samples: FloatArray, rate: int, size: int) -> Array:
     columns = max(1, math.ceil(len(samples) / rate / PIXEL))
     place = np.arange(columns) * PIXEL / MEL_STEP
     low = np.minimum(place.astype(np.int64), mel.shape[1] - 1)
-    high, part = np.minimum(low + 1, mel.shape[1] - 1), (place - np.floor(place)).astype(np.float32)
+    high = np.minimum(low + 1, mel.shape[1] - 1)
+    part = (place - np.floor(place)).astype(np.float32)
     wide = np.ascontiguousarray(mel[:, low] * (1 - part) + mel[:, high] * part)
     tall = cv2.resize(
         wide, (columns, size), interpolation=cv2.INTER_AREA if size < len(mel) else cv2.INTER_LINEAR
@@ -324,7 +333,8 @@ def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArra
     stride = size / columns.shape[1]
     middle = stride * (np.arange(columns.shape[1]) + 0.5) - 0.5
     edges = [-math.inf, *((a + b + size) / 2 for a, b in pairwise(starts)), math.inf]
-    times, values = [], []
+    times = []
+    values = []
     for i, start in enumerate(starts):
         own = start + middle
         kept = (own >= edges[i]) & (own < edges[i + 1])

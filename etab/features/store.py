@@ -144,13 +144,11 @@ class FeatureStore:
     ) -> FrameFeatures:
         """Read an entry back, or compute and keep it.
 
-        Args:
-            card: The backbone; it is loaded only where its weights, or the features, are not known.
-            facts: What decides the features beyond weights and data: versions, sizes, precision.
-            keys: What names the rows.
-            compute: ``compute(backbone, folder)`` computes the features, and may write files to the folder.
-            data_digest: sha256 of the data.
-            load: Reads the files of an entry.
+        Args: card: The backbone; it is loaded only where its weights, or the features, are not
+            known. facts: What decides the features beyond weights and data: versions, sizes,
+            precision. keys: What names the rows. compute: ``compute(backbone, folder)`` computes
+            the features, and may write files to the folder. data_digest: sha256 of the data. load:
+            Reads the files of an entry.
 
         Raises:
             WeightsError: The backbone cannot be loaded.

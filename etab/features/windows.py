@@ -1,7 +1,8 @@
 """Frozen embeddings of windows of sound, cached and verified as those of frames are.
 
-A window is cut from the whole recording after it has been brought to the backbone's rate, so that no filter sees the
-edge of a window. A backbone of pictures is given the log-mel picture of the window, as ``Dataset`` makes it.
+A window is cut from the whole recording after it has been brought to the backbone's rate, so that
+no filter sees the edge of a window. A backbone of pictures is given the log-mel picture of the
+window, as ``Dataset`` makes it.
 """
 
 from __future__ import annotations
@@ -89,12 +90,13 @@ def window_features(
     progress: Report | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
-    """Embed windows of sound, or read them back: one row for each (record, start in s, length in s), in their order.
+    """Embed windows of sound, or read them back: one row for each (record, start in s, length in
+    s), in their order.
 
-    A window that reaches beyond the end goes on at the recording's beginning. Raises UnsupportedOptionError for a
-    source without sound, a card that does not read sound, a precision that the card has not, and a window without
-    length or outside its recording; UndefinedError for samples that are not finite; WeightsError, CorruptFileError,
-    StorageError.
+    A window that reaches beyond the end goes on at the recording's beginning. Raises
+    UnsupportedOptionError for a source without sound, a card that does not read sound, a precision
+    that the card has not, and a window without length or outside its recording; UndefinedError for
+    samples that are not finite; WeightsError, CorruptFileError, StorageError.
     """
     wave_source = _check(source, keys, card)
     kind = sound_precision(precision, card, device)
@@ -116,7 +118,8 @@ def window_features(
     names = tuple(
         f"{record.id}\0{float(start)!r}\0{float(length)!r}\0" for record, start, length in keys
     )
-    facts, digest = window_settings(card, kind), data_digest or source.digest()
+    facts = window_settings(card, kind)
+    digest = data_digest or source.digest()
     return FeatureStore(cache).get(card, facts, EntryKeys((), names), compute, data_digest=digest)
 
 
@@ -315,9 +318,11 @@ def _sound_source(source: Source) -> SoundSource:
 
 
 def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) -> Rows:
-    """Build the rows of a task: a row a window ("window") or a recording ("recording"), as ``task.inputs`` says.
+    """Build the rows of a task: a row a window ("window") or a recording ("recording"), as
+    ``task.inputs`` says.
 
-    ``frames`` are the first and the last window of a row. Raises LayoutError when the data hold none at all.
+    ``frames`` are the first and the last window of a row. Raises LayoutError when the data hold
+    none at all.
     """
     target = source.card.target(task.target)
     place: dict[str, tuple[int, int]] = {}
@@ -367,7 +372,8 @@ def _rows(
 ) -> Rows:
     records = [r for r, _, _, _ in kept]
     values = [v for _, _, _, v in kept]
-    items, names = tuple(item for _, item, _, _ in kept), tuple(r.id for r in records)
+    items = tuple(item for _, item, _, _ in kept)
+    names = tuple(r.id for r in records)
     groups = (
         tuple(str(r.meta["database"]) for r in records)
         if all("database" in r.meta for r in records)
@@ -417,7 +423,8 @@ def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, Float
 
 def sound_row_features(features: Features, rows: Rows) -> Features:
     """Average the windows of each row, and pick series and layers by recording."""
-    first, last = rows.frames[:, 0], rows.frames[:, -1]
+    first = rows.frames[:, 0]
+    last = rows.frames[:, -1]
     pooled = {
         name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()
     }

@@ -1,4 +1,6 @@
-"""Strong clinical augmentation of ultrasound frames: another plausible recording of the same heart. Needs torch."""
+"""Strong clinical augmentation of ultrasound frames: another plausible recording of the same heart.
+Needs torch.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,13 @@ _TILT, _ZOOM, _SHIFT = math.radians(10), 0.12, 0.06
 
 
 def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Another plausible recording of each row, by torch's generator: (n, k, 1, h, w) in [0, 1], masks (n, c, g, g).
+    """Another plausible recording of each row, by torch's generator: (n, k, 1, h, w) in [0, 1],
+    masks (n, c, g, g).
 
-    The probe tilts (up to 10 degrees about the apex of the sector), depth and place change (12 %, 6 % of the side); gain,
-    gain over depth, contrast (gamma) and speckle change inside the sector, since what is black stays black. All frames of
-    a row alike but the speckle. Nothing is mirrored: left and right are anatomy.
+    The probe tilts (up to 10 degrees about the apex of the sector), depth and place change (12 %, 6
+    % of the side); gain, gain over depth, contrast (gamma) and speckle change inside the sector,
+    since what is black stays black. All frames of a row alike but the speckle. Nothing is mirrored:
+    left and right are anatomy.
     """
     n = len(frames)
 
@@ -38,9 +42,14 @@ def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | Non
 
 
 def _places(u: Tensor) -> Tensor:
-    """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and shifts."""
-    tilt, zoom, stretch = _TILT * u[:, 0], (_ZOOM * u[:, 1]).exp(), (0.06 * u[:, 2]).exp()
-    cos, sin = tilt.cos(), tilt.sin()
+    """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and
+    shifts.
+    """
+    tilt = _TILT * u[:, 0]
+    zoom = (_ZOOM * u[:, 1]).exp()
+    stretch = (0.06 * u[:, 2]).exp()
+    cos = tilt.cos()
+    sin = tilt.sin()
     turn = torch.stack(
         [cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1
     ).view(-1, 2, 2)

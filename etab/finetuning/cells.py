@@ -176,7 +176,8 @@ class _Work:
                 first.setdefault(item, (mine, at))
         patients = np.array([str(r.patients[i]) for r, i in first.values()])
         parts = np.array([str(r.parts[i]) for r, i in first.values()])
-        source, keys = data.source(tasks[0].dataset), data.keys(tasks[0])
+        source = data.source(tasks[0].dataset)
+        keys = data.keys(tasks[0])
         frames = frames_of(source, keys, [r.frames[i] for r, i in first.values()], tuning.side)
         answers = rows[tasks[0].code].answers
         splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
@@ -189,7 +190,8 @@ class _Work:
     def refuse_leaks(self) -> None:
         """Raise SplitError where a patient is trained on, in the source task too, and tested."""
         for split in self.splits:
-            tested, before = set(self.patients[split.test].tolist()), self.before
+            tested = set(self.patients[split.test].tolist())
+            before = self.before
             both = set(self.patients[split.train].tolist()) & tested
             if both:
                 raise SplitError(
@@ -218,7 +220,8 @@ class _Work:
     def split(self, which: int, watch: Watch | None) -> tuple[dict[str, float], FloatArray]:
         """Train for one split: what was chosen, and answers for its test rows."""
         network, done, more = self.fitted(which, watch)
-        split, kind = self.splits[which], _precision(self.tuning, self.settings)
+        split = self.splits[which]
+        kind = _precision(self.tuning, self.settings)
         choice: dict[str, Any] = {
             "epoch": done.best_epoch + 1,
             "epochs": done.epoch,
@@ -233,12 +236,15 @@ class _Work:
     def fitted(
         self, which: int, watch: Watch | None
     ) -> tuple[TunedNetwork, Progress, dict[str, Any]]:
-        """The network trained for one split, on the source task before where there is one, and what that chose."""
+        """The network trained for one split, on the source task before where there is one, and what
+        that chose.
+        """
         import torch
 
         from etab.finetuning.network import answer_loss
 
-        tuning, split = self.tuning, self.splits[which]
+        tuning = self.tuning
+        split = self.splits[which]
         more = self._before(split, watch)
         recipe = replace(
             tuning.recipe, seed=_seed(tuning, which), precision=_precision(tuning, self.settings)
@@ -284,7 +290,8 @@ class _Work:
 
         from etab.finetuning.network import Body, TunedNetwork
 
-        cell, target = self.tuning.cells[0], runs.target_of(self.tuning.rows[0])
+        cell = self.tuning.cells[0]
+        target = runs.target_of(self.tuning.rows[0])
         backbone: Any = cell.backbone_card.load()
         self.trained["weights"], body = backbone.digest(), Body(backbone)
         if "body" in self.trained:
@@ -329,7 +336,8 @@ class _Work:
         """Probabilities (rows, structures, g, g) or (rows, classes), or values (rows,)."""
         import torch
 
-        out, device = [], self.settings.device
+        out = []
+        device = self.settings.device
         network.eval()
         for start in range(0, len(rows), 16):
             x, _ = self.table.batch(rows[start : start + 16], train=False)
@@ -367,9 +375,11 @@ class _Work:
         self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float
     ) -> Result:
         """Score and save one task."""
-        rows, task = self.rows[cell.task], cell.row
+        rows = self.rows[cell.task]
+        task = cell.row
         place = {self.items[item]: i for i, item in enumerate(rows.items)}
-        splits, answers = [], []
+        splits = []
+        answers = []
         for split, (choice, said) in zip(self.splits, fits, strict=True):
             mine = np.array([i for i, row in enumerate(split.test) if int(row) in place])
             own = np.array([place[int(split.test[i])] for i in mine])
@@ -396,10 +406,8 @@ class _Work:
         self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]
     ) -> Any:
         if task.kind is Kind.MASK:
-            k, threshold = (
-                self.tuning.structures.index(task.target),
-                choice["thresholds"][task.target],
-            )
+            k = self.tuning.structures.index(task.target)
+            threshold = choice["thresholds"][task.target]
             return [
                 cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)
             ]

@@ -31,10 +31,11 @@ _FIRST_LOOK = 64
 
 @dataclass
 class Examples:
-    """Rows of one or more map-style data sets of (tensor, answer), held once read while they fit ``budget`` bytes.
+    """Rows of one or more map-style data sets of (tensor, answer), held once read while they fit
+    ``budget`` bytes.
 
-    ``normalized``: whether ImageNet's mean and deviation were applied to the tensors; they are undone. Frames of etab's own
-    data sets are held as the bytes they come from.
+    ``normalized``: whether ImageNet's mean and deviation were applied to the tensors; they are
+    undone. Frames of etab's own data sets are held as the bytes they come from.
     """
 
     sets: Sequence[Any]
@@ -134,9 +135,10 @@ def fit(
 ) -> Progress:
     """Train the head, and the body unless it is frozen, stopping by the validation rows' loss.
 
-    A head that is new is standardised first, from training rows. ``augment`` "clinical" shows another plausible recording of
-    every training row each time (``etab.finetuning.augment``), of a frozen body too, which is then asked again each time. Raises what
-    ``etab.training.loop.train`` raises, and UnsupportedOptionError for an unknown augmentation or pictures in colour.
+    A head that is new is standardised first, from training rows. ``augment`` "clinical" shows
+    another plausible recording of every training row each time (``etab.finetuning.augment``), of a
+    frozen body too, which is then asked again each time. Raises what ``etab.training.loop.train``
+    raises, and UnsupportedOptionError for an unknown augmentation or pictures in colour.
     """
     if augment not in AUGMENTATIONS:
         raise UnsupportedOptionError(
@@ -215,7 +217,9 @@ class Table:
     """Frames and answers of all rows, held once read: uint8 frames (rows, k, side, side)."""
 
     def __init__(self, frames: Array, answers: Any, kind: Kind, augment: str = "none") -> None:
-        """``answers``: uint8 shares of each structure times 255 (rows, c, g, g) with ``known`` rows, or (rows,)."""
+        """``answers``: uint8 shares of each structure times 255 (rows, c, g, g) with ``known``
+        rows, or (rows,).
+        """
         self.frames, self.kind, self.augment = torch.from_numpy(frames), kind, augment
         self.known: Tensor | None = None
         if kind is Kind.MASK:
@@ -224,7 +228,9 @@ class Table:
         self.answers = torch.from_numpy(answers)
 
     def batch(self, rows: IntArray, *, train: bool) -> tuple[Tensor, Tensor]:
-        """Frames (n, k, 1, side, side) in [0, 1] and answers; augmented where asked for, in training."""
+        """Frames (n, k, 1, side, side) in [0, 1] and answers; augmented where asked for, in
+        training.
+        """
         at = torch.as_tensor(rows)
         x = self.frames[at].float()[:, :, None] / 255
         y = self.answers[at]
@@ -240,7 +246,9 @@ class Table:
 
 
 def frames_of(source: Source, keys: Sequence[Any], shown: Sequence[Array], side: int) -> Array:
-    """The frames of each row as uint8 (rows, k, side, side); ``shown`` says which of ``keys`` (record, frame) a row has."""
+    """The frames of each row as uint8 (rows, k, side, side); ``shown`` says which of ``keys``
+    (record, frame) a row has.
+    """
     out = np.empty((len(shown), len(shown[0]), side, side), np.uint8)
     for i, at in enumerate(shown):
         for k, frame in enumerate(at):
@@ -258,7 +266,9 @@ def table_of(
     side: int,
     augment: str,
 ) -> Table:
-    """Frames with the answers of all tasks; ``items`` says which row of the table each row of a task is."""
+    """Frames with the answers of all tasks; ``items`` says which row of the table each row of a
+    task is.
+    """
     import cv2
 
     kind = tasks[0].kind
@@ -269,7 +279,8 @@ def table_of(
     shares = np.zeros((len(items), len(names), grid, grid), np.uint8)
     known = np.zeros((len(items), len(names)), bool)
     for task in tasks:
-        k, mine = names.index(task.target), rows[task.code]
+        k = names.index(task.target)
+        mine = rows[task.code]
         for item, mask in zip(mine.items, mine.answers, strict=True):
             share = cv2.resize(mask.astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
             shares[items[item], k], known[items[item], k] = np.rint(255 * share), True

@@ -1,7 +1,9 @@
-"""Backbone and head as one torch module, trained end to end by the one loop, or with the backbone frozen.
+"""Backbone and head as one torch module, trained end to end by the one loop, or with the backbone
+frozen.
 
-The body hears frames in [0, 1] and normalises by its own card. Frozen means frozen: no gradient, no drop-out, and the
-running statistics of batch norm stand still; what it says of a row is then computed once and kept, where it fits.
+The body hears frames in [0, 1] and normalises by its own card. Frozen means frozen: no gradient, no
+drop-out, and the running statistics of batch norm stand still; what it says of a row is then
+computed once and kept, where it fits.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _CHUNK = 16
 
 
 class Body(nn.Module):
-    """The network of a loaded backbone with its taps: frames (n, 3, h, w) in [0, 1] to maps, fine to coarse, and a vector."""
+    """The network of a loaded backbone with its taps: frames (n, 3, h, w) in [0, 1] to maps, fine
+    to coarse, and a vector.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -62,7 +66,9 @@ class Body(nn.Module):
         return getattr(getattr(self.network, "patch_embed", None), "img_size", None) is not None
 
     def forward(self, frames: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps (n, c, h, w) of every tapped layer, and the mean of the last (with its class token) as (n, d)."""
+        """Maps (n, c, h, w) of every tapped layer, and the mean of the last (with its class token)
+        as (n, d).
+        """
         if self.fixed and tuple(frames.shape[-2:]) != (self.size, self.size):
             frames = functional.interpolate(
                 frames, size=(self.size, self.size), mode="bilinear", antialias=True
@@ -76,7 +82,9 @@ class Body(nn.Module):
 
 
 def _levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any]:
-    """Taps on a copy of a backbone's network: the last four resolutions from stride 4 on, or its own where it has no more."""
+    """Taps on a copy of a backbone's network: the last four resolutions from stride 4 on, or its
+    own where it has no more.
+    """
     from etab.backbones.image import networks as vision
     from etab.backbones.image import taps as tapping
 
@@ -96,8 +104,8 @@ def _levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any]:
 class VectorHead(nn.Module):
     """Vectors of a frame or of the frames of a clip (n, t, d), standardised, to (n, outputs).
 
-    "linear" and "mlp" see the ``frames`` frames side by side; "rnn", "lstm" and "gru" read clips of any length and answer
-    from their last state.
+    "linear" and "mlp" see the ``frames`` frames side by side; "rnn", "lstm" and "gru" read clips of
+    any length and answer from their last state.
     """
 
     mean: Tensor
@@ -172,7 +180,9 @@ class Network(nn.Module):
         side: int = 224,
         seed: int = 0,
     ) -> None:
-        """Join: ``name`` is a decoder for masks, else "linear", "mlp", "rnn", "lstm" or "gru". ``side``: of the frames."""
+        """Join: ``name`` is a decoder for masks, else "linear", "mlp", "rnn", "lstm" or "gru".
+        ``side``: of the frames.
+        """
         super().__init__()
         self.body, self.kind, self.frozen = body, kind, False
         self.shape(name, outputs=outputs, frames=frames, side=side, seed=seed)
@@ -189,7 +199,8 @@ class Network(nn.Module):
             if self.kind is Kind.MASK:
                 head, picked = _mask_head(name, maps, side)
             else:
-                head, picked = VectorHead(name, vector.shape[1], outputs, frames=frames), ()
+                head = VectorHead(name, vector.shape[1], outputs, frames=frames)
+                picked = ()
         self.picked: tuple[int, ...] = picked
         self.head: nn.Module = head.to(blank.device)
         self.side, self.fresh = side, True
@@ -212,7 +223,9 @@ class Network(nn.Module):
         return self
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """What the head sees of frames (n, 3, h, w) or clips (n, t, 3, h, w) in [0, 1]; half precision where frozen."""
+        """What the head sees of frames (n, 3, h, w) or clips (n, t, 3, h, w) in [0, 1]; half
+        precision where frozen.
+        """
         clip = x[:, None] if x.ndim == 4 else x
         if self.kind is Kind.MASK and clip.shape[1] != 1:
             raise UnsupportedOptionError(
@@ -232,7 +245,8 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def answer(self, x: Tensor) -> Tensor:
-        """Probability of the structure at every pixel (n, h, w), of each class (n, classes), or the value (n,).
+        """Probability of the structure at every pixel (n, h, w), of each class (n, classes), or the
+        value (n,).
 
         Probabilities of classes are float64 and on the CPU: in float32 those near 1 would be equal.
         """
@@ -251,7 +265,9 @@ FINER = 2
 
 
 def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The blocks of a network in order, by name: the parts of the sequence that holds most of its parameters."""
+    """The blocks of a network in order, by name: the parts of the sequence that holds most of its
+    parameters.
+    """
 
     def size(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
@@ -268,7 +284,8 @@ def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def freeze_before(body: Body, last: int | None) -> list[nn.Module]:
-    """Train the last blocks of a body and whatever follows them (None: all of it, 0: nothing); gives what stands still.
+    """Train the last blocks of a body and whatever follows them (None: all of it, 0: nothing);
+    gives what stands still.
 
     Raises UnsupportedOptionError where it has no more blocks than ``last``.
     """
@@ -294,9 +311,11 @@ def freeze_before(body: Body, last: int | None) -> list[nn.Module]:
 
 
 class TunedNetwork(nn.Module):
-    """A body of which some trains, and a head: frames (n, k, 1, side, side) in [0, 1] to logits or values.
+    """A body of which some trains, and a head: frames (n, k, 1, side, side) in [0, 1] to logits or
+    values.
 
-    Masks: (n, structures, g, g), one channel a structure, from single frames (k = 1). Classes: (n, classes). Values: (n,).
+    Masks: (n, structures, g, g), one channel a structure, from single frames (k = 1). Classes: (n,
+        classes). Values: (n,).
     """
 
     def __init__(
@@ -311,7 +330,9 @@ class TunedNetwork(nn.Module):
         last: int | None,
         seed: int,
     ) -> None:
-        """Join ``body`` and a new head whose first weights ``seed`` decides; ``last``: see ``freeze_before``."""
+        """Join ``body`` and a new head whose first weights ``seed`` decides; ``last``: see
+        ``freeze_before``.
+        """
         super().__init__()
         self.body, self.kind, self.side = body, kind, side
         self.still = freeze_before(body, last)
@@ -367,7 +388,9 @@ class TunedNetwork(nn.Module):
 
     @torch.no_grad()
     def prepare(self, frames: Tensor, answers: Tensor | None) -> None:
-        """Standardise a new head by frames of training rows (n, k, 1, side, side), and by all their values."""
+        """Standardise a new head by frames of training rows (n, k, 1, side, side), and by all their
+        values.
+        """
         self.eval()
         blocks = [self.features(frames[i : i + 16]) for i in range(0, len(frames), 16)]
         head: Any = self.head
@@ -386,7 +409,9 @@ class TunedNetwork(nn.Module):
 
 
 def answer_loss(network: TunedNetwork, said: Tensor, answers: Tensor) -> Tensor:
-    """Mean loss of rows. Masks that nobody drew are NaN in ``answers`` (n, structures, g, g) and do not count."""
+    """Mean loss of rows. Masks that nobody drew are NaN in ``answers`` (n, structures, g, g) and do
+    not count.
+    """
     if network.kind is Kind.MASK:
         known = ~answers.isnan().flatten(2).any(dim=2)
         return networks.mask_loss(said[known], answers[known])

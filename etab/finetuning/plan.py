@@ -31,7 +31,8 @@ THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What is trained at once: some tasks, a backbone, a head, a protocol that says what of the backbone is trained.
+    """What is trained at once: some tasks, a backbone, a head, a protocol that says what of the
+    backbone is trained.
 
     side      of the frames in pixels
     source_head   of the task that the backbone is trained on before, where the protocol names one
@@ -50,7 +51,9 @@ class Tuning:
 
     @property
     def origin(self) -> Tuning | None:
-        """The training on the source task, where there is one: all of the backbone, with the same options."""
+        """The training on the source task, where there is one: all of the backbone, with the same
+        options.
+        """
         how = parse(self.protocol)
         if not how.source:
             return None
@@ -96,10 +99,14 @@ class Tuning:
         return f"{self.backbone} {self.protocol}{source} {self.head} {code} s{self.seed}"
 
     def check(self) -> None:
-        """Raise IncompatibleError or UnsupportedOptionError for what cannot be trained; reads cards alone."""
+        """Raise IncompatibleError or UnsupportedOptionError for what cannot be trained; reads cards
+        alone.
+        """
         from etab.finetuning.augment import AUGMENTATIONS
 
-        how, tasks, card = parse(self.protocol), self.rows, self.cells[0].backbone_card
+        how = parse(self.protocol)
+        tasks = self.rows
+        card = self.cells[0].backbone_card
         if not how.tuning:
             raise IncompatibleError(
                 f"{self.protocol} trains nothing of the backbone: `etab run` does that."
@@ -146,7 +153,8 @@ class Tuning:
     def settings(self, precision: str) -> dict[str, Any]:
         """What decides the scores beyond data and weights."""
         card = self.cells[0].backbone_card
-        how, several = parse(self.protocol), distributed.world()[1]
+        how = parse(self.protocol)
+        several = distributed.world()[1]
         return {
             "runs_version": run.VERSION,
             "tuned_version": VERSION,
@@ -181,10 +189,12 @@ def plan(
     source: str = "",
     source_head: str = "",
 ) -> list[Tuning]:
-    """Lay out what is to be trained, checked. ``together``: the mask tasks of a data set as one network.
+    """Lay out what is to be trained, checked. ``together``: the mask tasks of a data set as one
+    network.
 
-    Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers. ``source``: a task that the
-    backbone is trained on before, with ``source_head``; ``tuning`` "head" then keeps it as that task left it.
+    Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers.
+    ``source``: a task that the backbone is trained on before, with ``source_head``; ``tuning``
+    "head" then keeps it as that task left it.
     """
     name = parse(f"{protocol}-{tuning}-from:{source}" if source else f"{protocol}-{tuning}").name
     groups: dict[tuple[str, ...], list[str]] = {}

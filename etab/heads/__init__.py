@@ -1,4 +1,6 @@
-"""Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside them)."""
+"""Task heads by name. A new head is one class in ``probes.py`` or ``decoders.py`` (or a file beside
+them).
+"""
 
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks import decoders as segmentation

@@ -1,4 +1,6 @@
-"""Head: knows answers. It fits on features of training rows and predicts for others, in the answer's own unit."""
+"""Head: knows answers. It fits on features of training rows and predicts for others, in the
+answer's own unit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from etab.types import Array, Features, Kind, RowSplit, Target
 
 @dataclass(frozen=True, slots=True)
 class FoldFit:
-    """What one split gave: predictions for ``split.test`` in that order, and what was chosen inside ``split.train``."""
+    """What one split gave: predictions for ``split.test`` in that order, and what was chosen inside
+    ``split.train``.
+    """
 
     predictions: Any
     choice: Mapping[str, Any] = field(default_factory=dict)
@@ -57,13 +61,14 @@ class Head(ABC):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, a list of boolean masks, or a
-        list of states (k_i,) with -1 where unannotated (``features.series[i]`` is then the series (k_i, d) at 50 Hz, and
-        ``features.sequences`` the layers over time, for a head with ``reads_layers``).
+        """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, a list
+        of boolean masks, or a list of states (k_i,) with -1 where unannotated
+        (``features.series[i]`` is then the series (k_i, d) at 50 Hz, and ``features.sequences`` the
+        layers over time, for a head with ``reads_layers``).
 
-        ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate results between
-        calls on the same features and splits; the result never depends on it, but for ``cells`` and ``precision``
-        of a ``Memo``, which the rows and the run decide.
+        ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate
+        results between calls on the same features and splits; the result never depends on it, but
+        for ``cells`` and ``precision`` of a ``Memo``, which the rows and the run decide.
         """
 
 

@@ -39,10 +39,10 @@ def results_frame(folder: str | Path) -> pd.DataFrame:
     Args:
         folder: A folder of results, as ``etab run --results`` writes it.
 
-    Returns:
-        A data frame sorted by task and backbone with the columns task, backbone, head, protocol, seed, dataset,
-        phantom, metric, value, low and high (95 % interval), n_train, n_test, n_patients, anchor_low and anchor_high,
-        and one column for each further metric, ``metrics.<name>``. Empty where the folder holds no result.
+    Returns: A data frame sorted by task and backbone with the columns task, backbone, head,
+        protocol, seed, dataset, phantom, metric, value, low and high (95 % interval), n_train,
+        n_test, n_patients, anchor_low and anchor_high, and one column for each further metric,
+        ``metrics.<name>``. Empty where the folder holds no result.
 
     Raises:
         ResultError: A file of the folder is no valid result.
@@ -83,9 +83,9 @@ def board_frame(board: Board) -> pd.DataFrame:
     Args:
         board: A board, as ``etab.rank`` returns it.
 
-    Returns:
-        A data frame with the index "backbone" and the columns kind, rank_low, rank_high (missing where the backbone
-        is not ranked), etab, etab_low, etab_high, etab2022, and one column for each task of the suite with its value.
+    Returns: A data frame with the index "backbone" and the columns kind, rank_low, rank_high
+        (missing where the backbone is not ranked), etab, etab_low, etab_high, etab2022, and one
+        column for each task of the suite with its value.
     """
     import pandas as pd
 

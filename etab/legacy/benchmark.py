@@ -1,4 +1,6 @@
-"""``ETABBenchmark``, under its 2022 name: one task, one model, trained and scored; then another task on the same backbone."""
+"""``ETABBenchmark``, under its 2022 name: one task, one model, trained and scored; then another
+task on the same backbone.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,11 @@ SIDE = 224
 
 @dataclass(frozen=True)
 class TaskReader:
-    """Rows of a task as tensors: one frame (3, h, w), or the ED and the ES frame (2, 3, h, w), with the task's answer.
+    """Rows of a task as tensors: one frame (3, h, w), or the ED and the ES frame (2, 3, h, w), with
+    the task's answer.
 
-    A row is (record, number of the row): the frames and answers are those of ``etab.features.frames.task_rows``.
+    A row is (record, number of the row): the frames and answers are those of
+    ``etab.features.frames.task_rows``.
     """
 
     pictures: Reader
@@ -57,7 +61,8 @@ class TaskReader:
 
     def sample(self, row: tuple[Record, int | None]) -> Sample:
         """The tensor and the answer of a row."""
-        record, number = row[0], int(row[1] or 0)
+        record = row[0]
+        number = int(row[1] or 0)
         shown = self.frames[number]
         if self.target.kind is Kind.MASK:
             return self.pictures.sample((record, shown[0]))
@@ -72,9 +77,11 @@ class TaskReader:
 
 
 def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool = True) -> Items:
-    """Every row of a task on a source, in the source's order, as a lazy sequence of (tensor, answer).
+    """Every row of a task on a source, in the source's order, as a lazy sequence of (tensor,
+    answer).
 
-    Raises LayoutError where the data hold no row of the task, UnsupportedOptionError for kinds without a 2022 model.
+    Raises LayoutError where the data hold no row of the task, UnsupportedOptionError for kinds
+    without a 2022 model.
     """
     names.sort_of(task.kind)
     frames = annotated_frames(source)
@@ -90,7 +97,9 @@ def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool 
 
 
 def first_recordings(items: Items, n: int | None) -> Items:
-    """The rows of the first ``n`` recordings, or (None) all; raises UnsupportedOptionError where there are fewer."""
+    """The rows of the first ``n`` recordings, or (None) all; raises UnsupportedOptionError where
+    there are fewer.
+    """
     ids = list(dict.fromkeys(record.id for record, _ in items.rows))
     if n is None:
         return items
@@ -103,14 +112,17 @@ def first_recordings(items: Items, n: int | None) -> Items:
 
 
 class ETABBenchmark:
-    """One experiment: the rows of a task, cut by patient, a model fitted on them, and its score on the test part.
+    """One experiment: the rows of a task, cut by patient, a model fitted on them, and its score on
+    the test part.
 
     benchmark_task_code  a code of the menu ("a0-A4-E"), or "EA40"
     n_train              recordings to load, the first ones (None: all)
     batch_size, learning_rate, n_epoch   of the training
     train_frac, val_frac fractions of patients; the rest is the test part
-    backbone, head       names as in ``ETABmodel``; head None: "SegFormer" for masks, "Linear" otherwise
-    ckpt_dir             where checkpoints are kept (None: nowhere); every training has its own place in it
+    backbone, head       names as in ``ETABmodel``; head None: "SegFormer" for masks, "Linear"
+                         otherwise
+    ckpt_dir             where checkpoints are kept (None: nowhere); every training has its own
+                         place in it
     root                 the data folder (None: the documented places)
     side                 of the frames, in pixels
     pretrained, device, seed   as in ``ETABmodel`` and its ``fit``; ``seed`` also draws the parts
@@ -154,7 +166,9 @@ class ETABBenchmark:
         accumulate: int = 1,
         augment: str = "none",
     ) -> None:
-        """Open the data of the task and compose the model; nothing is trained. Raises what those two raise."""
+        """Open the data of the task and compose the model; nothing is trained. Raises what those
+        two raise.
+        """
         self.n_train, self.batch_size, self.train_frac, self.val_frac = (
             n_train,
             batch_size,
@@ -198,7 +212,8 @@ class ETABBenchmark:
         self._frames = 2 if self.task.inputs == "ED+ES" else 1
 
     def run(self, freeze_backbone: bool = False, verbose: bool = True) -> None:
-        """Cut the rows by patient and fit the model; ``freeze_backbone`` False trains the backbone too.
+        """Cut the rows by patient and fit the model; ``freeze_backbone`` False trains the backbone
+        too.
 
         Raises SplitError where a part would be empty, and what ``ETABmodel.fit`` raises.
         """
@@ -235,7 +250,9 @@ class ETABBenchmark:
         )
 
     def evaluate(self) -> float:
-        """Jaccard index, AUROC or mean squared error on the test part of the last ``run`` (``evaluate_model``)."""
+        """Jaccard index, AUROC or mean squared error on the test part of the last ``run``
+        (``evaluate_model``).
+        """
         if self.test_loader is None:
             raise UnsupportedOptionError("Nothing to evaluate: call run() first.")
         return evaluate_model(self.model, self.test_loader, task_code=self.task_code)
@@ -243,10 +260,12 @@ class ETABBenchmark:
     def switch_benchmark(
         self, benchmark_task_code: str = "a0-A4-C", head: str | None = None, **options: Any
     ) -> None:
-        """Turn to another task with the backbone as it is now, and a new head (None: of the same name where it fits).
+        """Turn to another task with the backbone as it is now, and a new head (None: of the same
+        name where it fits).
 
-        ``options`` change n_train, batch_size, train_frac, val_frac, learning_rate, n_epoch, ckpt_dir, root, device,
-        optimizer, accumulate or augment from now on. Raises UnsupportedOptionError for another option.
+        ``options`` change n_train, batch_size, train_frac, val_frac, learning_rate, n_epoch,
+        ckpt_dir, root, device, optimizer, accumulate or augment from now on. Raises
+        UnsupportedOptionError for another option.
         """
         odd = sorted(set(options) - set(self._OPTIONS))
         if odd:
@@ -279,7 +298,9 @@ class ETABBenchmark:
 
 
 def _beside(root: Path | str, dataset: str) -> Path:
-    """The folder of another data set beside this one's, or the root itself where it holds none of that name."""
+    """The folder of another data set beside this one's, or the root itself where it holds none of
+    that name.
+    """
     other = Path(root).parent / dataset
     return other if other.is_dir() else Path(root)
 

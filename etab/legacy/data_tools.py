@@ -1,4 +1,6 @@
-"""``training_data_split``, under its 2022 name: three parts of a dataset, by patient and never by row."""
+"""``training_data_split``, under its 2022 name: three parts of a dataset, by patient and never by
+row.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,14 @@ def training_data_split(
     random: bool = True,
     seed: int = 0,
 ) -> tuple[Any, Any, Any]:
-    """Cut a dataset (or its ``.data``) into (train, validation, test), the rest of the patients being the test part.
+    """Cut a dataset (or its ``.data``) into (train, validation, test), the rest of the patients
+    being the test part.
 
-    The fractions are of patients. ``random`` shuffles the patients by ``seed``; otherwise they keep their order. The
-    parts are lazy sequences of (tensor, label), or with ``return_loaders`` DataLoaders of ``batch_size`` of which the
-    training one shuffles by ``seed``. Raises UnsupportedOptionError for fractions that do not fit and for anything
-    without patients, SplitError where a part that was asked for would be empty.
+    The fractions are of patients. ``random`` shuffles the patients by ``seed``; otherwise they keep
+    their order. The parts are lazy sequences of (tensor, label), or with ``return_loaders``
+    DataLoaders of ``batch_size`` of which the training one shuffles by ``seed``. Raises
+    UnsupportedOptionError for fractions that do not fit and for anything without patients,
+    SplitError where a part that was asked for would be empty.
     """
     items = data.data if isinstance(data, Dataset) else data
     if not isinstance(items, Items):

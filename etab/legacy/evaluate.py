@@ -23,12 +23,14 @@ METRIC = {"segmentation": "jaccard", "classification": "auroc", "regression": "m
 
 
 def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = None) -> float:
-    """Jaccard index of the structure, AUROC, or mean squared error of ``model`` on a loader (or data set).
+    """Jaccard index of the structure, AUROC, or mean squared error of ``model`` on a loader (or
+    data set).
 
-    ``task_code`` ("a0", "a0-A4-E", "EA40") is checked against the model; None takes the model's own task. Rows of etab's
-    data count by patient: the Jaccard index is the mean over patients of the mean over their frames. Masks are compared in
-    the loader's pixels. Raises UnsupportedOptionError where code, data and model do not fit, UndefinedError where the
-    metric does not exist (one class only, an empty mask).
+    ``task_code`` ("a0", "a0-A4-E", "EA40") is checked against the model; None takes the model's own
+    task. Rows of etab's data count by patient: the Jaccard index is the mean over patients of the
+    mean over their frames. Masks are compared in the loader's pixels. Raises UnsupportedOptionError
+    where code, data and model do not fit, UndefinedError where the metric does not exist (one class
+    only, an empty mask).
     """
     rows = getattr(test_loader, "dataset", test_loader)
     rows = rows.data if isinstance(rows, Dataset) else rows
@@ -45,7 +47,9 @@ def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = N
 
 
 def columns_of(model: ETABmodel, rows: Any, *, batch: int = 32) -> dict[str, Any]:
-    """What the metrics of ``etab.metrics.basic`` read: truth and scores, or the overlaps of each mask, in the order of the rows."""
+    """What the metrics of ``etab.metrics.basic`` read: truth and scores, or the overlaps of each
+    mask, in the order of the rows.
+    """
     parts = [
         _batch(model, [rows[i] for i in range(start, min(start + batch, len(rows)))])
         for start in range(0, len(rows), batch)
@@ -69,7 +73,8 @@ def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _overlap(said: Any, truth: Any) -> dict[str, Any]:
-    known, both = truth.sum(axis=(1, 2)), (said & truth).sum(axis=(1, 2))
+    known = truth.sum(axis=(1, 2))
+    both = (said & truth).sum(axis=(1, 2))
     if not known.all():
         raise UndefinedError(
             "A mask of the loader is empty: overlap does not exist for that frame."

@@ -13,7 +13,9 @@ _LAYERS, _STRIDES = ("stride4", "stride8", "stride16", "stride32"), (4, 8, 16, 3
 
 
 def mit_card(model: str, seed: int | None) -> BackboneCard:
-    """Card of "mit_b0" ... "mit_b5": at random initialisation with ``seed``, else with its ImageNet weights."""
+    """Card of "mit_b0" ... "mit_b5": at random initialisation with ``seed``, else with its ImageNet
+    weights.
+    """
     twin = seed is not None
     name = f"smp/{model}"
     blank = BackboneCard(

@@ -31,9 +31,11 @@ _WEIGHT_DECAY = 1e-3
 
 
 def available_backbones() -> list[str]:
-    """Names that ``ETABmodel`` takes: the architectures of 2022 (at random initialisation), then etab's own backbones.
+    """Names that ``ETABmodel`` takes: the architectures of 2022 (at random initialisation), then
+    etab's own backbones.
 
-    Besides these, "timm/<model>", "torchvision/<model>", "local:<file>@<model>" and "random/<name>".
+    Besides these, "timm/<model>", "torchvision/<model>", "local:<file>@<model>" and
+    "random/<name>".
     """
     from etab import backbones
 
@@ -45,7 +47,9 @@ def available_backbones() -> list[str]:
 
 
 def available_heads(task: str | None = None) -> list[str]:
-    """Names of heads: for "segmentation", for "classification" or "regression", or (None) all of them."""
+    """Names of heads: for "segmentation", for "classification" or "regression", or (None) all of
+    them.
+    """
     if task is None:
         return list(dict.fromkeys([*names.MASK_HEADS, *names.VECTOR_HEADS]))
     return list(names.MASK_HEADS if _sort(task) == "segmentation" else names.VECTOR_HEADS)
@@ -58,7 +62,9 @@ def _sort(task: str) -> str:
 
 
 def card_of_module(module: nn.Module, name: str) -> BackboneCard:
-    """The card of a torch module of the user's: timm networks and torchvision-like convolutional ones."""
+    """The card of a torch module of the user's: timm networks and torchvision-like convolutional
+    ones.
+    """
     from etab.backbones.base import IMAGENET
     from etab.backbones.image import open as opened
     from etab.backbones.image.networks import TorchBackbone, timm_taps
@@ -96,16 +102,20 @@ class _Heard:
 
 
 class ETABmodel:
-    """A backbone with a head. ``.backbone`` and ``.head`` are torch modules; change them as you like before ``fit``.
+    """A backbone with a head. ``.backbone`` and ``.head`` are torch modules; change them as you
+    like before ``fit``.
 
     task         "segmentation", "classification" or "regression"
-    backbone     a 2022 name ("ResNet-50", at random initialisation unless ``pretrained``), any name of etab's, a card, or a
-                 torch module (which is copied)
-    head         a name of ``available_heads(task)``; None is "SegFormer" for masks and "Linear" otherwise
+    backbone     a 2022 name ("ResNet-50", at random initialisation unless ``pretrained``), any name
+                 of etab's, a card, or a torch module (which is copied)
+    head         a name of ``available_heads(task)``; None is "SegFormer" for masks and "Linear"
+                 otherwise
     num_classes  classes of a classification; masks are one structure against the rest (2)
-    pretrained   take a 2022 architecture with the weights of its library (these need a network once)
+    pretrained   take a 2022 architecture with the weights of its library (these need a network
+                 once)
     frames       frames of a clip that "Linear" and "MLP" see side by side
-    side         of the frames that it will be given, in pixels; decides the grid that masks are answered on
+    side         of the frames that it will be given, in pixels; decides the grid that masks are
+                 answered on
     seed         decides the head's first weights, and the order of training
 
     Unlike 2022, the module that is trained is not the model itself but ``model.network``.
@@ -179,7 +189,9 @@ class ETABmodel:
         return f"ETABmodel({self.task!r}, backbone={self.backbone_name!r} ({state}), head={self.head_name!r})"
 
     def freeze_backbone(self) -> None:
-        """Tune the head alone: no gradient reaches the backbone and its batch-norm statistics stand still."""
+        """Tune the head alone: no gradient reaches the backbone and its batch-norm statistics stand
+        still.
+        """
         self.network.freeze()
 
     def unfreeze_backbone(self) -> None:
@@ -236,13 +248,15 @@ class ETABmodel:
     ) -> Progress:
         """Train on the rows of one loader and keep the weights that do best on those of the other.
 
-        The loaders (or data sets) say which rows, and the first the batch; the order is decided by the model's ``seed``.
-        ``task_code`` ("EA40", "a0-A4-E", "a0") is checked against model and data. ``ckpt_dir`` keeps checkpoints: the same
-        call goes on where it was interrupted, another training has its own place there. ``normalized`` says whether
-        loaders that are not etab's remove ImageNet's mean (None: yes); etab's say it themselves. ``patience`` epochs
-        without a better validation loss stop the training (0: never). ``optimizer`` is "adamw" or "sgd" (Nesterov, momentum
-        0.9); ``accumulate`` batches make one step; ``augment="clinical"`` shows another plausible recording of every
-        training row each time (``etab.finetuning.augment``). Raises what ``etab.training.loop.train`` raises, and
+        The loaders (or data sets) say which rows, and the first the batch; the order is decided by
+        the model's ``seed``. ``task_code`` ("EA40", "a0-A4-E", "a0") is checked against model and
+        data. ``ckpt_dir`` keeps checkpoints: the same call goes on where it was interrupted,
+        another training has its own place there. ``normalized`` says whether loaders that are not
+        etab's remove ImageNet's mean (None: yes); etab's say it themselves. ``patience`` epochs
+        without a better validation loss stop the training (0: never). ``optimizer`` is "adamw" or
+        "sgd" (Nesterov, momentum 0.9); ``accumulate`` batches make one step; ``augment="clinical"``
+        shows another plausible recording of every training row each time
+        (``etab.finetuning.augment``). Raises what ``etab.training.loop.train`` raises, and
         UnsupportedOptionError where code, data and model do not fit.
         """
         sets = [_rows_of(train_loader), _rows_of(valid_loader)]
@@ -278,9 +292,11 @@ class ETABmodel:
         return done
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Answers on the CPU: masks (n, h, w) of 0 and 1, classes (n,), or values (n,) in the target's unit.
+        """Answers on the CPU: masks (n, h, w) of 0 and 1, classes (n,), or values (n,) in the
+        target's unit.
 
-        ``inputs`` are frames (n, 3, h, w) or clips (n, t, 3, h, w) as the loaders of ``fit`` give them.
+        ``inputs`` are frames (n, 3, h, w) or clips (n, t, 3, h, w) as the loaders of ``fit`` give
+        them.
         """
         said = self.predict_scores(inputs)
         if self.task == "regression":
@@ -288,7 +304,9 @@ class ETABmodel:
         return (said >= 0.5).long() if self.task == "segmentation" else said.argmax(dim=1)
 
     def predict_scores(self, inputs: Tensor) -> Tensor:
-        """As ``predict``, but the probability of the structure at each pixel, or of each class (n, classes)."""
+        """As ``predict``, but the probability of the structure at each pixel, or of each class (n,
+        classes).
+        """
         return self.network.answer(
             unit_scale(inputs.to(self.device), normalized=self._heard.normalized)
         ).cpu()
@@ -309,7 +327,9 @@ class ETABmodel:
         return self.num_classes if self.task == "classification" else 1
 
     def _check(self, sets: Sequence[Any], task_code: str | None) -> None:
-        """Refuse data of another kind, another number of classes, or another target than the code's."""
+        """Refuse data of another kind, another number of classes, or another target than the
+        code's.
+        """
         targets = [s.reader.target for s in sets if isinstance(s, Items)]
         if task_code is not None:
             names.check_code(task_code, self.task, targets[0].name if targets else "")
@@ -372,7 +392,9 @@ def _rows_of(loader: Any) -> Any:
 
 
 def _normalized(sets: Sequence[Any], said: bool | None) -> bool:
-    """Whether the tensors are normalised: etab's own data say it, and must agree with each other and with the caller."""
+    """Whether the tensors are normalised: etab's own data say it, and must agree with each other
+    and with the caller.
+    """
     found = {bool(s.reader.options.normalize) for s in sets if isinstance(s, Items)}
     found |= set() if said is None else {said}
     if len(found) > 1:
@@ -383,7 +405,9 @@ def _normalized(sets: Sequence[Any], said: bool | None) -> bool:
 
 
 def load_weights(network: Any, state: Any, what: str) -> None:
-    """Load the tensors of a user's network into one of the same architecture; classifiers may differ, nothing else."""
+    """Load the tensors of a user's network into one of the same architecture; classifiers may
+    differ, nothing else.
+    """
     own = network.state_dict()
     tails = ("fc.", "head.", "head.fc.", "classifier.", "heads.", "last_linear.")
     kept = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}

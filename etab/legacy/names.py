@@ -113,9 +113,10 @@ def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: s
 def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> BackboneCard:
     """The card of a backbone by its 2022 name ("ResNet-50"), or by any name that ``etab`` knows.
 
-    A 2022 name is an architecture, as then: at random initialisation (``seed``), or with ``pretrained`` with the weights
-    of its library, which need a network once. Other names say themselves what their weights are. Raises UnknownNameError
-    (for UniFormer and ResT with the nearest that there is), UnsupportedOptionError, WeightsError.
+    A 2022 name is an architecture, as then: at random initialisation (``seed``), or with
+    ``pretrained`` with the weights of its library, which need a network once. Other names say
+    themselves what their weights are. Raises UnknownNameError (for UniFormer and ResT with the
+    nearest that there is), UnsupportedOptionError, WeightsError.
     """
     sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
     family = next((f for f in _GONE if re.fullmatch(f + sizes, plain(name))), None)
@@ -153,7 +154,9 @@ def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
 
 
 def head(name: str, task: str) -> str:
-    """The printed name of a head for a sort of task; raises UnknownNameError, or says which task the head is for."""
+    """The printed name of a head for a sort of task; raises UnknownNameError, or says which task
+    the head is for.
+    """
     known, other = (
         (MASK_HEADS, VECTOR_HEADS) if task == "segmentation" else (VECTOR_HEADS, MASK_HEADS)
     )
@@ -180,8 +183,8 @@ def sort_of(kind: Kind) -> str:
 def task(code: str) -> Task:
     """A task by its code ("a0-A4-E") or by the four characters that the 2022 cells print ("EA40").
 
-    Those four are data set, view, and a target by number: 0 LV, 1 myocardium, 2 left atrium, 3 EF, 4 ES/ED, 5 CM, 6 AS.
-    Raises UnknownNameError.
+    Those four are data set, view, and a target by number: 0 LV, 1 myocardium, 2 left atrium, 3 EF,
+    4 ES/ED, 5 CM, 6 AS. Raises UnknownNameError.
     """
     match = _OLD.match(code)
     if not match:
@@ -189,7 +192,8 @@ def task(code: str) -> Task:
     letter, view, number = match.groups()
     if letter not in DATASET_CODES or view not in VIEW_CODES or int(number) >= len(_TARGETS):
         raise unknown("task", code, TASKS)
-    wanted, target = DATASET_CODES[letter], _TARGETS[int(number)]
+    wanted = DATASET_CODES[letter]
+    target = _TARGETS[int(number)]
     for found in TASKS.values():
         if (
             found.dataset == wanted
@@ -201,7 +205,9 @@ def task(code: str) -> Task:
 
 
 def tasks_of(code: str) -> list[Task]:
-    """The tasks that a code, an old code or a beginning of one ("a0", "b") names; raises UnknownNameError."""
+    """The tasks that a code, an old code or a beginning of one ("a0", "b") names; raises
+    UnknownNameError.
+    """
     if code in TASKS or _OLD.match(code):
         return [task(code)]
     found = [

@@ -1,8 +1,10 @@
-"""``ETABscore``, under its 2022 name: what a pretrained backbone is worth, as (score, 95 % interval).
+"""``ETABscore``, under its 2022 name: what a pretrained backbone is worth, as (score, 95 %
+interval).
 
-As documented in 2022, the score is the mean over categories of the mean over their tasks of metrics in [0, 1] (Jaccard,
-AUROC, R2 not below 0), and its interval comes from different train and test parts: ``n_fold`` folds of patients, with
-Student's t over the folds' scores. ``etab.evaluate`` gives the anchored score, with an interval over patients.
+As documented in 2022, the score is the mean over categories of the mean over their tasks of metrics
+in [0, 1] (Jaccard, AUROC, R2 not below 0), and its interval comes from different train and test
+parts: ``n_fold`` folds of patients, with Student's t over the folds' scores. ``etab.evaluate``
+gives the anchored score, with an interval over patients.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ _PROBING = ("results", "cache")
 
 
 class TaskScore(NamedTuple):
-    """One task: mean over folds of ``metric`` (in [0, 1]) with its 95 % t interval; folds hold NaN where undefined."""
+    """One task: mean over folds of ``metric`` (in [0, 1]) with its 95 % t interval; folds hold NaN
+    where undefined.
+    """
 
     value: float
     low: float
@@ -92,7 +96,9 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
         phantom: bool,
         results: Sequence[Result] = (),
     ) -> ScoreAndInterval:
-        """Weigh the tasks fold by fold; raises UndefinedError where fewer than two folds have every metric."""
+        """Weigh the tasks fold by fold; raises UndefinedError where fewer than two folds have every
+        metric.
+        """
         table = np.array([tasks[code].folds for code in weights])
         folds = tuple(float(v) for v in np.array(list(weights.values())) @ table if np.isfinite(v))
         low, high = _t_interval(folds, "the score")
@@ -162,11 +168,15 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     verbose: bool = False,
     **task_parameters: Any,
 ) -> ScoreAndInterval:
-    """Score a backbone over tasks: ``(score, (low, high))``, with ``.tasks``, ``.weights`` and ``.folds``.
+    """Score a backbone over tasks: ``(score, (low, high))``, with ``.tasks``, ``.weights`` and
+    ``.folds``.
 
-    backbone_architecture  a name of ``available_backbones()``, or (None) none: the module stands for itself
-    backbone_model  a torch module of that architecture, whose weights are scored; None: the weights of the name
-    task_weights    weights by category ("a".."f") or by task code; None: every category of the CAMUS menu alike
+    backbone_architecture  a name of ``available_backbones()``, or (None) none: the module stands
+                           for itself
+    backbone_model  a torch module of that architecture, whose weights are scored; None: the weights
+                    of the name
+    task_weights    weights by category ("a".."f") or by task code; None: every category of the
+                    CAMUS menu alike
     n_fold          folds of patients (2 or more), each tested by a head that never saw it
     finetune        False keeps the backbone frozen and fits the board's probes, or trains ``head`` where one is named;
                     True trains backbone and head
@@ -174,8 +184,8 @@ def ETABscore(  # noqa: N802  (its name since 2022)
                     (folders to keep and reuse); for trained heads: head, n_train (recordings), learning_rate, n_epoch,
                     batch_size, side (pixels), optimizer, accumulate, augment (as in ``ETABmodel.fit``)
 
-    Raises UnknownNameError, UnsupportedOptionError (also for a parameter that would not act), WeightsError,
-    DataNotFoundError, UndefinedError (too few folds on which every metric exists).
+    Raises UnknownNameError, UnsupportedOptionError (also for a parameter that would not act),
+    WeightsError, DataNotFoundError, UndefinedError (too few folds on which every metric exists).
     """
     asked = _parameters(task_parameters, finetune)
     weights = _weights(task_weights, asked.root)
@@ -184,7 +194,8 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     card = _card(backbone_architecture, backbone_model, asked.pretrained)
     if not finetune and asked.head is None:
         return _probed(card, weights, n_fold, asked, verbose)
-    scores, phantom = {}, False
+    scores = {}
+    phantom = False
     for code in weights:
         task = TASKS[code]
         items = first_recordings(
@@ -244,7 +255,9 @@ def _weights(asked: Mapping[str, float] | None, root: Any) -> dict[str, float]:
 
 
 def _menu(category: str | None, root: Any) -> list[Task]:
-    """Tasks of a category that the folder can serve; without a folder those on CAMUS, or where it has none, all."""
+    """Tasks of a category that the folder can serve; without a folder those on CAMUS, or where it
+    has none, all.
+    """
     letters = sorted(
         {t.category for t in TASKS.values() if t.version > 0 and category in (None, t.category)}
     )

@@ -27,9 +27,10 @@ def create_echo_clip(
 ) -> Path:
     """Write a sample of a Dataset as ``<folder>/<name>.gif`` and return the path.
 
-    frames: (clip_l, 3, h, w) of a video sample, or one frame (3, h, w), which gives a one-frame GIF. ``normalized`` says
-    whether the sample was made with normalize=True; nothing is guessed from values. The frame time is rounded to the
-    nearest centisecond, at least 20 ms. Raises UnsupportedOptionError for another shape or a name that leaves the folder.
+    frames: (clip_l, 3, h, w) of a video sample, or one frame (3, h, w), which gives a one-frame
+    GIF. ``normalized`` says whether the sample was made with normalize=True; nothing is guessed
+    from values. The frame time is rounded to the nearest centisecond, at least 20 ms. Raises
+    UnsupportedOptionError for another shape or a name that leaves the folder.
     """
     clip = frames[None] if frames.ndim == 3 else frames
     if clip.ndim != 4 or clip.shape[1] != 3 or not len(clip):

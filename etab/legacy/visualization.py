@@ -19,7 +19,9 @@ _STD = IMAGENET[1]
 
 
 def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
-    """A sample's frame (3, h, w) as (h, w, 3) in [0, 1]: the ImageNet normalisation is undone where it was applied."""
+    """A sample's frame (3, h, w) as (h, w, 3) in [0, 1]: the ImageNet normalisation is undone where
+    it was applied.
+    """
     if image.ndim != 3 or image.shape[0] != 3:
         raise UnsupportedOptionError(f"A frame of a sample is (3, h, w); got {tuple(image.shape)}.")
     x = np.moveaxis(image.detach().cpu().numpy().astype(np.float64), 0, -1)
@@ -35,10 +37,12 @@ def plot_segment(
     normalized: bool = True,
     ax: Any = None,
 ) -> Any:
-    """Show a frame (3, h, w) with the outline of its mask (h, w) or (1, h, w); ``overlay`` False shows the mask alone.
+    """Show a frame (3, h, w) with the outline of its mask (h, w) or (1, h, w); ``overlay`` False
+    shows the mask alone.
 
-    Returns the Matplotlib axes (``ax`` where given, else of a new figure that a notebook shows and a script can save
-    with ``ax.figure.savefig``). Raises UnsupportedOptionError when mask and frame differ in size.
+    Returns the Matplotlib axes (``ax`` where given, else of a new figure that a notebook shows and
+    a script can save with ``ax.figure.savefig``). Raises UnsupportedOptionError when mask and frame
+    differ in size.
     """
     from matplotlib import pyplot
 

@@ -43,7 +43,8 @@ class Score2016:
 
 
 def _check_2016(truth: Array, answers: Array) -> tuple[IntArray, IntArray]:
-    truth, answers = np.asarray(truth), np.asarray(answers)
+    truth = np.asarray(truth)
+    answers = np.asarray(answers)
     if truth.shape != answers.shape or truth.ndim != 1:
         raise UndefinedError(
             f"CinC 2016 needs one answer a record, got {answers.shape} for {truth.shape}."

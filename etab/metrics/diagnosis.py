@@ -89,10 +89,8 @@ def diagnose(
     None: the plain mean of all images. Raises UnsupportedOptionError where the numbers of images
     differ or a probability is not finite.
     """
-    views, p = (
-        _probabilities("views", views, len(studies)),
-        _probabilities("diagnoses", diagnoses, len(studies)),
-    )
+    views = _probabilities("views", views, len(studies))
+    p = _probabilities("diagnoses", diagnoses, len(studies))
     keys, inverse = _numbered(studies)
     weight: FloatArray = np.zeros(len(studies))
     if thresholds is not None:
@@ -138,7 +136,8 @@ def choose_thresholds(
 
 def recalls(truth: Array, answers: Array, n_classes: int) -> FloatArray:
     """(n_classes,) recall of each class; raises UndefinedError naming a class that is not there."""
-    truth, answers = np.asarray(truth), np.asarray(answers)
+    truth = np.asarray(truth)
+    answers = np.asarray(answers)
     absent = [k for k in range(n_classes) if not (truth == k).any()]
     if absent:
         raise UndefinedError(f"Balanced accuracy needs every class, got none of class {absent[0]}.")

@@ -27,7 +27,8 @@ class SegmentationScore:
 
 
 def _check_states(truth: Array, predicted: Array) -> tuple[IntArray, IntArray]:
-    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    truth = np.asarray(truth)
+    predicted = np.asarray(predicted)
     if truth.shape != predicted.shape or truth.ndim != 1:
         raise UndefinedError(
             f"States are (n,) at {STATE_RATE} Hz, truth {truth.shape}, "
@@ -87,14 +88,18 @@ def segmentation(
     reach = tolerance_ms * STATE_RATE * 2 // 1000
     found = events = right = claimed = 0
     for sound in (0, 2):
-        true, mine = _centres(truth, sound), _centres(predicted, sound)
+        true = _centres(truth, sound)
+        mine = _centres(predicted, sound)
         counted = truth[mine // 2] >= 0
         pairs = _pairs(true, mine, reach) if one_to_one else _near(true, mine, reach)
-        found, right = found + int(pairs[0].sum()), right + int((pairs[1] & counted).sum())
-        events, claimed = events + len(true), claimed + int(counted.sum())
+        found = found + int(pairs[0].sum())
+        right = right + int((pairs[1] & counted).sum())
+        events = events + len(true)
+        claimed = claimed + int(counted.sum())
     if events == 0:
         raise UndefinedError("No S1 or S2 is annotated: sensitivity does not exist.")
-    se, ppv = found / events, right / claimed if claimed else 0.0
+    se = found / events
+    ppv = right / claimed if claimed else 0.0
     return SegmentationScore(
         se, ppv, 2 * se * ppv / (se + ppv) if se + ppv else 0.0, events, claimed
     )
@@ -115,12 +120,14 @@ def _near(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
 
 def _pairs(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
     """``_near`` with each event used once: the largest number of pairs, earliest first."""
-    found, right = np.zeros(len(true), dtype=bool), np.zeros(len(mine), dtype=bool)
+    found = np.zeros(len(true), dtype=bool)
+    right = np.zeros(len(mine), dtype=bool)
     i = j = 0
     while i < len(true) and j < len(mine):
         if abs(int(true[i]) - int(mine[j])) <= reach:
             found[i] = right[j] = True
-            i, j = i + 1, j + 1
+            i = i + 1
+            j = j + 1
         elif true[i] < mine[j]:
             i += 1
         else:

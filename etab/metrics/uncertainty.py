@@ -195,7 +195,8 @@ def paired_test(
     For a mean over patients this is the sign flip of patient differences. The interval is the
     difference plus or minus 1.96 standard deviations of the permuted differences.
     """
-    a, b = _swappable(metric, kind, columns_a), _swappable(metric, kind, columns_b)
+    a = _swappable(metric, kind, columns_a)
+    b = _swappable(metric, kind, columns_b)
     score = METRICS[metric]
     difference = score(columns_a, patients, kind) - score(columns_b, patients, kind)
     names, inverse = np.unique(patients, return_inverse=True)
@@ -255,7 +256,8 @@ def rank_intervals(beats: Array) -> list[tuple[int, int]]:
 
     ``beats`` (k, k) boolean: row certainly beats column. Whoever cannot be told apart shares ranks.
     """
-    wins, losses = beats.sum(axis=1), beats.sum(axis=0)
+    wins = beats.sum(axis=1)
+    losses = beats.sum(axis=0)
     return [(int(1 + lost), int(len(beats) - won)) for won, lost in zip(wins, losses, strict=True)]
 
 
@@ -267,7 +269,8 @@ def corrected_t(differences: Sequence[float], *, test_share: float) -> PairedTes
     d = np.asarray(differences, dtype=np.float64)
     if len(d) < 2:
         raise UndefinedError(f"A paired test over folds needs at least two folds, got {len(d)}.")
-    mean, scale = float(d.mean()), float(np.sqrt((1 / len(d) + test_share) * d.var(ddof=1)))
+    mean = float(d.mean())
+    scale = float(np.sqrt((1 / len(d) + test_share) * d.var(ddof=1)))
     if scale == 0:
         return PairedTest(mean, 1.0 if mean == 0 else 0.0, mean, mean)
     half = float(scipy_stats.t.ppf(0.975, len(d) - 1)) * scale
@@ -293,7 +296,10 @@ def nested_cv(
     ``tests``. The standard error is kept between the naive one and sqrt(n_fold) times it, and the
     bias of (K-2)/K training sets is removed.
     """
-    outer, a_parts, b_parts, inner_means = [], [], [], []
+    outer = []
+    a_parts = []
+    b_parts = []
+    inner_means = []
     for _ in range(repeats):
         folds = np.array_split(rng.permutation(n), n_fold)
         for k, held in enumerate(folds):
@@ -320,7 +326,8 @@ def _nested_interval(
     n_fold: int,
     level: float,
 ) -> ConfidenceInterval:
-    value, naive = float(losses.mean()), float(losses.std(ddof=1) / np.sqrt(n))
+    value = float(losses.mean())
+    naive = float(losses.std(ddof=1) / np.sqrt(n))
     mse = max(float(np.mean(a) - np.mean(b)), 0.0)
     error = float(np.clip(np.sqrt((n_fold - 1) / n_fold * mse), naive, naive * np.sqrt(n_fold)))
     nested = float(np.mean(inner))

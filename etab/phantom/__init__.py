@@ -1,6 +1,8 @@
-"""The phantom cohort: made patients whose truth is known exactly, in the published layouts of the datasets.
+"""The phantom cohort: made patients whose truth is known exactly, in the published layouts of the
+datasets.
 
-Everything that comes from it says phantom: a marker file in each tree, and a mark inside the files themselves.
+Everything that comes from it says phantom: a marker file in each tree, and a mark inside the files
+themselves.
 """
 
 from __future__ import annotations
@@ -31,11 +33,14 @@ def write(
     progress: Callable[[int, int], None] | None = None,
     names: Sequence[str] = FIRST,
 ) -> None:
-    """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives the same bytes.
+    """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives
+    the same bytes.
 
-    patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels (160 mm).
-    names: which of ``NAMES`` or ``WITH_EXTRA``; "ted" is CAMUS as full cycles. Raises UnknownNameError for another,
-    UnsupportedOptionError for too few patients or a folder that holds real data, StorageError when it cannot be written.
+    patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels
+        (160 mm).
+    names: which of ``NAMES`` or ``WITH_EXTRA``; "ted" is CAMUS as full cycles. Raises
+    UnknownNameError for another, UnsupportedOptionError for too few patients or a folder that holds
+    real data, StorageError when it cannot be written.
     """
     writers = _writers(patients, seed, size)
     for name in names:
@@ -101,12 +106,12 @@ def write_sounds(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write ``folder/circor`` and ``folder/cinc2016``: made heart sounds; the same seed gives the same bytes.
+    """Write ``folder/circor`` and ``folder/cinc2016``: made heart sounds; the same seed gives the
+    same bytes.
 
-    patients: made patients in each tree, 12 or more (two of each of the six databases of cinc2016). A phantom that is
-    already there is replaced.
-    Raises UnsupportedOptionError for too few patients or a folder that holds real data, StorageError when it cannot
-    be written.
+    patients: made patients in each tree, 12 or more (two of each of the six databases of cinc2016).
+    A phantom that is already there is replaced. Raises UnsupportedOptionError for too few patients
+    or a folder that holds real data, StorageError when it cannot be written.
     """
     if patients < SOUNDS:
         raise UnsupportedOptionError(

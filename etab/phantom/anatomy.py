@@ -1,8 +1,10 @@
-"""A made heart in mm: chambers whose motion over the cycle follows the patient's EF, seen from the apex.
+"""A made heart in mm: chambers whose motion over the cycle follows the patient's EF, seen from the
+apex.
 
-The probe is at (0, 0) at the top, y is depth. The LV is a body of discs along its long axis: the half width at a share
-t of the way from apex to base is ``width * profile(t)``. Volumes are biplane Simpson discs, so that masks, volumes
-and EF agree by construction: shortening and narrowing are solved for the EF.
+The probe is at (0, 0) at the top, y is depth. The LV is a body of discs along its long axis: the
+half width at a share t of the way from apex to base is ``width * profile(t)``. Volumes are biplane
+Simpson discs, so that masks, volumes and EF agree by construction: shortening and narrowing are
+solved for the EF.
 """
 
 from __future__ import annotations
@@ -92,8 +94,10 @@ class Shape:
 
     def local(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
         """Image mm to (across, along) the long axis, from the apex; the axis bends by ``bulge``."""
-        dx, dy = x - self.apex[0], y - self.apex[1]
-        c, s = np.cos(self.tilt), np.sin(self.tilt)
+        dx = x - self.apex[0]
+        dy = y - self.apex[1]
+        c = np.cos(self.tilt)
+        s = np.sin(self.tilt)
         along = c * dy - s * dx
         bend = self.bulge * np.sin(np.pi * np.clip(along / self.length, 0, 1))
         return c * dx + s * dy - bend, along
@@ -101,11 +105,14 @@ class Shape:
     def image(self, across: Array, along: Array) -> tuple[FloatArray, FloatArray]:
         """(across, along) to image mm."""
         across = across + self.bulge * np.sin(np.pi * np.clip(along / self.length, 0, 1))
-        c, s = np.cos(self.tilt), np.sin(self.tilt)
+        c = np.cos(self.tilt)
+        s = np.sin(self.tilt)
         return self.apex[0] + c * across - s * along, self.apex[1] + s * across + c * along
 
     def labels(self, x: Array, y: Array) -> Array:
-        """Which structure each point belongs to: 0 background, 1 LV, 2 myocardium, 3 LA, 4 right heart."""
+        """Which structure each point belongs to: 0 background, 1 LV, 2 myocardium, 3 LA, 4 right
+        heart.
+        """
         u, v = self.local(x, y)
         out = np.zeros(x.shape, dtype=np.uint8)
         if self.view == 1:
@@ -157,18 +164,20 @@ class Shape:
     def trace(self) -> FloatArray:
         """Long axis, then discs from apex to base: (1 + DISCS, 4) of x1, y1, x2, y2 in mm."""
         t = (np.arange(DISCS) + 0.5) / DISCS
-        half, along = self.width * profile(t), t * self.length
-        left, right = self.image(-half, along), self.image(half, along)
-        top, foot = (
-            self.image(np.zeros(1), np.zeros(1)),
-            self.image(np.zeros(1), np.full(1, self.length)),
-        )
+        half = self.width * profile(t)
+        along = t * self.length
+        left = self.image(-half, along)
+        right = self.image(half, along)
+        top = self.image(np.zeros(1), np.zeros(1))
+        foot = self.image(np.zeros(1), np.full(1, self.length))
         axis = np.concatenate([np.stack([*top, *foot], axis=1)])
         return np.concatenate([axis, np.stack([*left, *right], axis=1)])
 
 
 def draw_heart(rng: np.random.Generator) -> Heart:
-    """Draw a made patient: EF about 50 with a long lower tail, sizes that grow as EF falls, as in patients."""
+    """Draw a made patient: EF about 50 with a long lower tail, sizes that grow as EF falls, as in
+    patients.
+    """
     ef = float(np.clip(rng.normal(51, 14), 12, 78))
     dilated = 1 + 0.0045 * (50 - ef) + rng.normal(0, 0.07)
     width = 22.5 * dilated * float(np.exp(rng.normal(0, 0.06)))

@@ -1,6 +1,7 @@
 """Writes made patients in the published layout of EchoNet-LVH, with the quirks of its table.
 
-The real videos are 1024 x 768 or 800 x 600; these are a quarter of that (256 x 192, 200 x 150) to stay small.
+The real videos are 1024 x 768 or 800 x 600; these are a quarter of that (256 x 192, 200 x 150) to
+stay small.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ _HEADER = ",HashedFileName,Calc,CalcValue,Frame,X1,X2,Y1,Y2,Frames,FPS,Width,Hei
 
 
 def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write the tree; yields after each patient. Quirks by patient: 2 has no FPS, 3 has shifted columns, 4 no systole,
-    5 a point outside the picture, 6 every measurement of systole too, 7 a measurement written twice.
+    """Write the tree; yields after each patient. Quirks by patient: 2 has no FPS, 3 has shifted
+    columns, 4 no systole, 5 a point outside the picture, 6 every measurement of systole too, 7 a
+    measurement written twice.
     """
     for batch in range(4):
         (root / f"Batch{batch + 1}").mkdir(parents=True, exist_ok=True)
@@ -30,7 +32,8 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
     rows: list[list[object]] = []
     for i in range(patients):
         rng = np.random.default_rng([seed, 3, i])
-        name, fps = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}", (30.0, 50.0)[i % 2]
+        name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
+        fps = (30.0, 50.0)[i % 2]
         width, height = SIZES[i % len(SIZES)]
         start = int(rng.integers(0, 3))
         shapes = draw_long_axis(

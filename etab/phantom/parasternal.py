@@ -1,7 +1,9 @@
-"""Made hearts seen from beside the breastbone (long axis, short axis) and from the apex in three chambers.
+"""Made hearts seen from beside the breastbone (long axis, short axis) and from the apex in three
+chambers.
 
-Each shape answers ``labels``, ``bright`` and ``material`` as ``etab.phantom.anatomy.Shape`` does, so that
-``etab.phantom.sector.frame`` draws it. Lengths are in mm; the probe is at (0, 0), y is depth.
+Each shape answers ``labels``, ``bright`` and ``material`` as ``etab.phantom.anatomy.Shape`` does,
+so that ``etab.phantom.sector.frame`` draws it. Lengths are in mm; the probe is at (0, 0), y is
+depth.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from etab.types import Array, FloatArray
 
 @dataclass(frozen=True, slots=True)
 class LongAxis:
-    """The left ventricle lying on its side: septum above, posterior wall below, aorta and left atrium to the right."""
+    """The left ventricle lying on its side: septum above, posterior wall below, aorta and left
+    atrium to the right.
+    """
 
     diameter: float
     septum: float
@@ -27,21 +31,28 @@ class LongAxis:
     narrow: float = 1.0
 
     def local(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
-        """Image mm to (along, across) the long axis, from the middle of the cavity; across grows with depth."""
-        dx, dy = x - self.centre[0], y - self.centre[1]
-        c, s = np.cos(self.tilt), np.sin(self.tilt)
+        """Image mm to (along, across) the long axis, from the middle of the cavity; across grows
+        with depth.
+        """
+        dx = x - self.centre[0]
+        dy = y - self.centre[1]
+        c = np.cos(self.tilt)
+        s = np.sin(self.tilt)
         return np.asarray(c * dx + s * dy), np.asarray(c * dy - s * dx)
 
     def image(self, along: float, across: float) -> tuple[float, float]:
         """(along, across) to image mm."""
-        c, s = np.cos(self.tilt), np.sin(self.tilt)
+        c = np.cos(self.tilt)
+        s = np.sin(self.tilt)
         return (
             float(self.centre[0] + c * along - s * across),
             float(self.centre[1] + s * along + c * across),
         )
 
     def calipers(self) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
-        """The ends in image mm of "IVS", "LVID" and "LVPW" where the cavity is widest, from the shallow end."""
+        """The ends in image mm of "IVS", "LVID" and "LVPW" where the cavity is widest, from the
+        shallow end.
+        """
         half = self.diameter / 2
         depths = {
             "IVS": (-half - self.septum, -half),
@@ -81,7 +92,9 @@ class LongAxis:
 
 @dataclass(frozen=True, slots=True)
 class ShortAxis:
-    """The left ventricle cut across: a round cavity in a ring of muscle, the right ventricle as a crescent."""
+    """The left ventricle cut across: a round cavity in a ring of muscle, the right ventricle as a
+    crescent.
+    """
 
     radius: float
     wall: float
@@ -91,7 +104,8 @@ class ShortAxis:
 
     def labels(self, x: Array, y: Array) -> Array:
         """Which structure each point belongs to, in the numbers of ``etab.phantom.anatomy``."""
-        u, v = x - self.centre[0], (y - self.centre[1]) / self.squeeze
+        u = x - self.centre[0]
+        v = (y - self.centre[1]) / self.squeeze
         r = np.hypot(u, v)
         out = np.zeros(x.shape, dtype=np.uint8)
         crescent = np.hypot(u + 0.75 * (self.radius + self.wall), v + 4) < 0.95 * (
@@ -128,7 +142,9 @@ class ShortAxis:
 
 @dataclass(frozen=True, slots=True)
 class ThreeChamber:
-    """An apical shape with the aortic root beside the left atrium, as the three-chamber view shows it."""
+    """An apical shape with the aortic root beside the left atrium, as the three-chamber view shows
+    it.
+    """
 
     base: Shape
 
@@ -157,16 +173,16 @@ def _inside(u: Array, v: Array, a: float, b: float | FloatArray) -> Array:
 
 
 def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[LongAxis]:
-    """One made patient's long axis at each contraction (0 ED, 1 ES); sizes are spread as EchoNet-LVH's are."""
+    """One made patient's long axis at each contraction (0 ED, 1 ES); sizes are spread as
+    EchoNet-LVH's are.
+    """
     diameter = float(np.clip(rng.normal(47, 8.3), 28, 75))
     septum, posterior = (
         float(np.clip(rng.normal(m, s), 5.5, 22)) for m, s in ((10.3, 2.4), (10.1, 2.1))
     )
     shortening = float(np.clip(rng.normal(0.33, 0.07), 0.1, 0.5))
-    centre, tilt = (
-        (float(rng.normal(-8, 3)), float(rng.normal(72, 5))),
-        float(rng.normal(-0.12, 0.07)),
-    )
+    centre = (float(rng.normal(-8, 3)), float(rng.normal(72, 5)))
+    tilt = float(rng.normal(-0.12, 0.07))
     return [
         LongAxis(
             diameter * (n := 1 - shortening * c),
@@ -184,15 +200,13 @@ def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[
 def draw_short_axis(
     rng: np.random.Generator, ef: float, contractions: list[float]
 ) -> list[ShortAxis]:
-    """One made patient's short axis at each contraction; its area falls as the volume does with this EF."""
-    radius, wall = (
-        float(np.clip(rng.normal(23, 3), 15, 34)),
-        float(np.clip(rng.normal(9, 1.2), 6, 13)),
-    )
-    centre, squeeze = (
-        (float(rng.normal(4, 4)), float(rng.normal(72, 5))),
-        float(rng.uniform(0.92, 1.06)),
-    )
+    """One made patient's short axis at each contraction; its area falls as the volume does with
+    this EF.
+    """
+    radius = float(np.clip(rng.normal(23, 3), 15, 34))
+    wall = float(np.clip(rng.normal(9, 1.2), 6, 13))
+    centre = (float(rng.normal(4, 4)), float(rng.normal(72, 5)))
+    squeeze = float(rng.uniform(0.92, 1.06))
     least = float(np.sqrt((1 - ef / 100) / (1 - 0.25 * ef / 100)))
     narrow = [1 - (1 - least) * c for c in contractions]
     return [ShortAxis(radius * n, wall / n, centre, squeeze, n) for n in narrow]

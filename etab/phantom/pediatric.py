@@ -19,9 +19,10 @@ _VERTICES = 36
 
 
 def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write the tree; yields after each patient, who has one clip of each view. Quirks by patient: 2 has no systolic
-    trace in A4C and none at all in PSAX, 3 is traced beyond the end in A4C, 4 leaves the picture, 5 has no diastolic
-    trace in PSAX, 6 has two studies, and the PSAX folder holds a video that no list names.
+    """Write the tree; yields after each patient, who has one clip of each view. Quirks by patient:
+    2 has no systolic trace in A4C and none at all in PSAX, 3 is traced beyond the end in A4C, 4
+    leaves the picture, 5 has no diastolic trace in PSAX, 6 has two studies, and the PSAX folder
+    holds a video that no list names.
     """
     base = root / "pediatric_echo_avi" / "pediatric_echo_avi"
     tables: dict[str, tuple[list[list[object]], list[list[object]]]] = {
@@ -34,7 +35,8 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
     for i in range(patients):
         for study in range(2 if i == 6 else 1):
             rng = np.random.default_rng([seed, 4, i, study])
-            heart, start = draw_heart(rng), int(rng.integers(0, 4))
+            heart = draw_heart(rng)
+            start = int(rng.integers(0, 4))
             beat = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_BEAT + 4)]
             facts = [
                 f"{heart.ef:.6f}",

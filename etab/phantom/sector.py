@@ -1,4 +1,6 @@
-"""From a shape to an echocardiogram: a polar scan with correlated speckle, log-compressed and scan-converted."""
+"""From a shape to an echocardiogram: a polar scan with correlated speckle, log-compressed and
+scan-converted.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def _tissue(rng: np.random.Generator) -> FloatArray:
-    """How echogenic tissue is from place to place (ranges, beams): lungs and ribs at the sides, fat, fibres."""
+    """How echogenic tissue is from place to place (ranges, beams): lungs and ribs at the sides,
+    fat, fibres.
+    """
 
     import cv2
 
@@ -118,7 +122,9 @@ def frame(shape: Seen, scanner: Scanner, size: int, rng: np.random.Generator) ->
 def _speckle(
     echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, rng: np.random.Generator
 ) -> FloatArray:
-    """Envelope of scatterers fixed to the tissue, blurred by the point spread of the beam (wider across than along)."""
+    """Envelope of scatterers fixed to the tissue, blurred by the point spread of the beam (wider
+    across than along).
+    """
 
     import cv2
 
@@ -134,13 +140,16 @@ def _speckle(
 
 
 def scan_convert(polar: FloatArray, size: int) -> Array:
-    """Polar (ranges, beams) to a square picture (size, size) of DEPTH mm a side; black outside the sector."""
+    """Polar (ranges, beams) to a square picture (size, size) of DEPTH mm a side; black outside the
+    sector.
+    """
 
     import cv2
 
     at = (np.arange(size) + 0.5) / size * DEPTH
     px, py = np.meshgrid(at - DEPTH / 2, at)
-    r, a = np.hypot(px, py), np.arctan2(px, py)
+    r = np.hypot(px, py)
+    a = np.arctan2(px, py)
     rows = (r / DEPTH * _RANGES - 0.5).astype(np.float32)
     beams = ((a / HALF_ANGLE + 1) / 2 * (_BEAMS - 1)).astype(np.float32)
     picture = cv2.remap(polar, beams, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

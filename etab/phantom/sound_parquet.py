@@ -1,4 +1,6 @@
-"""Writes the Parquet form of a CirCor tree: a row for each contiguous annotated stretch, splits original and processed."""
+"""Writes the Parquet form of a CirCor tree: a row for each contiguous annotated stretch, splits
+original and processed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _TABLE = "training_data.csv"
 
 
 def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write a made CirCor as Parquet; yields after each patient. The same seed gives the sounds of ``write_circor``."""
+    """Write a made CirCor as Parquet; yields after each patient. The same seed gives the sounds of
+    ``write_circor``.
+    """
     _pyarrow()
     tree = root / "tree"
     yield from write_circor(tree, patients, seed)
@@ -31,10 +35,11 @@ def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def convert(tree: Path, root: Path, *, mark: str = "") -> int:
-    """Write ``root/data/original-00000-of-00001.parquet``, its processed twin and the table; returns the rows.
+    """Write ``root/data/original-00000-of-00001.parquet``, its processed twin and the table;
+    returns the rows.
 
-    tree: CirCor in its original layout. mark: what the files' metadata says of where they are from. Raises
-    MissingPackageError without pyarrow or PyWavelets.
+    tree: CirCor in its original layout. mark: what the files' metadata says of where they are from.
+    Raises MissingPackageError without pyarrow or PyWavelets.
     """
     rows = [
         row for path in sorted((tree / "training_data").glob("*.tsv")) for row in _stretches(path)
@@ -59,7 +64,9 @@ def _pyarrow() -> Any:
 
 
 def _stretches(tsv: Path) -> list[tuple[str, FloatArray, int, Array]]:
-    """(name, samples, rate, states 1 to 4 of each sample) of each contiguous annotated stretch of a recording."""
+    """(name, samples, rate, states 1 to 4 of each sample) of each contiguous annotated stretch of a
+    recording.
+    """
     samples, rate = read_wav(tsv.with_suffix(".wav"))
     states = np.zeros(len(samples), dtype=np.int64)
     for line in tsv.read_text(encoding="utf-8").splitlines():

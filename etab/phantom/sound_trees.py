@@ -1,4 +1,6 @@
-"""Writes made heart sounds in the published layouts of CirCor DigiScope 1.0.3 and of the CinC Challenge 2016."""
+"""Writes made heart sounds in the published layouts of CirCor DigiScope 1.0.3 and of the CinC
+Challenge 2016.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ _TAKES = {"a": 3, "b": 3, "c": 1, "d": 1, "e": 4, "f": 1}
 
 
 def wav_bytes(samples: Array, rate: int, mark: str = MARK) -> bytes:
-    """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the sound that says ``mark``."""
+    """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the
+    sound that says ``mark``.
+    """
     body = samples.astype("<i2").tobytes()
     text = (mark + "\0" * (2 - len(mark) % 2)).encode()
     info = b"INFOICMT" + struct.pack("<I", len(text)) + text
@@ -97,8 +101,9 @@ class _Child:
 def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
     """Write a CirCor tree with its quirks; yields after each patient.
 
-    Quirks: two ids of one person (the second and third, the last two: Additional ID), a recording at another place
-    (Phc), a repeated place (``_1``, ``_2``), a state file that is the one line "0 0 28", CRLF line ends, unannotated ends.
+    Quirks: two ids of one person (the second and third, the last two: Additional ID), a recording
+    at another place (Phc), a repeated place (``_1``, ``_2``), a state file that is the one line "0
+    0 28", CRLF line ends, unannotated ends.
     """
     folder = root / "training_data"
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +138,9 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def _child(rng: np.random.Generator, i: int) -> _Child:
-    """Draw a patient: in every ten 3 with a murmur, 2 unknown; the outcome follows the murmur as it does in children."""
+    """Draw a patient: in every ten 3 with a murmur, 2 unknown; the outcome follows the murmur as it
+    does in children.
+    """
     murmur = (
         "Absent",
         "Present",
@@ -263,9 +270,10 @@ class _Take:
 def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
     """Write a CinC 2016 tree with its quirks; yields after each subject.
 
-    Quirks: several recordings a subject under shuffled numbers, prevalence and stethoscope of each database its own, ECG
-    in a, an appendix with a byte-order mark, two cohorts of e that both count from 1, a recording of e that the appendix
-    no longer knows, validation copies, headers in the training folders alone.
+    Quirks: several recordings a subject under shuffled numbers, prevalence and stethoscope of each
+    database its own, ECG in a, an appendix with a byte-order mark, two cohorts of e that both count
+    from 1, a recording of e that the appendix no longer knows, validation copies, headers in the
+    training folders alone.
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(_NOTICE)
@@ -300,7 +308,9 @@ def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def _takes(letter: str, subjects: Sequence[int], rng: np.random.Generator) -> dict[str, _Take]:
-    """Recordings by name. The first subject of a database is abnormal, the second normal, the others by chance."""
+    """Recordings by name. The first subject of a database is abnormal, the second normal, the
+    others by chance.
+    """
     out: list[_Take] = []
     for number, subject in enumerate(subjects, start=1):
         sick = number == 1 if number < 3 else bool(rng.random() < _SICK[letter])
@@ -353,7 +363,9 @@ def _write_take(
 def _write_states(
     root: Path, letter: str, name: str, found: Sequence[Interval], rng: np.random.Generator
 ) -> None:
-    """The marks as MATLAB cells; the first second of some is marked as noise, in brackets. Same bytes every time."""
+    """The marks as MATLAB cells; the first second of some is marked as noise, in brackets. Same
+    bytes every time.
+    """
     from scipy.io import savemat
 
     marks = [(max(1, round(a * _CINC_RATE) + 1), STATES[state]) for a, _, state in found]
@@ -385,7 +397,8 @@ def _write_tables(root: Path, letter: str, takes: Mapping[str, _Take]) -> None:
 
 
 def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
-    n, k = take.number, take.take + 1
+    n = take.number
+    k = take.take + 1
     original = {
         "a": f"C{n}S{k}",
         "b": f"S{n}f{k}",

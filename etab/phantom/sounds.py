@@ -1,7 +1,9 @@
-"""A made heart, heard: S1, S2, a third sound, a systolic murmur, breath and noise, through a stethoscope.
+"""A made heart, heard: S1, S2, a third sound, a systolic murmur, breath and noise, through a
+stethoscope.
 
-Times are in seconds, frequencies in Hz. A beat is S1, systole, S2, diastole; where each begins is known exactly. The
-stethoscope colours everything and differs from database to database: a deliberate confound, as in the real sets.
+Times are in seconds, frequencies in Hz. A beat is S1, systole, S2, diastole; where each begins is
+known exactly. The stethoscope colours everything and differs from database to database: a
+deliberate confound, as in the real sets.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ _LOUDNESS = (0.10, 0.22, 0.45)
 
 @dataclass(frozen=True, slots=True)
 class Murmur:
-    """A systolic murmur: ``grade`` 0 to 2 of GRADES, timing, shape, pitch and quality in the words of CirCor."""
+    """A systolic murmur: ``grade`` 0 to 2 of GRADES, timing, shape, pitch and quality in the words
+    of CirCor.
+    """
 
     grade: int
     timing: str
@@ -45,7 +49,9 @@ class Murmur:
 
 @dataclass(frozen=True, slots=True)
 class Stethoscope:
-    """What a database's device does to every sound: a band, a resonance (Hz, gain), hum at 50 Hz and hiss."""
+    """What a database's device does to every sound: a band, a resonance (Hz, gain), hum at 50 Hz
+    and hiss.
+    """
 
     low: float
     high: float
@@ -70,7 +76,9 @@ STETHOSCOPES: Mapping[str, Stethoscope] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """One made person: rate in beats per minute and its variability, the sounds' loudness and pitch, breath, murmur."""
+    """One made person: rate in beats per minute and its variability, the sounds' loudness and
+    pitch, breath, murmur.
+    """
 
     rate: float
     variability: float
@@ -89,7 +97,8 @@ def draw_murmur(rng: np.random.Generator) -> Murmur:
     timing = str(
         rng.choice(list(TIMINGS), p=[0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25])
     )
-    pitch, quality = rng.choice(list(PITCHES)), rng.choice(QUALITIES, p=[0.45, 0.45, 0.1])
+    pitch = rng.choice(list(PITCHES))
+    quality = rng.choice(QUALITIES, p=[0.45, 0.45, 0.1])
     return Murmur(grade, timing, str(rng.choice(SHAPES)), str(pitch), str(quality))
 
 
@@ -121,7 +130,8 @@ def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Inter
             * (1 + chest.variability * np.sin(2 * np.pi * chest.breaths * at) + drift)
         )
         period = float(np.clip(period, 0.32, 1.6))
-        one, two = min(0.12, 0.2 * period), min(0.10, 0.17 * period)
+        one = min(0.12, 0.2 * period)
+        two = min(0.10, 0.17 * period)
         systole = max(0.05, 0.16 + 0.16 * period - one)
         edges = np.cumsum([at, one, systole, two])
         marks = [*edges.tolist(), at + period]
@@ -144,7 +154,8 @@ def listen(
 ) -> tuple[Array, tuple[Interval, ...]]:
     """One recording: int16 samples (n,) and its true states, cut to the recording.
 
-    loud: how well the murmur is heard at this place, 0 to 1. noise: 0 for a quiet room, 1 for a spoiled recording.
+    loud: how well the murmur is heard at this place, 0 to 1. noise: 0 for a quiet room, 1 for a
+        spoiled recording.
     """
     n = round(rate * seconds)
     t = np.arange(n) / rate
@@ -181,7 +192,9 @@ def listen(
 
 
 def band(sound: FloatArray, rate: int, low: float, high: float) -> FloatArray:
-    """Keep ``low`` to ``high`` Hz with soft flanks, zero phase; unit variance in, about unit variance out."""
+    """Keep ``low`` to ``high`` Hz with soft flanks, zero phase; unit variance in, about unit
+    variance out.
+    """
     f = np.fft.rfftfreq(len(sound), 1 / rate)
     keep = 1 / (1 + (low / np.maximum(f, 1e-3)) ** 6) / (1 + (f / high) ** 6)
     power = float(np.sqrt(np.mean(keep**2)))
@@ -198,7 +211,8 @@ def _thump(
     split: float,
 ) -> None:
     """Add a valve's sound: two damped tones under a bell inside [start, start + length]."""
-    a, b = max(0, int(start * rate)), min(len(sound), int((start + length) * rate) + 1)
+    a = max(0, int(start * rate))
+    b = min(len(sound), int((start + length) * rate) + 1)
     if b <= a:
         return
     x = t[a:b] - start
@@ -224,7 +238,8 @@ def _murmur(
     gain = np.zeros(len(t))
     for start, stop, state in found:
         if state == SYSTOLE:
-            a, b = start - 0.02 + begin * (stop - start), start + end * (stop - start) + 0.02
+            a = start - 0.02 + begin * (stop - start)
+            b = start + end * (stop - start) + 0.02
             u = (t - a) / (b - a)
             inside = (u >= 0) & (u <= 1)
             gain[inside] = _envelope(murmur.shape, u[inside])

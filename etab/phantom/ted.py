@@ -1,4 +1,6 @@
-"""Writes made patients in the layout of TED: full cycles of the 4-chamber view, every frame outlined, MetaImage."""
+"""Writes made patients in the layout of TED: full cycles of the 4-chamber view, every frame
+outlined, MetaImage.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ SHORTEST, LONGEST = 12, 20
 
 
 def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
-    """Write the tree; yields after each patient. A cycle begins up to two frames after the R wave, as clips do."""
+    """Write the tree; yields after each patient. A cycle begins up to two frames after the R wave,
+    as clips do.
+    """
     root.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
     for i in range(patients):
@@ -24,11 +28,9 @@ def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
         name = f"patient{i + 1:03d}"
         folder = root / "database" / name
         folder.mkdir(parents=True, exist_ok=True)
-        heart, scanner, n = (
-            draw_heart(rng),
-            draw_scanner(rng),
-            int(rng.integers(SHORTEST, LONGEST + 1)),
-        )
+        heart = draw_heart(rng)
+        scanner = draw_scanner(rng)
+        n = int(rng.integers(SHORTEST, LONGEST + 1))
         late = int(rng.integers(0, 3))
         contraction = [contraction_at((k + late) % n / n) for k in range(n)]
         shapes = [heart.shape(1, c) for c in contraction]
@@ -42,7 +44,8 @@ def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
             np.stack([mask(s, size) for s in shapes]),
             DEPTH / size,
         )
-        ed, es = -late % n, contraction.index(max(contraction))
+        ed = -late % n
+        es = contraction.index(max(contraction))
         facts = {
             "ED": ed + 1,
             "ES": es + 1,

@@ -1,7 +1,9 @@
-"""Writes made studies in the published layout of TMED-2, with its quirks: two studies of one patient that differ, files
-that no table lists, view-labelled studies without a diagnosis, unlabelled images, zeros below or beside the picture.
+"""Writes made studies in the published layout of TMED-2, with its quirks: two studies of one
+patient that differ, files that no table lists, view-labelled studies without a diagnosis,
+unlabelled images, zeros below or beside the picture.
 
-The aortic valve shines and thickens with stenosis, its opening narrows and the wall of the left ventricle grows.
+The aortic valve shines and thickens with stenosis, its opening narrows and the wall of the left
+ventricle grows.
 """
 
 from __future__ import annotations
@@ -47,8 +49,10 @@ class Cut:
         """Which structure each point belongs to."""
         out = np.zeros(x.shape, dtype=np.uint8)
         for label, cx, cy, a, b, tilt in self.blobs:
-            c, s = np.cos(tilt), np.sin(tilt)
-            u, v = c * (x - cx) + s * (y - cy), c * (y - cy) - s * (x - cx)
+            c = np.cos(tilt)
+            s = np.sin(tilt)
+            u = c * (x - cx) + s * (y - cy)
+            v = c * (y - cy) - s * (x - cx)
             out[(u / a) ** 2 + (v / b) ** 2 < 1] = label
         return out
 
@@ -56,7 +60,8 @@ class Cut:
         """Extra echo of the lines, by the distance to each."""
         out = np.zeros(x.shape)
         for x1, y1, x2, y2, width, strength in self.lines:
-            dx, dy = x2 - x1, y2 - y1
+            dx = x2 - x1
+            dy = y2 - y1
             t = np.clip(((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy), 0, 1)
             out += strength * np.exp(-((np.hypot(x - x1 - t * dx, y - y1 - t * dy) / width) ** 2))
         return out
@@ -67,11 +72,18 @@ class Cut:
 
 
 def long_axis(calcium: float, rng: np.random.Generator) -> Cut:
-    """Parasternal long axis: LV to the left, aortic root with its valve to the right, LA below it, RV on top."""
-    dx, dy, tilt = rng.normal(0, 4), rng.normal(0, 4), rng.normal(-0.2, 0.06)
-    wall, size = 9 + 4 * calcium + rng.normal(0, 0.6), float(np.exp(rng.normal(0, 0.07)))
-    x, y = -18 + dx, 84 + dy
-    root, gap = (36 + dx, 68 + dy), 11 * (1 - 0.7 * calcium)
+    """Parasternal long axis: LV to the left, aortic root with its valve to the right, LA below it,
+    RV on top.
+    """
+    dx = rng.normal(0, 4)
+    dy = rng.normal(0, 4)
+    tilt = rng.normal(-0.2, 0.06)
+    wall = 9 + 4 * calcium + rng.normal(0, 0.6)
+    size = float(np.exp(rng.normal(0, 0.07)))
+    x = -18 + dx
+    y = 84 + dy
+    root = (36 + dx, 68 + dy)
+    gap = 11 * (1 - 0.7 * calcium)
     blobs = (
         (RIGHT, 4 + dx, 42 + dy, 46.0, 11.0, -0.05),
         (MY, x, y, 44 * size + wall, 21 * size + wall, tilt),
@@ -80,7 +92,8 @@ def long_axis(calcium: float, rng: np.random.Generator) -> Cut:
         (LV, *root, 30.0, 14.0, -0.15),
         (LA, 40 + dx, 104 + dy, 23 * size, 15 * size, 0.1),
     )
-    width, strength = 1.0 + 2.4 * calcium, 0.25 + 0.95 * calcium
+    width = 1.0 + 2.4 * calcium
+    strength = 0.25 + 0.95 * calcium
     leaflets = tuple(
         (root[0] - 16, root[1] + side * 13, root[0] - 4, root[1] + side * gap / 2, width, strength)
         for side in (-1, 1)
@@ -90,8 +103,12 @@ def long_axis(calcium: float, rng: np.random.Generator) -> Cut:
 
 
 def short_axis(calcium: float, rng: np.random.Generator) -> Cut:
-    """Parasternal short axis at the aortic valve: a ring with three leaflets, the RV around it, the atria below."""
-    x, y, turn = rng.normal(0, 5), 74 + rng.normal(0, 5), rng.normal(0, 0.2)
+    """Parasternal short axis at the aortic valve: a ring with three leaflets, the RV around it, the
+    atria below.
+    """
+    x = rng.normal(0, 5)
+    y = 74 + rng.normal(0, 5)
+    turn = rng.normal(0, 0.2)
     radius = 15 * float(np.exp(rng.normal(0, 0.07)))
     blobs = (
         (RIGHT, x - 4, y - 20, 44.0, 17.0, 0.1),
@@ -99,7 +116,8 @@ def short_axis(calcium: float, rng: np.random.Generator) -> Cut:
         (MY, x, y, radius + 4, radius + 4, 0.0),
         (LV, x, y, radius, radius, 0.0),
     )
-    width, strength = 1.0 + 2.4 * calcium, 0.25 + 0.95 * calcium
+    width = 1.0 + 2.4 * calcium
+    strength = 0.25 + 0.95 * calcium
     angles = [turn + np.pi / 2 + k * 2 * np.pi / 3 for k in range(3)]
     inner = radius * 0.55 * (1 - calcium)
     lines = tuple(
@@ -117,7 +135,9 @@ def short_axis(calcium: float, rng: np.random.Generator) -> Cut:
 
 
 def picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:
-    """One image (112, 112) uint8 of a view: the sector with its black sides, zeros below or to the right."""
+    """One image (112, 112) uint8 of a view: the sector with its black sides, zeros below or to the
+    right.
+    """
     below = rng.random() < 0.7
     side = 84 if below else 98
     seen = frame(_seen(view, calcium, rng), scanner, side, rng)
@@ -204,11 +224,11 @@ def write_tmed(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def _patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list[_Study]:
-    """One patient with a diagnosis, in every 20th case two studies; those of the first such patient differ."""
-    grade, order = (
-        _CYCLE[i % 7],
-        (i // 7) * _CYCLE.count(_CYCLE[i % 7]) + _CYCLE[: i % 7].count(_CYCLE[i % 7]),
-    )
+    """One patient with a diagnosis, in every 20th case two studies; those of the first such patient
+    differ.
+    """
+    grade = _CYCLE[i % 7]
+    order = (i // 7) * _CYCLE.count(_CYCLE[i % 7]) + _CYCLE[: i % 7].count(_CYCLE[i % 7])
     grades = [grade] if i % 20 != 1 else [grade, (grade + 1) % 3 if i == 1 else grade]
     studies = []
     for number, g in enumerate(grades, start=1):

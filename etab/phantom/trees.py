@@ -24,7 +24,9 @@ _ECHONET_SIZE, _ECHONET_FPS = 112, 50
 
 
 def _nifti(array: Array, spacing: float) -> bytes:
-    """A float32 NIfTI of an (h, w) or (t, h, w) array as CAMUS stores it, (x, y[, t]); same bytes every time."""
+    """A float32 NIfTI of an (h, w) or (t, h, w) array as CAMUS stores it, (x, y[, t]); same bytes
+    every time.
+    """
     import nibabel
 
     data = np.ascontiguousarray(
@@ -70,7 +72,9 @@ def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int
 
 def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    heart, age, sex = draw_heart(rng), int(rng.integers(18, 93)), "MF"[int(rng.integers(2))]
+    heart = draw_heart(rng)
+    age = int(rng.integers(18, 93))
+    sex = "MF"[int(rng.integers(2))]
     for view, letters in enumerate(("2CH", "4CH")):
         scanner = draw_scanner(rng)
         shapes = [heart.shape(view, c) for c in _cycle(_CAMUS_FRAMES)]
@@ -93,7 +97,9 @@ def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int)
 
 
 def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write an EchoNet-Dynamic tree with its quirks: one video without tracings, a few traced ES first."""
+    """Write an EchoNet-Dynamic tree with its quirks: one video without tracings, a few traced ES
+    first.
+    """
     (root / "Videos").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
     listed: list[list[object]] = []
@@ -101,7 +107,8 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
     for i in range(patients):
         rng = np.random.default_rng([seed, 2, i])
         name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
-        heart, scanner = draw_heart(rng), draw_scanner(rng)
+        heart = draw_heart(rng)
+        scanner = draw_scanner(rng)
         split = "TEST" if i % 10 == 0 else "VAL" if i % 10 == 1 else "TRAIN"
         frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=i % 50 == 7)
         write_avi(root / "Videos" / f"{name}.avi", frames)

@@ -30,11 +30,13 @@ _Points = Mapping[str, tuple[float, float]]
 
 
 def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write the tree; yields after each patient, who has a DICOM file in each of the four views, two frames labelled.
+    """Write the tree; yields after each patient, who has a DICOM file in each of the four views,
+    two frames labelled.
 
-    Quirks: coordinates are text, a curve has many, structures that are off or blurred have none; one name of a
-    picture is malformed, one file is of another view, one point lies outside its picture, one picture has no label
-    at all, and labels of one patient are lists, as later exports have them.
+    Quirks: coordinates are text, a curve has many, structures that are off or blurred have none;
+    one name of a picture is malformed, one file is of another view, one point lies outside its
+    picture, one picture has no label at all, and labels of one patient are lists, as later exports
+    have them.
     """
     (root / "labels").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
@@ -94,7 +96,9 @@ def _apical_points(shape: Shape) -> _Points:
 
 
 def _labels(points: _Points, *, odd: bool, blank: bool) -> dict[str, object]:
-    """Every structure of one picture; ``odd``: a point outside and lists; ``blank``: nothing was labelled."""
+    """Every structure of one picture; ``odd``: a point outside and lists; ``blank``: nothing was
+    labelled.
+    """
     out: dict[str, dict[str, str]] = {}
     for name in _POINTS:
         if name in points and not blank:

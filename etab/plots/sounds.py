@@ -1,8 +1,8 @@
 """Pictures of heart sounds (waveform with states, log-mel), and clips for notebooks.
 
 All functions take plain arrays: samples of shape (n,) with full scale at 1, and states of shape
-(k,) at 50 Hz as ``etab.sounds.states.states_at`` gives them: 0 S1, 1 systole, 2 S2, 3 diastole, and -1
-where nothing is annotated.
+(k,) at 50 Hz as ``etab.sounds.states.states_at`` gives them: 0 S1, 1 systole, 2 S2, 3 diastole, and
+-1 where nothing is annotated.
 """
 
 from __future__ import annotations

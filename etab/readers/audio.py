@@ -1,11 +1,12 @@
 """Mono recordings (WAV): bytes to float32 samples, or an error that names the file.
 
-What a file promises (chunks, rate, length, byte order) is checked before samples are decoded, because a shortened or
-re-encoded recording gives other scores without a word. Programs that write to a pipe cannot know the length of the
-sound and leave a placeholder in the header; the sound then reaches to the end of the file.
+What a file promises (chunks, rate, length, byte order) is checked before samples are decoded,
+because a shortened or re-encoded recording gives other scores without a word. Programs that write
+to a pipe cannot know the length of the sound and leave a placeholder in the header; the sound then
+reaches to the end of the file.
 
-Source: IBM and Microsoft, Multimedia Programming Interface 1.0 (RIFF, RIFX, LIST); Microsoft, WAVEFORMATEXTENSIBLE;
-EBU Tech 3306 (RF64).
+Source: IBM and Microsoft, Multimedia Programming Interface 1.0 (RIFF, RIFX, LIST); Microsoft,
+WAVEFORMATEXTENSIBLE; EBU Tech 3306 (RF64).
 """
 
 from __future__ import annotations
@@ -139,7 +140,9 @@ def _skip_padding(file: BinaryIO) -> None:
 
 
 def _data_length(path: Path | str, file: BinaryIO, size: int, chunks: _Chunks, length: int) -> int:
-    """Bytes of sound, with placeholders resolved; raises CorruptFileError where the file holds fewer."""
+    """Bytes of sound, with placeholders resolved; raises CorruptFileError where the file holds
+    fewer.
+    """
     available = size - file.tell()
     if length == 0xFFFFFFFF and chunks.long_length is not None:
         length = chunks.long_length
@@ -156,7 +159,9 @@ def _data_length(path: Path | str, file: BinaryIO, size: int, chunks: _Chunks, l
 
 
 def _length_of_last_list(file: BinaryIO, available: int) -> int:
-    """Bytes of a LIST chunk that ends the file exactly, so that its text is not taken for sound; 0 without one."""
+    """Bytes of a LIST chunk that ends the file exactly, so that its text is not taken for sound; 0
+    without one.
+    """
     here = file.tell()
     file.seek(here + max(0, available - _TAIL))
     tail = file.read(_TAIL)
@@ -202,7 +207,9 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
 
 
 def _plain_code(chunks: _Chunks) -> int:
-    """The format inside WAVE_FORMAT_EXTENSIBLE, or that code itself where it is none of the plain ones."""
+    """The format inside WAVE_FORMAT_EXTENSIBLE, or that code itself where it is none of the plain
+    ones.
+    """
     identifier = chunks.fmt[24:40]
     if len(identifier) < 16 or identifier[4:] != _identifier_end(chunks.order):
         return _EXTENSIBLE
@@ -210,7 +217,9 @@ def _plain_code(chunks: _Chunks) -> int:
 
 
 def _identifier_end(order: str) -> bytes:
-    """The last twelve bytes of a plain format's identifier; its two short fields follow the byte order of the file."""
+    """The last twelve bytes of a plain format's identifier; its two short fields follow the byte
+    order of the file.
+    """
     return struct.pack(order + "HH", 0x0000, 0x0010) + bytes.fromhex("800000aa00389b71")
 
 
@@ -238,7 +247,9 @@ def read_wav(path: Path, *, rate: float | None = None) -> tuple[FloatArray, int]
 
 
 def decode_wav(data: bytes, name: str) -> tuple[FloatArray, int]:
-    """Read a mono WAV file from bytes, as ``read_wav``; ``name`` stands in messages. Raises CorruptFileError."""
+    """Read a mono WAV file from bytes, as ``read_wav``; ``name`` stands in messages. Raises
+    CorruptFileError.
+    """
     info = scan_wav(name, BytesIO(data), len(data))
     return _decoded(name, BytesIO(data), info), info.rate
 

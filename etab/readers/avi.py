@@ -45,7 +45,9 @@ def corrupt(path: Path, what: str) -> CorruptFileError:
 
 
 class Bytes:
-    """The bytes of a file by position. Nothing is mapped: a failing disk is an error, never a signal."""
+    """The bytes of a file by position. Nothing is mapped: a failing disk is an error, never a
+    signal.
+    """
 
     def __init__(self, path: Path) -> None:
         """Name the file; it is opened by ``with``, which raises LayoutError or CorruptFileError."""
@@ -81,7 +83,9 @@ class Bytes:
         os.close(self._number)
 
     def read(self, at: int, n: int) -> bytes:
-        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the first and the last small block are kept."""
+        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the first and the last
+        small block are kept.
+        """
         if at >= 0 and at + n <= len(self._first):
             return self._first[at : at + n]
         lead = at - self._start
@@ -104,20 +108,21 @@ class Bytes:
             raise corrupt(self.path, f"the disk refuses ({error})") from error
 
     def each(self, rows: Sequence[Sequence[int]]) -> Sequence[bytes | memoryview]:
-        """Read rows of (start, size), those that follow each other at once; raises CorruptFileError for one beyond the file.
+        """Read rows of (start, size), those that follow each other at once; raises CorruptFileError
+        for one beyond the file.
 
         With other bytes between them they are read one by one: copying what is skipped takes longer
         than asking again.
         """
         if not rows:
             return []
-        begin, end, total = self.size, 0, 0
+        begin = self.size
+        end = 0
+        total = 0
         for at, size in rows:
-            begin, end, total = (
-                at if at < begin else begin,
-                at + size if at + size > end else end,
-                total + size,
-            )
+            begin = at if at < begin else begin
+            end = at + size if at + size > end else end
+            total = total + size
         if begin < 0 or end > self.size:
             raise corrupt(self.path, "its index leads beyond its end")
         if end - begin <= _NEAR * total:
@@ -156,7 +161,9 @@ class Avi:
 
 
 def parse(data: Bytes, *, text: bool = True) -> Avi | None:
-    """Read headers, lists and (with ``text``) INFO; None where the file is no AVI. Raises CorruptFileError for damage."""
+    """Read headers, lists and (with ``text``) INFO; None where the file is no AVI. Raises
+    CorruptFileError for damage.
+    """
     head = data.read(0, 12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"AVI ":
         return None
@@ -175,7 +182,8 @@ def parse(data: Bytes, *, text: bool = True) -> Avi | None:
 
 
 def spans(data: Bytes, avi: Avi) -> Array:
-    """Start and size of each frame's bytes, (n, 2): by the index where it is sound, else by walking the frames.
+    """Start and size of each frame's bytes, (n, 2): by the index where it is sound, else by walking
+    the frames.
 
     Raises CorruptFileError where fewer frames are there than the header promises.
     """
@@ -190,7 +198,8 @@ def spans(data: Bytes, avi: Avi) -> Array:
 
 
 def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> Sequence[bytes | memoryview]:
-    """The bytes of frames ``numbers``; an empty chunk repeats the frame before it, as the AVI reference says.
+    """The bytes of frames ``numbers``; an empty chunk repeats the frame before it, as the AVI
+    reference says.
 
     Raises CorruptFileError where ``where`` leads beyond the file.
     """
@@ -241,7 +250,8 @@ def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], text: bool) -> N
 
 
 def _header(data: Bytes, avi: Avi, start: int, block: bytes) -> None:
-    """Read the header list, which begins at ``start`` of the file and is ``block``: the first stream of video counts.
+    """Read the header list, which begins at ``start`` of the file and is ``block``: the first
+    stream of video counts.
 
     A recording may hold sound too, and its stream may come first.
     """
@@ -291,7 +301,9 @@ def _cut(data: Bytes, promised: int, left: int) -> CorruptFileError:
 
 
 def _indexed(data: Bytes, avi: Avi) -> Array | None:
-    """Frames by idx1, (n, 2); None where there is no index, it covers a part only, or it points at something else."""
+    """Frames by idx1, (n, 2); None where there is no index, it covers a part only, or it points at
+    something else.
+    """
     start, size = avi.index
     if size < 16 or len(avi.movi) > 1:
         return None
@@ -313,12 +325,16 @@ _CODES = tuple(int.from_bytes(kind, "little") for kind in _FRAME)
 
 
 def _stream_name(number: int) -> bytes:
-    """The two digits with which the chunks of a stream begin; empty for a stream without a number of two digits."""
+    """The two digits with which the chunks of a stream begin; empty for a stream without a number
+    of two digits.
+    """
     return b"%02d" % number if 0 <= number < 100 else b""
 
 
 def _rows_of_stream(rows: Array, number: int) -> Array:
-    """The rows of idx1 that are frames of a stream; of the first stream in the index where none has its number."""
+    """The rows of idx1 that are frames of a stream; of the first stream in the index where none has
+    its number.
+    """
     kinds = rows[:, 0] >> 16
     rows = rows[(kinds == _CODES[0]) | (kinds == _CODES[1])]
     streams = rows[:, 0] & 0xFFFF

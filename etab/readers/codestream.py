@@ -1,4 +1,6 @@
-"""The size that a coded picture claims, from its first bytes: read before a codec makes room for it."""
+"""The size that a coded picture claims, from its first bytes: read before a codec makes room for
+it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ _ALONE = frozenset(range(0xD0, 0xDA)) | {0x01}
 
 
 def picture_size(code: bytes) -> tuple[int, int] | None:
-    """(rows, columns) of a JPEG, JPEG-LS or JPEG 2000 picture; None where ``code`` is none of them or ends too early."""
+    """(rows, columns) of a JPEG, JPEG-LS or JPEG 2000 picture; None where ``code`` is none of them
+    or ends too early.
+    """
     if code.startswith(b"\xff\xd8"):
         return _jpeg(code)
     start = code.find(b"jp2c") + 4 if code[4:8] == b"jP  " else 0

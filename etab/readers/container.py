@@ -1,4 +1,6 @@
-"""Videos of any container and codec through PyAV: from the last key frame before each frame asked for."""
+"""Videos of any container and codec through PyAV: from the last key frame before each frame asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from etab.types import Array
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """Frames (counted, not promised), frames per second, size in pixels, and the codec's name in capitals."""
+    """Frames (counted, not promised), frames per second, size in pixels, and the codec's name in
+    capitals.
+    """
 
     n_frames: int
     fps: float
@@ -27,7 +31,9 @@ class ContainerInfo:
 
 
 def wanted(path: Path, at: Sequence[int] | None, n: int) -> Sequence[int]:
-    """Frame numbers asked for, all of them for None; raises UnsupportedOptionError for one beyond the end."""
+    """Frame numbers asked for, all of them for None; raises UnsupportedOptionError for one beyond
+    the end.
+    """
     numbers: Sequence[int] = range(n) if at is None else [int(i) for i in at]
     for i in numbers:
         if not 0 <= i < n:
@@ -36,7 +42,9 @@ def wanted(path: Path, at: Sequence[int] | None, n: int) -> Sequence[int]:
 
 
 def info(path: Path) -> ContainerInfo:
-    """Read the header and count the packets; raises LayoutError, CorruptFileError, MissingPackageError."""
+    """Read the header and count the packets; raises LayoutError, CorruptFileError,
+    MissingPackageError.
+    """
     with _opened(path) as (file, stream):
         times = _times(path, file, stream)
         rate = stream.average_rate or stream.guessed_rate
@@ -45,7 +53,9 @@ def info(path: Path) -> ContainerInfo:
 
 
 def read(path: Path, at: Sequence[int] | None) -> Array:
-    """Decode grey frames (k, h, w) uint8, in the order of ``at``; raises as ``info``, and UnsupportedOptionError."""
+    """Decode grey frames (k, h, w) uint8, in the order of ``at``; raises as ``info``, and
+    UnsupportedOptionError.
+    """
     with _opened(path) as (file, stream):
         times = _times(path, file, stream)
         numbers = wanted(path, at, times.n)
@@ -89,7 +99,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Presentation time of each frame in order, empty where the container has none; numbers of the key frames."""
+    """Presentation time of each frame in order, empty where the container has none; numbers of the
+    key frames.
+    """
 
     n: int
     time: tuple[int, ...]
@@ -111,7 +123,9 @@ def _times(path: Path, file: Any, stream: Any) -> _Times:
 def _seek_and_decode(
     file: Any, stream: Any, times: _Times, numbers: Sequence[int]
 ) -> dict[int, Array]:
-    """Decode from the key frame before each frame asked for; a key frame on the way is jumped to. What is found."""
+    """Decode from the key frame before each frame asked for; a key frame on the way is jumped to.
+    What is found.
+    """
     decoded: dict[int, Array] = {}
     number_of = {time: i for i, time in enumerate(times.time)}
     frames: Iterator[Any] = iter(())

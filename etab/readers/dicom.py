@@ -41,15 +41,16 @@ _FEWEST_LEVELS = 16
 
 
 def dicom_info(path: Path) -> DicomInfo:
-    """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is damaged or absurd,
-    MissingPackageError without pydicom.
+    """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is
+    damaged or absurd, MissingPackageError without pydicom.
     """
     with _guarded(path):
         return parse(path, read_header(path))
 
 
 def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
-    """Decode grey frames (k, h, w) uint8 as stored; ``at`` holds 0-based frame numbers in any order, None is every frame.
+    """Decode grey frames (k, h, w) uint8 as stored; ``at`` holds 0-based frame numbers in any
+    order, None is every frame.
 
     Grey is the luma: of YBR its first channel, of RGB and palettes 0.299 R + 0.587 G + 0.114 B.
     More than 8 bits are scaled down. Raises as ``dicom_info``, and UnsupportedOptionError for a
@@ -86,7 +87,9 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
 
 @contextmanager
 def _guarded(path: Path) -> Iterator[None]:
-    """What pydicom and its codecs raise becomes an error that names the file; what they warn of is tolerated."""
+    """What pydicom and its codecs raise becomes an error that names the file; what they warn of is
+    tolerated.
+    """
     try:
         import pydicom  # noqa: F401
     except ImportError as error:
@@ -131,7 +134,9 @@ def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) ->
 
 
 def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
-    """Luma of an uncompressed frame whose chroma is shared by pairs of pixels: Y Y Cb Cr, or Y Cb Cr where not."""
+    """Luma of an uncompressed frame whose chroma is shared by pairs of pixels: Y Y Cb Cr, or Y Cb
+    Cr where not.
+    """
     pixels = info.rows * info.columns
     whole = len(header.PixelData) >= 3 * pixels * info.n_frames
     size = (3 if whole else 2) * pixels
@@ -149,7 +154,8 @@ def _check_bytes(path: Path, header: Any, info: DicomInfo) -> None:
             )
     if "PixelData" not in header or not info.rows:
         raise corrupt(path, "it holds no pixels")
-    samples, bits = int(header.get("SamplesPerPixel") or 1), int(header.get("BitsAllocated") or 0)
+    samples = int(header.get("SamplesPerPixel") or 1)
+    bits = int(header.get("BitsAllocated") or 0)
     if samples not in (1, 3) or bits not in (8, 16):
         raise corrupt(
             path, f"its pixels have {samples} samples of {bits} bits; wanted 1 or 3 of 8 or 16"
@@ -244,7 +250,8 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
 
 
 def _eight_bits(path: Path, header: Any, frame: Array, bits: int) -> Array:
-    """Scale grey levels of ``bits`` bits to uint8: by the header's window where it has one, else by the range of the bits.
+    """Scale grey levels of ``bits`` bits to uint8: by the header's window where it has one, else by
+    the range of the bits.
 
     Raises CorruptFileError where a picture without a window would be left with a few levels.
     """
@@ -268,7 +275,9 @@ def _eight_bits(path: Path, header: Any, frame: Array, bits: int) -> Array:
 
 
 def _window(header: Any) -> tuple[float, float] | None:
-    """The first window (centre, width) of a header; None where it has none that applies to the stored numbers."""
+    """The first window (centre, width) of a header; None where it has none that applies to the
+    stored numbers.
+    """
     if "VOILUTSequence" in header or "ModalityLUTSequence" in header:
         return None
     slope = float(header.get("RescaleSlope") or 1)

@@ -71,7 +71,9 @@ class Region:
     spacing: tuple[float, float] | None
 
     def inside(self, rows: int, columns: int) -> bool:
-        """Whether it lies in a picture of that size; one that does not was written for another picture."""
+        """Whether it lies in a picture of that size; one that does not was written for another
+        picture.
+        """
         return 0 <= self.x0 < self.x1 < columns and 0 <= self.y0 < self.y1 < rows
 
 
@@ -105,7 +107,9 @@ def corrupt(path: Path, what: str) -> CorruptFileError:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is a DICOM object: by the mark at byte 128, or by its first element where there is no preamble."""
+    """Whether a file is a DICOM object: by the mark at byte 128, or by its first element where
+    there is no preamble.
+    """
     try:
         with path.open("rb") as file:
             first = file.read(_PREAMBLE_BYTES + len(_MARK))
@@ -115,7 +119,9 @@ def is_dicom(path: Path) -> bool:
 
 
 def _dcmread(path: Path, *, pixels: bool) -> Any:
-    """Read an object with pydicom, also one that a network node wrote without the preamble or without the mark."""
+    """Read an object with pydicom, also one that a network node wrote without the preamble or
+    without the mark.
+    """
     from pydicom import dcmread
 
     with path.open("rb") as file:
@@ -129,7 +135,9 @@ def _dcmread(path: Path, *, pixels: bool) -> Any:
 
 
 def _begins_with_an_element(first: bytes) -> bool:
-    """Whether bytes begin as a data set does: an element of group 2 or 8, with a representation or a small length."""
+    """Whether bytes begin as a data set does: an element of group 2 or 8, with a representation or
+    a small length.
+    """
     if len(first) < 12:
         return False
     for order in ("<", ">"):
@@ -144,7 +152,8 @@ def _begins_with_an_element(first: bytes) -> bool:
 
 
 def read_header(path: Path, *, pixels: bool = False) -> Any:
-    """Read an object with pydicom, with its pixels or without, and name its transfer syntax where it does not.
+    """Read an object with pydicom, with its pixels or without, and name its transfer syntax where
+    it does not.
 
     Raises:
         CorruptFileError: It is no DICOM file, or its pixels are coded in a way that it does not
@@ -180,7 +189,9 @@ def _syntax_of(path: Path, header: Any) -> Any:
 
 
 def parse(path: Path, header: Any) -> DicomInfo:
-    """The facts of a header. Raises CorruptFileError where it claims a picture that no scanner makes."""
+    """The facts of a header. Raises CorruptFileError where it claims a picture that no scanner
+    makes.
+    """
     rows = int(header.get("Rows") or 0)
     columns = int(header.get("Columns") or 0)
     n_frames = optional(lambda: int(header.get("NumberOfFrames") or 0)) or 0
@@ -210,7 +221,9 @@ def parse(path: Path, header: Any) -> DicomInfo:
 
 
 def optional(read: Callable[[], T]) -> T | None:
-    """What ``read`` gives; None where the fact is written in a way that pydicom or Python cannot parse."""
+    """What ``read`` gives; None where the fact is written in a way that pydicom or Python cannot
+    parse.
+    """
     try:
         return read()
     except FOREIGN:
@@ -226,7 +239,9 @@ def _float(header: Any, name: str) -> float | None:
 
 
 def _count_frames(path: Path, header: Any) -> int:
-    """The number of frames where the header does not give it (0 is a placeholder): by the pixels. 1 where they do not tell."""
+    """The number of frames where the header does not give it (0 is a placeholder): by the pixels. 1
+    where they do not tell.
+    """
     if "NumberOfFrames" not in header:
         return 1
     whole = read_header(path, pixels=True)
@@ -300,7 +315,9 @@ def _whole_number(part: Any, name: str, default: int) -> int:
 def _spacing(
     header: Any, regions: Sequence[Region], rows: int, columns: int
 ) -> tuple[float, float] | None:
-    """Millimetres a pixel: by the regions where they lie in the picture and agree, else by PixelSpacing."""
+    """Millimetres a pixel: by the regions where they lie in the picture and agree, else by
+    PixelSpacing.
+    """
     agreed = {
         region.spacing for region in regions if region.spacing and region.inside(rows, columns)
     }

@@ -1,4 +1,5 @@
-"""What NIfTI and MetaImage have in common: the size of a picture, its pixel spacing, and which way up it lies.
+"""What NIfTI and MetaImage have in common: the size of a picture, its pixel spacing, and which way
+up it lies.
 
 Both formats say where the axes of the stored array point in the patient. CAMUS was published with
 columns towards the patient's left and rows towards the back, so that the probe is at row 0. A copy
@@ -74,7 +75,9 @@ class VolumeInfo:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Sizes of the array as a file holds it; ``frames`` is None where the header leaves their number open."""
+    """Sizes of the array as a file holds it; ``frames`` is None where the header leaves their
+    number open.
+    """
 
     frames: int | None
     rows: int
@@ -111,7 +114,8 @@ def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int 
     """
     if len(sizes) < 2:
         raise _wrong_shape(path, sizes)
-    columns, rows = sizes[0], sizes[1]
+    columns = sizes[0]
+    rows = sizes[1]
     further = [size for size in sizes[2:] if size != 1]
     known = [size for size in further if size > 0]
     if len(known) > 1 or any(size > 1 for size in sizes[4:]):
@@ -221,7 +225,9 @@ def _words(direction: FloatArray) -> str:
 
 
 def luma(pixels: Array) -> Array:
-    """The brightness of colour pixels (..., 3 or 4) by ITU-R BT.601; transparency is dropped, whole numbers stay whole."""
+    """The brightness of colour pixels (..., 3 or 4) by ITU-R BT.601; transparency is dropped, whole
+    numbers stay whole.
+    """
     grey = pixels[..., :3].astype(np.float64) @ np.asarray(_LUMA)
     if pixels.dtype.kind == "f":
         return np.asarray(grey.astype(pixels.dtype))

@@ -1,7 +1,8 @@
 """Cell arrays in MATLAB files (level 5: versions 6 and 7), read with every length checked.
 
-The reader of scipy trusts lengths inside the file, so that a damaged one can end the process. Only what annotations of
-heart sounds need is read here: cells, numbers and text. Nothing is allocated before the file is known to hold it.
+The reader of scipy trusts lengths inside the file, so that a damaged one can end the process. Only
+what annotations of heart sounds need is read here: cells, numbers and text. Nothing is allocated
+before the file is known to hold it.
 
 Source: MathWorks, MAT-File Format (R2024b), chapter 1, level 5.
 """
@@ -64,13 +65,11 @@ def read_cells(path: Path, name: str) -> Array:
         path: The file, of MATLAB version 6 or 7, packed or not.
         name: The variable.
 
-    Returns:
-        An object array of the variable's shape. A cell is a number array of its own shape, a ``str`` (one row of
-        text), or again an object array.
+    Returns: An object array of the variable's shape. A cell is a number array of its own shape, a
+        ``str`` (one row of text), or again an object array.
 
-    Raises:
-        LayoutError: The file is absent.
-        CorruptFileError: The file is damaged, too large, of another format, or has no such cell array.
+    Raises: LayoutError: The file is absent. CorruptFileError: The file is damaged, too large, of
+        another format, or has no such cell array.
     """
     try:
         return _variable(_bytes(path), name)
@@ -129,7 +128,9 @@ def _byte_order(data: bytes) -> str:
 
 
 def _elements(data: bytes, order: str) -> Iterator[_Element]:
-    """The tagged pieces that follow each other; raises _DamagedError where one ends beyond the data."""
+    """The tagged pieces that follow each other; raises _DamagedError where one ends beyond the
+    data.
+    """
     start = 0
     while start < len(data):
         if len(data) - start < 8:
@@ -137,12 +138,15 @@ def _elements(data: bytes, order: str) -> Iterator[_Element]:
         first, second = np.frombuffer(data, order + "u4", 2, start).tolist()
         if first >> 16:
             # A small element: type and length share the first four bytes, the data are the next four.
-            kind, length = first & 0xFFFF, first >> 16
-            body_start, end = start + 4, start + 8
+            kind = first & 0xFFFF
+            length = first >> 16
+            body_start = start + 4
+            end = start + 8
             if length > 4:
                 raise _DamagedError(f"a small element claims {length} bytes")
         else:
-            kind, length = first, second
+            kind = first
+            length = second
             body_start = start + 8
             padding = 0 if kind == _COMPRESSED else -length % 8
             end = body_start + length + padding

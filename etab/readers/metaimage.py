@@ -54,7 +54,9 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """The fields of a header, and where its pixels lie. ``start`` is the byte of the first pixel; None counts from the end."""
+    """The fields of a header, and where its pixels lie. ``start`` is the byte of the first pixel;
+    None counts from the end.
+    """
 
     fields: Mapping[str, str]
     dtype: np.dtype[Any]
@@ -180,7 +182,9 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
 
 
 def _pixel_file(path: Path, name: str) -> Path:
-    """The file of pixels that a header names. Raises CorruptFileError where it is not inside the header's folder."""
+    """The file of pixels that a header names. Raises CorruptFileError where it is not inside the
+    header's folder.
+    """
     if name == _IN_HEADER_FILE:
         return path
     posix = PurePosixPath(name.replace("\\", "/"))

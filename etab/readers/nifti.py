@@ -1,4 +1,5 @@
-"""NIfTI-1 files (.nii, .nii.gz): the header, the pixels, and a gzip stream that is never unpacked beyond its promise.
+"""NIfTI-1 files (.nii, .nii.gz): the header, the pixels, and a gzip stream that is never unpacked
+beyond its promise.
 
 Source of the fields: https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h
 """
@@ -40,7 +41,9 @@ _CHANNELS = (3, 4)
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What is needed of a header to find and to turn the pixels. ``planes``: colour is stored plane by plane."""
+    """What is needed of a header to find and to turn the pixels. ``planes``: colour is stored plane
+    by plane.
+    """
 
     fields: Any
     dtype: np.dtype[Any]
@@ -72,7 +75,8 @@ def nifti_info(path: Path) -> VolumeInfo:
 
 
 def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
-    """Read frames (frames, rows, columns) in the numbers of the file, each byte once; colour is turned to grey.
+    """Read frames (frames, rows, columns) in the numbers of the file, each byte once; colour is
+    turned to grey.
 
     Raises:
         LayoutError: The file is absent.
@@ -104,7 +108,9 @@ def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
 
 
 def open_file(path: Path) -> Any:
-    """Open a file of pixels or a header for reading bytes; a folder, a pipe or a device in its place is refused."""
+    """Open a file of pixels or a header for reading bytes; a folder, a pipe or a device in its
+    place is refused.
+    """
     try:
         if path.exists() and not path.is_file():
             raise IsADirectoryError(path)
@@ -136,7 +142,9 @@ def _info(path: Path, header: _Header, frames: int) -> VolumeInfo:
 
 
 def _parse(path: Path, block: bytes) -> _Header:
-    """Read the first 348 bytes. Raises CorruptFileError for anything but a NIfTI-1 header of numbers."""
+    """Read the first 348 bytes. Raises CorruptFileError for anything but a NIfTI-1 header of
+    numbers.
+    """
     from nibabel.nifti1 import Nifti1Header
 
     if len(block) < HEADER_BYTES:
@@ -185,7 +193,9 @@ def _sizes(path: Path, fields: Any) -> list[int]:
 
 
 def _offset(path: Path, fields: Any) -> int:
-    """Where the pixels begin. 0 is a placeholder: they then follow the header at once. Extensions are small."""
+    """Where the pixels begin. 0 is a placeholder: they then follow the header at once. Extensions
+    are small.
+    """
     stored = float(fields["vox_offset"])
     if not -MAX_BYTES <= stored <= MAX_BYTES:
         raise corrupt(path, f"its header says that pixels begin at byte {stored:g}")
@@ -198,7 +208,9 @@ def _frames_in(path: Path, header: _Header, n_bytes: int) -> int:
 
 
 def _affine(fields: Any) -> FloatArray | None:
-    """The map (4, 4) from indexes to mm (right, anterior, superior); None where the header gives none."""
+    """The map (4, 4) from indexes to mm (right, anterior, superior); None where the header gives
+    none.
+    """
     from nibabel.spatialimages import HeaderDataError
 
     try:
@@ -254,7 +266,8 @@ def _rescale(path: Path, fields: Any, stored: Array) -> Array:
 
 
 def _inflate(path: Path, raw: bytes, limit: int, *, partial: bool = False) -> bytes:
-    """Unpack the first ``limit`` bytes of a gzip stream, never more; plain bytes are cut to ``limit``.
+    """Unpack the first ``limit`` bytes of a gzip stream, never more; plain bytes are cut to
+    ``limit``.
 
     The checksum is verified where the stream ends there. With ``partial`` a stream that goes on, or
     that is cut off, is no error.

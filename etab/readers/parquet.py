@@ -1,4 +1,6 @@
-"""Rows of Parquet files, a row group at a time; nothing is read before it is asked for. Needs pyarrow."""
+"""Rows of Parquet files, a row group at a time; nothing is read before it is asked for. Needs
+pyarrow.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from etab.errors import CorruptFileError, LayoutError, MissingPackageError
 
 
 class ParquetFile:
-    """One file: ``groups`` are the rows of each row group, ``marks`` its metadata as text. It stays closed in between.
+    """One file: ``groups`` are the rows of each row group, ``marks`` its metadata as text. It stays
+    closed in between.
 
-    Raises LayoutError where the file is absent, CorruptFileError where it is no Parquet file or lacks a column,
-    MissingPackageError without pyarrow.
+    Raises LayoutError where the file is absent, CorruptFileError where it is no Parquet file or
+    lacks a column, MissingPackageError without pyarrow.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:

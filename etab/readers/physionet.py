@@ -1,4 +1,6 @@
-"""Headers and signals of PhysioNet (WFDB: .hea and .dat), as far as the two challenges of heart sounds use them."""
+"""Headers and signals of PhysioNet (WFDB: .hea and .dat), as far as the two challenges of heart
+sounds use them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read a PhysioNet ``.hea`` (WFDB) header, LF or CRLF; only what the two challenges use of the format.
+    """Read a PhysioNet ``.hea`` (WFDB) header, LF or CRLF; only what the two challenges use of the
+    format.
 
     Raises LayoutError where it is absent, CorruptFileError naming the line that cannot be read.
     """
@@ -67,12 +70,10 @@ def read_header(path: Path) -> Header:
     comments = tuple(line.lstrip("# ").strip() for line in lines if line.startswith("#"))
     rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
     try:
-        name, count, rate, n = (
-            rows[0][0],
-            int(rows[0][1]),
-            float(rows[0][2].split("/")[0]),
-            int(rows[0][3]),
-        )
+        name = rows[0][0]
+        count = int(rows[0][1])
+        rate = float(rows[0][2].split("/")[0])
+        n = int(rows[0][3])
         signals = tuple(_signal(row) for row in rows[1 : count + 1])
     except (IndexError, ValueError) as error:
         raise CorruptFileError(
@@ -87,7 +88,9 @@ def read_header(path: Path) -> Header:
 
 
 def _signal(row: list[str]) -> Signal:
-    """One signal line: file, format[+offset], gain, resolution, zero, first value, checksum, block, name."""
+    """One signal line: file, format[+offset], gain, resolution, zero, first value, checksum, block,
+    name.
+    """
     fmt, _, offset = row[1].partition("+")
     gain = re.match(r"[-+.\deE]+", row[2]) if len(row) > 2 else None
     return Signal(
@@ -117,8 +120,8 @@ def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
 def read_dat(path: Path, header: Header, name: str) -> FloatArray:
     """One signal of a format-16 ``.dat`` file in physical units (mV for ECG): float32 (n,).
 
-    Raises LayoutError where it is absent, CorruptFileError where the header has no such signal, the format is another,
-    or the file has another length than the header promises.
+    Raises LayoutError where it is absent, CorruptFileError where the header has no such signal, the
+    format is another, or the file has another length than the header promises.
     """
     named = [
         signal for signal in header.signals if signal.name == name and signal.file == path.name

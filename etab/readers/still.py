@@ -54,7 +54,9 @@ def read_still(path: Path) -> Array:
 
 
 def still_info(path: Path) -> StillInfo:
-    """Read the header and the text before the pixels (the first kilobyte of a PNG); raises as ``read_still``."""
+    """Read the header and the text before the pixels (the first kilobyte of a PNG); raises as
+    ``read_still``.
+    """
     return _info(path, _bytes(path, _HEAD_BYTES))
 
 
@@ -99,12 +101,15 @@ def _info(path: Path, raw: bytes) -> StillInfo:
 
 
 def _chunks(path: Path, raw: bytes, *, partial: bool = False) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each whole chunk, its checksum compared; with ``partial`` a cut-off one ends it quietly."""
+    """Kind and body of each whole chunk, its checksum compared; with ``partial`` a cut-off one ends
+    it quietly.
+    """
     at = len(_SIGNATURE)
     while at < len(raw):
         head = raw[at : at + 8]
         length = int.from_bytes(head[:4], "big") if len(head) == 8 else 0
-        body, crc = raw[at + 8 : at + 8 + length], raw[at + 8 + length : at + 12 + length]
+        body = raw[at + 8 : at + 8 + length]
+        crc = raw[at + 8 + length : at + 12 + length]
         if len(crc) < 4:
             if partial:
                 return

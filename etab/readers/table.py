@@ -1,8 +1,9 @@
-"""Tables of text (CSV, TSV), as published or saved again by pandas and spreadsheets, and the cells in them.
+"""Tables of text (CSV, TSV), as published or saved again by pandas and spreadsheets, and the cells
+in them.
 
-Programs that save a table again change how it is written and not what it says: 46 becomes ``46.0``, ``nan`` becomes an
-empty cell, a comma becomes a semicolon, a column of row numbers is added. The functions here read all of these alike,
-so that every dataset compares numbers as numbers.
+Programs that save a table again change how it is written and not what it says: 46 becomes ``46.0``,
+``nan`` becomes an empty cell, a comma becomes a semicolon, a column of row numbers is added. The
+functions here read all of these alike, so that every dataset compares numbers as numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _TOLERANCE = 1e-6
 
 
 def is_blank(text: str | None) -> bool:
-    """Whether a cell gives no value: it is empty, or one of the words for that (nan, NA, null, ...).
+    """Whether a cell gives no value: it is empty, or one of the words for that (nan, NA, null,
+    ...).
 
     Example:
         >>> is_blank(" NaN "), is_blank(""), is_blank("0")
@@ -43,8 +45,8 @@ def parse_number(text: str | None) -> float | None:
     Args:
         text: A cell, with or without spaces around the number.
 
-    Returns:
-        The number, or None where the cell holds none (words, blanks, nan, inf, hexadecimal, digits grouped by ``_``).
+    Returns: The number, or None where the cell holds none (words, blanks, nan, inf, hexadecimal,
+        digits grouped by ``_``).
 
     Example:
         >>> parse_number(" 46.50 "), parse_number("4.6e1"), parse_number("nan")
@@ -77,7 +79,8 @@ def parse_whole(text: str | None) -> int | None:
 
 
 def plain_identifier(text: str | None) -> str:
-    """Write an identifier as published: without spaces around it, and 16655 where ``16655.0`` was saved.
+    """Write an identifier as published: without spaces around it, and 16655 where ``16655.0`` was
+    saved.
 
     Leading zeros stay; an identifier with letters is returned as it is.
 
@@ -91,7 +94,8 @@ def plain_identifier(text: str | None) -> str:
 
 
 def same_cell(one: str | None, other: str | None) -> bool:
-    """Whether two cells say the same: both blank, one number (to 1e-6 of it), or one word in any case.
+    """Whether two cells say the same: both blank, one number (to 1e-6 of it), or one word in any
+    case.
 
     Example:
         >>> same_cell("16655.0", "16655"), same_cell("nan", ""), same_cell("TRUE", "True")
@@ -109,8 +113,9 @@ def same_cell(one: str | None, other: str | None) -> bool:
 def read_table(path: Path, columns: Sequence[str], *, ragged: bool = False) -> list[Row]:
     """Read a table whose first line names the columns.
 
-    Commas, semicolons or tabs may separate the cells; where semicolons do, ``46,5`` is 46.5. A byte-order mark, spaces
-    around cells, quotes and lines of blank cells are removed. Columns beyond those wanted are kept.
+    Commas, semicolons or tabs may separate the cells; where semicolons do, ``46,5`` is 46.5. A
+    byte-order mark, spaces around cells, quotes and lines of blank cells are removed. Columns
+    beyond those wanted are kept.
 
     Args:
         path: The file.
@@ -147,7 +152,8 @@ def read_table(path: Path, columns: Sequence[str], *, ragged: bool = False) -> l
 def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
     """Read a table without column names.
 
-    The column of row numbers and the line of column numbers that pandas adds are removed where both are there.
+    The column of row numbers and the line of column numbers that pandas adds are removed where both
+    are there.
 
     Args:
         path: The file.
@@ -184,7 +190,9 @@ def _text(path: Path, *, lossy: bool = False) -> str:
 
 
 def _without_declaration(text: str) -> tuple[str, str]:
-    """Text without the line ``sep=;`` that spreadsheets write first, and the delimiter named there ("" for none)."""
+    """Text without the line ``sep=;`` that spreadsheets write first, and the delimiter named there
+    ("" for none).
+    """
     match = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)
     if match is None:
         return text, ""
@@ -206,7 +214,9 @@ def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
 
 
 def _delimiter_of_cells(text: str) -> str:
-    """The delimiter of a line without names: a comma, unless every comma stands inside a decimal number."""
+    """The delimiter of a line without names: a comma, unless every comma stands inside a decimal
+    number.
+    """
     first = _first_line(text)
     for delimiter in (";", "\t"):
         cells = [cell.strip() for cell in first.split(delimiter)]
@@ -245,7 +255,9 @@ def _check_header(path: Path, header: Sequence[str], columns: Iterable[str]) -> 
 
 
 def _without_index(rows: list[list[str]]) -> list[list[str]]:
-    """Rows without the first column where it only numbers them below an empty name, as pandas saves a table."""
+    """Rows without the first column where it only numbers them below an empty name, as pandas saves
+    a table.
+    """
     if len(rows) < 2 or rows[0][0] not in _INDEX_NAMES:
         return rows
     numbers = [parse_whole(cells[0]) for cells in rows[1:]]

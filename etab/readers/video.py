@@ -25,7 +25,9 @@ _HARMLESS = ("extraneous bytes", "Unknown Adobe color transform")
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video's header says; ``text`` holds the INFO chunk of an AVI ("ICMT": a comment, "INAM": a title)."""
+    """What a video's header says; ``text`` holds the INFO chunk of an AVI ("ICMT": a comment,
+    "INAM": a title).
+    """
 
     n_frames: int
     fps: float
@@ -36,8 +38,8 @@ class VideoInfo:
 
 
 def video_info(path: Path) -> VideoInfo:
-    """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is damaged,
-    MissingPackageError where it is no MJPG AVI and PyAV is not installed.
+    """Read the header. Raises LayoutError where the file is absent, CorruptFileError where it is
+    damaged, MissingPackageError where it is no MJPG AVI and PyAV is not installed.
     """
     with Bytes(path) as data:
         avi = parse(data)
@@ -57,14 +59,17 @@ def video_info(path: Path) -> VideoInfo:
 
 
 def video_text(path: Path) -> Mapping[str, str]:
-    """Read the INFO chunk of an AVI file alone; empty for other containers. Raises as ``video_info``."""
+    """Read the INFO chunk of an AVI file alone; empty for other containers. Raises as
+    ``video_info``.
+    """
     with Bytes(path) as data:
         avi = parse(data)
         return avi.text if avi else {}
 
 
 def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
-    """Decode grey frames (k, h, w) uint8; ``at`` holds 0-based frame numbers in any order, None is every frame.
+    """Decode grey frames (k, h, w) uint8; ``at`` holds 0-based frame numbers in any order, None is
+    every frame.
 
     Raises as ``video_info``, and UnsupportedOptionError for a frame beyond the end. Bit errors
     inside a JPEG that leave it a valid JPEG cannot be seen here: AVI has no checksums
@@ -78,7 +83,9 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
 
 
 def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
-    """Decode each JPEG to grey into its place; only what the codec calls damaged is looked at again."""
+    """Decode each JPEG to grey into its place; only what the codec calls damaged is looked at
+    again.
+    """
     from simplejpeg import decode_jpeg
 
     where = spans(data, avi)
@@ -100,7 +107,9 @@ def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
 def _decode_again(
     path: Path, jpeg: bytes | memoryview, frame: Array, number: int, error: ValueError
 ) -> tuple[int, ...]:
-    """Decode a JPEG that the codec complained of, where the complaint is harmless; gives its shape (h, w, 1)."""
+    """Decode a JPEG that the codec complained of, where the complaint is harmless; gives its shape
+    (h, w, 1).
+    """
     from simplejpeg import decode_jpeg
 
     try:

@@ -105,7 +105,9 @@ def grey(path: Path, data: Array) -> Array:
 
 
 def labels(path: Path, data: Array, highest: int) -> Array:
-    """Turn a mask volume into uint8 labels 0..``highest``; raises CorruptFileError for any other value."""
+    """Turn a mask volume into uint8 labels 0..``highest``; raises CorruptFileError for any other
+    value.
+    """
     low = float(data.min())
     high = float(data.max())
     if not (low >= 0 and high <= highest):

@@ -1,4 +1,6 @@
-"""A Run is one cell: a task, a backbone, a head, a protocol, a seed. Only here do data, backbones and heads meet."""
+"""A Run is one cell: a task, a backbone, a head, a protocol, a seed. Only here do data, backbones
+and heads meet.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +149,8 @@ class _Work:
 
     def answers(self, data: Data) -> tuple[list[FoldFit], Predictions]:
         """Fit every split and lay the answers to the test rows out as a table."""
-        task, rows = self.run.row, self.rows
+        task = self.run.row
+        rows = self.rows
         fits = self.fit(task.target, rows.answers, self.splits)
         if task.aggregate and AGGREGATES[task.aggregate].beside:
             views = studies.view_answers(data.source(task.dataset), rows)
@@ -177,7 +180,8 @@ class _Work:
 
     def _rules(self) -> list[thresholds.Rule]:
         """For each split, how scores become classes; none where the metric is of scores."""
-        task, rows = self.run.row, self.rows
+        task = self.run.row
+        rows = self.rows
         if not thresholds.needed(task):
             return []
 
@@ -196,7 +200,8 @@ class _Work:
         There is one where the head is ridge, a patient is a row, the rows fit a kernel, and the
         protocol has at least three folds: the inner fits leave two folds out.
         """
-        run, rows = self.run, self.rows
+        run = self.run
+        rows = self.rows
         protocol = parse(run.protocol_name)
         folds = protocol.n_fold or 0
         in_folds = folds >= 3 and not protocol.few and not run.row.fit_on

@@ -1,9 +1,9 @@
 """Cross-dataset cells: fitted on one dataset, tested on another, the same question asked of both.
 
-Fitted on every row of the authors' training and validation parts; rows of their test part are not used. Protocol
-"official" chooses on the validation part and tests on the other dataset's test part; "cvN" chooses over N folds of
-the patients fitted on and tests on everybody of the other dataset. Where the dataset fitted on has no split by its
-authors, everybody is fitted on.
+Fitted on every row of the authors' training and validation parts; rows of their test part are not
+used. Protocol "official" chooses on the validation part and tests on the other dataset's test part;
+"cvN" chooses over N folds of the patients fitted on and tests on everybody of the other dataset.
+Where the dataset fitted on has no split by its authors, everybody is fitted on.
 """
 
 from __future__ import annotations
@@ -30,15 +30,20 @@ _FIT, _TEST = "fit on ", "tested on "
 
 
 def within(root: Path | None, dataset: str) -> Path | None:
-    """The folder of a dataset: ``root``/<name> where that is there, so that one ``root`` serves two datasets."""
+    """The folder of a dataset: ``root``/<name> where that is there, so that one ``root`` serves two
+    datasets.
+    """
     return root / dataset if root is not None and (root / dataset).is_dir() else root
 
 
 def clash(task: Task) -> str:
-    """Why the two datasets of a cell do not ask the same question, from their cards; "" where they do."""
+    """Why the two datasets of a cell do not ask the same question, from their cards; "" where they
+    do.
+    """
     first, *others = (datasets.SOURCES[name].card for name in task.datasets)
     for card in others:
-        mine, theirs = first.target(task.target), card.target(task.target)
+        mine = first.target(task.target)
+        theirs = card.target(task.target)
         for what in ("kind", "unit", "classes"):
             if getattr(mine, what) != getattr(theirs, what):
                 return (
@@ -62,9 +67,11 @@ def cells() -> Iterator[Task]:
 
 
 def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
-    """Rows of both datasets, those fitted on first; ``n_fitted`` pictures (or clips) stand before those tested on.
+    """Rows of both datasets, those fitted on first; ``n_fitted`` pictures (or clips) stand before
+    those tested on.
 
-    Patients fitted on are renamed, so that nobody is in both; ``parts`` says "fit on train", "tested on test", ...
+    Patients fitted on are renamed, so that nobody is in both; ``parts`` says "fit on train",
+    "tested on test", ...
     """
     names = np.array([f"{_FIT}{p}" for p in fitted.patients.tolist()])
     parts = [
@@ -91,9 +98,11 @@ def joined_rows(fitted: Rows, tested: Rows, n_fitted: int) -> Rows:
 
 
 def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSplit]:
-    """The one fit of a cell, see the head of this file. ``n_fold`` is that of "official" where there is no validation part.
+    """The one fit of a cell, see the head of this file. ``n_fold`` is that of "official" where
+    there is no validation part.
 
-    Raises SplitError where a part that it needs is empty, IncompatibleError for another protocol than official and cvN.
+    Raises SplitError where a part that it needs is empty, IncompatibleError for another protocol
+    than official and cvN.
     """
     if protocol != "official" and not (protocol.startswith("cv") and protocol[2:].isdigit()):
         raise IncompatibleError(

@@ -146,7 +146,8 @@ def _execute_group(
             yield done
     if not waiting:
         return
-    task, card = waiting[0].row, waiting[0].backbone_card
+    task = waiting[0].row
+    card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None
     parts = [_embedded(code, card, settings, data, report) for code in task.parts]
     embedded = cross.joined_features(parts) if task.fit_on else parts[0]
@@ -173,7 +174,9 @@ def _embedded(
     data: Data,
     report: Callable[[int, int], None] | None,
 ) -> FrameFeatures:
-    """Features of everything that the family of this row of the menu shows: annotated frames, clips, or windows."""
+    """Features of everything that the family of this row of the menu shows: annotated frames,
+    clips, or windows.
+    """
     task = TASKS[code]
     how = Embedding(
         cache=settings.cache,

@@ -246,8 +246,8 @@ def _pooled(
 ) -> tuple[list[Result], list[list[Run]]]:
     """Run groups in a pool of workers, which ends with this call.
 
-    Returns:
-        The results of the groups that finished, and the groups that did not because a worker was killed.
+    Returns: The results of the groups that finished, and the groups that did not because a worker
+        was killed.
     """
     results: list[Result] = []
     unfinished: list[list[Run]] = []

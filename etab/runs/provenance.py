@@ -1,4 +1,6 @@
-"""Where a number came from: versions, commit and machine kind. None of it enters the identity of a result."""
+"""Where a number came from: versions, commit and machine kind. None of it enters the identity of a
+result.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,11 @@ def processor() -> str:
 
 @lru_cache(maxsize=1)
 def provenance(version: str) -> Mapping[str, str | bool]:
-    """Collect versions, commit, dirty flag, Python and processor; empty commit outside a source checkout.
+    """Collect versions, commit, dirty flag, Python and processor; empty commit outside a source
+    checkout.
 
-    Asked once a process, at its first result: what is imported stays, whatever happens to the checkout meanwhile.
+    Asked once a process, at its first result: what is imported stays, whatever happens to the
+    checkout meanwhile.
     """
     commit = _git("rev-parse", "HEAD")
     facts: dict[str, str | bool] = {

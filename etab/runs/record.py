@@ -88,7 +88,9 @@ def result_of(
     Raises:
         UndefinedError: If the task's metric does not exist for these answers.
     """
-    run, task, table = cell.run, cell.run.row, cell.table
+    run = cell.run
+    task = cell.run.row
+    table = cell.table
     values = {
         **metrics.evaluate(task.kind, table.columns, np.array(table.patients)),
         **(more_metrics or {}),
@@ -217,7 +219,8 @@ def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
 
 def _folds(cell: Answered) -> list[Mapping[str, Any]]:
     """Value and choice of each split; a metric that does not exist on a split has the value None."""
-    task, table = cell.run.row, cell.table
+    task = cell.run.row
+    table = cell.table
     names = np.array(table.folds)
     patients = np.array(table.patients)
     folds: list[Mapping[str, Any]] = []

@@ -1,9 +1,11 @@
-"""Going on without the recordings that cannot be read: which they are, and how many patients a score then lacks.
+"""Going on without the recordings that cannot be read: which they are, and how many patients a
+score then lacks.
 
-What the tasks of a run would read of each recording is read once before anything else, in the way the run reads it:
-answers, the frames that tasks show (every frame where a task shows clips), the whole sound. A recording that fails in any of
-this is left out of every task of the run, so that all of them are of the same data and one digest names these. Files that
-no task of the run needs are not judged: an Info file without EF is no fault of a run on masks alone.
+What the tasks of a run would read of each recording is read once before anything else, in the way
+the run reads it: answers, the frames that tasks show (every frame where a task shows clips), the
+whole sound. A recording that fails in any of this is left out of every task of the run, so that all
+of them are of the same data and one digest names these. Files that no task of the run needs are not
+judged: an Info file without EF is no fault of a run on masks alone.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:
         source: A source whose recordings were not listed yet.
         tasks: The tasks whose files are needed; None stands for every task of the data set.
 
-    Raises:
-        CorruptFileError: Not one recording is left; and what concerns all recordings, as without ``sift``.
+    Raises: CorruptFileError: Not one recording is left; and what concerns all recordings, as
+        without ``sift``.
     """
     if tasks is None:
         tasks = [task for task in TASKS.values() if task.dataset == source.card.name]

@@ -47,7 +47,8 @@ class _Images:
 
 def view_answers(source: Source, rows: Rows) -> Array:
     """(n,) the view of each row, an index of the card's views."""
-    target, records = source.card.target("view"), {r.id: r for r in source.records()}
+    target = source.card.target("view")
+    records = {r.id: r for r in source.records()}
     known = {
         name: int(source.answers(records[name], target)[0].value)
         for name in dict.fromkeys(rows.records)
@@ -65,13 +66,17 @@ def diagnosed(
 ) -> tuple[Predictions, list[FoldFit]]:
     """Diagnose every test study, a line a study; the thresholds of each fold are in its choice.
 
-    views: (n,) the view of each row. fits: the diagnosis of each split's test rows. ``fit(target, answers, splits)``
-    fits a probe on the rows. Raises UndefinedError where the inner studies lack a class or a study has two diagnoses.
+    views: (n,) the view of each row. fits: the diagnosis of each split's test rows. ``fit(target,
+    answers, splits)`` fits a probe on the rows. Raises UndefinedError where the inner studies lack
+    a class or a study has two diagnoses.
     """
-    truth, keys = np.asarray(rows.answers).astype(np.int64), np.asarray(rows.units, dtype=object)
+    truth = np.asarray(rows.answers).astype(np.int64)
+    keys = np.asarray(rows.units, dtype=object)
     shown = fit("view", views, splits)
     inside = _inside(task, rows, views, splits, fit)
-    parts, done, at = [], [], []
+    parts = []
+    done = []
+    at = []
     for split, own, view, inner in zip(splits, fits, shown, inside, strict=True):
         some = keys[inner.rows].tolist()
         found = diagnosis.choose_thresholds(some, inner.views, inner.classes, truth[inner.rows])
@@ -92,8 +97,8 @@ def diagnosed(
 
 
 def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
-    """Balanced accuracy without the studies in which no image qualified, as the authors of TMED-2 score; {} where there
-    is no such thing: other tasks, or a class of which no study is left.
+    """Balanced accuracy without the studies in which no image qualified, as the authors of TMED-2
+    score; {} where there is no such thing: other tasks, or a class of which no study is left.
     """
     if "used" not in columns:
         return {}
@@ -109,8 +114,8 @@ def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
 
 
 def upstream_views(task: Task, columns: Columns) -> dict[str, float]:
-    """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view classifiers; {} for other
-    tasks, and where a view is absent.
+    """Balanced accuracy over all views of TMED but the last, 'other', as its authors score view
+    classifiers; {} for other tasks, and where a view is absent.
     """
     if (
         task.kind is not Kind.CLASSES
@@ -164,10 +169,8 @@ def _table(
 ) -> Predictions:
     keys = [key for part in parts for key in part.keys]
     place = {unit: i for i, unit in enumerate(rows.units)}
-    scores, used = (
-        np.concatenate([p.scores for p in parts]),
-        np.concatenate([p.used for p in parts]),
-    )
+    scores = np.concatenate([p.scores for p in parts])
+    used = np.concatenate([p.used for p in parts])
     truth = np.array([float(rows.answers[place[key]]) for key in keys])
     of_kind = scores[:, 1] if task.kind is Kind.BINARY else scores
     return Predictions(

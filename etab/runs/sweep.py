@@ -125,7 +125,8 @@ class Demo:
 
 def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, bar: Bar) -> Demo:
     """Write a phantom cohort, run the suite on it and write the page. Same seed, same result files."""
-    data, results = folder / "data", folder / "results"
+    data = folder / "data"
+    results = folder / "results"
     marker = data / f".patients-{patients}-seed-{seed}"
     if not marker.exists():
         with bar("phantom patients") as advance:

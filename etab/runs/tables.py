@@ -1,4 +1,6 @@
-"""From the answers of a head to the columns of a prediction table, a line for each row or unit that is scored."""
+"""From the answers of a head to the columns of a prediction table, a line for each row or unit that
+is scored.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,18 @@ from etab.types import Array, FloatArray, IntArray, Kind
 def laid_out(
     task: Task, rows: Rows, outlines: Sequence[Outline], order: IntArray, answers: list[Any]
 ) -> tuple[list[int], list[str], dict[str, FloatArray]]:
-    """Put the answers to the rows ``order`` together as the task says: (places in ``order``, items, columns).
+    """Put the answers to the rows ``order`` together as the task says: (places in ``order``, items,
+    columns).
 
-    A unit stands at the place of its first row. What the task's metrics need beyond scores comes from ``rows.extras``.
+    A unit stands at the place of its first row. What the task's metrics need beyond scores comes
+    from ``rows.extras``.
     """
     columns = _columns(task.kind, rows, outlines, order, answers)
-    kept, items = list(range(len(order))), [rows.items[i] for i in order]
+    kept = list(range(len(order)))
+    items = [rows.items[i] for i in order]
     if task.aggregate:
-        units, records = [rows.units[i] for i in order], [rows.records[i] for i in order]
+        units = [rows.units[i] for i in order]
+        records = [rows.records[i] for i in order]
         places = [rows.places[i] for i in order] if rows.places else None
         kept, columns = reduce(task.aggregate, columns, units, records, places)
         items = [units[i] for i in kept]

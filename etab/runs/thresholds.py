@@ -92,9 +92,12 @@ def choose(
 
 
 def best_rule(task: Task, columns: Columns) -> Rule:
-    """The rule with the best value of the task's metric on these rows; of equally good ones the middle one."""
+    """The rule with the best value of the task's metric on these rows; of equally good ones the
+    middle one.
+    """
     rules = list(_thresholds(columns["score"]) if task.kind is Kind.BINARY else _factors())
-    metric, patients = METRICS[task.metric], np.zeros(len(columns["truth"]))
+    metric = METRICS[task.metric]
+    patients = np.zeros(len(columns["truth"]))
     values = np.array(
         [
             metric.better
@@ -119,7 +122,9 @@ def _value(metric: Metric, columns: Columns, patients: Array, kind: Kind) -> flo
 
 
 def _thresholds(scores: FloatArray) -> Iterator[Rule]:
-    """Thresholds between neighbouring scores, at most some 200, and those that answer one class always."""
+    """Thresholds between neighbouring scores, at most some 200, and those that answer one class
+    always.
+    """
     values = np.unique(scores)
     if len(values) > _AT_MOST:
         values = np.unique(np.quantile(values, np.linspace(0, 1, _AT_MOST)))
@@ -141,7 +146,8 @@ def applied(
     rules: Sequence[Rule], names: Sequence[str], splits: Sequence[RowSplit], columns: Columns
 ) -> FloatArray:
     """Decided classes of a table of test rows; ``names`` says which split tested each of them."""
-    out, of = np.empty(len(names)), np.asarray(names)
+    out = np.empty(len(names))
+    of = np.asarray(names)
     for rule, split in zip(rules, splits, strict=True):
         rows = of == split.name
         out[rows] = rule({name: values[rows] for name, values in columns.items()})

@@ -1,7 +1,9 @@
-"""What turns the split ``original`` of the parquet CirCor into its split ``processed``: band-pass, then wavelet shrinkage.
+"""What turns the split ``original`` of the parquet CirCor into its split ``processed``: band-pass,
+then wavelet shrinkage.
 
-By the notebook of the people who published that set: a causal Butterworth filter of order 2, then the Haar wavelet to
-level 5 with soft thresholds. The cut-offs of the upload itself are not stated; 25 and 400 Hz are those of their paper.
+By the notebook of the people who published that set: a causal Butterworth filter of order 2, then
+the Haar wavelet to level 5 with soft thresholds. The cut-offs of the upload itself are not stated;
+25 and 400 Hz are those of their paper.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ def processed(
 def causal_band(
     samples: FloatArray, rate: int, *, low: float = 25.0, high: float = 400.0
 ) -> FloatArray:
-    """Butterworth of order 2, high-pass then low-pass, forwards only (it delays): (n,) -> (n,) float64.
+    """Butterworth of order 2, high-pass then low-pass, forwards only (it delays): (n,) -> (n,)
+    float64.
 
-    ``etab.sounds.envelopes.band_pass`` is the one without delay. Raises UnsupportedOptionError unless
-    0 < low < high < rate / 2.
+    ``etab.sounds.envelopes.band_pass`` is the one without delay. Raises UnsupportedOptionError
+    unless 0 < low < high < rate / 2.
     """
     from scipy.signal import butter, sosfilt
 
@@ -56,9 +59,9 @@ def causal_band(
 def shrink(samples: FloatArray, *, wavelet: str = "haar", level: int = 5) -> FloatArray:
     """Soft universal threshold on the wavelet details: (n,) -> (n,) float64.
 
-    The threshold is sigma sqrt(2 ln n), sigma the median magnitude of the finest detail over 0.6745; the approximation
-    stays. Raises UnsupportedOptionError for an unknown wavelet or a level that n samples do not have, and
-    MissingPackageError without PyWavelets.
+    The threshold is sigma sqrt(2 ln n), sigma the median magnitude of the finest detail over
+    0.6745; the approximation stays. Raises UnsupportedOptionError for an unknown wavelet or a level
+    that n samples do not have, and MissingPackageError without PyWavelets.
     """
     try:
         import pywt

@@ -1,8 +1,10 @@
-"""Envelopes of a heart sound at 50 Hz: homomorphic, Hilbert, power from 40 to 60 Hz, wavelet. Pure functions, no files.
+"""Envelopes of a heart sound at 50 Hz: homomorphic, Hilbert, power from 40 to 60 Hz, wavelet. Pure
+functions, no files.
 
-Frame i is at i / 50 s, where ``waves.states_at`` gives the state. Everything works at 1000 Hz, after a zero-phase
-Butterworth band-pass and the spike removal of Schmidt et al. (Physiol. Meas. 31:513-529, 2010); the four envelopes are
-those of Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016).
+Frame i is at i / 50 s, where ``waves.states_at`` gives the state. Everything works at 1000 Hz,
+after a zero-phase Butterworth band-pass and the spike removal of Schmidt et al. (Physiol. Meas.
+31:513-529, 2010); the four envelopes are those of Springer, Tarassenko and Clifford (IEEE TBME
+63(4):822-832, 2016).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _BAND_WINDOW = 50
 def band_pass(
     samples: FloatArray, rate: int, low: float = BAND[0], high: float = BAND[1]
 ) -> FloatArray:
-    """Keep ``low`` to ``high`` Hz: Butterworth of order 2 forwards and backwards, so nothing moves in time.
+    """Keep ``low`` to ``high`` Hz: Butterworth of order 2 forwards and backwards, so nothing moves
+    in time.
 
     samples (n,) -> (n,) float64. Raises UnsupportedOptionError unless 0 < low < high < rate / 2.
     """
@@ -55,8 +58,9 @@ def remove_spikes(
 ) -> FloatArray:
     """Silence knocks, as Schmidt does: samples (n,) -> (n,) float64.
 
-    While the largest magnitude of any ``window`` s exceeds ``factor`` times the median of all windows' largest, the
-    stretch between the zero crossings around it becomes 0. A rest shorter than a window is left as it is.
+    While the largest magnitude of any ``window`` s exceeds ``factor`` times the median of all
+    windows' largest, the stretch between the zero crossings around it becomes 0. A rest shorter
+    than a window is left as it is.
     """
     out = np.array(samples, dtype=np.float64)
     length = max(1, round(window * rate))
@@ -81,7 +85,9 @@ def remove_spikes(
 
 
 def magnitude(samples: FloatArray) -> FloatArray:
-    """Magnitude of the analytic signal, (n,) -> (n,): a tone of amplitude a gives a away from the ends."""
+    """Magnitude of the analytic signal, (n,) -> (n,): a tone of amplitude a gives a away from the
+    ends.
+    """
     from scipy.fft import next_fast_len
     from scipy.signal import hilbert
 
@@ -90,9 +96,11 @@ def magnitude(samples: FloatArray) -> FloatArray:
 
 
 def homomorphic(samples: FloatArray, rate: int = RATE, cutoff: float = 8.0) -> FloatArray:
-    """Smooth magnitude (n,): the low-pass (Butterworth of order 1, zero phase) of its logarithm, raised again.
+    """Smooth magnitude (n,): the low-pass (Butterworth of order 1, zero phase) of its logarithm,
+    raised again.
 
-    Magnitudes below a millionth of the largest count as that, so that digital silence has a logarithm.
+    Magnitudes below a millionth of the largest count as that, so that digital silence has a
+    logarithm.
     """
     return _homomorphic(magnitude(samples), rate, cutoff)
 
@@ -100,7 +108,8 @@ def homomorphic(samples: FloatArray, rate: int = RATE, cutoff: float = 8.0) -> F
 def band_power(
     samples: FloatArray, rate: int = RATE, low: float = 40.0, high: float = 60.0
 ) -> FloatArray:
-    """Mean power from ``low`` to ``high`` Hz (grid of 1 Hz) in Hamming windows of 25 ms at 0, 20, 40, ... ms.
+    """Mean power from ``low`` to ``high`` Hz (grid of 1 Hz) in Hamming windows of 25 ms at 0, 20,
+    40, ... ms.
 
     samples (n,) -> (ceil(50 n / rate),). A tone of amplitude a inside the band gives about a^2 / 4.
     """
@@ -118,10 +127,12 @@ def band_power(
 
 @lru_cache
 def spline_wavelet(level: int = 3) -> FloatArray:
-    """Filter (m,) of the detail of ``level`` of the reverse biorthogonal spline wavelet 3.9, without decimation.
+    """Filter (m,) of the detail of ``level`` of the reverse biorthogonal spline wavelet 3.9,
+    without decimation.
 
-    Low-pass (1, 3, 3, 1) / 8; high-pass the dual filter of Cohen, Daubechies and Feauveau with 9 vanishing moments,
-    both from their closed forms. Level 3 at 1000 Hz is about 62 to 125 Hz. Unit energy.
+    Low-pass (1, 3, 3, 1) / 8; high-pass the dual filter of Cohen, Daubechies and Feauveau with 9
+    vanishing moments, both from their closed forms. Level 3 at 1000 Hz is about 62 to 125 Hz. Unit
+    energy.
     """
     if not 1 <= level <= 8:
         raise UnsupportedOptionError(f"level is {level}; possible: 1 to 8.")
@@ -142,7 +153,9 @@ def spline_wavelet(level: int = 3) -> FloatArray:
 
 
 def wavelet(samples: FloatArray, level: int = 3) -> FloatArray:
-    """Magnitude (n,) of the wavelet detail of ``level``, in place: nothing moves in time by more than half a sample."""
+    """Magnitude (n,) of the wavelet detail of ``level``, in place: nothing moves in time by more
+    than half a sample.
+    """
     from scipy.signal import fftconvolve
 
     taps = spline_wavelet(level)
@@ -183,7 +196,9 @@ KINDS = tuple(_MAKERS)
 
 
 def check_sound(samples: FloatArray, rate: int, name: str = "This recording") -> None:
-    """Raise UndefinedError, by ``name``, for a sound that is not (n,), not finite, flat, or shorter than 2 s."""
+    """Raise UndefinedError, by ``name``, for a sound that is not (n,), not finite, flat, or shorter
+    than 2 s.
+    """
     if samples.ndim != 1:
         raise UndefinedError(
             f"{name} has shape {samples.shape}; wanted one channel, (n,). Pass the channels one by one."
@@ -211,10 +226,11 @@ def envelopes(
 ) -> FloatArray:
     """Envelopes of a sound at 50 Hz, each less its mean over its standard deviation.
 
-    samples: (n,) at ``rate`` Hz. Returns (ceil(50 n / rate), len(kinds)) float64, columns in the order of ``kinds``.
-    band: Hz of the band-pass, None for none; the high edge gives way to the Nyquist rate of the recording. spikes:
-    whether knocks are removed. ``name`` is used in errors. Raises UndefinedError as ``check_sound`` does, and
-    UnsupportedOptionError for an unknown kind or no kind.
+    samples: (n,) at ``rate`` Hz. Returns (ceil(50 n / rate), len(kinds)) float64, columns in the
+        order of ``kinds``.
+    band: Hz of the band-pass, None for none; the high edge gives way to the Nyquist rate of the
+    recording. spikes: whether knocks are removed. ``name`` is used in errors. Raises UndefinedError
+    as ``check_sound`` does, and UnsupportedOptionError for an unknown kind or no kind.
     """
     samples = np.asarray(samples)
     check_sound(samples, rate, name)
@@ -238,11 +254,13 @@ def envelopes(
 def band_levels(
     samples: FloatArray, rate: int, *, bands: int = BANDS, name: str = "This recording"
 ) -> FloatArray:
-    """Log power in overlapping triangular bands from 25 to 400 Hz, at 50 Hz, each less its mean over its deviation.
+    """Log power in overlapping triangular bands from 25 to 400 Hz, at 50 Hz, each less its mean
+    over its deviation.
 
-    samples (n,) at ``rate`` Hz -> (ceil(50 n / rate), bands) float64, low bands first. The sound is brought to 1000 Hz,
-    band-passed and freed of knocks as for ``envelopes``; windows (Hann) last 50 ms and lie around i / 50 s; centres are
-    evenly spaced in hertz. Power a millionth of the largest and below counts as that. Raises as ``check_sound`` does.
+    samples (n,) at ``rate`` Hz -> (ceil(50 n / rate), bands) float64, low bands first. The sound is
+    brought to 1000 Hz, band-passed and freed of knocks as for ``envelopes``; windows (Hann) last 50
+    ms and lie around i / 50 s; centres are evenly spaced in hertz. Power a millionth of the largest
+    and below counts as that. Raises as ``check_sound`` does.
     """
     check_sound(np.asarray(samples), rate, name)
     sound: FloatArray = np.asarray(resample(np.asarray(samples), rate, RATE), dtype=np.float64)

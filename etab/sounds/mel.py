@@ -1,8 +1,10 @@
-"""What a window of sound becomes before a network or a probe sees it: mel bands, log-mel pictures. No files, no torch.
+"""What a window of sound becomes before a network or a probe sees it: mel bands, log-mel pictures.
+No files, no torch.
 
-The one home of the log-mel parameters. Two kinds of bands: those made for heart sounds (``HEART``, ``PICTURE``: 25 to
-800 or 1000 Hz), and those that pretrained networks of speech and music were trained on (``slaney_bank``), which their
-adapters take because a network only knows the picture it was trained on. Envelopes are in ``etab.sounds.envelopes``.
+The one home of the log-mel parameters. Two kinds of bands: those made for heart sounds (``HEART``,
+``PICTURE``: 25 to 800 or 1000 Hz), and those that pretrained networks of speech and music were
+trained on (``slaney_bank``), which their adapters take because a network only knows the picture it
+was trained on. Envelopes are in ``etab.sounds.envelopes``.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ MEL_BANDS, MEL_LOW, MEL_HIGH = 64, 25.0, 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Mel:
-    """Parameters of a log-mel front end: bands, their edges in Hz, window and hop in s, and the floor in dB."""
+    """Parameters of a log-mel front end: bands, their edges in Hz, window and hop in s, and the
+    floor in dB.
+    """
 
     bands: int = 40
     low: float = 25.0
@@ -42,10 +46,12 @@ PICTURE = Mel(bands=MEL_BANDS, low=MEL_LOW, high=MEL_HIGH, floor_db=80.0)
 
 
 def log_mel_bands(samples: FloatArray, rate: int, mel: Mel = HEART) -> FloatArray:
-    """Log-mel of a window, low bands first: (n,) at ``rate`` Hz -> (bands, ceil(n / hop)) float32, in dB.
+    """Log-mel of a window, low bands first: (n,) at ``rate`` Hz -> (bands, ceil(n / hop)) float32,
+    in dB.
 
-    0 dB is the power of a full-scale constant; nothing is below ``-floor_db``. Loudness is kept: subtract it where it is
-    not wanted. Raises UnsupportedOptionError for a sound that is not (n,), or too low a rate for the bands.
+    0 dB is the power of a full-scale constant; nothing is below ``-floor_db``. Loudness is kept:
+    subtract it where it is not wanted. Raises UnsupportedOptionError for a sound that is not (n,),
+    or too low a rate for the bands.
     """
     if samples.ndim != 1 or not len(samples):
         raise UnsupportedOptionError(
@@ -61,7 +67,8 @@ def log_mel_bands(samples: FloatArray, rate: int, mel: Mel = HEART) -> FloatArra
 
 
 def picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray:
-    """Log-mel picture of a window at a size: (rows, columns) float32 in [0, 1], high bands on top; see ``waves.log_mel``.
+    """Log-mel picture of a window at a size: (rows, columns) float32 in [0, 1], high bands on top;
+    see ``waves.log_mel``.
 
     Area when shrinking, linear when enlarging, as frames are resized.
     """
@@ -77,7 +84,9 @@ def picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray
 
 
 def slaney_hz(mels: FloatArray) -> FloatArray:
-    """Frequency in Hz of places on Slaney's mel scale: linear (3 mel to 200 Hz) up to 1000 Hz, logarithmic above."""
+    """Frequency in Hz of places on Slaney's mel scale: linear (3 mel to 200 Hz) up to 1000 Hz,
+    logarithmic above.
+    """
     mels = np.asarray(mels, dtype=np.float64)
     start = _BREAK_HZ / _SLOPE
     return np.asarray(
@@ -97,8 +106,9 @@ def slaney_bank(
 ) -> FloatArray:
     """Triangular filters (bands, n_fft // 2 + 1) float32 of unit area per Hz on Slaney's mel scale.
 
-    The scale and the norm of the Auditory Toolbox (Slaney, 1998), which most audio libraries default to and so most
-    networks of speech and music were trained on. ``high`` None is half the rate.
+    The scale and the norm of the Auditory Toolbox (Slaney, 1998), which most audio libraries
+    default to and so most networks of speech and music were trained on. ``high`` None is half the
+    rate.
     """
     edges = slaney_hz(
         np.linspace(slaney_mel(low), slaney_mel(rate / 2 if high is None else high), bands + 2)
@@ -113,7 +123,9 @@ def slaney_bank(
 def mel_bank(
     rate: int, n_fft: int, *, bands: int = MEL_BANDS, low: float = MEL_LOW, high: float = MEL_HIGH
 ) -> FloatArray:
-    """Triangular mel filters (bands, n_fft // 2 + 1) from ``low`` to the lower of ``high`` and the Nyquist rate, in Hz."""
+    """Triangular mel filters (bands, n_fft // 2 + 1) from ``low`` to the lower of ``high`` and the
+    Nyquist rate, in Hz.
+    """
     top = min(high, rate / 2)
     if top <= low:
         raise UnsupportedOptionError(
@@ -143,9 +155,11 @@ def mel_power(
 ) -> FloatArray:
     """Power of a sound in mel bands, low bands first: (n,) -> (bands, ceil(n / hop)) float32.
 
-    Hann windows of ``window`` s centred at 0, ``hop``, 2 ``hop`` ... s, zeros outside the sound; bands as ``mel_bank``.
+    Hann windows of ``window`` s centred at 0, ``hop``, 2 ``hop`` ... s, zeros outside the sound;
+    bands as ``mel_bank``.
     """
-    length, step = max(8, round(window * rate)), max(1, round(hop * rate))
+    length = max(8, round(window * rate))
+    step = max(1, round(hop * rate))
     n_fft = 1 << (2 * length - 1).bit_length()
     padded = np.pad(samples, (length // 2, length), mode="constant")
     starts = np.arange(0, len(samples), step)
@@ -158,7 +172,8 @@ def mel_power(
 
 
 def log_mel(samples: FloatArray, rate: int, *, floor_db: float = 80.0) -> FloatArray:
-    """Log-mel picture (64 bands, time) in [0, 1]: windows of 64 ms every 16 ms, 25 to 1000 Hz, high bands on top.
+    """Log-mel picture (64 bands, time) in [0, 1]: windows of 64 ms every 16 ms, 25 to 1000 Hz, high
+    bands on top.
 
     1 is the loudest point of the window, 0 is ``floor_db`` below it; a silent window is all 0.
     """

@@ -1,10 +1,12 @@
-"""Timing of heart beats and the search for their states: what a fitted hidden semi-Markov model needs to answer.
+"""Timing of heart beats and the search for their states: what a fitted hidden semi-Markov model
+needs to answer.
 
-After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol. Meas. 31:513-529,
-2010): S1, systole, S2, diastole follow each other; how long each lasts comes from the heart rate and the systolic
-interval of the recording, both read off the autocorrelation of its homomorphic envelope; how well a frame fits a state
-comes from a logistic regression on envelopes at 50 Hz; an extended Viterbi search, in which the first and the last
-state may reach beyond the recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
+After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol.
+Meas. 31:513-529, 2010): S1, systole, S2, diastole follow each other; how long each lasts comes from
+the heart rate and the systolic interval of the recording, both read off the autocorrelation of its
+homomorphic envelope; how well a frame fits a state comes from a logistic regression on envelopes at
+50 Hz; an extended Viterbi search, in which the first and the last state may reach beyond the
+recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
 """
 
 from __future__ import annotations
@@ -26,14 +28,18 @@ _NEVER = -np.inf
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What the autocorrelation says of a recording, in seconds: a whole beat, and S1 to S2, onset to onset."""
+    """What the autocorrelation says of a recording, in seconds: a whole beat, and S1 to S2, onset
+    to onset.
+    """
 
     period: float
     systole: float
 
 
 def autocorrelation(envelope: FloatArray) -> FloatArray:
-    """Autocorrelation (n,) of an envelope (n,) less its mean: 1 at lag 0, not corrected for the shrinking overlap."""
+    """Autocorrelation (n,) of an envelope (n,) less its mean: 1 at lag 0, not corrected for the
+    shrinking overlap.
+    """
     from scipy.fft import irfft, next_fast_len, rfft
 
     x = np.asarray(envelope, dtype=np.float64)
@@ -51,11 +57,13 @@ def autocorrelation(envelope: FloatArray) -> FloatArray:
 def heart_timings(
     envelope: FloatArray, *, candidates: int = 1, rates: tuple[float, float] = RATES
 ) -> tuple[Timing, ...]:
-    """The likeliest beats of a homomorphic envelope (n,) at 50 Hz, the best first; at least one, at most ``candidates``.
+    """The likeliest beats of a homomorphic envelope (n,) at 50 Hz, the best first; at least one, at
+    most ``candidates``.
 
-    A beat is a peak of the autocorrelation between the lags of ``rates`` (beats per minute), the highest first; the
-    systolic interval is the highest peak from 0.2 s (or, for fast hearts, a quarter of the beat) to 0.55 of the beat.
-    Where there is no peak the highest value counts. Raises UndefinedError for a flat or too short envelope.
+    A beat is a peak of the autocorrelation between the lags of ``rates`` (beats per minute), the
+    highest first; the systolic interval is the highest peak from 0.2 s (or, for fast hearts, a
+    quarter of the beat) to 0.55 of the beat. Where there is no peak the highest value counts.
+    Raises UndefinedError for a flat or too short envelope.
     """
     low, high = rates
     if not 0 < low < high or candidates < 1:
@@ -79,8 +87,11 @@ def heart_timings(
 
 
 def _peaks(curve: FloatArray, first: float, last: float) -> list[float]:
-    """Lags of the local maxima in [first, last] to a fraction of a frame, the highest first; or of the highest value."""
-    a, b = max(1, int(np.ceil(first))), min(len(curve) - 2, int(np.floor(last)))
+    """Lags of the local maxima in [first, last] to a fraction of a frame, the highest first; or of
+    the highest value.
+    """
+    a = max(1, int(np.ceil(first)))
+    b = min(len(curve) - 2, int(np.floor(last)))
     b = max(a, b)
     lags = np.arange(a, b + 1)
     inside = curve[lags]
@@ -88,7 +99,9 @@ def _peaks(curve: FloatArray, first: float, last: float) -> list[float]:
     if len(tops) == 0:
         return [float(lags[inside.argmax()])]
     tops = tops[np.argsort(-curve[tops], kind="stable")]
-    left, middle, right = curve[tops - 1], curve[tops], curve[tops + 1]
+    left = curve[tops - 1]
+    middle = curve[tops]
+    right = curve[tops + 1]
     bend = left - 2 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
     return [float(t) for t in tops + np.clip(shift, -0.5, 0.5)]
@@ -96,8 +109,9 @@ def _peaks(curve: FloatArray, first: float, last: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Spreads:
-    """Durations learned from training: mean and standard deviation of S1 and S2 in seconds, and of how far systole and
-    diastole lie from what the timing of their recording promises; ``offset`` is the mean of that for systole.
+    """Durations learned from training: mean and standard deviation of S1 and S2 in seconds, and of
+    how far systole and diastole lie from what the timing of their recording promises; ``offset`` is
+    the mean of that for systole.
     """
 
     s1: tuple[float, float] = (0.122, 0.022)
@@ -108,12 +122,14 @@ class Spreads:
 
 
 def duration_table(timing: Timing, spreads: Spreads) -> FloatArray:
-    """Log-probability (4, longest) that a state lasts 1, 2, ... frames: normal distributions, cut at 3 deviations.
+    """Log-probability (4, longest) that a state lasts 1, 2, ... frames: normal distributions, cut
+    at 3 deviations.
 
-    Systole is the systolic interval less S1, diastole the rest of the beat. ``spreads.diastole`` is relative to the
-    diastole's length and at least 2 frames.
+    Systole is the systolic interval less S1, diastole the rest of the beat. ``spreads.diastole`` is
+    relative to the diastole's length and at least 2 frames.
     """
-    one, two = spreads.s1, spreads.s2
+    one = spreads.s1
+    two = spreads.s2
     systole = max(timing.systole + spreads.offset - one[0], 0.06)
     diastole = max(timing.period - timing.systole - spreads.offset - two[0], 0.08)
     means = np.array([one[0], systole, two[0], diastole]) * STATE_RATE
@@ -132,14 +148,18 @@ def duration_table(timing: Timing, spreads: Spreads) -> FloatArray:
 
 
 def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntArray, float, int]:
-    """The likeliest states of a cyclic semi-Markov chain, over several hypotheses of its durations at once.
+    """The likeliest states of a cyclic semi-Markov chain, over several hypotheses of its durations
+    at once.
 
-    emission: (n, 4) log-likelihoods of frames. durations: tables (4, d) of log-probabilities of 1 to d frames, one a
-    hypothesis, with d < n. The first and the last state may reach beyond the recording: they weigh as the probability
-    to last *at least* what is seen of them. Returns (states (n,), log-likelihood, index of the hypothesis).
-    Exact: durations of fewer frames than the shortest possible let whole blocks of frames be searched together.
+    emission: (n, 4) log-likelihoods of frames. durations: tables (4, d) of log-probabilities of 1
+    to d frames, one a hypothesis, with d < n. The first and the last state may reach beyond the
+    recording: they weigh as the probability to last *at least* what is seen of them. Returns
+    (states (n,), log-likelihood, index of the hypothesis).
+    Exact: durations of fewer frames than the shortest possible let whole blocks of frames be
+        searched together.
     """
-    n, k = len(emission), len(durations)
+    n = len(emission)
+    k = len(durations)
     longest = max(table.shape[1] for table in durations)
     if n <= longest:
         raise UndefinedError(
@@ -165,7 +185,8 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
     if not np.isfinite(score):
         raise UndefinedError("No sequence of states has these durations. Widen the spreads.")
     states = np.empty(n, dtype=np.int64)
-    end, length = n, rest + 1
+    end = n
+    length = rest + 1
     while True:
         states[end - length : end] = row % STATE_COUNT
         end -= length
@@ -178,12 +199,16 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
 def _forward(
     total: FloatArray, table: FloatArray, survival: FloatArray
 ) -> tuple[FloatArray, IntArray]:
-    """Best log-likelihood (rows, n + 1) of a state that ends before frame t, and how long it then lasted."""
-    rows, n = len(total), total.shape[1] - 1
+    """Best log-likelihood (rows, n + 1) of a state that ends before frame t, and how long it then
+    lasted.
+    """
+    rows = len(total)
+    n = total.shape[1] - 1
     longest = table.shape[1]
     block = max(1, int(np.isfinite(table).any(axis=0).argmax()) + 1)
     before = (np.arange(rows) // STATE_COUNT) * STATE_COUNT + (np.arange(rows) - 1) % STATE_COUNT
-    value, back = np.full((rows, n + 1), _NEVER), np.zeros((rows, n + 1), dtype=np.int64)
+    value = np.full((rows, n + 1), _NEVER)
+    back = np.zeros((rows, n + 1), dtype=np.int64)
     value[:, 1 : longest + 1] = survival + total[:, 1 : longest + 1]
     back[:, 1 : longest + 1] = np.arange(1, longest + 1)
     entry = np.full(
@@ -207,8 +232,9 @@ def _forward(
 class HeartSoundModel:
     """A fitted model: ``predict`` gives the states of an unseen recording at 50 Hz.
 
-    ``mean``, ``weights`` (features, 4) and ``intercept`` (4,) turn frames into log-probabilities of states, ``prior``
-    (4,) holds the logarithm of how often training had each. ``context``: frames heard on either side.
+    ``mean``, ``weights`` (features, 4) and ``intercept`` (4,) turn frames into log-probabilities of
+    states, ``prior`` (4,) holds the logarithm of how often training had each. ``context``: frames
+    heard on either side.
     """
 
     mean: FloatArray
@@ -221,7 +247,9 @@ class HeartSoundModel:
     rates: tuple[float, float]
 
     def emission(self, envelopes: FloatArray) -> FloatArray:
-        """Log-likelihood (n, 4) of each frame, up to a constant a frame: log P(state | frame) - log P(state)."""
+        """Log-likelihood (n, 4) of each frame, up to a constant a frame: log P(state | frame) - log
+        P(state).
+        """
         logits = (
             frame_features(envelopes, self.context) - self.mean
         ) @ self.weights + self.intercept
@@ -229,10 +257,12 @@ class HeartSoundModel:
         return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)) - self.prior)
 
     def predict(self, envelopes: FloatArray, timings: Sequence[Timing] | None = None) -> IntArray:
-        """States (n,) 0 to 3 of envelopes (n, k) at 50 Hz as ``etab.sounds.envelopes.envelopes`` makes them, homomorphic first.
+        """States (n,) 0 to 3 of envelopes (n, k) at 50 Hz as ``etab.sounds.envelopes.envelopes``
+        makes them, homomorphic first.
 
-        timings: hypotheses of the beat, by default those of the recording itself. Raises UndefinedError for recordings
-        that are flat, not finite, or shorter than 2 s or than a single state.
+        timings: hypotheses of the beat, by default those of the recording itself. Raises
+        UndefinedError for recordings that are flat, not finite, or shorter than 2 s or than a
+        single state.
         """
         width = len(self.mean) // (2 * self.context + 1) // 2
         check_envelopes(envelopes, width)
@@ -261,9 +291,11 @@ def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
 
 
 def frame_features(envelopes: FloatArray, context: int) -> FloatArray:
-    """What the regression sees of each frame: envelopes and their soft logarithm, at ``context`` frames around it.
+    """What the regression sees of each frame: envelopes and their soft logarithm, at ``context``
+    frames around it.
 
-    envelopes (n, k) -> (n, 2 k (2 context + 1)); beyond the ends the first and last frame are repeated.
+    envelopes (n, k) -> (n, 2 k (2 context + 1)); beyond the ends the first and last frame are
+    repeated.
     """
     x = np.asarray(envelopes, dtype=np.float64)
     x = np.hstack([x, np.log(x - x.min(axis=0) + 0.1)])

@@ -42,9 +42,11 @@ def check_intervals(where: object, intervals: Sequence[Interval]) -> None:
 
 
 def states_at(intervals: Sequence[Interval], n: int, rate: float) -> IntArray:
-    """States at 0, 20, 40, ... ms of ``n`` samples at ``rate`` Hz: (k,) int8, -1 outside every interval.
+    """States at 0, 20, 40, ... ms of ``n`` samples at ``rate`` Hz: (k,) int8, -1 outside every
+    interval.
 
-    intervals: (start s, end s, state); where two overlap by a hair the later one counts. What lies beyond the sound is cut.
+    intervals: (start s, end s, state); where two overlap by a hair the later one counts. What lies
+        beyond the sound is cut.
     """
     k = math.ceil(n * STATE_RATE / rate - 1e-9)
     out = np.full(k, UNANNOTATED, dtype=np.int8)
@@ -55,7 +57,9 @@ def states_at(intervals: Sequence[Interval], n: int, rate: float) -> IntArray:
 
 
 def heart_rate(intervals: Sequence[Interval]) -> float | None:
-    """Beats per minute from the median time between S1 onsets of whole annotated cycles; None without a cycle."""
+    """Beats per minute from the median time between S1 onsets of whole annotated cycles; None
+    without a cycle.
+    """
     whole = [row for row in intervals if row[1] > row[0]]
     beats = []
     for i in range(len(whole) - 4):
@@ -67,7 +71,9 @@ def heart_rate(intervals: Sequence[Interval]) -> float | None:
 
 
 def choose_start(states: IntArray, k: int) -> int:
-    """First of the windows of ``k`` frames that hold the most annotated frames; 0 where nothing is annotated."""
+    """First of the windows of ``k`` frames that hold the most annotated frames; 0 where nothing is
+    annotated.
+    """
     if len(states) <= k:
         return 0
     total = np.concatenate([[0], np.cumsum(states >= 0)])
@@ -75,7 +81,9 @@ def choose_start(states: IntArray, k: int) -> int:
 
 
 def cut_states(states: IntArray, start: int, k: int) -> IntArray:
-    """``k`` states from frame ``start`` on; beyond the end -1, also where the sound is repeated: no beat counts twice."""
+    """``k`` states from frame ``start`` on; beyond the end -1, also where the sound is repeated: no
+    beat counts twice.
+    """
     there = states[start : start + k]
     return np.pad(there, (0, k - len(there)), constant_values=UNANNOTATED)
 

@@ -1,4 +1,6 @@
-"""Windows of sound, their rate, their states at 50 Hz, and their log-mel picture: pure functions, no files, no torch."""
+"""Windows of sound, their rate, their states at 50 Hz, and their log-mel picture: pure functions,
+no files, no torch.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ RATE_LIMITS = (100, 192_000)
 
 
 def check_rate(fps: float | None) -> int | None:
-    """The rate in whole Hz that ``fps`` asks for, None for a recording's own; raises UnsupportedOptionError."""
+    """The rate in whole Hz that ``fps`` asks for, None for a recording's own; raises
+    UnsupportedOptionError.
+    """
     low, high = RATE_LIMITS
     if fps is None:
         return None
@@ -30,7 +34,9 @@ def check_rate(fps: float | None) -> int | None:
 
 
 def resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
-    """Sound at another rate, through a zero-phase low-pass (polyphase) filter at the lower of the two Nyquist rates."""
+    """Sound at another rate, through a zero-phase low-pass (polyphase) filter at the lower of the
+    two Nyquist rates.
+    """
     if rate == wanted:
         return samples
     from scipy.signal import resample_poly
@@ -41,7 +47,9 @@ def resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
 
 
 def cut(samples: FloatArray, start: int, n: int, *, padding: bool) -> FloatArray:
-    """``n`` samples from ``start`` on; beyond the end zeros (``padding``), or the recording again from its beginning."""
+    """``n`` samples from ``start`` on; beyond the end zeros (``padding``), or the recording again
+    from its beginning.
+    """
     there = samples[start : start + n]
     if len(there) == n:
         return there

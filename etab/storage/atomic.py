@@ -16,10 +16,11 @@ _LONGEST = 120
 
 
 def slug(name: str) -> str:
-    """A name as part of a path: every other byte becomes ``~`` and its code, so that no two names meet.
+    """A name as part of a path: every other byte becomes ``~`` and its code, so that no two names
+    meet.
 
-    Names that differ in case alone meet where the file system ignores case; ``save`` then refuses the second one. A
-    name too long for a file system is cut and ends in a digest of the whole.
+    Names that differ in case alone meet where the file system ignores case; ``save`` then refuses
+    the second one. A name too long for a file system is cut and ends in a digest of the whole.
     """
     codes = [c if c in _SAFE else "".join(f"~{b:02x}" for b in c.encode()) for c in name]
     if codes and codes[0] == ".":

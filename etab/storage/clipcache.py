@@ -1,8 +1,10 @@
-"""Decoded clips kept on disk as uint8, verified each time they are read, and handed out without a copy.
+"""Decoded clips kept on disk as uint8, verified each time they are read, and handed out without a
+copy.
 
-A cache is a folder of part files. Each process appends to parts of its own, so that workers never wait for each other;
-a record is a header (magic, key, shape, size, checksum of the pixels, checksum of the header) and the pixels. A record
-that was torn by a crash ends its part; one whose pixels do not match is struck out, said so, and decoded again.
+A cache is a folder of part files. Each process appends to parts of its own, so that workers never
+wait for each other; a record is a header (magic, key, shape, size, checksum of the pixels, checksum
+of the header) and the pixels. A record that was torn by a crash ends its part; one whose pixels do
+not match is struck out, said so, and decoded again.
 """
 
 from __future__ import annotations
@@ -38,14 +40,18 @@ _CODECS = ("simplejpeg", "opencv-python-headless", "av", "pydicom", "nibabel", "
 
 @lru_cache(64)
 def base_key(*facts: Hashable) -> bytes:
-    """The part of a key that many clips share: ``facts``, this format, and the versions of what decodes and resizes."""
+    """The part of a key that many clips share: ``facts``, this format, and the versions of what
+    decodes and resizes.
+    """
     return blake2b(
         repr((VERSION, facts, *map(_version, _CODECS))).encode(), digest_size=16
     ).digest()
 
 
 def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> bytes:
-    """16 bytes for one clip: ``base``, the recording's name, place, size and time of each of its files, frame numbers."""
+    """16 bytes for one clip: ``base``, the recording's name, place, size and time of each of its
+    files, frame numbers.
+    """
     states = name
     for path in files:
         states += _state(path)
@@ -58,7 +64,9 @@ class ClipCache:
     """Clips (k, h, w) uint8 by key, in a folder that may be shared by any number of processes."""
 
     def __init__(self, folder: Path) -> None:
-        """Name the folder; it is made when the first clip is kept. A copy in another process opens it anew."""
+        """Name the folder; it is made when the first clip is kept. A copy in another process opens
+        it anew.
+        """
         self.folder = Path(folder)
         self._start()
 
@@ -70,9 +78,11 @@ class ClipCache:
         self._start()
 
     def get(self, key: bytes, make: Callable[[], Array]) -> Array:
-        """The clip under ``key``, read-only where it was kept; ``make`` decodes it where it was not, or is damaged.
+        """The clip under ``key``, read-only where it was kept; ``make`` decodes it where it was
+        not, or is damaged.
 
-        Raises StorageError where it cannot be kept, and whatever ``make`` raises. Warns (EtabWarning) of damage.
+        Raises StorageError where it cannot be kept, and whatever ``make`` raises. Warns
+        (EtabWarning) of damage.
         """
         if self._pid != os.getpid():
             self._start()
@@ -186,7 +196,9 @@ class _Part:
             os.close(self._number)
 
     def append(self, head: bytes, pixels: memoryview) -> int:
-        """Write a record at the end and say where it begins; a record that does not fit is cut off again."""
+        """Write a record at the end and say where it begins; a record that does not fit is cut off
+        again.
+        """
         with self.path.open("ab") as file:
             at = file.tell()
             try:
@@ -201,8 +213,11 @@ class _Part:
         return at
 
     def scan(self) -> Iterator[tuple[bytes, _Entry]]:
-        """Keys and records by their headers; ends where a header is torn or promises more than is there."""
-        at, size = 0, self._grown(0)
+        """Keys and records by their headers; ends where a header is torn or promises more than is
+        there.
+        """
+        at = 0
+        size = self._grown(0)
         while self._map is not None and at + _lead() <= size:
             block = self._map[at : at + _HEAD.size]
             magic, key, k, h, w, n, checksum, own = _HEAD.unpack(block)
@@ -215,7 +230,9 @@ class _Part:
             at = entry.start + n + -n % _ALIGN
 
     def view(self, entry: _Entry) -> Array | None:
-        """The pixels of a record (k, h, w), read-only and still in the file; None where the file became shorter."""
+        """The pixels of a record (k, h, w), read-only and still in the file; None where the file
+        became shorter.
+        """
         end = entry.start + entry.size
         # where the file ends is asked each time (half the time of os.fstat): a map beyond it would kill the process
         if (self._mapped < end or os.lseek(self._number, 0, os.SEEK_END) < end) and self._grown(
@@ -230,7 +247,9 @@ class _Part:
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def strike(self, entry: _Entry) -> None:
-        """Mark a record as gone, so that no other process tries it; a cache that cannot be written stays as it is."""
+        """Mark a record as gone, so that no other process tries it; a cache that cannot be written
+        stays as it is.
+        """
         try:
             with self.path.open("r+b") as file:
                 file.seek(entry.at)

@@ -1,15 +1,19 @@
 """One sha256 for what a Python object is: its code, the values it refers to, its weights.
 
-Two objects have one digest only if they compute the same thing, in this process or in another one. No address, no
-``repr`` and no bare name enters a digest. An object whose content cannot be read (a C function of unknown origin, an
-open file, a lock) raises NamelessError, which tells where it was met.
+Two objects have one digest only if they compute the same thing, in this process or in another one.
+No address, no ``repr`` and no bare name enters a digest. An object whose content cannot be read (a
+C function of unknown origin, an open file, a lock) raises NamelessError, which tells where it was
+met.
 
 What enters:
 
 * functions: bytecode and constants, defaults, closure, the globals and modules that the code names;
-* classes: every attribute of the class and of its bases; instances: their class and their attributes;
-* torch modules: parameters, buffers (also those that are not saved), submodules, hooks, all other attributes;
-* what installed distributions and the standard library define: its name and the version of the distribution.
+* classes: every attribute of the class and of its bases; instances: their class and their
+  attributes;
+* torch modules: parameters, buffers (also those that are not saved), submodules, hooks, all other
+  attributes;
+* what installed distributions and the standard library define: its name and the version of the
+  distribution.
 """
 
 from __future__ import annotations
@@ -96,7 +100,9 @@ def _resolves(module: str, name: str, thing: object) -> bool:
 
 
 def _is_static(kind: type) -> bool:
-    """Whether a class is part of compiled code (no Py_TPFLAGS_HEAPTYPE): Python code makes no such class."""
+    """Whether a class is part of compiled code (no Py_TPFLAGS_HEAPTYPE): Python code makes no such
+    class.
+    """
     return not kind.__flags__ & (1 << 9)
 
 

@@ -91,7 +91,9 @@ def _scripted(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
 
 
 def _stable(code: bytes) -> bytes:
-    """TorchScript code with the declarations of attributes, whose order varies, sorted and put first."""
+    """TorchScript code with the declarations of attributes, whose order varies, sorted and put
+    first.
+    """
     lines = _MANGLED.sub(b"", code).splitlines()
     declared = [line for line in lines if _ATTRIBUTE.match(line)]
     others = [line for line in lines if not _ATTRIBUTE.match(line)]

@@ -17,7 +17,8 @@ _BLOCK = 1 << 20
 def file_sha256(path: Path) -> str:
     """Sha256 of a file's bytes in hex, read in blocks; "absent" where there is no such file.
 
-    Raises CorruptFileError for what cannot be read as a file (a folder in its place, a failing disk).
+    Raises CorruptFileError for what cannot be read as a file (a folder in its place, a failing
+    disk).
     """
     h = hashlib.sha256()
     try:
@@ -32,7 +33,9 @@ def file_sha256(path: Path) -> str:
 
 
 def digests(root: Path, names: Iterable[str], *, workers: int | None = None) -> dict[str, str]:
-    """Sha256 of each file, by its name relative to ``root``; hashing runs outside the interpreter lock."""
+    """Sha256 of each file, by its name relative to ``root``; hashing runs outside the interpreter
+    lock.
+    """
     unique = sorted(set(names))
     with ThreadPoolExecutor(workers or min(4, allowed_cores())) as pool:
         return dict(

@@ -1,8 +1,8 @@
 """Listing folders of data without the files that operating systems add to them.
 
-macOS writes ``._name`` and ``.DS_Store`` beside files on foreign disks and ``__MACOSX`` into archives; Windows writes
-``Thumbs.db`` and ``desktop.ini``; network storage adds folders such as ``@eaDir``. None of them is ever data, even where
-its name ends like a data file.
+macOS writes ``._name`` and ``.DS_Store`` beside files on foreign disks and ``__MACOSX`` into
+archives; Windows writes ``Thumbs.db`` and ``desktop.ini``; network storage adds folders such as
+``@eaDir``. None of them is ever data, even where its name ends like a data file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _SYSTEM_NAMES = frozenset(
 
 
 def is_hidden(name: str | PurePath) -> bool:
-    """Whether a file or folder is never data: its name, or the name of a folder on its way, is hidden.
+    """Whether a file or folder is never data: its name, or the name of a folder on its way, is
+    hidden.
 
-    Args:
-        name: A name, or a path relative to the folder of data (the parts of an absolute path would count too).
+    Args: name: A name, or a path relative to the folder of data (the parts of an absolute path
+        would count too).
 
     Returns:
         True for names that begin with a dot and for the names that operating systems use.
@@ -64,7 +65,8 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def visible_files(folder: Path, suffix: str = "") -> list[Path]:
-    """List every file below a folder, sorted by path, without hidden files and the content of hidden folders.
+    """List every file below a folder, sorted by path, without hidden files and the content of
+    hidden folders.
 
     Args:
         folder: The folder; an absent one gives an empty list.
@@ -84,7 +86,9 @@ def visible_files(folder: Path, suffix: str = "") -> list[Path]:
 
 
 def visible_names(folder: Path) -> frozenset[str]:
-    """The names of what lies directly in a folder, without hidden ones; empty where the folder is absent."""
+    """The names of what lies directly in a folder, without hidden ones; empty where the folder is
+    absent.
+    """
     return frozenset(path.name for path in visible(folder))
 
 

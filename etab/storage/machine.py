@@ -75,8 +75,9 @@ def limit_threads() -> None:
 def allowed_cores(cgroups: Path = _CGROUPS, own: Path = _OWN_CGROUPS) -> int:
     """Count the processor cores that this process may use.
 
-    A machine has more cores than a job is given by ``taskset``, by SLURM (``--cpus-per-task``) or by a
-    container's quota. Starting a worker for each core of the machine would make them wait for each other.
+    A machine has more cores than a job is given by ``taskset``, by SLURM (``--cpus-per-task``) or
+    by a container's quota. Starting a worker for each core of the machine would make them wait for
+    each other.
 
     Args:
         cgroups: Folder of the control groups, in which Linux keeps a container's quota.
@@ -122,7 +123,9 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[int]:
 
 
 def _folders(cgroups: Path, own: Path) -> Iterator[Path]:
-    """Yield the folders that may hold a quota for this process, from the root of each hierarchy down."""
+    """Yield the folders that may hold a quota for this process, from the root of each hierarchy
+    down.
+    """
     for root in (cgroups, cgroups / "cpu", cgroups / "cpu,cpuacct"):
         yield root
         for relative in _own_groups(own):

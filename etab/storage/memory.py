@@ -22,9 +22,9 @@ _SPARE = 64 << 20
 class Spill:
     """An array (n, ...) of float16, written in blocks of rows and read by rows.
 
-    Up to ``budget`` bytes are held in memory. A larger array is an unnamed file in ``folder``, or in
-    the system's temporary folder where ``folder`` is None or cannot be written. The file vanishes
-    with the array, however the process ends, and is not mapped between reads.
+    Up to ``budget`` bytes are held in memory. A larger array is an unnamed file in ``folder``, or
+    in the system's temporary folder where ``folder`` is None or cannot be written. The file
+    vanishes with the array, however the process ends, and is not mapped between reads.
 
     Raises:
         StorageError: If there is not enough room.
@@ -79,7 +79,8 @@ class Spill:
         if self._held is None:
             torch.from_numpy(out).copy_(torch.from_numpy(self[rows]))
             return
-        held, wide = torch.from_numpy(self._held), torch.from_numpy(out)
+        held = torch.from_numpy(self._held)
+        wide = torch.from_numpy(out)
         for target, row in zip(wide, rows, strict=True):
             target.copy_(held[int(row)])
 

@@ -34,7 +34,9 @@ def _within(file: str, folders: Iterable[str]) -> bool:
 
 
 def is_released_file(file: str | None) -> bool:
-    """Whether a source file belongs to the standard library, to etab, or to an installed distribution."""
+    """Whether a source file belongs to the standard library, to etab, or to an installed
+    distribution.
+    """
     if not file:
         return False
     if file.startswith("<frozen "):

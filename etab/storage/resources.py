@@ -15,7 +15,9 @@ def _places(name: str) -> list[Path]:
 
 
 def text(name: str) -> str:
-    """Read a packaged text file such as "checkpoints/index.toml"; raises with what there is beside it."""
+    """Read a packaged text file such as "checkpoints/index.toml"; raises with what there is beside
+    it.
+    """
     for path in _places(name):
         if path.is_file():
             return path.read_text(encoding="utf-8")

@@ -1,7 +1,9 @@
-"""From rows to what is scored: clips to a recording, images to a study, windows to a recording to a patient.
+"""From rows to what is scored: clips to a recording, images to a study, windows to a recording to a
+patient.
 
-A head answers rows. Where a task says that several rows together answer for one unit, their scores are put together
-here, by a rule that the task names. Nothing is chosen here: a rule with a threshold takes it from training folds.
+A head answers rows. Where a task says that several rows together answer for one unit, their scores
+are put together here, by a rule that the task names. Nothing is chosen here: a rule with a
+threshold takes it from training folds.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ AggregateRule = Callable[[FloatArray, Array, Array], FloatArray]
 class Aggregate:
     """How the rows of one unit become one answer.
 
-    ``rule`` takes the scores of the unit's rows (m, columns), the recording of each row (m,) and its place (m,), and
-    gives (columns,). None where that takes more: ``beside`` then names the target that a second probe answers, on the same
-    features and training rows, and ``etab.runs.studies`` puts the rows together by both. ``windows``: it is made for windows as
-    rows; the others take a recording as a row where a task lets them. ``ordered``: it speaks of probabilities of classes,
-    the gravest first, so not of values.
+    ``rule`` takes the scores of the unit's rows (m, columns), the recording of each row (m,) and
+    its place (m,), and gives (columns,). None where that takes more: ``beside`` then names the
+    target that a second probe answers, on the same features and training rows, and
+    ``etab.runs.studies`` puts the rows together by both. ``windows``: it is made for windows as
+    rows; the others take a recording as a row where a task lets them. ``ordered``: it speaks of
+    probabilities of classes, the gravest first, so not of values.
     """
 
     name: str
@@ -114,17 +117,17 @@ def reduce(
     recordings: Sequence[str],
     places: Sequence[str] | None = None,
 ) -> tuple[list[int], dict[str, FloatArray]]:
-    """Put the rows of each unit together: the first row of each unit, in order, and the columns of the units.
+    """Put the rows of each unit together: the first row of each unit, in order, and the columns of
+    the units.
 
-    ``columns`` holds "truth" and "score", or "truth" and "score_0" ..., each (n,); ``places`` is where each row was
-    recorded (the recording itself where it is not given). Raises ResultError where the rows of a unit differ in their
-    truth or the rule needs a second probe, and UnknownNameError for one that is not registered.
+    ``columns`` holds "truth" and "score", or "truth" and "score_0" ..., each (n,); ``places`` is
+    where each row was recorded (the recording itself where it is not given). Raises ResultError
+    where the rows of a unit differ in their truth or the rule needs a second probe, and
+    UnknownNameError for one that is not registered.
     """
-    rule, names, of = (
-        AGGREGATES[name].rule,
-        [c for c in columns if c != "truth"],
-        np.asarray(recordings),
-    )
+    rule = AGGREGATES[name].rule
+    names = [c for c in columns if c != "truth"]
+    of = np.asarray(recordings)
     at = of if places is None else np.asarray(places)
     scores = np.stack([columns[c] for c in names], axis=1)
     if rule is None:

@@ -15,9 +15,11 @@ from etab.types import Kind
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """Where the anchored scale of a task has its 0 (a trivial predictor) and its 1 (a named reference).
+    """Where the anchored scale of a task has its 0 (a trivial predictor) and its 1 (a named
+    reference).
 
-    Frozen with the task's version: a correction is a new version, so scores of different versions never mix.
+    Frozen with the task's version: a correction is a new version, so scores of different versions
+    never mix.
     """
 
     low: float
@@ -30,20 +32,25 @@ class Anchors:
 class Task:
     """One row of the menu.
 
-    inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording), "ED+ES" (the ED and
-    the ES frame of a recording together, their features concatenated), "answer" (every answer is a row, shown by the
-    frame it speaks of, or by the first frame where it speaks of the whole recording), or, cut as ``clip`` says, "clip"
-    (one clip from the middle of a recording), "clips" (all its clips) or "beats" (a clip for each beat, end-systole in its
-    middle: whole beats from the authors' ES frame where there is one, else found by ``etab.echo.beats``). A clip is a row.
-    Of sound: "recording" (a recording is a row, its features the mean over its windows), or "window" (every window is one).
-    unit, aggregate: "" where every row is scored; else the rows of one "recording", "study" or "patient" are put together
-    by this rule of ``etab.tasks.aggregate`` before they are scored.
+    inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording),
+    "ED+ES" (the ED and the ES frame of a recording together, their features concatenated), "answer"
+    (every answer is a row, shown by the frame it speaks of, or by the first frame where it speaks
+    of the whole recording), or, cut as ``clip`` says, "clip" (one clip from the middle of a
+    recording), "clips" (all its clips) or "beats" (a clip for each beat, end-systole in its
+    middle: whole beats from the authors' ES frame where there is one, else found by
+    ``etab.echo.beats``). A clip is a row. Of sound: "recording" (a recording is a row, its features
+    the mean over its windows), or "window" (every window is one).
+    unit, aggregate: "" where every row is scored; else the rows of one "recording", "study" or
+    "patient" are put together by this rule of ``etab.tasks.aggregate`` before they are scored.
     protocols: the sorts of protocol that there are for it, the primary one first.
-    metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters ``etab2022``.
-    extra: found by its whole code or its category and index ("b6") only, as it asks for many more frames than the rest.
-    fit_on: the dataset that a cross-dataset cell is fitted on; "" where it is ``dataset``, on which cells are tested.
-    version: 0 while the anchors are not measured on the data; such a task is in no suite and runs only when its code or
-    its dataset is named.
+    metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters
+        ``etab2022``.
+    extra: found by its whole code or its category and index ("b6") only, as it asks for many more
+        frames than the rest.
+    fit_on: the dataset that a cross-dataset cell is fitted on; "" where it is ``dataset``, on which
+        cells are tested.
+    version: 0 while the anchors are not measured on the data; such a task is in no suite and runs
+    only when its code or its dataset is named.
     """
 
     code: str
@@ -93,23 +100,31 @@ class Task:
 
     @property
     def reader(self) -> str:
-        """The module that reads and embeds its rows; tasks of one dataset, reader and family share features."""
+        """The module that reads and embeds its rows; tasks of one dataset, reader and family share
+        features.
+        """
         return ROW_INPUTS[self.inputs].module
 
     @property
     def family(self) -> str:
-        """What is embedded for it: tasks of one dataset and family share an entry of the feature cache."""
+        """What is embedded for it: tasks of one dataset and family share an entry of the feature
+        cache.
+        """
         shown = f"{self.inputs}: {self.clip}" if self.clip else "annotated"
         return f"{shown}, fitted on {self.fit_on}" if self.fit_on else shown
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The datasets that it reads: of a cross-dataset cell the one fitted on, then the one tested on."""
+        """The datasets that it reads: of a cross-dataset cell the one fitted on, then the one
+        tested on.
+        """
         return (self.fit_on, self.dataset) if self.fit_on else (self.dataset,)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Codes of the rows of the menu that it is made of, in the order of ``datasets``: its own, or two."""
+        """Codes of the rows of the menu that it is made of, in the order of ``datasets``: its own,
+        or two.
+        """
         if not self.fit_on:
             return (self.code,)
         fitted, tested = self.code.split(">")
@@ -141,10 +156,14 @@ class Task:
 
 
 class Menu(Registry[Task]):
-    """The rows by code; the code of a cross-dataset cell ("b0-A4-E>C") gives a row made of the two on the menu."""
+    """The rows by code; the code of a cross-dataset cell ("b0-A4-E>C") gives a row made of the two
+    on the menu.
+    """
 
     def __getitem__(self, name: str) -> Task:
-        """Look a code up; raises UnknownNameError, and UnsupportedOptionError for a pair that asks two questions."""
+        """Look a code up; raises UnknownNameError, and UnsupportedOptionError for a pair that asks
+        two questions.
+        """
         return (
             crossed(self, name)
             if isinstance(name, str) and ">" in name
@@ -156,7 +175,9 @@ _SAME = ("target", "kind", "inputs", "unit", "aggregate", "clip")
 
 
 def crossed(menu: Registry[Task], code: str) -> Task:
-    """The row of a cross-dataset cell: the tested dataset's own, with its metric and anchors, fitted on the other."""
+    """The row of a cross-dataset cell: the tested dataset's own, with its metric and anchors,
+    fitted on the other.
+    """
     asked = parse_code(code)
     if asked.dataset == asked.test_dataset:
         raise UnsupportedOptionError(

@@ -74,7 +74,9 @@ class Code:
 
 
 def parse_code(text: str) -> Code:
-    """Take a code apart; raises UnknownNameError saying which part is not in the table and what the table holds."""
+    """Take a code apart; raises UnknownNameError saying which part is not in the table and what the
+    table holds.
+    """
     match = _CODE.match(text)
     if not match:
         raise UnknownNameError(

@@ -18,8 +18,10 @@ class RowInput:
     name      as tasks name it: "frame", "ED+ES", "clips", "recording", ...
     words     what a row is, for tables and messages
     modality  "image" or "sound": what the data must hold
-    module    the module that reads and embeds it; importing it registers its ``etab.features.base.Input``
-    phases    phases that the data must mark, in the order of a row's frames: 0 end-diastole, 1 end-systole
+    module    the module that reads and embeds it; importing it registers its
+              ``etab.features.base.Input``
+    phases    phases that the data must mark, in the order of a row's frames: 0 end-diastole, 1
+              end-systole
     clip      whether the task says how clips are cut (``Task.clip``)
     """
 

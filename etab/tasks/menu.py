@@ -1,7 +1,8 @@
 """The one table of codes, and the menu of tasks: one row a task.
 
-A code reads ``<category><index>-<view>-<dataset>``, as in 2022: ``a0-A4-C`` is the LV (a0) in the apical four-chamber
-view (A4) of CAMUS (C). A cross-dataset cell is written ``b0-A4-E>C``: fitted on EchoNet-Dynamic, tested on CAMUS.
+A code reads ``<category><index>-<view>-<dataset>``, as in 2022: ``a0-A4-C`` is the LV (a0) in the
+apical four-chamber view (A4) of CAMUS (C). A cross-dataset cell is written ``b0-A4-E>C``: fitted on
+EchoNet-Dynamic, tested on CAMUS.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ def _camus() -> Iterable[Task]:
 
 
 def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: int) -> Task:
-    """A row on the stills of TMED-2: AUROC for two classes, balanced accuracy over all of them for more."""
+    """A row on the stills of TMED-2: AUROC for two classes, balanced accuracy over all of them for
+    more.
+    """
     two = classes == 2
     return Task(
         code=code,
@@ -103,7 +106,9 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
 
 
 def _study(code: str, title: str, target: str, classes: int) -> Task:
-    """Aortic stenosis of a study from all its stills: version 0, as nothing is measured on the data yet."""
+    """Aortic stenosis of a study from all its stills: version 0, as nothing is measured on the data
+    yet.
+    """
     return Task(
         code=code,
         title=title,
@@ -160,7 +165,9 @@ def _new(
     anchors: Anchors = _WAITING,
     views: tuple[str, ...] = (),
 ) -> Task:
-    """A task that waits for its data: version 0, so in no suite. ``views``: those of its code, unless given."""
+    """A task that waits for its data: version 0, so in no suite. ``views``: those of its code,
+    unless given.
+    """
     return Task(
         code,
         title,
@@ -410,7 +417,9 @@ _AGAIN = "labels and patients of {}; version 0: no sequences at hand to run it o
 
 
 def _clips() -> Iterable[Task]:
-    """EF from clips: the index says which clips, 6 one, 7 all of them, 8 one a beat; anchors are those of the ED+ES row."""
+    """EF from clips: the index says which clips, 6 one, 7 all of them, 8 one a beat; anchors are
+    those of the ED+ES row.
+    """
     three = (
         (6, "clip", "from one clip"),
         (7, "clips", "from all clips"),
@@ -451,10 +460,12 @@ for _task in list(_clips()):
 
 
 def find(codes: str | Iterable[str] | None = None) -> list[Task]:
-    """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the default dataset.
+    """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the
+    default dataset.
 
-    Tasks of version 0 are found by their code or dataset only, extra ones by their code or their index ("b6"),
-    cross-dataset cells by their code ("b0-A4-E>C"). Raises UnknownNameError for a word that names nothing.
+    Tasks of version 0 are found by their code or dataset only, extra ones by their code or their
+    index ("b6"), cross-dataset cells by their code ("b0-A4-E>C"). Raises UnknownNameError for a
+    word that names nothing.
     """
     extra = [t for t in TASKS.values() if t.extra and t.superseded_by is None]
     current = [t for t in TASKS.values() if t.superseded_by is None and not t.extra]

@@ -1,15 +1,18 @@
-"""The protocols by name: the authors' split, folds of patients, one database left out, each also with few labels.
+"""The protocols by name: the authors' split, folds of patients, one database left out, each also
+with few labels.
 
-"official" and "cv5" use every training patient; "lodo" leaves one database out at a time, tests it, and chooses inside by
-the others. "official-10pct-d0" trains on a draw of 10 % of the patients, "cv5-5shot-d2" on 5 patients of each class; the
-number behind d is the draw. The drawn patients of a smaller share are among those of a larger one of the same draw, and
-every backbone sees the same patients. Where every row of a patient has one class, a draw keeps the shares of the classes.
-What a head chooses, it chooses inside the drawn patients alone.
+"official" and "cv5" use every training patient; "lodo" leaves one database out at a time, tests it,
+and chooses inside by the others. "official-10pct-d0" trains on a draw of 10 % of the patients,
+"cv5-5shot-d2" on 5 patients of each class; the number behind d is the draw. The drawn patients of a
+smaller share are among those of a larger one of the same draw, and every backbone sees the same
+patients. Where every row of a patient has one class, a draw keeps the shares of the classes. What a
+head chooses, it chooses inside the drawn patients alone.
 
-A name that ends in "-finetune" or "-partial2" has the same splits; the backbone is trained too, all of it or its last 2
-blocks (``etab.finetuning.cells``). Without such an ending it is frozen. "official-finetune-from:a0-A4-C" is adaptation: the backbone was
-first trained on the task a0-A4-C, with a head of that task, then with the cell's own; after "-head-from:a0-A4-C" it stays as
-that task left it, and only the new head is trained.
+A name that ends in "-finetune" or "-partial2" has the same splits; the backbone is trained too, all
+of it or its last 2 blocks (``etab.finetuning.cells``). Without such an ending it is frozen.
+"official-finetune-from:a0-A4-C" is adaptation: the backbone was first trained on the task a0-A4-C,
+with a head of that task, then with the cell's own; after "-head-from:a0-A4-C" it stays as that task
+left it, and only the new head is trained.
 """
 
 from __future__ import annotations
@@ -40,12 +43,14 @@ class Protocol:
 
     sort     "official", "cv" or "lodo"
     n_fold   folds of cross-validation; 0 for the others
-    percent  share of the training patients that is drawn, above 0 and below 100; None for no such draw
+    percent  share of the training patients that is drawn, above 0 and below 100; None for no such
+             draw
     shots    patients of each class that are drawn; None for no such draw
     draw     which draw, from 0
-    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last 2 blocks; "head"
-             nothing more than the task in ``source`` did
-    source   code of the task that the backbone was trained on before; "" where it is as it was pretrained
+    tuning   what of the backbone is trained: "" nothing, "finetune" all of it, "partial2" its last
+             2 blocks; "head" nothing more than the task in ``source`` did
+    source   code of the task that the backbone was trained on before; "" where it is as it was
+             pretrained
     """
 
     sort: str
@@ -60,7 +65,8 @@ class Protocol:
     def name(self) -> str:
         """The name that results carry."""
         tuning = f"-{self.tuning}" if self.tuning else ""
-        tuning, base = f"{tuning}-from:{self.source}" if self.source else tuning, self.base
+        tuning = f"{tuning}-from:{self.source}" if self.source else tuning
+        base = self.base
         if not self.few:
             return base + tuning
         size = f"{self.shots}shot" if self.shots else f"{self.percent:g}pct"
@@ -73,7 +79,9 @@ class Protocol:
 
     @property
     def blocks(self) -> int | None:
-        """How many of the last blocks of the backbone are trained; None for all of them, 0 for a frozen one."""
+        """How many of the last blocks of the backbone are trained; None for all of them, 0 for a
+        frozen one.
+        """
         if self.tuning in ("finetune", "head"):
             return None if self.tuning == "finetune" else 0
         return int(self.tuning.removeprefix("partial") or 0)
@@ -92,11 +100,13 @@ class Protocol:
         seed: int,
         groups: Sequence[str] = (),
     ) -> list[RowSplit]:
-        """Turn rows into fits, see ``etab.splits.row_splits``; ``answers`` (n,) says which class a patient is of.
+        """Turn rows into fits, see ``etab.splits.row_splits``; ``answers`` (n,) says which class a
+        patient is of.
 
         ``groups`` (n,) is the database of each row.
 
-        Raises SplitError as that does, and UndefinedError where the draw holds fewer than two patients (of a class).
+        Raises SplitError as that does, and UndefinedError where the draw holds fewer than two
+        patients (of a class).
         """
         whole = row_splits(
             patients,
@@ -144,7 +154,9 @@ class Protocol:
 
 
 def _classes(patients: Array, answers: Any, kind: Kind) -> dict[str, int]:
-    """The class of each patient; empty where patients have rows of several classes, or answers are no classes."""
+    """The class of each patient; empty where patients have rows of several classes, or answers are
+    no classes.
+    """
     if kind not in (Kind.BINARY, Kind.CLASSES):
         return {}
     found: dict[str, int] = {}
@@ -155,7 +167,9 @@ def _classes(patients: Array, answers: Any, kind: Kind) -> dict[str, int]:
 
 
 def parse(text: str, n_fold: int = 5) -> Protocol:
-    """Read a name; "cv" alone has ``n_fold`` folds. Raises IncompatibleError saying what names look like."""
+    """Read a name; "cv" alone has ``n_fold`` folds. Raises IncompatibleError saying what names look
+    like.
+    """
     match = _NAME.match(text)
     if match:
         base, size, unit, draw, tuning, source = match.groups()
@@ -166,10 +180,8 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
             0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount)
         )
         if (n > 1 or sort != "cv") and right:
-            percent, shots = (
-                amount if unit == "pct" else None,
-                int(amount) if unit == "shot" else None,
-            )
+            percent = amount if unit == "pct" else None
+            shots = int(amount) if unit == "shot" else None
             return Protocol(sort, n, percent, shots, int(draw or 0), tuning or "", source or "")
     raise IncompatibleError(
         f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), lodo (leave one database out), and with "
@@ -179,7 +191,9 @@ def parse(text: str, n_fold: int = 5) -> Protocol:
 
 
 def drawn(bases: list[str], percents: list[float], shots: list[float], draws: int) -> list[str]:
-    """Names of the protocols with each share or number of patients, ``draws`` of each; 100 % is the base itself."""
+    """Names of the protocols with each share or number of patients, ``draws`` of each; 100 % is the
+    base itself.
+    """
     out: list[str] = []
     for base in bases:
         for percent in percents:
@@ -191,14 +205,17 @@ def drawn(bases: list[str], percents: list[float], shots: list[float], draws: in
 
 
 def protocol_name(protocol: str, n_fold: int) -> str:
-    """Name a protocol as results carry it: "official", "lodo", or "cv" with its number of folds ("cv5")."""
+    """Name a protocol as results carry it: "official", "lodo", or "cv" with its number of folds
+    ("cv5").
+    """
     return parse(protocol, n_fold).name
 
 
 def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
     """Named protocols to run a task by: its own, or those asked for that it knows.
 
-    Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks have databases.
+    Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks
+    have databases.
     """
     names = [protocol_name(p, n_fold) for p in (task.protocols if asked is None else asked)]
     kept = [
@@ -214,12 +231,16 @@ def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
 
 
 def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
-    """The splits that a named protocol makes of these rows; raises SplitError or UndefinedError where it cannot."""
+    """The splits that a named protocol makes of these rows; raises SplitError or UndefinedError
+    where it cannot.
+    """
     return parse(name).splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
 
 
 def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
-    """(n,) the authors' part and the fold of each row: what protocols of this many folds are made of; None for draws."""
+    """(n,) the authors' part and the fold of each row: what protocols of this many folds are made
+    of; None for draws.
+    """
     how = parse(name)
     if how.few:
         return None

@@ -28,8 +28,10 @@ class Rows:
     spacing   (row, column) mm for each row, or None
     missing   (id, reason) of recordings that gave no row
     records   the recording of each row
-    units     what each row answers for: the row itself, its recording, its study or its patient (the task's ``unit``)
-    places    where each row was recorded (auscultation), groups its database: empty where there are no such things
+    units     what each row answers for: the row itself, its recording, its study or its patient
+              (the task's ``unit``)
+    places    where each row was recorded (auscultation), groups its database: empty where there are
+              no such things
     extras    further facts that the task's metrics need of each row, by the name of their column
     """
 
@@ -55,7 +57,8 @@ class Rows:
 def undefined_row(kind: Kind, answer: Any) -> str:
     """Why no metric exists for a row with this true answer; "" for a row that can be scored.
 
-    A structure may be absent from one picture. Overlap and distances do not exist there, and the row is left out.
+    A structure may be absent from one picture. Overlap and distances do not exist there, and the
+    row is left out.
     """
     if kind is Kind.MASK and not np.any(answer):
         return EMPTY_MASK
@@ -63,7 +66,9 @@ def undefined_row(kind: Kind, answer: Any) -> str:
 
 
 def undefined_note(code: str, missing: Iterable[tuple[str, str]]) -> str:
-    """A sentence that names the rows of a task left out because no metric exists for them; "" where there are none."""
+    """A sentence that names the rows of a task left out because no metric exists for them; "" where
+    there are none.
+    """
     names = [name for name, reason in missing if reason == EMPTY_MASK]
     if not names:
         return ""

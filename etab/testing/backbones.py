@@ -27,7 +27,9 @@ def _frames(size: int, n: int = 3) -> Array:
 
 
 def _windows(card: BackboneCard, n: int = 3) -> Array:
-    """Made heart beats of different tone and pace, float32 (n, samples) of two seconds at the card's rate."""
+    """Made heart beats of different tone and pace, float32 (n, samples) of two seconds at the
+    card's rate.
+    """
     rng = np.random.default_rng(0)
     t = np.arange(round(2 * (card.rate or 0))) / (card.rate or 1)
     beats = [
@@ -52,9 +54,9 @@ def close(a: Features, b: Features, rows: slice) -> bool:
 def check_backbone(card: BackboneCard) -> None:
     """Check a backbone against the contract that runs rely on.
 
-    The features of a row depend on that row alone, are finite and come out alike twice; the network is frozen and in
-    eval mode; widths, strides and layers are those of the card. A backbone of sound must also read windows of other
-    lengths than the card's.
+    The features of a row depend on that row alone, are finite and come out alike twice; the network
+    is frozen and in eval mode; widths, strides and layers are those of the card. A backbone of
+    sound must also read windows of other lengths than the card's.
 
     Args:
         card: The card of the backbone, which is loaded twice.
@@ -106,7 +108,9 @@ def check_backbone(card: BackboneCard) -> None:
 
 
 def _check_lengths(card: BackboneCard, backbone: Backbone, x: Tensor, whole: Features) -> None:
-    """Windows of other lengths, down to a fraction of a beat, give features of the same names and widths."""
+    """Windows of other lengths, down to a fraction of a beat, give features of the same names and
+    widths.
+    """
     import torch
 
     assert card.rate, f"{card.name} reads sound, and its card has no rate"
@@ -149,14 +153,15 @@ def _check_card(card: BackboneCard, backbone: object, whole: Features) -> None:
 
 
 def check_network(card: BackboneCard, backbone: object) -> None:
-    """Check that the network of a backbone is frozen, in eval mode, and has the card's number of parameters.
+    """Check that the network of a backbone is frozen, in eval mode, and has the card's number of
+    parameters.
 
     Args:
         card: Its card.
         backbone: The loaded backbone; one without ``network`` passes.
 
-    Raises:
-        AssertionError: It is in training mode, requires gradients, or has another number of parameters.
+    Raises: AssertionError: It is in training mode, requires gradients, or has another number of
+        parameters.
     """
     network = getattr(backbone, "network", None)
     if network is not None:

@@ -35,7 +35,9 @@ def made_splits(n: int = 60) -> tuple[Array, list[RowSplit]]:
 def made_features(
     kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0
 ) -> tuple[Features, Any]:
-    """Features from which the answers can be learned (``signal`` 0: not at all), with nuisance, and the answers."""
+    """Features from which the answers can be learned (``signal`` 0: not at all), with nuisance, and
+    the answers.
+    """
     rng = np.random.default_rng(seed)
     if kind is Kind.MASK:
         return _made_maps(rng, n, signal)
@@ -58,9 +60,12 @@ def made_features(
 
 def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
     yy, xx = np.mgrid[:48, :40]
-    masks, maps = [], []
+    masks = []
+    maps = []
     for _ in range(n):
-        cy, cx, r = rng.uniform(16, 32), rng.uniform(12, 28), rng.uniform(7, 11)
+        cy = rng.uniform(16, 32)
+        cx = rng.uniform(12, 28)
+        r = rng.uniform(7, 11)
         mask = (yy - cy) ** 2 + (xx - cx) ** 2 < r * r
         masks.append(mask)
         small = mask[2::4, 2::4][:12, :10].astype(np.float32)
@@ -74,8 +79,11 @@ def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Feature
 
 
 def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
-    """Series (k, 3) at 50 Hz of some 6 s, loud in S1 and S2, and their states; ``signal`` 0: of another moment."""
-    series, states = np.empty(n, dtype=object), []
+    """Series (k, 3) at 50 Hz of some 6 s, loud in S1 and S2, and their states; ``signal`` 0: of
+    another moment.
+    """
+    series = np.empty(n, dtype=object)
+    states = []
     for i in range(n):
         lasts = (6, 9, 5, int(rng.integers(16, 28)))
         beat = np.repeat(np.arange(4), lasts)
@@ -94,10 +102,11 @@ def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Featu
 def made_sequences(
     kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0
 ) -> tuple[Features, Any]:
-    """Sequences of ``STEPS`` steps from which the answers can be learned (``signal`` 0: not at all), and the answers.
+    """Sequences of ``STEPS`` steps from which the answers can be learned (``signal`` 0: not at
+    all), and the answers.
 
-    For STATES each sequence passes through the three classes in turn, from a phase of its own, and a fifth of the steps
-    is not annotated (-1).
+    For STATES each sequence passes through the three classes in turn, from a phase of its own, and
+    a fifth of the steps is not annotated (-1).
     """
     rng = np.random.default_rng(seed)
     y: Array
@@ -161,7 +170,9 @@ def _run(
 
 
 def check_head(head: Head, *, learns: bool = True) -> None:
-    """Learns something, refuses other kinds, same seed same answer, blind to test rows, probabilities are probabilities."""
+    """Learns something, refuses other kinds, same seed same answer, blind to test rows,
+    probabilities are probabilities.
+    """
     for kind in sorted(head.kinds):
         features, answers = _made(head, kind)
         predicted, truth, _ = _run(head, kind, features, answers)
@@ -219,10 +230,13 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answers: Any) -> None:
-    """Changing one test row's features, or any test row's answer, changes nothing for the other test rows."""
+    """Changing one test row's features, or any test row's answer, changes nothing for the other
+    test rows.
+    """
     patients, splits = made_splits()
     split = splits[0]
-    row, others = int(split.test[0]), slice(1, None)
+    row = int(split.test[0])
+    others = slice(1, None)
     pooled = {k: np.array(v) for k, v in features.pooled.items()}
     for values in pooled.values():
         values[row] = values[row] * 7 + 3
@@ -239,7 +253,8 @@ def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answer
     relabelled = list(answers) if kind in (Kind.MASK, Kind.STATES) else np.array(answers)
     for i in split.test:
         relabelled[i] = answers[(int(i) + 1) % len(answers)]
-    target, chance = made_target(kind), np.random.default_rng
+    target = made_target(kind)
+    chance = np.random.default_rng
     before = head.cross_fit(features, answers, patients, [split], target, rng=chance(0))[0]
     after = head.cross_fit(moved, relabelled, patients, [split], target, rng=chance(0))[0]
     assert _close(before.predictions[others], after.predictions[others], kind), (

@@ -14,7 +14,9 @@ __all__ = ["check_video_backbone", "recording"]
 
 
 def recording(n: int, height: int = 96, width: int = 128) -> Array:
-    """A made recording, uint8 (n, height, width): a disc that beats, with noise; no two frames are alike."""
+    """A made recording, uint8 (n, height, width): a disc that beats, with noise; no two frames are
+    alike.
+    """
     rng = np.random.default_rng(n)
     y, x = np.mgrid[:height, :width]
     far = np.hypot(y - height / 2, x - width / 2)
@@ -27,8 +29,8 @@ def recording(n: int, height: int = 96, width: int = 128) -> Array:
 def check_video_backbone(card: BackboneCard) -> None:
     """Check a backbone of clips against the contract that runs rely on.
 
-    The features of a clip depend on that clip alone and on all of its frames, are finite and come out alike twice; the
-    network is frozen, and one of the features has the card's width.
+    The features of a clip depend on that clip alone and on all of its frames, are finite and come
+    out alike twice; the network is frozen, and one of the features has the card's width.
 
     Args:
         card: Its card, with a ``clip`` contract; the backbone is loaded twice.

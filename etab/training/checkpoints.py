@@ -1,4 +1,5 @@
-"""Checkpoints of training: where it stands, and its tensors, as ``state.json`` and the safetensors file that it names.
+"""Checkpoints of training: where it stands, and its tensors, as ``state.json`` and the safetensors
+file that it names.
 
 An interruption between the two writes leaves the earlier checkpoint whole.
 """
@@ -38,7 +39,9 @@ class Progress:
 
 
 def fit_state(network: nn.Module, state: Mapping[str, torch.Tensor], place: str) -> None:
-    """Load a whole state or nothing. Raises WeightsError with every key that is missing, unknown or of another shape."""
+    """Load a whole state or nothing. Raises WeightsError with every key that is missing, unknown or
+    of another shape.
+    """
     own = network.state_dict()
     faults = [f"missing: {k}" for k in own if k not in state] + [
         f"unknown: {k}" for k in state if k not in own

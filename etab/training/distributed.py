@@ -1,9 +1,10 @@
 """Several processes that train one network: ``torchrun --nproc_per_node=2 -m etab finetune ...``.
 
-torch.distributed carries gradients between them: gloo on processors, NCCL on GPUs. Every process holds the same weights and
-takes its share of the rows of each step; the first one alone writes. A step means the same however many processes share
-it; batch norm hears the rows that one process has at once, as it does with accumulated batches. Gradients are exchanged
-once a step, when every process has said that its rows fitted memory: DistributedDataParallel, which exchanges them during
+torch.distributed carries gradients between them: gloo on processors, NCCL on GPUs. Every process
+holds the same weights and takes its share of the rows of each step; the first one alone writes. A
+step means the same however many processes share it; batch norm hears the rows that one process has
+at once, as it does with accumulated batches. Gradients are exchanged once a step, when every
+process has said that its rows fitted memory: DistributedDataParallel, which exchanges them during
 the backward pass, would leave the others waiting for one that has no memory.
 """
 
@@ -41,9 +42,11 @@ def world() -> tuple[int, int]:
 
 @contextmanager
 def joined(device: str) -> Iterator[str]:
-    """Join the processes that torchrun started, for as long as this lasts; gives the device of this one.
+    """Join the processes that torchrun started, for as long as this lasts; gives the device of this
+    one.
 
-    Alone, or joined already, nothing happens. Raises UnsupportedOptionError for one GPU named by number for all of them.
+    Alone, or joined already, nothing happens. Raises UnsupportedOptionError for one GPU named by
+    number for all of them.
     """
     import torch
     import torch.distributed as dist
@@ -102,7 +105,9 @@ class Share:
         return np.array_split(rows, rounds * self.size)[self.rank :: self.size]
 
     def exchange(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add the gradients of all processes up in each; what no process has a gradient of keeps none."""
+        """Add the gradients of all processes up in each; what no process has a gradient of keeps
+        none.
+        """
         import torch
         import torch.distributed as dist
 

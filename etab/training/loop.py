@@ -1,9 +1,10 @@
-"""One training loop: AdamW or SGD, warm-up and cosine, early stopping, checkpoints that resume to the same bytes.
+"""One training loop: AdamW or SGD, warm-up and cosine, early stopping, checkpoints that resume to
+the same bytes.
 
-The loop knows rows and a loss, not data: ``loss(rows)`` gives the mean loss of some rows as a tensor. The order of an
-epoch is a function of (seed, epoch), the other chance (dropout) is torch's generator inside the loop, which is set from
-the seed, kept in checkpoints and put back as it was afterwards. Several processes (``etab.training.distributed``) share the
-rows of each step.
+The loop knows rows and a loss, not data: ``loss(rows)`` gives the mean loss of some rows as a
+tensor. The order of an epoch is a function of (seed, epoch), the other chance (dropout) is torch's
+generator inside the loop, which is set from the seed, kept in checkpoints and put back as it was
+afterwards. Several processes (``etab.training.distributed``) share the rows of each step.
 """
 
 from __future__ import annotations
@@ -61,16 +62,19 @@ class Recipe:
 
     epochs          passes over the training rows at most (>= 1)
     batch           rows in memory at once; ``batch * accumulate`` rows make one step (both >= 1)
-    learning_rate   peak of the schedule (> 0), reached after ``warmup`` (a share of all steps, in [0, 1)), then cosine
+    learning_rate   peak of the schedule (> 0), reached after ``warmup`` (a share of all steps, in
+                    [0, 1)), then cosine
     weight_decay    of AdamW, on weights of two and more axes only
     patience        epochs without a better validation loss after which training stops; 0: never
     clip            largest norm of the gradient; 0: no limit
     seed            decides order and dropout
     every           steps between checkpoints; 0: at the end of each epoch only
     optimizer       "adamw", or "sgd" (Nesterov, momentum 0.9)
-    precision       "fp32", or "bf16": the loss is computed under autocast, weights and their updates stay fp32
-    stop            epochs after which training ends, though the schedule is that of ``epochs``; 0: at its end. For
-                    training again on all rows as long as a validation part once said
+    precision       "fp32", or "bf16": the loss is computed under autocast, weights and their
+                    updates stay fp32
+    stop            epochs after which training ends, though the schedule is that of ``epochs``; 0:
+                    at its end. For training again on all rows as long as a validation part once
+                    said
     """
 
     epochs: int = 20
@@ -121,7 +125,9 @@ def rate(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def order(recipe: Recipe, epoch: int, n: int) -> list[IntArray]:
-    """Positions of the rows of each step of an epoch: all n once, in steps of nearly one size (none is a lone row)."""
+    """Positions of the rows of each step of an epoch: all n once, in steps of nearly one size (none
+    is a lone row).
+    """
     shuffled = np.random.default_rng([recipe.seed, epoch]).permutation(n)
     size = recipe.batch * recipe.accumulate
     return list(np.array_split(shuffled, max(1, n // size if n % size == 1 else -(-n // size))))
@@ -138,13 +144,15 @@ def train(
     report: Report | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Progress:
-    """Train in place and leave the network in eval mode with the weights of its best validation loss.
+    """Train in place and leave the network in eval mode with the weights of its best validation
+    loss.
 
-    ``rows`` and ``validation`` are what ``loss`` understands; they must not share one. Without validation rows a recipe
-    says where to ``stop``, and the last weights are kept. ``folder`` keeps checkpoints: where it holds one of the same
-    recipe, rows, architecture and ``about`` (what else decides the result), training goes on from there. ``report`` is
-    called after every step. Raises TrainingError (loss not finite: the network then holds the state after the last good
-    epoch; or one row that does not fit memory), WeightsError (checkpoint of another architecture),
+    ``rows`` and ``validation`` are what ``loss`` understands; they must not share one. Without
+    validation rows a recipe says where to ``stop``, and the last weights are kept. ``folder`` keeps
+    checkpoints: where it holds one of the same recipe, rows, architecture and ``about`` (what else
+    decides the result), training goes on from there. ``report`` is called after every step. Raises
+    TrainingError (loss not finite: the network then holds the state after the last good epoch; or
+    one row that does not fit memory), WeightsError (checkpoint of another architecture),
     UnsupportedOptionError (checkpoint of another recipe or rows), CorruptFileError, StorageError.
     """
     import torch
@@ -165,17 +173,20 @@ def train_together(
     validation: IntArray,
     recipes: Sequence[Recipe],
 ) -> list[Progress | None]:
-    """Train several networks in turn, batch by batch, each as ``train`` would alone: to the same bytes.
+    """Train several networks in turn, batch by batch, each as ``train`` would alone: to the same
+    bytes.
 
-    Recipes of one seed, batch and accumulation ask for the same rows one after the other, so that losses that share what
-    they read read it once. One whose training fails ends with None, in the state that ``train`` leaves, and the others
-    go on. Raises what ``train`` raises, TrainingError where all fail.
+    Recipes of one seed, batch and accumulation ask for the same rows one after the other, so that
+    losses that share what they read read it once. One whose training fails ends with None, in the
+    state that ``train`` leaves, and the others go on. Raises what ``train`` raises, TrainingError
+    where all fail.
     """
     import torch
 
     failed: list[TrainingError] = []
     with torch.random.fork_rng(devices=[]):
-        loops, chances = [], []
+        loops = []
+        chances = []
         for network, loss, recipe in zip(networks, losses, recipes, strict=True):
             loops.append(_Loop(network, loss, rows, validation, recipe, None, {}))
             chances.append(_chance([]))
@@ -230,7 +241,9 @@ class _Loop:
         self.good = self.best = _copy(network)
 
     def resume(self) -> None:
-        """Go on from the folder's checkpoint where there is one; every process reads it before any writes another."""
+        """Go on from the folder's checkpoint where there is one; every process reads it before any
+        writes another.
+        """
         if self.folder is not None and (self.folder / "state.json").exists():
             self.read(self.folder)
         wait()
@@ -239,7 +252,8 @@ class _Loop:
         """Take a checkpoint over. Raises what ``train`` raises of checkpoints."""
         state, tensors = read_checkpoint(folder)
         fit_state(self.network, part(tensors, "network"), str(folder))
-        there, here = state["identity"], self.identity()
+        there = state["identity"]
+        here = self.identity()
         if there != here:
             differ = ", ".join(
                 f"{k}: {there.get(k)} there, {here.get(k)} here"
@@ -268,7 +282,9 @@ class _Loop:
         }
 
     def save(self) -> None:
-        """Write a checkpoint, when checkpoints are asked for; the first process does, with the chance of each."""
+        """Write a checkpoint, when checkpoints are asked for; the first process does, with the
+        chance of each.
+        """
         if self.folder is None:
             return
         chances = self.share.gather(_chance(self.free))
@@ -287,7 +303,9 @@ class _Loop:
         )
 
     def run(self, report: Report | None) -> Generator[None, None, None]:
-        """Train to the end, pausing after every step and every batch of validation; keep the best weights."""
+        """Train to the end, pausing after every step and every batch of validation; keep the best
+        weights.
+        """
         while not self.progress.finished:
             yield from self.epoch(report)
         self.network.load_state_dict(self.best)
@@ -313,10 +331,8 @@ class _Loop:
         now = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.recipe, now.step, steps)
-        buffers, chance = (
-            {k: v.clone() for k, v in self.network.named_buffers()},
-            _chance(self.free),
-        )
+        buffers = {k: v.clone() for k, v in self.network.named_buffers()}
+        chance = _chance(self.free)
         while (total := self._gradient(rows)) is None:
             for name, value in self.network.named_buffers():
                 value.copy_(buffers[name])
@@ -332,9 +348,12 @@ class _Loop:
         )
 
     def _gradient(self, rows: IntArray) -> float | None:
-        """Mean loss of the rows, with its gradient in the parameters; None when they did not fit and were halved."""
+        """Mean loss of the rows, with its gradient in the parameters; None when they did not fit
+        and were halved.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        total, full = 0.0, None
+        total = 0.0
+        full = None
         for some in self.share.parts(rows, self.progress.batch):
             try:
                 found = self.mean(some) * (len(some) / len(rows))
@@ -360,7 +379,9 @@ class _Loop:
             return self.loss(rows)
 
     def _halve(self, error: Exception | None, rows: int) -> None:
-        """Go on with half of the rows at once, in every process; ``error`` None is one of another process."""
+        """Go on with half of the rows at once, in every process; ``error`` None is one of another
+        process.
+        """
         if rows <= 1:
             said = _first(error) if error else "Another process says so."
             raise TrainingError(
@@ -414,7 +435,8 @@ class _Loop:
         import torch
 
         self.network.eval()
-        total, share = 0.0, self.share
+        total = 0.0
+        share = self.share
         for at, start in enumerate(range(0, len(self.validation), self.progress.batch)):
             if at % share.size == share.rank:
                 some = self.validation[start : start + self.progress.batch]
@@ -434,7 +456,9 @@ def _refuse_rows(rows: IntArray, validation: IntArray, recipe: Recipe) -> None:
 
 
 def _seed(seed: int, rank: int) -> None:
-    """Set torch's generator; every process but the first by a seed of its own, since it has other rows."""
+    """Set torch's generator; every process but the first by a seed of its own, since it has other
+    rows.
+    """
     import torch
 
     torch.manual_seed(
@@ -490,7 +514,9 @@ def _set_chance(states: Mapping[str, torch.Tensor]) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Torch's generator set to a seed inside, and as it was afterwards: for making a network's first weights."""
+    """Torch's generator set to a seed inside, and as it was afterwards: for making a network's
+    first weights.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -34,7 +34,9 @@ def _grid(x: Tensor, cells: int) -> Tensor:
 
 
 class ImageStats(_Control):
-    """Grey-level histogram, moments and gradients of the whole frame and of blocks; local statistics as maps."""
+    """Grey-level histogram, moments and gradients of the whole frame and of blocks; local
+    statistics as maps.
+    """
 
     def __call__(self, x: Tensor) -> Features:
         """Describe uint8 frames (n, s, s)."""
@@ -45,13 +47,16 @@ class ImageStats(_Control):
             "frame/moments": self._moments(f, gradient),
         }
         for cells in (4, 8):
-            mean, square = _grid(f, cells), _grid(f * f, cells)
+            mean = _grid(f, cells)
+            square = _grid(f * f, cells)
             pooled[f"blocks{cells}/mean"] = mean.flatten(1)
             pooled[f"blocks{cells}/std"] = (square - mean * mean).clamp_min(0).sqrt().flatten(1)
         return Features(pooled, tuple(self._local(f, gradient, k) for k in (9, 17, 33)))
 
     def columns(self, x: Tensor) -> dict[str, Tensor]:
-        """Statistics of every second column of pictures (n, s, s), over its height and in eight blocks of it."""
+        """Statistics of every second column of pictures (n, s, s), over its height and in eight
+        blocks of it.
+        """
         f = x.to(torch.float32) / 255
         blocks = F.adaptive_avg_pool2d(
             torch.stack([f, self._gradient(f)], 1), (8, f.shape[2] // 2)
@@ -74,7 +79,8 @@ class ImageStats(_Control):
     @staticmethod
     def _moments(f: Tensor, gradient: Tensor) -> Tensor:
         flat = f.flatten(1)
-        mean, std = flat.mean(1), flat.std(1)
+        mean = flat.mean(1)
+        std = flat.std(1)
         z = (flat - mean[:, None]) / std[:, None].clamp_min(1e-6)
         edges = gradient.flatten(1)
         return torch.stack(
@@ -92,13 +98,17 @@ class ImageStats(_Control):
 
 
 class PixelPCA(_Control):
-    """The pixels themselves: the probe fits their principal components on training rows; patches as maps."""
+    """The pixels themselves: the probe fits their principal components on training rows; patches as
+    maps.
+    """
 
     SIZES = (28, 56, 112)
     COMPONENTS = (50, 100)
 
     def __call__(self, x: Tensor) -> Features:
-        """Hand out uint8 frames (n, s, s) at three resolutions, and 8 x 8 patches of three fields of view."""
+        """Hand out uint8 frames (n, s, s) at three resolutions, and 8 x 8 patches of three fields
+        of view.
+        """
         f = x.to(torch.float32) / 255
         pixels = {size: _grid(f, size).flatten(1) for size in self.SIZES}
         pooled = {f"{s}px/pca{k}": pixels[s] for s in self.SIZES for k in self.COMPONENTS}
@@ -106,7 +116,9 @@ class PixelPCA(_Control):
         return Features(pooled, tuple(self._patches(f, zoom) for zoom in (1, 2, 4)), pca)
 
     def columns(self, x: Tensor) -> dict[str, Tensor]:
-        """Every second column of pictures (n, s, s), 56 pixels high; the head fits their components."""
+        """Every second column of pictures (n, s, s), 56 pixels high; the head fits their
+        components.
+        """
         f = x.to(torch.float32) / 255
         return {
             "pixels": F.adaptive_avg_pool2d(f[:, None], (56, f.shape[2] // 2))[:, 0].transpose(1, 2)
@@ -114,10 +126,13 @@ class PixelPCA(_Control):
 
     @staticmethod
     def _patches(f: Tensor, zoom: int) -> Tensor:
-        """(n, 64, g, g): the 8 x 8 patch around each point of a stride-8 grid, seen at 1, 2 or 4 pixels a cell."""
+        """(n, 64, g, g): the 8 x 8 patch around each point of a stride-8 grid, seen at 1, 2 or 4
+        pixels a cell.
+        """
         g = f.shape[-1] // 8
         small = F.avg_pool2d(f[:, None], zoom) if zoom > 1 else f[:, None]
-        stride, pad = 8 // zoom, (8 - 8 // zoom + 1) // 2
+        stride = 8 // zoom
+        pad = (8 - 8 // zoom + 1) // 2
         columns = F.unfold(F.pad(small, (pad, pad, pad, pad), mode="replicate"), 8, stride=stride)
         side = round(columns.shape[2] ** 0.5)
         return columns.view(len(f), 64, side, side)[:, :, :g, :g].to(torch.float16)

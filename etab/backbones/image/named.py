@@ -1,6 +1,8 @@
-"""The backbones that have a name here: five pretrained ones whose weights travel in packages, and two controls.
+"""The backbones that have a name here: five pretrained ones whose weights travel in packages, and
+two controls.
 
-A new backbone with its own name is one row in ``_LEARNED`` (and its weights one entry of checkpoints/index.toml).
+A new backbone with its own name is one row in ``_LEARNED`` (and its weights one entry of
+checkpoints/index.toml).
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ _HALF = (0.5, 0.5, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """How a named network is built: a timm name with indices of intermediates, or torchvision's VGG16 features."""
+    """How a named network is built: a timm name with indices of intermediates, or torchvision's
+    VGG16 features.
+    """
 
     title: str
     builder: str
@@ -184,7 +188,8 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
             source="etab",
         )
         return replace(blank, load=partial(_control, name, blank))
-    net, what = _LEARNED[name], weights.entry(name)
+    net = _LEARNED[name]
+    what = weights.entry(name)
     twin = seed is not None
     blank = BackboneCard(
         name=f"random/{name}" if twin else name,

@@ -17,7 +17,9 @@ Taps = Callable[[Tensor], "list[tuple[str, Tensor, Tensor | None]]"]
 
 
 class TorchBackbone:
-    """A frozen network in eval mode. ``taps(x)`` gives (layer, map (n, c, h, w), class token (n, c) or None)."""
+    """A frozen network in eval mode. ``taps(x)`` gives (layer, map (n, c, h, w), class token (n, c)
+    or None).
+    """
 
     def __init__(self, card: BackboneCard, network: nn.Module, taps: Taps) -> None:
         """Freeze the network; remember the digest of the weights as they are in float32."""
@@ -65,7 +67,9 @@ class TorchBackbone:
 
     @torch.inference_mode()
     def columns(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps of pictures (n, s, s) averaged over their rows: {layer: (n, columns, channels)}, for ``etab.features.recordings``."""
+        """The maps of pictures (n, s, s) averaged over their rows: {layer: (n, columns, channels)},
+        for ``etab.features.recordings``.
+        """
         rows = self.taps(self.normalised(x))
         return {layer: grid.float().mean(dim=2).transpose(1, 2) for layer, grid, _ in rows}
 
@@ -108,11 +112,13 @@ def sequential_taps(network: nn.Sequential, at: Sequence[int], layers: Sequence[
 
 
 def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
-    """The last whole stage at each resolution of a convolutional network: (name, stride, channels), fine to coarse.
+    """The last whole stage at each resolution of a convolutional network: (name, stride, channels),
+    fine to coarse.
 
-    Of the modules that are called once and give maps of a resolution, the last of those that lie least deep: a module that
-    is called again elsewhere (a shared activation) would stand for another layer than its name. One forward pass
-    over zeros, in eval mode, with hooks; the network is left as it was.
+    Of the modules that are called once and give maps of a resolution, the last of those that lie
+    least deep: a module that is called again elsewhere (a shared activation) would stand for
+    another layer than its name. One forward pass over zeros, in eval mode, with hooks; the network
+    is left as it was.
     """
     seen: dict[str, tuple[str, int, int]] = {}
     calls: dict[str, int] = {}

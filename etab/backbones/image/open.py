@@ -1,4 +1,6 @@
-"""Backbones that are not named here: any timm or torchvision model, the hub through timm, a local file, a callable."""
+"""Backbones that are not named here: any timm or torchvision model, the hub through timm, a local
+file, a callable.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from etab.types import Features
 
 
 def _timm_config(model: str) -> Mapping[str, Any]:
-    """The facts that timm keeps of a model, without building it; raises UnknownNameError with a suggestion."""
+    """The facts that timm keeps of a model, without building it; raises UnknownNameError with a
+    suggestion.
+    """
     import timm
 
     if not timm.is_model(model.split(".")[0]):
@@ -29,7 +33,9 @@ def _timm_config(model: str) -> Mapping[str, Any]:
 
 
 def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
-    """Card of "timm/<model>" or "hf-hub:<owner>/<model>"; the size is the model's own, its layers are known on loading."""
+    """Card of "timm/<model>" or "hf-hub:<owner>/<model>"; the size is the model's own, its layers
+    are known on loading.
+    """
     hub = name.startswith("hf-hub:")
     model = name if hub else name.removeprefix("timm/")
     config: Mapping[str, Any] = {} if hub else _timm_config(model)
@@ -66,7 +72,9 @@ def _short(error: Exception) -> str:
 
 
 def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
-    """Build a timm network: pretrained, from a local state dict, or (seed given) at random initialisation."""
+    """Build a timm network: pretrained, from a local state dict, or (seed given) at random
+    initialisation.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -239,13 +247,17 @@ class CallableBackbone:
     def __init__(
         self, name: str, function: Callable[[Any], Any], version: str = "", device: str = "cpu"
     ) -> None:
-        """Keep the function and name it by content, or by ``version``; it is called under inference mode."""
+        """Keep the function and name it by content, or by ``version``; it is called under inference
+        mode.
+        """
         self.name, self.function, self.device = name, function, device
         self._digest, reason = identity.named_by(function, version)
         self.nameless = f"{name} is not cached and not resumed: {reason}" if reason else ""
 
     def digest(self) -> str:
-        """sha256 of weights and code as they were when this was made, or of the version that the user gave."""
+        """sha256 of weights and code as they were when this was made, or of the version that the
+        user gave.
+        """
         return self._digest
 
     def to(self, device: str, precision: str) -> CallableBackbone:
@@ -254,7 +266,9 @@ class CallableBackbone:
         return self
 
     def __call__(self, x: Any) -> Features:
-        """Embed uint8 frames (n, s, s): the input of the function is (n, 3, s, s) in [0, 1]; it normalises by itself."""
+        """Embed uint8 frames (n, s, s): the input of the function is (n, 3, s, s) in [0, 1]; it
+        normalises by itself.
+        """
         import torch
 
         f = (x.to(torch.float32) / 255)[:, None].expand(-1, 3, -1, -1).contiguous()
@@ -263,7 +277,9 @@ class CallableBackbone:
 
 
 def as_features(output: Any, n: int, name: str) -> Features:
-    """Features from the output of a user's function: (n, d), (n, c, h, w), a list of these, or Features."""
+    """Features from the output of a user's function: (n, d), (n, c, h, w), a list of these, or
+    Features.
+    """
     import torch
 
     if isinstance(output, Features):
@@ -293,8 +309,8 @@ def from_callable(
 ) -> BackboneCard:
     """Make the card of a Python callable or torch module.
 
-    A torch module is put into eval mode; it normalises its input by itself. Give feature maps (n, c, h, w) to be scored
-    on segmentation too.
+    A torch module is put into eval mode; it normalises its input by itself. Give feature maps (n,
+    c, h, w) to be scored on segmentation too.
 
     Args:
         name: What results call it.

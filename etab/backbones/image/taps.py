@@ -1,8 +1,9 @@
-"""Which outputs inside an image network become features, and the check that they are those of its whole depth.
+"""Which outputs inside an image network become features, and the check that they are those of its
+whole depth.
 
-The features of a network are the outputs of three of its blocks, the deepest included. Networks of timm offer them by
-``forward_intermediates``; the transformers of torchvision are tapped at their blocks; any other torch module at the
-last stage of each of its resolutions.
+The features of a network are the outputs of three of its blocks, the deepest included. Networks of
+timm offer them by ``forward_intermediates``; the transformers of torchvision are tapped at their
+blocks; any other torch module at the last stage of each of its resolutions.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ _NEXT_STEP = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One place to tap: the name of its module, the stride in pixels, the channels, and the layout of its output.
+    """One place to tap: the name of its module, the stride in pixels, the channels, and the layout
+    of its output.
 
-    ``layout`` is "maps" for (n, c, h, w), "channels_last" for (n, h, w, c), or "tokens" for (n, 1 + h * w, c) with the
-    class token first.
+    ``layout`` is "maps" for (n, c, h, w), "channels_last" for (n, h, w, c), or "tokens" for (n, 1 +
+    h * w, c) with the class token first.
     """
 
     module: str
@@ -50,9 +52,8 @@ def stages_of(network: nn.Module, size: int) -> list[Stage]:
         network: A network that maps (n, 3, size, size) to anything.
         size: Side of its input in pixels.
 
-    Returns:
-        All blocks of a torchvision vision transformer, the four stages of a Swin transformer, else one stage for each
-        resolution that is reached; empty where no square map is found.
+    Returns: All blocks of a torchvision vision transformer, the four stages of a Swin transformer,
+        else one stage for each resolution that is reached; empty where no square map is found.
     """
     from torchvision.models.swin_transformer import SwinTransformer
     from torchvision.models.vision_transformer import VisionTransformer
@@ -81,8 +82,8 @@ def _swin_stages(network: Any) -> list[Stage]:
 def deepest(stages: Sequence[Stage], n: int = 3) -> list[Stage]:
     """The ``n`` stages to tap, the deepest included.
 
-    Of blocks that all have one stride, those at a half, at three quarters (more of them: evenly from a half on) and at
-    the end of the depth; else the last ``n`` resolutions from stride 4 on.
+    Of blocks that all have one stride, those at a half, at three quarters (more of them: evenly
+    from a half on) and at the end of the depth; else the last ``n`` resolutions from stride 4 on.
     """
     if stages and all(stage.layout == "tokens" for stage in stages):
         depth = len(stages)
@@ -99,7 +100,9 @@ def layer_names(stages: Sequence[Stage]) -> tuple[str, ...]:
 
 
 def as_maps(output: Tensor, layout: str) -> tuple[Tensor, Tensor | None]:
-    """An output in one of the layouts of ``Stage`` as maps (n, c, h, w) and a class token (n, c) or None."""
+    """An output in one of the layouts of ``Stage`` as maps (n, c, h, w) and a class token (n, c) or
+    None.
+    """
     if layout == "channels_last":
         return output.permute(0, 3, 1, 2), None
     if layout == "tokens":
@@ -180,7 +183,8 @@ def reached(output: Tensor, network: nn.Module) -> set[str]:
 
 
 def left_out(network: nn.Module, taps: Taps, size: int) -> list[str]:
-    """Names of the layers with weights, heads apart, that no tap depends on; one forward pass over zeros.
+    """Names of the layers with weights, heads apart, that no tap depends on; one forward pass over
+    zeros.
 
     Args:
         network: The network in eval mode; its parameters require no gradients afterwards.

@@ -1,7 +1,8 @@
 """A backbone that stays in its own format: BirdNET through LiteRT, frozen, on the processor.
 
-It is optional twice over: LiteRT is an extra (``pip install "etab-bench[birdnet]"``), and the weights are for
-non-commercial use (CC BY-NC-SA 4.0), so that no list of "all" backbones holds it. It has no random twin.
+It is optional twice over: LiteRT is an extra (``pip install "etab-bench[birdnet]"``), and the
+weights are for non-commercial use (CC BY-NC-SA 4.0), so that no list of "all" backbones holds it.
+It has no random twin.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ TENSORS = {
 
 
 def parts(window: FloatArray) -> FloatArray:
-    """Parts (k, 144000) of 3 s of a window; a last one of less than 1.5 s is dropped, unless it is the only one.
+    """Parts (k, 144000) of 3 s of a window; a last one of less than 1.5 s is dropped, unless it is
+    the only one.
 
     What is missing is zeros, as the package of BirdNET cuts its files.
     """
@@ -41,7 +43,9 @@ class LiteBackbone:
     """BirdNET's graph with all its tensors kept; what they say of the parts of a window is pooled."""
 
     def __init__(self, card: BackboneCard, path: Path) -> None:
-        """Build the interpreter. Raises WeightsError without LiteRT, or for a graph without the tensors wanted."""
+        """Build the interpreter. Raises WeightsError without LiteRT, or for a graph without the
+        tensors wanted.
+        """
         try:
             library = importlib.import_module("ai_edge_litert.interpreter")
         except ImportError as error:
@@ -68,7 +72,9 @@ class LiteBackbone:
         return self._digest
 
     def to(self, device: str, precision: str) -> LiteBackbone:
-        """Stay as it is: LiteRT runs on the processor, in fp32; another precision raises UnsupportedOptionError."""
+        """Stay as it is: LiteRT runs on the processor, in fp32; another precision raises
+        UnsupportedOptionError.
+        """
         if precision != "fp32":
             raise UnsupportedOptionError(
                 f"{self.card.name} runs in fp32; {precision!r} was asked for."
@@ -90,7 +96,9 @@ class LiteBackbone:
         }
 
     def __call__(self, x: Any) -> Features:
-        """Embed float32 windows (n, samples) at 48 kHz; raises UnsupportedOptionError for anything else."""
+        """Embed float32 windows (n, samples) at 48 kHz; raises UnsupportedOptionError for anything
+        else.
+        """
         import torch
 
         if x.ndim != 2 or x.dtype != torch.float32:

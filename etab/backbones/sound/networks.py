@@ -1,11 +1,13 @@
-"""The pretrained networks of sound, written out in torch, each with the front end that it was trained with.
+"""The pretrained networks of sound, written out in torch, each with the front end that it was
+trained with.
 
-A network maps float32 windows (n, samples) at its rate to ``[(layer, tensor)]``: sequences (n, time, channels), which
-are pooled over time, and vectors (n, channels), which are kept. ``shortest`` is the fewest samples it can read. ``STEPS``
-says when the steps of a sequence are: samples from one to the next, and the sample in the middle of the first. Where they
-are not those of ``forward``, ``course`` gives them, for whole recordings. Front ends are computed here rather than read
-from the weights (they agree with those in the files to 1e-7), so that a random twin differs in what was learned and in
-nothing else.
+A network maps float32 windows (n, samples) at its rate to ``[(layer, tensor)]``: sequences (n,
+time, channels), which are pooled over time, and vectors (n, channels), which are kept. ``shortest``
+is the fewest samples it can read. ``STEPS`` says when the steps of a sequence are: samples from one
+to the next, and the sample in the middle of the first. Where they are not those of ``forward``,
+``course`` gives them, for whole recordings. Front ends are computed here rather than read from the
+weights (they agree with those in the files to 1e-7), so that a random twin differs in what was
+learned and in nothing else.
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ RATE = 16_000
 
 
 class MelPower(nn.Module):
-    """Mel power (n, frames, bands) of windows (n, samples): Slaney bands of a Hann window's power spectrum.
+    """Mel power (n, frames, bands) of windows (n, samples): Slaney bands of a Hann window's power
+    spectrum.
 
-    ``pad`` is how the ends are filled so that the first frame is centred on the first sample; "" for no frame that
-    reaches over an end. Nothing in here is learned, and nothing is kept in a state dict.
+    ``pad`` is how the ends are filled so that the first frame is centred on the first sample; ""
+    for no frame that reaches over an end. Nothing in here is learned, and nothing is kept in a
+    state dict.
     """
 
     def __init__(
@@ -69,9 +73,11 @@ def _norm(n: int) -> nn.BatchNorm1d:
 
 
 class _Branch(nn.Module):
-    """A convolution over the spectrogram, its normalisation, and its maximum over frequency: (n, channels, time).
+    """A convolution over the spectrogram, its normalisation, and its maximum over frequency: (n,
+    channels, time).
 
-    Whole recordings go through in blocks of frames, with the same result in half the time and little memory.
+    Whole recordings go through in blocks of frames, with the same result in half the time and
+    little memory.
     """
 
     LONGEST, BLOCK = 400, 160
@@ -96,7 +102,9 @@ class _Branch(nn.Module):
 
 
 class Musicnn(nn.Module):
-    """musicnn (Pons and Serra, 2019): tall and wide filters on a mel spectrogram, three residual layers, two poolings."""
+    """musicnn (Pons and Serra, 2019): tall and wide filters on a mel spectrogram, three residual
+    layers, two poolings.
+    """
 
     shortest = 1024
     STEPS: Steps = MappingProxyType(
@@ -117,7 +125,9 @@ class Musicnn(nn.Module):
         self.tags = nn.Linear(200, 50)
 
     def spectrogram(self, x: Tensor) -> Tensor:
-        """Compress the mel power (n, time, 96) as upstream does, but in single precision instead of half."""
+        """Compress the mel power (n, time, 96) as upstream does, but in single precision instead of
+        half.
+        """
         return torch.log10(10_000 * self.mel(x) + 1)
 
     def forward(self, x: Tensor) -> Found:
@@ -151,7 +161,9 @@ class Musicnn(nn.Module):
 
 
 class MusicVGG(nn.Module):
-    """The VGG-like tagger of the same package: five convolutions on the spectrogram, poolings of time and frequency."""
+    """The VGG-like tagger of the same package: five convolutions on the spectrogram, poolings of
+    time and frequency.
+    """
 
     shortest = 187 * 256
     STEPS: Steps = MappingProxyType(
@@ -174,11 +186,15 @@ class MusicVGG(nn.Module):
         self.tags = nn.Linear(256, 50)
 
     def forward(self, x: Tensor) -> Found:
-        """The poolings; the first ones as means over frequency. The tags need windows of 3 s and are left out."""
+        """The poolings; the first ones as means over frequency. The tags need windows of 3 s and
+        are left out.
+        """
         return self.layers(torch.log10(10_000 * self.mel(x) + 1))
 
     def course(self, x: Tensor) -> Found:
-        """The same from the first pooling on, which are the ones fine enough to tell S1 from systole."""
+        """The same from the first pooling on, which are the ones fine enough to tell S1 from
+        systole.
+        """
         return self.layers(torch.log10(10_000 * self.mel(x) + 1), first=0)
 
     def layers(self, spectrogram: Tensor, *, first: int = 2) -> Found:
@@ -196,10 +212,11 @@ class MusicVGG(nn.Module):
 
 
 class Resemblyzer(nn.Module):
-    """Resemblyzer's GE2E speaker encoder: three LSTM layers on mel power, on parts of 1.6 s that overlap by half.
+    """Resemblyzer's GE2E speaker encoder: three LSTM layers on mel power, on parts of 1.6 s that
+    overlap by half.
 
-    As upstream, a quiet window is brought up to -30 dBFS. The removal of stretches without voice is left out: it would
-    remove the heart.
+    As upstream, a quiet window is brought up to -30 dBFS. The removal of stretches without voice is
+    left out: it would remove the heart.
     """
 
     PART = 160
@@ -220,7 +237,9 @@ class Resemblyzer(nn.Module):
         return x * (10 ** (-30 / 20) / rms.clamp_min(1e-10)).clamp(1, 1e6)
 
     def parts(self, x: Tensor) -> Tensor:
-        """Mel power of the parts (n, k, 160, 40) as upstream cuts them: a last part counts from 3/4 of its length on."""
+        """Mel power of the parts (n, k, 160, 40) as upstream cuts them: a last part counts from 3/4
+        of its length on.
+        """
         hop = RATE // 100
         n_frames = -(-(x.shape[1] + 1) // hop)
         starts = list(range(0, max(1, n_frames - self.PART + self.STEP + 1), self.STEP))
@@ -232,7 +251,9 @@ class Resemblyzer(nn.Module):
         return torch.stack([mel[:, s : s + self.PART] for s in starts], 1)
 
     def forward(self, x: Tensor) -> Found:
-        """Last states of the three layers of each part, the course of the last layer, and the speaker embedding."""
+        """Last states of the three layers of each part, the course of the last layer, and the
+        speaker embedding.
+        """
         parts = self.parts(self.louder(x))
         n, k = parts.shape[:2]
         course, (last, _) = self.lstm(parts.flatten(0, 1))
@@ -247,7 +268,9 @@ class Resemblyzer(nn.Module):
         ]
 
     def course(self, x: Tensor) -> Found:
-        """States of the last layer every 10 ms of a whole recording, each from the part that began earliest before it."""
+        """States of the last layer every 10 ms of a whole recording, each from the part that began
+        earliest before it.
+        """
         louder = self.louder(x)
         frames = x.shape[1] // (RATE // 100) + 1
         starts = range(0, max(1, frames - self.PART + self.STEP), self.STEP)
@@ -263,7 +286,9 @@ class Resemblyzer(nn.Module):
 
 
 class SpeechEmbedding(nn.Module):
-    """Google's speech_embedding: twenty convolutions on 32 mel bands (60 to 3800 Hz), 96 numbers every 80 ms."""
+    """Google's speech_embedding: twenty convolutions on 32 mel bands (60 to 3800 Hz), 96 numbers
+    every 80 ms.
+    """
 
     shortest = 75 * 160 + 512
     _WIDTHS = (24, 48, 72, 96, 96)
@@ -282,7 +307,8 @@ class SpeechEmbedding(nn.Module):
         super().__init__()
         self.mel = MelPower(512, 160, 32, length=400, low=60, high=3800, pad="")
         first = nn.Conv2d(1, 24, (3, 3), padding=(0, 1))
-        convs, last = [first], 24
+        convs = [first]
+        last = 24
         for i, width in enumerate(self._WIDTHS):
             kernels = ((1, 3), (3, 1)) if i == 0 else ((1, 3), (3, 1), (1, 3), (3, 1))
             for kernel in kernels:
@@ -297,7 +323,9 @@ class SpeechEmbedding(nn.Module):
             nn.init.zeros_(conv.get_parameter("bias"))
 
     def spectrogram(self, x: Tensor) -> Tensor:
-        """(n, time, 32) in dB of 16-bit samples, 80 dB deep in each window, on the scale that the network reads."""
+        """(n, time, 32) in dB of 16-bit samples, 80 dB deep in each window, on the scale that the
+        network reads.
+        """
         power = 10 * torch.log10(self.mel(x * 32767).clamp_min(1e-10))
         deepest = power.amax((1, 2), keepdim=True) - 80
         return torch.maximum(power, deepest) / 10 + 2
@@ -307,13 +335,16 @@ class SpeechEmbedding(nn.Module):
         return self.layers(self.spectrogram(x))
 
     def course(self, x: Tensor) -> Found:
-        """The same with silence before and after, so that there are steps up to either end of the recording."""
+        """The same with silence before and after, so that there are steps up to either end of the
+        recording.
+        """
         return self(F.pad(x, (self._LEAD, self._LEAD)))  # type: ignore[no-any-return]
 
     def layers(self, spectrogram: Tensor) -> Found:
         """The network itself, from (n, time, 32); one embedding of every 76 frames, 8 apart."""
         found: Found = []
-        x, at = spectrogram[:, None], 0
+        x = spectrogram[:, None]
+        at = 0
         for block, pool in enumerate(self._POOLS):
             for conv in self.convs[at : at + (3 if block == 0 else 4)]:
                 x = F.leaky_relu(conv(x), 0.2).clamp_min(-0.4)
@@ -325,7 +356,9 @@ class SpeechEmbedding(nn.Module):
 
 
 class Crepe(nn.Module):
-    """CREPE tiny (Kim et al., 2018): six convolutions on frames of 64 ms, taken every 40 ms where upstream takes 10."""
+    """CREPE tiny (Kim et al., 2018): six convolutions on frames of 64 ms, taken every 40 ms where
+    upstream takes 10.
+    """
 
     FRAME = 1024
     HOP = 640
@@ -351,14 +384,18 @@ class Crepe(nn.Module):
         self.classifier = nn.Linear(256, 360)
 
     def frames(self, x: Tensor) -> Tensor:
-        """Frames (n, k, 1024) centred at 0, 40, 80 ... ms, each less its mean, over its standard deviation."""
+        """Frames (n, k, 1024) centred at 0, 40, 80 ... ms, each less its mean, over its standard
+        deviation.
+        """
         half = self.FRAME // 2
         cut = F.pad(x, (half, half)).unfold(1, self.FRAME, self.HOP)
         cut = cut - cut.mean(2, keepdim=True)
         return cut / cut.std(2, keepdim=True).clamp_min(1e-10)
 
     def forward(self, x: Tensor) -> Found:
-        """The last four layers and the pitch (probabilities of 360 bins of 20 cents), for each frame."""
+        """The last four layers and the pitch (probabilities of 360 bins of 20 cents), for each
+        frame.
+        """
         return self.layers(self.frames(x))
 
     def course(self, x: Tensor) -> Found:
@@ -383,7 +420,9 @@ class Crepe(nn.Module):
 
 
 class SileroVAD(nn.Module):
-    """Silero VAD, the network of 16 kHz: four convolutions on the spectrum of chunks of 32 ms, and one LSTM."""
+    """Silero VAD, the network of 16 kHz: four convolutions on the spectrum of chunks of 32 ms, and
+    one LSTM.
+    """
 
     CHUNK, CONTEXT, N_FFT = 512, 64, 256
     shortest = CHUNK
@@ -396,7 +435,8 @@ class SileroVAD(nn.Module):
         basis = np.fft.rfft(np.eye(self.N_FFT), axis=0) * np.hanning(self.N_FFT + 1)[:-1]
         whole = np.concatenate([basis.real, basis.imag])[:, None].astype(np.float32)
         self.register_buffer("basis", torch.from_numpy(whole), persistent=False)
-        widths, steps = (129, 128, 64, 64, 128), (1, 2, 2, 1)
+        widths = (129, 128, 64, 64, 128)
+        steps = (1, 2, 2, 1)
         self.convs = nn.ModuleList(
             [nn.Conv1d(a, b, 3, s, 1) for a, b, s in zip(widths, widths[1:], steps, strict=False)]
         )
@@ -404,7 +444,9 @@ class SileroVAD(nn.Module):
         self.speech = nn.Linear(128, 1)
 
     def chunks(self, x: Tensor) -> Tensor:
-        """Chunks (n, k, 576): 512 samples after the 64 before them; the last one is filled with zeros."""
+        """Chunks (n, k, 576): 512 samples after the 64 before them; the last one is filled with
+        zeros.
+        """
         missing = -x.shape[1] % self.CHUNK
         return F.pad(x, (self.CONTEXT, missing)).unfold(1, self.CHUNK + self.CONTEXT, self.CHUNK)
 
@@ -439,7 +481,9 @@ NETS: dict[str, type[nn.Module]] = {
 
 
 def pool(found: Sequence[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """Pool sequences over time: their mean, and their mean beside their standard deviation; vectors stay."""
+    """Pool sequences over time: their mean, and their mean beside their standard deviation; vectors
+    stay.
+    """
     out: dict[str, Tensor] = {}
     for layer, values in found:
         if values.ndim == 2:

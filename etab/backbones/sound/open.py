@@ -1,4 +1,5 @@
-"""Backbones of sound that are not named here: a bundle of torchaudio, or a model of transformers from hub or folder.
+"""Backbones of sound that are not named here: a bundle of torchaudio, or a model of transformers
+from hub or folder.
 
 Both libraries are optional: ``pip install "etab-bench[audio]"``.
 """
@@ -34,9 +35,11 @@ _WAV2VEC2 = (
 
 
 def sound_card(name: str, seed: int | None = None) -> BackboneCard:
-    """Card of "torchaudio/<BUNDLE>" or "transformers/<owner>/<model or folder>[@<Hz>]"; reads no weights.
+    """Card of "torchaudio/<BUNDLE>" or "transformers/<owner>/<model or folder>[@<Hz>]"; reads no
+    weights.
 
-    Raises WeightsError where the library is not installed, UnknownNameError for a bundle that torchaudio has not.
+    Raises WeightsError where the library is not installed, UnknownNameError for a bundle that
+    torchaudio has not.
     """
     if name.startswith("torchaudio/"):
         return _bundle_card(name, seed)
@@ -94,7 +97,8 @@ def _no_hub(name: str, error: Exception) -> WeightsError:
 
 
 def _quarters(found: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
-    """Four layers of a transformer, (n, time, channels) each: at a quarter, a half, three quarters, and the last.
+    """Four layers of a transformer, (n, time, channels) each: at a quarter, a half, three quarters,
+    and the last.
 
     found: what goes into the first layer, then what comes out of each.
     """
@@ -103,7 +107,9 @@ def _quarters(found: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
 
 
 class BundleNetwork(nn.Module):
-    """A wav2vec2, HuBERT or WavLM network of torchaudio; its layers as ``extract_features`` gives them."""
+    """A wav2vec2, HuBERT or WavLM network of torchaudio; its layers as ``extract_features`` gives
+    them.
+    """
 
     shortest = round(_SHORTEST * _RATE)
 
@@ -119,7 +125,9 @@ class BundleNetwork(nn.Module):
 
 
 class TransformersNetwork(nn.Module):
-    """A model of transformers behind its own feature extractor; of an encoder and a decoder, the encoder."""
+    """A model of transformers behind its own feature extractor; of an encoder and a decoder, the
+    encoder.
+    """
 
     def __init__(self, network: Any, extractor: Any, rate: int) -> None:
         super().__init__()
@@ -130,9 +138,11 @@ class TransformersNetwork(nn.Module):
 
     @property
     def STEPS(self) -> dict[str, tuple[int, float]]:  # noqa: N802
-        """When the steps of the layers are, from the strides that networks of waveforms name in their configuration.
+        """When the steps of the layers are, from the strides that networks of waveforms name in
+        their configuration.
 
-        Raises UnsupportedOptionError for those that name none: their steps are of spectrograms that they pad or cut.
+        Raises UnsupportedOptionError for those that name none: their steps are of spectrograms that
+        they pad or cut.
         """
         kernels, strides = (
             getattr(self.network.config, f"conv_{what}", None) for what in ("kernel", "stride")
@@ -142,14 +152,17 @@ class TransformersNetwork(nn.Module):
                 f"{type(self.network).__name__} does not say when its steps are (conv_kernel, conv_stride), so that states "
                 "cannot be asked of it. Networks of the kind of wav2vec2 do."
             )
-        hop, first = 1, 0.0
+        hop = 1
+        first = 0.0
         for kernel, stride in zip(kernels, strides, strict=True):
             first += hop * (kernel - 1) / 2
             hop *= stride
         return dict.fromkeys(_QUARTERS, (hop, first))
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
-        """Hidden states of windows (n, samples), each prepared alone so that no window sees another."""
+        """Hidden states of windows (n, samples), each prepared alone so that no window sees
+        another.
+        """
         rows = [
             self.extractor([row], sampling_rate=self.rate, return_tensors="pt")
             for row in x.cpu().numpy()

@@ -1,4 +1,5 @@
-"""Controls of sound that hear nothing, or nothing but envelopes: what a record's own facts give away.
+"""Controls of sound that hear nothing, or nothing but envelopes: what a record's own facts give
+away.
 
 They read recordings of a source rather than windows: ``describe(source, keys)``, a row a window.
 """
@@ -147,10 +148,14 @@ class Demographics(_Facts):
 
 
 class Envelopes(_OfRecords):
-    """Series (k, 4) at 50 Hz of whole recordings for heads of states, and statistics of them for the others."""
+    """Series (k, 4) at 50 Hz of whole recordings for heads of states, and statistics of them for
+    the others.
+    """
 
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
-        """Statistics of the recording's envelopes on every of its windows; the series by recording as the one map."""
+        """Statistics of the recording's envelopes on every of its windows; the series by recording
+        as the one map.
+        """
         records = {record.id: record for record, _, _ in keys}
         series = {
             name: self.series(*_heard(source, record), name=name)

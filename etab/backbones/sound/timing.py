@@ -1,9 +1,11 @@
-"""The twenty timing and amplitude features of the sample entry of CinC 2016, from a segmentation of the recording.
+"""The twenty timing and amplitude features of the sample entry of CinC 2016, from a segmentation of
+the recording.
 
-After Liu et al. (Physiol. Meas. 37:2181-2213, 2016), as listed in doi:10.22489/CinC.2016.171-159: means and deviations
-of the heart cycle, of the four states, of their ratios in a cycle, and of the mean magnitude of the sound in systole over
-S1 and in diastole over S2. The states come from a hidden semi-Markov model whose parameters were fitted on phantom sounds
-alone (``python -m benchmarks.fit_segmenter``), so that no person of any data set is in them; its two settings (no
+After Liu et al. (Physiol. Meas. 37:2181-2213, 2016), as listed in doi:10.22489/CinC.2016.171-159:
+means and deviations of the heart cycle, of the four states, of their ratios in a cycle, and of the
+mean magnitude of the sound in systole over S1 and in diastole over S2. The states come from a
+hidden semi-Markov model whose parameters were fitted on phantom sounds alone (``python -m
+benchmarks.fit_segmenter``), so that no person of any data set is in them; its two settings (no
 context, five hypotheses of the beat) were picked by their F1 on the public part of CirCor.
 """
 
@@ -66,10 +68,11 @@ def segmenter() -> HeartSoundModel:
 
 
 def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
-    """The features (20,), in the order of COLUMNS, of states (n,) and the sound's mean magnitude (n,) at 50 Hz.
+    """The features (20,), in the order of COLUMNS, of states (n,) and the sound's mean magnitude
+    (n,) at 50 Hz.
 
-    Seconds and ratios. A cycle goes from the start of an S1 to that of the next; what is cut at either end does not
-    count. 0 where there is no whole cycle.
+    Seconds and ratios. A cycle goes from the start of an S1 to that of the next; what is cut at
+    either end does not count. 0 where there is no whole cycle.
     """
     starts = np.flatnonzero(np.diff(states, prepend=states[0]) != 0)
     onsets = starts[states[starts] == S1]
@@ -103,7 +106,9 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
 
 
 def features_of(samples: FloatArray, rate: int, name: str = "This recording") -> FloatArray:
-    """The features (20,) of a sound (n,) at ``rate`` Hz. Raises UndefinedError as ``envelopes`` and the model do."""
+    """The features (20,) of a sound (n,) at ``rate`` Hz. Raises UndefinedError as ``envelopes`` and
+    the model do.
+    """
     states = segmenter().predict(envelopes(samples, rate, name=name))
     sound: FloatArray = np.asarray(resample(np.asarray(samples), rate, RATE), dtype=np.float64)
     sound = np.abs(band_pass(sound - sound.mean(), RATE, BAND[0], min(BAND[1], 0.45 * rate)))

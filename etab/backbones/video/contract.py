@@ -1,7 +1,8 @@
-"""What networks of clips are fed: which frames of a recording, how each is fitted, on which scale. Numbers and pictures only.
+"""What networks of clips are fed: which frames of a recording, how each is fitted, on which scale.
+Numbers and pictures only.
 
-The contracts of published networks are those of their own code; tests/backbones/test_video.py states each once more and
-compares the tensors.
+The contracts of published networks are those of their own code; tests/backbones/test_video.py
+states each once more and compares the tensors.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ class ClipContract:
     frames   time steps that the network sees
     period   the network sees one native frame in so many
     size     side of the square picture in pixels
-    fitting  "squash": resized to the square; "zoom": cut to a square in the middle, a tenth cut off on each side,
-             cubic; "centre": resized to 8/7 of the size (256 for 224), the middle cut out; "pillow": Pillow's bilinear
-    short    what follows the end of a recording: "hold" its last frame; "loop" it again from its beginning; "zeros"
-             after normalisation; "fewer": nothing, the frames there are are averaged
-    unit     pixels are divided by it before ``mean`` is taken off and ``std`` divided by: 255, or 1 for the 0-255 scale
+    fitting  "squash": resized to the square; "zoom": cut to a square in the middle, a tenth cut off
+             on each side, cubic; "centre": resized to 8/7 of the size (256 for 224), the middle cut
+             out; "pillow": Pillow's bilinear
+    short    what follows the end of a recording: "hold" its last frame; "loop" it again from its
+             beginning; "zeros" after normalisation; "fewer": nothing, the frames there are are
+             averaged
+    unit     pixels are divided by it before ``mean`` is taken off and ``std`` divided by: 255, or 1
+             for the 0-255 scale
     """
 
     frames: int
@@ -64,9 +68,11 @@ class ClipContract:
         return f"{self.frames} x {self.size} px, {every}"
 
     def numbers(self, n: int, start: int = 0) -> tuple[IntArray, Array]:
-        """Frame numbers (frames,) that the network sees of ``n`` from ``start`` on, and which of them are there.
+        """Frame numbers (frames,) that the network sees of ``n`` from ``start`` on, and which of
+        them are there.
 
-        A frame that is not there has the number of the last one that is. Raises UnsupportedOptionError without frames.
+        A frame that is not there has the number of the last one that is. Raises
+        UnsupportedOptionError without frames.
         """
         if not 0 <= start < n:
             raise UnsupportedOptionError(
@@ -89,7 +95,8 @@ class ClipContract:
         return np.stack([one(frame, self.size) for frame in frames])
 
     def prepare(self, frames: Array, start: int = 0) -> tuple[Array, Array]:
-        """A whole recording, uint8 (n, h, w), to what the backbone takes: uint8 (frames, size, size), and which are there.
+        """A whole recording, uint8 (n, h, w), to what the backbone takes: uint8 (frames, size,
+        size), and which are there.
 
         ``start`` is the first native frame of the clip.
         """
@@ -98,9 +105,11 @@ class ClipContract:
         return self.fit(frames[seen])[back], there
 
     def tensor(self, x: Any, there: Any = None) -> Any:
-        """uint8 torch tensor (n, frames, size, size) to the network's float32 input (n, 3, frames, size, size).
+        """uint8 torch tensor (n, frames, size, size) to the network's float32 input (n, 3, frames,
+        size, size).
 
-        ``there`` (n, frames) says which frames are there; None: all. Only the rule "zeros" has use for it here.
+        ``there`` (n, frames) says which frames are there; None: all. Only the rule "zeros" has use
+        for it here.
         """
         import torch
 
@@ -130,8 +139,9 @@ def _squash(frame: Array, size: int) -> Array:
 def _zoom(frame: Array, size: int) -> Array:
     """Cut the middle square, then a tenth of it on each side, and resize with cubic interpolation.
 
-    Half of an odd excess is rounded to the even number of pixels, and a tenth is rounded down. It is resized as a picture
-    in colour, whose arithmetic differs by a grey level here and there from that of a single channel.
+    Half of an odd excess is rounded to the even number of pixels, and a tenth is rounded down. It
+    is resized as a picture in colour, whose arithmetic differs by a grey level here and there from
+    that of a single channel.
     """
     import cv2
 

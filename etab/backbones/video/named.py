@@ -1,7 +1,8 @@
-"""Backbones of whole clips by name: six of torchvision, and adapters of four published for echocardiography.
+"""Backbones of whole clips by name: six of torchvision, and adapters of four published for
+echocardiography.
 
-A torchvision one takes its weights from the hub where there is one; the published ones take a file of the user's:
-``local:<file>@echoprime``. A new one is a row in ``_TORCHVISION`` or ``_PUBLISHED``.
+A torchvision one takes its weights from the hub where there is one; the published ones take a file
+of the user's: ``local:<file>@echoprime``. A new one is a row in ``_TORCHVISION`` or ``_PUBLISHED``.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _PREFIX = "torchvision/"
 
 @dataclass(frozen=True, slots=True)
 class ClipNet:
-    """One row: what it is, what it is fed, how it is built, and what of a published state dict is its own.
+    """One row: what it is, what it is fed, how it is built, and what of a published state dict is
+    its own.
 
     build     the network without weights, and how it embeds
     inside    prefixes of the published keys that are cut off, the first that occurs
-    others    keys, as a pattern, of other parts that are published in the same file; they are left out
+    others    keys, as a pattern, of other parts that are published in the same file; they are left
+              out
     """
 
     title: str
@@ -211,9 +214,12 @@ def knows(name: str) -> bool:
 
 
 def card(name: str, seed: int | None = None) -> BackboneCard:
-    """Card of a backbone of clips, or with a seed of its random twin; reads no weights. Raises WeightsError."""
+    """Card of a backbone of clips, or with a seed of its random twin; reads no weights. Raises
+    WeightsError.
+    """
     path, network = _parts(name)
-    row, twin = _row(network), seed is not None
+    row = _row(network)
+    twin = seed is not None
     if path and twin:
         raise UnsupportedOptionError(
             f"Name the random twin of {name} by its network: random/{network}."
@@ -245,7 +251,9 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
 
 
 def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) -> Backbone:
-    """Build the network: pretrained by the hub, from a local state dict, or (seed given) at random initialisation."""
+    """Build the network: pretrained by the hub, from a local state dict, or (seed given) at random
+    initialisation.
+    """
     import torch
 
     from etab.backbones.video.networks import VideoBackbone
@@ -268,14 +276,18 @@ def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) ->
 
 
 def _reading(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """How ``fit`` reads a user's file: published networks need all their keys, those of torchvision no head."""
+    """How ``fit`` reads a user's file: published networks need all their keys, those of torchvision
+    no head.
+    """
     if name in _PUBLISHED:
         return {"rename": partial(own_state, name)}
     return {"head": fit.head_keys(own)}
 
 
 def fitted(name: str, content: Any, what: str, take: str = "") -> fit.Fitted:
-    """The weights of a backbone of clips in what a file holds; arguments and raises as ``weights.fit.fit``."""
+    """The weights of a backbone of clips in what a file holds; arguments and raises as
+    ``weights.fit.fit``.
+    """
     import torch
 
     with torch.device("meta"):
@@ -301,7 +313,9 @@ def _hub(name: str) -> Mapping[str, Any]:
 
 
 def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a published state dict, the part that is this network's, under its own names; nothing unknown is left out."""
+    """Of a published state dict, the part that is this network's, under its own names; nothing
+    unknown is left out.
+    """
     row = _row(name)
     own = {k: v for k, v in state.items() if not (row.others and re.fullmatch(row.others, k))}
     inside = [tuple(pair.split("=")) for pair in row.inside]

@@ -1,6 +1,8 @@
-"""Networks of clips in torch: a video backbone around one, and the published ones that torchvision does not hold.
+"""Networks of clips in torch: a video backbone around one, and the published ones that torchvision
+does not hold.
 
-Module names are those of the published state dicts, so that a file loads without renaming. The code is our own.
+Module names are those of the published state dicts, so that a file loads without renaming. The code
+is our own.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ Embed = Callable[[Tensor, Tensor], "tuple[dict[str, Tensor], dict[str, Tensor]]"
 
 
 class VideoBackbone:
-    """A frozen network of clips in eval mode. ``embed(x, there)`` gives pooled features and sequences."""
+    """A frozen network of clips in eval mode. ``embed(x, there)`` gives pooled features and
+    sequences.
+    """
 
     def __init__(
         self, card: BackboneCard, network: nn.Module, embed: Embed, contract: ClipContract
@@ -45,7 +49,9 @@ class VideoBackbone:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, there: Tensor | None = None) -> Features:
-        """Embed uint8 clips (n, frames, size, size), as ``contract.prepare`` gives them with ``there`` (n, frames)."""
+        """Embed uint8 clips (n, frames, size, size), as ``contract.prepare`` gives them with
+        ``there`` (n, frames).
+        """
         there = (
             torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if there is None else there
         )
@@ -57,7 +63,9 @@ class VideoBackbone:
 
 
 def grids(found: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Features of volumes (n, c, t, h, w) by layer: mean, mean and deviation over time, and the last one's sequence."""
+    """Features of volumes (n, c, t, h, w) by layer: mean, mean and deviation over time, and the
+    last one's sequence.
+    """
     pooled: dict[str, Tensor] = {}
     sequence = torch.empty(0)
     for layer, volume in found.items():
@@ -78,7 +86,9 @@ def over_time(name: str, sequence: Tensor, there: Tensor | None = None) -> dict[
 def hooked(
     network: nn.Module, names: Mapping[str, str], as_volume: Callable[[Any], Tensor]
 ) -> Embed:
-    """Embed by the outputs of modules ({layer: module}), brought to (n, c, t, h, w) by ``as_volume``."""
+    """Embed by the outputs of modules ({layer: module}), brought to (n, c, t, h, w) by
+    ``as_volume``.
+    """
     modules = dict(network.named_modules())
 
     def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -88,7 +98,9 @@ def hooked(
 
 
 def mvit(network: Any, blocks: Mapping[str, str], answer: str = "") -> Embed:
-    """Embed by a torchvision MViT: the patches of some blocks, its class token, and as ``answer`` the output of its head."""
+    """Embed by a torchvision MViT: the patches of some blocks, its class token, and as ``answer``
+    the output of its head.
+    """
     modules = dict(network.named_modules())
 
     def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -137,10 +149,12 @@ class _ImageEncoder(nn.Module):
 
 
 class PanEcho(nn.Module):
-    """ConvNeXt-T on pictures, then four transformer layers over pictures marked by sinusoids; 768 wide.
+    """ConvNeXt-T on pictures, then four transformer layers over pictures marked by sinusoids; 768
+    wide.
 
-    As published and trained, the planes of a clip (n, 3, t, h, w) are not brought to frames but read in the order they lie
-    in memory, three to a picture: first the red plane of frames 0, 1, 2 and so on, then green, then blue.
+    As published and trained, the planes of a clip (n, 3, t, h, w) are not brought to frames but
+    read in the order they lie in memory, three to a picture: first the red plane of frames 0, 1, 2
+    and so on, then green, then blue.
     """
 
     WIDTH = 768
@@ -160,7 +174,9 @@ class PanEcho(nn.Module):
         return pictures, self.transformer(pictures + places(x.shape[2], self.WIDTH).to(pictures))
 
     def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The published embedding of a clip ("video/mean"), and that of the pictures before the transformer."""
+        """The published embedding of a clip ("video/mean"), and that of the pictures before the
+        transformer.
+        """
         pictures, mixed = (part.float() for part in self(x))
         return over_time("video", mixed) | over_time("pictures", pictures), {"video": mixed}
 
@@ -243,7 +259,9 @@ class _Tubes(nn.Module):
 
 
 class EchoFM(nn.Module):
-    """The encoder of EchoFM: a ViT-L over tubes of 4 frames x 16 x 16 pixels, with a class token; nothing is masked."""
+    """The encoder of EchoFM: a ViT-L over tubes of 4 frames x 16 x 16 pixels, with a class token;
+    nothing is masked.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,10 @@
-"""Readers of the two containers that TensorFlow keeps weights in, without TensorFlow: checkpoints and flat files.
+"""Readers of the two containers that TensorFlow keeps weights in, without TensorFlow: checkpoints
+and flat files.
 
-A checkpoint (V2) is a sorted string table that says where each tensor lies in a data file; a TFLite file is one
-FlatBuffer with tensors, buffers and operators. Only what the weights of this package need is read: tensors of float32
-and int32, one shard, no compression. Anything else is refused by name.
+A checkpoint (V2) is a sorted string table that says where each tensor lies in a data file; a TFLite
+file is one FlatBuffer with tensors, buffers and operators. Only what the weights of this package
+need is read: tensors of float32 and int32, one shard, no compression. Anything else is refused by
+name.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     while True:
         byte = data[at]
         value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
+        at = at + 1
+        shift = shift + 7
         if byte < 128:
             return value, at
         if shift > 63:
@@ -63,7 +66,8 @@ def _block(data: bytes, at: int, size: int) -> Iterator[tuple[bytes, bytes]]:
         raise WeightsError("a block is compressed")
     block = data[at : at + size]
     end = size - 4 - 4 * struct.unpack("<I", block[-4:])[0]
-    place, key = 0, b""
+    place = 0
+    key = b""
     while place < end:
         shared, place = _varint(block, place)
         own, place = _varint(block, place)
@@ -90,8 +94,11 @@ def _entry(value: bytes) -> tuple[str, tuple[int, ...], int, int]:
 
 
 def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
-    """Tensors of a checkpoint (V2) by name. Raises WeightsError for anything else, or where the files do not fit."""
-    table, tensors = index.read_bytes(), data.read_bytes()
+    """Tensors of a checkpoint (V2) by name. Raises WeightsError for anything else, or where the
+    files do not fit.
+    """
+    table = index.read_bytes()
+    tensors = data.read_bytes()
     try:
         if table[-8:] != _TABLE_MAGIC:
             raise WeightsError("no sorted string table")
@@ -118,7 +125,9 @@ def tf_checkpoint(index: Path, data: Path) -> dict[str, Array]:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One step of a TFLite graph: its number in the format's list, and the tensors that go in and come out."""
+    """One step of a TFLite graph: its number in the format's list, and the tensors that go in and
+    come out.
+    """
 
     code: int
     inputs: tuple[int, ...]
@@ -127,7 +136,9 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class LiteGraph:
-    """The first graph of a TFLite file: names, shapes and constants of its tensors, and its operators in order."""
+    """The first graph of a TFLite file: names, shapes and constants of its tensors, and its
+    operators in order.
+    """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -201,7 +212,8 @@ def tflite(path: Path) -> LiteGraph:
         model = _Flat(data, struct.unpack_from("<I", data, 0)[0])
         graph = model.tables(2)[0]
         codes = [max(c.number(0, "<b"), c.number(3, "<i")) for c in model.tables(1)]
-        tensors, buffers = graph.tables(0), model.tables(4)
+        tensors = graph.tables(0)
+        buffers = model.tables(4)
         operators = [
             Operator(codes[o.number(0, "<I")], o.integers(1), o.integers(2))
             for o in graph.tables(3)

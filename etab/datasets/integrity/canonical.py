@@ -1,9 +1,11 @@
-"""Canonical splits: who is trained on and who is tested, as files of ``configs/splits`` that carry their own sha256.
+"""Canonical splits: who is trained on and who is tested, as files of ``configs/splits`` that carry
+their own sha256.
 
-A file lists *units* (patients; for heart sounds ids or recordings) and where each of them belongs: a part of the authors'
-split, the person an id is, the database a recording is of. Local data that disagree are refused: a unit that lies in
-another place, or one that nobody published. A unit that is absent is told, not refused. Where the lists may not be shared,
-the number of patients in each part is what is canonical. Phantom data are never compared.
+A file lists *units* (patients; for heart sounds ids or recordings) and where each of them belongs:
+a part of the authors' split, the person an id is, the database a recording is of. Local data that
+disagree are refused: a unit that lies in another place, or one that nobody published. A unit that
+is absent is told, not refused. Where the lists may not be shared, the number of patients in each
+part is what is canonical. Phantom data are never compared.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class CanonicalSplit:
-    """One file. ``places`` maps units to where they belong, empty where only ``counts`` (units in each place) are known.
+    """One file. ``places`` maps units to where they belong, empty where only ``counts`` (units in
+    each place) are known.
 
-    ``unit`` says in words what a unit is. ``folds`` is the sha256 of the cross-validation folds (5 folds, seed 0) over all
-    the people, "" where they are not listed.
+    ``unit`` says in words what a unit is. ``folds`` is the sha256 of the cross-validation folds (5
+    folds, seed 0) over all the people, "" where they are not listed.
     """
 
     name: str
@@ -59,9 +62,11 @@ class CanonicalSplit:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How local data differ from the canonical split: rows of ``moved`` and ``unknown`` are sentences.
+    """How local data differ from the canonical split: rows of ``moved`` and ``unknown`` are
+    sentences.
 
-    ``lacking`` of the ``total`` published units are absent; ``missing`` names them where their names are known.
+    ``lacking`` of the ``total`` published units are absent; ``missing`` names them where their
+    names are known.
     """
 
     moved: tuple[str, ...] = ()
@@ -78,7 +83,9 @@ class Comparison:
 
 @lru_cache(maxsize=len(NAMES))
 def load(name: str) -> CanonicalSplit:
-    """The canonical split of a dataset; raises UnknownNameError, CorruptFileError where it is not as it was written."""
+    """The canonical split of a dataset; raises UnknownNameError, CorruptFileError where it is not
+    as it was written.
+    """
     file = f"configs/splits/{name}.toml"
     try:
         table: dict[str, Any] = tomllib.loads(text(file))
@@ -119,10 +126,13 @@ def people(split: CanonicalSplit) -> list[str]:
 
 
 def compare(source: Source) -> Comparison | None:
-    """Hold a source against its canonical split; None where it has none. Phantom or not is the caller's question."""
+    """Hold a source against its canonical split; None where it has none. Phantom or not is the
+    caller's question.
+    """
     if source.canonical() not in NAMES:
         return None
-    split, units = load(source.canonical()), source.units()
+    split = load(source.canonical())
+    units = source.units()
     if not split.places:
         return _counted(split, units)
     known = {unit: place for unit, place in units.items() if unit in split.places}
@@ -141,10 +151,11 @@ def compare(source: Source) -> Comparison | None:
 
 
 def verify(source: Source) -> Comparison | None:
-    """Refuse real data that disagree with their canonical split; returns the comparison, None where there is none.
+    """Refuse real data that disagree with their canonical split; returns the comparison, None where
+    there is none.
 
-    Raises SplitError naming the patients that lie elsewhere or are unknown, or saying that the folds of this installation
-    are not the canonical ones.
+    Raises SplitError naming the patients that lie elsewhere or are unknown, or saying that the
+    folds of this installation are not the canonical ones.
     """
     found = compare(source)
     if found is None or (
@@ -164,7 +175,9 @@ def verify(source: Source) -> Comparison | None:
 
 @lru_cache(maxsize=len(NAMES))
 def check_folds(name: str) -> None:
-    """Raise SplitError where this installation would make other folds of the same people than those on record."""
+    """Raise SplitError where this installation would make other folds of the same people than those
+    on record.
+    """
     split = load(name)
     if split.folds and fold_digest(people(split)) != split.folds:
         raise SplitError(
@@ -174,7 +187,9 @@ def check_folds(name: str) -> None:
 
 
 def told(source: Source) -> str:
-    """What a person should hear of real data that lack some of the published patients; "" where nothing is missing."""
+    """What a person should hear of real data that lack some of the published patients; "" where
+    nothing is missing.
+    """
     found = verify(source)
     if found is None or not found.lacking or source.phantom:
         return ""
@@ -183,7 +198,9 @@ def told(source: Source) -> str:
 
 
 def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:
-    """Where only numbers are known: a part that holds more than was published holds somebody of another part."""
+    """Where only numbers are known: a part that holds more than was published holds somebody of
+    another part.
+    """
     here = Counter(units.values())
     moved = tuple(
         f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the canonical split"

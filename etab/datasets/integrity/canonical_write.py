@@ -1,8 +1,10 @@
-"""Write a canonical split from the data as published: ``python -m etab.datasets.integrity.canonical_write NAME [--root DIR]``.
+"""Write a canonical split from the data as published: ``python -m
+etab.datasets.integrity.canonical_write NAME [--root DIR]``.
 
-NAME: one of ``etab.datasets.integrity.canonical.NAMES``. ``--root`` is the folder as ``etab data check`` takes it; for circor and
-cinc2016 it may be a part of the release that holds the whole table (``ALL_training_data.csv``, ``ALL_LABELS.csv``). For
-echonet and tmed, whose lists may not be shared, the card's counts are written and no data are needed.
+NAME: one of ``etab.datasets.integrity.canonical.NAMES``. ``--root`` is the folder as ``etab data
+check`` takes it; for circor and cinc2016 it may be a part of the release that holds the whole table
+(``ALL_training_data.csv``, ``ALL_LABELS.csv``). For echonet and tmed, whose lists may not be
+shared, the card's counts are written and no data are needed.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ def of_circor(root: Path) -> CanonicalSplit:
 
 
 def of_cinc2016(root: Path) -> CanonicalSplit:
-    """Each training recording and its database; folds of people need the appendix and are not listed."""
+    """Each training recording and its database; folds of people need the appendix and are not
+    listed.
+    """
     rows = _rows(root / "ALL_LABELS.csv")
     places = {row["record"]: row["record"][0] for row in rows}
     found = _listed(

@@ -1,4 +1,6 @@
-"""What is in a dataset's folder, what is missing, damaged or altered, and who lies in two splits: every file is read once."""
+"""What is in a dataset's folder, what is missing, damaged or altered, and who lies in two splits:
+every file is read once.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,23 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Report:
-    """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames or samples read.
+    """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames
+    or samples read.
 
     Faults, each a list of sentences or paths:
 
-    missing     files that the tables, the lists of checksums or the lists of records name and that are absent
+    missing     files that the tables, the lists of checksums or the lists of records name and that
+                are absent
     corrupt     files that cannot be read as what they claim to be
     altered     files whose checksum is not the published one
     leaks       patients in two splits, and the same content in two splits
-    canonical   patients that lie elsewhere than in the canonical split, or that nobody published (not of phantom data)
+    canonical   patients that lie elsewhere than in the canonical split, or that nobody published
+                (not of phantom data)
     duplicates  recordings with the very same frames or samples
     differs     counts that are not the published ones (not of phantom data)
 
-    ``stopped`` says why the recordings could not be listed; then the files were only looked at one by one. ``remarks`` are no
+    ``stopped`` says why the recordings could not be listed; then the files were only looked at one
+    by one. ``remarks`` are no
     faults: what the source left out of this copy, and why. ``seconds`` is what the check took.
     """
 
@@ -68,7 +74,9 @@ class Report:
         return {**asdict(self), "ok": self.ok}
 
     def render(self) -> str:
-        """The report for a terminal: what was found, then each kind of fault with what to do about it."""
+        """The report for a terminal: what was found, then each kind of fault with what to do about
+        it.
+        """
         kind = " (phantom)" if self.phantom else ""
         lines = [f"{self.dataset}{kind}: {self.root}"]
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
@@ -104,10 +112,12 @@ def check(
     progress: Progress | None = None,
     quick: bool = False,
 ) -> Report:
-    """Read every frame and answer of a dataset and report; ``progress(done, total)`` is called after each recording.
+    """Read every frame and answer of a dataset and report; ``progress(done, total)`` is called
+    after each recording.
 
-    With ``quick`` no frame, answer or checksum is read: tables, names of files, splits and counts alone.
-    Raises UnknownNameError for a name nobody holds and DataNotFoundError where there is no folder at all.
+    With ``quick`` no frame, answer or checksum is read: tables, names of files, splits and counts
+    alone. Raises UnknownNameError for a name nobody holds and DataNotFoundError where there is no
+    folder at all.
     """
     started = time.perf_counter()
     kind = SOURCES[name]
@@ -135,7 +145,9 @@ def _silent(done: int, total: int) -> None:
 
 
 def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence[Record]]:
-    """The source and its recordings; none, and the reason in the report, where they cannot be listed."""
+    """The source and its recordings; none, and the reason in the report, where they cannot be
+    listed.
+    """
     try:
         source = kind(Path(report.root))
         return source, source.records()
@@ -151,7 +163,9 @@ def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence
 def _examine(
     report: Report, source: Source, records: Sequence[Record], progress: Progress | None
 ) -> None:
-    """Fill the report from a source whose recordings are listed; ``progress`` None leaves their content unread."""
+    """Fill the report from a source whose recordings are listed; ``progress`` None leaves their
+    content unread.
+    """
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
     report.found = _counts(records)
     if progress is not None:
@@ -183,8 +197,12 @@ def _counts(records: Sequence[Record]) -> dict[str, int]:
 def _read_all(
     report: Report, source: Source, records: Sequence[Record], progress: Progress
 ) -> dict[str, int]:
-    """Read every recording in full: frames or samples had, and the recordings that answer each target."""
-    total, answered, content = 0, Counter[str](), dict[bytes, Record]()
+    """Read every recording in full: frames or samples had, and the recordings that answer each
+    target.
+    """
+    total = 0
+    answered = Counter[str]()
+    content = dict[bytes, Record]()
     for done, record in enumerate(records, start=1):
         signal = _signal(report, source, record)
         if signal is not None:
@@ -220,7 +238,9 @@ def _extend(answers: list[Answer], source: Source, record: Record, target: str) 
 
 
 def _signal(report: Report, source: Source, record: Record) -> Array | None:
-    """The frames or the samples of a recording; None, and the reason in the report, where they cannot be read."""
+    """The frames or the samples of a recording; None, and the reason in the report, where they
+    cannot be read.
+    """
     found: list[Array] = []
     if isinstance(source, SoundSource):
         _attempt(report, lambda: found.append(source.wave(record)[0]))
@@ -230,7 +250,9 @@ def _signal(report: Report, source: Source, record: Record) -> Array | None:
 
 
 def _content(signal: Array) -> bytes:
-    """A digest of what was decoded, with its shape: the same content under two names is found, however it was stored."""
+    """A digest of what was decoded, with its shape: the same content under two names is found,
+    however it was stored.
+    """
     digest = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
     digest.update(np.ascontiguousarray(signal).data.cast("B") if signal.size else b"")
     return digest.digest()

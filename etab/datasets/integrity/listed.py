@@ -1,4 +1,6 @@
-"""What a release says of its own files: lists of checksums (SHA256SUMS.txt) and of records (RECORDS); and files by kind."""
+"""What a release says of its own files: lists of checksums (SHA256SUMS.txt) and of records
+(RECORDS); and files by kind.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _LARGEST_TEXT = 1 << 22
 
 @dataclass(slots=True)
 class Lists:
-    """Files that the lists name: absent ones, and ones whose checksum differs. ``remarks`` are no faults."""
+    """Files that the lists name: absent ones, and ones whose checksum differs. ``remarks`` are no
+    faults.
+    """
 
     missing: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)
@@ -28,9 +32,11 @@ class Lists:
 
 
 def check_lists(root: Path, *, sums: bool = True) -> Lists:
-    """Hold the files under ``root`` against the lists it ships: existence always, checksums with ``sums``.
+    """Hold the files under ``root`` against the lists it ships: existence always, checksums with
+    ``sums``.
 
-    A text file whose checksum comes right with Windows line ends, or without them, is unchanged in content: a remark.
+    A text file whose checksum comes right with Windows line ends, or without them, is unchanged in
+    content: a remark.
     """
     found = Lists()
     try:
@@ -55,7 +61,9 @@ def check_lists(root: Path, *, sums: bool = True) -> Lists:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """Checksums by file name relative to the list; raises CorruptFileError naming the line that is not of that form."""
+    """Checksums by file name relative to the list; raises CorruptFileError naming the line that is
+    not of that form.
+    """
     out: dict[str, str] = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -86,7 +94,9 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 def damaged(root: Path) -> Iterator[str]:
-    """What cannot be read among the files of known kinds under ``root``, one by one: for trees without a sound table."""
+    """What cannot be read among the files of known kinds under ``root``, one by one: for trees
+    without a sound table.
+    """
     readers = _readers()
     for path in visible_files(root):
         read = next((read for end, read in readers.items() if path.name.endswith(end)), None)

@@ -1,9 +1,11 @@
-"""Segmentation heads that are trained: U-Net, FPN, SegFormer, DPT and others over frozen feature maps.
+"""Segmentation heads that are trained: U-Net, FPN, SegFormer, DPT and others over frozen feature
+maps.
 
-Each outer split trains on its training patients without the first inner part, with every learning rate of ``RATES`` at once
-on the same batches. That inner part decides which rate to take, after how many epochs to stop and at which level the answer
-is cut. It then trains with that rate on all of them, from the same first weights and on the same schedule, for that many
-epochs. Predictions are resampled to the frame's own pixels and the largest component is kept.
+Each outer split trains on its training patients without the first inner part, with every learning
+rate of ``RATES`` at once on the same batches. That inner part decides which rate to take, after how
+many epochs to stop and at which level the answer is cut. It then trains with that rate on all of
+them, from the same first weights and on the same schedule, for that many epochs. Predictions are
+resampled to the frame's own pixels and the largest component is kept.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ _STEPS, _BATCH = 300, 16
 def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
     """Which map feeds each of the four levels (grid, grid/2, grid/4, grid/8 points a side).
 
-    Maps of one size (a transformer) are spread over the levels, shallow to fine; else each level takes the map nearest
-    in size, the deepest of equals. Sizes that no map has are made by resampling. ``shapes`` are (n, c, h, w).
+    Maps of one size (a transformer) are spread over the levels, shallow to fine; else each level
+    takes the map nearest in size, the deepest of equals. Sizes that no map has are made by
+    resampling. ``shapes`` are (n, c, h, w).
     """
     sides = [float(np.sqrt(s[2] * s[3])) for s in shapes]
     if len(set(sides)) == 1:
@@ -48,8 +51,8 @@ def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ..
 def sides_of(name: str, shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
     """Points a side at which a decoder takes each level: grid, grid/2, grid/4 and grid/8.
 
-    DPT wants tokens at their own resolution, which it changes by learned steps: maps of one size (a transformer) stay at
-    the one of these four that is nearest theirs. ``shapes`` are (n, c, h, w).
+    DPT wants tokens at their own resolution, which it changes by learned steps: maps of one size (a
+    transformer) stay at the one of these four that is nearest theirs. ``shapes`` are (n, c, h, w).
     """
     pyramid = tuple(grid >> level for level in range(LEVELS))
     if name != "dpt" or len({tuple(s[2:]) for s in shapes}) > 1:
@@ -59,7 +62,8 @@ def sides_of(name: str, shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[i
 
 
 class Pyramid:
-    """The maps of every row at the four levels: held in memory (float16) under ``budget`` bytes, else read as needed.
+    """The maps of every row at the four levels: held in memory (float16) under ``budget`` bytes,
+    else read as needed.
 
     ``sides`` of the levels, see ``sides_of``; None: grid, grid/2, grid/4, grid/8.
     """
@@ -154,7 +158,9 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
 
 
 class _Once:
-    """The last rows that were read: several networks that train together ask for the same ones in turn."""
+    """The last rows that were read: several networks that train together ask for the same ones in
+    turn.
+    """
 
     def __init__(self, read: Callable[[IntArray], Any]) -> None:
         self.read, self.key, self.found = read, b"", None
@@ -182,10 +188,12 @@ class TrainedSegmentation(Head):
         width: int = 64,
         budget: int = 2 << 30,
     ) -> None:
-        """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision of the features.
+        """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision
+        of the features.
 
-        ``rates``: learning rates to choose from; None is that of a ``recipe``, or ``RATES``. ``grid``: points a side of the
-        answer (a multiple of 8); ``budget``: bytes of maps held in memory.
+        ``rates``: learning rates to choose from; None is that of a ``recipe``, or ``RATES``.
+        ``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in
+        memory.
         """
         if grid % 8 or grid < 16:
             raise UnsupportedOptionError(
@@ -206,7 +214,9 @@ class TrainedSegmentation(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Train and predict for each split; predictions are boolean masks in each frame's own pixels."""
+        """Train and predict for each split; predictions are boolean masks in each frame's own
+        pixels.
+        """
         refuse_kind(self, target)
         refuse_maps(self.name, features.maps)
         self.network((1,) * LEVELS, 0)  # the extra is missed before anything is read
@@ -237,7 +247,9 @@ class TrainedSegmentation(Head):
     def network(
         self, channels: Sequence[int], seed: int, sides: Sequence[int] | None = None
     ) -> SegmentationNetwork:
-        """A new network for maps of ``channels`` at the four levels; its first weights are decided by ``seed``."""
+        """A new network for maps of ``channels`` at the four levels; its first weights are decided
+        by ``seed``.
+        """
         from etab.heads.masks.networks import SegmentationNetwork
 
         with seeded(seed):
@@ -310,12 +322,16 @@ class TrainedSegmentation(Head):
         recipe: Recipe,
         rates: Sequence[float],
     ) -> list[tuple[float, SegmentationNetwork, Progress]]:
-        """New networks trained on some rows, one a learning rate, standardised by these rows; none that diverged."""
+        """New networks trained on some rows, one a learning rate, standardised by these rows; none
+        that diverged.
+        """
         import torch
 
         from etab.heads.masks.networks import mask_loss
 
-        moments, read, wanted = pyramid.moments(rows), _Once(pyramid.rows), torch.from_numpy(share)
+        moments = pyramid.moments(rows)
+        read = _Once(pyramid.rows)
+        wanted = torch.from_numpy(share)
         networks = [self.network(pyramid.channels, recipe.seed, pyramid.sides) for _ in rates]
 
         def of(network: SegmentationNetwork) -> Callable[[IntArray], torch.Tensor]:
@@ -353,83 +369,107 @@ def _threshold(scores: FloatArray, share: FloatArray) -> float:
 
 @HEADS.register("unet")
 class UNet(TrainedSegmentation):
-    """U-Net decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """U-Net decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "unet"
 
 
 @HEADS.register("fpn")
 class FPN(TrainedSegmentation):
-    """Feature pyramid decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """Feature pyramid decoder trained on frozen maps for as long as a validation part of the
+    training patients says.
+    """
 
     name: ClassVar[str] = "fpn"
 
 
 @HEADS.register("deeplabv3plus")
 class DeepLabV3Plus(TrainedSegmentation):
-    """DeepLabV3+ decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """DeepLabV3+ decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "deeplabv3plus"
 
 
 @HEADS.register("segformer")
 class SegFormer(TrainedSegmentation):
-    """SegFormer decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """SegFormer decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "segformer"
 
 
 @HEADS.register("dpt")
 class DPT(TrainedSegmentation):
-    """DPT decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """DPT decoder trained on frozen maps for as long as a validation part of the training patients
+    says.
+    """
 
     name: ClassVar[str] = "dpt"
 
 
 @HEADS.register("unetplusplus")
 class UNetPlusPlus(TrainedSegmentation):
-    """U-Net++ decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """U-Net++ decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "unetplusplus"
 
 
 @HEADS.register("manet")
 class MAnet(TrainedSegmentation):
-    """MAnet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """MAnet decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "manet"
 
 
 @HEADS.register("linknet")
 class Linknet(TrainedSegmentation):
-    """LinkNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """LinkNet decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "linknet"
 
 
 @HEADS.register("pspnet")
 class PSPNet(TrainedSegmentation):
-    """PSPNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """PSPNet decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "pspnet"
 
 
 @HEADS.register("deeplabv3")
 class DeepLabV3(TrainedSegmentation):
-    """DeepLabV3 decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """DeepLabV3 decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "deeplabv3"
 
 
 @HEADS.register("upernet")
 class UPerNet(TrainedSegmentation):
-    """UPerNet decoder trained on frozen maps for as long as a validation part of the training patients says."""
+    """UPerNet decoder trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "upernet"
 
 
 @HEADS.register("topformer")
 class TopFormer(TrainedSegmentation):
-    """TopFormer-like head trained on frozen maps for as long as a validation part of the training patients says."""
+    """TopFormer-like head trained on frozen maps for as long as a validation part of the training
+    patients says.
+    """
 
     name: ClassVar[str] = "topformer"

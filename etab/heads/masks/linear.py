@@ -1,9 +1,10 @@
 """The linear segmentation probe: one weight a channel, fitted in closed form on the feature maps.
 
-A score at each point of a common grid is a linear function of the channels there (and of where the point is, the same
-for every backbone). Ridge on the mask needs only second moments, which add over patients: each fit of each fold
-is a sum of the moments of its parts. Scores are resampled to the frame's own pixels, cut at a threshold chosen on the
-inner parts, and the largest connected component is kept.
+A score at each point of a common grid is a linear function of the channels there (and of where the
+point is, the same for every backbone). Ridge on the mask needs only second moments, which add over
+patients: each fit of each fold is a sum of the moments of its parts. Scores are resampled to the
+frame's own pixels, cut at a threshold chosen on the inner parts, and the largest connected
+component is kept.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ _CHUNK = 50
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Sums over points: count, first and second moments of features; of ``second`` the upper triangle alone is kept."""
+    """Sums over points: count, first and second moments of features; of ``second`` the upper
+    triangle alone is kept.
+    """
 
     n: float
     first: FloatArray
@@ -53,7 +56,8 @@ class _Moments:
 
     def plus(self, others: Sequence[_Moments]) -> _Moments:
         """Moments of all together."""
-        first, second = self.first.copy(), self.second.copy()
+        first = self.first.copy()
+        second = self.second.copy()
         for other in others:
             first += other.first
             second += other.second
@@ -81,9 +85,11 @@ def _sum(parts: Sequence[Any]) -> Any:
 
 
 def _partition(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntArray:
-    """The finest part each row belongs to, so that every train and inner set is a union of parts; (n,) from 0.
+    """The finest part each row belongs to, so that every train and inner set is a union of parts;
+    (n,) from 0.
 
-    ``cells`` (n,) cut finer: with the cells of two protocols, both have the same parts. Numbered as they appear.
+    ``cells`` (n,) cut finer: with the cells of two protocols, both have the same parts. Numbered as
+    they appear.
     """
     marks = (
         np.zeros(n, dtype=object)
@@ -103,7 +109,9 @@ def _partition(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntAr
 
 
 class _Parts(dict[int, Any]):
-    """What is asked of a part, computed once it is asked for: a draw of few patients leaves most parts alone."""
+    """What is asked of a part, computed once it is asked for: a draw of few patients leaves most
+    parts alone.
+    """
 
     def __init__(self, make: Callable[[IntArray], Any], parts: IntArray) -> None:
         super().__init__()
@@ -115,18 +123,25 @@ class _Parts(dict[int, Any]):
 
 
 def _moments(points: Points, rows: IntArray) -> _Moments:
-    """Moments of some rows. No method of a design, which would then hold itself, and its matrices, after its time."""
+    """Moments of some rows. No method of a design, which would then hold itself, and its matrices,
+    after its time.
+    """
     width = int(points.values.shape[2]) + POSITIONS
-    n, first, second = 0, np.zeros(width), np.zeros((width, width), dtype=np.float32, order="F")
+    n = 0
+    first = np.zeros(width)
+    second = np.zeros((width, width), dtype=np.float32, order="F")
     for block in _blocks(rows):
         x = points.rows(block)
-        n, first = n + len(x), first + x.sum(axis=0, dtype=np.float64)
+        n = n + len(x)
+        first = first + x.sum(axis=0, dtype=np.float64)
         second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, lower=1, overwrite_c=1)
     return _Moments(n, first, second.T)
 
 
 class _Design:
-    """Everything about features and splits that no label enters; kept in the memo for the next structure."""
+    """Everything about features and splits that no label enters; kept in the memo for the next
+    structure.
+    """
 
     def __init__(self, points: Points, parts: IntArray) -> None:
         self.points, self.parts = points, parts
@@ -166,10 +181,13 @@ class _Design:
     def system(
         self, parts: tuple[int, ...], option: str
     ) -> tuple[IntArray, FloatArray, FloatArray, Tridiagonal]:
-        """Which channels, their mean and deviation, and the covariance of the standardised training channels, reduced."""
+        """Which channels, their mean and deviation, and the covariance of the standardised training
+        channels, reduced.
+        """
         place = (parts, option)
         if place not in self.systems:
-            m, index = self.total(parts), self.options()[option]
+            m = self.total(parts)
+            index = self.options()[option]
             mean = m.first[index] / m.n
             deviation, correlations = _standardised(_among(m.second, index), m.n, mean)
             self.systems[place] = (index, mean, deviation, Tridiagonal.of(correlations))
@@ -179,9 +197,12 @@ class _Design:
     def solve(
         self, parts: tuple[int, ...], option: str, labels: _Parts
     ) -> tuple[IntArray, FloatArray, FloatArray]:
-        """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training set."""
+        """Weights (channels, penalties) on raw channels and intercepts (penalties,) for a training
+        set.
+        """
         index, mean, deviation, system = self.system(parts, option)
-        n, label = sum(self.moments[k].n for k in parts), _sum([labels[k] for k in parts])
+        n = sum(self.moments[k].n for k in parts)
+        label = _sum([labels[k] for k in parts])
         weights = (
             system.solve((label.xy[index] / n - mean * label.y / n) / deviation, MASK_PENALTIES)
             / deviation[:, None]
@@ -202,9 +223,13 @@ class _Design:
         fits: dict[str, tuple[IntArray, FloatArray, FloatArray]],
         labels: _Parts,
     ) -> dict[str, FloatArray]:
-        """Sum of squared errors of some parts, for each fit (as ``solve`` gives it) and penalty, from their moments alone."""
-        m, label = self.total(parts), _sum([labels[k] for k in parts])
-        whole, out = m.second.astype(np.float64), {}
+        """Sum of squared errors of some parts, for each fit (as ``solve`` gives it) and penalty,
+        from their moments alone.
+        """
+        m = self.total(parts)
+        label = _sum([labels[k] for k in parts])
+        whole = m.second.astype(np.float64)
+        out = {}
         for option, (index, w, b) in fits.items():
             quadratic = np.einsum(
                 "cp,cp->p", w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1)
@@ -221,18 +246,22 @@ class _Design:
 
 
 def _among(second: FloatArray, index: IntArray) -> FloatArray:
-    """Rows and columns ``index``, which rise, of a square matrix; the matrix itself where those are all."""
+    """Rows and columns ``index``, which rise, of a square matrix; the matrix itself where those are
+    all.
+    """
     return second if len(index) == len(second) else second[np.ix_(index, index)]
 
 
 def _standardised(second: FloatArray, n: float, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Deviations and correlations (upper triangle) of channels from second moments of ``n`` points.
 
-    The means are taken off in double precision, where a channel far from 0 would lose its variance in single.
+    The means are taken off in double precision, where a channel far from 0 would lose its variance
+    in single.
     """
     wide = linalg.blas.dsyr(-n, mean, lower=1, a=second.astype(np.float64).T, overwrite_a=1).T
     deviation = np.sqrt(np.maximum(np.diag(wide) / n, 1e-12))
-    out, scale = wide.astype(np.float32), (1 / (deviation * np.sqrt(n))).astype(np.float32)
+    out = wide.astype(np.float32)
+    scale = (1 / (deviation * np.sqrt(n))).astype(np.float32)
     out *= scale[:, None]
     out *= scale
     return deviation, out
@@ -256,7 +285,9 @@ def _grid_masks(masks: Sequence[Array]) -> FloatArray:
 
 @HEADS.register("linear_seg")
 class LinearSeg(Head):
-    """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the inner parts."""
+    """Linear segmentation probe on feature maps; maps, pooling, penalty and threshold chosen on the
+    inner parts.
+    """
 
     name: ClassVar[str] = "linear_seg"
     version: ClassVar[int] = 5
@@ -264,7 +295,9 @@ class LinearSeg(Head):
     needs_maps: ClassVar[bool] = True
 
     def __init__(self, *, budget: int = 2 << 30) -> None:
-        """``budget``: bytes of sampled points held in memory; more of them lie on disk, and change no answer."""
+        """``budget``: bytes of sampled points held in memory; more of them lie on disk, and change
+        no answer.
+        """
         self.budget = budget
 
     def cross_fit(
@@ -278,7 +311,9 @@ class LinearSeg(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; predictions are boolean masks in each frame's own pixels."""
+        """Choose, fit and predict for each split; predictions are boolean masks in each frame's own
+        pixels.
+        """
         refuse_kind(self, target)
         if not features.maps:
             raise UnsupportedOptionError(
@@ -293,10 +328,11 @@ class LinearSeg(Head):
     def _designs(
         self, features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any]
     ) -> dict[str, _Design]:
-        """Points serve all that is asked of these rows; moments and systems all that has the same parts.
+        """Points serve all that is asked of these rows; moments and systems all that has the same
+        parts.
 
-        The parts come from these splits and from ``memo.cells``, which the rows decide: a cell of the board must not
-        depend on what else is run beside it.
+        The parts come from these splits and from ``memo.cells``, which the rows decide: a cell of
+        the board must not depend on what else is run beside it.
         """
         shapes = tuple(m.shape for m in features.maps)
         parts = _partition(splits, shapes[0][0], memo.cells if isinstance(memo, Memo) else None)
@@ -326,7 +362,8 @@ class LinearSeg(Head):
         }
         pooling, option = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[pooling, option].argmin())
-        design, label = designs[pooling], labels[pooling]
+        design = designs[pooling]
+        label = labels[pooling]
         threshold = self._threshold(design, option, best, split, label, y)
         index, w, b = design.solve(design.members(split.train), option, label)
         grids = _score(
@@ -346,7 +383,9 @@ class LinearSeg(Head):
         return FoldFit(predicted, choice)
 
     def _inner(self, design: _Design, split: RowSplit, labels: _Parts) -> dict[str, FloatArray]:
-        """Squared error of each choice of maps and penalty over the inner parts, from moments alone."""
+        """Squared error of each choice of maps and penalty over the inner parts, from moments
+        alone.
+        """
         total: dict[str, FloatArray] = {
             option: np.zeros(len(MASK_PENALTIES)) for option in design.options()
         }
@@ -367,7 +406,8 @@ class LinearSeg(Head):
         y: FloatArray,
     ) -> float:
         """The cut with the best mean Dice of the lattice points of the first inner part."""
-        totals, part = np.zeros(len(LINEAR_THRESHOLDS)), split.inner[0]
+        totals = np.zeros(len(LINEAR_THRESHOLDS))
+        part = split.inner[0]
         index, w, b = design.solve(design.members(without(split.train, part)), option, labels)
         whole = np.zeros(design.width, dtype=np.float32)
         whole[index] = w[:, best]
@@ -390,7 +430,9 @@ def _score(
     layers: Sequence[slice],
     pooling: str,
 ) -> FloatArray:
-    """Score maps (rows, GRID, GRID): channels are weighed at each map's own resolution, then resampled and added."""
+    """Score maps (rows, GRID, GRID): channels are weighed at each map's own resolution, then
+    resampled and added.
+    """
     channels = layers[-1].stop
     weights = np.zeros(channels + POSITIONS)
     weights[index] = w
@@ -398,11 +440,9 @@ def _score(
     for s, m in zip(layers, features.maps, strict=True):
         if not weights[s].any():
             continue
-        up, across, kernel = (
-            axis_weights(m.shape[2]),
-            axis_weights(m.shape[3]).T,
-            weights[s].astype(np.float32),
-        )
+        up = axis_weights(m.shape[2])
+        across = axis_weights(m.shape[3]).T
+        kernel = weights[s].astype(np.float32)
         scratch = np.empty((MAPS_AT_ONCE, *m.shape[1:]), dtype=np.float32)
         for start in range(0, len(rows), MAPS_AT_ONCE):
             some = rows[start : start + MAPS_AT_ONCE]

@@ -1,4 +1,5 @@
-"""Segmentation networks over feature maps: our adapter, then a decoder of segmentation_models_pytorch.
+"""Segmentation networks over feature maps: our adapter, then a decoder of
+segmentation_models_pytorch.
 
 Imported only by the heads that train, since it needs torch and the extra "decoders".
 """
@@ -27,9 +28,11 @@ def _needs_decoders(name: str, error: ImportError) -> MissingPackageError:
 
 
 def decoder(name: str, width: int, strides: Sequence[int] = STRIDES) -> tuple[nn.Module, int]:
-    """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises MissingPackageError.
+    """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises
+    MissingPackageError.
 
-    ``strides`` of the levels, where the finest grid has 4: only "dpt" takes others than 4, 8, 16, 32.
+    ``strides`` of the levels, where the finest grid has 4: only "dpt" takes others than 4, 8, 16,
+    32.
     """
     make = partial(_dpt, strides=tuple(strides)) if name == "dpt" else DECODERS[name]
     try:
@@ -141,10 +144,12 @@ def _upernet(width: int) -> tuple[nn.Module, int]:
 
 
 class Reassembled(nn.Module):
-    """DPT: tokens of several blocks, each brought to its own resolution by learned steps, then fused coarse to fine.
+    """DPT: tokens of several blocks, each brought to its own resolution by learned steps, then
+    fused coarse to fine.
 
-    Maps come without class tokens, so its readout ignores them, which is one of the three of Ranftl et al., ICCV 2021. A
-    pyramid goes into the fusion as it is, as the stages of a ResNet do in their DPT-Hybrid.
+    Maps come without class tokens, so its readout ignores them, which is one of the three of Ranftl
+    et al., ICCV 2021. A pyramid goes into the fusion as it is, as the stages of a ResNet do in
+    their DPT-Hybrid.
     """
 
     def __init__(self, width: int, strides: Sequence[int]) -> None:
@@ -181,10 +186,12 @@ class Together(nn.Module):
 
 
 class TokenPyramid(nn.Module):
-    """A light head in the manner of TopFormer: all levels pooled to the coarsest and related there by a transformer.
+    """A light head in the manner of TopFormer: all levels pooled to the coarsest and related there
+    by a transformer.
 
-    What comes out gates and shifts each level (its semantics injected), and the levels are summed at the finest. After
-    Zhang et al., TopFormer, CVPR 2022; written from the paper, with the backbone's maps as the token pyramid.
+    What comes out gates and shifts each level (its semantics injected), and the levels are summed
+    at the finest. After Zhang et al., TopFormer, CVPR 2022; written from the paper, with the
+    backbone's maps as the token pyramid.
     """
 
     def __init__(self, width: int, depth: int = 2) -> None:
@@ -201,7 +208,8 @@ class TokenPyramid(nn.Module):
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """(n, width, grid, grid)."""
-        side, fine = levels[-1].shape[-1], levels[0].shape[-1]
+        side = levels[-1].shape[-1]
+        fine = levels[0].shape[-1]
         tokens = torch.cat([functional.adaptive_avg_pool2d(m, side) for m in levels], dim=1)
         related = (
             self.relate(tokens.flatten(2).transpose(1, 2))
@@ -246,11 +254,12 @@ DECODERS: dict[str, DecoderMaker] = {
 
 
 class SegmentationNetwork(nn.Module):
-    """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid), or (n, outputs, ...) of several structures.
+    """Four maps (n, c, h, w), fine to coarse, to logits (n, grid, grid), or (n, outputs, ...) of
+    several structures.
 
-    Each map is brought to its level (``sides``: grid, grid/2, grid/4, grid/8 points a side if None) by bilinear resampling
-    where it has another size, standardised by the training rows' mean and deviation of each channel, and projected to
-    ``width``.
+    Each map is brought to its level (``sides``: grid, grid/2, grid/4, grid/8 points a side if None)
+    by bilinear resampling where it has another size, standardised by the training rows' mean and
+    deviation of each channel, and projected to ``width``.
     """
 
     def __init__(
@@ -264,7 +273,9 @@ class SegmentationNetwork(nn.Module):
         finer: int = 1,
         sides: Sequence[int] | None = None,
     ) -> None:
-        """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the answer in one of the grid."""
+        """Build for maps of ``channels``; ``grid`` is a multiple of 8. ``finer``: points of the
+        answer in one of the grid.
+        """
         super().__init__()
         self.name, self.grid, self.finer, self.outputs = name, grid, finer, outputs
         self.sides = tuple(sides or (grid >> level for level in range(N_LEVELS)))
@@ -296,7 +307,9 @@ class SegmentationNetwork(nn.Module):
         return said[:, 0] if self.outputs == 1 else said
 
     def _as_decoder_wants(self, levels: list[Tensor]) -> list[Tensor]:
-        """The levels in the list that an encoder of the library would give, whose first is the input image."""
+        """The levels in the list that an encoder of the library would give, whose first is the
+        input image.
+        """
         fine = levels[0]
         if self.name in ("pspnet", "deeplabv3"):  # answer from one deep map
             return [torch.cat([levels[2], resize_map(levels[3], self.grid // 4)], dim=1)]
@@ -325,7 +338,9 @@ def resize_map(m: Tensor, side: int) -> Tensor:
 
 
 def mask_loss(logits: Tensor, share: Tensor) -> Tensor:
-    """Mean over rows of binary cross-entropy plus one minus the soft Dice; ``share`` (n, grid, grid) in [0, 1]."""
+    """Mean over rows of binary cross-entropy plus one minus the soft Dice; ``share`` (n, grid,
+    grid) in [0, 1].
+    """
     entropy = functional.binary_cross_entropy_with_logits(logits, share, reduction="none").mean(
         dim=(1, 2)
     )

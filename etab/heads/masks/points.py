@@ -1,7 +1,7 @@
 """The points of feature maps that the linear segmentation probe is fitted on.
 
-Every map is resampled to a common grid of 28 x 28 points. A row contributes one point in eight; which ones
-depends on its number, so that all points are covered by eight rows.
+Every map is resampled to a common grid of 28 x 28 points. A row contributes one point in eight;
+which ones depends on its number, so that all points are covered by eight rows.
 """
 
 from __future__ import annotations
@@ -30,16 +30,20 @@ POSITIONS = _WAVES**2 - 1
 
 @cache
 def lattice(phase: int) -> IntArray:
-    """The points (flat indexes into the grid) that rows of this phase contribute to the moments: one in eight."""
+    """The points (flat indexes into the grid) that rows of this phase contribute to the moments:
+    one in eight.
+    """
     rows, cols = np.mgrid[0:GRID, 0:GRID]
     return np.flatnonzero(((rows + 2 * (cols // 4) + 4 * cols) % PHASES == phase).ravel())
 
 
 @lru_cache(maxsize=1)
 def positions() -> FloatArray:
-    """Where a grid point is, as the lowest 6 x 6 cosine waves over the frame without the constant: (points, 35).
+    """Where a grid point is, as the lowest 6 x 6 cosine waves over the frame without the constant:
+    (points, 35).
 
-    A smooth atlas is linear in them, so that no backbone is scored on whether its maps leak position.
+    A smooth atlas is linear in them, so that no backbone is scored on whether its maps leak
+    position.
     """
     line = (np.arange(GRID) + 0.5) / GRID
     waves = np.cos(np.pi * np.arange(_WAVES)[:, None] * line)
@@ -81,15 +85,21 @@ def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Features of the lattice points of every row: (n, points, channels) float16, without positions."""
+    """Features of the lattice points of every row: (n, points, channels) float16, without
+    positions.
+    """
 
     values: Spill
     layers: tuple[slice, ...]
     scratch: list[FloatArray] = field(default_factory=list, compare=False)
 
     def rows(self, index: IntArray) -> FloatArray:
-        """Design matrix of some rows: (rows * points, channels + positions), until the next call takes its memory."""
-        n, points, width = len(index), self.values.shape[1], self.values.shape[2]
+        """Design matrix of some rows: (rows * points, channels + positions), until the next call
+        takes its memory.
+        """
+        n = len(index)
+        points = self.values.shape[1]
+        width = self.values.shape[2]
         if not self.scratch or len(self.scratch[0]) < n:
             self.scratch[:] = [np.empty((n, points, width + POSITIONS), dtype=np.float32)]
         x = self.scratch[0][:n]
@@ -98,12 +108,14 @@ class Points:
         return x.reshape(n * points, -1)
 
     def weighed(self, index: IntArray, y: FloatArray) -> FloatArray:
-        """Sum over the points of some rows of y (rows, points) times the design there: (channels + positions,).
+        """Sum over the points of some rows of y (rows, points) times the design there: (channels +
+        positions,).
 
         A structure covers a part of the frame: only points where y is not 0 are read.
         """
         row, point = np.nonzero(y)
-        share, some = y[row, point], self.values[index[row], point]
+        share = y[row, point]
+        some = self.values[index[row], point]
         channels = share @ widen(some, np.empty(some.shape, dtype=np.float32))
         return np.concatenate(
             [channels, share @ positions_of_lattices()[index[row] % PHASES, point]]
@@ -132,10 +144,14 @@ def widen(half: Array, out: FloatArray, *, turned: bool = False) -> FloatArray:
 
 
 def sample_points(maps: Sequence[Any], budget: int) -> dict[str, Points]:
-    """Read every map once and keep the lattice points of each row, for each pooling: in memory under ``budget`` bytes."""
+    """Read every map once and keep the lattice points of each row, for each pooling: in memory
+    under ``budget`` bytes.
+    """
     edges = np.concatenate([[0], np.cumsum([m.shape[1] for m in maps])])
     layers = tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(edges))
-    n, points, path = len(maps[0]), len(lattice(0)), getattr(maps[0], "path", None)
+    n = len(maps[0])
+    points = len(lattice(0))
+    path = getattr(maps[0], "path", None)
     kept = [
         Spill(
             (n, points, int(edges[-1])),

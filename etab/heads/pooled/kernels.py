@@ -11,7 +11,9 @@ from etab.types import Features, FloatArray, IntArray, RowSplit
 
 
 class Kernels:
-    """Kernels of every pooled key and the bases of training rows met so far; moments where there are too many rows."""
+    """Kernels of every pooled key and the bases of training rows met so far; moments where there
+    are too many rows.
+    """
 
     def __init__(
         self,
@@ -28,7 +30,9 @@ class Kernels:
         self.memo = memo if memo is not None else {}
 
     def same(self, key: str) -> str:
-        """The first key that holds the same features: "pca50" and "pca100" of one image share their axes."""
+        """The first key that holds the same features: "pca50" and "pca100" of one image share their
+        axes.
+        """
         if not self.features.pca:
             return key
         place = ("same", key, self.features.pooled[key].shape)

@@ -1,8 +1,10 @@
-"""Probes on more rows than a kernel of all pairs is good for: the same fits from moments of the features.
+"""Probes on more rows than a kernel of all pairs is good for: the same fits from moments of the
+features.
 
-A kernel holds n x n numbers; above ``LIMIT`` rows, where the features are narrower than the rows are many, everything
-comes from the d x d moments of parts of the rows instead. Moments add: each training set is a sum of parts. Answers are
-those of the kernel to rounding, in memory that grows with n alone.
+A kernel holds n x n numbers; above ``LIMIT`` rows, where the features are narrower than the rows
+are many, everything comes from the d x d moments of parts of the rows instead. Moments add: each
+training set is a sum of parts. Answers are those of the kernel to rounding, in memory that grows
+with n alone.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ _BASES_KEPT = 12
 
 
 def wide(x: Array) -> bool:
-    """Whether features (n, d) are for moments: more rows than ``LIMIT``, and fewer columns than rows."""
+    """Whether features (n, d) are for moments: more rows than ``LIMIT``, and fewer columns than
+    rows.
+    """
     return len(x) > LIMIT and x.shape[1] < len(x)
 
 
 def partition(splits: Sequence[RowSplit], n: int) -> IntArray:
-    """(n,) the finest part each row belongs to, so that every training and inner set is a union of parts."""
+    """(n,) the finest part each row belongs to, so that every training and inner set is a union of
+    parts.
+    """
     sets = [rows for s in splits for rows in (s.train, s.test, *s.inner)]
     marks = np.zeros((n, len(sets)), dtype=bool)
     for column, rows in enumerate(sets):
@@ -44,7 +50,9 @@ class _Moments:
 
 @dataclass(frozen=True, slots=True)
 class WideBasis:
-    """Principal axes (d, r) of training rows, the longest first, with their squared lengths ``spread`` (r,)."""
+    """Principal axes (d, r) of training rows, the longest first, with their squared lengths
+    ``spread`` (r,).
+    """
 
     home: Wide
     rows: IntArray
@@ -84,7 +92,9 @@ class WideBasis:
 
 
 class Wide:
-    """Features (n, d) of all rows, shifted and scaled as ``gram`` does it, with the moments of the parts of their rows."""
+    """Features (n, d) of all rows, shifted and scaled as ``gram`` does it, with the moments of the
+    parts of their rows.
+    """
 
     def __init__(self, x: Array, parts: IntArray) -> None:
         """Read the features once; ``parts`` (n,) as ``partition`` gives them."""
@@ -110,7 +120,9 @@ class Wide:
             yield at, (block - self.shift) / self.scale
 
     def basis(self, rows: IntArray, *, single: bool = False) -> WideBasis:
-        """Axes of these training rows, from their moments; ``single`` in single precision. The last few are kept."""
+        """Axes of these training rows, from their moments; ``single`` in single precision. The last
+        few are kept.
+        """
         place = (rows.tobytes(), single)
         if place not in self._bases:
             found = self.total(rows)
@@ -135,7 +147,9 @@ class Wide:
         return float(np.trace(found.second) / found.n - np.square(found.first / found.n).sum())
 
     def total(self, rows: IntArray) -> _Moments:
-        """Moments of a set of rows: the sum of those of its parts, or of the rows themselves where it cuts one."""
+        """Moments of a set of rows: the sum of those of its parts, or of the rows themselves where
+        it cuts one.
+        """
         mine = np.unique(self.parts[rows])
         if int(np.isin(self.parts, mine).sum()) != len(rows):
             return self._moments(rows)
@@ -153,7 +167,8 @@ class Wide:
 
     def _moments(self, rows: IntArray) -> _Moments:
         width = self.x.shape[1]
-        first, second = np.zeros(width), np.zeros((width, width), order="F")
+        first = np.zeros(width)
+        second = np.zeros((width, width), order="F")
         for _, block in self.chunks(rows):
             first += block.sum(axis=0)
             second = linalg.blas.dsyrk(1.0, block.T, beta=1.0, c=second, overwrite_c=1)
@@ -163,12 +178,14 @@ class Wide:
 def nearest(
     home: Wide, train: IntArray, rows: IntArray, components: int | None, k: int
 ) -> IntArray:
-    """The k training rows nearest by cosine to each of ``rows``, nearest first: (m, k) indexes into ``train``.
+    """The k training rows nearest by cosine to each of ``rows``, nearest first: (m, k) indexes into
+    ``train``.
 
-    Both are centred by the training rows; with ``components`` they are first put on that many principal axes. Some rows
-    at a time, in single precision.
+    Both are centred by the training rows; with ``components`` they are first put on that many
+    principal axes. Some rows at a time, in single precision.
     """
-    k, found = min(k, len(train)), []
+    k = min(k, len(train))
+    found = []
     moments = home.total(train)
     mean = moments.first / moments.n
     axes: FloatArray = np.zeros((len(mean), 0))
@@ -184,7 +201,9 @@ def nearest(
 
 
 def _units(home: Wide, mean: FloatArray, axes: FloatArray, rows: IntArray) -> FloatArray:
-    """Centred rows of length 1, (m, d) float32; (m, components) where there are axes (d, components)."""
+    """Centred rows of length 1, (m, d) float32; (m, components) where there are axes (d,
+    components).
+    """
     out = np.empty((len(rows), axes.shape[1] or len(mean)), dtype=np.float32)
     for at, x in home.chunks(rows):
         z = (x - mean) @ axes if axes.size else x - mean

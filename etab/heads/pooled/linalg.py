@@ -1,4 +1,6 @@
-"""Closed forms that the probes share: centred kernels, ridge for all penalties at once, batched logistic regression."""
+"""Closed forms that the probes share: centred kernels, ridge for all penalties at once, batched
+logistic regression.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def gram(x: Array) -> FloatArray:
 class Basis:
     """Principal axes of the training rows in kernel form.
 
-    ``spread`` (r,) are the squared lengths along the axes, ``vectors`` (n, r) the axes in terms of training rows.
+    ``spread`` (r,) are the squared lengths along the axes, ``vectors`` (n, r) the axes in terms of
+    training rows.
     """
 
     rows: IntArray
@@ -84,12 +87,13 @@ def basis(
 ) -> Basis:
     """Centre the kernel of the training rows and take its axes, the longest first.
 
-    ``x`` are the features that the kernel was made of: where they are narrower than the rows are many, the axes come
-    from the smaller matrix, with the same result. ``single`` takes the axes in single precision, in half the time: good
-    enough to choose a penalty by.
+    ``x`` are the features that the kernel was made of: where they are narrower than the rows are
+    many, the axes come from the smaller matrix, with the same result. ``single`` takes the axes in
+    single precision, in half the time: good enough to choose a penalty by.
     """
     k = kernel[np.ix_(rows, rows)]
-    means, grand = k.mean(axis=0), float(k.mean())
+    means = k.mean(axis=0)
+    grand = float(k.mean())
     if x is not None and 2 * x.shape[1] < len(rows):
         spread, axes = _narrow_axes(k, np.asarray(x[rows], dtype=np.float64))
     else:
@@ -105,7 +109,8 @@ def basis(
 def _axes(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues, the smallest first, and vectors of a symmetric matrix whose memory may be used.
 
-    LAPACK by divide and conquer, as ``scipy.linalg.eigh`` calls it, without the copies: most matrices here are small.
+    LAPACK by divide and conquer, as ``scipy.linalg.eigh`` calls it, without the copies: most
+    matrices here are small.
     """
     solve = lapack.ssyevd if matrix.dtype == np.float32 else lapack.dsyevd
     values, vectors, status = solve(np.ascontiguousarray(matrix).T, lower=1, overwrite_a=1)
@@ -124,7 +129,9 @@ def mean_square(kernel: FloatArray, rows: IntArray) -> float:
 
 
 def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Axes of the centred rows from their covariance; the scale of ``gram`` is recovered from the kernel's trace."""
+    """Axes of the centred rows from their covariance; the scale of ``gram`` is recovered from the
+    kernel's trace.
+    """
     z = x - x.mean(axis=0)
     total = float(np.trace(k) - k.sum() / len(k))
     z *= np.sqrt(max(total, 1e-30) / max(float(np.square(z).sum()), 1e-30))
@@ -135,10 +142,11 @@ def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 @dataclass(frozen=True, slots=True)
 class Tridiagonal:
-    """A symmetric matrix as Q T Q', T tridiagonal: systems with any multiple of the identity added cost next to nothing.
+    """A symmetric matrix as Q T Q', T tridiagonal: systems with any multiple of the identity added
+    cost next to nothing.
 
-    A third of the time of an eigendecomposition, and closer to the truth in single precision. The matrix is a covariance:
-    an eigenvalue ``lowest`` below 0 is rounding.
+    A third of the time of an eigendecomposition, and closer to the truth in single precision. The
+    matrix is a covariance: an eigenvalue ``lowest`` below 0 is rounding.
     """
 
     reflectors: Array
@@ -159,7 +167,8 @@ class Tridiagonal:
                 f"The moments of these features ({len(matrix)} channels) cannot be reduced: "
                 "they hold values that are not finite. Try --precision fp32."
             )
-        wide, off = diagonal.astype(np.float64), beside.astype(np.float64)
+        wide = diagonal.astype(np.float64)
+        off = beside.astype(np.float64)
         lowest = linalg.eigvalsh_tridiagonal(
             wide, off, select="i", select_range=(0, 0), check_finite=False
         )[0]
@@ -168,10 +177,13 @@ class Tridiagonal:
     def solve(self, y: FloatArray, shifts: Sequence[float]) -> FloatArray:
         """Solutions (n, shifts) of (matrix + shift I) x = y for each shift > 0; y (n,).
 
-        A shift is at least twice what rounding has put below 0, so that no system is near to singular by it.
+        A shift is at least twice what rounding has put below 0, so that no system is near to
+        singular by it.
         """
-        n, turned = len(self.diagonal), self._turn(y[:, None], "T")[:, 0].astype(np.float64)
-        bands, out = np.zeros((3, n)), np.empty((n, len(shifts)))
+        n = len(self.diagonal)
+        turned = self._turn(y[:, None], "T")[:, 0].astype(np.float64)
+        bands = np.zeros((3, n))
+        out = np.empty((n, len(shifts)))
         bands[0, 1:] = bands[2, :-1] = self.beside
         for k, shift in enumerate(shifts):
             bands[1] = self.diagonal + max(shift, -2 * self.lowest)
@@ -191,7 +203,8 @@ class Tridiagonal:
 def ridge_path(fit: Basis | WideBasis, y: FloatArray) -> tuple[FloatArray, float]:
     """Ridge coefficients (r, penalties) in the basis, and the intercept.
 
-    A penalty is relative to the mean squared length of an axis, so that one grid serves every backbone.
+    A penalty is relative to the mean squared length of an axis, so that one grid serves every
+    backbone.
     """
     mean = float(y.mean())
     penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)

@@ -1,7 +1,8 @@
 """Probes on pooled features: ridge, logistic, kNN and the trivial predictor.
 
-Layer, pooling and penalty are chosen on the inner parts of the training rows and then refitted on all of them.
-Centring, and the principal components of a control that asks for them, come from the training rows of each fit.
+Layer, pooling and penalty are chosen on the inner parts of the training rows and then refitted on
+all of them. Centring, and the principal components of a control that asks for them, come from the
+training rows of each fit.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Ridge(Head):
     ) -> list[FoldFit]:
         """Choose, fit and predict for each split; predictions (n_test,) in the target's unit."""
         refuse_kind(self, target)
-        kernels, y = Kernels(features, memo, splits), np.asarray(answers, dtype=np.float64)
+        kernels = Kernels(features, memo, splits)
+        y = np.asarray(answers, dtype=np.float64)
         errors = {
             key: [self._inner(kernels, key, y, split) for split in splits]
             for key in features.pooled
@@ -106,12 +108,14 @@ def ridge_losses(
     *,
     memo: MutableMapping[Any, Any] | None = None,
 ) -> Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]:
-    """Make the fit that nested cross-validation repeats: one row a patient, absolute errors of ridge.
+    """Make the fit that nested cross-validation repeats: one row a patient, absolute errors of
+    ridge.
 
-    Key and penalty are chosen by leave-one-out within the training patients, in closed form. ``memo`` is the one that
-    ``cross_fit`` was given for these rows.
+    Key and penalty are chosen by leave-one-out within the training patients, in closed form.
+    ``memo`` is the one that ``cross_fit`` was given for these rows.
     """
-    kernels, y = Kernels(features, memo), np.asarray(answers, dtype=np.float64)
+    kernels = Kernels(features, memo)
+    y = np.asarray(answers, dtype=np.float64)
     chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
 
     def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
@@ -147,14 +151,18 @@ def _onehot(answers: Array, target: Target) -> FloatArray:
 
 
 def _answer(p: FloatArray, target: Target) -> FloatArray:
-    """Probabilities (n, c) as the kind of the target wants them; c = 1 is the second of two classes."""
+    """Probabilities (n, c) as the kind of the target wants them; c = 1 is the second of two
+    classes.
+    """
     if target.kind is Kind.BINARY:
         return p[:, 0]
     return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
 
 
 def _scores(logits: FloatArray, target: Target) -> FloatArray:
-    """Logits (n, c) as the scores of the target's kind; c = 1 is the log-odds of the second of two classes."""
+    """Logits (n, c) as the scores of the target's kind; c = 1 is the log-odds of the second of two
+    classes.
+    """
     if target.kind is Kind.BINARY:
         return probability(logits[:, 0])
     if logits.shape[1] == 1:
@@ -163,7 +171,9 @@ def _scores(logits: FloatArray, target: Target) -> FloatArray:
 
 
 def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
-    """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two classes."""
+    """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two
+    classes.
+    """
     q = np.clip(np.asarray(p, dtype=np.float64), 1e-7, 1 - 1e-7)
     rows = (
         onehot * np.log(q) + (1 - onehot) * np.log(1 - q)
@@ -175,7 +185,9 @@ def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
 
 @HEADS.register("logistic")
 class Logistic(Head):
-    """L2 logistic regression, all penalties and inner parts solved at once; chosen by the log-loss of the inner parts."""
+    """L2 logistic regression, all penalties and inner parts solved at once; chosen by the log-loss
+    of the inner parts.
+    """
 
     name: ClassVar[str] = "logistic"
     version: ClassVar[int] = 2
@@ -192,9 +204,12 @@ class Logistic(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; (n_test,) probability of the second class, or (n_test, classes)."""
+        """Choose, fit and predict for each split; (n_test,) probability of the second class, or
+        (n_test, classes).
+        """
         refuse_kind(self, target)
-        kernels, y = Kernels(features, memo, splits), _onehot(answers, target)
+        kernels = Kernels(features, memo, splits)
+        y = _onehot(answers, target)
         losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
         return [
             self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s, target)
@@ -212,7 +227,8 @@ class Logistic(Head):
         key = min(losses, key=lambda k: float(losses[k].min()))
         best = int(losses[key].argmin())
         fit = kernels.basis(key, split.train)
-        everyone, penalty = np.ones((len(split.train), 1)), _scaled(kernels, key, split.train)[best]
+        everyone = np.ones((len(split.train), 1))
+        penalty = _scaled(kernels, key, split.train)[best]
         w, b = logistic_path(fit.train, y[split.train], everyone, [penalty], iterations=_FINAL)
         logits = kernels.predict(fit, key, split.test, w[0]) + b[0]
         choice = {
@@ -249,11 +265,13 @@ class Logistic(Head):
     ) -> list[FloatArray]:
         """Logits (penalties, rows, c) of every row for the fit on each set of training rows.
 
-        The axes of all rows are a mere rotation of the features (an unpenalised intercept absorbs the centre), so that
-        fits share them and differ in row weights. Where all fits together see few rows, the axes of these hold every
-        solution. With principal components, each fit has the axes of its own rows.
+        The axes of all rows are a mere rotation of the features (an unpenalised intercept absorbs
+        the centre), so that fits share them and differ in row weights. Where all fits together see
+        few rows, the axes of these hold every solution. With principal components, each fit has the
+        axes of its own rows.
         """
-        everyone, out = np.arange(len(y)), list[FloatArray]()
+        everyone = np.arange(len(y))
+        out = list[FloatArray]()
         if key in kernels.features.pca:
             for rows in sets:
                 fit = kernels.basis(key, rows)
@@ -269,7 +287,8 @@ class Logistic(Head):
             )
             fitted, y = z[seen], y[seen]
         else:
-            seen, z = everyone, kernels.basis(key, everyone, single=True).train.astype(np.float32)
+            seen = everyone
+            z = kernels.basis(key, everyone, single=True).train.astype(np.float32)
             fitted = z
         for start in range(0, len(sets), _AT_ONCE):
             some = sets[start : start + _AT_ONCE]
@@ -310,7 +329,9 @@ def _scaled(kernels: Kernels, key: str, rows: IntArray) -> FloatArray:
 
 @HEADS.register("knn")
 class KNN(Head):
-    """Cosine nearest neighbours; the number of neighbours and the features are chosen on the inner parts."""
+    """Cosine nearest neighbours; the number of neighbours and the features are chosen on the inner
+    parts.
+    """
 
     name: ClassVar[str] = "knn"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
@@ -327,7 +348,9 @@ class KNN(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; values, probabilities of the second class, or of each class."""
+        """Choose, fit and predict for each split; values, probabilities of the second class, or of
+        each class.
+        """
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
         value = target.kind is Kind.VALUE
@@ -381,7 +404,8 @@ class KNN(Head):
             )
         else:
             fit = kernels.basis(key, train)
-            a, b = fit.project(kernels.kernel(key), rows), fit.train
+            a = fit.project(kernels.kernel(key), rows)
+            b = fit.train
             unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (a, b)]
             order = np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[
                 :, : max(self.neighbours)
@@ -394,7 +418,9 @@ class KNN(Head):
 
 @HEADS.register("trivial")
 class Trivial(Head):
-    """Knows only the training answers: their median, their class shares, or their mean mask. The lower anchor."""
+    """Knows only the training answers: their median, their class shares, or their mean mask. The
+    lower anchor.
+    """
 
     name: ClassVar[str] = "trivial"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES, Kind.MASK})

@@ -1,4 +1,6 @@
-"""Series of other lengths as chunks of one length, so that they can be trained on together, and back."""
+"""Series of other lengths as chunks of one length, so that they can be trained on together, and
+back.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ LENGTH = 256
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """Chunks of ``length`` steps: ``owner`` (m,) is the row of each and ``start`` (m,) its first step in that row.
+    """Chunks of ``length`` steps: ``owner`` (m,) is the row of each and ``start`` (m,) its first
+    step in that row.
 
-    The last chunk of a row ends with it, so it may overlap the one before. A shorter row is one chunk, continued by its
-    last step without an answer.
+    The last chunk of a row ends with it, so it may overlap the one before. A shorter row is one
+    chunk, continued by its last step without an answer.
     """
 
     lengths: IntArray
@@ -36,7 +39,8 @@ class Chunks:
                 f"Series of {min(lengths, default=0)} steps; wanted at least one step."
             )
         length = min(length, max(lengths))
-        owner, start = [], []
+        owner = []
+        start = []
         for row, k in enumerate(lengths):
             last = max(k - length, 0)
             starts = sorted({*range(0, last, length), last})
@@ -74,7 +78,9 @@ class Chunks:
         return replace(split, train=self.rows(split.train), inner=inner, test=self.rows(split.test))
 
     def join(self, scores: FloatArray, rows: IntArray) -> list[Array]:
-        """From scores (chunks of ``rows``, length, classes) the likeliest class of each step of each row; overlaps add up."""
+        """From scores (chunks of ``rows``, length, classes) the likeliest class of each step of
+        each row; overlaps add up.
+        """
         total = {int(i): np.zeros((int(self.lengths[i]), scores.shape[2])) for i in rows}
         for k, chunk in zip(self.rows(rows), scores, strict=True):
             found = total[int(self.owner[k])][self.start[k] : self.start[k] + self.length]

@@ -1,8 +1,10 @@
-"""Heads over sequences of embeddings: pooling, recurrent, convolutional and transformer, one answer a clip or a step.
+"""Heads over sequences of embeddings: pooling, recurrent, convolutional and transformer, one answer
+a clip or a step.
 
-Answers for steps are a list of states, one array a row, also where rows are of other lengths (series of heart sounds).
-Each outer split trains on its training patients without the first inner part, which decides when to stop and which
-sequence, learning rate and weight decay are taken. Time steps that nobody annotated (-1) have no loss.
+Answers for steps are a list of states, one array a row, also where rows are of other lengths
+(series of heart sounds). Each outer split trains on its training patients without the first inner
+part, which decides when to stop and which sequence, learning rate and weight decay are taken. Time
+steps that nobody annotated (-1) have no loss.
 """
 
 from __future__ import annotations
@@ -99,8 +101,8 @@ class TemporalHead(Head):
     ) -> list[FoldFit]:
         """Choose, train and predict for each split.
 
-        Predictions: values in the target's unit, probabilities of the second class, (n_test, classes) probabilities, or
-        for time steps a list of states (k_i,).
+        Predictions: values in the target's unit, probabilities of the second class, (n_test,
+        classes) probabilities, or for time steps a list of states (k_i,).
         """
         refuse_kind(self, target)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]
@@ -135,7 +137,8 @@ class TemporalHead(Head):
         chunks = Chunks.of(lengths)
         sequences = {key: chunks.cut(rows) for key, rows in series.items()}
         refuse_sequences(self.name, sequences)
-        y, found = _answers(chunks.answers(states), sequences, target), []
+        y = _answers(chunks.answers(states), sequences, target)
+        found = []
         for split, seed in zip(splits, seeds, strict=True):
             scores, choice = self._split(sequences, y, chunks.split(split), target, seed)
             found.append(FoldFit(chunks.join(scores, split.test), choice))
@@ -184,7 +187,9 @@ class TemporalHead(Head):
         target: Target,
         seed: int,
     ) -> _Fit:
-        """Choose the sequence by the first pair, then the pair for that sequence, by the validation loss."""
+        """Choose the sequence by the first pair, then the pair for that sequence, by the validation
+        loss.
+        """
 
         def fit(key: str, pair: tuple[float, float]) -> _Fit | TrainingError:
             try:
@@ -248,7 +253,9 @@ def _series(features: Features) -> Mapping[str, Any]:
 
 
 def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Array:
-    """Answers as an array: (n,) numbers, or (n, T) classes of time steps; refuses another shape or class."""
+    """Answers as an array: (n,) numbers, or (n, T) classes of time steps; refuses another shape or
+    class.
+    """
     n, steps = next(iter(sequences.values())).shape[:2]
     y = np.asarray(answers, dtype=np.float64 if target.kind is Kind.VALUE else np.int64)
     wanted = (n, steps) if target.kind is Kind.STATES else (n,)
@@ -283,7 +290,9 @@ def _tensor(values: Any, rows: IntArray) -> torch.Tensor:
 
 
 def _loss(logits: torch.Tensor, wanted: torch.Tensor, target: Target) -> torch.Tensor:
-    """Mean over rows: squared error, cross-entropy, or cross-entropy of the annotated steps of each sequence."""
+    """Mean over rows: squared error, cross-entropy, or cross-entropy of the annotated steps of each
+    sequence.
+    """
     from torch.nn import functional
 
     if target.kind is Kind.VALUE:

@@ -1,6 +1,7 @@
 """Networks over sequences of embeddings (n, T, d): one answer a sequence, or one a time step.
 
-Imported only by the heads that train, since it needs torch. None of them looks at its batch neighbours.
+Imported only by the heads that train, since it needs torch. None of them looks at its batch
+neighbours.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class Recurrent(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Residual convolutions over time with growing dilation (1, 2, 4): each step sees 14 on each side."""
+    """Residual convolutions over time with growing dilation (1, 2, 4): each step sees 14 on each
+    side.
+    """
 
     def __init__(self, width: int, dilations: tuple[int, ...] = (1, 2, 4)) -> None:
         """One block of two convolutions of length 3 for each dilation."""
@@ -125,8 +128,9 @@ BODIES: dict[str, Callable[[int], nn.Module]] = {
 class TemporalNetwork(nn.Module):
     """Sequences (n, T, d) to logits (n, k), or with ``steps`` to (n, T, k).
 
-    Every channel is standardised by the training rows, projected to ``width``, and goes through the body of that name;
-    for one answer a sequence the outputs are averaged over time (by learned weights in "attention_pool").
+    Every channel is standardised by the training rows, projected to ``width``, and goes through the
+    body of that name; for one answer a sequence the outputs are averaged over time (by learned
+    weights in "attention_pool").
     """
 
     def __init__(

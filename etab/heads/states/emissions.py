@@ -1,11 +1,14 @@
-"""States of the heart from the layers of a backbone over time: a probe of frames, then the decoding of the HSMM.
+"""States of the heart from the layers of a backbone over time: a probe of frames, then the decoding
+of the HSMM.
 
-For each layer a multinomial logistic regression (L2) says how likely each state is at a frame, from the layer there and
-40 ms before and after: standardised, projected to at most COMPONENTS principal components, and whitened, all of it fitted
-on training people. Layer and penalty are chosen by the log-loss of the inner parts, each fitted without. The states then
-come from the same search as in ``etab.sounds.semimarkov``: the heart rate of a recording is read off its homomorphic envelope
-for every backbone alike, and how long states last is learned from training people. So backbones differ in their emissions
-and in nothing else; one that says the same at every moment is left with the durations and the heart rate.
+For each layer a multinomial logistic regression (L2) says how likely each state is at a frame, from
+the layer there and 40 ms before and after: standardised, projected to at most COMPONENTS principal
+components, and whitened, all of it fitted on training people. Layer and penalty are chosen by the
+log-loss of the inner parts, each fitted without. The states then come from the same search as in
+``etab.sounds.semimarkov``: the heart rate of a recording is read off its homomorphic envelope for
+every backbone alike, and how long states last is learned from training people. So backbones differ
+in their emissions and in nothing else; one that says the same at every moment is left with the
+durations and the heart rate.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ _FLAT, _THIN = 1e-6, 1e-4
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedFrames:
-    """Annotated frames of a layer: x (n, around, d) float32, states y (n,), and the recording (n,) each is of."""
+    """Annotated frames of a layer: x (n, around, d) float32, states y (n,), and the recording (n,)
+    each is of.
+    """
 
     x: FloatArray
     y: IntArray
@@ -50,7 +55,9 @@ def select_frames(
     """At most about ``limit`` annotated frames of all recordings together, evenly spaced in each."""
     total = sum(int((s >= 0).sum()) for s in states)
     every = max(1, -(-total // limit))
-    xs, ys, rows = [], [], []
+    xs = []
+    ys = []
+    rows = []
     for i, (x, s) in enumerate(zip(series, states, strict=True)):
         at = np.flatnonzero(s >= 0)[::every]
         places = np.clip(at[:, None] + AROUND, 0, len(s) - 1)
@@ -64,7 +71,8 @@ def select_frames(
 class FrameBasis:
     """Standardised, projected, whitened: what training frames say a frame is to be seen in.
 
-    mean, scale (d,); axes (d, c) of one frame; shift (around c,) and turn (around c, r) of it with those around it.
+    mean, scale (d,); axes (d, c) of one frame; shift (around c,) and turn (around c, r) of it with
+    those around it.
     """
 
     mean: FloatArray
@@ -77,7 +85,8 @@ class FrameBasis:
     def fit(cls, x: FloatArray, components: int = COMPONENTS) -> FrameBasis:
         """From training frames x (n, around, d); a column that never changes counts for nothing."""
         middle = x[:, len(AROUND) // 2].astype(np.float64)
-        mean, spread = middle.mean(axis=0), middle.std(axis=0)
+        mean = middle.mean(axis=0)
+        spread = middle.std(axis=0)
         moves = spread > _FLAT * np.maximum(np.abs(mean), 1e-3)
         scale = np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0)
         z = (middle - mean) * scale
@@ -102,7 +111,9 @@ def _stacked(x: FloatArray, mean: FloatArray, scale: FloatArray, axes: FloatArra
 
 
 def _axes(z: FloatArray, most: int, floor: float, *, whiten: bool = False) -> FloatArray:
-    """The longest principal axes (d, c) of centred rows z; ``whiten``: of such length that each spreads by 1."""
+    """The longest principal axes (d, c) of centred rows z; ``whiten``: of such length that each
+    spreads by 1.
+    """
     from scipy.linalg import eigh
 
     if not z.shape[1]:
@@ -114,7 +125,9 @@ def _axes(z: FloatArray, most: int, floor: float, *, whiten: bool = False) -> Fl
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """A fitted probe: weights (r, 4) and intercept (4,) in a basis, and the log of how often training had each state."""
+    """A fitted probe: weights (r, 4) and intercept (4,) in a basis, and the log of how often
+    training had each state.
+    """
 
     basis: FrameBasis
     weights: FloatArray
@@ -128,7 +141,9 @@ class Emission:
         return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
 
     def of(self, series: Any) -> FloatArray:
-        """Log-likelihood (k, 4) of each frame of a recording's series (k, d), up to a constant a frame."""
+        """Log-likelihood (k, 4) of each frame of a recording's series (k, d), up to a constant a
+        frame.
+        """
         x = np.asarray(series, dtype=np.float32)
         places = np.clip(np.arange(len(x))[:, None] + AROUND, 0, len(x) - 1)
         return np.asarray(self.log_probability(x[places]) - self.prior, dtype=np.float64)
@@ -165,7 +180,9 @@ def fit_emissions(
 
 
 def _losses(fits: Sequence[Emission], held: AnnotatedFrames) -> FloatArray:
-    """Mean log-loss (probes,) of probes on frames that they were not fitted on; 0 where there are none."""
+    """Mean log-loss (probes,) of probes on frames that they were not fitted on; 0 where there are
+    none.
+    """
     if not len(held.y):
         return np.zeros(len(fits))
     return np.array(
@@ -182,11 +199,13 @@ def cross_segment_layers(
     *,
     candidates: int,
 ) -> list[tuple[list[IntArray], dict[str, Any]]]:
-    """For each split the states of its test recordings, in their order, and what was chosen inside its training part.
+    """For each split the states of its test recordings, in their order, and what was chosen inside
+    its training part.
 
-    beats: homomorphic envelopes (k_i, 1); layers: by name the series (k_i, d) of each recording; states (k_i,), -1 where
-    unannotated. candidates: how many readings of the heart rate are searched. Raises SplitError naming a person who is
-    in training and in test, UndefinedError where lengths differ or a state is missing.
+    beats: homomorphic envelopes (k_i, 1); layers: by name the series (k_i, d) of each recording;
+    states (k_i,), -1 where unannotated. candidates: how many readings of the heart rate are
+    searched. Raises SplitError naming a person who is in training and in test, UndefinedError where
+    lengths differ or a state is missing.
     """
     for split in splits:
         refuse_shared_people(patients, split)
@@ -204,7 +223,8 @@ def cross_segment_layers(
             continue
         frames = select_frames(series, states)
         for i in mine:
-            split, penalty = splits[i], chosen[i][1]
+            split = splits[i]
+            penalty = chosen[i][1]
             probe = fit_emissions(frames.of(split.train), (penalty,))[0]
             spreads = learn_spreads(
                 [beats[j] for j in split.train], [states[j] for j in split.train]

@@ -18,10 +18,12 @@ from etab.types import Array, Features, Kind, RowSplit, Target
 
 @HEADS.register("hsmm")
 class HSMM(Head):
-    """Duration-dependent hidden semi-Markov model of Springer et al.; emissions by logistic regression on a series.
+    """Duration-dependent hidden semi-Markov model of Springer et al.; emissions by logistic
+    regression on a series.
 
-    The series is envelopes, as in the paper (``etab.heads.states.hsmm``), or a layer of a backbone over time, chosen with its
-    penalty inside the training part (``etab.heads.states.emissions``). Heart rates come from the homomorphic envelope in both.
+    The series is envelopes, as in the paper (``etab.heads.states.hsmm``), or a layer of a backbone
+    over time, chosen with its penalty inside the training part (``etab.heads.states.emissions``).
+    Heart rates come from the homomorphic envelope in both.
     """
 
     name: ClassVar[str] = "hsmm"
@@ -65,7 +67,9 @@ class HSMM(Head):
 
 @HEADS.register("state_unet")
 class StateUNetHead(Head):
-    """Small U-Net in time on a series at 50 Hz, then the order and the durations of the heart's states; trained."""
+    """Small U-Net in time on a series at 50 Hz, then the order and the durations of the heart's
+    states; trained.
+    """
 
     name: ClassVar[str] = "state_unet"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.STATES})
@@ -80,7 +84,8 @@ class StateUNetHead(Head):
         repeats: int = 2,
         networks: int = 1,
     ) -> None:
-        """``frames`` of a crop (a multiple of 16), ``repeats`` crops a recording and epoch, ``networks`` averaged.
+        """``frames`` of a crop (a multiple of 16), ``repeats`` crops a recording and epoch,
+        ``networks`` averaged.
 
         Each network stops on an inner part of its own of the training people.
         """
@@ -105,8 +110,8 @@ class StateUNetHead(Head):
     ) -> list[FoldFit]:
         """Train and segment for each split: a list of states (k_i,), one a test recording.
 
-        Raises SplitError naming a person who is in training and in test, UndefinedError for a series that does not
-        fit its states, TrainingError.
+        Raises SplitError naming a person who is in training and in test, UndefinedError for a
+        series that does not fit its states, TrainingError.
         """
         refuse_kind(self, target)
         if features.series is None:

@@ -1,7 +1,9 @@
-"""The duration-dependent hidden semi-Markov model of heart sounds with logistic-regression emissions: its training.
+"""The duration-dependent hidden semi-Markov model of heart sounds with logistic-regression
+emissions: its training.
 
-After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol. Meas. 31:513-529,
-2010). The fitted model, its timing and its search are in ``etab.sounds.semimarkov``; their names are here as well.
+After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol.
+Meas. 31:513-529, 2010). The fitted model, its timing and its search are in
+``etab.sounds.semimarkov``; their names are here as well.
 """
 
 from __future__ import annotations
@@ -61,8 +63,9 @@ def fit_hsmm(
 ) -> HeartSoundModel:
     """Learn emissions and durations from training recordings.
 
-    envelopes: (n_i, k) at 50 Hz, homomorphic first; states: (n_i,) of 0 to 3, -1 where unannotated (not learned from).
-    Raises UndefinedError where they differ in length, or a state is never annotated.
+    envelopes: (n_i, k) at 50 Hz, homomorphic first; states: (n_i,) of 0 to 3, -1 where unannotated
+    (not learned from). Raises UndefinedError where they differ in length, or a state is never
+    annotated.
     """
     for i, (x, y) in enumerate(zip(envelopes, states, strict=True)):
         check_envelopes(x)
@@ -88,7 +91,9 @@ def fit_hsmm(
 
 
 def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Multinomial logistic regression on whitened columns: (mean, weights, intercept) for the columns as they are."""
+    """Multinomial logistic regression on whitened columns: (mean, weights, intercept) for the
+    columns as they are.
+    """
     from scipy.linalg import eigh
 
     mean = x.mean(axis=0)
@@ -110,10 +115,12 @@ def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatA
 def learn_spreads(
     envelopes: Sequence[FloatArray], states: Sequence[IntArray], rates: tuple[float, float] = RATES
 ) -> Spreads:
-    """Durations of S1 and S2, and how far systole and diastole stray from the timing of their recording.
+    """Durations of S1 and S2, and how far systole and diastole stray from the timing of their
+    recording.
 
-    Only states between annotated neighbours count (others are cut), and for systole and diastole only recordings whose
-    beat was read off right, to a tenth. What training is too small to say stays as Springer has it.
+    Only states between annotated neighbours count (others are cut), and for systole and diastole
+    only recordings whose beat was read off right, to a tenth. What training is too small to say
+    stays as Springer has it.
     """
     found: dict[int, list[float]] = {S1: [], SYSTOLE: [], S2: [], DIASTOLE: []}
     for envelope, answer in zip(envelopes, states, strict=True):
@@ -144,7 +151,8 @@ def learn_spreads(
 def stretches(states: IntArray, state: int) -> list[float]:
     """Seconds of every whole stretch of a state: those between its two neighbours in the cycle."""
     found = runs(states)
-    before, after = (state - 1) % STATE_COUNT, (state + 1) % STATE_COUNT
+    before = (state - 1) % STATE_COUNT
+    after = (state + 1) % STATE_COUNT
     inner = (found[1:-1, 0] == state) & (found[:-2, 0] == before) & (found[2:, 0] == after)
     return [float(v) for v in (found[1:-1, 2] - found[1:-1, 1] + 1)[inner] / STATE_RATE]
 
@@ -163,9 +171,11 @@ def cross_segment(
     context: int = 0,
     candidates: int = 1,
 ) -> Iterator[tuple[RowSplit, list[IntArray]]]:
-    """For each split, fit on its training recordings and give the states of its test recordings, in their order.
+    """For each split, fit on its training recordings and give the states of its test recordings, in
+    their order.
 
-    patients (n,) names the person of each recording; raises SplitError naming one who is in training and in test.
+    patients (n,) names the person of each recording; raises SplitError naming one who is in
+    training and in test.
     """
     for split in splits:
         refuse_shared_people(patients, split)

@@ -36,7 +36,9 @@ GRAIN = 1 << UNET_DEPTH
 
 
 class Block(nn.Module):
-    """Two convolutions in time (``kernel`` frames) with group norm; the second on top of what came in."""
+    """Two convolutions in time (``kernel`` frames) with group norm; the second on top of what came
+    in.
+    """
 
     def __init__(self, inside: int, width: int, kernel: int, dropout: float) -> None:
         """``width`` channels, a multiple of 8."""
@@ -94,10 +96,12 @@ class StateUNet(nn.Module):
 def crops(
     series: Sequence[FloatArray], states: Sequence[IntArray], frames: int, *, varied: bool
 ) -> tuple[Tensor, Tensor]:
-    """A crop of each recording: (n, channels, frames) float32 and states (n, frames), -1 where there is nothing.
+    """A crop of each recording: (n, channels, frames) float32 and states (n, frames), -1 where
+    there is nothing.
 
-    varied: drawn with torch's generator around an annotated frame, stretched in time by up to a fifth, with noise, and
-    with a few neighbouring channels silenced; else the crop with the most annotated frames, as it is.
+    varied: drawn with torch's generator around an annotated frame, stretched in time by up to a
+    fifth, with noise, and with a few neighbouring channels silenced; else the crop with the most
+    annotated frames, as it is.
     """
     xs = torch.zeros(len(series), series[0].shape[1], frames)
     ys = torch.full((len(series), frames), -1, dtype=torch.int64)
@@ -109,7 +113,8 @@ def crops(
         at = middle + stretch * (np.arange(frames) - (frames * chance[2] if varied else frames / 2))
         inside = (at >= 0) & (at <= len(x) - 1)
         low = np.clip(np.floor(at).astype(np.int64), 0, len(x) - 1)
-        high, part = np.minimum(low + 1, len(x) - 1), (at - np.floor(at))[:, None]
+        high = np.minimum(low + 1, len(x) - 1)
+        part = (at - np.floor(at))[:, None]
         crop = np.where(inside[:, None], x[low] * (1 - part) + x[high] * part, 0.0)
         xs[i] = torch.from_numpy(np.ascontiguousarray(crop.T, dtype=np.float32))
         ys[i] = torch.from_numpy(np.where(inside, y[np.where(part[:, 0] < 0.5, low, high)], -1))
@@ -136,7 +141,9 @@ def labelling_loss(logits: Tensor, states: Tensor) -> Tensor:
 
 
 def log_posteriors(networks: Sequence[StateUNet], series: FloatArray) -> FloatArray:
-    """Log-probabilities (frames, 4) of a whole recording (frames, channels), averaged over networks."""
+    """Log-probabilities (frames, 4) of a whole recording (frames, channels), averaged over
+    networks.
+    """
     n = len(series)
     x = torch.zeros(1, series.shape[1], -(-n // GRAIN) * GRAIN)
     x[0, :, :n] = torch.from_numpy(np.ascontiguousarray(series.T, dtype=np.float32))
@@ -149,9 +156,11 @@ def log_posteriors(networks: Sequence[StateUNet], series: FloatArray) -> FloatAr
 
 @dataclass(frozen=True, slots=True)
 class StateModel:
-    """Networks that are averaged, and how long each state lasts: ``predict`` gives the states of an unseen recording.
+    """Networks that are averaged, and how long each state lasts: ``predict`` gives the states of an
+    unseen recording.
 
-    ``durations`` (4, longest) holds log-probabilities of 1, 2, ... frames at 50 Hz, as training showed them.
+    ``durations`` (4, longest) holds log-probabilities of 1, 2, ... frames at 50 Hz, as training
+    showed them.
     """
 
     networks: tuple[StateUNet, ...]
@@ -160,8 +169,8 @@ class StateModel:
     def predict(self, series: FloatArray) -> IntArray:
         """States (n,) 0 to 3 of a series (n, channels) at 50 Hz, in the order of the heart.
 
-        Raises UndefinedError for another number of channels, values that are not finite, or fewer frames than a state
-        can last.
+        Raises UndefinedError for another number of channels, values that are not finite, or fewer
+        frames than a state can last.
         """
         wanted = self.networks[0].channels
         if series.ndim != 2 or series.shape[1] != wanted:
@@ -203,10 +212,12 @@ class StateModel:
 
 
 def learn_durations(states: Sequence[IntArray]) -> FloatArray:
-    """Log-probability (4, longest) that a state lasts 1, 2, ... frames: whole stretches of training, smoothed.
+    """Log-probability (4, longest) that a state lasts 1, 2, ... frames: whole stretches of
+    training, smoothed.
 
-    Each stretch is a normal bump of 15 % of the mean length (1.5 frames at least). Nothing lasts a single frame, nor
-    longer than LONGEST. Raises UndefinedError when a state has not one whole stretch.
+    Each stretch is a normal bump of 15 % of the mean length (1.5 frames at least). Nothing lasts a
+    single frame, nor longer than LONGEST. Raises UndefinedError when a state has not one whole
+    stretch.
     """
     frames = np.arange(1, LONGEST + 1)
     table = np.full((N_STATES, LONGEST), -np.inf)
@@ -238,11 +249,13 @@ def fit_networks(
     frames: int,
     repeats: int,
 ) -> tuple[StateModel, list[Progress]]:
-    """Train one network for each validation part, on ``rows`` without it, and learn durations from ``rows``.
+    """Train one network for each validation part, on ``rows`` without it, and learn durations from
+    ``rows``.
 
     An epoch hears ``repeats`` crops of ``frames`` frames of each recording.
     """
-    networks, told = [], []
+    networks = []
+    told = []
     for i, part in enumerate(parts):
         seed = recipe.seed + i
         with seeded(seed):

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from etab.heads.masks.linear import POOLINGS, LinearSeg
+from etab.heads.masks.linear import LinearSeg
+from etab.heads.masks.points import POOLINGS
 from etab.splits import row_splits
 from etab.types import Features, Kind, Target
 

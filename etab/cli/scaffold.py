@@ -32,7 +32,7 @@ from etab.datasets.traced import check_unique, number
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, UnsupportedOptionError
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
-from etab.splits import PARTS, check_leaks
+from etab.splits import SPLIT_PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
 TABLE = "list.csv"
@@ -156,7 +156,7 @@ class ${kind}Source(Source):
 def _record(table: Path, row: Mapping[str, str]) -> Record:
     name = row["name"].strip()
     split = row["split"].strip()
-    if split not in PARTS:
+    if split not in SPLIT_PARTS:
         raise CorruptFileError(f"{table}: {name} has split {split!r}; wanted train, val or test.")
     return Record(
         id=name,

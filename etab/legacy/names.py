@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
+from etab.echo.views import VIEW_CODES
 from etab.errors import UnknownNameError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.tasks.base import Task
-from etab.tasks.codes import DATASET_CODES, VIEW_CODES
+from etab.tasks.codes import DATASET_CODES
 from etab.tasks.menu import TASKS
 from etab.types import Kind
 

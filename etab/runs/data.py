@@ -172,8 +172,9 @@ class Data:
         What ``skip_bad`` leaves out does not enter it.
         """
         if dataset not in self._digests:
+            source = self.source(dataset)
             with skippable():
-                self._digests[dataset] = self.source(dataset).digest()
+                self._digests[dataset] = source.digest()
         return self._digests[dataset]
 
 

@@ -103,10 +103,10 @@ def test_the_table_on_record_is_of_the_real_masks(real_data: Path) -> None:
 def test_the_documents_hold_the_table() -> None:
     root = Path(__file__).parents[2]
     page = (
-        (root / "docs" / "concepts.md")
+        (root / "docs" / "data.md")
         .read_text()
-        .split("**EF from the CAMUS masks**")[1]
-        .split("\n* **")[0]
+        .split("## EF from the CAMUS masks")[1]
+        .split("\n## ")[0]
     )
     errors = re.findall(r"MAE +([\d.]+)", (root / "benchmarks" / "ef_from_masks.txt").read_text())
     assert len(errors) == 8

@@ -403,7 +403,7 @@ def _probe_of(made: Any, features: Features, states: Any, split: RowSplit, seen:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emissions, "fit", watched)
+        patch.setattr(emissions, "fit_emissions", watched)
         answer = fits(made, features, states, [split])[0]
     seen.append(held)
     return answer

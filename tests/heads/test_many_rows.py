@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.features import store as features_store
+from etab.features import entries
 from etab.heads.base import FoldFit
 from etab.heads.pooled import large
 from etab.heads.pooled.large import Wide, nearest, partition, wide
@@ -190,11 +190,10 @@ def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
         "b/mean": rng.standard_normal((50, 8)).astype(np.float32),
         "a/max": np.ones((50, 3), np.float32),
     }
-    store = features_store._Store(50, temp)
-    store.pooled = pooled
-    kept = features_store._keep(store, temp, tmp_path / "entry")
-    mapped = features_store._pooled(tmp_path / "entry" / "pooled.safetensors", above=0)
+    batches = entries.Batches(50, temp)
+    batches.pooled = pooled
+    batches.write(temp)
+    mapped = entries._pooled(temp / "pooled.safetensors", above=0)
     assert all(isinstance(v.base, np.memmap) for v in mapped.values())
     for name, values in pooled.items():
         assert np.array_equal(mapped[name], values)
-        assert np.array_equal(kept.pooled[name], values)

@@ -349,7 +349,9 @@ def test_a_metric_that_does_not_exist_fails_its_cell_alone(
         )
     )
     assert {r.task for r in got} == {"b0-A4-C", "b1-A4-C"}
-    assert said == ["d0-A4-C auroc needs both classes, got 0 positive and 2 negative."]
+    assert said == [
+        "d0-A4-C auroc does not exist for these 2 rows: it needs rows of every class; got 2 of class 0."
+    ]
 
 
 def test_intervals_come_from_the_cells_own_resamples(done: Settings) -> None:

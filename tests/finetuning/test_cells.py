@@ -367,7 +367,7 @@ def _launched(tree: Path, results: Path, processes: int, *more: str) -> str:
         str(results),
         *more,
     ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tuned.__file__).parents[1])}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(tuned.__file__).parents[2])}
     run = subprocess.run(words, capture_output=True, text=True, timeout=280, env=env)
     assert run.returncode == 0, run.stderr[-3000:]
     return run.stdout

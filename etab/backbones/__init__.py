@@ -1,4 +1,4 @@
-"""Backbones by name: those that are registered, and those that are named by where they come from."""
+"""Backbones by name: registered ones, and networks named by the library or file they come from."""
 
 from __future__ import annotations
 
@@ -41,36 +41,47 @@ _FORMS = (
 
 
 def names(modality: str | None = None) -> list[str]:
-    """Names of the registered backbones that are listed, without those of whole clips.
+    """List the registered backbones of images and of sound.
+
+    Backbones of clips, and those listed by ``optional``, are left out.
 
     Args:
-        modality: "image", "sound", or None for both; those of images come first.
+        modality: "image", "sound", or None for both; images come first.
 
     Returns:
         Names in the order of registration.
+
+    Example:
+        >>> from etab import backbones
+        >>> backbones.names("image")[:2]
+        ['efficientnet_lite0', 'efficientnet_lite2']
     """
     groups = ("image", "sound") if modality is None else (modality,)
     listed = []
     for group in groups:
-        listed += [name for name, e in BACKBONES.items() if e.group == group and e.listed]
+        for name, entry in BACKBONES.items():
+            if entry.group == group and entry.listed:
+                listed.append(name)
     return listed
 
 
 def optional() -> list[str]:
-    """Names that ``names`` leaves out: they need an extra, or their weights are not free for every
-    use.
+    """List the backbones that need an extra, or whose weights are not free for every use.
+
+    ``names`` leaves them out.
     """
     return [name for name, entry in BACKBONES.items() if not entry.listed]
 
 
 def cards(wanted: Iterable[str]) -> tuple[list[BackboneCard], dict[str, str]]:
-    """The cards of several backbones; a faulty one costs itself alone.
+    """Make the cards of several backbones; a faulty one does not affect the others.
 
     Args:
-        wanted: Names, as ``card`` takes them.
+        wanted: Names, as in ``card``.
 
-    Returns: (cards, faults): the cards that could be made, in the order of the names, and what is
-        wrong with the others by name.
+    Returns:
+        (cards, faults): the cards in the order of the names, and the error message of each
+        backbone whose card could not be made, by name.
     """
     made: list[BackboneCard] = []
     faults: dict[str, str] = {}
@@ -85,20 +96,21 @@ def cards(wanted: Iterable[str]) -> tuple[list[BackboneCard], dict[str, str]]:
 
 
 def card(name: str) -> BackboneCard:
-    """The card of a backbone; reads no weights.
+    """Make the card of a backbone, without reading weights.
 
     Args:
-        name: A registered name (``names()``), "timm/<model>", "torchvision/<model>", "hf-hub:<owner>/<model>",
-            "torchaudio/<BUNDLE>", "transformers/<owner>/<model>", "local:<file>@<network>", or "random/" and one of
-            these for its random twin.
+        name: A registered name (see ``names``), "timm/<model>", "torchvision/<model>",
+            "hf-hub:<owner>/<model>", "torchaudio/<BUNDLE>", "transformers/<owner>/<model>", or
+            "local:<file>@<network>". With "random/" in front, the random twin of that network.
 
     Returns:
-        The card, whose ``load()`` gives the backbone.
+        The card. Its ``load()`` returns the backbone.
 
     Raises:
-        UnknownNameError: Nothing has this name; the error suggests one.
-        UnsupportedOptionError: It has no random twin.
-        WeightsError: The local file is not there, or the index of weights is faulty for this name.
+        UnknownNameError: There is no backbone of this name; the error suggests a similar one.
+        UnsupportedOptionError: The backbone has no random twin.
+        WeightsError: The local file does not exist, or the index of weights is faulty for this
+            name.
 
     Example:
         >>> from etab import backbones
@@ -119,33 +131,33 @@ def card(name: str) -> BackboneCard:
 
 
 def _of_timm(base: str, seed: int | None) -> BackboneCard:
-    from etab.backbones.image import open as opened
+    from etab.backbones.image import open as image_open
 
     if seed is not None and base.startswith("hf-hub:"):
         raise _no_twin(base)
-    return _twin(opened.timm_card(base, seed), base, seed)
+    return _twin(image_open.timm_card(base, seed), base, seed)
 
 
 def _of_torchvision(base: str, seed: int | None) -> BackboneCard:
-    from etab.backbones.image import open as opened
+    from etab.backbones.image import open as image_open
 
-    return _twin(opened.torchvision_card(base, seed), base, seed)
+    return _twin(image_open.torchvision_card(base, seed), base, seed)
 
 
 def _of_file(base: str, seed: int | None) -> BackboneCard:
     if video.knows(base):
-        return video.card(base, seed)
+        return video.clip_card(base, seed)
     if seed is not None:
         raise _no_twin(base)
-    from etab.backbones.image import open as opened
+    from etab.backbones.image import open as image_open
 
-    return opened.local_card(base)
+    return image_open.local_card(base)
 
 
 def _of_sound(base: str, seed: int | None) -> BackboneCard:
-    from etab.backbones.sound import open as open_sound
+    from etab.backbones.sound import open as sound_open
 
-    return _twin(open_sound.sound_card(base, seed), base, seed)
+    return _twin(sound_open.sound_card(base, seed), base, seed)
 
 
 def _no_twin(base: str) -> UnsupportedOptionError:
@@ -155,10 +167,13 @@ def _no_twin(base: str) -> UnsupportedOptionError:
 
 
 def _twin(made: BackboneCard, base: str, seed: int | None) -> BackboneCard:
-    return made if seed is None else replace(made, name=f"random/{base}", twin=base, seed=seed)
+    """Name a card as the random twin of ``base``; without a seed, return it unchanged."""
+    if seed is None:
+        return made
+    return replace(made, name=f"random/{base}", twin=base, seed=seed)
 
 
-# Cards of backbones that are named by where they come from, by the beginning of their names.
+# How the card of an unregistered backbone is made, by the prefix of its name.
 _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
     "timm/": _of_timm,
     "hf-hub:": _of_timm,
@@ -170,12 +185,27 @@ _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
 
 
 def from_callable(
-    name: str, function: object, *, size: int = 224, version: str = ""
+    name: str, function: Callable[..., object], *, size: int = 224, version: str = ""
 ) -> BackboneCard:
-    """Card of a Python callable or torch module that maps (n, 3, size, size) in [0, 1] to features.
+    """Make the card of a Python callable or torch module.
 
-    See ``etab.backbones.image.open.from_callable``.
+    Arguments, output and errors are those of ``etab.backbones.image.open.callable_card``.
+
+    Args:
+        name: Name of the backbone in results.
+        function: Maps float frames (n, 3, size, size) in [0, 1] to features: (n, d),
+            (n, c, h, w), or a list of these, fine to coarse.
+        size: Side of the frames in pixels.
+        version: Your version of the function; "" identifies it by its code and weights.
+
+    Returns:
+        The card, to be passed wherever a backbone is named.
+
+    Example:
+        >>> from etab import backbones
+        >>> backbones.from_callable("brightness", lambda x: x.mean((2, 3)), size=64).size
+        64
     """
-    from etab.backbones.image import open as opened
+    from etab.backbones.image import open as image_open
 
-    return opened.from_callable(name, function, size=size, version=version)  # type: ignore[arg-type]
+    return image_open.callable_card(name, function, size=size, version=version)

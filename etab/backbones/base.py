@@ -1,4 +1,4 @@
-"""BackboneCard: the facts of a backbone that need no weights. Backbone: the loaded network."""
+"""The two objects that describe an encoder: ``BackboneCard`` (facts) and ``Backbone`` (network)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ __all__ = ["IMAGENET", "Backbone", "BackboneCard", "Course"]
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A layer over time of one recording: values (steps, channels), step i centred at ``first + i *
-    hop`` seconds.
+    """The output of one layer over the time of one recording.
+
+    Attributes:
+        values: Array (steps, channels). Step ``i`` is centred at ``first + i * hop`` seconds.
+        hop: Time from one step to the next, in seconds.
+        first: Time of the centre of step 0, in seconds.
     """
 
     values: Array
@@ -25,57 +29,74 @@ class Course:
 
 
 class Backbone(Protocol):
-    """A loaded backbone. The features of a frame, or a window of sound, never depend on other rows
-    of the batch.
+    """A loaded backbone.
+
+    The features of a frame, or of a window of sound, must not depend on other rows of the batch.
     """
 
     def __call__(self, x: Any) -> Features:
-        """Embed a uint8 torch tensor (n, size, size) on any device; normalises by its own card.
+        """Compute the features of a batch.
 
-        Modality "sound": a float32 tensor (n, samples) at the card's ``rate``, full scale at 1.
+        Args:
+            x: A torch tensor on any device. Images: uint8 (n, size, size); the backbone normalises
+                them by its own card. Sound: float32 (n, samples) at ``card.rate``, full scale at 1.
+
+        Returns:
+            The features, with ``n`` rows.
         """
         ...
 
     def digest(self) -> str:
-        """sha256 of the weights actually loaded (tensor bytes), or of the definition where nothing
-        is learned.
+        """Return the sha256 of the loaded weights (the bytes of the tensors).
+
+        A backbone without learned weights returns the sha256 of its definition.
         """
         ...
 
 
 def _without_loader() -> Backbone:
     raise UnsupportedOptionError(
-        "This card has no loader. Register it (etab.backbones.register), or give load= a function without arguments."
+        "This card has no loader. Register it (etab.backbones.register), or pass load=, "
+        "a function without arguments."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneCard:
-    """The facts of one backbone. ``load`` gives it in eval mode with frozen parameters.
+    """The facts of one backbone. Making a card reads no weights.
 
-    name            as typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt",
-                    "random/efficientnet_lite0"
-    family          "cnn", "vit", "lstm", "video" or "control"
-    modality        "image" (any source, through frames or log-mel pictures), "sound" (a waveform),
-                    or "record" (the facts or envelopes of a recording of sound)
-    size            side of the square input in pixels; frames are resized to it with
-                    ``interpolation``
-    mean, std       per channel, on the [0, 1] scale
-    layers          names of the layers in ``Features.pooled`` and ``Features.maps``, fine to coarse
-    strides         of the maps, in input pixels, fine to coarse
-    dim             width of the last layer
-    learned         False for controls that have no weights (image statistics, pixels)
-    twin            name of the pretrained backbone whose random-initialisation twin this is; ""
-                    otherwise
-    seed            initialisation seed of a random twin
-    rate            Hz of the waveform that a sound backbone reads; None for pictures
-    seconds         length of the windows that a sound backbone was made for; others are allowed
-    series          Hz of the time series of whole recordings that it gives itself, homomorphic
-                    envelope first; None: none
-    timed           layers that ``etab.features.recordings`` can put on the time of a recording of
-                    sound, the candidates of a head of states; pictures go by their maps instead
-                    (``over_time``)
-    clip            the input of a "video" backbone; None for backbones of single frames
+    Attributes:
+        name: As typed: "efficientnet_lite0", "timm/resnet18", "local:weights.pt@timm/resnet18",
+            "random/efficientnet_lite0".
+        title: Name for tables and plots.
+        load: Function without arguments that returns the backbone in eval mode, with frozen
+            parameters.
+        family: "cnn", "vit", "transformer", "lstm", "video" or "control".
+        modality: "image" (frames, or log-mel spectrograms of a sound), "sound" (waveforms), or
+            "record" (metadata or envelopes of a recording).
+        size: Side of the square input in pixels; frames are resized to it. 0 for sound.
+        mean: Mean of each channel, on the [0, 1] scale.
+        std: Standard deviation of each channel, on the [0, 1] scale.
+        interpolation: How frames are resized to ``size``.
+        layers: Names of the layers in ``Features.pooled`` and ``Features.maps``, fine to coarse.
+        strides: Strides of the feature maps in input pixels, fine to coarse.
+        dim: Width of the last layer; None where it is known only after loading.
+        params: Number of parameters; None where it is unknown.
+        learned: False for a control without weights (image statistics, pixels).
+        pretraining: Data and task of the pretraining; "" for a random twin.
+        licence: Licence of the weights.
+        source: Package or page of the weights.
+        sha256: sha256 of the weights file; "" where there is none.
+        twin: Name of the pretrained backbone that this one is the random twin of; "" otherwise.
+        seed: Seed of the initialisation of a random twin; None otherwise.
+        version: Version of the definition; features cached under another version are not reused.
+        rate: Sampling rate of the waveform that a sound backbone reads, in Hz; None otherwise.
+        seconds: Window length that a sound backbone was trained on. Other lengths are allowed.
+        series: Rate in Hz of the time series of whole recordings in the output, with the
+            homomorphic envelope first; None where there is no such series.
+        timed: Layers that ``etab.features.recordings`` can align with the time of a recording.
+            They are the candidates of a head of states. Image backbones use their maps instead.
+        clip: Input of a video backbone; None for backbones of single frames.
     """
 
     name: str
@@ -107,8 +128,10 @@ class BackboneCard:
 
     @property
     def over_time(self) -> bool:
-        """Whether it has features for every moment of a recording of sound: a series of its own, or
-        layers over time.
+        """Whether there are features for every moment of a recording of sound.
+
+        True for a backbone with its own series, with timed layers, or with feature maps of images.
         """
-        pictures = self.modality == "image" and bool(self.strides) and self.clip is None
-        return self.series is not None or bool(self.timed) or pictures
+        if self.series is not None or self.timed:
+            return True
+        return self.modality == "image" and bool(self.strides) and self.clip is None

@@ -1,9 +1,9 @@
-"""What a backbone is, by content: the sha256 that features and results are kept under.
+"""The identity of a backbone: the sha256 under which its features and results are stored.
 
-A backbone of the package is named by its weights; its code by the package's version numbers. A
-backbone that a user brings (a function, a torch module, a card with a loader of their own) is named
-by weights *and* code, see ``etab.storage.content``, or by a version that the user gives. A backbone
-whose content cannot be read and that has no version is never cached and never resumed.
+A backbone of this package is identified by its weights, and its code by version numbers. A user's
+backbone (a function, a torch module, a card with its own loader) is identified by its weights
+*and* code, see ``etab.storage.content``, or by a version that the user gives. A backbone whose
+content cannot be read and that has no version is never cached and never resumed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import IncompatibleError, NamelessError
 from etab.storage.content import content_digest
 
-_NEXT_STEP = 'Give it a version to name it by (version="1"), and another one whenever it changes.'
+_NEXT_STEP = 'Give it a version (version="1"), and another one whenever it changes.'
 
 
 def is_of_package(card: BackboneCard) -> bool:
-    """Whether etab itself loads this backbone, so that its card and its weights name all of it."""
+    """Whether etab itself loads this backbone, so that its card and weights identify it."""
     load: Any = card.load
     while isinstance(load, functools.partial):
         if not all(_is_plain(value) for value in (*load.args, *load.keywords.values())):
@@ -33,7 +33,7 @@ def is_of_package(card: BackboneCard) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether an argument of a loader is plain data, or something that etab defines."""
+    """Whether a loader or an argument of it is plain data, or is defined by etab."""
     if value is None or isinstance(value, str | int | float | PurePath):
         return True
     module = getattr(value, "__module__", None) or type(value).__module__
@@ -41,26 +41,28 @@ def _is_plain(value: object) -> bool:
 
 
 def identity(card: BackboneCard, backbone: Backbone) -> str:
-    """The sha256 that names a loaded backbone in caches and results.
+    """Compute the sha256 that identifies a loaded backbone in caches and results.
 
     Args:
-        card: The card that the backbone was loaded by.
+        card: The card of the backbone.
         backbone: The loaded backbone, before it moves to a device or a precision.
 
-    Returns: 64 hexadecimal digits: ``backbone.digest()`` for a backbone of the package or a named
-        function, else a digest of that and of the code of the backbone.
+    Returns:
+        64 hexadecimal digits: ``backbone.digest()`` for a backbone of the package or a callable,
+        otherwise a digest of ``backbone.digest()`` and the code of the backbone.
     """
     if is_of_package(card) or getattr(backbone, "of_user", False):
         return backbone.digest()
     try:
         content = content_digest(backbone)
     except NamelessError:
-        # The author of a loader gives ``digest`` for this purpose; the code that can be read still counts.
-        content = _readable(type(backbone))
+        # The loader's author wrote ``digest`` for this purpose; readable code still counts.
+        content = _class_digest(type(backbone))
     return hashlib.sha256(f"{backbone.digest()} {content}".encode()).hexdigest()
 
 
-def _readable(kind: type) -> str:
+def _class_digest(kind: type) -> str:
+    """Digest of the code of a class, or its name where the code cannot be read."""
     try:
         return content_digest(kind)
     except NamelessError:
@@ -68,19 +70,25 @@ def _readable(kind: type) -> str:
 
 
 def nameless(backbone: Backbone) -> str:
-    """Why a backbone cannot be cached or resumed, with the next step; "" for one that can."""
+    """Explain why a backbone cannot be cached or resumed, with the next step; "" if it can.
+
+    Args:
+        backbone: The loaded backbone.
+    """
     reason = str(getattr(backbone, "nameless", ""))
     return f"{reason}. {_NEXT_STEP}" if reason else ""
 
 
 def named_by(function: Any, version: str) -> tuple[str, str]:
-    """Identity of a user's function, and why it has none ("" where it has one).
+    """Compute the identity of a user's function.
 
-    Args: function: Any callable, a torch module included. version: What the user calls this state
-        of its code; "" to read the code. Weights are read in any case.
+    Args:
+        function: Any callable, a torch module included.
+        version: The user's version of its code; "" to read the code. Weights are always read.
 
     Returns:
-        (sha256, reason). With a reason the sha256 is random, so that nothing stored has it.
+        (sha256, reason). ``reason`` is "" for a function with an identity. Otherwise it explains
+        what cannot be read, and the sha256 is random, so that nothing stored has it.
     """
     try:
         if not version:
@@ -93,24 +101,24 @@ def named_by(function: Any, version: str) -> tuple[str, str]:
 
 
 def difference(card: BackboneCard, stored: str) -> str:
-    """Compare a backbone with the one that a stored result is of.
+    """Compare a backbone with the backbone of a stored result.
 
-    A backbone that its card identifies (by a sha256, a seed, or as a control) is not loaded: the
-    facts of cards are compared elsewhere. Others are loaded to compare weights and code.
+    A backbone that is identified by its card (by a sha256, a seed, or as a control) is not loaded:
+    the facts of cards are compared elsewhere. Others are loaded to compare weights and code.
 
     Args:
-        card: The backbone now.
-        stored: The identity kept with the result (``Result.weights_sha256``).
+        card: The current backbone.
+        stored: The identity stored with the result (``Result.weights_sha256``).
 
     Returns:
-        "" for the same backbone; else what is the matter, with the next step.
+        "" for the same backbone; otherwise the difference, with the next step.
 
     Raises:
         WeightsError: The weights are needed for the comparison, and cannot be fetched or read.
     """
     if is_of_package(card):
-        named = card.sha256 or card.twin or not card.learned
-        same = bool(named) or _package_identity(card) == stored
+        identified = card.sha256 or card.twin or not card.learned
+        same = bool(identified) or _package_identity(card) == stored
     else:
         backbone = card.load()
         reason = nameless(backbone)
@@ -120,28 +128,35 @@ def difference(card: BackboneCard, stored: str) -> str:
     if same:
         return ""
     return (
-        f"it is of another backbone called {card.name}, whose weights or code differ from the one "
-        "given. Give this one a name of its own (name=), or choose another results folder."
+        f"it belongs to another backbone called {card.name}, with other weights or code than the "
+        "given one. Give this one a name of its own (name=), or choose another results folder."
     )
 
 
 def refuse_homonyms(cards: Sequence[BackboneCard]) -> None:
-    """Raise IncompatibleError where two different backbones of a plan have one name."""
+    """Check that different backbones of a plan have different names.
+
+    Args:
+        cards: The cards of the plan; the same backbone may occur several times.
+
+    Raises:
+        IncompatibleError: Two different backbones have one name.
+    """
     first: dict[str, BackboneCard] = {}
     for card in cards:
         other = first.setdefault(card.name, card)
+        if card is other or card.load is other.load:
+            continue
         both_of_package = is_of_package(card) and is_of_package(other)
-        if (
-            card is not other
-            and card.load is not other.load
-            and not (both_of_package and card == other)
-        ):
-            raise IncompatibleError(
-                f"Two backbones of this plan are called {card.name}. Give each a name of its own "
-                "(backbones.from_callable(name, function))."
-            )
+        if both_of_package and card == other:
+            continue
+        raise IncompatibleError(
+            f"Two backbones of this plan are called {card.name}. Give each a name of its own "
+            "(backbones.from_callable(name, function))."
+        )
 
 
 @functools.lru_cache(maxsize=256)
 def _package_identity(card: BackboneCard) -> str:
+    """Load a backbone of the package and return its digest."""
     return card.load().digest()

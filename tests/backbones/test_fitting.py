@@ -11,7 +11,7 @@ import torch
 from torchvision import models
 
 from etab import backbones
-from etab.backbones.weights.fit import fit
+from etab.backbones.weights.fit import find_weights
 from etab.cli.convert import to_safetensors
 from etab.errors import WeightsError
 
@@ -146,7 +146,7 @@ def test_a_misfit_is_refused(name: str, state: State, tmp_path: Path) -> None:
 
 def test_a_report_names_container_prefix_and_dropped_keys(state: State) -> None:
     content = {"state_dict": _under(state, "model.") | {"queue": torch.zeros(3)}}
-    fitted = fit(content, state, "w.pt")
+    fitted = find_weights(content, state, "w.pt")
     assert (fitted.container, fitted.prefix) == ("state_dict", "model.")
     assert fitted.dropped == ("queue",)
     assert fitted.report() == (

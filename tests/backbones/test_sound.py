@@ -13,6 +13,7 @@ import torch
 
 from etab import backbones, phantom
 from etab.backbones.sound import networks as sound_nets
+from etab.backbones.sound.front_end import MelPower
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.containers import tf_checkpoint, tflite
 from etab.datasets.base import SoundSource
@@ -132,7 +133,7 @@ def test_mel_power_is_its_definition() -> None:
 
     x = made_sound()[:, :4000]
     for pad, mode in (("reflect", "reflect"), ("constant", "constant"), ("", "")):
-        mel = sound_nets.MelPower(512, 160, 32, length=400, low=60, high=3800, pad=pad)(x)[0]
+        mel = MelPower(512, 160, 32, length=400, low=60, high=3800, pad=pad)(x)[0]
         row = np.pad(x[0].numpy(), 256, mode=mode) if mode else x[0].numpy()  # type: ignore[call-overload]
         taper = np.pad(np.hanning(401)[:-1], 56)
         frames = np.lib.stride_tricks.sliding_window_view(row, 512)[::160] * taper

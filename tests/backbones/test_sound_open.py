@@ -204,14 +204,14 @@ def test_birdnet_reads_parts_of_three_seconds(
     birdnet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_backbone(birdnet)
-    x = torch.zeros(1, 5 * lite.RATE)
+    x = torch.zeros(1, 5 * lite._RATE)
     x[:, : lite.PART], x[:, lite.PART :] = 0.5, 0.25
     found = birdnet.load()(x).pooled["embedding/mean"][0, 0]
     assert float(found) == pytest.approx((0.5 + 0.25 * 2 / 3) / 2)
-    assert lite.parts(np.ones(4 * lite.RATE, np.float32)).shape == (1, lite.PART), (
+    assert lite.parts(np.ones(4 * lite._RATE, np.float32)).shape == (1, lite.PART), (
         "a last second is dropped"
     )
-    assert lite.parts(np.ones(lite.RATE, np.float32)).sum() == lite.RATE, (
+    assert lite.parts(np.ones(lite._RATE, np.float32)).sum() == lite._RATE, (
         "an only part is filled with zeros"
     )
     monkeypatch.setattr(Interpreter, "get_tensor_details", lambda self: [])

@@ -53,7 +53,7 @@ def depths(name: str) -> tuple[list[set[str]], torch.nn.Module, list[str]]:
         assert grid.shape[1] == stage.channels
         assert grid.shape[2] == grid.shape[3]
         assert 224 // grid.shape[2] == stage.stride
-    left_out = tapping.left_out(network, taps, 224)
+    left_out = tapping.unused_layers(network, taps, 224)
     network.requires_grad_(True)
     rows = taps(torch.zeros(1, 3, 224, 224, device=device))
     return [tapping.reached(grid, network) for _, grid, _ in rows], network, left_out
@@ -182,7 +182,7 @@ def test_timm_is_tapped_across_its_depth(name: str) -> None:
     backbone.network.requires_grad_(True)
     reached = [tapping.reached(grid, backbone.network) for _, grid, _ in backbone.taps(frames)]
     assert reached[0] < reached[1] < reached[2]
-    assert not tapping.left_out(backbone.network, backbone.taps, backbone.card.size)
+    assert not tapping.unused_layers(backbone.network, backbone.taps, backbone.card.size)
 
 
 @pytest.mark.parametrize("name", ["cait_xxs24_224", "crossvit_tiny_240", "ghostnet_050"])

@@ -300,7 +300,7 @@ def test_keys_are_the_published_ones(name: str) -> None:
     assert some <= keys
     state = {key: torch.zeros(1) for key in ("stranger", min(keys))}
     with pytest.raises(WeightsError, match="1 surplus: stranger"):
-        video.fitted(name, state, "x")
+        video.clip_weights(name, state, "x")
 
 
 # --- the networks ---

@@ -74,8 +74,8 @@ FAULTS = [
     Fault(
         "weights: an unused head keeps random numbers",
         _FIT,
-        "state[key] = own[key] * 0",
-        "state[key] = own[key].double().normal_().to(own[key])",
+        "state[key] = initial[key] * 0",
+        "state[key] = initial[key].double().normal_().to(initial[key])",
         _fit("test_heads_are_not_needed"),
     ),
     Fault(

@@ -123,8 +123,8 @@ FAULTS = [
     Fault(
         "clips: zeros before normalisation",
         CONTRACTS,
-        "            f = f * there.to(f)[:, None, :, None, None]",
-        "            f = torch.where(there[:, None, :, None, None], f, -mean / std)",
+        "            f = f * exists.to(f)[:, None, :, None, None]",
+        "            f = torch.where(exists[:, None, :, None, None], f, -mean / std)",
         VIDEO,
     ),
     Fault(
@@ -166,13 +166,13 @@ FAULTS = [
         "clips: PanEcho's planes are brought to frames",
         CLIPNETS,
         "x.flatten(1, 2).reshape(-1, 3, *x.shape[3:])",
-        "flat(x)",
+        "images_of(x)",
         VIDEO,
     ),
     Fault(
         "clips: EchoCLIP averages frames that are not there",
         CLIPNETS,
-        'over_time("frames", frames, there)',
+        'over_time("frames", frames, exists)',
         'over_time("frames", frames)',
         VIDEO,
     ),
@@ -186,8 +186,8 @@ FAULTS = [
     Fault(
         "clips: an unknown key is left out",
         ROWS,
-        "if not (row.others and re.fullmatch(row.others, k))",
-        "if not (row.others and (re.fullmatch(row.others, k) or 'stranger' in k))",
+        "if not (row.others and re.fullmatch(row.others, key))",
+        "if not (row.others and (re.fullmatch(row.others, key) or 'stranger' in key))",
         VIDEO,
     ),
     Fault(

@@ -1,8 +1,7 @@
-"""The backbones that have a name here: five pretrained ones whose weights travel in packages, and
-two controls.
+"""Image backbones with a name of their own: five pretrained networks and two controls.
 
-A new backbone with its own name is one row in ``_LEARNED`` (and its weights one entry of
-checkpoints/index.toml).
+The weights of the pretrained networks are taken from Python packages. To add one, add a row to
+``_LEARNED`` and an entry to checkpoints/index.toml.
 """
 
 from __future__ import annotations
@@ -21,9 +20,13 @@ _HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
-    """How a named network is built: a timm name with indices of intermediates, or torchvision's
-    VGG16 features.
+class _Network:
+    """How one network is built; the other fields are those of its card.
+
+    Attributes:
+        builder: "timm/<model>", or "vgg16" for the features of torchvision's VGG16.
+        indices: Indices of the tapped intermediates (timm) or modules (VGG16).
+        stages: Number of blocks of each stage, for EfficientNets whose weights are renamed.
     """
 
     title: str
@@ -41,8 +44,8 @@ class Net:
 
 
 _CNN = ("stride8", "stride16", "stride32")
-_LEARNED: Mapping[str, Net] = {
-    "efficientnet_lite0": Net(
+_LEARNED: Mapping[str, _Network] = {
+    "efficientnet_lite0": _Network(
         "EfficientNet-Lite0",
         "timm/tf_efficientnet_lite0",
         (2, 3, 4),
@@ -54,7 +57,7 @@ _LEARNED: Mapping[str, Net] = {
         std=_HALF,
         stages=(1, 2, 2, 3, 3, 4, 1),
     ),
-    "efficientnet_lite2": Net(
+    "efficientnet_lite2": _Network(
         "EfficientNet-Lite2",
         "timm/tf_efficientnet_lite2",
         (2, 3, 4),
@@ -66,7 +69,7 @@ _LEARNED: Mapping[str, Net] = {
         std=_HALF,
         stages=(1, 3, 3, 4, 4, 5, 1),
     ),
-    "mobilenetv2": Net(
+    "mobilenetv2": _Network(
         "MobileNetV2 1.0",
         "timm/mobilenetv2_100",
         (2, 3, 4),
@@ -75,7 +78,7 @@ _LEARNED: Mapping[str, Net] = {
         320,
         2_223_872,
     ),
-    "vits14_saliency": Net(
+    "vits14_saliency": _Network(
         "ViT-S/14",
         "timm/vit_small_patch14_dinov2",
         (5, 8, 11),
@@ -85,7 +88,7 @@ _LEARNED: Mapping[str, Net] = {
         21_628_800,
         family="vit",
     ),
-    "hed_vgg16": Net(
+    "hed_vgg16": _Network(
         "VGG16 (HED edge detection)",
         "vgg16",
         (15, 22, 29),
@@ -96,121 +99,137 @@ _LEARNED: Mapping[str, Net] = {
         size=128,
     ),
 }
+# Title and input size of each control.
 _CONTROLS = {
     "image_stats": ("grey-level statistics of the frame and of blocks", 224),
     "pixel_pca": ("principal components of the pixels, fitted on training patients", 224),
 }
 
 
-def names() -> list[str]:
-    """Names in the order of the table."""
-    return [*_LEARNED, *_CONTROLS]
-
-
-def _build(net: Net) -> Any:
-    """The network without weights of its own (random initialisation from the current generator)."""
-    if net.builder == "vgg16":
+def _build(row: _Network) -> Any:
+    """Build a network, initialised at random from the current state of torch's generator."""
+    if row.builder == "vgg16":
         import torchvision
 
         return torchvision.models.vgg16(weights=None).features
     import timm
 
-    options: dict[str, Any] = (
-        {"img_size": net.size, "dynamic_img_size": False} if net.family == "vit" else {}
-    )
-    return timm.create_model(
-        net.builder.removeprefix("timm/"), pretrained=False, num_classes=0, **options
-    )
+    options: dict[str, Any] = {}
+    if row.family == "vit":
+        options = {"img_size": row.size, "dynamic_img_size": False}
+    model = row.builder.removeprefix("timm/")
+    return timm.create_model(model, pretrained=False, num_classes=0, **options)
 
 
-def _state(name: str, net: Net, own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The pretrained weights under the network's own names."""
-    from etab.backbones.weights import formats as convert
+def _pretrained(name: str, row: _Network, initial: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read the pretrained weights under the keys of the network.
+
+    Args:
+        name: The backbone.
+        row: Its row of ``_LEARNED``.
+        initial: The state dict of the network as built.
+    """
+    from etab.backbones.weights import formats
 
     path = weights.path_of(name)
-    state = convert.read(path, weights.entry(name)["format"])
-    if net.stages:
-        state = convert.efficientnet(state, net.stages)
+    state = formats.read_weights(path, weights.entry(name)["format"])
+    if row.stages:
+        state = formats.efficientnet(state, row.stages)
         return {k: v for k, v in state.items() if not k.startswith("classifier")}
-    if net.builder == "vgg16":
+    if row.builder == "vgg16":
         return state
-    if net.family == "vit":
+    if row.family == "vit":
         from timm.layers.pos_embed import resample_abs_pos_embed
 
-        side = net.size // 14
+        side = row.size // 14
         grid = resample_abs_pos_embed(
             state["pos_embed"], [side, side], interpolation="bicubic", antialias=False
         )
         return {**state, "pos_embed": grid}
-    return convert.in_order(state, own, name)
+    return formats.in_order(state, initial, name)
 
 
 def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
     """Build the network, with its pretrained weights or (seed given) at random initialisation."""
     import torch
 
-    from etab.backbones.image import networks as vision
+    from etab.backbones.image.networks import TorchBackbone, sequential_taps, timm_taps
 
-    net = _LEARNED[name]
+    row = _LEARNED[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
-        network = _build(net)
+        network = _build(row)
     if seed is None:
-        weights.load_strictly(network, _state(name, net, network.state_dict()), name)
-    if net.builder == "vgg16":
-        taps = vision.sequential_taps(network, net.indices, net.layers)
+        weights.load_strictly(network, _pretrained(name, row, network.state_dict()), name)
+    if row.builder == "vgg16":
+        taps = sequential_taps(network, row.indices, row.layers)
     else:
-        taps = vision.timm_taps(network, net.indices, net.layers)
-    return vision.TorchBackbone(card, network, taps)
+        taps = timm_taps(network, row.indices, row.layers)
+    return TorchBackbone(card, network, taps)
 
 
-def _control(name: str, card: BackboneCard) -> Backbone:
+def _load_control(name: str, card: BackboneCard) -> Backbone:
     from etab.backbones.image import controls
 
-    return controls.ImageStats(card) if name == "image_stats" else controls.PixelPCA(card)
+    if name == "image_stats":
+        return controls.ImageStats(card)
+    return controls.PixelPCA(card)
 
 
-def card(name: str, seed: int | None = None) -> BackboneCard:
-    """The card of a named backbone, or with a seed of its random twin; raises for a control's twin."""
-    if name in _CONTROLS:
-        if seed is not None:
-            raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
-        title, size = _CONTROLS[name]
-        blank = BackboneCard(
-            name,
-            title,
-            family="control",
-            size=size,
-            layers=("pixels",),
-            strides=(8, 8, 8),
-            learned=False,
-            licence="BSD-3-Clause",
-            source="etab",
-        )
-        return replace(blank, load=partial(_control, name, blank))
-    net = _LEARNED[name]
-    what = weights.entry(name)
-    twin = seed is not None
-    blank = BackboneCard(
-        name=f"random/{name}" if twin else name,
-        title=f"{net.title}, random initialisation" if twin else net.title,
-        family=net.family,
-        size=net.size,
-        mean=net.mean,
-        std=net.std,
-        layers=net.layers,
-        strides=net.strides,
-        dim=net.dim,
-        params=net.params,
-        pretraining="" if twin else what["pretraining"],
-        licence=what["licence"],
-        source="etab" if twin else f"{what['package']} {what['version']}",
-        sha256="" if twin else what["sha256"],
-        twin=name if twin else "",
-        seed=seed,
+def _control_card(name: str, seed: int | None) -> BackboneCard:
+    """The card of a control; raises UnsupportedOptionError with a seed."""
+    if seed is not None:
+        raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
+    title, size = _CONTROLS[name]
+    draft = BackboneCard(
+        name,
+        title,
+        family="control",
+        size=size,
+        layers=("pixels",),
+        strides=(8, 8, 8),
+        learned=False,
+        licence="BSD-3-Clause",
+        source="etab",
     )
-    return replace(blank, load=partial(_load, name, seed, blank))
+    return replace(draft, load=partial(_load_control, name, draft))
 
 
-for _name in names():
-    BACKBONES.add(_name, Entry(card, "image"))
+def _network_card(name: str, seed: int | None) -> BackboneCard:
+    """The card of a pretrained network, or with a seed of its random twin."""
+    row = _LEARNED[name]
+    entry = weights.entry(name)
+    draft = BackboneCard(
+        name=name,
+        title=row.title,
+        family=row.family,
+        size=row.size,
+        mean=row.mean,
+        std=row.std,
+        layers=row.layers,
+        strides=row.strides,
+        dim=row.dim,
+        params=row.params,
+        pretraining=entry["pretraining"],
+        licence=entry["licence"],
+        source=f"{entry['package']} {entry['version']}",
+        sha256=entry["sha256"],
+    )
+    if seed is not None:
+        draft = replace(
+            draft,
+            name=f"random/{name}",
+            title=f"{row.title}, random initialisation",
+            pretraining="",
+            source="etab",
+            sha256="",
+            twin=name,
+            seed=seed,
+        )
+    return replace(draft, load=partial(_load, name, seed, draft))
+
+
+for _name in _LEARNED:
+    BACKBONES.add(_name, Entry(_network_card, "image"))
+for _name in _CONTROLS:
+    BACKBONES.add(_name, Entry(_control_card, "image"))

@@ -1,4 +1,4 @@
-"""Networks from torch as backbones: grey uint8 frames in, pooled layers and feature maps out."""
+"""Torch networks as backbones: grey uint8 frames in, pooled layers and feature maps out."""
 
 from __future__ import annotations
 
@@ -13,47 +13,76 @@ from etab.backbones.base import BackboneCard
 from etab.backbones.weights.index import digest
 from etab.types import Features
 
+# Maps normalised frames (n, 3, h, w) to (layer, map (n, c, h, w), class token (n, c) or None).
 Taps = Callable[[Tensor], "list[tuple[str, Tensor, Tensor | None]]"]
+
+# Largest absolute value of a stored feature map; float16 ends at 65,504.
+_LARGEST = 6e4
 
 
 class TorchBackbone:
-    """A frozen network in eval mode. ``taps(x)`` gives (layer, map (n, c, h, w), class token (n, c)
-    or None).
+    """A frozen torch network in eval mode, with the layers that become features.
+
+    Args:
+        card: The card; its ``mean`` and ``std`` normalise the input.
+        network: The torch module. It is put into eval mode and frozen.
+        taps: Maps normalised frames to (layer, feature map, class token or None).
     """
 
     def __init__(self, card: BackboneCard, network: nn.Module, taps: Taps) -> None:
-        """Freeze the network; remember the digest of the weights as they are in float32."""
         self.card = card
         self.network = network.eval().requires_grad_(False)
         self.taps = taps
+        # The digest is that of the float32 weights, before ``to`` changes their precision.
         self._digest = digest(network.state_dict())
         self._shift = torch.tensor(card.mean).view(1, -1, 1, 1)
         self._scale = torch.tensor(card.std).view(1, -1, 1, 1)
 
     def digest(self) -> str:
-        """sha256 of the weights loaded."""
+        """Return the sha256 of the loaded weights."""
         return self._digest
 
     def to(self, device: str, precision: str) -> TorchBackbone:
-        """Move to a device and a precision ("fp32" or "bf16"), channels last."""
-        kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.network.to(device=device, dtype=kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._shift, self._scale = self._shift.to(device), self._scale.to(device)
-        self._kind = kind
+        """Move the network to a device and a precision, in channels-last layout.
+
+        Args:
+            device: A torch device, as "cpu" or "cuda:0".
+            precision: "fp32" or "bf16".
+
+        Returns:
+            The backbone itself.
+        """
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        network: Any = self.network
+        network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self._shift = self._shift.to(device)
+        self._scale = self._scale.to(device)
+        self._dtype = dtype
         return self
 
     def normalised(self, x: Tensor) -> Tensor:
-        """uint8 (n, s, s) or (n, s, s, 3) to the network's own float input (n, 3, s, s)."""
+        """Convert frames to the input of the network.
+
+        Args:
+            x: uint8 frames (n, s, s), or (n, s, s, 3) in colour.
+
+        Returns:
+            Float tensor (n, 3, s, s), normalised by the mean and standard deviation of the card.
+        """
         f = x.to(torch.float32) / 255
         f = f[:, None].expand(-1, 3, -1, -1) if x.ndim == 3 else f.permute(0, 3, 1, 2)
         f = (f - self._shift) / self._scale
-        return f.to(getattr(self, "_kind", torch.float32)).contiguous(
-            memory_format=torch.channels_last
-        )
+        dtype = getattr(self, "_dtype", torch.float32)
+        return f.to(dtype).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor) -> Features:
-        """Embed uint8 frames (n, s, s)."""
+        """Compute the features of uint8 frames (n, s, s).
+
+        Returns:
+            Each layer pooled over its map ("<layer>/mean"), over 4 x 4 cells ("<layer>/grid4"),
+            and its class token where there is one ("<layer>/cls"); the maps in float16.
+        """
         pooled: dict[str, Tensor] = {}
         maps: list[Tensor] = []
         for layer, grid, token in self.taps(self.normalised(x)):
@@ -62,96 +91,134 @@ class TorchBackbone:
                 pooled[f"{layer}/cls"] = token.float()
             pooled[f"{layer}/mean"] = wide.mean(dim=(2, 3))
             pooled[f"{layer}/grid4"] = nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
-            maps.append(wide.clamp(-6e4, 6e4).to(torch.float16))
+            maps.append(wide.clamp(-_LARGEST, _LARGEST).to(torch.float16))
         return Features(pooled, tuple(maps))
 
     @torch.inference_mode()
     def columns(self, x: Tensor) -> dict[str, Tensor]:
-        """The maps of pictures (n, s, s) averaged over their rows: {layer: (n, columns, channels)},
-        for ``etab.features.recordings``.
+        """Compute feature maps averaged over their rows, for ``etab.features.recordings``.
+
+        Args:
+            x: uint8 spectrograms (n, s, s), time from left to right.
+
+        Returns:
+            Tensors (n, columns, channels) by layer.
         """
-        rows = self.taps(self.normalised(x))
-        return {layer: grid.float().mean(dim=2).transpose(1, 2) for layer, grid, _ in rows}
+        averaged = {}
+        for layer, grid, _ in self.taps(self.normalised(x)):
+            averaged[layer] = grid.float().mean(dim=2).transpose(1, 2)
+        return averaged
 
 
 def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Taps:
-    """Taps on the intermediates that every current timm network offers."""
+    """Tap a timm network at its intermediates.
+
+    Args:
+        network: A timm network with ``forward_intermediates``.
+        indices: Indices of the intermediates, ascending.
+        layers: Name of each intermediate.
+
+    Returns:
+        A function of normalised frames. It also returns the class token where the network has one.
+    """
     accepted = inspect.signature(network.forward_intermediates).parameters
     has_token = (
         bool(getattr(network, "num_prefix_tokens", 0))
         and getattr(network, "cls_token", None) is not None
         and "return_prefix_tokens" in accepted
     )
+    options: dict[str, Any] = {"indices": list(indices), "intermediates_only": True}
+    if has_token:
+        options["return_prefix_tokens"] = True
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
-        options = {"return_prefix_tokens": True} if has_token else {}
-        outputs = network.forward_intermediates(
-            x, indices=list(indices), intermediates_only=True, **options
-        )
-        if has_token:
-            return [
-                (n, grid, prefix[:, 0]) for n, (grid, prefix) in zip(layers, outputs, strict=True)
-            ]
-        return [(n, grid, None) for n, grid in zip(layers, outputs, strict=True)]
+        outputs = network.forward_intermediates(x, **options)
+        rows: list[tuple[str, Tensor, Tensor | None]] = []
+        for layer, output in zip(layers, outputs, strict=True):
+            if has_token:
+                grid, prefix = output
+                rows.append((layer, grid, prefix[:, 0]))
+            else:
+                rows.append((layer, output, None))
+        return rows
 
     return taps
 
 
-def sequential_taps(network: nn.Sequential, at: Sequence[int], layers: Sequence[str]) -> Taps:
-    """Taps after given steps of a plain sequence of layers."""
+def sequential_taps(network: nn.Sequential, indices: Sequence[int], layers: Sequence[str]) -> Taps:
+    """Tap a plain sequence of modules.
+
+    Args:
+        network: The sequence.
+        indices: Indices of the modules whose outputs are returned, ascending.
+        layers: Name of each output.
+
+    Returns:
+        A function of normalised frames.
+    """
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
-        out: list[tuple[str, Tensor, Tensor | None]] = []
-        for i, step in enumerate(network):
-            x = step(x)
-            if i in at:
-                out.append((layers[len(out)], x.clone(), None))
-        return out
+        outputs: list[tuple[str, Tensor, Tensor | None]] = []
+        for i, module in enumerate(network):
+            x = module(x)
+            if i in indices:
+                # A copy, because the next module may work in place (ReLU).
+                outputs.append((layers[len(outputs)], x.clone(), None))
+        return outputs
 
     return taps
 
 
 def probe_modules(network: nn.Module, size: int) -> list[tuple[str, int, int]]:
-    """The last whole stage at each resolution of a convolutional network: (name, stride, channels),
-    fine to coarse.
+    """Find the last complete stage at each resolution of a convolutional network.
 
-    Of the modules that are called once and give maps of a resolution, the last of those that lie
-    least deep: a module that is called again elsewhere (a shared activation) would stand for
-    another layer than its name. One forward pass over zeros, in eval mode, with hooks; the network
-    is left as it was.
+    Among the modules that output maps of one resolution, the stage is the last of the least
+    nested ones. Modules that are called more than once (a shared activation) are ignored, because
+    their name would stand for another layer. The network makes one forward pass over zeros, in
+    eval mode, and is left as it was.
+
+    Args:
+        network: Maps (n, 3, size, size) to anything.
+        size: Side of the input in pixels.
+
+    Returns:
+        (name, stride, channels) of each stage, fine to coarse.
     """
-    seen: dict[str, tuple[str, int, int]] = {}
+    maps: dict[str, tuple[str, int, int]] = {}
     calls: dict[str, int] = {}
 
-    def remember(name: str) -> Callable[..., None]:
-        def hook(_m: nn.Module, _i: Any, y: Any) -> None:
+    def record(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             calls[name] = calls.get(name, 0) + 1
-            if (
-                isinstance(y, Tensor)
-                and y.ndim == 4
-                and y.shape[2] == y.shape[3]
-                and 1 < y.shape[2] < size
-            ):
-                seen[name] = (name, size // y.shape[2], y.shape[1])
+            if _is_square_map(output, size):
+                maps[name] = (name, size // output.shape[2], output.shape[1])
 
         return hook
 
-    hooks = [m.register_forward_hook(remember(n)) for n, m in network.named_modules() if n]
-    mode = network.training
+    hooks = [m.register_forward_hook(record(name)) for name, m in network.named_modules() if name]
+    was_training = network.training
     parameter = next(network.parameters(), None)
     device = "cpu" if parameter is None else parameter.device
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, size, size, device=device))
     finally:
-        network.train(mode)
+        network.train(was_training)
         for hook in hooks:
             hook.remove()
     # In the order of their calls.
-    called_once = [stage for name, stage in seen.items() if calls[name] == 1]
+    called_once = [stage for name, stage in maps.items() if calls[name] == 1]
     stages: dict[int, tuple[str, int, int]] = {}
     for stage in called_once:
         earlier = stages.get(stage[1])
         if earlier is None or stage[0].count(".") <= earlier[0].count("."):
             stages[stage[1]] = stage
     return [stages[stride] for stride in sorted(stages)]
+
+
+def _is_square_map(output: Any, size: int) -> bool:
+    """Whether an output is a square map (n, c, h, h), smaller than the input and larger than 1."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        return False
+    height, width = output.shape[2:]
+    return height == width and 1 < height < size

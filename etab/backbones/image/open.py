@@ -1,5 +1,7 @@
-"""Backbones that are not named here: any timm or torchvision model, the hub through timm, a local
-file, a callable.
+"""Image backbones without a name of their own.
+
+Any timm or torchvision model, a model of the Hugging Face hub through timm, a local weights file,
+or a Python callable.
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ from typing import Any
 from etab.backbones import identity
 from etab.backbones.base import IMAGENET, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
-from etab.backbones.weights.fit import Fitted, fit, head_keys, load_file
+from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
 from etab.types import Features
 
+# Largest absolute value of a stored feature map; float16 ends at 65,504.
+_LARGEST = 6e4
+
 
 def _timm_config(model: str) -> Mapping[str, Any]:
-    """The facts that timm keeps of a model, without building it; raises UnknownNameError with a
-    suggestion.
+    """The configuration that timm stores for a model; the model is not built.
+
+    Raises UnknownNameError, which suggests a similar name.
     """
     import timm
 
@@ -33,12 +39,25 @@ def _timm_config(model: str) -> Mapping[str, Any]:
 
 
 def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
-    """Card of "timm/<model>" or "hf-hub:<owner>/<model>"; the size is the model's own, its layers
-    are known on loading.
+    """Make the card of a timm model. Its layers are known only after loading.
+
+    Args:
+        name: "timm/<model>" or "hf-hub:<owner>/<model>".
+        seed: Seed of a random twin; None for pretrained weights.
+        state: A local weights file to load instead of the published weights.
+
+    Returns:
+        The card, with the input size and normalisation of the model.
+
+    Raises:
+        UnknownNameError: timm has no such model.
     """
-    hub = name.startswith("hf-hub:")
-    model = name if hub else name.removeprefix("timm/")
-    config: Mapping[str, Any] = {} if hub else _timm_config(model)
+    config: Mapping[str, Any] = {}
+    if name.startswith("hf-hub:"):
+        model = name
+    else:
+        model = name.removeprefix("timm/")
+        config = _timm_config(model)
     shape = config.get("input_size") or (3, 224, 224)
     return BackboneCard(
         name=name,
@@ -55,102 +74,120 @@ def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> 
     )
 
 
-def _create(model: str, pretrained: bool) -> Any:
+def _create_timm(model: str, pretrained: bool) -> Any:
     import timm
 
     try:
         return timm.create_model(model, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(
-            f"The weights of {model} could not be fetched from the hub: {_short(error)}. On a machine with a network they are "
-            "fetched once and kept; without one, use a named backbone (`etab list backbones`) or local:<file>@timm/<model>."
+            f"The weights of {model} could not be fetched from the hub: {_first_line(error)}. "
+            "With network access they are fetched once and kept. Without it, use a named backbone "
+            "(`etab list backbones`) or local:<file>@timm/<model>."
         ) from error
 
 
-def _short(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
-    """Build a timm network: pretrained, from a local state dict, or (seed given) at random
-    initialisation.
-    """
+    """Build a timm network: pretrained, from a local file, or (seed given) randomly initialised."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
-        network = _create(model, pretrained=seed is None and state is None)
+        network = _create_timm(model, pretrained=seed is None and state is None)
     if state is not None:
         load_file(network, state, f"timm/{model}", head=head_keys(network.state_dict()))
     return _wrap_timm(model, network, seed)
 
 
-def fitted(name: str, content: Any, what: str, take: str = "") -> Fitted:
-    """The weights of "timm/<model>" or "torchvision/<model>" in what a file holds.
+def image_weights(name: str, content: Any, what: str, take: str = "") -> Fitted:
+    """Find the weights of a timm or torchvision network in the content of a checkpoint.
 
     Args:
-        name: The network.
-        content: As in ``weights.fit.fit``.
-        what: What errors call the file and the network.
-        take: As in ``weights.fit.fit``.
+        name: The network: "timm/<model>" or "torchvision/<model>".
+        content: Content of the file, as in ``weights.fit.find_weights``.
+        what: Name of the file and the network in errors.
+        take: Label of the part to use, as in ``weights.fit.find_weights``.
+
+    Returns:
+        The weights under the keys of the network.
 
     Raises:
         UnknownNameError: There is no such network.
-        WeightsError: The file does not fit it.
+        WeightsError: The file does not fit the network.
     """
     import torch
     from torchvision import models
 
     model = name.partition("/")[2]
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # GoogLeNet and Inception announce a change of their default initialisation.
         warnings.simplefilter("ignore", FutureWarning)
         if name.startswith("timm/"):
             _timm_config(model)
-            network = _create(model, pretrained=False)
+            network = _create_timm(model, pretrained=False)
         else:
             torchvision_card(name, seed=0)
             network = models.get_model(model, weights=None)
-    own = network.state_dict()
-    return fit(content, own, what, head=head_keys(own), take=take)
+    initial = network.state_dict()
+    return find_weights(content, initial, what, head=head_keys(initial), take=take)
 
 
 def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
+    """Tap a timm network at its intermediates, the deepest one included."""
     from etab.backbones.image import taps as tapping
     from etab.backbones.image.networks import TorchBackbone, timm_taps
 
-    prefix = f"timm/{model}" if not model.startswith("hf-hub:") else model
-    info = network.pretrained_cfg
+    name = model if model.startswith("hf-hub:") else f"timm/{model}"
+    config = network.pretrained_cfg
     card = replace(
-        timm_card(prefix, seed),
-        mean=tuple(info.get("mean", IMAGENET[0])),
-        std=tuple(info.get("std", IMAGENET[1])),
+        timm_card(name, seed),
+        mean=tuple(config.get("mean", IMAGENET[0])),
+        std=tuple(config.get("std", IMAGENET[1])),
     )
     if not hasattr(network, "forward_intermediates"):
         raise UnsupportedOptionError(
-            f"{model} offers no intermediates in this version of timm; choose another model."
+            f"{model} has no intermediate outputs in this version of timm; choose another model."
         )
     indices = tapping.timm_indices(network)
     if not indices:
         raise UnsupportedOptionError(
             f"{model} has no stage of a stride of 8 pixels or more to tap; choose another model."
         )
-    reductions = [info["reduction"] for info in network.feature_info]
-    one_stride = len(set(reductions)) == 1
-    layers = tuple(f"block{i}" if one_stride else f"stride{reductions[i]}" for i in indices)
+    reductions = [stage["reduction"] for stage in network.feature_info]
+    if len(set(reductions)) == 1:
+        layers = tuple(f"block{i}" for i in indices)
+    else:
+        layers = tuple(f"stride{reductions[i]}" for i in indices)
     taps = timm_taps(network, indices, layers)
-    tapping.refuse_shallow(prefix, network.eval(), taps, card.size)
+    tapping.refuse_shallow(name, network.eval(), taps, card.size)
     return TorchBackbone(replace(card, layers=layers), network, taps)
 
 
 def torchvision_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
-    """Card of "torchvision/<model>": any classifier of pictures of torchvision.models."""
+    """Make the card of a classifier of ``torchvision.models``.
+
+    Args:
+        name: "torchvision/<model>".
+        seed: Seed of a random twin; None for pretrained weights.
+        state: A local weights file to load instead of the published weights.
+
+    Returns:
+        The card. Its layers are known only after loading.
+
+    Raises:
+        UnknownNameError: torchvision has no such classifier of images.
+    """
     from torchvision import models
 
     model = name.removeprefix("torchvision/")
     classifiers = models.list_models(module=models)
     if model not in classifiers:
         raise unknown("torchvision model", model, classifiers)
-    # Transformers with a fixed size of input name it; pretrained vit_h_14 reads 518 pixels.
+    # Transformers with a fixed input size list it; pretrained vit_h_14 reads 518 pixels.
     smallest = (1, 1)
     if seed is None and state is None:
         smallest = models.get_model_weights(model).DEFAULT.meta["min_size"]
@@ -169,22 +206,23 @@ def torchvision_card(name: str, seed: int | None = None, state: Path | None = No
 
 
 def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbone:
+    """Build a torchvision network: pretrained, from a local file, or randomly initialised."""
     import torch
     from torchvision import models
 
     model = name.removeprefix("torchvision/")
+    published = "DEFAULT" if seed is None and state is None else None
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # GoogLeNet and Inception announce a change of their default initialisation.
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(seed or 0)
         try:
-            network = models.get_model(
-                model, weights="DEFAULT" if seed is None and state is None else None
-            )
+            network = models.get_model(model, weights=published)
         except (OSError, RuntimeError) as error:
             raise WeightsError(
-                f"The weights of {name} could not be fetched: {_short(error)}. Without a network use a named backbone "
-                f"(`etab list backbones`), or local:<file>@{name}."
+                f"The weights of {name} could not be fetched: {_first_line(error)}. Without "
+                "network access, use a named backbone (`etab list backbones`) or "
+                f"local:<file>@{name}."
             ) from error
     if state is not None:
         load_file(network, state, name, head=head_keys(network.state_dict()))
@@ -192,14 +230,19 @@ def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbo
 
 
 def wrap_module(card: BackboneCard, network: Any) -> Backbone:
-    """Tap a torch module at three of its blocks, the deepest included.
+    """Tap a torch module at three of its blocks, the deepest one included.
 
     Args:
-        card: Its card; strides, layers and width are filled in.
-        network: A transformer of torchvision, or any module with square feature maps (n, c, h, w).
+        card: The card; its strides, layers and width are filled in.
+        network: A vision transformer of torchvision, or any module that computes square feature
+            maps (n, c, h, w).
+
+    Returns:
+        The backbone, with the completed card.
 
     Raises:
-        UnsupportedOptionError: It has no square feature map, or has layers beyond its last one.
+        UnsupportedOptionError: The network has no square feature map, or too many layers after
+            the last one.
     """
     from etab.backbones.image import taps as tapping
     from etab.backbones.image.networks import TorchBackbone
@@ -207,7 +250,8 @@ def wrap_module(card: BackboneCard, network: Any) -> Backbone:
     stages = tapping.deepest(tapping.stages_of(network, card.size))
     if not stages:
         raise UnsupportedOptionError(
-            f"{card.name} shows no square feature map (n, c, h, w) to tap; wrap it in a callable."
+            f"{card.name} has no square feature map (n, c, h, w) to tap. "
+            "Write a function that returns feature maps (backbones.from_callable)."
         )
     layers = tapping.layer_names(stages)
     strides = tuple(stage.stride for stage in stages)
@@ -218,19 +262,30 @@ def wrap_module(card: BackboneCard, network: Any) -> Backbone:
 
 
 def local_card(name: str) -> BackboneCard:
-    """Card of "local:<file>@<timm/... or torchvision/...>"."""
-    path, at, builder = name.removeprefix("local:").partition("@")
-    if not at or not builder.startswith(("timm/", "torchvision/")):
+    """Make the card of a local weights file.
+
+    Args:
+        name: "local:<file>@timm/<model>" or "local:<file>@torchvision/<model>".
+
+    Returns:
+        The card of the network, with the sha256 of the file.
+
+    Raises:
+        UnknownNameError: There is no such network.
+        WeightsError: No network is named, or the file does not exist.
+    """
+    path, _, network = name.removeprefix("local:").partition("@")
+    if not network.startswith(("timm/", "torchvision/")):
         raise WeightsError(
-            f"{name!r} does not say which network the file fits: write local:{path or 'weights.safetensors'}@timm/resnet18 "
-            "(or @torchvision/resnet50)."
+            f"{name!r} does not name the network of the file: write "
+            f"local:{path or 'weights.safetensors'}@timm/resnet18 (or @torchvision/resnet50)."
         )
     file = Path(path)
     if not file.is_file():
         raise WeightsError(f"There is no weights file {file}.")
-    make = timm_card if builder.startswith("timm/") else torchvision_card
+    make = timm_card if network.startswith("timm/") else torchvision_card
     return replace(
-        make(builder, None, file),
+        make(network, None, file),
         name=name,
         pretraining="a local file",
         licence="yours",
@@ -240,34 +295,53 @@ def local_card(name: str) -> BackboneCard:
 
 
 class CallableBackbone:
-    """A function of the user's: float frames in, features out."""
+    """A backbone around a user's function: float frames in, features out.
 
-    of_user = True  # etab.backbones.identity: a name and weights do not say what it computes
+    Args:
+        name: Name of the backbone in results and errors.
+        function: Maps float frames (n, 3, size, size) in [0, 1] to features; it is called in
+            inference mode.
+        version: The user's version of the function; "" identifies it by its code and weights.
+        device: Where the frames are, as "cpu".
+    """
+
+    # See etab.backbones.identity: the name and the weights do not determine what it computes.
+    of_user = True
 
     def __init__(
         self, name: str, function: Callable[[Any], Any], version: str = "", device: str = "cpu"
     ) -> None:
-        """Keep the function and name it by content, or by ``version``; it is called under inference
-        mode.
-        """
-        self.name, self.function, self.device = name, function, device
+        self.name = name
+        self.function = function
+        self.device = device
         self._digest, reason = identity.named_by(function, version)
         self.nameless = f"{name} is not cached and not resumed: {reason}" if reason else ""
 
     def digest(self) -> str:
-        """sha256 of weights and code as they were when this was made, or of the version that the
-        user gave.
+        """Return the sha256 that identifies the function.
+
+        It is computed once, when the backbone is made: of weights and code, or of the version
+        that the user gives.
         """
         return self._digest
 
     def to(self, device: str, precision: str) -> CallableBackbone:
-        """Remember where the frames go; the function itself is left as it is."""
+        """Record the device of the frames; the function itself is not moved.
+
+        Args:
+            device: A torch device, as "cpu" or "cuda:0".
+            precision: Ignored: the function decides.
+
+        Returns:
+            The backbone itself.
+        """
         self.device = device
         return self
 
     def __call__(self, x: Any) -> Features:
-        """Embed uint8 frames (n, s, s): the input of the function is (n, 3, s, s) in [0, 1]; it
-        normalises by itself.
+        """Compute the features of uint8 frames (n, s, s).
+
+        The function gets them as (n, 3, s, s) in [0, 1] and normalises them itself.
         """
         import torch
 
@@ -277,8 +351,19 @@ class CallableBackbone:
 
 
 def as_features(output: Any, n: int, name: str) -> Features:
-    """Features from the output of a user's function: (n, d), (n, c, h, w), a list of these, or
-    Features.
+    """Convert the output of a user's function to features.
+
+    Args:
+        output: Tensor (n, d) or (n, c, h, w), a list of these, fine to coarse, or ``Features``.
+        n: Number of frames.
+        name: Name of the function in errors.
+
+    Returns:
+        The features. Output ``i`` is stored as "out<i>/vector", or as "out<i>/mean",
+        "out<i>/grid4" and a map.
+
+    Raises:
+        UnsupportedOptionError: An output has another type or shape.
     """
     import torch
 
@@ -289,40 +374,49 @@ def as_features(output: Any, n: int, name: str) -> Features:
     maps = []
     for i, part in enumerate(parts):
         if not isinstance(part, torch.Tensor) or part.ndim not in (2, 4) or len(part) != n:
-            came = tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
+            got = tuple(part.shape) if isinstance(part, torch.Tensor) else type(part).__name__
             raise UnsupportedOptionError(
-                f"{name} gave {came} for {n} frames; wanted (n, d), (n, c, h, w), or a list of those, fine to coarse."
+                f"{name} returned {got} for {n} frames; wanted (n, d), (n, c, h, w), "
+                "or a list of those, fine to coarse."
             )
+        wide = part.float()
         if part.ndim == 2:
-            pooled[f"out{i}/vector"] = part.float()
-        else:
-            pooled[f"out{i}/mean"] = part.float().mean((2, 3))
-            pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(
-                part.float(), 4
-            ).flatten(1)
-            maps.append(part.float().clamp(-6e4, 6e4).half())
+            pooled[f"out{i}/vector"] = wide
+            continue
+        pooled[f"out{i}/mean"] = wide.mean((2, 3))
+        pooled[f"out{i}/grid4"] = torch.nn.functional.adaptive_avg_pool2d(wide, 4).flatten(1)
+        maps.append(wide.clamp(-_LARGEST, _LARGEST).half())
     return Features(pooled, tuple(maps))
 
 
-def from_callable(
+def callable_card(
     name: str, function: Callable[[Any], Any], *, size: int = 224, version: str = ""
 ) -> BackboneCard:
     """Make the card of a Python callable or torch module.
 
-    A torch module is put into eval mode; it normalises its input by itself. Give feature maps (n,
-    c, h, w) to be scored on segmentation too.
+    A torch module is put into eval mode. The function normalises its input itself. Only feature
+    maps (n, c, h, w) can be scored on segmentation.
 
     Args:
-        name: What results call it.
-        function: Maps float frames (n, 3, size, size) in [0, 1] to features: (n, d), (n, c, h, w), or a list of
-            these, fine to coarse.
+        name: Name of the backbone in results.
+        function: Maps float frames (n, 3, size, size) in [0, 1] to features: (n, d),
+            (n, c, h, w), or a list of these, fine to coarse.
         size: Side of the frames in pixels.
-        version: What you call this state of the function, for one whose code cannot be read. Features and results of
-            one name and version are taken to be of one function; change it whenever the function changes. "" names
-            the function by its code, the values it refers to, and its weights.
+        version: Your version of the function, for one whose code cannot be read. Features and
+            results of one name and version are taken to come from one function: change the version
+            whenever the function changes. "" identifies the function by its code, the values that
+            the code refers to, and its weights.
+
+    Returns:
+        The card.
 
     Raises:
         UnsupportedOptionError: ``function`` cannot be called.
+
+    Example:
+        >>> from etab.backbones.image.open import callable_card
+        >>> callable_card("brightness", lambda x: x.mean((2, 3)), size=64).size
+        64
     """
     if hasattr(function, "eval"):
         function.eval()

@@ -1,9 +1,9 @@
-"""Which outputs inside an image network become features, and the check that they are those of its
-whole depth.
+"""Which outputs inside an image network become features.
 
-The features of a network are the outputs of three of its blocks, the deepest included. Networks of
-timm offer them by ``forward_intermediates``; the transformers of torchvision are tapped at their
-blocks; any other torch module at the last stage of each of its resolutions.
+The features of a network are the outputs of three of its blocks, the deepest one included.
+Networks of timm return them through ``forward_intermediates``. Transformers of torchvision are
+tapped at their blocks, and any other torch module at the last stage of each resolution. A check
+refuses taps that end before the deepest block.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from etab.backbones.image.networks import Taps, probe_modules
 from etab.errors import UnsupportedOptionError
 
-# Top-level modules that turn the features into one vector or into classes. No feature is expected to depend on them.
+# Top-level modules that turn the features into one vector or into classes. Features need not
+# depend on them.
 _CLASSIFIERS = ("aux1", "aux2", "auxlogits", "classifier", "fc", "head", "heads", "head_dist")
 _POOLING = ("attn_pool", "conv_head", "final_conv", "head_conv", "pool", "pre_logits")
 _HEADS = frozenset(_CLASSIFIERS + _POOLING)
-# How many other layers with weights may follow the deepest tap; a block of a transformer has four at least.
+# How many other layers with weights may follow the deepest tap. A transformer block has at
+# least four.
 _LAYERS_AFTER_LAST_TAP = 2
 _NEXT_STEP = (
     "Write a function that returns the feature maps of its blocks, and name it by "
@@ -32,11 +34,14 @@ _NEXT_STEP = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One place to tap: the name of its module, the stride in pixels, the channels, and the layout
-    of its output.
+    """One module whose output can be tapped.
 
-    ``layout`` is "maps" for (n, c, h, w), "channels_last" for (n, h, w, c), or "tokens" for (n, 1 +
-    h * w, c) with the class token first.
+    Attributes:
+        module: Name of the module, as in ``named_modules``.
+        stride: Stride of its output, in input pixels.
+        channels: Width of its output.
+        layout: Layout of its output: "maps" for (n, c, h, w), "channels_last" for (n, h, w, c),
+            or "tokens" for (n, 1 + h * w, c) with the class token first.
     """
 
     module: str
@@ -46,14 +51,15 @@ class Stage:
 
 
 def stages_of(network: nn.Module, size: int) -> list[Stage]:
-    """The stages of a torch module, fine to coarse or shallow to deep.
+    """List the stages of a torch module, fine to coarse or shallow to deep.
 
     Args:
         network: A network that maps (n, 3, size, size) to anything.
-        size: Side of its input in pixels.
+        size: Side of the input in pixels.
 
-    Returns: All blocks of a torchvision vision transformer, the four stages of a Swin transformer,
-        else one stage for each resolution that is reached; empty where no square map is found.
+    Returns:
+        All blocks of a torchvision vision transformer, the four stages of a Swin transformer, and
+        one stage for each resolution of any other network. Empty where there is no square map.
     """
     from torchvision.models.swin_transformer import SwinTransformer
     from torchvision.models.vision_transformer import VisionTransformer
@@ -67,7 +73,7 @@ def stages_of(network: nn.Module, size: int) -> list[Stage]:
 
 
 def _swin_stages(network: Any) -> list[Stage]:
-    """The four stages of a Swin transformer; between two of them a layer merges patches."""
+    """The four stages of a Swin transformer, which alternate with layers that merge patches."""
     patch = network.features[0][0]
     stride = int(patch.stride[0])
     width = int(patch.out_channels)
@@ -80,28 +86,40 @@ def _swin_stages(network: Any) -> list[Stage]:
 
 
 def deepest(stages: Sequence[Stage], n: int = 3) -> list[Stage]:
-    """The ``n`` stages to tap, the deepest included.
+    """Choose the stages to tap, the deepest one included.
 
-    Of blocks that all have one stride, those at a half, at three quarters (more of them: evenly
-    from a half on) and at the end of the depth; else the last ``n`` resolutions from stride 4 on.
+    Args:
+        stages: All stages, as from ``stages_of``.
+        n: Number of stages to choose.
+
+    Returns:
+        For transformer blocks, which all have one stride: blocks evenly spaced from half the depth
+        to the end (for ``n`` = 3 at a half, three quarters and the end). Otherwise the last ``n``
+        resolutions with a stride of 4 or more.
     """
     if stages and all(stage.layout == "tokens" for stage in stages):
         depth = len(stages)
-        at = [round(depth * (n - 1 + i) / (2 * (n - 1))) - 1 for i in range(n)]
-        return [stages[i] for i in sorted({max(i, 0) for i in at})]
+        indices = [round(depth * (n - 1 + i) / (2 * (n - 1))) - 1 for i in range(n)]
+        return [stages[i] for i in sorted({max(i, 0) for i in indices})]
     return [stage for stage in stages if stage.stride >= 4][-n:]
 
 
 def layer_names(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """What features of these stages are called: "stride16", or "block11" where all have one stride."""
+    """Name the features of stages: "stride16", or "block11" for the blocks of a transformer."""
     if all(stage.layout == "tokens" for stage in stages):
         return tuple(f"block{stage.module.rpartition('_')[2]}" for stage in stages)
     return tuple(f"stride{stage.stride}" for stage in stages)
 
 
 def as_maps(output: Tensor, layout: str) -> tuple[Tensor, Tensor | None]:
-    """An output in one of the layouts of ``Stage`` as maps (n, c, h, w) and a class token (n, c) or
-    None.
+    """Convert the output of a stage to feature maps.
+
+    Args:
+        output: The output.
+        layout: Its layout, as in ``Stage``.
+
+    Returns:
+        Maps (n, c, h, w), and the class token (n, c) or None.
     """
     if layout == "channels_last":
         return output.permute(0, 3, 1, 2), None
@@ -113,15 +131,24 @@ def as_maps(output: Tensor, layout: str) -> tuple[Tensor, Tensor | None]:
 
 
 def stage_taps(network: nn.Module, stages: Sequence[Stage], layers: Sequence[str]) -> Taps:
-    """Taps on stages of a torch module, by hooks that live as long as one call."""
+    """Tap stages of a torch module by hooks, which are removed after each call.
+
+    Args:
+        network: The network.
+        stages: The stages to tap.
+        layers: Name of each stage in the features.
+
+    Returns:
+        A function of normalised frames.
+    """
     modules = dict(network.named_modules())
 
     def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
         outputs: dict[str, Tensor] = {}
-        hooks = [
-            modules[stage.module].register_forward_hook(_keep(outputs, stage.module))
-            for stage in stages
-        ]
+        hooks = []
+        for stage in stages:
+            store = _storing(outputs, stage.module)
+            hooks.append(modules[stage.module].register_forward_hook(store))
         try:
             network(x)
         finally:
@@ -136,7 +163,7 @@ def stage_taps(network: nn.Module, stages: Sequence[Stage], layers: Sequence[str
     return taps
 
 
-def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
+def _storing(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
     def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         outputs[name] = output
 
@@ -144,17 +171,18 @@ def _keep(outputs: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 
 def timm_indices(network: Any, n: int = 3, finest: int = 8) -> list[int]:
-    """Which intermediates of a timm network are tapped, the deepest included.
+    """Choose the intermediates of a timm network to tap, the deepest one included.
 
     Args:
         network: A timm network with ``forward_intermediates``.
-        n: How many at most.
-        finest: The smallest stride, in pixels, of the stages of a network that has several.
+        n: Number of intermediates at most.
+        finest: Smallest stride in pixels, for networks with several strides.
 
     Returns:
-        Blocks at a half, three quarters and the end of a plain transformer; else the last stages.
+        Blocks at a half, three quarters and the end of a plain transformer; otherwise the last
+        stages.
     """
-    reductions = [int(info["reduction"]) for info in network.feature_info]
+    reductions = [int(stage["reduction"]) for stage in network.feature_info]
     blocks = len(getattr(network, "blocks", ())) if hasattr(network, "cls_token") else 0
     if blocks:
         return [blocks // 2 - 1, 3 * blocks // 4 - 1, blocks - 1]
@@ -165,7 +193,15 @@ def timm_indices(network: Any, n: int = 3, finest: int = 8) -> list[int]:
 
 
 def reached(output: Tensor, network: nn.Module) -> set[str]:
-    """Names of the parameters that an output was computed from, read from its autograd graph."""
+    """Find the parameters that an output was computed from.
+
+    Args:
+        output: A tensor with an autograd graph.
+        network: The network whose parameters are looked for.
+
+    Returns:
+        Names of the parameters, as in ``named_parameters``.
+    """
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     reached_names: set[str] = set()
     visited = set()
@@ -182,14 +218,16 @@ def reached(output: Tensor, network: nn.Module) -> set[str]:
     return reached_names
 
 
-def left_out(network: nn.Module, taps: Taps, size: int) -> list[str]:
-    """Names of the layers with weights, heads apart, that no tap depends on; one forward pass over
-    zeros.
+def unused_layers(network: nn.Module, taps: Taps, size: int) -> list[str]:
+    """List the layers that no tap depends on, heads apart; makes one forward pass over zeros.
 
     Args:
-        network: The network in eval mode; its parameters require no gradients afterwards.
-        taps: The taps on it.
-        size: Side of its input in pixels.
+        network: The network in eval mode. Its parameters require no gradients afterwards.
+        taps: The taps on the network.
+        size: Side of the input in pixels.
+
+    Returns:
+        Names of the weights with two or more dimensions that no tapped output was computed from.
     """
     device = next(network.parameters()).device
     frames = torch.zeros(1, 3, size, size, device=device)
@@ -204,11 +242,11 @@ def left_out(network: nn.Module, taps: Taps, size: int) -> list[str]:
                 used |= reached(token, network)
     finally:
         network.requires_grad_(False)
-    return [
-        name
-        for name, parameter in network.named_parameters()
-        if parameter.ndim > 1 and name not in used and not _of_head(name)
-    ]
+    unused = []
+    for name, parameter in network.named_parameters():
+        if parameter.ndim > 1 and name not in used and not _of_head(name):
+            unused.append(name)
+    return unused
 
 
 def _of_head(name: str) -> bool:
@@ -216,16 +254,20 @@ def _of_head(name: str) -> bool:
 
 
 def refuse_shallow(name: str, network: nn.Module, taps: Taps, size: int) -> None:
-    """Raise UnsupportedOptionError where the taps end before the deepest block of a network.
+    """Check that the taps reach the deepest block of a network.
 
     Args:
-        name: What the error calls the network.
+        name: Name of the network in the error.
         network: The network in eval mode.
         taps: The taps that are to be its features.
-        size: Side of its input in pixels.
+        size: Side of the input in pixels.
+
+    Raises:
+        UnsupportedOptionError: More than two layers with weights follow the last tap, or the
+            network cannot process an input of this size.
     """
     try:
-        names = left_out(network, taps, size)
+        names = unused_layers(network, taps, size)
     except Exception as error:  # the code of any network of timm or of the user runs here
         reason = f"its layers cannot be read at {size} pixels ({type(error).__name__}: {error})"
         raise UnsupportedOptionError(

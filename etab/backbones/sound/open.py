@@ -1,5 +1,4 @@
-"""Backbones of sound that are not named here: a bundle of torchaudio, or a model of transformers
-from hub or folder.
+"""Sound backbones without a name of their own: bundles of torchaudio and models of transformers.
 
 Both libraries are optional: ``pip install "etab-bench[audio]"``.
 """
@@ -23,40 +22,48 @@ from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
 
-PREFIXES = ("torchaudio/", "transformers/")
+# Sampling rate in Hz of models that do not name one.
 _RATE = 16_000
+# Length in seconds of the shortest window that is not filled with zeros.
 _SHORTEST = 0.1
 _QUARTERS = ("quarter", "half", "three_quarters", "last")
 _TIMED = ("quarter", "half", "last")
-_WAV2VEC2 = (
-    320,
-    199.5,
-)  # samples between two steps, and the middle of the first: every bundle of torchaudio
+# Samples between two steps, and the sample at the centre of the first: all torchaudio bundles.
+_WAV2VEC2 = (320, 199.5)
 
 
 def sound_card(name: str, seed: int | None = None) -> BackboneCard:
-    """Card of "torchaudio/<BUNDLE>" or "transformers/<owner>/<model or folder>[@<Hz>]"; reads no
-    weights.
+    """Make the card of a model of torchaudio or transformers, without reading weights.
 
-    Raises WeightsError where the library is not installed, UnknownNameError for a bundle that
-    torchaudio has not.
+    Args:
+        name: "torchaudio/<BUNDLE>", or "transformers/<owner>/<model>[@<Hz>]" with a folder instead
+            of owner and model for a local one.
+        seed: Seed of a random twin; None for pretrained weights.
+
+    Returns:
+        The card.
+
+    Raises:
+        UnknownNameError: torchaudio has no such bundle.
+        UnsupportedOptionError: The text after @ is not a rate.
+        WeightsError: The library is not installed, or the folder holds no model of sound.
     """
     if name.startswith("torchaudio/"):
         return _bundle_card(name, seed)
-    model, at, hertz = name.removeprefix("transformers/").partition("@")
-    if at and not hertz.isdigit():
+    model, separator, hertz = name.removeprefix("transformers/").partition("@")
+    if separator and not hertz.isdigit():
         raise UnsupportedOptionError(
-            f"{name}: what follows @ is a rate in Hz, as in transformers/laion/clap@48000."
+            f"{name}: the text after @ must be a rate in Hz, as in transformers/laion/clap@48000."
         )
     folder = Path(model)
     file = folder / "model.safetensors"
-    rate = int(hertz) if at else _rate_of(folder)
-    blank = _blank(name, model, seed, "transformers", rate)
-    known = weights.sha256_of(file) if seed is None and file.is_file() else ""
-    return replace(blank, sha256=known, load=partial(_load_transformers, model, seed, blank))
+    rate = int(hertz) if separator else _rate_of(folder)
+    draft = _draft(name, model, seed, "transformers", rate)
+    sha256 = weights.sha256_of(file) if seed is None and file.is_file() else ""
+    return replace(draft, sha256=sha256, load=partial(_load_transformers, model, seed, draft))
 
 
-def _blank(name: str, title: str, seed: int | None, source: str, rate: int) -> BackboneCard:
+def _draft(name: str, title: str, seed: int | None, source: str, rate: int) -> BackboneCard:
     return BackboneCard(
         name=name,
         title=title,
@@ -77,38 +84,43 @@ def _blank(name: str, title: str, seed: int | None, source: str, rate: int) -> B
 
 
 def _library(name: str) -> Any:
+    """Import an optional library."""
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError, OSError) as error:
         raise WeightsError(
-            f'{name} cannot be imported ({_short(error)}). Install it to match torch: pip install "etab-bench[audio]".'
+            f"{name} cannot be imported ({_first_line(error)}). Install the version that matches "
+            'your torch: pip install "etab-bench[audio]".'
         ) from error
 
 
-def _short(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def _no_hub(name: str, error: Exception) -> WeightsError:
+def _unavailable(name: str, error: Exception) -> WeightsError:
     return WeightsError(
-        f"{name} could not be had: {_short(error)}. On a machine with a network it is fetched once and kept; without one, "
-        "give a folder (transformers/<folder>), or use a named backbone (`etab list backbones`)."
+        f"{name} could not be fetched: {_first_line(error)}. With network access it is fetched "
+        "once and kept. Without it, name a folder (transformers/<folder>) or use a named backbone "
+        "(`etab list backbones`)."
     )
 
 
-def _quarters(found: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
-    """Four layers of a transformer, (n, time, channels) each: at a quarter, a half, three quarters,
-    and the last.
+def _quarters(states: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
+    """Choose four layers of a transformer: at a quarter, a half, three quarters, and the last.
 
-    found: what goes into the first layer, then what comes out of each.
+    Args:
+        states: The input of the first layer, then the output of each layer, (n, time, channels).
     """
-    n = len(found) - 1
-    return [(name, found[round(n * (i + 1) / 4)]) for i, name in enumerate(_QUARTERS)]
+    n = len(states) - 1
+    return [(name, states[round(n * (i + 1) / 4)]) for i, name in enumerate(_QUARTERS)]
 
 
 class BundleNetwork(nn.Module):
-    """A wav2vec2, HuBERT or WavLM network of torchaudio; its layers as ``extract_features`` gives
-    them.
+    """A wav2vec2, HuBERT or WavLM network of torchaudio.
+
+    Args:
+        network: A network with ``extract_features``.
     """
 
     shortest = round(_SHORTEST * _RATE)
@@ -119,38 +131,45 @@ class BundleNetwork(nn.Module):
         self.STEPS = dict.fromkeys(_QUARTERS, _WAV2VEC2)
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
-        """Layers of windows (n, samples)."""
+        """Compute four layers of windows (n, samples)."""
         layers, _ = self.network.extract_features(x)  # type: ignore[operator]
         return _quarters([layers[0], *layers])
 
 
 class TransformersNetwork(nn.Module):
-    """A model of transformers behind its own feature extractor; of an encoder and a decoder, the
-    encoder.
+    """A model of transformers with its own feature extractor.
+
+    Args:
+        network: The model. Only the encoder of an encoder-decoder model is used.
+        extractor: The feature extractor.
+        rate: Sampling rate in Hz.
     """
 
     def __init__(self, network: Any, extractor: Any, rate: int) -> None:
         super().__init__()
-        whole = bool(getattr(network.config, "is_encoder_decoder", False))
-        self.network = network.get_encoder() if whole else network
-        self.extractor, self.rate = extractor, rate
+        has_decoder = bool(getattr(network.config, "is_encoder_decoder", False))
+        self.network = network.get_encoder() if has_decoder else network
+        self.extractor = extractor
+        self.rate = rate
         self.shortest = round(_SHORTEST * rate)
 
     @property
     def STEPS(self) -> dict[str, tuple[int, float]]:  # noqa: N802
-        """When the steps of the layers are, from the strides that networks of waveforms name in
-        their configuration.
+        """Locate the steps of the layers in time, as ``etab.backbones.sound.networks`` does.
 
-        Raises UnsupportedOptionError for those that name none: their steps are of spectrograms that
-        they pad or cut.
+        They are computed from the strides in the configuration of networks of waveforms. Other
+        networks read spectrograms that they pad or cut, so that their steps are not known.
+
+        Raises:
+            UnsupportedOptionError: The configuration has no strides.
         """
-        kernels, strides = (
-            getattr(self.network.config, f"conv_{what}", None) for what in ("kernel", "stride")
-        )
+        kernels = getattr(self.network.config, "conv_kernel", None)
+        strides = getattr(self.network.config, "conv_stride", None)
         if not kernels or not strides:
             raise UnsupportedOptionError(
-                f"{type(self.network).__name__} does not say when its steps are (conv_kernel, conv_stride), so that states "
-                "cannot be asked of it. Networks of the kind of wav2vec2 do."
+                f"The configuration of {type(self.network).__name__} has no conv_kernel and "
+                "conv_stride. The time of its steps is unknown, so it cannot be used for states. "
+                "Use a network like wav2vec2."
             )
         hop = 1
         first = 0.0
@@ -160,32 +179,38 @@ class TransformersNetwork(nn.Module):
         return dict.fromkeys(_QUARTERS, (hop, first))
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
-        """Hidden states of windows (n, samples), each prepared alone so that no window sees
-        another.
+        """Compute four layers of windows (n, samples).
+
+        Each window is prepared on its own, so that its features do not depend on other windows.
         """
-        rows = [
-            self.extractor([row], sampling_rate=self.rate, return_tensors="pt")
-            for row in x.cpu().numpy()
-        ]
-        name = self.extractor.model_input_names[0]
-        read = torch.cat([row[name] for row in rows]).to(x.device, torch.float32)
-        states = self.network(read, output_hidden_states=True).hidden_states
-        return _quarters([s if s.ndim == 3 else s.flatten(2).transpose(1, 2) for s in states])
+        rows = []
+        for window in x.cpu().numpy():
+            prepared = self.extractor([window], sampling_rate=self.rate, return_tensors="pt")
+            rows.append(prepared[self.extractor.model_input_names[0]])
+        inputs = torch.cat(rows).to(x.device, torch.float32)
+        states = self.network(inputs, output_hidden_states=True).hidden_states
+        sequences = []
+        for state in states:
+            # Networks of spectrograms output (n, channels, height, width).
+            is_sequence = state.ndim == 3
+            sequences.append(state if is_sequence else state.flatten(2).transpose(1, 2))
+        return _quarters(sequences)
 
 
 def _bundle_card(name: str, seed: int | None) -> BackboneCard:
     pipelines = _library("torchaudio").pipelines
-    bundles = sorted(
-        n
-        for n in dir(pipelines)
-        if n.isupper() and "Wav2Vec2" in type(getattr(pipelines, n)).__name__
-    )
+    bundles = []
+    for attribute in sorted(dir(pipelines)):
+        if not attribute.isupper():
+            continue
+        if "Wav2Vec2" in type(getattr(pipelines, attribute)).__name__:
+            bundles.append(attribute)
     wanted = name.removeprefix("torchaudio/")
     if wanted not in bundles:
         raise unknown("torchaudio bundle", wanted, bundles)
     bundle = getattr(pipelines, wanted)
-    blank = _blank(name, wanted, seed, "torchaudio", int(bundle.sample_rate))
-    return replace(blank, load=partial(_load_bundle, wanted, seed, blank))
+    draft = _draft(name, wanted, seed, "torchaudio", int(bundle.sample_rate))
+    return replace(draft, load=partial(_load_bundle, wanted, seed, draft))
 
 
 def _load_bundle(wanted: str, seed: int | None, card: BackboneCard) -> Backbone:
@@ -194,27 +219,25 @@ def _load_bundle(wanted: str, seed: int | None, card: BackboneCard) -> Backbone:
     try:
         if seed is None:
             return SoundBackbone(card, BundleNetwork(bundle.get_model()))
-        build = (
-            audio.models.wavlm_model
-            if bundle._model_type == "WavLM"
-            else audio.models.wav2vec2_model
-        )
+        build = audio.models.wav2vec2_model
+        if bundle._model_type == "WavLM":
+            build = audio.models.wavlm_model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return SoundBackbone(card, BundleNetwork(build(**bundle._params)))
     except (OSError, RuntimeError) as error:
-        raise _no_hub(f"torchaudio/{wanted}", error) from error
+        raise _unavailable(f"torchaudio/{wanted}", error) from error
 
 
 def _rate_of(folder: Path) -> int:
-    """The rate that a saved feature extractor names; 16 kHz where there is none to ask."""
+    """The sampling rate of a saved feature extractor in Hz; 16 kHz where there is none."""
     file = folder / "preprocessor_config.json"
     if not file.is_file():
         return _RATE
     try:
         return int(json.loads(file.read_text())["sampling_rate"])
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{file} names no sampling_rate: this is no model of sound.") from error
+        raise WeightsError(f"{file} has no sampling_rate: this is no model of sound.") from error
 
 
 def _load_transformers(model: str, seed: int | None, card: BackboneCard) -> Backbone:
@@ -228,10 +251,10 @@ def _load_transformers(model: str, seed: int | None, card: BackboneCard) -> Back
             else:
                 network = library.AutoModel.from_config(library.AutoConfig.from_pretrained(model))
     except (OSError, ValueError, RuntimeError) as error:
-        raise _no_hub(f"transformers/{model}", error) from error
+        raise _unavailable(f"transformers/{model}", error) from error
     if extractor.sampling_rate != card.rate:
-        own = extractor.sampling_rate
+        wanted = extractor.sampling_rate
         raise UnsupportedOptionError(
-            f"{model} reads {own} Hz, not {card.rate} Hz: write transformers/{model}@{own}."
+            f"{model} reads {wanted} Hz, not {card.rate} Hz: write transformers/{model}@{wanted}."
         )
     return SoundBackbone(card, TransformersNetwork(network, extractor, extractor.sampling_rate))

@@ -1,7 +1,7 @@
-"""Controls of sound that hear nothing, or nothing but envelopes: what a record's own facts give
-away.
+"""Controls of sound that use metadata or envelopes: what a recording reveals without its sound.
 
-They read recordings of a source rather than windows: ``describe(source, keys)``, a row a window.
+They read recordings of a source instead of windows: ``describe(source, keys)`` returns one row for
+each window.
 """
 
 from __future__ import annotations
@@ -19,37 +19,34 @@ from etab.backbones.base import BackboneCard
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.sound.timing import features_of
 from etab.errors import UnsupportedOptionError
-from etab.sounds.envelopes import KINDS, band_levels, envelopes
+from etab.sounds.envelopes import band_levels, envelopes
 from etab.sounds.states import STATE_RATE
 from etab.types import Array, Features, FloatArray, Record
 
 AGES = ("Neonate", "Infant", "Child", "Adolescent", "Young Adult")
+# Title of each control.
 _CONTROLS: Mapping[str, str] = {
     "constant": "the same for every recording: what the training answers alone are worth",
     "database_only": "the database or campaign of a recording, and nothing of its sound",
     "demographics": "age group, sex, height, weight and pregnancy, and nothing of the sound",
     "envelopes": "four envelopes at 50 Hz, and their statistics",
-    "heart_series": "four envelopes and sixteen bands from 25 to 400 Hz at 50 Hz, and their statistics",
-    "timing_features": "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds",
+    "heart_series": (
+        "four envelopes and sixteen bands from 25 to 400 Hz at 50 Hz, and their statistics"
+    ),
+    "timing_features": (
+        "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds"
+    ),
 }
 _SERIES = ("envelopes", "heart_series")
-_STILL = (
-    "constant",
-    "database_only",
-    "demographics",
-)  # in a task of states, the same at every moment
+# In a task of states, these are the same at every moment.
+_STILL = ("constant", "database_only", "demographics")
 
 
-def names() -> list[str]:
-    """Names in the order of the table."""
-    return [*_CONTROLS]
-
-
-def card(name: str, seed: int | None = None) -> BackboneCard:
-    """The card of a control; raises UnsupportedOptionError for its random twin."""
+def _control_card(name: str, seed: int | None = None) -> BackboneCard:
+    """The card of a control; raises UnsupportedOptionError with a seed."""
     if seed is not None:
         raise UnsupportedOptionError(f"{name} has no weights, so it has no random twin.")
-    blank = BackboneCard(
+    draft = BackboneCard(
         name,
         _CONTROLS[name],
         family="control",
@@ -65,11 +62,11 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         series=STATE_RATE if name in _SERIES else None,
         timed=("facts",) if name in _STILL else (),
     )
-    return replace(blank, load=partial(_load, name, blank))
+    return replace(draft, load=partial(_load, name, draft))
 
 
 def _load(name: str, card: BackboneCard) -> Any:
-    kinds: Mapping[str, Callable[[BackboneCard], _OfRecords]] = {
+    classes: Mapping[str, Callable[[BackboneCard], _OfRecords]] = {
         "constant": Constant,
         "database_only": DatabaseOnly,
         "demographics": Demographics,
@@ -77,152 +74,198 @@ def _load(name: str, card: BackboneCard) -> Any:
         "heart_series": HeartSeries,
         "timing_features": TimingFeatures,
     }
-    return kinds[name](card)
+    return classes[name](card)
 
 
 class _OfRecords(ABC):
-    """No weights: the digest is that of the definition's name and version."""
+    """A control without weights."""
 
     def __init__(self, card: BackboneCard) -> None:
         self.card = card
 
     def digest(self) -> str:
-        """sha256 of the definition's name and version."""
+        """Return the sha256 of the name and version of the definition."""
         return hashlib.sha256(f"{self.card.name} v{self.card.version}".encode()).hexdigest()
 
     @abstractmethod
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
-        """Features of the windows (record, start, length)."""
+        """Compute the features of windows.
+
+        Args:
+            source: The source of the recordings.
+            keys: (record, start, length) of each window, in seconds.
+        """
 
 
 class _Facts(_OfRecords):
-    """One layer: facts of whole recordings, the same on every window of one."""
+    """A control with one layer of facts, which are the same for all windows of a recording."""
 
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
-        """One layer, (windows, facts)."""
+        """Compute the layer "facts/all" (windows, facts); arguments as in the base class."""
         records = {record.id: record for record, _, _ in keys}
-        rows = dict(zip(records, self.facts(source, list(records.values())), strict=True))
-        return Features(
-            {"facts/all": np.stack([rows[record.id] for record, _, _ in keys]).astype(np.float32)}
-        )
+        facts = self.facts(source, list(records.values()))
+        by_id = dict(zip(records, facts, strict=True))
+        rows = np.stack([by_id[record.id] for record, _, _ in keys])
+        return Features({"facts/all": rows.astype(np.float32)})
 
     @abstractmethod
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
-        """(records, facts), finite."""
+        """Compute the facts of recordings.
+
+        Args:
+            source: The source of the recordings.
+            records: The recordings.
+
+        Returns:
+            Finite numbers (records, facts).
+        """
 
 
 class Constant(_Facts):
     """One column of ones."""
 
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
-        """(records, 1)."""
+        """Return ones (records, 1), whatever the ``source``."""
         return np.ones((len(records), 1))
 
 
 class DatabaseOnly(_Facts):
-    """Which database (CinC 2016) or campaign (CirCor) a recording is of."""
+    """The database (CinC 2016) or campaign (CirCor) of a recording, one column for each."""
 
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
-        """A column a name."""
-        return _onehot(
-            [str(r.meta.get("database", r.meta.get("campaign", "unknown"))) for r in records]
-        )
+        """Return one-hot columns (records, databases) from the metadata; ``source`` is not read."""
+        names = []
+        for record in records:
+            campaign = record.meta.get("campaign", "unknown")
+            names.append(str(record.meta.get("database", campaign)))
+        return _one_hot(names)
 
 
 class Demographics(_Facts):
-    """Age group, sex, height, weight, pregnancy; what is unknown is 0 with a column that says so."""
+    """Age group, height, weight, sex and pregnancy of the patient."""
 
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
-        """(records, facts); heights and weights in units of 100 cm and 30 kg."""
-        ages = [str(r.meta.get("age", "unknown")) for r in records]
-        columns = [np.array([float(a == name) for a in ages]) for name in (*AGES, "unknown")]
+        """Encode the demographics in the metadata; ``source`` is not read.
+
+        Args:
+            source: Not read.
+            records: The recordings.
+
+        Returns:
+            (records, 12): seven columns of age groups, height in units of 100 cm and a column that
+            is 1 where it is unknown, weight in units of 30 kg likewise, female sex, pregnancy.
+            Unknown values are 0.
+        """
+        ages = [str(record.meta.get("age", "unknown")) for record in records]
+        columns = []
+        for name in (*AGES, "unknown"):
+            columns.append(np.array([float(age == name) for age in ages]))
         for name, scale in (("height", 100.0), ("weight", 30.0)):
-            values = [r.meta.get(name) for r in records]
-            columns += [
-                np.array([0.0 if v is None else float(v) / scale for v in values]),
-                np.array([float(v is None) for v in values]),
-            ]
+            values = [record.meta.get(name) for record in records]
+            columns.append(np.array([0.0 if v is None else float(v) / scale for v in values]))
+            columns.append(np.array([float(v is None) for v in values]))
         for name, word in (("sex", "Female"), ("pregnant", "True")):
             columns.append(np.array([float(r.meta.get(name) == word) for r in records]))
         return np.stack(columns, axis=1)
 
 
 class Envelopes(_OfRecords):
-    """Series (k, 4) at 50 Hz of whole recordings for heads of states, and statistics of them for
-    the others.
-    """
+    """Four envelopes at 50 Hz: as series for heads of states, as statistics for other heads."""
 
     def describe(self, source: Any, keys: Sequence[tuple[Record, float, float]]) -> Features:
-        """Statistics of the recording's envelopes on every of its windows; the series by recording
-        as the one map.
+        """Compute the features of windows.
+
+        Args:
+            source: The source of the recordings.
+            keys: (record, start, length) of each window, in seconds.
+
+        Returns:
+            Quantiles and autocorrelations of the envelopes of the whole recording, one row for
+            each window, and the series (k, 4) by recording.
         """
-        records = {record.id: record for record, _, _ in keys}
-        series = {
-            name: self.series(*_heard(source, record), name=name)
-            for name, record in records.items()
-        }
+        series = {}
+        statistics: dict[str, dict[str, Array]] = {}
         levels = np.linspace(0.05, 0.95, 10)
-        marks = {name: np.quantile(x, levels, axis=0).ravel() for name, x in series.items()}
-        beats = {name: _echo(x) for name, x in series.items()}
-        rows = [record.id for record, _, _ in keys]
-        pooled = {
-            "envelopes/quantiles": marks,
-            "envelopes/autocorrelation": beats,
-            "envelopes/both": {n: np.concatenate([marks[n], beats[n]]) for n in marks},
-        }
-        return Features(
-            {k: np.stack([v[r] for r in rows]).astype(np.float32) for k, v in pooled.items()},
-            series=series,
-        )
+        for name, record in {record.id: record for record, _, _ in keys}.items():
+            samples, rate = source.wave(record)
+            values = self.series(samples, rate, name=name)
+            quantiles = np.quantile(values, levels, axis=0).ravel()
+            autocorrelation = _autocorrelation(values)
+            series[name] = values
+            statistics[name] = {
+                "envelopes/quantiles": quantiles,
+                "envelopes/autocorrelation": autocorrelation,
+                "envelopes/both": np.concatenate([quantiles, autocorrelation]),
+            }
+        pooled = {}
+        for layer in ("envelopes/quantiles", "envelopes/autocorrelation", "envelopes/both"):
+            rows = np.stack([statistics[record.id][layer] for record, _, _ in keys])
+            pooled[layer] = rows.astype(np.float32)
+        return Features(pooled, series=series)
 
     def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
-        """(k, 4) of a sound (n,)."""
+        """Compute the series of a recording.
+
+        Args:
+            samples: Waveform (n,).
+            rate: Sampling rate in Hz.
+            name: Name of the recording in errors.
+
+        Returns:
+            (k, 4) at 50 Hz.
+        """
         return envelopes(samples, rate, name=name)
 
 
 class HeartSeries(Envelopes):
-    """Series (k, 20) at 50 Hz: the envelopes, homomorphic first, then the levels of sixteen bands."""
+    """The four envelopes, homomorphic first, and the levels of sixteen bands, at 50 Hz."""
 
     def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
-        """(k, 20) of a sound (n,)."""
-        return np.hstack(
-            [envelopes(samples, rate, name=name), band_levels(samples, rate, name=name)]
-        )
+        """Compute the series (k, 20) of a recording.
+
+        Args:
+            samples: Waveform (n,).
+            rate: Sampling rate in Hz.
+            name: Name of the recording in errors.
+        """
+        values = envelopes(samples, rate, name=name)
+        return np.hstack([values, band_levels(samples, rate, name=name)])
 
 
 class TimingFeatures(_Facts):
-    """The twenty features of the sample entry of CinC 2016, one layer."""
+    """The twenty features of the sample entry of CinC 2016."""
 
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
-        """(records, 20)."""
-        return np.stack(
-            [features_of(*_heard(source, record), name=record.id) for record in records]
-        )
+        """Compute the features (records, 20).
+
+        Args:
+            source: The source of the recordings.
+            records: The recordings.
+        """
+        rows = []
+        for record in records:
+            samples, rate = source.wave(record)
+            rows.append(features_of(samples, rate, name=record.id))
+        return np.stack(rows)
 
 
-def _heard(source: Any, record: Record) -> tuple[FloatArray, int]:
-    """A recording (n,) and its rate in Hz."""
-    samples, rate = source.wave(record)
-    return samples, rate
-
-
-def _echo(x: FloatArray) -> Array:
-    """Autocorrelation of each envelope (k, 4) at lags of 0.1 to 2 s."""
+def _autocorrelation(x: FloatArray) -> Array:
+    """Autocorrelation of each envelope (k, 4) at lags of 0.1 to 2 s, every 40 ms, flattened."""
     n = len(x)
+    longest = 2 * STATE_RATE
     size = 1 << (2 * n - 1).bit_length()
     power = np.abs(np.fft.rfft(x, size, axis=0)) ** 2
-    found = np.fft.irfft(power, size, axis=0)[: 2 * STATE_RATE + 1]
-    found = np.pad(found, ((0, max(0, 2 * STATE_RATE + 1 - len(found))), (0, 0)))
-    return np.asarray((found / np.maximum(found[:1], 1e-12))[STATE_RATE // 10 :: 2].ravel())
+    products = np.fft.irfft(power, size, axis=0)[: longest + 1]
+    missing = max(0, longest + 1 - len(products))
+    products = np.pad(products, ((0, missing), (0, 0)))
+    normalised = products / np.maximum(products[:1], 1e-12)
+    return np.asarray(normalised[STATE_RATE // 10 :: 2].ravel())
 
 
-def _onehot(words: Sequence[str]) -> FloatArray:
+def _one_hot(words: Sequence[str]) -> FloatArray:
     names = sorted(set(words))
     return np.array([[float(word == name) for name in names] for word in words])
 
 
-WIDTH = len(KINDS)
-
-
-for _name in names():
-    BACKBONES.add(_name, Entry(card, "sound"))
+for _name in _CONTROLS:
+    BACKBONES.add(_name, Entry(_control_card, "sound"))

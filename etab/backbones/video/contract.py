@@ -1,8 +1,7 @@
-"""What networks of clips are fed: which frames of a recording, how each is fitted, on which scale.
-Numbers and pictures only.
+"""The input of networks of clips: which frames, how each is resized, and on which scale.
 
-The contracts of published networks are those of their own code; tests/backbones/test_video.py
-states each once more and compares the tensors.
+This file works on numbers and images alone. The contracts of published networks follow their
+published code; tests/backbones/test_video.py repeats that code and compares the tensors.
 """
 
 from __future__ import annotations
@@ -23,17 +22,21 @@ FITTINGS = ("squash", "zoom", "centre", "pillow")
 class ClipContract:
     """The input of a network of clips.
 
-    frames   time steps that the network sees
-    period   the network sees one native frame in so many
-    size     side of the square picture in pixels
-    fitting  "squash": resized to the square; "zoom": cut to a square in the middle, a tenth cut off
-             on each side, cubic; "centre": resized to 8/7 of the size (256 for 224), the middle cut
-             out; "pillow": Pillow's bilinear
-    short    what follows the end of a recording: "hold" its last frame; "loop" it again from its
-             beginning; "zeros" after normalisation; "fewer": nothing, the frames there are are
-             averaged
-    unit     pixels are divided by it before ``mean`` is taken off and ``std`` divided by: 255, or 1
-             for the 0-255 scale
+    Attributes:
+        frames: Number of frames that the network reads.
+        period: Distance between two of these frames, in native frames.
+        size: Side of the square images in pixels.
+        fitting: How a frame becomes a square. "squash": resized. "zoom": cut to the square in the
+            middle, then a tenth cut off on each side, resized with cubic interpolation. "centre":
+            resized to 8/7 of the size (256 for 224), then the middle cut out. "pillow": resized
+            with Pillow's bilinear filter.
+        short: What follows the end of a recording. "hold": its last frame. "loop": the recording
+            again from its beginning. "zeros": zeros after normalisation. "fewer": nothing, the
+            existing frames are averaged.
+        unit: Divisor of the pixels before ``mean`` and ``std`` are applied: 255, or 1 where they
+            are on the 0 to 255 scale.
+        mean: Mean of each channel.
+        std: Standard deviation of each channel.
     """
 
     frames: int
@@ -46,33 +49,41 @@ class ClipContract:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if (
-            self.frames < 1
-            or self.period < 1
-            or self.short not in SHORT
-            or self.fitting not in FITTINGS
-        ):
+        counts_fit = self.frames >= 1 and self.period >= 1
+        if not counts_fit or self.short not in SHORT or self.fitting not in FITTINGS:
             raise UnsupportedOptionError(
-                f"A contract of {self.frames} frames, one in {self.period}, {self.fitting!r}, {self.short!r}; wanted 1 or "
-                f"more, 1 or more, one of {', '.join(FITTINGS)}, and one of {', '.join(SHORT)}."
+                f"A contract of {self.frames} frames, one in {self.period}, {self.fitting!r}, "
+                f"{self.short!r}; wanted 1 or more, 1 or more, one of {', '.join(FITTINGS)}, "
+                f"and one of {', '.join(SHORT)}."
             )
 
     @property
     def span(self) -> int:
-        """Native frames from the first to the last that the network sees."""
+        """Number of native frames from the first to the last that the network reads."""
         return (self.frames - 1) * self.period + 1
 
     def __str__(self) -> str:
-        """Say it in a few words, as tables do."""
+        """Describe the input in a few words, for tables."""
         every = "every frame" if self.period == 1 else f"one frame in {self.period}"
         return f"{self.frames} x {self.size} px, {every}"
 
     def numbers(self, n: int, start: int = 0) -> tuple[IntArray, Array]:
-        """Frame numbers (frames,) that the network sees of ``n`` from ``start`` on, and which of
-        them are there.
+        """Choose the frames of a recording that the network reads.
 
-        A frame that is not there has the number of the last one that is. Raises
-        UnsupportedOptionError without frames.
+        Args:
+            n: Number of frames of the recording.
+            start: First frame of the clip, 0 to n - 1.
+
+        Returns:
+            Frame numbers (frames,), and a boolean array (frames,) that is False beyond the end of
+            the recording, where the number is that of the last frame that is read.
+
+        Raises:
+            UnsupportedOptionError: ``start`` is not a frame of the recording.
+
+        Example:
+            >>> ClipContract(4, period=2, short="loop").numbers(5)[0].tolist()
+            [0, 2, 4, 1]
         """
         if not 0 <= start < n:
             raise UnsupportedOptionError(
@@ -81,35 +92,59 @@ class ClipContract:
         wanted = start + np.arange(self.frames) * self.period
         if self.short == "loop":
             return start + (wanted - start) % (n - start), np.ones(self.frames, dtype=bool)
-        there = wanted < n
-        last = n - 1 if self.short == "hold" else int(wanted[there][-1])
-        return np.where(there, wanted, last), there | (self.short == "hold")
+        exists = wanted < n
+        if self.short == "hold":
+            return np.where(exists, wanted, n - 1), np.ones(self.frames, dtype=bool)
+        return np.where(exists, wanted, int(wanted[exists][-1])), exists
 
     def fit(self, frames: Array) -> Array:
-        """Fit uint8 frames (n, h, w) to (n, size, size)."""
+        """Resize frames to the square of the network.
+
+        Args:
+            frames: uint8 (n, h, w).
+
+        Returns:
+            uint8 (n, size, size).
+
+        Raises:
+            UnsupportedOptionError: The frames have another type or shape, or there are none.
+        """
         if frames.ndim != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
             raise UnsupportedOptionError(
-                f"A clip is uint8 of shape (frames, h, w); got {frames.dtype} of shape {tuple(frames.shape)}."
+                "A clip is uint8 of shape (frames, h, w); "
+                f"got {frames.dtype} of shape {tuple(frames.shape)}."
             )
-        one = {"squash": _squash, "zoom": _zoom, "centre": _centre, "pillow": _pillow}[self.fitting]
-        return np.stack([one(frame, self.size) for frame in frames])
+        resize = {"squash": _squash, "zoom": _zoom, "centre": _centre, "pillow": _pillow}
+        return np.stack([resize[self.fitting](frame, self.size) for frame in frames])
 
     def prepare(self, frames: Array, start: int = 0) -> tuple[Array, Array]:
-        """A whole recording, uint8 (n, h, w), to what the backbone takes: uint8 (frames, size,
-        size), and which are there.
+        """Prepare a clip of a recording for the backbone.
 
-        ``start`` is the first native frame of the clip.
+        Args:
+            frames: The whole recording, uint8 (n, h, w).
+            start: First native frame of the clip.
+
+        Returns:
+            uint8 (frames, size, size), and a boolean array (frames,) as from ``numbers``.
+
+        Raises:
+            UnsupportedOptionError: As ``numbers`` and ``fit``.
         """
-        numbers, there = self.numbers(len(frames), start)
-        seen, back = np.unique(numbers, return_inverse=True)
-        return self.fit(frames[seen])[back], there
+        numbers, exists = self.numbers(len(frames), start)
+        # A frame that occurs several times is resized once.
+        unique, inverse = np.unique(numbers, return_inverse=True)
+        return self.fit(frames[unique])[inverse], exists
 
-    def tensor(self, x: Any, there: Any = None) -> Any:
-        """uint8 torch tensor (n, frames, size, size) to the network's float32 input (n, 3, frames,
-        size, size).
+    def tensor(self, x: Any, exists: Any = None) -> Any:
+        """Convert prepared clips to the input of the network.
 
-        ``there`` (n, frames) says which frames are there; None: all. Only the rule "zeros" has use
-        for it here.
+        Args:
+            x: uint8 torch tensor (n, frames, size, size).
+            exists: Boolean tensor (n, frames), False beyond the end of the recording; None where
+                all frames exist. Only the rule "zeros" uses it.
+
+        Returns:
+            float32 tensor (n, 3, frames, size, size), normalised by ``unit``, ``mean`` and ``std``.
         """
         import torch
 
@@ -117,31 +152,28 @@ class ClipContract:
         std = torch.tensor(self.std, device=x.device).view(1, -1, 1, 1, 1)
         f = (x.to(torch.float32) / self.unit)[:, None].expand(-1, len(self.mean), -1, -1, -1)
         f = (f - mean) / std
-        if there is not None and self.short == "zeros":
-            f = f * there.to(f)[:, None, :, None, None]
+        if exists is not None and self.short == "zeros":
+            f = f * exists.to(f)[:, None, :, None, None]
         return f
 
 
 def _squash(frame: Array, size: int) -> Array:
-    """Squash to a square as single frames are: area when shrinking, linear when enlarging."""
+    """Resize to a square as single frames are: by area to shrink, linearly to enlarge."""
     import cv2
 
     if frame.shape == (size, size):
         return frame
-    shrink = frame.shape[0] >= size and frame.shape[1] >= size
-    return np.asarray(
-        cv2.resize(
-            frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        )
-    )
+    shrinks = frame.shape[0] >= size and frame.shape[1] >= size
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (size, size), interpolation=method))
 
 
 def _zoom(frame: Array, size: int) -> Array:
-    """Cut the middle square, then a tenth of it on each side, and resize with cubic interpolation.
+    """Cut out the middle square, cut off a tenth on each side, and resize with cubic interpolation.
 
-    Half of an odd excess is rounded to the even number of pixels, and a tenth is rounded down. It
-    is resized as a picture in colour, whose arithmetic differs by a grey level here and there from
-    that of a single channel.
+    Half of an odd excess is rounded to the even number of pixels, and a tenth is rounded down. The
+    image is resized in colour: the arithmetic for a single channel differs by a grey level in
+    places.
     """
     import cv2
 
@@ -150,13 +182,12 @@ def _zoom(frame: Array, size: int) -> Array:
     square = frame[cut : h - cut] if h > w else frame[:, cut : w - cut]
     top, left = (int(side * 0.1) for side in square.shape)
     inner = square[top : square.shape[0] - top, left : square.shape[1] - left]
-    return np.asarray(
-        cv2.resize(cv2.merge([inner] * 3), (size, size), interpolation=cv2.INTER_CUBIC)[..., 0]
-    )
+    colour = cv2.merge([inner] * 3)
+    return np.asarray(cv2.resize(colour, (size, size), interpolation=cv2.INTER_CUBIC)[..., 0])
 
 
 def _centre(frame: Array, size: int) -> Array:
-    """Squash to 8/7 of the size by area, and cut out the middle."""
+    """Resize to 8/7 of the size by area, and cut out the middle."""
     import cv2
 
     side = size * 8 // 7
@@ -166,7 +197,7 @@ def _centre(frame: Array, size: int) -> Array:
 
 
 def _pillow(frame: Array, size: int) -> Array:
-    """Squash to a square by Pillow's bilinear filter, which averages when shrinking."""
+    """Resize to a square by Pillow's bilinear filter, which averages when it shrinks."""
     from PIL import Image
 
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))

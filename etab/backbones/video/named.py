@@ -1,14 +1,14 @@
-"""Backbones of whole clips by name: six of torchvision, and adapters of four published for
-echocardiography.
+"""Backbones of whole clips by name: six of torchvision, and four published for echocardiography.
 
-A torchvision one takes its weights from the hub where there is one; the published ones take a file
-of the user's: ``local:<file>@echoprime``. A new one is a row in ``_TORCHVISION`` or ``_PUBLISHED``.
+The weights of torchvision's networks are fetched from its hub. A published network needs a file of
+the user: ``local:<file>@echoprime``. To add a network, add a row to ``_TORCHVISION`` or
+``_PUBLISHED``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,14 +27,16 @@ _PREFIX = "torchvision/"
 
 
 @dataclass(frozen=True, slots=True)
-class ClipNet:
-    """One row: what it is, what it is fed, how it is built, and what of a published state dict is
-    its own.
+class _ClipNetwork:
+    """One network of clips; fields not listed are those of its card.
 
-    build     the network without weights, and how it embeds
-    inside    prefixes of the published keys that are cut off, the first that occurs
-    others    keys, as a pattern, of other parts that are published in the same file; they are left
-              out
+    Attributes:
+        clip: The input.
+        build: Builds the network without weights; returns it and its ``embed`` function.
+        where: Page of the published weights.
+        renamed: Prefixes of published keys and of the network's keys, as "old=new". The first pair
+            that matches a key is applied.
+        others: Pattern of the keys of other parts of the published file, which are left out.
     """
 
     title: str
@@ -46,40 +48,47 @@ class ClipNet:
     licence: str
     pretraining: str = ""
     where: str = ""
-    inside: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
     others: str = ""
 
 
-def _stages(model: str, names: Mapping[str, str], channels_last: bool = False) -> tuple[Any, Any]:
-    """A torchvision network tapped at named stages, its classifier left on for its weights to fit."""
+def _build_stages(model: str, names: Mapping[str, str]) -> tuple[Any, Any]:
+    """A torchvision network tapped at named stages.
+
+    Its classifier is kept, so that the published weights fit.
+    """
     from torchvision import models
 
-    from etab.backbones.video import networks as clipnets
+    from etab.backbones.video.networks import hooked
 
     network = models.get_model(model, weights=None)
-    last = (0, 4, 1, 2, 3)
-    return network, clipnets.hooked(
-        network, names, (lambda y: y.permute(last)) if channels_last else (lambda y: y)
-    )
+    channels_last = model.startswith("swin")
+
+    def as_volume(output: Any) -> Any:
+        return output.permute(0, 4, 1, 2, 3) if channels_last else output
+
+    return network, hooked(network, names, as_volume)
 
 
-def _mvit(answers: int = 0) -> tuple[Any, Any]:
+def _build_mvit(outputs: int = 0) -> tuple[Any, Any]:
+    """MViTv2-S; with ``outputs``, its last layer has so many and becomes a feature."""
     import torch
     from torchvision.models.video import mvit_v2_s
 
-    from etab.backbones.video import networks as clipnets
+    from etab.backbones.video.networks import mvit_embed
 
     network = mvit_v2_s()
-    if answers:
-        network.head[-1] = torch.nn.Linear(network.head[-1].in_features, answers)
+    if outputs:
+        network.head[-1] = torch.nn.Linear(network.head[-1].in_features, outputs)
     blocks = {"block2": "blocks.2", "block13": "blocks.13", "block15": "blocks.15"}
-    return network, clipnets.mvit(network, blocks, "video/embedding" if answers else "")
+    return network, mvit_embed(network, blocks, "video/embedding" if outputs else "")
 
 
-def _own(name: str) -> tuple[Any, Any]:
-    from etab.backbones.video import networks as clipnets
+def _build_published(name: str) -> tuple[Any, Any]:
+    """A network class of ``etab.backbones.video.networks``."""
+    from etab.backbones.video import networks
 
-    network = getattr(clipnets, name)()
+    network = getattr(networks, name)()
     return network, network.embed
 
 
@@ -88,19 +97,20 @@ _S3D = {"mixed3c": "features.6", "mixed4f": "features.12", "mixed5c": "features.
 _SWIN = {"stage2": "features.2", "stage3": "features.4", "stage4": "features.6"}
 
 
-def _kinetics(
-    frames: int, size: int, numbers: tuple[tuple[float, ...], tuple[float, ...]] = _KINETICS
+def _every_second(
+    size: int, scale: tuple[tuple[float, ...], tuple[float, ...]] = _KINETICS
 ) -> ClipContract:
-    return ClipContract(frames, 2, size, mean=numbers[0], std=numbers[1])
+    """16 frames, every second native frame; ``scale`` is the mean and standard deviation."""
+    return ClipContract(16, 2, size, mean=scale[0], std=scale[1])
 
 
-def _tv(
+def _of_torchvision(
     title: str, clip: ClipContract, names: Mapping[str, str], model: str, dim: int, params: int
-) -> ClipNet:
-    return ClipNet(
+) -> _ClipNetwork:
+    return _ClipNetwork(
         title,
         clip,
-        partial(_stages, model, names, model.startswith("swin")),
+        partial(_build_stages, model, names),
         tuple(names),
         dim,
         params,
@@ -109,27 +119,29 @@ def _tv(
     )
 
 
-_TORCHVISION: Mapping[str, ClipNet] = {
-    "r2plus1d_18": _tv("R(2+1)D-18", _kinetics(16, 112), _RESNET, "r2plus1d_18", 512, 31_505_325),
-    "mc3_18": _tv("MC3-18", _kinetics(16, 112), _RESNET, "mc3_18", 512, 11_695_440),
-    "r3d_18": _tv("R3D-18", _kinetics(16, 112), _RESNET, "r3d_18", 512, 33_371_472),
-    "s3d": _tv("S3D", _kinetics(16, 224), _S3D, "s3d", 1024, 8_320_048),
-    "mvit_v2_s": ClipNet(
+_TORCHVISION: Mapping[str, _ClipNetwork] = {
+    "r2plus1d_18": _of_torchvision(
+        "R(2+1)D-18", _every_second(112), _RESNET, "r2plus1d_18", 512, 31_505_325
+    ),
+    "mc3_18": _of_torchvision("MC3-18", _every_second(112), _RESNET, "mc3_18", 512, 11_695_440),
+    "r3d_18": _of_torchvision("R3D-18", _every_second(112), _RESNET, "r3d_18", 512, 33_371_472),
+    "s3d": _of_torchvision("S3D", _every_second(224), _S3D, "s3d", 1024, 8_320_048),
+    "mvit_v2_s": _ClipNetwork(
         "MViTv2-S",
-        _kinetics(16, 224, ((0.45,) * 3, (0.225,) * 3)),
-        _mvit,
+        _every_second(224, ((0.45,) * 3, (0.225,) * 3)),
+        _build_mvit,
         ("block2", "block13", "block15"),
         768,
         34_537_744,
         "BSD-3-Clause",
         "Kinetics-400",
     ),
-    "swin3d_t": _tv(
-        "Video Swin-T", _kinetics(16, 224, IMAGENET), _SWIN, "swin3d_t", 768, 28_158_070
+    "swin3d_t": _of_torchvision(
+        "Video Swin-T", _every_second(224, IMAGENET), _SWIN, "swin3d_t", 768, 28_158_070
     ),
 }
-_PUBLISHED: Mapping[str, ClipNet] = {
-    "echoprime": ClipNet(
+_PUBLISHED: Mapping[str, _ClipNetwork] = {
+    "echoprime": _ClipNetwork(
         "EchoPrime (MViTv2-S)",
         ClipContract(
             16,
@@ -140,7 +152,7 @@ _PUBLISHED: Mapping[str, ClipNet] = {
             mean=(29.110628, 28.076836, 29.096405),
             std=(47.989223, 46.456997, 47.20083),
         ),
-        partial(_mvit, 512),
+        partial(_build_mvit, 512),
         ("block2", "block13", "block15"),
         512,
         34_623_872,
@@ -148,36 +160,39 @@ _PUBLISHED: Mapping[str, ClipNet] = {
         "12 M echo videos and reports",
         "https://github.com/echonet/EchoPrime, release v1.0.0, weights/echo_prime_encoder.pt",
     ),
-    "panecho": ClipNet(
+    "panecho": _ClipNetwork(
         "PanEcho (ConvNeXt-T and a transformer)",
         ClipContract(16, 1, fitting="centre", short="hold", mean=IMAGENET[0], std=IMAGENET[1]),
-        partial(_own, "PanEcho"),
+        partial(_build_published, "PanEcho"),
         ("pictures", "video"),
         768,
         42_006_624,
         "CC BY-NC-SA 4.0",
         "1.2 M echo videos, 39 tasks",
         "https://github.com/CarDS-Yale/PanEcho, release v1.0, panecho.pt",
-        inside=("encoder.encoder.model.=encoder.model.", "encoder.transformer.=transformer."),
+        renamed=("encoder.encoder.model.=encoder.model.", "encoder.transformer.=transformer."),
         others=r"(encoder\.)?time_encoder\.pe|.+_head\.\d+\.(weight|bias)",
     ),
-    "echoclip": ClipNet(
+    "echoclip": _ClipNetwork(
         "EchoCLIP (ConvNeXt-B)",
         ClipContract(20, 2, fitting="zoom", short="fewer", mean=_CLIP[0], std=_CLIP[1]),
-        partial(_own, "EchoCLIP"),
+        partial(_build_published, "EchoCLIP"),
         ("frames",),
         512,
         88_090_752,
         "Cedars-Sinai academic",
         "1 M echo videos and reports",
         "https://huggingface.co/mkaichristensen/echo-clip, open_clip_pytorch_model.bin",
-        inside=("visual.=",),
-        others=r"(transformer|token_embedding|ln_final|text)\..+|positional_embedding|text_projection|logit_(scale|bias)",
+        renamed=("visual.=",),
+        others=(
+            r"(transformer|token_embedding|ln_final|text)\..+|positional_embedding|text_projection"
+            r"|logit_(scale|bias)"
+        ),
     ),
-    "echofm": ClipNet(
+    "echofm": _ClipNetwork(
         "EchoFM (ViT-L)",
         ClipContract(32, 1, fitting="pillow", short="loop"),
-        partial(_own, "EchoFM"),
+        partial(_build_published, "EchoFM"),
         ("tokens",),
         1024,
         305_669_120,
@@ -190,47 +205,61 @@ _PUBLISHED: Mapping[str, ClipNet] = {
 
 
 def names() -> list[str]:
-    """Names of all: those of torchvision, then the published ones for echocardiography."""
+    """List the backbones of clips: those of torchvision, then those published for echo."""
     return [*(_PREFIX + name for name in _TORCHVISION), *_PUBLISHED]
 
 
-def _row(name: str) -> ClipNet:
-    return (
-        _TORCHVISION[name.removeprefix(_PREFIX)] if name.startswith(_PREFIX) else _PUBLISHED[name]
-    )
+def _row(name: str) -> _ClipNetwork:
+    if name.startswith(_PREFIX):
+        return _TORCHVISION[name.removeprefix(_PREFIX)]
+    return _PUBLISHED[name]
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """(file, network) of "local:<file>@<network>"; ("", name) of any other name."""
-    path, at, network = (
-        name.removeprefix("local:").rpartition("@") if name.startswith("local:") else ("", "", name)
-    )
-    return (path, network) if at else ("", name)
+    """(file, network) of "local:<file>@<network>"; ("", name) for any other name."""
+    if not name.startswith("local:"):
+        return "", name
+    path, separator, network = name.removeprefix("local:").rpartition("@")
+    return (path, network) if separator else ("", name)
 
 
 def knows(name: str) -> bool:
-    """Whether a name (without "random/") is that of a backbone of clips."""
+    """Whether a name is that of a backbone of clips.
+
+    Args:
+        name: A network, or "local:<file>@<network>"; without "random/".
+    """
     return _parts(name)[1] in names()
 
 
-def card(name: str, seed: int | None = None) -> BackboneCard:
-    """Card of a backbone of clips, or with a seed of its random twin; reads no weights. Raises
-    WeightsError.
+def clip_card(name: str, seed: int | None = None) -> BackboneCard:
+    """Make the card of a backbone of clips, without reading weights.
+
+    Args:
+        name: A name for which ``knows`` is true.
+        seed: Seed of the random twin; None for the backbone itself.
+
+    Returns:
+        The card.
+
+    Raises:
+        UnsupportedOptionError: The random twin of a local file is wanted.
+        WeightsError: The local file does not exist.
     """
     path, network = _parts(name)
-    row = _row(network)
-    twin = seed is not None
-    if path and twin:
+    if path and seed is not None:
         raise UnsupportedOptionError(
             f"Name the random twin of {name} by its network: random/{network}."
         )
     file = Path(path) if path else None
     if file is not None and not file.is_file():
         raise WeightsError(f"There is no weights file {file}.")
+    row = _row(network)
+    # The card holds the mean and standard deviation on the [0, 1] scale.
     unit = row.clip.unit / 255
-    blank = BackboneCard(
-        name=f"random/{name}" if twin else name,
-        title=f"{row.title}, random initialisation" if twin else row.title,
+    draft = BackboneCard(
+        name=name,
+        title=row.title,
         family="video",
         size=row.clip.size,
         mean=tuple(m * unit for m in row.clip.mean),
@@ -239,21 +268,28 @@ def card(name: str, seed: int | None = None) -> BackboneCard:
         layers=row.layers,
         dim=row.dim,
         params=row.params,
-        pretraining="" if twin else row.pretraining,
+        pretraining=row.pretraining,
         licence=row.licence,
-        source="etab" if twin else file.name if file else row.where or "torchvision",
-        sha256=weights.sha256_of(file) if file else "",
-        twin=name if twin else "",
-        seed=seed,
+        source=row.where or "torchvision",
         clip=row.clip,
     )
-    return replace(blank, load=partial(_load, network, seed, file, blank))
+    if seed is not None:
+        draft = replace(
+            draft,
+            name=f"random/{name}",
+            title=f"{row.title}, random initialisation",
+            pretraining="",
+            source="etab",
+            twin=name,
+            seed=seed,
+        )
+    if file is not None:
+        draft = replace(draft, source=file.name, sha256=weights.sha256_of(file))
+    return replace(draft, load=partial(_load, network, seed, file, draft))
 
 
 def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) -> Backbone:
-    """Build the network: pretrained by the hub, from a local state dict, or (seed given) at random
-    initialisation.
-    """
+    """Build the network: from a local file, from the hub, or (seed given) randomly initialised."""
     import torch
 
     from etab.backbones.video.networks import VideoBackbone
@@ -261,9 +297,10 @@ def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) ->
     row = _row(name)
     if seed is None and file is None and name in _PUBLISHED:
         raise WeightsError(
-            f"{row.title} needs its published weights ({row.where}; licence: {row.licence}), which are not fetched for "
-            f"you. Convert them once with `etab convert FILE weights.safetensors --network {name}`, then name "
-            f"local:weights.safetensors@{name}; or take its random twin, random/{name}."
+            f"{row.title} needs its published weights ({row.where}; licence: {row.licence}), "
+            "which are not fetched for you. Convert them once with "
+            f"`etab convert FILE weights.safetensors --network {name}`, then name "
+            f"local:weights.safetensors@{name}; or use its random twin, random/{name}."
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
@@ -271,61 +308,85 @@ def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) ->
     if file is not None:
         fit.load_file(network, file, name, **_reading(name, network.state_dict()))
     elif seed is None:
-        weights.load_strictly(network, _hub(name), f"the hub's weights as {name}")
+        weights.load_strictly(network, _hub_state(name), f"the hub's weights as {name}")
     return VideoBackbone(card, network, embed, row.clip)
 
 
-def _reading(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
-    """How ``fit`` reads a user's file: published networks need all their keys, those of torchvision
-    no head.
+def _reading(name: str, initial: Mapping[str, Any]) -> dict[str, Any]:
+    """How ``weights.fit`` reads a user's file of a network with the state dict ``initial``.
+
+    A published network needs all its keys, one of torchvision needs no head.
     """
     if name in _PUBLISHED:
         return {"rename": partial(own_state, name)}
-    return {"head": fit.head_keys(own)}
+    return {"head": fit.head_keys(initial)}
 
 
-def fitted(name: str, content: Any, what: str, take: str = "") -> fit.Fitted:
-    """The weights of a backbone of clips in what a file holds; arguments and raises as
-    ``weights.fit.fit``.
+def clip_weights(name: str, content: Any, what: str, take: str = "") -> fit.Fitted:
+    """Find the weights of a backbone of clips in the content of a checkpoint.
+
+    Args:
+        name: The network, one of ``names()``.
+        content: Content of the file, as in ``weights.fit.find_weights``.
+        what: Name of the file and the network in errors.
+        take: Label of the part to use, as in ``weights.fit.find_weights``.
+
+    Returns:
+        The weights under the keys of the network.
+
+    Raises:
+        WeightsError: The file does not fit the network.
     """
     import torch
 
     with torch.device("meta"):
-        own = _row(name).build()[0].state_dict()
-    return fit.fit(content, own, what, take=take, **_reading(name, own))
+        initial = _row(name).build()[0].state_dict()
+    return fit.find_weights(content, initial, what, take=take, **_reading(name, initial))
 
 
-def _hub(name: str) -> Mapping[str, Any]:
-    """The state dict that torchvision fetches."""
+def _hub_state(name: str) -> Mapping[str, Any]:
+    """The state dict that torchvision fetches from its hub."""
     from torchvision import models
 
+    published = models.get_model_weights(name.removeprefix(_PREFIX))["DEFAULT"]
     try:
-        state: Mapping[str, Any] = models.get_model_weights(name.removeprefix(_PREFIX))[
-            "DEFAULT"
-        ].get_state_dict()
+        state: Mapping[str, Any] = published.get_state_dict()
     except (OSError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise WeightsError(
-            f"The weights of {name} could not be fetched: {reason}. Without a network name a file, local:<file>@{name}, or "
-            f"its random twin, random/{name}."
+            f"The weights of {name} could not be fetched: {reason}. Without network access, name "
+            f"a file, local:<file>@{name}, or the random twin, random/{name}."
         ) from error
     return state
 
 
 def own_state(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a published state dict, the part that is this network's, under its own names; nothing
-    unknown is left out.
+    """Select the part of a published state dict that belongs to the network, and rename it.
+
+    Args:
+        name: A published network, as "panecho".
+        state: The published state dict.
+
+    Returns:
+        Tensors by the keys of the network. Keys of known other parts are left out; unknown keys
+        are not.
     """
     row = _row(name)
-    own = {k: v for k, v in state.items() if not (row.others and re.fullmatch(row.others, k))}
-    inside = [tuple(pair.split("=")) for pair in row.inside]
-    if not any(k.startswith(old) for k in own for old, _ in inside):
-        return own
-    return {
-        next((new + k.removeprefix(old) for old, new in inside if k.startswith(old)), k): v
-        for k, v in own.items()
-    }
+    own = {}
+    for key, tensor in state.items():
+        if not (row.others and re.fullmatch(row.others, key)):
+            own[key] = tensor
+    pairs = [pair.split("=") for pair in row.renamed]
+    return {_renamed(key, pairs): tensor for key, tensor in own.items()}
+
+
+def _renamed(key: str, pairs: Sequence[Sequence[str]]) -> str:
+    """Replace the first old prefix that matches a key by its new one."""
+    for old, new in pairs:
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key
 
 
 for _name in names():
-    BACKBONES.add(_name, Entry(card, "clip"))
+    BACKBONES.add(_name, Entry(clip_card, "clip"))

@@ -1,8 +1,7 @@
-"""Networks of clips in torch: a video backbone around one, and the published ones that torchvision
-does not hold.
+"""Networks of clips in torch: the wrapper of all of them, and the ones published for echo.
 
-Module names are those of the published state dicts, so that a file loads without renaming. The code
-is our own.
+Modules have the names of the published state dicts, so that a file loads without renaming. The
+code is written for etab.
 """
 
 from __future__ import annotations
@@ -19,123 +18,184 @@ from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights.index import digest
 from etab.types import Features
 
+# Maps the input of the network and the frames that exist (n, t) to pooled features and sequences.
 Embed = Callable[[Tensor, Tensor], "tuple[dict[str, Tensor], dict[str, Tensor]]"]
 
 
 class VideoBackbone:
-    """A frozen network of clips in eval mode. ``embed(x, there)`` gives pooled features and
-    sequences.
+    """A frozen network of clips in eval mode.
+
+    Args:
+        card: The card.
+        network: The torch module. It is put into eval mode and frozen.
+        embed: Maps the input of the network and the frames that exist to pooled features
+            {name: (n, width)} and sequences {name: (n, steps, width)}.
+        contract: The input of the network.
     """
 
     def __init__(
         self, card: BackboneCard, network: nn.Module, embed: Embed, contract: ClipContract
     ) -> None:
-        """Freeze the network; remember the digest of the weights as they are in float32."""
-        self.card, self.contract = card, contract
+        self.card = card
+        self.contract = contract
         self.network = network.eval().requires_grad_(False)
         self.embed = embed
-        self._kind = torch.float32
+        self._dtype = torch.float32
+        # The digest is that of the float32 weights, before ``to`` changes their precision.
         self._digest = digest(network.state_dict())
 
     def digest(self) -> str:
-        """sha256 of the weights loaded."""
+        """Return the sha256 of the loaded weights."""
         return self._digest
 
     def to(self, device: str, precision: str) -> VideoBackbone:
-        """Move to a device and a precision ("fp32" or "bf16")."""
-        self._kind = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.network.to(device=device, dtype=self._kind)
+        """Move the network to a device and a precision.
+
+        Args:
+            device: A torch device, as "cpu" or "cuda:0".
+            precision: "fp32" or "bf16".
+
+        Returns:
+            The backbone itself.
+        """
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.network.to(device=device, dtype=self._dtype)
         return self
 
     @torch.inference_mode()
-    def __call__(self, x: Tensor, there: Tensor | None = None) -> Features:
-        """Embed uint8 clips (n, frames, size, size), as ``contract.prepare`` gives them with
-        ``there`` (n, frames).
+    def __call__(self, x: Tensor, exists: Tensor | None = None) -> Features:
+        """Compute the features of clips.
+
+        Args:
+            x: uint8 clips (n, frames, size, size), as ``contract.prepare`` returns them.
+            exists: Boolean tensor (n, frames), False beyond the end of a recording; None where all
+                frames exist.
+
+        Returns:
+            Pooled features and sequences in float32.
         """
-        there = (
-            torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if there is None else there
-        )
-        pooled, sequences = self.embed(self.contract.tensor(x, there).to(self._kind), there)
+        if exists is None:
+            exists = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        pooled, sequences = self.embed(self.contract.tensor(x, exists).to(self._dtype), exists)
         return Features(
-            {k: v.float() for k, v in pooled.items()},
-            sequences={k: v.float() for k, v in sequences.items()},
+            {name: values.float() for name, values in pooled.items()},
+            sequences={name: values.float() for name, values in sequences.items()},
         )
 
 
-def grids(found: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Features of volumes (n, c, t, h, w) by layer: mean, mean and deviation over time, and the
-    last one's sequence.
+def grids(volumes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Pool volumes of activations over space and time.
+
+    Args:
+        volumes: (n, c, t, h, w) by layer.
+
+    Returns:
+        Pooled features of all layers, as in ``over_time``, and the sequence (n, t, c) of the last
+        layer.
     """
     pooled: dict[str, Tensor] = {}
     sequence = torch.empty(0)
-    for layer, volume in found.items():
+    for layer, volume in volumes.items():
         sequence = volume.float().mean(dim=(3, 4)).transpose(1, 2)
         pooled |= over_time(layer, sequence)
     return pooled, {layer: sequence}
 
 
-def over_time(name: str, sequence: Tensor, there: Tensor | None = None) -> dict[str, Tensor]:
-    """Mean, and mean and deviation side by side, over the steps (n, t, c) that are there."""
-    weight = torch.ones(sequence.shape[:2]) if there is None else there
+def over_time(name: str, sequence: Tensor, exists: Tensor | None = None) -> dict[str, Tensor]:
+    """Pool a sequence over the steps that exist.
+
+    Args:
+        name: Name of the layer.
+        sequence: (n, t, c).
+        exists: Boolean (n, t); None where all steps exist.
+
+    Returns:
+        "<name>/mean" (n, c), and "<name>/mean+std" (n, 2 * c) with the standard deviation.
+    """
+    weight = torch.ones(sequence.shape[:2]) if exists is None else exists
     weight = (weight / weight.sum(dim=1, keepdim=True)).to(sequence)[..., None]
     mean = (weight * sequence).sum(dim=1)
-    spread = (weight * (sequence - mean[:, None]).square()).sum(dim=1).clamp_min(0).sqrt()
+    variance = (weight * (sequence - mean[:, None]).square()).sum(dim=1)
+    spread = variance.clamp_min(0).sqrt()
     return {f"{name}/mean": mean, f"{name}/mean+std": torch.cat([mean, spread], dim=1)}
 
 
 def hooked(
     network: nn.Module, names: Mapping[str, str], as_volume: Callable[[Any], Tensor]
 ) -> Embed:
-    """Embed by the outputs of modules ({layer: module}), brought to (n, c, t, h, w) by
-    ``as_volume``.
+    """Embed by the outputs of modules.
+
+    Args:
+        network: The network.
+        names: Module of each layer, {layer: module}.
+        as_volume: Converts the output of a module to (n, c, t, h, w).
+
+    Returns:
+        The ``embed`` function of a ``VideoBackbone``.
     """
     modules = dict(network.named_modules())
 
-    def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return grids({k: as_volume(v) for k, v in _seen(network, modules, names, x)[0].items()})
+    def embed(x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        outputs, _ = _outputs(network, modules, names, x)
+        return grids({layer: as_volume(output) for layer, output in outputs.items()})
 
     return embed
 
 
-def mvit(network: Any, blocks: Mapping[str, str], answer: str = "") -> Embed:
-    """Embed by a torchvision MViT: the patches of some blocks, its class token, and as ``answer``
-    the output of its head.
+def mvit_embed(network: Any, blocks: Mapping[str, str], output_name: str = "") -> Embed:
+    """Embed by a torchvision MViT: patches of some blocks, and the class token.
+
+    Args:
+        network: The MViT.
+        blocks: Block of each layer, {layer: module}.
+        output_name: Name of the output of the network as a feature; "" to leave it out.
+
+    Returns:
+        The ``embed`` function of a ``VideoBackbone``.
     """
     modules = dict(network.named_modules())
 
-    def embed(x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        seen, output = _seen(network, modules, {**blocks, "token": "norm"}, x)
-        token = seen.pop("token")[:, 0]
-        volumes = {
-            k: tokens[:, 1:].transpose(1, 2).unflatten(2, thw) for k, (tokens, thw) in seen.items()
-        }
+    def embed(x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        outputs, output = _outputs(network, modules, {**blocks, "token": "norm"}, x)
+        token = outputs.pop("token")[:, 0]
+        volumes = {}
+        for layer, (tokens, size) in outputs.items():
+            # The first token is the class token; ``size`` is (t, h, w).
+            volumes[layer] = tokens[:, 1:].transpose(1, 2).unflatten(2, size)
         pooled, sequences = grids(volumes)
-        return {**pooled, "video/token": token} | ({answer: output} if answer else {}), sequences
+        pooled["video/token"] = token
+        if output_name:
+            pooled[output_name] = output
+        return pooled, sequences
 
     return embed
 
 
-def _seen(
+def _outputs(
     network: nn.Module, modules: Mapping[str, nn.Module], names: Mapping[str, str], x: Tensor
 ) -> tuple[dict[str, Any], Tensor]:
-    """What named modules gave for ``x``, in the order of ``names``, and the network's own answer."""
-    seen: dict[str, Any] = {}
-    hooks = [
-        modules[place].register_forward_hook(
-            lambda _m, _i, y, layer=layer: seen.__setitem__(layer, y)
-        )
-        for layer, place in names.items()
-    ]
+    """The outputs of named modules, in the order of ``names``, and the output of the network."""
+    outputs: dict[str, Any] = {}
+    hooks = []
+    for layer, module in names.items():
+        hooks.append(modules[module].register_forward_hook(_storing(outputs, layer)))
     try:
         output = network(x)
     finally:
         for hook in hooks:
             hook.remove()
-    return {layer: seen[layer] for layer in names}, output
+    return {layer: outputs[layer] for layer in names}, output
 
 
-def flat(x: Tensor) -> Tensor:
-    """Clips (n, 3, t, h, w) to pictures (n * t, 3, h, w)."""
+def _storing(outputs: dict[str, Any], name: str) -> Callable[..., None]:
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        outputs[name] = output
+
+    return hook
+
+
+def images_of(x: Tensor) -> Tensor:
+    """Reshape clips (n, 3, t, h, w) to images (n * t, 3, h, w)."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
@@ -149,12 +209,14 @@ class _ImageEncoder(nn.Module):
 
 
 class PanEcho(nn.Module):
-    """ConvNeXt-T on pictures, then four transformer layers over pictures marked by sinusoids; 768
-    wide.
+    """PanEcho: a ConvNeXt-T on images, and a transformer of four layers over their embeddings.
 
-    As published and trained, the planes of a clip (n, 3, t, h, w) are not brought to frames but
-    read in the order they lie in memory, three to a picture: first the red plane of frames 0, 1, 2
-    and so on, then green, then blue.
+    The published network does not bring a clip (n, 3, t, h, w) into the order of its frames. It
+    takes the planes as they lie in memory, three to an image: first the red planes of frames 0, 1
+    and 2, then of 3, 4 and 5, and so on, followed by green and blue. It was trained in this way,
+    so the same is done here.
+
+    Source: https://github.com/CarDS-Yale/PanEcho.
     """
 
     WIDTH = 768
@@ -168,23 +230,31 @@ class PanEcho(nn.Module):
         self.transformer = nn.TransformerEncoder(layer, num_layers=4, enable_nested_tensor=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (n, t, 768) of the t pictures, before and after the transformer."""
+        """Compute the embeddings (n, t, 768) of the t images, before and after the transformer."""
         planes = x.flatten(1, 2).reshape(-1, 3, *x.shape[3:])
-        pictures = self.encoder.model(planes).reshape(len(x), x.shape[2], self.WIDTH)
-        return pictures, self.transformer(pictures + places(x.shape[2], self.WIDTH).to(pictures))
+        steps = x.shape[2]
+        images = self.encoder.model(planes).reshape(len(x), steps, self.WIDTH)
+        return images, self.transformer(images + sinusoids(steps, self.WIDTH).to(images))
 
-    def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The published embedding of a clip ("video/mean"), and that of the pictures before the
-        transformer.
+    def embed(self, x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Compute pooled features and sequences.
+
+        Args:
+            x: Clips (n, 3, t, h, w).
+            exists: Not used: the contract fills short recordings.
+
+        Returns:
+            "video", whose mean is the published embedding, and "pictures", before the transformer.
+            The sequence is "video".
         """
-        pictures, mixed = (part.float() for part in self(x))
-        return over_time("video", mixed) | over_time("pictures", pictures), {"video": mixed}
+        images, mixed = (part.float() for part in self(x))
+        return over_time("video", mixed) | over_time("pictures", images), {"video": mixed}
 
 
-def places(steps: int, width: int) -> Tensor:
-    """(steps, width) sines in even and cosines in odd columns."""
-    at = torch.arange(steps)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
-    return torch.stack([at.sin(), at.cos()], dim=2).flatten(1)
+def sinusoids(steps: int, width: int) -> Tensor:
+    """Compute position embeddings (steps, width): sines in even columns, cosines in odd ones."""
+    angles = torch.arange(steps)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
+    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
 class _Projection(nn.Module):
@@ -194,32 +264,51 @@ class _Projection(nn.Module):
 
 
 class EchoCLIP(nn.Module):
-    """The image tower of EchoCLIP: ConvNeXt-B and a projection to 512, L2-normalised a frame."""
+    """The image tower of EchoCLIP: ConvNeXt-B, a projection to 512, and L2 normalisation.
+
+    Source: https://huggingface.co/mkaichristensen/echo-clip.
+
+    Args:
+        model: Name of the trunk in timm.
+        out: Width of the projection.
+    """
 
     def __init__(self, model: str = "convnext_base", out: int = 512) -> None:
-        """``model``: the trunk's name in timm."""
         super().__init__()
         import timm
 
         trunk: Any = timm.create_model(model, pretrained=False, num_classes=0)
-        self.trunk, self.head = trunk, _Projection(trunk.num_features, out)
+        self.trunk = trunk
+        self.head = _Projection(trunk.num_features, out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Unit embeddings (n, t, 512) of the frames."""
-        vectors: Tensor = self.head.proj(self.trunk(flat(x))).float()
+        """Compute unit embeddings (n, t, 512) of the frames of clips (n, 3, t, h, w)."""
+        vectors: Tensor = self.head.proj(self.trunk(images_of(x))).float()
         return functional.normalize(vectors, dim=-1).reshape(len(x), x.shape[2], -1)
 
-    def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The mean of the frames that are there, as published, and the frames."""
+    def embed(self, x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Compute pooled features and sequences.
+
+        Args:
+            x: Clips (n, 3, t, h, w).
+            exists: Boolean (n, t), False beyond the end of a recording.
+
+        Returns:
+            "frames", whose mean over the existing frames is the published embedding; the sequence
+            is "frames" too.
+        """
         frames = self(x)
-        return over_time("frames", frames, there), {"frames": frames}
+        return over_time("frames", frames, exists), {"frames": frames}
 
 
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
+        self.q = nn.Linear(width, width)
+        self.k = nn.Linear(width, width)
+        self.v = nn.Linear(width, width)
+        self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
@@ -233,7 +322,8 @@ class _Attention(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
@@ -243,8 +333,10 @@ class _Mlp(nn.Module):
 class _Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.attn, self.mlp = _Attention(width, heads), _Mlp(width)
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = _Attention(width, heads)
+        self.mlp = _Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -259,8 +351,20 @@ class _Tubes(nn.Module):
 
 
 class EchoFM(nn.Module):
-    """The encoder of EchoFM: a ViT-L over tubes of 4 frames x 16 x 16 pixels, with a class token;
-    nothing is masked.
+    """The encoder of EchoFM: a ViT-L over tubes of 4 frames x 16 x 16 pixels, with a class token.
+
+    The published encoder masks tubes in training; here none is masked. The default sizes are the
+    published ones.
+
+    Source: https://huggingface.co/sekeun/EchoFM.
+
+    Args:
+        width: Width of the tokens.
+        depth: Number of blocks.
+        heads: Number of attention heads.
+        frames: Number of frames of a clip.
+        size: Side of a frame in pixels.
+        tube: Frames, rows and columns of a tube.
     """
 
     def __init__(
@@ -273,9 +377,9 @@ class EchoFM(nn.Module):
         size: int = 224,
         tube: tuple[int, int, int] = (4, 16, 16),
     ) -> None:
-        """Sizes as published unless told otherwise."""
         super().__init__()
-        self.steps, self.side = frames // tube[0], size // tube[1]
+        self.steps = frames // tube[0]
+        self.side = size // tube[1]
         self.patch_embed = _Tubes(width, tube)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, self.side**2, width))
@@ -292,16 +396,25 @@ class EchoFM(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens (n, steps, side * side, width)."""
+        """Compute tokens (n, steps, side * side, width) of clips (n, 3, t, h, w)."""
         tubes = self.patch_embed.proj(x).flatten(3).permute(0, 2, 3, 1)
         tubes = tubes + self.pos_embed_spatial[:, None] + self.pos_embed_temporal[:, :, None]
         first = (self.cls_token + self.pos_embed_class).expand(len(x), -1, -1)
         tokens = torch.cat([first, tubes.flatten(1, 2)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)[:, 1:].unflatten(1, (self.steps, -1))  # type: ignore[no-any-return]
+        output: Tensor = self.norm(tokens)[:, 1:]
+        return output.unflatten(1, (self.steps, -1))
 
-    def embed(self, x: Tensor, there: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The mean of all tokens, as published, and of those of each step in time."""
+    def embed(self, x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Compute pooled features and sequences.
+
+        Args:
+            x: Clips (n, 3, t, h, w).
+            exists: Not used: the contract loops short recordings.
+
+        Returns:
+            "tokens", whose mean is the published embedding, and the sequence of its steps.
+        """
         sequence = self(x).float().mean(dim=2)
         return over_time("tokens", sequence), {"tokens": sequence}

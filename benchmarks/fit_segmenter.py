@@ -13,7 +13,7 @@ import numpy as np
 
 from etab.heads.states import hsmm
 from etab.metrics.states import segmentation
-from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds.envelopes import envelopes
 from etab.sounds.states import states_at
 from etab.types import FloatArray, IntArray
@@ -29,7 +29,7 @@ def phantom(seed: int) -> tuple[FloatArray, IntArray]:
     rate = float(rng.uniform(55, 150))
     chest = draw_chest(rng, murmur=seed % 2 == 0, third=False, rate=rate)
     device = STETHOSCOPES[sorted(STETHOSCOPES)[seed % len(STETHOSCOPES)]]
-    sound, intervals = listen(
+    sound, intervals = auscultate(
         chest, device, rate=RATE, seconds=SECONDS, loud=0.5, noise=0.0, rng=rng
     )
     return envelopes(sound / 32768, RATE), states_at(intervals, len(sound), RATE)

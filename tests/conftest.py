@@ -102,7 +102,7 @@ def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.delenv(name, raising=False)
     if not (getattr(request.module, "CANONICAL", False) or request.node.get_closest_marker("real")):
         # tiny trees borrow names of real patients without a phantom's mark; modules that say CANONICAL = True compare them
-        monkeypatch.setattr("etab.datasets.integrity.canonical.NAMES", ())
+        monkeypatch.setattr("etab.datasets.integrity.canonical.SPLIT_NAMES", ())
     cwd, rng = Path.cwd(), str(np.random.get_state())
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(socket.socket, "connect", _refuse)

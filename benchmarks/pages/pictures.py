@@ -9,7 +9,7 @@ import numpy as np
 from etab.heads.states import hsmm
 from etab.phantom.anatomy import draw_heart
 from etab.phantom.sector import draw_scanner, frame, mask
-from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.plots.echo import overlay, write_gif
 from etab.plots.sounds import plot_states
 from etab.sounds.envelopes import envelopes
@@ -38,7 +38,9 @@ def phantom_sound() -> Path:
     rng = np.random.default_rng(5)
     chests = [draw_chest(rng, murmur=k % 2 == 0, third=False, rate=80) for k in range(9)]
     heard = [
-        listen(chest, STETHOSCOPES["circor"], rate=4000, seconds=12, loud=0.8, noise=0.05, rng=rng)
+        auscultate(
+            chest, STETHOSCOPES["circor"], rate=4000, seconds=12, loud=0.8, noise=0.05, rng=rng
+        )
         for chest in chests
     ]
     sounds = [samples.astype(np.float32) / 32768 for samples, _ in heard]

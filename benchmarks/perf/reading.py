@@ -30,7 +30,7 @@ import torch
 from PIL import Image
 
 from etab import phantom
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset, Reader
+from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Dataset, PictureReader
 from etab.readers import avi
 from etab.readers.video import read_video
 from etab.storage.clipcache import ClipCache
@@ -115,7 +115,7 @@ def _payloads(path: Path) -> list[bytes]:
     """The JPEG payloads of a clip, in memory from the first call on."""
     if path not in _KEPT:
         with avi.Bytes(path) as data:
-            found = avi.parse(data)
+            found = avi.parse_avi(data)
             if found is None:
                 raise ValueError(f"{path.name} is no AVI")
             views = avi.payloads(data, avi.spans(data, found), numbers(path))
@@ -200,7 +200,7 @@ def dataset_ways(
     )
     records = {path: next(r for r in ds.source.records() if r.id == path.stem) for path in ds_files}
     reader = ds._reader
-    if not isinstance(reader, Reader):
+    if not isinstance(reader, PictureReader):
         raise TypeError("echonet holds no frames")
     return lambda path: reader._pictures(records[path], numbers(path))
 

@@ -106,7 +106,7 @@ def cinc2016_command(
     from etab.challenges.export import export_cinc2016
     from etab.challenges.safety import require_trust
     from etab.cli import show
-    from etab.datasets.paths import folder
+    from etab.datasets.paths import dataset_folder
 
     _require_one_source(entry, result)
     if entry is None:
@@ -131,7 +131,7 @@ def cinc2016_command(
         return
     _refuse_idle(_WITH_FROM, threshold=threshold, unsure=unsure)
     require_trust(trust)
-    root = folder("cinc2016", data)
+    root = dataset_folder("cinc2016", data)
     with show.bar("records") as progress:
         done = challenge.run_cinc2016(
             entry,
@@ -182,7 +182,7 @@ def circor2022_command(
     from etab.challenges.export import export_circor2022
     from etab.challenges.safety import require_trust
     from etab.cli import show
-    from etab.datasets.paths import folder
+    from etab.datasets.paths import dataset_folder
 
     _require_one_source(entry, result)
     if entry is None:
@@ -204,7 +204,7 @@ def circor2022_command(
     if hold_out is not None:
         _refuse_idle(_WITHOUT_HOLD_OUT, n_fold=n_fold, seed=seed)
     require_trust(trust)
-    root = folder("circor", data)
+    root = dataset_folder("circor", data)
     with show.bar("folds") as progress:
         done = challenge.run_circor2022(
             entry,

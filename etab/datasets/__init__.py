@@ -14,9 +14,9 @@ from etab.datasets.circor import CircorSource
 from etab.datasets.circor_parquet import CircorParquetSource, CircorProcessedSource
 from etab.datasets.dicom import DicomSource
 from etab.datasets.echonet import EchoNetSource
-from etab.datasets.integrity.canonical import told, verify
+from etab.datasets.integrity.canonical import missing_note, verify_split
 from etab.datasets.lvh import LvhSource
-from etab.datasets.paths import folder
+from etab.datasets.paths import dataset_folder
 from etab.datasets.pediatric import PediatricSource
 from etab.datasets.tmed import Tmed1Source, TmedSource
 from etab.datasets.unity import UnitySource
@@ -49,7 +49,7 @@ __all__ = [
     "cards",
     "names",
     "source",
-    "told",
+    "missing_note",
 ]
 
 
@@ -75,8 +75,8 @@ def source(name: str, root: Path | str | None = None) -> Source:
     SplitError where real data disagree with their canonical split
     (``etab.datasets.integrity.canonical``).
     """
-    found = SOURCES[name](folder(name, root))
-    verify(found)
+    found = SOURCES[name](dataset_folder(name, root))
+    verify_split(found)
     return found
 
 

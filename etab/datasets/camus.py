@@ -19,14 +19,14 @@ from typing import ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.datasets.camus_layout import CHAMBERS, Layout, number, pictured, read_cfg
+from etab.datasets.camus_layout import CHAMBERS, Layout, cfg_number, pictured, read_cfg
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.geometry import AS_PUBLISHED
 from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
 from etab.splits import check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
-LABELS = {"LV_seg": 1, "MY_seg": 2, "LA_seg": 3}
+_LABELS = {"LV_seg": 1, "MY_seg": 2, "LA_seg": 3}
 EF_LIMIT = 50.0
 
 _CARD = Card(
@@ -169,8 +169,8 @@ class CamusSource(Source):
         The older release gives none for its testing patients. Raises LayoutError where a published
         file is missing.
         """
-        if target.name in LABELS:
-            return self._masks(record, LABELS[target.name], at)
+        if target.name in _LABELS:
+            return self._masks(record, _LABELS[target.name], at)
         if target.name == "view":
             return (Answer(_CARD.views.index(record.view)),)
         if target.name == "ES/ED":
@@ -187,7 +187,7 @@ class CamusSource(Source):
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
         """Frames with an answer, from file names and headers alone."""
-        if target.name not in LABELS:
+        if target.name not in _LABELS:
             return super().annotated(record, target)
         return self._annotated(record)
 
@@ -251,7 +251,7 @@ class CamusSource(Source):
         if "sequence" in files and "FrameRate" in own:
             # A rate that is no number is a rate that is not known.
             with suppress(CorruptFileError):
-                fps = number(self.root / files["info"], own, "FrameRate", 1, 1000)
+                fps = cfg_number(self.root / files["info"], own, "FrameRate", 1, 1000)
         meta = {name: cfg[key] for name, key in facts.items() if key in cfg}
         return Record(f"{patient}_{CHAMBERS[view]}", patient, view, split, fps, files, meta)
 
@@ -296,7 +296,7 @@ class CamusSource(Source):
             cfg = self._cfg_of(record.files.get(role))
             for key in ("EF", "LVef"):
                 if key in cfg:
-                    return number(self.root / record.files[role], cfg, key, 0, 100)
+                    return cfg_number(self.root / record.files[role], cfg, key, 0, 100)
         if self.layout.ted or (not self.layout.nifti and record.split == "test"):
             return None
         where = self._image(record).parent
@@ -309,13 +309,13 @@ class CamusSource(Source):
         )
 
     def _number(self, record: Record, key: str) -> float:
-        return number(self.root / record.files["info"], self._info(record), key, 1, 10_000)
+        return cfg_number(self.root / record.files["info"], self._info(record), key, 1, 10_000)
 
     def _ends(self, record: Record, n: int) -> tuple[int, int]:
         """ED and ES as the ends of a sequence without a cfg: ED is the end with the larger cavity."""
         if "sequence_gt" not in record.files:
             return 0, n - 1
-        areas = (self._labels(record, "sequence_gt") == LABELS["LV_seg"]).sum(axis=(1, 2))
+        areas = (self._labels(record, "sequence_gt") == _LABELS["LV_seg"]).sum(axis=(1, 2))
         if self.layout.ted:
             return int(areas.argmax()), int(areas.argmin())
         return (n - 1, 0) if areas[-1] > areas[0] else (0, n - 1)
@@ -350,7 +350,7 @@ class CamusSource(Source):
             raise CorruptFileError(
                 f"{path} has {volume.info.channels} channels; a mask has one label a pixel. Restore it as published."
             )
-        mask = labels(path, volume.data, max(LABELS.values()))
+        mask = labels(path, volume.data, max(_LABELS.values()))
         if not role.startswith("sequence"):
             _check_one_frame(path, mask)
         if image.is_file():

@@ -239,7 +239,7 @@ def read_cfg(path: Path) -> dict[str, str]:
     return cfg
 
 
-def number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
+def cfg_number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
     """A number of an Info file between ``low`` and ``high``; raises CorruptFileError for anything
     else.
     """

@@ -31,12 +31,12 @@ from etab.datasets.cinc2016_layout import (
 from etab.errors import CorruptFileError, DataNotFoundError, EtabWarning, LayoutError
 from etab.readers.audio import WavInfo, read_wav, wav_info
 from etab.readers.mat import read_cells
-from etab.readers.physionet import check_header, read_dat, read_header
+from etab.readers.physionet import check_header, read_dat, read_wfdb_header
 from etab.sounds.states import STATES, Interval, check_intervals, heart_rate, states_at
 from etab.storage.listing import visible
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
-RATE = 2000
+CINC2016_RATE = 2000
 DATABASES = "abcdef"
 WITHDRAWN = 87
 ALL, ALL_E = (
@@ -79,7 +79,7 @@ _CARD = Card(
     licence="ODC-By 1.0",
     citation="Liu et al., Physiol. Meas. 37(12):2181-2213, 2016, doi:10.1088/0967-3334/37/12/2181",
     access="free download at PhysioNet: challenge-2016 1.0.0",
-    fps=float(RATE),
+    fps=float(CINC2016_RATE),
     counts={"recordings": 3153},
     last_seen_real="2026-11-21",
 )
@@ -148,8 +148,8 @@ class Cinc2016Source(SoundSource):
         path = self.root / record.files["audio"]
         if "header" in record.files:
             header = self.root / record.files["header"]
-            check_header(header, read_header(header), wav_info(path), path)
-        return read_wav(path, rate=RATE)
+            check_header(header, read_wfdb_header(header), wav_info(path), path)
+        return read_wav(path, rate=CINC2016_RATE)
 
     def n_samples(self, record: Record) -> int:
         """Samples in the file itself."""
@@ -162,7 +162,9 @@ class Cinc2016Source(SoundSource):
         if "ecg" not in record.files:
             return None
         return read_dat(
-            self.root / record.files["ecg"], read_header(self.root / record.files["header"]), "ECG"
+            self.root / record.files["ecg"],
+            read_wfdb_header(self.root / record.files["header"]),
+            "ECG",
         )
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
@@ -195,7 +197,7 @@ class Cinc2016Source(SoundSource):
             rate = heart_rate(intervals)
             return () if rate is None else (Answer(rate),)
         return (
-            (Answer(states_at(intervals, self.n_samples(record), RATE)),)
+            (Answer(states_at(intervals, self.n_samples(record), CINC2016_RATE)),)
             if "states" in record.files
             else ()
         )
@@ -367,7 +369,9 @@ class Cinc2016Source(SoundSource):
                     "Restore both as published."
                 )
             meta |= dict(known.facts)
-        return Record(name, known.patient if known else name, PLACE, "", float(RATE), files, meta)
+        return Record(
+            name, known.patient if known else name, PLACE, "", float(CINC2016_RATE), files, meta
+        )
 
     def _said(
         self,
@@ -430,7 +434,9 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
                 f"{path}, mark {i + 1}: from sample {sample} to {end}, out of order. Restore it."
             )
         if word in STATES:
-            out.append(((sample - 1) / RATE, (end - 1) / RATE, STATES.index(word)))
+            out.append(
+                ((sample - 1) / CINC2016_RATE, (end - 1) / CINC2016_RATE, STATES.index(word))
+            )
     check_intervals(path, out)
     return tuple(out)
 

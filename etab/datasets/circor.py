@@ -18,8 +18,8 @@ from typing import ClassVar
 from etab.datasets.base import SOURCES, Card, Fault, SoundSource
 from etab.datasets.circor_layout import (
     ATTRIBUTES,
-    PLACES,
-    RATE,
+    CIRCOR_PLACES,
+    CIRCOR_RATE,
     Patient,
     persons,
     read_patient,
@@ -29,7 +29,7 @@ from etab.datasets.circor_layout import (
 )
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError
 from etab.readers.audio import WavInfo, read_wav, wav_info
-from etab.readers.physionet import check_header, read_header
+from etab.readers.physionet import check_header, read_wfdb_header
 from etab.readers.table import read_table, same_cell
 from etab.sounds.states import MURMUR, OUTCOME, STATES, Interval, heart_rate, states_at
 from etab.storage.listing import visible, visible_names
@@ -42,7 +42,7 @@ _CARD = Card(
     title="CirCor DigiScope",
     code="D",
     modality="sound",
-    views=PLACES,
+    views=CIRCOR_PLACES,
     targets=(
         Target(
             "states",
@@ -77,7 +77,7 @@ _CARD = Card(
     licence="ODC-By 1.0",
     citation="Oliveira et al., IEEE JBHI 26(6):2524-2535, 2022, doi:10.1109/JBHI.2021.3137048",
     access="free download at PhysioNet: circor-heart-sound 1.0.3",
-    fps=float(RATE),
+    fps=float(CIRCOR_RATE),
     counts={"patients": 872, "recordings": 3163},
     last_seen_real="2026-11-21",
 )
@@ -128,8 +128,8 @@ class CircorSource(SoundSource):
         disagree.
         """
         path, header = (self.root / record.files[role] for role in ("audio", "header"))
-        check_header(header, read_header(header), wav_info(path), path)
-        return read_wav(path, rate=RATE)
+        check_header(header, read_wfdb_header(header), wav_info(path), path)
+        return read_wav(path, rate=CIRCOR_RATE)
 
     def n_samples(self, record: Record) -> int:
         """Samples in the file itself."""
@@ -154,7 +154,9 @@ class CircorSource(SoundSource):
                 return ()
             return (
                 Answer(
-                    states_at(intervals, self.n_samples(record), RATE) if rate is None else rate
+                    states_at(intervals, self.n_samples(record), CIRCOR_RATE)
+                    if rate is None
+                    else rate
                 ),
             )
         value = label_of(record, self.card.target(target.name))
@@ -193,7 +195,9 @@ class CircorSource(SoundSource):
             named["patient"] = (below / f"{patient.id}.txt").as_posix()
             meta = {"id": patient.id, **patient.meta}
             found.append(
-                Record(Path(files["audio"]).stem, person, place, "", float(RATE), named, meta)
+                Record(
+                    Path(files["audio"]).stem, person, place, "", float(CIRCOR_RATE), named, meta
+                )
             )
         return found
 

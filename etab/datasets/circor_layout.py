@@ -21,8 +21,8 @@ from etab.readers.table import (
 )
 from etab.sounds.states import MURMUR, OUTCOME, OVERLAP_LIMIT, Interval, check_intervals
 
-RATE = 4000
-PLACES = ("AV", "PV", "TV", "MV", "Phc")
+CIRCOR_RATE = 4000
+CIRCOR_PLACES = ("AV", "PV", "TV", "MV", "Phc")
 _LISTED_TWICE = (  # published tsv that go back and list a stretch again, by the sha256 of their rows
     "84fcf4255a073bc14c9bb8edaad2c75d5a3acc2b4e28b98cd9034f0a88e672cd",  # 50690_TV
     "f49eb8aeb2401321b9813a149fad17b671af8b1ec50fbae74da46f1641e3f566",  # 50690_MV_2
@@ -128,12 +128,19 @@ def read_patient(path: Path) -> Patient:
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{path} is not text: {error}. Download it again.") from error
     head = lines[0].split() if lines else []
-    if len(head) != 3 or head[0] != path.stem or not head[1].isdigit() or head[2] != str(RATE):
+    if (
+        len(head) != 3
+        or head[0] != path.stem
+        or not head[1].isdigit()
+        or head[2] != str(CIRCOR_RATE)
+    ):
         raise CorruptFileError(
-            f"{path} starts with {' '.join(head)!r}; wanted '{path.stem} <recordings> {RATE}'. Download it again."
+            f"{path} starts with {' '.join(head)!r}; wanted '{path.stem} <recordings> {CIRCOR_RATE}'. Download it again."
         )
     rows = [line.split() for line in lines[1:] if line.strip() and not line.startswith("#")]
-    if len(rows) != int(head[1]) or any(len(row) != 4 or row[0] not in PLACES for row in rows):
+    if len(rows) != int(head[1]) or any(
+        len(row) != 4 or row[0] not in CIRCOR_PLACES for row in rows
+    ):
         raise CorruptFileError(
             f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no place, "
             f"header, audio and states. Download it again."

@@ -24,7 +24,7 @@ import numpy as np
 from etab.datasets.base import SOURCES, Card, SoundSource
 from etab.datasets.circor import CircorSource, label_of
 from etab.datasets.circor_layout import (
-    RATE,
+    CIRCOR_RATE,
     Patient,
     persons,
     rows_by_patient,
@@ -38,13 +38,13 @@ from etab.sounds.states import Interval, heart_rate, states_at
 from etab.storage.listing import visible
 from etab.types import Answer, Array, FloatArray, Record, Target
 
-TABLE = "training_data.csv"
+_TABLE = "training_data.csv"
 SOUND, STATES = "recording", "heart_state_labels"
-COLUMNS = ("filename", SOUND, "recording_label", STATES)
+_COLUMNS = ("filename", SOUND, "recording_label", STATES)
 _PLACES_OF_FILES = ("data", ".", "default/{part}")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 _NAME = re.compile(r"^(\d+)_(AV|PV|TV|MV|Phc)((?:_\d+)*)$")
-_WANTED = f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ with it) and {TABLE} of CirCor 1.0.3"
+_WANTED = f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ with it) and {_TABLE} of CirCor 1.0.3"
 
 
 def _card(name: str, title: str, code: str) -> Card:
@@ -54,7 +54,7 @@ def _card(name: str, title: str, code: str) -> Card:
         title=title,
         code=code,
         counts={"recordings": 3363},
-        access=f"Parquet files of the Hugging Face hub, with {TABLE} of PhysioNet: circor-heart-sound 1.0.3",
+        access=f"Parquet files of the Hugging Face hub, with {_TABLE} of PhysioNet: circor-heart-sound 1.0.3",
         last_seen_real="",
     )
 
@@ -119,9 +119,9 @@ class CircorParquetSource(SoundSource):
         differ in length.
         """
         samples, rate = decode_wav(self._sound(record), self._where(record))
-        if rate != RATE:
+        if rate != CIRCOR_RATE:
             raise CorruptFileError(
-                f"{self._where(record)} is at {rate} Hz; wanted {RATE} Hz, as published."
+                f"{self._where(record)} is at {rate} Hz; wanted {CIRCOR_RATE} Hz, as published."
             )
         if len(samples) != len(self._labels(record)):
             raise CorruptFileError(
@@ -141,7 +141,7 @@ class CircorParquetSource(SoundSource):
         labels = self._labels(record)
         edges = np.flatnonzero(np.diff(labels)) + 1
         marks = [0, *edges.tolist(), len(labels)]
-        rows = [(a / RATE, b / RATE, int(labels[a]) - 1) for a, b in pairwise(marks)]
+        rows = [(a / CIRCOR_RATE, b / CIRCOR_RATE, int(labels[a]) - 1) for a, b in pairwise(marks)]
         return tuple(row for row in rows if row[2] >= 0)
 
     def answers(
@@ -151,7 +151,7 @@ class CircorParquetSource(SoundSource):
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             if target.name == "states":
-                return (Answer(states_at(intervals, self.n_samples(record), RATE)),)
+                return (Answer(states_at(intervals, self.n_samples(record), CIRCOR_RATE)),)
             rate = heart_rate(intervals)
             return () if rate is None else (Answer(rate),)
         value = label_of(record, self.card.target(target.name))
@@ -163,7 +163,7 @@ class CircorParquetSource(SoundSource):
 
     def shared_files(self) -> Sequence[str]:
         """The official table."""
-        return (TABLE,)
+        return (_TABLE,)
 
     def notes(self) -> Sequence[str]:
         """That rows are stretches, and how far the files' own labels are from the official ones."""
@@ -180,7 +180,7 @@ class CircorParquetSource(SoundSource):
 
     def _opened(self) -> tuple[ParquetFile, ...]:
         if not self._files:
-            self._files = tuple(ParquetFile(self.root / path, COLUMNS) for path in self.paths)
+            self._files = tuple(ParquetFile(self.root / path, _COLUMNS) for path in self.paths)
         return self._files
 
     def _rows(self) -> list[tuple[tuple[int, int, int], str, int]]:
@@ -210,7 +210,7 @@ class CircorParquetSource(SoundSource):
             )
         if match[1] not in patients:
             raise CorruptFileError(
-                f"{where} holds {stem}, and {TABLE} has no row for {match[1]}. Take the table of 942 "
+                f"{where} holds {stem}, and {_TABLE} has no row for {match[1]}. Take the table of 942 "
                 "patients as published."
             )
         seen[stem] = seen.get(stem, 0) + 1
@@ -221,16 +221,16 @@ class CircorParquetSource(SoundSource):
             people[match[1]],
             match[2],
             "",
-            float(RATE),
+            float(CIRCOR_RATE),
             {"rows": self.paths[at[0]]},
             meta,
         )
 
     def _table(self) -> dict[str, Patient]:
-        path = self.root / TABLE
+        path = self.root / _TABLE
         if not path.is_file():
             raise LayoutError(
-                f"{path} is missing: labels and people come from it. Copy {TABLE} of CirCor 1.0.3 there."
+                f"{path} is missing: labels and people come from it. Copy {_TABLE} of CirCor 1.0.3 there."
             )
         rows = read_table(
             path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"]
@@ -286,7 +286,7 @@ def _find(root: Path, part: str) -> tuple[Path, tuple[str, ...]]:
     wanted = _WANTED.format(part=part)
     if not root.is_dir():
         raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
-    root = root.parent if root.name == "data" and (root.parent / TABLE).is_file() else root
+    root = root.parent if root.name == "data" and (root.parent / _TABLE).is_file() else root
     for place in _PLACES_OF_FILES:
         folder = root / place.format(part=part)
         found = visible(folder, "*.parquet" if "{" in place else f"{part}-*.parquet")

@@ -13,11 +13,11 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from etab.datasets.base import SOURCES, Card, SoundSource, Source
-from etab.datasets.integrity.canonical import verify
+from etab.datasets.integrity.canonical import verify_split
 from etab.datasets.options import Options, checked_options, checked_views
-from etab.datasets.paths import folder
+from etab.datasets.paths import dataset_folder
 from etab.datasets.windows import SoundOptions, SoundReader, sound_rows
-from etab.echo.clips import fit, pad, place, resample
+from etab.echo.clips import fitted_size, frame_grid, pad, place_clip
 from etab.errors import SplitError, UnsupportedOptionError
 from etab.registry import unknown
 from etab.splits import SPLIT_PARTS
@@ -32,7 +32,7 @@ Row = tuple[Record, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class PictureReader:
     """Reads one sample of one recording. A worker process of a loader needs this object alone."""
 
     source: Source
@@ -53,9 +53,9 @@ class Reader:
             Frame numbers (clip_l,), and the index in the clip by annotated frame.
         """
         fps, n = self.options.fps, self.source.n_frames(record)
-        grid = resample(n, native=record.fps, fps=fps)
+        grid = frame_grid(n, native=record.fps, fps=fps)
         marked = self.source.annotated(record, self.target)
-        return place(grid, self.options.clip_l, [at for at in marked if at is not None])
+        return place_clip(grid, self.options.clip_l, [at for at in marked if at is not None])
 
     def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
         x = self._pictures(record, [at or 0])[0]
@@ -135,7 +135,9 @@ class Reader:
 
     def _moved(self, points: Array, shape: tuple[int, ...]) -> torch.Tensor:
         """Carry positions (k, 2) of x and y from a frame (h, w) to the resized picture."""
-        size, corner = fit(shape[0], shape[1], out=self.options.size, padding=self.options.padding)
+        size, corner = fitted_size(
+            shape[0], shape[1], out=self.options.size, padding=self.options.padding
+        )
         scale = np.array([size[1] / shape[1], size[0] / shape[0]])
         shift = np.array(corner[::-1])
         return torch.from_numpy((points + 0.5) * scale - 0.5 + shift).to(torch.float32)
@@ -145,7 +147,7 @@ class Reader:
         import cv2
 
         out = self.options.size
-        size, corner = fit(*frame.shape, out=out, padding=self.options.padding)
+        size, corner = fitted_size(*frame.shape, out=out, padding=self.options.padding)
         if size != frame.shape:
             shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
             how = (
@@ -158,7 +160,7 @@ class Reader:
 class Items(TorchDataset[tuple[Any, Any]]):
     """A lazy sequence of (tensor, label) tuples: items are read when indexed; slices are lazy."""
 
-    def __init__(self, reader: Reader | SoundReader, rows: Sequence[Row]) -> None:
+    def __init__(self, reader: PictureReader | SoundReader, rows: Sequence[Row]) -> None:
         """Hold rows of (record, frame or None)."""
         self.reader = reader
         self.rows = tuple(rows)
@@ -311,8 +313,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         )
         if split is not None and split not in SPLIT_PARTS:
             raise unknown("split", split, SPLIT_PARTS)
-        self.source = SOURCES[name](folder(name, root))
-        verify(self.source)
+        self.source = SOURCES[name](dataset_folder(name, root))
+        verify_split(self.source)
         self._reader = _reader(self.source, wanted, self.options, cache)
         self._all = self._items(views)
         self._data = self._all
@@ -350,7 +352,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
                 f"n_clips is {n_clips!r}; {self!r} has {len(ids)} recordings: choose from 1 to {len(ids)}, or None."
             )
         order = np.random.default_rng(seed).permutation(len(ids)) if random else np.arange(len(ids))
-        rank = {ids[int(i)]: place for place, i in enumerate(order[:n])}
+        rank = {ids[int(i)]: order_ for order_, i in enumerate(order[:n])}
         chosen = [i for i, (record, _) in enumerate(self._all.rows) if record.id in rank]
         self._data = self._all.select(sorted(chosen, key=lambda i: rank[self._all.rows[i][0].id]))
         return self
@@ -428,8 +430,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             marked = [
                 at for at in self.source.annotated(record, self._reader.target) if at is not None
             ]
-            grid = resample(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
-            _, places = place(grid, len(grid), marked)
+            grid = frame_grid(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
+            _, places = place_clip(grid, len(grid), marked)
             if len(places) < 2:
                 raise UnsupportedOptionError(
                     f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use a higher fps."
@@ -445,9 +447,9 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
 
 def _reader(
     source: Source, target: Target, options: Options | SoundOptions, cache: Path | str | None
-) -> Reader | SoundReader:
+) -> PictureReader | SoundReader:
     if isinstance(options, Options):
-        return Reader(source, target, options, _cache(cache))
+        return PictureReader(source, target, options, _cache(cache))
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(
             f"The card of {source.card.name} says sound, and its source is no SoundSource."
@@ -456,9 +458,12 @@ def _reader(
 
 
 def _cache(folder: Path | str | None) -> ClipCache | None:
-    place = folder if folder is not None else os.environ.get("ETAB_CLIP_CACHE") or None
-    if place is None:
+    """Open the clip cache of an option, or of the environment; None where neither names one."""
+    if folder is None:
+        folder = os.environ.get("ETAB_CLIP_CACHE") or None
+    if folder is None:
         return None
-    if Path(place).expanduser().is_file():
-        raise UnsupportedOptionError(f"cache is {place}, which is a file; name a folder, or None.")
-    return ClipCache(Path(place).expanduser())
+    path = Path(folder).expanduser()
+    if path.is_file():
+        raise UnsupportedOptionError(f"cache is {folder}, which is a file; name a folder, or None.")
+    return ClipCache(path)

@@ -21,8 +21,8 @@ from etab.datasets.traced import (
     check_there,
     check_unique,
     filled,
-    number,
-    phases_by_area,
+    number_between,
+    phase_answers,
 )
 from etab.datasets.videos import VideoSource, stem, video_name
 from etab.errors import CorruptFileError
@@ -107,7 +107,7 @@ class EchoNetSource(VideoSource):
         answers = (
             [Answer(m, k) for k, m in masks.items()]
             if target.name == "LV_seg"
-            else phases_by_area(masks)
+            else phase_answers(masks)
         )
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
@@ -180,10 +180,10 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
         raise CorruptFileError(
             f"{table}: {name} is in Split {row['Split']!r}; wanted TRAIN, VAL or TEST."
         )
-    meta = {"EF": number(table, row, "EF", 0, 100)}
+    meta = {"EF": number_between(table, row, "EF", 0, 100)}
     volumes = [key for key in ("ESV", "EDV") if not is_blank(row.get(key))]
-    meta |= {key: number(table, row, key, 0, 10_000) for key in volumes}
-    fps = None if is_blank(row.get("FPS")) else number(table, row, "FPS", 1, 1000)
+    meta |= {key: number_between(table, row, key, 0, 10_000) for key in volumes}
+    fps = None if is_blank(row.get("FPS")) else number_between(table, row, "FPS", 1, 1000)
     return Record(name, name, "A4C", _SPLITS[part], fps, {"video": f"Videos/{name}.avi"}, meta)
 
 

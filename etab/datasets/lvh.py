@@ -19,7 +19,7 @@ import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault
 from etab.datasets.paths import find_folder
-from etab.datasets.traced import maybe, number
+from etab.datasets.traced import maybe, number_between
 from etab.datasets.videos import VideoSource, stem
 from etab.errors import CorruptFileError, LayoutError
 from etab.readers.table import read_table
@@ -31,9 +31,9 @@ from etab.types import Answer, FloatArray, Kind, Record, Target
 DIASTOLE = ("LVIDd", "IVSd", "LVPWd")
 SYSTOLE = ("LVIDs", "IVSs", "LVPWs")
 LARGEST_CM = 20.0
-TABLE = "MeasurementsList.csv"
+_TABLE = "MeasurementsList.csv"
 _COLUMNS = ("HashedFileName", "Calc", "CalcValue", "Frame", "X1", "X2", "Y1", "Y2", "split")
-_WANTED = f"the folder that contains {TABLE} and Batch1/ to Batch4/"
+_WANTED = f"the folder that contains {_TABLE} and Batch1/ to Batch4/"
 _WORDS = {
     "LVID": "internal diameter of the left ventricle",
     "IVS": "thickness of the interventricular septum",
@@ -111,13 +111,13 @@ class LvhSource(VideoSource):
         """
         if self._records is None:
             rows: dict[str, list[dict[str, str]]] = defaultdict(list)
-            for row in read_table(self.root / TABLE, _COLUMNS, ragged=True):
+            for row in read_table(self.root / _TABLE, _COLUMNS, ragged=True):
                 rows[stem(row["HashedFileName"] or "")].append(row)
             videos = _videos(self.root)
             self._note_absent(rows, videos)
             self._check_there(rows, videos)
             check_leaks(
-                Record(name, name, "PLAX", _part(self.root / TABLE, r))
+                Record(name, name, "PLAX", _part(self.root / _TABLE, r))
                 for name in rows
                 for r in rows[name]
             )
@@ -131,7 +131,7 @@ class LvhSource(VideoSource):
         for name in (
             [name for name in rows if name not in videos] if self.faults is not None else []
         ):
-            part = _part(self.root / TABLE, rows.pop(name)[0])
+            part = _part(self.root / _TABLE, rows.pop(name)[0])
             reason = f"{name}.avi is in no batch of {self.root}."
             self._give_up(Fault(name, reason, name, "PLAX", part), LayoutError(reason))
 
@@ -163,7 +163,7 @@ class LvhSource(VideoSource):
 
     def shared_files(self) -> Sequence[str]:
         """The table of measurements."""
-        return (TABLE,)
+        return (_TABLE,)
 
     def remarks(self) -> Sequence[str]:
         """Rows left out because their measurement is there already, and videos whose rows give no
@@ -177,7 +177,7 @@ class LvhSource(VideoSource):
         if self._rateless:
             first = self._rateless[0]
             remarks.append(
-                f"{len(self._rateless)} videos have no rate in {TABLE}, first {first}: their headers give it"
+                f"{len(self._rateless)} videos have no rate in {_TABLE}, first {first}: their headers give it"
             )
         return remarks
 
@@ -186,13 +186,13 @@ class LvhSource(VideoSource):
         if absent:
             raise LayoutError.of(
                 f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; with it "
-                f"{len(absent) - 1} more videos that {TABLE} lists. Restore them; without them the scores are of other "
+                f"{len(absent) - 1} more videos that {_TABLE} lists. Restore them; without them the scores are of other "
                 "patients.",
                 [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
             )
 
     def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:
-        table = self.root / TABLE
+        table = self.root / _TABLE
         measures = dict[tuple[str, int], Measure]()
         for row in rows:
             measure = _measure(table, row)
@@ -213,7 +213,7 @@ class LvhSource(VideoSource):
         )
         if measures and measures[-1].at >= (n := self.n_frames(record)):
             raise CorruptFileError(
-                f"{self.root / TABLE} measures {measures[-1].calc} in frame {measures[-1].at} of {record.id}, whose video has "
+                f"{self.root / _TABLE} measures {measures[-1].calc} in frame {measures[-1].at} of {record.id}, whose video has "
                 f"{n} frames. Restore both as published."
             )
         return measures
@@ -252,8 +252,8 @@ def _find(root: Path) -> Path:
         title="EchoNet-LVH",
         wanted=_WANTED,
         near=near,
-        holds=lambda path: (path / TABLE).is_file(),
-        lacks=lambda: f"{root / TABLE} is missing",
+        holds=lambda path: (path / _TABLE).is_file(),
+        lacks=lambda: f"{root / _TABLE} is missing",
     )
 
 
@@ -283,7 +283,7 @@ def _measure(table: Path, row: Mapping[str, str]) -> Measure:
         )
 
     def cell(key: str, low: float, high: float) -> float:
-        return number(table, row, key, low, high, name="HashedFileName")
+        return number_between(table, row, key, low, high, name="HashedFileName")
 
     value = cell("CalcValue", 0.01, LARGEST_CM)
     at = cell("Frame", 0, 1e6)

@@ -11,7 +11,7 @@ from etab.echo.views import among
 from etab.errors import EtabWarning, UnsupportedOptionError
 
 CLIP_L = 16
-MAX_SIDE = 4096
+_MAX_SIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def checked_options(
         if not isinstance(flag, bool):
             raise UnsupportedOptionError(f"{key} is {flag!r}; possible: True, False.")
     for key, side in zip(("frame_l", "frame_w"), size, strict=True):
-        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
-            raise UnsupportedOptionError(f"{key} is {side!r}; possible: 1 to {MAX_SIDE} pixels.")
+        if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_SIDE:
+            raise UnsupportedOptionError(f"{key} is {side!r}; possible: 1 to {_MAX_SIDE} pixels.")
     if clip_l is not None and (
         isinstance(clip_l, bool) or not isinstance(clip_l, int) or clip_l < 1
     ):

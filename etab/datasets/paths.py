@@ -24,7 +24,7 @@ from etab.registry import unknown
 from etab.storage.listing import visible
 
 
-def folder(
+def dataset_folder(
     name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
 ) -> Path:
     """The folder of dataset ``name`` by the order above; ``env`` stands in for the environment.
@@ -33,7 +33,7 @@ def folder(
     paths.toml.
     """
     looked: list[str] = []
-    for label, path, firm in places(name, root, env=env):
+    for label, path, firm in candidate_folders(name, root, env=env):
         looked.append(f"{label}: {path}")
         if path.is_dir():
             return path
@@ -49,7 +49,7 @@ def folder(
     )
 
 
-def places(
+def candidate_folders(
     name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, Path, bool]]:
     """Every place in order: (who says so, the folder, whether it was said of this dataset alone)."""

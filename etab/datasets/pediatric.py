@@ -27,8 +27,8 @@ from etab.datasets.traced import (
     check_unique,
     filled,
     maybe,
-    number,
-    phases_by_area,
+    number_between,
+    phase_answers,
 )
 from etab.datasets.videos import VideoSource, stem, video_name
 from etab.errors import CorruptFileError
@@ -36,7 +36,7 @@ from etab.readers.table import is_blank, read_table
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
-VIEWS = ("A4C", "PSAX")
+_VIEWS = ("A4C", "PSAX")
 UNTRACED = ("No Systolic", "No Diastolic")
 _NESTED = Path("pediatric_echo_avi") / "pediatric_echo_avi"
 _WANTED = "the folder that contains A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and Videos/"
@@ -47,7 +47,7 @@ _CARD = Card(
     title="EchoNet-Pediatric",
     code="P",
     modality="echo",
-    views=VIEWS,
+    views=_VIEWS,
     targets=(
         Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
         Target(
@@ -68,7 +68,7 @@ _CARD = Card(
         Target(
             "view",
             Kind.CLASSES,
-            classes=VIEWS,
+            classes=_VIEWS,
             description="apical 4-chamber or parasternal short-axis view",
         ),
     ),
@@ -139,13 +139,13 @@ class PediatricSource(VideoSource):
         if target.name == "CM":
             return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
         if target.name == "view":
-            return (Answer(VIEWS.index(record.view)),)
+            return (Answer(_VIEWS.index(record.view)),)
         self.card.target(target.name)
         masks = self._masks(record)
         answers = (
             [Answer(m, k) for k, m in masks.items()]
             if target.name == "LV_seg"
-            else phases_by_area(masks)
+            else phase_answers(masks)
         )
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
@@ -171,7 +171,7 @@ class PediatricSource(VideoSource):
         """
         remarks = [
             f"no folder {view} is here; this view is left out"
-            for view in VIEWS
+            for view in _VIEWS
             if view not in self._views()
         ]
         lv = self.card.target("LV_seg")
@@ -184,7 +184,7 @@ class PediatricSource(VideoSource):
 
     def _views(self) -> tuple[str, ...]:
         """The views whose folder is here: a copy of one of them serves the tasks of this one."""
-        return tuple(view for view in VIEWS if (self.root / view).is_dir())
+        return tuple(view for view in _VIEWS if (self.root / view).is_dir())
 
     def _masks(self, record: Record) -> dict[int, Array]:
         """The traced frames of a recording, in order, to boolean masks of the video's own size."""
@@ -215,22 +215,22 @@ class PediatricSource(VideoSource):
 
 def _find(root: Path) -> Path:
     near = [root, root / _NESTED, root / "pediatric_echo_avi", root / "EchoNet-Pediatric" / _NESTED]
-    if root.name in VIEWS:
+    if root.name in _VIEWS:
         near.append(root.absolute().parent)
     return find_folder(
         root,
         title="EchoNet-Pediatric",
         wanted=_WANTED,
         near=near,
-        holds=lambda path: any((path / view).is_dir() for view in VIEWS),
+        holds=lambda path: any((path / view).is_dir() for view in _VIEWS),
         lacks=lambda: f"{root / 'A4C' / 'FileList.csv'} is missing",
     )
 
 
 def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
     name = video_name(table, row["FileName"])
-    fold = int(number(table, row, "Split", 0, 9))
-    meta: dict[str, object] = {"EF": number(table, row, "EF", 0, 100), "fold": fold}
+    fold = int(number_between(table, row, "Split", 0, 9))
+    meta: dict[str, object] = {"EF": number_between(table, row, "EF", 0, 100), "fold": fold}
     meta |= {
         key: value
         for key in ("Age", "Weight", "Height")

@@ -31,7 +31,7 @@ from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_names
 from etab.types import Answer, Array, Kind, Record, Target
 
-LABELS = "labels_per_image.csv"
+_LABELS = "labels_per_image.csv"
 PARASTERNAL = ("PLAX", "PSAX")
 _NOT_PROVIDED = "Not_Provided"
 
@@ -196,14 +196,14 @@ class TmedSource(Source):
             if self.table is None or not self.diagnosed:
                 listed = {row["query_key"] for _, row in rows}
                 rows += [
-                    (self.root / LABELS, row) for key, row in labels.items() if key not in listed
+                    (self.root / _LABELS, row) for key, row in labels.items() if key not in listed
                 ]
             records = list(self._some(rows))
             self._check_agreement(rows, labels)
-            _check_unique(records, self.table or self.root / LABELS)
+            _check_unique(records, self.table or self.root / _LABELS)
             if not records:
                 raise LayoutError(
-                    f"{self.table or self.root / LABELS} lists no image with a view and a diagnosis. Pass the folder as "
+                    f"{self.table or self.root / _LABELS} lists no image with a view and a diagnosis. Pass the folder as "
                     "published, or another fold."
                 )
             check_leaks(records)
@@ -248,7 +248,7 @@ class TmedSource(Source):
     def shared_files(self) -> Sequence[str]:
         """The fold file and the table of labels."""
         tables = [] if self.table is None else [self.table.relative_to(self.root).as_posix()]
-        return (*tables, LABELS)
+        return (*tables, _LABELS)
 
     def published(self) -> Mapping[str, int]:
         """The card's counts for the default fold; none are known of the others."""
@@ -280,12 +280,12 @@ class TmedSource(Source):
         }
 
     def _read(self, table: Path) -> list[Row]:
-        splits = () if table.name == LABELS else self.release.splits[:1]
+        splits = () if table.name == _LABELS else self.release.splits[:1]
         return read_table(table, ("query_key", "view_label", "diagnosis_label", *splits))
 
     def _labels(self) -> dict[str, Row]:
         """labels_per_image.csv by image; empty where it is absent and a fold file does."""
-        path = self.root / LABELS
+        path = self.root / _LABELS
         if self.table is not None and self.diagnosed and not path.is_file():
             return {}
         rows = self._read(path)
@@ -301,7 +301,7 @@ class TmedSource(Source):
             for column in ("view_label", "diagnosis_label"):
                 if not same_cell(row[column], other[column]):
                     raise CorruptFileError(
-                        f"{table} says {column} {row[column]!r} of {row['query_key']}, {self.root / LABELS} says "
+                        f"{table} says {column} {row[column]!r} of {row['query_key']}, {self.root / _LABELS} says "
                         f"{other[column]!r}. Restore both as published; the fold file alone is enough."
                     )
 
@@ -312,7 +312,7 @@ class TmedSource(Source):
             patient, study = self._whose(table, row["query_key"])
             view = self._known(table, row, "view_label", self.release.views)
             diagnosis = self._known(table, row, "diagnosis_label", self.release.severities)
-            listed = table.name != LABELS
+            listed = table.name != _LABELS
             part = self._part(table, row) if listed else home.get(patient, "")
             if view is None or (diagnosis is None and self.diagnosed) or (listed and not part):
                 continue
@@ -422,7 +422,7 @@ class Tmed1Source(TmedSource):
 def _holds(folder: Path, release: Release) -> bool:
     """Whether a folder has any table of this release."""
     names = [
-        LABELS,
+        _LABELS,
         *(
             t.format(part=p, fold=k)
             for t in release.tables
@@ -438,11 +438,11 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
     beside it).
     """
     wanted = (
-        f"the folder that contains {LABELS}, the folders of fold files and {release.folders[0]}/"
+        f"the folder that contains {_LABELS}, the folders of fold files and {release.folders[0]}/"
     )
     if (
         root.name in release.parts
-        and not (root / LABELS).is_file()
+        and not (root / _LABELS).is_file()
         and _holds(root.absolute().parent, release)
     ):
         return root.absolute().parent, root.name
@@ -454,7 +454,7 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
         wanted=wanted,
         near=near,
         holds=lambda path: _holds(path, release),
-        lacks=lambda: f"{root / LABELS} is missing, and every fold file too",
+        lacks=lambda: f"{root / _LABELS} is missing, and every fold file too",
     )
     return folder, None
 

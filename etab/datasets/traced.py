@@ -18,7 +18,7 @@ from etab.types import Answer, Array, FloatArray, Record
 EF_LIMIT = 50.0
 
 
-def number(
+def number_between(
     table: Path,
     row: Mapping[str, str],
     key: str,
@@ -79,7 +79,7 @@ def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
     return mask
 
 
-def phases_by_area(masks: Mapping[int, Array]) -> list[Answer]:
+def phase_answers(masks: Mapping[int, Array]) -> list[Answer]:
     """ED (0) for the larger and ES (1) for the smaller of two traced frames, in frame order; else
     nothing.
     """

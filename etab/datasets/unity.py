@@ -35,7 +35,7 @@ from etab.splits import check_leaks
 from etab.storage.listing import visible_files
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
-VIEWS = ("A2C", "A3C", "A4C", "PLAX")
+_VIEWS = ("A2C", "A3C", "A4C", "PLAX")
 POINTS = (
     "ao-sinus-bottom-inner",
     "ao-sinus-top-inner",
@@ -69,7 +69,7 @@ POINTS = (
     "tv-ant-hinge",
     "tv-sep-hinge",
 )
-PARTS = {"train": "train", "tune": "val", "ival": "test"}
+_PARTS = {"train": "train", "tune": "val", "ival": "test"}
 _NAME = re.compile(r"^(\d\d)-([0-9a-f]{64})-(\d{4})\.png$")
 _VIEW_TABLE, _PHYSICAL = "view_index_20220705.csv", "01_database_physical.csv"
 _WANTED = f"the folder that contains labels/, png-cache/ and {_VIEW_TABLE}"
@@ -79,12 +79,12 @@ _CARD = Card(
     title="Unity Imaging",
     code="U",
     modality="echo",
-    views=VIEWS,
+    views=_VIEWS,
     targets=(
         Target(
             "view",
             Kind.CLASSES,
-            classes=VIEWS,
+            classes=_VIEWS,
             description="apical 2-, 3- or 4-chamber or parasternal long axis",
         ),
         Target(
@@ -138,7 +138,7 @@ class UnitySource(Source):
             views = self._views()
             records = list[Record]()
             home = dict[str, str]()
-            for word, part in PARTS.items():
+            for word, part in _PARTS.items():
                 path = self.root / "labels" / f"labels-{word}.json"
                 if part == "test" and not path.exists():
                     continue
@@ -180,7 +180,7 @@ class UnitySource(Source):
     ) -> tuple[Answer, ...]:
         """The view, and the points that the experts placed inside the picture; empty without one."""
         if target.name == "view":
-            return (Answer(VIEWS.index(record.view)),)
+            return (Answer(_VIEWS.index(record.view)),)
         self.card.target(target.name)
         if at is not None and 0 not in at:
             return ()
@@ -201,7 +201,7 @@ class UnitySource(Source):
 
     def shared_files(self) -> Sequence[str]:
         """Labels, views and the table of pixel sizes."""
-        return [*(f"labels/labels-{word}.json" for word in PARTS), _VIEW_TABLE, _PHYSICAL]
+        return [*(f"labels/labels-{word}.json" for word in _PARTS), _VIEW_TABLE, _PHYSICAL]
 
     def remarks(self) -> Sequence[str]:
         """What was left out, and why."""
@@ -222,7 +222,7 @@ class UnitySource(Source):
             return None
         word = views.get(name) or views.get(name.removesuffix(".png"), "")
         view = aliases().get(re.split(r"[-_ ]", word.upper())[0])
-        if view not in VIEWS:
+        if view not in _VIEWS:
             reason = f"{_VIEW_TABLE} says {word!r}" if word else f"{_VIEW_TABLE} does not list them"
             self._left_out.setdefault(reason, []).append(name)
             return None

@@ -22,7 +22,7 @@ SECONDS = 5
 MAX_CLIP = 1 << 24
 PLAIN = (224, 224)
 
-Row = tuple[Record, int | None]
+SampleRow = tuple[Record, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class SoundReader:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def sample(self, row: Row) -> Sample:
+    def sample(self, row: SampleRow) -> Sample:
         """The tensor and label of a recording; a number beside the record is the frame (at 50 Hz)
         to start at.
         """
@@ -135,6 +135,6 @@ def sound_options(
     return SoundOptions(video, normalize, size, clip_l or 0, check_rate(fps), padding)
 
 
-def sound_rows(source: SoundSource, records: Sequence[Record], target: Target) -> list[Row]:
+def sound_rows(source: SoundSource, records: Sequence[Record], target: Target) -> list[SampleRow]:
     """A row for each recording that has an answer."""
     return [(record, None) for record in records if source.annotated(record, target)]

@@ -13,7 +13,7 @@ from etab.errors import UnsupportedOptionError
 from etab.types import Array, IntArray
 
 
-def resample(n: int, *, native: float | None, fps: float | None) -> IntArray:
+def frame_grid(n: int, *, native: float | None, fps: float | None) -> IntArray:
     """Frame numbers that turn ``n`` frames at ``native`` frames/s into ``fps``: the nearest frame
     at each tick.
 
@@ -43,7 +43,9 @@ def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
     return grid[(np.arange(clip_l) + start) % len(grid)]
 
 
-def place(grid: IntArray, clip_l: int, marked: Sequence[int]) -> tuple[IntArray, dict[int, int]]:
+def place_clip(
+    grid: IntArray, clip_l: int, marked: Sequence[int]
+) -> tuple[IntArray, dict[int, int]]:
     """Cut a clip that holds as many of the ``marked`` frames as can be, and say where they are in
     it.
 
@@ -75,7 +77,7 @@ def _start(places: Sequence[int], clip_l: int, n: int) -> int:
     return min(max((first + last + 1 - clip_l) // 2, 0), n - clip_l)
 
 
-def fit(
+def fitted_size(
     height: int, width: int, *, out: tuple[int, int], padding: bool
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Size (rows, columns) to resize a frame to and the (top, left) of it inside ``out``.

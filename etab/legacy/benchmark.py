@@ -15,7 +15,7 @@ import torch
 
 from etab import datasets
 from etab.datasets.base import Source
-from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items, Reader
+from etab.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Items, PictureReader
 from etab.datasets.options import Options
 from etab.errors import UnsupportedOptionError
 from etab.features.frames import annotated_frames, task_rows
@@ -40,7 +40,7 @@ class TaskReader:
     ``etab.features.frames.task_rows``.
     """
 
-    pictures: Reader
+    pictures: PictureReader
     frames: tuple[tuple[int, ...], ...]
     answers: Any
 
@@ -89,7 +89,7 @@ def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool 
     keys = [[frames[int(i)] for i in row] for row in rows.frames]
     options = Options(False, normalize, (side, side), 1, None, False)
     reader: Any = TaskReader(
-        Reader(source, source.card.target(task.target), options),
+        PictureReader(source, source.card.target(task.target), options),
         tuple(tuple(at for _, at in row) for row in keys),
         rows.answers,
     )

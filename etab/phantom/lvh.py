@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.phantom.parasternal import LongAxis, draw_long_axis
+from etab.phantom.parasternal import LongAxisShape, draw_long_axis
 from etab.phantom.sector import DEPTH, draw_scanner, frame
 from etab.phantom.trees import NOTICE, contraction_at, write_avi, write_table
 from etab.types import Array
@@ -58,7 +58,7 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def _measured(
-    shapes: list[LongAxis], start: int, size: tuple[int, int], i: int
+    shapes: list[LongAxisShape], start: int, size: tuple[int, int], i: int
 ) -> Iterator[list[object]]:
     """Calc, CalcValue in cm, Frame, X1, X2, Y1, Y2 of each measurement of one patient."""
     es = max(range(len(shapes)), key=lambda k: 1 - shapes[k].narrow)

@@ -17,7 +17,7 @@ from etab.types import Array, FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class LongAxis:
+class LongAxisShape:
     """The left ventricle lying on its side: septum above, posterior wall below, aorta and left
     atrium to the right.
     """
@@ -172,7 +172,7 @@ def _inside(u: Array, v: Array, a: float, b: float | FloatArray) -> Array:
     return np.asarray((u / a) ** 2 + (v / b) ** 2 < 1)
 
 
-def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[LongAxis]:
+def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[LongAxisShape]:
     """One made patient's long axis at each contraction (0 ED, 1 ES); sizes are spread as
     EchoNet-LVH's are.
     """
@@ -184,7 +184,7 @@ def draw_long_axis(rng: np.random.Generator, contractions: list[float]) -> list[
     centre = (float(rng.normal(-8, 3)), float(rng.normal(72, 5)))
     tilt = float(rng.normal(-0.12, 0.07))
     return [
-        LongAxis(
+        LongAxisShape(
             diameter * (n := 1 - shortening * c),
             septum / n**0.6,
             posterior / n**0.6,

@@ -13,7 +13,7 @@ from etab.phantom.sector import DEPTH, draw_scanner, frame
 from etab.phantom.trees import NOTICE, contraction_at, write_avi, write_table
 from etab.types import FloatArray
 
-SIZE, FPS = 112, 30.0
+_SIZE, _FPS = 112, 30.0
 _BEAT = 18
 _VERTICES = 36
 
@@ -53,8 +53,8 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
             for number, (view, shapes) in enumerate(clips.items()):
                 name = f"CR32a{4096 + 7 * i:04x}-CR32a{8192 + 31 * i + study:04x}-{20 + 11 * number + i % 5:06d}.avi"
                 scanner = draw_scanner(rng)
-                frames = [frame(shape, scanner, SIZE, rng) for shape in shapes]
-                write_avi(base / view / "Videos" / name, frames, FPS)
+                frames = [frame(shape, scanner, _SIZE, rng) for shape in shapes]
+                write_avi(base / view / "Videos" / name, frames, _FPS)
                 listed, traced = tables[view]
                 listed.append([name, *facts])
                 es = max(range(len(beat)), key=beat.__getitem__)
@@ -78,9 +78,9 @@ def _traced(
         if (i == 2 and at == es) or (i == 5 and at == ed and view == "PSAX"):
             rows.append(["nan", "nan", "No Systolic" if at == es else "No Diastolic"])
             continue
-        points = (_outline(shapes[at]) + np.array([DEPTH / 2, 0])) / DEPTH * SIZE - 0.5
+        points = (_outline(shapes[at]) + np.array([DEPTH / 2, 0])) / DEPTH * _SIZE - 0.5
         if i == 4:
-            points[: len(points) // 4, 0] += SIZE
+            points[: len(points) // 4, 0] += _SIZE
         shown = len(shapes) + 3 if i == 3 and at == es and view == "A4C" else at
         rows += [[f"{x:.4f}", f"{y:.4f}", shown] for x, y in points.tolist()]
     return rows

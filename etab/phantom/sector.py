@@ -17,7 +17,7 @@ HALF_ANGLE = 0.66
 _RANGES, _BEAMS = 208, 112
 _TEXTURE = 512
 _ECHO = {0: 0.16, LV: 0.022, MY: 0.30, LA: 0.02, RIGHT: 0.028}
-QUALITIES = ("Good", "Medium", "Poor")
+IMAGE_QUALITIES = ("Good", "Medium", "Poor")
 
 
 class Seen(Protocol):
@@ -59,7 +59,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
             -(((beams - rng.uniform(-1, 1)) / rng.uniform(0.06, 0.2)) ** 2)
         )
     return Scanner(
-        quality=QUALITIES[quality],
+        quality=IMAGE_QUALITIES[quality],
         gain=float(rng.normal(0, 2.5)),
         dynamic=float(rng.uniform(46, 58)),
         haze=float(rng.gamma(2, 0.012 * (1 + quality))),

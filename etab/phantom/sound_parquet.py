@@ -17,7 +17,7 @@ from etab.readers.audio import read_wav
 from etab.sounds.denoise import processed
 from etab.types import Array, FloatArray
 
-PARTS = ("original", "processed")
+_PARTS = ("original", "processed")
 _GROUP = 100
 _TABLE = "training_data.csv"
 
@@ -29,12 +29,12 @@ def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
     _pyarrow()
     tree = root / "tree"
     yield from write_circor(tree, patients, seed)
-    convert(tree, root, mark=MARK)
+    convert_circor(tree, root, mark=MARK)
     shutil.copyfile(tree / "PHANTOM", root / "PHANTOM")
     shutil.rmtree(tree)
 
 
-def convert(tree: Path, root: Path, *, mark: str = "") -> int:
+def convert_circor(tree: Path, root: Path, *, mark: str = "") -> int:
     """Write ``root/data/original-00000-of-00001.parquet``, its processed twin and the table;
     returns the rows.
 
@@ -45,7 +45,7 @@ def convert(tree: Path, root: Path, *, mark: str = "") -> int:
         row for path in sorted((tree / "training_data").glob("*.tsv")) for row in _stretches(path)
     ]
     (root / "data").mkdir(parents=True, exist_ok=True)
-    for part in PARTS:
+    for part in _PARTS:
         _write(root / "data" / f"{part}-00000-of-00001.parquet", part, rows, _abnormal(tree), mark)
     shutil.copyfile(tree / _TABLE, root / _TABLE)
     return len(rows)

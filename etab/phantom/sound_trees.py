@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.phantom.sounds import GRADES, STETHOSCOPES, Chest, draw_chest, ecg, listen
+from etab.phantom.sounds import GRADES, STETHOSCOPES, Chest, auscultate, draw_chest, ecg
 from etab.sounds.states import DIASTOLE, S1, STATES, Interval
 from etab.types import Array
 
@@ -206,7 +206,7 @@ def _write_child(
     for k, (place, take) in enumerate(takes):
         seconds = round(float(rng.uniform(8, 12)), 2)
         spoiled = noise * float(rng.uniform(0.6, 1.1))
-        samples, found = listen(
+        samples, found = auscultate(
             child.chest,
             STETHOSCOPES["circor"],
             rate=_CIRCOR_RATE,
@@ -338,7 +338,7 @@ def _write_take(
 ) -> tuple[Interval, ...]:
     folder = root / f"training-{letter}"
     folder.mkdir(exist_ok=True)
-    samples, found = listen(
+    samples, found = auscultate(
         chest,
         STETHOSCOPES[letter],
         rate=_CINC_RATE,

@@ -30,7 +30,7 @@ SHAPES = ("Crescendo", "Decrescendo", "Diamond", "Plateau")
 PITCHES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"Low": (60.0, 140.0), "Medium": (120.0, 240.0), "High": (220.0, 420.0)}
 )
-QUALITIES = ("Blowing", "Harsh", "Musical")
+MURMUR_QUALITIES = ("Blowing", "Harsh", "Musical")
 _LOUDNESS = (0.10, 0.22, 0.45)
 
 
@@ -98,7 +98,7 @@ def draw_murmur(rng: np.random.Generator) -> Murmur:
         rng.choice(list(TIMINGS), p=[0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25])
     )
     pitch = rng.choice(list(PITCHES))
-    quality = rng.choice(QUALITIES, p=[0.45, 0.45, 0.1])
+    quality = rng.choice(MURMUR_QUALITIES, p=[0.45, 0.45, 0.1])
     return Murmur(grade, timing, str(rng.choice(SHAPES)), str(pitch), str(quality))
 
 
@@ -142,7 +142,7 @@ def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Inter
     return tuple(out)
 
 
-def listen(
+def auscultate(
     chest: Chest,
     device: Stethoscope,
     *,

@@ -21,8 +21,8 @@ from etab.phantom.anatomy import LA, LV, MY, RIGHT, draw_heart
 from etab.phantom.sector import Scanner, Seen, draw_scanner, frame
 from etab.types import Array, FloatArray
 
-SIZE = 112
-VIEWS = ("PLAX", "PSAX", "A2C", "A4C", "A4CorA2CorOther")
+_SIZE = 112
+_VIEWS = ("PLAX", "PSAX", "A2C", "A4C", "A4CorA2CorOther")
 FULL, VIEWED = "view_and_diagnosis_labeled_set", "view_labeled_set"
 UNLABELLED = "unlabeled_set/unlabeled"
 HEADER = "query_key,view_label,diagnosis_label,SourceFolder,view_classifier_split,diagnosis_classifier_split"
@@ -71,7 +71,7 @@ class Cut:
         return np.asarray(x), np.asarray(y)
 
 
-def long_axis(calcium: float, rng: np.random.Generator) -> Cut:
+def long_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
     """Parasternal long axis: LV to the left, aortic root with its valve to the right, LA below it,
     RV on top.
     """
@@ -102,7 +102,7 @@ def long_axis(calcium: float, rng: np.random.Generator) -> Cut:
     return Cut(blobs, (*leaflets, mitral))
 
 
-def short_axis(calcium: float, rng: np.random.Generator) -> Cut:
+def short_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
     """Parasternal short axis at the aortic valve: a ring with three leaflets, the RV around it, the
     atria below.
     """
@@ -134,24 +134,24 @@ def short_axis(calcium: float, rng: np.random.Generator) -> Cut:
     return Cut(blobs, lines)
 
 
-def picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:
+def draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:
     """One image (112, 112) uint8 of a view: the sector with its black sides, zeros below or to the
     right.
     """
     below = rng.random() < 0.7
     side = 84 if below else 98
     seen = frame(_seen(view, calcium, rng), scanner, side, rng)
-    out = np.zeros((SIZE, SIZE), np.uint8)
-    top, left = (0, (SIZE - side) // 2) if below else ((SIZE - side) // 2, 0)
+    out = np.zeros((_SIZE, _SIZE), np.uint8)
+    top, left = (0, (_SIZE - side) // 2) if below else ((_SIZE - side) // 2, 0)
     out[top : top + side, left : left + side] = seen
     return out
 
 
 def _seen(view: str, calcium: float, rng: np.random.Generator) -> Seen:
     if view == "PLAX":
-        return long_axis(calcium, rng)
+        return long_axis_cut(calcium, rng)
     if view == "PSAX":
-        return short_axis(calcium, rng)
+        return short_axis_cut(calcium, rng)
     heart = draw_heart(rng)
     heart = replace(heart, wall=heart.wall + 4 * calcium)
     chambers = int(view == "A4C") if view in ("A2C", "A4C") else int(rng.integers(2))
@@ -235,8 +235,8 @@ def _patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list
         label = str(rng.choice(_GRADES[g]))
         study = _Study(f"{patient}s{number}", label, float(rng.uniform(*_CALCIUM[g])), order)
         study.views = [
-            *VIEWS,
-            *rng.choice(VIEWS, size=1 + 2 * g, p=(0.28, 0.1, 0.1, 0.12, 0.4)).tolist(),
+            *_VIEWS,
+            *rng.choice(_VIEWS, size=1 + 2 * g, p=(0.28, 0.1, 0.1, 0.12, 0.4)).tolist(),
         ]
         study.extra = int(rng.integers(1, 3))
         _images(root, study, rng)
@@ -246,7 +246,9 @@ def _patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list
 
 def _viewed(root: Path, patient: int, rng: np.random.Generator) -> _Study:
     """One study whose images have a view and no diagnosis."""
-    study = _Study(f"{patient}s1", NOT_GIVEN, float(rng.random()), 0, rng.choice(VIEWS, 3).tolist())
+    study = _Study(
+        f"{patient}s1", NOT_GIVEN, float(rng.random()), 0, rng.choice(_VIEWS, 3).tolist()
+    )
     _images(root, study, rng)
     return study
 
@@ -262,17 +264,17 @@ def _images(root: Path, study: _Study, rng: np.random.Generator) -> None:
     scanner = draw_scanner(rng)
     rows = [*study.rows(0, "DEV479"), *study.unlabelled()]
     for row in rows:
-        view = row[1] if row[1] in VIEWS else str(rng.choice(VIEWS))
+        view = row[1] if row[1] in _VIEWS else str(rng.choice(_VIEWS))
         path = root / row[3] / row[0]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_png(picture(view, study.calcium, scanner, rng)))
+        path.write_bytes(_png(draw_picture(view, study.calcium, scanner, rng)))
     if study.views and study.order == 0 and study.key.endswith("s1"):
         odd = root / rows[0][3] / f"{study.key}_{len(rows)}.png"
         if not any(
             path.name.endswith("_99.png") for path in odd.parent.iterdir()
         ):  # one file a folder is in no table
             odd.with_name(f"{study.key}_99.png").write_bytes(
-                _png(picture("PLAX", study.calcium, scanner, rng))
+                _png(draw_picture("PLAX", study.calcium, scanner, rng))
             )
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from etab.phantom.anatomy import Shape, draw_heart
-from etab.phantom.parasternal import LongAxis, ThreeChamber, draw_long_axis
+from etab.phantom.parasternal import LongAxisShape, ThreeChamber, draw_long_axis
 from etab.phantom.sector import DEPTH, draw_scanner, frame
 from etab.phantom.trees import MARK, NOTICE, write_table
 from etab.types import Array
 
-SIZE = 128
+FRAME_SIZE = 128
 WORDS = {"A2C": "A2CH-LV", "A3C": "A3CH-FULL", "A4C": "A4CH_LV", "PLAX": "PLAX-FULL"}
 _POINTS = (
     "lv-apex-endo",
@@ -55,7 +55,7 @@ def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
                 part[name] = {"labels": _labels(points, odd=i == 3, blank=i == 4 and at > 0)}
                 views.append([name, "SUBCOSTAL-HEART" if i == 2 and view == "A2C" else word])
             if i != 1:
-                sizes.append([f"01-{code}", DEPTH / SIZE / 10, DEPTH / SIZE / 10])
+                sizes.append([f"01-{code}", DEPTH / FRAME_SIZE / 10, DEPTH / FRAME_SIZE / 10])
         yield i + 1
     first = next(iter(parts["train"]))
     parts["train"][first.replace("-0000.png", "-0000_(1).png")] = parts["train"][first]
@@ -69,16 +69,16 @@ def _pictures(view: str, rng: np.random.Generator) -> Iterator[tuple[int, tuple[
     scanner = draw_scanner(rng)
     if view == "PLAX":
         for at, shape in zip((0, 12), draw_long_axis(rng, [0.0, 1.0]), strict=True):
-            yield at, (frame(shape, scanner, SIZE, rng), _long_points(shape))
+            yield at, (frame(shape, scanner, FRAME_SIZE, rng), _long_points(shape))
         return
     heart = draw_heart(rng)
     for at, contraction in ((0, 0.0), (12, 1.0)):
         apical = heart.shape(int(view == "A4C"), contraction)
         seen = ThreeChamber(apical) if view == "A3C" else apical
-        yield at, (frame(seen, scanner, SIZE, rng), _apical_points(apical))
+        yield at, (frame(seen, scanner, FRAME_SIZE, rng), _apical_points(apical))
 
 
-def _long_points(shape: LongAxis) -> _Points:
+def _long_points(shape: LongAxisShape) -> _Points:
     ends = shape.calipers()
     names = {
         "lv-ivs-top": ("IVS", 0),
@@ -103,10 +103,10 @@ def _labels(points: _Points, *, odd: bool, blank: bool) -> dict[str, object]:
     for name in _POINTS:
         if name in points and not blank:
             x, y = (
-                (p + shift) / DEPTH * SIZE - 0.5
+                (p + shift) / DEPTH * FRAME_SIZE - 0.5
                 for p, shift in zip(points[name], (DEPTH / 2, 0), strict=True)
             )
-            x += SIZE if odd and name == "mv-post-hinge" else 0
+            x += FRAME_SIZE if odd and name == "mv-post-hinge" else 0
             out[name] = {"type": "point", "x": f"{x:.1f}", "y": f"{y:.1f}"}
         else:
             out[name] = {"type": "blurred" if blank else "off", "x": "", "y": ""}

@@ -20,7 +20,7 @@ import numpy as np
 from etab.errors import CorruptFileError, LayoutError
 from etab.types import Array
 
-MAX_SIDE = 8192
+MAX_VIDEO_SIDE = 8192
 _BLOCK = 8192
 _MODE = (
     os.O_RDONLY
@@ -37,7 +37,7 @@ _OPEN_SIZES = (0, 0xFFFFFFFF)
 _NEAR = 1.5
 
 
-def corrupt(path: Path, what: str) -> CorruptFileError:
+def corrupt_video(path: Path, what: str) -> CorruptFileError:
     """The error of a video file that is there and cannot be read."""
     return CorruptFileError(
         f"{path} cannot be read: {what}. Download it again, or restore it as published."
@@ -63,7 +63,7 @@ class Bytes:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _missing(self.path) from error
         except (OSError, ValueError) as error:
-            raise corrupt(self.path, f"it is unreadable ({error})") from error
+            raise corrupt_video(self.path, f"it is unreadable ({error})") from error
         try:
             facts = os.fstat(self._number)
             if not stat.S_ISREG(facts.st_mode):
@@ -71,7 +71,7 @@ class Bytes:
             self.size = facts.st_size
             self._first = self._block = self.exact(0, _BLOCK)
             if not self._block:
-                raise corrupt(self.path, "it is empty")
+                raise corrupt_video(self.path, "it is empty")
         except BaseException:
             os.close(self._number)
             raise
@@ -105,7 +105,7 @@ class Bytes:
             os.lseek(self._number, at, os.SEEK_SET)
             return os.read(self._number, n)
         except (OSError, OverflowError) as error:
-            raise corrupt(self.path, f"the disk refuses ({error})") from error
+            raise corrupt_video(self.path, f"the disk refuses ({error})") from error
 
     def each(self, rows: Sequence[Sequence[int]]) -> Sequence[bytes | memoryview]:
         """Read rows of (start, size), those that follow each other at once; raises CorruptFileError
@@ -124,7 +124,7 @@ class Bytes:
             end = at + size if at + size > end else end
             total = total + size
         if begin < 0 or end > self.size:
-            raise corrupt(self.path, "its index leads beyond its end")
+            raise corrupt_video(self.path, "its index leads beyond its end")
         if end - begin <= _NEAR * total:
             block = memoryview(self.exact(begin, end - begin))
             return [block[at - begin : at - begin + size] for at, size in rows]
@@ -133,7 +133,7 @@ class Bytes:
         try:
             return [_PREAD(self._number, size, at) for at, size in rows]
         except (OSError, OverflowError) as error:
-            raise corrupt(self.path, f"the disk refuses ({error})") from error
+            raise corrupt_video(self.path, f"the disk refuses ({error})") from error
 
 
 def _missing(path: Path) -> LayoutError:
@@ -160,7 +160,7 @@ class Avi:
     stream: int = -1
 
 
-def parse(data: Bytes, *, text: bool = True) -> Avi | None:
+def parse_avi(data: Bytes, *, text: bool = True) -> Avi | None:
     """Read headers, lists and (with ``text``) INFO; None where the file is no AVI. Raises
     CorruptFileError for damage.
     """
@@ -175,9 +175,11 @@ def parse(data: Bytes, *, text: bool = True) -> Avi | None:
                 if not text and chunk[0] == b"idx1":
                     break
     if not avi.movi:
-        raise corrupt(data.path, "it holds no frames")
-    if not (0 < avi.height <= MAX_SIDE and 0 < avi.width <= MAX_SIDE):
-        raise corrupt(data.path, f"its header claims frames of {avi.width} x {avi.height} pixels")
+        raise corrupt_video(data.path, "it holds no frames")
+    if not (0 < avi.height <= MAX_VIDEO_SIDE and 0 < avi.width <= MAX_VIDEO_SIDE):
+        raise corrupt_video(
+            data.path, f"its header claims frames of {avi.width} x {avi.height} pixels"
+        )
     return avi
 
 
@@ -191,7 +193,7 @@ def spans(data: Bytes, avi: Avi) -> Array:
     if rows is None or len(rows) < avi.n_frames:
         rows = np.array(list(_walked(data, avi)), dtype=np.int64).reshape(-1, 2)
     if len(rows) < max(avi.n_frames, 1):
-        raise corrupt(
+        raise corrupt_video(
             data.path, f"its header promises {avi.n_frames} frames and {len(rows)} are there"
         )
     return rows
@@ -223,7 +225,7 @@ def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
     while start + 8 <= end:
         head = data.read(start, 8)
         if len(head) < 8:
-            raise corrupt(data.path, "it is truncated in the header of a chunk")
+            raise corrupt_video(data.path, "it is truncated in the header of a chunk")
         name, size = _HEAD.unpack(head)
         left = data.size - start - 8
         if name in _LISTS and size in _OPEN_SIZES:
@@ -295,7 +297,7 @@ def _stream(data: Bytes, avi: Avi, start: int, block: bytes) -> bool:
 
 
 def _cut(data: Bytes, promised: int, left: int) -> CorruptFileError:
-    return corrupt(
+    return corrupt_video(
         data.path, f"it is truncated: a chunk promises {promised} bytes and {left} are left"
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import LayoutError, MissingPackageError, UnsupportedOptionError
-from etab.readers.avi import MAX_SIDE, corrupt
+from etab.readers.avi import MAX_VIDEO_SIDE, corrupt_video
 from etab.types import Array
 
 
@@ -41,7 +41,7 @@ def wanted(path: Path, at: Sequence[int] | None, n: int) -> Sequence[int]:
     return numbers
 
 
-def info(path: Path) -> ContainerInfo:
+def container_info(path: Path) -> ContainerInfo:
     """Read the header and count the packets; raises LayoutError, CorruptFileError,
     MissingPackageError.
     """
@@ -52,7 +52,7 @@ def info(path: Path) -> ContainerInfo:
         return ContainerInfo(times.n, float(rate or 0), size.height, size.width, size.name.upper())
 
 
-def read(path: Path, at: Sequence[int] | None) -> Array:
+def read_container(path: Path, at: Sequence[int] | None) -> Array:
     """Decode grey frames (k, h, w) uint8, in the order of ``at``; raises as ``info``, and
     UnsupportedOptionError.
     """
@@ -64,10 +64,12 @@ def read(path: Path, at: Sequence[int] | None) -> Array:
         decoded = _count_and_decode(path, set(numbers))
     missing = sorted(set(numbers) - set(decoded))
     if missing:
-        raise corrupt(path, f"it holds {times.n} frames and frame {missing[0]} cannot be decoded")
+        raise corrupt_video(
+            path, f"it holds {times.n} frames and frame {missing[0]} cannot be decoded"
+        )
     shapes = {frame.shape for frame in decoded.values()}
     if len(shapes) > 1:
-        raise corrupt(path, f"its frames differ in size: {sorted(shapes)}")
+        raise corrupt_video(path, f"its frames differ in size: {sorted(shapes)}")
     return np.stack([decoded[i] for i in numbers]) if decoded else np.empty((0, 0, 0), np.uint8)
 
 
@@ -85,16 +87,16 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         with av.open(str(path), metadata_errors="replace") as file:
             stream = next(iter(file.streams.video), None)
             if stream is None or stream.codec_context is None:
-                raise corrupt(path, "it holds no video")
+                raise corrupt_video(path, "it holds no video")
             size = stream.codec_context
-            if not (0 < size.height <= MAX_SIDE and 0 < size.width <= MAX_SIDE):
-                raise corrupt(
+            if not (0 < size.height <= MAX_VIDEO_SIDE and 0 < size.width <= MAX_VIDEO_SIDE):
+                raise corrupt_video(
                     path, f"its header claims frames of {size.width} x {size.height} pixels"
                 )
             stream.thread_type = "NONE"
             yield file, stream
     except av.error.FFmpegError as error:
-        raise corrupt(path, f"PyAV says {error.strerror or error}") from error
+        raise corrupt_video(path, f"PyAV says {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _times(path: Path, file: Any, stream: Any) -> _Times:
     """Read the packets without decoding them."""
     packets = [(packet.pts, packet.is_keyframe) for packet in file.demux(stream) if packet.size]
     if not packets:
-        raise corrupt(path, "it holds no frames")
+        raise corrupt_video(path, "it holds no frames")
     known = {time: key for time, key in packets if time is not None}
     if len(known) < len(packets):
         return _Times(len(packets), (), ())

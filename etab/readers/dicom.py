@@ -22,18 +22,18 @@ from etab.readers.dicom_header import (
     FOREIGN,
     DicomInfo,
     Region,
-    corrupt,
+    corrupt_object,
     is_dicom,
-    optional,
-    parse,
-    read_header,
+    parse_dicom,
+    read_dicom_header,
+    readable_fact,
 )
 from etab.types import Array
 
 __all__ = ["DicomInfo", "Region", "dicom_info", "is_dicom", "read_dicom"]
 
-MAX_FRAME_BYTES = 1 << 28
-MAX_BYTES = 1 << 29
+_MAX_FRAME_BYTES = 1 << 28
+_MAX_BYTES = 1 << 29
 _BASELINE = "1.2.840.10008.1.2.4.50"
 _LUMA = ("MONOCHROME1", "MONOCHROME2", "YBR_FULL", "YBR_FULL_422")
 _COLOUR = ("RGB", "YBR_RCT", "YBR_ICT", "PALETTE COLOR")
@@ -45,7 +45,7 @@ def dicom_info(path: Path) -> DicomInfo:
     damaged or absurd, MissingPackageError without pydicom.
     """
     with _guarded(path):
-        return parse(path, read_header(path))
+        return parse_dicom(path, read_dicom_header(path))
 
 
 def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
@@ -57,8 +57,8 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
     frame beyond the end.
     """
     with _guarded(path):
-        header = read_header(path, pixels=True)
-        info = parse(path, header)
+        header = read_dicom_header(path, pixels=True)
+        info = parse_dicom(path, header)
         if "NumberOfFrames" in header:
             header.NumberOfFrames = (
                 info.n_frames
@@ -70,10 +70,10 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
                 f"{path} has frames 0 to {info.n_frames - 1}; it has no frame {beyond[0]}."
             )
         _check_bytes(path, header, info)
-        if len(numbers) * info.rows * info.columns > MAX_BYTES:
-            raise corrupt(
+        if len(numbers) * info.rows * info.columns > _MAX_BYTES:
+            raise corrupt_object(
                 path,
-                f"{len(numbers)} frames of it are more than {MAX_BYTES >> 20} MiB; ask for fewer at once",
+                f"{len(numbers)} frames of it are more than {_MAX_BYTES >> 20} MiB; ask for fewer at once",
             )
         out = np.empty((len(numbers), info.rows, info.columns), np.uint8)
         places: dict[int, list[int]] = {}
@@ -106,13 +106,13 @@ def _guarded(path: Path) -> Iterator[None]:
         raise
     except FOREIGN as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise corrupt(path, f"pydicom says {lines[0]}") from error
+        raise corrupt_object(path, f"pydicom says {lines[0]}") from error
 
 
 def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
     """The grey frames ``numbers`` (h, w) uint8, in that order."""
     if info.photometric not in (*_LUMA, *_COLOUR):
-        raise corrupt(
+        raise corrupt_object(
             path,
             f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}",
         )
@@ -149,24 +149,24 @@ def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
 def _check_bytes(path: Path, header: Any, info: DicomInfo) -> None:
     for name in ("FloatPixelData", "DoubleFloatPixelData"):
         if name in header:
-            raise corrupt(
+            raise corrupt_object(
                 path, f"its pixels are fractions ({name}); wanted whole numbers of 8 or 16 bits"
             )
     if "PixelData" not in header or not info.rows:
-        raise corrupt(path, "it holds no pixels")
+        raise corrupt_object(path, "it holds no pixels")
     samples = int(header.get("SamplesPerPixel") or 1)
     bits = int(header.get("BitsAllocated") or 0)
     if samples not in (1, 3) or bits not in (8, 16):
-        raise corrupt(
+        raise corrupt_object(
             path, f"its pixels have {samples} samples of {bits} bits; wanted 1 or 3 of 8 or 16"
         )
     size = info.rows * info.columns * samples * bits // 8
-    if size > MAX_FRAME_BYTES:
-        raise corrupt(path, f"its header claims frames of {size} bytes")
+    if size > _MAX_FRAME_BYTES:
+        raise corrupt_object(path, f"its header claims frames of {size} bytes")
     encapsulated = header.file_meta.TransferSyntaxUID.is_encapsulated
     shared = 2 / 3 if info.photometric == "YBR_FULL_422" else 1
     if not encapsulated and len(header.PixelData) < int(size * shared) * info.n_frames:
-        raise corrupt(
+        raise corrupt_object(
             path,
             f"it is truncated: {len(header.PixelData)} bytes for {info.n_frames} frames of {size}",
         )
@@ -189,7 +189,7 @@ def _check_codestream(path: Path, code: bytes, info: DicomInfo, number: int) -> 
     """Refuse a frame whose own header claims another size, before a codec makes room for it."""
     size = picture_size(code)
     if size is not None and size != (info.rows, info.columns):
-        raise corrupt(
+        raise corrupt_object(
             path,
             f"frame {number} is coded as {size[1]} x {size[0]} pixels, the header says {info.columns} x {info.rows}",
         )
@@ -202,9 +202,9 @@ def _jpeg(path: Path, code: bytes, info: DicomInfo, number: int) -> Array:
     try:
         picture = simplejpeg.decode_jpeg(code.rstrip(b"\0"), "GRAY", buffer=out)
     except ValueError as error:
-        raise corrupt(path, f"frame {number} is no sound JPEG ({error})") from error
+        raise corrupt_object(path, f"frame {number} is no sound JPEG ({error})") from error
     if picture.shape != out.shape:
-        raise corrupt(path, f"frame {number} is coded as {picture.shape[:2]} pixels")
+        raise corrupt_object(path, f"frame {number} is coded as {picture.shape[:2]} pixels")
     return out[..., 0]
 
 
@@ -233,7 +233,7 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
         frame = np.asarray(apply_color_lut(frame, header))
         bits = 8 * frame.dtype.itemsize
     if frame.shape[:2] != (info.rows, info.columns):
-        raise corrupt(
+        raise corrupt_object(
             path,
             f"a frame decodes to {frame.shape[:2]} pixels, the header says {(info.rows, info.columns)}",
         )
@@ -260,14 +260,14 @@ def _eight_bits(path: Path, header: Any, frame: Array, bits: int) -> Array:
     white = (1 << bits) - 1
     if bits < 8:
         return np.asarray(np.rint(frame.clip(0, white) * (255 / white)).astype(np.uint8))
-    window = optional(lambda: _window(header)) if frame.ndim == 2 else None
+    window = readable_fact(lambda: _window(header)) if frame.ndim == 2 else None
     if window is not None:
         centre, width = window
         # DICOM PS3.3 C.11.2.1.2.1, the linear function.
         scaled = ((frame - (centre - 0.5)) / (width - 1) + 0.5) * 255
         return np.asarray(np.rint(scaled.clip(0, 255)).astype(np.uint8))
     if 0 < int(frame.max()) < _FEWEST_LEVELS << (bits - 8):
-        raise corrupt(
+        raise corrupt_object(
             path,
             f"its grey levels reach {int(frame.max())} of {white}, and no window tells which of them is white",
         )

@@ -17,9 +17,9 @@ import numpy as np
 
 from etab.errors import CorruptFileError
 
-T = TypeVar("T")
+_Fact = TypeVar("T")
 
-MAX_SIDE = 8192
+_MAX_SIDE = 8192
 MAX_FRAMES = 100_000
 _PREAMBLE_BYTES = 128
 _MARK = b"DICM"
@@ -101,7 +101,7 @@ class DicomInfo:
     comment: str
 
 
-def corrupt(path: Path, what: str) -> CorruptFileError:
+def corrupt_object(path: Path, what: str) -> CorruptFileError:
     """The error of an object that is there and cannot be read."""
     return CorruptFileError(f"{path} cannot be read: {what}. Export it again, or leave it out.")
 
@@ -151,7 +151,7 @@ def _begins_with_an_element(first: bytes) -> bool:
     return False
 
 
-def read_header(path: Path, *, pixels: bool = False) -> Any:
+def read_dicom_header(path: Path, *, pixels: bool = False) -> Any:
     """Read an object with pydicom, with its pixels or without, and name its transfer syntax where
     it does not.
 
@@ -160,16 +160,16 @@ def read_header(path: Path, *, pixels: bool = False) -> Any:
         name.
     """
     if not is_dicom(path):
-        raise corrupt(path, "it does not begin as a DICOM file")
+        raise corrupt_object(path, "it does not begin as a DICOM file")
     header = _dcmread(path, pixels=pixels)
     if not len(header):
-        raise corrupt(path, "its header holds nothing")
+        raise corrupt_object(path, "its header holds nothing")
     syntax = header.file_meta.get("TransferSyntaxUID")
     if not syntax:
         syntax = _syntax_of(path, header)
         header.file_meta.TransferSyntaxUID = syntax
     if str(syntax) == _DEFLATED:
-        raise corrupt(
+        raise corrupt_object(
             path, "it is deflated as a whole, which ultrasound systems do not do; convert it first"
         )
     return header
@@ -181,27 +181,29 @@ def _syntax_of(path: Path, header: Any) -> Any:
 
     whole = header if "PixelData" in header else _dcmread(path, pixels=True)
     if "PixelData" in whole and whole["PixelData"].is_undefined_length:
-        raise corrupt(path, "it names no transfer syntax, and its pixels are coded")
+        raise corrupt_object(path, "it names no transfer syntax, and its pixels are coded")
     is_implicit, is_little = header.original_encoding
     if is_implicit:
         return UID(_IMPLICIT_LITTLE)
     return UID(_EXPLICIT_LITTLE if is_little else _EXPLICIT_BIG)
 
 
-def parse(path: Path, header: Any) -> DicomInfo:
+def parse_dicom(path: Path, header: Any) -> DicomInfo:
     """The facts of a header. Raises CorruptFileError where it claims a picture that no scanner
     makes.
     """
     rows = int(header.get("Rows") or 0)
     columns = int(header.get("Columns") or 0)
-    n_frames = optional(lambda: int(header.get("NumberOfFrames") or 0)) or 0
+    n_frames = readable_fact(lambda: int(header.get("NumberOfFrames") or 0)) or 0
     if "Rows" in header and n_frames < 1:
         n_frames = _count_frames(path, header)
     if "Rows" in header and not (
-        0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE and 0 < n_frames <= MAX_FRAMES
+        0 < rows <= _MAX_SIDE and 0 < columns <= _MAX_SIDE and 0 < n_frames <= MAX_FRAMES
     ):
-        raise corrupt(path, f"its header claims {n_frames} frames of {columns} x {rows} pixels")
-    sequence = optional(lambda: list(header.get("SequenceOfUltrasoundRegions") or ())) or []
+        raise corrupt_object(
+            path, f"its header claims {n_frames} frames of {columns} x {rows} pixels"
+        )
+    sequence = readable_fact(lambda: list(header.get("SequenceOfUltrasoundRegions") or ())) or []
     regions = tuple(_region(part) for part in sequence)
     return DicomInfo(
         max(n_frames, 1),
@@ -220,7 +222,7 @@ def parse(path: Path, header: Any) -> DicomInfo:
     )
 
 
-def optional(read: Callable[[], T]) -> T | None:
+def readable_fact(read: Callable[[], _Fact]) -> _Fact | None:
     """What ``read`` gives; None where the fact is written in a way that pydicom or Python cannot
     parse.
     """
@@ -231,11 +233,11 @@ def optional(read: Callable[[], T]) -> T | None:
 
 
 def _text(header: Any, name: str) -> str:
-    return optional(lambda: str(header.get(name, "") or "")) or ""
+    return readable_fact(lambda: str(header.get(name, "") or "")) or ""
 
 
 def _float(header: Any, name: str) -> float | None:
-    return optional(lambda: float(header.get(name)))
+    return readable_fact(lambda: float(header.get(name)))
 
 
 def _count_frames(path: Path, header: Any) -> int:
@@ -244,7 +246,7 @@ def _count_frames(path: Path, header: Any) -> int:
     """
     if "NumberOfFrames" not in header:
         return 1
-    whole = read_header(path, pixels=True)
+    whole = read_dicom_header(path, pixels=True)
     if "PixelData" not in whole:
         return 1
     if whole.file_meta.TransferSyntaxUID.is_encapsulated:
@@ -272,7 +274,7 @@ def _rate(header: Any) -> float | None:
     """Frames per second by the first of four tags that makes sense."""
     candidates = (
         _per_second(_float(header, "FrameTime")),
-        _per_second(optional(lambda: _median_time(header))),
+        _per_second(readable_fact(lambda: _median_time(header))),
         _float(header, "CineRate"),
         _float(header, "RecommendedDisplayFrameRate"),
     )
@@ -308,7 +310,7 @@ def _region(part: Any) -> Region:
 
 
 def _whole_number(part: Any, name: str, default: int) -> int:
-    value = optional(lambda: int(part.get(name)))
+    value = readable_fact(lambda: int(part.get(name)))
     return default if value is None else value
 
 
@@ -323,7 +325,7 @@ def _spacing(
     }
     if len(agreed) == 1:
         return next(iter(agreed))
-    plain = optional(lambda: [float(size) for size in header.get("PixelSpacing") or ()]) or []
+    plain = readable_fact(lambda: [float(size) for size in header.get("PixelSpacing") or ()]) or []
     if regions or len(plain) != 2:
         return None
     return _plausible(plain[0], plain[1])

@@ -18,8 +18,8 @@ import numpy as np
 from etab.errors import CorruptFileError
 from etab.types import Array, FloatArray
 
-MAX_SIDE = 8192
-MAX_BYTES = 1 << 30
+_MAX_SIDE = 8192
+MAX_VOLUME_BYTES = 1 << 30
 AS_PUBLISHED = "LP"
 _LARGEST_PIXEL_MM = 100.0
 _LEAST_COSINE = 0.8
@@ -91,7 +91,7 @@ class Stored:
         return frames, self.rows, self.columns
 
 
-def corrupt(
+def corrupt_volume(
     path: Path, what: str, then: str = "Restore the file as published."
 ) -> CorruptFileError:
     """The error of a volume that is there and cannot be read."""
@@ -132,19 +132,19 @@ def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int 
 def check_size(path: Path, sizes: Sequence[int], stored: Stored, itemsize: int) -> None:
     """Refuse sizes that no ultrasound recording has, before room is made for them."""
     size = math.prod((stored.frames or 1, stored.rows, stored.columns, stored.channels, itemsize))
-    if max(stored.rows, stored.columns) > MAX_SIDE or size > MAX_BYTES:
+    if max(stored.rows, stored.columns) > _MAX_SIDE or size > MAX_VOLUME_BYTES:
         raise too_large(path, sizes)
 
 
 def too_large(path: Path, sizes: Sequence[int]) -> CorruptFileError:
     """The error of sizes beyond any ultrasound recording."""
-    return corrupt(
-        path, f"its header claims {tuple(sizes)} pixels; the limit is {MAX_SIDE} a side and 1 GiB"
+    return corrupt_volume(
+        path, f"its header claims {tuple(sizes)} pixels; the limit is {_MAX_SIDE} a side and 1 GiB"
     )
 
 
 def _wrong_shape(path: Path, sizes: Sequence[int]) -> CorruptFileError:
-    return corrupt(
+    return corrupt_volume(
         path,
         f"its shape is {tuple(sizes)}; wanted a still (x, y) or a sequence (x, y, frames)",
         "Export the two-dimensional recording.",
@@ -163,7 +163,7 @@ def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int
     frame_bytes = stored.rows * stored.columns * stored.channels * itemsize
     frames = n_bytes // frame_bytes
     if not frames:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"its header leaves the number of frames open, and {n_bytes} bytes are less than one frame",
             "Download it again.",
@@ -182,7 +182,7 @@ def pixel_spacing(
     if not all(math.isfinite(size) and size != 0 for size in (row, column)):
         return None
     if not (0 < row < _LARGEST_PIXEL_MM and 0 < column < _LARGEST_PIXEL_MM):
-        raise corrupt(path, f"its pixel spacing is {row:g} x {column:g} mm")
+        raise corrupt_volume(path, f"its pixel spacing is {row:g} x {column:g} mm")
     return (column, row) if orientation.swap else (row, column)
 
 
@@ -207,7 +207,7 @@ def orientation_of(path: Path, x: FloatArray, y: FloatArray) -> Orientation:
     main = [int(np.argmax(np.abs(direction))) for direction in directions]
     cosines = [float(direction[k]) for direction, k in zip(directions, main, strict=True)]
     if sorted(main) != [0, 1] or min(map(abs, cosines)) < _LEAST_COSINE:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"its columns point along {_words(directions[0])} and its rows along {_words(directions[1])} "
             "(left, posterior, superior); as published they point to the left and to the back",

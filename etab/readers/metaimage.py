@@ -18,12 +18,12 @@ import numpy as np
 
 from etab.errors import LayoutError
 from etab.readers.geometry import (
-    MAX_BYTES,
+    MAX_VOLUME_BYTES,
     Orientation,
     Stored,
     VolumeInfo,
     check_size,
-    corrupt,
+    corrupt_volume,
     count_frames,
     luma,
     orientation_of,
@@ -125,14 +125,14 @@ def _parse(path: Path) -> _Header:
     dtype = _number_type(path, fields)
     channels = _whole_number(path, fields, "ElementNumberOfChannels", 1)
     if channels not in (1, 3, 4):
-        raise corrupt(
+        raise corrupt_volume(
             path, f"its pixels have {channels} channels; wanted 1 (grey), 3 or 4 (colour)"
         )
     sizes = [_to_int(path, "DimSize", word) for word in fields["DimSize"].split()]
     if _whole_number(path, fields, "NDims", len(sizes)) != len(sizes):
-        raise corrupt(path, f"NDims is {fields['NDims']} and DimSize {fields['DimSize']!r}")
+        raise corrupt_volume(path, f"NDims is {fields['NDims']} and DimSize {fields['DimSize']!r}")
     if not _is_true(fields, "BinaryData", default=True):
-        raise corrupt(
+        raise corrupt_volume(
             path, "its pixels are text (BinaryData = False)", "Write them as binary data."
         )
     pixels = _pixel_file(path, fields["ElementDataFile"])
@@ -166,18 +166,18 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         if not equals:
             continue
         if key in fields:
-            raise corrupt(path, f"its header has {key} twice")
+            raise corrupt_volume(path, f"its header has {key} twice")
         fields[key] = value.strip()
         if key == "ElementDataFile":
             break
     for key in _NEEDED:
         if key not in fields:
-            raise corrupt(path, f"its header has no {key}")
+            raise corrupt_volume(path, f"its header has no {key}")
     rest = block[end:]
     if fields["ElementDataFile"] != _IN_HEADER_FILE and re.search(
         rb"^\s*ElementDataFile\s*=", rest, re.M
     ):
-        raise corrupt(path, "its header has ElementDataFile twice")
+        raise corrupt_volume(path, "its header has ElementDataFile twice")
     return fields, end
 
 
@@ -189,9 +189,9 @@ def _pixel_file(path: Path, name: str) -> Path:
         return path
     posix = PurePosixPath(name.replace("\\", "/"))
     if posix.is_absolute() or ".." in posix.parts or re.match(r"[A-Za-z]:", name):
-        raise corrupt(path, f"it keeps its pixels in {name}, outside its folder")
+        raise corrupt_volume(path, f"it keeps its pixels in {name}, outside its folder")
     if name.split()[:1] == ["LIST"] or "%" in name:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"it keeps its pixels in several files (ElementDataFile = {name})",
             "Write them into one file.",
@@ -202,7 +202,7 @@ def _pixel_file(path: Path, name: str) -> Path:
     # A link inside the folder may still lead out of it.
     homes = (path.parent.resolve(), path.resolve().parent)
     if not any(pixels.resolve().is_relative_to(home) for home in homes):
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"{name} is a link to {pixels.resolve()}, outside its folder",
             "Copy the pixels beside the header.",
@@ -222,16 +222,16 @@ def _payload(header: _Header) -> bytes:
     """The bytes of the pixels, unpacked; at most as many as the largest recording has."""
     with open_file(header.pixels) as file:
         file.seek(header.start or 0)
-        raw = bytes(file.read(MAX_BYTES + 1))
+        raw = bytes(file.read(MAX_VOLUME_BYTES + 1))
     if not header.is_compressed:
         return raw
-    limit = _promised(header) or MAX_BYTES
+    limit = _promised(header) or MAX_VOLUME_BYTES
     try:
         # 47 accepts zlib and gzip streams alike.
         stream = zlib.decompressobj(wbits=47)
         plain = stream.decompress(raw, limit)
     except zlib.error as error:
-        raise corrupt(
+        raise corrupt_volume(
             header.pixels, f"its compressed pixels are damaged ({error})", "Download it again."
         ) from error
     if not stream.eof:
@@ -239,15 +239,15 @@ def _payload(header: _Header) -> bytes:
         try:
             more = stream.decompress(stream.unconsumed_tail, 1)
         except zlib.error as error:
-            raise corrupt(
+            raise corrupt_volume(
                 header.pixels, f"its compressed pixels are damaged ({error})", "Download it again."
             ) from error
         if more:
-            raise corrupt(
+            raise corrupt_volume(
                 header.pixels, f"it holds more than the {limit} bytes its header promises"
             )
         if not stream.eof:
-            raise corrupt(
+            raise corrupt_volume(
                 header.pixels,
                 "it is truncated: its compressed pixels end early",
                 "Download it again.",
@@ -270,7 +270,7 @@ def _promised(header: _Header) -> int:
 def _frames(path: Path, header: _Header, n_bytes: int) -> int:
     promised = _promised(header)
     if n_bytes < promised:
-        raise corrupt(
+        raise corrupt_volume(
             header.pixels, f"it is truncated: {n_bytes} of {promised} bytes", "Download it again."
         )
     return count_frames(path, header.stored, header.dtype.itemsize, n_bytes)
@@ -281,7 +281,7 @@ def _number_type(path: Path, fields: Mapping[str, str]) -> np.dtype[Any]:
     code = _TYPES.get(name.removeprefix("MET_"))
     if code is None:
         known = ", ".join(f"MET_{key}" for key in _TYPES)
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"its header is not a MetaImage header: ElementType is {name}; wanted one of {known}",
         )
@@ -304,7 +304,9 @@ def _to_int(path: Path, key: str, word: str) -> int:
     try:
         return int(word)
     except ValueError as error:
-        raise corrupt(path, f"its header is not a MetaImage header ({key} is {word!r})") from error
+        raise corrupt_volume(
+            path, f"its header is not a MetaImage header ({key} is {word!r})"
+        ) from error
 
 
 def _numbers(fields: Mapping[str, str], *keys: str) -> list[float]:

@@ -16,12 +16,12 @@ import numpy as np
 
 from etab.errors import LayoutError
 from etab.readers.geometry import (
-    MAX_BYTES,
+    MAX_VOLUME_BYTES,
     Orientation,
     Stored,
     VolumeInfo,
     check_size,
-    corrupt,
+    corrupt_volume,
     count_frames,
     luma,
     orientation_of,
@@ -69,7 +69,7 @@ def nifti_info(path: Path) -> VolumeInfo:
     header = _parse(path, _inflate(path, first, HEADER_BYTES, partial=True))
     frames = header.stored.frames
     if frames is None:
-        plain = _inflate(path, _whole(path), MAX_BYTES, partial=True)
+        plain = _inflate(path, _whole(path), MAX_VOLUME_BYTES, partial=True)
         frames = _frames_in(path, header, len(plain))
     return _info(path, header, frames)
 
@@ -87,12 +87,12 @@ def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
     offset = _offset(path, header.fields)
     frames = header.stored.frames
     if frames is None:
-        frames = _frames_in(path, header, len(_inflate(path, raw, MAX_BYTES, partial=True)))
+        frames = _frames_in(path, header, len(_inflate(path, raw, MAX_VOLUME_BYTES, partial=True)))
     stored = header.stored
     count = frames * stored.rows * stored.columns * stored.channels
     plain = _inflate(path, raw, offset + count * header.itemsize)
     if len(plain) < offset + count * header.itemsize:
-        raise corrupt(
+        raise corrupt_volume(
             path, f"its header promises {count} pixels and it ends early", "Download it again."
         )
     numbers = np.frombuffer(plain, dtype=header.dtype, count=count, offset=offset)
@@ -120,7 +120,7 @@ def open_file(path: Path) -> Any:
             f"{path} is missing. Restore it, or leave out the tasks that need it."
         ) from error
     except OSError as error:
-        raise corrupt(path, str(error)) from error
+        raise corrupt_volume(path, str(error)) from error
 
 
 def _whole(path: Path) -> bytes:
@@ -148,7 +148,7 @@ def _parse(path: Path, block: bytes) -> _Header:
     from nibabel.nifti1 import Nifti1Header
 
     if len(block) < HEADER_BYTES:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"a NIfTI header has {HEADER_BYTES} bytes, this file has {len(block)}",
             "Download it again.",
@@ -156,10 +156,10 @@ def _parse(path: Path, block: bytes) -> _Header:
     make: Any = Nifti1Header
     fields: Any = make(block[:HEADER_BYTES], check=False)
     if int(fields["sizeof_hdr"]) == 540:
-        raise corrupt(path, "it is a NIfTI-2 file; wanted NIfTI-1", "Convert it to NIfTI-1.")
+        raise corrupt_volume(path, "it is a NIfTI-2 file; wanted NIfTI-1", "Convert it to NIfTI-1.")
     magic = bytes(fields["magic"].item())[:2]
     if int(fields["sizeof_hdr"]) != HEADER_BYTES or magic not in (b"n+", b"ni"):
-        raise corrupt(path, "it does not begin as a NIfTI file")
+        raise corrupt_volume(path, "it does not begin as a NIfTI file")
     dtype, channels = _number_type(path, fields)
     sizes = _sizes(path, fields)
     planes = len(sizes) > 4 and sizes[4] in _CHANNELS and channels == 1
@@ -176,11 +176,13 @@ def _number_type(path: Path, fields: Any) -> tuple[np.dtype[Any], int]:
     try:
         dtype = np.dtype(fields.get_data_dtype())
     except (HeaderDataError, KeyError) as error:
-        raise corrupt(path, f"its pixels are of no known type ({error})") from error
+        raise corrupt_volume(path, f"its pixels are of no known type ({error})") from error
     if dtype.names and all(dtype[name] == np.uint8 for name in dtype.names):
         return np.dtype(np.uint8), len(dtype.names)
     if dtype.kind not in "uif":
-        raise corrupt(path, f"its pixels are of type {dtype}; grey levels or labels are numbers")
+        raise corrupt_volume(
+            path, f"its pixels are of type {dtype}; grey levels or labels are numbers"
+        )
     return dtype, 1
 
 
@@ -188,7 +190,7 @@ def _sizes(path: Path, fields: Any) -> list[int]:
     """The lengths of the axes that the header counts."""
     dim = [int(size) for size in fields["dim"]]
     if not 1 <= dim[0] <= 7:
-        raise corrupt(path, f"its header counts {dim[0]} axes; wanted 2 to 7")
+        raise corrupt_volume(path, f"its header counts {dim[0]} axes; wanted 2 to 7")
     return dim[1 : dim[0] + 1]
 
 
@@ -197,8 +199,8 @@ def _offset(path: Path, fields: Any) -> int:
     are small.
     """
     stored = float(fields["vox_offset"])
-    if not -MAX_BYTES <= stored <= MAX_BYTES:
-        raise corrupt(path, f"its header says that pixels begin at byte {stored:g}")
+    if not -MAX_VOLUME_BYTES <= stored <= MAX_VOLUME_BYTES:
+        raise corrupt_volume(path, f"its header says that pixels begin at byte {stored:g}")
     return _FIRST_PIXEL if stored < HEADER_BYTES else int(stored)
 
 
@@ -232,7 +234,7 @@ def _orientation(path: Path, fields: Any) -> Orientation:
     axes = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :2]
     orientation = orientation_of(path, axes[:, 0], axes[:, 1])
     if orientation.name == "RA" and not affine[:3, 3].any():
-        raise corrupt(
+        raise corrupt_volume(
             path,
             "its affine is positive along both axes and has no origin, so that it cannot be told whether the picture was "
             "turned by half a turn or only given a pixel size",
@@ -259,7 +261,7 @@ def _rescale(path: Path, fields: Any, stored: Array) -> Array:
     try:
         slope, inter = fields.get_slope_inter()
     except HeaderDataError as error:
-        raise corrupt(path, str(error)) from error
+        raise corrupt_volume(path, str(error)) from error
     if slope is None or (slope == 1 and inter in (None, 0)):
         return stored
     return np.asarray(stored * slope + (inter or 0))
@@ -283,16 +285,20 @@ def _inflate(path: Path, raw: bytes, limit: int, *, partial: bool = False) -> by
             if len(out) == limit and not stream.eof and not partial and limit > HEADER_BYTES:
                 more = stream.decompress(stream.unconsumed_tail, _MORE)
                 if not stream.eof and stream.unconsumed_tail:
-                    raise corrupt(path, f"it holds more than the {limit} bytes its header promises")
+                    raise corrupt_volume(
+                        path, f"it holds more than the {limit} bytes its header promises"
+                    )
                 is_cut = not stream.eof and not more
             raw = stream.unused_data
             if not stream.eof and len(out) < limit:
                 break
     except zlib.error as error:
         if not (partial and len(out) == limit):
-            raise corrupt(
+            raise corrupt_volume(
                 path, f"its gzip stream is damaged ({error})", "Download it again."
             ) from error
     if (is_cut or len(out) < limit) and not partial and limit > HEADER_BYTES:
-        raise corrupt(path, f"it is truncated: {len(out)} of {limit} bytes", "Download it again.")
+        raise corrupt_volume(
+            path, f"it is truncated: {len(out)} of {limit} bytes", "Download it again."
+        )
     return out

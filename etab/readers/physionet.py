@@ -56,7 +56,7 @@ class Header:
     comments: tuple[str, ...] = ()
 
 
-def read_header(path: Path) -> Header:
+def read_wfdb_header(path: Path) -> Header:
     """Read a PhysioNet ``.hea`` (WFDB) header, LF or CRLF; only what the two challenges use of the
     format.
 

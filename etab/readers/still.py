@@ -13,7 +13,7 @@ import numpy as np
 from etab.errors import CorruptFileError, LayoutError
 from etab.types import Array
 
-MAX_SIDE = 4096
+_MAX_SIDE = 4096
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEAD_BYTES = 1024
 
@@ -92,10 +92,10 @@ def _info(path: Path, raw: bytes) -> StillInfo:
             break
     if size is None:
         raise _corrupt(path, "it ends early")
-    if not (1 <= size[0] <= MAX_SIDE and 1 <= size[1] <= MAX_SIDE):
+    if not (1 <= size[0] <= _MAX_SIDE and 1 <= size[1] <= _MAX_SIDE):
         raise _corrupt(
             path,
-            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {MAX_SIDE} a side",
+            f"its header claims {size[1]} x {size[0]} pixels; a still has 1 to {_MAX_SIDE} a side",
         )
     return StillInfo(*size, text)
 

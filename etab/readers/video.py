@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 
 from etab.readers import container
-from etab.readers.avi import Avi, Bytes, corrupt, parse, payloads, spans
+from etab.readers.avi import Avi, Bytes, corrupt_video, parse_avi, payloads, spans
 from etab.types import Array
 
 _NO_INFO: Mapping[str, str] = MappingProxyType({})
@@ -42,12 +42,12 @@ def video_info(path: Path) -> VideoInfo:
     damaged, MissingPackageError where it is no MJPG AVI and PyAV is not installed.
     """
     with Bytes(path) as data:
-        avi = parse(data)
+        avi = parse_avi(data)
         if avi is not None and avi.codec == "MJPG":
             return VideoInfo(
                 len(spans(data, avi)), avi.fps, avi.height, avi.width, avi.codec, avi.text
             )
-    info = container.info(path)
+    info = container.container_info(path)
     return VideoInfo(
         info.n_frames,
         info.fps,
@@ -63,7 +63,7 @@ def video_text(path: Path) -> Mapping[str, str]:
     ``video_info``.
     """
     with Bytes(path) as data:
-        avi = parse(data)
+        avi = parse_avi(data)
         return avi.text if avi else {}
 
 
@@ -76,10 +76,10 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
     (``Source.digest`` sees them).
     """
     with Bytes(path) as data:
-        avi = parse(data, text=False)
+        avi = parse_avi(data, text=False)
         if avi is not None and avi.codec == "MJPG":
             return _read_mjpg(data, avi, at)
-    return container.read(path, at)
+    return container.read_container(path, at)
 
 
 def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
@@ -98,7 +98,7 @@ def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
         except ValueError as error:
             shape = _decode_again(data.path, jpeg, frame, number, error)
         if shape != wanted:
-            raise corrupt(
+            raise corrupt_video(
                 data.path, f"frame {number} has {shape[:2]} pixels; its header says {wanted[:2]}"
             )
     return out[..., 0]
@@ -117,6 +117,6 @@ def _decode_again(
             raise error
         return tuple(decode_jpeg(jpeg, "GRAY", buffer=frame, strict=False).shape)
     except ValueError as worse:
-        raise corrupt(
+        raise corrupt_video(
             path, f"frame {number} is no sound JPEG of {frame.shape[:2]} pixels ({worse})"
         ) from worse

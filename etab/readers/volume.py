@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etab.readers.geometry import VolumeInfo, corrupt
+from etab.readers.geometry import VolumeInfo, corrupt_volume
 from etab.readers.metaimage import metaimage_info, read_metaimage
 from etab.readers.nifti import nifti_info, read_nifti
 from etab.types import Array
@@ -78,7 +78,7 @@ def grey(path: Path, data: Array) -> Array:
     high = float(data.max())
     is_unit_range = high <= 1 + _ROUNDING and low >= -_ROUNDING and data.dtype.kind == "f"
     if not (low >= 0 and high <= _WHITE) and not is_unit_range:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"its values run from {low:g} to {high:g}; grey levels are 0 to 255, or fractions from 0 to 1",
             "Scale it, or restore the file as published.",
@@ -87,13 +87,13 @@ def grey(path: Path, data: Array) -> Array:
     if is_unit_range and has_fractions:
         return np.asarray(np.rint(data.clip(0, 1) * _WHITE).astype(np.uint8))
     if high == 1:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             "it holds only the values 0 and 1; grey levels are 0 to 255, or fractions from 0 to 1",
             "It is a mask, or was rounded; restore the picture as published.",
         )
     if has_fractions and high < _LEAST_RANGE:
-        raise corrupt(
+        raise corrupt_volume(
             path,
             f"its values are fractions from {low:g} to {high:g}, and it cannot be told which of them is white; "
             "grey levels are 0 to 255, or fractions from 0 to 1",
@@ -111,8 +111,10 @@ def labels(path: Path, data: Array, highest: int) -> Array:
     low = float(data.min())
     high = float(data.max())
     if not (low >= 0 and high <= highest):
-        raise corrupt(path, f"its labels run from {low:g} to {high:g}; wanted 0 to {highest}")
+        raise corrupt_volume(
+            path, f"its labels run from {low:g} to {high:g}; wanted 0 to {highest}"
+        )
     out = data.astype(np.uint8)
     if data.dtype.kind == "f" and not np.array_equal(out, data):
-        raise corrupt(path, "its labels are not whole numbers; was the mask interpolated?")
+        raise corrupt_volume(path, "its labels are not whole numbers; was the mask interpolated?")
     return out

@@ -74,7 +74,7 @@ def lacking(names: Iterable[str], root: Path | None) -> list[str]:
     """
     sentences = []
     for name in dict.fromkeys(names):
-        sentence = datasets.told(datasets.source(name, cross.within(root, name)))
+        sentence = datasets.missing_note(datasets.source(name, cross.within(root, name)))
         if sentence:
             sentences.append(sentence)
     return sentences

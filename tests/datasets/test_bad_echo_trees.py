@@ -14,7 +14,7 @@ from etab import datasets
 from etab.datasets.camus import CamusSource
 from etab.datasets.dataset import Dataset
 from etab.datasets.echonet import EchoNetSource
-from etab.datasets.paths import folder
+from etab.datasets.paths import dataset_folder
 from etab.errors import (
     CorruptFileError,
     DataNotFoundError,
@@ -409,7 +409,7 @@ def test_every_place_looked_at_is_listed(tmp_path: Path) -> None:
     (tmp_path / "paths.toml").write_text("echonet_dir = 'x'\n")
     env = {"ETAB_DATA": str(tmp_path), "ETAB_PATHS": str(tmp_path / "paths.toml")}
     with pytest.raises(DataNotFoundError) as caught:
-        folder("camus", env=env)
+        dataset_folder("camus", env=env)
     for word in (
         "ETAB_DATA",
         str(tmp_path / "camus"),
@@ -432,23 +432,23 @@ def test_a_place_that_was_named_is_never_skipped(tmp_path: Path, key: str) -> No
     )
     env = {"ETAB_PATHS": str(tmp_path / "paths.toml")} if key == "toml" else env
     with pytest.raises(DataNotFoundError, match="gone is not a folder"):
-        folder("camus", gone if key == "root" else None, env=env)
+        dataset_folder("camus", gone if key == "root" else None, env=env)
 
 
 def test_damaged_paths_toml(tmp_path: Path) -> None:
     path = tmp_path / "paths.toml"
     env = {"ETAB_PATHS": str(path)}
     with pytest.raises(DataNotFoundError, match="not a file"):
-        folder("camus", env=env)
+        dataset_folder("camus", env=env)
     path.write_text("camus_dri = 'x'\n")
     with pytest.raises(UnknownNameError, match=r"'camus_dri'\. Did you mean 'camus_dir'"):
-        folder("camus", env=env)
+        dataset_folder("camus", env=env)
     path.write_text("camus_dir = \n")
     with pytest.raises(CorruptFileError, match="is not TOML"):
-        folder("camus", env=env)
+        dataset_folder("camus", env=env)
     path.write_text("camus_dir = 3\n")
     with pytest.raises(CorruptFileError, match="camus_dir is 3"):
-        folder("camus", env=env)
+        dataset_folder("camus", env=env)
 
 
 def test_unknown_attribute_of_datasets() -> None:

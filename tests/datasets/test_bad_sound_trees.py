@@ -18,7 +18,7 @@ from etab.datasets.cinc2016 import read_state_ans
 from etab.datasets.circor_layout import read_states
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.audio import read_wav, wav_info
-from etab.readers.physionet import read_dat, read_header
+from etab.readers.physionet import read_dat, read_wfdb_header
 from tests.trees import sounds
 
 
@@ -136,7 +136,7 @@ def test_headers(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "a.hea"
     path.write_text(text)
     with pytest.raises(CorruptFileError, match=said):
-        read_header(path)
+        read_wfdb_header(path)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_header_and_audio_disagree(circor: Path, old: str, new: str, said: str) 
 
 def test_ecg(cinc: Path) -> None:
     path = next((cinc / "training-a").glob("*.dat"))
-    header = read_header(path.with_suffix(".hea"))
+    header = read_wfdb_header(path.with_suffix(".hea"))
     assert read_dat(path, header, "ECG").max() > 0.5
     with pytest.raises(CorruptFileError, match="no signal 'EEG'"):
         read_dat(path, header, "EEG")

@@ -59,10 +59,10 @@ def _fresh() -> None:
 
 
 def test_every_file_is_named_and_every_name_has_its_file() -> None:
-    assert sorted(path.stem for path in SPLITS.glob("*.toml")) == sorted(canonical.NAMES)
+    assert sorted(path.stem for path in SPLITS.glob("*.toml")) == sorted(canonical.SPLIT_NAMES)
 
 
-@pytest.mark.parametrize("name", canonical.NAMES)
+@pytest.mark.parametrize("name", canonical.SPLIT_NAMES)
 def test_a_file_is_what_its_digest_says(name: str) -> None:
     split = canonical.load(name)
     assert split.name == name
@@ -73,7 +73,7 @@ def test_a_file_is_what_its_digest_says(name: str) -> None:
 
 
 def test_counts_are_the_published_ones() -> None:
-    splits = {name: canonical.load(name) for name in canonical.NAMES}
+    splits = {name: canonical.load(name) for name in canonical.SPLIT_NAMES}
     assert (
         Counter(splits["camus"].places.values())
         == {"train": 400, "val": 50, "test": 50}
@@ -143,10 +143,10 @@ def test_real_patients_in_their_parts_open_and_the_absent_are_told(tmp_path: Pat
     assert found.agrees
     assert (found.lacking, found.total) == (496, 500)
     assert "patient0003" in found.missing
-    assert datasets.told(source).startswith("496 of 500 published patients are not in")
+    assert datasets.missing_note(source).startswith("496 of 500 published patients are not in")
     assert len(Dataset("camus", "EF", root=tmp_path)) == 8
     runs = plan("b0-A4-C", ["image_stats"], protocols=["cv"], n_fold=2)
-    assert lacking([run.row.dataset for run in runs], tmp_path) == [datasets.told(source)]
+    assert lacking([run.row.dataset for run in runs], tmp_path) == [datasets.missing_note(source)]
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_phantoms_are_never_compared(tmp_path: Path) -> None:
     root = write(tmp_path / "c", PARTS | {"patient0002": "testing"})
     (root / "PHANTOM").write_text("made\n")
     source = datasets.source("camus", root)
-    assert canonical.verify(source) is None
-    assert datasets.told(source) == ""
+    assert canonical.verify_split(source) is None
+    assert datasets.missing_note(source) == ""
 
 
 def test_a_tree_without_a_split_has_nothing_to_disagree_with(tmp_path: Path) -> None:
@@ -212,12 +212,12 @@ class _Counted(CamusSource):
 
 def test_where_lists_may_not_be_shared_a_part_cannot_outgrow_the_published_one() -> None:
     whole = {f"v{i}": "val" for i in range(1288)} | {f"t{i}": "test" for i in range(1277)}
-    assert canonical.verify(_Counted("echonet", whole)) is not None
-    assert datasets.told(_Counted("echonet", whole)).startswith(
+    assert canonical.verify_split(_Counted("echonet", whole)) is not None
+    assert datasets.missing_note(_Counted("echonet", whole)).startswith(
         "7465 of 10030 published patients are not in"
     )
     with pytest.raises(SplitError, match="1289 patients in val here, 1288 in the canonical split"):
-        canonical.verify(_Counted("echonet", whole | {"x": "val"}))
+        canonical.verify_split(_Counted("echonet", whole | {"x": "val"}))
 
 
 def test_ids_of_one_person_stay_one_person() -> None:
@@ -227,9 +227,11 @@ def test_ids_of_one_person_stay_one_person() -> None:
         for person, n in Counter(split.places.values()).items()
         if n == 2
     )
-    assert canonical.verify(_Counted("circor", {i: split.places[i] for i in pair})) is not None
+    assert (
+        canonical.verify_split(_Counted("circor", {i: split.places[i] for i in pair})) is not None
+    )
     with pytest.raises(SplitError, match=pair[1]):
-        canonical.verify(_Counted("circor", {i: i for i in pair}))
+        canonical.verify_split(_Counted("circor", {i: i for i in pair}))
 
 
 # --- the command ---
@@ -262,7 +264,7 @@ def test_real_data_give_the_very_file(real_data: Path, tmp_path: Path, name: str
 def test_real_data_agree(real_data: Path, name: str, lacks: int) -> None:
     assert issubclass(EtabWarning, UserWarning)
     source: Source = datasets.source(name, real_data / name)
-    found = canonical.verify(source)
+    found = canonical.verify_split(source)
     assert found is not None
     assert found.agrees
     assert found.lacking == lacks

@@ -20,7 +20,7 @@ from etab.errors import (
     MissingPackageError,
     UnsupportedOptionError,
 )
-from etab.phantom.sound_parquet import convert
+from etab.phantom.sound_parquet import convert_circor
 from etab.sounds.denoise import causal_band, processed, shrink
 from etab.testing.datasets import check_dataset
 from tests.trees.sounds import small_circor, wav
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parquet")
     phantom.write_sounds(folder / "all", patients=12, seed=7)
     small_circor(folder / "all" / "circor", folder / "circor", (1, 2, 3, 4, 5))
-    convert(folder / "circor", folder / "circor_hf", mark="phantom")
+    convert_circor(folder / "circor", folder / "circor_hf", mark="phantom")
     shutil.copy(folder / "circor" / "PHANTOM", folder / "circor_hf")
     return folder
 
@@ -340,7 +340,7 @@ def test_the_split_processed_is_made_of_original(made: Path) -> None:
 @pytest.mark.real
 def test_real_recordings_in_this_layout(real_data: Path, tmp_path: Path) -> None:
     """Real CirCor, converted: stretches as counted by hand, states and heart rates as in the original layout."""
-    assert convert(real_data / "circor", tmp_path / "t") == 163
+    assert convert_circor(real_data / "circor", tmp_path / "t") == 163
     rows, whole = CircorParquetSource(tmp_path / "t"), CircorSource(real_data / "circor")
     assert not rows.phantom
     frames = {r.id: whole.answers(r, whole.card.target("states")) for r in whole.records()}

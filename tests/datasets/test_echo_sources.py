@@ -20,8 +20,8 @@ from etab.datasets.camus import CamusSource
 from etab.datasets.dataset import Dataset
 from etab.datasets.echonet import EchoNetSource, traced_mask
 from etab.datasets.integrity.check import check
-from etab.datasets.paths import folder
-from etab.echo.clips import fit, place, resample, window
+from etab.datasets.paths import dataset_folder
+from etab.echo.clips import fitted_size, frame_grid, place_clip, window
 from etab.echo.views import aliases, canonical
 from etab.errors import EtabWarning, SplitError, UnsupportedOptionError
 from etab.legacy.data_tools import training_data_split
@@ -318,12 +318,12 @@ def test_echonet_phantom_mark_in_one_video(trees: dict[str, Path], tmp_path: Pat
 
 
 def test_resample_keeps_time() -> None:
-    assert resample(5, native=50, fps=None).tolist() == [0, 1, 2, 3, 4]
-    assert resample(9, native=50, fps=25).tolist() == [0, 2, 4, 6, 8]
-    assert resample(3, native=25, fps=50).tolist() == [0, 0, 1, 2, 2]
-    assert resample(10, native=30, fps=20).tolist() == [0, 2, 3, 4, 6, 8, 9]
+    assert frame_grid(5, native=50, fps=None).tolist() == [0, 1, 2, 3, 4]
+    assert frame_grid(9, native=50, fps=25).tolist() == [0, 2, 4, 6, 8]
+    assert frame_grid(3, native=25, fps=50).tolist() == [0, 0, 1, 2, 2]
+    assert frame_grid(10, native=30, fps=20).tolist() == [0, 2, 3, 4, 6, 8, 9]
     with pytest.raises(UnsupportedOptionError, match="unknown"):
-        resample(5, native=None, fps=25)
+        frame_grid(5, native=None, fps=25)
 
 
 def test_window_cuts_and_repeats() -> None:
@@ -333,23 +333,23 @@ def test_window_cuts_and_repeats() -> None:
 
 
 def test_place_holds_the_marked_frames_exactly() -> None:
-    clip, inside = place(np.arange(0, 100, 3), 8, [40, 52])
+    clip, inside = place_clip(np.arange(0, 100, 3), 8, [40, 52])
     assert {clip[i] for i in inside.values()} == {40, 52}
     assert sorted(inside) == [40, 52]
     assert (np.diff(clip) > 0).all()
-    clip, inside = place(np.arange(100), 5, [10, 90])
+    clip, inside = place_clip(np.arange(100), 5, [10, 90])
     assert sorted(inside) == [10]
-    clip, inside = place(np.arange(50), 6, [])
+    clip, inside = place_clip(np.arange(50), 6, [])
     assert clip.tolist() == [0, 1, 2, 3, 4, 5]
     assert inside == {}
-    clip, inside = place(np.arange(4), 6, [3])
+    clip, inside = place_clip(np.arange(4), 6, [3])
     assert clip.tolist() == [0, 1, 2, 3, 0, 1]
     assert inside == {3: 3}
 
 
 def test_fit_keeps_or_squashes_the_aspect() -> None:
-    assert fit(40, 80, out=(100, 100), padding=False) == ((100, 100), (0, 0))
-    assert fit(40, 80, out=(100, 100), padding=True) == ((50, 100), (25, 0))
+    assert fitted_size(40, 80, out=(100, 100), padding=False) == ((100, 100), (0, 0))
+    assert fitted_size(40, 80, out=(100, 100), padding=True) == ((50, 100), (25, 0))
 
 
 # --- Dataset ---
@@ -634,18 +634,18 @@ def test_order_of_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "ETAB_DATA": str(tmp_path / "base"),
         "ETAB_PATHS": str(tmp_path / "paths.toml"),
     }
-    assert folder("camus", places["root"], env=env) == places["root"]
+    assert dataset_folder("camus", places["root"], env=env) == places["root"]
     for key, expected in (
         ("ETAB_CAMUS_DIR", "own"),
         ("ETAB_DATA", "base/camus"),
         ("ETAB_PATHS", "toml"),
     ):
-        assert folder("camus", env=env) == places[expected]
+        assert dataset_folder("camus", env=env) == places[expected]
         del env[key]
-    assert folder("camus", env=env).absolute() == places["work/etab/data/camus"]
+    assert dataset_folder("camus", env=env).absolute() == places["work/etab/data/camus"]
     (tmp_path / "work" / "configs").mkdir()
     (tmp_path / "work" / "configs" / "paths.toml").write_text("camus_dir = '../../toml'\n")
-    assert folder("camus", env=env).resolve() == places["toml"]
+    assert dataset_folder("camus", env=env).resolve() == places["toml"]
     monkeypatch.undo()
 
 

@@ -36,7 +36,7 @@ from etab.errors import (
 from etab.phantom.lvh import write_lvh
 from etab.phantom.pediatric import write_pediatric
 from etab.phantom.sector import DEPTH
-from etab.phantom.unity import SIZE, write_unity
+from etab.phantom.unity import FRAME_SIZE, write_unity
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
 from etab.tasks.menu import TASKS, find
@@ -374,7 +374,7 @@ def test_unity_facts(trees: dict[str, Path]) -> None:
         part, labels = listed[f"{record.id}.png"]
         assert record.split == part
         assert record.view == views[f"{record.id}.png"]
-        assert found.frames(record).shape == (1, SIZE, SIZE)
+        assert found.frames(record).shape == (1, FRAME_SIZE, FRAME_SIZE)
         assert np.array_equal(
             found.frames(record)[0], np.asarray(Image.open(found.root / record.files["still"]))
         )
@@ -382,7 +382,7 @@ def test_unity_facts(trees: dict[str, Path]) -> None:
             for key, (x, y) in zip(POINTS, answer.value, strict=True):
                 label = labels.get(key, {"type": "off"})
                 label = label[0] if isinstance(label, list) else label
-                outside = label["type"] == "point" and float(label["x"]) >= SIZE
+                outside = label["type"] == "point" and float(label["x"]) >= FRAME_SIZE
                 if label["type"] == "point" and not outside:
                     assert (x, y) == (float(label["x"]), float(label["y"]))
                 else:
@@ -396,7 +396,9 @@ def test_unity_quirks(trees: dict[str, Path]) -> None:
         "pictures that nobody labelled"
     )
     assert {found.spacing(r) is None for r in found.records()} == {True, False}
-    assert {found.spacing(r) for r in found.records()} - {None} == {(DEPTH / SIZE, DEPTH / SIZE)}
+    assert {found.spacing(r) for r in found.records()} - {None} == {
+        (DEPTH / FRAME_SIZE, DEPTH / FRAME_SIZE)
+    }
     said = " ".join(found.remarks())
     assert "SUBCOSTAL-HEART" in said
     assert "_(1).png" in said

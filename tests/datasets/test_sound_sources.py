@@ -21,7 +21,7 @@ from etab.datasets.circor_layout import persons
 from etab.datasets.integrity.check import check
 from etab.errors import EtabWarning, UnsupportedOptionError
 from etab.metrics.states import frame_accuracy, segmentation
-from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds.mel import log_mel, mel_bank
 from etab.sounds.states import choose_start, cut_states, heart_rate, states_at
 from etab.sounds.windows import check_rate, cut, resample
@@ -271,7 +271,7 @@ def test_the_stethoscope_gives_the_database_away() -> None:
     rows, devices, who = [], [], []
     for i, chest in enumerate(people):
         for letter in "abcdef":
-            sound, _ = listen(
+            sound, _ = auscultate(
                 chest, STETHOSCOPES[letter], rate=2000, seconds=5, loud=1, noise=0.05, rng=rng
             )
             rows.append(_spectrum(sound / 32768, 2000))

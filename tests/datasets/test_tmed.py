@@ -27,7 +27,7 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.features.frames import annotated_frames, task_rows
-from etab.phantom.tmed import long_axis, short_axis, write_tmed
+from etab.phantom.tmed import long_axis_cut, short_axis_cut, write_tmed
 from etab.readers.still import read_still, still_info
 from etab.results import load_results
 from etab.runs.data import tasks_at
@@ -498,7 +498,7 @@ def test_the_phantom_has_the_quirks(phantom: Path) -> None:
 
 def test_the_valve_of_the_phantom_follows_the_stenosis() -> None:
     x, y = np.meshgrid(np.linspace(-80, 80, 200), np.linspace(0, 160, 200))
-    for cut in (long_axis, short_axis):
+    for cut in (long_axis_cut, short_axis_cut):
         sums = [cut(c, np.random.default_rng(3)).bright(x, y).sum() for c in (0.0, 0.5, 1.0)]
         assert sums[0] < sums[1] < sums[2]
 

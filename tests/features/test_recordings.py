@@ -27,7 +27,7 @@ from etab.features.base import Embedding, input_of
 from etab.heads import head
 from etab.heads.states import emissions
 from etab.metrics.states import segmentation
-from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds.states import states_at
 from etab.splits import row_splits
 from etab.tasks.menu import TASKS
@@ -318,7 +318,7 @@ def test_a_network_that_overflows_is_named() -> None:
 def heart(seed: int, seconds: float = 8.0) -> tuple[Array, IntArray]:
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=seed % 3 == 0, third=False, rate=65.0 + 4 * seed)
-    sound, intervals = listen(
+    sound, intervals = auscultate(
         chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=0.0, rng=rng
     )
     return sound / 32768, states_at(intervals, len(sound), RATE)

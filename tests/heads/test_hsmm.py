@@ -13,7 +13,7 @@ import pytest
 from etab.errors import SplitError, UndefinedError, UnsupportedOptionError
 from etab.heads.states import hsmm
 from etab.metrics.states import frame_accuracy, segmentation
-from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds import envelopes as env
 from etab.sounds.states import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, states_at
 from etab.splits import row_splits
@@ -31,7 +31,7 @@ def heart(
 ) -> tuple[Array, IntArray]:
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=seed % 3 == 0, third=False, rate=rate)
-    sound, intervals = listen(
+    sound, intervals = auscultate(
         chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=noise, rng=rng
     )
     return sound / 32768, states_at(intervals, len(sound), RATE)

@@ -20,7 +20,7 @@ from etab.errors import (
 )
 from etab.heads.states.heads import StateUNetHead
 from etab.metrics.states import segmentation
-from etab.phantom.sounds import STETHOSCOPES, draw_chest, listen
+from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds import envelopes as env
 from etab.sounds.states import S2, states_at
 from etab.splits import row_splits
@@ -41,7 +41,7 @@ FAST = Recipe(epochs=6, batch=16, learning_rate=4e-3, patience=6)
 def heart(seed: int, seconds: float = 8.0) -> tuple[Array, IntArray]:
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=seed % 3 == 0, third=False, rate=65.0 + 4 * seed)
-    sound, intervals = listen(
+    sound, intervals = auscultate(
         chest, STETHOSCOPES["circor"], rate=RATE, seconds=seconds, loud=0.5, noise=0.0, rng=rng
     )
     return sound / 32768, states_at(intervals, len(sound), RATE)

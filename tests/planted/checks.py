@@ -73,12 +73,16 @@ FAULTS = [
         SPLITS,
     ),
     Fault(
-        "opening does not verify", "etab/datasets/__init__.py", "    verify(found)\n", "", SPLITS
+        "opening does not verify",
+        "etab/datasets/__init__.py",
+        "    verify_split(found)\n",
+        "",
+        SPLITS,
     ),
     Fault(
         "Dataset does not verify",
         "etab/datasets/dataset.py",
-        "        verify(self.source)\n",
+        "        verify_split(self.source)\n",
         "",
         SPLITS,
     ),

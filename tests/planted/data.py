@@ -35,14 +35,20 @@ FAULTS = [
         '"MY_seg": 3, "LA_seg": 2',
         DATA,
     ),
-    Fault("clip_l ignored", DATASET, "place(grid, self.options.clip_l,", "place(grid, 16,", DATA),
+    Fault(
+        "clip_l ignored",
+        DATASET,
+        "place_clip(grid, self.options.clip_l,",
+        "place_clip(grid, 16,",
+        DATA,
+    ),
     Fault("fps ignored", DATASET, "fps, n = self.options.fps,", "fps, n = None,", DATA),
     Fault("normalize ignored", DATASET, "if not self.options.normalize:", "if False:", DATA),
     Fault(
         "padding ignored",
         DATASET,
-        "fit(*frame.shape, out=out, padding=self.options.padding)",
-        "fit(*frame.shape, out=out, padding=False)",
+        "fitted_size(*frame.shape, out=out, padding=self.options.padding)",
+        "fitted_size(*frame.shape, out=out, padding=False)",
         DATA,
     ),
     Fault(
@@ -133,7 +139,7 @@ FAULTS = [
     Fault(
         "absurd sizes are loaded",
         "etab/readers/geometry.py",
-        "if max(stored.rows, stored.columns) > MAX_SIDE or size > MAX_BYTES:",
+        "if max(stored.rows, stored.columns) > _MAX_SIDE or size > MAX_VOLUME_BYTES:",
         "if False:",
         READERS,
     ),

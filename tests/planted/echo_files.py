@@ -76,7 +76,7 @@ FAULTS = [
     Fault(
         "a second pixel file is not seen",
         META,
-        'raise corrupt(path, "its header has ElementDataFile twice")',
+        'raise corrupt_volume(path, "its header has ElementDataFile twice")',
         "pass",
         VOLUMES,
     ),
@@ -146,7 +146,7 @@ FAULTS = [
     Fault(
         "a window is ignored",
         OBJECT,
-        "window = optional(lambda: _window(header)) if frame.ndim == 2 else None",
+        "window = readable_fact(lambda: _window(header)) if frame.ndim == 2 else None",
         "window = None",
         DICOM,
     ),

@@ -144,8 +144,8 @@ FAULTS = [
     Fault(
         "png: any size is decoded",
         STILL,
-        "    if not (1 <= size[0] <= MAX_SIDE",
-        "    if False and not (1 <= size[0] <= MAX_SIDE",
+        "    if not (1 <= size[0] <= _MAX_SIDE",
+        "    if False and not (1 <= size[0] <= _MAX_SIDE",
         TESTS,
     ),
     Fault("png: 16 bits are cut to 8", STILL, "    if info.bits > 8:\n", "    if False:\n", TESTS),

@@ -23,7 +23,7 @@ from etab.datasets.tmed import TmedSource
 from etab.datasets.unity import UnitySource
 from etab.readers.audio import read_wav
 from etab.readers.parquet import ParquetFile
-from etab.readers.physionet import read_dat, read_header
+from etab.readers.physionet import read_dat, read_wfdb_header
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
 from tests.damage import Damage, Subject, attempt, cases, everything_of, put, put_behind, swap
@@ -61,7 +61,7 @@ def _dat(folder: Path) -> Path:
 
 
 def _signals(path: Path) -> list[Any]:
-    header = read_header(path.with_suffix(".hea"))
+    header = read_wfdb_header(path.with_suffix(".hea"))
     return [header.n, header.rate, read_dat(path.with_suffix(".dat"), header, "ECG").tolist()]
 
 

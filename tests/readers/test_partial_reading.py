@@ -53,7 +53,7 @@ def chunk(name: bytes, body: bytes) -> bytes:
 
 def jpegs(path: Path) -> list[bytes]:
     with riff.Bytes(path) as data:
-        found = riff.parse(data)
+        found = riff.parse_avi(data)
         assert found is not None
         where = riff.spans(data, found)
         return [bytes(view) for view in riff.payloads(data, where, range(len(where)))]

@@ -24,7 +24,7 @@ from etab.errors import CorruptFileError, SplitError
 from etab.splits import folds
 from etab.storage.resources import text
 
-NAMES = ("camus", "cinc2016", "circor", "echonet", "tmed")
+SPLIT_NAMES = ("camus", "cinc2016", "circor", "echonet", "tmed")
 N_FOLD, SEED = 5, 0
 _SHOWN = 5
 
@@ -81,7 +81,7 @@ class Comparison:
         return not (self.moved or self.unknown)
 
 
-@lru_cache(maxsize=len(NAMES))
+@lru_cache(maxsize=len(SPLIT_NAMES))
 def load(name: str) -> CanonicalSplit:
     """The canonical split of a dataset; raises UnknownNameError, CorruptFileError where it is not
     as it was written.
@@ -129,7 +129,7 @@ def compare(source: Source) -> Comparison | None:
     """Hold a source against its canonical split; None where it has none. Phantom or not is the
     caller's question.
     """
-    if source.canonical() not in NAMES:
+    if source.canonical() not in SPLIT_NAMES:
         return None
     split = load(source.canonical())
     units = source.units()
@@ -150,7 +150,7 @@ def compare(source: Source) -> Comparison | None:
     return Comparison(moved, unknown, missing, len(missing), len(split.places))
 
 
-def verify(source: Source) -> Comparison | None:
+def verify_split(source: Source) -> Comparison | None:
     """Refuse real data that disagree with their canonical split; returns the comparison, None where
     there is none.
 
@@ -173,7 +173,7 @@ def verify(source: Source) -> Comparison | None:
     return found
 
 
-@lru_cache(maxsize=len(NAMES))
+@lru_cache(maxsize=len(SPLIT_NAMES))
 def check_folds(name: str) -> None:
     """Raise SplitError where this installation would make other folds of the same people than those
     on record.
@@ -186,11 +186,11 @@ def check_folds(name: str) -> None:
         )
 
 
-def told(source: Source) -> str:
+def missing_note(source: Source) -> str:
     """What a person should hear of real data that lack some of the published patients; "" where
     nothing is missing.
     """
-    found = verify(source)
+    found = verify_split(source)
     if found is None or not found.lacking or source.phantom:
         return ""
     first = f", first {', '.join(found.missing[:_SHOWN])}" if found.missing else ""

@@ -1,7 +1,7 @@
 """Write a canonical split from the data as published: ``python -m
 etab.datasets.integrity.canonical_write NAME [--root DIR]``.
 
-NAME: one of ``etab.datasets.integrity.canonical.NAMES``. ``--root`` is the folder as ``etab data
+NAME: one of ``etab.datasets.integrity.canonical.SPLIT_NAMES``. ``--root`` is the folder as ``etab data
 check`` takes it; for circor and cinc2016 it may be a part of the release that holds the whole table
 (``ALL_training_data.csv``, ``ALL_LABELS.csv``). For echonet and tmed, whose lists may not be
 shared, the card's counts are written and no data are needed.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from etab.datasets import SOURCES
 from etab.datasets.circor_layout import persons
-from etab.datasets.integrity.canonical import NAMES, CanonicalSplit, fold_digest, people
+from etab.datasets.integrity.canonical import SPLIT_NAMES, CanonicalSplit, fold_digest, people
 from etab.errors import UnsupportedOptionError
 from etab.splits import SPLIT_PARTS
 
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m etab.datasets.integrity.canonical_write", description=__doc__
     )
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=SPLIT_NAMES)
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument("--to", type=Path, default=Path("configs") / "splits")
     asked = parser.parse_args(arguments)

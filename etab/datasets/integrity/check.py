@@ -19,12 +19,12 @@ from etab.datasets import SOURCES
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.canonical import compare
 from etab.datasets.integrity.listed import check_lists, damaged
-from etab.datasets.paths import folder
+from etab.datasets.paths import dataset_folder
 from etab.errors import CorruptFileError, EtabError, LayoutError, SplitError
 from etab.types import Answer, Array, Kind, Record
 
 _SHOWN = 10
-Progress = Callable[[int, int], None]
+CheckProgress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ def check(
     name: str,
     root: Path | str | None = None,
     *,
-    progress: Progress | None = None,
+    progress: CheckProgress | None = None,
     quick: bool = False,
 ) -> Report:
     """Read every frame and answer of a dataset and report; ``progress(done, total)`` is called
@@ -121,7 +121,7 @@ def check(
     """
     started = time.perf_counter()
     kind = SOURCES[name]
-    report = Report(name, str(folder(name, root)))
+    report = Report(name, str(dataset_folder(name, root)))
     source, records = _listed(report, kind)
     if source is not None:
         _examine(report, source, records, None if quick else progress or _silent)
@@ -161,7 +161,7 @@ def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence
 
 
 def _examine(
-    report: Report, source: Source, records: Sequence[Record], progress: Progress | None
+    report: Report, source: Source, records: Sequence[Record], progress: CheckProgress | None
 ) -> None:
     """Fill the report from a source whose recordings are listed; ``progress`` None leaves their
     content unread.
@@ -195,7 +195,7 @@ def _counts(records: Sequence[Record]) -> dict[str, int]:
 
 
 def _read_all(
-    report: Report, source: Source, records: Sequence[Record], progress: Progress
+    report: Report, source: Source, records: Sequence[Record], progress: CheckProgress
 ) -> dict[str, int]:
     """Read every recording in full: frames or samples had, and the recordings that answer each
     target.

@@ -2,11 +2,8 @@
 
 from tests.faults import Fault
 
-RUNS, ROWS, LOOKS = (
-    "tests/challenges/test_challenges.py",
-    "tests/datasets/test_circor_parquet.py",
-    "tests/plots/test_sounds.py",
-)
+ROWS = "tests/datasets/test_circor_parquet.py"
+LOOKS = "tests/plots/test_sounds.py"
 ENTRY, CIRCOR, FROM = (
     "etab/challenges/cinc2016.py",
     "etab/challenges/circor2022.py",
@@ -30,7 +27,7 @@ FAULTS = [
         "etab/challenges/safety.py",
         "    if not trust:\n",
         "    if False:\n",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_an_entry_runs_on_trust_alone",
     ),
     _fault(
@@ -38,7 +35,7 @@ FAULTS = [
         ENTRY,
         "shutil.copytree(base, copy, symlinks=True)",
         "shutil.copytree(base, copy, copy_function=__import__('os').link)",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_each_record_is_answered_in_a_copy_of_its_own",
     ),
     _fault(
@@ -46,7 +43,7 @@ FAULTS = [
         ENTRY,
         '        _remove(copy / "answers.txt")\n',
         "",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_each_record_is_answered_in_a_copy_of_its_own",
     ),
     _fault(
@@ -54,7 +51,7 @@ FAULTS = [
         ENTRY,
         "for row in rows]]",
         "for row in rows[:1]]]",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_every_difference_is_listed",
     ),
     _fault(
@@ -62,7 +59,7 @@ FAULTS = [
         ENTRY,
         "return not (self.failures or",
         "return not (",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_a_record_that_fails_is_named_and_counts_as_unsure",
     ),
     _fault(
@@ -70,7 +67,7 @@ FAULTS = [
         ENTRY,
         "if list(answers) != [name]:",
         "if name not in answers:",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_a_record_that_fails_is_named_and_counts_as_unsure",
     ),
     _fault(
@@ -78,7 +75,7 @@ FAULTS = [
         ENTRY,
         "path.is_symlink() or not path.is_file()",
         "not path.is_file()",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_a_record_that_fails_is_named_and_counts_as_unsure",
     ),
     _fault(
@@ -86,7 +83,7 @@ FAULTS = [
         ENTRY,
         "{} if dry_run else",
         "{} if False else",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_dry_runs_are_checked_and_not_scored",
     ),
     _fault(
@@ -94,7 +91,7 @@ FAULTS = [
         ENTRY,
         "for name in sounds if name not in records]",
         "for name in sounds]",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_a_run_that_was_stopped_goes_on_where_it_was",
     ),
     _fault(
@@ -102,7 +99,7 @@ FAULTS = [
         "etab/challenges/safety.py",
         "if differing and has_output:",
         "if False:",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_a_run_that_was_stopped_goes_on_where_it_was",
     ),
     _fault(
@@ -110,7 +107,7 @@ FAULTS = [
         LIMITED,
         "if now - started > limits.seconds:",
         "if False:",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_entries_that_are_refused_before_anything_runs",
     ),
     _fault(
@@ -118,7 +115,7 @@ FAULTS = [
         LIMITED,
         "sum(_members(child.pid).values())",
         "max(_members(child.pid).values(), default=0)",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_several_processes_share_the_limit_of_memory",
     ),
     _fault(
@@ -126,7 +123,7 @@ FAULTS = [
         LIMITED,
         "if _size(folder) - size_before > limits.disk << 20:",
         "if False:",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_memory_and_disk_and_processes_are_limited",
     ),
     _fault(
@@ -134,7 +131,7 @@ FAULTS = [
         LIMITED,
         "        os.killpg(child.pid, signal.SIGKILL)\n    for pid in _members(child.pid):",
         "        child.kill()\n    for pid in ():",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_memory_and_disk_and_processes_are_limited",
     ),
     _fault(
@@ -142,7 +139,7 @@ FAULTS = [
         LIMITED,
         "env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}",
         "env = dict(os.environ)",
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_arguments_are_no_shell_text_and_the_environment_is_small",
     ),
     _fault(
@@ -150,18 +147,23 @@ FAULTS = [
         LIMITED,
         'shift 2; exec "$@"',
         'shift 2; eval "$*"',
-        RUNS,
+        "tests/challenges/test_cinc2016.py",
         "test_arguments_are_no_shell_text_and_the_environment_is_small",
     ),
     _fault(
-        "names climb out", UNPACK, '".." in parts', "False", RUNS, "test_archives_that_are_refused"
+        "names climb out",
+        UNPACK,
+        '".." in parts',
+        "False",
+        "tests/challenges/test_unpack.py",
+        "test_archives_that_are_refused",
     ),
     _fault(
         "links in a zip",
         UNPACK,
         "if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):",
         "if False:",
-        RUNS,
+        "tests/challenges/test_unpack.py",
         "test_archives_that_are_refused",
     ),
     _fault(
@@ -169,7 +171,7 @@ FAULTS = [
         UNPACK,
         "                self.spend(len(chunk))\n",
         "",
-        RUNS,
+        "tests/challenges/test_unpack.py",
         "test_archives_that_are_refused",
     ),
     _fault(
@@ -177,7 +179,7 @@ FAULTS = [
         UNPACK,
         "                counting.spend(len(chunk))\n",
         "",
-        RUNS,
+        "tests/challenges/test_unpack.py",
         "test_a_bomb_of_headers_is_stopped_while_it_is_unpacked",
     ),
     _fault(
@@ -185,7 +187,7 @@ FAULTS = [
         CIRCOR,
         "person = {name: records[0].patient for name, records in patients.items()}",
         "person = {name: name for name in patients}",
-        RUNS,
+        "tests/challenges/test_circor2022.py",
         "test_cross_validation_is_by_person_and_hides_the_answers",
     ),
     _fault(
@@ -193,7 +195,7 @@ FAULTS = [
         CIRCOR,
         "if not line.startswith(_ANSWER_LINES)]",
         "]",
-        RUNS,
+        "tests/challenges/test_circor2022.py",
         "test_cross_validation_is_by_person_and_hides_the_answers",
     ),
     _fault(
@@ -201,7 +203,7 @@ FAULTS = [
         CIRCOR,
         '("audio", "header") if hidden else',
         '("audio", "header") if False else',
-        RUNS,
+        "tests/challenges/test_circor2022.py",
         "test_cross_validation_is_by_person_and_hides_the_answers",
     ),
     _fault(
@@ -209,7 +211,7 @@ FAULTS = [
         CIRCOR,
         "    if shared:\n",
         "    if False:\n",
-        RUNS,
+        "tests/challenges/test_circor2022.py",
         "test_hold_out_folders_and_people_on_both_sides",
     ),
     _fault(
@@ -217,7 +219,7 @@ FAULTS = [
         FROM,
         'elif threshold is None and "answer" in table.columns:',
         "elif False:",
-        RUNS,
+        "tests/challenges/test_export.py",
         "test_scores_become_answers",
     ),
     _fault(
@@ -225,7 +227,7 @@ FAULTS = [
         FROM,
         "np.stack([chosen, ~chosen], axis=1)",
         "np.stack([~chosen, chosen], axis=1)",
-        RUNS,
+        "tests/challenges/test_export.py",
         "test_two_results_become_an_entry_of_2022",
     ),
     _fault(
@@ -313,7 +315,7 @@ FAULTS = [
         UNPACK,
         "except NotImplementedError as error:",
         "except KeyError as error:",
-        "tests/challenges/test_challenges.py",
+        "tests/challenges/test_unpack.py",
         "test_packings_that_nobody_reads_are_named",
     ),
     _fault(
@@ -321,7 +323,7 @@ FAULTS = [
         "etab/cli/challenge.py",
         "if value is not None and value is not False:",
         "if False:",
-        RUNS,
+        "tests/challenges/test_commands.py",
         "test_commands_from_results",
     ),
     _fault(
@@ -329,7 +331,7 @@ FAULTS = [
         "etab/cli/challenge.py",
         "        _print(written, as_json)\n",
         "        _print(written, False)\n",
-        RUNS,
+        "tests/challenges/test_commands.py",
         "test_commands_from_results",
     ),
 ]

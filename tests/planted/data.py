@@ -56,7 +56,7 @@ FAULTS = [
         DATASET,
         "out=self.options.size, padding=self.options.padding)",
         "out=self.options.size, padding=False)",
-        ("tests/datasets/test_lvh_pediatric_unity.py",),
+        ("tests/datasets/test_lvh.py",),
     ),
     Fault(
         "frame_l and frame_w swapped",

@@ -6,7 +6,6 @@ unknown record, or not a value of the challenge. No row is ever dropped or repai
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from etab.metrics.cinc2016 import (
     cinc2016,
     cinc2016_phase1,
 )
+from etab.readers.table import parse_number, parse_whole
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.types import Array
 
@@ -41,8 +41,8 @@ WEIGHTS: Mapping[str, Weights2016 | None] = {
     "training": TRAINING_2016,
     "validation": VALIDATION_2016,
 }
-_TRUE = ("1", "1.0", "true", "t")
-_FALSE = ("0", "0.0", "false", "f")
+# Words that stand for 1 and 0 in the outputs of 2022, in any case.
+_FLAGS = {"true": 1, "t": 1, "false": 0, "f": 0}
 # Number of names that a message lists.
 _LISTED = 5
 
@@ -162,13 +162,13 @@ def read_answers(path: Path) -> dict[str, int]:
     twice: list[str] = []
     for number, row in enumerate(rows_of(path), start=1):
         name = row[0]
-        value = row[1] if len(row) == 2 else ""
-        if value not in ("1", "-1", "0", "+1"):
+        value = parse_whole(row[1]) if len(row) == 2 else None
+        if value not in (1, -1, 0):
             no_answers.append(f"line {number}: {','.join(row)!r}")
         elif name in answers:
             twice.append(name)
         else:
-            answers[name] = int(value)
+            answers[name] = value
     _refuse(path, {"no answer of 'record,1', '-1' or '0'": no_answers, "answered twice": twice})
     return answers
 
@@ -346,9 +346,10 @@ def read_output(path: Path) -> tuple[str, dict[str, tuple[bool, float]]]:
         )
     answers: dict[str, tuple[bool, float]] = {}
     for name, chosen, score in zip(named, cells[2], cells[3], strict=True):
-        if chosen.lower() not in (*_TRUE, *_FALSE):
+        flag = _FLAGS.get(chosen.lower(), parse_whole(chosen))
+        if flag not in (0, 1):
             raise EntryError(f"{path}: {name} is {chosen!r}; wanted 0 or 1.")
-        answers[name] = (chosen.lower() in _TRUE, _finite(path, name, score))
+        answers[name] = (flag == 1, _finite(path, name, score))
     return lines[0].replace("#", "").strip(), answers
 
 
@@ -428,11 +429,8 @@ def _table(
 
 
 def _finite(path: Path, name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = parse_number(text)
+    if value is None:
         raise EntryError(f"{path}: the score of {name} is {text!r}; wanted a finite number.")
     return value
 

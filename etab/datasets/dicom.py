@@ -13,7 +13,6 @@ there is nothing to answer.
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -28,6 +27,7 @@ from etab.echo.sector import Sector, sector
 from etab.echo.views import CANONICAL, canonical
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.dicom import DicomInfo, Region, dicom_info, is_dicom, read_dicom
+from etab.readers.table import is_blank, parse_number, plain_identifier, read_table
 from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_files
 from etab.types import Answer, Array, Kind, Record, Target
@@ -313,26 +313,31 @@ def _check_unique(root: Path, records: Sequence[Record]) -> None:
 def _labels(
     path: Path,
     objects: Collection[str],
-    absent: Callable[[str, Mapping[str, str]], None] | None = None,
+    note_absent: Callable[[str, Mapping[str, str]], None] | None = None,
 ) -> dict[str, dict[str, str]]:
-    """Rows of labels.csv by file, checked; none where there is no such table. ``absent`` hears of
-    rows without a file.
+    """Read labels.csv and check every row.
+
+    Args:
+        path: The table; it need not exist.
+        objects: Names of the DICOM files, relative to the folder.
+        note_absent: Called with the name and labels of a row whose file is not among ``objects``;
+            None makes such a row an error.
+
+    Returns:
+        Labels by file name; empty where there is no table or it has no rows.
+
+    Raises:
+        CorruptFileError: A row names no file of the folder or one that has a row already, or a
+            label is not what it should be.
+        LayoutError: A row names a file that is absent.
     """
-    if not path.is_file():
+    if not path.is_file() or path.stat().st_size == 0:
         return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorruptFileError(f"{path} is not a table: {error}. Write it again as CSV.") from error
+    rows = read_table(path, ("file",), ragged=True, hint="Write it again as CSV.")
     labels: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):
-        label = {
-            key: (value or "").strip()
-            for key, value in row.items()
-            if isinstance(key, str) and not isinstance(value, list)
-        }
-        name = label.get("file", "").replace("\\", "/")
+        label = {key: "" if is_blank(value) else value for key, value in row.items()}
+        name = label["file"].replace("\\", "/")
         if not name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise CorruptFileError(
                 f"{path}, line {number}: file is {name!r}; wanted a name inside the folder."
@@ -341,19 +346,22 @@ def _labels(
             raise CorruptFileError(
                 f"{path}, line {number}: {name} is listed twice. Keep one row of it."
             )
-        if name not in objects and absent is not None:
-            absent(name, label)
-            continue
-        if name not in objects:
+        if name in objects:
+            labels[name] = _checked(path, number, label)
+        elif note_absent is not None:
+            note_absent(name, label)
+        else:
             raise LayoutError(
-                f"{path.parent / name} is missing; {path}, line {number}, lists it. Restore it, or drop it."
+                f"{path.parent / name} is missing; {path}, line {number}, lists it. "
+                "Restore it, or drop the row."
             )
-        labels[name] = _checked(path, number, label)
     return labels
 
 
 def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:
+    """Check the labels of one row; the view and the patient are returned as etab names them."""
     where = f"{path}, line {number}"
+    label["patient"] = plain_identifier(label.get("patient"))
     try:
         label["view"] = canonical(label["view"]) if label.get("view") else ""
     except EtabError as error:
@@ -363,11 +371,8 @@ def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:
             f"{where}: split is {label['split']!r}; wanted {', '.join(SPLIT_PARTS)}."
         )
     if label.get("EF"):
-        try:
-            value = float(label["EF"])
-        except ValueError:
-            value = float("nan")
-        if not 0 <= value <= 100:
+        value = parse_number(label["EF"])
+        if value is None or not 0 <= value <= 100:
             raise CorruptFileError(
                 f"{where}: EF is {label['EF']!r}; wanted a number from 0 to 100."
             )

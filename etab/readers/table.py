@@ -1,9 +1,8 @@
-"""Tables of text (CSV, TSV), as published or saved again by pandas and spreadsheets, and the cells
-in them.
+"""Read tables of text (CSV, TSV) as published, or as pandas and spreadsheets save them again.
 
-Programs that save a table again change how it is written and not what it says: 46 becomes ``46.0``,
-``nan`` becomes an empty cell, a comma becomes a semicolon, a column of row numbers is added. The
-functions here read all of these alike, so that every dataset compares numbers as numbers.
+A program that saves a table again may write 46 as ``46.0``, leave a ``nan`` empty, put semicolons
+for commas and add a column of row numbers. The functions here read all of these alike, so that
+every dataset compares numbers as numbers.
 """
 
 from __future__ import annotations
@@ -26,11 +25,17 @@ _DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(e[-+]?\d+)?", re.ASCII | re.IGNORECAS
 _WHOLE_WITH_POINT = re.compile(r"(\d+)\.0*", re.ASCII)
 _INDEX_NAMES = ("", "Unnamed: 0", "index")
 _TOLERANCE = 1e-6
+_HINT = "Download it again."
 
 
 def is_blank(text: str | None) -> bool:
-    """Whether a cell gives no value: it is empty, or one of the words for that (nan, NA, null,
-    ...).
+    """Whether a cell holds no value.
+
+    Args:
+        text: A cell; None counts as an empty one.
+
+    Returns:
+        True for an empty cell and for the words that stand for one: nan, NA, null, none, ...
 
     Example:
         >>> is_blank(" NaN "), is_blank(""), is_blank("0")
@@ -45,8 +50,9 @@ def parse_number(text: str | None) -> float | None:
     Args:
         text: A cell, with or without spaces around the number.
 
-    Returns: The number, or None where the cell holds none (words, blanks, nan, inf, hexadecimal,
-        digits grouped by ``_``).
+    Returns:
+        The number, or None where the cell holds none: words, blanks, nan, inf, hexadecimal numbers,
+        digits grouped by ``_``.
 
     Example:
         >>> parse_number(" 46.50 "), parse_number("4.6e1"), parse_number("nan")
@@ -79,10 +85,14 @@ def parse_whole(text: str | None) -> int | None:
 
 
 def plain_identifier(text: str | None) -> str:
-    """Write an identifier as published: without spaces around it, and 16655 where ``16655.0`` was
-    saved.
+    """Write an identifier as published: ``16655`` where ``16655.0`` was saved.
 
-    Leading zeros stay; an identifier with letters is returned as it is.
+    Args:
+        text: A cell.
+
+    Returns:
+        The identifier without spaces around it. Leading zeros stay, and an identifier with letters
+        is not changed.
 
     Example:
         >>> plain_identifier("16655.0"), plain_identifier(" a0001 ")
@@ -94,8 +104,15 @@ def plain_identifier(text: str | None) -> str:
 
 
 def same_cell(one: str | None, other: str | None) -> bool:
-    """Whether two cells say the same: both blank, one number (to 1e-6 of it), or one word in any
-    case.
+    """Whether two cells hold the same value.
+
+    Args:
+        one: A cell.
+        other: Another cell.
+
+    Returns:
+        True where both are blank, both are one number (to a relative 1e-6), or both are one text,
+        upper or lower case.
 
     Example:
         >>> same_cell("16655.0", "16655"), same_cell("nan", ""), same_cell("TRUE", "True")
@@ -110,39 +127,55 @@ def same_cell(one: str | None, other: str | None) -> bool:
     return (one or "").strip().casefold() == (other or "").strip().casefold()
 
 
-def read_table(path: Path, columns: Sequence[str], *, ragged: bool = False) -> list[Row]:
+def read_table(
+    path: Path,
+    columns: Sequence[str],
+    *,
+    ragged: bool = False,
+    hint: str = _HINT,
+) -> list[Row]:
     """Read a table whose first line names the columns.
 
     Commas, semicolons or tabs may separate the cells; where semicolons do, ``46,5`` is 46.5. A
     byte-order mark, spaces around cells, quotes and lines of blank cells are removed. Columns
-    beyond those wanted are kept.
+    beyond the wanted ones are kept.
 
     Args:
         path: The file.
-        columns: Names of the columns that must be there.
-        ragged: Take rows of another length than the header, as some releases have them: missing cells are empty text,
-            cells without a column are left out.
+        columns: Names of the columns that the table must have.
+        ragged: Whether rows may be shorter or longer than the header, as in some releases. Missing
+            cells are empty text, and cells without a column are dropped.
+        hint: What the user can do about a file that is no such table; the last sentence of the
+            error.
 
     Returns:
         One dictionary a row, from column name to stripped text.
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: The file is no table, lacks a column, names a wanted column twice, or (unless ``ragged``)
-            has a row of another length than the header.
+        CorruptFileError: The file is no table, lacks a column, names a wanted column twice, or
+            (unless ``ragged``) has a row of another length than the header.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "table.csv"
+        ...     _ = path.write_text("name;EF\\na;46,5\\n")
+        ...     read_table(path, ("name", "EF"))
+        [{'name': 'a', 'EF': '46.5'}]
     """
-    text, fixed = _without_declaration(_text(path))
+    text, fixed = _without_declaration(_text(path, hint))
     delimiter = fixed or _delimiter_of_header(text, columns)
-    lines = _split(path, text, delimiter)
+    lines = _split(path, text, delimiter, hint)
     header = lines[0] if lines else []
-    _check_header(path, header, columns)
+    _check_header(path, header, columns, hint)
     rows = []
     for number, cells in enumerate(lines[1:], start=2):
         if not any(cells):
             continue
         if len(cells) != len(header) and not ragged:
             raise CorruptFileError(
-                f"{path}, line {number}: the row is not as long as the header. Download it again."
+                f"{path}, line {number}: the row is not as long as the header. {hint}"
             )
         padded = [*cells, *[""] * len(header)]
         rows.append(dict(zip(header, padded, strict=False)))
@@ -152,8 +185,7 @@ def read_table(path: Path, columns: Sequence[str], *, ragged: bool = False) -> l
 def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
     """Read a table without column names.
 
-    The column of row numbers and the line of column numbers that pandas adds are removed where both
-    are there.
+    The column of row numbers that pandas adds is removed, and its line of column numbers with it.
 
     Args:
         path: The file.
@@ -166,19 +198,27 @@ def read_rows(path: Path, *, lossy: bool = False) -> list[list[str]]:
         LayoutError: The file is absent.
         CorruptFileError: The file is no table.
     """
-    text, fixed = _without_declaration(_text(path, lossy=lossy))
+    text, fixed = _without_declaration(_text(path, _HINT, lossy=lossy))
     delimiter = fixed or _delimiter_of_cells(text)
-    rows = [cells for cells in _split(path, text, delimiter) if any(cells)]
+    rows = [cells for cells in _split(path, text, delimiter, _HINT) if any(cells)]
     return _without_index(rows)
 
 
 def is_numbered_header(cells: Sequence[str]) -> bool:
-    """Whether a row is the line 0, 1, 2, ... that pandas writes for columns without names."""
+    """Whether a row is the header 0, 1, 2, ... that pandas writes for columns without names.
+
+    Args:
+        cells: The stripped cells of the row.
+
+    Example:
+        >>> is_numbered_header(["0", "1", "2"]), is_numbered_header(["a", "b"])
+        (True, False)
+    """
     return len(cells) > 1 and list(cells) == [str(i) for i in range(len(cells))]
 
 
-def _text(path: Path, *, lossy: bool = False) -> str:
-    """The characters of a file: UTF-8, or UTF-16 where its first bytes say so."""
+def _text(path: Path, hint: str, *, lossy: bool = False) -> str:
+    """Decode a file: UTF-16 where it begins with that byte-order mark, else UTF-8."""
     try:
         data = path.read_bytes()
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -186,12 +226,14 @@ def _text(path: Path, *, lossy: bool = False) -> str:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise LayoutError(f"{path} is missing. Restore it as published.") from error
     except (UnicodeDecodeError, OSError) as error:
-        raise CorruptFileError(f"{path} is not a table: {error}. Download it again.") from error
+        raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
 
 
 def _without_declaration(text: str) -> tuple[str, str]:
-    """Text without the line ``sep=;`` that spreadsheets write first, and the delimiter named there
-    ("" for none).
+    """Remove the line ``sep=;`` that spreadsheets write first.
+
+    Returns:
+        The rest of the text, and the delimiter that the line names ("" for none).
     """
     match = re.match(r"sep=([,;\t])\r?\n", text, re.IGNORECASE)
     if match is None:
@@ -204,7 +246,7 @@ def _first_line(text: str) -> str:
 
 
 def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
-    """The delimiter under which the first line has every wanted column; a comma where none does."""
+    """Find the delimiter that gives the first line every wanted column; a comma if none does."""
     first = _first_line(text)
     for delimiter in _DELIMITERS:
         names = {name.strip().strip('"') for name in first.split(delimiter)}
@@ -214,8 +256,9 @@ def _delimiter_of_header(text: str, columns: Sequence[str]) -> str:
 
 
 def _delimiter_of_cells(text: str) -> str:
-    """The delimiter of a line without names: a comma, unless every comma stands inside a decimal
-    number.
+    """Find the delimiter of a table without names.
+
+    It is a comma, unless a semicolon or tab leaves commas inside decimal numbers only.
     """
     first = _first_line(text)
     for delimiter in (";", "\t"):
@@ -225,13 +268,13 @@ def _delimiter_of_cells(text: str) -> str:
     return ","
 
 
-def _split(path: Path, text: str, delimiter: str) -> list[list[str]]:
-    """Stripped cells of every line that is not empty."""
+def _split(path: Path, text: str, delimiter: str, hint: str) -> list[list[str]]:
+    """Split every line that is not empty into stripped cells."""
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         rows = [[cell.strip() for cell in cells] for cells in lines if cells]
     except csv.Error as error:
-        raise CorruptFileError(f"{path} is not a table: {error}. Download it again.") from error
+        raise CorruptFileError(f"{path} is not a table: {error}. {hint}") from error
     if delimiter == ",":
         return rows
     return [[_with_decimal_point(cell) for cell in cells] for cells in rows]
@@ -243,21 +286,17 @@ def _with_decimal_point(cell: str) -> str:
     return cell.replace(",", ".")
 
 
-def _check_header(path: Path, header: Sequence[str], columns: Iterable[str]) -> None:
+def _check_header(path: Path, header: Sequence[str], columns: Iterable[str], hint: str) -> None:
     for column in columns:
         if column not in header:
             names = ", ".join(header)[:200] or "none"
-            raise CorruptFileError(
-                f"{path} has no column {column!r}; it has {names!r}. Download it again."
-            )
+            raise CorruptFileError(f"{path} has no column {column!r}; it has {names!r}. {hint}")
         if header.count(column) > 1:
-            raise CorruptFileError(f"{path} has the column {column!r} twice. Download it again.")
+            raise CorruptFileError(f"{path} has the column {column!r} twice. {hint}")
 
 
 def _without_index(rows: list[list[str]]) -> list[list[str]]:
-    """Rows without the first column where it only numbers them below an empty name, as pandas saves
-    a table.
-    """
+    """Remove the first column where it only numbers the rows below an empty name, as in pandas."""
     if len(rows) < 2 or rows[0][0] not in _INDEX_NAMES:
         return rows
     numbers = [parse_whole(cells[0]) for cells in rows[1:]]

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 
 from etab import phantom
-from etab.challenges.scoring import evaluate_cinc2016, evaluate_circor2022
+from etab.challenges.scoring import (
+    evaluate_cinc2016,
+    evaluate_circor2022,
+    read_answers,
+    read_output,
+)
 from etab.datasets.circor_layout import read_patient
 from etab.errors import (
     CorruptFileError,
@@ -119,6 +124,24 @@ def test_answers_are_refused_whole(made: Path, tmp_path: Path, change, said: str
         EntryError, match=rf"answers\.txt is not scored\. .*{said}.*no row is dropped"
     ):
         evaluate_cinc2016(path, folder)
+
+
+def test_numbers_saved_by_other_programs_are_numbers(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.txt"
+    answers.write_text("a0001,1.0\na0002,-1.00\na0003,+1\na0004,0.\n")
+    assert read_answers(answers) == {"a0001": 1, "a0002": -1, "a0003": 1, "a0004": 0}
+    output = tmp_path / "2530.csv"
+    names = ("Present", "Unknown", "Absent", "Abnormal", "Normal")
+    output.write_text(f"#2530\n{','.join(names)}\n1.00,0.,FALSE,1e0,f\n.5,5e-1,0,1,+0.25\n")
+    identifier, row = read_output(output)
+    assert identifier == "2530"
+    assert [row[name] for name in names] == [
+        (True, 0.5),
+        (False, 0.5),
+        (False, 0.0),
+        (True, 1.0),
+        (False, 0.25),
+    ]
 
 
 def test_what_cannot_be_scored_against(made: Path, tmp_path: Path) -> None:

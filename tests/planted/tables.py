@@ -104,4 +104,18 @@ FAULTS = [
         'frame = int(row["Frame"])',
         TESTS,
     ),
+    Fault(
+        "table: the labels of DICOM files keep 7.0 for a patient",
+        "etab/datasets/dicom.py",
+        'label["patient"] = plain_identifier(label.get("patient"))',
+        'label["patient"] = label.get("patient", "")',
+        ("tests/readers/test_dicom.py::test_labels_saved_by_other_programs",),
+    ),
+    Fault(
+        "table: an answer of 1.0 is none",
+        "etab/challenges/scoring.py",
+        "value = parse_whole(row[1]) if len(row) == 2 else None",
+        "value = int(row[1]) if len(row) == 2 and row[1].lstrip('+-').isdigit() else None",
+        ("tests/challenges/test_scoring.py::test_numbers_saved_by_other_programs_are_numbers",),
+    ),
 ]

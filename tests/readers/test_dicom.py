@@ -353,7 +353,8 @@ def test_what_is_hidden_never_reaches_the_disk(tmp_path: Path) -> None:
         ("study0/../../x,,,,", CorruptFileError, "wanted a name inside the folder"),
         ("study0/IM9,,,,", LayoutError, "study0/IM9 is missing"),
         ("study0/IM0,A4C,,train,120", CorruptFileError, "EF is '120'"),
-        ("study0/IM0,A4C,,train,nan", CorruptFileError, "EF is 'nan'"),
+        ("study0/IM0,A4C,,train,inf", CorruptFileError, "EF is 'inf'"),
+        ("study0/IM0,A4C,,train,4_6", CorruptFileError, "EF is '4_6'"),
         ("study0/IM0,A9C,,train,", CorruptFileError, "No view is called 'A9C'"),
         ("study0/IM0,A4C,,trian,", CorruptFileError, "split is 'trian'"),
         ("study0/IM0,A4C,,train,\nstudy0/IM0,A4C,,train,", CorruptFileError, "listed twice"),
@@ -366,6 +367,25 @@ def test_labels_that_cannot_be(
     (tmp_path / "labels.csv").write_text(f"file,view,patient,split,EF\n{row}\n")
     with pytest.raises(error, match=message):
         DicomSource(tmp_path).records()
+
+
+@pytest.mark.parametrize(
+    ("text", "patient", "view", "split", "ef"),
+    [
+        ("file,view,patient,split,EF\nstudy0/IM0,A4C,7,train,46\n", "7", "A4C", "train", 46.0),
+        ("file;view;patient;split;EF\nstudy0/IM0;A4C;7.0;train;46,5\n", "7", "A4C", "train", 46.5),
+        ("file,view,patient,split,EF\nstudy0/IM0,nan,7.0,NA,null\n", "7", "unknown", "", None),
+        (",file,EF,patient\n0,study0/IM0,4.6e1,p07\n", "p07", "unknown", "", 46.0),
+    ],
+)
+def test_labels_saved_by_other_programs(
+    tmp_path: Path, text: str, patient: str, view: str, split: str, ef: float | None
+) -> None:
+    tree.save(tree.kind("mono"), tmp_path / "study0" / "IM0")
+    (tmp_path / "labels.csv").write_text(text)
+    (record,) = DicomSource(tmp_path).records()
+    assert (record.patient, record.view, record.split) == (patient, view, split)
+    assert record.meta.get("EF") == ef
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ from etab.echo.surface import cut
 from etab.errors import SplitError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
-from etab.heads.probabilities import class_probabilities
 from etab.results import Result
 from etab.runs import cell as runs
 from etab.runs.data import Data
@@ -47,14 +46,14 @@ from etab.tasks.base import Task
 from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
 from etab.training import distributed
-from etab.training.loop import Progress, fit_state, train
+from etab.training.loop import Progress, fit_state
 from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 
 if TYPE_CHECKING:
-    from etab.finetuning.examples import Table
-    from etab.finetuning.network import TunedNetwork
+    from etab.finetuning.examples import FrameTable
+    from etab.finetuning.network import Network
 
-_FIRST_LOOK = 64
+_TEST_BATCH = 16
 Watch = Callable[[str, Progress], None]
 
 
@@ -139,14 +138,14 @@ def execute(
         work = _Work.of(tuning, settings, data)
         fits = [work.split(i, watch) for i in range(len(work.splits))]
         seconds = time.perf_counter() - started
-        found = [work.result(cell, fits, seconds) for cell in tuning.cells]
+        results = [work.result(cell, fits, seconds) for cell in tuning.cells]
         distributed.wait()
-        return found
+        return results
 
 
 @dataclass(slots=True)
 class _Work:
-    """The rows of all tasks as one table: one line for each set of frames, with all its answers."""
+    """The rows of all tasks as one table: one row for each set of frames, with all its answers."""
 
     tuning: Tuning
     settings: Settings
@@ -155,239 +154,243 @@ class _Work:
     items: dict[str, int]
     patients: Array
     parts: Array
-    table: Table
+    table: FrameTable
     splits: list[RowSplit]
     before: _Work | None = None
     trained: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def of(tuning: Tuning, settings: Settings, data: Data | None = None) -> _Work:
-        """Read the rows, their frames and answers, those of the source task too."""
+        """Read the rows, frames and answers of the tasks, and of the source task if there is one."""
         from etab.finetuning.examples import frames_of, table_of
 
         data = data or Data(settings)
         tasks = tuning.rows
         rows = {task.code: data.rows(task) for task in tasks}
         items: dict[str, int] = {}
-        first: dict[str, tuple[Rows, int]] = {}
-        for mine in rows.values():
-            for at, item in enumerate(mine.items):
-                items.setdefault(item, len(items))
-                first.setdefault(item, (mine, at))
-        patients = np.array([str(r.patients[i]) for r, i in first.values()])
-        parts = np.array([str(r.parts[i]) for r, i in first.values()])
+        first_use: list[tuple[Rows, int]] = []
+        for of_task in rows.values():
+            for row, item in enumerate(of_task.items):
+                if item not in items:
+                    items[item] = len(items)
+                    first_use.append((of_task, row))
+        patients = np.array([str(of_task.patients[row]) for of_task, row in first_use])
+        parts = np.array([str(of_task.parts[row]) for of_task, row in first_use])
         source = data.source(tasks[0].dataset)
-        keys = data.keys(tasks[0])
-        frames = frames_of(source, keys, [r.frames[i] for r, i in first.values()], tuning.side)
+        indices = [of_task.frames[row] for of_task, row in first_use]
+        frames = frames_of(source, data.keys(tasks[0]), indices, tuning.side)
         answers = rows[tasks[0].code].answers
         splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
-        table = table_of(tasks, rows, items, frames, tuning.side, tuning.augment)
+        table = table_of(tasks, rows, items, frames, tuning.side)
         before = None if tuning.origin is None else _Work.of(tuning.origin, settings, data)
         work = _Work(tuning, settings, data, rows, items, patients, parts, table, splits, before)
         work.refuse_leaks()
         return work
 
     def refuse_leaks(self) -> None:
-        """Raise SplitError where a patient is trained on, in the source task too, and tested."""
+        """Raise SplitError if a patient is tested and trained on, also in the source task."""
         for split in self.splits:
+            name = split.name or "the split"
             tested = set(self.patients[split.test].tolist())
-            before = self.before
-            both = set(self.patients[split.train].tolist()) & tested
+            both = tested & set(self.patients[split.train].tolist())
+            if both:
+                raise SplitError(f"{sorted(both)[0]} would be trained on and tested in {name}.")
+            if self.before is None:
+                continue
+            source_split = self.before.splits[self.before.index_of(split)]
+            both = tested & set(self.before.patients[source_split.train].tolist())
             if both:
                 raise SplitError(
-                    f"{sorted(both)[0]} would be trained on and tested in {split.name or 'the split'}."
-                )
-            both = (
-                tested & set(before.patients[before.splits[before.like(split)].train].tolist())
-                if before
-                else set()
-            )
-            if both:
-                raise SplitError(
-                    f"{sorted(both)[0]} and {len(both) - 1} others would be trained on in the source task and tested in "
-                    f"{split.name or 'the split'} of the target. Take the protocol official, or another source."
+                    f"{sorted(both)[0]} and {len(both) - 1} other patients would be trained on in "
+                    f"the source task and tested in {name} of the target. Choose the protocol "
+                    "official, or another source."
                 )
 
-    def like(self, split: RowSplit) -> int:
+    def index_of(self, split: RowSplit) -> int:
         """Index of the split with the same name."""
-        for which, mine in enumerate(self.splits):
-            if mine.name == split.name:
-                return which
+        for index, candidate in enumerate(self.splits):
+            if candidate.name == split.name:
+                return index
         raise SplitError(
             f"The source task {self.tuning.tasks[0]} has no split {split.name!r} to train on."
         )
 
-    def split(self, which: int, watch: Watch | None) -> tuple[dict[str, float], FloatArray]:
-        """Train for one split: what was chosen, and answers for its test rows."""
-        network, done, more = self.fitted(which, watch)
-        split = self.splits[which]
-        kind = _precision(self.tuning, self.settings)
+    def split(self, index: int, watch: Watch | None) -> tuple[dict[str, Any], FloatArray]:
+        """Train for one split.
+
+        Returns:
+            What was chosen in training, and the scores of the test rows.
+        """
+        network, done, source_choice = self.fitted(index, watch)
+        split = self.splits[index]
+        precision = _precision(self.tuning, self.settings)
         choice: dict[str, Any] = {
             "epoch": done.best_epoch + 1,
             "epochs": done.epoch,
             "validation_loss": done.best_loss,
             "batch": done.batch,
-            **more,
+            **source_choice,
         }
         if self.tuning.kind is Kind.MASK:
-            choice["thresholds"] = self._thresholds(network, split.inner[0], kind)
-        return choice, self._answers(network, split.test, kind)
+            choice["thresholds"] = self._thresholds(network, split.inner[0], precision)
+        return choice, self._scores(network, split.test, precision)
 
-    def fitted(
-        self, which: int, watch: Watch | None
-    ) -> tuple[TunedNetwork, Progress, dict[str, Any]]:
-        """The network trained for one split, on the source task before where there is one, and what
-        that chose.
+    def fitted(self, index: int, watch: Watch | None) -> tuple[Network, Progress, dict[str, Any]]:
+        """Train for one split, after the source task if there is one.
+
+        Returns:
+            The network, its progress, and what was chosen in training on the source task.
         """
-        import torch
-
-        from etab.finetuning.network import answer_loss
+        from etab.finetuning.fitting import fit
 
         tuning = self.tuning
-        split = self.splits[which]
-        more = self._before(split, watch)
-        recipe = replace(
-            tuning.recipe, seed=_seed(tuning, which), precision=_precision(tuning, self.settings)
-        )
+        split = self.splits[index]
+        source_choice = self._train_source(split, watch)
+        precision = _precision(tuning, self.settings)
+        recipe = replace(tuning.recipe, seed=_seed(tuning, index), precision=precision)
         network = self._network(recipe.seed, split)
-
-        def loss(some: IntArray) -> torch.Tensor:
-            x, y = self.table.batch(some, train=network.training)
-            device = self.settings.device
-            return answer_loss(network, network(x.to(device)), y.to(device))
-
-        folder = checkpoints(self.settings, tuning) / (slug(split.name) if split.name else "split")
         validation = split.inner[0]
-        done = train(
+        folder = slug(split.name) if split.name else "split"
+        done = fit(
             network,
-            loss,
+            self.table,
             without(split.train, validation),
             validation,
             recipe,
-            folder=folder,
+            augment=tuning.augment,
+            folder=checkpoints(self.settings, tuning) / folder,
             about=self._about(),
-            report=(lambda now: watch(tuning.name, now)) if watch else None,
+            report=(lambda progress: watch(tuning.name, progress)) if watch else None,
         )
-        return network, done, more
+        return network, done, source_choice
 
-    def _before(self, split: RowSplit, watch: Watch | None) -> dict[str, Any]:
-        """Train on the source task, where there is one: the body's state is kept for ``_network``."""
+    def _train_source(self, split: RowSplit, watch: Watch | None) -> dict[str, Any]:
+        """Train on the source task if there is one; ``_network`` uses the state of the body."""
         from etab.backbones.weights.index import digest
 
         if self.before is None:
             return {}
-        network, done, _ = self.before.fitted(self.before.like(split), watch)
+        network, done, _ = self.before.fitted(self.before.index_of(split), watch)
         state = {k: v.detach().cpu().clone() for k, v in network.body.state_dict().items()}
-        self.trained["body"], self.trained["adapted"] = state, digest(state)
+        self.trained["body"] = state
+        self.trained["adapted"] = digest(state)
         return {"source_epoch": done.best_epoch + 1, "adapted": self.trained["adapted"]}
 
-    def _network(self, seed: int, split: RowSplit) -> TunedNetwork:
-        """Join the pretrained body, or the one trained on the source task, to a new head.
+    def _network(self, seed: int, split: RowSplit) -> Network:
+        """Put a new head on the pretrained body, or on the one trained on the source task.
 
-        The head is standardised by training rows.
+        The head is standardised with training rows.
         """
-        import torch
+        from etab.finetuning.body import Body
+        from etab.finetuning.fitting import standardise
+        from etab.finetuning.network import FINER, Network
 
-        from etab.finetuning.network import Body, TunedNetwork
-
-        cell = self.tuning.cells[0]
         target = runs.target_of(self.tuning.rows[0])
-        backbone: Any = cell.backbone_card.load()
-        self.trained["weights"], body = backbone.digest(), Body(backbone)
+        backbone: Any = self.tuning.cells[0].backbone_card.load()
+        self.trained["weights"] = backbone.digest()
+        body = Body(backbone)
+        protocol = parse(self.tuning.protocol)
         if "body" in self.trained:
-            fit_state(
-                body, self.trained["body"], f"the training on {parse(self.tuning.protocol).source}"
-            )
-        outputs = {Kind.MASK: len(self.tuning.structures), Kind.VALUE: 1}.get(
-            target.kind, len(target.classes)
-        )
-        network = TunedNetwork(
+            fit_state(body, self.trained["body"], f"the training on {protocol.source}")
+        network = Network(
             body,
             self.tuning.head,
             target.kind,
-            outputs=outputs,
+            outputs=_n_outputs(target.kind, len(self.tuning.structures), len(target.classes)),
             frames=self.table.frames.shape[1],
             side=self.tuning.side,
-            last=parse(self.tuning.protocol).blocks,
             seed=seed,
+            finer=FINER,
+            channels_last=True,
         )
-        rows = without(split.train, split.inner[0])
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), _FIRST_LOOK)).astype(int)]
-        values = (
-            self.table.answers[torch.as_tensor(rows)].float() if target.kind is Kind.VALUE else None
-        )
-        network.prepare(self.table.batch(some, train=False)[0], values)
+        if protocol.blocks is not None:
+            network.freeze(except_last=protocol.blocks)
+        standardise(network, self.table, without(split.train, split.inner[0]))
         return network.to(self.settings.device)
 
-    def _about(self) -> Mapping[str, Any]:
+    def _about(self) -> dict[str, Any]:
+        """What decides the weights beside rows and recipe; a checkpoint must agree with it."""
         tuning = self.tuning
-        adapted = {"adapted": self.trained["adapted"]} if "adapted" in self.trained else {}
-        return {
+        about = {
             "side": tuning.side,
             "augment": tuning.augment,
             "tasks": list(tuning.tasks),
             "tuning": tuning.protocol,
             "data": self.data.digest(tuning.rows[0].dataset),
             "weights": self.trained["weights"],
-            **adapted,
         }
+        if "adapted" in self.trained:
+            about["adapted"] = self.trained["adapted"]
+        return about
 
-    def _answers(self, network: TunedNetwork, rows: IntArray, precision: str) -> FloatArray:
+    def _scores(self, network: Network, rows: IntArray, precision: str) -> FloatArray:
         """Probabilities (rows, structures, g, g) or (rows, classes), or values (rows,)."""
         import torch
 
-        out = []
         device = self.settings.device
+        blocks = []
         network.eval()
-        for start in range(0, len(rows), 16):
-            x, _ = self.table.batch(rows[start : start + 16], train=False)
+        for start in range(0, len(rows), _TEST_BATCH):
+            inputs = self.table.inputs(rows[start : start + _TEST_BATCH])
             with (
                 torch.inference_mode(),
                 torch.autocast(device.split(":")[0], torch.bfloat16, precision == "bf16"),
             ):
-                said = network(x.to(device)).float().cpu()
-            if network.kind is Kind.MASK:
-                out.append(said.sigmoid().numpy())
-            elif network.kind is Kind.VALUE:
-                out.append(said.numpy())
-            else:
-                out.append(class_probabilities(said.numpy()))
-        return np.concatenate(out)
+                output = network(inputs.to(device)).float().cpu()
+            blocks.append(network.probabilities(output).numpy())
+        return np.concatenate(blocks)
 
-    def _thresholds(
-        self, network: TunedNetwork, rows: IntArray, precision: str
-    ) -> dict[str, float]:
-        """The cut of each structure with the best mean Dice of the validation rows, on the grid."""
-        scores = self._answers(network, rows, precision)
-        out = {}
-        for k, name in enumerate(self.tuning.structures):
-            known = self.table.known[rows, k].numpy()  # type: ignore[index]
-            true = self.table.answers[rows, k].numpy()[known] >= 128
-            dice = []
-            for level in THRESHOLDS:
-                hit = scores[known, k] >= level
-                size = hit.sum(axis=(1, 2)) + true.sum(axis=(1, 2))
-                dice.append((2 * (hit & true).sum(axis=(1, 2)) / np.maximum(size, 1)).mean())
-            out[name] = THRESHOLDS[int(np.argmax(dice))]
-        return out
+    def _thresholds(self, network: Network, rows: IntArray, precision: str) -> dict[str, float]:
+        """For each structure, the threshold with the best mean Dice of the validation rows."""
+        known = self.table.known
+        if known is None:
+            return {}
+        scores = self._scores(network, rows, precision)
+        thresholds = {}
+        for index, structure in enumerate(self.tuning.structures):
+            drawn = known[rows, index].numpy()
+            truth = self.table.targets[rows, index].numpy()[drawn] >= 128
+            means = [
+                _mean_dice(scores[drawn, index] >= threshold, truth) for threshold in THRESHOLDS
+            ]
+            thresholds[structure] = THRESHOLDS[int(np.argmax(means))]
+        return thresholds
 
     def result(
         self, cell: Run, fits: Sequence[tuple[dict[str, Any], FloatArray]], seconds: float
     ) -> Result:
-        """Score and save one task."""
+        """Score and save one task.
+
+        Args:
+            cell: The cell of the task.
+            fits: What ``split`` returned for each split.
+            seconds: Seconds that training took.
+
+        Returns:
+            The result; the first process has saved it.
+        """
         rows = self.rows[cell.task]
         task = cell.row
-        place = {self.items[item]: i for i, item in enumerate(rows.items)}
+        row_of = {self.items[item]: row for row, item in enumerate(rows.items)}
         splits = []
         answers = []
-        for split, (choice, said) in zip(self.splits, fits, strict=True):
-            mine = np.array([i for i, row in enumerate(split.test) if int(row) in place])
-            own = np.array([place[int(split.test[i])] for i in mine])
-            train_rows = np.array([place[int(r)] for r in split.train if int(r) in place])
-            splits.append(RowSplit(train_rows, (), own, split.name))
-            answers.append(FoldFit(self._predicted(task, rows, own, said[mine], choice), choice))
+        for split, (choice, scores) in zip(self.splits, fits, strict=True):
+            # the table has rows of other tasks too
+            positions = np.array([i for i, row in enumerate(split.test) if int(row) in row_of])
+            test = np.array([row_of[int(split.test[i])] for i in positions])
+            train = np.array([row_of[int(row)] for row in split.train if int(row) in row_of])
+            predicted = self._predicted(task, rows, test, scores[positions], choice)
+            splits.append(RowSplit(train, (), test, split.name))
+            answers.append(FoldFit(predicted, choice))
         outlines = self.data.outlines(task)
         table = runs.predictions_of(task, rows, outlines, splits, answers, ())
+        origin = self._origin(task, seconds)
+        result = result_of(Answered(cell, rows, splits, answers, table), origin, self.data)
+        if distributed.world()[0] == 0:
+            result.save(self.settings.results, table)
+        return result
+
+    def _origin(self, task: Task, seconds: float) -> Origin:
         facts = _facts(self.tuning, self.settings, self.data)
         digest = self.data.digest(task.dataset)
         key = hashlib.sha256(f"{digest} {self.tuning.name} {facts}".encode()).hexdigest()
@@ -396,26 +399,38 @@ class _Work:
             "seconds": round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(),
         }
-        origin = Origin(self.trained["weights"], key, facts, times)
-        found = result_of(Answered(cell, rows, splits, answers, table), origin, self.data)
-        if distributed.world()[0] == 0:
-            found.save(self.settings.results, table)
-        return found
+        return Origin(self.trained["weights"], key, facts, times)
 
     def _predicted(
-        self, task: Task, rows: Rows, own: IntArray, said: FloatArray, choice: Mapping[str, Any]
+        self, task: Task, rows: Rows, test: IntArray, scores: FloatArray, choice: Mapping[str, Any]
     ) -> Any:
+        """Predictions of the test rows of a task: masks, probabilities or values."""
         if task.kind is Kind.MASK:
-            k = self.tuning.structures.index(task.target)
+            structure = self.tuning.structures.index(task.target)
             threshold = choice["thresholds"][task.target]
             return [
-                cut(s[k], rows.answers[i].shape, threshold) for s, i in zip(said, own, strict=True)
+                cut(of_row[structure], rows.answers[row].shape, threshold)
+                for of_row, row in zip(scores, test, strict=True)
             ]
-        return said[:, 1] if task.kind is Kind.BINARY else said
+        return scores[:, 1] if task.kind is Kind.BINARY else scores
 
 
-def _seed(tuning: Tuning, which: int) -> int:
-    return int(np.random.default_rng([tuning.seed, which]).integers(0, 2**31))
+def _n_outputs(kind: Kind, n_structures: int, n_classes: int) -> int:
+    if kind is Kind.MASK:
+        return n_structures
+    return 1 if kind is Kind.VALUE else n_classes
+
+
+def _mean_dice(predicted: Array, truth: Array) -> float:
+    """Mean Dice of masks (n, g, g)."""
+    both = (predicted & truth).sum(axis=(1, 2))
+    total = predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
+    return float((2 * both / np.maximum(total, 1)).mean())
+
+
+def _seed(tuning: Tuning, index: int) -> int:
+    """Seed of the training for a split."""
+    return int(np.random.default_rng([tuning.seed, index]).integers(0, 2**31))
 
 
 def trainings(

@@ -1,111 +1,39 @@
-"""Backbone and head as one torch module, trained end to end by the one loop, or with the backbone
-frozen.
+"""A backbone and a head as one torch module.
 
-The body hears frames in [0, 1] and normalises by its own card. Frozen means frozen: no gradient, no
-drop-out, and the running statistics of batch norm stand still; what it says of a row is then
-computed once and kept, where it fits.
+The cells of the board (``etab.finetuning.cells``) and the models of 2022 (``etab.legacy.models``)
+train this module. The backbone is trained as a whole, in its last blocks, or not at all. A frozen
+part receives no gradient and stays in evaluation mode: no dropout, and constant batch-norm
+statistics.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from etab.errors import UnsupportedOptionError
+from etab.finetuning.body import Body, train_last_blocks
 from etab.heads.masks import networks
 from etab.heads.masks.decoders import choose_levels, refuse_maps, sides_of
 from etab.heads.probabilities import class_probabilities
 from etab.training.loop import seeded
 from etab.types import Kind
 
-if TYPE_CHECKING:
-    from etab.backbones.image.networks import TorchBackbone
+FINER = 2
+"""Points of a predicted mask of the board for each point of the decoder's grid."""
 
-_CHUNK = 16
-
-
-class Body(nn.Module):
-    """The network of a loaded backbone with its taps: frames (n, 3, h, w) in [0, 1] to maps, fine
-    to coarse, and a vector.
-    """
-
-    shift: Tensor
-    scale: Tensor
-
-    def __init__(self, backbone: TorchBackbone) -> None:
-        """Take the network over as a copy that trains; the backbone given stays as it is."""
-        super().__init__()
-        if not hasattr(backbone, "network") or not hasattr(backbone, "taps"):
-            raise UnsupportedOptionError(
-                f"{type(backbone).__name__} is no torch network that can be joined to a head; take one with weights, or give "
-                "a torch module."
-            )
-        if backbone.card.modality != "image":
-            raise UnsupportedOptionError(
-                f"{backbone.card.name} reads {backbone.card.modality}; fine-tuning takes pictures."
-            )
-        mine = copy.deepcopy(backbone.network)
-        self.network = mine.float().requires_grad_(True)
-        self.size = backbone.card.size
-        self.taps = _levels(mine, backbone)
-        self.register_buffer(
-            "shift", torch.tensor(backbone.card.mean).view(1, -1, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "scale", torch.tensor(backbone.card.std).view(1, -1, 1, 1), persistent=False
-        )
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the network takes frames of its own size only."""
-        return getattr(getattr(self.network, "patch_embed", None), "img_size", None) is not None
-
-    def forward(self, frames: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Maps (n, c, h, w) of every tapped layer, and the mean of the last (with its class token)
-        as (n, d).
-        """
-        if self.fixed and tuple(frames.shape[-2:]) != (self.size, self.size):
-            frames = functional.interpolate(
-                frames, size=(self.size, self.size), mode="bilinear", antialias=True
-            )
-        said = self.taps((frames - self.shift) / self.scale)
-        _, last, token = said[-1]
-        pooled = last.mean(dim=(2, 3))
-        return [grid for _, grid, _ in said], pooled if token is None else torch.cat(
-            [token, pooled], dim=1
-        )
-
-
-def _levels(network: Any, backbone: TorchBackbone) -> Callable[[Tensor], Any]:
-    """Taps on a copy of a backbone's network: the last four resolutions from stride 4 on, or its
-    own where it has no more.
-    """
-    from etab.backbones.image import networks as vision
-    from etab.backbones.image import taps as tapping
-
-    if hasattr(network, "forward_intermediates"):
-        at = tapping.timm_indices(network, 4, finest=4)
-        return vision.timm_taps(network, at, [str(i) for i in at])
-    if backbone.card.source == "segmentation_models_pytorch":
-        return lambda x: [("", grid, None) for grid in network(x)[-4:]]
-    stages = tapping.deepest(tapping.stages_of(network, backbone.card.size), 4)
-    if not stages:
-        raise UnsupportedOptionError(
-            f"{backbone.card.name} shows no square feature map (n, c, h, w) to put a head on."
-        )
-    return tapping.stage_taps(network, stages, tapping.layer_names(stages))
+_LARGEST_HALF = 6e4  # just below the largest number in half precision, 65504
 
 
 class VectorHead(nn.Module):
-    """Vectors of a frame or of the frames of a clip (n, t, d), standardised, to (n, outputs).
+    """A head on the feature vectors of a frame or of the frames of a clip.
 
-    "linear" and "mlp" see the ``frames`` frames side by side; "rnn", "lstm" and "gru" read clips of
-    any length and answer from their last state.
+    "linear" and "mlp" take the vectors of a fixed number of frames side by side; "rnn", "lstm" and
+    "gru" take clips of any length and use the last state.
     """
 
     mean: Tensor
@@ -116,207 +44,69 @@ class VectorHead(nn.Module):
     def __init__(
         self, name: str, dim: int, outputs: int, *, frames: int = 1, hidden: int = 128
     ) -> None:
-        """Build for vectors of ``dim``."""
+        """Build the head.
+
+        Args:
+            name: "linear", "mlp", "rnn", "lstm" or "gru".
+            dim: Length of a feature vector.
+            outputs: Number of classes, or 1 for a value.
+            frames: Frames in a clip, for "linear" and "mlp".
+            hidden: Width of the hidden layer or state.
+        """
         super().__init__()
-        self.name, self.frames = name, frames
+        self.name = name
+        self.frames = frames
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
-        cells: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-        self.cell = cells[name](dim, hidden, batch_first=True) if name in cells else None
-        wide = hidden if self.cell is not None else dim * frames
-        middle = [nn.Linear(wide, hidden), nn.GELU(), nn.Dropout(0.2)] if name == "mlp" else []
-        self.answer = nn.Sequential(*middle, nn.Linear(hidden if name == "mlp" else wide, outputs))
+        recurrent: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+        self.cell = recurrent[name](dim, hidden, batch_first=True) if name in recurrent else None
+        width = dim * frames if self.cell is None else hidden
+        layers: list[nn.Module] = []
+        if name == "mlp":
+            layers = [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(0.2)]
+            width = hidden
+        self.answer = nn.Sequential(*layers, nn.Linear(width, outputs))
 
     def standardise(self, vectors: Tensor) -> None:
-        """Set mean and deviation from vectors (rows, t, d) of training rows."""
+        """Set mean and standard deviation from the vectors (rows, frames, dim) of training rows."""
         flat = vectors.flatten(0, 1)
         self.mean.copy_(flat.mean(0))
         self.deviation.copy_(flat.std(0, correction=0).clamp_min(1e-3))
 
-    def scale_answers(self, answers: Tensor) -> None:
-        """Set centre and spread of values from those of the training rows."""
-        self.centre.copy_(answers.mean())
-        self.spread.copy_(answers.std(correction=0).clamp_min(1e-6))
+    def scale_values(self, values: Tensor) -> None:
+        """Set centre and spread of the predicted values from the values (rows,) of training rows."""
+        self.centre.copy_(values.mean())
+        self.spread.copy_(values.std(correction=0).clamp_min(1e-6))
 
-    def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        """Logits, or values in the target's unit where there is one output."""
-        z = (parts[0] - self.mean) / self.deviation
-        if self.cell is None and z.shape[1] != self.frames:
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Predict from a list that holds the feature vectors (n, frames, dim).
+
+        Returns:
+            Logits (n, outputs), or values (n,) in the unit of the target if there is one output.
+
+        Raises:
+            UnsupportedOptionError: If "linear" or "mlp" receive another number of frames.
+        """
+        vectors = (features[0] - self.mean) / self.deviation
+        if self.cell is not None:
+            out = self.answer(self.cell(vectors)[0][:, -1])
+        elif vectors.shape[1] == self.frames:
+            out = self.answer(vectors.flatten(1))
+        else:
             raise UnsupportedOptionError(
-                f"The head {self.name!r} was made for {self.frames} frame(s) side by side; the clips have {z.shape[1]}. Take "
-                "RNN, LSTM or GRU, or frames= of that number."
+                f"The head {self.name!r} was made for {self.frames} frame(s) side by side; these "
+                f"clips have {vectors.shape[1]}. Choose RNN, LSTM or GRU, or pass "
+                f"frames={vectors.shape[1]}."
             )
-        out = self.answer(z.flatten(1) if self.cell is None else self.cell(z)[0][:, -1])
-        return self.centre + self.spread * out[:, 0] if out.shape[1] == 1 else out  # type: ignore[no-any-return]
-
-
-def _mask_head(name: str, maps: Sequence[Tensor], side: int) -> tuple[nn.Module, tuple[int, ...]]:
-    """A decoder for these maps, and which of them feed its levels."""
-    from etab.heads.masks.networks import SegmentationNetwork
-
-    refuse_maps(name, maps)
-    grid = max(16, 8 * round(side / 32))
-    shapes = [tuple(m.shape) for m in maps]
-    picked = choose_levels(shapes, grid)
-    channels = [maps[i].shape[1] for i in picked]
-    return SegmentationNetwork(
-        name, channels, grid=grid, sides=sides_of(name, shapes, grid)
-    ), picked
+        if out.shape[1] > 1:
+            return out  # type: ignore[no-any-return]
+        return self.centre + self.spread * out[:, 0]  # type: ignore[no-any-return]
 
 
 class Network(nn.Module):
-    """A body and a head. ``freeze`` and ``unfreeze`` the body at any time; the head always trains."""
-
-    def __init__(
-        self,
-        body: Body,
-        name: str,
-        kind: Kind,
-        *,
-        outputs: int = 1,
-        frames: int = 1,
-        side: int = 224,
-        seed: int = 0,
-    ) -> None:
-        """Join: ``name`` is a decoder for masks, else "linear", "mlp", "rnn", "lstm" or "gru".
-        ``side``: of the frames.
-        """
-        super().__init__()
-        self.body, self.kind, self.frozen = body, kind, False
-        self.shape(name, outputs=outputs, frames=frames, side=side, seed=seed)
-
-    def shape(self, name: str, *, outputs: int, frames: int, side: int, seed: int) -> None:
-        """Put a new head on the body; its first weights are decided by ``seed``."""
-        size = self.body.size if self.body.fixed else side
-        blank = next(self.body.parameters()).new_zeros(1, 3, size, size)
-        mode = self.body.training
-        with torch.no_grad():
-            maps, vector = self.body.eval()(blank)
-        self.body.train(mode)
-        with seeded(seed):
-            if self.kind is Kind.MASK:
-                head, picked = _mask_head(name, maps, side)
-            else:
-                head = VectorHead(name, vector.shape[1], outputs, frames=frames)
-                picked = ()
-        self.picked: tuple[int, ...] = picked
-        self.head: nn.Module = head.to(blank.device)
-        self.side, self.fresh = side, True
-
-    def freeze(self) -> None:
-        """Keep the body as it is: no gradients, eval mode whatever mode the rest is in."""
-        self.frozen = True
-        self.body.requires_grad_(False).eval()
-
-    def unfreeze(self) -> None:
-        """Train the body again."""
-        self.frozen = False
-        self.body.requires_grad_(True).train(self.training)
-
-    def train(self, mode: bool = True) -> Network:
-        """Set the mode of the head, and of the body unless it is frozen."""
-        super().train(mode)
-        if self.frozen:
-            self.body.eval()
-        return self
-
-    def features(self, x: Tensor) -> list[Tensor]:
-        """What the head sees of frames (n, 3, h, w) or clips (n, t, 3, h, w) in [0, 1]; half
-        precision where frozen.
-        """
-        clip = x[:, None] if x.ndim == 4 else x
-        if self.kind is Kind.MASK and clip.shape[1] != 1:
-            raise UnsupportedOptionError(
-                f"Segmentation takes single frames (n, 3, h, w); got clips of {clip.shape[1]}."
-            )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            maps, vector = self.body(clip.flatten(0, 1))
-        if self.kind is Kind.MASK:
-            found = [maps[i] for i in self.picked]
-        else:
-            found = [vector.unflatten(0, (len(clip), clip.shape[1]))]
-        return [m.clamp(-6e4, 6e4).half().float() for m in found] if self.frozen else found
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits on the grid (n, grid, grid), class logits (n, classes), or values (n,)."""
-        return self.head(self.features(x))  # type: ignore[no-any-return]
-
-    @torch.no_grad()
-    def answer(self, x: Tensor) -> Tensor:
-        """Probability of the structure at every pixel (n, h, w), of each class (n, classes), or the
-        value (n,).
-
-        Probabilities of classes are float64 and on the CPU: in float32 those near 1 would be equal.
-        """
-        said = self.eval()(x)
-        if self.kind is Kind.VALUE:
-            return said  # type: ignore[no-any-return]
-        if self.kind is not Kind.MASK:
-            return torch.from_numpy(class_probabilities(said.float().cpu().numpy()))
-        full = functional.interpolate(
-            said[:, None], size=x.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return full[:, 0].sigmoid()
-
-
-FINER = 2
-
-
-def blocks_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The blocks of a network in order, by name: the parts of the sequence that holds most of its
-    parameters.
-    """
-
-    def size(module: nn.Module) -> int:
-        return sum(p.numel() for p in module.parameters())
-
-    found: list[tuple[str, nn.Module]] = []
-    for name, module in network.named_modules():
-        parts = [(k, m) for k, m in module.named_children() if size(m)]
-        lists = isinstance(module, nn.Sequential | nn.ModuleList) or module is network
-        if lists and len(parts) > 1 and (not found or 2 * size(module) > size(network)):
-            found = [(f"{name}.{k}" if name else k, m) for k, m in parts]
-            if max(size(m) for _, m in parts) < 0.8 * size(network):
-                break
-    return found
-
-
-def freeze_before(body: Body, last: int | None) -> list[nn.Module]:
-    """Train the last blocks of a body and whatever follows them (None: all of it, 0: nothing);
-    gives what stands still.
-
-    Raises UnsupportedOptionError where it has no more blocks than ``last``.
-    """
-    body.requires_grad_(True)
-    if last is None:
-        return []
-    if last == 0:
-        body.requires_grad_(False)
-        return list(body.modules())
-    blocks = blocks_of(body.network)
-    if not last < len(blocks):
-        raise UnsupportedOptionError(
-            f"This backbone has {len(blocks)} blocks to train the last of; got {last}. Take 1 to {len(blocks) - 1}, or "
-            "finetune for all of it."
-        )
-    first = f"{blocks[-last][0]}."
-    free = False
-    for name, parameter in body.network.named_parameters():
-        free = free or name.startswith(first)
-        parameter.requires_grad_(free)
-    still = [m for m in body.network.modules() if not any(p.requires_grad for p in m.parameters())]
-    return still
-
-
-class TunedNetwork(nn.Module):
-    """A body of which some trains, and a head: frames (n, k, 1, side, side) in [0, 1] to logits or
-    values.
-
-    Masks: (n, structures, g, g), one channel a structure, from single frames (k = 1). Classes: (n,
-        classes). Values: (n,).
-    """
+    """A body and a head, trained together; ``freeze`` and ``unfreeze`` the body at any time."""
 
     def __init__(
         self,
@@ -324,99 +114,235 @@ class TunedNetwork(nn.Module):
         head: str,
         kind: Kind,
         *,
-        outputs: int,
-        frames: int,
-        side: int,
-        last: int | None,
-        seed: int,
+        outputs: int = 1,
+        frames: int = 1,
+        side: int = 224,
+        seed: int = 0,
+        finer: int = 1,
+        channels_last: bool = False,
+        half_features: bool = False,
     ) -> None:
-        """Join ``body`` and a new head whose first weights ``seed`` decides; ``last``: see
-        ``freeze_before``.
+        """Put a new head on a body.
+
+        Args:
+            body: The body; it is not copied.
+            head: A decoder for masks, else "linear", "mlp", "rnn", "lstm" or "gru".
+            kind: What is predicted.
+            outputs: Number of structures (masks) or classes; 1 for values.
+            frames: Frames in a clip, for "linear" and "mlp".
+            side: Height and width of the frames in pixels; decides the grid of masks.
+            seed: Seed of the head's first weights.
+            finer: Points of a predicted mask for each point of the decoder's grid.
+            channels_last: Compute in the memory format "channels last", which is faster for
+                convolutions and changes results by rounding.
+            half_features: Round the features of a frozen body to half precision, so that they can
+                be stored without changing results.
+
+        Raises:
+            UnsupportedOptionError: If the maps of the body do not suit the head.
+            MissingPackageError: If the decoder's package is not installed.
         """
         super().__init__()
-        self.body, self.kind, self.side = body, kind, side
-        self.still = freeze_before(body, last)
-        size = body.size if body.fixed else side
-        with torch.no_grad():
-            maps, vector = body.eval()(torch.zeros(1, 3, size, size))
-        self.picked: tuple[int, ...] = ()
-        with seeded(seed):
-            if kind is Kind.MASK:
-                self.head: nn.Module = self._decoder(head, maps, outputs)
-            else:
-                self.head = VectorHead(head, vector.shape[1], outputs, frames=frames)
-        self.to(memory_format=torch.channels_last)
+        self.body = body
+        self.kind = kind
+        self.finer = finer
+        self.channels_last = channels_last
+        self.half_features = half_features
+        self.trained_blocks: int | None = None
+        self.frozen_modules: list[nn.Module] = []
+        self.set_head(head, outputs=outputs, frames=frames, side=side, seed=seed)
+        if channels_last:
+            self.to(memory_format=torch.channels_last)
 
-    def _decoder(self, name: str, maps: Sequence[Tensor], outputs: int) -> nn.Module:
+    def set_head(self, name: str, *, outputs: int, frames: int, side: int, seed: int) -> None:
+        """Replace the head by a new one; the arguments are those of ``Network``."""
+        size = self.body.input_size(side)
+        blank = next(self.body.parameters()).new_zeros(1, 3, size, size)
+        training = self.body.training
+        with torch.no_grad():
+            maps, vector = self.body.eval()(blank)
+        self.body.train(training)
+        self.side = side
+        with seeded(seed):
+            if self.kind is Kind.MASK:
+                head, levels = self._mask_head(name, maps, outputs)
+            else:
+                head = VectorHead(name, vector.shape[1], outputs, frames=frames)
+                levels = ()
+        self.levels = levels
+        self.head: nn.Module = head.to(blank.device)
+        self.is_new = True
+
+    def _mask_head(
+        self, name: str, maps: Sequence[Tensor], outputs: int
+    ) -> tuple[nn.Module, tuple[int, ...]]:
+        """Build a decoder, and choose the maps that it takes."""
         refuse_maps(name, maps)
-        grid = max(16, 8 * round(self.side / 32))
-        shapes = [tuple(m.shape) for m in maps]
-        self.picked = choose_levels(shapes, grid)
-        channels = [maps[i].shape[1] for i in self.picked]
-        sides = sides_of(name, shapes, grid)
-        return networks.SegmentationNetwork(
-            name, channels, grid=grid, outputs=outputs, finer=FINER, sides=sides
+        grid = decoder_grid(self.side)
+        shapes = [tuple(grid_map.shape) for grid_map in maps]
+        levels = choose_levels(shapes, grid)
+        head = networks.SegmentationNetwork(
+            name,
+            [maps[level].shape[1] for level in levels],
+            grid=grid,
+            outputs=outputs,
+            finer=self.finer,
+            sides=sides_of(name, shapes, grid),
         )
+        return head, levels
 
     @property
-    def grid(self) -> int:
-        """Points a side of the answer in masks."""
-        head: Any = self.head
-        return int(head.grid) * FINER
+    def device(self) -> torch.device:
+        """The device that holds the parameters."""
+        return next(self.parameters()).device
 
-    def train(self, mode: bool = True) -> TunedNetwork:
-        """Set the mode of all that trains; what stands still keeps its statistics."""
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing of the body is trained."""
+        return self.trained_blocks == 0
+
+    def freeze(self, *, except_last: int = 0) -> None:
+        """Keep the body constant, except its last blocks.
+
+        Args:
+            except_last: How many of the last blocks are trained, with all that follows them.
+
+        Raises:
+            UnsupportedOptionError: If the body has no more than ``except_last`` blocks.
+        """
+        self.frozen_modules = train_last_blocks(self.body, except_last)
+        self.trained_blocks = except_last
+        self.train(self.training)
+
+    def unfreeze(self) -> None:
+        """Train all of the body again."""
+        self.frozen_modules = train_last_blocks(self.body, None)
+        self.trained_blocks = None
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set training or evaluation mode; frozen modules stay in evaluation mode."""
         super().train(mode)
-        for module in self.still:
+        for module in self.frozen_modules:
             module.eval()
         return self
 
-    def features(self, frames: Tensor) -> list[Tensor]:
-        """What the head sees."""
-        flat = (
-            frames.flatten(0, 1).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        )
-        maps, vector = self.body(flat)
-        if self.kind is Kind.MASK:
-            return [maps[i].float() for i in self.picked]
-        return [vector.float().unflatten(0, frames.shape[:2])]
+    def features(self, inputs: Tensor) -> list[Tensor]:
+        """Compute the input of the head.
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Logits or values, float32."""
-        said: Tensor = self.head(self.features(frames)).float()
-        return said[:, None] if self.kind is Kind.MASK and said.ndim == 3 else said
+        Args:
+            inputs: Frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1] with 1 or 3
+                channels.
 
-    @torch.no_grad()
-    def prepare(self, frames: Tensor, answers: Tensor | None) -> None:
-        """Standardise a new head by frames of training rows (n, k, 1, side, side), and by all their
-        values.
+        Returns:
+            For masks the maps (n, channels, height, width) of the chosen levels; otherwise one
+            tensor of vectors (n, frames, dim).
+
+        Raises:
+            UnsupportedOptionError: If masks are predicted from clips of several frames.
         """
-        self.eval()
-        blocks = [self.features(frames[i : i + 16]) for i in range(0, len(frames), 16)]
-        head: Any = self.head
-        if self.kind is not Kind.MASK:
-            head.standardise(torch.cat([b[0] for b in blocks]))
-            if self.kind is Kind.VALUE and answers is not None:
-                head.scale_answers(answers)
-            return
-        for level in range(len(self.picked)):
-            maps = torch.cat([networks.resize_map(b[level], head.sides[level]) for b in blocks])
-            head.standardise(
-                level,
-                maps.mean(dim=(0, 2, 3)),
-                maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4),
+        clips = inputs[:, None] if inputs.ndim == 4 else inputs
+        n_rows = len(clips)
+        n_frames = clips.shape[1]
+        if self.kind is Kind.MASK and n_frames != 1:
+            raise UnsupportedOptionError(
+                f"Segmentation takes single frames (n, 3, h, w); got clips of {n_frames} frames."
             )
+        frames = clips.flatten(0, 1).expand(-1, 3, -1, -1)
+        if self.channels_last:
+            frames = frames.contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            maps, vector = self.body(frames)
+        if self.kind is Kind.MASK:
+            features = [maps[level].float() for level in self.levels]
+        else:
+            features = [vector.float().unflatten(0, (n_rows, n_frames))]
+        if self.frozen and self.half_features:
+            features = [f.clamp(-_LARGEST_HALF, _LARGEST_HALF).half().float() for f in features]
+        return features
+
+    def predict_from(self, features: Sequence[Tensor]) -> Tensor:
+        """Apply the head to features; returns what ``forward`` returns."""
+        output: Tensor = self.head(features).float()
+        if self.kind is Kind.MASK and output.ndim == 3:
+            return output[:, None]
+        return output
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predict from frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
+
+        Returns:
+            Logits of masks (n, structures, height, width) on the grid, logits of classes
+            (n, classes), or values (n,) in the unit of the target.
+        """
+        return self.predict_from(self.features(inputs))
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Turn the output of ``forward`` into probabilities; values stay as they are.
+
+        Probabilities of classes are float64 and on the CPU: in float32, those near 1 would be
+        equal.
+        """
+        if self.kind is Kind.VALUE:
+            return output
+        if self.kind is Kind.MASK:
+            return output.sigmoid()
+        return torch.from_numpy(class_probabilities(output.float().cpu().numpy()))
+
+    def standardise_head(self, blocks: Sequence[Sequence[Tensor]], values: Tensor | None) -> None:
+        """Standardise the inputs of a new head, and scale its values.
+
+        Args:
+            blocks: ``features`` of several batches of training rows.
+            values: The values (rows,) of all training rows, if values are predicted.
+        """
+        head: Any = self.head
+        self.is_new = False
+        if self.kind is not Kind.MASK:
+            head.standardise(torch.cat([block[0] for block in blocks]))
+            if values is not None:
+                head.scale_values(values)
+            return
+        for level, side in enumerate(head.sides):
+            maps = torch.cat([networks.resize_map(block[level], side) for block in blocks])
+            mean = maps.mean(dim=(0, 2, 3))
+            deviation = maps.std(dim=(0, 2, 3), correction=0).clamp_min(1e-4)
+            head.standardise(level, mean, deviation)
 
 
-def answer_loss(network: TunedNetwork, said: Tensor, answers: Tensor) -> Tensor:
-    """Mean loss of rows. Masks that nobody drew are NaN in ``answers`` (n, structures, g, g) and do
-    not count.
+def decoder_grid(side: int) -> int:
+    """Points a side of a decoder's grid, for frames of ``side`` pixels.
+
+    Example:
+        >>> decoder_grid(224), decoder_grid(32)
+        (56, 16)
     """
-    if network.kind is Kind.MASK:
-        known = ~answers.isnan().flatten(2).any(dim=2)
-        return networks.mask_loss(said[known], answers[known])
+    return max(16, 8 * round(side / 32))
+
+
+def answer_loss(network: Network, output: Tensor, answers: Tensor) -> Tensor:
+    """Mean loss over rows.
+
+    Args:
+        network: The network that made the output.
+        output: What ``Network.forward`` returns.
+        answers: Values or classes (n,), or the share of each structure at every point (n,
+            structures, h, w). A mask that was not drawn is NaN and does not count. Masks of
+            another size are averaged onto the grid of the output.
+
+    Returns:
+        The loss as a scalar: squared error in units of the spread, cross-entropy, or
+        ``etab.heads.masks.networks.mask_loss``.
+    """
     if network.kind is Kind.VALUE:
         spread: Any = network.head.spread
-        error: Tensor = (said - answers.float()) / spread
+        error: Tensor = (output - answers.float()) / spread
         return error.square().mean()
-    return functional.cross_entropy(said, answers.long())
+    if network.kind is not Kind.MASK:
+        return functional.cross_entropy(output, answers.long())
+    known = ~answers.isnan().flatten(2).any(dim=2)
+    grid = output.shape[-2:]
+    shares = answers
+    if answers.shape[-2:] != grid:
+        shares = functional.interpolate(answers, size=grid, mode="area")
+    return networks.mask_loss(output[known], shares[known])

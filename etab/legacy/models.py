@@ -1,23 +1,25 @@
-"""``ETABmodel``: a backbone and a head to fit and to predict with, by the names of 2022."""
+"""``ETABmodel``, under its 2022 name: a backbone and a head to fit and to predict with."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 
 from etab.backbones.base import BackboneCard
 from etab.datasets.dataset import Dataset, Items
 from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
-from etab.finetuning.examples import BUDGET, Examples, fit, unit_scale
-from etab.finetuning.network import Body, Network
+from etab.finetuning.body import Body
+from etab.finetuning.fitting import BUDGET, fit
+from etab.finetuning.network import Network
 from etab.legacy import names
+from etab.legacy.examples import ItemExamples, unit_scale
 from etab.storage.machine import require_device
 from etab.training.loop import Progress, Recipe
 from etab.types import Kind
@@ -28,52 +30,84 @@ if TYPE_CHECKING:
 __all__ = ["ETABmodel", "available_backbones", "available_heads", "torch"]
 
 _WEIGHT_DECAY = 1e-3
+_BATCH = 32
+_CLASSIFIERS = ("fc.", "head.", "head.fc.", "classifier.", "heads.", "last_linear.")
 
 
 def available_backbones() -> list[str]:
-    """Names that ``ETABmodel`` takes: the architectures of 2022 (at random initialisation), then
-    etab's own backbones.
+    """List backbones that ``ETABmodel`` takes.
 
-    Besides these, "timm/<model>", "torchvision/<model>", "local:<file>@<model>" and
-    "random/<name>".
+    Also valid: "timm/<model>", "torchvision/<model>", "local:<file>@<model>" and "random/<name>".
+
+    Returns:
+        The architectures of 2022, then etab's own backbones for images.
+
+    Example:
+        >>> "ResNet-50" in available_backbones()
+        True
     """
     from etab import backbones
 
-    own, _ = backbones.cards(backbones.names())
-    return [
-        *names.ARCHITECTURES,
-        *(card.name for card in own if card.learned and card.modality == "image"),
-    ]
+    cards, _ = backbones.cards(backbones.names())
+    own = [card.name for card in cards if card.learned and card.modality == "image"]
+    return [*names.ARCHITECTURES, *own]
 
 
 def available_heads(task: str | None = None) -> list[str]:
-    """Names of heads: for "segmentation", for "classification" or "regression", or (None) all of
-    them.
+    """List heads that ``ETABmodel`` takes.
+
+    Args:
+        task: "segmentation", "classification" or "regression"; None lists all heads.
+
+    Returns:
+        The names of the heads.
+
+    Raises:
+        UnknownNameError: If there is no such task.
+
+    Example:
+        >>> available_heads("regression")
+        ['Linear', 'MLP', 'RNN', 'LSTM', 'GRU']
     """
     if task is None:
         return list(dict.fromkeys([*names.MASK_HEADS, *names.VECTOR_HEADS]))
-    return list(names.MASK_HEADS if _sort(task) == "segmentation" else names.VECTOR_HEADS)
+    return list(_heads_for(_known_task(task)))
 
 
-def _sort(task: str) -> str:
+def _known_task(task: str) -> str:
     if task not in names.KINDS:
         raise UnknownNameError(f"No task is called {task!r}. Known: {', '.join(names.KINDS)}.")
     return task
 
 
+def _heads_for(task: str) -> Mapping[str, str]:
+    """Printed and internal names of the heads for a task."""
+    return names.MASK_HEADS if task == "segmentation" else names.VECTOR_HEADS
+
+
 def card_of_module(module: nn.Module, name: str) -> BackboneCard:
-    """The card of a torch module of the user's: timm networks and torchvision-like convolutional
-    ones.
+    """Make a card for a torch module of the user.
+
+    Args:
+        module: A timm network, or a convolutional network whose stages follow each other as in
+            torchvision. It is copied.
+        name: The name of the backbone.
+
+    Returns:
+        A card whose loader returns the copy.
+
+    Raises:
+        UnsupportedOptionError: If the module has no feature maps.
     """
     from etab.backbones.base import IMAGENET
-    from etab.backbones.image import open as opened
+    from etab.backbones.image import open as opening
     from etab.backbones.image.networks import TorchBackbone, timm_taps
 
     config = getattr(module, "pretrained_cfg", None) or {}
-    blank = BackboneCard(
+    card = BackboneCard(
         name,
         name,
-        lambda: made,
+        lambda: backbone,
         size=int((config.get("input_size") or (3, 224, 224))[-1]),
         mean=tuple(config.get("mean") or IMAGENET[0]),
         std=tuple(config.get("std") or IMAGENET[1]),
@@ -83,43 +117,21 @@ def card_of_module(module: nn.Module, name: str) -> BackboneCard:
         licence="the user's",
         source="module",
     )
-    own: Any = copy.deepcopy(module)
-    if hasattr(own, "forward_intermediates"):
-        last = len(own.feature_info)
-        made: Any = TorchBackbone(
-            blank, own, timm_taps(own, list(range(max(0, last - 3), last)), blank.layers)
-        )
+    backbone: Any
+    network: Any = copy.deepcopy(module)
+    if hasattr(network, "forward_intermediates"):
+        n_layers = len(network.feature_info)
+        last_three = list(range(max(0, n_layers - 3), n_layers))
+        backbone = TorchBackbone(card, network, timm_taps(network, last_three, card.layers))
     else:
-        made = opened.wrap_module(blank, own)
-    return blank
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """What the model was trained to hear."""
-
-    normalized: bool
+        backbone = opening.wrap_module(card, network)
+    return card
 
 
 class ETABmodel:
-    """A backbone with a head. ``.backbone`` and ``.head`` are torch modules; change them as you
-    like before ``fit``.
+    """A backbone with a head. ``backbone`` and ``head`` are torch modules that can be changed.
 
-    task         "segmentation", "classification" or "regression"
-    backbone     a 2022 name ("ResNet-50", at random initialisation unless ``pretrained``), any name
-                 of etab's, a card, or a torch module (which is copied)
-    head         a name of ``available_heads(task)``; None is "SegFormer" for masks and "Linear"
-                 otherwise
-    num_classes  classes of a classification; masks are one structure against the rest (2)
-    pretrained   take a 2022 architecture with the weights of its library (these need a network
-                 once)
-    frames       frames of a clip that "Linear" and "MLP" see side by side
-    side         of the frames that it will be given, in pixels; decides the grid that masks are
-                 answered on
-    seed         decides the head's first weights, and the order of training
-
-    Unlike 2022, the module that is trained is not the model itself but ``model.network``.
-    Raises UnknownNameError, UnsupportedOptionError, WeightsError, MissingPackageError.
+    Unlike in 2022, the module that is trained is not the model itself but ``model.network``.
     """
 
     def __init__(
@@ -134,40 +146,57 @@ class ETABmodel:
         side: int = 224,
         seed: int = 0,
     ) -> None:
-        """Load the backbone and put a new head on it."""
-        self.task, self.num_classes, self.frames, self.side, self.seed = (
-            _sort(task),
-            num_classes,
-            frames,
-            side,
-            seed,
-        )
-        self.head_name = names.head(
-            head or ("SegFormer" if task == "segmentation" else "Linear"), task
-        )
+        """Load the backbone and put a new head on it.
+
+        Args:
+            task: "segmentation", "classification" or "regression".
+            backbone: A name of 2022 (randomly initialised unless ``pretrained``), any name that
+                etab knows, a card, or a torch module, which is copied.
+            head: One of ``available_heads(task)``; None: "SegFormer" for masks, else "Linear".
+            num_classes: Number of classes; 2 for masks, which are one structure against the rest.
+            pretrained: Whether an architecture of 2022 has the weights of its library. They are
+                downloaded once.
+            frames: Frames of a clip that "Linear" and "MLP" take side by side.
+            side: Height and width of the frames in pixels; decides the grid of masks.
+            seed: Seed of the head's first weights and of the order of training.
+
+        Raises:
+            UnknownNameError: If the task, backbone or head is unknown.
+            UnsupportedOptionError: If the backbone, head and task do not fit together.
+            WeightsError: If weights cannot be loaded.
+            MissingPackageError: If a package of the backbone or head is not installed.
+        """
+        self.task = _known_task(task)
+        self.num_classes = num_classes
+        self.frames = frames
+        self.side = side
+        self.seed = seed
+        default_head = "SegFormer" if task == "segmentation" else "Linear"
+        self.head_name = names.head(head or default_head, task)
         card = _card(backbone, pretrained=pretrained)
         self.backbone_name = card.name
         if self.task == "segmentation" and num_classes != 2:
             raise UnsupportedOptionError(
-                f"Segmentation is one structure against the rest: num_classes=2, not {num_classes}."
+                "Segmentation separates one structure from the rest: num_classes=2, not "
+                f"{num_classes}."
             )
-        body = Body(card.load())  # type: ignore[arg-type]
         self.network = Network(
-            body,
-            self._plain_head(),
+            Body(card.load()),  # type: ignore[arg-type]
+            self._internal_head(),
             self._kind(),
             outputs=self._outputs(),
             frames=frames,
             side=side,
             seed=seed,
+            half_features=True,
         )
-        self._heard = _Heard(normalized=True)
+        self._normalized = True
 
     @property
     def backbone(self) -> nn.Module:
         """The torch network of the backbone; its state dict is that of its library."""
-        found: nn.Module = self.network.body.network
-        return found
+        network: nn.Module = self.network.body.network
+        return network
 
     @property
     def head(self) -> nn.Module:
@@ -176,22 +205,23 @@ class ETABmodel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.network.parameters()).device
+        """The device that holds the model."""
+        return self.network.device
 
     @property
     def frozen(self) -> bool:
-        """Whether the backbone is kept as it is."""
+        """Whether the backbone is frozen."""
         return self.network.frozen
 
     def __repr__(self) -> str:
         state = "frozen" if self.frozen else "trained with the head"
-        return f"ETABmodel({self.task!r}, backbone={self.backbone_name!r} ({state}), head={self.head_name!r})"
+        return (
+            f"ETABmodel({self.task!r}, backbone={self.backbone_name!r} ({state}), "
+            f"head={self.head_name!r})"
+        )
 
     def freeze_backbone(self) -> None:
-        """Tune the head alone: no gradient reaches the backbone and its batch-norm statistics stand
-        still.
-        """
+        """Train only the head; weights and batch-norm statistics of the backbone stay constant."""
         self.network.freeze()
 
     def unfreeze_backbone(self) -> None:
@@ -206,19 +236,33 @@ class ETABmodel:
         num_classes: int | None = None,
         frames: int | None = None,
     ) -> None:
-        """Put another new head on the backbone as it is now, for another task where one is named.
+        """Replace the head by a new one; the backbone stays as it is.
 
-        The model stays as it was where the task, the head or the backbone's maps are refused.
+        If this fails, the model is unchanged.
+
+        Args:
+            new_head: One of ``available_heads(task)``.
+            task: Another task; None keeps it.
+            num_classes: Another number of classes; None keeps it.
+            frames: Another number of frames of a clip; None keeps it.
+
+        Raises:
+            UnknownNameError: If the task or head is unknown.
+            UnsupportedOptionError: If the head suits neither the task nor the maps of the backbone.
         """
-        sort = _sort(task or self.task)
+        new_task = _known_task(task or self.task)
+        printed = names.head(new_head, new_task)
         before = (self.task, self.head_name, self.num_classes, self.frames)
-        self.task, self.head_name = sort, names.head(new_head, sort)
-        self.num_classes = self.num_classes if num_classes is None else num_classes
-        self.frames = self.frames if frames is None else frames
+        self.task = new_task
+        self.head_name = printed
+        if num_classes is not None:
+            self.num_classes = num_classes
+        if frames is not None:
+            self.frames = frames
         self.network.kind = self._kind()
         try:
-            self.network.shape(
-                self._plain_head(),
+            self.network.set_head(
+                self._internal_head(),
                 outputs=self._outputs(),
                 frames=self.frames,
                 side=self.side,
@@ -246,28 +290,45 @@ class ETABmodel:
         accumulate: int = 1,
         augment: str = "none",
     ) -> Progress:
-        """Train on the rows of one loader and keep the weights that do best on those of the other.
+        """Train, and keep the weights with the lowest validation loss.
 
-        The loaders (or data sets) say which rows, and the first the batch; the order is decided by
-        the model's ``seed``. ``task_code`` ("EA40", "a0-A4-E", "a0") is checked against model and
-        data. ``ckpt_dir`` keeps checkpoints: the same call goes on where it was interrupted,
-        another training has its own place there. ``normalized`` says whether loaders that are not
-        etab's remove ImageNet's mean (None: yes); etab's say it themselves. ``patience`` epochs
-        without a better validation loss stop the training (0: never). ``optimizer`` is "adamw" or
-        "sgd" (Nesterov, momentum 0.9); ``accumulate`` batches make one step; ``augment="clinical"``
-        shows another plausible recording of every training row each time
-        (``etab.finetuning.augment``). Raises what ``etab.training.loop.train`` raises, and
-        UnsupportedOptionError where code, data and model do not fit.
+        Args:
+            train_loader: A DataLoader, or a data set, with the training rows. It decides the
+                batch size, but not the order, which follows from the model's seed.
+            valid_loader: A DataLoader, or a data set, with the validation rows.
+            task_code: A task ("a0-A4-E", "EA40" or "a0") to check model and data against.
+            n_epoch: Passes over the training rows.
+            learning_rate: Peak of the learning rate.
+            ckpt_dir: Folder for checkpoints. The same call continues an interrupted training;
+                every other training has a folder of its own in it.
+            device: A torch device.
+            verbose: Whether a line is printed for each epoch.
+            normalized: Whether loaders that are not etab's apply ImageNet's mean and deviation;
+                None: yes. For etab's own loaders this is known.
+            patience: Epochs without improvement after which training stops; 0: never.
+            optimizer: "adamw", or "sgd" (Nesterov, momentum 0.9).
+            accumulate: Batches in one step.
+            augment: "none" or "clinical" (``etab.finetuning.augment``).
+
+        Returns:
+            The progress at the end of training.
+
+        Raises:
+            UnsupportedOptionError: If code, data and model do not fit together, or the device is
+                absent.
+            TrainingError: If the loss is not finite, or one row does not fit memory.
+            CorruptFileError: If the checkpoint cannot be read.
+            StorageError: If a checkpoint cannot be written.
         """
         sets = [_rows_of(train_loader), _rows_of(valid_loader)]
         self._check(sets, task_code)
-        self._heard = _Heard(_normalized(sets, normalized))
+        self._normalized = _is_normalized(sets, normalized)
         require_device(str(device))
         self.network.to(device)
-        examples = Examples(sets, self._heard.normalized, BUDGET, str(device))
+        examples = ItemExamples(sets, self._normalized, BUDGET, str(device))
         recipe = Recipe(
             epochs=n_epoch,
-            batch=getattr(train_loader, "batch_size", None) or 32,
+            batch=getattr(train_loader, "batch_size", None) or _BATCH,
             learning_rate=learning_rate,
             weight_decay=_WEIGHT_DECAY,
             patience=patience,
@@ -275,94 +336,112 @@ class ETABmodel:
             optimizer=optimizer,
             accumulate=accumulate,
         )
-        folder = None if ckpt_dir is None else Path(ckpt_dir) / self._training(sets)
-        told = _Teller(n_epoch) if verbose else None
+        printer = _EpochPrinter(n_epoch) if verbose else None
         done = fit(
             self.network,
             examples,
-            examples.part(0),
-            examples.part(1),
+            examples.rows_of(0),
+            examples.rows_of(1),
             recipe,
-            folder=folder,
-            report=told,
             augment=augment,
+            folder=None if ckpt_dir is None else Path(ckpt_dir) / self._training_name(sets),
+            about={} if augment == "none" else {"augment": augment},
+            report=printer,
         )
-        if told is not None:
-            told.end(done)
+        if printer is not None:
+            printer.finish(done)
         return done
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Answers on the CPU: masks (n, h, w) of 0 and 1, classes (n,), or values (n,) in the
-        target's unit.
+        """Predict masks, classes or values.
 
-        ``inputs`` are frames (n, 3, h, w) or clips (n, t, 3, h, w) as the loaders of ``fit`` give
-        them.
+        Args:
+            inputs: Frames (n, 3, h, w) or clips (n, frames, 3, h, w), scaled as those of the
+                loaders of ``fit``.
+
+        Returns:
+            On the CPU: masks (n, h, w) of 0 and 1, classes (n,), or values (n,) in the unit of
+            the target.
         """
-        said = self.predict_scores(inputs)
+        scores = self.predict_scores(inputs)
         if self.task == "regression":
-            return said
-        return (said >= 0.5).long() if self.task == "segmentation" else said.argmax(dim=1)
+            return scores
+        if self.task == "segmentation":
+            return (scores >= 0.5).long()
+        return scores.argmax(dim=1)
 
     def predict_scores(self, inputs: Tensor) -> Tensor:
-        """As ``predict``, but the probability of the structure at each pixel, or of each class (n,
-        classes).
-        """
-        return self.network.answer(
-            unit_scale(inputs.to(self.device), normalized=self._heard.normalized)
-        ).cpu()
+        """Predict probabilities, or values.
 
-    def _plain_head(self) -> str:
-        return (names.MASK_HEADS if self.task == "segmentation" else names.VECTOR_HEADS)[
-            self.head_name
-        ]
+        Args:
+            inputs: As for ``predict``.
+
+        Returns:
+            On the CPU: the probability of the structure at each pixel (n, h, w), of each class
+            (n, classes; float64), or values (n,).
+        """
+        unit = unit_scale(inputs.to(self.device), normalized=self._normalized)
+        with torch.no_grad():
+            output = self.network.eval()(unit)
+            if self.network.kind is not Kind.MASK:
+                return self.network.probabilities(output).cpu()
+            size = unit.shape[-2:]
+            resized = functional.interpolate(
+                output, size=size, mode="bilinear", align_corners=False
+            )
+            return self.network.probabilities(resized)[:, 0].cpu()
+
+    def _internal_head(self) -> str:
+        return _heads_for(self.task)[self.head_name]
 
     def _kind(self) -> Kind:
         return names.KINDS[self.task][-1]
 
     def _outputs(self) -> int:
-        if self.task == "classification" and self.num_classes < 2:
+        if self.task != "classification":
+            return 1
+        if self.num_classes < 2:
             raise UnsupportedOptionError(
                 f"A classification has 2 classes or more; got num_classes={self.num_classes}."
             )
-        return self.num_classes if self.task == "classification" else 1
+        return self.num_classes
 
     def _check(self, sets: Sequence[Any], task_code: str | None) -> None:
-        """Refuse data of another kind, another number of classes, or another target than the
-        code's.
-        """
-        targets = [s.reader.target for s in sets if isinstance(s, Items)]
+        """Refuse data of another kind, number of classes or target than model and code."""
+        targets = [rows.reader.target for rows in sets if isinstance(rows, Items)]
         if task_code is not None:
             names.check_code(task_code, self.task, targets[0].name if targets else "")
         for target in targets:
             if target.kind not in names.KINDS[self.task]:
                 raise UnsupportedOptionError(
-                    f"The loader gives {target.name} ({target.kind.value}); this model is for {self.task}."
+                    f"The loader gives {target.name} ({target.kind.value}); this model is for "
+                    f"{self.task}."
                 )
             if target.kind is Kind.CLASSES and len(target.classes) != self.num_classes:
                 raise UnsupportedOptionError(
-                    f"{target.name} has {len(target.classes)} classes ({', '.join(target.classes)}); the model was made for "
+                    f"{target.name} has {len(target.classes)} classes "
+                    f"({', '.join(target.classes)}); the model was made for "
                     f"num_classes={self.num_classes}."
                 )
 
-    def _training(self, sets: Sequence[Any]) -> str:
-        """The folder name of this training: weights, head, freezing and rows decide it."""
+    def _training_name(self, sets: Sequence[Any]) -> str:
+        """Folder of a training; weights, head, freezing and rows decide it."""
         from etab.backbones.weights.index import digest
 
-        h = hashlib.sha256(f"{self.head_name} {self.frozen} {self.task} {self._heard}".encode())
-        h.update(digest(self.network.state_dict()).encode())
+        options = f"{self.head_name} {self.frozen} {self.task} normalized={self._normalized}"
+        identity = hashlib.sha256(options.encode())
+        identity.update(digest(self.network.state_dict()).encode())
         for rows in sets:
-            said = (
-                [
-                    rows.reader.target.name,
-                    str(rows.reader.options),
-                    str(rows.reader.source.root),
-                    *rows.ids,
-                ]
-                if (isinstance(rows, Items))
-                else [type(rows).__name__, str(len(rows))]
-            )
-            h.update("\0".join(said).encode())
-        return h.hexdigest()[:16]
+            identity.update("\0".join(_identity_of(rows)).encode())
+        return identity.hexdigest()[:16]
+
+
+def _identity_of(rows: Any) -> list[str]:
+    """Words that tell the rows of one data set from those of another."""
+    if not isinstance(rows, Items):
+        return [type(rows).__name__, str(len(rows))]
+    reader = rows.reader
+    return [reader.target.name, str(reader.options), str(reader.source.root), *rows.ids]
 
 
 def _card(backbone: Any, *, pretrained: bool) -> BackboneCard:
@@ -370,7 +449,7 @@ def _card(backbone: Any, *, pretrained: bool) -> BackboneCard:
         return names.architecture(backbone, pretrained=pretrained)
     if pretrained:
         raise UnsupportedOptionError(
-            "pretrained=True acts with a name; this backbone brings its weights."
+            "pretrained=True applies to the name of a backbone; a card or module has its weights."
         )
     if isinstance(backbone, BackboneCard):
         return backbone
@@ -383,62 +462,73 @@ def _card(backbone: Any, *, pretrained: bool) -> BackboneCard:
 
 def _rows_of(loader: Any) -> Any:
     rows = getattr(loader, "dataset", loader)
-    rows = rows.data if isinstance(rows, Dataset) else rows
+    if isinstance(rows, Dataset):
+        rows = rows.data
     if not hasattr(rows, "__getitem__") or not hasattr(rows, "__len__"):
         raise UnsupportedOptionError(
-            f"Wanted a DataLoader over a map-style data set, or such a data set; got {type(loader).__name__}."
+            "Wanted a DataLoader of a map-style data set, or such a data set; got "
+            f"{type(loader).__name__}."
         )
     return rows
 
 
-def _normalized(sets: Sequence[Any], said: bool | None) -> bool:
-    """Whether the tensors are normalised: etab's own data say it, and must agree with each other
-    and with the caller.
-    """
-    found = {bool(s.reader.options.normalize) for s in sets if isinstance(s, Items)}
-    found |= set() if said is None else {said}
-    if len(found) > 1:
+def _is_normalized(sets: Sequence[Any], stated: bool | None) -> bool:
+    """Whether tensors are normalised, by etab's own data sets and by the caller."""
+    values = {bool(rows.reader.options.normalize) for rows in sets if isinstance(rows, Items)}
+    if stated is not None:
+        values.add(stated)
+    if len(values) > 1:
         raise UnsupportedOptionError(
-            "Training and validation rows differ in normalize=, or normalized= says otherwise."
+            "Training and validation rows have different normalize=, or normalized= contradicts "
+            "them."
         )
-    return found.pop() if found else True
+    return values.pop() if values else True
 
 
 def load_weights(network: Any, state: Any, what: str) -> None:
-    """Load the tensors of a user's network into one of the same architecture; classifiers may
-    differ, nothing else.
+    """Load the weights of a user's network into one of the same architecture.
+
+    Args:
+        network: The network that receives the weights.
+        state: A state dict. Only the weights of a classifier may be missing or superfluous.
+        what: The name of the architecture, for the error message.
+
+    Raises:
+        WeightsError: If other weights differ; nothing is loaded then.
     """
-    own = network.state_dict()
-    tails = ("fc.", "head.", "head.fc.", "classifier.", "heads.", "last_linear.")
-    kept = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    lost = [k for k in own if k not in kept and not k.startswith(tails)]
-    lost += [k for k in state if k not in kept and k not in own and not k.startswith(tails)]
+    wanted = network.state_dict()
+    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
+    missing = [k for k in wanted if k not in fitting]
+    unknown = [k for k in state if k not in wanted]
+    lost = [k for k in [*missing, *unknown] if not k.startswith(_CLASSIFIERS)]
     if lost:
         raise WeightsError(
-            f"The weights given are not of {what}: {len(lost)} of {len(own)} keys differ, first {', '.join(lost[:4])}. "
-            "Name the architecture that the module has."
+            f"The weights given are not of {what}: {len(lost)} of {len(wanted)} keys differ, "
+            f"first {', '.join(lost[:4])}. Name the architecture of the module."
         )
-    network.load_state_dict(kept, strict=False)
+    network.load_state_dict(fitting, strict=False)
 
 
-class _Teller:
-    """One line an epoch."""
+class _EpochPrinter:
+    """Prints a line for each epoch."""
 
     def __init__(self, epochs: int) -> None:
-        self.epochs, self.told = epochs, 0
+        self.epochs = epochs
+        self.printed = 0
 
-    def __call__(self, now: Progress) -> None:
-        self._tell(now)
-
-    def end(self, now: Progress) -> None:
-        """Say the last epochs, and which one is kept."""
-        self._tell(now)
-        sys.stdout.write(f"kept: epoch {now.best_epoch + 1}, validation loss {now.best_loss:.4f}\n")
-
-    def _tell(self, now: Progress) -> None:
-        for i in range(self.told, len(now.history)):
-            row = now.history[i]
+    def __call__(self, progress: Progress) -> None:
+        """Print the epochs that have ended since the last call."""
+        for epoch in range(self.printed, len(progress.history)):
+            row = progress.history[epoch]
             sys.stdout.write(
-                f"Epoch: {i + 1}/{self.epochs} loss: {row['train']:.4f} val_loss: {row['validation']:.4f}\n"
+                f"Epoch: {epoch + 1}/{self.epochs} loss: {row['train']:.4f} "
+                f"val_loss: {row['validation']:.4f}\n"
             )
-        self.told = max(self.told, len(now.history))
+        self.printed = max(self.printed, len(progress.history))
+
+    def finish(self, progress: Progress) -> None:
+        """Print the last epochs, and which one is kept."""
+        self(progress)
+        sys.stdout.write(
+            f"kept: epoch {progress.best_epoch + 1}, validation loss {progress.best_loss:.4f}\n"
+        )

@@ -182,12 +182,14 @@ def test_other_answers_train_too(tree: Path, tmp_path: Path, task: str, head: st
 
 def test_partial_trains_the_last_blocks_alone() -> None:
     from etab import backbones
-    from etab.finetuning.network import Body, TunedNetwork, blocks_of
+    from etab.finetuning.body import Body, blocks_of
+    from etab.finetuning.network import Network
 
     body = Body(backbones.card(BACKBONE).load())
     names = [name for name, _ in blocks_of(body.network)]
     assert len(names) == 7
-    net = TunedNetwork(body, "unet", Kind.MASK, outputs=1, frames=1, side=32, last=2, seed=0)
+    net = Network(body, "unet", Kind.MASK, side=32)
+    net.freeze(except_last=2)
     before = {k: v.clone() for k, v in net.state_dict().items()}
 
     def loss(rows: Any) -> Any:
@@ -200,7 +202,34 @@ def test_partial_trains_the_last_blocks_alone() -> None:
     for name in names[-2:]:
         assert any(k.startswith(f"body.network.{name}.") for k in moved)
     with pytest.raises(UnsupportedOptionError, match="has 7 blocks"):
-        TunedNetwork(body, "unet", Kind.MASK, outputs=1, frames=1, side=32, last=7, seed=0)
+        net.freeze(except_last=7)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_one_network_serves_the_board_and_2022(frozen: bool) -> None:
+    """Grey clips and frames in colour channels are the same input; only rounding and grid differ."""
+    from etab import backbones
+    from etab.finetuning.body import Body
+    from etab.finetuning.network import FINER, Network
+
+    board, legacy = (
+        Network(Body(backbones.card(BACKBONE).load()), "linear", Kind.MASK, side=32, **options)  # type: ignore[arg-type]
+        for options in ({"finer": FINER}, {"half_features": True})
+    )
+    if frozen:
+        board.freeze()
+        legacy.freeze()
+    board.eval()
+    legacy.eval()
+    frames = torch.linspace(0, 1, 2 * 32 * 32).view(2, 1, 1, 32, 32)
+    (exact, *_), (rounded, *_) = (
+        board.features(frames),
+        legacy.features(frames.expand(2, 1, 3, 32, 32)[:, 0]),
+    )
+    assert torch.equal(exact, exact.half().float()) is False
+    assert torch.equal(rounded, exact.half().float() if frozen else exact)
+    assert board(frames).shape == (2, 1, 32, 32)
+    assert legacy(frames).shape == (2, 1, 16, 16)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +470,7 @@ def test_a_view_without_a_structure_is_unknown(tree: Path) -> None:
         ("a0-A2-C", "a0-A4-C", "a1-A4-C"), BACKBONE, "unet", side=32, recipe=SHORT
     )
     work = tuned._Work.of(plan, Settings(root=tree))
-    _, answers = work.table.batch(np.arange(len(work.items)), train=False)
+    answers = work.table.answers(np.arange(len(work.items)))
     other = np.array(["2CH" in item for item in work.items])
     assert not bool(answers[:, 0].isnan().any())
     assert bool(answers[other, 1].isnan().all())

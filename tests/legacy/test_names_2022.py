@@ -18,12 +18,14 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.finetuning.examples import BUDGET, Examples, fit, unit_scale
-from etab.finetuning.network import Body, Network
+from etab.finetuning.body import Body
+from etab.finetuning.fitting import BUDGET, fit
+from etab.finetuning.network import Network
 from etab.legacy import names
 from etab.legacy.benchmark import ETABBenchmark, task_items
 from etab.legacy.data_tools import training_data_split
 from etab.legacy.evaluate import columns_of, evaluate_model
+from etab.legacy.examples import ItemExamples, unit_scale
 from etab.legacy.models import (
     ETABmodel,
     available_backbones,
@@ -226,11 +228,19 @@ def test_what_a_frozen_backbone_says_is_the_same_kept_or_asked_again(cohort: Pat
     sets = [train.dataset, valid.dataset]
     found = []
     for budget in (BUDGET, 0):
-        network = Network(Body(card_of_module(tiny(), "tiny").load()), "unet", Kind.MASK, side=64)  # type: ignore[arg-type]
+        network = Network(
+            Body(card_of_module(tiny(), "tiny").load()),
+            "unet",
+            Kind.MASK,
+            side=64,
+            half_features=True,
+        )  # type: ignore[arg-type]
         network.freeze()
-        examples = Examples(sets, True, budget=budget)
+        examples = ItemExamples(sets, True, budget=budget)
         recipe = Recipe(epochs=2, batch=8, learning_rate=3e-3)
-        done = fit(network, examples, examples.part(0), examples.part(1), recipe, budget=budget)
+        done = fit(
+            network, examples, examples.rows_of(0), examples.rows_of(1), recipe, budget=budget
+        )
         found.append([h["validation"] for h in done.history])
     assert found[0] == pytest.approx(found[1], rel=1e-3)
 
@@ -247,7 +257,7 @@ def test_normalisation_is_undone_whatever_the_loader_did(cohort: Path) -> None:
     )
     assert torch.allclose(a, b, atol=1e-5)
     held = [
-        Examples([rows], n).inputs(np.arange(2))
+        ItemExamples([rows], n).inputs(np.arange(2))
         for rows, n in zip(pair, (True, False), strict=True)
     ]
     assert torch.equal(held[0], held[1])
@@ -425,7 +435,7 @@ def test_whole_stages_are_tapped() -> None:
 def test_mit_comes_with_the_decoders_library() -> None:
     model = ETABmodel("segmentation", "MiT-B0", "SegFormer", side=64)
     assert model.predict(torch.zeros(1, 3, 64, 64)).shape == (1, 64, 64)
-    assert model.network.picked == (0, 1, 2, 3)
+    assert model.network.levels == (0, 1, 2, 3)
 
 
 # --- evaluate_model

@@ -12,8 +12,8 @@ _PARTIAL = _test("partial_trains_the_last_blocks_alone")
 FAULTS = [
     Fault(
         "partial trains everything",
-        "etab/finetuning/network.py",
-        "        parameter.requires_grad_(free)\n",
+        "etab/finetuning/body.py",
+        "        parameter.requires_grad_(trainable)\n",
         "",
         _PARTIAL,
     ),
@@ -51,6 +51,20 @@ FAULTS = [
         "masks, torch.nan)",
         "masks, 0.0)",
         _test("a_view_without_a_structure_is_unknown"),
+    ),
+    Fault(
+        "the board predicts masks on the decoder's grid",
+        "etab/finetuning/network.py",
+        "finer=self.finer,",
+        "finer=1,",
+        _test("one_network_serves_the_board_and_2022"),
+    ),
+    Fault(
+        "features of the board are rounded",
+        "etab/finetuning/network.py",
+        "if self.frozen and self.half_features:",
+        "if self.frozen:",
+        _test("one_network_serves_the_board_and_2022"),
     ),
     Fault(
         "masks that nobody drew are trained on",

@@ -19,6 +19,7 @@ import numpy as np
 
 from etab.errors import EtabError, MixedDataError, ResultError
 from etab.metrics import uncertainty as stats
+from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result, load_results
 from etab.tasks.protocols import parse
 from etab.types import Kind
@@ -76,7 +77,7 @@ def pair(key: Key, probe: tuple[Result, Predictions], cell: tuple[Result, Predic
     order = np.unique(patients)
     weights = stats.resample_weights(len(order), DRAWS, rng)
     column = {"dice": mine - theirs}
-    drawn = stats.weighted("dice", Kind.MASK, column, patients, order, weights)
+    drawn = stats.weighted("dice", ScoredRows(Kind.MASK, column, patients), order, weights)
     tested = stats.paired_test(
         "dice", Kind.MASK, {"dice": mine}, {"dice": theirs}, patients, rng=rng
     )

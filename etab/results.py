@@ -26,6 +26,7 @@ SCHEMA = 1
 _LARGEST = 1 << 28
 _LISTED = 10
 
+_FIRST_COLUMNS = ("kind", "item", "patient", "fold")
 _DIGITS = 7  # significant digits of a number in a prediction table
 _ALL_DIGITS = 17  # enough to tell any two float64 apart
 _NOISE = 1e-12  # difference of log-odds below which scores count as equal
@@ -34,7 +35,7 @@ _RANKED = (Kind.BINARY, Kind.CLASSES)  # kinds whose scores are compared with ea
 
 @dataclass(frozen=True)
 class Predictions:
-    """Out-of-fold answers of a cell, a line a row: every metric can be computed again from them.
+    """Out-of-fold predictions of a cell, one line per row; every metric follows from them.
 
     Numbers are rounded to 7 significant digits when the table is made, so that a file gives back
     the same table. Scores of classes get as many digits more as it takes to keep different scores
@@ -42,16 +43,18 @@ class Predictions:
     and AUROC depends on their order.
 
     Attributes:
-        kind: What kind of answer the rows hold.
-        items: Names of the rows, such as "patient0001_2CH#0", each once.
+        kind: What the rows hold.
+        items: Names of the rows, such as "patient0001_2CH#0", each once in each repeat.
         patients: The patient of each row.
         folds: The name of the split that tested each row.
         columns: Numbers of each row: "truth" and "score" (or "score_0", "score_1", ... for
             classes); for masks "dice", "jaccard", "hd95" and "msd".
+        repeats: The number of the division into folds that each row belongs to, from 0. Left out,
+            all rows belong to division 0.
 
     Raises:
-        ResultError: If a column has another length, an item is listed twice, or a number is not
-            finite.
+        ResultError: If a column has another length, an item is listed twice in one repeat or is
+            missing from one, or a number is not finite.
 
     Example:
         >>> table = Predictions(
@@ -66,23 +69,23 @@ class Predictions:
     patients: tuple[str, ...]
     folds: tuple[str, ...]
     columns: Mapping[str, FloatArray]
+    repeats: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Round, and refuse what could not be scored or written."""
+        if not self.repeats:
+            object.__setattr__(self, "repeats", (0,) * len(self.items))
         rounded = {
             name: _rounded(values, scores=self.kind in _RANKED and name.startswith("score"))
             for name, values in self.columns.items()
         }
-        lengths = {len(self.patients), len(self.folds), *(len(v) for v in rounded.values())}
+        lengths = {len(self.patients), len(self.folds), len(self.repeats)}
+        lengths |= {len(values) for values in rounded.values()}
         if lengths != {len(self.items)}:
             raise ResultError(
                 f"A prediction table has {len(self.items)} items and columns of {sorted(lengths)} rows."
             )
-        if len(set(self.items)) != len(self.items):
-            twice = next(item for i, item in enumerate(self.items) if item in self.items[:i])
-            raise ResultError(
-                f"A prediction table lists {twice} twice; every row is answered once."
-            )
+        self._refuse_other_repeats()
         for name, values in rounded.items():
             if not np.isfinite(values).all():
                 where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
@@ -91,16 +94,44 @@ class Predictions:
                 )
         object.__setattr__(self, "columns", rounded)
 
+    @property
+    def n_repeats(self) -> int:
+        """Count the divisions into folds; 1 for a table without repeats."""
+        return len(set(self.repeats))
+
+    def _refuse_other_repeats(self) -> None:
+        """Refuse an item that is twice in one repeat, or that one repeat lacks."""
+        items_of: dict[int, set[str]] = {repeat: set() for repeat in self.repeats}
+        for item, repeat in zip(self.items, self.repeats, strict=True):
+            if repeat < 0:
+                raise ResultError(f"A prediction table has the repeat {repeat}; wanted 0 or more.")
+            if item in items_of[repeat]:
+                where = f" in repeat {repeat}" if len(items_of) > 1 else ""
+                raise ResultError(
+                    f"A prediction table lists {item} twice{where}; every row is predicted once."
+                )
+            items_of[repeat].add(item)
+        every_item = set(self.items)
+        for repeat, items in items_of.items():
+            if items != every_item:
+                raise ResultError(
+                    f"Repeat {repeat} of a prediction table lacks {min(every_item - items)}; "
+                    "every repeat predicts the same rows."
+                )
+
     def to_csv(self) -> str:
-        """Write the table as CSV text."""
+        """Write the table as CSV text; there is a column ``repeat`` only where rows repeat."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["kind", "item", "patient", "fold", *self.columns])
+        repeated = any(self.repeats)
+        names = [*_FIRST_COLUMNS, "repeat"] if repeated else list(_FIRST_COLUMNS)
+        writer.writerow([*names, *self.columns])
         values = [[number_text(v) for v in column] for column in self.columns.values()]
         for i, item in enumerate(self.items):
-            writer.writerow(
-                [self.kind.value, item, self.patients[i], self.folds[i], *[c[i] for c in values]]
-            )
+            facts: list[str | int] = [self.kind.value, item, self.patients[i], self.folds[i]]
+            if repeated:
+                facts.append(self.repeats[i])
+            writer.writerow([*facts, *[column[i] for column in values]])
         return out.getvalue()
 
     @classmethod
@@ -112,19 +143,22 @@ class Predictions:
             raise ResultError(
                 f"{name} is damaged: {error}. Move it away and run its cell again."
             ) from error
-        if len(rows) < 2 or rows[0][:4] != ["kind", "item", "patient", "fold"]:
+        if len(rows) < 2 or tuple(rows[0][:4]) != _FIRST_COLUMNS:
             raise ResultError(
                 f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows."
             )
+        repeats: tuple[int, ...] = ()
+        first = len(_FIRST_COLUMNS)
         try:
-            columns = {
-                k: np.array([float(r[i]) for r in rows[1:]])
-                for i, k in enumerate(rows[0])
-                if i >= 4
-            }
+            if rows[0][first : first + 1] == ["repeat"]:
+                repeats = tuple(int(row[first]) for row in rows[1:])
+                first += 1
+            columns = {}
+            for i, column in enumerate(rows[0][first:], start=first):
+                columns[column] = np.array([float(row[i]) for row in rows[1:]])
             kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
             (kind,) = set(kinds)
-            table = cls(Kind(kind), items, patients, folds, columns)
+            table = cls(Kind(kind), items, patients, folds, columns, repeats)
             # A table that is read keeps the numbers as they are written.
             object.__setattr__(table, "columns", columns)
             return table
@@ -160,11 +194,12 @@ class Result:
         level: Level of the interval: 0.95 for 95 %.
         interval: Method of the interval.
         metrics: Every metric of the kind that exists for these rows.
-        folds: For each split {name, value, n_test, choice}; value is None where the metric does
-            not exist on the split.
+        folds: For each split {name, value, n_test, choice}, with "repeat" where the patients are
+            divided into folds more than once; value is None where the metric does not exist on
+            the split.
         nested: {value, low, high} of nested cross-validation; None where it was not done.
         n_train: Number of training rows, the mean over the splits.
-        n_test: Number of test rows.
+        n_test: Number of test rows, each counted once however often it is predicted.
         n_patients: Number of test patients, the unit of intervals.
         weights_sha256: Identity of the backbone.
         data_digest: Sha256 of the data.
@@ -485,7 +520,8 @@ def _numbers(value: Any) -> bool:
 def _fold(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and set(value) == {"name", "value", "n_test", "choice"}
+        and set(value) - {"repeat"} == {"name", "value", "n_test", "choice"}
+        and _count(value.get("repeat", 0))
         and isinstance(value["name"], str)
         and (value["value"] is None or _number(value["value"]))
         and _count(value["n_test"])
@@ -541,7 +577,7 @@ _CHECKS: Mapping[str, Check] = {
     ),
     "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
     "folds": (
-        "a list of {name, value, n_test, choice}",
+        "a list of {name, value, n_test, choice}, with or without repeat",
         lambda v: isinstance(v, list) and all(_fold(f) for f in v),
     ),
     "nested": (

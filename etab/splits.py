@@ -1,8 +1,12 @@
-"""Who is trained on and who is tested: the authors' split, or folds of patients; never of rows."""
+"""Which patients are trained on and which are tested: the authors' split, or folds of patients.
+
+A patient's rows are never divided between parts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,19 +19,51 @@ SPLIT_PARTS = ("train", "val", "test")
 INNER_FOLDS = 3
 
 
-def folds(patients: Sequence[str], n_fold: int = 5, seed: int = 0) -> dict[str, int]:
-    """Give each patient a fold 0..n_fold-1, sizes differing by at most one, whatever the order
-    given.
+def folds(
+    patients: Iterable[str],
+    n_fold: int = 5,
+    seed: int = 0,
+    strata: Mapping[str, Any] | None = None,
+) -> dict[str, int]:
+    """Divide patients into folds whose sizes differ by at most one.
 
-    Raises SplitError where there are fewer patients than folds, or fewer than 2 folds.
+    Args:
+        patients: Names, in any order; repeated names count once.
+        n_fold: Number of folds, from 2 to the number of patients.
+        seed: Seed of the division.
+        strata: The stratum of each patient; the values must be sortable. The patients of a stratum
+            are spread over the folds so that their numbers differ by at most one. The same holds
+            for neighbouring strata together, so that (class, database) balances the classes as
+            well. None: all patients are one stratum.
+
+    Returns:
+        The fold of each patient, 0 to ``n_fold`` - 1.
+
+    Raises:
+        SplitError: Where there are fewer patients than folds, or fewer than 2 folds.
+
+    Example:
+        >>> strata = {"p1": "sick", "p2": "sick", "p3": "well", "p4": "well"}
+        >>> fold_of = folds(strata, 2, strata=strata)
+        >>> fold_of["p1"] != fold_of["p2"], fold_of["p3"] != fold_of["p4"]
+        (True, True)
     """
     unique = sorted(set(patients))
     if n_fold < 2 or n_fold > len(unique):
         raise SplitError(
-            f"{len(unique)} patients cannot make {n_fold} folds; choose n_fold from 2 to {len(unique)}."
+            f"{len(unique)} patients cannot make {n_fold} folds; "
+            f"choose n_fold from 2 to {len(unique)}."
         )
-    order = np.random.default_rng(seed).permutation(len(unique))
-    return {unique[int(i)]: place % n_fold for place, i in enumerate(order)}
+    members: dict[Any, list[str]] = {}
+    for patient in unique:
+        stratum = None if strata is None else strata[patient]
+        members.setdefault(stratum, []).append(patient)
+    rng = np.random.default_rng(seed)
+    shuffled: list[str] = []
+    for stratum in sorted(members):
+        of_stratum = members[stratum]
+        shuffled += [of_stratum[int(i)] for i in rng.permutation(len(of_stratum))]
+    return {patient: i % n_fold for i, patient in enumerate(shuffled)}
 
 
 def check_leaks(records: Iterable[Record]) -> None:
@@ -45,21 +81,35 @@ def row_splits(
     n_fold: int = 5,
     seed: int = 0,
     groups: Array | None = None,
+    strata: Mapping[str, Any] | None = None,
 ) -> list[RowSplit]:
-    """Turn rows into fits: ``patients`` and ``parts`` ("train", "val", "test") are (n,) arrays of
-    text.
+    """Turn rows into fits.
 
-    "official": one split named "official"; train = train + val, inner = (val,) or, where the
-    authors give no val, patient folds of train. "cv": ``n_fold`` splits named "fold0"..., inner =
-    the other folds one by one. "lodo": leave one database out; a split for each of ``groups`` (n,),
-    named after it, inner = the others one by one. Raises SplitError where a patient lies in two
-    parts, or a part is empty.
+    "official" gives one split named "official": train is train + val, inner is (val,) or, where
+    the authors give no val, patient folds of train. "cv" gives ``n_fold`` splits named "fold0"...;
+    inner is the other folds one by one. "lodo" leaves one database out: a split for each database,
+    named after it; inner is the other databases one by one.
+
+    Args:
+        patients: (n,) the patient of each row.
+        parts: (n,) the authors' part of each row: "train", "val" or "test".
+        protocol: "official", "cv" or "lodo".
+        n_fold: Number of folds of "cv".
+        seed: Seed of the folds.
+        groups: (n,) the database of each row, for "lodo".
+        strata: The stratum of each patient, for "cv"; see ``folds``.
+
+    Returns:
+        The splits.
+
+    Raises:
+        SplitError: Where a patient lies in two parts, or a part is empty.
     """
     patients = np.asarray(patients, dtype=object)
     if protocol == "official":
         return [_official(patients, np.asarray(parts, dtype=object), seed)]
     if protocol == "cv":
-        return _cross(patients, n_fold, seed)
+        return _cross(patients, folds(patients.tolist(), n_fold, seed, strata), seed)
     if protocol == "lodo":
         return _leave_one_out(
             patients, np.asarray(patients if groups is None else groups, dtype=object)
@@ -96,8 +146,8 @@ def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
     return RowSplit(fit, inner, test, "official")
 
 
-def _cross(patients: Array, n_fold: int, seed: int) -> list[RowSplit]:
-    fold_of = folds(patients.tolist(), n_fold, seed)
+def _cross(patients: Array, fold_of: Mapping[str, int], seed: int) -> list[RowSplit]:
+    n_fold = max(fold_of.values()) + 1
     fold = np.array([fold_of[p] for p in patients])
     out = []
     for k in range(n_fold):
@@ -148,7 +198,7 @@ def inner_fits(
         inner parts.
     """
     fits: list[RowSplit] = []
-    index_of: dict[tuple[bytes, ...], int] = {}
+    index_of: dict[tuple[Any, ...], int] = {}
     fit_of: list[list[int]] = []
     for split in splits:
         indexes = []
@@ -157,13 +207,13 @@ def inner_fits(
             inner = tuple(other for other in split.inner if other is not part)
             if len(inner) < 2:  # one part is too few to choose by
                 inner = inner_parts(np.asarray(patients, dtype=object), train, 0)
-            key = (train.tobytes(), *(other.tobytes() for other in inner))
+            key = (split.repeat, train.tobytes(), *(other.tobytes() for other in inner))
             if key not in index_of:
                 index_of[key] = len(fits)
-                fits.append(RowSplit(train, inner, part, f"inner{len(fits)}"))
+                fits.append(RowSplit(train, inner, part, f"inner{len(fits)}", split.repeat))
             i = index_of[key]
             tested = np.union1d(fits[i].test, part)
-            fits[i] = RowSplit(train, inner, tested, fits[i].name)
+            fits[i] = RowSplit(train, inner, tested, fits[i].name, split.repeat)
             indexes.append(i)
         fit_of.append(indexes)
     return fits, fit_of

@@ -129,10 +129,12 @@ class RowSplit:
     Whatever a head chooses (layer, pooling, penalty, threshold) it chooses by fitting on ``train``
     without one inner part and scoring that part, for each inner part in turn; then it refits on all
     of ``train`` and answers ``test``. Official split: inner = (val,). Cross-validation: inner = the
-    other folds.
+    other folds. ``repeat`` numbers the division into folds that the split belongs to; it is 0 where
+    a protocol divides the patients once.
     """
 
     train: IntArray
     inner: tuple[IntArray, ...]
     test: IntArray
     name: str = ""
+    repeat: int = 0

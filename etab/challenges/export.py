@@ -97,7 +97,13 @@ def read_result_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, P
             f"{path} is of {result.task} on {result.dataset}; wanted a result of "
             f"{' or '.join(wanted)}."
         )
-    return str(what), result, Predictions.from_csv(data.decode(), str(table))
+    predictions = Predictions.from_csv(data.decode(), str(table))
+    if predictions.n_repeats > 1:
+        raise ResultError(
+            f"{path} is of {result.protocol}: it predicts every row {predictions.n_repeats} times, "
+            "and an entry answers once. Take a result of cv5, official or lodo."
+        )
+    return str(what), result, predictions
 
 
 def answers_2016(

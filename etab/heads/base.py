@@ -37,6 +37,14 @@ class Memo(dict[Any, Any]):
     cells: Array | None = None
     precision: str = "fp32"
 
+    def forget_fits(self) -> None:
+        """Drop what belongs to single sets of training rows; what belongs to all rows stays.
+
+        Fits of another division into folds have other training rows, and each set takes memory.
+        """
+        for key in [key for key in self if isinstance(key, tuple) and key[0] == "basis"]:
+            del self[key]
+
 
 class Head(ABC):
     """A task head on frozen features."""

@@ -13,6 +13,7 @@ from etab.errors import EtabError, MixedDataError, ResultError
 from etab.leaderboard.notes import incomplete
 from etab.leaderboard.suites import Suite, Tasks
 from etab.metrics import METRICS
+from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 
@@ -212,10 +213,10 @@ def checked_predictions(result: Result, task: Task, folder: Path) -> Predictions
         (task.metric, result.value),
         (task.metric_2022, result.metrics.get(task.metric_2022, math.nan)),
     )
-    patients = np.array(table.patients)
+    rows = ScoredRows.of(table)
     for name, expected in recorded:
         try:
-            value = METRICS[name](table.columns, patients, table.kind)
+            value = METRICS[name].value(rows)
         except (KeyError, ValueError) as error:
             raise ResultError(
                 f"{cell}: {name} cannot be computed from its predictions: {error}. "

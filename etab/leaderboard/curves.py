@@ -21,6 +21,7 @@ from etab.errors import DataNotFoundError, EtabError, EtabWarning, ResultError
 from etab.leaderboard.board import PRETRAINED, kind_of
 from etab.leaderboard.notes import set_aside_note
 from etab.metrics import METRICS
+from etab.metrics.columns import ScoredRows
 from etab.metrics.uncertainty import resample_weights, weighted
 from etab.results import Predictions, Result, read_results
 from etab.tasks.menu import TASKS
@@ -149,7 +150,8 @@ def _curve(result: Result) -> tuple[object, ...]:
 def _labels(result: Result) -> tuple[object, ...]:
     """What all draws of one point share."""
     protocol = parse(result.protocol)
-    return (protocol.sort, protocol.n_fold, protocol.percent or 0.0, protocol.shots or 0)
+    splits = (protocol.sort, protocol.n_fold, protocol.repeats)
+    return (*splits, protocol.percent or 0.0, protocol.shots or 0)
 
 
 def _refuse_mixed_curves(folder: Path, results: Sequence[Result]) -> None:
@@ -200,10 +202,10 @@ def _label_words(protocol: Protocol) -> str:
 
 
 def _resampled_values(result: Result, table: Predictions, rng: np.random.Generator) -> FloatArray:
-    patients = np.array(table.patients)
-    order = np.unique(patients)
+    rows = ScoredRows.of(table)
+    order = np.unique(rows.patients)
     weights = resample_weights(len(order), RESAMPLES, rng)
-    return weighted(result.metric, table.kind, table.columns, patients, order, weights)
+    return weighted(result.metric, rows, order, weights)
 
 
 def curves_csv(points: Sequence[CurvePoint]) -> str:

@@ -23,6 +23,7 @@ from etab.leaderboard.comparable import (
 from etab.leaderboard.notes import board_notes, set_aside_note
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
+from etab.metrics.columns import ScoredRows
 from etab.metrics.uncertainty import (
     holm,
     percentile_interval,
@@ -263,8 +264,7 @@ def _resampled_scores(
         task = tasks[code]
         table = tables[backbone, code]
         order, weights = resamples[parse_code(code).test_dataset]
-        patients = np.array(table.patients)
-        values = weighted(task.metric, table.kind, table.columns, patients, order, weights)
+        values = weighted(task.metric, ScoredRows.of(table), order, weights)
         undefined = int((~np.isfinite(values)).sum())
         if undefined > _MOST_UNDEFINED * len(values):
             raise UndefinedError(

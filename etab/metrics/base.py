@@ -5,6 +5,9 @@ counts, and the result is one value per draw. The plain value is that of weights
 patients passes how often each patient was drawn, all resamples at once. So a metric is written
 once, and its intervals cannot disagree with its value.
 
+Where the patients were divided into folds several times, a metric is the mean over these repeats of
+its value on all rows of one repeat.
+
 Where a metric has no such form (a median), register it by its plain function: a bootstrap then
 repeats rows.
 """
@@ -97,18 +100,38 @@ class Metric:
             UnsupportedOptionError: For a kind that the metric does not score.
         """
         check_columns(self.name, columns, patients)
-        absent = sorted(self.needs - set(columns))
+        if self.function is not None and kind is None:
+            kind = min(self.kinds)
+        return self.value(ScoredRows(self._kind(columns, kind), columns, patients))
+
+    def value(self, rows: ScoredRows) -> float:
+        """Compute the metric of rows with folds and repeats.
+
+        Args:
+            rows: The table, as ``ScoredRows.of`` takes it from predictions.
+
+        Returns:
+            The value in the metric's unit.
+
+        Raises:
+            UndefinedError: Where the metric does not exist for these rows. It is never returned as
+                0, 0.5 or NaN.
+            UnsupportedOptionError: For a kind that the metric does not score.
+        """
+        check_columns(self.name, rows.columns, rows.patients)
+        self._kind(rows.columns, rows.kind)
+        absent = sorted(self.needs - set(rows.columns))
         if absent:
             raise UndefinedError(
                 f"{self.name} needs the column {absent[0]!r}, which these predictions lack."
             )
-        if self.function is not None:
-            value = float(self.function(columns, patients))
+        if self.function is None:
+            value = float(self.draws(rows, np.ones((1, len(rows))))[0])
         else:
-            rows = ScoredRows(self._kind(columns, kind), columns, patients)
-            value = float(self.draws(rows, np.ones((1, len(patients))))[0])
+            parts = [rows.select(of_repeat) for of_repeat in rows.of_repeats()]
+            value = float(np.mean([self.function(part.columns, part.patients) for part in parts]))
         if np.isnan(value):
-            raise UndefinedError(self._undefined(columns, patients))
+            raise UndefinedError(self._undefined(rows.columns, rows.patients))
         return value
 
     def draws(self, rows: ScoredRows, weights: FloatArray | IntArray) -> FloatArray:
@@ -122,6 +145,14 @@ class Metric:
         Returns:
             (draws,) values, NaN where the metric does not exist.
         """
+        repeats = rows.of_repeats()
+        if len(repeats) == 1:
+            return self._draws(rows, weights)
+        parts = [self._draws(rows.select(part), weights[:, part]) for part in repeats]
+        return np.asarray(np.mean(parts, axis=0))
+
+    def _draws(self, rows: ScoredRows, weights: FloatArray | IntArray) -> FloatArray:
+        """Values (draws,) of the rows of one repeat."""
         if self.weighted is not None:
             return np.asarray(self.weighted(rows, np.asarray(weights, dtype=np.float64)))
         return np.array([self._repeated(rows, row) for row in weights])

@@ -323,12 +323,27 @@ def both_classes(truth: FloatArray, name: str) -> None:
 
 
 def evaluate(kind: Kind, columns: Columns, patients: Array) -> dict[str, float]:
-    """Compute every metric of a kind.
+    """Compute every metric of a kind for rows of one fold.
 
     Args:
         kind: What the scores mean.
         columns: The table, arrays (n,) by name.
         patients: (n,) names.
+
+    Returns:
+        Values by name, as ``evaluate_rows`` gives them.
+
+    Raises:
+        UndefinedError: For a table that no metric can score.
+    """
+    return evaluate_rows(ScoredRows(kind, columns, patients))
+
+
+def evaluate_rows(rows: ScoredRows) -> dict[str, float]:
+    """Compute every metric of the kind of a table.
+
+    Args:
+        rows: The table, as ``ScoredRows.of`` takes it from predictions.
 
     Returns:
         Values by name. A metric that does not exist for these rows (AUROC of one class) is left
@@ -340,10 +355,10 @@ def evaluate(kind: Kind, columns: Columns, patients: Array) -> dict[str, float]:
     """
     values: dict[str, float] = {}
     for item in METRICS.values():
-        if kind not in item.kinds:
+        if rows.kind not in item.kinds:
             continue
         try:
-            values[item.name] = item(columns, patients, kind)
+            values[item.name] = item.value(rows)
         except UndefinedError:
-            check_columns(item.name, columns, patients)
+            check_columns(item.name, rows.columns, rows.patients)
     return values

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.types import Array, FloatArray, Kind
+from etab.results import Predictions
+from etab.types import Array, FloatArray, IntArray, Kind
 
 Columns = Mapping[str, FloatArray]
 
@@ -29,17 +30,43 @@ CLASS_KINDS = frozenset({Kind.BINARY, Kind.CLASSES})
 
 @dataclass(frozen=True, slots=True)
 class ScoredRows:
-    """Rows of a prediction table with their kind and patients: what a weighted metric reads.
+    """Rows of a prediction table with their kind, patients and folds, as a weighted metric reads.
 
     Args:
         kind: What a score means.
         columns: Arrays of (n,) numbers by name.
         patients: (n,) names. Rows of one patient are not independent of each other.
+        folds: (n,) the name of the split that tested each row. Scores of two folds come from two
+            fits and need not lie on one scale. None: all rows are of one fold.
+        repeats: (n,) the number of the division into folds that each row belongs to. None: all
+            rows belong to one division.
+
+    Example:
+        >>> import numpy as np
+        >>> columns = {"truth": np.zeros(4), "score": np.ones(4)}
+        >>> names = np.array(["p1", "p2", "p1", "p2"])
+        >>> repeats = np.array([0, 0, 1, 1])
+        >>> rows = ScoredRows(Kind.VALUE, columns, names, repeats=repeats)
+        >>> [part.tolist() for part in rows.of_repeats()]
+        [[0, 1], [2, 3]]
     """
 
     kind: Kind
     columns: Columns
     patients: Array
+    folds: Array | None = None
+    repeats: Array | None = None
+
+    @classmethod
+    def of(cls, table: Predictions) -> ScoredRows:
+        """Take the rows of a table of predictions, with their folds and repeats."""
+        return cls(
+            table.kind,
+            table.columns,
+            np.array(table.patients),
+            np.array(table.folds),
+            np.array(table.repeats),
+        )
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -63,7 +90,25 @@ class ScoredRows:
     def select(self, rows: Array) -> ScoredRows:
         """Return some of the rows, by a boolean mask (n,) or by indexes, which may repeat."""
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return ScoredRows(self.kind, columns, self.patients[rows])
+        folds = None if self.folds is None else self.folds[rows]
+        repeats = None if self.repeats is None else self.repeats[rows]
+        return ScoredRows(self.kind, columns, self.patients[rows], folds, repeats)
+
+    def of_repeats(self) -> list[IntArray]:
+        """Indexes of the rows of each repeat, in the order of the repeats."""
+        if self.repeats is None:
+            return [np.arange(len(self))]
+        return [np.flatnonzero(self.repeats == repeat) for repeat in np.unique(self.repeats)]
+
+    def of_folds(self) -> list[IntArray]:
+        """Indexes of the rows of each fold of each repeat."""
+        if self.folds is None:
+            return self.of_repeats()
+        parts = []
+        for of_repeat in self.of_repeats():
+            names = self.folds[of_repeat]
+            parts += [of_repeat[names == name] for name in np.unique(names)]
+        return parts
 
 
 def n_classes(kind: Kind, columns: Columns) -> int:

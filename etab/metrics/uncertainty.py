@@ -64,16 +64,12 @@ def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntAr
     return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
 
 
-def weighted(
-    metric: str, kind: Kind, columns: Columns, patients: Array, order: Array, weights: IntArray
-) -> FloatArray:
+def weighted(metric: str, rows: ScoredRows, order: Array, weights: IntArray) -> FloatArray:
     """Compute a metric under several weightings of the patients.
 
     Args:
         metric: Its name in ``METRICS``.
-        kind: What the scores mean.
-        columns: The prediction table, arrays (n,) by name.
-        patients: (n,) the patient of each row.
+        rows: The prediction table with its patients, folds and repeats.
         order: The sorted names of the patients that the weights are of. Those without rows weigh
             nothing.
         weights: (draws, patients), how often each patient was drawn.
@@ -81,8 +77,7 @@ def weighted(
     Returns:
         (draws,) values, NaN where the metric does not exist in that resample.
     """
-    rows = ScoredRows(kind, columns, patients)
-    of_row = np.searchsorted(order, patients)
+    of_row = np.searchsorted(order, rows.patients)
     parts = []
     for start in range(0, len(weights), _CHUNK):
         parts.append(METRICS[metric].draws(rows, weights[start : start + _CHUNK, of_row]))
@@ -122,6 +117,8 @@ def bootstrap(
     rng: np.random.Generator,
     n: int = 2000,
     level: float = 0.95,
+    folds: Array | None = None,
+    repeats: Array | None = None,
 ) -> ConfidenceInterval:
     """Interval of a metric by resampling patients with all their rows.
 
@@ -133,6 +130,8 @@ def bootstrap(
         rng: Generator of the resamples.
         n: Number of resamples.
         level: Coverage, 0 to 1.
+        folds: (rows,) the split that tested each row; None for one fold.
+        repeats: (rows,) the division into folds of each row; None for one.
 
     Returns:
         The value with its percentile interval.
@@ -149,22 +148,16 @@ def bootstrap(
         9.5
     """
     weights = resample_weights(len(np.unique(patients)), n, rng)
-    return resampled(metric, kind, columns, patients, weights, level=level)
+    rows = ScoredRows(kind, columns, patients, folds, repeats)
+    return resampled(metric, rows, weights, level=level)
 
 
 def resampled(
-    metric: str,
-    kind: Kind,
-    columns: Columns,
-    patients: Array,
-    weights: IntArray,
-    *,
-    level: float = 0.95,
+    metric: str, rows: ScoredRows, weights: IntArray, *, level: float = 0.95
 ) -> ConfidenceInterval:
     """``bootstrap`` with given resamples (n, patients), as ``resample_weights`` draws them."""
-    value = METRICS[metric](columns, patients, kind)
-    order = np.unique(patients)
-    draws = weighted(metric, kind, columns, patients, order, weights)
+    value = METRICS[metric].value(rows)
+    draws = weighted(metric, rows, np.unique(rows.patients), weights)
     return percentile_interval(value, draws, level=level, method="bootstrap over patients")
 
 

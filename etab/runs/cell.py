@@ -8,6 +8,7 @@ import time
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.heads.base import FoldFit, Head, Memo
 from etab.metrics import uncertainty
+from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.runs import cross, studies, thresholds
 from etab.runs.added import added_code
@@ -29,7 +31,7 @@ from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.protocols import cells_of, parse, remarks, splits_of
 from etab.tasks.rows import Rows
-from etab.types import Features, FloatArray, IntArray, RowSplit, Target
+from etab.types import Array, Features, FloatArray, IntArray, RowSplit, Target
 
 _NESTED_REPEATS = 4
 
@@ -103,10 +105,7 @@ def compute(
     started = time.perf_counter()
     work = _Work.of(run, embedded, data, memo)
     fits, table = work.answers(data)
-    more_metrics = {
-        **studies.upstream(run.row.kind, table.columns),
-        **studies.upstream_views(run.row, table.columns),
-    }
+    more_metrics = studies.upstream_metrics(run.row, ScoredRows.of(table))
     origin = Origin(
         embedded.weights_sha256,
         embedded.key,
@@ -139,9 +138,9 @@ class _Work:
         features = input_of(task).pick(
             embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
         )
-        cells = (
-            rows.parts if task.fit_on else cells_of(run.protocol_name, run.n_fold, run.seed, rows)
-        )
+        cells: Array | None = rows.parts
+        if not task.fit_on:
+            cells = cells_of(run.protocol_name, run.n_fold, run.seed, rows)
         memo = memos.setdefault(rows.items, Memo())
         memo.cells = cells
         memo.precision = embedded.settings["precision"]
@@ -167,16 +166,25 @@ class _Work:
     def fit(
         self, target: str, answers: Any, splits: Sequence[RowSplit], stream: int = 0
     ) -> list[FoldFit]:
-        """Fit the head for a target of the dataset on the rows of the cell."""
-        return self.head.cross_fit(
-            self.features,
-            answers,
-            self.rows.patients,
-            splits,
-            datasets.SOURCES[self.run.row.dataset].card.target(target),
-            rng=rng_of(self.run, stream),
-            memo=self.memo,
-        )
+        """Fit the head for a target of the dataset on the rows of the cell.
+
+        Splits of several repeats are fitted one repeat after another. They share what no label and
+        no split enters, such as kernels.
+        """
+        fits: list[FoldFit] = []
+        for repeat, of_repeat in groupby(splits, key=lambda split: split.repeat):
+            if fits:
+                self.memo.forget_fits()
+            fits += self.head.cross_fit(
+                self.features,
+                answers,
+                self.rows.patients,
+                list(of_repeat),
+                datasets.SOURCES[self.run.row.dataset].card.target(target),
+                rng=rng_of(self.run, stream, repeat),
+                memo=self.memo,
+            )
+        return fits
 
     def _rules(self) -> list[thresholds.Rule]:
         """For each split, how scores become classes; none where the metric is of scores."""
@@ -198,13 +206,15 @@ class _Work:
         """Interval of nested cross-validation.
 
         There is one where the head is ridge, a patient is a row, the rows fit a kernel, and the
-        protocol has at least three folds: the inner fits leave two folds out.
+        protocol divides the patients once into at least three folds: the inner fits leave two
+        folds out.
         """
         run = self.run
         rows = self.rows
         protocol = parse(run.protocol_name)
         folds = protocol.n_fold or 0
         in_folds = folds >= 3 and not protocol.few and not run.row.fit_on
+        in_folds = in_folds and protocol.repeats == 1
         row_is_patient = rows.n_patients == len(rows.items) <= heads.LIMIT
         if run.head_name != "ridge" or not in_folds or not row_is_patient:
             return None
@@ -238,7 +248,35 @@ def predictions_of(
     fits: Sequence[FoldFit],
     rules: Sequence[thresholds.Rule],
 ) -> Predictions:
-    """Lay the answers of all folds out as one table, a line a row (or unit) of the test parts."""
+    """Lay the answers of all folds out as one table, one line per row (or unit) of the test parts.
+
+    Repeats are laid out one after another: a unit is put together from rows of one repeat alone.
+    """
+    parts: list[Predictions] = []
+    for repeat in sorted({split.repeat for split in splits}):
+        chosen = [i for i, split in enumerate(splits) if split.repeat == repeat]
+        parts.append(
+            _of_one_repeat(
+                task,
+                rows,
+                outlines,
+                [splits[i] for i in chosen],
+                [fits[i] for i in chosen],
+                [rules[i] for i in chosen] if rules else [],
+            )
+        )
+    return _joined(parts)
+
+
+def _of_one_repeat(
+    task: Task,
+    rows: Rows,
+    outlines: Sequence[Outline],
+    splits: Sequence[RowSplit],
+    fits: Sequence[FoldFit],
+    rules: Sequence[thresholds.Rule],
+) -> Predictions:
+    """The table of the splits of one repeat."""
     order = np.concatenate([s.test for s in splits])
     kept, items, columns = laid_out(task, rows, outlines, order, [f.predictions for f in fits])
     tested = [s.name for s in splits for _ in s.test]
@@ -251,4 +289,22 @@ def predictions_of(
         patients=tuple(str(rows.patients[i]) for i in order[kept]),
         folds=tuple(names),
         columns=columns,
+        repeats=(splits[0].repeat,) * len(items),
+    )
+
+
+def _joined(parts: Sequence[Predictions]) -> Predictions:
+    """The tables of all repeats, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {
+        name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
+    }
+    return Predictions(
+        kind=parts[0].kind,
+        items=tuple(item for part in parts for item in part.items),
+        patients=tuple(patient for part in parts for patient in part.patients),
+        folds=tuple(fold for part in parts for fold in part.folds),
+        columns=columns,
+        repeats=tuple(repeat for part in parts for repeat in part.repeats),
     )

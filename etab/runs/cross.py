@@ -106,7 +106,8 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
     """
     if protocol != "official" and not (protocol.startswith("cv") and protocol[2:].isdigit()):
         raise IncompatibleError(
-            f"A cross-dataset cell has the protocols official and cv, not {protocol!r}."
+            f"A cross-dataset cell has the protocols official and cv, not {protocol!r}: it is "
+            "fitted once, so that nothing is left to draw or to repeat."
         )
     n_fold = n_fold if protocol == "official" else int(protocol[2:])
     parts = rows.parts.tolist()

@@ -17,6 +17,7 @@ from etab.errors import ResultError
 from etab.heads.base import FoldFit
 from etab.metrics import basic as metrics
 from etab.metrics import uncertainty
+from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.runs.data import Data
 from etab.runs.provenance import provenance
@@ -92,7 +93,7 @@ def result_of(
     task = cell.run.row
     table = cell.table
     values = {
-        **metrics.evaluate(task.kind, table.columns, np.array(table.patients)),
+        **metrics.evaluate_rows(ScoredRows.of(table)),
         **(more_metrics or {}),
     }
     interval = _interval(run, table)
@@ -116,7 +117,7 @@ def result_of(
         folds=_folds(cell),
         nested=nested,
         n_train=int(np.mean([len(split.train) for split in cell.splits])),
-        n_test=len(table.items),
+        n_test=len(set(table.items)),
         n_patients=len(set(table.patients)),
         weights_sha256=origin.weights_sha256,
         data_digest=data.digest(task.dataset),
@@ -183,7 +184,7 @@ def stored_result(
     return stored
 
 
-def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
+def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
     """Make the random generator of a cell.
 
     It is the same for every backbone, so that backbones share folds and resamples.
@@ -192,11 +193,12 @@ def rng_of(run: Run, stream: int = 0) -> np.random.Generator:
         run: The cell; its task and seed decide.
         stream: A number for each use: 0 for heads, 1 for resamples, 2 for nested
             cross-validation, 3 for thresholds.
+        repeat: The division into folds. Repeat r has the generator of a run with the seed s + r.
 
     Returns:
         A new generator.
     """
-    return np.random.default_rng([run.seed, stream, *run.task.encode()])
+    return np.random.default_rng([run.seed + repeat, stream, *run.task.encode()])
 
 
 def _interval(run: Run, table: Predictions) -> uncertainty.ConfidenceInterval:
@@ -204,10 +206,7 @@ def _interval(run: Run, table: Predictions) -> uncertainty.ConfidenceInterval:
     n_patients = len(set(table.patients))
     draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
     resamples = draw(run.task, run.seed, n_patients)
-    patients = np.array(table.patients)
-    return uncertainty.resampled(
-        run.row.metric, run.row.kind, table.columns, patients, resamples, level=_LEVEL
-    )
+    return uncertainty.resampled(run.row.metric, ScoredRows.of(table), resamples, level=_LEVEL)
 
 
 @lru_cache(maxsize=64)
@@ -219,21 +218,20 @@ def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
 
 def _folds(cell: Answered) -> list[Mapping[str, Any]]:
     """Value and choice of each split; a metric that does not exist on a split has the value None."""
-    task = cell.run.row
-    table = cell.table
-    names = np.array(table.folds)
-    patients = np.array(table.patients)
+    rows = ScoredRows.of(cell.table)
+    names = np.array(cell.table.folds)
+    repeats = np.array(cell.table.repeats)
     folds: list[Mapping[str, Any]] = []
     for split, fit in zip(cell.splits, cell.fits, strict=True):
-        tested = names == split.name
-        columns = {name: values[tested] for name, values in table.columns.items()}
-        values = metrics.evaluate(task.kind, columns, patients[tested])
-        folds.append(
-            {
-                "name": split.name,
-                "value": values.get(task.metric),
-                "n_test": int(tested.sum()),
-                "choice": dict(fit.choice),
-            }
-        )
+        tested = (names == split.name) & (repeats == split.repeat)
+        values = metrics.evaluate_rows(rows.select(tested))
+        fold: dict[str, Any] = {
+            "name": split.name,
+            "value": values.get(cell.run.row.metric),
+            "n_test": int(tested.sum()),
+            "choice": dict(fit.choice),
+        }
+        if cell.table.n_repeats > 1:
+            fold["repeat"] = split.repeat
+        folds.append(fold)
     return folds

@@ -174,8 +174,9 @@ class Run:
             except EtabError as error:
                 clashes.append(str(error))
         if not clashes:
-            clashes = list(_clashes(self.row, self.backbone_card, heads.head(self.head_name)))
-            more = clash(self.row, self.backbone_card, heads.head(self.head_name), self.aggregate)
+            head = heads.head(self.head_name)
+            clashes = list(_clashes(self.row, self.backbone_card, head, self.protocol_name))
+            more = clash(self.row, self.backbone_card, head, self.aggregate)
             clashes += [more] if more else []
             if parse(self.protocol_name).tuning:
                 clashes.append(
@@ -185,7 +186,7 @@ class Run:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
 
 
-def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
+def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[str]:
     source = datasets.SOURCES[task.dataset].card
     try:
         input_of(task).check(task, source)
@@ -193,6 +194,12 @@ def _clashes(task: Task, card: BackboneCard, head: Head) -> Iterator[str]:
         yield str(error)
     if task.fit_on and (clash := cross.clash(task)):
         yield clash
+    protocol = parse(name)
+    if task.fit_on and protocol.repeats > 1:
+        yield (
+            f"{task.code} is fitted once, on all labelled patients of {task.fit_on}, so that "
+            f"there are no folds to repeat; take cv{protocol.n_fold} instead of {name}."
+        )
     if card.modality not in (source.modality, "image", "record"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:

@@ -18,7 +18,14 @@ from etab.errors import UndefinedError
 from etab.heads.base import FoldFit
 from etab.metrics import diagnosis
 from etab.metrics.basic import decided
-from etab.metrics.columns import Columns, class_scores, n_classes, score_columns, two_classes
+from etab.metrics.columns import (
+    Columns,
+    ScoredRows,
+    class_scores,
+    n_classes,
+    score_columns,
+    two_classes,
+)
 from etab.results import Predictions
 from etab.splits import inner_fits
 from etab.tasks.base import Task
@@ -76,7 +83,7 @@ def diagnosed(
     inside = _inside(task, rows, views, splits, fit)
     parts = []
     done = []
-    at = []
+    tested_by: list[RowSplit] = []
     for split, own, view, inner in zip(splits, fits, shown, inside, strict=True):
         some = keys[inner.rows].tolist()
         found = diagnosis.choose_thresholds(some, inner.views, inner.classes, truth[inner.rows])
@@ -92,8 +99,18 @@ def diagnosed(
         }
         done.append(replace(own, choice={**own.choice, **chosen}))
         diagnosis.study_truth(keys[split.test].tolist(), truth[split.test])
-        at += [split.name] * len(parts[-1].keys)
-    return _table(task, rows, parts, at), done
+        tested_by += [split] * len(parts[-1].keys)
+    return _table(task, rows, parts, tested_by), done
+
+
+def upstream_metrics(task: Task, rows: ScoredRows) -> dict[str, float]:
+    """Metrics as the authors of TMED-2 compute them; the mean over repeats, {} for other tasks."""
+    of_repeats = []
+    for index in rows.of_repeats():
+        columns = rows.select(index).columns
+        of_repeats.append({**upstream(task.kind, columns), **upstream_views(task, columns)})
+    shared = [name for name in of_repeats[0] if all(name in values for values in of_repeats)]
+    return {name: float(np.mean([values[name] for values in of_repeats])) for name in shared}
 
 
 def upstream(kind: Kind, columns: Columns) -> dict[str, float]:
@@ -165,8 +182,9 @@ def _inside(
 
 
 def _table(
-    task: Task, rows: Rows, parts: Sequence[diagnosis.Studies], folds: Sequence[str]
+    task: Task, rows: Rows, parts: Sequence[diagnosis.Studies], tested_by: Sequence[RowSplit]
 ) -> Predictions:
+    """Lay the studies out as a table; ``tested_by`` is the split of each of them."""
     keys = [key for part in parts for key in part.keys]
     place = {unit: i for i, unit in enumerate(rows.units)}
     scores = np.concatenate([p.scores for p in parts])
@@ -177,7 +195,8 @@ def _table(
         kind=task.kind,
         items=tuple(keys),
         patients=tuple(str(rows.patients[place[key]]) for key in keys),
-        folds=tuple(folds),
+        folds=tuple(split.name for split in tested_by),
+        repeats=tuple(split.repeat for split in tested_by),
         columns={
             "truth": truth,
             **score_columns(task.kind, of_kind),

@@ -2,7 +2,10 @@
 with few labels.
 
 "official" and "cv5" use every training patient; "lodo" leaves one database out at a time, tests it,
-and chooses inside by the others. "official-10pct-d0" trains on a draw of 10 % of the patients,
+and chooses inside by the others. "cv5x5" divides the patients into five folds five times, with the
+seeds s to s + 4 of a run with seed s; each division is stratified by class (``strata_of``).
+
+"official-10pct-d0" trains on a draw of 10 % of the patients,
 "cv5-5shot-d2" on 5 patients of each class; the number behind d is the draw. The drawn patients of a
 smaller share are among those of a larger one of the same draw, and every backbone sees the same
 patients. Where every row of a patient has one class, a draw keeps the shares of the classes. What a
@@ -19,7 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,10 +34,16 @@ from etab.tasks.rows import Rows, undefined_note
 from etab.types import Array, IntArray, Kind, RowSplit
 
 _NAME = re.compile(
-    r"^(official|lodo|cv\d*)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
+    r"^(official|lodo|cv\d*(?:x[1-9]\d*)?)(?:-(\d+(?:\.\d+)?)(pct|shot)-d(\d+))?"
     r"(?:-(finetune|partial[1-9]\d*|head(?=-from:))(?:-from:([a-f]\d-[A-Z][A-Z0-9]-[A-Z]))?)?$"
 )
+_CROSS = re.compile(r"cv(\d*)(?:x(\d+))?")
 _NEEDED = 2
+_FITTED_ONCE = (
+    "A cross-dataset cell is fitted once, on all labelled patients of one dataset: it has no draws "
+    "of few labels and no repeated folds."
+)
+_BINS = 10  # strata of patients by a number, such as the ejection fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Protocol:
              2 blocks; "head" nothing more than the task in ``source`` did
     source   code of the task that the backbone was trained on before; "" where it is as it was
              pretrained
+    repeats  how often the patients are divided into folds
     """
 
     sort: str
@@ -60,6 +70,7 @@ class Protocol:
     draw: int = 0
     tuning: str = ""
     source: str = ""
+    repeats: int = 1
 
     @property
     def name(self) -> str:
@@ -75,7 +86,9 @@ class Protocol:
     @property
     def base(self) -> str:
         """The name of the same splits with every training patient and a frozen backbone."""
-        return f"cv{self.n_fold}" if self.n_fold else self.sort
+        if not self.n_fold:
+            return self.sort
+        return f"cv{self.n_fold}x{self.repeats}" if self.repeats > 1 else f"cv{self.n_fold}"
 
     @property
     def blocks(self) -> int | None:
@@ -100,29 +113,48 @@ class Protocol:
         seed: int,
         groups: Sequence[str] = (),
     ) -> list[RowSplit]:
-        """Turn rows into fits, see ``etab.splits.row_splits``; ``answers`` (n,) says which class a
-        patient is of.
+        """Turn rows into fits, as ``etab.splits.row_splits`` does.
 
-        ``groups`` (n,) is the database of each row.
+        Args:
+            patients: (n,) the patient of each row.
+            parts: (n,) the authors' part of each row.
+            answers: (n,) the true answers. They decide the class of a patient, for draws and for
+                stratified folds.
+            kind: What the answers are.
+            seed: Seed of the folds and draws; repeat r of repeated folds has the seed ``seed`` + r.
+            groups: (n,) the database of each row; empty where there are none.
 
-        Raises SplitError as that does, and UndefinedError where the draw holds fewer than two
-        patients (of a class).
+        Returns:
+            The splits, those of one repeat after those of another.
+
+        Raises:
+            SplitError: As ``row_splits`` does.
+            UndefinedError: Where the draw holds fewer than two patients (of a class).
         """
-        whole = row_splits(
-            patients,
-            parts,
-            protocol=self.sort,
-            n_fold=self.n_fold or 5,
-            seed=seed,
-            groups=np.array(groups),
-        )
+        strata = None
+        if self.repeats > 1:
+            strata = strata_of(patients, answers, kind, groups)
+        splits: list[RowSplit] = []
+        for repeat in range(self.repeats):
+            whole = row_splits(
+                patients,
+                parts,
+                protocol=self.sort,
+                n_fold=self.n_fold or 5,
+                seed=seed + repeat,
+                groups=np.array(groups),
+                strata=strata,
+            )
+            splits += [replace(split, repeat=repeat) for split in whole]
         if not self.few:
-            return whole
+            return splits
         classes = _classes(patients, answers, kind)
-        return [
-            self._drawn(s, np.asarray(patients), classes, (seed, self.draw, i))
-            for i, s in enumerate(whole)
-        ]
+        per_repeat = len(splits) // self.repeats
+        drawn_splits = []
+        for i, split in enumerate(splits):
+            seeds = (seed + split.repeat, self.draw, i % per_repeat)
+            drawn_splits.append(self._drawn(split, np.asarray(patients), classes, seeds))
+        return drawn_splits
 
     def _drawn(
         self, split: RowSplit, patients: Array, classes: dict[str, int], seeds: tuple[int, int, int]
@@ -147,7 +179,7 @@ class Protocol:
         train = np.array([row for row in split.train if str(patients[row]) in inner_of])
         place = np.array([inner_of[str(patients[row])] for row in train])
         inner: tuple[IntArray, ...] = tuple(train[place == k] for k in range(min(INNER_FOLDS, few)))
-        return RowSplit(train, inner, split.test, split.name)
+        return RowSplit(train, inner, split.test, split.name, split.repeat)
 
     def _size(self, n: int) -> int:
         return self.shots if self.shots else round(n * (self.percent or 0) / 100)
@@ -166,28 +198,109 @@ def _classes(patients: Array, answers: Any, kind: Kind) -> dict[str, int]:
     return found
 
 
+def strata_of(
+    patients: Array, answers: Any, kind: Kind, groups: Sequence[str] = ()
+) -> dict[str, tuple[int, str]]:
+    """Find the stratum of each patient, so that stratified folds are alike.
+
+    It is the class of the patient's rows. Where rows of a patient have several of two classes, or
+    are values, it is one of ten quantile bins of the patient's mean; where they have several of
+    more classes, the most frequent class. All patients with masks, and all with heart states, are
+    one stratum: the structures of one picture then share their folds.
+
+    Args:
+        patients: (n,) the patient of each row.
+        answers: (n,) the true answers.
+        kind: What the answers are.
+        groups: (n,) the database of each row; empty where there are none.
+
+    Returns:
+        The stratum and the database of each patient.
+
+    Example:
+        >>> strata_of(np.array(["p1", "p1", "p2"]), np.array([1, 1, 0]), Kind.BINARY)
+        {'p1': (1, ''), 'p2': (0, '')}
+    """
+    people, first, person = np.unique(
+        np.asarray(patients, dtype=str), return_index=True, return_inverse=True
+    )
+    levels: IntArray = np.zeros(len(people), dtype=np.int64)
+    if kind in (Kind.BINARY, Kind.CLASSES, Kind.VALUE):
+        levels = _levels(person, np.asarray(answers, dtype=np.float64), kind)
+    databases = [str(groups[i]) if len(groups) else "" for i in first]
+    pairs = zip(levels.tolist(), databases, strict=True)
+    return dict(zip(people.tolist(), pairs, strict=True))
+
+
+def _levels(person: IntArray, answers: Array, kind: Kind) -> IntArray:
+    """(people,) the class, the most frequent class or the quantile bin of each patient."""
+    means = np.bincount(person, weights=answers) / np.bincount(person)
+    if kind is not Kind.VALUE:
+        if (answers == means[person]).all():
+            return means.astype(np.int64)
+        if kind is Kind.CLASSES:
+            counts = np.zeros((len(means), int(answers.max()) + 1), dtype=np.int64)
+            np.add.at(counts, (person, answers.astype(np.int64)), 1)
+            return np.asarray(counts.argmax(axis=1))
+    edges = np.quantile(means, np.arange(1, _BINS) / _BINS)
+    return np.asarray(np.searchsorted(edges, means, side="right"))
+
+
 def parse(text: str, n_fold: int = 5) -> Protocol:
-    """Read a name; "cv" alone has ``n_fold`` folds. Raises IncompatibleError saying what names look
-    like.
+    """Read the name of a protocol.
+
+    Args:
+        text: The name, such as "official", "cv5" or "cv5x5-10pct-d0".
+        n_fold: Number of folds of "cv", which names none.
+
+    Returns:
+        The protocol.
+
+    Raises:
+        IncompatibleError: For any other name, saying what names look like.
     """
     match = _NAME.match(text)
     if match:
         base, size, unit, draw, tuning, source = match.groups()
         sort = "cv" if base.startswith("cv") else base
-        n = int(base[2:] or n_fold) if sort == "cv" else 0
+        n, repeats = _numbers(base, n_fold)
         amount = float(size or 0)
         right = not size or (
             0 < amount < 100 if unit == "pct" else amount >= _NEEDED and amount == int(amount)
         )
-        if (n > 1 or sort != "cv") and right:
+        if tuning and repeats:
+            raise IncompatibleError(
+                f"{text!r} would train the backbone {n * repeats} times: repeated folds are for "
+                f"frozen backbones. Take cv{n}-{tuning}, with another --seed for other folds."
+            )
+        if (n > 1 or sort != "cv") and repeats != 1 and right:
             percent = amount if unit == "pct" else None
             shots = int(amount) if unit == "shot" else None
-            return Protocol(sort, n, percent, shots, int(draw or 0), tuning or "", source or "")
+            return Protocol(
+                sort,
+                n,
+                percent,
+                shots,
+                int(draw or 0),
+                tuning or "",
+                source or "",
+                repeats or 1,
+            )
     raise IncompatibleError(
-        f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), lodo (leave one database out), and with "
-        "few labelled patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or more). "
-        "Each may end in -finetune or -partial2, or in -finetune-from:a0-A4-C, -head-from:a0-A4-C (`etab finetune`)."
+        f"No protocol is called {text!r}. Known: official, cv (or cv5, cv10, ...), cv5x5 (five "
+        "folds five times; 2 times or more), lodo (leave one database out), and with few labelled "
+        "patients official-10pct-d0 (10 %, first draw) or cv5-5shot-d0 (5 of each class; 2 or "
+        "more). Each but cv5x5 may end in -finetune or -partial2, or in -finetune-from:a0-A4-C, "
+        "-head-from:a0-A4-C (`etab finetune`)."
     )
+
+
+def _numbers(base: str, n_fold: int) -> tuple[int, int]:
+    """Numbers of folds and of repeats in a name; 0 where it has none."""
+    match = _CROSS.fullmatch(base)
+    if match is None:
+        return 0, 0
+    return int(match[1] or n_fold), int(match[2] or 0)
 
 
 def drawn(bases: list[str], percents: list[float], shots: list[float], draws: int) -> list[str]:
@@ -218,16 +331,20 @@ def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
     have databases.
     """
     names = [protocol_name(p, n_fold) for p in (task.protocols if asked is None else asked)]
-    kept = [
-        name
-        for name in names
-        if parse(name).sort in task.protocols and not (task.fit_on and parse(name).few)
-    ]
-    if not kept:
+    fitting = [name for name in names if _fits(task, parse(name))]
+    if not fitting:
         raise IncompatibleError(
             f"{task.code} has no protocol {' or '.join(names)}; it has {', '.join(task.protocols)}."
+            + (f" {_FITTED_ONCE}" if task.fit_on else "")
         )
-    return kept
+    return fitting
+
+
+def _fits(task: Task, protocol: Protocol) -> bool:
+    """Whether a task can be run by a protocol."""
+    if task.fit_on and (protocol.few or protocol.repeats > 1):
+        return False
+    return protocol.sort in task.protocols
 
 
 def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
@@ -238,11 +355,16 @@ def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
 
 
 def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
-    """(n,) the authors' part and the fold of each row: what protocols of this many folds are made
-    of; None for draws.
+    """Label the rows by the authors' part and the fold.
+
+    Protocols with this many folds are made of rows with these labels.
+
+    Returns:
+        (n,) labels; None for draws and for repeated folds, which share no parts with other
+        protocols.
     """
     how = parse(name)
-    if how.few:
+    if how.few or how.repeats > 1:
         return None
     n = how.n_fold or n_fold
     if n > rows.n_patients:

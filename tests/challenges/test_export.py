@@ -70,6 +70,17 @@ def test_a_result_becomes_an_answers_file(
         export_cinc2016(path, tmp_path / "no")
 
 
+def test_a_result_of_repeated_folds_becomes_no_entry(tmp_path: Path) -> None:
+    once = binary(["a0001", "a0002"], [0.9, 0.1])
+    columns = {name: np.tile(values, 2) for name, values in once.columns.items()}
+    twice = Predictions(
+        Kind.BINARY, once.items * 2, once.patients * 2, once.folds * 2, columns, (0, 0, 1, 1)
+    )
+    path = saved(tmp_path, "f0-PH-N", "cinc2016", twice)
+    with pytest.raises(ResultError, match="predicts every row 2 times"):
+        export_cinc2016(path, tmp_path / "out")
+
+
 def test_two_results_become_an_entry_of_2022(made: Path, tmp_path: Path) -> None:
     source = CircorSource(made / "circor")
     facts = {r.meta["id"]: r.meta for r in source.records()}

@@ -8,6 +8,7 @@ import pytest
 from etab.errors import UndefinedError
 from etab.metrics import uncertainty as stats
 from etab.metrics.base import METRICS
+from etab.metrics.columns import ScoredRows
 from etab.testing.metrics import sample
 from etab.types import Kind
 
@@ -22,7 +23,7 @@ def test_weights_equal_repeated_rows(name: str, kind: Kind) -> None:
         columns["score"] = np.round(columns["score"], 1)
     order = np.unique(patients)
     weights = stats.resample_weights(len(order), 5, rng)
-    fast = stats.weighted(name, kind, columns, patients, order, weights)
+    fast = stats.weighted(name, ScoredRows(kind, columns, patients), order, weights)
     for row, got in zip(weights, fast, strict=True):
         index, who = [], []
         for place, times in enumerate(row):

@@ -68,8 +68,8 @@ FAULTS = [
     Fault(
         "folds move with the seed",
         "etab/splits.py",
-        "np.random.default_rng(seed).permutation(len(unique))",
-        "np.random.default_rng(seed + 1).permutation(len(unique))",
+        "rng = np.random.default_rng(seed)",
+        "rng = np.random.default_rng(seed + 1)",
         SPLITS,
     ),
     Fault(

@@ -1,0 +1,108 @@
+"""Faults of repeated folds and of metrics within folds."""
+
+from tests.faults import Fault
+
+REPEATED = ("tests/tasks/test_repeated_folds.py",)
+
+FAULTS = [
+    Fault(
+        "folds: rows are divided, not people",
+        "etab/splits.py",
+        "fold = np.array([fold_of[p] for p in patients])\n    out",
+        "fold = (np.array([fold_of[p] for p in patients]) + np.arange(len(patients))) % n_fold\n"
+        "    out",
+        REPEATED,
+    ),
+    Fault(
+        "folds: classes are not spread",
+        "etab/splits.py",
+        "stratum = None if strata is None else strata[patient]",
+        "stratum = None",
+        REPEATED,
+    ),
+    Fault(
+        "folds: a class fills one fold before the next",
+        "etab/splits.py",
+        "return {patient: i % n_fold for i, patient in enumerate(shuffled)}",
+        "return {patient: i * n_fold // len(shuffled) for i, patient in enumerate(shuffled)}",
+        REPEATED,
+    ),
+    Fault(
+        "folds: every repeat has the same folds",
+        "etab/tasks/protocols.py",
+        "seed=seed + repeat,",
+        "seed=seed,",
+        REPEATED,
+    ),
+    Fault(
+        "folds: databases are not spread",
+        "etab/tasks/protocols.py",
+        'databases = [str(groups[i]) if len(groups) else "" for i in first]',
+        'databases = ["" for i in first]',
+        REPEATED,
+    ),
+    Fault(
+        "folds: every repeat fits with one generator",
+        "etab/runs/record.py",
+        "[run.seed + repeat, stream,",
+        "[run.seed, stream,",
+        REPEATED,
+    ),
+    Fault(
+        "folds: bases of all repeats stay in memory",
+        "etab/runs/cell.py",
+        "self.memo.forget_fits()",
+        "pass",
+        REPEATED,
+    ),
+    Fault(
+        "folds: units are put together across repeats",
+        "etab/runs/cell.py",
+        "for repeat in sorted({split.repeat for split in splits}):\n"
+        "        chosen = [i for i, split in enumerate(splits) if split.repeat == repeat]",
+        "for repeat in [0]:\n        chosen = list(range(len(splits)))",
+        REPEATED,
+    ),
+    Fault(
+        "folds: a fold is that of every repeat",
+        "etab/runs/record.py",
+        "tested = (names == split.name) & (repeats == split.repeat)",
+        "tested = names == split.name",
+        REPEATED,
+    ),
+    Fault(
+        "folds: repeats are one table",
+        "etab/metrics/base.py",
+        "repeats = rows.of_repeats()\n        if len(repeats) == 1:",
+        "repeats = rows.of_repeats()\n        if repeats:",
+        REPEATED,
+    ),
+    Fault(
+        "folds: nested intervals of one of five divisions",
+        "etab/runs/cell.py",
+        "in_folds = in_folds and protocol.repeats == 1",
+        "pass",
+        REPEATED,
+    ),
+    Fault(
+        "folds: a repeat may lack rows",
+        "etab/results.py",
+        "if items != every_item:",
+        "if False:",
+        REPEATED,
+    ),
+    Fault(
+        "folds: a backbone is trained for every repeat",
+        "etab/tasks/protocols.py",
+        "if tuning and repeats:",
+        "if False:",
+        REPEATED,
+    ),
+    Fault(
+        "folds: an entry holds the last of five predictions",
+        "etab/challenges/export.py",
+        "if predictions.n_repeats > 1:",
+        "if False:",
+        ("tests/challenges/test_export.py::test_a_result_of_repeated_folds_becomes_no_entry",),
+    ),
+]

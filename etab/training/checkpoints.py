@@ -1,7 +1,6 @@
-"""Checkpoints of training: where it stands, and its tensors, as ``state.json`` and the safetensors
-file that it names.
+"""Checkpoints of training: ``state.json`` and the safetensors file that it names.
 
-An interruption between the two writes leaves the earlier checkpoint whole.
+An interruption between the two writes leaves the previous checkpoint intact.
 """
 
 from __future__ import annotations
@@ -25,7 +24,19 @@ SCHEMA = 1
 
 @dataclass(slots=True)
 class Progress:
-    """Where training stands; all of it but ``best_loss`` of an untried network is finite."""
+    """The progress of a training.
+
+    Attributes:
+        step: Steps done.
+        epoch: Epochs done.
+        rows: Rows seen in the current epoch.
+        batch: Rows in memory at once.
+        running: Sum of the losses of these rows.
+        best_loss: Lowest validation loss; infinite before the first epoch ends.
+        best_epoch: The epoch with that loss, from 0; -1 before the first epoch ends.
+        finished: Whether training has ended.
+        history: Mean loss of the "train" and "validation" rows in each epoch.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -38,81 +49,124 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def fit_state(network: nn.Module, state: Mapping[str, torch.Tensor], place: str) -> None:
-    """Load a whole state or nothing. Raises WeightsError with every key that is missing, unknown or
-    of another shape.
+def fit_state(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+    """Load a state dict into a network, all of it or nothing.
+
+    Args:
+        network: The network.
+        state: The state dict.
+        origin: Where the state comes from, for the error message.
+
+    Raises:
+        WeightsError: If a key is missing, unknown, or of another shape; all are listed.
     """
-    own = network.state_dict()
-    faults = [f"missing: {k}" for k in own if k not in state] + [
-        f"unknown: {k}" for k in state if k not in own
-    ]
+    wanted = network.state_dict()
+    faults = [f"missing: {key}" for key in wanted if key not in state]
+    faults += [f"unknown: {key}" for key in state if key not in wanted]
     faults += [
-        f"{k}: {tuple(state[k].shape)} there, {tuple(own[k].shape)} here"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
+        f"{key}: {tuple(state[key].shape)} there, {tuple(tensor.shape)} here"
+        for key, tensor in wanted.items()
+        if key in state and state[key].shape != tensor.shape
     ]
     if faults:
+        listed = "\n  ".join(faults)
         raise WeightsError(
-            f"The weights in {place} are of another architecture ({len(faults)} of {len(own)} keys differ); "
-            "none was loaded. Name the backbone and head they were trained with.\n  "
-            + "\n  ".join(faults)
+            f"The weights in {origin} are of another architecture ({len(faults)} of "
+            f"{len(wanted)} keys differ); none was loaded. Name the backbone and head they were "
+            f"trained with.\n  {listed}"
         )
     network.load_state_dict(dict(state))
 
 
 def part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
-    """Tensors of one part of a checkpoint ("network", "optimizer", ...), by their names in it."""
-    return {k.partition("/")[2]: v for k, v in tensors.items() if k.partition("/")[0] == name}
+    """Select the tensors of one part of a checkpoint.
+
+    Args:
+        tensors: All tensors, with keys "<part>/<name>".
+        name: The part, such as "network" or "optimizer".
+
+    Returns:
+        The tensors of the part by their names in it.
+
+    Example:
+        >>> part({"network/bias": 1, "optimizer/0.step": 2}, "network")
+        {'bias': 1}
+    """
+    prefix = f"{name}/"
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """State of an optimizer as flat tensors: ``<parameter number>.<name>``."""
-    return {
-        f"{i}.{k}": v
-        for i, state in optimizer.state_dict()["state"].items()
-        for k, v in state.items()
-    }
+    """Flatten the state of an optimizer into tensors with keys "<parameter number>.<name>"."""
+    flat = {}
+    for number, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            flat[f"{number}.{name}"] = value
+    return flat
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put back what ``flatten`` gave."""
+    """Restore the state of an optimizer from what ``flatten`` returned."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
-        i, _, name = key.partition(".")
-        state.setdefault(int(i), {})[name] = value
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def write_checkpoint(
     folder: Path, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Write tensors, then the state that names them; an earlier checkpoint stays whole until then."""
+    """Write a checkpoint; the previous one stays intact until this one is complete.
+
+    Args:
+        folder: The folder, which is made if needed.
+        state: What ``state.json`` holds beside the name and digest of the tensors' file.
+        tensors: The tensors.
+
+    Raises:
+        StorageError: If the files cannot be written.
+    """
     from safetensors.torch import save
 
-    # two names may hold one tensor, which the format refuses: each is written for itself
+    # two names may refer to one tensor, which safetensors refuses: write a copy for each name
     blob = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
     digest = hashlib.sha256(blob).hexdigest()
-    whole = {"schema": SCHEMA, "tensors": f"{digest[:24]}.safetensors", "sha256": digest, **state}
+    blob_name = f"{digest[:24]}.safetensors"
+    whole = {"schema": SCHEMA, "tensors": blob_name, "sha256": digest, **state}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in (
-            (whole["tensors"], blob),
-            ("state.json", json.dumps(whole, indent=1).encode()),
-        ):
-            temp = folder / f"{name}.{os.getpid()}.part"
-            temp.write_bytes(data)
-            temp.replace(folder / name)
+        _write(folder / blob_name, blob)
+        _write(folder / "state.json", json.dumps(whole, indent=1).encode())
         for path in folder.glob("*.safetensors"):
-            if path.name != whole["tensors"]:
+            if path.name != blob_name:
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
-            f"The checkpoint could not be written to {folder}: {error.strerror}. Free some space or name another folder."
+            f"The checkpoint could not be written to {folder}: {error.strerror}. Free some space "
+            "or name another folder."
         ) from error
 
 
+def _write(path: Path, data: bytes) -> None:
+    """Write a file under another name and rename it, so that it is never seen half written."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
 def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """State and tensors of a checkpoint, verified. Raises CorruptFileError."""
+    """Read and verify a checkpoint.
+
+    Args:
+        folder: The folder of the checkpoint.
+
+    Returns:
+        The content of ``state.json``, and the tensors.
+
+    Raises:
+        CorruptFileError: If a file is missing, damaged, or of another schema.
+    """
     from safetensors.torch import load
 
     try:
@@ -120,11 +174,12 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
         blob = (folder / str(state["tensors"])).read_bytes()
         if state["schema"] != SCHEMA or hashlib.sha256(blob).hexdigest() != state["sha256"]:
             raise ValueError(
-                "the tensors differ from the checksum in state.json, or the schema is another"
+                "the tensors do not match the checksum in state.json, or the schema differs"
             )
         Progress(**state["progress"])
         return state, load(blob)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptFileError(
-            f"The checkpoint in {folder} cannot be read ({error}). Remove the folder to train from the start."
+            f"The checkpoint in {folder} cannot be read ({error}). Remove the folder to train from "
+            "the start."
         ) from error

@@ -1,11 +1,14 @@
-"""Several processes that train one network: ``torchrun --nproc_per_node=2 -m etab finetune ...``.
+"""Training of one network by several processes.
 
-torch.distributed carries gradients between them: gloo on processors, NCCL on GPUs. Every process
-holds the same weights and takes its share of the rows of each step; the first one alone writes. A
-step means the same however many processes share it; batch norm hears the rows that one process has
-at once, as it does with accumulated batches. Gradients are exchanged once a step, when every
-process has said that its rows fitted memory: DistributedDataParallel, which exchanges them during
-the backward pass, would leave the others waiting for one that has no memory.
+Started with ``torchrun --nproc_per_node=2 -m etab finetune ...``. Every process has the same
+weights and computes a share of the rows of each step; only the first one writes files. A step is
+the same for any number of processes, except that batch norm uses the rows that one process has at
+once, as with accumulated batches.
+
+Gradients are exchanged with torch.distributed (gloo on processors, NCCL on GPUs), once in each
+step, after every process has reported that its rows fitted memory. DistributedDataParallel
+exchanges them during the backward pass, so the other processes would wait forever for one that
+ran out of memory.
 """
 
 from __future__ import annotations
@@ -27,12 +30,20 @@ if TYPE_CHECKING:
 
 
 def launched() -> tuple[int, int]:
-    """Rank of this process and number of processes that torchrun started; (0, 1) without it."""
+    """Rank of this process and number of processes that torchrun started.
+
+    Returns:
+        Rank and number; (0, 1) without torchrun.
+    """
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def world() -> tuple[int, int]:
-    """Rank and number of the processes that have joined; (0, 1) where none has."""
+    """Rank of this process and number of processes that have joined.
+
+    Returns:
+        Rank and number; (0, 1) if none has joined.
+    """
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
@@ -42,11 +53,18 @@ def world() -> tuple[int, int]:
 
 @contextmanager
 def joined(device: str) -> Iterator[str]:
-    """Join the processes that torchrun started, for as long as this lasts; gives the device of this
-    one.
+    """Join the processes that torchrun started, for the duration of a ``with`` block.
 
-    Alone, or joined already, nothing happens. Raises UnsupportedOptionError for one GPU named by
-    number for all of them.
+    A single process, and one that has joined already, only receives the device back.
+
+    Args:
+        device: The device, such as "cpu" or "cuda".
+
+    Yields:
+        The device of this process.
+
+    Raises:
+        UnsupportedOptionError: If several processes are given one GPU by its number.
     """
     import torch
     import torch.distributed as dist
@@ -58,7 +76,7 @@ def joined(device: str) -> Iterator[str]:
     kind, _, number = device.partition(":")
     if number:
         raise UnsupportedOptionError(
-            f"{size} processes cannot all compute on {device}: say --device {kind}."
+            f"{size} processes cannot all compute on {device}: use --device {kind}."
         )
     if kind == "cuda":
         device = f"cuda:{int(os.environ.get('LOCAL_RANK', rank))}"
@@ -71,7 +89,7 @@ def joined(device: str) -> Iterator[str]:
 
 
 def wait() -> None:
-    """Go on when every process is here."""
+    """Wait until every process has arrived here."""
     import torch.distributed as dist
 
     if world()[1] > 1:
@@ -79,91 +97,111 @@ def wait() -> None:
 
 
 class Share:
-    """What one process does of a step; all of it where there is one."""
+    """The share of one process in each step; a single process does all of it."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Take the weights and buffers of the first process in every one."""
+        """Give every process the weights and buffers of the first one.
+
+        Args:
+            network: The network that is trained.
+        """
         import torch
         import torch.distributed as dist
 
         self.rank, self.size = world()
         self.network = network
+        if self.size == 1:
+            return
         with torch.no_grad():
-            for value in [*network.parameters(), *network.buffers()] if self.size > 1 else ():
-                dist.broadcast(value, 0)
+            for tensor in [*network.parameters(), *network.buffers()]:
+                dist.broadcast(tensor, 0)
 
     def parts(self, rows: IntArray, most: int) -> list[IntArray]:
-        """Rows of this process, at most ``most`` at once; every process has as many parts.
+        """Divide the rows of a step over processes and batches.
 
-        Raises UnsupportedOptionError for fewer rows than processes.
+        Args:
+            rows: The rows of the step.
+            most: Largest number of rows in a batch.
+
+        Returns:
+            The batches of this process; every process has equally many.
+
+        Raises:
+            UnsupportedOptionError: If there are fewer rows than processes.
         """
         if len(rows) < self.size:
             raise UnsupportedOptionError(
-                f"A step of {len(rows)} rows cannot be shared by {self.size} processes. Start fewer, or take a larger batch."
+                f"A step of {len(rows)} rows cannot be shared by {self.size} processes. Start "
+                "fewer processes, or use a larger batch."
             )
-        rounds = math.ceil(math.ceil(len(rows) / most) / self.size)
+        n_batches = math.ceil(len(rows) / most)
+        rounds = math.ceil(n_batches / self.size)
         return np.array_split(rows, rounds * self.size)[self.rank :: self.size]
 
     def exchange(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add the gradients of all processes up in each; what no process has a gradient of keeps
-        none.
+        """Sum the gradients over all processes.
+
+        Args:
+            parameters: The trained parameters. One without a gradient in any process keeps none.
         """
         import torch
         import torch.distributed as dist
 
         if self.size == 1:
             return
-        used = torch.tensor([float(p.grad is not None) for p in parameters], device=self._device())
-        dist.all_reduce(used)
-        shared = [p for p, n in zip(parameters, used.tolist(), strict=True) if n]
+        has_gradient = [float(p.grad is not None) for p in parameters]
+        counts = torch.tensor(has_gradient, device=self._device())
+        dist.all_reduce(counts)
+        shared = [p for p, count in zip(parameters, counts.tolist(), strict=True) if count]
         for parameter in shared:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         flat = torch.cat([p.grad.reshape(-1) for p in shared if p.grad is not None])
         dist.all_reduce(flat)
-        for parameter, part in zip(
-            shared, torch.split(flat, [p.numel() for p in shared]), strict=True
-        ):
-            parameter.grad = part.view_as(parameter)
+        gradients = torch.split(flat, [p.numel() for p in shared])
+        for parameter, gradient in zip(shared, gradients, strict=True):
+            parameter.grad = gradient.view_as(parameter)
 
     def most(self, value: int) -> int:
-        """The largest of a number that each process has."""
+        """Largest of the values of all processes."""
         import torch
         import torch.distributed as dist
 
         if self.size == 1:
             return value
-        found = torch.tensor([value], device=self._device())
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return int(found)
+        largest = torch.tensor([value], device=self._device())
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
     def sum(self, value: float) -> float:
-        """Sum over processes, the same number in each."""
+        """Sum of the values of all processes."""
         import torch
         import torch.distributed as dist
 
         if self.size == 1:
             return value
-        found = torch.tensor([value], dtype=torch.float64, device=self._device())
-        dist.all_reduce(found)
-        return float(found)
+        total = torch.tensor([value], dtype=torch.float64, device=self._device())
+        dist.all_reduce(total)
+        return float(total)
 
     def agree(self) -> None:
-        """Take over the buffers (statistics of batch norm) of the first process."""
-        import torch.distributed as dist
-
-        for buffer in self.network.buffers() if self.size > 1 else ():
-            dist.broadcast(buffer, 0)
-
-    def gather(self, mine: Mapping[str, torch.Tensor]) -> Sequence[Mapping[str, torch.Tensor]]:
-        """What each process holds, in the order of their ranks."""
+        """Give every process the buffers (batch-norm statistics) of the first one."""
         import torch.distributed as dist
 
         if self.size == 1:
-            return [mine]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, dict(mine))
-        return found
+            return
+        for buffer in self.network.buffers():
+            dist.broadcast(buffer, 0)
+
+    def gather(self, tensors: Mapping[str, torch.Tensor]) -> Sequence[Mapping[str, torch.Tensor]]:
+        """Collect the tensors of all processes, in the order of their ranks."""
+        import torch.distributed as dist
+
+        if self.size == 1:
+            return [tensors]
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, dict(tensors))
+        return gathered
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device

@@ -39,8 +39,8 @@ FAULTS = [
     Fault(
         "one process alone halves its batch",
         "etab/training/loop.py",
-        "most = self.share.most(full[1] if full else 0)",
-        "most = full[1] if full else 0",
+        "        n_failed = self.share.most(n_failed)\n",
+        "",
         _SHARED,
     ),
     Fault(
@@ -53,21 +53,21 @@ FAULTS = [
     Fault(
         "processes resume with one chance",
         "etab/training/loop.py",
-        "part(tensors, _chance_name(self.share.rank))",
-        "part(tensors, _chance_name(0))",
+        "part(tensors, _generator_part(self.share.rank))",
+        "part(tensors, _generator_part(0))",
         _RESUMED,
     ),
     Fault(
         "the second process is not seeded",
         "etab/training/loop.py",
-        "        _seed(recipe.seed, self.share.rank)\n",
-        '        _seed(recipe.seed if self.share.rank == 0 else __import__("os").getpid(), 0)\n',
+        "        seed_process(recipe.seed, self.share.rank)\n",
+        '        seed_process(recipe.seed if self.share.rank == 0 else __import__("os").getpid(), 0)\n',
         _RESUMED,
     ),
     Fault(
         "chance is not resumed",
         "etab/training/loop.py",
-        "        _set_chance(part(tensors, _chance_name(self.share.rank)))\n",
+        "        restore_generators(part(tensors, _generator_part(self.share.rank)))\n",
         "",
         _HERE,
     ),
@@ -102,7 +102,7 @@ FAULTS = [
     Fault(
         "parts of a step weigh too much",
         "etab/training/loop.py",
-        " * (len(some) / len(rows))",
+        " * (len(batch) / len(rows))",
         "",
         _HERE,
     ),
@@ -123,15 +123,15 @@ FAULTS = [
     Fault(
         "networks that train together share their chance",
         "etab/training/loop.py",
-        "                _set_chance(chances[i])\n",
+        "                restore_generators(states[i])\n",
         "",
         _TOGETHER,
     ),
     Fault(
         "networks that train together stop together",
         "etab/training/loop.py",
-        "                except StopIteration:\n                    del going[i]\n",
-        "                except StopIteration:\n                    going.clear()\n                    break\n",
+        "                except StopIteration:\n                    del running[i]\n",
+        "                except StopIteration:\n                    running.clear()\n                    break\n",
         _TOGETHER,
     ),
     Fault(

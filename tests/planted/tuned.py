@@ -97,8 +97,8 @@ FAULTS = [
     Fault(
         "a checkpoint of another training is taken up",
         "etab/training/loop.py",
-        "**self.about, ",
-        "",
+        "{**asdict(self.recipe), **self.about}",
+        "asdict(self.recipe)",
         _test("a_checkpoint_of_another_training_is_not_taken_up"),
     ),
     Fault(

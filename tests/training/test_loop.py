@@ -345,7 +345,9 @@ def test_a_batch_that_does_not_fit_is_halved_with_a_message(error: Exception) ->
         sizes.append(len(rows))
         return loss(rows)
 
-    with pytest.warns(EtabWarning, match="does not fit memory at step 0; going on with") as said:
+    with pytest.warns(
+        EtabWarning, match="does not fit memory at step 0; training continues with"
+    ) as said:
         done = train(net, small, ROWS, VALIDATION, Recipe(epochs=2, batch=8))
     assert len(said) == 2
     assert done.batch == 2
@@ -440,7 +442,7 @@ def test_recipes_that_cannot_be_followed(wrong: dict) -> None:
 @pytest.mark.parametrize(("rows", "validation"), [([], [1]), ([1], []), ([1, 2], [2, 3])])
 def test_validation_rows_are_other_rows(rows: list, validation: list) -> None:
     net, loss = made()
-    with pytest.raises(UnsupportedOptionError, match="other rows to validate on"):
+    with pytest.raises(UnsupportedOptionError, match="other rows for validation"):
         train(net, loss, np.array(rows, int), np.array(validation, int), RECIPE)
 
 

@@ -1,0 +1,63 @@
+"""Torch's random number generators: seeding them, and keeping their states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's generator inside a ``with`` block, and restore its state afterwards.
+
+    Example:
+        >>> import torch
+        >>> with seeded(0):
+        ...     first = torch.rand(3)
+        >>> with seeded(0):
+        ...     second = torch.rand(3)
+        >>> torch.equal(first, second)
+        True
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def seed_process(seed: int, rank: int) -> None:
+    """Seed torch's generator; processes of another rank, which have other rows, differ."""
+    import torch
+
+    if rank:
+        seed = int(np.random.default_rng([seed, rank]).integers(2**62))
+    torch.manual_seed(seed)
+
+
+def generator_states(parameters: Sequence[nn.Parameter]) -> dict[str, torch.Tensor]:
+    """States of the generators of the processor and of the devices that hold parameters."""
+    import torch
+
+    states = {"cpu": torch.get_rng_state()}
+    for device in {p.device for p in parameters if p.device.type == "cuda"}:
+        states[f"cuda:{device.index or 0}"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_generators(states: Mapping[str, torch.Tensor]) -> None:
+    """Restore what ``generator_states`` returned."""
+    import torch
+
+    for name, state in states.items():
+        if name == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.cuda.set_rng_state(state, name)

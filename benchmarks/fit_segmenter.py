@@ -1,6 +1,7 @@
 """Fits the model that ``etab.backbones.sound.timing`` segments with, on phantom sounds alone, and prints its numbers.
 
-``python -m benchmarks.fit_segmenter`` prints the lines of SEGMENTER; ``--root CIRCOR`` also scores it on real people.
+``python -m benchmarks.fit_segmenter`` prints the lines of SEGMENTER; ``--beat wavelet`` prints them for the control
+``timing_wavelet``; ``--root CIRCOR`` also scores the model on real people.
 No person is in its training, so no split of any data set can leak through it.
 """
 
@@ -15,6 +16,7 @@ from etab.heads.states import hsmm
 from etab.metrics.states import segmentation
 from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds.envelopes import envelopes
+from etab.sounds.semimarkov import BEATS, HOMOMORPHIC
 from etab.sounds.states import states_at
 from etab.types import FloatArray, IntArray
 
@@ -35,10 +37,12 @@ def phantom(seed: int) -> tuple[FloatArray, IntArray]:
     return envelopes(sound / 32768, RATE), states_at(intervals, len(sound), RATE)
 
 
-def segmenter() -> hsmm.HeartSoundModel:
-    """The model, fitted again."""
+def segmenter(beat: str = HOMOMORPHIC) -> hsmm.HeartSoundModel:
+    """Fit the model again; heart rates are read from the envelope ``beat``."""
     made = [phantom(seed) for seed in range(RECORDINGS)]
-    return hsmm.fit_hsmm([x for x, _ in made], [y for _, y in made], context=0, candidates=5)
+    return hsmm.fit_hsmm(
+        [x for x, _ in made], [y for _, y in made], context=0, candidates=5, beat=beat
+    )
 
 
 def main() -> None:
@@ -46,8 +50,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--root", type=Path)
-    root = parser.parse_args().root
-    model = segmenter()
+    parser.add_argument("--beat", choices=list(BEATS), default=HOMOMORPHIC)
+    options = parser.parse_args()
+    root = options.root
+    model = segmenter(options.beat)
     for name in ("mean", "weights", "intercept", "prior"):
         print(f"{name.upper()} = {np.round(getattr(model, name), 4).tolist()}")
     print(model.spreads)

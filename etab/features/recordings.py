@@ -11,7 +11,7 @@ How a layer is computed depends on the input of the backbone:
 
 A layer with more than WIDTH channels is projected to WIDTH by a fixed random matrix. Each channel
 is then standardised over the recording, as envelopes are, because the loudness of a recording does
-not depend on its states. Nothing here is learned. The features also hold the homomorphic envelope
+not depend on its states. Nothing here is learned. The features also hold the four envelopes
 of the recording, off which heads read the heart rate, for every backbone the same.
 
 On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163
@@ -41,7 +41,7 @@ from etab.features.base import Embedding, register
 from etab.features.entries import Computed, Report
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
 from etab.features.windows import WindowKey, Windows, sound_precision
-from etab.sounds.envelopes import envelopes
+from etab.sounds.envelopes import KINDS, envelopes
 from etab.sounds.mel import log_mel
 from etab.sounds.states import STATE_RATE
 from etab.sounds.windows import resample
@@ -144,6 +144,7 @@ def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
     """What decides a series beyond the weights and the data."""
     facts: dict[str, Any] = {
         "series_version": VERSION,
+        "envelopes": list(KINDS),
         "backbone_version": card.version,
         "backbone": card.name,
         "modality": card.modality,
@@ -176,7 +177,7 @@ def recording_series(
 ) -> FrameFeatures:
     """Series of the recordings that windows are of, or read back.
 
-    ``features.series`` is the homomorphic envelope (k, 1) by recording, ``features.sequences`` by
+    ``features.series`` holds the envelopes (k, 4) by recording, ``features.sequences`` by
     layer and recording the
     series (k, d): k states at 50 Hz. Raises UnsupportedOptionError for a source without sound, a
     backbone without layers over time, and no recording; UndefinedError for a sound that is flat,
@@ -215,7 +216,7 @@ def recording_series(
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """The sound of a recording, its rate in Hz, its number of states k, and its envelope (k, 1)."""
+    """The sound of a recording, its rate in Hz, its number of states k, and its envelopes (k, 4)."""
 
     record: Record
     samples: FloatArray
@@ -226,7 +227,7 @@ class _Heard:
 
 def _hear(source: SoundSource, record: Record) -> _Heard:
     samples, rate = source.wave(record)
-    beat = envelopes(samples, rate, kinds=("homomorphic",), name=record.id)
+    beat = envelopes(samples, rate, name=record.id)
     return _Heard(record, samples, rate, frames_of(len(samples), rate), beat.astype(np.float32))
 
 
@@ -352,7 +353,7 @@ def _held(source: SoundSource, records: Sequence[Record]) -> dict[str, Layers]:
 def _each(
     source: SoundSource, records: Sequence[Record], hear: Any, progress: Report | None
 ) -> Iterator[tuple[Record, Layers]]:
-    """Yield recordings with their envelope (float32) and layers (float16), reading one ahead."""
+    """Yield recordings with their envelopes (float32) and layers (float16), reading one ahead."""
     following: Iterator[Any] = ahead(records, partial(_hear, source))  # type: ignore[arg-type]
     for i, heard in enumerate(following):
         found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}

@@ -79,7 +79,7 @@ def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Feature
 
 
 def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
-    """Series (k, 3) at 50 Hz of some 6 s, loud in S1 and S2, and their states; ``signal`` 0: of
+    """Series (k, 4) at 50 Hz of some 6 s, loud in S1 and S2, and their states; ``signal`` 0: of
     another moment.
     """
     series = np.empty(n, dtype=object)
@@ -92,9 +92,9 @@ def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Featu
             answer if signal else np.roll(answer, int(rng.integers(8, 20)))
         ]
         smooth = np.convolve(loud, np.ones(3) / 3, "same")
-        series[i] = np.stack([smooth, smooth**2, loud], axis=1) + 0.05 * rng.normal(
-            size=(len(answer), 3)
-        )
+        columns = np.stack([smooth, smooth**2, loud], axis=1)
+        columns += 0.05 * rng.normal(size=(len(answer), 3))
+        series[i] = np.hstack([columns, columns[:, :1]])
         states.append(answer)
     return Features({}, series=series), states
 

@@ -189,7 +189,7 @@ def test_a_picture_keeps_the_time_of_a_click() -> None:
 def test_a_series_is_as_long_as_the_states(name: str, n: int) -> None:
     found = series_of({"r": noise(n, n)}, name)
     k = len(states_at([], n, RATE))
-    assert found.series["r"].shape == (k, 1)
+    assert found.series["r"].shape == (k, 4)
     for rows in found.sequences.values():
         assert len(rows["r"]) == k
         assert np.isfinite(rows["r"]).all()
@@ -517,7 +517,7 @@ def test_envelopes_stay_the_series_they_were(tree: Path) -> None:
     assert not told.features.sequences
     beat = series.recording_series(source, keys, backbones.card("mel_stats")).features.series
     for name, rows in told.features.series.items():
-        assert beat[name][:, 0] == pytest.approx(rows[:, 0], abs=1e-5)
+        assert beat[name] == pytest.approx(rows, abs=1e-5)
 
 
 def test_a_source_of_pictures_has_no_series(tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from etab.heads.states.heads import StateUNetHead
 from etab.metrics.states import segmentation
 from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds import envelopes as env
-from etab.sounds.states import S2, states_at
+from etab.sounds.states import S2, heart_rate, states_at
 from etab.splits import row_splits
 from etab.testing.heads import made_features, made_splits, made_target
 from etab.training.loop import Recipe
-from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
+from etab.types import Array, Features, FloatArray, IntArray, Kind, Record, RowSplit, Target
 
 pytest.importorskip("torch")
 import torch
@@ -278,19 +278,53 @@ def test_timing_features_of_a_known_heart() -> None:
     assert (timing.timing_features(np.full(200, 3), np.ones(200)) == 0).all()
 
 
-def test_timing_features_hear_the_rate_of_a_phantom() -> None:
+@pytest.mark.parametrize("beat", ["homomorphic", "wavelet"])
+def test_timing_features_hold_the_rate_of_a_phantom(beat: str) -> None:
     sound, truth = heart(4)
-    got = dict(zip(timing.COLUMNS, timing.features_of(sound, RATE), strict=True))
+    row = timing.features_of(sound, RATE, beat=beat)
+    got = dict(zip(timing.COLUMNS, row, strict=True))
     onsets = np.flatnonzero((truth[1:] == 0) & (truth[:-1] != 0))
     assert got["mean_cycle"] == pytest.approx(np.diff(onsets).mean() / 50, rel=0.05)
 
 
-def test_the_segmenter_is_the_one_fitted_on_the_phantom() -> None:
+@pytest.mark.parametrize("beat", ["homomorphic", "wavelet"])
+def test_the_segmenter_is_the_one_fitted_on_the_phantom(beat: str) -> None:
     from benchmarks.fit_segmenter import segmenter
 
-    again, own = segmenter(), timing.segmenter()
+    again = segmenter(beat)
+    fixed = timing.segmenter(beat)
     for name in ("mean", "weights", "intercept", "prior"):
-        np.testing.assert_allclose(getattr(own, name), getattr(again, name), atol=0.02)
+        np.testing.assert_allclose(getattr(fixed, name), getattr(again, name), atol=0.02)
+    for name in ("systole", "offset"):
+        one = getattr(fixed.spreads, name)
+        assert one == pytest.approx(getattr(again.spreads, name), abs=2e-4)
+    assert fixed.beat == beat
+
+
+def test_the_control_with_the_wavelet_rate_reads_the_wavelet_envelope() -> None:
+    """Under a rumble the two controls differ, and the right cycle is that of ``timing_wavelet``."""
+    from tests.heads.test_hsmm import rumbling_sound
+
+    wrong = {"timing_features": 0, "timing_wavelet": 0}
+    for seed in range(8):
+        sound, intervals = rumbling_sound(seed, 130.0)
+        true_rate = heart_rate(intervals)
+        assert true_rate is not None
+        for name, missed in wrong.items():
+            control = backbones.card(name).load()
+            row = control.facts(_OneSound(sound), [Record("r", "p", "AV", "", RATE, {}, {})])[0]
+            wrong[name] = missed + int(abs(60 / row[0] / true_rate - 1) > 0.1)
+    assert wrong["timing_wavelet"] < wrong["timing_features"]
+
+
+class _OneSound:
+    """A source with one sound for every record."""
+
+    def __init__(self, sound: FloatArray) -> None:
+        self.sound = sound
+
+    def wave(self, record: Record) -> tuple[FloatArray, int]:
+        return self.sound, RATE
 
 
 @pytest.mark.parametrize("name", ["hsmm", "state_unet", "gru"])

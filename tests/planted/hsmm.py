@@ -113,6 +113,44 @@ FAULTS = [
         "sosfiltfilt(smooth, np.maximum(size, floor))",
         "test_homomorphic_is_geometric_where_hilbert_is_not",
     ),
+    Fault(
+        "hsmm: the head of the wavelet rate reads another envelope",
+        "etab/heads/states/heads.py",
+        "    beat: ClassVar[str] = WAVELET\n",
+        "    beat: ClassVar[str] = HOMOMORPHIC\n",
+        (f"{TESTS}::test_the_head_reads_the_wavelet_envelope",),
+    ),
+    Fault(
+        "hsmm: layers are segmented with the homomorphic rate whatever the head",
+        "etab/heads/states/emissions.py",
+        "beat_envelope(beats[j], beat)",
+        "beat_envelope(beats[j])",
+        (f"{TESTS}::test_the_head_reads_the_wavelet_envelope",),
+    ),
+    _fault(
+        "the model reads the homomorphic envelope whatever it is told",
+        SEARCH,
+        "beat_envelope(envelopes, self.beat)",
+        "beat_envelope(envelopes)",
+        "test_the_head_reads_the_wavelet_envelope",
+    ),
+    _fault(
+        "the wavelet envelope is another column",
+        SEARCH,
+        "np.asarray(envelopes[:, column], dtype=np.float64)",
+        "np.asarray(envelopes[:, 0], dtype=np.float64)",
+        "test_the_wavelet_envelope_gives_the_rate_under_a_rumble",
+    ),
+    Fault(
+        "hsmm: the control of the wavelet rate reads another envelope",
+        "etab/backbones/sound/records.py",
+        "    beat: ClassVar[str] = WAVELET\n",
+        "    beat: ClassVar[str] = HOMOMORPHIC\n",
+        (
+            "tests/heads/test_states_unet.py::"
+            "test_the_control_with_the_wavelet_rate_reads_the_wavelet_envelope",
+        ),
+    ),
     _fault(
         "another wavelet",
         ENVELOPES,

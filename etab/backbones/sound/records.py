@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.sound.timing import features_of
 from etab.errors import UnsupportedOptionError
 from etab.sounds.envelopes import band_levels, envelopes
+from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET
 from etab.sounds.states import STATE_RATE
 from etab.types import Array, Features, FloatArray, Record
 
@@ -36,6 +37,7 @@ _CONTROLS: Mapping[str, str] = {
     "timing_features": (
         "intervals and amplitudes of the heart cycle, segmented by a model of phantom sounds"
     ),
+    "timing_wavelet": "the same, with the heart rate of the wavelet envelope",
 }
 _SERIES = ("envelopes", "heart_series")
 # In a task of states, these are the same at every moment.
@@ -73,6 +75,7 @@ def _load(name: str, card: BackboneCard) -> Any:
         "envelopes": Envelopes,
         "heart_series": HeartSeries,
         "timing_features": TimingFeatures,
+        "timing_wavelet": TimingWavelet,
     }
     return classes[name](card)
 
@@ -235,6 +238,8 @@ class HeartSeries(Envelopes):
 class TimingFeatures(_Facts):
     """The twenty features of the sample entry of CinC 2016."""
 
+    beat: ClassVar[str] = HOMOMORPHIC
+
     def facts(self, source: Any, records: Sequence[Record]) -> FloatArray:
         """Compute the features (records, 20).
 
@@ -245,8 +250,14 @@ class TimingFeatures(_Facts):
         rows = []
         for record in records:
             samples, rate = source.wave(record)
-            rows.append(features_of(samples, rate, name=record.id))
+            rows.append(features_of(samples, rate, name=record.id, beat=self.beat))
         return np.stack(rows)
+
+
+class TimingWavelet(TimingFeatures):
+    """The same features, segmented with the heart rate of the wavelet envelope."""
+
+    beat: ClassVar[str] = WAVELET
 
 
 def _autocorrelation(x: FloatArray) -> Array:

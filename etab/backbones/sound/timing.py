@@ -11,12 +11,15 @@ context, five hypotheses of the beat) were picked by their F1 on the public part
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 
 import numpy as np
 
+from etab.errors import UnsupportedOptionError
 from etab.sounds.envelopes import BAND, RATE, band_pass, envelopes
-from etab.sounds.semimarkov import RATES, HeartSoundModel, Spreads
+from etab.sounds.semimarkov import HOMOMORPHIC, RATES, WAVELET, HeartSoundModel, Spreads
 from etab.sounds.states import S1, STATE_RATE
 from etab.sounds.windows import resample
 from etab.types import FloatArray, IntArray
@@ -50,41 +53,66 @@ _WEIGHTS = (
 )
 _INTERCEPT = (-0.0068, 0.0149, -0.3337, 0.3257)
 _PRIOR = (-1.7223, -1.3618, -1.8895, -0.8819)
-_SPREADS = Spreads((0.1038, 0.0166), (0.08765, 0.01366), 0.01419, 0.07, 0.0029)
+# How long states last depends on the envelope that the heart rate is read from.
+_SPREADS: Mapping[str, Spreads] = MappingProxyType(
+    {
+        HOMOMORPHIC: Spreads((0.1038, 0.0166), (0.08765, 0.01366), 0.01419, 0.07, 0.0029),
+        WAVELET: Spreads((0.1038, 0.0166), (0.08765, 0.01366), 0.01792, 0.07, 0.0038),
+    }
+)
 
 
-def segmenter() -> HeartSoundModel:
-    """The fixed model: four envelopes, no context, five hypotheses of the beat."""
+def segmenter(beat: str = HOMOMORPHIC) -> HeartSoundModel:
+    """Build the fixed model: four envelopes, no context, five hypotheses of the beat.
+
+    Args:
+        beat: The envelope that the heart rate is read from, ``"homomorphic"`` or ``"wavelet"``.
+
+    Returns:
+        The model.
+
+    Raises:
+        UnsupportedOptionError: If ``beat`` is unknown.
+    """
+    if beat not in _SPREADS:
+        raise UnsupportedOptionError(f"beat is {beat!r}; possible: {', '.join(_SPREADS)}.")
     return HeartSoundModel(
         np.array(_MEAN),
         np.array(_WEIGHTS),
         np.array(_INTERCEPT),
         np.array(_PRIOR),
-        _SPREADS,
+        _SPREADS[beat],
         context=0,
         candidates=5,
         rates=RATES,
+        beat=beat,
     )
 
 
 def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
-    """The features (20,), in the order of COLUMNS, of states (n,) and the sound's mean magnitude
-    (n,) at 50 Hz.
+    """Compute the features from a segmentation.
 
-    Seconds and ratios. A cycle goes from the start of an S1 to that of the next; what is cut at
-    either end does not count. 0 where there is no whole cycle.
+    A cycle goes from the start of an S1 to the start of the next; cycles that are cut at either
+    end do not count.
+
+    Args:
+        states: (n,) states 0 to 3 at 50 Hz.
+        level: (n,) mean magnitude of the sound at each state.
+
+    Returns:
+        (20,) seconds and ratios in the order of COLUMNS; zeros where there is no whole cycle.
     """
     starts = np.flatnonzero(np.diff(states, prepend=states[0]) != 0)
     onsets = starts[states[starts] == S1]
     rows = []
-    for a, b in pairwise(onsets):
-        own = states[a:b]
-        frames = np.bincount(own, minlength=4).astype(np.float64)
+    for start, end in pairwise(onsets):
+        cycle_states = states[start:end]
+        frames = np.bincount(cycle_states, minlength=4).astype(np.float64)
         if (frames == 0).any():
             continue
         s1, systole, s2, diastole = frames / STATE_RATE
-        loud = np.bincount(own, weights=level[a:b], minlength=4) / frames
-        cycle = (b - a) / STATE_RATE
+        loudness = np.bincount(cycle_states, weights=level[start:end], minlength=4) / frames
+        cycle = (end - start) / STATE_RATE
         rows.append(
             [
                 cycle,
@@ -95,21 +123,35 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
                 systole / cycle,
                 diastole / cycle,
                 systole / diastole,
-                loud[1] / max(loud[0], 1e-12),
-                loud[3] / max(loud[2], 1e-12),
+                loudness[1] / max(loudness[0], 1e-12),
+                loudness[3] / max(loudness[2], 1e-12),
             ]
         )
     if not rows:
         return np.zeros(len(COLUMNS))
-    found = np.array(rows)
-    return np.stack([found.mean(axis=0), found.std(axis=0)], axis=1).ravel()
+    cycles = np.array(rows)
+    return np.stack([cycles.mean(axis=0), cycles.std(axis=0)], axis=1).ravel()
 
 
-def features_of(samples: FloatArray, rate: int, name: str = "This recording") -> FloatArray:
-    """The features (20,) of a sound (n,) at ``rate`` Hz. Raises UndefinedError as ``envelopes`` and
-    the model do.
+def features_of(
+    samples: FloatArray, rate: int, name: str = "This recording", beat: str = HOMOMORPHIC
+) -> FloatArray:
+    """Compute the features of a sound.
+
+    Args:
+        samples: (n,) the sound.
+        rate: Its samples a second.
+        name: Name of the recording, for errors.
+        beat: The envelope that the heart rate is read from.
+
+    Returns:
+        (20,) in the order of COLUMNS.
+
+    Raises:
+        UndefinedError: As ``envelopes`` and the model raise it.
+        UnsupportedOptionError: If ``beat`` is unknown.
     """
-    states = segmenter().predict(envelopes(samples, rate, name=name))
+    states = segmenter(beat).predict(envelopes(samples, rate, name=name))
     sound: FloatArray = np.asarray(resample(np.asarray(samples), rate, RATE), dtype=np.float64)
     sound = np.abs(band_pass(sound - sound.mean(), RATE, BAND[0], min(BAND[1], 0.45 * rate)))
     step = RATE // STATE_RATE

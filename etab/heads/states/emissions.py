@@ -5,8 +5,8 @@ For each layer a multinomial logistic regression (L2) says how likely each state
 the layer there and 40 ms before and after: standardised, projected to at most COMPONENTS principal
 components, and whitened, all of it fitted on training people. Layer and penalty are chosen by the
 log-loss of the inner parts, each fitted without. The states then come from the same search as in
-``etab.sounds.semimarkov``: the heart rate of a recording is read off its homomorphic envelope for
-every backbone alike, and how long states last is learned from training people. So backbones differ
+``etab.sounds.semimarkov``: the heart rate of a recording is read off its envelope for every
+backbone alike, and how long states last is learned from training people. So backbones differ
 in their emissions and in nothing else; one that says the same at every moment is left with the
 durations and the heart rate.
 """
@@ -22,7 +22,15 @@ import numpy as np
 from etab.errors import UndefinedError
 from etab.heads.pooled.linalg import logistic_path
 from etab.heads.states.hsmm import learn_spreads, refuse_shared_people
-from etab.sounds.semimarkov import RATES, STATE_COUNT, duration_table, heart_timings, viterbi
+from etab.sounds.semimarkov import (
+    HOMOMORPHIC,
+    RATES,
+    STATE_COUNT,
+    beat_envelope,
+    duration_table,
+    heart_timings,
+    viterbi,
+)
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 AROUND = (-2, 0, 2)
@@ -198,11 +206,12 @@ def cross_segment_layers(
     splits: Sequence[RowSplit],
     *,
     candidates: int,
+    beat: str = HOMOMORPHIC,
 ) -> list[tuple[list[IntArray], dict[str, Any]]]:
     """For each split the states of its test recordings, in their order, and what was chosen inside
     its training part.
 
-    beats: homomorphic envelopes (k_i, 1); layers: by name the series (k_i, d) of each recording;
+    beats: envelopes (k_i, 4), of which ``beat`` gives the heart rate; layers: by name the series (k_i, d) of each recording;
     states (k_i,), -1 where unannotated. candidates: how many readings of the heart rate are
     searched. Raises SplitError naming a person who is in training and in test, UndefinedError where
     lengths differ or a state is missing.
@@ -227,12 +236,12 @@ def cross_segment_layers(
             penalty = chosen[i][1]
             probe = fit_emissions(frames.of(split.train), (penalty,))[0]
             spreads = learn_spreads(
-                [beats[j] for j in split.train], [states[j] for j in split.train]
+                [beats[j] for j in split.train], [states[j] for j in split.train], beat=beat
             )
             found = []
             for j in split.test:
                 timings = heart_timings(
-                    np.asarray(beats[j][:, 0], dtype=np.float64), candidates=candidates, rates=RATES
+                    beat_envelope(beats[j], beat), candidates=candidates, rates=RATES
                 )
                 found.append(
                     viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0]

@@ -12,6 +12,7 @@ from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.probes import refuse_kind
 from etab.heads.states import emissions, hsmm
+from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET
 from etab.training.loop import Recipe
 from etab.types import Array, Features, Kind, RowSplit, Target
 
@@ -27,6 +28,7 @@ class HSMM(Head):
     """
 
     name: ClassVar[str] = "hsmm"
+    beat: ClassVar[str] = HOMOMORPHIC
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.STATES})
     needs_series: ClassVar[bool] = True
     reads_layers: ClassVar[bool] = True
@@ -58,11 +60,32 @@ class HSMM(Head):
                 patients,
                 splits,
                 candidates=self.candidates,
+                beat=self.beat,
             )
             return [FoldFit(states, choice) for states, choice in told]
         choice = {"context": self.context, "candidates": self.candidates}
-        found = hsmm.cross_segment(list(features.series), answers, patients, splits, **choice)
-        return [FoldFit(states, choice) for _, states in found]
+        segmented = hsmm.cross_segment(
+            list(features.series),
+            answers,
+            patients,
+            splits,
+            context=self.context,
+            candidates=self.candidates,
+            beat=self.beat,
+        )
+        return [FoldFit(states, choice) for _, states in segmented]
+
+
+@HEADS.register("hsmm_wavelet")
+class HSMMWavelet(HSMM):
+    """The same model with heart rates from the wavelet envelope, which gives them more often.
+
+    The series begins with the four envelopes of ``etab.sounds.envelopes``, as that of every
+    backbone of sounds here does.
+    """
+
+    name: ClassVar[str] = "hsmm_wavelet"
+    beat: ClassVar[str] = WAVELET
 
 
 @HEADS.register("state_unet")

@@ -15,12 +15,14 @@ import numpy as np
 from etab.errors import SplitError, UndefinedError
 from etab.heads.pooled.linalg import logistic_path
 from etab.sounds.semimarkov import (
+    HOMOMORPHIC,
     RATES,
     STATE_COUNT,
     HeartSoundModel,
     Spreads,
     Timing,
     autocorrelation,
+    beat_envelope,
     check_envelopes,
     duration_table,
     frame_features,
@@ -37,6 +39,7 @@ __all__ = [
     "Spreads",
     "Timing",
     "autocorrelation",
+    "beat_envelope",
     "check_envelopes",
     "cross_segment",
     "duration_table",
@@ -60,11 +63,13 @@ def fit_hsmm(
     context: int = 0,
     candidates: int = 1,
     rates: tuple[float, float] = RATES,
+    beat: str = HOMOMORPHIC,
 ) -> HeartSoundModel:
     """Learn emissions and durations from training recordings.
 
     envelopes: (n_i, k) at 50 Hz, homomorphic first; states: (n_i,) of 0 to 3, -1 where unannotated
-    (not learned from). Raises UndefinedError where they differ in length, or a state is never
+    (not learned from); beat: the envelope that heart rates are read from, as for
+    ``beat_envelope``. Raises UndefinedError where they differ in length, or a state is never
     annotated.
     """
     for i, (x, y) in enumerate(zip(envelopes, states, strict=True)):
@@ -85,9 +90,11 @@ def fit_hsmm(
             f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each."
         )
     mean, weights, intercept = _regress(x, y)
-    spreads = learn_spreads(envelopes, states, rates)
+    spreads = learn_spreads(envelopes, states, rates, beat)
     prior = np.log(counts / counts.sum())
-    return HeartSoundModel(mean, weights, intercept, prior, spreads, context, candidates, rates)
+    return HeartSoundModel(
+        mean, weights, intercept, prior, spreads, context, candidates, rates, beat
+    )
 
 
 def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -113,7 +120,10 @@ def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatA
 
 
 def learn_spreads(
-    envelopes: Sequence[FloatArray], states: Sequence[IntArray], rates: tuple[float, float] = RATES
+    envelopes: Sequence[FloatArray],
+    states: Sequence[IntArray],
+    rates: tuple[float, float] = RATES,
+    beat: str = HOMOMORPHIC,
 ) -> Spreads:
     """Durations of S1 and S2, and how far systole and diastole stray from the timing of their
     recording.
@@ -129,7 +139,7 @@ def learn_spreads(
         found[S2] += lasts[S2]
         if any(not v for v in lasts.values()):
             continue
-        timing = heart_timings(envelope[:, 0], rates=rates)[0]
+        timing = heart_timings(beat_envelope(envelope, beat), rates=rates)[0]
         period = sum(float(np.mean(v)) for v in lasts.values())
         if abs(period - timing.period) < 0.1 * period:
             onset = float(np.mean(lasts[S1]))
@@ -170,6 +180,7 @@ def cross_segment(
     *,
     context: int = 0,
     candidates: int = 1,
+    beat: str = HOMOMORPHIC,
 ) -> Iterator[tuple[RowSplit, list[IntArray]]]:
     """For each split, fit on its training recordings and give the states of its test recordings, in
     their order.
@@ -185,6 +196,7 @@ def cross_segment(
             [states[i] for i in train],
             context=context,
             candidates=candidates,
+            beat=beat,
         )
         yield split, [model.predict(envelopes[i]) for i in split.test]
 

@@ -200,7 +200,7 @@ def rumbling_sound(seed: int, rate: float) -> tuple[FloatArray, list[Interval]]:
     """A made heart under a rumble below 45 Hz that is louder than itself, and its annotation."""
     rng = np.random.default_rng(seed)
     chest = draw_chest(rng, murmur=False, third=False, rate=rate)
-    sound, intervals = listen(
+    sound, intervals = auscultate(
         chest, STETHOSCOPES["circor"], rate=RATE, seconds=12, loud=0.5, noise=0.0, rng=rng
     )
     heard = sound / 32768

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.datasets.traced import check_unique, number
+from etab.datasets.traced import check_unique, number_between
 from etab.errors import CorruptFileError, DataNotFoundError, LayoutError, UnsupportedOptionError
 from etab.readers.still import read_still, still_info
 from etab.readers.table import read_table
@@ -165,7 +165,7 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
         split=split,
         fps=None,
         files={"still": f"stills/{name}.png"},
-        meta={"EF": number(table, row, "EF", 0, 100, name="name")},
+        meta={"EF": number_between(table, row, "EF", 0, 100, name="name")},
     )
 ''')
 

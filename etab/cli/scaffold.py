@@ -1,4 +1,4 @@
-"""``etab new dataset NAME``: a reader, a phantom and a test of a new dataset, to be edited.
+"""``etab new dataset NAME``: a reader of a new dataset, and its test on a small phantom.
 
 The test passes as written. In a checkout of the project (a folder with ``etab/datasets/``) each
 file goes where the project has such files; in any other folder they are written side by side.
@@ -35,8 +35,8 @@ from etab.readers.table import read_table
 from etab.splits import SPLIT_PARTS, check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
-TABLE = "list.csv"
-COLUMNS = ("name", "patient", "split", "EF")
+_TABLE = "list.csv"
+_COLUMNS = ("name", "patient", "split", "EF")
 
 _CARD = Card(
     name="$name",
@@ -68,9 +68,9 @@ class ${kind}Source(Source):
             LayoutError: If the folder has no table.
         """
         super().__init__(Path(root))
-        table = self.root / TABLE
+        table = self.root / _TABLE
         if not self.root.is_dir():
-            raise DataNotFoundError(f"{root} is not a folder. Pass the one that has {TABLE}.")
+            raise DataNotFoundError(f"{root} is not a folder. Pass the one that has {_TABLE}.")
         if not table.is_file():
             raise LayoutError(f"{table} is missing. Pass the folder that has it and stills/.")
         self._records: tuple[Record, ...] | None = None
@@ -94,8 +94,8 @@ class ${kind}Source(Source):
             SplitError: If a patient is in two parts of the split.
         """
         if self._records is None:
-            table = self.root / TABLE
-            rows = read_table(table, COLUMNS, ragged=True)
+            table = self.root / _TABLE
+            rows = read_table(table, _COLUMNS, ragged=True)
             records = [_record(table, row) for row in rows]
             check_unique(table, records)
             check_leaks(records)
@@ -150,7 +150,7 @@ class ${kind}Source(Source):
 
     def shared_files(self) -> Sequence[str]:
         """Files that belong to no single recording: the table."""
-        return (TABLE,)
+        return (_TABLE,)
 
 
 def _record(table: Path, row: Mapping[str, str]) -> Record:
@@ -169,8 +169,8 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
     )
 ''')
 
-_TREE = Template('''\
-"""A small phantom in the published layout of $title. Put its real columns and quirks here."""
+_TEST = Template('''\
+"""$title: the contract on a small phantom, the facts of one recording, and what is refused."""
 
 from __future__ import annotations
 
@@ -178,8 +178,11 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+$imports
 
 SPLITS = ("train", "train", "train", "val", "test", "test")
 
@@ -197,9 +200,9 @@ def ef(i: int) -> float:
 
 
 def write(root: Path) -> Path:
-    """Write the phantom into a new folder; everything in it says that it is one."""
+    """Write a phantom in the published layout, with its real columns and quirks."""
     (root / "stills").mkdir(parents=True)
-    (root / "PHANTOM").write_text("phantom data, not of patients\\n")
+    (root / "PHANTOM").write_text("phantom data, not of patients\n")
     mark = PngInfo()
     mark.add_text("Comment", "phantom")
     with (root / "list.csv").open("w", newline="") as file:
@@ -209,19 +212,6 @@ def write(root: Path) -> Path:
             Image.fromarray(picture(i)).save(root / "stills" / f"r{i}.png", pnginfo=mark)
             table.writerow([f"r{i}", f"p{i}", split, ef(i)])
     return root
-''')
-
-_TEST = Template('''\
-"""$title: the contract on its phantom, the facts of one recording, and what is refused."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-import numpy as np
-import pytest
-
-$imports
 
 
 def test_contract(tmp_path: Path) -> None:
@@ -282,7 +272,7 @@ class Scaffold:
 
 
 def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") -> Scaffold:
-    """Write a reader, a phantom and a test of a new dataset.
+    """Write a reader of a new dataset and its test on a small phantom.
 
     Args:
         name: Name of the dataset: 2 to 31 of a-z, 0-9 and _, beginning with a letter, and neither
@@ -316,11 +306,10 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
         "title": title or name,
         "letter": letter,
         "source": modules["source"],
-        "tree": modules["tree"],
         "kind": "".join(part.title() for part in name.split("_")),
     }
     words["imports"] = _imports(words, checkout)
-    texts = {"source": _SOURCE, "tree": _TREE, "test": _TEST}
+    texts = {"source": _SOURCE, "test": _TEST}
     try:
         for role, file in files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -339,10 +328,9 @@ def _files(name: str, checkout: bool) -> dict[str, str]:
     if checkout:
         return {
             "source": f"etab/datasets/{name}.py",
-            "tree": f"tests/trees/{name}.py",
-            "test": f"tests/test_{name}.py",
+            "test": f"tests/datasets/test_{name}.py",
         }
-    return {"source": f"{name}.py", "tree": f"{name}_tree.py", "test": f"test_{name}.py"}
+    return {"source": f"{name}.py", "test": f"test_{name}.py"}
 
 
 def _imports(words: dict[str, str], checkout: bool) -> str:
@@ -352,23 +340,16 @@ def _imports(words: dict[str, str], checkout: bool) -> str:
         "from etab.errors import CorruptFileError, LayoutError, SplitError",
         "from etab.testing.datasets import check_dataset",
     ]
-    of_dataset = [
-        f"from {words['source']} import {words['kind']}Source",
-        f"from {words['tree']} import ef, picture, write",
-    ]
+    of_dataset = f"from {words['source']} import {words['kind']}Source"
     if checkout:
-        return "\n".join(sorted([*of_etab, *of_dataset]))
-    return "\n".join([*of_etab, "", *of_dataset])
+        return "\n".join(sorted([*of_etab, of_dataset]))
+    return "\n".join([*of_etab, "", of_dataset])
 
 
 def _steps(files: dict[str, str], checkout: bool) -> Sequence[str]:
     test = f"python -m pytest {files['test']}"
-    edit = f"put the published layout into {files['tree']}, then read it in {files['source']}"
-    if not checkout:
-        return [test, edit]
-    return [
-        test,
-        "import it in etab/datasets/__init__.py",
-        edit,
-        "python -m benchmarks.pages.generate",
-    ]
+    edit = f"write the published layout in {files['test']}, then read it in {files['source']}"
+    steps = [test, edit]
+    if checkout:
+        steps.append("python -m benchmarks.pages.generate")
+    return steps

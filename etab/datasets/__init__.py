@@ -1,9 +1,13 @@
-"""Datasets: a Source knows a layout as published, ``Dataset`` knows options. torch loads with
-``Dataset`` only.
+"""Datasets: a Source reads a layout as published, ``Dataset`` gives its recordings by options.
+
+Every module of this folder that registers a source is found here: a new dataset is one new file.
+torch is imported with ``Dataset`` and not before.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,32 +56,67 @@ __all__ = [
     "missing_note",
 ]
 
+# Modules that import torch; they register no source.
+_WITH_TORCH = frozenset({"dataset", "options", "windows"})
+
+for _module in pkgutil.iter_modules(__path__):
+    if not _module.ispkg and _module.name not in _WITH_TORCH:
+        importlib.import_module(f"{__name__}.{_module.name}")
+
 
 def names() -> list[str]:
-    """Names of every dataset that can be opened."""
+    """List the names of every dataset.
+
+    Example:
+        >>> from etab import datasets
+        >>> "camus" in datasets.names()
+        True
+    """
     return list(SOURCES)
 
 
 def card(name: str) -> Card:
-    """The facts of a dataset, without its data; raises UnknownNameError with a suggestion."""
+    """Look up the facts of a dataset; its data are not needed.
+
+    Args:
+        name: Name of the dataset.
+
+    Raises:
+        UnknownNameError: There is no such dataset; the message suggests a similar name.
+
+    Example:
+        >>> from etab import datasets
+        >>> datasets.card("camus").views
+        ('A2C', 'A4C')
+    """
     return SOURCES[name].card
 
 
 def cards() -> dict[str, Card]:
-    """The facts of every dataset by its name; a board states licences and citations from them."""
+    """Collect the facts of every dataset by its name, for licences and citations on a board."""
     return {name: source.card for name, source in SOURCES.items()}
 
 
 def source(name: str, root: Path | str | None = None) -> Source:
-    """Open a dataset as published; ``etab.datasets.paths`` documents where it is looked for.
+    """Open a dataset as published.
 
-    Raises UnknownNameError, DataNotFoundError listing every place looked at, LayoutError, and
-    SplitError where real data disagree with their canonical split
-    (``etab.datasets.integrity.canonical``).
+    Args:
+        name: Name of the dataset.
+        root: Its folder; None tries the folders that ``etab.datasets.paths`` lists.
+
+    Returns:
+        The source. Real data agree with their canonical split
+        (``etab.datasets.integrity.canonical``); phantom data are not compared.
+
+    Raises:
+        UnknownNameError: There is no such dataset.
+        DataNotFoundError: There is no folder; the message lists every folder that was tried.
+        LayoutError: The folder has another layout.
+        SplitError: Real data disagree with their canonical split.
     """
-    found = SOURCES[name](dataset_folder(name, root))
-    verify_split(found)
-    return found
+    opened = SOURCES[name](dataset_folder(name, root))
+    verify_split(opened)
+    return opened
 
 
 def __getattr__(name: str) -> Any:

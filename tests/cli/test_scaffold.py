@@ -31,11 +31,7 @@ def _run(folder: Path, *words: str, path: Path = ROOT) -> subprocess.CompletedPr
 def test_what_the_command_writes_passes_its_test(tmp_path: Path) -> None:
     made = _run(tmp_path, "etab", "new", "dataset", "my_echo", "--title", "My Echo")
     assert made.returncode == 0, made.stderr
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "my_echo.py",
-        "my_echo_tree.py",
-        "test_my_echo.py",
-    }
+    assert {p.name for p in tmp_path.iterdir()} == {"my_echo.py", "test_my_echo.py"}
     assert "python -m pytest test_my_echo.py" in made.stdout
     run = _run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "test_my_echo.py")
     assert run.returncode == 0, run.stdout
@@ -60,11 +56,19 @@ def test_in_a_checkout_it_has_its_style_too(tmp_path: Path) -> None:
     made = new_dataset("my_echo", tmp_path, letter="Z")
     assert [str(p.relative_to(tmp_path)) for p in made.files] == [
         "etab/datasets/my_echo.py",
-        "tests/trees/my_echo.py",
-        "tests/test_my_echo.py",
+        "tests/datasets/test_my_echo.py",
     ]
+    listed = _run(tmp_path, "etab", "list", "datasets", path=tmp_path)
+    assert "my_echo" in listed.stdout, "a file of the folder is registered without an edit"
     for words in (
-        ("pytest", "-q", "-p", "no:cacheprovider", "tests/test_my_echo.py", "tests/test_layers.py"),
+        (
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "tests/datasets/test_my_echo.py",
+            "tests/test_layers.py",
+        ),
         ("ruff", "check", "etab", "tests"),
         ("ruff", "format", "--check", "etab", "tests"),
         ("mypy", "etab/datasets/my_echo.py"),

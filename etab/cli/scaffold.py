@@ -202,7 +202,7 @@ def ef(i: int) -> float:
 def write(root: Path) -> Path:
     """Write a phantom in the published layout, with its real columns and quirks."""
     (root / "stills").mkdir(parents=True)
-    (root / "PHANTOM").write_text("phantom data, not of patients\n")
+    (root / "PHANTOM").write_text("phantom data, not of patients\\n")
     mark = PngInfo()
     mark.add_text("Comment", "phantom")
     with (root / "list.csv").open("w", newline="") as file:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.pages import generate, sounds
+from etab.features.base import INPUTS
 from etab.metrics import METRICS
 from etab.results import load_results
+from etab.tasks.inputs import ROW_INPUTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,12 +72,14 @@ def programs(path: Path) -> list[tuple[str, str]]:
     ids=lambda v: v if len(v) < 20 else "",
 )
 def test_adding_runs(heading: str, code: str) -> None:
-    registered = list(METRICS)
+    registries = (METRICS, INPUTS, ROW_INPUTS)
+    registered = [set(registry) for registry in registries]
     try:
         exec(compile(code, f"docs/adding.md: {heading}", "exec"), {"__name__": "adding"})
     finally:
-        for name in set(METRICS) - set(registered):
-            METRICS.remove(name)
+        for registry, names in zip(registries, registered, strict=True):
+            for name in set(registry) - names:
+                registry.remove(name)
 
 
 def test_adding_names_files_that_exist() -> None:

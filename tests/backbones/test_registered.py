@@ -106,13 +106,9 @@ def test_a_faulty_entry_of_the_index_costs_itself_alone(monkeypatch: pytest.Monk
 
 
 def test_names_keep_their_order() -> None:
-    assert backbones.names("image")[:5] == [
-        "efficientnet_lite0",
-        "efficientnet_lite2",
-        "mobilenetv2",
-        "vits14_saliency",
-        "hed_vgg16",
-    ]
+    published = ["efficientnet_lite0", "efficientnet_lite2", "mobilenetv2", "vits14_saliency"]
+    # A backbone that is added may stand anywhere between them.
+    assert [name for name in backbones.names("image") if name in published] == published
     assert backbones.names() == backbones.names("image") + backbones.names("sound")
     assert backbones.optional() == ["birdnet"]
     assert set(backbones.video.names()) == {n for n, e in BACKBONES.items() if e.group == "clip"}

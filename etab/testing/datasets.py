@@ -1,13 +1,10 @@
-"""The contract that every dataset keeps, as a test for any ``Source``.
-
-``check_dataset(MySource, root)`` passes silently or raises an AssertionError that names the breach.
-"""
+"""The contract of a dataset, as a test for your own: ``check_dataset(MySource, root)``."""
 
 from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,19 +31,19 @@ _READ_IN_FULL = 8
 
 
 def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None = None) -> None:
-    """Check that a source keeps the contract of a dataset.
+    """Check a source against the contract that runs rely on.
 
-    Up to 8 recordings are read in full, and the records of all of them are checked. Nothing in
+    The records of all recordings are checked, and up to 8 recordings are read in full. Nothing in
     ``root`` is changed.
 
     Args:
         source_cls: The class of the source.
         root: A folder of its data: real data, or a phantom in the published layout.
-        scratch: An empty folder, for small data only. The data are copied there and each file is
-            deleted in turn: an error must then name it, unless the file is not needed.
+        scratch: An empty folder, for small data only. The data are copied to it, and each file is
+            deleted in turn: an error must then name the file, unless it is not needed.
 
     Raises:
-        AssertionError: Naming what breaks the contract.
+        AssertionError: A point of the contract is not met; the message names it.
 
     Example:
         >>> import tempfile
@@ -75,17 +72,25 @@ def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None 
         )
     _check_refusals(source_cls, source)
     _check_twice(source_cls, source, chosen)
-    if source.card.name in SOURCES and SOURCES[source.card.name] is source_cls:
-        for target in source.card.targets:
-            if isinstance(source, SoundSource):
-                _check_sound_options(source, target.name)
-            else:
-                _check_options(source, target.name)
+    name = source.card.name
+    is_registered = name in SOURCES and SOURCES[name] is source_cls
+    if is_registered:
+        _check_dataset_options(source)
     if scratch is not None:
         _check_deletions(source_cls, source.root, scratch)
 
 
+def _check_dataset_options(source: Source) -> None:
+    """Check the options of ``Dataset`` for each target of a registered source."""
+    for target in source.card.targets:
+        if isinstance(source, SoundSource):
+            _check_sound_options(source, target.name)
+        else:
+            _check_options(source, target.name)
+
+
 def _check_card(source: Source) -> None:
+    """Check that the card is complete and its targets are well defined."""
     card = source.card
     for field in ("name", "title", "code", "modality", "licence", "citation", "access"):
         assert getattr(card, field), f"the card has no {field}"
@@ -102,10 +107,11 @@ def _check_card(source: Source) -> None:
             )
 
 
-def _check_records(source: Source, records: object) -> None:
+def _check_records(source: Source, records: Sequence[Record]) -> None:
+    """Check the records, and that they are the same in the next call."""
     rows = list(source.records())
     assert rows, "no recordings"
-    assert list(records) == rows, "records() differ from one call to the next"  # type: ignore[call-overload]
+    assert list(records) == rows, "records() differ from one call to the next"
     ids = [record.id for record in rows]
     assert len(set(ids)) == len(ids), "two recordings share an id"
     check_leaks(rows)
@@ -122,11 +128,12 @@ def _check_records(source: Source, records: object) -> None:
 
 
 def _check_frames(source: Source, record: Record) -> None:
+    """Check the frames of a recording: type, shape, order, spacing, and the ends."""
     frames = source.frames(record)
     n = source.n_frames(record)
     assert frames.dtype == np.uint8, f"{record.id}: frames are {frames.dtype}, wanted uint8"
     assert frames.ndim == 3, f"{record.id}: frames have shape {frames.shape}, wanted (k, h, w)"
-    assert len(frames) == n, f"{record.id}: {len(frames)} frames, n_frames says {n}"
+    assert len(frames) == n, f"{record.id}: {len(frames)} frames, n_frames is {n}"
     assert np.array_equal(source.frames(record), frames), f"{record.id}: two readings differ"
     last_and_first = [n - 1, 0]
     assert np.array_equal(source.frames(record, last_and_first), frames[last_and_first]), (
@@ -134,22 +141,25 @@ def _check_frames(source: Source, record: Record) -> None:
     )
     spacing = source.spacing(record)
     assert spacing is None or all(0 < s < 10 for s in spacing), f"{record.id}: spacing {spacing} mm"
-    for beyond in (n, -1):
+    for outside in (n, -1):
         try:
-            source.frames(record, [beyond])
+            source.frames(record, [outside])
         except EtabError:
             continue
-        raise AssertionError(f"{record.id}: frame {beyond} of {n} is returned")
+        raise AssertionError(f"{record.id}: frame {outside} of {n} is returned")
 
 
 def _check_wave(source: SoundSource, record: Record) -> None:
+    """Check the waveform of a recording: type, shape, rate and scale."""
     samples, rate = source.wave(record)
     assert samples.dtype == np.float32, f"{record.id}: sound is {samples.dtype}, wanted float32"
     assert samples.ndim == 1, f"{record.id}: sound has shape {samples.shape}, wanted (n,)"
     assert len(samples) == source.n_samples(record), (
-        f"{record.id}: {len(samples)} samples, n_samples says otherwise"
+        f"{record.id}: {len(samples)} samples, n_samples is {source.n_samples(record)}"
     )
-    assert rate == record.fps, f"{record.id}: the rate is {rate} Hz, the record says {record.fps}"
+    assert rate == record.fps, (
+        f"{record.id}: the rate is {rate} Hz, that of the record {record.fps} Hz"
+    )
     assert float(np.abs(samples).max()) <= 1, f"{record.id}: sound beyond full scale"
     assert np.array_equal(source.wave(record)[0], samples), f"{record.id}: two readings differ"
     assert _refused(lambda: source.frames(record)), f"{record.id}: sound has frames"
@@ -157,6 +167,7 @@ def _check_wave(source: SoundSource, record: Record) -> None:
 
 
 def _refused(action: Callable[[], object]) -> bool:
+    """Whether an action raises UnsupportedOptionError."""
     try:
         action()
     except UnsupportedOptionError:
@@ -165,6 +176,7 @@ def _refused(action: Callable[[], object]) -> bool:
 
 
 def _check_answers(source: Source, record: Record, target: Target) -> None:
+    """Check the answers of a recording for one target, all and frame by frame."""
     answers = source.answers(record, target)
     marked = [answer.at for answer in answers]
     what = f"{record.id}, {target.name}"
@@ -189,9 +201,10 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
 
 
 def _check_value(source: Source, record: Record, target: Target, answer: Answer) -> None:
+    """Check the value of one answer by the kind of its target."""
     what = f"{record.id}, {target.name}, frame {answer.at}"
     if target.kind is Kind.MASK:
-        assert answer.at is not None, f"{what}: a mask must say which frame it is of"
+        assert answer.at is not None, f"{what}: a mask must name its frame"
         shape = source.frames(record, [answer.at])[0].shape
         assert answer.value.dtype == bool, f"{what}: a mask is boolean, not {answer.value.dtype}"
         assert answer.value.shape == shape, f"{what}: mask {answer.value.shape}, frame {shape}"
@@ -200,31 +213,41 @@ def _check_value(source: Source, record: Record, target: Target, answer: Answer)
             f"{what}: class {answer.value!r} of {target.classes}"
         )
     elif target.kind is Kind.KEYPOINTS:
-        assert answer.at is not None, f"{what}: keypoints must say which frame they are of"
-        h, w = source.frames(record, [answer.at])[0].shape
-        points = answer.value[np.isfinite(answer.value).all(axis=1)]
-        assert answer.value.ndim == 2, (
-            f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
-        )
-        assert len(points), f"{what}: no keypoint at all; give no answer instead"
-        assert ((points >= 0) & (points < (w, h))).all(), (
-            f"{what}: keypoints outside the frame of {w} x {h}"
-        )
+        _check_keypoints(source, record, answer, what)
     elif target.kind is Kind.STATES:
-        assert isinstance(source, SoundSource), f"{what}: states of what is no sound"
-        # The number of states is rounded up: the last one may be shorter than 20 ms.
-        k = -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0))
-        assert answer.value.shape == (k,), (
-            f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
-        )
-        assert set(answer.value.tolist()) <= {-1, *range(len(target.classes))}, (
-            f"{what}: {set(answer.value.tolist())}"
-        )
+        _check_states(source, record, target, answer, what)
     elif target.kind is Kind.VALUE:
         assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
 
 
+def _check_keypoints(source: Source, record: Record, answer: Answer, what: str) -> None:
+    """Check keypoints (k, 2): in the frame, or NaN where they are not annotated."""
+    assert answer.at is not None, f"{what}: keypoints must name their frame"
+    h, w = source.frames(record, [answer.at])[0].shape
+    assert answer.value.ndim == 2, f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
+    points = answer.value[np.isfinite(answer.value).all(axis=1)]
+    assert len(points), f"{what}: no keypoint at all; give no answer instead"
+    assert ((points >= 0) & (points < (w, h))).all(), (
+        f"{what}: keypoints outside the frame of {w} x {h}"
+    )
+
+
+def _check_states(
+    source: Source, record: Record, target: Target, answer: Answer, what: str
+) -> None:
+    """Check states at 50 Hz: their number, and that each is a class or -1."""
+    assert isinstance(source, SoundSource), f"{what}: states of a recording that is no sound"
+    # The number of states is rounded up: the last one may be shorter than 20 ms.
+    k = -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0))
+    assert answer.value.shape == (k,), (
+        f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
+    )
+    values = set(answer.value.tolist())
+    assert values <= {-1, *range(len(target.classes))}, f"{what}: {values}"
+
+
 def _check_refusals(source_cls: type[Source], source: Source) -> None:
+    """Check that an unknown target and a missing folder are errors."""
     try:
         source.card.target("no such target")
         source.answers(source.records()[0], Target("no such target", Kind.VALUE))
@@ -238,7 +261,7 @@ def _check_refusals(source_cls: type[Source], source: Source) -> None:
 
 
 def _message_of_refusal(action: Callable[[], object]) -> str | None:
-    """The message of the error that something is missing; None where there is no such error."""
+    """The message of a DataNotFoundError or LayoutError; None where neither is raised."""
     try:
         action()
     except (DataNotFoundError, LayoutError) as error:
@@ -247,17 +270,17 @@ def _message_of_refusal(action: Callable[[], object]) -> str | None:
 
 
 def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record]) -> None:
-    """A second source, and a pickled copy, give the same as the first."""
+    """Check that a second source, and a pickled copy, read the same data as the first."""
     other = source_cls(source.root)
     assert list(other.records()) == list(source.records()), (
-        "two sources of one tree list other recordings"
+        "two sources of one tree list different recordings"
     )
-    assert other.digest() == source.digest(), "two sources of one tree have other digests"
+    assert other.digest() == source.digest(), "two sources of one tree have different digests"
     assert other.phantom == source.phantom, "two sources of one tree disagree on phantom"
     copy = pickle.loads(pickle.dumps(source))
     for record in chosen[:2]:
         assert np.array_equal(_signal(copy, record), _signal(source, record)), (
-            "a pickled source reads something else"
+            "a pickled source reads different data"
         )
 
 
@@ -267,7 +290,7 @@ def _signal(source: Source, record: Record) -> Array:
 
 
 def _check_sound_options(source: SoundSource, target: str) -> None:
-    """Each option of ``Dataset`` has an effect or is refused; two readings are equal."""
+    """Check that each option of ``Dataset`` has an effect or is refused."""
     name = source.card.name
     rate = int(source.card.fps or 0)
     annotated = source.card.target(target)
@@ -296,7 +319,7 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
 
 
 def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
-    """Ids and first item of a Dataset of sound, as bytes; None where options are refused."""
+    """The ids and the first item of a Dataset of sound, as bytes; None if options are refused."""
     try:
         dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
@@ -314,7 +337,7 @@ def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | No
 
 
 def _check_options(source: Source, target: str) -> None:
-    """Each option of ``Dataset`` has an effect or is refused; two readings are equal."""
+    """Check that each option of ``Dataset`` has an effect or is refused."""
     base: dict[str, Any] = {"frame_l": 32, "frame_w": 80, "root": source.root}
     name = source.card.name
     plain = _picture_sample(name, target, base)
@@ -350,7 +373,7 @@ def _check_options(source: Source, target: str) -> None:
 
 
 def _picture_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
-    """The ids and the first item of a Dataset, as bytes; None where options are refused."""
+    """The ids and the first item of a Dataset, as bytes; None if options are refused."""
     try:
         dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
@@ -375,6 +398,7 @@ def _read_all(source_cls: type[Source], root: Path) -> None:
 
 
 def _check_deletions(source_cls: type[Source], root: Path, scratch: Path) -> None:
+    """Check in a copy that the error for each missing file names it."""
     copy = scratch / "tree"
     shutil.copytree(root, copy)
     for path in sorted(p for p in copy.rglob("*") if p.is_file()):

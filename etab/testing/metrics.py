@@ -1,4 +1,4 @@
-"""The laws every metric must keep, to run on your own: ``check_metric(METRICS["mine"])``."""
+"""The laws that every metric keeps, as a test for your own: ``check_metric(METRICS["mine"])``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ __all__ = ["check_metric", "sample"]
 def sample(
     kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
 ) -> tuple[dict[str, Array], Array]:
-    """Columns and patients of a made prediction table; ``error`` 0 is the perfect answer."""
+    """Make the columns of a prediction table, two rows for each patient.
+
+    Args:
+        kind: What is predicted.
+        rng: Generator of the errors.
+        n: Number of rows.
+        error: Scale of the errors; 0 for perfect predictions.
+
+    Returns:
+        (columns, patients): arrays (n,) by column, and the patient of each row.
+    """
     patients = np.array([f"p{i // 2:03d}" for i in range(n)])
     if kind is Kind.MASK:
         loss = error * rng.uniform(0.05, 0.4, n)
-        return {
+        masks = {
             "dice": 1 - loss,
             "jaccard": (1 - loss) / (1 + loss),
             "hd95": 20 * loss,
             "msd": 8 * loss,
-        }, patients
+        }
+        return masks, patients
     if kind is Kind.VALUE:
         ef = rng.normal(50, 12, n)
         return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
@@ -33,18 +44,23 @@ def sample(
         loss = error * rng.uniform(0.0, 0.4, n)
         return dict.fromkeys(STATE_COLUMNS, 1 - loss), patients
     truth: Array = np.arange(n) % (2 if kind is Kind.BINARY else 3)
-    more = {"group": np.arange(n) // 4 % 3.0, "clean": np.arange(n) % 5 > 0, "outcome": truth == 1}
-    columns = {"truth": truth, **more}
+    columns = {
+        "truth": truth,
+        "group": np.arange(n) // 4 % 3.0,
+        "clean": np.arange(n) % 5 > 0,
+        "outcome": truth == 1,
+    }
     if kind is Kind.BINARY:
         score = 1 / (1 + np.exp(-(4 * truth - 2 + error * rng.normal(0, 3, n))))
         columns |= {"score": score, "answer": score >= 0.5}
     else:
         logits = 4 * np.eye(3)[truth] + error * rng.normal(0, 2, (n, 3))
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        columns |= {**{f"score_{k}": p[:, k] for k in range(3)}, "answer": p.argmax(axis=1)}
-    return {
-        name: np.asarray(values, dtype=np.float64) for name, values in columns.items()
-    }, patients
+        for k in range(3):
+            columns[f"score_{k}"] = p[:, k]
+        columns["answer"] = p.argmax(axis=1)
+    floats = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+    return floats, patients
 
 
 def _permuted(
@@ -57,16 +73,20 @@ def _permuted(
 def check_metric(metric: Metric, seed: int = 0) -> None:
     """Check the laws that every metric keeps.
 
-    The value is in its range, best for the perfect prediction, no worse for a nearer one, and free
-    of the order of rows; weights are repeated rows; no rows, and values that are not finite, raise
-    UndefinedError.
+    The value is in its range, best for perfect predictions, no worse for smaller errors, and does
+    not depend on the order of rows. A weight counts like repeated rows. An empty table, and values
+    that are not finite, raise UndefinedError.
 
     Args:
         metric: The metric, registered or not.
-        seed: Seed of the made tables.
+        seed: Seed of the synthetic tables.
 
     Raises:
-        AssertionError: Naming the law that is broken.
+        AssertionError: A law is broken; the message names it.
+
+    Example:
+        >>> from etab.metrics import METRICS
+        >>> check_metric(METRICS["auroc"])
     """
     for kind in sorted(metric.kinds):
         rng = np.random.default_rng(seed)
@@ -92,7 +112,10 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
 def _check_weights(
     metric: Metric, kind: Kind, columns: Columns, patients: Array, rng: np.random.Generator
 ) -> None:
-    """Weights 0, 1, 2, ... are rows repeated as often; copies of a patient are new patients."""
+    """Check that weights 0, 1, 2, ... count like rows repeated so many times.
+
+    Copies of a patient are new patients.
+    """
     names, inverse = np.unique(patients, return_inverse=True)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=3)
     rows = ScoredRows(kind, columns, patients)
@@ -109,7 +132,7 @@ def _check_weights(
         repeated = rows.select(np.array(index))
         direct = metric(repeated.columns, np.array(people), kind)
         assert abs(direct - value) <= 1e-9 * max(1.0, abs(direct)), (
-            f"{metric.name}: weights give {value}, the rows repeated as often {direct}"
+            f"{metric.name}: weights give {value}, repeated rows give {direct}"
         )
 
 

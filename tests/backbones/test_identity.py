@@ -253,9 +253,8 @@ def test_a_script_gives_one_digest_in_two_processes_and_another_when_edited(tmp_
 
     file.write_text(text)
     first = run("1")
-    assert run("2") == first
     file.write_text(f"# A comment moves every line.\n{text}")
-    assert run("3") == first
+    assert run("2") == first
     file.write_text(text.replace("mean((2, 3))", "amax((2, 3))"))
     assert run("1")[0] != first[0]
 

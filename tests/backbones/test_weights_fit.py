@@ -15,12 +15,21 @@ from torchvision import models
 from typer.testing import CliRunner
 
 from etab import backbones
+from etab.backbones.video import named as video
+from etab.backbones.weights.fit import find_weights, head_keys, load_file
+from etab.backbones.weights.index import digest, load_state
+from etab.cli.convert import to_safetensors
 from etab.cli.main import app
 from etab.errors import EtabError, EtabWarning, WeightsError
 
 SMALL = "timm/resnet10t"
-NETWORKS = (SMALL, "torchvision/resnet18", "torchvision/mc3_18")
-LARGER = [pytest.param(network, marks=pytest.mark.slow) for network in NETWORKS[1:]]
+HEADED = "torchvision/resnet18"
+CLIPS = "torchvision/mc3_18"
+SMALL_HEADED = "torchvision/shufflenet_v2_x0_5"
+NETWORKS = (SMALL, HEADED, CLIPS, SMALL_HEADED)
+LARGER = [pytest.param(network, marks=pytest.mark.slow) for network in (HEADED, CLIPS)]
+# Input width of the head of each network.
+WIDTHS = {SMALL: 512, HEADED: 512, CLIPS: 512, SMALL_HEADED: 1024}
 
 
 def made(network: str) -> dict[str, Any]:
@@ -36,6 +45,23 @@ def made(network: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def states() -> dict[str, dict[str, Any]]:
     return {network: made(network) for network in NETWORKS}
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, Any]:
+    """Networks as backbones build them, to load many files into."""
+    networks = {SMALL: timm.create_model("resnet10t", num_classes=0)}
+    for name in (HEADED, CLIPS, SMALL_HEADED):
+        networks[name] = models.get_model(name.partition("/")[2], weights=None)
+    return networks
+
+
+def load(network: Any, file: Path) -> Any:
+    """Load a checkpoint as ``local:<file>@<network>`` does, over other weights."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    return load_file(network, file, "the network", head=head_keys(network.state_dict()))
 
 
 def under(state: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -65,6 +91,7 @@ CHECKPOINTS = {
     "model_state_dict": lambda s: {"model_state_dict": s, "epoch": 1, "loss": torch.tensor(1.0)},
     "model": lambda s: {"model": s, "args": argparse.Namespace(lr=1e-3), "best": np.float64(0.5)},
     "net": lambda s: {"net": s, "acc": 90.0},
+    "any name": lambda s: {"my_best_encoder": s, "loss": torch.tensor(0.1)},
     "network": lambda s: {"network": under(s, "module.")},
     "params": lambda s: {"params": s},
     "nested": lambda s: {"checkpoint": {"model": {"state_dict": under(s, "encoder.")}}},
@@ -76,6 +103,11 @@ CHECKPOINTS = {
             **under(s, "module.base_encoder."),
             **under(other(s), "module.momentum_encoder."),
         }
+    },
+    "MoCo, the key encoder first": lambda s: {
+        **under(other(s), "encoder_k."),
+        **under(s, "encoder_q."),
+        "queue": torch.zeros(4, 8),
     },
     "DINO": lambda s: {
         "student": under(other(s), "module.backbone."),
@@ -93,9 +125,21 @@ CHECKPOINTS = {
 
 
 @pytest.mark.filterwarnings("ignore::etab.errors.EtabWarning")
-@pytest.mark.parametrize("network", [SMALL, *LARGER])
 @pytest.mark.parametrize("kind", CHECKPOINTS)
-def test_checkpoints_of_trainers_load(kind: str, network: str, states: Any, tmp_path: Path) -> None:
+def test_checkpoints_of_trainers_load(kind: str, states: Any, built: Any, tmp_path: Path) -> None:
+    torch.save(CHECKPOINTS[kind](states[SMALL]), tmp_path / "w.pt")
+    load(built[SMALL], tmp_path / "w.pt")
+    loaded = built[SMALL].state_dict()
+    for key, value in states[SMALL].items():
+        assert torch.equal(loaded[key], value), key
+
+
+@pytest.mark.filterwarnings("ignore::etab.errors.EtabWarning")
+@pytest.mark.parametrize("network", [SMALL, *LARGER])
+@pytest.mark.parametrize("kind", ["Lightning", "DINO"])
+def test_backbones_of_checkpoints_have_their_weights(
+    kind: str, network: str, states: Any, tmp_path: Path
+) -> None:
     state = states[network]
     torch.save(CHECKPOINTS[kind](state), tmp_path / "w.pt")
     backbone: Any = backbones.card(f"local:{tmp_path / 'w.pt'}@{network}").load()
@@ -113,29 +157,45 @@ def test_the_choice_of_a_teacher_is_announced(states: Any, tmp_path: Path) -> No
         card.load()
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("head", ["none", "1", "2", "1000 and a layer", "half", "projector"])
-def test_heads_are_not_needed(head: str, network: str, states: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", [SMALL, SMALL_HEADED, *LARGER])
+@pytest.mark.parametrize("head", ["none", "1", "2", "400", "1000 and a layer", "half", "projector"])
+def test_heads_are_not_needed(
+    head: str, network: str, states: Any, built: Any, tmp_path: Path
+) -> None:
     body = {k: v for k, v in states[network].items() if not k.startswith("fc.")}
+    width = WIDTHS[network]
     heads = {
         "none": {},
-        "1": {"fc.weight": torch.ones(1, 512), "fc.bias": torch.ones(1)},
-        "2": {"fc.weight": torch.ones(2, 512), "fc.bias": torch.ones(2)},
+        "1": {"fc.weight": torch.ones(1, width), "fc.bias": torch.ones(1)},
+        "2": {"fc.weight": torch.ones(2, width), "fc.bias": torch.ones(2)},
+        "400": {"fc.weight": torch.ones(400, width), "fc.bias": torch.ones(400)},
         "1000 and a layer": {
-            "fc.0.weight": torch.ones(64, 512),
+            "fc.0.weight": torch.ones(64, width),
             "fc.2.weight": torch.ones(1000, 64),
         },
-        "half": {"fc.weight": torch.ones(1000, 512)},
+        "half": {"fc.weight": torch.ones(1000, width)},
         "projector": {
             "projection_head.0.weight": torch.ones(2, 2),
             "prototypes.weight": torch.ones(2, 2),
         },
     }
     digests = set()
-    for i in range(2):
-        torch.save({**body, **heads[head]}, tmp_path / f"{i}.pt")
-        digests.add(backbones.card(f"local:{tmp_path / f'{i}.pt'}@{network}").load().digest())
+    for prefix in ("", "module.", "model."):
+        torch.save(under({**body, **heads[head]}, prefix), tmp_path / "w.pt")
+        load(built[network], tmp_path / "w.pt")
+        loaded = built[network].state_dict()
+        digests.add(digest(loaded))
+        for key, value in body.items():
+            assert torch.equal(loaded[key], value), key
     assert len(digests) == 1
+
+
+def test_clips_with_another_head(states: Any, tmp_path: Path) -> None:
+    """Of a file of a user: DataParallel's prefix, and a head of another size."""
+    torch.save({"epoch": 1, "state_dict": under(states[CLIPS], "module.")}, tmp_path / "w.pt")
+    backbone: Any = backbones.card(f"local:{tmp_path / 'w.pt'}@{CLIPS}").load()
+    loaded = backbone.network.state_dict()
+    assert torch.equal(loaded["stem.0.weight"], states[CLIPS]["stem.0.weight"])
 
 
 def without(state: dict[str, Any], key: str) -> dict[str, Any]:
@@ -145,6 +205,11 @@ def without(state: dict[str, Any], key: str) -> dict[str, Any]:
 FIRST = "layer1.0.conv1.weight"
 BAD = {
     "a missing layer": (lambda s: without(s, FIRST), f"1 missing: {FIRST}"),
+    "a stage is missing": (
+        lambda s: {k: v for k, v in s.items() if not k.startswith("layer3.")},
+        "missing: layer3.0",
+    ),
+    "another width": (lambda s: {k: v[:1] for k, v in s.items() if v.ndim}, "of another shape"),
     "another shape": (lambda s: {**s, FIRST: torch.ones(2)}, rf"of another shape: {FIRST} \(2,\)"),
     "a deeper network": (
         lambda s: {**s, "layer1.9.conv1.weight": torch.ones(2)},
@@ -164,32 +229,72 @@ BAD = {
     ),
     "nothing": (lambda s: {"epoch": 3}, "holds no state dict"),
     "a list": (lambda s: [1, 2], "holds no state dict"),
-    "another network": (lambda s: {"a.b": torch.ones(2)}, "1 surplus: a.b"),
+    "no key of the network": (lambda s: {"a.b": torch.ones(2)}, "1 surplus: a.b"),
+    "another network": (
+        lambda s: models.squeezenet1_0(weights=None).state_dict(),
+        "missing: conv1.weight",
+    ),
 }
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", BAD)
-def test_what_does_not_fit_is_refused_with_the_keys(kind: str, states: Any, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_with_the_keys(
+    kind: str, states: Any, built: Any, tmp_path: Path
+) -> None:
     make, message = BAD[kind]
-    torch.save(make(states["torchvision/resnet18"]), tmp_path / "w.pt")
+    torch.save(make(states[HEADED]), tmp_path / "w.pt")
     with pytest.raises(WeightsError, match=message):
-        backbones.card(f"local:{tmp_path / 'w.pt'}@torchvision/resnet18").load()
+        load(built[HEADED], tmp_path / "w.pt")
+
+
+def test_a_backbone_of_a_file_that_does_not_fit_is_refused(states: Any, tmp_path: Path) -> None:
+    torch.save(without(states[SMALL], FIRST), tmp_path / "w.pt")
+    card = backbones.card(f"local:{tmp_path / 'w.pt'}@{SMALL}")
+    with pytest.raises(WeightsError, match=f"w.pt as {SMALL} does not fit.*{FIRST}"):
+        card.load()
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions_are_read(kind: Any, states: Any, tmp_path: Path) -> None:
-    state = {k: v.to(kind) for k, v in states["timm/resnet10t"].items() if v.is_floating_point()}
+def test_other_precisions_are_read(kind: Any, states: Any, built: Any, tmp_path: Path) -> None:
+    state = {k: v.to(kind) for k, v in states[SMALL].items() if v.is_floating_point()}
     save_file(state, tmp_path / "w.safetensors")
-    backbone: Any = backbones.card(f"local:{tmp_path / 'w.safetensors'}@timm/resnet10t").load()
-    assert all(p.dtype == torch.float32 for p in backbone.network.parameters())
+    load(built[SMALL], tmp_path / "w.safetensors")
+    for key, value in built[SMALL].named_parameters():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, state[key].float()), key
 
 
-def test_published_files_may_be_wrapped(tmp_path: Path) -> None:
-    twin: Any = backbones.card("random/echoprime").load()
-    torch.save({"model": under(twin.network.state_dict(), "module.")}, tmp_path / "w.pt")
-    card = backbones.card(f"local:{tmp_path / 'w.pt'}@echoprime")
-    assert card.load().digest() == twin.digest()
+def test_published_files_may_be_wrapped() -> None:
+    network, _ = video._row("echoprime").build()
+    state = network.state_dict()
+    fitted = video.clip_weights("echoprime", {"model": under(state, "module.")}, "w.pt")
+    assert fitted.container == "model"
+    assert set(fitted.state) == set(state)
+    assert all(value is state[key] for key, value in fitted.state.items())
+
+
+def test_a_report_names_container_prefix_and_dropped_keys(states: Any) -> None:
+    state = states[SMALL]
+    content = {"state_dict": under(state, "model.") | {"queue": torch.zeros(3)}}
+    fitted = find_weights(content, state, "w.pt")
+    assert (fitted.container, fitted.prefix) == ("state_dict", "model.")
+    assert fitted.dropped == ("queue",)
+    assert fitted.report().splitlines() == [
+        "container: state_dict",
+        "prefix removed: model.",
+        f"keys used: {len(state)}",
+        "keys dropped: 1 (queue)",
+    ]
+
+
+def test_convert_finds_a_network_of_images(states: Any, tmp_path: Path) -> None:
+    torch.save({"state_dict": under(states[SMALL], "module.encoder_q.")}, tmp_path / "w.pt")
+    target = tmp_path / "w.safetensors"
+    fitted = to_safetensors(tmp_path / "w.pt", target, network=SMALL)
+    assert fitted.prefix == "module.encoder_q."
+    loaded = load_state(target)
+    assert torch.equal(loaded["conv1.0.weight"], states[SMALL]["conv1.0.weight"])
 
 
 def convert(*words: str) -> Any:

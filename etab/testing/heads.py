@@ -228,7 +228,7 @@ def check_head(head: Head, *, learns: bool = True) -> None:
 
     Example:
         >>> from etab.heads import HEADS
-        >>> check_head(HEADS["ridge"])
+        >>> check_head(HEADS["ridge"]())
     """
     for kind in sorted(head.kinds):
         _check_kind(head, kind, learns)

@@ -403,8 +403,8 @@ class EchoFM(nn.Module):
         tokens = torch.cat([first, tubes.flatten(1, 2)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        output: Tensor = self.norm(tokens)[:, 1:]
-        return output.unflatten(1, (self.steps, -1))
+        patches: Tensor = self.norm(tokens)[:, 1:]
+        return torch.unflatten(patches, 1, (self.steps, -1))
 
     def embed(self, x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute pooled features and sequences.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from etab.leaderboard.suites import Suite
@@ -18,6 +18,43 @@ CONTROL = "control"
 
 
 @dataclass(frozen=True, slots=True)
+class Separation:
+    """What the pairs of a board can tell apart, in units of the score.
+
+    Attributes:
+        pairs: Pairs of entries with different weights.
+        told_apart: How many of them are told apart.
+        smallest: The smallest difference that is; NaN where none is.
+        largest_tie: The largest difference that is not; NaN where all are.
+        found: The true difference that would be told apart in 80 % of cases, for a pair with the
+            median noise at the strictest step of Holm; NaN without a pair.
+    """
+
+    pairs: int
+    told_apart: int
+    smallest: float
+    largest_tie: float
+    found: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How much of what a task or category shows is about the backbones.
+
+    Attributes:
+        reliability: Share of the variance among backbones that other patients would show again;
+            below 0 where there is more noise than variance, NaN for fewer than two backbones.
+        noise_share: Its part in the noise of the differences of the score over patients. The parts
+            of all tasks, and those of all categories, sum to 1.
+        separation: What it can tell apart by itself.
+    """
+
+    reliability: float
+    noise_share: float
+    separation: Separation
+
+
+@dataclass(frozen=True, slots=True)
 class BoardRow:
     """One backbone on the board.
 
@@ -25,12 +62,18 @@ class BoardRow:
         backbone: Name of the backbone.
         etab: ETAB score: 0 is the trivial predictor, 1 the named reference, not clipped. NaN where
             a task of the score is missing.
-        low: Lower end of the 95 % interval of ``etab``, or NaN.
-        high: Upper end of the 95 % interval of ``etab``, or NaN.
+        low: Lower end of the 95 % interval of ``etab`` for these probes on new patients, or NaN.
+        high: Upper end of that interval, or NaN.
+        encoder_low: Lower end of the 95 % interval of ``etab`` for this encoder, with new training
+            patients too, or NaN.
+        encoder_high: Upper end of that interval, or NaN.
+        etab_p: The score with the tasks of each category weighted by their precision, or NaN.
         etab2022: The score of 2022, a mean of raw metrics in [0, 1], or NaN.
         rank_low: Best rank that the backbone may have, from 1 on; None where it is not ranked.
         rank_high: Worst rank that the backbone may have; None where it is not ranked.
         cells: Results by task code.
+        encoder_intervals: 95 % interval of the value of each task for this encoder, with new
+            training patients too, by task code; empty where the backbone is not ranked.
         missing: Codes of the tasks of the score that have no result.
         kind: ``"pretrained"``, ``"random twin"`` or ``"control"``.
         twin: Name of the random twin that is ranked on the same board; empty where there is none.
@@ -40,6 +83,9 @@ class BoardRow:
     etab: float
     low: float
     high: float
+    encoder_low: float
+    encoder_high: float
+    etab_p: float
     etab2022: float
     rank_low: int | None
     rank_high: int | None
@@ -47,6 +93,7 @@ class BoardRow:
     missing: tuple[str, ...]
     kind: str
     twin: str = ""
+    encoder_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:
@@ -65,12 +112,15 @@ class Board:
         phantom: Whether the results are of phantom data, not of patients.
         shares: Share of each task in the score; they sum to 1.
         rows: One row for each backbone.
-        p_better: ``p_better[i][j]`` is the share of resamples in which ranked row i scores higher
-            than ranked row j; ties count half.
-        beats: ``beats[i][j]`` is True where ranked row i is significantly better than ranked row j
-            (Holm-corrected over all pairs). Ranks are counted from it.
-        gap: Median half width of the 95 % intervals of the paired differences, in units of
-            ``etab``; NaN with fewer than two ranked rows.
+        p_better: ``p_better[i][j]`` is the probability that ranked row i is above ranked row j, with
+            new test and training patients in mind.
+        beats: ``beats[i][j]`` is True where ranked row i is told apart from ranked row j and above
+            it (Holm-corrected over the family of tests). Ranks are counted from it.
+        encoder_half: ``encoder_half[i][j]`` is the half width of the 95 % interval of the difference
+            of ranked rows i and j as encoders, with new training patients too.
+        probe_half: The same for these probes on new patients.
+        separation: What the board can tell apart.
+        reliabilities: Reliability by category letter and by task code.
         notes: Sentences that every form of the board shows.
         beside: Results of extra tasks outside the suite. They are shown and never scored.
     """
@@ -83,7 +133,10 @@ class Board:
     rows: tuple[BoardRow, ...]
     p_better: tuple[tuple[float, ...], ...]
     beats: tuple[tuple[bool, ...], ...]
-    gap: float
+    encoder_half: tuple[tuple[float, ...], ...]
+    probe_half: tuple[tuple[float, ...], ...]
+    separation: Separation
+    reliabilities: Mapping[str, Reliability]
     notes: tuple[str, ...]
     beside: tuple[Result, ...] = ()
 

@@ -84,8 +84,9 @@ def board_frame(board: Board) -> pd.DataFrame:
         board: A board, as ``etab.rank`` returns it.
 
     Returns: A data frame with the index "backbone" and the columns kind, rank_low, rank_high
-        (missing where the backbone is not ranked), etab, etab_low, etab_high, etab2022, and one
-        column for each task of the suite with its value.
+        (missing where the backbone is not ranked), etab, etab_low and etab_high (these probes on
+        new patients), encoder_low and encoder_high (this encoder, with new training patients
+        too), etab_p, etab2022, and one column for each task of the suite with its value.
     """
     import pandas as pd
 
@@ -99,6 +100,9 @@ def board_frame(board: Board) -> pd.DataFrame:
             "etab": row.etab,
             "etab_low": row.low,
             "etab_high": row.high,
+            "encoder_low": row.encoder_low,
+            "encoder_high": row.encoder_high,
+            "etab_p": row.etab_p,
             "etab2022": row.etab2022,
         }
         for task in board.suite.tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from etab.leaderboard.board import BoardRow
+from etab.leaderboard.board import BoardRow, Reliability, Separation
 from etab.leaderboard.suites import Suite
 from etab.leaderboard.summary import printable
 from etab.results import Result
@@ -83,7 +83,8 @@ def board_notes(
     *,
     protocol: str,
     draws: int,
-    gap: float,
+    separation: Separation,
+    reliabilities: Mapping[str, Reliability],
 ) -> list[str]:
     """Write the notes of a board in the order in which they are shown.
 
@@ -93,7 +94,8 @@ def board_notes(
         shares: Share of each task in the score.
         protocol: Protocol of the board.
         draws: Number of resamples of patients.
-        gap: Median half width of the intervals of paired differences; may be NaN.
+        separation: What the board can tell apart.
+        reliabilities: Reliability by category letter and by task code.
 
     Returns:
         The sentences.
@@ -101,7 +103,9 @@ def board_notes(
     cells = [cell for row in rows for cell in row.cells.values()]
     notes = [
         *incomplete(cells),
-        *_how_to_read(draws, gap),
+        *_how_to_read(suite, draws),
+        *_separation(separation),
+        *_separating_nothing(suite, reliabilities),
         *_missing_tasks(rows),
         *_other_protocols(suite, protocol),
         *_uncounted_tasks(suite, shares),
@@ -111,23 +115,52 @@ def board_notes(
     return [printable(note) for note in notes]
 
 
-def _how_to_read(draws: int, gap: float) -> list[str]:
+def _how_to_read(suite: Suite, draws: int) -> list[str]:
     notes = [
         "ETAB: mean over categories of the mean over their tasks of anchored metrics (0 the "
         "trivial predictor, 1 the named reference, not clipped). etab2022: the same mean of raw "
         "metrics (Jaccard, AUROC, R2 not below 0).",
-        f"Intervals: 95 %, {draws} resamples of test patients shared by all tasks and backbones; "
-        "they do not cover the draw of training patients or the seed of the folds.",
-        "Ranks: an interval; backbones that cannot be told apart (paired differences, Holm over "
-        "all pairs, 5 %) share ranks. A new backbone never changes the order of the others; it can "
+        "Two 95 % intervals. These probes on new patients: "
+        f"{draws} resamples of test patients, shared by all tasks and backbones. This encoder, "
+        "with new training patients too: Nadeau-Bengio corrected variance, Student's t. With one "
+        "split only, the second assumes that training patients matter as much as test patients; "
+        "it is not measured then.",
+        "Ranks, and P(row above column), speak of encoders. Backbones that cannot be told apart "
+        "(paired difference, Holm, 5 %) share ranks. The family of tests is all pairs of ranked "
+        "entries, one entry for each digest of weights.",
+        "A new backbone never changes scores, order or P(row above column) of the others; it can "
         "widen their rank intervals, because Holm then corrects for more pairs.",
     ]
-    if math.isfinite(gap):
+    if suite.precision_weights:
         notes.append(
-            "Half of the pairs on this board have a 95 % interval of their difference narrower "
-            f"than ±{gap:.3f}: read smaller gaps as ties."
+            "etab-p: ETAB with the tasks of each category weighted by their precision, frozen in "
+            f"version {suite.version} of the suite; no rank depends on it."
         )
     return notes
+
+
+def _separation(separation: Separation) -> list[str]:
+    if not separation.pairs:
+        return []
+    words = [f"Told apart: {separation.told_apart} of {separation.pairs} pairs"]
+    if math.isfinite(separation.smallest):
+        words.append(f"the smallest difference told apart is {separation.smallest:.3f}")
+    if math.isfinite(separation.largest_tie):
+        words.append(f"the largest that is not is {separation.largest_tie:.3f}")
+    words.append(f"a true difference of {separation.found:.3f} is found in 80 % of cases")
+    return ["; ".join(words) + "."]
+
+
+def _separating_nothing(suite: Suite, reliabilities: Mapping[str, Reliability]) -> list[str]:
+    """Name the tasks that tell no two backbones apart."""
+    names = []
+    for code in suite.tasks:
+        reliability = reliabilities.get(code)
+        if reliability and reliability.separation.pairs and not reliability.separation.told_apart:
+            names.append(code)
+    if not names:
+        return []
+    return [f"These tasks tell no two backbones of this board apart: {', '.join(names)}."]
 
 
 def _missing_tasks(rows: Sequence[BoardRow]) -> list[str]:

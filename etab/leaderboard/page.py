@@ -7,20 +7,24 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
 from etab.leaderboard.board import Board, BoardRow
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
+    RELIABILITY_HEADER,
     Cards,
     beside_rows,
     category_letters,
     category_mean,
     data_notices,
+    encoder_words,
     headline,
     part_mean,
     rank_words,
+    reliability_rows,
     score_parts,
 )
 from etab.metrics import METRICS
@@ -49,13 +53,20 @@ def board_facts(board: Board, cards: Cards) -> dict[str, Any]:
         "phantom": board.phantom,
         "protocol": board.protocol,
         "seed": board.seed,
-        "gap": _six_digits(board.gap),
+        "separation": _six_digits_each(asdict(board.separation)),
+        "reliability": {
+            "heads": list(RELIABILITY_HEADER),
+            "rows": [list(row) for row in reliability_rows(board)],
+        },
+        "precise": bool(board.suite.precision_weights),
         "categories": {letter: CATEGORIES[letter] for letter in category_letters(board)},
         "parts": score_parts(board),
         "tasks": [_task_facts(code, board) for code in board.suite.tasks],
         "rows": [_row_facts(row, board) for row in board.rows],
         "p_better": [[_six_digits(p) for p in row] for row in board.p_better],
         "beats": [list(row) for row in board.beats],
+        "encoder_half": [[_six_digits(half) for half in row] for row in board.encoder_half],
+        "probe_half": [[_six_digits(half) for half in row] for row in board.probe_half],
         "beside": {"heads": list(BESIDE_HEADER), "rows": [list(r) for r in beside_rows(board)]},
         "notes": list(board.notes),
         "origins": _origins(board),
@@ -87,7 +98,14 @@ def board_page(board: Board, cards: Cards) -> str:
 
 def _static_table(board: Board) -> str:
     """The table of scores for a browser without scripts."""
-    names = ("Rank", "Backbone", "Kind", "ETAB [95 %]", "etab2022")
+    names = (
+        "Rank",
+        "Backbone",
+        "Kind",
+        "ETAB [95 %, these probes]",
+        "95 %, this encoder",
+        "etab2022",
+    )
     header = "".join(f'<th scope="col">{name}</th>' for name in names)
     body = "".join(_static_row(row) for row in board.rows)
     return f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
@@ -100,6 +118,7 @@ def _static_row(row: BoardRow) -> str:
         f'<th scope="row">{html.escape(row.backbone)}</th>'
         f"<td>{html.escape(row.kind)}</td>"
         f"<td>{headline(row)}</td>"
+        f"<td>{encoder_words(row)}</td>"
         f"<td>{etab2022}</td></tr>"
     )
 
@@ -116,14 +135,14 @@ def _six_digits_each(values: Mapping[str, float] | None) -> dict[str, float | No
     return {name: _six_digits(value) for name, value in values.items()}
 
 
-def _cell_facts(cell: Result) -> dict[str, Any]:
+def _cell_facts(cell: Result, encoder: tuple[float, float] | None) -> dict[str, Any]:
     return {
         "value": _six_digits(cell.value),
         "low": _six_digits(cell.low),
         "high": _six_digits(cell.high),
         "anchored": _six_digits(TASKS[cell.task].anchored(cell.value)),
         "metrics": _six_digits_each(cell.metrics),
-        "nested": _six_digits_each(cell.nested),
+        "encoder": None if encoder is None else [_six_digits(end) for end in encoder],
         "patients": cell.n_patients,
         "rows": cell.n_test,
         "head": cell.head,
@@ -146,11 +165,17 @@ def _row_facts(row: BoardRow, board: Board) -> dict[str, Any]:
         "etab": _six_digits(row.etab),
         "low": _six_digits(row.low),
         "high": _six_digits(row.high),
+        "encoder_low": _six_digits(row.encoder_low),
+        "encoder_high": _six_digits(row.encoder_high),
+        "etab_p": _six_digits(row.etab_p),
         "etab2022": _six_digits(row.etab2022),
         "missing": list(row.missing),
         "categories": {letter: _six_digits(mean) for letter, mean in categories.items()},
         "parts": {part: _six_digits(mean) for part, mean in by_part.items()},
-        "cells": {code: _cell_facts(cell) for code, cell in row.cells.items()},
+        "cells": {
+            code: _cell_facts(cell, row.encoder_intervals.get(code))
+            for code, cell in row.cells.items()
+        },
         "weights": first.weights_sha256,
         "settings": {
             name: str(first.settings[name]) for name in _SETTINGS if name in first.settings

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from etab.errors import DataNotFoundError, ResultError, UndefinedError
-from etab.leaderboard.board import Board, BoardRow, kind_of
+from etab.leaderboard.board import Board, BoardRow, Reliability, kind_of
 from etab.leaderboard.comparable import (
     Cells,
     ReadTable,
@@ -20,12 +22,13 @@ from etab.leaderboard.comparable import (
     counts_on,
     refuse_other_rows,
 )
+from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
 from etab.leaderboard.notes import board_notes, set_aside_note
+from etab.leaderboard.pairs import compare, reliability_of
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.metrics.uncertainty import (
-    holm,
     percentile_interval,
     rank_intervals,
     resample_weights,
@@ -60,12 +63,14 @@ def rank(
 ) -> Board:
     """Rank backbones by their results on a suite of tasks.
 
-    The score of a backbone is the weighted mean of its anchored metrics. Its interval comes from
-    resampling the test patients. One resample of a dataset is shared by all tasks and backbones,
-    so that differences between backbones are paired. Two backbones are told apart where the
-    two-sided bootstrap p value of their difference, Holm-corrected over all pairs, is below 0.05;
-    otherwise they share ranks. A backbone without all tasks of the score is listed below the
-    others, without a rank.
+    The score of a backbone is the weighted mean of its anchored metrics. It has two intervals: for
+    these probes on new patients (resamples of the test patients, which all tasks and backbones of
+    a dataset share), and for this encoder, with new training patients too (a standard error in
+    closed form, ``etab.metrics.inference``). Ranks rest on the second: two backbones are told apart
+    where the two-sided p value of their difference, Holm-corrected over the family of tests, is
+    below 0.05; otherwise they share ranks. The family is all pairs of ranked entries, one entry for
+    each digest of weights. A backbone without all tasks of the score is listed below the others,
+    without a rank.
 
     Adding a backbone changes neither the scores, intervals and order of the others nor
     ``p_better``. It may widen their rank intervals, because Holm then corrects for more pairs.
@@ -78,8 +83,8 @@ def rank(
             from them.
         tasks: Tasks by code; by default all tasks of etab.
         protocol: Protocol of the results, such as ``"cv5"`` or ``"official"``.
-        seed: Seed of the results; it also decides the resamples.
-        draws: Number of resamples of patients.
+        seed: Seed of the results; it also decides the resamples of the first interval.
+        draws: Number of resamples of patients for the first interval.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
 
@@ -199,25 +204,33 @@ def _rank(
 
     shares = dict(zip(suite.tasks, weights.tolist(), strict=True))
     scored = {code: share for code, share in shares.items() if share > 0}
-    complete = sorted(
-        backbone for backbone in cells if all(code in cells[backbone] for code in scored)
+    contest = _Contest(suite, tasks, scored, cells, tables)
+    points = {backbone: contest.score(backbone, scored) for backbone in contest.complete()}
+    order = sorted(points, key=lambda backbone: (-points[backbone], backbone))
+    resampled = _resampled(contest, order, seed, draws)
+    noises = contest.noises(order)
+    totals = {backbone: mixed(noises[backbone], scored) for backbone in order}
+    comparison = compare(
+        [points[backbone] for backbone in order],
+        [totals[backbone] for backbone in order],
+        contest.digests(order),
     )
-    points = {backbone: _score(cells[backbone], scored, tasks) for backbone in complete}
-    resampled: dict[str, FloatArray] = {}
-    if complete:
-        resamples = _resamples(complete[0], scored, tables, seed, draws)
-        for backbone in complete:
-            resampled[backbone] = _resampled_scores(backbone, scored, tables, tasks, resamples)
-    order = sorted(complete, key=lambda backbone: (-points[backbone], backbone))
-    p_better, beats, gap = _compare_pairs(order, points, resampled)
-    ranks = rank_intervals(beats) if order else []
-
+    ranks = dict(zip(order, rank_intervals(comparison.beats), strict=True))
     rows = [
-        _ranked_row(backbone, cells, points[backbone], resampled[backbone], scored, tasks, interval)
-        for backbone, interval in zip(order, ranks, strict=True)
+        _ranked_row(contest, name, resampled[name], noises[name], totals[name], ranks[name])
+        for name in order
     ]
-    rows += [_unranked_row(name, cells[name], scored) for name in sorted(set(cells) - set(order))]
-    notes = board_notes(suite, rows, shares, protocol=protocol, draws=draws, gap=gap)
+    rows += [_unranked_row(contest, name) for name in sorted(set(cells) - set(order))]
+    reliabilities = _reliabilities(contest, order, noises, totals)
+    notes = board_notes(
+        suite,
+        rows,
+        shares,
+        protocol=protocol,
+        draws=draws,
+        separation=comparison.separation,
+        reliabilities=reliabilities,
+    )
     return Board(
         suite=suite,
         protocol=protocol,
@@ -225,16 +238,104 @@ def _rank(
         phantom=any(cell.phantom for row in rows for cell in row.cells.values()),
         shares=shares,
         rows=tuple(rows),
-        p_better=tuple(tuple(row) for row in p_better.tolist()),
-        beats=tuple(tuple(row) for row in beats.tolist()),
-        gap=gap,
+        p_better=_plain(comparison.p_better),
+        beats=_plain(comparison.beats),
+        encoder_half=_plain(comparison.encoder_half),
+        probe_half=_plain(comparison.probe_half),
+        separation=comparison.separation,
+        reliabilities=reliabilities,
         notes=(*first_notes, *notes),
         beside=beside,
     )
 
 
-def _score(cells: Mapping[str, Result], scored: Mapping[str, float], tasks: Tasks) -> float:
-    return sum(share * tasks[code].anchored(cells[code].value) for code, share in scored.items())
+def _plain(matrix: Array) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class _Contest:
+    """What is ranked: results and predictions by backbone and task, and the share of each task."""
+
+    suite: Suite
+    tasks: Tasks
+    scored: Mapping[str, float]
+    cells: Cells
+    tables: Tables
+
+    def complete(self) -> list[str]:
+        """Names of the backbones that have a result for every task of the score."""
+        return sorted(
+            backbone for backbone in self.cells if self.has_all(backbone, list(self.scored))
+        )
+
+    def has_all(self, backbone: str, codes: Sequence[str]) -> bool:
+        """Whether a backbone has a result for each of these tasks."""
+        return all(code in self.cells.get(backbone, {}) for code in codes)
+
+    def score(self, backbone: str, shares: Mapping[str, float]) -> float:
+        """The weighted sum of anchored metrics."""
+        total = 0.0
+        for code, share in shares.items():
+            total += share * self.tasks[code].anchored(self.cells[backbone][code].value)
+        return total
+
+    def digests(self, order: Sequence[str]) -> list[str]:
+        """Digest of the weights of each backbone, the same for all of its results."""
+        first = next(iter(self.scored))
+        return [self.cells[backbone][first].weights_sha256 for backbone in order]
+
+    def noises(self, order: Sequence[str]) -> dict[str, dict[str, Noise]]:
+        """The noise of each backbone, by task code."""
+        if not order:
+            return {}
+        patients = patient_orders(list(self.scored), order[0], self.tables)
+        noises: dict[str, dict[str, Noise]] = {}
+        for backbone in order:
+            tables = {code: self.tables[backbone, code] for code in self.scored}
+            noises[backbone] = task_noises(self.cells[backbone], tables, self.tasks, patients)
+        return noises
+
+
+def _reliabilities(
+    contest: _Contest,
+    order: Sequence[str],
+    noises: Mapping[str, Mapping[str, Noise]],
+    totals: Mapping[str, Noise],
+) -> dict[str, Reliability]:
+    """Reliability of each category of the score, and of each of its tasks."""
+    if not order:
+        return {}
+    members: dict[str, list[str]] = {}
+    for code in contest.scored:
+        members.setdefault(code[0], []).append(code)
+    members |= {code: [code] for code in contest.scored}
+    of_scores = [totals[backbone] for backbone in order]
+    digests = contest.digests(order)
+    reliabilities: dict[str, Reliability] = {}
+    for name, codes in members.items():
+        share = sum(contest.scored[code] for code in codes)
+        within = {code: contest.scored[code] / share for code in codes}
+        points = [contest.score(backbone, within) for backbone in order]
+        of_name = [mixed(noises[backbone], within) for backbone in order]
+        reliabilities[name] = reliability_of(points, of_name, share, of_scores, digests)
+    return reliabilities
+
+
+def _resampled(
+    contest: _Contest, order: Sequence[str], seed: int, draws: int
+) -> dict[str, FloatArray]:
+    """The scores of each backbone under the same resamples of patients: (draws,) by name."""
+    if not order:
+        return {}
+    first = min(order)
+    resamples = _resamples(first, contest.scored, contest.tables, seed, draws)
+    return {
+        backbone: _resampled_scores(
+            backbone, contest.scored, contest.tables, contest.tasks, resamples
+        )
+        for backbone in order
+    }
 
 
 def _resamples(
@@ -276,66 +377,6 @@ def _resampled_scores(
     return np.asarray(total, dtype=np.float64)
 
 
-def two_sided(difference: float, draws: FloatArray) -> float:
-    """Two-sided bootstrap p value of a difference against 0.
-
-    It is the tail of the normal distribution with the standard deviation of the bootstrap, and
-    never less than twice the share of draws on the other side of 0. That share alone cannot fall
-    below 2 / (n + 1), which Holm over some 50 pairs would never pass, however clear the
-    difference.
-
-    Args:
-        difference: The observed difference.
-        draws: The difference under each resample, shape (n,); NaN is ignored.
-
-    Returns:
-        A p value between 0 and 1.
-
-    Example:
-        >>> two_sided(0.5, np.array([-0.1, 0.4, 0.6, 1.1]))
-        0.5
-    """
-    finite = draws[np.isfinite(draws)]
-    other_side = finite <= 0 if difference > 0 else finite >= 0
-    against = float(other_side.mean())
-    spread = float(finite.std())
-    if spread > 0:
-        tail = math.erfc(abs(difference) / (spread * math.sqrt(2)))
-    else:
-        tail = float(difference == 0)
-    return min(1.0, max(tail, 2 * against))
-
-
-def _compare_pairs(
-    order: Sequence[str], points: Mapping[str, float], resampled: Mapping[str, FloatArray]
-) -> tuple[FloatArray, Array, float]:
-    """Compare all pairs of ranked backbones.
-
-    Returns:
-        P(row above column), whether the row is significantly better than the column, and the
-        median half width of the intervals of the differences (NaN without a pair).
-    """
-    n = len(order)
-    p_better = np.full((n, n), 0.5)
-    beats = np.zeros((n, n), dtype=bool)
-    pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
-    p_values: list[float] = []
-    half_widths: list[float] = []
-    for i, j in pairs:
-        draws = resampled[order[i]] - resampled[order[j]]
-        draws = draws[np.isfinite(draws)]
-        p_better[i, j] = (draws > 0).mean() + 0.5 * (draws == 0).mean()
-        p_better[j, i] = 1 - p_better[i, j]
-        p_values.append(two_sided(points[order[i]] - points[order[j]], draws))
-        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        half_widths.append(float(high - low) / 2)
-    if not pairs:
-        return p_better, beats, math.nan
-    for (i, j), adjusted in zip(pairs, holm(p_values), strict=True):
-        beats[i, j] = adjusted < 1 - LEVEL and points[order[i]] > points[order[j]]
-    return p_better, beats, float(np.median(half_widths))
-
-
 def raw2022(task: Task, cell: Result) -> float:
     """The raw metric that enters the score of 2022.
 
@@ -353,45 +394,68 @@ def raw2022(task: Task, cell: Result) -> float:
 
 
 def _ranked_row(
+    contest: _Contest,
     backbone: str,
-    cells: Cells,
-    point: float,
     draws: FloatArray,
-    scored: Mapping[str, float],
-    tasks: Tasks,
+    noises: Mapping[str, Noise],
+    noise: Noise,
     ranks: tuple[int, int],
 ) -> BoardRow:
-    own = cells[backbone]
+    own = contest.cells[backbone]
+    point = contest.score(backbone, contest.scored)
+    raw = 0.0
+    for code, share in contest.scored.items():
+        raw += share * raw2022(contest.tasks[code], own[code])
+    precise = {code: share for code, share in contest.suite.precision_shares().items() if share > 0}
+    has_precise = bool(precise) and contest.has_all(backbone, list(precise))
     twin = f"random/{backbone}"
-    has_twin = all(code in cells.get(twin, {}) for code in scored)
     interval = percentile_interval(point, draws, level=LEVEL, method="bootstrap over patients")
     return BoardRow(
         backbone=backbone,
         etab=point,
         low=interval.low,
         high=interval.high,
-        etab2022=sum(share * raw2022(tasks[code], own[code]) for code, share in scored.items()),
+        encoder_low=point - noise.half_width,
+        encoder_high=point + noise.half_width,
+        etab_p=contest.score(backbone, precise) if has_precise else math.nan,
+        etab2022=raw,
         rank_low=ranks[0],
         rank_high=ranks[1],
         cells=dict(own),
         missing=(),
         kind=kind_of(backbone, list(own.values())),
-        twin=twin if has_twin else "",
+        twin=twin if contest.has_all(twin, list(contest.scored)) else "",
+        encoder_intervals=_encoder_intervals(contest, backbone, noises),
     )
 
 
-def _unranked_row(
-    backbone: str, cells: Mapping[str, Result], scored: Mapping[str, float]
-) -> BoardRow:
+def _encoder_intervals(
+    contest: _Contest, backbone: str, noises: Mapping[str, Noise]
+) -> dict[str, tuple[float, float]]:
+    """95 % interval of the value of each task over patients and training draws, in its own unit."""
+    intervals: dict[str, tuple[float, float]] = {}
+    for code, noise in noises.items():
+        task = contest.tasks[code]
+        value = contest.cells[backbone][code].value
+        half = noise.half_width * abs(task.high - task.low)
+        intervals[code] = (value - half, value + half)
+    return intervals
+
+
+def _unranked_row(contest: _Contest, backbone: str) -> BoardRow:
+    cells = contest.cells[backbone]
     return BoardRow(
         backbone=backbone,
         etab=math.nan,
         low=math.nan,
         high=math.nan,
+        encoder_low=math.nan,
+        encoder_high=math.nan,
+        etab_p=math.nan,
         etab2022=math.nan,
         rank_low=None,
         rank_high=None,
         cells=dict(cells),
-        missing=tuple(code for code in scored if code not in cells),
+        missing=tuple(code for code in contest.scored if code not in cells),
         kind=kind_of(backbone, list(cells.values())),
     )

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 
 from etab.leaderboard.board import Board, BoardRow, kind_of
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     Cards,
+    RELIABILITY_HEADER,
     arrow,
     beside_rows,
     category_letters,
     category_mean,
     data_notices,
+    encoder_words,
     headline,
     mean_words,
     number_words,
     part_mean,
+    precise_words,
     rank_words,
+    reliability_rows,
     score_parts,
     value_words,
 )
@@ -36,19 +41,24 @@ _CSV_HEADER = (
     "etab_low",
     "etab_high",
     "etab2022",
+    "etab_p",
+    "etab_encoder_low",
+    "etab_encoder_high",
     "task",
     "metric",
     "value",
     "low",
     "high",
+    "encoder_low",
+    "encoder_high",
     "anchored",
     "patients",
     "phantom",
     "protocol",
     "seed",
 )
-_NO_SCORE = ("",) * 6
-_NO_VALUE = ("",) * 5
+_NO_SCORE = ("",) * 9
+_NO_VALUE = ("",) * 7
 
 
 def _markdown_line(cells: Iterable[object]) -> str:
@@ -79,6 +89,17 @@ def board_markdown(board: Board, cards: Cards) -> str:
     lines.append("")
     for letter in category_letters(board):
         lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
+    if board.reliabilities:
+        lines += [
+            "### What the board can separate",
+            "",
+            "Reliability: share of the variance among backbones that other patients would show "
+            "again (the mean of half-splits of people, stepped up by Spearman and Brown). Share of "
+            "noise: part in the noise of differences of the score. Differences are of anchored "
+            "means, for encoders, with Holm over the pairs of the board.",
+            "",
+            *_markdown_table(RELIABILITY_HEADER, reliability_rows(board)),
+        ]
     if board.beside:
         lines += [
             "### Beside the score",
@@ -100,7 +121,9 @@ def _headline_table(board: Board) -> list[str]:
         "rank",
         "backbone",
         "kind",
-        "ETAB [95 %]",
+        "ETAB [95 %, these probes]",
+        "95 %, this encoder",
+        *(["etab-p"] if board.suite.precision_weights else []),
         "etab2022",
         *[f"ETAB of {part}" for part in score_parts(board)],
         *[CATEGORIES[letter] for letter in category_letters(board)],
@@ -111,6 +134,8 @@ def _headline_table(board: Board) -> list[str]:
             row.backbone,
             row.kind,
             headline(row),
+            encoder_words(row),
+            *([precise_words(row)] if board.suite.precision_weights else []),
             f"{row.etab2022:.3f}" if row.ranked else "-",
             *[mean_words(part_mean(row, part, board)) for part in score_parts(board)],
             *[mean_words(category_mean(row, letter, board)) for letter in category_letters(board)],
@@ -165,7 +190,7 @@ def board_csv(board: Board) -> str:
                     *_scores(row),
                     code,
                     TASKS[code].metric,
-                    *_values(cell),
+                    *_values(cell, row.encoder_intervals.get(code)),
                     board.phantom,
                     board.protocol,
                     board.seed,
@@ -179,7 +204,7 @@ def board_csv(board: Board) -> str:
                 *_NO_SCORE,
                 cell.task,
                 cell.metric,
-                *_values(cell),
+                *_values(cell, None),
                 cell.phantom,
                 cell.protocol,
                 cell.seed,
@@ -191,11 +216,14 @@ def board_csv(board: Board) -> str:
 def _scores(row: BoardRow) -> tuple[object, ...]:
     if not row.ranked:
         return _NO_SCORE
-    return (row.rank_low, row.rank_high, row.etab, row.low, row.high, row.etab2022)
+    precise = "" if math.isnan(row.etab_p) else row.etab_p
+    intervals = (row.encoder_low, row.encoder_high)
+    ranks = (row.rank_low, row.rank_high)
+    return (*ranks, row.etab, row.low, row.high, row.etab2022, precise, *intervals)
 
 
-def _values(cell: Result | None) -> tuple[object, ...]:
+def _values(cell: Result | None, encoder: tuple[float, float] | None) -> tuple[object, ...]:
     if cell is None:
         return _NO_VALUE
     anchored = TASKS[cell.task].anchored(cell.value)
-    return (cell.value, cell.low, cell.high, anchored, cell.n_patients)
+    return (cell.value, cell.low, cell.high, *(encoder or ("", "")), anchored, cell.n_patients)

@@ -18,7 +18,16 @@ from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.types import FloatArray
 
-_SUITE_KEYS = {"name", "version", "title", "tasks", "task_weights", "category_weights", "protocols"}
+_SUITE_KEYS = {
+    "name",
+    "version",
+    "title",
+    "tasks",
+    "task_weights",
+    "category_weights",
+    "precision_weights",
+    "protocols",
+}
 
 
 class Tasks(Protocol):
@@ -44,6 +53,8 @@ class Suite:
         category_weights: Weights by category letter, 0 or more; 1 where none is given.
         protocols: Protocols by task code, for tasks that count by another protocol than that of
             the board. Tasks of f0, for example, count by ``"lodo"``, leave-one-database-out.
+        precision_weights: Weights by task code of the score ``etab-p``, inside the categories;
+            frozen with the version. Empty for a suite without that score.
 
     Example:
         >>> suite = Suite(name="mine", version=1, tasks=("a0-A4-C", "a1-A4-C", "b0-A4-C"))
@@ -58,6 +69,7 @@ class Suite:
     task_weights: Mapping[str, float] = field(default_factory=dict)
     category_weights: Mapping[str, float] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
+    precision_weights: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_toml(cls, text: str, name: str = "this suite") -> Suite:
@@ -83,6 +95,7 @@ class Suite:
         _check_suite(content, name)
         suite = cls(**{**content, "tasks": tuple(content["tasks"])})
         suite.weights({}, {})  # raises where a weight cannot be used
+        suite.precision_shares()
         return suite
 
     def weights(self, tasks: Mapping[str, float], categories: Mapping[str, float]) -> FloatArray:
@@ -109,6 +122,27 @@ class Suite:
         of_categories = {letter: category_weights.get(letter, 1.0) for letter in letters}
         return _shares(self.tasks, of_tasks, of_categories)
 
+    def precision_shares(self) -> dict[str, float]:
+        """Compute the share of each task in the score ``etab-p``.
+
+        Returns:
+            Shares by task code that sum to 1: each category has the share that it has in the score,
+            and its tasks divide it by ``precision_weights``. Empty where the suite has none.
+
+        Raises:
+            UnsupportedOptionError: If a task has no weight there.
+        """
+        if not self.precision_weights:
+            return {}
+        absent = sorted(set(self.tasks) - set(self.precision_weights))
+        if absent:
+            raise UnsupportedOptionError(
+                f"The suite {self.name} has no precision weight for {absent[0]}; give one to each "
+                "task (0 leaves it out), or to none."
+            )
+        shares = self.weights(self.precision_weights, {})
+        return dict(zip(self.tasks, shares.tolist(), strict=True))
+
 
 def _check_suite(content: Mapping[str, Any], name: str) -> None:
     for key, kind in (("name", str), ("version", int), ("tasks", list)):
@@ -119,7 +153,7 @@ def _check_suite(content: Mapping[str, Any], name: str) -> None:
             )
     if not isinstance(content.get("title", ""), str):
         raise UnsupportedOptionError(f"{name}: title is {content['title']!r}; wanted a str.")
-    for key in ("task_weights", "category_weights", "protocols"):
+    for key in ("task_weights", "category_weights", "precision_weights", "protocols"):
         if not isinstance(content.get(key, {}), dict):
             raise UnsupportedOptionError(f"{name}: {key} is {content[key]!r}; wanted a table.")
     for code, protocol in content.get("protocols", {}).items():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
 from etab.leaderboard.board import Board, BoardRow
 from etab.results import Result
-from etab.tasks.codes import SUITE_PARTS, parse_code
+from etab.tasks.codes import CATEGORIES, SUITE_PARTS, parse_code
 from etab.tasks.menu import TASKS
 
 BESIDE_HEADER = ("task", "asked", "backbone", "metric", "value [95 %]", "anchored", "patients")
@@ -50,6 +51,16 @@ def headline(row: BoardRow) -> str:
         return f"{row.etab:.3f} [{row.low:.3f}, {row.high:.3f}]"
     plural = "s" if len(row.missing) > 1 else ""
     return f"no score: {len(row.missing)} task{plural} missing"
+
+
+def encoder_words(row: BoardRow) -> str:
+    """The interval of the score of an encoder, with new training patients too, or "-"."""
+    return f"[{row.encoder_low:.3f}, {row.encoder_high:.3f}]" if row.ranked else "-"
+
+
+def precise_words(row: BoardRow) -> str:
+    """The score ``etab-p``, or "-" where there is none."""
+    return "-" if math.isnan(row.etab_p) else f"{row.etab_p:.3f}"
 
 
 def number_words(value: float) -> str:
@@ -143,6 +154,54 @@ def _anchored_mean(row: BoardRow, categories: str, board: Board) -> float | None
         return None
     anchored = {code: TASKS[code].anchored(row.cells[code].value) for code in shares}
     return sum(share * anchored[code] for code, share in shares.items()) / sum(shares.values())
+
+
+RELIABILITY_HEADER = (
+    "of",
+    "reliability",
+    "share of noise",
+    "pairs told apart",
+    "smallest told apart",
+    "largest not told apart",
+    "found in 80 %",
+)
+
+
+def reliability_rows(board: Board) -> list[tuple[str, ...]]:
+    """Reliability of each category and task in words, in the order of RELIABILITY_HEADER.
+
+    Differences are of anchored means. A category or task that tells no pair apart is marked.
+    """
+    names = [*category_letters(board), *board.suite.tasks]
+    rows: list[tuple[str, ...]] = []
+    for name in names:
+        reliability = board.reliabilities.get(name)
+        if reliability is None:
+            continue
+        separation = reliability.separation
+        apart = f"{separation.told_apart} of {separation.pairs}"
+        if separation.pairs and not separation.told_apart:
+            apart = f"none of {separation.pairs}: separates nothing"
+        rows.append(
+            (
+                CATEGORIES.get(name, name),
+                _share_words(reliability.reliability),
+                _share_words(reliability.noise_share),
+                apart,
+                _gap_words(separation.smallest),
+                _gap_words(separation.largest_tie),
+                _gap_words(separation.found),
+            )
+        )
+    return rows
+
+
+def _share_words(share: float) -> str:
+    return f"{share:.2f}" if math.isfinite(share) else "-"
+
+
+def _gap_words(gap: float) -> str:
+    return f"{gap:.3f}" if math.isfinite(gap) else "-"
 
 
 def beside_rows(board: Board) -> list[tuple[str, ...]]:

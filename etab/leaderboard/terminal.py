@@ -14,6 +14,7 @@ from etab.leaderboard.summary import (
     category_mean,
     mean_words,
     part_mean,
+    precise_words,
     printable,
     rank_words,
     score_parts,
@@ -43,7 +44,15 @@ def board_table(board: Board) -> Table:
     )
     table.add_column("rank", no_wrap=True)
     table.add_column("backbone", overflow="fold")
-    for name in ("ETAB", "95 %", "2022", *score_parts(board), *category_letters(board)):
+    precise = ("etab-p",) if board.suite.precision_weights else ()
+    for name in (
+        "ETAB",
+        "95 % encoder",
+        *precise,
+        "2022",
+        *score_parts(board),
+        *category_letters(board),
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
         style = "" if row.kind == "pretrained" else "dim"
@@ -53,9 +62,12 @@ def board_table(board: Board) -> Table:
 
 def _cells(row: BoardRow, board: Board) -> list[str]:
     if row.ranked:
-        scores = [f"{row.etab:.3f}", f"{row.low:.3f} to {row.high:.3f}", f"{row.etab2022:.3f}"]
+        interval = f"{row.encoder_low:.3f} to {row.encoder_high:.3f}"
+        scores = [f"{row.etab:.3f}", interval, precise_words(row), f"{row.etab2022:.3f}"]
     else:
-        scores = ["-", f"{len(row.missing)} missing", "-"]
+        scores = ["-", f"{len(row.missing)} missing", "-", "-"]
+    if not board.suite.precision_weights:
+        del scores[2]
     return [
         rank_words(row),
         row.backbone,

@@ -1,0 +1,193 @@
+"""Which backbones of a board can be told apart, and how large a difference must be for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as scipy_stats
+
+from etab.leaderboard.board import Reliability, Separation
+from etab.leaderboard.noise import Noise, difference_patient_variances, difference_variances
+from etab.metrics.inference import half_widths, p_above, two_sided_p
+from etab.metrics.uncertainty import holm
+from etab.types import Array, FloatArray
+
+ERROR = 0.05  # chance that any two equal backbones are told apart
+POWER = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All pairs of n scores, in the order in which the scores were given.
+
+    Attributes:
+        p_better: (n, n) probability that the row is above the column.
+        beats: (n, n) bool, whether the row is told apart from the column and above it.
+        encoder_half: (n, n) half width of the 95 % interval of the difference of the encoders.
+        probe_half: (n, n) half width of that of these probes on new patients.
+        separation: What the comparison can tell apart.
+    """
+
+    p_better: FloatArray
+    beats: Array
+    encoder_half: FloatArray
+    probe_half: FloatArray
+    separation: Separation
+
+
+def compare(points: Sequence[float], noises: Sequence[Noise], digests: Sequence[str]) -> Comparison:
+    """Compare all pairs of scores, with new test and training patients in mind.
+
+    A difference is tested by Student's t, on the variance over patients and training draws, and
+    Holm corrects over the family of tests: the pairs of entries with different weights.
+
+    Args:
+        points: The n scores.
+        noises: Their noise.
+        digests: sha256 of the weights of each. Entries with the same weights are one member of the
+            family, whatever their names, so that copies of an entry cost nobody a verdict. They
+            are not tested against each other.
+
+    Returns:
+        The comparison.
+    """
+    n = len(points)
+    if n == 0:
+        none = np.zeros((0, 0))
+        return Comparison(none, none.astype(bool), none, none, NOTHING_TO_SEPARATE)
+    values = np.asarray(points, dtype=np.float64)
+    differences = values[:, None] - values[None, :]
+    variances = difference_variances(noises)
+    degrees = min(noise.degrees for noise in noises)
+    p = two_sided_p(differences, variances, degrees)
+    apart = _told_apart(p, digests)
+    beats = apart & (differences > 0)
+    family = len(set(digests))
+    tests = family * (family - 1) // 2
+    separation = _separation(differences, variances, degrees, apart, digests, tests)
+    return Comparison(
+        p_better=p_above(differences, variances, degrees),
+        beats=beats,
+        encoder_half=half_widths(variances, degrees),
+        probe_half=half_widths(difference_patient_variances(noises), degrees),
+        separation=separation,
+    )
+
+
+def _told_apart(p: FloatArray, digests: Sequence[str]) -> Array:
+    """(n, n) bool: pairs whose p, corrected by Holm over the family, is below the error."""
+    first: dict[str, int] = {}
+    for i, digest in enumerate(digests):
+        first.setdefault(digest, i)
+    corrected = _corrected(p, list(first.values()))
+    apart = np.zeros(p.shape, dtype=bool)
+    for i, one in enumerate(digests):
+        for j, other in enumerate(digests[:i]):
+            if one == other:
+                continue
+            value = corrected.get((j, i))
+            if value is None:
+                # A copy stands in the family in place of the first entry with its weights.
+                others = [k for digest, k in first.items() if digest not in (one, other)]
+                value = _corrected(p, [*others, i, j])[j, i]
+            apart[i, j] = value < ERROR
+            apart[j, i] = value < ERROR
+    return apart
+
+
+def _corrected(p: FloatArray, members: Sequence[int]) -> dict[tuple[int, int], float]:
+    """Corrected p of each pair of members, by the pair in ascending order."""
+    ordered = sorted(members)
+    pairs = [(i, j) for k, i in enumerate(ordered) for j in ordered[k + 1 :]]
+    if not pairs:
+        return {}
+    values = holm([float(p[pair]) for pair in pairs])
+    return dict(zip(pairs, values.tolist(), strict=True))
+
+
+NOTHING_TO_SEPARATE = Separation(0, 0, math.nan, math.nan, math.nan)
+
+
+def _separation(
+    differences: FloatArray,
+    variances: FloatArray,
+    degrees: float,
+    apart: Array,
+    digests: Sequence[str],
+    tests: int,
+) -> Separation:
+    """The differences that were and were not told apart, and the one that would be found."""
+    pairs = [
+        (i, j)
+        for i in range(len(digests))
+        for j in range(i + 1, len(digests))
+        if digests[i] != digests[j]
+    ]
+    if not pairs:
+        return NOTHING_TO_SEPARATE
+    rows, columns = np.array(pairs).T
+    gaps = np.abs(differences[rows, columns])
+    verdicts = apart[rows, columns]
+    error = math.sqrt(float(np.median(variances[rows, columns])))
+    steps = scipy_stats.t.ppf(1 - ERROR / 2 / tests, degrees) + scipy_stats.t.ppf(POWER, degrees)
+    return Separation(
+        pairs=len(pairs),
+        told_apart=int(verdicts.sum()),
+        smallest=float(gaps[verdicts].min()) if verdicts.any() else math.nan,
+        largest_tie=float(gaps[~verdicts].max()) if not verdicts.all() else math.nan,
+        found=float(steps) * error,
+    )
+
+
+def reliability_of(
+    points: Sequence[float],
+    noises: Sequence[Noise],
+    share: float,
+    totals: Sequence[Noise],
+    digests: Sequence[str],
+) -> Reliability:
+    """Measure the reliability of a task or category on a board.
+
+    The patients are the items of a test and the backbones its subjects. The reliability is
+    Cronbach's alpha (Psychometrika 16, 1951): the mean over all half-splits of the patients of the
+    correlation between halves, stepped up to the whole by Spearman and Brown.
+
+    Args:
+        points: Anchored means of n backbones.
+        noises: Their noise.
+        share: Weight of the mean in the score.
+        totals: Noise of the n scores.
+        digests: sha256 of the weights of each.
+
+    Returns:
+        The reliability.
+    """
+    separation = compare(points, noises, digests).separation
+    if len(points) < 2:
+        return Reliability(math.nan, math.nan, separation)
+    own = _shared_noise(noises, noises)
+    total = _shared_noise(totals, totals)
+    variance = float(np.var(points, ddof=1))
+    return Reliability(
+        reliability=1 - own / variance if variance > 0 else math.nan,
+        noise_share=share * _shared_noise(noises, totals) / total if total > 0 else math.nan,
+        separation=separation,
+    )
+
+
+def _shared_noise(ones: Sequence[Noise], others: Sequence[Noise]) -> float:
+    """Covariance over patients of two means, for what backbones differ by.
+
+    Noise that all n backbones share is left out: it moves no difference.
+    """
+    one_moves = [noise.by_patient() for noise in ones]
+    other_moves = [noise.by_patient() for noise in others]
+    total = 0.0
+    for dataset in one_moves[0]:
+        one = np.stack([moves[dataset] for moves in one_moves])
+        other = np.stack([moves[dataset] for moves in other_moves])
+        total += float(((one - one.mean(axis=0)) * (other - other.mean(axis=0))).sum())
+    return total / (len(ones) - 1)

@@ -1,0 +1,253 @@
+"""Two estimands in closed form: patients with all their rows and repeats, and training draws on top of them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import astuple, replace
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from etab.errors import UndefinedError
+from etab.metrics import inference
+from etab.metrics.base import METRICS
+from etab.metrics.columns import ScoredRows
+from etab.metrics.inference import Design, Precision, paired_test, precision_of
+from etab.testing.metrics import sample
+from etab.types import Kind
+
+FIVE = Design(n_fold=5, repeats=1, test_share=0.25)
+ONE = Design(n_fold=1, repeats=1, test_share=0.5)
+
+
+def rows_of(
+    errors: np.ndarray,
+    patients: np.ndarray,
+    folds: np.ndarray | None = None,
+    repeats: np.ndarray | None = None,
+) -> ScoredRows:
+    """A table whose MAE is the mean of ``errors``."""
+    columns = {"truth": np.zeros(len(errors)), "score": np.asarray(errors, dtype=float)}
+    return ScoredRows(Kind.VALUE, columns, patients, folds, repeats)
+
+
+def cross_validated(
+    n: int, repeats: int, rng: np.random.Generator, *, per_patient: int = 1
+) -> ScoredRows:
+    """Errors of n patients in five folds, several times."""
+    names = np.repeat([f"p{i:03d}" for i in range(n)], per_patient)
+    errors, folds, numbers = [], [], []
+    for repeat in range(repeats):
+        order = rng.permutation(n) % 5
+        errors.append(np.abs(rng.normal(5, 2, n * per_patient)))
+        folds.append(np.repeat([f"fold{k}" for k in order], per_patient))
+        numbers.append(np.full(n * per_patient, repeat))
+    return rows_of(
+        np.concatenate(errors),
+        np.tile(names, repeats),
+        np.concatenate(folds),
+        np.concatenate(numbers),
+    )
+
+
+def precision(rows: ScoredRows, design: Design) -> Precision:
+    return precision_of("mae", rows, np.unique(rows.patients), design)
+
+
+def test_the_variance_of_a_mean_is_that_of_textbooks() -> None:
+    errors = np.abs(np.random.default_rng(0).normal(5, 2, 40))
+    part = precision(rows_of(errors, np.arange(40).astype(str)), ONE)
+    assert part.patient_variance == pytest.approx(errors.var(ddof=1) / 40)
+    assert part.degrees == 39
+
+
+@pytest.mark.parametrize("kind", [Kind.MASK, Kind.VALUE, Kind.BINARY, Kind.CLASSES])
+def test_ten_copies_of_every_row_are_no_more_patients(kind: Kind) -> None:
+    metric = {Kind.MASK: "dice", Kind.VALUE: "mae"}.get(kind, "auroc")
+    columns, patients = sample(kind, np.random.default_rng(1))
+    order = np.unique(patients)
+    many = {name: np.repeat(values, 10) for name, values in columns.items()}
+    one = precision_of(metric, ScoredRows(kind, columns, patients), order, ONE)
+    ten = precision_of(metric, ScoredRows(kind, many, np.repeat(patients, 10)), order, ONE)
+    assert ten.patient_variance == pytest.approx(one.patient_variance, rel=1e-9)
+    assert ten.encoder_variance == pytest.approx(one.encoder_variance, rel=1e-9)
+
+
+def test_repeats_of_the_same_predictions_are_no_more_patients() -> None:
+    once = cross_validated(50, 1, np.random.default_rng(2))
+    four = rows_of(
+        np.tile(once["score"], 4),
+        np.tile(once.patients, 4),
+        np.tile(once.folds, 4),
+        np.repeat(np.arange(4), 50),
+    )
+    design = replace(FIVE, repeats=4)
+    assert precision(four, design).patient_variance == pytest.approx(
+        precision(once, FIVE).patient_variance
+    )
+
+
+def test_repeats_with_noise_of_their_own_are_averaged() -> None:
+    rows = cross_validated(60, 8, np.random.default_rng(3))
+    single = precision(rows.select(rows.repeats == 0), FIVE).patient_variance
+    assert precision(rows, replace(FIVE, repeats=8)).patient_variance < single / 4
+
+
+@pytest.mark.parametrize("repeats", [1, 5])
+@pytest.mark.parametrize("folds_differ", [False, True])
+def test_the_encoder_has_the_variance_of_nadeau_and_bengio(
+    repeats: int, folds_differ: bool
+) -> None:
+    """By hand: (1/J + n_test/n_train) times the larger of two estimates of the variance of one fit."""
+    rows = cross_validated(50, repeats, np.random.default_rng(4), per_patient=2)
+    moved = rows["score"].copy()
+    for part in rows.of_folds():
+        moved[part] += 20 - moved[part].mean()
+    if folds_differ:
+        moved[rows.folds == "fold0"] += 6
+    rows = rows_of(moved, rows.patients, rows.folds, rows.repeats)
+    from_patients, between = [], []
+    for repeat in range(repeats):
+        errors = moved[rows.repeats == repeat].reshape(50, 2).mean(axis=1)
+        folds = rows.folds[rows.repeats == repeat][::2]
+        from_patients.append(5 * errors.var(ddof=1) / 50)
+        values = [errors[folds == f"fold{k}"].mean() for k in range(5)]
+        between.append(np.var(values, ddof=1))
+    wanted = (1 / (5 * repeats) + 0.25) * max(np.mean(from_patients), np.mean(between))
+    part = precision(rows, replace(FIVE, repeats=repeats))
+    assert part.encoder_variance == pytest.approx(wanted)
+    assert part.encoder_variance >= 1.2 * part.patient_variance
+    assert (np.mean(between) > np.mean(from_patients)) == folds_differ
+
+
+def test_one_split_adds_its_share_of_test_patients() -> None:
+    errors = np.abs(np.random.default_rng(5).normal(5, 2, 30))
+    part = precision(rows_of(errors, np.arange(30).astype(str)), ONE)
+    assert part.encoder_variance == pytest.approx(1.5 * part.patient_variance)
+
+
+def test_what_databases_differ_by_is_no_noise() -> None:
+    rows = cross_validated(50, 1, np.random.default_rng(6))
+    rows = rows_of(rows["score"] + 9 * (rows.folds == "fold0"), rows.patients, rows.folds)
+    random_folds = precision(rows, FIVE)
+    databases = precision(rows, replace(FIVE, alike=False))
+    assert databases.encoder_variance == pytest.approx(0.45 * 5 * databases.patient_variance)
+    assert random_folds.encoder_variance > 1.5 * databases.encoder_variance
+
+
+def test_shared_noise_cancels_in_a_difference() -> None:
+    rows = cross_validated(50, 1, np.random.default_rng(7))
+    shifted = rows_of(rows["score"] + 0.1, rows.patients, rows.folds)
+    for design in (None, FIVE):
+        test = paired_test("mae", shifted, rows, design)
+        assert test.difference == pytest.approx(0.1)
+        assert test.p < 1e-6
+        assert test.high - test.low < 1e-6
+
+
+def test_pairs_at_once_are_pairs_one_by_one() -> None:
+    rng = np.random.default_rng(8)
+    design = Design(n_fold=5, repeats=3, test_share=0.25)
+    folds = rng.normal(size=(4, 3, 5))
+    folds[:, 1, 2] = np.nan
+    folds[:, 2, 1:] = np.nan
+    parts = [Precision(rng.normal(size=(3, 20)), folds[b], design, 20) for b in range(4)]
+    encoder = inference.paired_variances(parts)
+    patients = inference.paired_patient_variances(parts)
+    for i, one in enumerate(parts):
+        for j, other in enumerate(parts):
+            between = inference.combined([one, other], [1, -1])
+            assert encoder[i, j] == pytest.approx(between.encoder_variance)
+            assert patients[i, j] == pytest.approx(between.patient_variance)
+
+
+def test_classes_are_tested_like_two_classes() -> None:
+    """The same probabilities give the same test, whichever of the two kinds a table is of."""
+    rng = np.random.default_rng(9)
+    truth = rng.integers(0, 2, 80).astype(float)
+    patients = np.arange(80).astype(str)
+    pairs = []
+    for kind in (Kind.BINARY, Kind.CLASSES):
+        tables = []
+        for noise in (1.0, 3.0):
+            p = 1 / (1 + np.exp(-(2 * truth - 1 + noise * np.sin(np.arange(80) * noise))))
+            scores = {"score": p} if kind is Kind.BINARY else {"score_0": 1 - p, "score_1": p}
+            tables.append(ScoredRows(kind, {"truth": truth, **scores}, patients))
+        pairs.append(paired_test("auroc", *tables))
+    assert astuple(pairs[0]) == pytest.approx(astuple(pairs[1]))
+
+
+@pytest.mark.parametrize("kind", [Kind.MASK, Kind.VALUE, Kind.BINARY, Kind.CLASSES])
+def test_a_paired_test_keeps_its_size_and_finds_a_gap(kind: Kind) -> None:
+    metric = {Kind.MASK: "dice", Kind.VALUE: "mae"}.get(kind, "auroc")
+    p = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        a, patients = sample(kind, rng)
+        b, _ = sample(kind, rng)
+        if "truth" in a:
+            a, b = _regraded(kind, a, rng), _regraded(kind, a, rng)
+        p.append(
+            paired_test(metric, ScoredRows(kind, a, patients), ScoredRows(kind, b, patients)).p
+        )
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.1
+    better, patients = sample(kind, np.random.default_rng(1), error=0.2)
+    worse, _ = sample(kind, np.random.default_rng(1), error=1.5)
+    test = paired_test(
+        metric, ScoredRows(kind, better, patients), ScoredRows(kind, worse, patients)
+    )
+    assert test.p < 0.05
+    assert test.difference * METRICS[metric].better > 0
+
+
+def _regraded(
+    kind: Kind, columns: dict[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    truth = columns["truth"]
+    if kind is Kind.VALUE:
+        return {"truth": truth, "score": truth + rng.normal(0, 8, len(truth))}
+    if kind is Kind.BINARY:
+        logits = truth * 2 - 1 + rng.normal(0, 1.5, len(truth))
+        return {"truth": truth, "score": 1 / (1 + np.exp(-logits))}
+    classes = sum(name.startswith("score_") for name in columns)
+    logits = 1.5 * np.eye(classes)[truth.astype(int)] + rng.normal(0, 1.5, (len(truth), classes))
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return {"truth": truth, **{f"score_{k}": p[:, k] for k in range(classes)}}
+
+
+def test_no_draw_can_decide_a_test() -> None:
+    for function in (paired_test, precision_of, inference.two_sided_p, inference.p_above):
+        assert not {"rng", "seed", "n", "draws"} & set(inspect.signature(function).parameters)
+
+
+def test_p_is_the_tail_of_student() -> None:
+    p = inference.two_sided_p(np.array([1.0, -2.0, 0.0, 0.3]), np.array([1.0, 4.0, 0.0, 0.0]), 12)
+    tail = 2 * scipy_stats.t.sf(1.0, 12)
+    assert p == pytest.approx([tail, tail, 1.0, 0.0])
+    above = inference.p_above(np.array([1.0, -1.0, 0.0, 0.3]), np.array([1.0, 1.0, 0.0, 0.0]), 12)
+    assert above == pytest.approx([1 - tail / 2, tail / 2, 0.5, 1.0])
+
+
+def test_what_has_no_noise_is_refused() -> None:
+    columns = {"truth": np.r_[1.0, np.zeros(9)], "score": np.linspace(1, 0, 10)}
+    rows = ScoredRows(Kind.BINARY, columns, np.array([f"p{i}" for i in range(10)]))
+    with pytest.raises(
+        UndefinedError, match="auroc does not exist without p0: .* too few patients"
+    ):
+        precision_of("auroc", rows, rows.patients, ONE)
+    lonely = rows_of(np.ones(2), np.array(["a", "a"]))
+    with pytest.raises(UndefinedError, match="at least two of them, got 1"):
+        precision(lonely, ONE)
+
+
+def test_a_fold_without_the_metric_is_left_out() -> None:
+    rng = np.random.default_rng(10)
+    truth = np.r_[np.zeros(12), np.ones(12), np.zeros(6)]
+    folds = np.array([f"fold{k}" for k in [0, 1] * 12 + [2] * 6])
+    columns = {"truth": truth, "score": rng.random(30)}
+    rows = ScoredRows(Kind.BINARY, columns, np.arange(30).astype(str), folds)
+    part = precision_of("auroc", rows, np.unique(rows.patients), Design(3, 1, 0.5))
+    assert np.isfinite(part.folds).tolist() == [[True, True, False]]
+    assert math.isfinite(part.encoder_variance)

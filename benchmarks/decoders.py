@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.decoders benchmarks/results benchmarks/results_finetune`` reads mask cells of several heads from one
 or more folders. For each task, backbone and set of test rows (official, or folds) it prints the Dice of the linear probe on
-frozen maps, and of each other head, frozen or with the backbone trained, with the 95 % interval over patients; the difference
-to the probe with its 95 % interval (percentiles of resampled patients, both heads with the same ones); and p of the
-permutation that swaps whole patients, Holm-corrected over all lines. Another probe is named by ``--against``.
+frozen maps, and of each other head, frozen or with the backbone trained, with the 95 % interval over patients; and the
+difference to the probe with its 95 % interval and p, Holm-corrected over all lines, with new test and training patients in
+mind (``etab.metrics.inference``). Another probe is named by ``--against``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import EtabError, MixedDataError, ResultError
-from etab.metrics import uncertainty as stats
+from etab.leaderboard.noise import design_of
 from etab.metrics.columns import ScoredRows
+from etab.metrics.inference import paired_test
+from etab.metrics.uncertainty import holm
 from etab.results import Predictions, Result, load_results
 from etab.tasks.protocols import parse
 from etab.types import Kind
 
-DRAWS = 2000
 Key = tuple[str, str, str, int]
 
 
@@ -73,16 +74,12 @@ def pair(key: Key, probe: tuple[Result, Predictions], cell: tuple[Result, Predic
     place = {item: i for i, item in enumerate(two.items)}
     theirs = two.columns["dice"][[place[item] for item in one.items]]
     mine, patients = one.columns["dice"], np.array(one.patients)
-    rng = np.random.default_rng([0, *f"{key}".encode()])
-    order = np.unique(patients)
-    weights = stats.resample_weights(len(order), DRAWS, rng)
-    column = {"dice": mine - theirs}
-    drawn = stats.weighted("dice", ScoredRows(Kind.MASK, column, patients), order, weights)
-    tested = stats.paired_test(
-        "dice", Kind.MASK, {"dice": mine}, {"dice": theirs}, patients, rng=rng
-    )
-    between = stats.percentile_interval(tested.difference, drawn, method="bootstrap over patients")
-    return Line(key, b, a, tested.difference, between.low, between.high, tested.p)
+    folds, repeats = np.array(one.folds), np.array(one.repeats)
+    tables = [
+        ScoredRows(Kind.MASK, {"dice": dice}, patients, folds, repeats) for dice in (mine, theirs)
+    ]
+    test = paired_test("dice", *tables, design_of(a, one))
+    return Line(key, b, a, test.difference, test.low, test.high, test.p)
 
 
 def compare(folders: Sequence[Path], against: str = "linear_seg") -> list[Line]:
@@ -121,7 +118,7 @@ def compare(folders: Sequence[Path], against: str = "linear_seg") -> list[Line]:
 
 def markdown(lines: Sequence[Line], against: str = "linear_seg") -> str:
     """The table, with what to know of it below."""
-    p = stats.holm([line.p for line in lines])
+    p = holm([line.p for line in lines])
     made = "PHANTOM data, not patients. " if lines[0].cell.phantom else ""
     out = [
         f"| task | backbone | rows | head | backbone trained | Dice (95 %) | {against} | difference (95 %) | Holm p |",
@@ -140,8 +137,8 @@ def markdown(lines: Sequence[Line], against: str = "linear_seg") -> str:
     said = f"{patients[0]} to {patients[-1]}" if len(patients) > 1 else f"{patients[0]}"
     out += [
         "",
-        f"{made}{wins} of {len(lines)} are ahead of {against} (Holm p below 0.05); {said} test patients. Intervals "
-        "of differences resample patients; p swaps whole patients between the two heads.",
+        f"{made}{wins} of {len(lines)} are ahead of {against} (Holm p below 0.05); {said} test patients. "
+        "Differences, with their intervals and p, are of new test and training patients.",
     ]
     return "\n".join(out) + "\n"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,15 +106,23 @@ def task_noises(
     for code, table in tables.items():
         task = tasks[code]
         dataset = parse_code(code).test_dataset
-        design = _design(cells[code], table)
+        design = design_of(cells[code], table)
         part = precision_of(task.metric, ScoredRows.of(table), orders[dataset], design)
         anchored = combined([part], [1 / (task.high - task.low)])
         noises[code] = Noise({(dataset, cells[code].protocol): anchored})
     return noises
 
 
-def _design(cell: Result, table: Predictions) -> Design:
-    """How the patients of a cell were divided."""
+def design_of(cell: Result, table: Predictions) -> Design:
+    """Read off how the patients of a cell were divided into training and test.
+
+    Args:
+        cell: The result.
+        table: Its predictions.
+
+    Returns:
+        The design; databases that are left out one at a time are not alike.
+    """
     n_fold = len(set(table.folds))
     return Design(
         n_fold=n_fold,

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from etab.leaderboard.board import Board, BoardRow, kind_of
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
-    Cards,
     RELIABILITY_HEADER,
+    Cards,
     arrow,
     beside_rows,
     category_letters,

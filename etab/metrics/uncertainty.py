@@ -1,6 +1,6 @@
-"""Uncertainty over patients: bootstrap, paired tests, nested cross-validation, rank intervals.
+"""Uncertainty over patients: bootstrap, nested cross-validation, Holm, rank intervals.
 
-The unit is always the patient: rows of one patient are resampled, swapped or left out together.
+The unit is always the patient: rows of one patient are resampled or left out together.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from etab.errors import UndefinedError
-from etab.metrics.base import METRICS, Metric
-from etab.metrics.columns import Columns, ScoredRows, per_patient
+from etab.metrics.base import METRICS
+from etab.metrics.columns import Columns, ScoredRows
 from etab.types import Array, FloatArray, IntArray, Kind
 
 _CHUNK = 500  # resamples that are computed at once
@@ -27,16 +27,6 @@ class ConfidenceInterval:
     low: float
     high: float
     method: str
-
-
-@dataclass(frozen=True, slots=True)
-class PairedTest:
-    """Difference a - b of a metric, with its two-sided p value and its 95 % interval."""
-
-    difference: float
-    p: float
-    low: float
-    high: float
 
 
 def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntArray:
@@ -161,79 +151,6 @@ def resampled(
     return percentile_interval(value, draws, level=level, method="bootstrap over patients")
 
 
-def _swappable(metric: str, kind: Kind, columns: Columns) -> dict[str, FloatArray]:
-    """Columns that may be swapped: for AUROC and AUPRC of two classes, mid-ranks of scores."""
-    if kind is Kind.MASK:
-        return {metric: columns[metric]}
-    if metric in ("auroc", "auprc") and kind is Kind.BINARY:
-        ranks = scipy_stats.rankdata(columns["score"]) / len(columns["score"])
-        return {"truth": columns["truth"], "score": ranks}
-    return dict(columns)
-
-
-def paired_test(
-    metric: str,
-    kind: Kind,
-    columns_a: Columns,
-    columns_b: Columns,
-    patients: Array,
-    *,
-    rng: np.random.Generator,
-    n: int = 5000,
-) -> PairedTest:
-    """Two-sided permutation test that swaps whole patients between two tables.
-
-    The rows of both tables must be in the same order.
-
-    For a mean over patients this is the sign flip of patient differences. The interval is the
-    difference plus or minus 1.96 standard deviations of the permuted differences.
-    """
-    a = _swappable(metric, kind, columns_a)
-    b = _swappable(metric, kind, columns_b)
-    score = METRICS[metric]
-    difference = score(columns_a, patients, kind) - score(columns_b, patients, kind)
-    names, inverse = np.unique(patients, return_inverse=True)
-    if kind is Kind.MASK:
-        d = per_patient(a[metric] - b[metric], patients)[1]
-        null = np.concatenate(
-            [(rng.choice([-1.0, 1.0], (k, len(d))) @ d) / len(d) for k in _sizes(n)]
-        )
-    else:
-        null = _swap_null(score, kind, a, b, inverse, len(names), n, rng)
-    observed = score(a, patients, kind) - score(b, patients, kind)
-    p = (1 + int((np.abs(null) >= abs(observed) - 1e-12).sum())) / (1 + len(null))
-    half = 1.96 * float(null.std())
-    return PairedTest(
-        float(difference), float(p), float(difference - half), float(difference + half)
-    )
-
-
-def _sizes(n: int) -> list[int]:
-    return [min(_CHUNK, n - i) for i in range(0, n, _CHUNK)]
-
-
-def _swap_null(
-    metric: Metric,
-    kind: Kind,
-    a: Columns,
-    b: Columns,
-    patient: IntArray,
-    n_patients: int,
-    n: int,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Differences after swapping: weights 0 and 1 choose a copy of each patient in both tables."""
-    stacked = {name: np.concatenate([a[name], b[name]]) for name in a}
-    rows = ScoredRows(kind, stacked, np.concatenate([patient, patient + n_patients]))
-    differences = []
-    for size in _sizes(n):
-        from_a = rng.integers(0, 2, (size, n_patients)).astype(np.float64)[:, patient]
-        first = metric.draws(rows, np.concatenate([from_a, 1 - from_a], axis=1))
-        second = metric.draws(rows, np.concatenate([1 - from_a, from_a], axis=1))
-        differences.append(first - second)
-    return np.concatenate(differences)
-
-
 def holm(p: Sequence[float]) -> FloatArray:
     """Holm's step-down correction: adjusted p values in the order given."""
     values = np.asarray(p, dtype=np.float64)
@@ -252,23 +169,6 @@ def rank_intervals(beats: Array) -> list[tuple[int, int]]:
     wins = beats.sum(axis=1)
     losses = beats.sum(axis=0)
     return [(int(1 + lost), int(len(beats) - won)) for won, lost in zip(wins, losses, strict=True)]
-
-
-def corrected_t(differences: Sequence[float], *, test_share: float) -> PairedTest:
-    """Corrected paired t test over folds, which share training data (Nadeau and Bengio, 2003).
-
-    ``test_share`` is n_test / n_train of a fold (0.25 for five folds).
-    """
-    d = np.asarray(differences, dtype=np.float64)
-    if len(d) < 2:
-        raise UndefinedError(f"A paired test over folds needs at least two folds, got {len(d)}.")
-    mean = float(d.mean())
-    scale = float(np.sqrt((1 / len(d) + test_share) * d.var(ddof=1)))
-    if scale == 0:
-        return PairedTest(mean, 1.0 if mean == 0 else 0.0, mean, mean)
-    half = float(scipy_stats.t.ppf(0.975, len(d) - 1)) * scale
-    p = 2 * float(scipy_stats.t.sf(abs(mean) / scale, len(d) - 1))
-    return PairedTest(mean, p, mean - half, mean + half)
 
 
 FitLosses = Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]

@@ -218,6 +218,15 @@ def test_reliability_is_the_mean_of_half_splits(folder: Path, results: list[Resu
         assert board.reliabilities[code].reliability == pytest.approx(np.mean(estimates), abs=0.02)
 
 
+def test_datasets_are_of_different_people() -> None:
+    """Variances of two datasets add; those of two protocols of one dataset may add up in full."""
+    (part,) = _noise(np.random.default_rng(0)).parts.values()
+    for groups, factor in (((("a", "cv5"), ("b", "cv5")), 2), ((("a", "cv5"), ("a", "lodo")), 4)):
+        noise = Noise(dict.fromkeys(groups, part))
+        assert noise.patient_variance == pytest.approx(factor * part.patient_variance)
+        assert noise.encoder_variance == pytest.approx(factor * part.encoder_variance)
+
+
 def test_the_parts_of_the_noise_sum_to_all_of_it(board: Board) -> None:
     for names in ("abd", made.SMALL):
         assert sum(board.reliabilities[name].noise_share for name in names) == pytest.approx(1)

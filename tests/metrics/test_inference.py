@@ -153,7 +153,7 @@ def test_pairs_at_once_are_pairs_one_by_one() -> None:
     folds = rng.normal(size=(4, 3, 5))
     folds[:, 1, 2] = np.nan
     folds[:, 2, 1:] = np.nan
-    parts = [Precision(rng.normal(size=(3, 20)), folds[b], design, 20) for b in range(4)]
+    parts = [Precision(0.05 * rng.normal(size=(3, 20)), folds[b], design, 20) for b in range(4)]
     encoder = inference.paired_variances(parts)
     patients = inference.paired_patient_variances(parts)
     for i, one in enumerate(parts):
@@ -234,7 +234,7 @@ def test_what_has_no_noise_is_refused() -> None:
     columns = {"truth": np.r_[1.0, np.zeros(9)], "score": np.linspace(1, 0, 10)}
     rows = ScoredRows(Kind.BINARY, columns, np.array([f"p{i}" for i in range(10)]))
     with pytest.raises(
-        UndefinedError, match="auroc does not exist without p0: .* too few patients"
+        UndefinedError, match=r"auroc does not exist without p0: .* too few patients"
     ):
         precision_of("auroc", rows, rows.patients, ONE)
     lonely = rows_of(np.ones(2), np.array(["a", "a"]))

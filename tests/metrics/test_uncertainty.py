@@ -92,32 +92,6 @@ def test_bootstrap_covers() -> None:
     assert 0.89 <= hits / 200 <= 0.99
 
 
-@pytest.mark.parametrize("kind", [Kind.MASK, Kind.VALUE, Kind.BINARY])
-def test_paired_test_keeps_its_size_and_finds_a_gap(kind: Kind) -> None:
-    metric = {Kind.MASK: "dice", Kind.VALUE: "mae", Kind.BINARY: "auroc"}[kind]
-    p = []
-    for seed in range(60):
-        rng = np.random.default_rng(seed)
-        a, who = sample(kind, rng)
-        b, _ = sample(kind, rng)
-        if "truth" in a:
-            b = {**b, "truth": a["truth"], "score": _regraded(kind, a["truth"], rng)}
-            a = {**a, "score": _regraded(kind, a["truth"], rng)}
-        p.append(stats.paired_test(metric, kind, a, b, who, rng=rng, n=200).p)
-    assert np.mean(np.array(p) < 0.05) <= 0.15
-    better, who = sample(kind, np.random.default_rng(1), error=0.2)
-    worse, _ = sample(kind, np.random.default_rng(1), error=1.5)
-    found = stats.paired_test(metric, kind, better, worse, who, rng=np.random.default_rng(0), n=500)
-    assert found.p < 0.02
-    assert found.difference * METRICS[metric].better > 0
-
-
-def _regraded(kind: Kind, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if kind is Kind.VALUE:
-        return truth + rng.normal(0, 8, len(truth))
-    return 1 / (1 + np.exp(-(truth * 2 - 1 + rng.normal(0, 1.5, len(truth)))))
-
-
 def test_holm_by_hand() -> None:
     assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert stats.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
@@ -129,17 +103,6 @@ def test_rank_intervals_share_ranks() -> None:
     first = none.copy()
     first[0, 1:] = True
     assert stats.rank_intervals(first) == [(1, 1), (2, 3), (2, 3)]
-
-
-def test_corrected_t_is_wider_than_the_naive_one() -> None:
-    from scipy.stats import ttest_1samp
-
-    d = [0.02, 0.03, 0.01, 0.04, 0.02]
-    found = stats.corrected_t(d, test_share=0.25)
-    assert found.difference == pytest.approx(0.024)
-    assert ttest_1samp(d, 0).pvalue < found.p < 0.05
-    with pytest.raises(UndefinedError, match="two folds"):
-        stats.corrected_t([0.1], test_share=0.25)
 
 
 def _mean_model(y: np.ndarray):

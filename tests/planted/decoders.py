@@ -14,8 +14,8 @@ FAULTS = [
     Fault(
         "the interval is not of the difference",
         "benchmarks/decoders.py",
-        'column = {"dice": mine - theirs}',
-        'column = {"dice": mine}',
+        "for dice in (mine, theirs)",
+        "for dice in (mine, 0 * theirs)",
         _TESTS,
     ),
     Fault(

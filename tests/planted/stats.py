@@ -81,13 +81,6 @@ FAULTS = [
         ("tests/metrics/test_uncertainty.py",),
     ),
     Fault(
-        "folds taken as independent",
-        "etab/metrics/uncertainty.py",
-        "(1 / len(d) + test_share)",
-        "(1 / len(d))",
-        ("tests/metrics/test_uncertainty.py",),
-    ),
-    Fault(
         "no rank is shared",
         "etab/metrics/uncertainty.py",
         "(int(1 + lost), int(len(beats) - won))",

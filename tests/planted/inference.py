@@ -1,0 +1,128 @@
+"""Faults of standard errors, tests and verdicts."""
+
+from tests.faults import Fault
+
+INFERENCE = ("tests/metrics/test_inference.py",)
+SEPARATION = ("tests/leaderboard/test_separation.py",)
+MODULE = "etab/metrics/inference.py"
+PAIRS = "etab/leaderboard/pairs.py"
+
+FAULTS = [
+    Fault(
+        "the share of test patients is dropped from the variance",
+        MODULE,
+        "return 1 / (self.n_fold * self.repeats) + self.test_share",
+        "return 1 / (self.n_fold * self.repeats)",
+        INFERENCE,
+    ),
+    Fault(
+        "rows are left out one at a time, not patients",
+        MODULE,
+        "    n = len(patients)\n    of_row = np.searchsorted(patients, rows.patients)\n",
+        "    patients = np.arange(len(rows)).astype(str)\n    n = len(patients)\n"
+        "    of_row = np.arange(n)\n",
+        INFERENCE,
+    ),
+    Fault(
+        "an encoder is judged by patients alone",
+        MODULE,
+        "return self.design.correction * max(from_patients, between_fits)",
+        "return self.patient_variance",
+        INFERENCE,
+    ),
+    Fault(
+        "patients are counted twice",
+        MODULE,
+        "return self.design.correction * max(from_patients, between_fits)",
+        "return self.design.correction * (from_patients + between_fits)",
+        INFERENCE,
+    ),
+    Fault(
+        "folds are not looked at",
+        MODULE,
+        "max(from_patients, between_fits)",
+        "max(from_patients, 0.0)",
+        INFERENCE,
+    ),
+    Fault(
+        "repeats count as further patients",
+        MODULE,
+        "return float(np.square(self.people.mean(axis=0)).sum())",
+        "return float(np.square(self.people).sum() / len(self.people) ** 2)",
+        INFERENCE,
+    ),
+    Fault(
+        "databases count as draws of one population",
+        MODULE,
+        "if part.design.alike and len(defined) >= 2:",
+        "if len(defined) >= 2:",
+        INFERENCE,
+    ),
+    Fault(
+        "a normal tail for few patients",
+        MODULE,
+        "2 * scipy_stats.t.sf(np.abs(_ratios(differences, variances)), degrees)",
+        "2 * scipy_stats.norm.sf(np.abs(_ratios(differences, variances)))",
+        INFERENCE,
+    ),
+    Fault(
+        "pairs are compared without their folds",
+        MODULE,
+        "    if by_folds.shape[1]:\n",
+        "    if False:\n",
+        INFERENCE,
+    ),
+    Fault(
+        "Holm is skipped",
+        PAIRS,
+        "values = holm([float(p[pair]) for pair in pairs])",
+        "values = np.array([float(p[pair]) for pair in pairs])",
+        SEPARATION,
+    ),
+    Fault(
+        "copies of an entry are further tests",
+        PAIRS,
+        "        first.setdefault(digest, i)\n",
+        '        first.setdefault(f"{digest}{i}", i)\n',
+        SEPARATION,
+    ),
+    Fault(
+        "the seed of the draws decides verdicts",
+        "etab/leaderboard/ranking.py",
+        "        contest.digests(order),\n    )\n",
+        "        contest.digests(order),\n    )\n    if resampled:\n"
+        "        lows = np.array([np.quantile(resampled[name], 0.025) for name in order])\n"
+        "        highs = np.array([np.quantile(resampled[name], 0.975) for name in order])\n"
+        "        comparison.p_better[:] = (highs[:, None] > lows[None, :]) * (lows[:, None] % 1)\n",
+        SEPARATION,
+    ),
+    Fault(
+        "datasets are taken for the same people",
+        "etab/leaderboard/noise.py",
+        "total = sum(np.square(deviation) for deviation in deviations.values())",
+        "total = np.square(sum(deviations.values()))",
+        SEPARATION,
+    ),
+    Fault(
+        "noise that backbones share counts against a task",
+        PAIRS,
+        "(one - one.mean(axis=0)) * (other - other.mean(axis=0))",
+        "one * other",
+        SEPARATION,
+    ),
+    Fault(
+        "a task that separates nothing is not marked",
+        "etab/leaderboard/notes.py",
+        "        *_separating_nothing(suite, reliabilities),\n",
+        "",
+        SEPARATION,
+    ),
+    Fault(
+        "etab-p takes from other categories",
+        "etab/leaderboard/suites.py",
+        "shares = self.weights(self.precision_weights, {})",
+        "values = np.array([self.precision_weights[code] for code in self.tasks])\n"
+        "        shares = values / values.sum()",
+        SEPARATION,
+    ),
+]

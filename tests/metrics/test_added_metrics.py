@@ -14,7 +14,6 @@ from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.suites import Suite
 from etab.metrics import METRICS, Metric, metric
-from etab.metrics import uncertainty as stats
 from etab.metrics.base import weighted_mean
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import paired_test

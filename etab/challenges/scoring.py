@@ -77,8 +77,8 @@ class Entry2016:
         """The score in a few lines of text."""
         score = self.score
         lines = [
-            f"CinC 2016, {self.rule} rule: Se {score.se:.4f}  Sp {score.sp:.4f}  "
-            f"MAcc {score.macc:.4f}",
+            f"CinC 2016, {self.rule} rule: Se {_shown(score.se, 4)}  Sp {_shown(score.sp, 4)}  "
+            f"MAcc {_shown(score.macc, 4)}",
             f"  {self.records} records, {self.abnormal} abnormal, {self.noisy} noisy, "
             f"{self.unsure} answered unsure",
             f"  signal quality: {self.quality}",
@@ -119,8 +119,8 @@ class Entry2022:
         lines = [f"Challenge 2022, {self.patients} patients"]
         for name, score in (("murmur", self.murmur), ("outcome", self.outcome)):
             lines.append(
-                f"  {name:8} AUROC {score.auroc:.3f}  AUPRC {score.auprc:.3f}  "
-                f"F {score.f_measure:.3f}  accuracy {score.accuracy:.3f}  "
+                f"  {name:8} AUROC {_shown(score.auroc, 3)}  AUPRC {_shown(score.auprc, 3)}  "
+                f"F {_shown(score.f_measure, 3)}  accuracy {score.accuracy:.3f}  "
                 f"weighted accuracy {score.weighted_accuracy:.3f}  cost {score.cost:.3f}"
             )
         lines.append(
@@ -132,6 +132,11 @@ class Entry2022:
                 "Present or Abnormal"
             )
         return "\n".join(lines)
+
+
+def _shown(value: float | None, digits: int) -> str:
+    """A score with so many digits; "nan" where it does not exist, as the official scripts print."""
+    return "nan" if value is None else f"{value:.{digits}f}"
 
 
 def read_answers(path: Path) -> dict[str, int]:

@@ -2,7 +2,7 @@
 ``processed``.
 
 A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162
-recordings, states 1 to 4 for every sample at 4 kHz, the sound as WAV bytes inside the table
+recordings, states 1 to 4 for every sample (4 kHz in ``original``), the sound as WAV bytes inside the table
 (decoded here by scipy). ``processed`` holds the same stretches after a band-pass and wavelet
 shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree with the
 official labels and is not used: labels and people come from the official ``training_data.csv`` of
@@ -43,7 +43,8 @@ SOUND, STATES = "recording", "heart_state_labels"
 _COLUMNS = ("filename", SOUND, "recording_label", STATES)
 _PLACES_OF_FILES = ("data", ".", "default/{part}")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
-_NAME = re.compile(r"^(\d+)_(AV|PV|TV|MV|Phc)((?:_\d+)*)$")
+# 13918_AV, 13918_AV.wav; a further stretch of a recording is 39456_PV.wav_1.
+_NAME = re.compile(r"^((\d+)_(AV|PV|TV|MV|Phc)(?:_\d+)*)(?:\.wav(?:_\d+)?)?$")
 _WANTED = f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ with it) and {_TABLE} of CirCor 1.0.3"
 
 
@@ -115,13 +116,13 @@ class CircorParquetSource(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where sound and states
-        differ in length.
+        """All samples (n,) float32 and their rate in Hz. Raises CorruptFileError for another rate
+        than that of the split, and where sound and states differ in length.
         """
         samples, rate = decode_wav(self._sound(record), self._where(record))
-        if rate != CIRCOR_RATE:
+        if rate != self._rate():
             raise CorruptFileError(
-                f"{self._where(record)} is at {rate} Hz; wanted {CIRCOR_RATE} Hz, as published."
+                f"{self._where(record)} is at {rate} Hz; wanted {self._rate()} Hz, as published."
             )
         if len(samples) != len(self._labels(record)):
             raise CorruptFileError(
@@ -141,7 +142,8 @@ class CircorParquetSource(SoundSource):
         labels = self._labels(record)
         edges = np.flatnonzero(np.diff(labels)) + 1
         marks = [0, *edges.tolist(), len(labels)]
-        rows = [(a / CIRCOR_RATE, b / CIRCOR_RATE, int(labels[a]) - 1) for a, b in pairwise(marks)]
+        rate = self._rate()
+        rows = [(a / rate, b / rate, int(labels[a]) - 1) for a, b in pairwise(marks)]
         return tuple(row for row in rows if row[2] >= 0)
 
     def answers(
@@ -151,9 +153,9 @@ class CircorParquetSource(SoundSource):
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             if target.name == "states":
-                return (Answer(states_at(intervals, self.n_samples(record), CIRCOR_RATE)),)
-            rate = heart_rate(intervals)
-            return () if rate is None else (Answer(rate),)
+                return (Answer(states_at(intervals, self.n_samples(record), self._rate())),)
+            beats = heart_rate(intervals)
+            return () if beats is None else (Answer(beats),)
         value = label_of(record, self.card.target(target.name))
         return () if value is None else (Answer(value),)
 
@@ -178,6 +180,10 @@ class CircorParquetSource(SoundSource):
         self.records()
         return unreadable_remarks(self._unreadable)
 
+    def _rate(self) -> int:
+        """Samples a second of every row."""
+        return CIRCOR_RATE
+
     def _opened(self) -> tuple[ParquetFile, ...]:
         if not self._files:
             self._files = tuple(ParquetFile(self.root / path, _COLUMNS) for path in self.paths)
@@ -201,27 +207,27 @@ class CircorParquetSource(SoundSource):
         people: Mapping[str, str],
         seen: dict[str, int],
     ) -> Record:
-        stem = Path(name).name.removesuffix(".wav")
-        match = _NAME.match(stem)
+        match = _NAME.match(Path(name).name)
         where = self.root / self.paths[at[0]]
         if match is None:
             raise CorruptFileError(
                 f"{where}: {name!r} is no recording such as 13918_AV. Download it again."
             )
-        if match[1] not in patients:
+        stem, patient, place = match.groups()
+        if patient not in patients:
             raise CorruptFileError(
-                f"{where} holds {stem}, and {_TABLE} has no row for {match[1]}. Take the table of 942 "
-                "patients as published."
+                f"{where} holds {stem}, and {_TABLE} has no row for {patient}. Take the table of "
+                "942 patients as published."
             )
         seen[stem] = seen.get(stem, 0) + 1
         number = seen[stem]
-        meta = {"id": match[1], **patients[match[1]].meta, "at": at}
+        meta = {"id": patient, **patients[patient].meta, "at": at}
         return Record(
             stem if number == 1 else f"{stem}~{number}",
-            people[match[1]],
-            match[2],
+            people[patient],
+            place,
             "",
-            float(CIRCOR_RATE),
+            float(self._rate()),
             {"rows": self.paths[at[0]]},
             meta,
         )
@@ -240,19 +246,18 @@ class CircorParquetSource(SoundSource):
 
     def _cell(self, record: Record, column: str) -> Any:
         """One cell; of each column the row group that was read last is kept."""
-        f, g, i = record.meta["at"]
-        kept = self._last.get(column)
-        if kept is None or kept[0] != (f, g):
-            kept = ((f, g), self._opened()[f].read(g, [column]).column(0))
-            self._last[column] = kept
-        return kept[1][i]
+        return self._cell_at(record.meta["at"], column)
+
+    def _cell_at(self, at: tuple[int, int, int], column: str) -> Any:
+        file, group, row = at
+        cached = self._last.get(column)
+        if cached is None or cached[0] != (file, group):
+            cached = ((file, group), self._opened()[file].read(group, [column]).column(0))
+            self._last[column] = cached
+        return cached[1][row]
 
     def _sound(self, record: Record) -> bytes:
-        cell = self._cell(record, SOUND).as_py()
-        data = cell.get("bytes") if isinstance(cell, dict) else None
-        if not data:
-            raise CorruptFileError(f"{self._where(record)} holds no sound. Download it again.")
-        return bytes(data)
+        return _wav_bytes(self._cell(record, SOUND), self._where(record))
 
     def _labels(self, record: Record) -> Array:
         values = self._cell(record, STATES).values
@@ -273,12 +278,38 @@ class CircorParquetSource(SoundSource):
 
 @SOURCES.register("circor_hf_processed")
 class CircorProcessedSource(CircorParquetSource):
-    """The split ``processed``: the same stretches after a band-pass and wavelet shrinkage."""
+    """The split ``processed``: the same stretches after a band-pass and wavelet shrinkage.
+
+    Its authors also lowered the sampling rate. The rate is that of the first row, and every row
+    must have it.
+    """
 
     card: ClassVar[Card] = _card(
         "circor_hf_processed", "CirCor DigiScope (Parquet, processed)", "G"
     )
     part: ClassVar[str] = "processed"
+
+    def __init__(self, root: Path) -> None:
+        """Find the files of this split; raises LayoutError saying which folder to pass."""
+        super().__init__(root)
+        self._rate_of_first: int | None = None
+
+    def _rate(self) -> int:
+        """Samples a second of the first row."""
+        if self._rate_of_first is None:
+            where = f"{self.root / self.paths[0]}, the first row"
+            data = _wav_bytes(self._cell_at((0, 0, 0), SOUND), where)
+            self._rate_of_first = scan_wav(where, BytesIO(data), len(data)).rate
+        return self._rate_of_first
+
+
+def _wav_bytes(cell: Any, where: str) -> bytes:
+    """The WAV file in a cell of sound; raises CorruptFileError where there is none."""
+    value = cell.as_py()
+    data = value.get("bytes") if isinstance(value, dict) else None
+    if not data:
+        raise CorruptFileError(f"{where} holds no sound. Download it again.")
+    return bytes(data)
 
 
 def _find(root: Path, part: str) -> tuple[Path, tuple[str, ...]]:

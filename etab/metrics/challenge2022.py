@@ -20,13 +20,14 @@ class Score2022:
 
     ``weighted_accuracy`` ranks murmurs (higher is better), ``cost`` ranks outcomes (mean per
     patient, lower is better). The per-class tuples are in the order of ``classes``, None where a
-    class has no such number.
+    class has no such number. A mean over classes is None where no class has the number; the
+    official script then prints nan.
     """
 
     classes: tuple[str, ...]
-    auroc: float
-    auprc: float
-    f_measure: float
+    auroc: float | None
+    auprc: float | None
+    f_measure: float | None
     accuracy: float
     weighted_accuracy: float
     cost: float
@@ -147,11 +148,10 @@ def _number_or_none(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _macro(name: str, values: Sequence[float | None]) -> float:
+def _macro(values: Sequence[float | None]) -> float | None:
+    """The mean over the classes that have a value; None where none has."""
     defined = [value for value in values if value is not None]
-    if not defined:
-        raise UndefinedError(f"{name} does not exist for any class of these patients.")
-    return float(np.mean(defined))
+    return float(np.mean(defined)) if defined else None
 
 
 def _score_2022(
@@ -178,9 +178,9 @@ def _score_2022(
         recall.append(_number_or_none(float(weighted_share(answered, of_class, once)[0])))
     return Score2022(
         classes,
-        _macro("AUROC", auroc),
-        _macro("AUPRC", auprc),
-        _macro("F-measure", f_measure),
+        _macro(auroc),
+        _macro(auprc),
+        _macro(f_measure),
         float(np.trace(counts) / counts.sum()),
         weighted_accuracy_2022(labels, outputs, weights),
         cost,

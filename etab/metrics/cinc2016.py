@@ -34,11 +34,15 @@ VALIDATION_2016 = Weights2016(119 / 151, 32 / 151, 142 / 150, 8 / 150)
 
 @dataclass(frozen=True, slots=True)
 class Score2016:
-    """Modified sensitivity, specificity and their mean, in 0 to 1, with the weights used."""
+    """Modified sensitivity, specificity and their mean, in 0 to 1, with the weights used.
 
-    se: float
-    sp: float
-    macc: float
+    A number is None where it does not exist: the sensitivity without abnormal records, the
+    specificity without normal ones, and the mean without either.
+    """
+
+    se: float | None
+    sp: float | None
+    macc: float | None
     weights: Weights2016 | None = None
 
 
@@ -58,9 +62,8 @@ def _check_2016(truth: Array, answers: Array) -> tuple[IntArray, IntArray]:
             raise UndefinedError(
                 f"CinC 2016 {name} are {', '.join(map(str, allowed))}; got {odd[0]!r}."
             )
-    for value, name in ((ABNORMAL, "abnormal"), (NORMAL, "normal")):
-        if not (truth == value).any():
-            raise UndefinedError(f"CinC 2016 needs normal and abnormal records, got no {name} one.")
+    if not len(truth):
+        raise UndefinedError("CinC 2016 needs normal or abnormal records, got none.")
     return truth.astype(np.int64), answers.astype(np.int64)
 
 
@@ -120,7 +123,7 @@ def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
         answers: (n,) of 1, -1, and 0 for unsure.
 
     Raises:
-        UndefinedError: For other labels, another number of answers, or a class without records.
+        UndefinedError: For other labels, another number of answers, or no records.
 
     Example:
         >>> import numpy as np
@@ -131,9 +134,21 @@ def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
     right = answers == truth
     unsure = answers == UNSURE
     once = np.ones((1, len(truth)))
-    se = float(phase1_share(right, unsure, truth == ABNORMAL, once)[0])
-    sp = float(phase1_share(right, unsure, truth == NORMAL, once)[0])
-    return Score2016(se, sp, (se + sp) / 2)
+    se = _existing(phase1_share(right, unsure, truth == ABNORMAL, once))
+    sp = _existing(phase1_share(right, unsure, truth == NORMAL, once))
+    return Score2016(se, sp, _mean_of_both(se, sp))
+
+
+def _existing(values: FloatArray) -> float | None:
+    """The one value of an array; None for NaN."""
+    value = float(values[0])
+    return None if np.isnan(value) else value
+
+
+def _mean_of_both(se: float | None, sp: float | None) -> float | None:
+    if se is None or sp is None:
+        return None
+    return (se + sp) / 2
 
 
 def cinc2016(
@@ -148,8 +163,8 @@ def cinc2016(
         weights: How much clean and noisy records count. None: their shares among these records.
 
     Raises:
-        UndefinedError: For other labels, another number of answers, a class without records, or
-            weights that leave none.
+        UndefinedError: For other labels, another number of answers, no records, or weights that
+            leave no record of a class.
 
     Example:
         >>> import numpy as np
@@ -169,7 +184,8 @@ def cinc2016(
     of_normal = (weights.normal_clean, weights.normal_noisy)
     se, used_abnormal = _official(truth == ABNORMAL, clean, truth, answers, of_abnormal)
     sp, used_normal = _official(truth == NORMAL, clean, truth, answers, of_normal)
-    return Score2016(se, sp, (se + sp) / 2, Weights2016(*used_abnormal, *used_normal))
+    used = Weights2016(*used_abnormal, *used_normal)
+    return Score2016(se, sp, _mean_of_both(se, sp), used)
 
 
 def shares_2016(truth: Array, clean: Array) -> Weights2016:
@@ -178,18 +194,34 @@ def shares_2016(truth: Array, clean: Array) -> Weights2016:
     Args:
         truth: (n,) of 1 (abnormal) and -1 (normal).
         clean: (n,) bool.
+
+    Returns:
+        The shares; zeros for a class without records.
     """
-    abnormal = float(clean[truth == ABNORMAL].mean())
-    normal = float(clean[truth == NORMAL].mean())
-    return Weights2016(abnormal, 1 - abnormal, normal, 1 - normal)
+    abnormal = _pair(clean[truth == ABNORMAL])
+    normal = _pair(clean[truth == NORMAL])
+    return Weights2016(*abnormal, *normal)
+
+
+def _pair(clean: Array) -> tuple[float, float]:
+    """Shares of the clean and of the noisy records; zeros for no records."""
+    if not len(clean):
+        return 0.0, 0.0
+    share = float(clean.mean())
+    return share, 1 - share
 
 
 def _official(
     of_class: Array, clean: Array, truth: Array, answers: Array, shares: tuple[float, float]
-) -> tuple[float, tuple[float, float]]:
-    """Share of right answers over the two strata of one class, with the weights that were used."""
+) -> tuple[float | None, tuple[float, float]]:
+    """Share of right answers over the two strata of one class, with the weights that were used.
+
+    A class without records has no share: None, and weights of zero.
+    """
     if min(shares) < 0 or not np.isfinite(shares).all():
         raise UndefinedError(f"The weights of CinC 2016 are shares, 0 or more; got {shares}.")
+    if not of_class.any():
+        return None, (0.0, 0.0)
     strata = (of_class & clean, of_class & ~clean)
     used = [w if rows.any() else 0.0 for w, rows in zip(shares, strata, strict=True)]
     total = sum(used)

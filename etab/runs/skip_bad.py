@@ -98,7 +98,12 @@ def _read(source: Source, record: Record, tasks: Sequence[Task]) -> None:
         else:
             source.answers(record, source.card.target(task.target))
     if isinstance(source, SoundSource):
-        source.wave(record)
+        samples, _ = source.wave(record)
+        if len(samples) == 0 or samples.min() == samples.max():
+            raise CorruptFileError(
+                f"{record.id} is blank: every sample in it is the same. Leave it out, or restore "
+                "its file."
+            )
         return
     shows_clips = any(task.inputs not in _STILLS for task in shown)
     if not tasks or (shows_clips and not source.still(record)):

@@ -21,6 +21,8 @@ from etab.errors import (
     UnsupportedOptionError,
 )
 from etab.phantom.sound_parquet import convert_circor
+from etab.phantom.sound_trees import wav_bytes
+from etab.readers.audio import decode_wav
 from etab.sounds.denoise import causal_band, processed, shrink
 from etab.testing.datasets import check_dataset
 from tests.trees.sounds import small_circor, wav
@@ -160,6 +162,42 @@ def test_windows_and_pictures_of_rows(made: Path) -> None:
         224,
         224,
     )
+
+
+@pytest.mark.parametrize("rate", [1000, 2000, 4000])
+def test_processed_rows_with_the_names_and_rates_of_the_upload(tree: Path, rate: int) -> None:
+    """``39456_PV.wav`` and ``39456_PV.wav_1``, downsampled: states and heart rates stay."""
+    whole = CircorProcessedSource(tree)
+    wanted = [whole.intervals(record) for record in whole.records()]
+    file = "data/processed-00000-of-00001.parquet"
+
+    def publish(columns: dict) -> None:  # type: ignore[type-arg]
+        step = 4000 // rate
+        for i, cell in enumerate(columns["recording"]):
+            samples, _ = decode_wav(cell["bytes"], "a row")
+            low = np.round(np.asarray(samples)[::step] * 32768).astype(np.int16)
+            columns["recording"][i] = {**cell, "bytes": wav_bytes(low, rate, "phantom")}
+            columns["heart_state_labels"][i] = columns["heart_state_labels"][i][::step]
+        columns["filename"] = [f"{name}.wav" for name in columns["filename"]]
+        columns["filename"][1] = columns["filename"][0] + "_1"
+
+    source = CircorProcessedSource(changed(tree, publish, file))
+    first = whole.records()[0].id
+    assert [record.id for record in source.records()][:2] == [first, f"{first}~2"]
+    for record, intervals in zip(source.records(), wanted, strict=True):
+        samples, found = source.wave(record)
+        assert (found, record.fps) == (rate, rate)
+        assert len(samples) == source.n_samples(record)
+        shift = np.array(source.intervals(record)) - np.array(intervals)
+        assert np.abs(shift).max() <= 1 / rate
+
+
+def test_processed_rows_of_two_rates_are_refused(tree: Path, tmp_path: Path) -> None:
+    file = "data/processed-00000-of-00001.parquet"
+    other = wav(tmp_path / "x.wav", rate=2000).read_bytes()
+    changed(tree, lambda columns: columns["recording"][1].update(bytes=other), file)
+    with pytest.raises(CorruptFileError, match="is at 2000 Hz; wanted 4000 Hz"):
+        read_all(CircorProcessedSource(tree))
 
 
 # --- bad files ---

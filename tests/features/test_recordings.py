@@ -544,3 +544,42 @@ def test_a_wav2vec_says_when_its_steps_are(tmp_path: Path) -> None:
     hop, first = network.STEPS["last"]
     assert (hop, first) == (20, 4.5 + 5 * 3.5)
     assert math.isclose(series.frames_of(8001, 4000), 101)
+
+
+@pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "SEW", "SEWD"])
+def test_the_steps_of_a_network_end_with_the_recording(kind: str) -> None:
+    """Steps and times agree with the layers that a network gives, also where it squeezes time."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from etab.backbones.sound.open import TransformersNetwork
+
+    squeeze = {"squeeze_factor": 2} if kind.startswith("SEW") else {}
+    config = getattr(transformers, f"{kind}Config")(
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_hidden_layers=4,
+        num_feat_extract_layers=2,
+        hidden_size=16,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        apply_spec_augment=False,
+        **squeeze,
+    )
+    network = TransformersNetwork(getattr(transformers, f"{kind}Model")(config).eval(), None, 8000)
+    network.extractor = _Unprepared()
+    n = 8000
+    for name, layer in network(torch.randn(1, n)):
+        hop, first = network.STEPS[name]
+        last = first + hop * (layer.shape[1] - 1)
+        assert n - 2 * hop < last < n
+
+
+class _Unprepared:
+    """A feature extractor that hands windows on."""
+
+    model_input_names = ("input_values",)
+
+    def __call__(self, windows: list[Array], **_: Any) -> dict[str, Any]:
+        return {"input_values": torch.from_numpy(np.stack(windows))}

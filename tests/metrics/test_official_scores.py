@@ -219,7 +219,7 @@ def test_first_phase_counts_unsure_half() -> None:
 @pytest.mark.parametrize(
     ("truth", "answers", "said"),
     [
-        ([1, 1], [1, 1], "no normal one"),
+        ([], [], "got none"),
         ([1, -1], [1, 2], "answers are -1, 0, 1; got"),
         ([1, 0], [1, 1], "truth are -1, 1; got"),
         ([1, -1], [1], "one answer a record"),
@@ -229,6 +229,35 @@ def test_2016_refuses(truth: list[int], answers: list[int], said: str) -> None:
     for rule in (lambda a, b: cinc2016_phase1(a, b), lambda a, b: cinc2016(a, b, np.ones(len(a)))):
         with pytest.raises(UndefinedError, match=said):
             rule(np.array(truth), np.array(answers))
+
+
+@pytest.mark.parametrize("absent", [1, -1])
+def test_2016_without_a_class_gives_the_score_of_the_other(absent: int) -> None:
+    truth = np.full(4, -absent)
+    answers = np.array([-absent, -absent, absent, 0])
+    clean = np.array([1, 1, 1, 0])
+    for score, share in (
+        (cinc2016_phase1(truth, answers), 0.625),
+        (cinc2016(truth, answers, clean), 0.75),
+    ):
+        defined, undefined = (score.sp, score.se) if absent == 1 else (score.se, score.sp)
+        assert defined == pytest.approx(share)
+        assert undefined is None
+        assert score.macc is None
+
+
+def test_2022_without_a_class_gives_the_scores_that_exist() -> None:
+    """As the official script: nan for AUROC, numbers for the rest."""
+    murmur = np.eye(3)[[2, 2, 2, 2]]
+    outcome = np.eye(2)[[1, 1, 1, 1]]
+    chosen = np.eye(3)[[2, 2, 0, 2]]
+    of_murmur, of_outcome = challenge2022(murmur, outcome, chosen, outcome, chosen, outcome)
+    assert of_murmur.auroc is None
+    assert of_outcome.auroc is None
+    assert of_murmur.weighted_accuracy == pytest.approx(0.75)
+    assert of_murmur.auprc is not None
+    assert of_outcome.accuracy == 1.0
+    assert of_outcome.cost == pytest.approx(10 + 25)
 
 
 # --- segmentation ---

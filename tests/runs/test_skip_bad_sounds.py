@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from etab import datasets, phantom
+from etab.datasets.integrity.check import check
+from etab.phantom.sound_trees import wav_bytes
+from etab.readers.audio import read_wav
 from etab.runs.skip_bad import sift
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
@@ -43,3 +47,19 @@ def test_one_patient_of_sounds_lost(tmp_path: Path) -> None:
     (gone,) = _unlink_all(tmp_path / "cinc2016", "training-a/*.wav", 1)
     source = sift(datasets.source("cinc2016", tmp_path / "cinc2016"))
     assert [fault.id for fault in source.faults or ()] == [gone]
+
+
+@pytest.mark.parametrize("value", [0, 1000])
+def test_a_blank_recording_is_left_out(value: int, tmp_path: Path) -> None:
+    """What ``etab data check`` calls blank: a recording whose samples are all the same."""
+    phantom.write_sounds(tmp_path, patients=12, seed=4)
+    root = tmp_path / "circor"
+    path = min(root.rglob("*_AV.wav"))
+    samples, rate = read_wav(path)
+    blank = np.full(len(samples), value, dtype=np.int16)
+    path.write_bytes(wav_bytes(blank, rate, "phantom"))
+    report = check("circor", root)
+    assert any(f"{path.stem} is blank" in remark for remark in report.remarks)
+    source = sift(datasets.source("circor", root), tasks_on("murmur"))
+    assert [fault.id for fault in source.faults or ()] == [path.stem]
+    assert "is blank" in (source.faults or ())[0].reason

@@ -173,10 +173,13 @@ class TransformersNetwork(nn.Module):
             )
         hop = 1
         first = 0.0
+        # The layers of SEW and SEW-D have one step for this many outputs of the convolutions.
+        squeeze = int(getattr(self.network.config, "squeeze_factor", 1))
         for kernel, stride in zip(kernels, strides, strict=True):
             first += hop * (kernel - 1) / 2
             hop *= stride
-        return dict.fromkeys(_QUARTERS, (hop, first))
+        first += hop * (squeeze - 1) / 2
+        return dict.fromkeys(_QUARTERS, (hop * squeeze, first))
 
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Compute four layers of windows (n, samples).

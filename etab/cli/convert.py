@@ -68,7 +68,7 @@ def to_safetensors(
     _refuse_options(target, network, take)
     content = read_file(source, trust=trust)
     what = f"{source} as {network}"
-    if network in video.names():
+    if network in video.clip_names():
         fitted = video.clip_weights(network, content, what, take)
     elif network:
         fitted = image_open.image_weights(network, content, what, take)
@@ -79,8 +79,8 @@ def to_safetensors(
 
 
 def _refuse_options(target: Path, network: str, take: str) -> None:
-    if network and network not in video.names() and not network.startswith(_IMAGE_NETWORKS):
-        known = [*video.names(), "timm/<model>", "torchvision/<model>"]
+    if network and network not in video.clip_names() and not network.startswith(_IMAGE_NETWORKS):
+        known = [*video.clip_names(), "timm/<model>", "torchvision/<model>"]
         raise unknown("network", network, known)
     if take and not network:
         raise UnsupportedOptionError("--take chooses among networks that fit; name --network too.")

@@ -112,7 +112,7 @@ def backbones_table() -> Table:
 @TABLES.register("video")
 def video_table() -> Table:
     """Backbones of whole clips; the published ones want a file of weights."""
-    cards = [backbones.card(n) for n in backbones.video.names()]
+    cards = [backbones.card(n) for n in backbones.video.clip_names()]
     return _table(
         "Backbones of clips",
         (

@@ -111,7 +111,9 @@ def test_names_keep_their_order() -> None:
     assert [name for name in backbones.names("image") if name in published] == published
     assert backbones.names() == backbones.names("image") + backbones.names("sound")
     assert backbones.optional() == ["birdnet"]
-    assert set(backbones.video.names()) == {n for n, e in BACKBONES.items() if e.group == "clip"}
+    assert set(backbones.video.clip_names()) == {
+        n for n, e in BACKBONES.items() if e.group == "clip"
+    }
 
 
 def test_the_numbers_of_imagenet_have_one_home() -> None:

@@ -171,7 +171,7 @@ def test_the_rules_for_short_recordings() -> None:
 
 
 def test_cards_are_complete_and_need_no_weights() -> None:
-    for name in video.names():
+    for name in video.clip_names():
         card = backbones.card(name)
         assert card.family == "video"
         assert card.clip is not None
@@ -369,7 +369,7 @@ def test_contract() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", video.names())
+@pytest.mark.parametrize("name", video.clip_names())
 def test_contract_of_all(name: str) -> None:
     check_video_backbone(backbones.card(f"random/{name}"))
 

@@ -200,7 +200,7 @@ FAULTS = [
     Fault(
         "clips: conversion checks no network",
         "etab/cli/convert.py",
-        "if network in video.names():",
+        "if network in video.clip_names():",
         "if False:",
         VIDEO,
     ),

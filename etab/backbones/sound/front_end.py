@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from etab.sounds.mel import slaney_bank
 
 # Layers by name: sequences (n, time, channels) and vectors (n, channels).
-Layers = list[tuple[str, Tensor]]
+NetworkLayers = list[tuple[str, Tensor]]
 # By layer: samples between two steps, and the sample at the centre of the first step.
 StepTimes = Mapping[str, tuple[int, float]]
 # Sampling rate of all networks, in Hz.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from etab.backbones.sound.front_end import Layers, MelPower, StepTimes
+from etab.backbones.sound.front_end import MelPower, NetworkLayers, StepTimes
 
 
 def _norm(n: int) -> nn.BatchNorm1d:
@@ -77,11 +77,11 @@ class Musicnn(nn.Module):
         """
         return torch.log10(10_000 * self.mel(x) + 1)
 
-    def forward(self, x: Tensor) -> Layers:
+    def forward(self, x: Tensor) -> NetworkLayers:
         """Compute the layers of windows, from the spectrogram filters to the tags (logits)."""
         return self.layers(self.spectrogram(x))
 
-    def layers(self, spectrogram: Tensor) -> Layers:
+    def layers(self, spectrogram: Tensor) -> NetworkLayers:
         """Compute the layers of a spectrogram (n, time, 96)."""
         x = self.norm_in(spectrogram[:, None])
         parts = [branch(x) for branch in self.front]
@@ -138,28 +138,28 @@ class MusicVGG(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm2d(128, eps=1e-3) for _ in range(5)])
         self.tags = nn.Linear(256, 50)
 
-    def forward(self, x: Tensor) -> Layers:
+    def forward(self, x: Tensor) -> NetworkLayers:
         """Compute the last three poolings of windows, as means over frequency.
 
         The tags are left out, because they need windows of exactly 3 s.
         """
         return self.layers(self._spectrogram(x))
 
-    def course(self, x: Tensor) -> Layers:
+    def course(self, x: Tensor) -> NetworkLayers:
         """Compute all poolings; the first ones are fine enough to tell S1 from systole."""
         return self.layers(self._spectrogram(x), first=0)
 
     def _spectrogram(self, x: Tensor) -> Tensor:
         return torch.log10(10_000 * self.mel(x) + 1)
 
-    def layers(self, spectrogram: Tensor, *, first: int = 2) -> Layers:
+    def layers(self, spectrogram: Tensor, *, first: int = 2) -> NetworkLayers:
         """Compute the poolings of a spectrogram.
 
         Args:
             spectrogram: (n, time, 96).
             first: Index of the first pooling that is returned.
         """
-        layers: Layers = []
+        layers: NetworkLayers = []
         x = self.norm_in(spectrogram[:, None])
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             kernel, stride = self._POOLS[i]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from etab.backbones.sound.front_end import NETWORK_RATE, Layers, MelPower, StepTimes
+from etab.backbones.sound.front_end import NETWORK_RATE, MelPower, NetworkLayers, StepTimes
 from etab.backbones.sound.music_networks import Musicnn, MusicVGG
 
 
@@ -70,7 +70,7 @@ class Resemblyzer(nn.Module):
         mel = self.mel(F.pad(x, (0, max(0, missing))))
         return torch.stack([mel[:, start : start + self.PART] for start in starts], 1)
 
-    def forward(self, x: Tensor) -> Layers:
+    def forward(self, x: Tensor) -> NetworkLayers:
         """Compute the layers of windows (n, samples).
 
         Returns:
@@ -88,7 +88,7 @@ class Resemblyzer(nn.Module):
         layers.append(("lstm3", states.reshape(n, -1, 256)))
         return [*layers, ("parts", unit), ("embedding", embedding)]
 
-    def course(self, x: Tensor) -> Layers:
+    def course(self, x: Tensor) -> NetworkLayers:
         """Compute the states of the last layer every 10 ms of whole recordings.
 
         Where parts overlap, each state is taken from the earliest part.
@@ -157,23 +157,23 @@ class SpeechEmbedding(nn.Module):
         deepest = power.amax((1, 2), keepdim=True) - 80
         return torch.maximum(power, deepest) / 10 + 2
 
-    def forward(self, x: Tensor) -> Layers:
+    def forward(self, x: Tensor) -> NetworkLayers:
         """Compute the last three poolings of windows, bands as channels, and the embedding."""
         return self.layers(self.spectrogram(x))
 
-    def course(self, x: Tensor) -> Layers:
+    def course(self, x: Tensor) -> NetworkLayers:
         """Compute the layers with silence added before and after the recording.
 
         The steps then reach both ends of the recording.
         """
         return self(F.pad(x, (self._LEAD, self._LEAD)))  # type: ignore[no-any-return]
 
-    def layers(self, spectrogram: Tensor) -> Layers:
+    def layers(self, spectrogram: Tensor) -> NetworkLayers:
         """Compute the layers of a spectrogram (n, time, 32).
 
         There is one embedding for every 76 frames, 8 frames apart.
         """
-        layers: Layers = []
+        layers: NetworkLayers = []
         x = spectrogram[:, None]
         first = 0
         for block, pool_size in enumerate(self._POOLS):
@@ -221,14 +221,14 @@ class Crepe(nn.Module):
         cut = cut - cut.mean(2, keepdim=True)
         return cut / cut.std(2, keepdim=True).clamp_min(1e-10)
 
-    def forward(self, x: Tensor) -> Layers:
+    def forward(self, x: Tensor) -> NetworkLayers:
         """Compute the last four layers and the pitch of each frame of windows (n, samples).
 
         The pitch is the probability of 360 bins of 20 cents.
         """
         return self.layers(self.frames(x))
 
-    def course(self, x: Tensor) -> Layers:
+    def course(self, x: Tensor) -> NetworkLayers:
         """Compute the same layers of whole recordings, a hundred frames at a time."""
         parts = [self.layers(frames) for frames in torch.split(self.frames(x), 100, dim=1)]
         layers = []
@@ -237,11 +237,11 @@ class Crepe(nn.Module):
             layers.append((name, torch.cat([values for _, values in rows], 1)))
         return layers
 
-    def layers(self, frames: Tensor) -> Layers:
+    def layers(self, frames: Tensor) -> NetworkLayers:
         """Compute the layers of frames (n, k, 1024)."""
         n, k = frames.shape[:2]
         x = frames.reshape(n * k, 1, self.FRAME)
-        layers: Layers = []
+        layers: NetworkLayers = []
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             padded = F.pad(x, (254, 254) if i == 0 else (31, 32))
             x = F.max_pool1d(norm(conv(padded).relu()), 2)
@@ -285,7 +285,7 @@ class SileroVAD(nn.Module):
         missing = -x.shape[1] % self.CHUNK
         return F.pad(x, (self.CONTEXT, missing)).unfold(1, self.CHUNK + self.CONTEXT, self.CHUNK)
 
-    def forward(self, x: Tensor) -> Layers:
+    def forward(self, x: Tensor) -> NetworkLayers:
         """Compute the convolutions and the state of the LSTM for each chunk."""
         chunks = self.chunks(x)
         n, k = chunks.shape[:2]
@@ -293,7 +293,7 @@ class SileroVAD(nn.Module):
         spectrum = F.conv1d(padded, self.get_buffer("basis"), stride=self.N_FFT // 2)
         real, imag = spectrum.chunk(2, 1)
         y = (real.square() + imag.square()).sqrt()
-        layers: Layers = []
+        layers: NetworkLayers = []
         for i, conv in enumerate(self.convs):
             y = conv(y).relu()
             layers.append((f"conv{i + 1}", y.mean(2).view(n, k, -1)))

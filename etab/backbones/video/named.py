@@ -204,7 +204,7 @@ _PUBLISHED: Mapping[str, _ClipNetwork] = {
 }
 
 
-def names() -> list[str]:
+def clip_names() -> list[str]:
     """List the backbones of clips: those of torchvision, then those published for echo."""
     return [*(_PREFIX + name for name in _TORCHVISION), *_PUBLISHED]
 
@@ -229,7 +229,7 @@ def knows(name: str) -> bool:
     Args:
         name: A network, or "local:<file>@<network>"; without "random/".
     """
-    return _parts(name)[1] in names()
+    return _parts(name)[1] in clip_names()
 
 
 def clip_card(name: str, seed: int | None = None) -> BackboneCard:
@@ -326,7 +326,7 @@ def clip_weights(name: str, content: Any, what: str, take: str = "") -> fit.Fitt
     """Find the weights of a backbone of clips in the content of a checkpoint.
 
     Args:
-        name: The network, one of ``names()``.
+        name: The network, one of ``clip_names()``.
         content: Content of the file, as in ``weights.fit.find_weights``.
         what: Name of the file and the network in errors.
         take: Label of the part to use, as in ``weights.fit.find_weights``.
@@ -388,5 +388,5 @@ def _renamed(key: str, pairs: Sequence[Sequence[str]]) -> str:
     return key
 
 
-for _name in names():
+for _name in clip_names():
     BACKBONES.add(_name, Entry(clip_card, "clip"))

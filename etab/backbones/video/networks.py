@@ -234,7 +234,7 @@ class PanEcho(nn.Module):
         planes = x.flatten(1, 2).reshape(-1, 3, *x.shape[3:])
         steps = x.shape[2]
         images = self.encoder.model(planes).reshape(len(x), steps, self.WIDTH)
-        return images, self.transformer(images + sinusoids(steps, self.WIDTH).to(images))
+        return images, self.transformer(images + _sinusoids(steps, self.WIDTH).to(images))
 
     def embed(self, x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Compute pooled features and sequences.
@@ -251,7 +251,7 @@ class PanEcho(nn.Module):
         return over_time("video", mixed) | over_time("pictures", images), {"video": mixed}
 
 
-def sinusoids(steps: int, width: int) -> Tensor:
+def _sinusoids(steps: int, width: int) -> Tensor:
     """Compute position embeddings (steps, width): sines in even columns, cosines in odd ones."""
     angles = torch.arange(steps)[:, None] / 10000 ** (torch.arange(0, width, 2) / width)
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

@@ -305,7 +305,8 @@ class CamusSource(Source):
                 f"{where}: no Info file gives EF for {record.patient}. Restore it as published."
             )
         raise LayoutError(
-            f"{where / 'Info_2CH.cfg'} is missing, and Info_4CH.cfg too; one of them gives EF. Restore one."
+            f"{where / 'Info_2CH.cfg'} is missing, and Info_4CH.cfg too; one of them gives EF. "
+            "Restore one."
         )
 
     def _number(self, record: Record, key: str) -> float:
@@ -348,7 +349,8 @@ class CamusSource(Source):
         volume = read_volume(path)
         if volume.info.channels != 1:
             raise CorruptFileError(
-                f"{path} has {volume.info.channels} channels; a mask has one label a pixel. Restore it as published."
+                f"{path} has {volume.info.channels} channels; a mask has one label a pixel. "
+                "Restore it as published."
             )
         mask = labels(path, volume.data, max(_LABELS.values()))
         if not role.startswith("sequence"):
@@ -372,7 +374,8 @@ class CamusSource(Source):
             if len(whole) != self.n_frames(record):
                 raise CorruptFileError(
                     f"{self.root / record.files['sequence_gt']} has {len(whole)} frames and "
-                    f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as published."
+                    f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as "
+                    "published."
                 )
             masks |= {frame: whole[frame] for frame in wanted - set(own)}
         return tuple(Answer(mask == label, frame) for frame, mask in sorted(masks.items()))
@@ -387,7 +390,8 @@ class CamusSource(Source):
 def _check_one_frame(path: Path, frames: Array) -> None:
     if len(frames) != 1:
         raise CorruptFileError(
-            f"{path} holds {len(frames)} frames; the picture of one phase is one frame. Restore it as published."
+            f"{path} holds {len(frames)} frames; the picture of one phase is one frame. Restore "
+            "it as published."
         )
 
 
@@ -404,6 +408,7 @@ def _check_overlay(path: Path, mask: VolumeInfo, image: Path, picture: VolumeInf
     is_one_unknown = "" in names and not set(names) <= {"", AS_PUBLISHED}
     if is_one_unknown:
         raise CorruptFileError(
-            f"{path} has the orientation {names[0] or 'unknown'} and its picture {image.name} {names[1] or 'unknown'}, so "
+            f"{path} has the orientation {names[0] or 'unknown'} and its picture {image.name} "
+            f"{names[1] or 'unknown'}, so "
             "that it cannot be told whether one lies on the other. Write both with one direction."
         )

@@ -18,7 +18,8 @@ _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _NEEDED_FACTS = ("ED", "ES", "EF", "LVef")
 _PATIENT = re.compile(r"patient\d+")
 _WANTED = (
-    "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of the older release, or "
+    "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of "
+    "the older release, or "
     "database/ of TED)"
 )
 
@@ -101,8 +102,10 @@ class Layout:
             absent(name, listed[name])  # type: ignore[misc]
         if lost and absent is None:
             raise LayoutError.of(
-                f"{self.root / 'database_nifti' / lost[0]} is missing, with {len(lost) - 1} more patients that "
-                "database_split lists. Restore them; without them the scores are of other patients.",
+                f"{self.root / 'database_nifti' / lost[0]} is missing, with {len(lost) - 1} more "
+                "patients that "
+                "database_split lists. Restore them; without them the scores are of other "
+                "patients.",
                 [str(self.root / "database_nifti" / name) for name in lost],
             )
         return sorted(rows, key=lambda row: row[0])
@@ -171,13 +174,15 @@ class Layout:
             path = self.root / name
             if not path.is_file():
                 raise LayoutError(
-                    f"{path} is missing. Restore the three files of database_split/, or remove the folder."
+                    f"{path} is missing. Restore the three files of database_split/, or remove "
+                    "the folder."
                 )
             split = _SPLITS[path.stem.removeprefix("subgroup_")]
             for patient in read_text(path).split():
                 if home.setdefault(patient, split) != split:
                     raise SplitError(
-                        f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as {split!r}: scores would "
+                        f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as "
+                        f"{split!r}: scores would "
                         "be of patients seen in training. Restore the split files as published."
                     )
         return home

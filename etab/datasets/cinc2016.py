@@ -263,14 +263,16 @@ class Cinc2016Source(SoundSource):
         ]
         if not tables:
             raise LayoutError(
-                f"{folder / 'REFERENCE.csv'} is missing: there are no labels. Restore it as published."
+                f"{folder / 'REFERENCE.csv'} is missing: there are no labels. Restore it as "
+                "published."
             )
         found = read_reference(tables[0])
         for table in tables[1:]:
             for name, row in read_reference(table).items():
                 if name in found and found[name].label != row.label:
                     raise CorruptFileError(
-                        f"{table} says {row.label} of {name}, {tables[0].name} says {found[name].label}. Restore both."
+                        f"{table} says {row.label} of {name}, {tables[0].name} says "
+                        f"{found[name].label}. Restore both."
                     )
                 if name in found and row.good is not None:
                     found[name] = row
@@ -287,13 +289,15 @@ class Cinc2016Source(SoundSource):
         # Where recordings may be left out, reading them says which are not there.
         if absent and not copies and self.faults is None:
             raise LayoutError.of(
-                f"{folder / (absent[0] + '.wav')} is missing, with {len(absent) - 1} more recordings that REFERENCE.csv "
+                f"{folder / (absent[0] + '.wav')} is missing, with {len(absent) - 1} more "
+                "recordings that REFERENCE.csv "
                 "labels. Restore them; without them the scores are of other patients.",
                 [str(folder / f"{name}.wav") for name in absent],
             )
         if unlisted:
             raise LayoutError(
-                f"{folder / 'REFERENCE.csv'} has no label for {unlisted[0]}.wav and {len(unlisted) - 1} more recordings. "
+                f"{folder / 'REFERENCE.csv'} has no label for {unlisted[0]}.wav and "
+                f"{len(unlisted) - 1} more recordings. "
                 "Restore it as published."
             )
 
@@ -306,7 +310,8 @@ class Cinc2016Source(SoundSource):
             if name not in rows:
                 if not path.is_file():
                     raise LayoutError(
-                        f"{path} is missing, and no training folder has {name}. Restore one of them."
+                        f"{path} is missing, and no training folder has {name}. Restore one of "
+                        "them."
                     )
                 continue
             part, row = rows[name]
@@ -333,7 +338,8 @@ class Cinc2016Source(SoundSource):
         gone = set(table) - set(appendix) if appendix is not None else set()
         if len(gone) > WITHDRAWN:
             raise CorruptFileError(
-                f"The appendix of {self.root} has no row for {len(gone)} recordings of training-e; the organisers "
+                f"The appendix of {self.root} has no row for {len(gone)} recordings of "
+                "training-e; the organisers "
                 f"withdrew {WITHDRAWN}. Download {_APPENDIX[0]} again."
             )
         return gone
@@ -352,7 +358,8 @@ class Cinc2016Source(SoundSource):
                 files[role] = f"{part}/{name}{suffix}"
         if "ecg" in files and "header" not in files:
             raise LayoutError(
-                f"{self.root / part / (name + '.hea')} is missing; {name}.dat cannot be read without it."
+                f"{self.root / part / (name + '.hea')} is missing; {name}.dat cannot be read "
+                "without it."
             )
         for way in ("hand_corrected", "springer_alg"):
             states = f"annotations/{way}/training-{name[0]}_StateAns/{name}_StateAns.mat"
@@ -365,7 +372,8 @@ class Cinc2016Source(SoundSource):
         if known is not None:
             if known.label not in (None, row.label):
                 raise CorruptFileError(
-                    f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in the appendix. "
+                    f"{name} is {row.label} in {part}/REFERENCE.csv and {known.label} in the "
+                    "appendix. "
                     "Restore both as published."
                 )
             meta |= dict(known.facts)
@@ -383,8 +391,10 @@ class Cinc2016Source(SoundSource):
         said = []
         if appendix is None:
             said.append(
-                f"Patients are unknown: {_APPENDIX[0]} is missing, and each of {len(found)} recordings counts as a patient "
-                "of its own (3153 recordings are of 764 subjects). Folds share patients, and scores are too good."
+                f"Patients are unknown: {_APPENDIX[0]} is missing, and each of {len(found)} "
+                "recordings counts as a patient "
+                "of its own (3153 recordings are of 764 subjects). Folds share patients, and "
+                "scores are too good."
             )
             warnings.warn(
                 f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3
@@ -395,16 +405,20 @@ class Cinc2016Source(SoundSource):
             )
         elif self._of_e(found) == ALL_E and appendix is None:
             said.append(
-                f"The {WITHDRAWN} recordings of training-e that the organisers withdrew are among the {len(found)} here "
-                f"({ALL - WITHDRAWN} are left without them); only the appendix or their list says which they are."
+                f"The {WITHDRAWN} recordings of training-e that the organisers withdrew are among "
+                f"the {len(found)} here "
+                f"({ALL - WITHDRAWN} are left without them); only the appendix or their list says "
+                "which they are."
             )
         elif any(r.meta["database"] == "e" for r in found) and appendix is None:
             said.append(
-                "Whether recordings of training-e are among the 87 withdrawn cannot be told without the appendix."
+                "Whether recordings of training-e are among the 87 withdrawn cannot be told "
+                "without the appendix."
             )
         if copies:
             said.append(
-                f"{len(copies)} recordings of validation/ are copies of training recordings and are listed once."
+                f"{len(copies)} recordings of validation/ are copies of training recordings and "
+                "are listed once."
             )
         return tuple(said)
 
@@ -427,7 +441,8 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
         end = marks[i + 1][0] if i + 1 < len(marks) else n + 1
         if word not in (*STATES, *_NOISE):
             raise CorruptFileError(
-                f"{path}, mark {i + 1}: state {word!r}; possible: {', '.join(STATES)}, or N for noise."
+                f"{path}, mark {i + 1}: state {word!r}; possible: {', '.join(STATES)}, or N for "
+                "noise."
             )
         if sample < 1 or end < sample:
             raise CorruptFileError(

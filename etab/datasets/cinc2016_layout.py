@@ -69,7 +69,8 @@ def read_reference(path: Path) -> dict[str, Reference]:
         known = is_blank(quality) or good in (0, 1)
         if not _NAME.match(name) or label not in (1, -1) or not known:
             raise CorruptFileError(
-                f"{path}, line {number}: {','.join(row)[:80]!r}; wanted 'a0001,1' (1 abnormal, -1 normal), and a quality "
+                f"{path}, line {number}: {','.join(row)[:80]!r}; wanted 'a0001,1' (1 abnormal, -1 "
+                "normal), and a quality "
                 "of 0 or 1 if there is a third column. Restore it as published."
             )
         if name in labels:

@@ -228,14 +228,16 @@ class CircorSource(SoundSource):
         absent = [name for name in listed if name not in files]
         if absent and self.faults is None:
             raise LayoutError.of(
-                f"{self.folder / absent[0]} is missing; {listed[absent[0]]}.txt lists it. Restore it.",
+                f"{self.folder / absent[0]} is missing; {listed[absent[0]]}.txt lists it. Restore "
+                "it.",
                 [str(self.folder / name) for name in absent],
             )
         known = {Path(record.files["audio"]).name for record in records}
         stray = sorted(name for name in files if name.endswith(".wav") and name not in known)
         if stray and not self.faults:
             raise LayoutError(
-                f"{self.folder / stray[0]} is a recording that no patient's .txt lists, with {len(stray) - 1} more: "
+                f"{self.folder / stray[0]} is a recording that no patient's .txt lists, with "
+                f"{len(stray) - 1} more: "
                 f"is {stray[0].split('_')[0]}.txt missing? Restore it."
             )
         if not records:
@@ -254,12 +256,15 @@ class CircorSource(SoundSource):
         unlisted = sorted(set(patients) - set(rows))
         if unknown:
             raise LayoutError(
-                f"{table} has labels for {len(unknown)} patients without files, first {unknown[0]}: "
-                f"{self.folder / (unknown[0] + '.txt')} is missing. Restore the files, or the table of this subset."
+                f"{table} has labels for {len(unknown)} patients without files, first "
+                f"{unknown[0]}: "
+                f"{self.folder / (unknown[0] + '.txt')} is missing. Restore the files, or the "
+                "table of this subset."
             )
         if unlisted:
             raise CorruptFileError(
-                f"{table} has no row for {unlisted[0]}, whose .txt is there. Restore it as published."
+                f"{table} has no row for {unlisted[0]}, whose .txt is there. Restore it as "
+                "published."
             )
         for name, patient in patients.items():
             for key in ("Murmur", "Outcome", "Additional ID"):

@@ -95,7 +95,8 @@ class Patient:
                 p for p in facts.get("Murmur locations", "nan").split("+") if p != "nan"
             ),
         }
-        # Attributes are checked by label_of, so that a wrong one concerns the tasks that ask for it alone.
+        # Attributes are checked by label_of, so that a wrong one concerns the tasks that ask for it
+        # alone.
         for name, (key, _, _) in ATTRIBUTES.items():
             if facts.get(key, "nan") != "nan":
                 self.meta[name] = facts[key]
@@ -135,14 +136,16 @@ def read_patient(path: Path) -> Patient:
         or head[2] != str(CIRCOR_RATE)
     ):
         raise CorruptFileError(
-            f"{path} starts with {' '.join(head)!r}; wanted '{path.stem} <recordings> {CIRCOR_RATE}'. Download it again."
+            f"{path} starts with {' '.join(head)!r}; wanted '{path.stem} <recordings> "
+            f"{CIRCOR_RATE}'. Download it again."
         )
     rows = [line.split() for line in lines[1:] if line.strip() and not line.startswith("#")]
     if len(rows) != int(head[1]) or any(
         len(row) != 4 or row[0] not in CIRCOR_PLACES for row in rows
     ):
         raise CorruptFileError(
-            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no place, "
+            f"{path} promises {head[1]} recordings and lists {len(rows)}, or one of them is no "
+            "place, "
             f"header, audio and states. Download it again."
         )
     facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
@@ -205,7 +208,8 @@ def _lines_of_states(path: Path) -> list[list[str]]:
         raise CorruptFileError(f"{path} is an empty file. Download it again.")
     if tuple(word.lower() for word in lines[0]) in _STATE_HEADERS:
         return lines[1:]
-    # The line "0 1 2" of pandas reads like a row; it cannot be one where the next row begins before second 1.
+    # The line "0 1 2" of pandas reads like a row; it cannot be one where the next row begins before
+    # second 1.
     if len(lines) > 1 and is_numbered_header(lines[0]):
         next_start = parse_number(lines[1][0])
         if next_start is not None and next_start < 1 - OVERLAP_LIMIT:
@@ -226,7 +230,8 @@ def _state_row(path: Path, number: int, cells: Sequence[str]) -> Interval:
     end = values[1]
     if start != end and (state not in range(5) or len(cells) != 3):
         raise CorruptFileError(
-            f"{path}, row {number}: state {list(cells[2:5])}; wanted 0 to 4. Restore it as published."
+            f"{path}, row {number}: state {list(cells[2:5])}; wanted 0 to 4. Restore it as "
+            "published."
         )
     return start, end, state
 

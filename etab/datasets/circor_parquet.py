@@ -109,7 +109,8 @@ class CircorParquetSource(SoundSource):
                 found.append(record)
             self._unreadable = tuple(fact for p in patients.values() for fact in p.unreadable)
             self._notes = (
-                f"recording_label of the files differs from the official outcome in {odd['outcome']} of {len(found)} "
+                "recording_label of the files differs from the official outcome in "
+                f"{odd['outcome']} of {len(found)} "
                 f"rows, and from 'murmur present' in {odd['murmur']}; official labels are used.",
             )
             self._records = tuple(found)
@@ -236,7 +237,8 @@ class CircorParquetSource(SoundSource):
         path = self.root / _TABLE
         if not path.is_file():
             raise LayoutError(
-                f"{path} is missing: labels and people come from it. Copy {_TABLE} of CirCor 1.0.3 there."
+                f"{path} is missing: labels and people come from it. Copy {_TABLE} of CirCor "
+                "1.0.3 there."
             )
         rows = read_table(
             path, ["Patient ID", "Murmur", "Outcome", "Additional ID", "Murmur locations"]

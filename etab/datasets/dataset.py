@@ -349,7 +349,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         n = len(ids) if n_clips is None else n_clips
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(ids):
             raise UnsupportedOptionError(
-                f"n_clips is {n_clips!r}; {self!r} has {len(ids)} recordings: choose from 1 to {len(ids)}, or None."
+                f"n_clips is {n_clips!r}; {self!r} has {len(ids)} recordings: choose from 1 to "
+                f"{len(ids)}, or None."
             )
         order = np.random.default_rng(seed).permutation(len(ids)) if random else np.arange(len(ids))
         rank = {ids[int(i)]: order_ for order_, i in enumerate(order[:n])}
@@ -396,7 +397,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         if not found:
             parts = sorted({r.split or "no split" for r in self.source.records()})
             raise SplitError(
-                f"{self!r} has no recording with an answer; {self.source.root} has recordings in: {', '.join(parts)}."
+                f"{self!r} has no recording with an answer; {self.source.root} has recordings in: "
+                f"{', '.join(parts)}."
             )
         if self.options.video:
             self._check_clips([record for record, _ in found])
@@ -407,7 +409,8 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         stills = [r.id for r in records if self.source.still(r)]
         if stills:
             raise UnsupportedOptionError(
-                f"{len(stills)} of {len(records)} recordings are stills without a sequence, first {stills[0]}; "
+                f"{len(stills)} of {len(records)} recordings are stills without a sequence, first "
+                f"{stills[0]}; "
                 "video=True needs the sequences. Restore them, or use video=False."
             )
         fps = self.options.fps
@@ -416,8 +419,10 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             limit = self.card.fps or min(rates, default=0.0)
             if len(rates) < len(records) or fps > limit:
                 raise UnsupportedOptionError(
-                    f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} recordings do not "
-                    f"say); it cannot give fps={fps:g}. Use fps=None for each recording's own rate, or a lower fps."
+                    f"{self.name} was recorded at {limit:g} frames/s ({len(records) - len(rates)} "
+                    "recordings do not "
+                    f"say); it cannot give fps={fps:g}. Use fps=None for each recording's own "
+                    "rate, or a lower fps."
                 )
         if self.target == PHASE:
             self._check_phases(records)
@@ -434,13 +439,15 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             _, places = place_clip(grid, len(grid), marked)
             if len(places) < 2:
                 raise UnsupportedOptionError(
-                    f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use a higher fps."
+                    f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use "
+                    "a higher fps."
                 )
             need = max(need, length := max(places.values()) - min(places.values()) + 1)
             short += [record.id] if length > self.options.clip_l else []
         if short:
             raise UnsupportedOptionError(
-                f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of {len(records)} "
+                f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of "
+                f"{len(records)} "
                 f"recordings, first {short[0]}. Use clip_l={need} or more, or a lower fps."
             )
 

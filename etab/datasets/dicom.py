@@ -111,7 +111,8 @@ class DicomSource(Source):
             records = self._objects(objects, labels)
             if not records:
                 raise LayoutError(
-                    f"{self.root} holds no ultrasound: {len(names)} files, {len(objects)} of them DICOM. "
+                    f"{self.root} holds no ultrasound: {len(names)} files, {len(objects)} of them "
+                    "DICOM. "
                     f"Pass the folder that holds the studies.{_first(self._left_out)}"
                 )
             _check_unique(self.root, records)
@@ -131,7 +132,8 @@ class DicomSource(Source):
         for name, reason in self.skipped:
             by_reason.setdefault(reason, []).append(name)
         return [
-            f"{len(names)} {'file' if len(names) == 1 else 'files'} left out, {reason}: {_some_names(names)}"
+            f"{len(names)} {'file' if len(names) == 1 else 'files'} left out, {reason}: "
+            f"{_some_names(names)}"
             for reason, names in by_reason.items()
         ]
 
@@ -230,7 +232,8 @@ class DicomSource(Source):
             region = sector(read_dicom(self._path(record), numbers), _boxes(info))
             if region is None:
                 raise CorruptFileError(
-                    f"{self._path(record)}: no ultrasound sector can be told from what surrounds it, and text there may "
+                    f"{self._path(record)}: no ultrasound sector can be told from what surrounds "
+                    "it, and text there may "
                     "name a person, so it is not handed out. Leave it out."
                 )
             self._sectors[record.id] = region

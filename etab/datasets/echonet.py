@@ -131,13 +131,15 @@ class EchoNetSource(VideoSource):
         info = self.video_info(record)
         if max(traces) >= info.n_frames or min(traces) < 0:
             raise CorruptFileError(
-                f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, whose video has "
+                f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, "
+                "whose video has "
                 f"{info.n_frames} frames. Restore both as published."
             )
         short = [at for at, trace in traces.items() if len(trace) < 3]
         if short:
             raise CorruptFileError(
-                f"{self.root / 'VolumeTracings.csv'} has {len(traces[short[0]])} rows for frame {short[0]} of {record.id}; "
+                f"{self.root / 'VolumeTracings.csv'} has {len(traces[short[0]])} rows for frame "
+                f"{short[0]} of {record.id}; "
                 "an outline needs 3 or more. Restore it as published."
             )
         return {at: traced_mask(traces[at], (info.height, info.width)) for at in sorted(traces)}
@@ -204,7 +206,8 @@ def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
         if frame is None or len(vertices) < len(keys):
             cells = ", ".join(f"{key} {row[key]!r}" for key in (*keys, "Frame"))
             raise CorruptFileError(
-                f"{table}, line {line}: {cells[:160]} are not four numbers and a frame. Download it again."
+                f"{table}, line {line}: {cells[:160]} are not four numbers and a frame. Download "
+                "it again."
             )
         rows_of_videos[stem(row["FileName"])][frame].append(vertices)
     return {

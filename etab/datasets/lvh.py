@@ -177,7 +177,8 @@ class LvhSource(VideoSource):
         if self._rateless:
             first = self._rateless[0]
             remarks.append(
-                f"{len(self._rateless)} videos have no rate in {_TABLE}, first {first}: their headers give it"
+                f"{len(self._rateless)} videos have no rate in {_TABLE}, first {first}: their "
+                "headers give it"
             )
         return remarks
 
@@ -185,8 +186,10 @@ class LvhSource(VideoSource):
         absent = [name for name in listed if name not in videos]
         if absent:
             raise LayoutError.of(
-                f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; with it "
-                f"{len(absent) - 1} more videos that {_TABLE} lists. Restore them; without them the scores are of other "
+                f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; "
+                "with it "
+                f"{len(absent) - 1} more videos that {_TABLE} lists. Restore them; without them "
+                "the scores are of other "
                 "patients.",
                 [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
             )
@@ -213,7 +216,8 @@ class LvhSource(VideoSource):
         )
         if measures and measures[-1].at >= (n := self.n_frames(record)):
             raise CorruptFileError(
-                f"{self.root / _TABLE} measures {measures[-1].calc} in frame {measures[-1].at} of {record.id}, whose video has "
+                f"{self.root / _TABLE} measures {measures[-1].calc} in frame {measures[-1].at} of "
+                f"{record.id}, whose video has "
                 f"{n} frames. Restore both as published."
             )
         return measures
@@ -269,7 +273,8 @@ def _part(table: Path, row: Mapping[str, str]) -> str:
     part = (row["split"] or "").strip().lower()
     if part not in ("train", "val", "test"):
         raise CorruptFileError(
-            f"{table}: {row['HashedFileName']} is in split {row['split']!r}; wanted train, val or test."
+            f"{table}: {row['HashedFileName']} is in split {row['split']!r}; wanted train, val or "
+            "test."
         )
     return part
 

@@ -39,13 +39,15 @@ def dataset_folder(
             return path
         if firm:
             raise DataNotFoundError(
-                f"{name} was looked for where {label} says, and {path} is not a folder. Correct it, or remove it."
+                f"{name} was looked for where {label} says, and {path} is not a folder. Correct "
+                "it, or remove it."
             )
     raise DataNotFoundError(
         f"No folder of {name}. Looked at "
         + "; ".join(looked)
         + f". Pass root=, or set ETAB_{name.upper()}_DIR "
-        f"to the folder as published, or try the phantom: etab data phantom DIR, then ETAB_DATA=DIR."
+        "to the folder as published, or try the phantom: etab data phantom DIR, then "
+        "ETAB_DATA=DIR."
     )
 
 

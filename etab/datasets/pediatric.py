@@ -199,8 +199,10 @@ class PediatricSource(VideoSource):
         for at, mask in masks.items():
             if not mask.any():
                 raise CorruptFileError(
-                    f"{self.root / record.view / 'VolumeTracings.csv'}: the trace of {record.id}, frame {at}, encloses "
-                    f"nothing of its picture of {info.height} x {info.width} pixels. Restore both as published."
+                    f"{self.root / record.view / 'VolumeTracings.csv'}: the trace of {record.id}, "
+                    f"frame {at}, encloses "
+                    f"nothing of its picture of {info.height} x {info.width} pixels. Restore both "
+                    "as published."
                 )
         return masks
 
@@ -265,7 +267,8 @@ def _read_traces(table: Path) -> _Traces:
         x, y, frame = cells
         if x is None or y is None or frame is None or frame < 0 or frame != int(frame):
             raise CorruptFileError(
-                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {at!r} are not a vertex. Download it again."
+                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {at!r} are not a "
+                "vertex. Download it again."
             )
         rows_of_videos[stem(row["FileName"])][int(frame)].append([x, y])
     return {

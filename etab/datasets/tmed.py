@@ -203,7 +203,8 @@ class TmedSource(Source):
             _check_unique(records, self.table or self.root / _LABELS)
             if not records:
                 raise LayoutError(
-                    f"{self.table or self.root / _LABELS} lists no image with a view and a diagnosis. Pass the folder as "
+                    f"{self.table or self.root / _LABELS} lists no image with a view and a "
+                    "diagnosis. Pass the folder as "
                     "published, or another fold."
                 )
             check_leaks(records)
@@ -301,8 +302,10 @@ class TmedSource(Source):
             for column in ("view_label", "diagnosis_label"):
                 if not same_cell(row[column], other[column]):
                     raise CorruptFileError(
-                        f"{table} says {column} {row[column]!r} of {row['query_key']}, {self.root / _LABELS} says "
-                        f"{other[column]!r}. Restore both as published; the fold file alone is enough."
+                        f"{table} says {column} {row[column]!r} of {row['query_key']}, "
+                        f"{self.root / _LABELS} says "
+                        f"{other[column]!r}. Restore both as published; the fold file alone is "
+                        "enough."
                     )
 
     def _some(self, rows: Sequence[tuple[Path, Row]]) -> Iterator[Record]:
@@ -335,7 +338,8 @@ class TmedSource(Source):
         if match is None:
             raise CorruptFileError(
                 f"{table} lists {key!r}, which is no image name of {self.release.title} (wanted "
-                f"{'4860s1_0.png' if self.release is TMED2 else '477_38.png'} or alike). Restore it as published."
+                f"{'4860s1_0.png' if self.release is TMED2 else '477_38.png'} or alike). Restore "
+                "it as published."
             )
         return match["patient"], match["study"]
 
@@ -346,7 +350,8 @@ class TmedSource(Source):
             return None
         if label not in known:
             raise CorruptFileError(
-                f"{table}: {row['query_key']} has {column} {label!r}; wanted one of {', '.join(known)}, or Not_Provided."
+                f"{table}: {row['query_key']} has {column} {label!r}; wanted one of "
+                f"{', '.join(known)}, or Not_Provided."
             )
         return label
 
@@ -355,7 +360,8 @@ class TmedSource(Source):
         named = {row.get(column, "").lower() for column in self.release.splits} & set(SPLIT_PARTS)
         if len(named) > 1:
             raise SplitError(
-                f"{table} has {row['query_key']} in two parts, {' and '.join(sorted(named))}: one for the view, one for the "
+                f"{table} has {row['query_key']} in two parts, {' and '.join(sorted(named))}: one "
+                "for the view, one for the "
                 "diagnosis. Restore it as published."
             )
         return next(iter(named), "")
@@ -387,7 +393,8 @@ class TmedSource(Source):
             absent += [] if name in self._listing(folder) else [record.files["still"]]
         if absent:
             raise LayoutError.of(
-                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more images that the tables list. "
+                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more images that the "
+                "tables list. "
                 "Restore them; without them the scores are of other patients.",
                 [str(self.root / name) for name in absent],
             )
@@ -482,7 +489,8 @@ def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bo
             f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
         )
         raise LayoutError(
-            f"{places[0]} is missing{alternatives}. Restore it, or pass the folder of another development set."
+            f"{places[0]} is missing{alternatives}. Restore it, or pass the folder of another "
+            "development set."
         )
     return None
 

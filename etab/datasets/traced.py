@@ -33,7 +33,8 @@ def number_between(
     value = maybe(row.get(key))
     if value is None or not low <= value <= high:
         raise CorruptFileError(
-            f"{table}: {row[name][:80]} has {key} {row[key][:80]!r}; wanted a number from {low:g} to {high:g}."
+            f"{table}: {row[name][:80]} has {key} {row[key][:80]!r}; wanted a number from {low:g} "
+            f"to {high:g}."
         )
     return value
 
@@ -58,7 +59,8 @@ def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
     absent = [name for name in names if name not in present]
     if absent:
         raise LayoutError.of(
-            f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that {table.name} lists. "
+            f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that "
+            f"{table.name} lists. "
             "Restore them; without them the scores are of other patients.",
             [str(folder / name) for name in absent],
         )

@@ -145,7 +145,8 @@ class UnitySource(Source):
                 for name, labels in _labels(path).items():
                     if home.setdefault(name, part) != part:
                         raise SplitError(
-                            f"{name} is labelled in two parts, {home[name]!r} and, by {path}, {part!r}."
+                            f"{name} is labelled in two parts, {home[name]!r} and, by {path}, "
+                            f"{part!r}."
                         )
                     record = self._record(name, part, views)
                     if record is not None:
@@ -241,7 +242,8 @@ class UnitySource(Source):
         ]
         if absent:
             raise LayoutError.of(
-                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that have labels. Restore "
+                f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that "
+                "have labels. Restore "
                 "them; without them the scores are of other pictures.",
                 [str(self.root / name) for name in absent],
             )

@@ -71,7 +71,8 @@ def video_name(table: Path, text: str) -> str:
     path = PurePosixPath(name.replace("\\", "/"))
     if len(path.parts) != 1 or name in (".", "..") or re.match(r"[A-Za-z]:", name):
         raise CorruptFileError(
-            f"{table} names the video {text[:80]!r}; wanted the name of a file in the folder of videos. "
+            f"{table} names the video {text[:80]!r}; wanted the name of a file in the folder of "
+            "videos. "
             "Restore it as published."
         )
     return name

@@ -129,7 +129,8 @@ def sound_options(
         raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 to {MAX_CLIP} samples.")
     if video and size != PLAIN:
         raise UnsupportedOptionError(
-            f"frame_l={size[0]}, frame_w={size[1]} have nothing to size: video=True gives a waveform (clip_l,). "
+            f"frame_l={size[0]}, frame_w={size[1]} have nothing to size: video=True gives a "
+            "waveform (clip_l,). "
             "Use video=False for the log-mel picture."
         )
     return SoundOptions(video, normalize, size, clip_l or 0, check_rate(fps), padding)

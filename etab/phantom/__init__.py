@@ -64,7 +64,8 @@ def write(
         if isinstance(error, StorageError):
             raise
         raise StorageError(
-            f"{folder} could not be written: {error.strerror}. Free some space or choose another place."
+            f"{folder} could not be written: {error.strerror}. Free some space or choose another "
+            "place."
         ) from error
 
 

@@ -64,7 +64,9 @@ def _mhd(path: Path, frames: Array, spacing: float) -> None:
     n, height, width = frames.shape
     path.with_suffix(".raw").write_bytes(np.ascontiguousarray(frames, np.uint8).tobytes())
     path.write_text(
-        f"ObjectType = Image\nComment = {MARK}\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\n"
-        f"CompressedData = False\nElementSpacing = {spacing:g} {spacing:g} 1\nDimSize = {width} {height} {n}\n"
+        f"ObjectType = Image\nComment = {MARK}\nNDims = 3\nBinaryData = "
+        "True\nBinaryDataByteOrderMSB = False\n"
+        f"CompressedData = False\nElementSpacing = {spacing:g} {spacing:g} 1\nDimSize = {width} "
+        f"{height} {n}\n"
         f"ElementType = MET_UCHAR\nElementDataFile = {path.with_suffix('.raw').name}\n"
     )

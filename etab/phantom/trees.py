@@ -92,7 +92,8 @@ def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int)
             (folder / f"{name}_{letters}_{role}.nii.gz").write_bytes(_nifti(array, DEPTH / size))
         (folder / f"Info_{letters}.cfg").write_text(
             f"ED: 1\nES: {_CAMUS_FRAMES}\nNbFrame: {_CAMUS_FRAMES}\nSex: {sex}\nAge: {age}\n"
-            f"ImageQuality: {scanner.quality}\nEF: {round(heart.ef)}\nFrameRate: 25.0\nPhantom: yes\n"
+            f"ImageQuality: {scanner.quality}\nEF: {round(heart.ef)}\nFrameRate: 25.0\nPhantom: "
+            "yes\n"
         )
 
 

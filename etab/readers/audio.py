@@ -152,7 +152,8 @@ def _data_length(path: Path | str, file: BinaryIO, size: int, chunks: _Chunks, l
         return available - _length_of_last_list(file, available)
     if length > available:
         raise CorruptFileError(
-            f"{path} is cut short: its header promises {length} bytes of sound and {available} are there. "
+            f"{path} is cut short: its header promises {length} bytes of sound and {available} "
+            "are there. "
             "Download it again."
         )
     return length
@@ -197,7 +198,8 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
         )
     if block != bits // 8:
         raise CorruptFileError(
-            f"{path} has blocks of {block} bytes; wanted {bits // 8} for one {bits}-bit sample. {_CONVERT}"
+            f"{path} has blocks of {block} bytes; wanted {bits // 8} for one {bits}-bit sample. "
+            f"{_CONVERT}"
         )
     n = chunks.length // block
     if rate == 0 or n == 0:
@@ -240,7 +242,8 @@ def read_wav(path: Path, *, rate: float | None = None) -> tuple[FloatArray, int]
     info = wav_info(path)
     if rate is not None and info.rate != rate:
         raise CorruptFileError(
-            f"{path} is at {info.rate} Hz; wanted {rate:g} Hz, as published. Restore it: etab resamples by itself."
+            f"{path} is at {info.rate} Hz; wanted {rate:g} Hz, as published. Restore it: etab "
+            "resamples by itself."
         )
     with path.open("rb") as file:
         return _decoded(path, file, info), info.rate

@@ -79,7 +79,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f'{path} is no MJPG AVI, and PyAV, which reads such videos, is not installed: pip install "etab-bench[video]".'
+            f"{path} is no MJPG AVI, and PyAV, which reads such videos, is not installed: pip "
+            'install "etab-bench[video]".'
         ) from error
     if not path.is_file():
         raise LayoutError(f"{path} is missing. Restore it, or leave out its recording.")

@@ -73,7 +73,8 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
         if len(numbers) * info.rows * info.columns > _MAX_BYTES:
             raise corrupt_object(
                 path,
-                f"{len(numbers)} frames of it are more than {_MAX_BYTES >> 20} MiB; ask for fewer at once",
+                f"{len(numbers)} frames of it are more than {_MAX_BYTES >> 20} MiB; ask for fewer "
+                "at once",
             )
         out = np.empty((len(numbers), info.rows, info.columns), np.uint8)
         places: dict[int, list[int]] = {}
@@ -114,7 +115,8 @@ def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) ->
     if info.photometric not in (*_LUMA, *_COLOUR):
         raise corrupt_object(
             path,
-            f"its pixels are {info.photometric or 'of no named kind'}; wanted {', '.join(_LUMA + _COLOUR)}",
+            f"its pixels are {info.photometric or 'of no named kind'}; wanted "
+            f"{', '.join(_LUMA + _COLOUR)}",
         )
     if header.file_meta.TransferSyntaxUID.is_encapsulated:
         for i in numbers:
@@ -191,7 +193,8 @@ def _check_codestream(path: Path, code: bytes, info: DicomInfo, number: int) -> 
     if size is not None and size != (info.rows, info.columns):
         raise corrupt_object(
             path,
-            f"frame {number} is coded as {size[1]} x {size[0]} pixels, the header says {info.columns} x {info.rows}",
+            f"frame {number} is coded as {size[1]} x {size[0]} pixels, the header says "
+            f"{info.columns} x {info.rows}",
         )
 
 
@@ -235,7 +238,8 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
     if frame.shape[:2] != (info.rows, info.columns):
         raise corrupt_object(
             path,
-            f"a frame decodes to {frame.shape[:2]} pixels, the header says {(info.rows, info.columns)}",
+            f"a frame decodes to {frame.shape[:2]} pixels, the header says "
+            f"{(info.rows, info.columns)}",
         )
     if header.get("PixelRepresentation") and info.photometric != "PALETTE COLOR":
         frame = frame.astype(np.int32) + (1 << (bits - 1))
@@ -269,7 +273,8 @@ def _eight_bits(path: Path, header: Any, frame: Array, bits: int) -> Array:
     if 0 < int(frame.max()) < _FEWEST_LEVELS << (bits - 8):
         raise corrupt_object(
             path,
-            f"its grey levels reach {int(frame.max())} of {white}, and no window tells which of them is white",
+            f"its grey levels reach {int(frame.max())} of {white}, and no window tells which of "
+            "them is white",
         )
     return np.asarray((frame.astype(np.uint32) >> (bits - 8)).clip(0, 255).astype(np.uint8))
 

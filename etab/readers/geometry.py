@@ -165,7 +165,8 @@ def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int
     if not frames:
         raise corrupt_volume(
             path,
-            f"its header leaves the number of frames open, and {n_bytes} bytes are less than one frame",
+            f"its header leaves the number of frames open, and {n_bytes} bytes are less than one "
+            "frame",
             "Download it again.",
         )
     return frames
@@ -209,7 +210,8 @@ def orientation_of(path: Path, x: FloatArray, y: FloatArray) -> Orientation:
     if sorted(main) != [0, 1] or min(map(abs, cosines)) < _LEAST_COSINE:
         raise corrupt_volume(
             path,
-            f"its columns point along {_words(directions[0])} and its rows along {_words(directions[1])} "
+            f"its columns point along {_words(directions[0])} and its rows along "
+            f"{_words(directions[1])} "
             "(left, posterior, superior); as published they point to the left and to the back",
             "Write it again with the identity as its direction and the probe at the first row.",
         )

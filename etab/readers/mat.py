@@ -137,7 +137,8 @@ def _elements(data: bytes, order: str) -> Iterator[_Element]:
             raise _DamagedError("it is cut short inside the tag of an element")
         first, second = np.frombuffer(data, order + "u4", 2, start).tolist()
         if first >> 16:
-            # A small element: type and length share the first four bytes, the data are the next four.
+            # A small element: type and length share the first four bytes, the data are the next
+            # four.
             kind = first & 0xFFFF
             length = first >> 16
             body_start = start + 4

@@ -230,13 +230,15 @@ def _orientation(path: Path, fields: Any) -> Orientation:
     affine = _affine(fields)
     if affine is None or not np.isfinite(affine).all() or np.array_equal(affine, np.eye(4)):
         return Orientation()
-    # NIfTI counts to the right and to the front, CAMUS was published by tools that count to the left and to the back.
+    # NIfTI counts to the right and to the front, CAMUS was published by tools that count to the
+    # left and to the back.
     axes = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :2]
     orientation = orientation_of(path, axes[:, 0], axes[:, 1])
     if orientation.name == "RA" and not affine[:3, 3].any():
         raise corrupt_volume(
             path,
-            "its affine is positive along both axes and has no origin, so that it cannot be told whether the picture was "
+            "its affine is positive along both axes and has no origin, so that it cannot be told "
+            "whether the picture was "
             "turned by half a turn or only given a pixel size",
             "Write it with diag(-width, -height, 1, 1) where the probe is at the first row.",
         )

@@ -32,7 +32,8 @@ class ParquetFile:
         absent = [name for name in columns if name.split(".")[0] not in schema.names]
         if absent:
             raise CorruptFileError(
-                f"{path} has no column {absent[0]!r}; it has {', '.join(schema.names)}. Download it again."
+                f"{path} has no column {absent[0]!r}; it has {', '.join(schema.names)}. Download "
+                "it again."
             )
 
     def read(self, group: int, columns: Sequence[str]) -> Any:

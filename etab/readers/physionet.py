@@ -81,7 +81,8 @@ def read_wfdb_header(path: Path) -> Header:
         ) from error
     if len(signals) != count or count < 1 or not rate > 0 or n < 1:
         raise CorruptFileError(
-            f"{path} promises {count} signals of {n} samples at {rate:g} Hz and describes {len(signals)}. "
+            f"{path} promises {count} signals of {n} samples at {rate:g} Hz and describes "
+            f"{len(signals)}. "
             "Download it again."
         )
     return Header(name, rate, n, signals, comments)
@@ -113,7 +114,8 @@ def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
     ):
         if in_header != in_audio:
             raise CorruptFileError(
-                f"{path} and {wav.name} disagree on the {what}: {in_header} and {in_audio}. Restore both as published."
+                f"{path} and {wav.name} disagree on the {what}: {in_header} and {in_audio}. "
+                "Restore both as published."
             )
 
 

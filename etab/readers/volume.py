@@ -80,7 +80,8 @@ def grey(path: Path, data: Array) -> Array:
     if not (low >= 0 and high <= _WHITE) and not is_unit_range:
         raise corrupt_volume(
             path,
-            f"its values run from {low:g} to {high:g}; grey levels are 0 to 255, or fractions from 0 to 1",
+            f"its values run from {low:g} to {high:g}; grey levels are 0 to 255, or fractions "
+            "from 0 to 1",
             "Scale it, or restore the file as published.",
         )
     has_fractions = data.dtype.kind == "f" and not np.array_equal(data, np.rint(data))
@@ -95,7 +96,8 @@ def grey(path: Path, data: Array) -> Array:
     if has_fractions and high < _LEAST_RANGE:
         raise corrupt_volume(
             path,
-            f"its values are fractions from {low:g} to {high:g}, and it cannot be told which of them is white; "
+            f"its values are fractions from {low:g} to {high:g}, and it cannot be told which of "
+            "them is white; "
             "grey levels are 0 to 255, or fractions from 0 to 1",
             "Scale it, or restore the file as published.",
         )

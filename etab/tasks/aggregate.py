@@ -143,7 +143,8 @@ def reduce(
         said = columns["truth"][rows]
         if (said != said[0]).any():
             raise ResultError(
-                f"The rows of {units[rows[0]]} differ in their truth ({said[0]:g} and {said.max():g})."
+                f"The rows of {units[rows[0]]} differ in their truth ({said[0]:g} and "
+                f"{said.max():g})."
             )
         found[place] = rule(scores[rows], of[rows], at[rows])
     kept = first[order]

@@ -83,13 +83,15 @@ class Task:
         row = ROW_INPUTS[self.inputs]
         if row.clip and self.clip is None:
             raise IncompatibleError(
-                f"{self.code}: its rows are clips (inputs={self.inputs!r}) and it does not say how its clips are cut; "
+                f"{self.code}: its rows are clips (inputs={self.inputs!r}) and it does not say "
+                "how its clips are cut; "
                 "give clip= a Sampling."
             )
         if self.clip is not None and not row.clip:
             names = ", ".join(name for name, other in ROW_INPUTS.items() if other.clip)
             raise IncompatibleError(
-                f"{self.code}: its rows are {row.words} (inputs={self.inputs!r}), so clip= would have no effect; the "
+                f"{self.code}: its rows are {row.words} (inputs={self.inputs!r}), so clip= would "
+                "have no effect; the "
                 f"inputs that are clips: {names}."
             )
 
@@ -190,7 +192,8 @@ def crossed(menu: Registry[Task], code: str) -> Task:
             f"{n} {str(getattr(fitted, n))!r} and {str(getattr(tested, n))!r}" for n in differ
         )
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {said}. `etab list cross` names the pairs."
+            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {said}. `etab list "
+            "cross` names the pairs."
         )
     low, high = (
         f"{source} (anchor of {tested.code})"

@@ -80,7 +80,8 @@ def parse_code(text: str) -> Code:
     match = _CODE.match(text)
     if not match:
         raise UnknownNameError(
-            f"{text!r} is not a task code. A code is category+index, view, dataset: 'a0-A4-C' (or 'b0-A4-E>C')."
+            f"{text!r} is not a task code. A code is category+index, view, dataset: 'a0-A4-C' (or "
+            "'b0-A4-E>C')."
         )
     category, index, view, dataset, test = match.groups()
     if view not in VIEW_CODES:

@@ -298,7 +298,8 @@ def _unity() -> Iterable[Task]:
 
 _PLACES = ("AV", "PV", "TV", "MV", "Phc")
 _ONE_STATE = (
-    "one state for every moment: no sound is found; the row of `constant` on a board says what heart rate and durations "
+    "one state for every moment: no sound is found; the row of `constant` on a board says what "
+    "heart rate and durations "
     "alone are worth: 0.21 on the shared part of CirCor"
 )
 _HEART_RATE = "training median for everybody, cv5 of all 3,163 recordings: `python -m benchmarks.anchors_sound`"
@@ -410,7 +411,8 @@ def _sounds() -> Iterable[Task]:
     )
 
 
-# 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip apart, not one frame
+# 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip
+# apart, not one frame
 _UPSTREAM = {6: Sampling(32, 2), 7: Sampling(32, 2, 32), 8: Sampling(32, 2)}
 _CYCLE = Sampling(0)
 _AGAIN = "labels and patients of {}; version 0: no sequences at hand to run it on"

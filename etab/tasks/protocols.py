@@ -172,8 +172,10 @@ class Protocol:
         if few < _NEEDED or any(self.shots and len(group) < self.shots for group in drawn):
             sizes = " and ".join(str(len(group)) for group in orders)
             raise UndefinedError(
-                f"{self.name} does not exist here: {sizes} training patients{' of the classes' if classes else ''} give a "
-                f"draw with {few}; at least {max(_NEEDED, self.shots or 0)} are needed. Take a larger share or fewer shots."
+                f"{self.name} does not exist here: {sizes} training "
+                f"patients{' of the classes' if classes else ''} give a "
+                f"draw with {few}; at least {max(_NEEDED, self.shots or 0)} are needed. Take a "
+                "larger share or fewer shots."
             )
         inner_of = {p: i % min(INNER_FOLDS, few) for group in drawn for i, p in enumerate(group)}
         train = np.array([row for row in split.train if str(patients[row]) in inner_of])
@@ -385,7 +387,9 @@ def remarks(task: Task, name: str, rows: Rows) -> tuple[str, ...]:
     if rows.groups and parse(name).sort == "cv" and len(set(rows.groups)) > 1:
         return (
             *notes,
-            f"{task.code} ({name}): training and test share databases, which sound apart: scores are too good. "
-            "Leave-one-database-out (lodo) is the primary protocol; read pooled scores beside database_only.",
+            f"{task.code} ({name}): training and test share databases, which sound apart: scores "
+            "are too good. "
+            "Leave-one-database-out (lodo) is the primary protocol; read pooled scores beside "
+            "database_only.",
         )
     return notes

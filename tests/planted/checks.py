@@ -75,7 +75,7 @@ FAULTS = [
     Fault(
         "opening does not verify",
         "etab/datasets/__init__.py",
-        "    verify_split(found)\n",
+        "    verify_split(opened)\n",
         "",
         SPLITS,
     ),

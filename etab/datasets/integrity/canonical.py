@@ -106,7 +106,8 @@ def load(name: str) -> CanonicalSplit:
         ) from error
     if found.sha256() != table.get("sha256") or listed != len(places):
         raise CorruptFileError(
-            f"{file} was changed: its sha256 is {found.sha256()}, it says {table.get('sha256')}. Restore it, or reinstall "
+            f"{file} was changed: its sha256 is {found.sha256()}, it says {table.get('sha256')}. "
+            "Restore it, or reinstall "
             "etab-bench; scores on another split are other scores."
         )
     return found
@@ -166,8 +167,10 @@ def verify_split(source: Source) -> Comparison | None:
         rows = [*found.moved, *found.unknown]
         more = f"; and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
         raise SplitError(
-            f"{source.root} disagrees with the canonical split configs/splits/{source.canonical()}.toml: "
-            f"{'; '.join(rows[:_SHOWN])}{more}. Scores would be of other patients: restore the split files as published."
+            f"{source.root} disagrees with the canonical split "
+            f"configs/splits/{source.canonical()}.toml: "
+            f"{'; '.join(rows[:_SHOWN])}{more}. Scores would be of other patients: restore the "
+            "split files as published."
         )
     check_folds(source.canonical())
     return found
@@ -181,8 +184,10 @@ def check_folds(name: str) -> None:
     split = load(name)
     if split.folds and fold_digest(people(split)) != split.folds:
         raise SplitError(
-            f"The {N_FOLD} folds of {name} come out otherwise than configs/splits/{name}.toml records: cross-validated "
-            "scores could not be compared. Install the numpy that etab-bench asks for, and report this."
+            f"The {N_FOLD} folds of {name} come out otherwise than configs/splits/{name}.toml "
+            "records: cross-validated "
+            "scores could not be compared. Install the numpy that etab-bench asks for, and report "
+            "this."
         )
 
 
@@ -203,7 +208,8 @@ def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:
     """
     here = Counter(units.values())
     moved = tuple(
-        f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the canonical split"
+        f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the "
+        "canonical split"
         for part, count in here.items()
         if part and count > split.counts.get(part, 0)
     )

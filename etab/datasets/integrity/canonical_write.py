@@ -67,7 +67,8 @@ def counted(name: str) -> CanonicalSplit:
 def toml(split: CanonicalSplit) -> str:
     """The text of the file; units stand in the order of their names, ten a line."""
     lines = [
-        f"# Written by `python -m etab.datasets.integrity.canonical_write {split.name}`; edited by hand it is refused.",
+        f"# Written by `python -m etab.datasets.integrity.canonical_write {split.name}`; edited "
+        "by hand it is refused.",
         *(
             f'{key} = "{value}"'
             for key, value in (("name", split.name), ("source", split.source), ("unit", split.unit))

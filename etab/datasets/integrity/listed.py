@@ -135,7 +135,8 @@ def _compare(root: Path, published: Mapping[str, str], found: Lists) -> None:
     found.remarks.append(f"{len(sums) - len(other)} of {len(published)} checksums of {SUMS} agree")
     if ends:
         found.remarks.append(
-            f"{len(ends)} text files have other line ends than published and the same words, first {ends[0]}"
+            f"{len(ends)} text files have other line ends than published and the same words, "
+            f"first {ends[0]}"
         )
 
 

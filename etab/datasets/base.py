@@ -55,11 +55,13 @@ class Card:
 
 
 class Source(ABC):
-    """One dataset in its published layout. It knows files; it knows nothing of options, backbones
-    or tasks.
+    """One dataset in its published layout: its files, and nothing of options, backbones or tasks.
 
-    ``faults`` is None where a recording that cannot be listed is an error; ``lenient`` makes it the
-    list of these.
+    Attributes:
+        root: The folder as published.
+        card: The facts of the dataset.
+        faults: Recordings that were left out. None, the default, makes a recording that cannot be
+            listed an error; ``lenient`` makes it a list.
     """
 
     card: ClassVar[Card]
@@ -139,8 +141,14 @@ class Source(ABC):
 
     @abstractmethod
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8 at native rate and size; ``at`` are 0-based frames, None is
-        all of them.
+        """Read frames at their native rate and size.
+
+        Args:
+            record: A recording of this source.
+            at: k frame numbers, from 0; None reads all.
+
+        Returns:
+            Grey frames (k, h, w) uint8.
         """
 
     @abstractmethod
@@ -151,10 +159,16 @@ class Source(ABC):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say of this recording, in frame order; empty where they say nothing.
+        """The authors' reference values of a recording, in frame order.
 
-        ``at`` keeps the answers of those frames only, and lets a source leave the other files
-        unread; answers that speak of the whole recording are always given.
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers; values of other frames are left out and their files not read. Values
+                of the whole recording are always returned.
+
+        Returns:
+            The values; empty where the authors give none.
         """
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
@@ -183,9 +197,7 @@ class Source(ABC):
         return None if ed is None or es is None else (ed, es)
 
     def notes(self) -> Sequence[str]:
-        """What a reader of a result must know of this tree: recordings left out, patients that
-        cannot be told apart.
-        """
+        """Remarks that belong in every result: recordings left out, unknown patients."""
         return ()
 
     def shared_files(self) -> Sequence[str]:
@@ -217,7 +229,7 @@ class Source(ABC):
         return {record.patient: record.split for record in self.records()}
 
     def remarks(self) -> Sequence[str]:
-        """What a person should know of this copy that is no fault: what was left out, and why."""
+        """Remarks on this copy for ``etab data check`` that are no faults, such as files left out."""
         return ()
 
     def digest(self) -> str:
@@ -234,8 +246,7 @@ class Source(ABC):
 
 
 class SoundSource(Source):
-    """A dataset of heart sounds: ``wave`` stands where ``frames`` does. The rate of a recording is
-    its ``fps``, in Hz.
+    """A dataset of heart sounds: ``wave`` replaces ``frames``, and ``fps`` is the rate in Hz.
 
     The answer to "states" is an int8 array (k,) at 50 Hz, the state at k / 50 s: an index of the
     target's classes, -1 where nobody annotated it. Files of states are read when asked for, so that

@@ -84,7 +84,7 @@ class CamusSource(Source):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, a cfg, or a volume's header."""
+        """Whether the marker file, a cfg or the header of a volume marks the tree as a phantom."""
         if self._phantom is None:
             self._phantom = (self.root / "PHANTOM").is_file() or any(
                 map(self._says_phantom, self.records())
@@ -163,11 +163,12 @@ class CamusSource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say; masks of every outlined frame, which for a full release is every
-        frame ED to ES.
+        """The reference values; masks of every outlined frame, in a full release from ED to ES.
 
-        The older release gives none for its testing patients. Raises LayoutError where a published
-        file is missing.
+        The older release has none for its testing patients.
+
+        Raises:
+            LayoutError: A published file is missing.
         """
         if target.name in _LABELS:
             return self._masks(record, _LABELS[target.name], at)
@@ -313,7 +314,7 @@ class CamusSource(Source):
         return cfg_number(self.root / record.files["info"], self._info(record), key, 1, 10_000)
 
     def _ends(self, record: Record, n: int) -> tuple[int, int]:
-        """ED and ES as the ends of a sequence without a cfg: ED is the end with the larger cavity."""
+        """ED and ES of a sequence without a cfg: its ends, ED the one with the larger cavity."""
         if "sequence_gt" not in record.files:
             return 0, n - 1
         areas = (self._labels(record, "sequence_gt") == _LABELS["LV_seg"]).sum(axis=(1, 2))
@@ -322,7 +323,7 @@ class CamusSource(Source):
         return (n - 1, 0) if areas[-1] > areas[0] else (0, n - 1)
 
     def _header(self, path: Path) -> VolumeInfo:
-        """What a volume's header says, read once: every task asks it of thousands."""
+        """Read the header of a volume once; every task needs thousands of them."""
         if path not in self._headers:
             self._headers[path] = volume_info(path)
         return self._headers[path]

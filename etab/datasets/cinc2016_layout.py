@@ -26,8 +26,11 @@ _NAMES_OF_RECORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A row of REFERENCE*.csv: 1 abnormal or -1 normal, and whether the signal is good, None where
-    not said.
+    """A row of REFERENCE*.csv.
+
+    Attributes:
+        label: 1 abnormal, -1 normal.
+        good: Whether the signal is good; None where the table does not give it.
     """
 
     label: int
@@ -36,7 +39,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Appendix:
-    """A row of the appendix: who was recorded, the class (None where not said), and facts by name."""
+    """A row of the appendix: the patient, the class (None where not given) and facts by name."""
 
     patient: str
     label: int | None

@@ -144,9 +144,7 @@ class CircorSource(SoundSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. Attributes of a murmur exist where one is present, and not for all
-        of those.
-        """
+        """The reference values. Attributes of a murmur exist for most patients with a murmur."""
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             rate = heart_rate(intervals) if target.name == "HR" else None
@@ -180,7 +178,7 @@ class CircorSource(SoundSource):
         return unreadable_remarks(self._unreadable)
 
     def units(self) -> Mapping[str, str]:
-        """Ids and the person each of them is: there is no official split, and folds are of people."""
+        """The person of each id: there is no official split, and folds are folds of people."""
         return {record.meta["id"]: record.patient for record in self.records()}
 
     def _info(self, record: Record) -> WavInfo:

@@ -83,7 +83,7 @@ class Patient:
     def __init__(
         self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
     ) -> None:
-        """Check the labels; raises CorruptFileError naming the one that is not in the vocabulary."""
+        """Check the labels; raises CorruptFileError for one that is not in the vocabulary."""
         self.id = path.stem
         self.recordings = recordings
         self.facts = facts = _plain_facts(facts)

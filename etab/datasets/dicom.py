@@ -1,14 +1,13 @@
-"""A folder of DICOM ultrasound studies as recordings: every 2-D object of every study, masked
-before anyone sees it.
+"""A folder of DICOM ultrasound studies as recordings: every 2-D object of every study, masked.
 
-What identifies a person stays in the files: patient, study and object become keyed digests, no
-other personal tag is read, and frames are cut to the ultrasound sector with everything outside it
-at 0. ETAB_DICOM_KEY, a secret of your own, keys the digests; without it anybody who holds a list of
-patient numbers can find out which digest is whose.
+Personal data stay in the files. Patient, study and object become keyed digests, no other personal
+tag is read, and frames are cut to the ultrasound sector, with zeros outside it. Set ETAB_DICOM_KEY
+to a secret of your own: it keys the digests, and without it anybody with a list of patient numbers
+can match digests to patients.
 
-A ``labels.csv`` in the folder may say more: columns ``file`` (relative to the folder) and any of
-``view``, ``patient``, ``split`` (train, val, test) and ``EF``. Without it a view is "unknown" and
-there is nothing to answer.
+A ``labels.csv`` in the folder may add labels: the column ``file`` (relative to the folder) and any
+of ``view``, ``patient``, ``split`` (train, val, test) and ``EF``. Without it every view is
+"unknown" and no target has reference values.
 """
 
 from __future__ import annotations
@@ -153,7 +152,7 @@ class DicomSource(Source):
     def _objects(
         self, objects: Sequence[str], labels: Mapping[str, Mapping[str, str]]
     ) -> list[Record]:
-        """The recordings of the objects that show a two-dimensional picture; the others are noted."""
+        """List the objects that hold a two-dimensional picture; the others are noted."""
         records = []
         for name in objects:
             label = labels.get(name, {})

@@ -27,10 +27,16 @@ from etab.storage.listing import visible
 def dataset_folder(
     name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
 ) -> Path:
-    """The folder of dataset ``name`` by the order above; ``env`` stands in for the environment.
+    """Find the folder of a dataset, in the order above.
 
-    Raises DataNotFoundError listing every place looked at, UnknownNameError for an unknown key in
-    paths.toml.
+    Args:
+        name: Name of the dataset.
+        root: The folder, where the caller knows it.
+        env: Replaces the environment variables.
+
+    Raises:
+        DataNotFoundError: There is none; the message lists every folder that was tried.
+        UnknownNameError: paths.toml has a key that is no dataset.
     """
     looked: list[str] = []
     for label, path, firm in candidate_folders(name, root, env=env):
@@ -54,7 +60,7 @@ def dataset_folder(
 def candidate_folders(
     name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, Path, bool]]:
-    """Every place in order: (who says so, the folder, whether it was said of this dataset alone)."""
+    """Yield candidates in order: (setting, folder, whether the setting is of this dataset only)."""
     env = os.environ if env is None else env
     if root is not None:
         yield "root=", Path(root).expanduser(), True
@@ -70,7 +76,7 @@ def candidate_folders(
 
 
 def _listed(name: str, env: Mapping[str, str]) -> tuple[Path, Path] | None:
-    """What paths.toml says of ``name``: (the file, the folder); None where it says nothing."""
+    """Look ``name`` up in paths.toml: (the file, the folder), or None."""
     named = env.get("ETAB_PATHS")
     file = Path(named).expanduser() if named else Path("configs") / "paths.toml"
     if not file.is_file():

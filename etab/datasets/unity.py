@@ -119,7 +119,7 @@ class UnitySource(Source):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or a text chunk of a picture."""
+        """Whether the marker file or a text chunk of a picture marks the tree as a phantom."""
         if self._phantom is None:
             pictures = (self.root / record.files["still"] for record in self.records())
             self._phantom = (self.root / "PHANTOM").is_file() or any(
@@ -179,7 +179,7 @@ class UnitySource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The view, and the points that the experts placed inside the picture; empty without one."""
+        """The view, or the points that experts placed inside the picture; empty without any."""
         if target.name == "view":
             return (Answer(_VIEWS.index(record.view)),)
         self.card.target(target.name)

@@ -26,7 +26,7 @@ class VideoSource(Source):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a video."""
+        """Whether the marker file or the INFO chunk of a video marks the tree as a phantom."""
         if self._phantom is None:
             folders = [self.root, *list(self.root.absolute().parents)[: self.marker_levels]]
             has_marker = any((folder / "PHANTOM").is_file() for folder in folders)

@@ -81,7 +81,7 @@ def _systole(frames: Array, length: int) -> int:
 
 
 def grey_level(frames: Array) -> FloatArray:
-    """Mean grey level (n,) inside the sector: the pixels that are ever brighter than nearly black."""
+    """Mean grey level (n,) of the pixels that exceed level 10 in any frame (the sector)."""
     sector = frames.max(axis=0) > _LEVEL
     return np.asarray(frames[:, sector].mean(axis=1) if sector.any() else np.zeros(len(frames)))
 

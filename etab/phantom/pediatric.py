@@ -1,4 +1,4 @@
-"""Writes made patients in the published layout of EchoNet-Pediatric, with the quirks of its tables."""
+"""Phantom patients in the published layout of EchoNet-Pediatric, with the quirks of its tables."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def scan_convert(polar: FloatArray, size: int) -> Array:
 
 
 def mask(shape: Shape, size: int) -> Array:
-    """Labels of the CAMUS release (0 background, 1 LV, 2 myocardium, 3 LA) in the picture's pixels."""
+    """Labels as in CAMUS (0 background, 1 LV, 2 myocardium, 3 LA), in pixels of the picture."""
     at = (np.arange(size) + 0.5) / size * DEPTH
     px, py = np.meshgrid(at - DEPTH / 2, at)
     labels = shape.labels(px, py)

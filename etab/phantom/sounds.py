@@ -281,7 +281,7 @@ def _through(
 
 
 def ecg(found: tuple[Interval, ...], n: int, rate: int, rng: np.random.Generator) -> Array:
-    """An ECG (n,) int16 of 1000 units a mV whose R waves come 20 ms before S1, T waves before S2."""
+    """An ECG (n,) int16, 1000 units a mV: R waves 20 ms before S1, T waves before S2."""
     t = np.arange(n) / rate
     out = 0.01 * rng.standard_normal(n)
     for start, _, state in found:

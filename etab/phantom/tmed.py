@@ -195,7 +195,7 @@ class _Study:
 
 
 def _part(order: int, fold: int, part: str) -> str:
-    """Train, val or test of the ``order``-th patient of a grade: one of five each for val and test."""
+    """The part of the ``order``-th patient of a grade: of five, one is val and one test."""
     place = (order + fold) % 5
     if place < 2:
         return ("test", "val")[place]

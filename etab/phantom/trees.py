@@ -142,7 +142,7 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
 def _beats(
     heart: Heart, scanner: Scanner, rng: np.random.Generator, *, es_first: bool
 ) -> tuple[list[Array], int, int, list[Shape]]:
-    """About a beat and a half at 50 fps: frames, the traced ED and ES, and the shape at each frame."""
+    """A beat and a half at 50 fps: frames, the traced ED and ES, and the shape at each frame."""
     beat = int(rng.integers(32, 46))
     start = beat // 3 if es_first else -int(rng.integers(2, 6))
     n = beat + beat // 2

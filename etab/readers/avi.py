@@ -38,7 +38,7 @@ _NEAR = 1.5
 
 
 def corrupt_video(path: Path, what: str) -> CorruptFileError:
-    """The error of a video file that is there and cannot be read."""
+    """Build the error of a video file that exists and cannot be read."""
     return CorruptFileError(
         f"{path} cannot be read: {what}. Download it again, or restore it as published."
     )
@@ -97,7 +97,7 @@ class Bytes:
         return self._block[:n]
 
     def exact(self, at: int, n: int) -> bytes:
-        """Read from the disk and keep nothing; never more than is there, whatever a header claims."""
+        """Read from the disk, unbuffered; at most what the file holds, whatever a header claims."""
         n = min(n, max(self.size - at, 0))
         try:
             if _PREAD is not None:
@@ -266,7 +266,7 @@ def _header(data: Bytes, avi: Avi, start: int, block: bytes) -> None:
 
 
 def _parts(data: Bytes, start: int, block: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The chunks of a list that is held in memory: name, start of the content in ``block``, size."""
+    """Walk the chunks of a list in memory: name, start of the content in ``block``, size."""
     at = 4
     while at + 8 <= len(block):
         name, size = _HEAD.unpack_from(block, at)

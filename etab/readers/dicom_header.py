@@ -102,7 +102,7 @@ class DicomInfo:
 
 
 def corrupt_object(path: Path, what: str) -> CorruptFileError:
-    """The error of an object that is there and cannot be read."""
+    """Build the error of an object that exists and cannot be read."""
     return CorruptFileError(f"{path} cannot be read: {what}. Export it again, or leave it out.")
 
 

@@ -94,7 +94,7 @@ class Stored:
 def corrupt_volume(
     path: Path, what: str, then: str = "Restore the file as published."
 ) -> CorruptFileError:
-    """The error of a volume that is there and cannot be read."""
+    """Build the error of a volume that exists and cannot be read."""
     return CorruptFileError(f"{path} cannot be read: {what}. {then}")
 
 

@@ -328,7 +328,7 @@ def _spacing(
 
 
 def _orientation(path: Path, fields: Mapping[str, str]) -> Orientation:
-    """How the picture has to be turned. Each row of the matrix is the direction of one stored axis."""
+    """How to turn the picture. Each row of the matrix is the direction of one stored axis."""
     matrix = _numbers(fields, "TransformMatrix", "Rotation", "Orientation")
     side = round(len(matrix) ** 0.5)
     if side < 2 or side * side != len(matrix):

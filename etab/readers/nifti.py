@@ -226,7 +226,7 @@ def _affine(fields: Any) -> FloatArray | None:
 
 
 def _orientation(path: Path, fields: Any) -> Orientation:
-    """How the picture has to be turned. The identity is what tools write that know no orientation."""
+    """How to turn the picture. Tools without an orientation write the identity."""
     affine = _affine(fields)
     if affine is None or not np.isfinite(affine).all() or np.array_equal(affine, np.eye(4)):
         return Orientation()
@@ -246,7 +246,7 @@ def _orientation(path: Path, fields: Any) -> Orientation:
 
 
 def _spacing(path: Path, fields: Any, orientation: Orientation) -> tuple[float, float] | None:
-    """Height and width of a pixel in mm: by pixdim in the unit of the header, else by the affine."""
+    """Height and width of a pixel in mm, from pixdim in the header's unit, else the affine."""
     unit = _UNIT_IN_MM.get(int(fields["xyzt_units"]) & 7, 1.0)
     width, height = (abs(float(size)) for size in fields["pixdim"][1:3])
     if width == 0 or height == 0 or not math.isfinite(width + height):

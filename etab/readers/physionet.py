@@ -105,7 +105,7 @@ def _signal(row: list[str]) -> Signal:
 
 
 def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
-    """Raise CorruptFileError where header and audio disagree: file name, rate, number of samples."""
+    """Raise CorruptFileError if header and audio differ in file name, rate or length."""
     named = [signal.file for signal in header.signals]
     for what, in_header, in_audio in (
         ("rate in Hz", f"{header.rate:g}", f"{info.rate:g}"),

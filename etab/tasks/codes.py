@@ -58,7 +58,7 @@ _CODE = re.compile(r"^([a-f])(\d)-([A-Z][A-Z0-9])-([A-Z])(?:>([A-Z]))?$")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A task code taken apart. ``test_dataset`` differs from ``dataset`` for a cross-dataset cell."""
+    """The parts of a task code; ``test_dataset`` is another dataset in a cross-dataset cell."""
 
     category: str
     index: int

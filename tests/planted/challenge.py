@@ -233,8 +233,8 @@ FAULTS = [
     _fault(
         "rows by id, not by person",
         PARQUET,
-        "people[match[1]], match[2]",
-        "match[1], match[2]",
+        "            people[patient],\n",
+        "            patient,\n",
         ROWS,
         "test_rows_say_what_the_original_layout_says",
     ),

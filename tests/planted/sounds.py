@@ -302,8 +302,8 @@ FAULTS = [
     _fault(
         "a score that is no number is read as 0",
         ENTRY,
-        "        value = math.nan\n",
-        "        value = 0.0\n",
+        "    value = parse_number(text)\n",
+        "    value = parse_number(text) or 0.0\n",
         ENTRIES,
         "test_outputs_are_refused",
     ),

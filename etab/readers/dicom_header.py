@@ -17,7 +17,7 @@ import numpy as np
 
 from etab.errors import CorruptFileError
 
-_Fact = TypeVar("T")
+_Fact = TypeVar("_Fact")
 
 _MAX_SIDE = 8192
 MAX_FRAMES = 100_000

@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 INFERENCE = ("tests/metrics/test_inference.py",)
+COVERAGE = ("tests/benchmarks/test_coverage.py",)
 SEPARATION = ("tests/leaderboard/test_separation.py",)
 MODULE = "etab/metrics/inference.py"
 PAIRS = "etab/leaderboard/pairs.py"
@@ -124,5 +125,19 @@ FAULTS = [
         "values = np.array([self.precision_weights[code] for code in self.tasks])\n"
         "        shares = values / values.sum()",
         SEPARATION,
+    ),
+    Fault(
+        "an encoder with too little noise: heads refitted show it",
+        MODULE,
+        "return 1 / (self.n_fold * self.repeats) + self.test_share",
+        "return 1 / (self.n_fold * self.repeats)",
+        COVERAGE,
+    ),
+    Fault(
+        "the made world gives probes another value than new people do",
+        "benchmarks/coverage_world.py",
+        "noise = sd**2 * float(fit.weights @ fit.weights)",
+        "noise = sd * float(fit.weights @ fit.weights)",
+        COVERAGE,
     ),
 ]

@@ -1,0 +1,217 @@
+"""Do the intervals cover, and are equal backbones left alike? etab's own heads, refitted each time.
+
+``python -m benchmarks.coverage [--replicates N] [--n 50,100,450,1276] [--processes P] [--keep DIR]``
+writes ``benchmarks/coverage.md``. Each replicate is a new made (simulated) cohort with twelve made
+backbones, on which ridge and logistic regression are fitted as on real features
+(``benchmarks/coverage_world.py``). Their exact values on new people are known. ``--n`` is the number
+of test people: 50 and 1,276 by the official split with 450 training people, 100 and 450 by
+``cv5x5``. ``--keep`` keeps the replicates, so that a run that was stopped goes on.
+
+``python -m benchmarks.coverage --self --root CAMUS --cache DIR`` compares each backbone with itself
+under other folds on real CAMUS (``benchmarks/coverage_self.py``) and prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import combinations, repeat
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.coverage_refits import GRADED, Setting
+from benchmarks.coverage_summary import SCORES, Summary, summary_of
+from etab.metrics.uncertainty import holm
+from etab.types import FloatArray
+
+PAGE = Path(__file__).with_name("coverage.md")
+SETTINGS = {
+    50: Setting("of50", "official", 450, 50, 1),
+    100: Setting("cv100", "cv", 100, 0, 5),
+    450: Setting("cv450", "cv", 450, 0, 5),
+    1276: Setting("of1276", "official", 450, 1276, 1),
+}
+TITLES = {
+    50: "50 test people, official split (450 train)",
+    100: "100 people, cv5x5",
+    450: "450 people, cv5x5",
+    1276: "1,276 test people, official split (450 train)",
+}
+WORDS = {
+    "dice": "Dice-like, 2 rows a person",
+    "mae": "MAE",
+    "phase": "AUROC, 2 rows a person",
+    "cm": "AUROC, 1 row a person",
+    "score": "ETAB score",
+}
+GROUPS = {"first 4": slice(0, 4), "next 4": slice(4, 8), "last 4": slice(8, 12)}
+
+
+def graded(setting: Setting) -> Setting:
+    """The same setting with three groups of backbones that differ in noise."""
+    return Setting(
+        f"{setting.name}g",
+        setting.protocol,
+        setting.train,
+        setting.test,
+        setting.repeats,
+        GRADED,
+    )
+
+
+def summaries(
+    setting: Setting, replicates: int, folder: Path | None, processes: int
+) -> list[Summary]:
+    """Make the summaries of a setting, or read those that are kept."""
+    seeds = range(replicates)
+    if processes == 1:
+        return [summary_of(setting, seed, folder) for seed in seeds]
+    with ProcessPoolExecutor(processes) as pool:
+        return list(pool.map(summary_of, repeat(setting), seeds, repeat(folder)))
+
+
+def coverage_rows(title: str, found: Sequence[Summary]) -> list[str]:
+    """Lines of the table of equal backbones: coverage of both intervals, and false verdicts."""
+    values = np.stack([summary.values for summary in found])
+    fitted = np.stack([summary.fitted for summary in found])
+    truth = fitted.mean(axis=(0, 2), keepdims=True)
+    probes = np.stack([summary.probe_half for summary in found])
+    encoders = np.stack([summary.encoder_half for summary in found])
+    lines = []
+    for s, name in enumerate(SCORES):
+        of_probes = np.abs(values - fitted)[:, s] <= probes[:, s]
+        of_encoders = np.abs(values - truth)[:, s] <= encoders[:, s]
+        pairs = [_pairs(summary.probe_p[s]) for summary in found]
+        encoder_pairs = [_pairs(summary.encoder_p[s]) for summary in found]
+        any_probes = np.mean([float(holm(list(p)).min()) < 0.05 for p in pairs])
+        any_encoders = np.mean([bool(summary.beats[s].any()) for summary in found])
+        lines.append(
+            f"| {title} ({len(found)}) | {WORDS[name]} | {_percent(of_probes)} | "
+            f"{_percent(of_encoders)} | {_percent(np.array(pairs) < 0.05)} | "
+            f"{_percent(np.array(encoder_pairs) < 0.05)} | {100 * any_probes:.0f} | "
+            f"{100 * any_encoders:.0f} |"
+        )
+        title = ""
+    return [line.replace("|  (", "| (") for line in lines]
+
+
+def _pairs(p: FloatArray) -> FloatArray:
+    return np.asarray(p[np.triu_indices(len(p), 1)])
+
+
+def _percent(hits: FloatArray) -> str:
+    return f"{100 * float(np.mean(hits)):.1f}"
+
+
+def power_rows(title: str, found: Sequence[Summary]) -> list[str]:
+    """Lines of the table of graded backbones: true gap, and how often it is told apart."""
+    fitted = np.stack([summary.fitted for summary in found])
+    lines = []
+    for s, name in enumerate(SCORES):
+        for (first, one), (second, other) in combinations(GROUPS.items(), 2):
+            gap = float(fitted[:, s, one].mean() - fitted[:, s, other].mean())
+            alone = [summary.encoder_p[s][one, other] < 0.05 for summary in found]
+            beats = [summary.beats[s][one, other] for summary in found]
+            lines.append(
+                f"| {title} ({len(found)}) | {WORDS[name]} | {first} - {second} | {gap:.3f} | "
+                f"{100 * np.mean(alone):.0f} | {100 * np.mean(beats):.0f} |"
+            )
+    return lines
+
+
+NOTES = """
+Simulated: no patient is in it. Values are in anchored units. In brackets: replicates. Twelve backbones of a replicate share its
+people, so that the Monte-Carlo error of coverage is near that of as many replicates: about ±3.1 for 200, ±4.4 for 100, ±6 for 50
+(95 % of a true 95 %).
+
+* *These probes*: the fitted probes on new people. The interval is the value ± t times the jackknife standard error.
+* *This encoder*: the mean over new training people too, by the corrected variance of Nadeau and Bengio.
+* *Pairs*: share of pairs of equal backbones with p below 0.05. *Any*: share of boards of twelve equal backbones on which any
+  pair is told apart after Holm; wanted is at most 5 %, and 6 % is accepted. "As probes" is what a board would claim if it took
+  the fitted probes for the encoders.
+* With 1,276 test people and 450 training people the formula assumes more noise of training than there is in this world: its
+  interval is then wider than it need be. No fold of an official split measures that noise.
+* Folds here are not stratified by class, which makes AUROC harder than it is under `cv5x5`.
+"""
+
+
+def page(equal: dict[int, list[Summary]], apart: dict[int, list[Summary]], command: str) -> str:
+    """The page: coverage and false verdicts, then power."""
+    lines = [
+        "# Coverage of the intervals, false verdicts and power",
+        "",
+        f"Made by `{command}`.",
+        "",
+        "| setting (replicates) | what | covered, these probes % | covered, this encoder % | "
+        "pairs, as probes % | pairs, encoders % | any, as probes % | any, encoders % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for n, found in equal.items():
+        lines += coverage_rows(TITLES[n], found)
+    lines += [NOTES]
+    if apart:
+        lines += [
+            "## Power",
+            "",
+            "Three groups of four backbones; the gap is the true difference of their encoders, in "
+            'anchored units. "Pair": p below 0.05. "Holm": told apart on the board of twelve.',
+            "",
+            "| setting (replicates) | what | groups | true gap | pair % | Holm % |",
+            "|---|---|---|---|---|---|",
+        ]
+        for n, found in apart.items():
+            lines += power_rows(TITLES[n], found)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="coverage of intervals, false verdicts and power")
+    parser.add_argument("--replicates", type=int, default=100)
+    parser.add_argument("--graded", type=int, help="replicates for power; a fifth by default")
+    parser.add_argument("--n", default="50,100,450,1276", help="numbers of test people")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="a folder that keeps replicates")
+    parser.add_argument("--self", action="store_true", help="backbones against themselves, CAMUS")
+    parser.add_argument("--root", type=Path, help="CAMUS, for --self")
+    parser.add_argument("--cache", type=Path, help="cached features, for --self")
+    parser.add_argument("--backbones", default="efficientnet_lite0,efficientnet_lite2,mobilenetv2")
+    parser.add_argument("--seeds", default="0,5,10,15", help="seeds of the runs, for --self")
+    parser.add_argument("--protocol", default="cv5x5", help="protocol of the runs, for --self")
+    return parser
+
+
+def _against_themselves(asked: argparse.Namespace) -> None:
+    from benchmarks import coverage_self
+
+    source = coverage_self.real_source(asked.root)
+    seeds = [int(seed) for seed in asked.seeds.split(",")]
+    verdicts = []
+    for name in asked.backbones.split(","):
+        found = coverage_self.against_itself(source, name, asked.cache, asked.protocol, seeds)
+        verdicts.append(found)
+    print("\n".join(coverage_self.self_table(verdicts, asked.protocol)))
+
+
+def main() -> None:
+    """Write the page, or print the table of backbones against themselves."""
+    asked = _parser().parse_args()
+    if asked.self:
+        _against_themselves(asked)
+        return
+    numbers = [int(n) for n in asked.n.split(",")]
+    few = asked.graded or max(asked.replicates // 5, 1)
+    equal = {}
+    apart = {}
+    for n in numbers:
+        setting = SETTINGS[n]
+        equal[n] = summaries(setting, asked.replicates, asked.keep, asked.processes)
+        apart[n] = summaries(graded(setting), few, asked.keep, asked.processes)
+    command = f"python -m benchmarks.coverage --replicates {asked.replicates} --graded {few}"
+    PAGE.write_text(page(equal, apart, command))
+
+
+if __name__ == "__main__":
+    main()

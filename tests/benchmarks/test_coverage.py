@@ -1,0 +1,121 @@
+"""The short version of ``python -m benchmarks.coverage``: heads refitted, wide tolerance, always the same draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import coverage
+from benchmarks.coverage_refits import Setting, refit
+from benchmarks.coverage_summary import SCORES, Summary, rows_of, summarised, summary_of
+from benchmarks.coverage_world import (
+    EF_CUT,
+    TASKS,
+    WIDTH,
+    embed,
+    fit_probe,
+    made_cohort,
+    made_encoder,
+    made_world,
+    overlap,
+    population,
+    questions,
+    splits_of_frames,
+    splits_of_people,
+)
+from etab.metrics.basic import binary_auroc
+
+SMALL = Setting("small", "cv", 50, 0, 2, noises=(0.6,) * 4)
+REPLICATES = 16
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Summary]:
+    return [summarised(SMALL, refit(SMALL, seed)) for seed in range(REPLICATES)]
+
+
+def false_pairs(found: list[Summary], name: str) -> tuple[float, float]:
+    """Share of pairs of equal backbones with p < 0.05, as probes and as encoders."""
+    s = SCORES.index(name)
+    pairs = np.triu_indices(4, 1)
+    probes = np.array([summary.probe_p[s][pairs] for summary in found])
+    encoders = np.array([summary.encoder_p[s][pairs] for summary in found])
+    return float((probes < 0.05).mean()), float((encoders < 0.05).mean())
+
+
+@pytest.mark.parametrize("name", ["mae", "score"])
+def test_equal_encoders_are_left_alike(found: list[Summary], name: str) -> None:
+    _, encoders = false_pairs(found, name)
+    assert encoders <= 0.08
+
+
+def test_fitted_probes_must_not_be_taken_for_encoders(found: list[Summary]) -> None:
+    probes, encoders = false_pairs(found, "score")
+    assert probes >= 0.1
+    assert encoders < probes / 2
+
+
+def test_intervals_of_encoders_cover(found: list[Summary]) -> None:
+    values = np.stack([summary.values for summary in found])
+    fitted = np.stack([summary.fitted for summary in found])
+    half = np.stack([summary.encoder_half for summary in found])
+    covered = np.abs(values - fitted.mean(axis=(0, 2), keepdims=True)) <= half
+    for s in range(len(SCORES)):
+        assert covered[:, s].mean() >= 0.88
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_value_of_a_probe_on_new_people_is_exact(name: str) -> None:
+    rng = np.random.default_rng(5)
+    world = made_world(rng)
+    cohort = made_cohort(80, world, rng)
+    encoder = made_encoder(0.6, rng)
+    task = questions(cohort)[name]
+    splits = splits_of_people(80, "cv", 0, 0)
+    splits = splits_of_frames(splits) if task.frames else splits
+    fit = fit_probe(task, embed(cohort, encoder, rng), splits, {})[0]
+    new = made_cohort(40_000, world, rng)
+    table = embed(new, encoder, rng)[fit.layer].reshape(-1, WIDTH if task.frames else 2 * WIDTH)
+    scores = table @ fit.weights + fit.offset
+    answers = questions(new)[name].answers
+    values = {
+        "dice": lambda: overlap(scores - answers).mean(),
+        "mae": lambda: np.abs(scores - answers).mean(),
+    }
+    value = values.get(name, lambda: binary_auroc(answers, scores))()
+    assert population(name, fit, encoder, world, 40_000) == pytest.approx(value, rel=0.012)
+    assert 0.2 < (new.ef < EF_CUT).mean() < 0.5
+
+
+def test_every_person_is_tested_once_in_each_repeat() -> None:
+    replicate = refit(SMALL, 0)
+    for name in TASKS:
+        rows = rows_of(name, SMALL, replicate, 1)
+        per_person = 2 if name in ("dice", "phase") else 1
+        for part in rows.of_repeats():
+            people, counts = np.unique(rows.patients[part], return_counts=True)
+            assert len(people) == 50
+            assert set(counts.tolist()) == {per_person}
+
+
+def test_kept_replicates_are_read_again(tmp_path: Path) -> None:
+    first = summary_of(SMALL, 3, tmp_path)
+    again = summary_of(SMALL, 3, tmp_path)
+    for name in Summary.__dataclass_fields__:
+        assert np.array_equal(getattr(first, name), getattr(again, name))
+    (tmp_path / "small" / "summary00003.npz").unlink()
+    third = summary_of(
+        SMALL, 3, tmp_path
+    )  # from the kept predictions, which are in single precision
+    assert third.values == pytest.approx(first.values, abs=1e-4)
+
+
+def test_the_page_holds_every_setting(found: list[Summary]) -> None:
+    setting = coverage.graded(SMALL)
+    graded = [summarised(setting, refit(setting, 0))]
+    text = coverage.page({100: found}, {100: graded}, "the command")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert sum("ETAB score" in row for row in rows) == 1 + 3
+    assert "Simulated: no patient is in it" in text

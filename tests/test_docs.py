@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.pages import generate, sounds
+from benchmarks.pages import echo, generate, published, sounds
 from etab.features.base import INPUTS
 from etab.metrics import METRICS
 from etab.results import load_results
@@ -23,14 +23,17 @@ def test_generated_pages_are_current(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("section", sounds.SECTIONS, ids=lambda s: f"{s.task}-{s.protocol}")
-def test_sounds_stand_beside_what_is_published(section: sounds.Section) -> None:
+@pytest.mark.parametrize(
+    ("section", "results"),
+    [(section, "results_sounds") for section in sounds.SECTIONS]
+    + [(section, "results") for section in echo.SECTIONS],
+    ids=lambda value: value if isinstance(value, str) else f"{value.task}-{value.protocol}",
+)
+def test_a_board_stands_beside_what_is_published(section: published.Section, results: str) -> None:
     assert set(section.metrics) <= set(METRICS)
     assert all(set(p.values) <= set(section.metrics) for p in section.published)
-    found = [
-        r for r in load_results(ROOT / "benchmarks" / "results_sounds") if r.task == section.task
-    ]
-    page = "\n".join(sounds._section(section, found))
+    found = [r for r in load_results(ROOT / "benchmarks" / results) if r.task == section.task]
+    page = "\n".join(published.section_lines(section, found))
     mine = sorted(
         (r for r in found if r.protocol == section.protocol),
         key=lambda r: r.value,
@@ -40,7 +43,7 @@ def test_sounds_stand_beside_what_is_published(section: sounds.Section) -> None:
     places = [page.index(f"| {r.backbone} |") for r in mine]
     assert places == sorted(places), "the best stands first"
     assert all(page.index(f"| *{p.who}* |") > max(places) for p in section.published)
-    assert f"[{sounds._figure(mine[0].low)}, {sounds._figure(mine[0].high)}]" in page
+    assert f"[{published.figure(mine[0].low)}, {published.figure(mine[0].high)}]" in page
 
 
 def blocks(path: Path) -> list[tuple[str, str]]:

@@ -6,37 +6,13 @@ part of CirCor); published figures are written down here, each with where it sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from etab.results import Result, load_results
+from benchmarks.pages.published import Published, Section, section_lines
+from etab.results import load_results
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 FULL, SMALL = BENCHMARKS / "results_sounds_full", BENCHMARKS / "results_states"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published result: who, on which data and how, its figures by metric, and where they stand."""
-
-    who: str
-    data: str
-    values: Mapping[str, float | str]
-    source: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """One task: which of our cells and metrics, what is published, and what differs."""
-
-    task: str
-    protocol: str
-    title: str
-    metrics: Mapping[str, str]
-    published: tuple[Published, ...]
-    differs: str
-    falls: bool = False
 
 
 _CHALLENGE_2016 = "Challenge 2016, hidden test"
@@ -273,51 +249,4 @@ def page(note: str) -> str:
         note,
         _INTRO.format(backbones=len({r.backbone for r in found})),
     ]
-    return "\n".join([*parts, *(part for s in SECTIONS for part in _section(s, found, small))])
-
-
-def _section(section: Section, found: Sequence[Result], small: Sequence[Result] = ()) -> list[str]:
-    mine = [r for r in found if r.task == section.task and r.protocol == section.protocol]
-    mine.sort(key=lambda r: r.value if section.falls else -r.value)
-    heads = list(section.metrics)
-    rows = [
-        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board |" for r in mine
-    ]
-    rows += [
-        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board, {r.n_patients} people only |"
-        for r in small
-        if r.task == section.task and r.protocol == section.protocol
-    ]
-    rows += [
-        f"| *{p.who}* | {' | '.join(_figure(p.values[m]) if m in p.values else '' for m in heads)} | {p.data}; {p.source} |"
-        for p in section.published
-    ]
-    table = [
-        "| model | " + " | ".join(section.metrics.values()) + " | data, source |",
-        "|---" * (len(heads) + 2) + "|",
-    ]
-    return [f"## {section.title}\n", *table, *rows, "", section.differs + "\n"]
-
-
-def _name(r: Result) -> str:
-    return r.backbone if r.head in {"logistic", "ridge", "hsmm"} else f"{r.backbone} + {r.head}"
-
-
-def _shown(metric: str, r: Result) -> str:
-    value = r.metrics.get(metric)
-    if value is None:
-        return ""
-    interval = f" [{_figure(r.low)}, {_figure(r.high)}]" if metric == r.metric else ""
-    return _figure(value) + interval
-
-
-def _figure(value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return (
-        f"{value:.0f}"
-        if abs(value) >= 1000
-        else f"{value:.1f}"
-        if abs(value) >= 2
-        else f"{value:.3f}"
-    )
+    return "\n".join([*parts, *(part for s in SECTIONS for part in section_lines(s, found, small))])

@@ -1,0 +1,95 @@
+"""Results of a board beside published ones: a table for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from etab.results import Result
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published result: who, on which data and how, its figures by metric, and where they stand."""
+
+    who: str
+    data: str
+    values: Mapping[str, float | str]
+    source: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One task: which of our cells and metrics, what is published, and what differs."""
+
+    task: str
+    protocol: str
+    title: str
+    metrics: Mapping[str, str]
+    published: tuple[Published, ...]
+    differs: str
+    falls: bool = False
+
+
+def section_lines(
+    section: Section, found: Sequence[Result], small: Sequence[Result] = ()
+) -> list[str]:
+    """Lines of the table of one task: our rows sorted, then published ones in italics.
+
+    Args:
+        section: The task, with what is published on it.
+        found: Results of the board.
+        small: Results on a small part of the data.
+
+    Returns:
+        Lines of Markdown.
+    """
+    mine = [r for r in found if r.task == section.task and r.protocol == section.protocol]
+    mine.sort(key=lambda r: r.value if section.falls else -r.value)
+    heads = list(section.metrics)
+    rows = [
+        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board |" for r in mine
+    ]
+    rows += [
+        f"| {_name(r)} | {' | '.join(_shown(m, r) for m in heads)} | this board, {r.n_patients} people only |"
+        for r in small
+        if r.task == section.task and r.protocol == section.protocol
+    ]
+    rows += [
+        f"| *{p.who}* | {' | '.join(figure(p.values[m]) if m in p.values else '' for m in heads)} | {p.data}; {p.source} |"
+        for p in section.published
+    ]
+    table = [
+        "| model | " + " | ".join(section.metrics.values()) + " | data, source |",
+        "|---" * (len(heads) + 2) + "|",
+    ]
+    return [f"## {section.title}\n", *table, *rows, "", section.differs + "\n"]
+
+
+def _name(r: Result) -> str:
+    return (
+        r.backbone
+        if r.head in {"logistic", "ridge", "hsmm", "linear_seg"}
+        else f"{r.backbone} + {r.head}"
+    )
+
+
+def _shown(metric: str, r: Result) -> str:
+    value = r.metrics.get(metric)
+    if value is None:
+        return ""
+    interval = f" [{figure(r.low)}, {figure(r.high)}]" if metric == r.metric else ""
+    return figure(value) + interval
+
+
+def figure(value: float | str) -> str:
+    """A number in words: fewer decimals for a larger one; words as they are."""
+    if isinstance(value, str):
+        return value
+    return (
+        f"{value:.0f}"
+        if abs(value) >= 1000
+        else f"{value:.1f}"
+        if abs(value) >= 2
+        else f"{value:.3f}"
+    )

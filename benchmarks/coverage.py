@@ -8,7 +8,8 @@ of test people: 50 and 1,276 by the official split with 450 training people, 100
 ``cv5x5``. ``--keep`` keeps the replicates, so that a run that was stopped goes on.
 
 ``python -m benchmarks.coverage --self --root CAMUS --cache DIR`` compares each backbone with itself
-under other folds on real CAMUS (``benchmarks/coverage_self.py``) and prints the table.
+under other folds on real CAMUS (``benchmarks/coverage_self.py``) and writes
+``benchmarks/coverage_self.md``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from etab.metrics.uncertainty import holm
 from etab.types import FloatArray
 
 PAGE = Path(__file__).with_name("coverage.md")
+SELF_PAGE = Path(__file__).with_name("coverage_self.md")
 SETTINGS = {
     50: Setting("of50", "official", 450, 50, 1),
     100: Setting("cv100", "cv", 100, 0, 5),
@@ -192,7 +194,11 @@ def _against_themselves(asked: argparse.Namespace) -> None:
     for name in asked.backbones.split(","):
         found = coverage_self.against_itself(source, name, asked.cache, asked.protocol, seeds)
         verdicts.append(found)
-    print("\n".join(coverage_self.self_table(verdicts, asked.protocol)))
+    command = (
+        f"python -m benchmarks.coverage --self --protocol {asked.protocol} --seeds {asked.seeds} "
+        f"--backbones {asked.backbones}"
+    )
+    SELF_PAGE.write_text(coverage_self.self_page(verdicts, asked.protocol, command))
 
 
 def main() -> None:

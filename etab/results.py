@@ -197,7 +197,8 @@ class Result:
         folds: For each split {name, value, n_test, choice}, with "repeat" where the patients are
             divided into folds more than once; value is None where the metric does not exist on
             the split.
-        nested: {value, low, high} of nested cross-validation; None where it was not done.
+        nested: {value, low, high} of nested cross-validation in results of older versions, which
+            repeated it too rarely to be stable; None otherwise.
         n_train: Number of training rows, the mean over the splits.
         n_test: Number of test rows, each counted once however often it is predicted.
         n_patients: Number of test patients, the unit of intervals.

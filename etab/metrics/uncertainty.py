@@ -1,15 +1,14 @@
-"""Uncertainty over patients: bootstrap, nested cross-validation, Holm, rank intervals.
+"""Uncertainty over patients: bootstrap, Holm's correction and rank intervals.
 
 The unit is always the patient: rows of one patient are resampled or left out together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
@@ -169,63 +168,3 @@ def rank_intervals(beats: Array) -> list[tuple[int, int]]:
     wins = beats.sum(axis=1)
     losses = beats.sum(axis=0)
     return [(int(1 + lost), int(len(beats) - won)) for won, lost in zip(wins, losses, strict=True)]
-
-
-FitLosses = Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]
-
-
-def nested_cv(
-    fit_losses: FitLosses,
-    n: int,
-    *,
-    n_fold: int,
-    repeats: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-) -> ConfidenceInterval:
-    """Nested cross-validation interval for a mean loss (Bates, Hastie, Tibshirani, JASA 2024).
-
-    ``fit_losses(train, tests)`` fits on patients ``train`` and gives the losses of each set in
-    ``tests``. The standard error is kept between the naive one and sqrt(n_fold) times it, and the
-    bias of (K-2)/K training sets is removed.
-    """
-    outer = []
-    a_parts = []
-    b_parts = []
-    inner_means = []
-    for _ in range(repeats):
-        folds = np.array_split(rng.permutation(n), n_fold)
-        for k, held in enumerate(folds):
-            rest = [f for j, f in enumerate(folds) if j != k]
-            inner = []
-            for j, out in enumerate(rest):
-                train = np.concatenate([f for i, f in enumerate(rest) if i != j])
-                inner.append(fit_losses(train, [out])[0])
-            e_in = np.concatenate(inner)
-            e_out = fit_losses(np.concatenate(rest), [held])[0]
-            outer.append(e_out)
-            inner_means.append(float(e_in.mean()))
-            a_parts.append((e_in.mean() - e_out.mean()) ** 2)
-            b_parts.append(e_out.var(ddof=1) / len(e_out))
-    return _nested_interval(np.concatenate(outer), inner_means, a_parts, b_parts, n, n_fold, level)
-
-
-def _nested_interval(
-    losses: FloatArray,
-    inner: list[float],
-    a: list[float],
-    b: list[float],
-    n: int,
-    n_fold: int,
-    level: float,
-) -> ConfidenceInterval:
-    value = float(losses.mean())
-    naive = float(losses.std(ddof=1) / np.sqrt(n))
-    mse = max(float(np.mean(a) - np.mean(b)), 0.0)
-    error = float(np.clip(np.sqrt((n_fold - 1) / n_fold * mse), naive, naive * np.sqrt(n_fold)))
-    nested = float(np.mean(inner))
-    centre = nested - (1 + (n_fold - 2) / n_fold) * (nested - value)
-    half = float(scipy_stats.norm.ppf((1 + level) / 2)) * error
-    return ConfidenceInterval(
-        value, centre - half, centre + half, "nested cross-validation over patients"
-    )

@@ -18,7 +18,6 @@ from etab.echo.surface import Outline
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.heads.base import FoldFit, Head, Memo
-from etab.metrics import uncertainty
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.runs import cross, studies, thresholds
@@ -29,11 +28,9 @@ from etab.runs.run import BOOTSTRAPS, VERSION, Run, Settings
 from etab.runs.tables import laid_out
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
-from etab.tasks.protocols import cells_of, parse, remarks, splits_of
+from etab.tasks.protocols import cells_of, remarks, splits_of
 from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, IntArray, RowSplit, Target
-
-_NESTED_REPEATS = 4
 
 
 def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def compute(
         {"device": settings.device, "started": datetime.now(UTC).isoformat()},
     )
     cell = Answered(run, work.rows, work.splits, fits, table)
-    result = result_of(cell, origin, data, more_metrics=more_metrics, nested=work.nested())
+    result = result_of(cell, origin, data, more_metrics=more_metrics)
     seconds = round(time.perf_counter() - started, 3)
     return replace(result, provenance={**result.provenance, "seconds": seconds}), table
 
@@ -201,28 +198,6 @@ class _Work:
             return laid_out(task, rows, (), order, [scores])[2]
 
         return thresholds.choose(task, self.splits, rows.patients, answers, columns)
-
-    def nested(self) -> dict[str, float] | None:
-        """Interval of nested cross-validation.
-
-        There is one where the head is ridge, a patient is a row, the rows fit a kernel, and the
-        protocol divides the patients once into at least three folds: the inner fits leave two
-        folds out.
-        """
-        run = self.run
-        rows = self.rows
-        protocol = parse(run.protocol_name)
-        folds = protocol.n_fold or 0
-        in_folds = folds >= 3 and not protocol.few and not run.row.fit_on
-        in_folds = in_folds and protocol.repeats == 1
-        row_is_patient = rows.n_patients == len(rows.items) <= heads.LIMIT
-        if run.head_name != "ridge" or not in_folds or not row_is_patient:
-            return None
-        losses = heads.ridge_losses(self.features, rows.answers, rows.patients, memo=self.memo)
-        interval = uncertainty.nested_cv(
-            losses, rows.n_patients, n_fold=folds, repeats=_NESTED_REPEATS, rng=rng_of(run, 2)
-        )
-        return {"value": interval.value, "low": interval.low, "high": interval.high}
 
     def settings(self, embedded: FrameFeatures, data: Data) -> dict[str, Any]:
         """The facts that the record of the cell holds, with notes on the data and the protocol."""

@@ -72,7 +72,6 @@ def result_of(
     data: Data,
     *,
     more_metrics: Mapping[str, float] | None = None,
-    nested: Mapping[str, float] | None = None,
 ) -> Result:
     """Score the answers of a cell and make its record.
 
@@ -81,7 +80,6 @@ def result_of(
         origin: What the answers were computed from.
         data: The data of the plan.
         more_metrics: Metrics besides those of the task's kind.
-        nested: The interval of nested cross-validation; None where there is none.
 
     Returns:
         The record, with a 95 % interval over resamples of the patients.
@@ -115,7 +113,7 @@ def result_of(
         interval=interval.method,
         metrics=values,
         folds=_folds(cell),
-        nested=nested,
+        nested=None,
         n_train=int(np.mean([len(split.train) for split in cell.splits])),
         n_test=len(set(table.items)),
         n_patients=len(set(table.patients)),
@@ -191,8 +189,7 @@ def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
 
     Args:
         run: The cell; its task and seed decide.
-        stream: A number for each use: 0 for heads, 1 for resamples, 2 for nested
-            cross-validation, 3 for thresholds.
+        stream: A number for each use: 0 for heads, 1 for resamples, 3 for thresholds.
         repeat: The division into folds. Repeat r has the generator of a run with the seed s + r.
 
     Returns:

@@ -17,7 +17,6 @@ from etab.heads.masks import linear as decoders
 from etab.heads.masks import points as points_of_maps
 from etab.heads.masks.decoders import Pyramid, TrainedSegmentation, choose_levels, sides_of
 from etab.heads.pooled import linalg
-from etab.metrics import uncertainty as stats
 from etab.testing.heads import check_head, made_features, made_splits, made_target
 from etab.training.loop import Recipe, fit_state
 from etab.types import Features, Kind
@@ -441,6 +440,5 @@ def test_largest_component() -> None:
 def test_nested_losses_choose_inside() -> None:
     features, y = made_features(Kind.VALUE)
     losses = heads.ridge_losses(features, y, np.arange(60).astype(str))
-    found = stats.nested_cv(losses, 60, n_fold=5, repeats=2, rng=np.random.default_rng(0))
-    assert found.low < found.value < found.high
-    assert found.value < np.abs(y - np.median(y)).mean()
+    tested = losses(np.arange(45), [np.arange(45, 60)])[0]
+    assert tested.mean() < np.abs(y - np.median(y)).mean()

@@ -78,13 +78,6 @@ FAULTS = [
         REPEATED,
     ),
     Fault(
-        "folds: nested intervals of one of five divisions",
-        "etab/runs/cell.py",
-        "in_folds = in_folds and protocol.repeats == 1",
-        "pass",
-        REPEATED,
-    ),
-    Fault(
         "folds: a repeat may lack rows",
         "etab/results.py",
         "if items != every_item:",

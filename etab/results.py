@@ -329,8 +329,12 @@ class Result:
                 write_atomically(table, text)
             return path
         write_atomically(path.with_suffix(".csv"), text)
-        write_atomically(path, json.dumps(self._whole(), indent=1, allow_nan=False) + "\n")
+        write_atomically(path, self.to_json())
         return path
+
+    def to_json(self) -> str:
+        """The text of the record, as ``save`` writes it."""
+        return json.dumps(self._whole(), indent=1, allow_nan=False) + "\n"
 
     def _refuse_other(self, path: Path) -> None:
         now = self._facts()

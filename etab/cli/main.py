@@ -14,6 +14,7 @@ from etab.cli import challenge as cli_challenge
 from etab.cli import convert as cli_convert
 from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
+from etab.cli import rescore as cli_rescore
 from etab.cli.options import DeviceOption, JsonOption, RootOption, SkipBadOption
 from etab.errors import EtabError, UnknownNameError
 
@@ -39,6 +40,7 @@ app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.command("convert")(cli_convert.convert)
 app.command("finetune")(cli_finetune.finetune)
+app.command("rescore")(cli_rescore.rescore_command)
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 interval).
 
 As documented in 2022, the score is the mean over categories of the mean over their tasks of metrics
-in [0, 1] (Jaccard, AUROC, R2 not below 0), and its interval comes from different train and test
-parts: ``n_fold`` folds of patients, with Student's t over the folds' scores. ``etab.evaluate``
+in [0, 1] (Jaccard, AUROC, R2 not below 0), each computed as on a board. The width of its interval
+comes from different train and test parts: ``n_fold`` folds of patients, with Student's t over the
+folds' scores. ``etab.evaluate``
 gives the anchored score, with an interval over patients.
 """
 
@@ -56,8 +57,10 @@ _PROBING = ("results", "cache")
 
 
 class TaskScore(NamedTuple):
-    """One task: mean over folds of ``metric`` (in [0, 1]) with its 95 % t interval; folds hold NaN
-    where undefined.
+    """One task: its ``metric`` (in [0, 1]) as boards compute it, with a 95 % t interval.
+
+    The interval is the value plus or minus Student's t over the folds; ``folds`` holds the metric
+    of each fold, NaN where it does not exist.
     """
 
     value: float
@@ -101,8 +104,9 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
         """
         table = np.array([tasks[code].folds for code in weights])
         folds = tuple(float(v) for v in np.array(list(weights.values())) @ table if np.isfinite(v))
-        low, high = _t_interval(folds, "the score")
-        pair = cls((float(sum(w * tasks[code].value for code, w in weights.items())), (low, high)))
+        half = _half_width(folds, "the score")
+        score = float(sum(weight * tasks[code].value for code, weight in weights.items()))
+        pair = cls((score, (score - half, score + half)))
         pair.backbone, pair.tasks, pair.weights = backbone, dict(tasks), dict(weights)
         pair.folds, pair.phantom, pair.results = folds, phantom, tuple(results)
         return pair
@@ -396,30 +400,32 @@ def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> 
 
 
 def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: Array) -> TaskScore:
-    """Score each fold by the task's 2022 metric, in [0, 1]."""
-    values = []
+    """Score a table by the task's 2022 metric, in [0, 1], as a board does, and each of its folds."""
+    metric = base.METRICS[task.metric_2022]
+    of_folds = []
     for name in dict.fromkeys(folds.tolist()):
-        rows = folds == name
-        some = {k: np.asarray(v)[rows] for k, v in columns.items()}
+        tested = folds == name
+        of_fold = {column: np.asarray(values)[tested] for column, values in columns.items()}
         try:
-            value = base.METRICS[task.metric_2022](some, patients[rows])
+            value = metric(of_fold, patients[tested])
         except UndefinedError:
             value = float("nan")
-        values.append(max(value, 0.0))
-    defined = [v for v in values if np.isfinite(v)]
-    low, high = _t_interval(defined, task.code)
+        of_folds.append(max(value, 0.0))
+    defined = [value for value in of_folds if np.isfinite(value)]
+    half = _half_width(defined, task.code)
+    whole = max(metric(columns, patients, folds=folds), 0.0)
     return TaskScore(
-        float(np.mean(defined)),
-        low,
-        high,
+        whole,
+        whole - half,
+        whole + half,
         task.metric_2022,
-        tuple(values),
+        tuple(of_folds),
         len(set(patients.tolist())),
     )
 
 
-def _t_interval(values: Sequence[float], what: str) -> tuple[float, float]:
-    """95 % interval of the mean of some folds, by Student's t."""
+def _half_width(values: Sequence[float], what: str) -> float:
+    """Half the width of the 95 % interval of the mean over folds, by Student's t."""
     from scipy import stats
 
     if len(values) < 2:
@@ -427,8 +433,7 @@ def _t_interval(values: Sequence[float], what: str) -> tuple[float, float]:
             f"The interval of {what} needs two folds on which its metric exists; {len(values)} has it (a fold of one class "
             "has no AUROC). Take fewer folds, or more patients."
         )
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return float(np.mean(values)) - half, float(np.mean(values)) + half
+    return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
 def _say(verbose: bool, code: str, score: TaskScore) -> None:

@@ -4,7 +4,9 @@ from etab.metrics import heart_sounds as heart_sounds
 from etab.metrics.base import METRICS, Metric, metric
 from etab.metrics.basic import (
     auprc,
+    auprc_pooled,
     auroc,
+    auroc_pooled,
     balanced_accuracy,
     bias,
     binary_auprc,
@@ -30,7 +32,9 @@ __all__ = [
     "Metric",
     "ScoredRows",
     "auprc",
+    "auprc_pooled",
     "auroc",
+    "auroc_pooled",
     "balanced_accuracy",
     "bias",
     "binary_auprc",

@@ -48,6 +48,8 @@ class Metric:
             where the metric does not exist. Give this or ``function``.
         condition: What rows must have for the metric to exist, for the message where they do not:
             "rows of every class".
+        within_folds: Whether ``weighted`` compares scores of one fold alone and reads the folds of
+            all repeats itself. False: it is computed for each repeat, and the mean is taken.
 
     Raises:
         UnsupportedOptionError: Where both functions are given, or neither.
@@ -72,6 +74,7 @@ class Metric:
     reached: bool = True
     weighted: Weighted | None = None
     condition: str = ""
+    within_folds: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a metric with two functions or with none."""
@@ -82,7 +85,15 @@ class Metric:
                 "`weighted`, or `function` where the metric has no weighted form."
             )
 
-    def __call__(self, columns: Columns, patients: Array, kind: Kind | None = None) -> float:
+    def __call__(
+        self,
+        columns: Columns,
+        patients: Array,
+        kind: Kind | None = None,
+        *,
+        folds: Array | None = None,
+        repeats: Array | None = None,
+    ) -> float:
         """Compute the metric.
 
         Args:
@@ -90,6 +101,8 @@ class Metric:
             patients: (n,) names.
             kind: What the scores mean. None: the kind of the metric, or the kind of class scores
                 that the table holds.
+            folds: (n,) the split that tested each row; None for one fold.
+            repeats: (n,) the division into folds of each row; None for one.
 
         Returns:
             The value in the metric's unit.
@@ -102,7 +115,8 @@ class Metric:
         check_columns(self.name, columns, patients)
         if self.function is not None and kind is None:
             kind = min(self.kinds)
-        return self.value(ScoredRows(self._kind(columns, kind), columns, patients))
+        kind = self._kind(columns, kind)
+        return self.value(ScoredRows(kind, columns, patients, folds, repeats))
 
     def value(self, rows: ScoredRows) -> float:
         """Compute the metric of rows with folds and repeats.
@@ -146,13 +160,13 @@ class Metric:
             (draws,) values, NaN where the metric does not exist.
         """
         repeats = rows.of_repeats()
-        if len(repeats) == 1:
+        if len(repeats) == 1 or self.within_folds:
             return self._draws(rows, weights)
         parts = [self._draws(rows.select(part), weights[:, part]) for part in repeats]
         return np.asarray(np.mean(parts, axis=0))
 
     def _draws(self, rows: ScoredRows, weights: FloatArray | IntArray) -> FloatArray:
-        """Values (draws,) of the rows of one repeat."""
+        """Values (draws,) of the function itself, without a mean over repeats."""
         if self.weighted is not None:
             return np.asarray(self.weighted(rows, np.asarray(weights, dtype=np.float64)))
         return np.array([self._repeated(rows, row) for row in weights])
@@ -219,6 +233,7 @@ def metric(
     needs: tuple[str, ...] = (),
     reached: bool = True,
     condition: str = "",
+    within_folds: bool = False,
 ) -> Callable[[Weighted], Metric]:
     """Register the decorated weighted function as a metric.
 
@@ -241,6 +256,7 @@ def metric(
             reached=reached,
             weighted=weighted,
             condition=condition,
+            within_folds=within_folds,
         )
         METRICS.add(name, item)
         return item

@@ -5,6 +5,9 @@ Conventions:
 * A score of BINARY is the probability of the second class, a score of CLASSES is one probability
   per class.
 * For several classes AUROC and AUPRC are means over the classes, each against the others.
+* Scores of two folds come from two fits: they lie on two scales, and a fit is biased against the
+  classes of its own test fold, since what is frequent there is rare in its training rows. AUROC and
+  AUPRC compare scores of one fold alone. ``auroc_pooled`` and ``auprc_pooled`` compare all scores.
 * An error is ``score - truth``, in the target's unit.
 * What does not exist (AUROC of rows of one class) is raised as UndefinedError, never returned as 0,
   0.5 or NaN.
@@ -21,7 +24,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -29,7 +32,11 @@ from etab.errors import UndefinedError
 from etab.metrics import masks as masks
 from etab.metrics.base import METRICS, metric, ratio, weighted_mean
 from etab.metrics.columns import Columns, ScoredRows, check_columns, class_scores
-from etab.types import Array, FloatArray, Kind
+from etab.types import Array, FloatArray, IntArray, Kind
+
+Share = tuple[FloatArray, FloatArray]
+"""Numerator and denominator (draws,) of a share of rows or of pairs."""
+ShareOfClass = Callable[[Array, FloatArray, FloatArray], Share]
 
 _VALUES = (Kind.VALUE,)
 _CLASSES = (Kind.BINARY, Kind.CLASSES)
@@ -158,13 +165,18 @@ def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> F
     Returns:
         (draws,) in 0 to 1, NaN where either class has no weight.
     """
+    return ratio(*_ordered_pairs(positive, score, weights))
+
+
+def _ordered_pairs(positive: Array, score: FloatArray, weights: FloatArray) -> Share:
+    """Weights (draws,) of the pairs of both classes in the right order, and of all such pairs."""
     order = np.argsort(score, kind="stable")
     starts = _starts_of_ties(score[order])
     positives = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
     negatives = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
     below = np.cumsum(negatives, axis=1) - negatives
-    wins = (positives * (below + negatives / 2)).sum(axis=1)
-    return ratio(wins, positives.sum(axis=1) * negatives.sum(axis=1))
+    right = (positives * (below + negatives / 2)).sum(axis=1)
+    return right, positives.sum(axis=1) * negatives.sum(axis=1)
 
 
 def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
@@ -180,12 +192,26 @@ def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> F
     Returns:
         (draws,) in 0 to 1, NaN where the class has no weight; 1 where the other class has none.
     """
+    return ratio(*_precision_of_positives(positive, score, weights))
+
+
+def _precision_of_positives(positive: Array, score: FloatArray, weights: FloatArray) -> Share:
+    """Sum (draws,) of the precision at each positive row, and the weight of these rows."""
     order = np.argsort(-score, kind="stable")
     starts = _starts_of_ties(score[order])
     hits = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
     rows = np.cumsum(np.add.reduceat(weights[:, order], starts, axis=1), axis=1)
     precision = np.where(rows > 0, np.cumsum(hits, axis=1) / np.maximum(rows, 1e-12), 0)
-    return ratio((hits * precision).sum(axis=1), hits.sum(axis=1))
+    return (hits * precision).sum(axis=1), hits.sum(axis=1)
+
+
+def _precision_beside_negatives(positive: Array, score: FloatArray, weights: FloatArray) -> Share:
+    """``_precision_of_positives`` where both classes have weight: with one, every order is as
+    good.
+    """
+    total, positives = _precision_of_positives(positive, score, weights)
+    both = (weights * ~positive).sum(axis=1) > 0
+    return np.where(both, total, 0.0), np.where(both, positives, 0.0)
 
 
 def _starts_of_ties(ordered: FloatArray) -> Array:
@@ -194,17 +220,33 @@ def _starts_of_ties(ordered: FloatArray) -> Array:
 
 
 def _one_against_the_others(
-    rows: ScoredRows,
-    weights: FloatArray,
-    function: Callable[[Array, FloatArray, FloatArray], FloatArray],
+    rows: ScoredRows, weights: FloatArray, share: ShareOfClass, parts: Sequence[IntArray]
 ) -> FloatArray:
-    """The function of the second of two classes, or its mean over the classes."""
-    if rows.kind is Kind.BINARY:
-        return function(rows["truth"] == 1, rows["score"], weights)
-    parts = [
-        function(rows["truth"] == k, rows[f"score_{k}"], weights) for k in range(rows.n_classes)
-    ]
-    return np.asarray(np.mean(parts, axis=0))
+    """A share of the second of two classes, or its mean over the classes.
+
+    Args:
+        rows: The table.
+        weights: (draws, n).
+        share: Numerator and denominator for the rows of a part.
+        parts: Indexes of the rows that are compared with each other. The numerators of all parts
+            are added, and so are the denominators.
+
+    Returns:
+        (draws,) values, NaN where a denominator is 0.
+    """
+    classes = [1] if rows.kind is Kind.BINARY else list(range(rows.n_classes))
+    values = []
+    for k in classes:
+        positive = rows["truth"] == k
+        score = rows["score"] if rows.kind is Kind.BINARY else rows[f"score_{k}"]
+        numerator = np.zeros(len(weights))
+        denominator = np.zeros(len(weights))
+        for part in parts:
+            over, under = share(positive[part], score[part], weights[:, part])
+            numerator += over
+            denominator += under
+        values.append(ratio(numerator, denominator))
+    return np.asarray(np.mean(values, axis=0))
 
 
 @metric(
@@ -214,17 +256,31 @@ def _one_against_the_others(
     better=1,
     best=1.0,
     worst=0.0,
-    condition=_EVERY_CLASS,
+    condition=f"{_EVERY_CLASS} in one fold",
+    within_folds=True,
 )
 def auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Area under the ROC curve, ties counted half; the mean of one-against-others for several."""
-    return _one_against_the_others(rows, weights, weighted_auroc)
+    """Area under the ROC curve within folds, ties counted half.
+
+    It is the share of the pairs (a row of the class and another row, both in one fold of one
+    repeat) that are in the right order. That is the mean over the folds, weighted by their numbers
+    of pairs. For several classes it is the mean over the classes.
+    """
+    return _one_against_the_others(rows, weights, _ordered_pairs, rows.of_folds())
 
 
-def _auprc_of_both(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
-    """Average precision where both classes have weight: with one, every order is as good."""
-    values = weighted_auprc(positive, score, weights)
-    return np.where((weights * ~positive).sum(axis=1) > 0, values, np.nan)
+@metric(
+    "auroc_pooled",
+    "area under the ROC curve over the scores of all folds",
+    _CLASSES,
+    better=1,
+    best=1.0,
+    worst=0.0,
+    condition=_EVERY_CLASS,
+)
+def auroc_pooled(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Area under the ROC curve of all rows together, as if one fit had scored them."""
+    return _one_against_the_others(rows, weights, _ordered_pairs, [np.arange(len(rows))])
 
 
 @metric(
@@ -234,11 +290,32 @@ def _auprc_of_both(positive: Array, score: FloatArray, weights: FloatArray) -> F
     better=1,
     best=1.0,
     worst=0.0,
-    condition=_EVERY_CLASS,
+    condition=f"{_EVERY_CLASS} in one fold",
+    within_folds=True,
 )
 def auprc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Average precision; for several classes the mean of each against the others."""
-    return _one_against_the_others(rows, weights, _auprc_of_both)
+    """Average precision within folds.
+
+    It is the mean over the folds of all repeats, weighted by their positives; a fold without
+    negatives has no weight, since every order of its rows is as good. For several classes it is
+    the mean over the classes.
+    """
+    return _one_against_the_others(rows, weights, _precision_beside_negatives, rows.of_folds())
+
+
+@metric(
+    "auprc_pooled",
+    "area under the precision-recall curve over the scores of all folds",
+    _CLASSES,
+    better=1,
+    best=1.0,
+    worst=0.0,
+    condition=_EVERY_CLASS,
+)
+def auprc_pooled(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Average precision of all rows together, as if one fit had scored them."""
+    parts = [np.arange(len(rows))]
+    return _one_against_the_others(rows, weights, _precision_beside_negatives, parts)
 
 
 def decided(kind: Kind, columns: Columns) -> FloatArray:

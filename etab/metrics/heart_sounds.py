@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from etab.metrics.base import METRICS, Metric, Weighted, metric, ratio, weighted_mean
-from etab.metrics.basic import weighted_auroc
+from etab.metrics.basic import auroc
 from etab.metrics.challenge2022 import weighted_cost, weighted_f_measure
 from etab.metrics.cinc2016 import TRAINING_2016, official_share, phase1_share
 from etab.metrics.columns import ScoredRows
@@ -68,10 +68,6 @@ def _mean_over_databases(rows: ScoredRows, weights: FloatArray, function: Weight
     return ratio(np.nan_to_num(values).sum(axis=0), defined.sum(axis=0).astype(np.float64))
 
 
-def _auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    return weighted_auroc(rows["truth"] == 1, rows["score"], weights)
-
-
 @metric(
     "macro_macc",
     "MAcc (phase-1 rule), mean over databases",
@@ -95,11 +91,12 @@ def macro_macc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     best=1.0,
     worst=0.0,
     needs=("group",),
-    condition=_BOTH,
+    condition=f"{_BOTH} in one fold",
+    within_folds=True,
 )
 def macro_auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-    """Mean over databases of the area under the ROC curve."""
-    return _mean_over_databases(rows, weights, _auroc)
+    """Mean over databases of the area under the ROC curve within folds."""
+    return _mean_over_databases(rows, weights, auroc.draws)
 
 
 @metric(

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from etab import __version__
-from etab.errors import ResultError
+from etab.errors import ResultError, UndefinedError
 from etab.heads.base import FoldFit
+from etab.metrics import METRICS, uncertainty
 from etab.metrics import basic as metrics
-from etab.metrics import uncertainty
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.runs.data import Data
@@ -94,7 +94,7 @@ def result_of(
         **metrics.evaluate_rows(ScoredRows.of(table)),
         **(more_metrics or {}),
     }
-    interval = _interval(run, table)
+    interval = interval_of(task.code, task.metric, run.seed, table)
     faults = data.source(task.dataset).faults or ()
     return Result(
         task=task.code,
@@ -198,12 +198,27 @@ def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
     return np.random.default_rng([run.seed + repeat, stream, *run.task.encode()])
 
 
-def _interval(run: Run, table: Predictions) -> uncertainty.ConfidenceInterval:
-    """Interval of the task's metric over resamples of the patients."""
+def interval_of(
+    task: str, metric: str, seed: int, table: Predictions
+) -> uncertainty.ConfidenceInterval:
+    """Compute the 95 % interval of a metric over resamples of the patients.
+
+    Args:
+        task: Code of the task; with the seed it decides the resamples.
+        metric: The metric of the task.
+        seed: Seed of the cell.
+        table: The predictions of the cell.
+
+    Returns:
+        The value and its interval, as the record of the cell holds them.
+
+    Raises:
+        UndefinedError: If the metric does not exist, or not in 5 % of the resamples.
+    """
     n_patients = len(set(table.patients))
     draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
-    resamples = draw(run.task, run.seed, n_patients)
-    return uncertainty.resampled(run.row.metric, ScoredRows.of(table), resamples, level=_LEVEL)
+    resamples = draw(task, seed, n_patients)
+    return uncertainty.resampled(metric, ScoredRows.of(table), resamples, level=_LEVEL)
 
 
 @lru_cache(maxsize=64)
@@ -215,20 +230,39 @@ def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
 
 def _folds(cell: Answered) -> list[Mapping[str, Any]]:
     """Value and choice of each split; a metric that does not exist on a split has the value None."""
-    rows = ScoredRows.of(cell.table)
-    names = np.array(cell.table.folds)
-    repeats = np.array(cell.table.repeats)
     folds: list[Mapping[str, Any]] = []
     for split, fit in zip(cell.splits, cell.fits, strict=True):
-        tested = (names == split.name) & (repeats == split.repeat)
-        values = metrics.evaluate_rows(rows.select(tested))
+        tested = rows_of_split(cell.table, split.name, split.repeat)
         fold: dict[str, Any] = {
             "name": split.name,
-            "value": values.get(cell.run.row.metric),
-            "n_test": int(tested.sum()),
+            "value": value_or_none(cell.run.row.metric, tested),
+            "n_test": len(tested),
             "choice": dict(fit.choice),
         }
         if cell.table.n_repeats > 1:
             fold["repeat"] = split.repeat
         folds.append(fold)
     return folds
+
+
+def rows_of_split(table: Predictions, name: str, repeat: int) -> ScoredRows:
+    """Select the rows that one split tested.
+
+    Args:
+        table: The predictions of a cell.
+        name: Name of the split.
+        repeat: The division into folds that the split belongs to.
+
+    Returns:
+        The rows.
+    """
+    tested = (np.array(table.folds) == name) & (np.array(table.repeats) == repeat)
+    return ScoredRows.of(table).select(tested)
+
+
+def value_or_none(metric: str, rows: ScoredRows) -> float | None:
+    """Compute a metric; None where it does not exist for these rows."""
+    try:
+        return METRICS[metric].value(rows)
+    except UndefinedError:
+        return None

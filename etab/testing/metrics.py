@@ -74,8 +74,8 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
     """Check the laws that every metric keeps.
 
     The value is in its range, best for perfect predictions, no worse for smaller errors, and does
-    not depend on the order of rows. A weight counts like repeated rows. An empty table, and values
-    that are not finite, raise UndefinedError.
+    not depend on the order of rows. Equal repeats have the value of one of them. A weight counts
+    like repeated rows. An empty table, and values that are not finite, raise UndefinedError.
 
     Args:
         metric: The metric, registered or not.
@@ -105,8 +105,20 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
         nearer, _ = sample(kind, np.random.default_rng(seed), error=0.5)
         gain = (metric(nearer, patients, kind) - value) * metric.better
         assert gain >= -1e-12, f"{metric.name}: a nearer answer scores worse"
+        _check_repeats(metric, kind, columns, patients)
         _check_weights(metric, kind, columns, patients, rng)
         _check_refusals(metric, kind, columns, patients)
+
+
+def _check_repeats(metric: Metric, kind: Kind, columns: Columns, patients: Array) -> None:
+    """Two equal repeats have the value of one, under any names of folds."""
+    n = len(patients)
+    value = metric(columns, patients, kind)
+    twice = {name: np.concatenate([values, values]) for name, values in columns.items()}
+    folds = np.repeat(["first", "second"], n)
+    repeats = np.repeat([0, 1], n)
+    both = ScoredRows(kind, twice, np.concatenate([patients, patients]), folds, repeats)
+    assert abs(metric.value(both) - value) < 1e-9, f"{metric.name}: two equal repeats differ"
 
 
 def _check_weights(

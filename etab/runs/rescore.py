@@ -1,0 +1,165 @@
+"""Records computed anew from their stored predictions: no data, no features and no networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from etab import __version__
+from etab.errors import ResultError
+from etab.metrics import evaluate_rows
+from etab.metrics.columns import ScoredRows
+from etab.results import Predictions, Result, load_results
+from etab.runs import studies
+from etab.runs.record import interval_of, rows_of_split, value_or_none
+from etab.storage.atomic import write_atomically
+from etab.tasks.menu import TASKS
+
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A number of a record that its predictions do not give.
+
+    Attributes:
+        task: Code of the task.
+        backbone: Name of the backbone.
+        protocol: Name of the protocol.
+        number: What it is: "auroc", "low", "auroc of fold0", "task version", ...
+        before: The number in the record; None where it had none.
+        after: The number that follows from the predictions; None where there is none.
+    """
+
+    task: str
+    backbone: str
+    protocol: str
+    number: str
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """A record and what its predictions give.
+
+    Attributes:
+        stored: The record as it is on disk.
+        result: The record computed anew.
+        moved: The numbers that differ by more than 1e-9.
+    """
+
+    stored: Result
+    result: Result
+    moved: tuple[Moved, ...]
+
+
+def rescore(folder: Path, *, check: bool = False) -> list[Rescored]:
+    """Compute every record of a folder anew from the predictions beside it.
+
+    Metrics, the value, its interval and the values of folds follow from the predictions; version
+    and anchors are those of the task now. All records are computed before the first is written. A
+    record of which no number moved stays as it is.
+
+    Args:
+        folder: A folder of results.
+        check: Write nothing.
+
+    Returns:
+        Every record, in the order of the paths.
+
+    Raises:
+        ResultError: If a record or its predictions cannot be read, or its task has another metric
+            now.
+        UndefinedError: If a metric does not exist for stored predictions.
+
+    Example:
+        >>> records = rescore(Path("benchmarks/results_states"), check=True)
+        >>> [(record.result.task, record.moved) for record in records]
+        [('e0-AL-D', ())]
+    """
+    records = []
+    for stored in load_results(folder):
+        result = rescored(stored, stored.predictions(folder))
+        records.append(Rescored(stored, result, tuple(_differences(stored, result))))
+    if not check:
+        for record in records:
+            if record.moved:
+                write_atomically(record.result.path(folder), record.result.to_json())
+    return records
+
+
+def rescored(stored: Result, table: Predictions) -> Result:
+    """Compute a record anew.
+
+    Args:
+        stored: The record.
+        table: Its predictions.
+
+    Returns:
+        The record that a run with these predictions would write today.
+
+    Raises:
+        ResultError: If its task is unknown, or has another metric or kind of predictions now.
+        UndefinedError: If a metric does not exist for these predictions.
+    """
+    task = TASKS[stored.task]
+    if (stored.metric, table.kind) != (task.metric, task.kind):
+        raise ResultError(
+            f"{stored.task} with {stored.backbone} is scored by {stored.metric} on predictions of "
+            f"{table.kind}; the task now wants {task.metric} on {task.kind}. Run the cell again."
+        )
+    rows = ScoredRows.of(table)
+    values = {**evaluate_rows(rows), **studies.upstream_metrics(task, rows)}
+    interval = interval_of(stored.task, task.metric, stored.seed, table)
+    folds: list[Mapping[str, Any]] = []
+    for fold in stored.folds:
+        tested = rows_of_split(table, fold["name"], fold.get("repeat", 0))
+        if len(tested) == 0:
+            raise ResultError(
+                f"{stored.task} with {stored.backbone} lists the split {fold['name']}, which "
+                "tested no row of its predictions. Run the cell again."
+            )
+        value = value_or_none(task.metric, tested)
+        folds.append({**fold, "value": value, "n_test": len(tested)})
+    return replace(
+        stored,
+        task_version=task.version,
+        value=values[task.metric],
+        low=interval.low,
+        high=interval.high,
+        metrics=values,
+        folds=folds,
+        n_test=len(set(table.items)),
+        n_patients=len(set(table.patients)),
+        anchor_low=task.low,
+        anchor_high=task.high,
+        provenance={**stored.provenance, "rescored": __version__},
+    )
+
+
+def _differences(stored: Result, result: Result) -> Iterator[Moved]:
+    before = _numbers(stored)
+    after = _numbers(result)
+    for name in {**before, **after}:
+        one = before.get(name)
+        other = after.get(name)
+        if one is None and other is None:
+            continue
+        if one is None or other is None or abs(one - other) > TOLERANCE:
+            yield Moved(stored.task, stored.backbone, stored.protocol, name, one, other)
+
+
+def _numbers(result: Result) -> dict[str, float | None]:
+    """Every number of a record that its predictions and its task decide."""
+    numbers: dict[str, float | None] = {**result.metrics}
+    numbers |= {"low": result.low, "high": result.high, "task version": result.task_version}
+    numbers |= {"anchor low": result.anchor_low, "anchor high": result.anchor_high}
+    numbers |= {"test rows": result.n_test, "test patients": result.n_patients}
+    numbers["value"] = result.value
+    for fold in result.folds:
+        repeat = f" of repeat {fold['repeat']}" if "repeat" in fold else ""
+        numbers[f"{result.metric} of {fold['name']}{repeat}"] = fold["value"]
+    return numbers

@@ -112,7 +112,9 @@ def rescored(stored: Result, table: Predictions) -> Result:
             f"{table.kind}; the task now wants {task.metric} on {task.kind}. Run the cell again."
         )
     rows = ScoredRows.of(table)
-    values = {**evaluate_rows(rows), **studies.upstream_metrics(task, rows)}
+    values: dict[str, float] = {}
+    for name, value in {**evaluate_rows(rows), **studies.upstream_metrics(task, rows)}.items():
+        values[name] = _settled(stored.metrics.get(name, value), value)
     interval = interval_of(stored.task, task.metric, stored.seed, table)
     folds: list[Mapping[str, Any]] = []
     for fold in stored.folds:
@@ -122,14 +124,16 @@ def rescored(stored: Result, table: Predictions) -> Result:
                 f"{stored.task} with {stored.backbone} lists the split {fold['name']}, which "
                 "tested no row of its predictions. Run the cell again."
             )
-        value = value_or_none(task.metric, tested)
-        folds.append({**fold, "value": value, "n_test": len(tested)})
+        value_of_fold = value_or_none(task.metric, tested)
+        if value_of_fold is not None and fold["value"] is not None:
+            value_of_fold = _settled(fold["value"], value_of_fold)
+        folds.append({**fold, "value": value_of_fold, "n_test": len(tested)})
     return replace(
         stored,
         task_version=task.version,
-        value=values[task.metric],
-        low=interval.low,
-        high=interval.high,
+        value=_settled(stored.value, values[task.metric]),
+        low=_settled(stored.low, interval.low),
+        high=_settled(stored.high, interval.high),
         metrics=values,
         folds=folds,
         n_test=len(set(table.items)),
@@ -138,6 +142,11 @@ def rescored(stored: Result, table: Predictions) -> Result:
         anchor_high=task.high,
         provenance={**stored.provenance, "rescored": __version__},
     )
+
+
+def _settled(before: float, after: float) -> float:
+    """The stored number where the new one agrees with it: machines round the last digits apart."""
+    return before if abs(before - after) <= TOLERANCE else after
 
 
 def _differences(stored: Result, result: Result) -> Iterator[Moved]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -92,11 +93,12 @@ def diagnosed(
                 keys[split.test].tolist(), _two(view.predictions), _two(own.predictions), found
             )
         )
-        chosen = {
+        chosen: dict[str, Any] = {
             "relevance": found.relevance,
             "entropy": found.entropy,
-            "view features": view.choice["features"],
         }
+        if "features" in view.choice:  # the trivial head chooses none
+            chosen["view features"] = view.choice["features"]
         done.append(replace(own, choice={**own.choice, **chosen}))
         diagnosis.study_truth(keys[split.test].tolist(), truth[split.test])
         tested_by += [split] * len(parts[-1].keys)

@@ -3,6 +3,9 @@
 from tests.faults import Fault
 
 REPEATED = ("tests/tasks/test_repeated_folds.py",)
+WITHIN = ("tests/metrics/test_within_folds.py",)
+TRIVIAL = ("tests/tasks/test_trivial_predictor.py",)
+RESCORE = ("tests/runs/test_rescore.py",)
 
 FAULTS = [
     Fault(
@@ -90,6 +93,83 @@ FAULTS = [
         "if tuning and repeats:",
         "if False:",
         REPEATED,
+    ),
+    Fault(
+        "folds: AUROC is the pooled one",
+        "etab/metrics/basic.py",
+        "return _one_against_the_others(rows, weights, _ordered_pairs, rows.of_folds())",
+        "return _one_against_the_others(rows, weights, _ordered_pairs, rows.of_repeats())",
+        (*WITHIN, *TRIVIAL),
+    ),
+    Fault(
+        "folds: AUPRC is the pooled one",
+        "etab/metrics/basic.py",
+        "_precision_beside_negatives, rows.of_folds())",
+        "_precision_beside_negatives, rows.of_repeats())",
+        WITHIN,
+    ),
+    Fault(
+        "folds: a fold of one class has weight",
+        "etab/metrics/basic.py",
+        "np.where(both, total, 0.0), np.where(both, positives, 0.0)",
+        "total, positives",
+        WITHIN,
+    ),
+    Fault(
+        "folds: the mean of folds, whatever their pairs",
+        "etab/metrics/basic.py",
+        "            numerator += over\n            denominator += under",
+        "            numerator += over / np.maximum(under, 1e-9)\n            denominator += under > 0",
+        WITHIN,
+    ),
+    Fault(
+        "folds: repeats are averaged before ranking",
+        "etab/metrics/columns.py",
+        "        for of_repeat in self.of_repeats():\n            names",
+        "        for of_repeat in [np.arange(len(self))]:\n            names",
+        WITHIN,
+    ),
+    Fault(
+        "folds: databases forget their folds",
+        "etab/metrics/heart_sounds.py",
+        "_mean_over_databases(rows, weights, auroc.draws)",
+        "_mean_over_databases(rows, weights, METRICS['auroc_pooled'].draws)",
+        WITHIN,
+    ),
+    Fault(
+        "folds: the score of 2022 is the mean of folds",
+        "etab/legacy/score.py",
+        "whole = max(metric(columns, patients, folds=folds), 0.0)",
+        "whole = float(np.mean(defined))",
+        TRIVIAL,
+    ),
+    Fault(
+        "rescore: --check writes",
+        "etab/runs/rescore.py",
+        "if not check:",
+        "if True:",
+        RESCORE,
+    ),
+    Fault(
+        "rescore: the version stays",
+        "etab/runs/rescore.py",
+        "task_version=task.version,",
+        "task_version=stored.task_version,",
+        RESCORE,
+    ),
+    Fault(
+        "rescore: folds stay",
+        "etab/runs/rescore.py",
+        'folds.append({**fold, "value": value_of_fold, "n_test": len(tested)})',
+        "folds.append(fold)",
+        RESCORE,
+    ),
+    Fault(
+        "rescore: metrics that nothing gives stay",
+        "etab/runs/rescore.py",
+        "values: dict[str, float] = {}",
+        "values: dict[str, float] = dict(stored.metrics)",
+        RESCORE,
     ),
     Fault(
         "folds: an entry holds the last of five predictions",

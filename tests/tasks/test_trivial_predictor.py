@@ -1,0 +1,113 @@
+"""A predictor that knows only its training answers has exactly the lower anchor, on every task and protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etab import heads
+from etab.errors import SplitError, UndefinedError
+from etab.heads.base import Memo
+from etab.legacy.score import _task_score
+from etab.metrics import METRICS
+from etab.metrics.columns import ScoredRows
+from etab.results import Predictions
+from etab.runs import cell
+from etab.runs.data import Data
+from etab.runs.run import Run, Settings
+from etab.tasks.base import Task
+from etab.tasks.menu import TASKS
+from etab.types import Features, Kind
+
+ANSWERED = (Kind.BINARY, Kind.CLASSES, Kind.VALUE)
+CODES = [task.code for task in TASKS.values() if task.kind in ANSWERED]
+PATIENTS = {"cinc2016": 60, "circor": 60, "tmed": 60}
+
+
+@pytest.fixture(scope="module")
+def data_of(phantom_tree: Callable[..., Path]) -> Callable[[str], Data]:
+    @cache
+    def data(dataset: str) -> Data:
+        tree = phantom_tree([dataset], patients=PATIENTS.get(dataset, 24), size=96)
+        return Data(Settings(root=tree / dataset))
+
+    return data
+
+
+def _tables(task: Task, data: Data) -> list[tuple[str, Predictions]]:
+    """The table of the trivial head by every protocol that the made data allow."""
+    tables = []
+    rows = data.rows(task)
+    for protocol in ("official", "cv3", "cv3x2", "lodo"):
+        if protocol.rstrip("x0123456789") not in task.protocols:
+            continue
+        run = Run(task.code, "image_stats", "trivial", protocol)
+        try:
+            splits = cell._splits(run, rows)
+            work = cell._Work(run, heads.head("trivial"), rows, Features({}), splits, Memo())
+            tables.append((protocol, work.answers(data)[1]))
+        except (SplitError, UndefinedError):
+            assert protocol == "official"  # a small test part may lack a class
+    return tables
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_knowing_nothing_is_worth_the_anchor(code: str, data_of: Callable[[str], Data]) -> None:
+    task = TASKS[code]
+    tables = _tables(task, data_of(task.dataset))
+    assert {"cv3", "cv3x2"} <= {protocol for protocol, _ in tables}
+    for protocol, table in tables:
+        rows = ScoredRows.of(table)
+        if task.kind is Kind.VALUE:
+            _check_value(task, table)
+            continue
+        try:
+            values = {name: METRICS[name].value(rows) for name in ("auroc", "balanced_accuracy")}
+        except UndefinedError:
+            assert protocol == "official"
+            continue
+        assert values["auroc"] == pytest.approx(0.5, abs=1e-9), protocol
+        _check_decided(task, table)
+        if task.metric == "auroc":
+            assert task.anchored(values["auroc"]) == pytest.approx(0, abs=1e-9)
+        if "group" in rows.columns:
+            assert METRICS["macro_auroc"].value(rows) == pytest.approx(0.5, abs=1e-9), protocol
+        of_2022 = (
+            _task_score(task, table.columns, np.array(table.patients), np.array(table.folds))
+            if protocol == "cv3"
+            else None
+        )
+        if of_2022 is not None and task.metric_2022.endswith("auroc"):
+            assert of_2022.value == pytest.approx(0.5, abs=1e-9)
+
+
+def _check_value(task: Task, table: Predictions) -> None:
+    """The metric of a value is that of the training median, as the anchor is defined."""
+    truth = table.columns["truth"]
+    folds = np.array(table.folds)
+    repeats = np.array(table.repeats)
+    if task.aggregate or set(folds) == {"official"}:
+        return
+    errors = []
+    for i in range(len(truth)):
+        train = truth[(repeats == repeats[i]) & (folds != folds[i])]
+        errors.append(abs(np.median(train) - truth[i]))
+    error = METRICS["mae"].value(ScoredRows.of(table))
+    assert error == pytest.approx(np.mean(errors), abs=1e-5)
+
+
+def _check_decided(task: Task, table: Predictions) -> None:
+    """One class for everybody has recall 1 on its own class and 0 on the others, in each fold."""
+    n = METRICS["balanced_accuracy"]
+    rows = ScoredRows.of(table)
+    for fold in rows.of_folds():
+        part = rows.select(fold)
+        try:
+            value = n.value(part)
+        except UndefinedError:
+            continue
+        assert value == pytest.approx(1 / part.n_classes, abs=1e-9)

@@ -12,6 +12,7 @@ import numpy as np
 
 from etab.leaderboard.suites import Suite
 from etab.metrics import basic as metrics
+from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
@@ -76,7 +77,7 @@ def result(
     table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **changes: Any
 ) -> Result:
     task = TASKS[code]
-    scored = metrics.evaluate(task.kind, table.columns, np.array(table.patients))
+    scored = metrics.evaluate_rows(ScoredRows.of(table))
     value = scored[task.metric]
     facts: Mapping[str, Any] = {
         "task": code,

@@ -19,7 +19,7 @@ from etab.leaderboard.ranking import rank_folder
 from etab.leaderboard.render import board_markdown
 from etab.leaderboard.suites import Suite, suite_named
 from etab.metrics.base import METRICS
-from etab.metrics.basic import evaluate
+from etab.metrics.basic import evaluate, evaluate_rows
 from etab.metrics.challenge2022 import cost_2022, weighted_accuracy_2022
 from etab.metrics.cinc2016 import TRAINING_2016, cinc2016
 from etab.results import load_results
@@ -180,7 +180,9 @@ def test_metrics_of_sounds_leave_echo_alone() -> None:
     plain = {"truth": np.array([0.0, 1, 1]), "score": np.array([0.1, 0.4, 0.9])}
     assert set(evaluate(Kind.BINARY, plain, np.arange(3))) == {
         "auroc",
+        "auroc_pooled",
         "auprc",
+        "auprc_pooled",
         "balanced_accuracy",
     }
     with pytest.raises(UndefinedError, match="needs the column 'answer'"):
@@ -425,7 +427,7 @@ def test_committed_results_are_those_of_today() -> None:
     assert len(results) > 20
     for r in results[:12]:
         table = r.predictions(folder)
-        scored = evaluate(table.kind, table.columns, np.array(table.patients))
+        scored = evaluate_rows(ScoredRows.of(table))
         assert scored == pytest.approx(dict(r.metrics), rel=1e-12)
         run = runs_run.Run(r.task, r.backbone, protocol=r.protocol)
         now = runs.settings_of(run, r.settings["precision"], Data(runs_run.Settings()))

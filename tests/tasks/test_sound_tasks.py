@@ -22,6 +22,7 @@ from etab.metrics.base import METRICS
 from etab.metrics.basic import evaluate, evaluate_rows
 from etab.metrics.challenge2022 import cost_2022, weighted_accuracy_2022
 from etab.metrics.cinc2016 import TRAINING_2016, cinc2016
+from etab.metrics.columns import ScoredRows
 from etab.results import load_results
 from etab.runs import cell as runs
 from etab.runs import execute

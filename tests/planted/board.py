@@ -11,17 +11,17 @@ RESULTS, BOARD, PAGE = (
 FAULTS = [
     Fault(
         "an overwritten result",
-        "etab/results.py",
+        "etab/results/record.py",
         "        if differ:\n",
         "        if False:\n",
         RESULTS,
     ),
     Fault(
         "a record written before its predictions",
-        "etab/results.py",
-        '        write_atomically(path.with_suffix(".csv"), text)\n        write_atomically(path, json.dumps(',
-        "        write_atomically(path, json.dumps(asdict(self)))\n"
-        '        write_atomically(path.with_suffix(".csv"), text)\n        write_atomically(path, json.dumps(',
+        "etab/results/record.py",
+        '        write_atomically(path.with_suffix(".csv"), text)\n        write_atomically(path, self',
+        "        write_atomically(path, self.to_json())\n"
+        '        write_atomically(path.with_suffix(".csv"), text)\n        write_atomically(path, self',
         RESULTS,
     ),
     Fault(
@@ -39,50 +39,58 @@ FAULTS = [
         RESULTS,
     ),
     Fault(
-        "a commit makes another result", "etab/results.py", 'if k != "provenance"}', "}", RESULTS
+        "a commit makes another result",
+        "etab/results/record.py",
+        'if k != "provenance"}',
+        "}",
+        RESULTS,
     ),
     Fault(
         "tampered predictions read",
-        "etab/results.py",
+        "etab/results/record.py",
         "if hashlib.sha256(data).hexdigest() != self.predictions_sha256:",
         "if False:",
         RESULTS,
     ),
     Fault(
         "fields read unchecked",
-        "etab/results.py",
-        "if not fits(getattr(self, f.name)):",
+        "etab/results/fields.py",
+        "if not fits(value):",
         "if False:",
         RESULTS,
     ),
     Fault(
-        "another schema read", "etab/results.py", 'found.get("schema") != SCHEMA', "False", RESULTS
+        "another schema read",
+        "etab/results/record.py",
+        'found.get("schema") != SCHEMA',
+        "False",
+        RESULTS,
     ),
     Fault("two names in one place", "etab/storage/atomic.py", 'f"~{b:02x}"', '"~"', RESULTS),
     Fault(
         "numbers kept longer than they are written",
-        "etab/results.py",
+        "etab/results/predictions.py",
         'float(f"{number:.{digits}g}")',
         "float(number)",
         RESULTS,
     ),
     Fault(
         "scores rounded until they are equal",
-        "etab/results.py",
+        "etab/results/predictions.py",
         "if len(np.unique(short)) == different:",
         "if True:",
         RESULTS,
     ),
     Fault(
         "the rounding of sums ranks",
-        "etab/results.py",
+        "etab/results/predictions.py",
         "numbers = _without_noise(numbers)",
         "numbers = numbers.copy()",
         RESULTS,
     ),
     Fault(
         "scores written shorter than they are",
-        "etab/results.py",
+        "etab/results/predictions.py",
         "text if float(text) == number else",
         "text if True else",
         RESULTS,
@@ -103,14 +111,14 @@ FAULTS = [
     ),
     Fault(
         "the first fault of a folder hides the rest",
-        "etab/results.py",
+        "etab/results/folder.py",
         "problems.append(str(error))",
         "raise",
         RESULTS,
     ),
     Fault(
         "lost predictions stay lost",
-        "etab/results.py",
+        "etab/results/record.py",
         "if not table.exists() or",
         "if False and",
         RESULTS,
@@ -285,7 +293,7 @@ FAULTS = [
     ),
     Fault(
         "a pipe among results is waited for",
-        "etab/results.py",
+        "etab/results/record.py",
         "if path.exists() and not path.is_file():",
         "if False:",
         BOARD,

@@ -107,7 +107,7 @@ FAULTS = [
     ),
     Fault(
         "skip-bad: a whole result says so too",
-        "etab/results.py",
+        "etab/results/record.py",
         'if k != "bad" or v}',
         "}",
         (f"{_FILE}::test_nothing_bad_is_the_same_result",),

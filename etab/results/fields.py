@@ -1,0 +1,159 @@
+"""What the fields of a record may hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from etab.errors import ResultError
+
+SCHEMA = 1
+NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad")
+
+
+def plain(value: Any, name: str) -> Any:
+    """Convert a value to what JSON gives back.
+
+    Args:
+        value: Any value.
+        name: The field that holds it, for the message.
+
+    Raises:
+        ResultError: For what JSON cannot hold.
+    """
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=_scalar))
+    except (TypeError, ValueError) as error:
+        raise ResultError(f"{name} cannot be written as JSON: {error}.") from error
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} {value!r} is no JSON value")
+
+
+def short(value: Any) -> str:
+    """Show a value in an error message, in 60 characters at most."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    return _integer(value) and value >= 0
+
+
+def _number(value: Any) -> bool:
+    if not (isinstance(value, float) or _integer(value)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(_number(v) for v in value.values())
+
+
+def _fold(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) - {"repeat"} == {"name", "value", "n_test", "choice"}
+        and _count(value.get("repeat", 0))
+        and isinstance(value["name"], str)
+        and (value["value"] is None or _number(value["value"]))
+        and _count(value["n_test"])
+        and isinstance(value["choice"], dict)
+    )
+
+
+def _pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(p, list) and len(p) == 2 and all(isinstance(w, str) for w in p) for p in value
+    )
+
+
+def _left_out(value: Any) -> bool:
+    if not isinstance(value, dict) or not value:
+        return value == {}
+    names = [value.get(key) for key in ("lost", "partly")]
+    return (
+        set(value) == {"recordings", "lost", "partly", "patients"}
+        and _pairs(value["recordings"])
+        and all(isinstance(ids, list) and all(isinstance(n, str) for n in ids) for ids in names)
+        and _count(value["patients"])
+    )
+
+
+def _digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _named(value: Any) -> bool:
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no file or terminal can hold
+        return False
+    return True
+
+
+Check = tuple[str, Callable[[Any], bool]]
+_BY_TYPE: Mapping[str, Check] = {
+    "str": ("a string", lambda v: isinstance(v, str)),
+    "int": ("a whole number, 0 or more", _count),
+    "float": ("a finite number", _number),
+    "bool": ("true or false", lambda v: isinstance(v, bool)),
+    "Mapping[str, float]": ("finite numbers by name", _numbers),
+    "Mapping[str, Any]": ("values by name", lambda v: isinstance(v, dict)),
+}
+_CHECKS: Mapping[str, Check] = {
+    **dict.fromkeys(
+        ("task", "backbone", "head", "protocol", "dataset", "metric"),
+        ("a name", _named),
+    ),
+    "level": ("a level between 0 and 1", lambda v: _number(v) and 0 < v < 1),
+    "folds": (
+        "a list of {name, value, n_test, choice}, with or without repeat",
+        lambda v: isinstance(v, list) and all(_fold(f) for f in v),
+    ),
+    "nested": (
+        "null or {value, low, high}",
+        lambda v: v is None or (_numbers(v) and set(v) == {"value", "low", "high"}),
+    ),
+    "missing": (
+        "a list of [id, reason]",
+        lambda v: _pairs(v),
+    ),
+    "bad": ("{recordings, lost, partly, patients}, or empty", _left_out),
+    "predictions_sha256": ("64 hexadecimal digits", _digest),
+    "schema": (f"{SCHEMA}", lambda v: _integer(v) and v == SCHEMA),
+}
+
+
+def refuse_field(name: str, kind: str, value: Any) -> None:
+    """Raise ResultError where a field of a record does not hold what it should.
+
+    Args:
+        name: Name of the field.
+        kind: Its annotation, such as "Mapping[str, float]".
+        value: What it holds.
+
+    Raises:
+        ResultError: Naming the field, what was wanted and what came.
+    """
+    wanted, fits = _CHECKS.get(name) or _BY_TYPE[kind]
+    if not fits(value):
+        raise ResultError(f"{name} is {short(value)}; wanted {wanted}.")

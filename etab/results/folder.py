@@ -1,0 +1,78 @@
+"""All records under a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab.errors import ResultError
+from etab.results.record import Result
+from etab.storage.listing import is_hidden
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """The records under a folder.
+
+    Attributes:
+        results: The records that could be read, in the order of their paths.
+        problems: One reason for each file that cannot be used.
+    """
+
+    results: tuple[Result, ...]
+    problems: tuple[str, ...]
+
+
+def read_results(folder: Path) -> ResultFiles:
+    """Read every record under a folder and say which files cannot be used.
+
+    Hidden files are never records.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+
+    Returns:
+        The records, and the reasons against the files that cannot be read or lie where another
+        cell belongs.
+    """
+    results: list[Result] = []
+    problems: list[str] = []
+    for path in sorted(folder.rglob("*.json")):
+        if is_hidden(path.relative_to(folder)):
+            continue
+        try:
+            result = Result.load(path)
+        except ResultError as error:
+            problems.append(str(error))
+            continue
+        if result.path(folder) == path:
+            results.append(result)
+        else:
+            problems.append(
+                f"{path} holds {result.task} with {result.backbone}, which belongs at "
+                f"{result.path(folder)}: name the folder that contains {result.dataset}/, or move "
+                "the file."
+            )
+    return ResultFiles(tuple(results), tuple(problems))
+
+
+def load_results(folder: Path) -> list[Result]:
+    """Read every record under a folder, sorted by path.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+
+    Returns:
+        The records.
+
+    Raises:
+        ResultError: If any file cannot be read or lies where another cell belongs; the error
+            lists all of them.
+    """
+    files = read_results(folder)
+    if files.problems:
+        total = len(files.problems) + len(files.results)
+        raise ResultError(
+            f"{len(files.problems)} of {total} files: " + " Also: ".join(files.problems)
+        )
+    return list(files.results)

@@ -1,0 +1,220 @@
+"""The out-of-fold predictions of a cell: the table from which every metric follows."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from etab.errors import ResultError
+from etab.types import FloatArray, Kind
+
+_FIRST_COLUMNS = ("kind", "item", "patient", "fold")
+_DIGITS = 7  # significant digits of a number in a prediction table
+_ALL_DIGITS = 17  # enough to tell any two float64 apart
+_NOISE = 1e-12  # difference of log-odds below which scores count as equal
+_RANKED = (Kind.BINARY, Kind.CLASSES)  # kinds whose scores are compared with each other
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Out-of-fold predictions of a cell, one line per row; every metric follows from them.
+
+    Numbers are rounded to 7 significant digits when the table is made, so that a file gives back
+    the same table. Scores of classes get as many digits more as it takes to keep different scores
+    different: probabilities near 1 (or close to each other anywhere) differ in later digits only,
+    and AUROC depends on their order.
+
+    Attributes:
+        kind: What the rows hold.
+        items: Names of the rows, such as "patient0001_2CH#0", each once in each repeat.
+        patients: The patient of each row.
+        folds: The name of the split that tested each row.
+        columns: Numbers of each row: "truth" and "score" (or "score_0", "score_1", ... for
+            classes); for masks "dice", "jaccard", "hd95" and "msd".
+        repeats: The number of the division into folds that each row belongs to, from 0. Left out,
+            all rows belong to division 0.
+
+    Raises:
+        ResultError: If a column has another length, an item is listed twice in one repeat or is
+            missing from one, or a number is not finite.
+
+    Example:
+        >>> table = Predictions(
+        ...     Kind.VALUE, ("r1",), ("p1",), ("fold0",), {"truth": [55.0], "score": [51.25]}
+        ... )
+        >>> Predictions.from_csv(table.to_csv()).columns["score"].tolist()
+        [51.25]
+    """
+
+    kind: Kind
+    items: tuple[str, ...]
+    patients: tuple[str, ...]
+    folds: tuple[str, ...]
+    columns: Mapping[str, FloatArray]
+    repeats: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Round the numbers, and refuse a table that could not be scored or written."""
+        if not self.repeats:
+            object.__setattr__(self, "repeats", (0,) * len(self.items))
+        rounded = {
+            name: _rounded(values, scores=self.kind in _RANKED and name.startswith("score"))
+            for name, values in self.columns.items()
+        }
+        lengths = {len(self.patients), len(self.folds), len(self.repeats)}
+        lengths |= {len(values) for values in rounded.values()}
+        if lengths != {len(self.items)}:
+            raise ResultError(
+                f"A prediction table has {len(self.items)} items and columns of {sorted(lengths)} rows."
+            )
+        self._refuse_other_repeats()
+        for name, values in rounded.items():
+            if not np.isfinite(values).all():
+                where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
+                raise ResultError(
+                    f"A prediction table holds a {name} for {where} that is not a finite number."
+                )
+        object.__setattr__(self, "columns", rounded)
+
+    @property
+    def n_repeats(self) -> int:
+        """Count the divisions into folds; 1 for a table without repeats."""
+        return len(set(self.repeats))
+
+    def _refuse_other_repeats(self) -> None:
+        """Refuse an item that is twice in one repeat, or that one repeat lacks."""
+        items_of: dict[int, set[str]] = {repeat: set() for repeat in self.repeats}
+        for item, repeat in zip(self.items, self.repeats, strict=True):
+            if repeat < 0:
+                raise ResultError(f"A prediction table has the repeat {repeat}; wanted 0 or more.")
+            if item in items_of[repeat]:
+                where = f" in repeat {repeat}" if len(items_of) > 1 else ""
+                raise ResultError(
+                    f"A prediction table lists {item} twice{where}; every row is predicted once."
+                )
+            items_of[repeat].add(item)
+        every_item = set(self.items)
+        for repeat, items in items_of.items():
+            if items != every_item:
+                raise ResultError(
+                    f"Repeat {repeat} of a prediction table lacks {min(every_item - items)}; "
+                    "every repeat predicts the same rows."
+                )
+
+    def to_csv(self) -> str:
+        """Write the table as CSV text; there is a column ``repeat`` only where rows repeat."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        repeated = any(self.repeats)
+        names = [*_FIRST_COLUMNS, "repeat"] if repeated else list(_FIRST_COLUMNS)
+        writer.writerow([*names, *self.columns])
+        values = [[number_text(v) for v in column] for column in self.columns.values()]
+        for i, item in enumerate(self.items):
+            facts: list[str | int] = [self.kind.value, item, self.patients[i], self.folds[i]]
+            if repeated:
+                facts.append(self.repeats[i])
+            writer.writerow([*facts, *[column[i] for column in values]])
+        return out.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str, name: str = "this table") -> Predictions:
+        """Read the text that ``to_csv`` writes.
+
+        Args:
+            text: The CSV text.
+            name: Name of the file, for messages.
+
+        Returns:
+            The table, with the numbers as they are written.
+
+        Raises:
+            ResultError: If the text is no such table; the message begins with ``name``.
+        """
+        try:
+            rows = list(csv.reader(io.StringIO(text)))
+        except csv.Error as error:
+            raise ResultError(
+                f"{name} is damaged: {error}. Move it away and run its cell again."
+            ) from error
+        if len(rows) < 2 or tuple(rows[0][:4]) != _FIRST_COLUMNS:
+            raise ResultError(
+                f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows."
+            )
+        repeats: tuple[int, ...] = ()
+        first = len(_FIRST_COLUMNS)
+        try:
+            if rows[0][first : first + 1] == ["repeat"]:
+                repeats = tuple(int(row[first]) for row in rows[1:])
+                first += 1
+            columns = {}
+            for i, column in enumerate(rows[0][first:], start=first):
+                columns[column] = np.array([float(row[i]) for row in rows[1:]])
+            kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
+            (kind,) = set(kinds)
+            table = cls(Kind(kind), items, patients, folds, columns, repeats)
+            # A table that is read keeps the numbers as they are written.
+            object.__setattr__(table, "columns", columns)
+            return table
+        except (ValueError, IndexError) as error:
+            raise ResultError(
+                f"{name} is damaged: {error} Move it away and run its cell again."
+            ) from error
+
+    def sha256(self) -> str:
+        """sha256 of the CSV bytes."""
+        return hashlib.sha256(self.to_csv().encode()).hexdigest()
+
+
+def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
+    """Round to 7 significant digits, and scores to as many as keep different ones different."""
+    numbers: FloatArray = np.asarray(values, dtype=np.float64)
+    if not scores:
+        return _at_digits(numbers, _DIGITS)
+    numbers = _without_noise(numbers)
+    different = len(np.unique(numbers))
+    for digits in range(_DIGITS, _ALL_DIGITS):
+        short = _at_digits(numbers, digits)
+        if len(np.unique(short)) == different:
+            return short
+    return numbers
+
+
+def _without_noise(scores: FloatArray) -> FloatArray:
+    """Make probabilities equal whose log-odds differ by 1e-12 or less.
+
+    Such differences are the rounding of sums. Without this, rows with equal features could get
+    different ranks.
+    """
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    noise = _NOISE * ordered * (1 - ordered)  # the derivative of the logistic function is p (1 - p)
+    starts = np.concatenate([[True], np.diff(ordered) > noise[:-1]])[: len(ordered)]
+    out = np.empty_like(scores)
+    out[order] = ordered[starts][np.cumsum(starts) - 1]
+    return out
+
+
+def _at_digits(numbers: FloatArray, digits: int) -> FloatArray:
+    return np.array([float(f"{number:.{digits}g}") for number in numbers], dtype=np.float64)
+
+
+def number_text(number: float) -> str:
+    """Write a number so that reading the text gives the number back.
+
+    Args:
+        number: The number.
+
+    Returns:
+        7 significant digits if they are enough, otherwise all digits.
+
+    Example:
+        >>> number_text(0.25), number_text(1 / 3)
+        ('0.25', '0.3333333333333333')
+    """
+    text = f"{number:.{_DIGITS}g}"
+    return text if float(text) == number else repr(float(number))

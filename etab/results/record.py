@@ -1,0 +1,288 @@
+"""The record of a cell, one typed and versioned JSON file with the predictions beside it.
+
+Files are written whole or not at all, and never overwritten.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from etab.errors import ResultError
+from etab.results.fields import NESTED, SCHEMA, plain, refuse_field, short
+from etab.results.predictions import Predictions
+from etab.storage.atomic import slug, write_atomically
+
+_LARGEST = 1 << 28
+_LISTED = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """The record of a finished cell: which cell it is, its value, and everything that decided it.
+
+    Nested values are kept as plain JSON values.
+
+    Attributes:
+        task: Code of the task.
+        task_version: Version of the task when it was run.
+        backbone: Name of the backbone.
+        head: Name of the head.
+        protocol: Name of the protocol, with the number of folds in it.
+        seed: Seed of folds, head and resamples.
+        dataset: Dataset that is tested on.
+        phantom: Whether any of the data are made up.
+        metric: The metric of the task.
+        value: Value of ``metric``, in its own unit.
+        low: Lower end of the interval of ``value``.
+        high: Upper end of the interval.
+        level: Level of the interval: 0.95 for 95 %.
+        interval: Method of the interval.
+        metrics: Every metric of the kind that exists for these rows.
+        folds: For each split {name, value, n_test, choice}, with "repeat" where the patients are
+            divided into folds more than once; value is None where the metric does not exist on
+            the split.
+        nested: {value, low, high} of nested cross-validation in results of older versions, which
+            repeated it too rarely to be stable; None otherwise.
+        n_train: Number of training rows, the mean over the splits.
+        n_test: Number of test rows, each counted once however often it is predicted.
+        n_patients: Number of test patients, the unit of intervals.
+        weights_sha256: Identity of the backbone.
+        data_digest: Sha256 of the data.
+        features_key: Key of the features.
+        settings: What decides a score beyond data and weights: precision, size, ...
+        missing: [id, reason] of each recording that could not be scored.
+        predictions_sha256: Sha256 of the table of predictions.
+        anchor_low: The lower anchor of the task when it was run.
+        anchor_high: The upper anchor.
+        provenance: Versions, commit, clock and machine: no part of the identity.
+        schema: Version of the file format.
+        bad: What ``--skip-bad`` left out of the dataset; empty where nothing was. "recordings":
+            [id, reason] of each; "lost": test patients of the task without any recording left;
+            "partly": those with some left; "patients": how many test patients there would be.
+
+    Raises:
+        ResultError: If a field does not hold what it should; the message names it.
+    """
+
+    task: str
+    task_version: int
+    backbone: str
+    head: str
+    protocol: str
+    seed: int
+    dataset: str
+    phantom: bool
+    metric: str
+    value: float
+    low: float
+    high: float
+    level: float
+    interval: str
+    metrics: Mapping[str, float]
+    folds: list[Mapping[str, Any]]
+    nested: Mapping[str, float] | None
+    n_train: int
+    n_test: int
+    n_patients: int
+    weights_sha256: str
+    data_digest: str
+    features_key: str
+    settings: Mapping[str, Any]
+    missing: list[list[str]]
+    predictions_sha256: str
+    anchor_low: float
+    anchor_high: float
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+    bad: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make nested values plain JSON and check every field."""
+        for name in NESTED:
+            object.__setattr__(self, name, plain(getattr(self, name), name))
+        for f in fields(self):
+            refuse_field(f.name, str(f.type), getattr(self, f.name))
+        if self.low > self.high:
+            raise ResultError(f"low is {self.low:g} and high is {self.high:g}; wanted low <= high.")
+
+    def identity(self) -> str:
+        """Digest everything but the provenance.
+
+        Another commit, clock or machine does not make another result.
+
+        Returns:
+            The sha256 in hexadecimal digits.
+        """
+        return hashlib.sha256(
+            json.dumps(self._facts(), sort_keys=True, allow_nan=False).encode()
+        ).hexdigest()
+
+    def _facts(self) -> dict[str, Any]:
+        return {k: v for k, v in self._whole().items() if k != "provenance"}
+
+    def _whole(self) -> dict[str, Any]:
+        """Every field; ``bad`` only where recordings were left out.
+
+        A record of whole data then has the text that it had before the field existed.
+        """
+        return {k: v for k, v in asdict(self).items() if k != "bad" or v}
+
+    @staticmethod
+    def path_of(
+        folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str
+    ) -> Path:
+        """Path of the record of a cell in a folder of results."""
+        return (
+            folder
+            / slug(dataset)
+            / slug(task)
+            / slug(backbone)
+            / f"{slug(protocol)}-{slug(head)}-s{seed}.json"
+        )
+
+    def path(self, folder: Path) -> Path:
+        """Path of this record in a folder of results."""
+        return self.path_of(
+            folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head
+        )
+
+    def save(self, folder: Path, predictions: Predictions) -> Path:
+        """Write the predictions, then the record: a record on disk always has its predictions.
+
+        Saving an equal result again changes nothing, except that a lost or damaged table of
+        predictions is written again.
+
+        Args:
+            folder: The folder of results.
+            predictions: The table that this record was made from.
+
+        Returns:
+            The path of the record.
+
+        Raises:
+            ResultError: If another result has this path, or the predictions are of another one.
+            StorageError: If the disk refuses; the files that were there stay.
+        """
+        if predictions.sha256() != self.predictions_sha256:
+            raise ResultError(
+                f"{self.task} with {self.backbone}: these predictions are not those of the result."
+            )
+        path = self.path(folder)
+        text = predictions.to_csv()
+        if path.exists():
+            self._refuse_other(path)
+            table = path.with_suffix(".csv")
+            if not table.exists() or table.read_bytes() != text.encode():
+                write_atomically(table, text)
+            return path
+        write_atomically(path.with_suffix(".csv"), text)
+        write_atomically(path, self.to_json())
+        return path
+
+    def to_json(self) -> str:
+        """The text of the record, as ``save`` writes it."""
+        return json.dumps(self._whole(), indent=1, allow_nan=False) + "\n"
+
+    def _refuse_other(self, path: Path) -> None:
+        now = self._facts()
+        stored = Result.load(path)._facts()
+        differ = [name for name in {**now, **stored} if now.get(name) != stored.get(name)]
+        if differ:
+            first = "; ".join(
+                f"{name} is {short(stored.get(name))} there, {short(now.get(name))} now"
+                for name in differ[:3]
+            )
+            more = f" (and {', '.join(differ[3:])})" if differ[3:] else ""
+            raise ResultError(
+                f"{path} holds another result: {first}{more}. Results are never overwritten: "
+                "move the old file away, or choose another results folder."
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """Read a record.
+
+        Args:
+            path: The JSON file.
+
+        Returns:
+            The record.
+
+        Raises:
+            ResultError: If the file is no whole record; the message names file and field.
+        """
+        try:
+            found = json.loads(_read_regular(path).decode("utf-8"))
+        except (OSError, ValueError, RecursionError, MemoryError) as error:
+            raise ResultError(
+                f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
+            ) from error
+        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+            came = (
+                found.get("schema", "no schema")
+                if isinstance(found, dict)
+                else type(found).__name__
+            )
+            raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
+        names = {f.name for f in fields(cls)}
+        for words, wrong in (
+            ("lacks", names - set(found) - {"bad"}),
+            ("has unknown", set(found) - names),
+        ):
+            if wrong:
+                listed = ", ".join(short(name).strip("'") for name in sorted(wrong)[:_LISTED])
+                raise ResultError(
+                    f"{path} {words} {listed}; it is not a whole result of schema {SCHEMA}."
+                )
+        try:
+            return cls(**found)
+        except ResultError as error:
+            raise ResultError(f"{path}: {error}") from None
+
+    def predictions(self, folder: Path) -> Predictions:
+        """Read the predictions of this cell and check them against the record.
+
+        Args:
+            folder: The folder of results.
+
+        Returns:
+            The table of predictions.
+
+        Raises:
+            ResultError: If the table is missing, damaged, or not the one of this record.
+        """
+        path = self.path(folder).with_suffix(".csv")
+        try:
+            data = _read_regular(path)
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror})" if path.exists() else "is missing"
+            raise ResultError(
+                f"{path} {reason}: predictions belong beside their record. Restore it, or move the "
+                "record away and run the cell again."
+            ) from error
+        if hashlib.sha256(data).hexdigest() != self.predictions_sha256:
+            raise ResultError(
+                f"{path} is not the table its record was made from (sha256 differs). Restore it."
+            )
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ResultError(
+                f"{path} is no UTF-8 text: {error}. Move it away and run its cell again."
+            ) from error
+        return Predictions.from_csv(text, str(path))
+
+
+def _read_regular(path: Path) -> bytes:
+    """Read a file; raises OSError for a pipe, a device, a folder, and for more than 256 MiB."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if path.stat().st_size > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
+    return path.read_bytes()

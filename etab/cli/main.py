@@ -254,6 +254,14 @@ def run_command(
             "task."
         ),
     ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            help="How scores become classes: metric (the rule that is best on training folds, as "
+            "on the boards) or balanced (as balanced "
+            "classes decide)."
+        ),
+    ] = None,
     root: RootOption = None,
     results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
     cache: Annotated[
@@ -292,6 +300,7 @@ def run_command(
         seed=seed,
         n_fold=n_fold,
         aggregate=aggregate,
+        decide=decide,
     )
     settings = Settings(
         root=root,

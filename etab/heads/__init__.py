@@ -5,7 +5,7 @@ them).
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks import decoders as segmentation
 from etab.heads.masks import linear as decoders
-from etab.heads.pooled import probes
+from etab.heads.pooled import balanced, probes
 from etab.heads.pooled.large import LIMIT
 from etab.heads.pooled.probes import ridge_losses
 from etab.heads.sequences import heads as temporal
@@ -16,6 +16,7 @@ __all__ = [
     "LIMIT",
     "FoldFit",
     "Head",
+    "balanced",
     "decoders",
     "head",
     "names",

@@ -31,10 +31,12 @@ class Memo(dict[Any, Any]):
     Attributes:
         cells: (n,) a label for each row. Rows with one label are in the same parts in every cell
             of the board on these rows; None where that is not known.
+        groups: (n,) the database of each row; None where there are none.
         precision: "bf16" lets a head that is trained use autocast, else "fp32".
     """
 
     cells: Array | None = None
+    groups: Array | None = None
     precision: str = "fp32"
 
     def forget_fits(self) -> None:
@@ -55,6 +57,7 @@ class Head(ABC):
     needs_series: ClassVar[bool] = False
     reads_layers: ClassVar[bool] = False
     needs_sequences: ClassVar[bool] = False
+    balances: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     @abstractmethod
@@ -76,7 +79,7 @@ class Head(ABC):
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate
         results between calls on the same features and splits; the result never depends on it, but
-        for ``cells`` and ``precision`` of a ``Memo``, which the rows and the run decide.
+        for ``cells``, ``groups`` and ``precision`` of a ``Memo``, which the rows and the run decide.
         """
 
 

@@ -19,7 +19,7 @@ from etab.tasks.base import Task
 
 # Facts that the results of one task must share, in the record itself and in its settings.
 _SAME_FIELDS = ("task_version", "data_digest", "head", "metric")
-_SAME_SETTINGS = ("aggregate", "rows", "window")
+_SAME_SETTINGS = ("aggregate", "decide", "rows", "window")
 
 Cells = Mapping[str, Mapping[str, Result]]
 Tables = Mapping[tuple[str, str], Predictions]

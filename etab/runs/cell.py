@@ -48,6 +48,8 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     head = heads.head(run.head_name)
     task = run.row
     more: dict[str, Any] = {"sampling": task.family} if task.clip else {}
+    if run.decide is not None:
+        more["decide"] = run.decide
     if task.fit_on:
         more |= {"fit_on": task.fit_on, "fit_data_digest": data.digest(task.fit_on)}
     return {
@@ -140,6 +142,7 @@ class _Work:
             cells = cells_of(run.protocol_name, run.n_fold, run.seed, rows)
         memo = memos.setdefault(rows.items, Memo())
         memo.cells = cells
+        memo.groups = np.array(rows.groups) if rows.groups else None
         memo.precision = embedded.settings["precision"]
         return _Work(run, head, rows, features, _splits(run, rows), memo)
 
@@ -197,6 +200,8 @@ class _Work:
         def columns(order: IntArray, scores: FloatArray) -> dict[str, FloatArray]:
             return laid_out(task, rows, (), order, [scores])[2]
 
+        if self.run.decide == "balanced":
+            return thresholds.balanced(task, self.splits, columns, even=self.head.balances)
         return thresholds.choose(task, self.splits, rows.patients, answers, columns)
 
     def settings(self, embedded: FrameFeatures, data: Data) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from etab.backbones.identity import refuse_homonyms
 from etab.errors import EtabError, IncompatibleError
 from etab.features.base import input_of
 from etab.heads.base import Head
-from etab.runs import cross
+from etab.runs import cross, thresholds
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
@@ -112,6 +112,8 @@ class Run:
         seed: Seed of folds, head and resamples, 0 or more.
         n_fold: Number of folds where the protocol does not name one, 2 or more.
         aggregate: Rule that combines the rows of a unit; None for the rule of the task.
+        decide: How scores become classes, "metric" or "balanced"
+            (``etab.runs.thresholds``); None for "metric", as on the boards.
         card: Card of the backbone; None to look its name up.
 
     Example:
@@ -128,6 +130,7 @@ class Run:
     seed: int = 0
     n_fold: int = 5
     aggregate: str | None = None
+    decide: str | None = None
     card: BackboneCard | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -178,12 +181,26 @@ class Run:
             clashes = list(_clashes(self.row, self.backbone_card, head, self.protocol_name))
             more = clash(self.row, self.backbone_card, head, self.aggregate)
             clashes += [more] if more else []
+            clashes += _clashes_of_decision(self.row, self.decide)
             if parse(self.protocol_name).tuning:
                 clashes.append(
                     f"{self.protocol_name} trains the backbone too: `etab finetune` does that."
                 )
         if clashes:
             raise IncompatibleError(f"{self.task} with {self.backbone}: " + " Also: ".join(clashes))
+
+
+def _clashes_of_decision(task: Task, decide: str | None) -> list[str]:
+    """Why scores of a task cannot be turned into classes in this way; empty where they can."""
+    if decide is None:
+        return []
+    if decide not in thresholds.DECISIONS:
+        return [f"decide is {decide!r}; possible: {', '.join(thresholds.DECISIONS)}."]
+    if not thresholds.needed(task):
+        return [f"decide {decide!r} has nothing to decide: {task.metric} is of scores."]
+    if task.aggregate and AGGREGATES[task.aggregate].beside:
+        return [f"decide {decide!r} is not for {task.code}, whose rule has thresholds of its own."]
+    return []
 
 
 def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[str]:
@@ -226,11 +243,12 @@ def plan(
     seed: int = 0,
     n_fold: int = 5,
     aggregate: str | None = None,
+    decide: str | None = None,
 ) -> list[Run]:
     """List every cell of a plan, checked before anything is read.
 
     Tasks of states are left out for backbones that have no layers over time. With ``aggregate``,
-    tasks that score every row are left out.
+    tasks that score every row are left out; with ``decide``, tasks whose metric is of scores.
 
     Args:
         tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS.
@@ -240,6 +258,7 @@ def plan(
         seed: Seed of folds, heads and resamples, 0 or more.
         n_fold: Number of folds where a protocol does not name one, 2 or more.
         aggregate: Rule that combines the rows of a unit; None for the rule of each task.
+        decide: How scores become classes, as for ``Run``.
 
     Returns:
         The cells. Those of one backbone and task stand together: they share features.
@@ -266,9 +285,11 @@ def plan(
                 continue
             if aggregate and not task.unit:
                 continue
+            if decide and not thresholds.needed(task):
+                continue
             for name in chosen(task, protocols, n_fold):
                 runs += [
-                    Run(task.code, card.name, one, name, seed, n_fold, aggregate, card)
+                    Run(task.code, card.name, one, name, seed, n_fold, aggregate, decide, card)
                     for one in wanted
                     if one is None or task.kind in heads.head(one).kinds
                 ]

@@ -1,8 +1,17 @@
 """From scores to decided classes: a threshold or class weights, chosen on training folds only.
 
-The scores to choose by are out-of-fold within the training rows: each inner part is answered by a
-head that was fitted without it. The rule that is best by the task's own metric is chosen. Test rows
-have no part in this.
+There are two ways (``DECISIONS``):
+
+* ``metric``, the default: the rule that is best by the task's own metric. The scores to choose by
+  are out-of-fold within the training rows: each inner part is answered by a head that was fitted
+  without it.
+* ``balanced``: what a fit with balanced classes and a threshold of 0.5 decides. For a head that
+  fits the rows as they are, the score of a class is compared with its share of the training rows;
+  for a head that balances classes itself, the likeliest class is taken. This is meant for test rows
+  with other shares than the training rows, as where one database is left out: a threshold that is
+  best on some databases is that of their shares.
+
+Test rows have no part in either.
 """
 
 from __future__ import annotations
@@ -24,6 +33,8 @@ from etab.types import Array, FloatArray, IntArray, Kind, RowSplit
 Answers = Callable[[Sequence[RowSplit]], list[Any]]
 Table = Callable[[IntArray, FloatArray], dict[str, FloatArray]]
 
+DECISIONS = ("metric", "balanced")
+N_FACTORS = 3
 _AT_MOST = 200
 _FACTORS = ((0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0), (0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0))
 
@@ -36,12 +47,12 @@ class Rule:
         threshold: Probability of the second of two classes from which it is decided.
         factors: A factor for each class, by which scores are multiplied before the largest is
             taken; empty where ``threshold`` decides.
-        value: The task's metric on the training rows.
+        value: The task's metric on the training rows; None where it was not looked at.
     """
 
     threshold: float = 0.5
     factors: tuple[float, ...] = ()
-    value: float = 0.0
+    value: float | None = 0.0
 
     def __call__(self, columns: Columns) -> FloatArray:
         """Decided classes (n,) of scores."""
@@ -53,7 +64,7 @@ class Rule:
     def facts(self) -> dict[str, Any]:
         """What a result records of it."""
         chosen = {"factors": list(self.factors)} if self.factors else {"threshold": self.threshold}
-        return {**chosen, "training_value": self.value}
+        return chosen if self.value is None else {**chosen, "training_value": self.value}
 
 
 def needed(task: Task) -> bool:
@@ -88,6 +99,47 @@ def choose(
         for part, i in zip(parts, fits_of_parts, strict=True):
             values.append(scores[i][np.searchsorted(fits[i].test, part)])
         rules.append(best_rule(task, table(np.concatenate(parts), np.concatenate(values))))
+    return rules
+
+
+def balanced(
+    task: Task, splits: Sequence[RowSplit], table: Table, *, even: bool = False
+) -> list[Rule]:
+    """Decide as balanced classes do, whatever their shares among the training rows.
+
+    Args:
+        task: The task.
+        splits: The splits.
+        table: Makes the columns of rows (or of their units) from rows and any scores.
+        even: Whether the scores are of a fit with balanced classes, so that the likeliest class is
+            taken.
+
+    Returns:
+        The rule of each split: for two classes a threshold, the share of the second one; for more
+        classes factors that divide each score by its share, the factor of the last class being 1.
+
+    Raises:
+        UndefinedError: If the training rows of a split lack a class.
+    """
+    rules: list[Rule] = []
+    for split in splits:
+        rows = np.sort(split.train)
+        n_classes = 2 if task.kind is Kind.BINARY else N_FACTORS
+        blank = np.zeros(len(rows)) if n_classes == 2 else np.full((len(rows), n_classes), 1.0)
+        truth = table(rows, blank)["truth"].astype(np.int64)
+        shares = np.bincount(truth, minlength=n_classes) / len(truth)
+        if (shares == 0).any():
+            raise UndefinedError(
+                f"{task.code}: the training rows of {split.name} lack class {int(shares.argmin())}, "
+                "so that shares decide nothing. Decide by the metric."
+            )
+        if even:
+            shares = np.full(n_classes, 1 / n_classes)
+        if n_classes == 2:
+            rules.append(Rule(float(shares[1]), value=None))
+        else:
+            factors = tuple(float(share) for share in shares[-1] / shares)
+            rules.append(Rule(factors=factors, value=None))
     return rules
 
 

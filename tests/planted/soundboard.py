@@ -16,7 +16,45 @@ def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
     return Fault(f"soundboard: {name}", file, old, new, (test,))
 
 
+BALANCED = "etab/heads/pooled/balanced.py"
+DECISIONS = "tests/runs/test_decisions.py"
+
 FAULTS = [
+    _fault(
+        "databases weigh by their recordings in a balanced fit",
+        BALANCED,
+        "            rows = of_class & (groups == group)\n",
+        "            rows = of_class\n",
+        "tests/heads/test_balanced.py::test_a_left_out_database_is_not_taken_for_its_marker",
+    ),
+    _fault(
+        "a column counts by the widest one",
+        BALANCED,
+        "spread > _STILL * np.maximum(np.abs(level), 1e-6)",
+        "spread > _STILL * spread.max()",
+        "tests/heads/test_balanced.py::test_a_left_out_database_is_not_taken_for_its_marker",
+    ),
+    _fault(
+        "the head is not told the databases",
+        "etab/runs/cell.py",
+        "memo.groups = np.array(rows.groups) if rows.groups else None",
+        "memo.groups = np.array(rows.items)",
+        f"{DECISIONS}::test_a_run_tells_the_head_the_databases",
+    ),
+    _fault(
+        "shares of the test rows decide",
+        DECIDE,
+        "        rows = np.sort(split.train)\n",
+        "        rows = np.sort(np.concatenate([split.train, split.test]))\n",
+        f"{DECISIONS}::test_the_threshold_is_the_share_in_training",
+    ),
+    _fault(
+        "the option decide is ignored",
+        "etab/runs/cell.py",
+        'if self.run.decide == "balanced":',
+        "if False:",
+        f"{DECISIONS}::test_the_option_acts_and_is_recorded",
+    ),
     _fault(
         "the same person in two folds",
         "etab/features/windows.py",

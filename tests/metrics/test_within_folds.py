@@ -10,9 +10,12 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from etab.errors import UndefinedError
+from etab.legacy.score import _task_score
 from etab.metrics import METRICS, evaluate_rows
 from etab.metrics.columns import ScoredRows
+from etab.tasks.menu import TASKS
 from etab.types import Array, FloatArray, Kind
+from tests import made
 
 RANKED = ("auroc", "auprc")
 
@@ -184,3 +187,16 @@ def test_scores_that_know_nothing_are_worth_a_half_in_expectation(share: float) 
     error = np.std(within) / np.sqrt(len(within))
     assert abs(np.mean(within) - 0.5) < 4 * error
     assert np.mean(pooled) < 0.47
+
+
+@pytest.mark.parametrize("code", ["d0-A4-C", "b0-A4-C", "a0-A4-C"])
+def test_the_score_of_2022_is_that_of_a_board(code: str) -> None:
+    table = made.predictions(code, 0.4)
+    task = TASKS[code]
+    folds = np.array(table.folds)
+    score = _task_score(task, table.columns, np.array(table.patients), folds)
+    whole = METRICS[task.metric_2022].value(ScoredRows.of(table))
+    assert score.value == pytest.approx(max(whole, 0.0), abs=1e-12)
+    assert score.value == pytest.approx((score.low + score.high) / 2)
+    assert len(score.folds) == 5
+    assert abs(np.mean(score.folds) - score.value) > 1e-6 or task.kind is Kind.MASK

@@ -13,7 +13,13 @@ FAULTS = [
         "rng = np.random.default_rng([*seeds, int(self.percent or 0)])",
         TESTS,
     ),
-    Fault("few: the draw is ignored", FILE, "(seed, self.draw, i)", "(seed, 0, i)", TESTS),
+    Fault(
+        "few: the draw is ignored",
+        FILE,
+        "(seed + split.repeat, self.draw,",
+        "(seed + split.repeat, 0,",
+        TESTS,
+    ),
     Fault(
         "few: everybody is trained on",
         FILE,
@@ -31,8 +37,8 @@ FAULTS = [
     Fault(
         "few: the authors' validation patients still choose",
         FILE,
-        "return RowSplit(train, inner, split.test, split.name)",
-        "return RowSplit(train, split.inner, split.test, split.name)",
+        "return RowSplit(train, inner, split.test, split.name,",
+        "return RowSplit(train, split.inner, split.test, split.name,",
         TESTS,
     ),
     Fault("few: a draw of one passes", FILE, "if few < _NEEDED or", "if", TESTS),

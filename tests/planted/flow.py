@@ -61,7 +61,7 @@ FAULTS = [
     Fault(
         "a cell depends on what was run beside it",
         "etab/runs/record.py",
-        "return np.random.default_rng([run.seed, stream, *run.task.encode()])",
+        "return np.random.default_rng([run.seed + repeat, stream, *run.task.encode()])",
         "return np.random.default_rng()",
         _FLOW,
     ),

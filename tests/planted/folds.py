@@ -141,7 +141,7 @@ FAULTS = [
         "etab/legacy/score.py",
         "whole = max(metric(columns, patients, folds=folds), 0.0)",
         "whole = float(np.mean(defined))",
-        TRIVIAL,
+        WITHIN,
     ),
     Fault(
         "rescore: --check writes",

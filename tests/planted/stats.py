@@ -97,8 +97,8 @@ FAULTS = [
     Fault(
         "two classes by the name of a column",
         "etab/metrics/basic.py",
-        "    if rows.kind is Kind.BINARY:\n        return function",
-        '    if "score" in rows.columns:\n        return function',
+        "classes = [1] if rows.kind is Kind.BINARY else",
+        'classes = [1] if "score" in rows.columns else',
         ("tests/metrics/test_added_metrics.py",),
     ),
     Fault(

@@ -5,6 +5,7 @@ them).
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks import decoders as segmentation
 from etab.heads.masks import linear as decoders
+from etab.heads.masks import logistic
 from etab.heads.pooled import balanced, probes
 from etab.heads.pooled.large import LIMIT
 from etab.heads.pooled.probes import ridge_losses
@@ -19,6 +20,7 @@ __all__ = [
     "balanced",
     "decoders",
     "head",
+    "logistic",
     "names",
     "probes",
     "ridge_losses",

@@ -13,7 +13,7 @@ import pytest
 from etab import heads
 from etab.echo.surface import largest
 from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
-from etab.heads.masks import linear as decoders
+from etab.heads.masks import moments as moments_of_points
 from etab.heads.masks import points as points_of_maps
 from etab.heads.masks.decoders import Pyramid, TrainedSegmentation, choose_levels, sides_of
 from etab.heads.pooled import linalg
@@ -255,15 +255,15 @@ def test_moments_of_points_are_those_of_the_maps() -> None:
     )
     points = points_of_maps.sample_points(maps, 1 << 30)["point"]
     y = np.maximum(points.rows(np.arange(30))[:, :3].sum(axis=1) - 15, 0).reshape(30, -1)
-    design = decoders._Design(points, np.arange(30) % 3)
+    design = moments_of_points.Design(points, np.arange(30) % 3)
     label = design.label(y)
-    both = decoders._sum([label[k] for k in (0, 2)])
+    both = moments_of_points.total_of([label[k] for k in (0, 2)])
     rows = np.flatnonzero(np.arange(30) % 3 != 1)
     x = points.rows(rows).astype(np.float64)
     assert np.allclose(both.xy, y[rows].ravel() @ x, rtol=1e-5)
     moments = design.total((0, 2))
     assert np.allclose(np.triu(moments.second), np.triu(x.T @ x), rtol=1e-5, atol=1e-3)
-    deviation, correlations = decoders._standardised(
+    deviation, correlations = moments_of_points.standardised(
         moments.second, moments.n, moments.first / moments.n
     )
     assert np.allclose(deviation, x.std(axis=0), rtol=1e-3)
@@ -276,7 +276,10 @@ def test_moments_of_points_are_those_of_the_maps() -> None:
         error,
         rtol=1e-3,
     )
-    centred, penalty = (x - x.mean(axis=0)) / x.std(axis=0), decoders.MASK_PENALTIES[5] * len(x)
+    centred, penalty = (
+        (x - x.mean(axis=0)) / x.std(axis=0),
+        moments_of_points.MASK_PENALTIES[5] * len(x),
+    )
     want = np.linalg.solve(
         centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ y[rows].ravel()
     )

@@ -85,23 +85,23 @@ FAULTS = [
     ),
     Fault(
         "means are taken off twice",
-        "etab/heads/masks/linear.py",
+        "etab/heads/masks/moments.py",
         "dsyr(-n, mean,",
         "dsyr(-2 * n, mean,",
         (MOMENTS,),
     ),
     Fault(
         "moments of parts are those of the last",
-        "etab/heads/masks/linear.py",
+        "etab/heads/masks/moments.py",
         "            second += other.second\n",
         "            second = other.second.copy()\n",
         (MOMENTS,),
     ),
     Fault(
         "half of the moments are counted once",
-        "etab/heads/masks/linear.py",
-        "w, linalg.blas.dsymm(1.0, _among(whole, index).T, w, lower=1))",
-        "w, _among(whole, index) @ w)",
+        "etab/heads/masks/moments.py",
+        "w, linalg.blas.dsymm(1.0, submatrix(whole, index).T, w, lower=1))",
+        "w, submatrix(whole, index) @ w)",
         (MOMENTS,),
     ),
     Fault(
@@ -127,9 +127,9 @@ FAULTS = [
     ),
     Fault(
         "a design holds itself",
-        "etab/heads/masks/linear.py",
-        "_Parts(partial(_moments, points), parts)",
-        "_Parts(lambda rows: _moments(self.points, rows), parts)",
+        "etab/heads/masks/moments.py",
+        "PartTable(partial(_moments, points), parts)",
+        "PartTable(lambda rows: _moments(self.points, rows), parts)",
         ("tests/heads/test_contract.py",),
     ),
     Fault(

@@ -175,19 +175,21 @@ class Tridiagonal:
         return cls(np.asfortranarray(found[1:, :-1]), scales, wide, off, float(lowest))
 
     def solve(self, y: FloatArray, shifts: Sequence[float]) -> FloatArray:
-        """Solutions (n, shifts) of (matrix + shift I) x = y for each shift > 0; y (n,).
+        """Solutions (n, shifts) of (matrix + shift I) x = y for each shift > 0; y (n,), or (n, shifts)
+        with a right-hand side for each shift.
 
         A shift is at least twice what rounding has put below 0, so that no system is near to
         singular by it.
         """
         n = len(self.diagonal)
-        turned = self._turn(y[:, None], "T")[:, 0].astype(np.float64)
+        turned = self._turn(y.reshape(n, -1), "T").astype(np.float64)
+        turned = np.broadcast_to(turned, (n, len(shifts)))
         bands = np.zeros((3, n))
         out = np.empty((n, len(shifts)))
         bands[0, 1:] = bands[2, :-1] = self.beside
         for k, shift in enumerate(shifts):
             bands[1] = self.diagonal + max(shift, -2 * self.lowest)
-            out[:, k] = linalg.solve_banded((1, 1), bands, turned, check_finite=False)
+            out[:, k] = linalg.solve_banded((1, 1), bands, turned[:, k], check_finite=False)
         return self._turn(out, "N").astype(np.float64)
 
     def _turn(self, x: FloatArray, how: str) -> Array:

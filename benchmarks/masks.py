@@ -1,0 +1,246 @@
+"""The linear mask probe by least squares against the same probe by likelihood, on CAMUS.
+
+``python -m benchmarks.masks --root CAMUS --cache DIR`` fits ``linear_seg`` and ``mask_logistic`` on the same feature maps:
+every backbone of the CAMUS board, the left ventricle (LV), the myocardium (MY) and the left atrium (LA), both views, the
+authors' split. ``--repeated NAMES --seeds 0,1`` adds five folds of patients with these fold seeds. Values are mean Dice of
+test frames. Penalty, pooling and threshold are chosen inside the training patients. Seconds are processor time of one
+thread for a cell alone: sampling the maps, fitting and predicting, but not reading features. Cells are kept in
+``benchmarks/masks.json`` as they are done, so that a run goes on where it was interrupted; the table is written to
+``benchmarks/masks.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab import backbones, datasets, heads
+from etab.cli.doctor import default_cache
+from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
+from etab.splits import row_splits
+from etab.storage.machine import limit_threads
+from etab.tasks.menu import TASKS
+from etab.types import Array
+
+HERE = Path(__file__).parent
+OLD = "linear_seg"
+NEW = "mask_logistic"
+PRETRAINED = (
+    "efficientnet_lite0",
+    "efficientnet_lite2",
+    "mobilenetv2",
+    "vits14_saliency",
+    "hed_vgg16",
+)
+BACKBONES = (*PRETRAINED, *(f"random/{name}" for name in PRETRAINED), "pixel_pca", "image_stats")
+STRUCTURES = {"a0": "LV", "a2": "MY", "a1": "LA"}
+VIEWS = ("A2", "A4")
+Cell = dict[str, Any]
+
+
+def mean_dice(masks: Sequence[Array], truth: Sequence[Array]) -> float:
+    """Mean Dice of pairs of boolean masks; 1 where both are empty."""
+    values = []
+    for mask, true in zip(masks, truth, strict=True):
+        size = int(mask.sum()) + int(true.sum())
+        both = int((mask & true).sum())
+        values.append(2 * both / size if size else 1.0)
+    return float(np.mean(values))
+
+
+def cells(
+    root: Path | None, cache: Path, backbone: str, view: str, seed: int | None
+) -> Iterator[Cell]:
+    """Both heads on the three structures of a view.
+
+    Args:
+        root: The folder of CAMUS.
+        cache: Where features are kept.
+        backbone: The name of a backbone.
+        view: "A2" or "A4".
+        seed: Fold seed of five folds of patients; None is the authors' split.
+    """
+    source = datasets.source("camus", root)
+    frames = annotated_frames(source)
+    embedded = frame_features(source, frames, backbones.card(backbone), cache=cache)
+    # Later structures find the points of the first in the memo, so that only the first is timed.
+    memos: dict[str, dict[Any, Any]] = {OLD: {}, NEW: {}}
+    for number, (code, structure) in enumerate(STRUCTURES.items()):
+        task = TASKS[f"{code}-{view}-C"]
+        rows = task_rows(task, source, frames)
+        features = row_features(embedded.features, rows, maps=True)
+        protocol = "official" if seed is None else "cv"
+        splits = row_splits(rows.patients, rows.parts, protocol=protocol, n_fold=5, seed=seed or 0)
+        target = source.card.target(task.target)
+        for name, memo in memos.items():
+            start = time.process_time()
+            fits = heads.head(name).cross_fit(
+                features,
+                rows.answers,
+                rows.patients,
+                splits,
+                target,
+                rng=np.random.default_rng(0),
+                memo=memo,
+            )
+            seconds = time.process_time() - start
+            predicted = [mask for fit in fits for mask in fit.predictions]
+            truth = [rows.answers[i] for split in splits for i in split.test]
+            yield {
+                "backbone": backbone,
+                "view": view,
+                "structure": structure,
+                "seed": seed,
+                "head": name,
+                "version": heads.HEADS[name].version,
+                "dice": mean_dice(predicted, truth),
+                "seconds": round(seconds, 2) if number == 0 else None,
+                "choices": [dict(fit.choice) for fit in fits],
+            }
+
+
+class Table:
+    """The cells that were run, by backbone, view, structure, fold seed and head."""
+
+    def __init__(self, found: Sequence[Cell]) -> None:
+        """Index the cells."""
+        self.cells = {
+            (c["backbone"], c["view"], c["structure"], c["seed"], c["head"]): c for c in found
+        }
+
+    def dice(self, backbone: str, view: str, structure: str, seed: int | None, head: str) -> float:
+        """Dice of a cell, NaN where it was not run."""
+        cell = self.cells.get((backbone, view, structure, seed, head))
+        return float(cell["dice"]) if cell else float("nan")
+
+    def gains(self, backbone: str, seed: int | None) -> list[float]:
+        """New minus old of every structure and view."""
+        keys = [(backbone, view, s, seed) for view in VIEWS for s in STRUCTURES.values()]
+        return [self.dice(*key, NEW) - self.dice(*key, OLD) for key in keys]
+
+    def names(self, seed: int | None) -> list[str]:
+        """Backbones with cells of a fold seed, in the order of the board."""
+        there = {key[0] for key in self.cells if key[3] == seed}
+        return [name for name in BACKBONES if name in there]
+
+    def seconds(self, backbone: str, seed: int | None, head: str) -> float:
+        """Mean seconds of the cells that were timed."""
+        timed = [
+            c["seconds"]
+            for key, c in self.cells.items()
+            if (key[0], key[3], key[4]) == (backbone, seed, head) and c["seconds"] is not None
+        ]
+        return float(np.mean(timed)) if timed else float("nan")
+
+    def lines(self, seed: int | None) -> Iterator[str]:
+        """The rows of a Markdown table."""
+        columns = [f"{s} {view}C" for view in VIEWS for s in STRUCTURES.values()]
+        yield f"| backbone | {' | '.join(columns)} | mean gain | seconds |"
+        yield "|---" * (len(columns) + 3) + "|"
+        for name in self.names(seed):
+            entries = []
+            for view in VIEWS:
+                for s in STRUCTURES.values():
+                    old = self.dice(name, view, s, seed, OLD)
+                    new = self.dice(name, view, s, seed, NEW)
+                    entries.append(f"{old:.3f} to {new:.3f}")
+            gain = float(np.mean(self.gains(name, seed)))
+            old_time = self.seconds(name, seed, OLD)
+            new_time = self.seconds(name, seed, NEW)
+            spent = f"{old_time:.1f} to {new_time:.1f} ({new_time / old_time:.2f})"
+            yield f"| {name} | {' | '.join(entries)} | {gain:+.4f} | {spent} |"
+
+    def edges(self) -> str:
+        """How often the penalty of a fold lies on an edge of its grid."""
+        out = []
+        for head, grid in grids().items():
+            chosen = [
+                choice["penalty"]
+                for key, cell in self.cells.items()
+                if key[4] == head
+                for choice in cell["choices"]
+            ]
+            low = sum(np.isclose(p, min(grid)) for p in chosen)
+            high = sum(np.isclose(p, max(grid)) for p in chosen)
+            out.append(
+                f"{head}: {low} of {len(chosen)} penalties are the smallest of the grid, "
+                f"{high} the largest"
+            )
+        return "; ".join(out) + "."
+
+
+def grids() -> dict[str, tuple[float, ...]]:
+    """The penalties that each head chooses from."""
+    from etab.heads.masks.logistic import LOGISTIC_PENALTIES
+    from etab.heads.masks.moments import MASK_PENALTIES
+
+    return {OLD: MASK_PENALTIES, NEW: LOGISTIC_PENALTIES}
+
+
+def markdown(found: Sequence[Cell]) -> str:
+    """The page: the authors' split, then each fold seed."""
+    table = Table(found)
+    seeds = sorted({c["seed"] for c in found if c["seed"] is not None})
+    out = [
+        "# Linear masks: least squares against likelihood",
+        "",
+        f"Mean Dice on CAMUS (224 px copy), `{OLD}` to `{NEW}`, on the same maps, points and folds; seconds of processor",
+        "time of one thread for a cell alone. Made by `python -m benchmarks.masks`, which says what is compared.",
+        "",
+        "## The authors' split",
+        "",
+        *table.lines(None),
+    ]
+    for seed in seeds:
+        out += ["", f"## Five folds of patients, fold seed {seed}", "", *table.lines(seed)]
+    gains = [g for name in table.names(None) for g in table.gains(name, None)]
+    if gains:
+        out += [
+            "",
+            f"Mean gain of {len(gains)} cells of the authors' split: {np.nanmean(gains):+.4f}; "
+            f"{sum(g > 0 for g in gains)} gain.",
+        ]
+    out += ["", table.edges()]
+    return "\n".join(out) + "\n"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what is missing and write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.masks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--root", type=Path, help="the folder of CAMUS")
+    parser.add_argument("--cache", type=Path, help="where features are kept")
+    parser.add_argument("--backbones", default=",".join(BACKBONES))
+    parser.add_argument("--repeated", default="", help="backbones for five folds of patients")
+    parser.add_argument("--seeds", default="0,1", help="fold seeds of --repeated")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of masks.json and masks.md")
+    asked = parser.parse_args(words)
+    limit_threads()
+    store = asked.out / "masks.json"
+    found: list[Cell] = json.loads(store.read_text()) if store.exists() else []
+    wanted: list[tuple[str, int | None]] = [(n, None) for n in asked.backbones.split(",") if n]
+    seeds = [int(s) for s in asked.seeds.split(",")]
+    wanted += [(n, seed) for n in asked.repeated.split(",") if n for seed in seeds]
+    for backbone, seed in wanted:
+        for view in VIEWS:
+            if any((c["backbone"], c["view"], c["seed"]) == (backbone, view, seed) for c in found):
+                continue
+            found += cells(asked.root, asked.cache or default_cache(), backbone, view, seed)
+            store.write_text(json.dumps(found, indent=1) + "\n")
+            (asked.out / "masks.md").write_text(markdown(found))
+    (asked.out / "masks.md").write_text(markdown(found))
+    print(markdown(found))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

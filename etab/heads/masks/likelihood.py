@@ -1,0 +1,426 @@
+"""Logistic regression on the points of feature maps, for many penalties and training sets at once.
+
+A fit minimises the mean log-loss of the mask shares over the training points, plus half the penalty
+times the squared weights of the standardised channels; the intercept is not penalised. All fits
+read the points together. The minimiser is L-BFGS, and its metric is the curvature at the
+calibrated least-squares fit, which takes the place of the first, useless steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, special
+
+from etab.heads.masks.moments import Design, Moments, PartTable, blocks, standardised
+from etab.heads.pooled.linalg import Tridiagonal
+from etab.types import Array, FloatArray, IntArray
+
+# Least-squares penalty of the fit that starts the minimiser, as an index into MASK_PENALTIES.
+_START = 1
+# Rows, evenly spread over a training set, whose points give the curvature.
+_CURVATURE_ROWS = 400
+# Points with less curvature than this are replaced by their mean over all channels.
+_FLAT = 0.005
+# Pairs of steps and slopes that L-BFGS remembers.
+_MEMORY = 10
+# Share of the predicted descent that a step must give (Armijo).
+_SUFFICIENT = 1e-4
+_SMALLEST_STEP = 2.0**-12
+# Rates of the structure beyond which a training set counts as empty or full.
+_CONSTANT = 1e-6
+
+Evaluate = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fit: the parts it is trained on, and its penalty on standardised weights."""
+
+    parts: tuple[int, ...]
+    penalty: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticFits:
+    """Fits on raw channels, in the order of their problems.
+
+    Attributes:
+        weights: (channels + positions, problems).
+        intercepts: (problems,).
+        gaps: (problems,) estimates of how far each penalised loss is above its minimum.
+    """
+
+    weights: FloatArray
+    intercepts: FloatArray
+    gaps: FloatArray
+
+    def pick(self, which: Sequence[int]) -> LogisticFits:
+        """Some of the fits, in the order given."""
+        index = list(which)
+        return LogisticFits(self.weights[:, index], self.intercepts[index], self.gaps[index])
+
+
+def fit_logistic(
+    design: Design,
+    y: FloatArray,
+    problems: Sequence[Problem],
+    start: LogisticFits,
+    *,
+    tolerance: float = 1e-5,
+    passes: int = 30,
+) -> LogisticFits:
+    """Fit all problems together.
+
+    Args:
+        design: The points and parts of all rows.
+        y: (n, points) share of the structure at each point, in [0, 1].
+        problems: What to fit.
+        start: Where each problem starts, which must not depend on rows outside its training set.
+        tolerance: A fit is done when its penalised loss is about this close to the minimum.
+        passes: At most this many passes over the points.
+
+    Returns:
+        The fits. A training set without the structure, or full of it, gives a constant.
+    """
+    scales = {p.parts: _Scale.of(design, y, p.parts, start, i) for i, p in _first(problems)}
+    coordinates = _Coordinates([scales[p.parts] for p in problems], problems)
+    objective = _Objective(design, y, problems, coordinates)
+    point, gaps = minimise(
+        objective,
+        coordinates.precondition,
+        coordinates.standardise(start),
+        tolerance=tolerance,
+        passes=passes,
+    )
+    weights, intercepts = coordinates.raw(point, np.arange(len(problems)))
+    fits = LogisticFits(weights, intercepts, gaps)
+    for i, problem in enumerate(problems):
+        _settle_constant(fits, i, _rate(design, y, problem.parts))
+    return fits
+
+
+def _first(problems: Sequence[Problem]) -> list[tuple[int, Problem]]:
+    """The first problem of each training set, with its index."""
+    seen: dict[tuple[int, ...], tuple[int, Problem]] = {}
+    for i, problem in enumerate(problems):
+        seen.setdefault(problem.parts, (i, problem))
+    return list(seen.values())
+
+
+def _rows(design: Design, parts: tuple[int, ...]) -> IntArray:
+    return np.flatnonzero(np.isin(design.parts, parts))
+
+
+def _rate(design: Design, y: FloatArray, parts: tuple[int, ...]) -> float:
+    """Mean share of the structure over a training set."""
+    return float(y[_rows(design, parts)].mean(dtype=np.float64))
+
+
+def _settle_constant(fits: LogisticFits, i: int, rate: float) -> None:
+    """Put a constant where a training set has one class only: its likelihood has no maximum."""
+    if _CONSTANT < rate < 1 - _CONSTANT:
+        return
+    fits.weights[:, i] = 0
+    fits.intercepts[i] = special.logit(np.clip(rate, _CONSTANT, 1 - _CONSTANT))
+    fits.gaps[i] = 0
+
+
+def least_squares_start(
+    design: Design, labels: PartTable, y: FloatArray, problems: Sequence[Problem]
+) -> LogisticFits:
+    """Least-squares fits of the training sets of some problems, calibrated as log odds.
+
+    Args:
+        design: The points and parts of all rows.
+        labels: The sums of ``y`` (``Design.label``).
+        y: (n, points) share of the structure at each point, in [0, 1].
+        problems: Whose training sets.
+    """
+    weights = np.zeros((design.width, len(problems)))
+    intercepts = np.zeros(len(problems))
+    option = list(design.options())[-1]
+    for _, problem in _first(problems):
+        _, path, offsets = design.solve(problem.parts, option, labels)
+        raw = path[:, _START]
+        rows = _rows(design, problem.parts)
+        scores = _scores(design, rows, raw) + offsets[_START]
+        slope, shift = calibrate(scores, y[rows].ravel())
+        for i, other in enumerate(problems):
+            if other.parts == problem.parts:
+                weights[:, i] = slope * raw
+                intercepts[i] = slope * offsets[_START] + shift
+    return LogisticFits(weights, intercepts, np.full(len(problems), np.inf))
+
+
+def _scores(design: Design, rows: IntArray, weights: FloatArray) -> FloatArray:
+    """Linear scores of all points of some rows, (rows * points,)."""
+    single = weights.astype(np.float32)
+    return np.concatenate([design.points.rows(block) @ single for block in blocks(rows)])
+
+
+def calibrate(scores: FloatArray, y: FloatArray, steps: int = 12) -> tuple[float, float]:
+    """Slope and shift that turn scores into log odds of ``y``, by Newton's method.
+
+    A ridge of 1e-6 on both keeps the system regular where scores or ``y`` are constant.
+    """
+    scale = float(scores.std()) or 1.0
+    centre = float(scores.mean())
+    z = ((scores - centre) / scale).astype(np.float64)
+    x = np.stack([z, np.ones_like(z)])
+    rate = np.clip(float(y.mean(dtype=np.float64)), _CONSTANT, 1 - _CONSTANT)
+    theta = np.array([0.0, special.logit(rate)])
+    for _ in range(steps):
+        p = special.expit(theta @ x)
+        gradient = x @ (p - y) / len(z) + 1e-6 * theta
+        curvature = (x * (p * (1 - p))) @ x.T / len(z) + 1e-6 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        # A step of more than 3 in log odds overshoots.
+        theta = theta - step * min(1.0, 3.0 / max(float(np.abs(step).max()), 1e-12))
+    slope = float(theta[0]) / scale
+    return slope, float(theta[1]) - slope * centre
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """How the fits of one training set are scaled.
+
+    ``centre`` is the mean weighted by curvature, so that weights and intercept do not interact
+    there; ``deviation`` is that of the plain points, which the penalty refers to.
+    """
+
+    centre: FloatArray
+    deviation: FloatArray
+    curvature: Tridiagonal
+    flatness: float
+
+    @classmethod
+    def of(
+        cls,
+        design: Design,
+        y: FloatArray,
+        parts: tuple[int, ...],
+        start: LogisticFits,
+        i: int,
+    ) -> _Scale:
+        """Scale of a training set, with the curvature at fit ``i`` of ``start``."""
+        total = design.total(parts)
+        mean = total.first / total.n
+        deviation, correlations = standardised(total.second, total.n, mean)
+        rows = _rows(design, parts)
+        chosen = rows[:: max(1, -(-len(rows) // _CURVATURE_ROWS))]
+        steep, flat, n = _curved_moments(
+            design, chosen, start.weights[:, i], float(start.intercepts[i])
+        )
+        centre = steep.first / steep.n if steep.n > 0 else mean
+        own, curved = standardised(steep.second, max(steep.n, 1e-12), centre)
+        ratio = (own / deviation).astype(np.float32)
+        curved *= (steep.n / n) * ratio[:, None] * ratio
+        curved += np.float32(flat) * correlations
+        return cls(centre, deviation, Tridiagonal.of(curved), steep.n / n + flat)
+
+
+def _curved_moments(
+    design: Design, rows: IntArray, weights: FloatArray, intercept: float
+) -> tuple[Moments, float, int]:
+    """Moments of the points of some rows, weighted by the curvature of their log-loss.
+
+    Returns:
+        The moments of the points that are not flat, the mean curvature of the flat ones over all
+        points, and how many points there are.
+    """
+    width = design.width
+    single = weights.astype(np.float32)
+    mass = 0.0
+    flat = 0.0
+    n = 0
+    first = np.zeros(width)
+    second = np.zeros((width, width), dtype=np.float32, order="F")
+    for block in blocks(rows):
+        x = design.points.rows(block)
+        p = special.expit(x @ single + intercept)
+        curvature = p * (1 - p)
+        steep = np.flatnonzero(curvature > _FLAT)
+        share = curvature[steep].astype(np.float32)
+        n += len(x)
+        mass += float(share.sum(dtype=np.float64))
+        flat += float(curvature.sum(dtype=np.float64))
+        chosen = x[steep]
+        first += chosen.T @ share
+        chosen *= np.sqrt(share)[:, None]
+        second = linalg.blas.ssyrk(1.0, chosen.T, beta=1.0, c=second, lower=1, overwrite_c=1)
+    return Moments(mass, first, second.T), (flat - mass) / n, n
+
+
+class _Coordinates:
+    """Standardised weights and intercepts of several problems, (channels + positions + 1, problems)."""
+
+    def __init__(self, scales: Sequence[_Scale], problems: Sequence[Problem]) -> None:
+        self.scales = scales
+        self.centres = np.stack([s.centre for s in scales], axis=1)
+        self.deviations = np.stack([s.deviation for s in scales], axis=1)
+        self.penalties = np.array([p.penalty for p in problems])
+
+    def standardise(self, fits: LogisticFits) -> FloatArray:
+        """From fits on raw channels."""
+        shift = np.einsum("dk,dk->k", self.centres, fits.weights)
+        return np.vstack([fits.weights * self.deviations, fits.intercepts + shift])
+
+    def raw(self, point: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Weights and intercepts on raw channels of some problems; ``point`` has their columns."""
+        weights = point[:-1] / self.deviations[:, which]
+        shift = np.einsum("dk,dk->k", self.centres[:, which], weights)
+        return weights, point[-1] - shift
+
+    def slopes(self, first: FloatArray, total: FloatArray, which: IntArray) -> FloatArray:
+        """Slopes from sums of residuals: with the raw channels (``first``), and alone."""
+        inner = (first - self.centres[:, which] * total) / self.deviations[:, which]
+        return np.vstack([inner, total])
+
+    def precondition(self, slope: FloatArray) -> FloatArray:
+        """Slopes divided by the curvature of each problem."""
+        out = np.empty_like(slope)
+        for scale in {id(s): s for s in self.scales}.values():
+            columns = [k for k, s in enumerate(self.scales) if s is scale]
+            shifts = self.penalties[columns].tolist()
+            out[:-1, columns] = scale.curvature.solve(slope[:-1, columns], shifts)
+            out[-1, columns] = slope[-1, columns] / max(scale.flatness, 1e-12)
+        return out
+
+
+class _Objective:
+    """Penalised mean log-loss of several problems, and its slope, from one pass over the points."""
+
+    def __init__(
+        self,
+        design: Design,
+        y: FloatArray,
+        problems: Sequence[Problem],
+        coordinates: _Coordinates,
+    ) -> None:
+        self.design = design
+        self.y = y.astype(np.float32)
+        self.coordinates = coordinates
+        named = sorted({k for p in problems for k in p.parts})
+        self.rows = {k: np.flatnonzero(design.parts == k) for k in named}
+        self.trains = {k: np.array([k in p.parts for p in problems]) for k in named}
+        sizes = {k: len(rows) * y.shape[1] for k, rows in self.rows.items()}
+        self.sizes = np.array([sum(sizes[k] for k in p.parts) for p in problems], dtype=float)
+
+    def __call__(self, point: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Losses (which,) and slopes, in the columns of ``point``, of the problems ``which``."""
+        weights, intercepts = self.coordinates.raw(point, which)
+        loss = np.zeros(len(which))
+        first = np.zeros_like(weights)
+        total = np.zeros(len(which))
+        for part, rows in self.rows.items():
+            columns = np.flatnonzero(self.trains[part][which])
+            if not len(columns):
+                continue
+            w = weights[:, columns].astype(np.float32)
+            b = intercepts[columns].astype(np.float32)
+            for block in blocks(rows):
+                x = self.design.points.rows(block)
+                losses, residuals = log_loss(x @ w + b, self.y[block].reshape(-1, 1))
+                loss[columns] += losses.sum(axis=0, dtype=np.float64)
+                first[:, columns] += x.T @ residuals
+                total[columns] += residuals.sum(axis=0, dtype=np.float64)
+        n = self.sizes[which]
+        penalties = self.coordinates.penalties[which]
+        slope = self.coordinates.slopes(first / n, total / n, which)
+        slope[:-1] += penalties * point[:-1]
+        return loss / n + 0.5 * penalties * np.square(point[:-1]).sum(axis=0), slope
+
+
+def log_loss(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Log-loss of log odds ``z`` and its slope, in the precision of ``z``."""
+    tail = np.exp(-np.abs(z))
+    loss = np.log1p(tail)
+    loss += np.maximum(z, 0)
+    loss -= y * z
+    residual = np.where(z >= 0, np.float32(1), tail)
+    residual /= 1 + tail
+    residual -= y
+    return loss, residual
+
+
+def minimise(
+    evaluate: Evaluate,
+    precondition: Callable[[FloatArray], FloatArray],
+    start: FloatArray,
+    *,
+    tolerance: float,
+    passes: int,
+) -> tuple[FloatArray, FloatArray]:
+    """Minimise several smooth functions by L-BFGS, a trial of each in every pass.
+
+    Args:
+        evaluate: Values and slopes of some functions, from points (d, which) and their indexes.
+        precondition: Slopes (d, k) divided by a positive curvature of each function.
+        start: (d, k), where each function starts.
+        tolerance: A function is done when half of slope times step is below this.
+        passes: At most this many evaluations of each.
+
+    Returns:
+        The points (d, k), and half of slope times step of each function at the end: about how far
+        its value is above the minimum.
+    """
+    point = start.copy()
+    count = point.shape[1]
+    value, slope = evaluate(point, np.arange(count))
+    memory = _Memory(precondition)
+    direction = memory.direction(slope)
+    length = np.ones(count)
+    for _ in range(passes - 1):
+        descent = -np.einsum("dk,dk->k", slope, direction)
+        active = np.flatnonzero((descent / 2 > tolerance) & (length >= _SMALLEST_STEP))
+        if not len(active):
+            break
+        trial = point[:, active] + length[active] * direction[:, active]
+        trial_value, trial_slope = evaluate(trial, active)
+        enough = value[active] - _SUFFICIENT * length[active] * descent[active]
+        good = trial_value <= enough
+        better = active[good]
+        memory.add(
+            better, trial[:, good] - point[:, better], trial_slope[:, good] - slope[:, better]
+        )
+        point[:, better] = trial[:, good]
+        value[better] = trial_value[good]
+        slope[:, better] = trial_slope[:, good]
+        length[active] /= 2
+        length[better] = 1
+        direction = memory.direction(slope)
+    return point, -np.einsum("dk,dk->k", slope, direction) / 2
+
+
+class _Memory:
+    """The last steps of several minimisations, and how their slopes changed."""
+
+    def __init__(self, precondition: Callable[[FloatArray], FloatArray]) -> None:
+        self.precondition = precondition
+        self.pairs: list[tuple[Array, Array, Array]] = []
+
+    def add(self, which: IntArray, steps: FloatArray, changes: FloatArray) -> None:
+        """Remember the steps (d, which) of some of the functions."""
+        products = np.einsum("dk,dk->k", steps, changes)
+        curved = products > 1e-14
+        self.pairs.append((which[curved], steps[:, curved], changes[:, curved]))
+        del self.pairs[:-_MEMORY]
+
+    def direction(self, slope: FloatArray) -> FloatArray:
+        """Steps downhill (d, k): the two loops of L-BFGS (Nocedal and Wright, algorithm 7.4)."""
+        out = slope.copy()
+        shares = []
+        for which, steps, changes in reversed(self.pairs):
+            products = np.einsum("dk,dk->k", steps, changes)
+            share = np.einsum("dk,dk->k", steps, out[:, which]) / products
+            out[:, which] -= share * changes
+            shares.append(share)
+        out = self.precondition(out)
+        for (which, steps, changes), share in zip(self.pairs, reversed(shares), strict=True):
+            products = np.einsum("dk,dk->k", steps, changes)
+            back = np.einsum("dk,dk->k", changes, out[:, which]) / products
+            out[:, which] += (share - back) * steps
+        return -out

@@ -24,6 +24,9 @@ _START = 1
 _CURVATURE_ROWS = 400
 # Points with less curvature than this are replaced by their mean over all channels.
 _FLAT = 0.005
+# Share of the mean curvature that is added for all channels alike: the curvature at the start is
+# too small where points are still to move, and steps by it alone overshoot on rare structures.
+_EVEN = 1.0
 # Pairs of steps and slopes that L-BFGS remembers.
 _MEMORY = 10
 # Share of the predicted descent that a step must give (Armijo).
@@ -218,8 +221,9 @@ class _Scale:
         own, curved = standardised(steep.second, max(steep.n, 1e-12), centre)
         ratio = (own / deviation).astype(np.float32)
         curved *= (steep.n / n) * ratio[:, None] * ratio
-        curved += np.float32(flat) * correlations
-        return cls(centre, deviation, Tridiagonal.of(curved), steep.n / n + flat)
+        even = flat + _EVEN * (steep.n / n + flat)
+        curved += np.float32(even) * correlations
+        return cls(centre, deviation, Tridiagonal.of(curved), steep.n / n + even)
 
 
 def _curved_moments(

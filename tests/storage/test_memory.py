@@ -18,6 +18,7 @@ from etab.features import entries
 from etab.features.frames import row_features
 from etab.features.lazy import JoinedMap, PickedMap, StoredMap
 from etab.heads.masks.linear import LinearSeg
+from etab.heads.masks.logistic import MaskLogistic
 from etab.storage.memory import Spill
 from etab.testing.heads import made_features, made_splits, made_target
 from etab.types import Features, Kind
@@ -76,7 +77,10 @@ def _stored(maps: tuple[Any, ...], folder: Path) -> tuple[StoredMap, ...]:
     return tuple(StoredMap(folder / "entry" / f"map{i}.npy") for i in range(len(maps)))
 
 
-def test_points_on_disk_give_the_very_same_answers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [LinearSeg, MaskLogistic])
+def test_points_on_disk_give_the_very_same_answers(
+    kind: type[LinearSeg | MaskLogistic], tmp_path: Path
+) -> None:
     found, masks = made_features(Kind.MASK)
     patients, splits = made_splits()
     fits = []
@@ -86,7 +90,7 @@ def test_points_on_disk_give_the_very_same_answers(tmp_path: Path) -> None:
         (0, _stored(found.maps, tmp_path)),
     ):
         memo: dict[Any, Any] = {}
-        head = LinearSeg(budget=budget)
+        head = kind(budget=budget)
         fits.append(
             head.cross_fit(
                 Features({}, maps),
@@ -107,16 +111,17 @@ def test_points_on_disk_give_the_very_same_answers(tmp_path: Path) -> None:
             )
 
 
-def test_the_default_budget_is_two_gibibytes() -> None:
-    head = heads.head("linear_seg")
-    assert isinstance(head, LinearSeg)
+@pytest.mark.parametrize("name", ["linear_seg", "mask_logistic"])
+def test_the_default_budget_is_two_gibibytes(name: str) -> None:
+    head = heads.head(name)
+    assert isinstance(head, LinearSeg | MaskLogistic)
     assert head.budget == 2 << 30
 
 
 SCRIPT = """
 import resource, sys
 import numpy as np
-from etab.heads.masks.linear import LinearSeg
+from etab import heads
 from etab.splits import row_splits
 from etab.types import Features, Kind, Target
 
@@ -137,7 +142,7 @@ parts = np.array(["train", "train", "val", "test"])[np.arange(n) // 2 % 4]
 splits = row_splits(patients, parts, protocol="official")
 maps = (Phantom(n, 96, 12), Phantom(n, 32, 24))
 def fit(rows, budget):
-    return LinearSeg(budget=budget).cross_fit(Features({}, maps), masks, patients, splits, Target("LV", Kind.MASK),
+    return type(heads.head(sys.argv[3]))(budget=budget).cross_fit(Features({}, maps), masks, patients, splits, Target("LV", Kind.MASK),
                                               rng=np.random.default_rng(0))
 found = fit(n, int(sys.argv[2]))
 assert len(found[0].predictions) == (parts == "test").sum()
@@ -145,15 +150,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def _peak(n: int, budget: int) -> int:
-    words = [sys.executable, "-c", SCRIPT, str(n), str(budget)]
+def _peak(n: int, budget: int, head: str) -> int:
+    words = [sys.executable, "-c", SCRIPT, str(n), str(budget), head]
     run = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stderr
     return int(run.stdout)
 
 
-def test_memory_does_not_grow_with_the_points() -> None:
-    few, many = _peak(400, 8 << 20), _peak(6400, 8 << 20)
+@pytest.mark.parametrize("head", ["linear_seg", "mask_logistic"])
+def test_memory_does_not_grow_with_the_points(head: str) -> None:
+    few = _peak(400, 8 << 20, head)
+    many = _peak(6400, 8 << 20, head)
     assert many - few < 60, f"{few} to {many} MiB; the points of 6,400 rows are 306 MiB"
 
 

@@ -32,6 +32,11 @@ _MEMORY = 10
 # Share of the predicted descent that a step must give (Armijo).
 _SUFFICIENT = 1e-4
 _SMALLEST_STEP = 2.0**-12
+# A channel whose deviation is a smaller share of its mean than this is constant: it was stored in
+# half precision and its moments in single.
+_STEADY = 1e-3
+# Just above the deviation that `standardised` gives a channel that is 0 everywhere.
+_DEAD = 1.1e-6
 # Rates of the structure beyond which a training set counts as empty or full.
 _CONSTANT = 1e-6
 
@@ -146,16 +151,22 @@ def least_squares_start(
     intercepts = np.zeros(len(problems))
     option = list(design.options())[-1]
     for _, problem in _first(problems):
-        _, path, offsets = design.solve(problem.parts, option, labels)
-        raw = path[:, _START]
+        _, path, _ = design.solve(problem.parts, option, labels)
+        _, mean, deviation, _ = design.system(problem.parts, option)
+        raw = np.where(_steady(mean, deviation), 0, path[:, _START])
         rows = _rows(design, problem.parts)
-        scores = _scores(design, rows, raw) + offsets[_START]
+        scores = _scores(design, rows, raw)
         slope, shift = calibrate(scores, y[rows].ravel())
         for i, other in enumerate(problems):
             if other.parts == problem.parts:
                 weights[:, i] = slope * raw
-                intercepts[i] = slope * offsets[_START] + shift
+                intercepts[i] = shift
     return LogisticFits(weights, intercepts, np.full(len(problems), np.inf))
+
+
+def _steady(mean: FloatArray, deviation: FloatArray) -> Array:
+    """Which channels are constant but for rounding."""
+    return np.asarray(deviation <= np.maximum(_STEADY * np.abs(mean), _DEAD))
 
 
 def _scores(design: Design, rows: IntArray, weights: FloatArray) -> FloatArray:
@@ -191,7 +202,8 @@ class _Scale:
     """How the fits of one training set are scaled.
 
     ``centre`` is the mean weighted by curvature, so that weights and intercept do not interact
-    there; ``deviation`` is that of the plain points, which the penalty refers to.
+    there; ``deviation`` is that of the plain points, which the penalty refers to, and infinite for
+    constant channels.
     """
 
     centre: FloatArray
@@ -212,6 +224,8 @@ class _Scale:
         total = design.total(parts)
         mean = total.first / total.n
         deviation, correlations = standardised(total.second, total.n, mean)
+        # No weight: divided by this deviation, the slope and the weight of the channel are 0.
+        deviation[_steady(mean, deviation)] = np.inf
         rows = _rows(design, parts)
         chosen = rows[:: max(1, -(-len(rows) // _CURVATURE_ROWS))]
         steep, flat, n = _curved_moments(
@@ -270,7 +284,8 @@ class _Coordinates:
     def standardise(self, fits: LogisticFits) -> FloatArray:
         """From fits on raw channels."""
         shift = np.einsum("dk,dk->k", self.centres, fits.weights)
-        return np.vstack([fits.weights * self.deviations, fits.intercepts + shift])
+        finite = np.where(np.isfinite(self.deviations), self.deviations, 0)
+        return np.vstack([fits.weights * finite, fits.intercepts + shift])
 
     def raw(self, point: FloatArray, which: IntArray) -> tuple[FloatArray, FloatArray]:
         """Weights and intercepts on raw channels of some problems; ``point`` has their columns."""

@@ -1,0 +1,86 @@
+"""Faults of the linear mask probe by likelihood."""
+
+from tests.faults import Fault
+
+SOLVER = "etab/heads/masks/likelihood.py"
+HEAD = "etab/heads/masks/logistic.py"
+
+
+def _fault(name: str, file: str, old: str, new: str, *tests: str) -> Fault:
+    where = "tests/heads/test_mask_logistic.py"
+    return Fault(name, file, old, new, tuple(f"{where}::test_{test}" for test in tests))
+
+
+FAULTS = [
+    _fault(
+        "the likelihood penalises raw weights",
+        SOLVER,
+        "slope[:-1] += penalties * point[:-1]",
+        "slope[:-1] += penalties * weights",
+        "fits_are_those_of_scikit_learn",
+    ),
+    _fault(
+        "the likelihood penalises the intercept",
+        SOLVER,
+        "slope[:-1] += penalties * point[:-1]",
+        "slope += penalties * point",
+        "the_intercept_is_not_penalised",
+    ),
+    _fault(
+        "all rows train every likelihood",
+        SOLVER,
+        "np.array([k in p.parts for p in problems])",
+        "np.array([True for p in problems])",
+        "fits_are_those_of_scikit_learn",
+    ),
+    _fault(
+        "the start is calibrated on all rows",
+        SOLVER,
+        "        rows = _rows(design, problem.parts)\n        scores",
+        "        rows = np.arange(len(y))\n        scores",
+        "rows_outside_the_training_set_change_nothing",
+    ),
+    _fault(
+        "the likelihood of one class runs away",
+        SOLVER,
+        "    if _CONSTANT < rate < 1 - _CONSTANT:\n",
+        "    if True:\n",
+        "a_training_set_of_one_class_gives_a_constant",
+    ),
+    _fault(
+        "a constant channel gets a weight",
+        SOLVER,
+        "        deviation[_steady(mean, deviation)] = np.inf\n",
+        "",
+        "a_constant_channel_gets_no_weight",
+    ),
+    _fault(
+        "steps that climb are taken",
+        SOLVER,
+        "good = trial_value <= enough",
+        "good = trial_value <= np.inf",
+        "the_gap_bounds_what_is_left",
+        "minimise_takes_no_step_that_climbs",
+    ),
+    _fault(
+        "the strongest penalty is taken",
+        HEAD,
+        "best = int(losses.argmin())",
+        "best = 0",
+        "penalty_and_threshold_are_chosen_and_recorded",
+    ),
+    _fault(
+        "the likelihood chooses by its training rows",
+        HEAD,
+        "self._best(fits.pick(path), split.inner[0])",
+        "self._best(fits.pick(path), without(split.train, split.inner[0]))",
+        "choices_are_made_on_the_first_inner_part",
+    ),
+    _fault(
+        "masks are cut at a probability of log odds",
+        HEAD,
+        "level = float(special.logit(choice.threshold))",
+        "level = choice.threshold",
+        "log_odds_are_cut_at_the_chosen_probability",
+    ),
+]

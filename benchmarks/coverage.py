@@ -128,7 +128,9 @@ Simulated: no patient is in it. Values are in anchored units. In brackets: repli
 people, so that the Monte-Carlo error of coverage is near that of as many replicates: about ±3.1 for 200, ±4.4 for 100, ±6 for 50
 (95 % of a true 95 %).
 
-* *These probes*: the fitted probes on new people. The interval is the value ± t times the jackknife standard error.
+* *These probes*: the fitted probes on new people. The interval is the value ± t times the jackknife standard error. Under
+  cross-validation the test people of one fold train the probes of the others, which no interval over patients knows: it
+  covers less than it says, the more so the fewer people there are.
 * *This encoder*: the mean over new training people too, by the corrected variance of Nadeau and Bengio.
 * *Pairs*: share of pairs of equal backbones with p below 0.05. *Any*: share of boards of twelve equal backbones on which any
   pair is told apart after Holm; wanted is at most 5 %, and 6 % is accepted. "As probes" is what a board would claim if it took

@@ -122,8 +122,9 @@ def _check_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     for patient, part in pairs:
         if home.setdefault(patient, part) != part:
             raise SplitError(
-                f"Patient {patient} lies in two parts of the split, {home[patient]!r} and {part!r}: "
-                "scores would be of patients seen in training. Restore the split files as published."
+                f"Patient {patient} lies in two parts of the split, {home[patient]!r} and "
+                f"{part!r}: scores would be of patients seen in training. Restore the split files "
+                "as published."
             )
 
 
@@ -132,7 +133,8 @@ def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
     odd = sorted(set(parts.tolist()) - set(SPLIT_PARTS))
     if odd:
         raise SplitError(
-            f"{int(np.isin(parts, odd).sum())} rows are in no part of the authors' split; use protocol 'cv'."
+            f"{int(np.isin(parts, odd).sum())} rows are in no part of the authors' split; "
+            "use protocol 'cv'."
         )
     fit, val, test = (
         np.flatnonzero(np.isin(parts, p)) for p in (["train", "val"], ["val"], ["test"])
@@ -140,7 +142,7 @@ def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
     for name, rows in (("train", np.flatnonzero(parts == "train")), ("test", test)):
         if len(rows) == 0:
             raise SplitError(
-                f"The authors' split has no {name} rows with an answer here; use protocol 'cv'."
+                f"The authors' split has no {name} rows with a label here; use protocol 'cv'."
             )
     inner = (val,) if len(val) else inner_parts(patients, fit, seed)
     return RowSplit(fit, inner, test, "official")
@@ -161,8 +163,9 @@ def _cross(patients: Array, fold_of: Mapping[str, int], seed: int) -> list[RowSp
 def _leave_one_out(patients: Array, groups: Array) -> list[RowSplit]:
     names = sorted(set(groups.tolist()))
     if len(names) < 3:
+        listed = ", ".join(map(str, names)) if names else "none"
         raise SplitError(
-            f"Leaving one database out needs at least three, got {', '.join(map(str, names)) or 'none'}; use protocol 'cv'."
+            f"Leaving one database out needs at least three, got {listed}; use protocol 'cv'."
         )
     _check_pairs(zip(patients.tolist(), map(str, groups.tolist()), strict=True))
     parts = {name: np.flatnonzero(groups == name) for name in names}
@@ -174,17 +177,26 @@ def _leave_one_out(patients: Array, groups: Array) -> list[RowSplit]:
 
 
 def inner_parts(patients: Array, rows: IntArray, seed: int) -> tuple[IntArray, ...]:
-    """Patient folds of ``rows``, to choose by where nobody says what to validate on."""
-    mine = patients[rows]
-    fold_of = folds(mine.tolist(), min(INNER_FOLDS, len(set(mine.tolist()))), seed)
-    fold = np.array([fold_of[p] for p in mine])
+    """Divide rows into folds of patients, to choose by where there is no validation part.
+
+    Args:
+        patients: (n,) the patient of each row of the table.
+        rows: Indexes of the rows to divide.
+        seed: Seed of the folds.
+
+    Returns:
+        The rows of each fold: three folds, or one for each patient where there are fewer.
+    """
+    names = patients[rows].tolist()
+    fold_of = folds(names, min(INNER_FOLDS, len(set(names))), seed)
+    fold = np.array([fold_of[name] for name in names])
     return tuple(rows[fold == k] for k in range(int(fold.max()) + 1))
 
 
 def inner_fits(
     splits: Sequence[RowSplit], patients: Array
 ) -> tuple[list[RowSplit], list[list[int]]]:
-    """List the fits that answer every inner part of every split without it.
+    """List the fits that predict every inner part of every split without it.
 
     Leaving out folds j and k is one fit, whichever of them is the outer one: its test rows are
     those of both.

@@ -430,8 +430,8 @@ def _half_width(values: Sequence[float], what: str) -> float:
 
     if len(values) < 2:
         raise UndefinedError(
-            f"The interval of {what} needs two folds on which its metric exists; {len(values)} has it (a fold of one class "
-            "has no AUROC). Take fewer folds, or more patients."
+            f"The interval of {what} needs two folds on which its metric exists; {len(values)} has "
+            "it (a fold of one class has no AUROC). Take fewer folds, or more patients."
         )
     return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
@@ -439,5 +439,6 @@ def _half_width(values: Sequence[float], what: str) -> float:
 def _say(verbose: bool, code: str, score: TaskScore) -> None:
     if verbose:
         sys.stdout.write(
-            f"ETAB score: {code} {score.metric} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]\n"
+            f"ETAB score: {code} {score.metric} {score.value:.3f} "
+            f"[{score.low:.3f}, {score.high:.3f}]\n"
         )

@@ -86,19 +86,26 @@ def segmentation(
             f"tolerance_ms is {tolerance_ms}; at {STATE_RATE} Hz it is a multiple of 10."
         )
     reach = tolerance_ms * STATE_RATE * 2 // 1000
-    found = events = right = claimed = 0
+    detected = 0
+    events = 0
+    right = 0
+    claimed = 0
     for sound in (0, 2):
         true = _centres(truth, sound)
-        mine = _centres(predicted, sound)
-        counted = truth[mine // 2] >= 0
-        pairs = _pairs(true, mine, reach) if one_to_one else _near(true, mine, reach)
-        found = found + int(pairs[0].sum())
-        right = right + int((pairs[1] & counted).sum())
-        events = events + len(true)
-        claimed = claimed + int(counted.sum())
+        predicted_events = _centres(predicted, sound)
+        counted = truth[predicted_events // 2] >= 0
+        pairs = (
+            _pairs(true, predicted_events, reach)
+            if one_to_one
+            else _near(true, predicted_events, reach)
+        )
+        detected += int(pairs[0].sum())
+        right += int((pairs[1] & counted).sum())
+        events += len(true)
+        claimed += int(counted.sum())
     if events == 0:
         raise UndefinedError("No S1 or S2 is annotated: sensitivity does not exist.")
-    se = found / events
+    se = detected / events
     ppv = right / claimed if claimed else 0.0
     return SegmentationScore(
         se, ppv, 2 * se * ppv / (se + ppv) if se + ppv else 0.0, events, claimed
@@ -107,29 +114,31 @@ def segmentation(
 
 def _centres(states: IntArray, sound: int) -> IntArray:
     """Centres of the stretches of a sound in half-frames (first + last frame)."""
-    found = runs(states)
-    mine = found[found[:, 0] == sound]
-    return np.asarray(mine[:, 1] + mine[:, 2])
+    stretches = runs(states)
+    of_sound = stretches[stretches[:, 0] == sound]
+    return np.asarray(of_sound[:, 1] + of_sound[:, 2])
 
 
-def _near(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
+def _near(true: IntArray, predicted_events: IntArray, reach: int) -> tuple[Array, Array]:
     """Which true events have a prediction in reach, and which predictions a true event."""
-    near = np.abs(true[:, None] - mine[None, :]) <= reach
+    near = np.abs(true[:, None] - predicted_events[None, :]) <= reach
     return near.any(axis=1), near.any(axis=0)
 
 
-def _pairs(true: IntArray, mine: IntArray, reach: int) -> tuple[Array, Array]:
+def _pairs(true: IntArray, predicted_events: IntArray, reach: int) -> tuple[Array, Array]:
     """``_near`` with each event used once: the largest number of pairs, earliest first."""
-    found = np.zeros(len(true), dtype=bool)
-    right = np.zeros(len(mine), dtype=bool)
-    i = j = 0
-    while i < len(true) and j < len(mine):
-        if abs(int(true[i]) - int(mine[j])) <= reach:
-            found[i] = right[j] = True
+    detected = np.zeros(len(true), dtype=bool)
+    right = np.zeros(len(predicted_events), dtype=bool)
+    i = 0
+    j = 0
+    while i < len(true) and j < len(predicted_events):
+        if abs(int(true[i]) - int(predicted_events[j])) <= reach:
+            detected[i] = True
+            right[j] = True
             i = i + 1
             j = j + 1
-        elif true[i] < mine[j]:
+        elif true[i] < predicted_events[j]:
             i += 1
         else:
             j += 1
-    return found, right
+    return detected, right

@@ -70,7 +70,8 @@ class Predictions:
         lengths |= {len(values) for values in rounded.values()}
         if lengths != {len(self.items)}:
             raise ResultError(
-                f"A prediction table has {len(self.items)} items and columns of {sorted(lengths)} rows."
+                f"A prediction table has {len(self.items)} items and columns of "
+                f"{sorted(lengths)} rows."
             )
         self._refuse_other_repeats()
         for name, values in rounded.items():
@@ -143,7 +144,8 @@ class Predictions:
             ) from error
         if len(rows) < 2 or tuple(rows[0][:4]) != _FIRST_COLUMNS:
             raise ResultError(
-                f"{name} is not a prediction table: it must begin with kind,item,patient,fold and hold rows."
+                f"{name} is not a prediction table: it must begin with kind,item,patient,fold and "
+                "hold rows."
             )
         repeats: tuple[int, ...] = ()
         first = len(_FIRST_COLUMNS)

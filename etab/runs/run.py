@@ -26,11 +26,14 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
         return f"{card.name} describes recordings of sound, {task.dataset} holds pictures."
     if head.needs_series and not card.over_time:
         return (
-            f"the head {head.name!r} needs features every 20 ms, and {card.name} has no layers over time: it describes "
-            "whole recordings. Named networks of sound and backbones of still pictures have them."
+            f"the head {head.name!r} needs features every 20 ms, and {card.name} has no layers "
+            "over time: it describes whole recordings. Named networks of sound and backbones of still pictures have them."
         )
     if head.needs_series and not head.reads_layers and not card.series:
-        return f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), {card.name} gives layers."
+        return (
+            f"the head {head.name!r} reads one series of envelopes (envelopes, heart_series), "
+            f"{card.name} gives layers."
+        )
     if asked is None:
         return ""
     if not task.unit:
@@ -221,7 +224,10 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
         fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]
-        yield f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: {', '.join(fits)}."
+        yield (
+            f"the head {head.name!r} cannot answer {task.target} ({task.kind}); these can: "
+            f"{', '.join(fits)}."
+        )
     if head.needs_maps and not card.strides:
         yield f"the head {head.name!r} needs feature maps and {card.name} has none."
     if card.clip is not None and task.clip is None:

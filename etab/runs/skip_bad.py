@@ -51,7 +51,8 @@ def sift(source: Source, tasks: Sequence[Task] | None = None) -> Source:
         known = source.faults or []
         first = known[0].reason if known else "the folder lists none"
         raise CorruptFileError(
-            f"{source.root}: not one of {len(known)} recordings of {source.card.name} can be read. The first: {first}"
+            f"{source.root}: not one of {len(known)} recordings of {source.card.name} can be read. "
+            f"The first: {first}"
         )
     return source
 

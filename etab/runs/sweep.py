@@ -45,7 +45,10 @@ class Done:
 
     def said(self) -> str:
         """Summarise the sweep in one line, and each failure in one more."""
-        head = f"{len(self.ran)} cells run, {self.skipped} were finished already, {len(self.failures)} backbones failed."
+        head = (
+            f"{len(self.ran)} cells run, {self.skipped} were finished already, "
+            f"{len(self.failures)} backbones failed."
+        )
         undefined = [undefined_note(result.task, _pairs(result)) for result in self.ran]
         notes = [f"  {note}" for note in dict.fromkeys(undefined) if note]
         return "\n".join([head, *[f"  {name}: {why}" for name, why in self.failures], *notes])
@@ -124,7 +127,10 @@ class Demo:
 
 
 def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, bar: Bar) -> Demo:
-    """Write a phantom cohort, run the suite on it and write the page. Same seed, same result files."""
+    """Write a phantom cohort, run the suite on it and write the page.
+
+    The same seed gives the same result files.
+    """
     data = folder / "data"
     results = folder / "results"
     marker = data / f".patients-{patients}-seed-{seed}"

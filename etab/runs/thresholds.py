@@ -159,7 +159,8 @@ def best_rule(task: Task, columns: Columns) -> Rule:
     )
     if not np.isfinite(values).any():
         raise UndefinedError(
-            f"{task.code}: {metric.name} does not exist on the training rows, so no rule can be chosen."
+            f"{task.code}: {metric.name} does not exist on the training rows, so no rule can be "
+            "chosen."
         )
     best = np.flatnonzero(values >= np.nanmax(values) - 1e-12)
     kept = rules[int(best[len(best) // 2])]

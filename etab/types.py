@@ -102,7 +102,9 @@ class Features:
     single frames. Of recordings of sound with ``series``, an object array of layers over time (k_i,
     d) at 50 Hz. ``series`` holds one series (k_i, d) at 50 Hz for each recording of sound: its
     envelopes, the homomorphic one first. None for features without one. Before the rows of a task
-    are picked, series and layers are {recording: series}.
+    are picked, series and layers are {recording: series}. ``frames`` is the number of frames whose
+    pooled features lie side by side in a row, the earlier phase first: 2 for rows of an ED and an
+    ES frame.
     """
 
     pooled: Mapping[str, Any]
@@ -110,6 +112,7 @@ class Features:
     pca: Mapping[str, int] = field(default_factory=dict)
     sequences: Mapping[str, Any] = field(default_factory=dict)
     series: Any = None
+    frames: int = 1
 
     def __len__(self) -> int:
         """Count the frames."""

@@ -338,4 +338,6 @@ def row_features(
         if sequences and len(columns) == 1
         else {}
     )
-    return Features(pooled=pooled, maps=shown, pca=features.pca, sequences=steps)
+    return Features(
+        pooled=pooled, maps=shown, pca=features.pca, sequences=steps, frames=len(columns)
+    )

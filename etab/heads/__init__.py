@@ -7,6 +7,7 @@ from etab.heads.masks import decoders as segmentation
 from etab.heads.masks import linear as decoders
 from etab.heads.masks import logistic
 from etab.heads.pooled import balanced, probes
+from etab.heads.pooled import stack as stacked
 from etab.heads.pooled.large import LIMIT
 from etab.heads.pooled.probes import ridge_losses
 from etab.heads.sequences import heads as temporal
@@ -25,6 +26,7 @@ __all__ = [
     "probes",
     "ridge_losses",
     "segmentation",
+    "stacked",
     "states",
     "temporal",
 ]

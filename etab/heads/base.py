@@ -33,18 +33,22 @@ class Memo(dict[Any, Any]):
             of the board on these rows; None where that is not known.
         groups: (n,) the database of each row; None where there are none.
         precision: "bf16" lets a head that is trained use autocast, else "fp32".
+        balanced: Whether the metric of the task counts every class alike (balanced accuracy,
+            MAcc): a head then fits classes so.
     """
 
     cells: Array | None = None
     groups: Array | None = None
     precision: str = "fp32"
+    balanced: bool = False
 
     def forget_fits(self) -> None:
         """Drop what belongs to single sets of training rows; what belongs to all rows stays.
 
         Fits of another division into folds have other training rows, and each set takes memory.
         """
-        for key in [key for key in self if isinstance(key, tuple) and key[0] == "basis"]:
+        of_fits = ("basis", "stack")
+        for key in [key for key in self if isinstance(key, tuple) and key[0] in of_fits]:
             del self[key]
 
 
@@ -79,7 +83,8 @@ class Head(ABC):
 
         ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate
         results between calls on the same features and splits; the result never depends on it, but
-        for ``cells``, ``groups`` and ``precision`` of a ``Memo``, which the rows and the run decide.
+        for ``cells``, ``groups``, ``precision`` and ``balanced`` of a ``Memo``, which the rows, the
+        run and the task decide.
         """
 
 

@@ -144,6 +144,7 @@ class _Work:
         memo.cells = cells
         memo.groups = np.array(rows.groups) if rows.groups else None
         memo.precision = embedded.settings["precision"]
+        memo.balanced = thresholds.needed(task)
         return _Work(run, head, rows, features, _splits(run, rows), memo)
 
     def answers(self, data: Data) -> tuple[list[FoldFit], Predictions]:

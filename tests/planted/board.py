@@ -104,7 +104,7 @@ FAULTS = [
     ),
     Fault(
         "a probe that is certain does not rank",
-        "etab/heads/pooled/probes.py",
+        "etab/heads/pooled/class_scores.py",
         "        return probability(logits[:, 0])\n",
         "        return np.asarray(0.5 * (1 + np.tanh(logits[:, 0] / 2)))\n",
         ("tests/heads/test_probabilities.py",),

@@ -100,13 +100,13 @@ def basis(
         k -= means
         k -= means[:, None] - grand
         centred = k.astype(np.float32) if single else k
-        spread, axes = _axes(centred)
+        spread, axes = symmetric_axes(centred)
     floor = max(float(spread[-1]), 1e-30) * (1e-6 if single else 1e-9)
     keep = np.flatnonzero(spread > floor)[::-1]
     return Basis(rows, spread[keep], axes[:, keep], means, grand)
 
 
-def _axes(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
+def symmetric_axes(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Eigenvalues, the smallest first, and vectors of a symmetric matrix whose memory may be used.
 
     LAPACK by divide and conquer, as ``scipy.linalg.eigh`` calls it, without the copies: most
@@ -135,7 +135,7 @@ def _narrow_axes(k: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     z = x - x.mean(axis=0)
     total = float(np.trace(k) - k.sum() / len(k))
     z *= np.sqrt(max(total, 1e-30) / max(float(np.square(z).sum()), 1e-30))
-    values, vectors = _axes(z.T @ z)
+    values, vectors = symmetric_axes(z.T @ z)
     values = np.maximum(values, 0)
     return values, (z @ vectors) / np.sqrt(np.maximum(values, 1e-30))
 

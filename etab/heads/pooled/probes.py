@@ -14,6 +14,7 @@ import numpy as np
 
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
+from etab.heads.pooled.class_scores import as_scores, from_logits, log_loss, onehot
 from etab.heads.pooled.kernels import Kernels
 from etab.heads.pooled.large import nearest
 from etab.heads.pooled.linalg import (
@@ -24,7 +25,6 @@ from etab.heads.pooled.linalg import (
     probabilities,
     ridge_path,
 )
-from etab.heads.probabilities import class_probabilities, probability
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
@@ -142,47 +142,6 @@ def ridge_losses(
     return fit_losses
 
 
-def _onehot(answers: Array, target: Target) -> FloatArray:
-    """(n, 1), the second class, where there are two classes; (n, classes) otherwise."""
-    y = np.asarray(answers).astype(np.int64)
-    if len(target.classes) == 2:
-        return y[:, None].astype(np.float64)
-    return np.eye(len(target.classes))[y]
-
-
-def _answer(p: FloatArray, target: Target) -> FloatArray:
-    """Probabilities (n, c) as the kind of the target wants them; c = 1 is the second of two
-    classes.
-    """
-    if target.kind is Kind.BINARY:
-        return p[:, 0]
-    return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
-
-
-def _scores(logits: FloatArray, target: Target) -> FloatArray:
-    """Logits (n, c) as the scores of the target's kind; c = 1 is the log-odds of the second of two
-    classes.
-    """
-    if target.kind is Kind.BINARY:
-        return probability(logits[:, 0])
-    if logits.shape[1] == 1:
-        return probability(np.concatenate([-logits, logits], axis=1))
-    return class_probabilities(logits)
-
-
-def log_loss(p: FloatArray, onehot: FloatArray) -> FloatArray:
-    """Mean log-loss over rows: p (..., n, c) against onehot (n, c); c = 1 is the second of two
-    classes.
-    """
-    q = np.clip(np.asarray(p, dtype=np.float64), 1e-7, 1 - 1e-7)
-    rows = (
-        onehot * np.log(q) + (1 - onehot) * np.log(1 - q)
-        if onehot.shape[-1] == 1
-        else onehot * np.log(q)
-    )
-    return np.asarray(-rows.sum(axis=-1).mean(axis=-1))
-
-
 @HEADS.register("logistic")
 class Logistic(Head):
     """L2 logistic regression, all penalties and inner parts solved at once; chosen by the log-loss
@@ -209,7 +168,7 @@ class Logistic(Head):
         """
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
-        y = _onehot(answers, target)
+        y = onehot(answers, target)
         losses = {key: self._search(kernels, key, y, splits) for key in features.pooled}
         return [
             self._fit(kernels, {k: v[i] for k, v in losses.items()}, y, s, target)
@@ -236,7 +195,7 @@ class Logistic(Head):
             "penalty": PENALTIES[best],
             "inner_log_loss": float(losses[key][best]),
         }
-        return FoldFit(_scores(logits, target), choice)
+        return FoldFit(from_logits(logits, target), choice)
 
     def _search(
         self, kernels: Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]
@@ -354,7 +313,7 @@ class KNN(Head):
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
         value = target.kind is Kind.VALUE
-        y = np.asarray(answers, dtype=np.float64)[:, None] if value else _onehot(answers, target)
+        y = np.asarray(answers, dtype=np.float64)[:, None] if value else onehot(answers, target)
         losses = {
             key: [self._inner(kernels, key, y, s, value) for s in splits] for key in features.pooled
         }
@@ -364,7 +323,7 @@ class KNN(Head):
         ]
         if value:
             return [FoldFit(f.predictions[:, 0], f.choice) for f in fits]
-        return [FoldFit(_answer(f.predictions, target), f.choice) for f in fits]
+        return [FoldFit(as_scores(f.predictions, target), f.choice) for f in fits]
 
     def _split(
         self, kernels: Kernels, losses: dict[str, FloatArray], y: FloatArray, split: RowSplit
@@ -444,9 +403,9 @@ class Trivial(Head):
         y = np.asarray(answers, dtype=np.float64)
         if target.kind is Kind.VALUE:
             return [FoldFit(np.full(len(s.test), np.median(y[s.train]))) for s in splits]
-        onehot = _onehot(answers, target)
-        means = [np.tile(onehot[s.train].mean(axis=0), (len(s.test), 1)) for s in splits]
-        return [FoldFit(_answer(m, target)) for m in means]
+        columns = onehot(answers, target)
+        means = [np.tile(columns[s.train].mean(axis=0), (len(s.test), 1)) for s in splits]
+        return [FoldFit(as_scores(m, target)) for m in means]
 
     def _atlas(self, masks: Sequence[Array], split: RowSplit) -> list[Array]:
         """Mean training mask on a common grid, put back to each test frame's size, at 0.5."""

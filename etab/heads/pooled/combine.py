@@ -1,0 +1,143 @@
+"""Weights of candidates, from predictions that were made without the rows that they are for.
+
+Weights are 0 or more. Weights of 0 leave the constant, which is the median of the training answers
+or the shares of the training classes. A prior pulls all weights towards 0. It counts as much as a
+fixed number of rows, so that with few labels the combination is close to the constant, and with
+many the prior hardly acts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+from scipy.special import expit, log_softmax, softmax
+
+from etab.types import FloatArray
+
+PRIOR = 0.3
+"""Strength of the prior: the sum of the weights has a standard deviation of 1 / sqrt(PRIOR)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueWeights:
+    """A linear combination of predicted values.
+
+    Attributes:
+        constant: The prediction where every weight is 0, in the target's unit.
+        weights: (candidates,) 0 or more.
+    """
+
+    constant: float
+    weights: FloatArray
+
+    @classmethod
+    def fit(cls, predictions: FloatArray, y: FloatArray) -> ValueWeights:
+        """Minimise squared errors.
+
+        Args:
+            predictions: (n, candidates), made without the rows that they are for.
+            y: (n,) true values.
+
+        Returns:
+            The weights.
+        """
+        constant = float(np.median(y))
+        away = predictions - constant
+        answer = y - constant
+        strength = PRIOR * away.shape[1] * float(np.square(answer).mean())
+        gram = away.T @ away + max(strength, 1e-30) * np.eye(away.shape[1])
+        factor = np.linalg.cholesky(gram)
+        right = np.linalg.solve(factor, away.T @ answer)
+        return cls(constant, np.asarray(optimize.nnls(factor.T, right)[0]))
+
+    def __call__(self, predictions: FloatArray) -> FloatArray:
+        """Combine predictions (m, candidates) to values (m,)."""
+        return np.asarray(self.constant + (predictions - self.constant) @ self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassWeights:
+    """A combination of class scores in logits, with one weight a candidate for all classes.
+
+    Attributes:
+        shares: (c,) share of each class in the training rows; c = 1 is the second of two classes.
+        weights: (candidates,) 0 or more.
+        intercepts: (c,) logits where every weight is 0.
+    """
+
+    shares: FloatArray
+    weights: FloatArray
+    intercepts: FloatArray
+
+    @classmethod
+    def fit(cls, scores: FloatArray, onehot: FloatArray, importance: FloatArray) -> ClassWeights:
+        """Minimise the log-loss.
+
+        Args:
+            scores: (n, candidates, c) least-squares predictions of ``onehot``, made without the
+                rows that they are for.
+            onehot: (n, c) true classes; c = 1 is the second of two classes.
+            importance: (n,) how much each row counts, 1 on average.
+
+        Returns:
+            The weights.
+        """
+        shares = importance @ onehot / importance.sum()
+        away = _away(scores, shares)
+        k = away.shape[1]
+
+        def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
+            weights = parameters[:k]
+            logits = np.einsum("nkc,k->nc", away, weights) + parameters[k:]
+            value, slope = _log_loss(logits, onehot, importance)
+            prior = PRIOR * k
+            slope_of_weights = np.einsum("nkc,nc->k", away, slope) + prior * weights
+            whole = value + 0.5 * prior * float(weights @ weights)
+            return whole / n, np.concatenate([slope_of_weights, slope.sum(axis=0)]) / n
+
+        n = len(onehot)
+        start = np.concatenate([np.full(k, 1 / k), _logits(shares)])
+        bounds = [(0.0, None)] * k + [(-30.0, 30.0)] * len(shares)
+        fitted = optimize.minimize(
+            loss,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-7},
+        ).x
+        return cls(np.asarray(shares), fitted[:k], fitted[k:])
+
+    def __call__(self, scores: FloatArray) -> FloatArray:
+        """Combine scores (m, candidates, c) to logits (m, c)."""
+        away = _away(scores, self.shares)
+        return np.asarray(np.einsum("nkc,k->nc", away, self.weights) + self.intercepts)
+
+
+def _away(scores: FloatArray, shares: FloatArray) -> FloatArray:
+    """Distances of scores from the constant, in units of a logit near the shares."""
+    slope = max(float((shares * (1 - shares)).mean()), 1e-6)
+    return np.asarray((scores - shares) / slope)
+
+
+def _logits(shares: FloatArray) -> FloatArray:
+    """Logits of class shares."""
+    bounded = np.clip(shares, 1e-6, 1 - 1e-6)
+    if len(bounded) == 1:
+        return np.asarray(np.log(bounded / (1 - bounded)))
+    return np.asarray(np.log(bounded))
+
+
+def _log_loss(
+    logits: FloatArray, onehot: FloatArray, importance: FloatArray
+) -> tuple[float, FloatArray]:
+    """Sum of the log-loss, and its slope (n, c) along the logits."""
+    if logits.shape[1] == 1:
+        losses = np.logaddexp(0, logits) - onehot * logits
+        slope = expit(logits) - onehot
+    else:
+        losses = -onehot * log_softmax(logits, axis=1)
+        slope = softmax(logits, axis=1) - onehot
+    return float(importance @ losses.sum(axis=1)), slope * importance[:, None]

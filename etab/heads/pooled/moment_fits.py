@@ -1,0 +1,227 @@
+"""Ridge fits of one candidate from second moments of its columns, for features narrower than rows
+are many.
+
+No label enters the moments. Rows are read some at a time, so that memory does not grow with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg
+
+from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_difference
+from etab.heads.pooled.linalg import symmetric_axes
+from etab.types import Array, FloatArray, IntArray
+
+CHUNK = 2048
+"""Rows that are read at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of one candidate: centred, scaled and, where standardised, limited features.
+
+    Attributes:
+        x: (n, d) features of all rows; they may be a view of a file.
+        difference: Whether two frames side by side become their sum and their difference.
+        mean: (d,) mean of the training rows.
+        factors: (d,) factors of the centred features; 0 for a column that is dropped.
+        largest: Limit of the absolute values of the columns.
+        offset: (d,) mean of the limited columns over the training rows.
+        axes: (d, r) principal axes that the columns are reduced to; None for all columns.
+    """
+
+    x: Array
+    difference: bool
+    mean: FloatArray
+    factors: FloatArray
+    largest: float = np.inf
+    offset: FloatArray | float = 0.0
+    axes: FloatArray | None = None
+
+    def blocks(self, rows: IntArray) -> Iterator[tuple[slice, FloatArray]]:
+        """Read rows, some at a time.
+
+        Args:
+            rows: Indexes of rows.
+
+        Yields:
+            Which of ``rows`` these are, and their columns (chunk, r).
+        """
+        for places, block in _read(self.x, rows, difference=self.difference):
+            scaled = (block - self.mean) * self.factors
+            limited = np.clip(scaled, -self.largest, self.largest) - self.offset
+            yield places, limited if self.axes is None else limited @ self.axes
+
+    @classmethod
+    def of(cls, x: Array, train: IntArray, *, difference: bool, standardise: bool) -> Columns:
+        """Centre or standardise features by their training rows."""
+        width = x.shape[1]
+        total = np.zeros(width)
+        for _, block in _read(x, train, difference=difference):
+            total += block.sum(axis=0)
+        mean = total / len(train)
+        square = np.zeros(width)
+        for _, block in _read(x, train, difference=difference):
+            square += np.square(block - mean).sum(axis=0)
+        variance = square / len(train)
+        if not standardise:
+            length = max(float(np.sqrt(variance.sum())), 1e-30)
+            return cls(x, difference, mean, np.full(width, 1 / length))
+        limited = cls(x, difference, mean, inverse_deviations(variance, mean), LARGEST)
+        offset = np.zeros(width)
+        for _, block in limited.blocks(train):
+            offset += block.sum(axis=0)
+        return replace(limited, offset=offset / len(train))
+
+
+def _read(x: Array, rows: IntArray, *, difference: bool) -> Iterator[tuple[slice, FloatArray]]:
+    """Read rows of features, some at a time, in double precision."""
+    for start in range(0, len(rows), CHUNK):
+        places = slice(start, min(start + CHUNK, len(rows)))
+        block = np.asarray(x[rows[places]], dtype=np.float64)
+        yield places, sum_and_difference(block) if difference else block
+
+
+@dataclass(frozen=True, slots=True)
+class MomentFits:
+    """Everything about one candidate and one split that no label enters.
+
+    Attributes:
+        columns: How the columns are read.
+        train: Training rows.
+        test: Test rows.
+        second: (r, r) second moments of the training rows, whose mean is 0.
+        parts_first: For each inner part, (r,) sums of its columns.
+        parts_second: For each inner part, (r, r) sums of products of its columns.
+    """
+
+    columns: Columns
+    train: IntArray
+    test: IntArray
+    second: FloatArray
+    parts_first: tuple[FloatArray, ...]
+    parts_second: tuple[FloatArray, ...]
+
+    @classmethod
+    def of(
+        cls,
+        x: Array,
+        train: IntArray,
+        test: IntArray,
+        parts: Sequence[IntArray],
+        *,
+        frames: int,
+        standardise: bool,
+        components: int | None,
+    ) -> MomentFits:
+        """Read the training rows.
+
+        Args:
+            x: (n, d) features of all rows.
+            train: Training rows, which alone decide means, deviations and components.
+            test: Test rows.
+            parts: Indexes into ``train``, one array an inner part.
+            frames: Number of frames side by side in a row.
+            standardise: Whether columns are standardised; two frames then become their sum and
+                difference.
+            components: Number of principal components to reduce features to; None for none.
+        """
+        difference = standardise and frames == 2
+        columns = Columns.of(x, train, difference=difference, standardise=standardise)
+        if components is not None:
+            _, axes = symmetric_axes(_moments(columns, train)[1])
+            columns = replace(columns, axes=axes[:, ::-1][:, :components])
+        inner = [_moments(columns, train[part]) for part in parts]
+        rest = np.setdiff1d(np.arange(len(train)), np.concatenate(parts))
+        second = _moments(columns, train[rest])[1]
+        for _, products in inner:
+            second = second + products
+        firsts = tuple(first for first, _ in inner)
+        return cls(columns, train, test, second, firsts, tuple(products for _, products in inner))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take, without the features."""
+        return self.second.nbytes * (1 + len(self.parts_second))
+
+    def left_out(self, y: FloatArray, parts: Sequence[IntArray], penalty: float) -> FloatArray:
+        """Predict every part by the ridge regression that is fitted without it.
+
+        The moments of a part are taken off those of all training rows.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            parts: The inner parts that the moments were made of, in that order.
+            penalty: Penalty relative to the mean squared length of a row.
+
+        Returns:
+            (n, c) predictions; 0 for rows in no part.
+        """
+        whole = self._products(np.arange(len(y)), y)
+        out = np.zeros(y.shape)
+        for part, first, second in zip(parts, self.parts_first, self.parts_second, strict=True):
+            n = len(y) - len(part)
+            mean = -first / n
+            answer = (y.sum(axis=0) - y[part].sum(axis=0)) / n
+            others = self.second - second - n * np.outer(mean, mean)
+            products = whole - self._products(part, y) - n * np.outer(mean, answer)
+            weights = _solve(others.astype(np.float32), products, self._absolute(penalty))
+            for places, block in self.columns.blocks(self.train[part]):
+                out[part[places]] = (block - mean) @ weights + answer
+        return out
+
+    def predict(self, y: FloatArray, penalty: float) -> FloatArray:
+        """Fit on all training rows, in double precision, and predict the test rows.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            penalty: Penalty relative to the mean squared length of a row.
+
+        Returns:
+            (m, c) predictions.
+        """
+        mean = y.mean(axis=0)
+        products = self._products(np.arange(len(y)), y - mean)
+        weights = _solve(self.second, products, self._absolute(penalty))
+        out = np.empty((len(self.test), y.shape[1]))
+        for places, block in self.columns.blocks(self.test):
+            out[places] = block @ weights + mean
+        return out
+
+    def _products(self, places: IntArray, y: FloatArray) -> FloatArray:
+        """(r, c) sums over some training rows of columns times answers."""
+        total = np.zeros((len(self.second), y.shape[1]))
+        for chunk, block in self.columns.blocks(self.train[places]):
+            total += block.T @ y[places[chunk]]
+        return total
+
+    def _absolute(self, penalty: float) -> float:
+        """A penalty in the units of the moments."""
+        return penalty * max(float(np.trace(self.second)), 1e-30) / len(self.train)
+
+
+def _moments(columns: Columns, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Sums (r,) of the columns of some rows, and sums (r, r) of their products."""
+    width = len(columns.mean) if columns.axes is None else columns.axes.shape[1]
+    first = np.zeros(width)
+    second = np.zeros((width, width))
+    for _, block in columns.blocks(rows):
+        first += block.sum(axis=0)
+        second += block.T @ block
+    return first, second
+
+
+def _solve(matrix: FloatArray, products: FloatArray, shift: float) -> FloatArray:
+    """Solve (matrix + shift I) w = products in the precision of the matrix."""
+    system = matrix + np.eye(len(matrix), dtype=matrix.dtype) * matrix.dtype.type(shift)
+    try:
+        factor = linalg.cho_factor(system, overwrite_a=True, check_finite=False)
+    except linalg.LinAlgError:
+        # Rounding took the smallest eigenvalue below minus the shift.
+        return np.asarray(linalg.lstsq(matrix + shift * np.eye(len(matrix)), products)[0])
+    right = products.astype(matrix.dtype)
+    return np.asarray(linalg.cho_solve(factor, right, check_finite=False))

@@ -1,0 +1,329 @@
+"""The stacked probe: every layer and pooling, each with its own penalty, in one combination.
+
+Each candidate (``candidates.py``) is a ridge regression on the values, or on the indicators of the
+classes, which is Fisher's discriminant. Everything is chosen in three steps inside the training
+rows of a split:
+
+1. Each candidate predicts every inner part without it, for every penalty, and takes the penalty
+   with the smallest squared error.
+2. Weights of 0 or more combine these predictions: linearly for values, in logits for classes
+   (``combine.py``). Weights of 0 leave the constant.
+3. Candidates with a weight are fitted on all training rows and predict the test rows.
+
+Means, deviations and principal components come from the training rows of the split. They know no
+label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.heads.base import HEADS, FoldFit, Head, Memo
+from etab.heads.pooled.balanced import balanced_weights
+from etab.heads.pooled.candidates import Candidate, candidates_of
+from etab.heads.pooled.class_scores import from_logits, onehot
+from etab.heads.pooled.combine import ClassWeights, ValueWeights
+from etab.heads.pooled.kernel_fits import (
+    KernelFits,
+    Prepared,
+    centred,
+    principal_components,
+    raw_products,
+    standardised,
+)
+from etab.heads.pooled.kernels import Kernels
+from etab.heads.pooled.large import LIMIT
+from etab.heads.pooled.linalg import check_features
+from etab.heads.pooled.moment_fits import MomentFits
+from etab.heads.pooled.probes import refuse_kind
+from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
+
+PENALTIES: FloatArray = np.logspace(-3, 3, 13)
+"""Penalties relative to the mean squared length of a training row."""
+
+START = 6
+"""Index of the penalty at which the search starts: the mean squared length itself."""
+
+SHARED_BYTES = 1 << 29
+"""Memory for what tasks on the same rows share."""
+
+SMALLEST_SHARE = 0.01
+"""A candidate with less than this share of the weights is left out."""
+
+Fits = KernelFits | MomentFits
+
+
+@HEADS.register("stack")
+class Stack(Head):
+    """All layers and poolings, raw and standardised, combined by non-negative weights; chosen on
+    the inner parts.
+    """
+
+    name: ClassVar[str] = "stack"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.VALUE, Kind.BINARY, Kind.CLASSES})
+    balances: ClassVar[bool] = True
+
+    def cross_fit(
+        self,
+        features: Features,
+        answers: Any,
+        patients: Array,
+        splits: Sequence[RowSplit],
+        target: Target,
+        *,
+        rng: np.random.Generator,
+        memo: MutableMapping[Any, Any] | None = None,
+    ) -> list[FoldFit]:
+        """Choose, fit and predict for each split; values, probabilities of the second class, or of
+        each class.
+        """
+        refuse_kind(self, target)
+        check_features(features)
+        shared = _Shared(features, {} if memo is None else memo)
+
+        def weigh(train: IntArray) -> FloatArray:
+            return _importance(np.asarray(answers)[train], train, memo)
+
+        return [_fit_split(shared, answers, split, target, weigh) for split in splits]
+
+
+class _Shared:
+    """What no label enters, kept between tasks on the same rows as far as memory allows."""
+
+    def __init__(self, features: Features, memo: MutableMapping[Any, Any]) -> None:
+        self.features = features
+        self.memo = memo
+        self.kernels = Kernels(features, memo, checked=True)
+        self.prepared = dict[str, Prepared]()
+        self.split_key: tuple[bytes, ...] = ()
+        self.split = dict[Any, Any]()
+
+    def fits(self, candidate: Candidate, rows: _Rows) -> Fits:
+        """The fits of a candidate on the rows of a split."""
+        x = self.features.pooled[candidate.key]
+        place = ("stack", candidate.name, x.shape, rows.key)
+        if place in self.memo:
+            kept: Fits = self.memo[place]
+            return kept
+        fits = self._make(candidate, rows, x)
+        used = sum(kept.nbytes for key, kept in self.memo.items() if key[0] == "stack")
+        if used + fits.nbytes <= SHARED_BYTES:
+            self.memo[place] = fits
+        return fits
+
+    def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> Fits:
+        frames = self.features.frames
+        components = self.features.pca.get(candidate.key)
+        if _narrow(x, len(rows.train)):
+            return MomentFits.of(
+                x,
+                rows.train,
+                rows.test,
+                rows.parts,
+                frames=frames,
+                standardise=candidate.standardised,
+                components=components,
+            )
+        inside, across = self._products(candidate, rows)
+        if components is None or components >= len(rows.train):
+            return KernelFits(inside, across)
+        fitted, others = (x[:, :components] for x in self._components(candidate, rows))
+        if 2 * components > len(rows.train):
+            return KernelFits(fitted @ fitted.T, others @ fitted.T)
+        places = np.arange(len(fitted) + len(others))
+        return MomentFits.of(
+            np.concatenate([fitted, others]),
+            places[: len(fitted)],
+            places[len(fitted) :],
+            rows.parts,
+            frames=1,
+            standardise=False,
+            components=None,
+        )
+
+    def _products(self, candidate: Candidate, rows: _Rows) -> tuple[FloatArray, FloatArray]:
+        """Centred inner products of the rows of a split."""
+        key = self.kernels.same(candidate.key)
+        place = ("products", key, candidate.standardised)
+        split = self._of_split(rows)
+        if place not in split:
+            if candidate.standardised:
+                split[place] = standardised(self._prepared(key), rows.train, rows.test)
+            else:
+                split[place] = centred(self._raw_products(key), rows.train, rows.test)
+        found: tuple[FloatArray, FloatArray] = split[place]
+        return found
+
+    def _components(self, candidate: Candidate, rows: _Rows) -> tuple[FloatArray, FloatArray]:
+        """Principal components of the rows of a split: several keys of one picture share them."""
+        place = ("components", self.kernels.same(candidate.key), candidate.standardised)
+        split = self._of_split(rows)
+        if place not in split:
+            most = min(max(self.features.pca.values()), len(rows.train))
+            split[place] = principal_components(*self._products(candidate, rows), most)
+        found: tuple[FloatArray, FloatArray] = split[place]
+        return found
+
+    def _of_split(self, rows: _Rows) -> dict[Any, Any]:
+        """What keys with the same features share within one split; of the last split alone."""
+        if self.split_key != rows.key:
+            self.split_key = rows.key
+            self.split = {}
+        return self.split
+
+    def _raw_products(self, key: str) -> FloatArray:
+        """Inner products of all rows of a key."""
+        x = self.features.pooled[key]
+        place = ("stack raw", key, x.shape)
+        if place not in self.memo:
+            self.memo[place] = raw_products(x)
+        kept: FloatArray = self.memo[place]
+        return kept
+
+    def _prepared(self, key: str) -> Prepared:
+        """Columns of all rows of a key, for standardisation."""
+        if key not in self.prepared:
+            self.prepared[key] = Prepared.of(self.features.pooled[key], self.features.frames)
+        return self.prepared[key]
+
+
+def _narrow(x: Array, n_train: int) -> bool:
+    """Whether the moments of the columns are smaller than the inner products of the rows."""
+    width = x.shape[1]
+    return 2 * width <= n_train or (n_train > LIMIT and width < n_train)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a split, with inner parts as indexes into the training rows."""
+
+    train: IntArray
+    test: IntArray
+    parts: tuple[IntArray, ...]
+
+    @classmethod
+    def of(cls, split: RowSplit) -> _Rows:
+        train = np.sort(split.train)
+        parts = tuple(np.searchsorted(train, np.sort(part)) for part in split.inner)
+        return cls(train, np.asarray(split.test), parts)
+
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """What tells these rows from others."""
+        return (self.train.tobytes(), self.test.tobytes(), *(p.tobytes() for p in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The penalty of a candidate, and its predictions of the inner parts at that penalty."""
+
+    penalty: float
+    left_out: FloatArray
+
+
+def _fit_split(
+    shared: _Shared,
+    answers: Any,
+    split: RowSplit,
+    target: Target,
+    weigh: Callable[[IntArray], FloatArray],
+) -> FoldFit:
+    """Choose penalties and weights, refit, and predict the test rows of a split."""
+    rows = _Rows.of(split)
+    y = _columns(np.asarray(answers)[rows.train], target)
+    importance = weigh(rows.train)
+    candidates = candidates_of(shared.features)
+    fits = [shared.fits(candidate, rows) for candidate in candidates]
+    choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
+    inner = np.concatenate(rows.parts)
+    left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
+    combination = _combination(left_out, y[inner], importance[inner], target)
+    tested = np.zeros((len(rows.test), len(candidates), y.shape[1]))
+    for k in np.flatnonzero(combination.weights):
+        tested[:, k] = fits[k].predict(y, choices[k].penalty)
+    record = {
+        candidate.name: {"weight": round(float(weight), 6), "penalty": choice.penalty}
+        for candidate, weight, choice in zip(candidates, combination.weights, choices, strict=True)
+        if weight > 0
+    }
+    return FoldFit(_predictions(combination, tested, target), {"candidates": record})
+
+
+def _columns(answers: Array, target: Target) -> FloatArray:
+    """Answers as columns (n, c): values, or indicators of classes."""
+    if target.kind is Kind.VALUE:
+        return np.asarray(answers, dtype=np.float64)[:, None]
+    return onehot(answers, target)
+
+
+def _importance(
+    answers: Array, train: IntArray, memo: MutableMapping[Any, Any] | None
+) -> FloatArray:
+    """How much each training row counts, 1 on average.
+
+    All rows count alike, unless the metric of the task counts all classes alike. Classes then do so
+    here, and so do the databases in each class.
+    """
+    if not isinstance(memo, Memo) or not memo.balanced:
+        return np.ones(len(train))
+    groups = np.zeros(len(train)) if memo.groups is None else memo.groups[train]
+    return balanced_weights(answers.astype(np.int64), groups)
+
+
+def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: FloatArray) -> _Choice:
+    """Take the penalty with the smallest squared error over the inner parts.
+
+    The error is smooth along the penalties. The search starts in their middle and goes downhill.
+    """
+    inner = np.concatenate(parts)
+    left_out: dict[int, FloatArray] = {}
+
+    def loss(index: int) -> float:
+        if not 0 <= index < len(PENALTIES):
+            return np.inf
+        if index not in left_out:
+            left_out[index] = fit.left_out(y, parts, float(PENALTIES[index]))
+        errors = np.square(left_out[index][inner] - y[inner]).sum(axis=1)
+        return float(errors @ importance[inner])
+
+    best = START
+    step = 1 if loss(best + 1) < loss(best) else -1
+    while loss(best + step) < loss(best):
+        best += step
+    return _Choice(float(PENALTIES[best]), left_out[best])
+
+
+def _combination(
+    left_out: FloatArray, y: FloatArray, importance: FloatArray, target: Target
+) -> ValueWeights | ClassWeights:
+    """Fit the weights of the candidates, again without those that have hardly any."""
+    used = np.arange(left_out.shape[1])
+    for _ in range(2):
+        fitted = _fit_weights(left_out[:, used], y, importance, target)
+        weights = np.zeros(left_out.shape[1])
+        weights[used] = fitted.weights
+        used = np.flatnonzero(weights > SMALLEST_SHARE * weights.sum())
+        if not len(used):
+            break
+    return replace(fitted, weights=weights)
+
+
+def _fit_weights(
+    left_out: FloatArray, y: FloatArray, importance: FloatArray, target: Target
+) -> ValueWeights | ClassWeights:
+    if target.kind is Kind.VALUE:
+        return ValueWeights.fit(left_out[:, :, 0], y[:, 0])
+    return ClassWeights.fit(left_out, y, importance)
+
+
+def _predictions(
+    combination: ValueWeights | ClassWeights, tested: FloatArray, target: Target
+) -> FloatArray:
+    """Combine predictions (m, candidates, c) of the candidates for the test rows."""
+    if isinstance(combination, ValueWeights):
+        return combination(tested[:, :, 0])
+    return from_logits(combination(tested), target)

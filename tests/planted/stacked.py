@@ -1,0 +1,120 @@
+"""Faults of the stacked probe."""
+
+from tests.faults import Fault
+
+TESTS = ("tests/heads/test_stack.py",)
+STACK = "etab/heads/pooled/stack.py"
+KERNELS = "etab/heads/pooled/kernel_fits.py"
+MOMENTS = "etab/heads/pooled/moment_fits.py"
+COMBINE = "etab/heads/pooled/combine.py"
+
+FAULTS = [
+    Fault(
+        "stack: no constant beside the candidates",
+        COMBINE,
+        "constant = float(np.median(y))",
+        "constant = 0.0",
+        TESTS,
+    ),
+    Fault(
+        "stack: weights may be negative",
+        COMBINE,
+        "np.asarray(optimize.nnls(factor.T, right)[0])",
+        "np.linalg.solve(factor.T, right)",
+        TESTS,
+    ),
+    Fault(
+        "stack: weights of classes may be negative",
+        COMBINE,
+        "bounds = [(0.0, None)] * k",
+        "bounds = [(None, None)] * k",
+        TESTS,
+    ),
+    Fault(
+        "stack: the prior is forgotten",
+        COMBINE,
+        "strength = PRIOR * away.shape[1]",
+        "strength = 0 * away.shape[1]",
+        TESTS,
+    ),
+    Fault(
+        "stack: weights are fitted on rows that the candidates have seen",
+        STACK,
+        "left_out[index] = fit.left_out(y, parts, float(PENALTIES[index]))",
+        "left_out[index] = fit.train @ np.linalg.solve(fit.train + 1e-3 * np.eye(len(y)), y)"
+        " if hasattr(fit.train, 'ndim') and fit.train.ndim == 2"
+        " else fit.left_out(y, parts, float(PENALTIES[index]))",
+        TESTS,
+    ),
+    Fault(
+        "stack: test rows decide means and deviations of kernels",
+        KERNELS,
+        "mean = fitted.mean(axis=0)\n",
+        "mean = prepared.values[:, block].mean(axis=0)\n",
+        TESTS,
+    ),
+    Fault(
+        "stack: test rows decide the centre of raw kernels",
+        KERNELS,
+        "across = across - means - (across.mean(axis=1, keepdims=True) - grand)",
+        "across = across - across.mean(axis=0) - (across.mean(axis=1, keepdims=True) - grand)",
+        TESTS,
+    ),
+    Fault(
+        "stack: test rows decide means of moments",
+        MOMENTS,
+        "for _, block in _read(x, train, difference=difference):\n            total +=",
+        "for _, block in _read(x, np.arange(len(x))[: len(train)], difference=difference):\n"
+        "            total +=",
+        TESTS,
+    ),
+    Fault(
+        "stack: values of test rows have no limit",
+        KERNELS,
+        "np.clip(values, -LARGEST, LARGEST, out=values)",
+        "pass",
+        TESTS,
+    ),
+    Fault(
+        "stack: constant columns are standardised",
+        "etab/heads/pooled/candidates.py",
+        "varies = deviation > SMALLEST_DEVIATION * root_mean_square",
+        "varies = deviation > 0",
+        TESTS,
+    ),
+    Fault(
+        "stack: two frames stay side by side",
+        KERNELS,
+        "sum_and_difference(x) if frames == 2 else x",
+        "x",
+        TESTS,
+    ),
+    Fault(
+        "stack: the intercept of left-out parts is forgotten",
+        KERNELS,
+        " - np.float32(1 / len(y))",
+        "",
+        TESTS,
+    ),
+    Fault(
+        "stack: the mean of a part stays in the moments",
+        MOMENTS,
+        "- second - n * np.outer(mean, mean)",
+        "- second",
+        TESTS,
+    ),
+    Fault(
+        "stack: the memo mixes splits",
+        STACK,
+        'place = ("stack", candidate.name, x.shape, rows.key)',
+        'place = ("stack", x.shape)',
+        TESTS,
+    ),
+    Fault(
+        "stack: classes are never balanced",
+        STACK,
+        "if not isinstance(memo, Memo) or not memo.balanced:",
+        "if True:",
+        TESTS,
+    ),
+]

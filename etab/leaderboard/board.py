@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from etab.leaderboard.admission.canonical import known_backbones
 from etab.leaderboard.suites import Suite
 from etab.results import Result
 
@@ -154,7 +155,10 @@ class Board:
 
 
 def kind_of(backbone: str, cells: Sequence[Result]) -> str:
-    """Tell pretrained backbones, random twins and controls apart by what their results record.
+    """Tell pretrained backbones, random twins and controls apart.
+
+    A board of patients knows its controls by the published ones; a result cannot make itself one.
+    On a board of phantoms, the family that the results record decides.
 
     Args:
         backbone: Name of the backbone.
@@ -169,6 +173,9 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     """
     if backbone.startswith("random/"):
         return RANDOM_TWIN
-    if cells and cells[0].settings.get("family") == "control":
+    known = known_backbones().get(backbone)
+    if known is not None:
+        return known.kind
+    if cells and cells[0].phantom and cells[0].settings.get("family") == "control":
         return CONTROL
     return PRETRAINED

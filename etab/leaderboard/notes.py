@@ -70,6 +70,20 @@ def set_aside_note(problems: Sequence[str], whole: str = "this board") -> list[s
     ]
 
 
+def remarks_note(remarks: Sequence[str]) -> list[str]:
+    """Say what a reader should know before believing some results; nothing without remarks.
+
+    Args:
+        remarks: One sentence for each remark.
+
+    Returns:
+        A list of at most one sentence.
+    """
+    if not remarks:
+        return []
+    return [printable(f"FLAGGED: {_listed(remarks, _NAMED_FILES, ' Also: ')}")]
+
+
 def _listed(names: Sequence[str], most: int, separator: str) -> str:
     text = separator.join(names[:most])
     rest = len(names) - most

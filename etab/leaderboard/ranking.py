@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import DataNotFoundError, ResultError, UndefinedError
+from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.board import Board, BoardRow, Reliability, kind_of
 from etab.leaderboard.comparable import (
     Cells,
@@ -23,7 +24,7 @@ from etab.leaderboard.comparable import (
     refuse_other_rows,
 )
 from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
-from etab.leaderboard.notes import board_notes, set_aside_note
+from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
 from etab.leaderboard.pairs import compare, reliability_of
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
@@ -34,7 +35,7 @@ from etab.metrics.uncertainty import (
     resample_weights,
     weighted,
 )
-from etab.results import Predictions, Result, read_results
+from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.tasks.codes import parse_code
 from etab.tasks.menu import TASKS
@@ -126,8 +127,10 @@ def rank_folder(
 ) -> Board:
     """Rank the results in a folder, as ``etab leaderboard`` does.
 
-    A file that cannot be read, or whose value does not follow from its predictions, is set aside:
-    the first note of the board names it with the reason.
+    Nothing in a file is believed (``etab.leaderboard.admission``): a file that cannot be read, that
+    states what does not follow from its predictions, or that cannot be compared with the others is
+    set aside, and the first note of the board names it with the reason. What looks too good, copied
+    or constant stays and is named in the next note.
 
     Args:
         folder: Folder of results that ``etab run`` wrote.
@@ -153,33 +156,25 @@ def rank_folder(
     """
     chosen = suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})
-    files = read_results(folder)
-    if not files.results and not files.problems:
+
+    def counts(result: Result) -> bool:
+        return counts_on(result, chosen, TASKS, protocol, seed)
+
+    admission = admit(folder, TASKS, counts)
+    problems = [str(finding) for finding in admission.refused]
+    remarks = [str(finding) for finding in admission.flagged]
+    if not admission.results and not problems:
         raise DataNotFoundError(
             f"{folder} holds no result files. Make some with `etab run --results {folder}`."
         )
-    problems = list(files.problems)
-    results: list[Result] = []
-    tables: dict[Path, Predictions] = {}
-    for result in files.results:
-        path = result.path(folder)
-        if not counts_on(result, chosen, TASKS, protocol, seed):
-            results.append(result)
-            continue
-        try:
-            tables[path] = checked_predictions(result, TASKS[result.task], folder)
-        except ResultError as error:
-            problems.append(str(error))
-        else:
-            results.append(result)
-    if problems and not tables:
+    if problems and not admission.tables:
         raise ResultError(f"No result of {folder} can be ranked. {set_aside_note(problems)[0]}")
 
     def read_table(result: Result) -> Predictions:
-        return tables[result.path(folder)]
+        return admission.tables[result.path(folder)]
 
-    notes = set_aside_note(problems)
-    return _rank(results, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, notes)
+    notes = [*set_aside_note(problems), *remarks_note(remarks)]
+    return _rank(admission.results, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, notes)
 
 
 def _rank(

@@ -1,0 +1,87 @@
+"""Write the canonical tables: the rows of every published cell, and the backbones that made them.
+
+``python -m benchmarks.canonical`` reads the published results and writes ``configs/canonical/``: a
+file for each dataset with the digest of the rows of each task, protocol and seed, and
+``backbones.json`` with the identity of each backbone. Boards compare results with them, so that a
+result cannot bring rows, patients, folds or a truth of its own. Run it after the boards were made
+again. It fails where two backbones of one cell have different rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from etab.leaderboard.admission.canonical import key_of, rows_digest
+from etab.leaderboard.board import CONTROL, PRETRAINED, RANDOM_TWIN
+from etab.results import Result, load_results
+
+PUBLISHED = Path(__file__).parent
+CANONICAL = PUBLISHED.parent / "configs" / "canonical"
+
+RELEASES = {
+    ("results", "camus"): "CAMUS, 500 patients, a copy resampled to 224 x 224 pixels",
+    ("results_sounds", "circor"): "CirCor DigiScope 1.0.3, the 46 ids of the small board",
+    ("results_sounds", "cinc2016"): "CinC Challenge 2016, the 347 recordings of the small board",
+    ("results_sounds_full", "circor"): "CirCor DigiScope 1.0.3, all 942 public ids",
+    ("results_sounds_full", "cinc2016"): "CinC Challenge 2016, all 3,240 training recordings",
+}
+
+
+def published() -> Iterator[tuple[Path, Result, str]]:
+    """Yield every published result of patients, with its folder and the title of its release."""
+    for (folder, dataset), title in RELEASES.items():
+        for result in load_results(PUBLISHED / folder):
+            if result.dataset == dataset and not result.phantom and not result.bad:
+                yield PUBLISHED / folder, result, title
+
+
+def canonical_rows() -> dict[str, dict[str, dict[str, object]]]:
+    """Digest of the rows of each cell: by dataset, digest of the data, and key of the cell."""
+    datasets: dict[str, dict[str, dict[str, object]]] = {}
+    for folder, result, title in published():
+        releases = datasets.setdefault(result.dataset, {})
+        release = releases.setdefault(result.data_digest, {"title": title, "rows": {}})
+        rows = release["rows"]
+        assert isinstance(rows, dict)
+        digest = rows_digest(result.predictions(folder))
+        if rows.setdefault(key_of(result), digest) != digest:
+            raise SystemExit(f"{result.path(folder)} has other rows than the results before it.")
+    return datasets
+
+
+def identities() -> dict[str, dict[str, str]]:
+    """Digest of the weights and kind of each published backbone, by name."""
+    known: dict[str, dict[str, str]] = {}
+    for folder, result, _ in published():
+        facts = {
+            "weights_sha256": result.weights_sha256,
+            "kind": _kind(result),
+        }
+        if known.setdefault(result.backbone, facts) != facts:
+            raise SystemExit(f"{result.path(folder)} is of another {result.backbone}.")
+    return known
+
+
+def _kind(result: Result) -> str:
+    if result.backbone.startswith("random/"):
+        return RANDOM_TWIN
+    return CONTROL if result.settings.get("family") == "control" else PRETRAINED
+
+
+def main() -> None:
+    """Write all files."""
+    CANONICAL.mkdir(exist_ok=True)
+    for dataset, releases in canonical_rows().items():
+        _write(f"{dataset}.json", {"releases": releases})
+    _write("backbones.json", identities())
+
+
+def _write(name: str, content: object) -> None:
+    text = json.dumps(content, indent=1, sort_keys=True)
+    (CANONICAL / name).write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""From a folder of result files to the results that a board may show, with a reason for the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab.errors import EtabError, ResultError
+from etab.leaderboard.admission.canonical import (
+    known_backbones,
+    other_rows,
+    release_of,
+    rows_digest,
+)
+from etab.leaderboard.admission.files import record_files, wrong_name
+from etab.leaderboard.admission.findings import Finding, Verdict
+from etab.leaderboard.admission.plausibility import Entry, implausible
+from etab.leaderboard.admission.ranges import out_of_range
+from etab.leaderboard.admission.record import contradictions
+from etab.leaderboard.suites import Tasks
+from etab.results import Predictions, Result
+from etab.tasks.base import Task
+
+# Facts that the results of one task must share, in the record itself and in its settings.
+SAME_FIELDS = ("phantom", "data_digest", "head")
+SAME_SETTINGS = ("head_version", "runs_version", "aggregate", "rows", "window", "fit_data_digest")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The results of a folder, sorted into those that may be shown and those that may not.
+
+    Attributes:
+        results: The results that stand, in the order of their paths.
+        tables: The predictions of the results that were checked, by path.
+        findings: Every reason against a result, and every remark about one.
+    """
+
+    results: tuple[Result, ...]
+    tables: Mapping[Path, Predictions]
+    findings: tuple[Finding, ...]
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """The findings that put a result aside."""
+        return tuple(f for f in self.findings if f.verdict is Verdict.REFUSED)
+
+    @property
+    def flagged(self) -> tuple[Finding, ...]:
+        """The findings that mark a result."""
+        return tuple(f for f in self.findings if f.verdict is Verdict.FLAGGED)
+
+
+def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admission:
+    """Check every result below a folder.
+
+    Nothing in a file is believed: files are regular and of bounded size, names are plain, every
+    stated number is computed again from the predictions, rows and truth are those of the canonical
+    table where there is one, and results of one task share everything that decides a score. A
+    result that fails is put aside with its reason; the others stand.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+        tasks: Tasks by code.
+        counts: Tells which results are shown. Only these are checked; the others stand as they
+            are.
+
+    Returns:
+        The results that stand, their predictions, and the findings.
+    """
+    files = record_files(folder)
+    findings = [
+        Finding(Verdict.REFUSED, path, "", reason) for path, reason in files.refused.items()
+    ]
+    others: list[Result] = []
+    entries: dict[Path, Entry] = {}
+    for path in files.records:
+        try:
+            result = _read(path, folder)
+            if not counts(result):
+                others.append(result)
+                continue
+            entries[path] = _checked(result, tasks[result.task], folder)
+        except EtabError as error:
+            findings.append(Finding(Verdict.REFUSED, path, "", _without_path(str(error), path)))
+    for refused in (_second_heads, _two_networks, _mixtures, _twins_of_nobody):
+        for path, reason in refused(entries).items():
+            cell = _cell(entries.pop(path).result)
+            findings.append(Finding(Verdict.REFUSED, path, cell, reason))
+    findings += _remarks(entries)
+    standing = [entry.result for entry in entries.values()]
+    results = sorted([*standing, *others], key=lambda result: str(result.path(folder)))
+    tables = {path: entry.table for path, entry in entries.items()}
+    return Admission(tuple(results), tables, tuple(findings))
+
+
+def _read(path: Path, folder: Path) -> Result:
+    result = Result.load(path)
+    name = wrong_name(result.backbone)
+    if name:
+        raise ResultError(f"{name}. Give the backbone another name and run its cells again")
+    if result.path(folder) != path:
+        raise ResultError(
+            f"it holds {result.task} with {result.backbone}, which belongs at "
+            f"{result.path(folder)}: name the folder that contains {result.dataset}/, or move the "
+            "file"
+        )
+    return result
+
+
+def _checked(result: Result, task: Task, folder: Path) -> Entry:
+    table = result.predictions(folder)
+    reasons = [reason for reason in (out_of_range(table), other_rows(result, table)) if reason]
+    if not reasons:
+        reasons = contradictions(result, table, task)
+    if reasons:
+        raise ResultError(f"{_cell(result)}: {'; '.join(reasons[:3])}")
+    return Entry(result, table, task)
+
+
+def _cell(result: Result) -> str:
+    return f"{result.task} with {result.backbone}"
+
+
+def _without_path(text: str, path: Path) -> str:
+    """An error without the path that the finding names anyway."""
+    return text.removeprefix(f"{path}: ").removeprefix(f"{path} ").rstrip(".")
+
+
+def _second_heads(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+    """Results of a cell that has another result by the head of the task."""
+    by_cell: dict[tuple[str, str], list[Path]] = {}
+    for path, entry in entries.items():
+        by_cell.setdefault((entry.result.backbone, entry.result.task), []).append(path)
+    refused: dict[Path, str] = {}
+    for paths in by_cell.values():
+        ordered = sorted(paths, key=lambda path: (_other_head(entries[path]), str(path)))
+        for path in ordered[1:]:
+            refused[path] = (
+                f"{ordered[0].name} is a result of the same cell, by the head "
+                f"{entries[ordered[0]].result.head!r}; keep different heads in separate folders"
+            )
+    return refused
+
+
+def _other_head(entry: Entry) -> bool:
+    return entry.result.head != entry.task.head
+
+
+def _two_networks(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+    """Results of a backbone whose weights are not those of most of its results."""
+    digests: dict[str, list[str]] = {}
+    for entry in entries.values():
+        digests.setdefault(entry.result.backbone, []).append(entry.result.weights_sha256)
+    refused: dict[Path, str] = {}
+    for path, entry in entries.items():
+        usual = _most_common(digests[entry.result.backbone])
+        if entry.result.weights_sha256 != usual:
+            refused[path] = (
+                f"weights_sha256 begins with {entry.result.weights_sha256[:12]} here and with "
+                f"{usual[:12]} in other results of {entry.result.backbone}: one name stands for "
+                "one network"
+            )
+    return refused
+
+
+def _mixtures(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+    """Results that differ from the others of their task in something that decides scores."""
+    refused: dict[Path, str] = {}
+    by_task: dict[str, dict[Path, Entry]] = {}
+    for path, entry in entries.items():
+        by_task.setdefault(entry.result.task, {})[path] = entry
+    phantom = all(entry.result.phantom for entry in entries.values())
+    for of_task in by_task.values():
+        for name in (*SAME_FIELDS, *SAME_SETTINGS):
+            standing = {path: entry for path, entry in of_task.items() if path not in refused}
+            refused |= _differing(name, standing, phantom)
+        standing = {path: entry for path, entry in of_task.items() if path not in refused}
+        refused |= _differing_rows(standing)
+    return refused
+
+
+def _differing(name: str, entries: Mapping[Path, Entry], phantom: bool) -> dict[Path, str]:
+    values = {path: _fact(name, entry.result) for path, entry in entries.items()}
+    if len(set(values.values())) < 2:
+        return {}
+    known = [values[path] for path, entry in entries.items() if release_of(entry.result)]
+    usual = _most_common(known or list(values.values()))
+    if name == "phantom":
+        usual = str(phantom)  # a phantom result never enters a board of patients
+    return {
+        path: f"its {name} is {value[:40]}; on this board it is {usual[:40]}"
+        for path, value in values.items()
+        if value != usual
+    }
+
+
+def _fact(name: str, result: Result) -> str:
+    if name in SAME_FIELDS:
+        return str(getattr(result, name))
+    return str(result.settings.get(name, "none"))
+
+
+def _differing_rows(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+    """Results with other rows than most others, where no canonical table says which are right."""
+    digests = {path: rows_digest(entry.table) for path, entry in entries.items()}
+    if len(set(digests.values())) < 2:
+        return {}
+    usual = _most_common(list(digests.values()))
+    return {
+        path: "items, patients, folds or truth of its rows are not those of the other results"
+        for path, digest in digests.items()
+        if digest != usual
+    }
+
+
+def _twins_of_nobody(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+    """Results under the name of a random twin without the backbone whose twin it is."""
+    names = {entry.result.backbone for entry in entries.values()}
+    refused: dict[Path, str] = {}
+    for path, entry in entries.items():
+        name = entry.result.backbone
+        base = name.removeprefix("random/")
+        if base != name and base not in names and name not in known_backbones():
+            refused[path] = (
+                f"{name} is the name of the untrained twin of {base}, which has no results here; "
+                "give the backbone a name that does not begin with random/"
+            )
+    return refused
+
+
+def _most_common(values: Iterable[str]) -> str:
+    """The most frequent text; of equally frequent ones the first in order."""
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def _remarks(entries: Mapping[Path, Entry]) -> list[Finding]:
+    by_cell: dict[tuple[str, str], Entry] = {}
+    path_of: dict[tuple[str, str], Path] = {}
+    for path, entry in entries.items():
+        cell = (entry.result.backbone, entry.result.task)
+        by_cell[cell] = entry
+        path_of[cell] = path
+    return [
+        Finding(Verdict.FLAGGED, path_of[cell], f"{cell[1]} with {cell[0]}", reason)
+        for cell, reason in implausible(by_cell)
+    ]

@@ -1,0 +1,139 @@
+"""The rows of each task on the published releases of the data, so that no result can bring its own.
+
+A canonical table is the sha256 of the rows that a task has on a release of a dataset, with the
+patient, the fold and the truth of each row, and everything else that a backbone has no part in.
+``python -m benchmarks.canonical`` writes them into configs/canonical from the published results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from etab.errors import DataNotFoundError, UnknownNameError
+from etab.leaderboard.admission.ranges import FACT_COLUMNS
+from etab.results import Predictions, Result, number_text
+from etab.storage import resources
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release of a dataset.
+
+    Attributes:
+        digest: Sha256 of the data, as results record it.
+        title: What the release is, in words.
+        rows: Sha256 of the canonical rows by "task version protocol seed", see ``key_of``.
+    """
+
+    digest: str
+    title: str
+    rows: Mapping[str, str]
+
+
+def rows_digest(table: Predictions) -> str:
+    """Digest of the facts of a table: which rows, of whom, in which fold, with which truth.
+
+    Args:
+        table: The predictions of a cell.
+
+    Returns:
+        Sha256 of the rows in the order of their names. Predictions have no part in it.
+    """
+    names = [name for name in FACT_COLUMNS if name in table.columns]
+    facts = [[number_text(value) for value in table.columns[name]] for name in names]
+    lines = [
+        "\t".join((item, patient, fold, *values))
+        for item, patient, fold, *values in zip(
+            table.items, table.patients, table.folds, *facts, strict=True
+        )
+    ]
+    text = "\n".join(["\t".join(("item", "patient", "fold", *names)), *sorted(lines)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def key_of(result: Result) -> str:
+    """Key of the canonical rows of a result.
+
+    Rows and folds do not depend on the number of labelled patients or on what of a backbone is
+    trained, so the key holds the first part of the protocol alone.
+
+    Args:
+        result: The record of a cell.
+
+    Returns:
+        "TASK vVERSION PROTOCOL sSEED".
+    """
+    protocol = result.protocol.split("-")[0]
+    return f"{result.task} v{result.task_version} {protocol} s{result.seed}"
+
+
+def release_of(result: Result) -> Release | None:
+    """The known release that a result was computed on; None for data that etab does not know."""
+    return _releases(result.dataset).get(result.data_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBackbone:
+    """A backbone of the published boards.
+
+    Attributes:
+        weights_sha256: Its identity, as results record it.
+        kind: "pretrained", "random twin" or "control".
+    """
+
+    weights_sha256: str
+    kind: str
+
+
+@lru_cache(maxsize=1)
+def known_backbones() -> Mapping[str, KnownBackbone]:
+    """The backbones of the published boards by name."""
+    content = json.loads(resources.text("configs/canonical/backbones.json"))
+    return {name: KnownBackbone(**facts) for name, facts in content.items()}
+
+
+@lru_cache(maxsize=32)
+def _releases(dataset: str) -> dict[str, Release]:
+    """The known releases of a dataset, by the digest of their data."""
+    try:
+        text = resources.text(f"configs/canonical/{dataset}.json")
+    except (DataNotFoundError, UnknownNameError):
+        return {}
+    content = json.loads(text)
+    return {
+        digest: Release(digest, release["title"], release["rows"])
+        for digest, release in content["releases"].items()
+    }
+
+
+def other_rows(result: Result, table: Predictions) -> str:
+    """Say that a result was tested on other rows than the canonical ones.
+
+    Args:
+        result: The record.
+        table: Its predictions.
+
+    Returns:
+        The reason; empty where the rows are canonical, or there is no canonical table for this
+        release, protocol and seed.
+    """
+    release = release_of(result)
+    if release is None:
+        return ""
+    if result.bad:
+        return (
+            "recordings were left out of it, and it states the digest of the complete data: "
+            f"{release.title}"
+        )
+    wanted = release.rows.get(key_of(result))
+    if wanted is None or wanted == rows_digest(table):
+        return ""
+    return (
+        f"its rows are not those of {result.task} ({result.protocol}, seed {result.seed}) on "
+        f"{release.title}: items, patients, folds, truth, groups or outcomes differ. Run the cell "
+        "again with this version of etab"
+    )

@@ -1,0 +1,113 @@
+"""The files of a folder that may be results: regular, small, not too deep, with plain names."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab.storage.listing import is_hidden
+
+LARGEST_RECORD = 4 << 20
+LARGEST_TABLE = 64 << 20
+DEEPEST = 8
+MOST_FILES = 100_000
+
+NAME = re.compile(r"[A-Za-z0-9._/:@+-]{1,80}")
+NAME_IN_WORDS = "1 to 80 of the characters A-Z a-z 0-9 . _ / : @ + -"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFiles:
+    """The files below a folder that end in ``.json``.
+
+    Attributes:
+        records: Those that may be read, sorted.
+        refused: A reason for each of the others, by path.
+    """
+
+    records: tuple[Path, ...]
+    refused: dict[Path, str]
+
+
+def record_files(folder: Path) -> RecordFiles:
+    """List the records below a folder without following a link or opening a pipe.
+
+    Args:
+        folder: A folder of results; an absent one holds none.
+
+    Returns:
+        The records, and the files that are not safe to read. Hidden files are neither.
+    """
+    records: list[Path] = []
+    refused: dict[Path, str] = {}
+    for path in _json_paths(folder):
+        reason = _unsafe(path, LARGEST_RECORD) or _unsafe_table(path.with_suffix(".csv"))
+        if not reason and len(path.relative_to(folder).parts) > DEEPEST:
+            reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
+        if not reason and len(records) >= MOST_FILES:
+            reason = f"the folder holds more than {MOST_FILES} results; split it"
+        if reason:
+            refused[path] = reason
+        else:
+            records.append(path)
+    return RecordFiles(tuple(records), refused)
+
+
+def _json_paths(folder: Path) -> Iterator[Path]:
+    """Every visible path below a folder that ends in .json, sorted, whatever kind of file it is."""
+    for parent, folders, files in os.walk(folder, followlinks=False):
+        folders.sort()
+        for name in sorted([*files, *folders]):
+            path = Path(parent) / name
+            if name.endswith(".json") and not is_hidden(path.relative_to(folder)):
+                yield path
+
+
+def _unsafe(path: Path, largest: int) -> str:
+    """Why a file must not be read; empty where it may."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a link; results are regular files, so copy the file that it points to"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is a folder, pipe or device; results are regular files"
+    if status.st_size > largest:
+        return f"it is larger than {largest >> 20} MiB"
+    return ""
+
+
+def _unsafe_table(path: Path) -> str:
+    """Why the predictions beside a record must not be read; empty where they may, or are absent."""
+    if not path.is_symlink() and not path.exists():
+        return ""  # reading the result says that its predictions are missing
+    reason = _unsafe(path, LARGEST_TABLE)
+    return f"its predictions {path.name} must not be read: {reason}" if reason else ""
+
+
+def wrong_name(name: str) -> str:
+    """Why a board cannot show the name of a backbone; empty where it can.
+
+    A name stands in tables, links and terminals, and people tell backbones apart by it.
+
+    Args:
+        name: The name in a result.
+
+    Returns:
+        The reason, with the name as Python's ``ascii`` writes it.
+
+    Example:
+        >>> wrong_name("random/mobilenetv2")
+        ''
+    """
+    if not NAME.fullmatch(name):
+        shown = ascii(name if len(name) <= 80 else f"{name[:77]}...")
+        return f"the name of the backbone is {shown}; wanted {NAME_IN_WORDS}"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return f"the name of the backbone is {name!r}; no part of it may be empty, '.' or '..'"
+    return ""

@@ -1,0 +1,190 @@
+"""Whether a record says what its predictions say, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from etab.errors import UndefinedError
+from etab.metrics import METRICS
+from etab.metrics.columns import class_scores
+from etab.results import Predictions, Result
+from etab.tasks.base import Task
+from etab.types import Array, Kind
+
+LEVEL = 0.95
+_TOLERANCE = 1e-6
+
+
+def contradictions(result: Result, table: Predictions, task: Task) -> list[str]:
+    """List what a record states and its predictions or its task do not support.
+
+    Args:
+        result: The record.
+        table: Its predictions.
+        task: The task that the record names.
+
+    Returns:
+        One sentence for each statement that cannot be true; empty for an honest record.
+    """
+    return [
+        *_task(result, table, task),
+        *_identity(result),
+        *_counts(result, table),
+        *_interval(result),
+        *_metrics(result, table, task),
+        *_folds(result, table),
+        *_people_in_folds(table),
+        *_decisions(result, table),
+    ]
+
+
+def _task(result: Result, table: Predictions, task: Task) -> Iterator[str]:
+    recorded = (result.task_version, result.metric, result.anchor_low, result.anchor_high)
+    if recorded != (task.version, task.metric, task.low, task.high):
+        yield (
+            f"it is of version {result.task_version} of {task.code} ({result.metric}, anchors "
+            f"{result.anchor_low:g} and {result.anchor_high:g}); the task now is version "
+            f"{task.version} ({task.metric}, {task.low:g} and {task.high:g}). Scores of different "
+            "versions never mix: run the cell again"
+        )
+    if result.dataset != task.dataset:
+        yield f"its dataset is {result.dataset[:40]!r}; {task.code} is tested on {task.dataset}"
+    if table.kind is not task.kind:
+        yield f"its predictions are {table.kind}, the task's are {task.kind}"
+
+
+def _identity(result: Result) -> Iterator[str]:
+    for name in ("weights_sha256", "data_digest"):
+        value = getattr(result, name)
+        if not _is_sha256(value):
+            yield f"{name} is {value[:40]!r}; wanted the 64 hexadecimal digits of a sha256"
+
+
+def _counts(result: Result, table: Predictions) -> Iterator[str]:
+    counted = {"n_test": len(table.items), "n_patients": len(set(table.patients))}
+    for name, value in counted.items():
+        if getattr(result, name) != value:
+            yield f"{name} is {getattr(result, name)}; its predictions hold {value}"
+    if result.bad:
+        present = set(table.patients)
+        tested = sorted(present.intersection(result.bad["lost"]))
+        if tested:
+            yield f"{tested[0]} is listed as lost and is among its predictions"
+
+
+def _interval(result: Result) -> Iterator[str]:
+    if result.level != LEVEL:
+        yield f"its interval has level {result.level:g}; every interval on a board is of {LEVEL:g}"
+    if not result.low <= result.value <= result.high:
+        yield (
+            f"its interval, {result.low:g} to {result.high:g}, does not hold its value, "
+            f"{result.value:g}"
+        )
+
+
+def _metrics(result: Result, table: Predictions, task: Task) -> Iterator[str]:
+    patients = np.array(table.patients)
+    stated = {**result.metrics, task.metric: result.value}
+    if task.metric_2022 not in stated:
+        yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
+    for name, value in stated.items():
+        if name not in METRICS:
+            continue
+        computed = _value(name, table, patients)
+        if computed is None or not _equal(value, computed):
+            gives = "do not give it" if computed is None else f"give {computed:.6g}"
+            yield f"it says {name} {value:.6g}, its predictions {gives}"
+
+
+def _folds(result: Result, table: Predictions) -> Iterator[str]:
+    tested = Counter(table.folds)
+    recorded = [str(fold["name"]) for fold in result.folds]
+    if sorted(recorded) != sorted(tested):
+        yield (
+            f"it lists the folds {_listed(recorded)}; its predictions are of the folds "
+            f"{_listed(sorted(tested))}"
+        )
+        return
+    names = np.array(table.folds)
+    patients = np.array(table.patients)
+    for fold in result.folds:
+        rows = names == fold["name"]
+        if fold["n_test"] != int(rows.sum()):
+            yield f"{fold['name']} has n_test {fold['n_test']}; its predictions hold {rows.sum()}"
+            continue
+        part = {name: column[rows] for name, column in table.columns.items()}
+        computed = _value_of(result.metric, table.kind, part, patients[rows])
+        stated = fold["value"]
+        both = stated is not None and computed is not None
+        if not (both and _equal(stated, computed)) and (stated, computed) != (None, None):
+            yield f"{fold['name']} has the value {stated}; its predictions give {computed}"
+
+
+def _people_in_folds(table: Predictions) -> Iterator[str]:
+    """A person in two folds was trained on before they were tested."""
+    fold_of: dict[str, str] = {}
+    for patient, fold in zip(table.patients, table.folds, strict=True):
+        if fold_of.setdefault(patient, fold) != fold:
+            yield f"{patient} is in {fold_of[patient]} and in {fold}; a person is in one fold only"
+            return
+
+
+def _decisions(result: Result, table: Predictions) -> Iterator[str]:
+    """Decided classes follow from the scores and the rule that the record states of each fold."""
+    answer = table.columns.get("answer")
+    if answer is None:
+        return
+    names = np.array(table.folds)
+    for fold in result.folds:
+        rows = names == fold["name"]
+        decided = _decided(table, fold["choice"], rows)
+        if decided is None:
+            yield f"{fold['name']} states neither the threshold nor the factors of its decisions"
+        elif (decided != answer[rows]).any():
+            n_other = int((decided != answer[rows]).sum())
+            yield (
+                f"{n_other} decided classes of {fold['name']} do not follow from their scores and "
+                "the stated rule"
+            )
+
+
+def _decided(table: Predictions, choice: Mapping[str, Any], rows: Array) -> Array | None:
+    columns = {name: column[rows] for name, column in table.columns.items()}
+    threshold = choice.get("threshold")
+    factors = choice.get("factors")
+    if table.kind is Kind.BINARY and isinstance(threshold, int | float):
+        return np.asarray(columns["score"] >= threshold, dtype=np.float64)
+    scores = class_scores(table.kind, columns)
+    if isinstance(factors, list) and len(factors) == scores.shape[1]:
+        return np.asarray((scores * factors).argmax(axis=1), dtype=np.float64)
+    return None
+
+
+def _value(name: str, table: Predictions, patients: Array) -> float | None:
+    return _value_of(name, table.kind, table.columns, patients)
+
+
+def _value_of(name: str, kind: Kind, columns: Mapping[str, Array], patients: Array) -> float | None:
+    """A metric of a table; None where it does not exist."""
+    try:
+        return METRICS[name](columns, patients, kind)
+    except (UndefinedError, ValueError, KeyError):
+        return None
+
+
+def _equal(stated: float, computed: float) -> bool:
+    return math.isclose(stated, computed, rel_tol=_TOLERANCE, abs_tol=1e-9)
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    shown = ", ".join(name[:20] for name in names[:most])
+    return f"{shown}, ..." if len(names) > most else shown or "none"

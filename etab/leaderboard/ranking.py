@@ -12,6 +12,7 @@ import numpy as np
 
 from etab.errors import DataNotFoundError, ResultError, UndefinedError
 from etab.leaderboard.admission.admit import admit
+from etab.leaderboard.admission.findings import remarks_by_backbone
 from etab.leaderboard.board import Board, BoardRow, Reliability, kind_of
 from etab.leaderboard.comparable import (
     Cells,
@@ -162,7 +163,7 @@ def rank_folder(
 
     admission = admit(folder, TASKS, counts)
     problems = [str(finding) for finding in admission.refused]
-    remarks = [str(finding) for finding in admission.flagged]
+    remarks = remarks_by_backbone(admission.flagged)
     if not admission.results and not problems:
         raise DataNotFoundError(
             f"{folder} holds no result files. Make some with `etab run --results {folder}`."

@@ -218,7 +218,8 @@ class Result:
             ResultError: If the file is no whole record; the message names file and field.
         """
         try:
-            found = json.loads(_read_regular(path).decode("utf-8"))
+            text = _read_regular(path).decode("utf-8")
+            found = json.loads(text, object_pairs_hook=_each_key_once)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ResultError(
                 f"{path} cannot be read as a result: {error}. Move it away and run the cell again."
@@ -277,6 +278,16 @@ class Result:
                 f"{path} is no UTF-8 text: {error}. Move it away and run its cell again."
             ) from error
         return Predictions.from_csv(text, str(path))
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; raises ValueError where a key stands twice, since readers would differ."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands twice")
+    return content
 
 
 def _read_regular(path: Path) -> bytes:

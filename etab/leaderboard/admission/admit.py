@@ -72,7 +72,7 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
     """
     files = record_files(folder)
     findings = [
-        Finding(Verdict.REFUSED, path, "", reason) for path, reason in files.refused.items()
+        Finding(Verdict.REFUSED, path, "", "", reason) for path, reason in files.refused.items()
     ]
     others: list[Result] = []
     entries: dict[Path, Entry] = {}
@@ -84,11 +84,13 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
                 continue
             entries[path] = _checked(result, tasks[result.task], folder)
         except EtabError as error:
-            findings.append(Finding(Verdict.REFUSED, path, "", _without_path(str(error), path)))
+            reason = _without_path(str(error), path)
+            findings.append(Finding(Verdict.REFUSED, path, "", "", reason))
     for refused in (_second_heads, _two_networks, _mixtures, _twins_of_nobody):
         for path, reason in refused(entries).items():
-            cell = _cell(entries.pop(path).result)
-            findings.append(Finding(Verdict.REFUSED, path, cell, reason))
+            result = entries.pop(path).result
+            finding = Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
+            findings.append(finding)
     findings += _remarks(entries)
     standing = [entry.result for entry in entries.values()]
     results = sorted([*standing, *others], key=lambda result: str(result.path(folder)))
@@ -245,6 +247,6 @@ def _remarks(entries: Mapping[Path, Entry]) -> list[Finding]:
         by_cell[cell] = entry
         path_of[cell] = path
     return [
-        Finding(Verdict.FLAGGED, path_of[cell], f"{cell[1]} with {cell[0]}", reason)
-        for cell, reason in implausible(by_cell)
+        Finding(Verdict.FLAGGED, path_of[backbone, task], task, backbone, reason)
+        for (backbone, task), reason in implausible(by_cell)
     ]

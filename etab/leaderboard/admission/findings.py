@@ -25,21 +25,41 @@ class Finding:
     Attributes:
         verdict: Whether the result is put aside or only marked.
         path: The file of the result.
-        cell: The task and the backbone in words; empty where the file could not be read.
+        task: Code of the task; empty where the file could not be read.
+        backbone: Name of the backbone; empty where the file could not be read.
         reason: What was wanted and what the file holds, in one sentence.
     """
 
     verdict: Verdict
     path: Path
-    cell: str
+    task: str
+    backbone: str
     reason: str
 
     def __str__(self) -> str:
         """The finding as one line of text."""
-        subject = f"{self.path} ({self.cell})" if self.cell else str(self.path)
-        return f"{subject}: {self.reason}"
+        cell = f" ({self.task} with {self.backbone})" if self.backbone else ""
+        return f"{self.path}{cell}: {self.reason}"
 
 
 def refused_paths(findings: Iterable[Finding]) -> set[Path]:
     """The files that at least one finding puts aside."""
     return {finding.path for finding in findings if finding.verdict is Verdict.REFUSED}
+
+
+def remarks_by_backbone(findings: Iterable[Finding]) -> list[str]:
+    """Word findings as sentences, one for each backbone and reason.
+
+    Args:
+        findings: Findings that mark results.
+
+    Returns:
+        The sentences, each with the tasks that it holds for.
+    """
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        tasks.setdefault((finding.backbone, finding.reason), []).append(finding.task)
+    return [
+        f"{backbone} ({', '.join(sorted(codes))}): {reason}."
+        for (backbone, reason), codes in tasks.items()
+    ]

@@ -140,11 +140,17 @@ def _copies(code: str, entries: Mapping[str, Entry]) -> Iterator[tuple[Cell, str
     correlation = scaled @ scaled.T
     for i, name in enumerate(names):
         for j, other in enumerate(names[:i]):
-            if correlation[i, j] > COPY_CORRELATION:
+            if correlation[i, j] > COPY_CORRELATION and not _both_controls(name, other):
                 yield (
                     (name, code),
                     f"its predictions are those of {other} (correlation {correlation[i, j]:.6f})",
                 )
+
+
+def _both_controls(name: str, other: str) -> bool:
+    """Controls that know nothing of a task agree with each other there."""
+    known = known_backbones()
+    return all(one in known and known[one].kind == "control" for one in (name, other))
 
 
 def _residual(entry: Entry, items: Array) -> FloatArray:

@@ -73,6 +73,24 @@ def predictions(code: str, skill: float = 0.8, *, n: int = 60, noise: int = 1) -
     )
 
 
+def folds(table: Predictions, task: Task) -> list[dict[str, Any]]:
+    names = np.array(table.folds)
+    parts = []
+    for name in dict.fromkeys(table.folds):
+        rows = names == name
+        columns = {key: column[rows] for key, column in table.columns.items()}
+        values = metrics.evaluate(task.kind, columns, np.array(table.patients)[rows])
+        parts.append(
+            {
+                "name": name,
+                "value": values.get(task.metric),
+                "n_test": int(rows.sum()),
+                "choice": {"layer": "last", "penalty": 0.1},
+            }
+        )
+    return parts
+
+
 def result(
     table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **changes: Any
 ) -> Result:
@@ -95,14 +113,7 @@ def result(
         "level": 0.95,
         "interval": "bootstrap over patients",
         "metrics": scored,
-        "folds": [
-            {
-                "name": "fold0",
-                "value": value,
-                "n_test": 24,
-                "choice": {"layer": "last", "penalty": 0.1},
-            }
-        ],
+        "folds": folds(table, task),
         "nested": None,
         "n_train": 96,
         "n_test": len(table.items),

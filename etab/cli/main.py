@@ -14,7 +14,9 @@ from etab.cli import challenge as cli_challenge
 from etab.cli import convert as cli_convert
 from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
+from etab.cli import reproduce as cli_reproduce
 from etab.cli import rescore as cli_rescore
+from etab.cli import submit as cli_submit
 from etab.cli.options import DeviceOption, JsonOption, RootOption, SkipBadOption
 from etab.errors import EtabError, UnknownNameError
 
@@ -38,7 +40,9 @@ new_app = typer.Typer(
 app.add_typer(new_app, name="new")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
+app.add_typer(cli_submit.app, name="submit")
 app.command("convert")(cli_convert.convert)
+app.command("reproduce")(cli_reproduce.reproduce)
 app.command("finetune")(cli_finetune.finetune)
 app.command("rescore")(cli_rescore.rescore_command)
 

@@ -1,0 +1,63 @@
+"""The command ``etab reproduce``: a result file beside the same cell, computed here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etab.cli.options import DeviceOption, RootOption
+
+if TYPE_CHECKING:
+    from etab.runs.reproduce import Reproduction
+
+
+def reproduce(
+    result: Annotated[Path, typer.Argument(help="A result file, results/.../cv5-ridge-s0.json.")],
+    root: RootOption = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for cached features. [default: none is used]")
+    ] = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Compute a result again and say whether the same numbers come out.
+
+    On a machine with the same processor and libraries every prediction must be equal; elsewhere the
+    value may differ by a quarter of the half width of its interval. The exit status is 0 for a
+    result that came out again, and 1 otherwise.
+    """
+    from etab.runs.reproduce import reproduce as compute_again
+
+    reproduction = compute_again(result, root=root, cache=cache, device=device)
+    sys.stdout.write(_in_words(reproduction) + "\n")
+    raise typer.Exit(0 if reproduction.reproduced else 1)
+
+
+def _in_words(reproduction: Reproduction) -> str:
+    stored = reproduction.stored
+    computed = reproduction.computed
+    lines = [
+        f"{stored.task} with {stored.backbone} ({stored.protocol}, {stored.head}, seed "
+        f"{stored.seed})",
+        f"  stored    {stored.metric} {stored.value:.10g}, predictions "
+        f"{stored.predictions_sha256[:12]}",
+        f"  computed  {computed.metric} {computed.value:.10g}, predictions "
+        f"{computed.predictions_sha256[:12]}",
+    ]
+    if reproduction.identical:
+        return "\n".join([*lines, "  reproduced: every prediction is equal"])
+    if reproduction.rows_differ is not None:
+        lines.append(f"  {reproduction.rows_differ} of {computed.n_test} rows differ")
+    outcome = "reproduced" if reproduction.reproduced else "NOT reproduced"
+    if reproduction.same_machine:
+        reason = (
+            "this machine has the same processor and libraries, so every prediction should be equal"
+        )
+    else:
+        reason = (
+            f"on another machine the value may differ by {reproduction.allowed:.3g}; it differs by "
+            f"{abs(reproduction.difference):.3g}"
+        )
+    return "\n".join([*lines, f"  {outcome}: {reason}"])

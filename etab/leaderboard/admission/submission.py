@@ -1,0 +1,141 @@
+"""Whether a folder of results can be handed in for the published board: the same checks, and more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from etab.errors import DataNotFoundError
+from etab.leaderboard.admission.admit import admit
+from etab.leaderboard.admission.canonical import known_backbones, release_of
+from etab.leaderboard.admission.findings import Finding, Verdict
+from etab.leaderboard.comparable import counts_on
+from etab.leaderboard.suites import Suite
+from etab.results import Result
+from etab.tasks.menu import TASKS
+
+# The beginning of an absolute path on Linux, macOS or Windows, somewhere in a text.
+_PATH = re.compile(
+    r"(?:^|[\s'\"=:@(])(?:/(?:home|Users|root|mnt|data|scratch|tmp|work|var|opt|etc)/|[A-Za-z]:\\|\\\\)"
+)
+_LONGEST_NOTE = 1000
+_MOST_NOTES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the check of a folder found.
+
+    Attributes:
+        folder: The folder.
+        complete: Backbones with a result for every task of the suite.
+        missing: For each other backbone, the tasks that it lacks.
+        refused: What stands against the folder. Empty for a folder that is accepted.
+        flagged: What the maintainers will look at, and may ask about.
+    """
+
+    folder: Path
+    complete: tuple[str, ...]
+    missing: dict[str, tuple[str, ...]]
+    refused: tuple[Finding, ...]
+    flagged: tuple[Finding, ...]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the folder can be handed in as it is."""
+        return bool(self.complete) and not self.missing and not self.refused
+
+
+def check_submission(
+    folder: Path, suite: Suite, *, protocol: str = "cv5", seed: int = 0
+) -> Submission:
+    """Check a folder of results before it is handed in.
+
+    The folder is only read; nothing in it is executed. Every check of a board is made. In
+    addition, the data must be a release that etab knows, every task of the suite must be there, the
+    results of other people's backbones must not be handed in again, and no text may name a path of
+    the machine that computed them.
+
+    Args:
+        folder: A folder that ``etab run`` wrote.
+        suite: The suite that the results are for.
+        protocol: Protocol of the results.
+        seed: Seed of the results.
+
+    Returns:
+        What was found.
+
+    Raises:
+        DataNotFoundError: If the folder holds no result files.
+    """
+
+    def counts(result: Result) -> bool:
+        return counts_on(result, suite, TASKS, protocol, seed)
+
+    admission = admit(folder, TASKS, counts)
+    shown = [result for result in admission.results if counts(result)]
+    if not shown and not admission.refused:
+        raise DataNotFoundError(
+            f"{folder} holds no result of the suite {suite.name} by the protocol {protocol} with "
+            f"seed {seed}. Make them with `etab run --results {folder}`."
+        )
+    refused = [*admission.refused]
+    for result in shown:
+        path = result.path(folder)
+        refused += [
+            Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
+            for reason in _reasons(result)
+        ]
+    tasks_of: dict[str, set[str]] = {}
+    for result in shown:
+        tasks_of.setdefault(result.backbone, set()).add(result.task)
+    missing = {
+        backbone: tuple(code for code in suite.tasks if code not in codes)
+        for backbone, codes in sorted(tasks_of.items())
+    }
+    return Submission(
+        folder=folder,
+        complete=tuple(backbone for backbone, codes in missing.items() if not codes),
+        missing={backbone: codes for backbone, codes in missing.items() if codes},
+        refused=tuple(refused),
+        flagged=admission.flagged,
+    )
+
+
+def _reasons(result: Result) -> Iterator[str]:
+    """What a board of one's own may show, and the published one may not."""
+    if result.phantom:
+        yield "it is of phantom data; the published boards are of patients"
+    elif release_of(result) is None:
+        yield (
+            f"data_digest begins with {result.data_digest[:12]}, which is no release of "
+            f"{result.dataset} that etab has canonical tables for"
+        )
+    if result.bad:
+        yield "recordings were left out of it (--skip-bad); a published result is of all data"
+    known = known_backbones().get(result.backbone)
+    if known is not None and known.weights_sha256 != result.weights_sha256:
+        yield f"{result.backbone} is the name of a published backbone with other weights"
+    for name, text in _texts("", result._whole()):
+        if _PATH.search(text):
+            yield f"{name} holds a path of a machine: {text[:80]!a}; use a name"
+            return
+    notes = result.settings.get("notes", [])
+    long = isinstance(notes, Sequence) and any(len(str(note)) > _LONGEST_NOTE for note in notes)
+    if long or len(notes) > _MOST_NOTES:
+        yield f"its notes are more than {_MOST_NOTES}, or longer than {_LONGEST_NOTE} characters"
+
+
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a nested value, with the dotted name of its field."""
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from _texts(f"{name}.{key}".lstrip("."), part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(name, part)

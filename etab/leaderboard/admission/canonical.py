@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -35,7 +35,7 @@ class Release:
 
 
 def rows_digest(table: Predictions) -> str:
-    """Digest of the facts of a table: which rows, of whom, in which fold, with which truth.
+    """Digest of the facts of a table: which rows, of whom, in which fold and repeat, with which truth.
 
     Args:
         table: The predictions of a cell.
@@ -43,15 +43,17 @@ def rows_digest(table: Predictions) -> str:
     Returns:
         Sha256 of the rows in the order of their names. Predictions have no part in it.
     """
-    names = [name for name in FACT_COLUMNS if name in table.columns]
-    facts = [[number_text(value) for value in table.columns[name]] for name in names]
-    lines = [
-        "\t".join((item, patient, fold, *values))
-        for item, patient, fold, *values in zip(
-            table.items, table.patients, table.folds, *facts, strict=True
-        )
-    ]
-    text = "\n".join(["\t".join(("item", "patient", "fold", *names)), *sorted(lines)])
+    names = ["item", "patient", "fold"]
+    facts: list[Sequence[str]] = [table.items, table.patients, table.folds]
+    if table.n_repeats > 1:
+        names.append("repeat")
+        facts.append([str(repeat) for repeat in table.repeats])
+    for name in FACT_COLUMNS:
+        if name in table.columns:
+            names.append(name)
+            facts.append([number_text(value) for value in table.columns[name]])
+    lines = sorted("\t".join(row) for row in zip(*facts, strict=True))
+    text = "\n".join(["\t".join(names), *lines])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

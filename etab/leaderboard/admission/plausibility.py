@@ -189,14 +189,14 @@ def _row_losses(entry: Entry, items: Array) -> FloatArray:
     order = np.array([index[item] for item in items])
     columns = {name: column[order] for name, column in table.columns.items()}
     if table.kind is Kind.MASK:
-        return 1 - columns["dice"]
+        return np.asarray(1 - columns["dice"])
     if table.kind is Kind.STATES:
-        return 1 - columns[entry.task.metric]
+        return np.asarray(1 - columns[entry.task.metric])
     if table.kind is Kind.CLASSES:
         truth = columns["truth"].astype(int)
         scores = np.stack([columns[f"score_{k}"] for k in range(truth.max() + 1)], axis=1)
         return np.asarray(1 - scores[np.arange(len(truth)), truth])
-    return np.abs(columns["score"] - columns["truth"])
+    return np.asarray(np.abs(columns["score"] - columns["truth"]))
 
 
 def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:

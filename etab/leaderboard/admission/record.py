@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from etab.errors import UndefinedError
+from etab.errors import EtabError
 from etab.metrics import METRICS
-from etab.metrics.columns import class_scores
+from etab.metrics.columns import ScoredRows, class_scores
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.types import Array, Kind
@@ -66,7 +66,7 @@ def _identity(result: Result) -> Iterator[str]:
 
 
 def _counts(result: Result, table: Predictions) -> Iterator[str]:
-    counted = {"n_test": len(table.items), "n_patients": len(set(table.patients))}
+    counted = {"n_test": len(set(table.items)), "n_patients": len(set(table.patients))}
     for name, value in counted.items():
         if getattr(result, name) != value:
             yield f"{name} is {getattr(result, name)}; its predictions hold {value}"
@@ -88,49 +88,60 @@ def _interval(result: Result) -> Iterator[str]:
 
 
 def _metrics(result: Result, table: Predictions, task: Task) -> Iterator[str]:
-    patients = np.array(table.patients)
+    rows = ScoredRows.of(table)
     stated = {**result.metrics, task.metric: result.value}
     if task.metric_2022 not in stated:
         yield f"it lacks {task.metric_2022}, which the score of 2022 reads"
     for name, value in stated.items():
         if name not in METRICS:
             continue
-        computed = _value(name, table, patients)
+        computed = _value(name, rows)
         if computed is None or not _equal(value, computed):
             gives = "do not give it" if computed is None else f"give {computed:.6g}"
             yield f"it says {name} {value:.6g}, its predictions {gives}"
 
 
+def _fold_name(fold: Mapping[str, Any]) -> tuple[str, int]:
+    return str(fold["name"]), int(fold.get("repeat", 0))
+
+
 def _folds(result: Result, table: Predictions) -> Iterator[str]:
-    tested = Counter(table.folds)
-    recorded = [str(fold["name"]) for fold in result.folds]
+    tested = Counter(zip(table.folds, table.repeats, strict=True))
+    recorded = [_fold_name(fold) for fold in result.folds]
     if sorted(recorded) != sorted(tested):
         yield (
             f"it lists the folds {_listed(recorded)}; its predictions are of the folds "
             f"{_listed(sorted(tested))}"
         )
         return
-    names = np.array(table.folds)
-    patients = np.array(table.patients)
+    rows = ScoredRows.of(table)
     for fold in result.folds:
-        rows = names == fold["name"]
-        if fold["n_test"] != int(rows.sum()):
-            yield f"{fold['name']} has n_test {fold['n_test']}; its predictions hold {rows.sum()}"
+        name, repeat = _fold_name(fold)
+        n_rows = tested[name, repeat]
+        if fold["n_test"] != n_rows:
+            yield f"{name} has n_test {fold['n_test']}; its predictions hold {n_rows} rows"
             continue
-        part = {name: column[rows] for name, column in table.columns.items()}
-        computed = _value_of(result.metric, table.kind, part, patients[rows])
+        computed = _value(result.metric, rows.select(_rows_of(fold, table)))
         stated = fold["value"]
-        both = stated is not None and computed is not None
-        if not (both and _equal(stated, computed)) and (stated, computed) != (None, None):
-            yield f"{fold['name']} has the value {stated}; its predictions give {computed}"
+        if not _same(stated, computed):
+            yield f"{name} has the value {stated}; its predictions give {computed}"
+
+
+def _rows_of(fold: Mapping[str, Any], table: Predictions) -> Array:
+    """Which rows (n,) bool a fold tested."""
+    name, repeat = _fold_name(fold)
+    of_fold = np.array(table.folds) == name
+    of_repeat = np.array(table.repeats) == repeat
+    return np.asarray(of_fold & of_repeat)
 
 
 def _people_in_folds(table: Predictions) -> Iterator[str]:
     """A person in two folds was trained on before they were tested."""
-    fold_of: dict[str, str] = {}
-    for patient, fold in zip(table.patients, table.folds, strict=True):
-        if fold_of.setdefault(patient, fold) != fold:
-            yield f"{patient} is in {fold_of[patient]} and in {fold}; a person is in one fold only"
+    fold_of: dict[tuple[str, int], str] = {}
+    for patient, fold, repeat in zip(table.patients, table.folds, table.repeats, strict=True):
+        first = fold_of.setdefault((patient, repeat), fold)
+        if first != fold:
+            yield f"{patient} is in {first} and in {fold}; a person is in one fold only"
             return
 
 
@@ -139,9 +150,8 @@ def _decisions(result: Result, table: Predictions) -> Iterator[str]:
     answer = table.columns.get("answer")
     if answer is None:
         return
-    names = np.array(table.folds)
     for fold in result.folds:
-        rows = names == fold["name"]
+        rows = _rows_of(fold, table)
         decided = _decided(table, fold["choice"], rows)
         if decided is None:
             yield f"{fold['name']} states neither the threshold nor the factors of its decisions"
@@ -165,15 +175,11 @@ def _decided(table: Predictions, choice: Mapping[str, Any], rows: Array) -> Arra
     return None
 
 
-def _value(name: str, table: Predictions, patients: Array) -> float | None:
-    return _value_of(name, table.kind, table.columns, patients)
-
-
-def _value_of(name: str, kind: Kind, columns: Mapping[str, Array], patients: Array) -> float | None:
-    """A metric of a table; None where it does not exist."""
+def _value(name: str, rows: ScoredRows) -> float | None:
+    """A metric of the rows; None where it does not exist."""
     try:
-        return METRICS[name](columns, patients, kind)
-    except (UndefinedError, ValueError, KeyError):
+        return METRICS[name].value(rows)
+    except (EtabError, ValueError, KeyError):
         return None
 
 
@@ -181,10 +187,16 @@ def _equal(stated: float, computed: float) -> bool:
     return math.isclose(stated, computed, rel_tol=_TOLERANCE, abs_tol=1e-9)
 
 
+def _same(stated: float | None, computed: float | None) -> bool:
+    if stated is None or computed is None:
+        return stated is computed
+    return _equal(stated, computed)
+
+
 def _is_sha256(text: str) -> bool:
     return len(text) == 64 and set(text) <= set("0123456789abcdef")
 
 
-def _listed(names: list[str], most: int = 6) -> str:
-    shown = ", ".join(name[:20] for name in names[:most])
+def _listed(names: list[tuple[str, int]], most: int = 6) -> str:
+    shown = ", ".join(name[:20] for name, _ in names[:most])
     return f"{shown}, ..." if len(names) > most else shown or "none"

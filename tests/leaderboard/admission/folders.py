@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from etab.metrics import METRICS
 from etab.metrics import basic as metrics
+from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
 from etab.storage.atomic import slug
 from etab.tasks.menu import TASKS
@@ -119,19 +119,22 @@ def save(folder: Path, result: Result, table: Predictions, **changes: Any) -> Pa
 
 def following(result: Result, table: Predictions) -> dict[str, Any]:
     """Everything in a record that follows from its table."""
-    patients = np.array(table.patients)
-    values = metrics.evaluate(table.kind, table.columns, patients)
+    scored = ScoredRows.of(table)
+    values = metrics.evaluate_rows(scored)
     value = values[result.metric]
     names = np.array(table.folds)
     choices = {fold["name"]: fold["choice"] for fold in result.folds}
     folds = []
     for name in dict.fromkeys(table.folds):
-        rows = names == name
-        part = {k: v[rows] for k, v in table.columns.items()}
-        fold_value = METRICS[result.metric](part, patients[rows], table.kind)
-        choice = choices.get(name, {})
+        part = scored.select(np.flatnonzero(names == name))
+        fold_value = metrics.evaluate_rows(part).get(result.metric)
         folds.append(
-            {"name": name, "value": fold_value, "n_test": int(rows.sum()), "choice": choice}
+            {
+                "name": name,
+                "value": fold_value,
+                "n_test": len(part),
+                "choice": choices.get(name, {}),
+            }
         )
     return {
         "value": value,

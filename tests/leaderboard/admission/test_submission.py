@@ -1,0 +1,119 @@
+"""``etab submit check``: a folder is accepted, or every reason against it is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from etab.cli.main import app
+from etab.errors import DataNotFoundError
+from etab.leaderboard.admission.schema import result_schema
+from etab.leaderboard.admission.submission import check_submission
+from etab.leaderboard.suites import Suite
+from tests import made
+from tests.leaderboard.admission import folders
+from tests.leaderboard.admission.folders import CAMUS_TASKS, STRANGER, edit_nested, stranger
+
+FOUR = Suite(name="four", version=1, tasks=CAMUS_TASKS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folders.camus_folder(tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_an_honest_folder_is_accepted(folder: Path) -> None:
+    submission = check_submission(folder, FOUR)
+    assert submission.accepted
+    assert submission.complete == (*sorted(folders.HONEST), STRANGER)
+
+
+def test_a_missing_task_is_named(folder: Path) -> None:
+    stranger(folder, "c0-AX-C").unlink()
+    submission = check_submission(folder, FOUR)
+    assert not submission.accepted
+    assert submission.missing == {STRANGER: ("c0-AX-C",)}
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "words"),
+    [
+        ("provenance", {"host": "/home/jane/etab"}, "provenance.host holds a path of a machine"),
+        ("settings", {"sha256": "C:\\Users\\jane\\w.pt"}, "settings.sha256 holds a path"),
+        ("settings", {"notes": ["see /Users/jane/data"]}, "settings.notes holds a path"),
+        ("settings", {"notes": ["x" * 5000]}, "its notes are more than"),
+        ("settings", {"notes": ["x"] * 100}, "its notes are more than"),
+    ],
+)
+def test_what_only_the_published_board_refuses(
+    field: str, change: dict[str, object], words: str, folder: Path
+) -> None:
+    edit_nested(stranger(folder), field, **change)
+    submission = check_submission(folder, FOUR)
+    assert not submission.accepted
+    assert [words in finding.reason for finding in submission.refused] == [True]
+
+
+def test_a_web_address_is_no_path_of_a_machine(folder: Path) -> None:
+    edit_nested(stranger(folder), "settings", notes=["weights: https://example.org/home/w.pt"])
+    assert check_submission(folder, FOUR).accepted
+
+
+def test_data_that_etab_does_not_know_are_not_published(folder: Path) -> None:
+    for path in folder.rglob("*.json"):
+        folders.edit(path, data_digest="e" * 64)
+    reasons = {finding.reason for finding in check_submission(folder, FOUR).refused}
+    assert len(reasons) == 1
+    assert "no release of camus" in reasons.pop()
+
+
+def test_phantoms_are_not_published(tmp_path: Path) -> None:
+    made.board(tmp_path, {"strong": 0.9})
+    submission = check_submission(tmp_path, made.suite())
+    assert not submission.accepted
+    assert "phantom" in submission.refused[0].reason
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="holds no result of the suite four"):
+        check_submission(tmp_path, FOUR)
+
+
+def test_the_command_says_accepted_or_why_not(folder: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "four.toml"
+    suite.write_text(f'name = "four"\nversion = 1\ntasks = {json.dumps(list(CAMUS_TASKS))}\n')
+    arguments = ["submit", "check", str(folder), "--suite", str(suite)]
+    accepted = CliRunner().invoke(app, arguments)
+    assert accepted.exit_code == 0
+    assert accepted.output.splitlines()[-1] == f"{folder}: accepted"
+    folders.edit(stranger(folder), value=1.0)
+    refused = CliRunner().invoke(app, [*arguments, "--json"])
+    assert refused.exit_code == 1
+    found = json.loads(refused.output)
+    assert found["accepted"] is False
+    assert found["missing"] == {STRANGER: ["b0-A4-C"]}
+    assert "its predictions give" in found["findings"][0]["reason"]
+
+
+def test_every_published_record_follows_the_schema() -> None:
+    validator = jsonschema.Draft202012Validator(result_schema())
+    records = sorted((folders.PUBLISHED / "results").rglob("*.json"))[::20]
+    assert len(records) > 10
+    for path in records:
+        validator.validate(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"level": 0.5}, {"backbone": "a b"}, {"n_test": -1}, {"weights_sha256": "x"}, {"more": 1}],
+)
+def test_the_schema_refuses(change: dict[str, object], folder: Path) -> None:
+    validator = jsonschema.Draft202012Validator(result_schema())
+    record = json.loads(stranger(folder).read_text())
+    assert validator.is_valid(record)
+    assert not validator.is_valid({**record, **change})

@@ -1,0 +1,196 @@
+"""Faults of the admission of results to a board."""
+
+from tests.faults import Fault
+
+_FILE = "tests/leaderboard/admission/test_hostile.py"
+
+
+def _refused(forgery: str) -> tuple[str, ...]:
+    return (f"{_FILE}::test_forged_results_are_refused[{forgery}]",)
+
+
+def _marked(forgery: str) -> tuple[str, ...]:
+    return (f"{_FILE}::test_remarkable_results_are_marked[{forgery}]",)
+
+
+CROWD = (f"{_FILE}::test_a_crowd_of_strangers_does_not_outvote_a_known_release",)
+SUBMISSION = ("tests/leaderboard/admission/test_submission.py",)
+REPRODUCE = ("tests/runs/test_reproduce.py",)
+FILES = "etab/leaderboard/admission/files.py"
+RECORD = "etab/leaderboard/admission/record.py"
+RANGES = "etab/leaderboard/admission/ranges.py"
+CANONICAL = "etab/leaderboard/admission/canonical.py"
+ADMIT = "etab/leaderboard/admission/admit.py"
+PLAUSIBLE = "etab/leaderboard/admission/plausibility.py"
+SUBMIT = "etab/leaderboard/admission/submission.py"
+AGAIN = "etab/runs/reproduce.py"
+
+FAULTS = [
+    Fault(
+        "a link is followed",
+        FILES,
+        "if stat.S_ISLNK(status.st_mode):",
+        "if False:",
+        _refused("a link to a record"),
+    ),
+    Fault(
+        "a name that steers a terminal",
+        FILES,
+        "NAME.fullmatch(name)",
+        "name",
+        _refused("an escape sequence in the name"),
+    ),
+    Fault(
+        "a name that climbs",
+        FILES,
+        'in ("", ".", "..")',
+        'in ("",)',
+        _refused("a name that climbs"),
+    ),
+    Fault(
+        "a record of any size is read",
+        FILES,
+        "status.st_size > largest",
+        "False",
+        _refused("a record of five megabytes"),
+    ),
+    Fault("dice above 1", RANGES, '_outside("dice", dice, 0, 1) or ', "", _refused("dice is 5")),
+    Fault(
+        "jaccard of another mask",
+        RANGES,
+        "if different.any():",
+        "if False:",
+        _refused("dice that is not of its jaccard"),
+    ),
+    Fault(
+        "probabilities that sum to anything",
+        RANGES,
+        "if uneven.any():",
+        "if False:",
+        _refused("probabilities that do not sum to 1"),
+    ),
+    Fault(
+        "a column that nobody knows",
+        RANGES,
+        "if unknown:",
+        "if False:",
+        _refused("a column that nobody knows"),
+    ),
+    Fault(
+        "a stated metric is believed",
+        RECORD,
+        "*_metrics(result, table, task),",
+        "",
+        _refused("another metric is edited"),
+    ),
+    Fault(
+        "stated folds are believed",
+        RECORD,
+        "*_folds(result, table),",
+        "",
+        _refused("values of folds that do not follow"),
+    ),
+    Fault(
+        "a stated level is believed",
+        RECORD,
+        "result.level != LEVEL",
+        "False",
+        _refused("an interval of another level"),
+    ),
+    Fault(
+        "decisions are believed",
+        RECORD,
+        "*_decisions(result, table),",
+        "",
+        (f"{_FILE}::test_forged_sounds_are_refused[decisions are the truth]",),
+    ),
+    Fault(
+        "counts are believed",
+        RECORD,
+        "*_counts(result, table),",
+        "",
+        _refused("more patients than there are"),
+    ),
+    Fault(
+        "any digest of the weights",
+        RECORD,
+        "if not _is_sha256(value):",
+        "if False:",
+        _refused("no digest of the weights"),
+    ),
+    Fault(
+        "the submitter names the patients",
+        CANONICAL,
+        "facts: list[Sequence[str]] = [table.items, table.patients, table.folds]",
+        "facts: list[Sequence[str]] = [table.items, table.items, table.folds]",
+        _refused("the worst frames are one patient's"),
+    ),
+    Fault(
+        "the submitter brings the truth",
+        CANONICAL,
+        "    for name in FACT_COLUMNS:",
+        "    for name in ():",
+        _refused("one truth is changed"),
+    ),
+    Fault(
+        "left out recordings of complete data",
+        CANONICAL,
+        "if result.bad:",
+        "if False:",
+        _refused("left out recordings, complete data"),
+    ),
+    Fault(
+        "strangers outvote a known release",
+        ADMIT,
+        "known or list(values.values())",
+        "list(values.values())",
+        CROWD,
+    ),
+    Fault(
+        "one name for two networks",
+        ADMIT,
+        "_two_networks, ",
+        "",
+        _refused("other weights in one task"),
+    ),
+    Fault("a twin of nobody", ADMIT, ", _twins_of_nobody)", ",)", _refused("a twin of nobody")),
+    Fault(
+        "versions of a head are mixed",
+        ADMIT,
+        '"head_version", ',
+        "",
+        _refused("another version of the head"),
+    ),
+    Fault(
+        "copies stand unmarked",
+        PLAUSIBLE,
+        "yield from _copies(code, of_task)",
+        "pass",
+        _marked("a copy with noise"),
+    ),
+    Fault(
+        "the best of all stands unmarked",
+        PLAUSIBLE,
+        "yield from _best_of_all(code, of_task)",
+        "pass",
+        _marked("the best of all, row by row"),
+    ),
+    Fault(
+        "too good stands unmarked",
+        PLAUSIBLE,
+        "elif anchored > 1:",
+        "elif False:",
+        _marked("fitted to the test rows"),
+    ),
+    Fault("phantoms are published", SUBMIT, "if result.phantom:", "if False:", SUBMISSION),
+    Fault("a path of a machine is published", SUBMIT, "_PATH.search(text)", "False", SUBMISSION),
+    Fault("a missing task is accepted", SUBMIT, "and not self.missing", "", SUBMISSION),
+    Fault(
+        "any difference counts as reproduced",
+        AGAIN,
+        "not self.same_machine and abs(self.difference) <= self.allowed",
+        "True",
+        REPRODUCE,
+    ),
+    Fault("other data reproduce a result", AGAIN, "if before != now:", "if False:", REPRODUCE),
+]

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from etab.errors import UndefinedError
 from etab.leaderboard.suites import Suite
 from etab.metrics import basic as metrics
 from etab.metrics.columns import ScoredRows
+from etab.metrics.intervals import interval_of
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
@@ -91,12 +93,21 @@ def folds(table: Predictions, task: Task) -> list[dict[str, Any]]:
     return parts
 
 
+def _interval(table: Predictions, task: Task, value: float) -> tuple[float, float]:
+    try:
+        interval = interval_of(task.code, task.metric, 0, table)
+    except UndefinedError:  # too few patients for an interval
+        return value, value
+    return interval.low, interval.high
+
+
 def result(
     table: Predictions, code: str = "a0-A4-C", backbone: str = "cnn", **changes: Any
 ) -> Result:
     task = TASKS[code]
     scored = metrics.evaluate_rows(ScoredRows.of(table))
     value = scored[task.metric]
+    low, high = _interval(table, task, value)
     facts: Mapping[str, Any] = {
         "task": code,
         "task_version": task.version,
@@ -108,8 +119,8 @@ def result(
         "phantom": True,
         "metric": task.metric,
         "value": value,
-        "low": value - 0.02,
-        "high": value + 0.02,
+        "low": low,
+        "high": high,
         "level": 0.95,
         "interval": "bootstrap over patients",
         "metrics": scored,

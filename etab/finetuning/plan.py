@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from etab.errors import IncompatibleError, UnsupportedOptionError
+from etab.metrics.intervals import BOOTSTRAPS
 from etab.runs import run
 from etab.runs.run import Run
 from etab.tasks.base import Task
@@ -163,7 +164,7 @@ class Tuning:
             "size": self.side,
             "precision": precision,
             "sha256": card.sha256,
-            "bootstraps": run.BOOTSTRAPS,
+            "bootstraps": BOOTSTRAPS,
             "tuning": how.tuning,
             "trained_with": list(self.tasks),
             "augment": self.augment,

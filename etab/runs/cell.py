@@ -19,12 +19,13 @@ from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.heads.base import FoldFit, Head, Memo
 from etab.metrics.columns import ScoredRows
+from etab.metrics.intervals import BOOTSTRAPS
 from etab.results import Predictions, Result
 from etab.runs import cross, studies, thresholds
 from etab.runs.added import added_code
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of, rng_of
-from etab.runs.run import BOOTSTRAPS, VERSION, Run, Settings
+from etab.runs.run import VERSION, Run, Settings
 from etab.runs.tables import laid_out
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task

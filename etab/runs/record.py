@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,17 @@ import numpy as np
 from etab import __version__
 from etab.errors import ResultError, UndefinedError
 from etab.heads.base import FoldFit
-from etab.metrics import METRICS, uncertainty
+from etab.metrics import METRICS
 from etab.metrics import basic as metrics
 from etab.metrics.columns import ScoredRows
+from etab.metrics.intervals import LEVEL, cell_rng, interval_of
 from etab.results import Predictions, Result
 from etab.runs.data import Data
 from etab.runs.provenance import provenance
-from etab.runs.run import BOOTSTRAPS, Run, Settings
+from etab.runs.run import Run, Settings
 from etab.runs.skip_bad import left_out
 from etab.tasks.rows import Rows
-from etab.types import IntArray, RowSplit
-
-_LEVEL = 0.95
-_SHARED_UP_TO = 1000  # patients: resamples of more are drawn anew for each backbone, to save memory
+from etab.types import RowSplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ def result_of(
         value=values[task.metric],
         low=interval.low,
         high=interval.high,
-        level=_LEVEL,
+        level=LEVEL,
         interval=interval.method,
         metrics=values,
         folds=_folds(cell),
@@ -195,37 +192,7 @@ def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
     Returns:
         A new generator.
     """
-    return np.random.default_rng([run.seed + repeat, stream, *run.task.encode()])
-
-
-def interval_of(
-    task: str, metric: str, seed: int, table: Predictions
-) -> uncertainty.ConfidenceInterval:
-    """Compute the 95 % interval of a metric over resamples of the patients.
-
-    Args:
-        task: Code of the task; with the seed it decides the resamples.
-        metric: The metric of the task.
-        seed: Seed of the cell.
-        table: The predictions of the cell.
-
-    Returns:
-        The value and its interval, as the record of the cell holds them.
-
-    Raises:
-        UndefinedError: If the metric does not exist, or not in 5 % of the resamples.
-    """
-    n_patients = len(set(table.patients))
-    draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
-    resamples = draw(task, seed, n_patients)
-    return uncertainty.resampled(metric, ScoredRows.of(table), resamples, level=_LEVEL)
-
-
-@lru_cache(maxsize=64)
-def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
-    """How often each patient is drawn in each resample of a cell, for every backbone."""
-    rng = rng_of(Run(task, "", seed=seed), 1)
-    return uncertainty.resample_weights(n_patients, BOOTSTRAPS, rng).astype(np.uint16)
+    return cell_rng(run.task, run.seed + repeat, stream)
 
 
 def _folds(cell: Answered) -> list[Mapping[str, Any]]:

@@ -11,9 +11,10 @@ from etab import __version__
 from etab.errors import ResultError
 from etab.metrics import evaluate_rows
 from etab.metrics.columns import ScoredRows
+from etab.metrics.intervals import interval_of
 from etab.results import Predictions, Result, load_results
 from etab.runs import studies
-from etab.runs.record import interval_of, rows_of_split, value_or_none
+from etab.runs.record import rows_of_split, value_or_none
 from etab.storage.atomic import write_atomically
 from etab.tasks.menu import TASKS
 

@@ -51,9 +51,6 @@ PROTOCOLS = ("official", "cv5")
 VERSION = 1
 
 
-BOOTSTRAPS = 2000
-
-
 Progress = Callable[[str, int, int], None]
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from etab.errors import EtabError
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows, class_scores
+from etab.metrics.intervals import LEVEL, interval_of
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
 from etab.types import Array, Kind
 
-LEVEL = 0.95
 _TOLERANCE = 1e-6
 
 
@@ -31,16 +31,17 @@ def contradictions(result: Result, table: Predictions, task: Task) -> list[str]:
     Returns:
         One sentence for each statement that cannot be true; empty for an honest record.
     """
-    return [
+    reasons = [
         *_task(result, table, task),
         *_identity(result),
         *_counts(result, table),
-        *_interval(result),
         *_metrics(result, table, task),
         *_folds(result, table),
         *_people_in_folds(table),
         *_decisions(result, table),
     ]
+    # Resampling the patients takes longer than everything else together.
+    return reasons or list(_interval(result, table))
 
 
 def _task(result: Result, table: Predictions, task: Task) -> Iterator[str]:
@@ -77,13 +78,18 @@ def _counts(result: Result, table: Predictions) -> Iterator[str]:
             yield f"{tested[0]} is listed as lost and is among its predictions"
 
 
-def _interval(result: Result) -> Iterator[str]:
+def _interval(result: Result, table: Predictions) -> Iterator[str]:
     if result.level != LEVEL:
         yield f"its interval has level {result.level:g}; every interval on a board is of {LEVEL:g}"
-    if not result.low <= result.value <= result.high:
+    try:
+        interval = interval_of(result.task, result.metric, result.seed, table)
+    except EtabError as error:
+        yield f"its predictions give no interval: {error}"
+        return
+    if not (_equal(result.low, interval.low) and _equal(result.high, interval.high)):
         yield (
-            f"its interval, {result.low:g} to {result.high:g}, does not hold its value, "
-            f"{result.value:g}"
+            f"it says that its interval is {result.low:.6g} to {result.high:.6g}; its predictions "
+            f"give {interval.low:.6g} to {interval.high:.6g}"
         )
 
 

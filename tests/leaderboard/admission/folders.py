@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from etab.errors import UndefinedError
 from etab.metrics import basic as metrics
 from etab.metrics.columns import ScoredRows
+from etab.metrics.intervals import interval_of
 from etab.results import Predictions, Result
 from etab.storage.atomic import slug
 from etab.tasks.menu import TASKS
@@ -121,7 +123,7 @@ def following(result: Result, table: Predictions) -> dict[str, Any]:
     """Everything in a record that follows from its table."""
     scored = ScoredRows.of(table)
     values = metrics.evaluate_rows(scored)
-    value = values[result.metric]
+    low, high = _interval(result, table, values[result.metric])
     names = np.array(table.folds)
     choices = {fold["name"]: fold["choice"] for fold in result.folds}
     folds = []
@@ -137,9 +139,9 @@ def following(result: Result, table: Predictions) -> dict[str, Any]:
             }
         )
     return {
-        "value": value,
-        "low": value - 0.02,
-        "high": value + 0.02,
+        "value": values[result.metric],
+        "low": low,
+        "high": high,
         "metrics": values,
         "folds": folds,
         "n_test": len(table.items),
@@ -147,6 +149,14 @@ def following(result: Result, table: Predictions) -> dict[str, Any]:
         "predictions_sha256": hashlib.sha256(table.to_csv().encode()).hexdigest(),
         "nested": None,
     }
+
+
+def _interval(result: Result, table: Predictions, value: float) -> tuple[float, float]:
+    try:
+        interval = interval_of(result.task, result.metric, result.seed, table)
+    except UndefinedError:  # a single patient
+        return value, value
+    return interval.low, interval.high
 
 
 def stranger(folder: Path, code: str = "b0-A4-C") -> Path:

@@ -1,0 +1,67 @@
+"""The interval of a cell: the same resamples of patients wherever it is computed.
+
+A run writes it into the record, ``etab rescore`` computes it anew, and a board compares the two.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from etab.metrics import uncertainty
+from etab.metrics.columns import ScoredRows
+from etab.results import Predictions
+from etab.types import IntArray
+
+BOOTSTRAPS = 2000
+LEVEL = 0.95
+
+_STREAM = 1  # the number that keeps resamples apart from the other random draws of a cell
+_SHARED_UP_TO = 1000  # patients: resamples of more are drawn anew for each backbone, to save memory
+
+
+def cell_rng(task: str, seed: int, stream: int) -> np.random.Generator:
+    """Make a random generator of a cell.
+
+    It is the same for every backbone, so that backbones share folds and resamples.
+
+    Args:
+        task: Code of the task.
+        seed: Seed of the cell, 0 or more.
+        stream: A number for each use.
+
+    Returns:
+        A new generator.
+    """
+    return np.random.default_rng([seed, stream, *task.encode()])
+
+
+def interval_of(
+    task: str, metric: str, seed: int, table: Predictions
+) -> uncertainty.ConfidenceInterval:
+    """Compute the 95 % interval of a metric over resamples of the patients.
+
+    Args:
+        task: Code of the task; with the seed it decides the resamples.
+        metric: The metric of the task.
+        seed: Seed of the cell.
+        table: The predictions of the cell.
+
+    Returns:
+        The value and its interval, as the record of the cell holds them.
+
+    Raises:
+        UndefinedError: If the metric does not exist, or not in 5 % of the resamples.
+    """
+    n_patients = len(set(table.patients))
+    draw = _resamples if n_patients <= _SHARED_UP_TO else _resamples.__wrapped__
+    resamples = draw(task, seed, n_patients)
+    return uncertainty.resampled(metric, ScoredRows.of(table), resamples, level=LEVEL)
+
+
+@lru_cache(maxsize=64)
+def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
+    """How often each patient is drawn in each resample of a cell, for every backbone."""
+    rng = cell_rng(task, seed, _STREAM)
+    return uncertainty.resample_weights(n_patients, BOOTSTRAPS, rng).astype(np.uint16)

@@ -144,16 +144,16 @@ class CamusSource(Source):
         not do.
         """
         n = self.n_frames(record)
-        wanted = range(n) if at is None else [int(i) for i in at]
-        if any(not 0 <= i < n for i in wanted):
+        numbers = range(n) if at is None else [int(i) for i in at]
+        if any(not 0 <= i < n for i in numbers):
             raise UnsupportedOptionError(
-                f"{record.id} has frames 0 to {n - 1}; asked for {list(wanted)}."
+                f"{record.id} has frames 0 to {n - 1}; asked for {list(numbers)}."
             )
         ed, es = self.phases(record)
         roles = {i: role for role, i in (("ED", ed), ("ES", es)) if role in record.files}
-        stills = {i: self._grey(record, roles[i])[0] for i in sorted(set(wanted) & set(roles))}
-        rest = None if set(wanted) <= set(roles) else self._grey(record, "sequence")
-        out = [stills[i] if i in stills or rest is None else rest[i] for i in wanted]
+        stills = {i: self._grey(record, roles[i])[0] for i in sorted(set(numbers) & set(roles))}
+        rest = None if set(numbers) <= set(roles) else self._grey(record, "sequence")
+        out = [stills[i] if i in stills or rest is None else rest[i] for i in numbers]
         if len({frame.shape for frame in out}) > 1:
             raise CorruptFileError(
                 f"{record.id}: its frames differ in size, {sorted({f.shape for f in out})}."
@@ -176,8 +176,12 @@ class CamusSource(Source):
             return (Answer(_CARD.views.index(record.view)),)
         if target.name == "ES/ED":
             ed, es = self.phases(record)
-            both = sorted(((ed, 0), (es, 1)))
-            return tuple(Answer(value, frame) for frame, value in both if at is None or frame in at)
+            labelled_phases = sorted(((ed, 0), (es, 1)))
+            return tuple(
+                Answer(value, frame)
+                for frame, value in labelled_phases
+                if at is None or frame in at
+            )
         if target.name in ("EF", "CM"):
             ef = self._ef(record)
             return (
@@ -243,16 +247,16 @@ class CamusSource(Source):
         self, patient: str, folder: str, split: str, present: frozenset[str], view: str
     ) -> Record:
         files = self.layout.files(patient, folder, CHAMBERS[view], present)
-        own = self._optional_cfg(files.get("info"))
-        cfg = own or self._optional_cfg(files.get("info_other"))
+        own_cfg = self._optional_cfg(files.get("info"))
+        cfg = own_cfg or self._optional_cfg(files.get("info_other"))
         facts = {"quality": "ImageQuality", "sex": "Sex", "age": "Age"}
         if "info" not in files:
             del facts["quality"]
         fps = None
-        if "sequence" in files and "FrameRate" in own:
+        if "sequence" in files and "FrameRate" in own_cfg:
             # A rate that is no number is a rate that is not known.
             with suppress(CorruptFileError):
-                fps = cfg_number(self.root / files["info"], own, "FrameRate", 1, 1000)
+                fps = cfg_number(self.root / files["info"], own_cfg, "FrameRate", 1, 1000)
         meta = {name: cfg[key] for name, key in facts.items() if key in cfg}
         return Record(f"{patient}_{CHAMBERS[view]}", patient, view, split, fps, files, meta)
 
@@ -365,27 +369,30 @@ class CamusSource(Source):
         then not read.
         """
         roles = zip(self.phases(record), ("ED_gt", "ES_gt"), strict=True)
-        own = {frame: role for frame, role in roles if role in record.files}
-        wanted = (
+        role_of_frame = {frame: role for frame, role in roles if role in record.files}
+        numbers = (
             set(self._annotated(record)) if at is None else set(at) & set(self._annotated(record))
         )
-        masks = {frame: self._labels(record, own[frame])[0] for frame in wanted & set(own)}
-        if wanted - set(own):
-            whole = self._labels(record, "sequence_gt")
-            if len(whole) != self.n_frames(record):
+        masks = {
+            frame: self._labels(record, role_of_frame[frame])[0]
+            for frame in numbers & set(role_of_frame)
+        }
+        if numbers - set(role_of_frame):
+            sequence_labels = self._labels(record, "sequence_gt")
+            if len(sequence_labels) != self.n_frames(record):
                 raise CorruptFileError(
-                    f"{self.root / record.files['sequence_gt']} has {len(whole)} frames and "
+                    f"{self.root / record.files['sequence_gt']} has {len(sequence_labels)} frames and "
                     f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as "
                     "published."
                 )
-            masks |= {frame: whole[frame] for frame in wanted - set(own)}
+            masks |= {frame: sequence_labels[frame] for frame in numbers - set(role_of_frame)}
         return tuple(Answer(mask == label, frame) for frame, mask in sorted(masks.items()))
 
     def _annotated(self, record: Record) -> tuple[int, ...]:
         if "sequence" in record.files and "sequence_gt" in record.files:
             return tuple(range(self.n_frames(record)))
         phases = zip(("ED_gt", "ES_gt"), self.phases(record), strict=True)
-        return tuple(sorted(at for role, at in phases if role in record.files))
+        return tuple(sorted(frame for role, frame in phases if role in record.files))
 
 
 def _check_one_frame(path: Path, frames: Array) -> None:

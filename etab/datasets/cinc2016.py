@@ -131,14 +131,14 @@ class Cinc2016Source(SoundSource):
             }
             self._check_copies(rows, copies)
             rows |= {name: ("validation", row) for name, row in copies.items() if name not in rows}
-            found = [
+            records = [
                 self._record(name, *rows[name], name in copies, appendix)
                 for name in sorted(rows)
                 if name not in gone
             ]
             self._gone = frozenset(gone)
-            self._notes = self._said(found, gone, copies, appendix)
-            self._records = tuple(found)
+            self._notes = self._said(records, gone, copies, appendix)
+            self._records = tuple(records)
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
@@ -266,26 +266,26 @@ class Cinc2016Source(SoundSource):
                 f"{folder / 'REFERENCE.csv'} is missing: there are no labels. Restore it as "
                 "published."
             )
-        found = read_reference(tables[0])
+        labels = read_reference(tables[0])
         for table in tables[1:]:
             for name, row in read_reference(table).items():
-                if name in found and found[name].label != row.label:
+                if name in labels and labels[name].label != row.label:
                     raise CorruptFileError(
                         f"{table} says {row.label} of {name}, {tables[0].name} says "
-                        f"{found[name].label}. Restore both."
+                        f"{labels[name].label}. Restore both."
                     )
-                if name in found and row.good is not None:
-                    found[name] = row
-        self._check_audio(folder, found, copies=part == "validation")
-        return found
+                if name in labels and row.good is not None:
+                    labels[name] = row
+        self._check_audio(folder, labels, copies=part == "validation")
+        return labels
 
     def _check_audio(self, folder: Path, labels: Mapping[str, Reference], *, copies: bool) -> None:
         """Every label has its recording and the other way round; the copies of ``validation`` may
         be absent.
         """
-        there = {path.stem for path in visible(folder, "*.wav")}
-        absent = sorted(set(labels) - there)
-        unlisted = sorted(there - set(labels))
+        present = {path.stem for path in visible(folder, "*.wav")}
+        absent = sorted(set(labels) - present)
+        unlisted = sorted(present - set(labels))
         # Where recordings may be left out, reading them says which are not there.
         if absent and not copies and self.faults is None:
             raise LayoutError.of(
@@ -315,16 +315,16 @@ class Cinc2016Source(SoundSource):
                     )
                 continue
             part, row = rows[name]
-            mine = self.root / part / path.name
+            original = self.root / part / path.name
             if copy.label != row.label:
                 raise CorruptFileError(
                     f"{name} is labelled {row.label} in {part} and {copy.label} in validation. "
                     "Restore both tables."
                 )
-            both = path.is_file() and mine.is_file()
-            if both and path.stat().st_size != mine.stat().st_size:
+            can_compare = path.is_file() and original.is_file()
+            if can_compare and path.stat().st_size != original.stat().st_size:
                 raise CorruptFileError(
-                    f"{path} is published as a copy of {mine} and differs. Restore both."
+                    f"{path} is published as a copy of {original} and differs. Restore both."
                 )
 
     def _withdrawn(
@@ -383,44 +383,44 @@ class Cinc2016Source(SoundSource):
 
     def _said(
         self,
-        found: Sequence[Record],
+        records: Sequence[Record],
         gone: set[str],
         copies: Mapping[str, Reference],
         appendix: object,
     ) -> tuple[str, ...]:
-        said = []
+        sentences = []
         if appendix is None:
-            said.append(
-                f"Patients are unknown: {_APPENDIX[0]} is missing, and each of {len(found)} "
+            sentences.append(
+                f"Patients are unknown: {_APPENDIX[0]} is missing, and each of {len(records)} "
                 "recordings counts as a patient "
                 "of its own (3153 recordings are of 764 subjects). Folds share patients, and "
                 "scores are too good."
             )
             warnings.warn(
-                f"{self.root}: {said[0]} Restore the appendix.", EtabWarning, stacklevel=3
+                f"{self.root}: {sentences[0]} Restore the appendix.", EtabWarning, stacklevel=3
             )
         if gone:
-            said.append(
+            sentences.append(
                 f"{len(gone)} recordings of training-e that the organisers withdrew are left out."
             )
-        elif self._of_e(found) == ALL_E and appendix is None:
-            said.append(
+        elif self._of_e(records) == ALL_E and appendix is None:
+            sentences.append(
                 f"The {WITHDRAWN} recordings of training-e that the organisers withdrew are among "
-                f"the {len(found)} here "
+                f"the {len(records)} here "
                 f"({ALL - WITHDRAWN} are left without them); only the appendix or their list says "
                 "which they are."
             )
-        elif any(r.meta["database"] == "e" for r in found) and appendix is None:
-            said.append(
+        elif any(r.meta["database"] == "e" for r in records) and appendix is None:
+            sentences.append(
                 "Whether recordings of training-e are among the 87 withdrawn cannot be told "
                 "without the appendix."
             )
         if copies:
-            said.append(
+            sentences.append(
                 f"{len(copies)} recordings of validation/ are copies of training recordings and "
                 "are listed once."
             )
-        return tuple(said)
+        return tuple(sentences)
 
 
 def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:

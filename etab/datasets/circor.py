@@ -187,17 +187,17 @@ class CircorSource(SoundSource):
     def _of(self, patient: Patient, person: str) -> list[Record]:
         """The records of one .txt."""
         below = self.folder.relative_to(self.root)
-        found = []
-        for place, files in patient.recordings:
+        records = []
+        for location, files in patient.recordings:
             named = {role: (below / name).as_posix() for role, name in files.items()}
             named["patient"] = (below / f"{patient.id}.txt").as_posix()
             meta = {"id": patient.id, **patient.meta}
-            found.append(
+            records.append(
                 Record(
-                    Path(files["audio"]).stem, person, place, "", float(CIRCOR_RATE), named, meta
+                    Path(files["audio"]).stem, person, location, "", float(CIRCOR_RATE), named, meta
                 )
             )
-        return found
+        return records
 
     def _patients(self) -> list[Patient]:
         """Every .txt of a patient, by id; without those that cannot be read where these are left

@@ -169,11 +169,11 @@ def persons(additional: Mapping[str, str]) -> dict[str, str]:
             name = home[name]
         return name
 
-    for name, other in additional.items():
-        for one in (name, other) if other != "nan" else (name,):
-            home.setdefault(one, one)
+    for name, additional_id in additional.items():
+        for identifier in (name, additional_id) if additional_id != "nan" else (name,):
+            home.setdefault(identifier, identifier)
         a = lowest(name)
-        b = lowest(other if other != "nan" else name)
+        b = lowest(additional_id if additional_id != "nan" else name)
         low, high = sorted((a, b), key=lambda i: (len(i), i))
         home[high] = low
     return {name: lowest(name) for name in additional}
@@ -243,19 +243,19 @@ def _digest_of_rows(lines: Iterable[Sequence[str]]) -> str:
 
 
 def _as_published(cell: str) -> str:
-    whole = parse_whole(cell)
-    if whole is not None:
-        return str(whole)
+    number = parse_whole(cell)
+    if number is not None:
+        return str(number)
     return repr(parse_number(cell))
 
 
 def _once(rows: Sequence[Interval]) -> list[Interval]:
     """Rows without those that go back over what the rows before them have covered."""
-    kept: list[Interval] = []
+    unique_rows: list[Interval] = []
     for row in rows:
-        if not kept or row[0] >= kept[-1][1] - OVERLAP_LIMIT:
-            kept.append(row)
-    return kept
+        if not unique_rows or row[0] >= unique_rows[-1][1] - OVERLAP_LIMIT:
+            unique_rows.append(row)
+    return unique_rows
 
 
 def _word(path: Path, facts: Mapping[str, str], key: str, classes: Sequence[str]) -> str:

@@ -99,21 +99,21 @@ class CircorParquetSource(SoundSource):
             people = persons(
                 {name: p.facts.get("Additional ID", "nan") for name, p in patients.items()}
             )
-            found: list[Record] = []
-            seen: dict[str, int] = {}
+            records: list[Record] = []
+            rows_of_stem: dict[str, int] = {}
             odd = {"outcome": 0, "murmur": 0}
-            for at, name, label in self._rows():
-                record = self._record(at, name, patients, people, seen)
+            for position, name, label in self._rows():
+                record = self._record(position, name, patients, people, rows_of_stem)
                 odd["outcome"] += label != int(record.meta["outcome"] == "Abnormal")
                 odd["murmur"] += label != int(record.meta["murmur"] == "Present")
-                found.append(record)
+                records.append(record)
             self._unreadable = tuple(fact for p in patients.values() for fact in p.unreadable)
             self._notes = (
                 "recording_label of the files differs from the official outcome in "
-                f"{odd['outcome']} of {len(found)} "
+                f"{odd['outcome']} of {len(records)} "
                 f"rows, and from 'murmur present' in {odd['murmur']}; official labels are used.",
             )
-            self._records = tuple(found)
+            self._records = tuple(records)
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
@@ -202,34 +202,34 @@ class CircorParquetSource(SoundSource):
 
     def _record(
         self,
-        at: tuple[int, int, int],
+        position: tuple[int, int, int],
         name: str,
         patients: Mapping[str, Patient],
         people: Mapping[str, str],
-        seen: dict[str, int],
+        rows_of_stem: dict[str, int],
     ) -> Record:
         match = _NAME.match(Path(name).name)
-        where = self.root / self.paths[at[0]]
+        where = self.root / self.paths[position[0]]
         if match is None:
             raise CorruptFileError(
                 f"{where}: {name!r} is no recording such as 13918_AV. Download it again."
             )
-        stem, patient, place = match.groups()
+        stem, patient, location = match.groups()
         if patient not in patients:
             raise CorruptFileError(
                 f"{where} holds {stem}, and {_TABLE} has no row for {patient}. Take the table of "
                 "942 patients as published."
             )
-        seen[stem] = seen.get(stem, 0) + 1
-        number = seen[stem]
-        meta = {"id": patient, **patients[patient].meta, "at": at}
+        rows_of_stem[stem] = rows_of_stem.get(stem, 0) + 1
+        number = rows_of_stem[stem]
+        meta = {"id": patient, **patients[patient].meta, "at": position}
         return Record(
             stem if number == 1 else f"{stem}~{number}",
             people[patient],
-            place,
+            location,
             "",
             float(self._rate()),
-            {"rows": self.paths[at[0]]},
+            {"rows": self.paths[position[0]]},
             meta,
         )
 
@@ -250,8 +250,8 @@ class CircorParquetSource(SoundSource):
         """One cell; of each column the row group that was read last is kept."""
         return self._cell_at(record.meta["at"], column)
 
-    def _cell_at(self, at: tuple[int, int, int], column: str) -> Any:
-        file, group, row = at
+    def _cell_at(self, position: tuple[int, int, int], column: str) -> Any:
+        file, group, row = position
         cached = self._last.get(column)
         if cached is None or cached[0] != (file, group):
             cached = ((file, group), self._opened()[file].read(group, [column]).column(0))
@@ -320,24 +320,24 @@ def _find(root: Path, part: str) -> tuple[Path, tuple[str, ...]]:
     if not root.is_dir():
         raise DataNotFoundError(f"{root} is not a folder. Pass {wanted}.")
     root = root.parent if root.name == "data" and (root.parent / _TABLE).is_file() else root
-    for place in _PLACES_OF_FILES:
-        folder = root / place.format(part=part)
-        found = visible(folder, "*.parquet" if "{" in place else f"{part}-*.parquet")
-        if found:
-            _check_shards(found)
-            return root, tuple(path.relative_to(root).as_posix() for path in found)
+    for pattern in _PLACES_OF_FILES:
+        folder = root / pattern.format(part=part)
+        shards = visible(folder, "*.parquet" if "{" in pattern else f"{part}-*.parquet")
+        if shards:
+            _check_shards(shards)
+            return root, tuple(path.relative_to(root).as_posix() for path in shards)
     raise LayoutError(f"{root} has no {part}-*.parquet. Pass {wanted}.")
 
 
-def _check_shards(found: Sequence[Path]) -> None:
+def _check_shards(shards: Sequence[Path]) -> None:
     """A file named 00000-of-00002 has all its siblings."""
-    match = _SHARD.search(found[0].name)
+    match = _SHARD.search(shards[0].name)
     if match is None:
         return
-    head = found[0].name[: match.start()]
+    head = shards[0].name[: match.start()]
     width = len(match[1])
     total = match[2]
     for i in range(int(total)):
-        path = found[0].with_name(f"{head}-{i:0{width}d}-of-{total}.parquet")
-        if path not in found:
+        path = shards[0].with_name(f"{head}-{i:0{width}d}-of-{total}.parquet")
+        if path not in shards:
             raise LayoutError(f"{path} is missing, of {int(total)} files. Restore it as published.")

@@ -42,9 +42,11 @@ class PictureReader:
 
     def sample(self, row: Row) -> Sample:
         """Read the tensor and label of a recording (video), or of one of its frames."""
-        record, at = row
-        x, y = self._clip(record) if self.options.video else self._frame(record, at)
-        return Sample(x, y, record.id if at is None else f"{record.id}@{at}", record.patient)
+        record, number = row
+        x, y = self._clip(record) if self.options.video else self._frame(record, number)
+        return Sample(
+            x, y, record.id if number is None else f"{record.id}@{number}", record.patient
+        )
 
     def clip(self, record: Record) -> tuple[Array, dict[int, int]]:
         """Choose the frames of a recording's clip.
@@ -55,41 +57,43 @@ class PictureReader:
         fps, n = self.options.fps, self.source.n_frames(record)
         grid = frame_grid(n, native=record.fps, fps=fps)
         marked = self.source.annotated(record, self.target)
-        return place_clip(grid, self.options.clip_l, [at for at in marked if at is not None])
+        return place_clip(
+            grid, self.options.clip_l, [number for number in marked if number is not None]
+        )
 
-    def _frame(self, record: Record, at: int | None) -> tuple[torch.Tensor, Any]:
-        x = self._pictures(record, [at or 0])[0]
-        answer = self.source.answers(record, self.target, None if at is None else [at])[0]
+    def _frame(self, record: Record, number: int | None) -> tuple[torch.Tensor, Any]:
+        x = self._pictures(record, [number or 0])[0]
+        answer = self.source.answers(record, self.target, None if number is None else [number])[0]
         if self.target.kind is Kind.MASK:
             return x, self._mask(answer.value)[None]
         if self.target.kind is Kind.KEYPOINTS:
-            return x, self._moved(answer.value, self._shape(record, at or 0))
+            return x, self._moved(answer.value, self._shape(record, number or 0))
         return x, float(answer.value) if self.target.kind is Kind.VALUE else int(answer.value)
 
     def _clip(self, record: Record) -> tuple[torch.Tensor, Any]:
         numbers, inside = self.clip(record)
-        wanted, back = np.unique(numbers, return_inverse=True)
-        x = self._pictures(record, wanted.tolist())[torch.from_numpy(back)]
+        distinct, inverse = np.unique(numbers, return_inverse=True)
+        x = self._pictures(record, distinct.tolist())[torch.from_numpy(inverse)]
         answers = self.source.answers(record, self.target)
         if self.target.kind in (Kind.MASK, Kind.KEYPOINTS):
-            shown = sorted(
+            in_clip = sorted(
                 ((inside[a.at], a.value) for a in answers if a.at in inside),
                 key=lambda pair: pair[0],
             )
             masks = self.target.kind is Kind.MASK
             shape = () if masks else self._shape(record, int(numbers[0]))
             values = [
-                self._mask(value) if masks else self._moved(value, shape) for _, value in shown
+                self._mask(value) if masks else self._moved(value, shape) for _, value in in_clip
             ]
-            return x, (torch.stack(values), torch.tensor([place for place, _ in shown]))
+            return x, (torch.stack(values), torch.tensor([position for position, _ in in_clip]))
         if self.target.name == PHASE:
             places = {int(a.value): inside[a.at] for a in answers if a.at is not None}
             return x, (places[0], places[1])
         value = answers[0].value
         return x, float(value) if self.target.kind is Kind.VALUE else int(value)
 
-    def _shape(self, record: Record, at: int) -> tuple[int, ...]:
-        return tuple(self.source.frames(record, [at])[0].shape)
+    def _shape(self, record: Record, number: int) -> tuple[int, ...]:
+        return tuple(self.source.frames(record, [number])[0].shape)
 
     def grey(self, record: Record, numbers: Sequence[int]) -> Array:
         """Read frames and resize them, from the clip cache where there is one.
@@ -150,10 +154,10 @@ class PictureReader:
         size, corner = fitted_size(*frame.shape, out=out, padding=self.options.padding)
         if size != frame.shape:
             shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-            how = (
+            interpolation = (
                 cv2.INTER_NEAREST_EXACT if mask else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             )
-            frame = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=how))
+            frame = np.asarray(cv2.resize(frame, (size[1], size[0]), interpolation=interpolation))
         return pad(frame, out=out, corner=corner)
 
 
@@ -196,7 +200,9 @@ class Items(TorchDataset[tuple[Any, Any]]):
     @property
     def ids(self) -> list[str]:
         """The id of each item: that of its recording, with ``@frame`` for an annotated frame."""
-        return [record.id if at is None else f"{record.id}@{at}" for record, at in self.rows]
+        return [
+            record.id if number is None else f"{record.id}@{number}" for record, number in self.rows
+        ]
 
 
 class Dataset(TorchDataset[tuple[Any, Any]]):
@@ -305,7 +311,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         """Check every option and list the items without decoding any."""
         self.card: Card = SOURCES[name].card
         self.name, self.target, self.view, self.split = name, target, view, split
-        wanted = self.card.target(target)
+        described = self.card.target(target)
         views = checked_views(self.card, target, view)
         sound = self.card.modality == "sound"
         self.options = checked_options(
@@ -315,7 +321,7 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             raise unknown("split", split, SPLIT_PARTS)
         self.source = SOURCES[name](dataset_folder(name, root))
         verify_split(self.source)
-        self._reader = _reader(self.source, wanted, self.options, cache)
+        self._reader = _reader(self.source, described, self.options, cache)
         self._all = self._items(views)
         self._data = self._all
 
@@ -375,13 +381,13 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
         return iter(self._data)
 
     def __repr__(self) -> str:
-        shown = [repr(self.name), repr(self.target)]
-        shown += [
+        arguments = [repr(self.name), repr(self.target)]
+        arguments += [
             f"{key}={value!r}"
             for key in ("view", "split")
             if (value := getattr(self, key)) is not None
         ]
-        return f"Dataset({', '.join(shown)}, video={self.options.video})"
+        return f"Dataset({', '.join(arguments)}, video={self.options.video})"
 
     def _items(self, views: Sequence[str]) -> Items:
         """List every row that has an answer, once the recordings are known to serve the options."""
@@ -392,18 +398,22 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
             rows := sound_rows(self.source, records, self._reader.target)
         ):
             return Items(self._reader, rows)
-        found = [(record, self.source.annotated(record, self._reader.target)) for record in records]
-        found = [(record, marked) for record, marked in found if marked]
-        if not found:
+        answered = [
+            (record, self.source.annotated(record, self._reader.target)) for record in records
+        ]
+        answered = [(record, marked) for record, marked in answered if marked]
+        if not answered:
             parts = sorted({r.split or "no split" for r in self.source.records()})
             raise SplitError(
                 f"{self!r} has no recording with an answer; {self.source.root} has recordings in: "
                 f"{', '.join(parts)}."
             )
         if self.options.video:
-            self._check_clips([record for record, _ in found])
-            return Items(self._reader, [(record, None) for record, _ in found])
-        return Items(self._reader, [(record, at) for record, marked in found for at in marked])
+            self._check_clips([record for record, _ in answered])
+            return Items(self._reader, [(record, None) for record, _ in answered])
+        return Items(
+            self._reader, [(record, number) for record, marked in answered for number in marked]
+        )
 
     def _check_clips(self, records: Sequence[Record]) -> None:
         stills = [r.id for r in records if self.source.still(r)]
@@ -430,10 +440,12 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
     def _check_phases(self, records: Sequence[Record]) -> None:
         """Refuse a clip too short for both ED and ES, naming the length that suffices."""
         short = []
-        need = 0
+        needed = 0
         for record in records:
             marked = [
-                at for at in self.source.annotated(record, self._reader.target) if at is not None
+                number
+                for number in self.source.annotated(record, self._reader.target)
+                if number is not None
             ]
             grid = frame_grid(self.source.n_frames(record), native=record.fps, fps=self.options.fps)
             _, places = place_clip(grid, len(grid), marked)
@@ -442,13 +454,13 @@ class Dataset(TorchDataset[tuple[Any, Any]]):
                     f"At fps={self.options.fps:g} ED and ES of {record.id} fall on one frame. Use "
                     "a higher fps."
                 )
-            need = max(need, length := max(places.values()) - min(places.values()) + 1)
+            needed = max(needed, length := max(places.values()) - min(places.values()) + 1)
             short += [record.id] if length > self.options.clip_l else []
         if short:
             raise UnsupportedOptionError(
                 f"clip_l={self.options.clip_l} cannot hold both ED and ES of {len(short)} of "
                 f"{len(records)} "
-                f"recordings, first {short[0]}. Use clip_l={need} or more, or a lower fps."
+                f"recordings, first {short[0]}. Use clip_l={needed} or more, or a lower fps."
             )
 
 

@@ -302,14 +302,14 @@ def _record(name: str, info: DicomInfo, label: Mapping[str, str]) -> Record:
 
 
 def _check_unique(root: Path, records: Sequence[Record]) -> None:
-    seen: dict[str, str] = {}
+    name_of_object: dict[str, str] = {}
     for record in records:
         name = record.files["object"]
-        if record.id in seen:
+        if record.id in name_of_object:
             raise CorruptFileError(
-                f"{root / name} is the same object as {seen[record.id]}. Keep one of them."
+                f"{root / name} is the same object as {name_of_object[record.id]}. Keep one of them."
             )
-        seen[record.id] = name
+        name_of_object[record.id] = name
 
 
 def _labels(

@@ -135,14 +135,17 @@ class EchoNetSource(VideoSource):
                 "whose video has "
                 f"{info.n_frames} frames. Restore both as published."
             )
-        short = [at for at, trace in traces.items() if len(trace) < 3]
+        short = [number for number, trace in traces.items() if len(trace) < 3]
         if short:
             raise CorruptFileError(
                 f"{self.root / 'VolumeTracings.csv'} has {len(traces[short[0]])} rows for frame "
                 f"{short[0]} of {record.id}; "
                 "an outline needs 3 or more. Restore it as published."
             )
-        return {at: traced_mask(traces[at], (info.height, info.width)) for at in sorted(traces)}
+        return {
+            number: traced_mask(traces[number], (info.height, info.width))
+            for number in sorted(traces)
+        }
 
     def _trace(self, record: Record) -> Mapping[int, FloatArray]:
         if self._traces is None:
@@ -211,6 +214,6 @@ def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
             )
         rows_of_videos[stem(row["FileName"])][frame].append(vertices)
     return {
-        video: {at: np.array(rows) for at, rows in frames.items()}
+        video: {number: np.array(rows) for number, rows in frames.items()}
         for video, frames in rows_of_videos.items()
     }

@@ -243,7 +243,9 @@ class LvhSource(VideoSource):
             points_inside = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
             points.setdefault(measure.at, np.full((6, 2), np.nan))[row : row + 2] = points_inside
         return [
-            Answer(value, at) for at, value in sorted(points.items()) if np.isfinite(value).any()
+            Answer(value, number)
+            for number, value in sorted(points.items())
+            if np.isfinite(value).any()
         ]
 
 
@@ -282,18 +284,18 @@ def _part(table: Path, row: Mapping[str, str]) -> str:
 def _measure(table: Path, row: Mapping[str, str]) -> Measure:
     calc = (row["Calc"] or "").strip()
     if calc not in (*DIASTOLE, *SYSTOLE):
-        wanted = ", ".join((*DIASTOLE, *SYSTOLE))
+        possible = ", ".join((*DIASTOLE, *SYSTOLE))
         raise CorruptFileError(
-            f"{table}: {row['HashedFileName']} has Calc {row['Calc']!r}; wanted one of {wanted}."
+            f"{table}: {row['HashedFileName']} has Calc {row['Calc']!r}; wanted one of {possible}."
         )
 
     def cell(key: str, low: float, high: float) -> float:
         return number_between(table, row, key, low, high, name="HashedFileName")
 
     value = cell("CalcValue", 0.01, LARGEST_CM)
-    at = cell("Frame", 0, 1e6)
+    number = cell("Frame", 0, 1e6)
     points = [[cell(f"{axis}{end}", -1e5, 1e5) for axis in "XY"] for end in (1, 2)]
-    return Measure(calc, value, int(at), np.array(points))
+    return Measure(calc, value, int(number), np.array(points))
 
 
 def _rate(row: Mapping[str, str]) -> float | None:
@@ -302,5 +304,5 @@ def _rate(row: Mapping[str, str]) -> float | None:
     """
     rate = maybe(row.get("FPS"))
     width = maybe(row.get("Width"))
-    whole = width is not None and width >= 64 and width == int(width)
-    return rate if whole and rate is not None and 1 <= rate <= 1000 else None
+    aligned = width is not None and width >= 64 and width == int(width)
+    return rate if aligned and rate is not None and 1 <= rate <= 1000 else None

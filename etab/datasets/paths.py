@@ -64,9 +64,9 @@ def candidate_folders(
     env = os.environ if env is None else env
     if root is not None:
         yield "root=", Path(root).expanduser(), True
-    own = f"ETAB_{name.upper()}_DIR"
-    if env.get(own):
-        yield own, Path(env[own]).expanduser(), True
+    variable = f"ETAB_{name.upper()}_DIR"
+    if env.get(variable):
+        yield variable, Path(env[variable]).expanduser(), True
     if env.get("ETAB_DATA"):
         yield "ETAB_DATA", Path(env["ETAB_DATA"]).expanduser() / name, False
     listed = _listed(name, env)

@@ -193,14 +193,14 @@ class PediatricSource(VideoSource):
             return {}
         info = self.video_info(record)
         masks = {
-            at: filled(points[:, 0], points[:, 1], (info.height, info.width))
-            for at, points in traces.items()
+            number: filled(points[:, 0], points[:, 1], (info.height, info.width))
+            for number, points in traces.items()
         }
-        for at, mask in masks.items():
+        for number, mask in masks.items():
             if not mask.any():
                 raise CorruptFileError(
                     f"{self.root / record.view / 'VolumeTracings.csv'}: the trace of {record.id}, "
-                    f"frame {at}, encloses "
+                    f"frame {number}, encloses "
                     f"nothing of its picture of {info.height} x {info.width} pixels. Restore both "
                     "as published."
                 )
@@ -212,7 +212,7 @@ class PediatricSource(VideoSource):
             self._traces[record.view] = _read_traces(self.root / record.view / "VolumeTracings.csv")
         traces = self._traces[record.view].get(Path(record.files["video"]).stem, {})
         n = self.n_frames(record) if traces else 0
-        return {at: traces[at] for at in sorted(traces) if at < n}
+        return {number: traces[number] for number in sorted(traces) if number < n}
 
 
 def _find(root: Path) -> Path:
@@ -258,8 +258,8 @@ def _read_traces(table: Path) -> _Traces:
     for line, row in enumerate(
         read_table(table, ("FileName", "X", "Y", "Frame"), ragged=True), start=2
     ):
-        at = (row["Frame"] or "").strip()
-        if at in UNTRACED:
+        frame_cell = (row["Frame"] or "").strip()
+        if frame_cell in UNTRACED:
             continue
         cells = [maybe(row[key]) for key in ("X", "Y", "Frame")]
         if cells[2] is not None and is_blank(row["X"]) and is_blank(row["Y"]):
@@ -267,11 +267,11 @@ def _read_traces(table: Path) -> _Traces:
         x, y, frame = cells
         if x is None or y is None or frame is None or frame < 0 or frame != int(frame):
             raise CorruptFileError(
-                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {at!r} are not a "
+                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {frame_cell!r} are not a "
                 "vertex. Download it again."
             )
         rows_of_videos[stem(row["FileName"])][int(frame)].append([x, y])
     return {
-        video: {at: np.array(rows) for at, rows in frames.items()}
+        video: {frame_cell: np.array(rows) for frame_cell, rows in frames.items()}
         for video, frames in rows_of_videos.items()
     }

@@ -161,11 +161,19 @@ class TmedSource(Source):
         self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True
     ) -> None:
         """Find the tables; raises DataNotFoundError or LayoutError saying which folder to pass."""
-        folder, own = _find(Path(root), self.release)
+        folder, part_of_root = _find(Path(root), self.release)
         super().__init__(folder)
-        self.part, self.fold, self.diagnosed = part or own or self.release.parts[0], fold, diagnosed
+        self.part, self.fold, self.diagnosed = (
+            part or part_of_root or self.release.parts[0],
+            fold,
+            diagnosed,
+        )
         self.table = _fold_table(
-            folder, self.release, self.part, fold, asked=part is not None or own is not None
+            folder,
+            self.release,
+            self.part,
+            fold,
+            required=part is not None or part_of_root is not None,
         )
         self._records: tuple[Record, ...] | None = None
         self._names: dict[str, frozenset[str]] = {}
@@ -223,12 +231,12 @@ class TmedSource(Source):
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
         """The picture, (1, h, w) uint8, with the authors' zeros below it or to its right."""
-        wanted = [0] if at is None else [int(i) for i in at]
-        if any(i != 0 for i in wanted):
+        numbers = [0] if at is None else [int(i) for i in at]
+        if any(i != 0 for i in numbers):
             raise UnsupportedOptionError(
-                f"{record.id} is a still: it has frame 0 alone; asked for {wanted}."
+                f"{record.id} is a still: it has frame 0 alone; asked for {numbers}."
             )
-        return read_still(self.root / record.files["still"])[None].repeat(len(wanted), axis=0)
+        return read_still(self.root / record.files["still"])[None].repeat(len(numbers), axis=0)
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -298,13 +306,13 @@ class TmedSource(Source):
 
     def _check_agreement(self, rows: Sequence[tuple[Path, Row]], labels: Mapping[str, Row]) -> None:
         for table, row in rows:
-            other = labels.get(row["query_key"], row)
+            label_row = labels.get(row["query_key"], row)
             for column in ("view_label", "diagnosis_label"):
-                if not same_cell(row[column], other[column]):
+                if not same_cell(row[column], label_row[column]):
                     raise CorruptFileError(
                         f"{table} says {column} {row[column]!r} of {row['query_key']}, "
                         f"{self.root / _LABELS} says "
-                        f"{other[column]!r}. Restore both as published; the fold file alone is "
+                        f"{label_row[column]!r}. Restore both as published; the fold file alone is "
                         "enough."
                     )
 
@@ -444,7 +452,7 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
     """The data folder, and the development set where ``root`` itself is one (and its images lie
     beside it).
     """
-    wanted = (
+    wanted_folder = (
         f"the folder that contains {_LABELS}, the folders of fold files and {release.folders[0]}/"
     )
     if (
@@ -458,7 +466,7 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
     folder = find_folder(
         root,
         title=release.title,
-        wanted=wanted,
+        wanted=wanted_folder,
         near=near,
         holds=lambda path: _holds(path, release),
         lacks=lambda: f"{root / _LABELS} is missing, and every fold file too",
@@ -466,7 +474,9 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
     return folder, None
 
 
-def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bool) -> Path | None:
+def _fold_table(
+    root: Path, release: Release, part: str, fold: int, *, required: bool
+) -> Path | None:
     """The fold file; None where the tree has none at all and none was asked for, so that the split
     is unknown.
 
@@ -484,7 +494,7 @@ def _fold_table(root: Path, release: Release, part: str, fold: int, *, asked: bo
         for t in release.tables
         if (root / t.format(part=p, fold=k)).is_file()
     ]
-    if asked or fold or others:
+    if required or fold or others:
         alternatives = (
             f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
         )

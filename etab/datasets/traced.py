@@ -46,11 +46,11 @@ def maybe(text: str | None) -> float | None:
 
 def check_unique(table: Path, records: Sequence[Record]) -> None:
     """Raise CorruptFileError naming the first recording that is listed twice."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for record in records:
-        if record.id in seen:
+        if record.id in names:
             raise CorruptFileError(f"{table} lists {record.id} twice. Restore it as published.")
-        seen.add(record.id)
+        names.add(record.id)
 
 
 def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:

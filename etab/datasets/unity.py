@@ -168,13 +168,13 @@ class UnitySource(Source):
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
         """The picture, grey, as (k, h, w) uint8."""
-        wanted = [0] if at is None else [int(i) for i in at]
-        if any(i != 0 for i in wanted):
+        numbers = [0] if at is None else [int(i) for i in at]
+        if any(i != 0 for i in numbers):
             raise UnsupportedOptionError(
-                f"{record.id} is one picture, frame 0; asked for {wanted}."
+                f"{record.id} is one picture, frame 0; asked for {numbers}."
             )
         frame = read_still(self.root / record.files["still"])
-        return np.repeat(frame[None], len(wanted), axis=0)
+        return np.repeat(frame[None], len(numbers), axis=0)
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -268,19 +268,19 @@ def _labels(path: Path) -> dict[str, dict[str, Any]]:
     published form.
     """
     try:
-        whole = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise LayoutError(f"{path} is missing. Restore it.") from error
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} is not JSON: {error}. Download it again.") from error
-    good = isinstance(whole, dict) and all(
-        isinstance(v, dict) and isinstance(v.get("labels"), dict) for v in whole.values()
+    good = isinstance(entries, dict) and all(
+        isinstance(v, dict) and isinstance(v.get("labels"), dict) for v in entries.values()
     )
     if not good:
         raise CorruptFileError(
             f'{path} is not of the form {{picture: {{"labels": ...}}}}. Download it again.'
         )
-    return {name: entry["labels"] for name, entry in whole.items()}
+    return {name: entry["labels"] for name, entry in entries.items()}
 
 
 def _points(path: Path, name: str, labels: Mapping[str, Any]) -> FloatArray:

@@ -56,18 +56,24 @@ class SoundReader:
         """The tensor and label of a recording; a number beside the record is the frame (at 50 Hz)
         to start at.
         """
-        record, at = row
+        record, start_frame = row
         samples, native = self.source.wave(record)
         rate = self.options.fps or native
         n = self.options.clip_l or SECONDS * rate
         answer, states = self._answer(record)
         k = max(1, -(-n * STATE_RATE // rate))
-        first = at if at is not None else 0 if states is None else choose_start(states, k)
+        first = (
+            start_frame
+            if start_frame is not None
+            else 0
+            if states is None
+            else choose_start(states, k)
+        )
         sound = resample(samples, native, rate)
         start = round(first * rate / STATE_RATE)
         if not 0 <= start < len(sound):
             raise UnsupportedOptionError(
-                f"{record.id} has no sound at frame {at} (of {STATE_RATE} Hz)."
+                f"{record.id} has no sound at frame {start_frame} (of {STATE_RATE} Hz)."
             )
         window = cut(sound, start, n, padding=self.options.padding)
         y = (
@@ -76,16 +82,18 @@ class SoundReader:
             else torch.from_numpy(cut_states(states, first, k).astype(np.int64))
         )
         x = self._waveform(window) if self.options.video else self._picture(window, rate)
-        return Sample(x, y, record.id if at is None else f"{record.id}@{at}", record.patient)
+        return Sample(
+            x, y, record.id if start_frame is None else f"{record.id}@{start_frame}", record.patient
+        )
 
     def _answer(self, record: Record) -> tuple[Any, IntArray | None]:
         """(a float or a class, None), or (None, states of the whole recording)."""
-        found = self.source.answers(record, self.target)
-        if not found:
+        answers = self.source.answers(record, self.target)
+        if not answers:
             raise CorruptFileError(
                 f"{record.id} no longer answers {self.target.name!r}: its files have changed."
             )
-        value = found[0].value
+        value = answers[0].value
         if self.target.kind is Kind.STATES:
             return None, value
         return (float(value) if self.target.kind is Kind.VALUE else int(value)), None

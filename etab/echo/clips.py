@@ -150,4 +150,4 @@ class Sampling:
         each start once.
         """
         last = max(n - self.span, 0) if self.length else 0
-        return sorted({min(max(at - (self.span + 1) // 2, 0), last) for at in moments})
+        return sorted({min(max(moment - (self.span + 1) // 2, 0), last) for moment in moments})

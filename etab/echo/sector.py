@@ -62,8 +62,8 @@ def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
     allowed = np.zeros(shape, bool)
     for top, bottom, left, right in boxes or ((0, shape[0], 0, shape[1]),):
         allowed[top:bottom, left:right] = True
-    for seen in (_moving(frames), _thick(frames[0])):
-        patch = _largest(seen & allowed)
+    for pixels in (_moving(frames), _thick(frames[0])):
+        patch = _largest(pixels & allowed)
         if patch is not None and patch.sum() >= _LEAST_SHARE * patch.size:
             return _packed(_hull(patch) & allowed)
     return None
@@ -81,9 +81,9 @@ def _moving(frames: Array) -> Array:
     if len(frames) < 2:
         return np.zeros(frames.shape[1:], bool)
     change = frames.max(0) - frames.min(0)
-    seen = (cv2.medianBlur(np.ascontiguousarray(change), 3) > _MOVES).astype(np.uint8)
-    closed = cv2.morphologyEx(seen, cv2.MORPH_CLOSE, _kernel(seen.shape, 0.02))
-    return np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, _kernel(seen.shape, 0.02))) > 0
+    moving = (cv2.medianBlur(np.ascontiguousarray(change), 3) > _MOVES).astype(np.uint8)
+    closed = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, _kernel(moving.shape, 0.02))
+    return np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, _kernel(moving.shape, 0.02))) > 0
 
 
 def _thick(frame: Array) -> Array:
@@ -99,11 +99,11 @@ def _thick(frame: Array) -> Array:
     return np.asarray(cv2.morphologyEx(textured, cv2.MORPH_OPEN, _kernel(frame.shape, 0.02))) > 0
 
 
-def _largest(seen: Array) -> Array | None:
+def _largest(pixels: Array) -> Array | None:
     import cv2
 
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        seen.astype(np.uint8), connectivity=8
+        pixels.astype(np.uint8), connectivity=8
     )
     if count < 2:
         return None

@@ -166,12 +166,12 @@ class Shape:
         t = (np.arange(DISCS) + 0.5) / DISCS
         half = self.width * profile(t)
         along = t * self.length
-        left = self.image(-half, along)
-        right = self.image(half, along)
+        left_ends = self.image(-half, along)
+        right_ends = self.image(half, along)
         top = self.image(np.zeros(1), np.zeros(1))
         foot = self.image(np.zeros(1), np.full(1, self.length))
         axis = np.concatenate([np.stack([*top, *foot], axis=1)])
-        return np.concatenate([axis, np.stack([*left, *right], axis=1)])
+        return np.concatenate([axis, np.stack([*left_ends, *right_ends], axis=1)])
 
 
 def draw_heart(rng: np.random.Generator) -> Heart:

@@ -51,8 +51,8 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
             if i == 3
             else tail
         )
-        found = list(_measured(shapes, start, (width, height), i))
-        rows += [[len(rows) + n, name, *row, *tail, split] for n, row in enumerate(found)]
+        measurements = list(_measured(shapes, start, (width, height), i))
+        rows += [[len(rows) + n, name, *row, *tail, split] for n, row in enumerate(measurements)]
         yield i + 1
     write_table(root / "MeasurementsList.csv", _HEADER, rows)
 
@@ -62,11 +62,13 @@ def _measured(
 ) -> Iterator[list[object]]:
     """Calc, CalcValue in cm, Frame, X1, X2, Y1, Y2 of each measurement of one patient."""
     es = max(range(len(shapes)), key=lambda k: 1 - shapes[k].narrow)
-    wanted: list[tuple[int, str, tuple[str, ...]]] = [(start, "d", ("LVID", "IVS", "LVPW"))]
+    measured_frames: list[tuple[int, str, tuple[str, ...]]] = [
+        (start, "d", ("LVID", "IVS", "LVPW"))
+    ]
     if i != 4:
-        wanted.append((es, "s", ("LVID", "IVS", "LVPW") if i == 6 else ("LVID",)))
-    for at, phase, names in wanted:
-        for name, (first, last) in shapes[at].calipers().items():
+        measured_frames.append((es, "s", ("LVID", "IVS", "LVPW") if i == 6 else ("LVID",)))
+    for number, phase, names in measured_frames:
+        for name, (first, last) in shapes[number].calipers().items():
             if name not in names:
                 continue
             points = np.array([first, last]) * size[1] / DEPTH + [size[0] / 2 - 0.5, -0.5]
@@ -74,7 +76,7 @@ def _measured(
             row: list[object] = [
                 f"{name}{phase}",
                 round(float(np.hypot(*np.subtract(last, first))) / 10, 4),
-                at,
+                number,
             ]
             outside = i == 5 and name == "LVPW"
             row += [x1, x2, y1, size[1] + 5.0 if outside else y2]
@@ -86,6 +88,6 @@ def _measured(
 def _canvas(picture: Array, width: int) -> Array:
     """A square picture in the middle of a wider black one."""
     canvas = np.zeros((len(picture), width), np.uint8)
-    left = (width - picture.shape[1]) // 2
-    canvas[:, left : left + picture.shape[1]] = picture
+    margin = (width - picture.shape[1]) // 2
+    canvas[:, margin : margin + picture.shape[1]] = picture
     return canvas

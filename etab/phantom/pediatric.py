@@ -74,15 +74,15 @@ def _traced(
     if i == 2 and view == "PSAX":
         return []
     rows: list[list[object]] = []
-    for at in (ed, es):
-        if (i == 2 and at == es) or (i == 5 and at == ed and view == "PSAX"):
-            rows.append(["nan", "nan", "No Systolic" if at == es else "No Diastolic"])
+    for number in (ed, es):
+        if (i == 2 and number == es) or (i == 5 and number == ed and view == "PSAX"):
+            rows.append(["nan", "nan", "No Systolic" if number == es else "No Diastolic"])
             continue
-        points = (_outline(shapes[at]) + np.array([DEPTH / 2, 0])) / DEPTH * _SIZE - 0.5
+        points = (_outline(shapes[number]) + np.array([DEPTH / 2, 0])) / DEPTH * _SIZE - 0.5
         if i == 4:
             points[: len(points) // 4, 0] += _SIZE
-        shown = len(shapes) + 3 if i == 3 and at == es and view == "A4C" else at
-        rows += [[f"{x:.4f}", f"{y:.4f}", shown] for x, y in points.tolist()]
+        frame_cell = len(shapes) + 3 if i == 3 and number == es and view == "A4C" else number
+        rows += [[f"{x:.4f}", f"{y:.4f}", frame_cell] for x, y in points.tolist()]
     return rows
 
 

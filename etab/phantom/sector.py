@@ -112,9 +112,11 @@ def frame(shape: Seen, scanner: Scanner, size: int, rng: np.random.Generator) ->
     envelope = _speckle(echo, u, v, scanner, rng)
     depth = y / DEPTH
     haze = scanner.haze * (np.exp(-depth * 6) + 0.3)
-    seen = (envelope + haze) * scanner.shading * np.exp(-scanner.attenuation * 10 * depth)
-    seen = np.hypot(seen, scanner.noise * (0.3 + depth) * rng.rayleigh(1.0, seen.shape))
-    decibel = 20 * np.log10(np.maximum(seen, 1e-6)) + scanner.gain
+    amplitude = (envelope + haze) * scanner.shading * np.exp(-scanner.attenuation * 10 * depth)
+    amplitude = np.hypot(
+        amplitude, scanner.noise * (0.3 + depth) * rng.rayleigh(1.0, amplitude.shape)
+    )
+    decibel = 20 * np.log10(np.maximum(amplitude, 1e-6)) + scanner.gain
     grey = np.clip((decibel + scanner.dynamic - 6) / scanner.dynamic, 0, 1) * 255
     return scan_convert(grey.astype(np.float32), size)
 
@@ -146,8 +148,8 @@ def scan_convert(polar: FloatArray, size: int) -> Array:
 
     import cv2
 
-    at = (np.arange(size) + 0.5) / size * DEPTH
-    px, py = np.meshgrid(at - DEPTH / 2, at)
+    centres = (np.arange(size) + 0.5) / size * DEPTH
+    px, py = np.meshgrid(centres - DEPTH / 2, centres)
     r = np.hypot(px, py)
     a = np.arctan2(px, py)
     rows = (r / DEPTH * _RANGES - 0.5).astype(np.float32)
@@ -159,8 +161,8 @@ def scan_convert(polar: FloatArray, size: int) -> Array:
 
 def mask(shape: Shape, size: int) -> Array:
     """Labels as in CAMUS (0 background, 1 LV, 2 myocardium, 3 LA), in pixels of the picture."""
-    at = (np.arange(size) + 0.5) / size * DEPTH
-    px, py = np.meshgrid(at - DEPTH / 2, at)
+    centres = (np.arange(size) + 0.5) / size * DEPTH
+    px, py = np.meshgrid(centres - DEPTH / 2, centres)
     labels = shape.labels(px, py)
     labels[(labels == RIGHT) | (np.hypot(px, py) > DEPTH)] = 0
     return labels

@@ -109,10 +109,12 @@ def _write(
     )
     table = {name: [] for name in schema.names}  # type: dict[str, list[Any]]
     for name, samples, rate, states in rows:
-        heard = samples if part == "original" else _denoised(samples, rate)
-        whole = np.clip(np.rint(heard * 32768), -32768, 32767)
+        stretch = samples if part == "original" else _denoised(samples, rate)
+        int_samples = np.clip(np.rint(stretch * 32768), -32768, 32767)
         table["filename"].append(name)
-        table["recording"].append({"bytes": wav_bytes(whole, rate, mark), "path": f"{name}.wav"})
+        table["recording"].append(
+            {"bytes": wav_bytes(int_samples, rate, mark), "path": f"{name}.wav"}
+        )
         table["recording_label"].append(abnormal[name.split("_")[0]])
         table["heart_state_labels"].append(states)
     pa.parquet.write_table(pa.table(table, schema=schema), path, row_group_size=_GROUP)

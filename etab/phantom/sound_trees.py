@@ -173,7 +173,7 @@ def _child(rng: np.random.Generator, i: int) -> _Child:
     loudness = {p: float(rng.uniform(0.25, 1.0)) if rng.random() < 0.75 else 0.0 for p in places}
     best = max(loudness, key=lambda p: loudness[p])
     loudness[best] = 1.0
-    heard = [p for p in sorted(places) if loudness[p] > 0]
+    audible = [p for p in sorted(places) if loudness[p] > 0]
     facts = dict.fromkeys(_COLUMNS[2:], "nan") | {
         "Age": age,
         "Sex": str(rng.choice(["Female", "Male"])),
@@ -186,9 +186,9 @@ def _child(rng: np.random.Generator, i: int) -> _Child:
     }
     if chest.murmur is not None:
         m = chest.murmur
-        said = (m.timing, m.shape, GRADES[m.grade], m.pitch, m.quality)
-        facts |= {"Murmur locations": "+".join(heard), "Most audible location": best}
-        facts |= dict(zip(_COLUMNS[10:15], said, strict=True))
+        attributes = (m.timing, m.shape, GRADES[m.grade], m.pitch, m.quality)
+        facts |= {"Murmur locations": "+".join(audible), "Most audible location": best}
+        facts |= dict(zip(_COLUMNS[10:15], attributes, strict=True))
     return _Child(chest, murmur, facts["Outcome"], places, loudness, facts)
 
 
@@ -196,32 +196,30 @@ def _write_child(
     folder: Path, name: str, child: _Child, rng: np.random.Generator, i: int
 ) -> list[str]:
     """The .txt and the recordings of one id; returns their names."""
-    takes = [(place, f"{name}_{place}") for place in child.places]
+    takes = [(location, f"{name}_{location}") for location in child.places]
     if i == 4:
         last = takes.pop()
         takes += [(last[0], f"{last[1]}_1"), (last[0], f"{last[1]}_2")]
     if i == 5:
         takes.append(("Phc", f"{name}_Phc"))
     noise = 0.9 if child.murmur == "Unknown" else 0.05
-    for k, (place, take) in enumerate(takes):
+    for k, (location, take) in enumerate(takes):
         seconds = round(float(rng.uniform(8, 12)), 2)
         spoiled = noise * float(rng.uniform(0.6, 1.1))
-        samples, found = auscultate(
+        samples, intervals = auscultate(
             child.chest,
             STETHOSCOPES["circor"],
             rate=_CIRCOR_RATE,
             seconds=seconds,
-            loud=child.loudness.get(place, 0.5),
+            loud=child.loudness.get(location, 0.5),
             noise=spoiled,
             rng=rng,
         )
         (folder / f"{take}.wav").write_bytes(wav_bytes(samples, _CIRCOR_RATE))
-        header = (
-            f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n{take}.wav 16+44 1 16 0 0 0 0 {place}\r\n"
-        )
+        header = f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n{take}.wav 16+44 1 16 0 0 0 0 {location}\r\n"
         (folder / f"{take}.hea").write_bytes(header.encode())
         broken = i == 4 and k == len(takes) - 1
-        lines = ["0\t0\t28"] if broken else _tsv(found, seconds, rng)
+        lines = ["0\t0\t28"] if broken else _tsv(intervals, seconds, rng)
         end = "\r\n" if (i + k) % 20 == 3 else "\n"
         (folder / f"{take}.tsv").write_bytes((end.join(lines) + ("" if broken else end)).encode())
     text = [
@@ -239,17 +237,17 @@ def _write_child(
     return [take for _, take in takes]
 
 
-def _tsv(found: Sequence[Interval], seconds: float, rng: np.random.Generator) -> list[str]:
+def _tsv(intervals: Sequence[Interval], seconds: float, rng: np.random.Generator) -> list[str]:
     """Whole beats in the middle of a recording, rows 0 before and after them."""
-    firsts = [k for k, row in enumerate(found) if row[2] == S1 and row[0] > 0.1]
-    lasts = [k for k, row in enumerate(found) if row[2] == DIASTOLE and row[1] < seconds - 0.1]
+    firsts = [k for k, row in enumerate(intervals) if row[2] == S1 and row[0] > 0.1]
+    lasts = [k for k, row in enumerate(intervals) if row[2] == DIASTOLE and row[1] < seconds - 0.1]
     start = firsts[int(rng.integers(0, 2))]
     stop = lasts[-1 - int(rng.integers(0, 2))]
     rows = [
-        (0.0, found[start][0], 0),
-        *((a, b, state + 1) for a, b, state in found[start : stop + 1]),
+        (0.0, intervals[start][0], 0),
+        *((a, b, state + 1) for a, b, state in intervals[start : stop + 1]),
     ]
-    rows.append((found[stop][1], seconds, 0))
+    rows.append((intervals[stop][1], seconds, 0))
     return [f"{a:.6g}\t{b:.6g}\t{state}" for a, b, state in rows]
 
 
@@ -283,22 +281,24 @@ def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
         subjects = [i for i in range(patients) if i % 6 == k]
         takes = _takes(letter, subjects, np.random.default_rng([seed, 21, k]))
         for subject in subjects:
-            mine = [take for take in takes.items() if take[1].subject == subject]
-            chest = _subject(np.random.default_rng([seed, 22, subject]), mine[0][1].sick)
-            for name, take in mine:
+            takes_of_subject = [take for take in takes.items() if take[1].subject == subject]
+            chest = _subject(
+                np.random.default_rng([seed, 22, subject]), takes_of_subject[0][1].sick
+            )
+            for name, take in takes_of_subject:
                 rng = np.random.default_rng([seed, 23, subject, take.take])
-                found = _write_take(root, letter, name, take, chest, rng)
-                _write_states(root, letter, name, found, rng)
+                intervals = _write_take(root, letter, name, take, chest, rng)
+                _write_states(root, letter, name, intervals, rng)
             done += 1
             yield done
         _write_tables(root, letter, takes)
         last = max(takes)
-        kept = {
+        listed = {
             name: take
             for name, take in takes.items()
             if letter != "e" or name != last or len(takes) < 3
         }
-        appendix += [_appendix_row(letter, name, take) for name, take in sorted(kept.items())]
+        appendix += [_appendix_row(letter, name, take) for name, take in sorted(listed.items())]
     _write_csv(
         root / "annotations" / "Online_Appendix_training_set.csv",
         [_APPENDIX, *appendix],
@@ -329,8 +329,8 @@ def _takes(letter: str, subjects: Sequence[int], rng: np.random.Generator) -> di
 
 
 def _subject(rng: np.random.Generator, sick: bool) -> Chest:
-    heard = sick and bool(rng.random() < 0.8)
-    return draw_chest(rng, murmur=heard, third=sick and not heard, rate=75)
+    murmur = sick and bool(rng.random() < 0.8)
+    return draw_chest(rng, murmur=murmur, third=sick and not murmur, rate=75)
 
 
 def _write_take(
@@ -338,7 +338,7 @@ def _write_take(
 ) -> tuple[Interval, ...]:
     folder = root / f"training-{letter}"
     folder.mkdir(exist_ok=True)
-    samples, found = auscultate(
+    samples, intervals = auscultate(
         chest,
         STETHOSCOPES[letter],
         rate=_CINC_RATE,
@@ -351,31 +351,31 @@ def _write_take(
     with_ecg = letter == "a" and not (take.number == 2 and take.take == 0)
     header = f"{name} {1 + with_ecg} {_CINC_RATE} {len(samples)}\r\n{name}.wav 16+44 1 16 0 0 0 0 PCG\r\n"
     if with_ecg:
-        trace = ecg(found, len(samples), _CINC_RATE, rng)
+        trace = ecg(intervals, len(samples), _CINC_RATE, rng)
         (folder / f"{name}.dat").write_bytes(trace.tobytes())
         checksum = int(trace.astype(np.int64).sum() + 32768) % 65536 - 32768
         header += f"{name}.dat 16 1000 16 0 {trace[0]} {checksum} 0 ECG\r\n"
     header += f"# {'Abnormal' if take.sick else 'Normal'}\r\n"
     (folder / f"{name}.hea").write_bytes(header.encode())
-    return found
+    return intervals
 
 
 def _write_states(
-    root: Path, letter: str, name: str, found: Sequence[Interval], rng: np.random.Generator
+    root: Path, letter: str, name: str, intervals: Sequence[Interval], rng: np.random.Generator
 ) -> None:
     """The marks as MATLAB cells; the first second of some is marked as noise, in brackets. Same
     bytes every time.
     """
     from scipy.io import savemat
 
-    marks = [(max(1, round(a * _CINC_RATE) + 1), STATES[state]) for a, _, state in found]
+    marks = [(max(1, round(a * _CINC_RATE) + 1), STATES[state]) for a, _, state in intervals]
     if rng.random() < 0.3:
-        marks = [(1, "(N"), *((at, word) for at, word in marks if at > _CINC_RATE)]
+        marks = [(1, "(N"), *((sample, word) for sample, word in marks if sample > _CINC_RATE)]
     cells = np.empty((len(marks), 2), dtype=object)
-    for i, (at, word) in enumerate(marks):
+    for i, (sample, word) in enumerate(marks):
         inner: Any = np.empty((1, 1), dtype=object)
         inner[0, 0] = word
-        cells[i, 0], cells[i, 1] = np.array([[at]], dtype=np.uint32), inner
+        cells[i, 0], cells[i, 1] = np.array([[sample]], dtype=np.uint32), inner
     buffer = io.BytesIO()
     savemat(buffer, {"state_ans": cells})
     folder = root / "annotations" / "hand_corrected" / f"training-{letter}_StateAns"

@@ -120,25 +120,25 @@ def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: flo
 def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Interval, ...]:
     """Every state from before 0 to after ``seconds``: (start s, end s, state), without gaps."""
     out: list[Interval] = []
-    at = -float(rng.uniform(0.2, 1.0)) * 60 / chest.rate
+    onset = -float(rng.uniform(0.2, 1.0)) * 60 / chest.rate
     drift = 0.0
-    while at < seconds:
+    while onset < seconds:
         drift = 0.7 * drift + float(rng.normal(0, chest.variability / 2))
         period = (
             60
             / chest.rate
-            * (1 + chest.variability * np.sin(2 * np.pi * chest.breaths * at) + drift)
+            * (1 + chest.variability * np.sin(2 * np.pi * chest.breaths * onset) + drift)
         )
         period = float(np.clip(period, 0.32, 1.6))
-        one = min(0.12, 0.2 * period)
-        two = min(0.10, 0.17 * period)
-        systole = max(0.05, 0.16 + 0.16 * period - one)
-        edges = np.cumsum([at, one, systole, two])
-        marks = [*edges.tolist(), at + period]
+        first_sound = min(0.12, 0.2 * period)
+        second_sound = min(0.10, 0.17 * period)
+        systole = max(0.05, 0.16 + 0.16 * period - first_sound)
+        edges = np.cumsum([onset, first_sound, systole, second_sound])
+        marks = [*edges.tolist(), onset + period]
         out += [
             (marks[k], marks[k + 1], state) for k, state in enumerate((S1, SYSTOLE, S2, DIASTOLE))
         ]
-        at += period
+        onset += period
     return tuple(out)
 
 
@@ -159,9 +159,9 @@ def auscultate(
     """
     n = round(rate * seconds)
     t = np.arange(n) / rate
-    found = beats(chest, seconds, rng)
+    states = beats(chest, seconds, rng)
     sound = np.zeros(n)
-    for start, end, state in found:
+    for start, end, state in states:
         if state in (S1, S2):
             _thump(
                 sound,
@@ -175,7 +175,7 @@ def auscultate(
         if state == DIASTOLE and chest.third and end - start > 0.2:
             _thump(sound, t, rate, start + 0.08, 0.06, (chest.third, 32.0), 0.0)
     if chest.murmur is not None and loud > 0:
-        sound += loud * _murmur(chest.murmur, found, t, rate, rng)
+        sound += loud * _murmur(chest.murmur, states, t, rate, rng)
     airy = band(rng.standard_normal(n), rate, 120, min(600, 0.45 * rate))
     sound += (
         chest.breath
@@ -184,11 +184,13 @@ def auscultate(
         * np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
     )
     sound += noise * 0.4 * _knocks(t, rate, rng)
-    heard = _through(sound, device, rate, rng, noise)
-    peak = float(np.abs(heard).max())
-    scaled = heard / max(peak, 1e-9) * rng.uniform(0.35, 0.9)
-    cut = tuple((max(a, 0.0), min(b, seconds), s) for a, b, s in found if b > 0 and a < seconds)
-    return np.rint(scaled * 32767).astype("<i2"), cut
+    filtered = _through(sound, device, rate, rng, noise)
+    peak = float(np.abs(filtered).max())
+    scaled = filtered / max(peak, 1e-9) * rng.uniform(0.35, 0.9)
+    in_recording = tuple(
+        (max(a, 0.0), min(b, seconds), s) for a, b, s in states if b > 0 and a < seconds
+    )
+    return np.rint(scaled * 32767).astype("<i2"), in_recording
 
 
 def band(sound: FloatArray, rate: int, low: float, high: float) -> FloatArray:
@@ -223,7 +225,7 @@ def _thump(
 
 
 def _murmur(
-    murmur: Murmur, found: tuple[Interval, ...], t: FloatArray, rate: int, rng: np.random.Generator
+    murmur: Murmur, states: tuple[Interval, ...], t: FloatArray, rate: int, rng: np.random.Generator
 ) -> FloatArray:
     """The murmur at the place where it is loudest."""
     low, high = PITCHES[murmur.pitch]
@@ -236,7 +238,7 @@ def _murmur(
         tone = 1.2 * (np.sin(np.pi * (low + high) * t) + 0.4 * np.sin(2 * np.pi * (low + high) * t))
     begin, end = TIMINGS[murmur.timing]
     gain = np.zeros(len(t))
-    for start, stop, state in found:
+    for start, stop, state in states:
         if state == SYSTOLE:
             a = start - 0.02 + begin * (stop - start)
             b = start + end * (stop - start) + 0.02
@@ -259,9 +261,9 @@ def _envelope(shape: str, u: FloatArray) -> FloatArray:
 def _knocks(t: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
     """Rubbing and knocks of the chest piece."""
     out = np.zeros(len(t))
-    for at in rng.uniform(0, t[-1], int(rng.poisson(1.2 * t[-1]))):
+    for moment in rng.uniform(0, t[-1], int(rng.poisson(1.2 * t[-1]))):
         width = rng.uniform(0.02, 0.25)
-        out += rng.uniform(0.3, 1.5) * np.exp(-(((t - at) / width) ** 2))
+        out += rng.uniform(0.3, 1.5) * np.exp(-(((t - moment) / width) ** 2))
     return out * band(rng.standard_normal(len(t)), rate, 30, 350)
 
 
@@ -275,16 +277,16 @@ def _through(
     gain *= 1 + (device.gain - 1) * np.exp(
         -(((f - device.resonance) / (0.4 * device.resonance)) ** 2)
     )
-    heard = np.fft.irfft(np.fft.rfft(sound) * gain, n)
+    filtered = np.fft.irfft(np.fft.rfft(sound) * gain, n)
     hum = device.hum * np.sin(2 * np.pi * 50 * np.arange(n) / rate + rng.uniform(0, 2 * np.pi))
-    return np.asarray(heard + hum + device.hiss * (1 + 5 * noise) * rng.standard_normal(n))
+    return np.asarray(filtered + hum + device.hiss * (1 + 5 * noise) * rng.standard_normal(n))
 
 
-def ecg(found: tuple[Interval, ...], n: int, rate: int, rng: np.random.Generator) -> Array:
+def ecg(states: tuple[Interval, ...], n: int, rate: int, rng: np.random.Generator) -> Array:
     """An ECG (n,) int16, 1000 units a mV: R waves 20 ms before S1, T waves before S2."""
     t = np.arange(n) / rate
     out = 0.01 * rng.standard_normal(n)
-    for start, _, state in found:
+    for start, _, state in states:
         if state == S1:
             for delay, height, width in (
                 (-0.16, 0.12, 0.03),

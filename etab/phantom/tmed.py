@@ -140,10 +140,10 @@ def draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Gen
     """
     below = rng.random() < 0.7
     side = 84 if below else 98
-    seen = frame(_seen(view, calcium, rng), scanner, side, rng)
+    picture = frame(_seen(view, calcium, rng), scanner, side, rng)
     out = np.zeros((_SIZE, _SIZE), np.uint8)
-    top, left = (0, (_SIZE - side) // 2) if below else ((_SIZE - side) // 2, 0)
-    out[top : top + side, left : left + side] = seen
+    row, column = (0, (_SIZE - side) // 2) if below else ((_SIZE - side) // 2, 0)
+    out[row : row + side, column : column + side] = picture
     return out
 
 
@@ -181,9 +181,9 @@ class _Study:
 
     def rows(self, fold: int, part: str) -> Iterator[list[str]]:
         """Rows of the labelled part of a fold file."""
-        place = _part(self.order, fold, part)
+        split = _part(self.order, fold, part)
         folder = f"{VIEWED if self.label == NOT_GIVEN else FULL}/labeled"
-        named = ["train", "not_used"] if self.label == NOT_GIVEN else [place, place]
+        named = ["train", "not_used"] if self.label == NOT_GIVEN else [split, split]
         for i, view in enumerate(self.views):
             yield [f"{self.key}_{i}.png", view, self.label, folder, *named]
 
@@ -196,9 +196,9 @@ class _Study:
 
 def _part(order: int, fold: int, part: str) -> str:
     """The part of the ``order``-th patient of a grade: of five, one is val and one test."""
-    place = (order + fold) % 5
-    if place < 2:
-        return ("test", "val")[place]
+    turn = (order + fold) % 5
+    if turn < 2:
+        return ("test", "val")[turn]
     return "train" if (order // 5) % _SMALLER[part] == 0 else "unlabeled"
 
 

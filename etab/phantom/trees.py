@@ -127,9 +127,9 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
             ]
         )
         if i != patients - 1:
-            for at in sorted((ed, es)):
-                lines = to_pixels(shapes[at].trace(), _ECHONET_SIZE)
-                traced += [[f"{name}.avi", *[f"{p:.6f}" for p in row], at] for row in lines]
+            for number in sorted((ed, es)):
+                lines = to_pixels(shapes[number].trace(), _ECHONET_SIZE)
+                traced += [[f"{name}.avi", *[f"{p:.6f}" for p in row], number] for row in lines]
         yield i + 1
     write_table(
         root / "FileList.csv",

@@ -45,14 +45,14 @@ def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
     sizes: list[list[object]] = []
     for i in range(patients):
         part = parts["ival" if i % 10 == 0 else "tune" if i % 10 == 1 else "train"]
-        for number, (view, word) in enumerate(WORDS.items()):
+        for view_index, (view, word) in enumerate(WORDS.items()):
             code = hashlib.sha256(f"{seed} {i} {view}".encode()).hexdigest()
-            for at, (picture, points) in _pictures(
-                view, np.random.default_rng([seed, 5, i, number])
+            for number, (picture, points) in _pictures(
+                view, np.random.default_rng([seed, 5, i, view_index])
             ):
-                name = f"01-{code}-{at:04d}.png"
+                name = f"01-{code}-{number:04d}.png"
                 _write_png(root / "png-cache" / "01" / code[:2] / code[2:4] / name, picture)
-                part[name] = {"labels": _labels(points, odd=i == 3, blank=i == 4 and at > 0)}
+                part[name] = {"labels": _labels(points, odd=i == 3, blank=i == 4 and number > 0)}
                 views.append([name, "SUBCOSTAL-HEART" if i == 2 and view == "A2C" else word])
             if i != 1:
                 sizes.append([f"01-{code}", DEPTH / FRAME_SIZE / 10, DEPTH / FRAME_SIZE / 10])
@@ -68,14 +68,14 @@ def _pictures(view: str, rng: np.random.Generator) -> Iterator[tuple[int, tuple[
     """Two frames of one made patient in one view: their numbers, pictures and points in mm."""
     scanner = draw_scanner(rng)
     if view == "PLAX":
-        for at, shape in zip((0, 12), draw_long_axis(rng, [0.0, 1.0]), strict=True):
-            yield at, (frame(shape, scanner, FRAME_SIZE, rng), _long_points(shape))
+        for number, shape in zip((0, 12), draw_long_axis(rng, [0.0, 1.0]), strict=True):
+            yield number, (frame(shape, scanner, FRAME_SIZE, rng), _long_points(shape))
         return
     heart = draw_heart(rng)
-    for at, contraction in ((0, 0.0), (12, 1.0)):
+    for number, contraction in ((0, 0.0), (12, 1.0)):
         apical = heart.shape(int(view == "A4C"), contraction)
-        seen = ThreeChamber(apical) if view == "A3C" else apical
-        yield at, (frame(seen, scanner, FRAME_SIZE, rng), _apical_points(apical))
+        pictured = ThreeChamber(apical) if view == "A3C" else apical
+        yield number, (frame(pictured, scanner, FRAME_SIZE, rng), _apical_points(apical))
 
 
 def _long_points(shape: LongAxisShape) -> _Points:
@@ -115,8 +115,8 @@ def _labels(points: _Points, *, odd: bool, blank: bool) -> dict[str, object]:
 
 
 def _write_labels(folder: Path, parts: Mapping[str, Mapping[str, object]]) -> None:
-    whole = {name: entry for part in parts.values() for name, entry in part.items()}
-    for word, entries in {**parts, "all": whole}.items():
+    all_entries = {name: entry for part in parts.values() for name, entry in part.items()}
+    for word, entries in {**parts, "all": all_entries}.items():
         (folder / f"labels-{word}.json").write_text(json.dumps(entries, indent=1))
         (folder / f"labels-{word}.txt").write_text("".join(f"{name}\n" for name in entries))
     keys = {name: {"rgb": f"{k / 8:g} 0.5 1"} for k, name in enumerate((*_POINTS, "curve-lv-endo"))}

@@ -163,10 +163,10 @@ def _length_of_last_list(file: BinaryIO, available: int) -> int:
     """Bytes of a LIST chunk that ends the file exactly, so that its text is not taken for sound; 0
     without one.
     """
-    here = file.tell()
-    file.seek(here + max(0, available - _TAIL))
+    position = file.tell()
+    file.seek(position + max(0, available - _TAIL))
     tail = file.read(_TAIL)
-    file.seek(here)
+    file.seek(position)
     start = tail.rfind(b"LIST")
     if (
         start < 0
@@ -203,8 +203,8 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
         )
     n = chunks.length // block
     if rate == 0 or n == 0:
-        what = "a rate of 0 Hz" if rate == 0 else "no samples"
-        raise CorruptFileError(f"{path} has {what}. Download it again.")
+        fault = "a rate of 0 Hz" if rate == 0 else "no samples"
+        raise CorruptFileError(f"{path} has {fault}. Download it again.")
     return WavInfo(int(rate), n, int(bits), chunks.text, chunks.start, chunks.order)
 
 

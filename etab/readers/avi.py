@@ -37,10 +37,10 @@ _OPEN_SIZES = (0, 0xFFFFFFFF)
 _NEAR = 1.5
 
 
-def corrupt_video(path: Path, what: str) -> CorruptFileError:
+def corrupt_video(path: Path, fault: str) -> CorruptFileError:
     """Build the error of a video file that exists and cannot be read."""
     return CorruptFileError(
-        f"{path} cannot be read: {what}. Download it again, or restore it as published."
+        f"{path} cannot be read: {fault}. Download it again, or restore it as published."
     )
 
 
@@ -82,27 +82,27 @@ class Bytes:
     ) -> None:
         os.close(self._number)
 
-    def read(self, at: int, n: int) -> bytes:
+    def read(self, offset: int, n: int) -> bytes:
         """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the first and the last
         small block are kept.
         """
-        if at >= 0 and at + n <= len(self._first):
-            return self._first[at : at + n]
-        lead = at - self._start
+        if offset >= 0 and offset + n <= len(self._first):
+            return self._first[offset : offset + n]
+        lead = offset - self._start
         if lead >= 0 and lead + n <= len(self._block):
             return self._block[lead : lead + n]
         if n >= _BLOCK:
-            return self.exact(at, n)
-        self._start, self._block = at, self.exact(at, _BLOCK)
+            return self.exact(offset, n)
+        self._start, self._block = offset, self.exact(offset, _BLOCK)
         return self._block[:n]
 
-    def exact(self, at: int, n: int) -> bytes:
+    def exact(self, offset: int, n: int) -> bytes:
         """Read from the disk, unbuffered; at most what the file holds, whatever a header claims."""
-        n = min(n, max(self.size - at, 0))
+        n = min(n, max(self.size - offset, 0))
         try:
             if _PREAD is not None:
-                return bytes(_PREAD(self._number, n, at))
-            os.lseek(self._number, at, os.SEEK_SET)
+                return bytes(_PREAD(self._number, n, offset))
+            os.lseek(self._number, offset, os.SEEK_SET)
             return os.read(self._number, n)
         except (OSError, OverflowError) as error:
             raise corrupt_video(self.path, f"the disk refuses ({error})") from error
@@ -119,19 +119,19 @@ class Bytes:
         begin = self.size
         end = 0
         total = 0
-        for at, size in rows:
-            begin = at if at < begin else begin
-            end = at + size if at + size > end else end
+        for offset, size in rows:
+            begin = offset if offset < begin else begin
+            end = offset + size if offset + size > end else end
             total = total + size
         if begin < 0 or end > self.size:
             raise corrupt_video(self.path, "its index leads beyond its end")
         if end - begin <= _NEAR * total:
             block = memoryview(self.exact(begin, end - begin))
-            return [block[at - begin : at - begin + size] for at, size in rows]
+            return [block[offset - begin : offset - begin + size] for offset, size in rows]
         if _PREAD is None:
-            return [self.exact(at, size) for at, size in rows]
+            return [self.exact(offset, size) for offset, size in rows]
         try:
-            return [_PREAD(self._number, size, at) for at, size in rows]
+            return [_PREAD(self._number, size, offset) for offset, size in rows]
         except (OSError, OverflowError) as error:
             raise corrupt_video(self.path, f"the disk refuses ({error})") from error
 
@@ -227,11 +227,11 @@ def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
         if len(head) < 8:
             raise corrupt_video(data.path, "it is truncated in the header of a chunk")
         name, size = _HEAD.unpack(head)
-        left = data.size - start - 8
+        available = data.size - start - 8
         if name in _LISTS and size in _OPEN_SIZES:
-            size = left
-        if size > left:
-            raise _cut(data, size, left)
+            size = available
+        if size > available:
+            raise _cut(data, size, available)
         yield name, start + 8, size
         start += 8 + size + size % 2
 
@@ -246,8 +246,8 @@ def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], text: bool) -> N
     elif kind == b"hdrl":
         _header(data, avi, start, data.read(start, size))
     elif kind == b"INFO" and text:
-        for key, at, length in _chunks(data, start + 4, start + size):
-            words = data.read(at, min(length, _BLOCK)).split(b"\0")[0]
+        for key, offset, length in _chunks(data, start + 4, start + size):
+            words = data.read(offset, min(length, _BLOCK)).split(b"\0")[0]
             avi.text[key.decode("latin-1")] = words.decode("latin-1")
 
 
@@ -258,23 +258,23 @@ def _header(data: Bytes, avi: Avi, start: int, block: bytes) -> None:
     A recording may hold sound too, and its stream may come first.
     """
     number = 0
-    for name, at, size in _parts(data, start, block):
-        if name == b"LIST" and block[at : at + 4] == b"strl":
-            if avi.stream < 0 and _stream(data, avi, start + at, block[at : at + size]):
+    for name, offset, size in _parts(data, start, block):
+        if name == b"LIST" and block[offset : offset + 4] == b"strl":
+            if avi.stream < 0 and _stream(data, avi, start + offset, block[offset : offset + size]):
                 avi.stream = number
             number += 1
 
 
 def _parts(data: Bytes, start: int, block: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Walk the chunks of a list in memory: name, start of the content in ``block``, size."""
-    at = 4
-    while at + 8 <= len(block):
-        name, size = _HEAD.unpack_from(block, at)
-        at += 8
-        if start + at + size > data.size:
-            raise _cut(data, size, data.size - start - at)
-        yield name, at, size
-        at += size + size % 2
+    offset = 4
+    while offset + 8 <= len(block):
+        name, size = _HEAD.unpack_from(block, offset)
+        offset += 8
+        if start + offset + size > data.size:
+            raise _cut(data, size, data.size - start - offset)
+        yield name, offset, size
+        offset += size + size % 2
 
 
 def _stream(data: Bytes, avi: Avi, start: int, block: bytes) -> bool:
@@ -282,23 +282,23 @@ def _stream(data: Bytes, avi: Avi, start: int, block: bytes) -> bool:
     is_video = (
         True  # a stream without a header is taken for the picture, as the first writers left it out
     )
-    for name, at, size in _parts(data, start, block):
-        if name == b"strh" and size >= 36 and at + 36 <= len(block):
-            is_video = block[at : at + 4] == b"vids"
+    for name, offset, size in _parts(data, start, block):
+        if name == b"strh" and size >= 36 and offset + 36 <= len(block):
+            is_video = block[offset : offset + 4] == b"vids"
             if is_video:
-                scale, rate, _, length = struct.unpack_from("<4I", block, at + 20)
+                scale, rate, _, length = struct.unpack_from("<4I", block, offset + 20)
                 avi.fps = rate / scale if scale else 0.0
                 avi.n_frames = 0 if length in _OPEN_SIZES else length
-        elif name == b"strf" and is_video and size >= 20 and at + 20 <= len(block):
-            avi.width, height, _, code = struct.unpack_from("<iiI4s", block, at + 4)
+        elif name == b"strf" and is_video and size >= 20 and offset + 20 <= len(block):
+            avi.width, height, _, code = struct.unpack_from("<iiI4s", block, offset + 4)
             avi.height = abs(height)
             avi.codec = code.decode("latin-1").strip("\0 ").upper()
     return is_video
 
 
-def _cut(data: Bytes, promised: int, left: int) -> CorruptFileError:
+def _cut(data: Bytes, promised: int, available: int) -> CorruptFileError:
     return corrupt_video(
-        data.path, f"it is truncated: a chunk promises {promised} bytes and {left} are left"
+        data.path, f"it is truncated: a chunk promises {promised} bytes and {available} are left"
     )
 
 
@@ -340,10 +340,10 @@ def _rows_of_stream(rows: Array, number: int) -> Array:
     kinds = rows[:, 0] >> 16
     rows = rows[(kinds == _CODES[0]) | (kinds == _CODES[1])]
     streams = rows[:, 0] & 0xFFFF
-    wanted = int.from_bytes(_stream_name(number), "little")
-    if not (streams == wanted).any():
+    stream = int.from_bytes(_stream_name(number), "little")
+    if not (streams == stream).any():
         return np.asarray(rows[streams == streams[:1]])
-    return np.asarray(rows[streams == wanted])
+    return np.asarray(rows[streams == stream])
 
 
 def _walked(data: Bytes, avi: Avi) -> Iterator[tuple[int, int]]:
@@ -367,8 +367,8 @@ def _walked(data: Bytes, avi: Avi) -> Iterator[tuple[int, int]]:
 
 
 def _flat(data: Bytes, start: int, end: int, depth: int) -> Iterator[tuple[bytes, int, int]]:
-    for name, at, size in _chunks(data, start, end):
+    for name, offset, size in _chunks(data, start, end):
         if name == b"LIST" and depth < _DEPTH:
-            yield from _flat(data, at + 4, at + size, depth + 1)
+            yield from _flat(data, offset + 4, offset + size, depth + 1)
         else:
-            yield name, at, size
+            yield name, offset, size

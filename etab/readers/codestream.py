@@ -24,17 +24,17 @@ def picture_size(code: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(code: bytes) -> tuple[int, int] | None:
-    at = 2
-    while at + 9 <= len(code) and code[at] == 0xFF:
-        marker = code[at + 1]
+    offset = 2
+    while offset + 9 <= len(code) and code[offset] == 0xFF:
+        marker = code[offset + 1]
         if marker in _FRAMES:
-            rows, columns = struct.unpack_from(">HH", code, at + 5)
+            rows, columns = struct.unpack_from(">HH", code, offset + 5)
             return rows, columns
-        at += (
+        offset += (
             1
             if marker == 0xFF
             else 2
             if marker in _ALONE
-            else 2 + struct.unpack_from(">H", code, at + 2)[0]
+            else 2 + struct.unpack_from(">H", code, offset + 2)[0]
         )
     return None

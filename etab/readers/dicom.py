@@ -80,8 +80,8 @@ def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
         places: dict[int, list[int]] = {}
         for position, number in enumerate(numbers):
             places.setdefault(number, []).append(position)
-        wanted = sorted(places)
-        for number, frame in zip(wanted, _frames(path, header, info, wanted), strict=True):
+        distinct = sorted(places)
+        for number, frame in zip(distinct, _frames(path, header, info, distinct), strict=True):
             out[places[number]] = frame
         return out
 
@@ -140,10 +140,10 @@ def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
     Cr where not.
     """
     pixels = info.rows * info.columns
-    whole = len(header.PixelData) >= 3 * pixels * info.n_frames
-    size = (3 if whole else 2) * pixels
+    full_chroma = len(header.PixelData) >= 3 * pixels * info.n_frames
+    size = (3 if full_chroma else 2) * pixels
     stored = np.frombuffer(header.PixelData, np.uint8, size, number * size)
-    return (stored.reshape(-1, 3)[:, 0] if whole else stored.reshape(-1, 4)[:, :2]).reshape(
+    return (stored.reshape(-1, 3)[:, 0] if full_chroma else stored.reshape(-1, 4)[:, :2]).reshape(
         info.rows, info.columns
     )
 

@@ -101,9 +101,9 @@ class DicomInfo:
     comment: str
 
 
-def corrupt_object(path: Path, what: str) -> CorruptFileError:
+def corrupt_object(path: Path, fault: str) -> CorruptFileError:
     """Build the error of an object that exists and cannot be read."""
-    return CorruptFileError(f"{path} cannot be read: {what}. Export it again, or leave it out.")
+    return CorruptFileError(f"{path} cannot be read: {fault}. Export it again, or leave it out.")
 
 
 def is_dicom(path: Path) -> bool:
@@ -129,8 +129,8 @@ def _dcmread(path: Path, *, pixels: bool) -> Any:
     if first[_PREAMBLE_BYTES:] == _MARK:
         return dcmread(path, stop_before_pixels=not pixels)
     if first.startswith(_MARK):
-        whole = BytesIO(bytes(_PREAMBLE_BYTES) + path.read_bytes())
-        return dcmread(whole, stop_before_pixels=not pixels)
+        with_preamble = BytesIO(bytes(_PREAMBLE_BYTES) + path.read_bytes())
+        return dcmread(with_preamble, stop_before_pixels=not pixels)
     return dcmread(path, stop_before_pixels=not pixels, force=True)
 
 
@@ -179,8 +179,8 @@ def _syntax_of(path: Path, header: Any) -> Any:
     """The transfer syntax of an object that does not name it: by how its elements are written."""
     from pydicom.uid import UID
 
-    whole = header if "PixelData" in header else _dcmread(path, pixels=True)
-    if "PixelData" in whole and whole["PixelData"].is_undefined_length:
+    full_header = header if "PixelData" in header else _dcmread(path, pixels=True)
+    if "PixelData" in full_header and full_header["PixelData"].is_undefined_length:
         raise corrupt_object(path, "it names no transfer syntax, and its pixels are coded")
     is_implicit, is_little = header.original_encoding
     if is_implicit:
@@ -246,17 +246,17 @@ def _count_frames(path: Path, header: Any) -> int:
     """
     if "NumberOfFrames" not in header:
         return 1
-    whole = read_dicom_header(path, pixels=True)
-    if "PixelData" not in whole:
+    full_header = read_dicom_header(path, pixels=True)
+    if "PixelData" not in full_header:
         return 1
-    if whole.file_meta.TransferSyntaxUID.is_encapsulated:
-        return _count_coded(whole.PixelData)
-    bits = int(whole.get("BitsAllocated") or 8)
-    samples = int(whole.get("SamplesPerPixel") or 1)
-    frame_bytes = int(whole.Rows) * int(whole.Columns) * samples * bits // 8
-    if whole.get("PhotometricInterpretation") == "YBR_FULL_422":
+    if full_header.file_meta.TransferSyntaxUID.is_encapsulated:
+        return _count_coded(full_header.PixelData)
+    bits = int(full_header.get("BitsAllocated") or 8)
+    samples = int(full_header.get("SamplesPerPixel") or 1)
+    frame_bytes = int(full_header.Rows) * int(full_header.Columns) * samples * bits // 8
+    if full_header.get("PhotometricInterpretation") == "YBR_FULL_422":
         frame_bytes = frame_bytes * 2 // 3
-    return max(len(whole.PixelData) // max(frame_bytes, 1), 1)
+    return max(len(full_header.PixelData) // max(frame_bytes, 1), 1)
 
 
 def _count_coded(data: bytes) -> int:

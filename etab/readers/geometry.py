@@ -92,10 +92,10 @@ class Stored:
 
 
 def corrupt_volume(
-    path: Path, what: str, then: str = "Restore the file as published."
+    path: Path, fault: str, then: str = "Restore the file as published."
 ) -> CorruptFileError:
     """Build the error of a volume that exists and cannot be read."""
-    return CorruptFileError(f"{path} cannot be read: {what}. {then}")
+    return CorruptFileError(f"{path} cannot be read: {fault}. {then}")
 
 
 def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int = 1) -> Stored:
@@ -217,9 +217,9 @@ def orientation_of(path: Path, x: FloatArray, y: FloatArray) -> Orientation:
         )
     name = "".join(("LR", "PA")[k][cosine < 0] for k, cosine in zip(main, cosines, strict=True))
     swap = main == [1, 0]
-    left = cosines[main.index(0)]
-    back = cosines[main.index(1)]
-    return Orientation(name, swap, flip_rows=back < 0, flip_columns=left < 0)
+    to_left = cosines[main.index(0)]
+    to_back = cosines[main.index(1)]
+    return Orientation(name, swap, flip_rows=to_back < 0, flip_columns=to_left < 0)
 
 
 def _words(direction: FloatArray) -> str:

@@ -205,8 +205,8 @@ def _offset(path: Path, fields: Any) -> int:
 
 
 def _frames_in(path: Path, header: _Header, n_bytes: int) -> int:
-    left = max(n_bytes - _offset(path, header.fields), 0)
-    return count_frames(path, header.stored, header.itemsize, left)
+    available = max(n_bytes - _offset(path, header.fields), 0)
+    return count_frames(path, header.stored, header.itemsize, available)
 
 
 def _affine(fields: Any) -> FloatArray | None:

@@ -107,14 +107,14 @@ def _signal(row: list[str]) -> Signal:
 def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
     """Raise CorruptFileError if header and audio differ in file name, rate or length."""
     named = [signal.file for signal in header.signals]
-    for what, in_header, in_audio in (
+    for quantity, in_header, in_audio in (
         ("rate in Hz", f"{header.rate:g}", f"{info.rate:g}"),
         ("number of samples", str(header.n), str(info.n)),
         ("file", wav.name if wav.name in named else ", ".join(named), wav.name),
     ):
         if in_header != in_audio:
             raise CorruptFileError(
-                f"{path} and {wav.name} disagree on the {what}: {in_header} and {in_audio}. "
+                f"{path} and {wav.name} disagree on the {quantity}: {in_header} and {in_audio}. "
                 "Restore both as published."
             )
 
@@ -139,10 +139,10 @@ def read_dat(path: Path, header: Header, name: str) -> FloatArray:
         )
     columns = [s.name for s in header.signals if s.file == path.name]
     size = filled_size(path)
-    wanted = signal.offset + 2 * header.n * len(columns)
-    if size != wanted:
+    promised = signal.offset + 2 * header.n * len(columns)
+    if size != promised:
         raise CorruptFileError(
-            f"{path} has {size} bytes; its header promises {wanted}. Download it again."
+            f"{path} has {size} bytes; its header promises {promised}. Download it again."
         )
     raw: Any = np.fromfile(path, dtype="<i2", offset=signal.offset).reshape(header.n, len(columns))[
         :, columns.index(name)

@@ -104,12 +104,12 @@ def _chunks(path: Path, raw: bytes, *, partial: bool = False) -> Iterator[tuple[
     """Kind and body of each whole chunk, its checksum compared; with ``partial`` a cut-off one ends
     it quietly.
     """
-    at = len(_SIGNATURE)
-    while at < len(raw):
-        head = raw[at : at + 8]
+    offset = len(_SIGNATURE)
+    while offset < len(raw):
+        head = raw[offset : offset + 8]
         length = int.from_bytes(head[:4], "big") if len(head) == 8 else 0
-        body = raw[at + 8 : at + 8 + length]
-        crc = raw[at + 8 + length : at + 12 + length]
+        body = raw[offset + 8 : offset + 8 + length]
+        crc = raw[offset + 8 + length : offset + 12 + length]
         if len(crc) < 4:
             if partial:
                 return
@@ -119,4 +119,4 @@ def _chunks(path: Path, raw: bytes, *, partial: bool = False) -> Iterator[tuple[
         yield head[4:], body
         if head[4:] == b"IEND":
             return
-        at += 12 + length
+        offset += 12 + length

@@ -82,24 +82,25 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
     return container.read_container(path, at)
 
 
-def _read_mjpg(data: Bytes, avi: Avi, at: Sequence[int] | None) -> Array:
+def _read_mjpg(data: Bytes, avi: Avi, frames_wanted: Sequence[int] | None) -> Array:
     """Decode each JPEG to grey into its place; only what the codec calls damaged is looked at
     again.
     """
     from simplejpeg import decode_jpeg
 
-    where = spans(data, avi)
-    numbers = container.wanted(data.path, at, len(where))
+    frame_spans = spans(data, avi)
+    numbers = container.wanted(data.path, frames_wanted, len(frame_spans))
     out = np.empty((len(numbers), avi.height, avi.width, 1), np.uint8)
-    wanted = out.shape[1:]
-    for jpeg, frame, number in zip(payloads(data, where, numbers), out, numbers, strict=True):
+    shape_in_header = out.shape[1:]
+    for jpeg, frame, number in zip(payloads(data, frame_spans, numbers), out, numbers, strict=True):
         try:
             shape = decode_jpeg(jpeg, "GRAY", buffer=frame).shape
         except ValueError as error:
             shape = _decode_again(data.path, jpeg, frame, number, error)
-        if shape != wanted:
+        if shape != shape_in_header:
             raise corrupt_video(
-                data.path, f"frame {number} has {shape[:2]} pixels; its header says {wanted[:2]}"
+                data.path,
+                f"frame {number} has {shape[:2]} pixels; its header says {shape_in_header[:2]}",
             )
     return out[..., 0]
 

@@ -127,8 +127,8 @@ def reduce(
     """
     rule = AGGREGATES[name].rule
     names = [c for c in columns if c != "truth"]
-    of = np.asarray(recordings)
-    at = of if places is None else np.asarray(places)
+    recording_of_row = np.asarray(recordings)
+    place_of_row = recording_of_row if places is None else np.asarray(places)
     scores = np.stack([columns[c] for c in names], axis=1)
     if rule is None:
         raise ResultError(
@@ -136,19 +136,19 @@ def reduce(
         )
     _, first, inverse = np.unique(np.asarray(units), return_index=True, return_inverse=True)
     order = np.argsort(first)
-    found = np.empty((len(first), len(names)))
+    reduced = np.empty((len(first), len(names)))
     by_unit = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
-    for place, unit in enumerate(order):
+    for position, unit in enumerate(order):
         rows = by_unit[unit]
-        said = columns["truth"][rows]
-        if (said != said[0]).any():
+        truths = columns["truth"][rows]
+        if (truths != truths[0]).any():
             raise ResultError(
-                f"The rows of {units[rows[0]]} differ in their truth ({said[0]:g} and "
-                f"{said.max():g})."
+                f"The rows of {units[rows[0]]} differ in their truth ({truths[0]:g} and "
+                f"{truths.max():g})."
             )
-        found[place] = rule(scores[rows], of[rows], at[rows])
-    kept = first[order]
-    return kept.tolist(), {
-        "truth": columns["truth"][kept],
-        **{c: found[:, i] for i, c in enumerate(names)},
+        reduced[position] = rule(scores[rows], recording_of_row[rows], place_of_row[rows])
+    first_rows = first[order]
+    return first_rows.tolist(), {
+        "truth": columns["truth"][first_rows],
+        **{c: reduced[:, i] for i, c in enumerate(names)},
     }

@@ -88,7 +88,7 @@ class Task:
                 "give clip= a Sampling."
             )
         if self.clip is not None and not row.clip:
-            names = ", ".join(name for name, other in ROW_INPUTS.items() if other.clip)
+            names = ", ".join(name for name, row_input in ROW_INPUTS.items() if row_input.clip)
             raise IncompatibleError(
                 f"{self.code}: its rows are {row.words} (inputs={self.inputs!r}), so clip= would "
                 "have no effect; the "
@@ -112,8 +112,8 @@ class Task:
         """What is embedded for it: tasks of one dataset and family share an entry of the feature
         cache.
         """
-        shown = f"{self.inputs}: {self.clip}" if self.clip else "annotated"
-        return f"{shown}, fitted on {self.fit_on}" if self.fit_on else shown
+        rows = f"{self.inputs}: {self.clip}" if self.clip else "annotated"
+        return f"{rows}, fitted on {self.fit_on}" if self.fit_on else rows
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -180,19 +180,19 @@ def crossed(menu: Registry[Task], code: str) -> Task:
     """The row of a cross-dataset cell: the tested dataset's own, with its metric and anchors,
     fitted on the other.
     """
-    asked = parse_code(code)
-    if asked.dataset == asked.test_dataset:
+    parsed = parse_code(code)
+    if parsed.dataset == parsed.test_dataset:
         raise UnsupportedOptionError(
             f"{code!r} names one dataset twice; its own cell is {code.split('>')[0]}."
         )
     fitted, tested = (menu[f"{code[:6]}{letter}"] for letter in code[6:].split(">"))
     differ = [name for name in _SAME if getattr(fitted, name) != getattr(tested, name)]
     if differ:
-        said = "; ".join(
+        differences = "; ".join(
             f"{n} {str(getattr(fitted, n))!r} and {str(getattr(tested, n))!r}" for n in differ
         )
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {said}. `etab list "
+            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {differences}. `etab list "
             "cross` names the pairs."
         )
     low, high = (

@@ -433,10 +433,10 @@ def _clips() -> Iterable[Task]:
         (7, "clips", "from all clips"),
         (8, "beats", "beat by beat"),
     )
-    one = three[:1]
-    for letter, view, asked in (
-        ("C", "A2", one),
-        ("C", "A4", one),
+    one_clip = three[:1]
+    for letter, view, rows in (
+        ("C", "A2", one_clip),
+        ("C", "A4", one_clip),
         ("E", "A4", three),
         ("P", "A4", three),
         ("P", "PS", three),
@@ -446,7 +446,7 @@ def _clips() -> Iterable[Task]:
             f"{_AGAIN.format(still.code)}; {s}"
             for s in (still.anchors.low_source, still.anchors.high_source)
         )
-        for index, inputs, words in asked:
+        for index, inputs, words in rows:
             yield replace(
                 still,
                 code=f"b{index}-{view}-{letter}",

@@ -19,7 +19,9 @@ FAULTS = [
         "order = np.arange(len(first))",
         TESTS,
     ),
-    Fault("aggregate: two truths pass", FILE, "if (said != said[0]).any():", "if False:", TESTS),
+    Fault(
+        "aggregate: two truths pass", FILE, "if (truths != truths[0]).any():", "if False:", TESTS
+    ),
     Fault(
         "aggregate: runs score rows",
         "etab/runs/tables.py",

@@ -289,7 +289,7 @@ FAULTS = [
     _fault(
         "a missing shard passes",
         PARQUET,
-        "        if path not in found:",
+        "        if path not in shards:",
         "        if False:",
         ROWS,
         "test_further_stretches_and_shards",

@@ -15,7 +15,7 @@ FAULTS = [
     Fault(
         "an edited split passes",
         CANONICAL,
-        'if found.sha256() != table.get("sha256")',
+        'if split.sha256() != table.get("sha256")',
         "if False",
         SPLITS,
     ),
@@ -30,8 +30,8 @@ FAULTS = [
     Fault(
         "a patient in another part passes",
         CANONICAL,
-        "place not in",
-        "False and place not in",
+        "part not in",
+        "False and part not in",
         SPLITS,
     ),
     Fault(
@@ -49,7 +49,11 @@ FAULTS = [
         SPLITS,
     ),
     Fault(
-        "phantoms are compared", CANONICAL, "(not found.agrees and source.phantom)", "False", SPLITS
+        "phantoms are compared",
+        CANONICAL,
+        "(not comparison.agrees and source.phantom)",
+        "False",
+        SPLITS,
     ),
     Fault(
         "a part may outgrow the published one",
@@ -103,7 +107,7 @@ FAULTS = [
     Fault(
         "nobody is told of absent patients",
         CANONICAL,
-        "if found is None or not found.lacking",
+        "if comparison is None or not comparison.lacking",
         "if True",
         SPLITS,
     ),
@@ -117,8 +121,8 @@ FAULTS = [
     Fault(
         "missing files hide the damaged",
         REPORT,
-        "report.corrupt += [said for said in damaged(",
-        "[said for said in damaged(",
+        "report.corrupt += [message for message in damaged(",
+        "[message for message in damaged(",
         CHECK,
     ),
     Fault("duplicates pass", REPORT, "    if first.id == record.id:\n", "    if True:\n", CHECK),
@@ -137,7 +141,9 @@ FAULTS = [
         CHECK,
     ),
     Fault("checksums are not compared", REPORT, "sums=not quick", "sums=False", CHECK),
-    Fault("other line ends are an alteration", LISTED, "if name not in ends]", "]", CHECK),
+    Fault(
+        "other line ends are an alteration", LISTED, "if name not in other_line_ends]", "]", CHECK
+    ),
     Fault("lists may climb out", LISTED, '".." in PurePosixPath(name).parts or', "", CHECK),
     Fault(
         "lists of records are not read",
@@ -149,7 +155,7 @@ FAULTS = [
     Fault(
         "misplaced patients are not reported",
         REPORT,
-        "report.canonical += [*held.moved, *held.unknown]",
+        "report.canonical += [*comparison.moved, *comparison.unknown]",
         "pass",
         CHECK,
     ),

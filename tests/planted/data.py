@@ -75,7 +75,7 @@ FAULTS = [
     Fault(
         "a wrong frame for the mask",
         DATASET,
-        "self._pictures(record, [at or 0])[0]",
+        "self._pictures(record, [number or 0])[0]",
         "self._pictures(record, [0])[0]",
         DATA,
     ),

@@ -160,7 +160,7 @@ FAULTS = [
     Fault(
         "a stream of sound is the picture",
         AVI,
-        'is_video = block[at : at + 4] == b"vids"',
+        'is_video = block[offset : offset + 4] == b"vids"',
         "is_video = True",
         VIDEO,
     ),

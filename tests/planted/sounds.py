@@ -147,8 +147,8 @@ FAULTS = [
     _fault(
         "the phantom has one stethoscope",
         PHANTOM,
-        "heard = np.fft.irfft(np.fft.rfft(sound) * gain, n)",
-        "heard = sound",
+        "filtered = np.fft.irfft(np.fft.rfft(sound) * gain, n)",
+        "filtered = sound",
         SOUNDS,
         "test_the_stethoscope_gives_the_database_away",
     ),

@@ -45,14 +45,14 @@ FAULTS = [
     Fault(
         "tmed: the development set is ignored",
         SOURCE,
-        "part or own or self.release.parts[0]",
+        "part or part_of_root or self.release.parts[0]",
         "self.release.parts[0]",
         TESTS,
     ),
     Fault(
         "tmed: another fold file stands in",
         SOURCE,
-        "if asked or fold or others:",
+        "if required or fold or others:",
         "if False:",
         TESTS,
     ),
@@ -109,7 +109,7 @@ FAULTS = [
     Fault(
         "tmed: a still has two frames",
         SOURCE,
-        "if any(i != 0 for i in wanted):",
+        "if any(i != 0 for i in numbers):",
         "if False:",
         TESTS,
     ),

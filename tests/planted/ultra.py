@@ -38,7 +38,7 @@ FAULTS = [
     Fault(
         "the rate of a shifted row",
         LVH,
-        "return rate if whole and",
+        "return rate if aligned and",
         "return rate if",
         _of("test_lvh", "test_lvh_rates_of_rows_that_do_not_say"),
     ),
@@ -122,8 +122,8 @@ FAULTS = [
     Fault(
         "a trace beyond the end is an answer",
         PEDIATRIC,
-        "for at in sorted(traces) if at < n",
-        "for at in sorted(traces)",
+        "for number in sorted(traces) if number < n",
+        "for number in sorted(traces)",
         _of("test_pediatric", "test_pediatric_quirks"),
     ),
     Fault(

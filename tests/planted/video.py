@@ -22,8 +22,8 @@ FAULTS = [
     Fault(
         "clips: a beat's clip ends at systole",
         "etab/echo/clips.py",
-        "at - (self.span + 1) // 2",
-        "at - self.span",
+        "moment - (self.span + 1) // 2",
+        "moment - self.span",
         (_CLIPS + "test_upstream_numbers",),
     ),
     Fault(

@@ -89,9 +89,9 @@ def load(name: str) -> CanonicalSplit:
     file = f"configs/splits/{name}.toml"
     try:
         table: dict[str, Any] = tomllib.loads(text(file))
-        places = {unit: place for place, units in table["places"].items() for unit in units}
+        places = {unit: part for part, units in table["places"].items() for unit in units}
         listed = sum(map(len, table["places"].values()))
-        found = CanonicalSplit(
+        split = CanonicalSplit(
             table["name"],
             table["version"],
             table["source"],
@@ -104,13 +104,13 @@ def load(name: str) -> CanonicalSplit:
         raise CorruptFileError(
             f"{file} is no canonical split ({error!r}). Restore it, or reinstall etab-bench."
         ) from error
-    if found.sha256() != table.get("sha256") or listed != len(places):
+    if split.sha256() != table.get("sha256") or listed != len(places):
         raise CorruptFileError(
-            f"{file} was changed: its sha256 is {found.sha256()}, it says {table.get('sha256')}. "
+            f"{file} was changed: its sha256 is {split.sha256()}, it says {table.get('sha256')}. "
             "Restore it, or reinstall "
             "etab-bench; scores on another split are other scores."
         )
-    return found
+    return split
 
 
 def fold_digest(people: Sequence[str], n_fold: int = N_FOLD, seed: int = SEED) -> str:
@@ -136,11 +136,11 @@ def compare(source: Source) -> Comparison | None:
     units = source.units()
     if not split.places:
         return _counted(split, units)
-    known = {unit: place for unit, place in units.items() if unit in split.places}
+    known = {unit: part for unit, part in units.items() if unit in split.places}
     moved = tuple(
-        f"{unit}: {place} here, {split.places[unit]} in the canonical split"
-        for unit, place in known.items()
-        if place not in ("", split.places[unit])
+        f"{unit}: {part} here, {split.places[unit]} in the canonical split"
+        for unit, part in known.items()
+        if part not in ("", split.places[unit])
     )
     unknown = tuple(
         f"{unit}: not among the {len(split.places)} that were published"
@@ -158,13 +158,13 @@ def verify_split(source: Source) -> Comparison | None:
     Raises SplitError naming the patients that lie elsewhere or are unknown, or saying that the
     folds of this installation are not the canonical ones.
     """
-    found = compare(source)
-    if found is None or (
-        not found.agrees and source.phantom
+    comparison = compare(source)
+    if comparison is None or (
+        not comparison.agrees and source.phantom
     ):  # the second question may cost a look into every file
         return None
-    if not found.agrees:
-        rows = [*found.moved, *found.unknown]
+    if not comparison.agrees:
+        rows = [*comparison.moved, *comparison.unknown]
         more = f"; and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
         raise SplitError(
             f"{source.root} disagrees with the canonical split "
@@ -173,7 +173,7 @@ def verify_split(source: Source) -> Comparison | None:
             "split files as published."
         )
     check_folds(source.canonical())
-    return found
+    return comparison
 
 
 @lru_cache(maxsize=len(SPLIT_NAMES))
@@ -195,22 +195,22 @@ def missing_note(source: Source) -> str:
     """What a person should hear of real data that lack some of the published patients; "" where
     nothing is missing.
     """
-    found = verify_split(source)
-    if found is None or not found.lacking or source.phantom:
+    comparison = verify_split(source)
+    if comparison is None or not comparison.lacking or source.phantom:
         return ""
-    first = f", first {', '.join(found.missing[:_SHOWN])}" if found.missing else ""
-    return f"{found.lacking} of {found.total} published {load(source.canonical()).unit} are not in {source.root}{first}"
+    first = f", first {', '.join(comparison.missing[:_SHOWN])}" if comparison.missing else ""
+    return f"{comparison.lacking} of {comparison.total} published {load(source.canonical()).unit} are not in {source.root}{first}"
 
 
 def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:
     """Where only numbers are known: a part that holds more than was published holds somebody of
     another part.
     """
-    here = Counter(units.values())
+    local_counts = Counter(units.values())
     moved = tuple(
         f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the "
         "canonical split"
-        for part, count in here.items()
+        for part, count in local_counts.items()
         if part and count > split.counts.get(part, 0)
     )
     total = sum(split.counts.values())

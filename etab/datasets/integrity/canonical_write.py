@@ -38,8 +38,8 @@ def of_camus(root: Path) -> CanonicalSplit:
 
 def of_circor(root: Path) -> CanonicalSplit:
     """Each id of the official table and the person it is, by Additional ID."""
-    whole = root / "ALL_training_data.csv"
-    table = whole if whole.is_file() else root / "training_data.csv"
+    full_table = root / "ALL_training_data.csv"
+    table = full_table if full_table.is_file() else root / "training_data.csv"
     rows = _rows(table)
     places = persons({row["Patient ID"]: row["Additional ID"].strip() or "nan" for row in rows})
     return _listed("circor", "Additional ID of training_data.csv 1.0.3", "ids", places)
@@ -51,10 +51,10 @@ def of_cinc2016(root: Path) -> CanonicalSplit:
     """
     rows = _rows(root / "ALL_LABELS.csv")
     places = {row["record"]: row["record"][0] for row in rows}
-    found = _listed(
+    split = _listed(
         "cinc2016", "REFERENCE.csv of training-a to training-f, 1.0.0", "recordings", places
     )
-    return replace(found, folds="")
+    return replace(split, folds="")
 
 
 def counted(name: str) -> CanonicalSplit:
@@ -77,21 +77,21 @@ def toml(split: CanonicalSplit) -> str:
         f'folds = "{split.folds}"',
         f'sha256 = "{split.sha256()}"',
         "\n[counts]",
-        *(f'"{place}" = {count}' for place, count in sorted(split.counts.items())),
+        *(f'"{part}" = {count}' for part, count in sorted(split.counts.items())),
         "\n[places]",
     ]
-    homes: dict[str, list[str]] = {}
-    for unit, place in split.places.items():
-        homes.setdefault(place, []).append(unit)
-    for place, units in sorted(homes.items(), key=lambda pair: (len(pair[0]), pair[0])):
+    units_of_part: dict[str, list[str]] = {}
+    for unit, part in split.places.items():
+        units_of_part.setdefault(part, []).append(unit)
+    for part, units in sorted(units_of_part.items(), key=lambda pair: (len(pair[0]), pair[0])):
         rows = [
             ", ".join(f'"{unit}"' for unit in sorted(units)[i : i + 10])
             for i in range(0, len(units), 10)
         ]
         lines.append(
-            f'"{place}" = [{rows[0]}]'
+            f'"{part}" = [{rows[0]}]'
             if len(rows) == 1
-            else f'"{place}" = [\n  ' + ",\n  ".join(rows) + ",\n]"
+            else f'"{part}" = [\n  ' + ",\n  ".join(rows) + ",\n]"
         )
     return "\n".join(lines) + "\n"
 
@@ -123,11 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", choices=SPLIT_NAMES)
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument("--to", type=Path, default=Path("configs") / "splits")
-    asked = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     makers = {"camus": of_camus, "circor": of_circor, "cinc2016": of_cinc2016}
-    split = counted(asked.name) if asked.name in _COUNTED else makers[asked.name](asked.root)
-    asked.to.mkdir(parents=True, exist_ok=True)
-    path = asked.to / f"{asked.name}.toml"
+    split = counted(parsed.name) if parsed.name in _COUNTED else makers[parsed.name](parsed.root)
+    parsed.to.mkdir(parents=True, exist_ok=True)
+    path = parsed.to / f"{parsed.name}.toml"
     path.write_text(toml(split), encoding="utf-8")
     sys.stdout.write(
         f"{path}: {sum(split.counts.values())} {split.unit}, sha256 {split.sha256()}\n"

@@ -80,7 +80,7 @@ class Report:
         kind = " (phantom)" if self.phantom else ""
         lines = [f"{self.dataset}{kind}: {self.root}"]
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
-        lines += [f"  {count:>{width},} {what}" for what, count in self.found.items()]
+        lines += [f"  {count:>{width},} {label}" for label, count in self.found.items()]
         lines += ["", f"  stopped: {self.stopped}"] if self.stopped else []
         for name, advice in (*FAULTS.items(), ("remarks", "")):
             rows = getattr(self, name)
@@ -127,12 +127,12 @@ def check(
         _examine(report, source, records, None if quick else progress or _silent)
     elif not quick:
         report.corrupt += [
-            said for said in damaged(Path(report.root)) if said not in report.corrupt
+            message for message in damaged(Path(report.root)) if message not in report.corrupt
         ]
     base = source.root if source is not None else Path(report.root)
     lists = check_lists(base, sums=not quick)
     report.missing += [
-        path for path in lists.missing if not any(path in said for said in report.missing)
+        path for path in lists.missing if not any(path in message for message in report.missing)
     ]
     report.altered += lists.altered
     report.remarks += lists.remarks
@@ -175,12 +175,12 @@ def _examine(
     _attempt(report, lambda: report.remarks.extend(source.notes()))
     if report.phantom:
         return
-    held = compare(source)
-    if held is not None:
-        report.canonical += [*held.moved, *held.unknown]
-        if held.lacking:
+    comparison = compare(source)
+    if comparison is not None:
+        report.canonical += [*comparison.moved, *comparison.unknown]
+        if comparison.lacking:
             report.remarks.append(
-                f"{held.lacking} of the {held.total} that the canonical split lists are not here"
+                f"{comparison.lacking} of the {comparison.total} that the canonical split lists are not here"
             )
     report.differs = [
         f"{report.found[key]} {key}; published: {count}"
@@ -219,8 +219,8 @@ def _read_all(
             if target.kind is Kind.MASK:
                 report.remarks += _empty_masks(record, target.name, answers)
         progress(done, len(records))
-    what = "samples" if isinstance(source, SoundSource) else "frames"
-    return {what: total} | {
+    samples_or_frames = "samples" if isinstance(source, SoundSource) else "frames"
+    return {samples_or_frames: total} | {
         f"recordings with {t.name}": answered[t.name] for t in source.card.targets
     }
 
@@ -241,12 +241,12 @@ def _signal(report: Report, source: Source, record: Record) -> Array | None:
     """The frames or the samples of a recording; None, and the reason in the report, where they
     cannot be read.
     """
-    found: list[Array] = []
+    signals: list[Array] = []
     if isinstance(source, SoundSource):
-        _attempt(report, lambda: found.append(source.wave(record)[0]))
+        _attempt(report, lambda: signals.append(source.wave(record)[0]))
     else:
-        _attempt(report, lambda: found.append(source.frames(record)))
-    return found[0] if found else None
+        _attempt(report, lambda: signals.append(source.frames(record)))
+    return signals[0] if signals else None
 
 
 def _content(signal: Array) -> bytes:
@@ -261,13 +261,13 @@ def _content(signal: Array) -> bytes:
 def _same(report: Report, record: Record, first: Record) -> None:
     if first.id == record.id:
         return
-    what = f"{first.id} and {record.id} hold the same"
+    sentence = f"{first.id} and {record.id} hold the same"
     report.duplicates.append(
-        f"{what}{'' if first.patient == record.patient else ', of two patients'}"
+        f"{sentence}{'' if first.patient == record.patient else ', of two patients'}"
     )
     if first.split != record.split:
         report.leaks.append(
-            f"{what}, in {first.split or 'no split'} and in {record.split or 'no split'}"
+            f"{sentence}, in {first.split or 'no split'} and in {record.split or 'no split'}"
         )
 
 

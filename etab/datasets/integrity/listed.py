@@ -38,26 +38,28 @@ def check_lists(root: Path, *, sums: bool = True) -> Lists:
     A text file whose checksum comes right with Windows line ends, or without them, is unchanged in
     content: a remark.
     """
-    found = Lists()
+    lists = Lists()
     try:
         published = read_sums(root / SUMS) if (root / SUMS).is_file() else {}
     except CorruptFileError as error:
-        found.altered.append(str(error))
+        lists.altered.append(str(error))
         published = {}
     names = [name for name in published if (root / name).is_file()]
-    found.missing += [str(root / name) for name in published if name not in set(names)]
+    lists.missing += [str(root / name) for name in published if name not in set(names)]
     if sums and names:
-        _compare(root, {name: published[name] for name in names}, found)
+        _compare(root, {name: published[name] for name in names}, lists)
     for table in _record_lists(root):
-        for name in _lines(table, found):
+        for name in _lines(table, lists):
             path = table.parent / name
-            there = path.is_file() or any(
+            present = path.is_file() or any(
                 path.with_name(path.name + end).is_file() for end in (".wav", ".hea", ".dat")
             )
-            found.missing += (
-                [] if there or str(path) in found.missing else [f"{path} (listed in {table.name})"]
+            lists.missing += (
+                []
+                if present or str(path) in lists.missing
+                else [f"{path} (listed in {table.name})"]
             )
-    return found
+    return lists
 
 
 def read_sums(path: Path) -> dict[str, str]:
@@ -124,19 +126,23 @@ def _readers() -> Mapping[str, Callable[[Path], object]]:
     }
 
 
-def _compare(root: Path, published: Mapping[str, str], found: Lists) -> None:
+def _compare(root: Path, published: Mapping[str, str], lists: Lists) -> None:
     with ThreadPoolExecutor(min(4, allowed_cores())) as pool:
         sums = dict(
             zip(published, pool.map(lambda name: file_sha256(root / name), published), strict=True)
         )
-    other = [name for name, digest in sums.items() if digest not in (published[name], ABSENT)]
-    ends = [name for name in other if published[name] in _with_other_ends(root / name)]
-    found.altered += [str(root / name) for name in other if name not in ends]
-    found.remarks.append(f"{len(sums) - len(other)} of {len(published)} checksums of {SUMS} agree")
-    if ends:
-        found.remarks.append(
-            f"{len(ends)} text files have other line ends than published and the same words, "
-            f"first {ends[0]}"
+    differing = [name for name, digest in sums.items() if digest not in (published[name], ABSENT)]
+    other_line_ends = [
+        name for name in differing if published[name] in _with_other_ends(root / name)
+    ]
+    lists.altered += [str(root / name) for name in differing if name not in other_line_ends]
+    lists.remarks.append(
+        f"{len(sums) - len(differing)} of {len(published)} checksums of {SUMS} agree"
+    )
+    if other_line_ends:
+        lists.remarks.append(
+            f"{len(other_line_ends)} text files have other line ends than published and the same words, "
+            f"first {other_line_ends[0]}"
         )
 
 
@@ -152,13 +158,13 @@ def _record_lists(root: Path) -> list[Path]:
     return [path for path in (root / RECORDS, *visible(root, f"*/{RECORDS}")) if path.is_file()]
 
 
-def _lines(table: Path, found: Lists) -> list[str]:
+def _lines(table: Path, lists: Lists) -> list[str]:
     try:
         names = [
             line.strip() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()
         ]
     except (OSError, UnicodeDecodeError) as error:
-        found.altered.append(f"{table} cannot be read: {error}")
+        lists.altered.append(f"{table} cannot be read: {error}")
         return []
     return [
         name

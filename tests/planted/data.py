@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-DATA = ("tests/datasets/test_echo_sources.py",)
+DATA = ("tests/datasets/test_camus.py",)
 BAD = ("tests/datasets/test_bad_echo_trees.py",)
 READERS = ("tests/readers/test_against_references.py",)
 SPLITS = ("tests/test_splits.py",)

@@ -230,6 +230,6 @@ FAULTS = [
         "etab/metrics/diagnosis.py",
         "recalls(truth, answers, n_classes)[:-1]",
         "recalls(truth, answers, n_classes)",
-        ("tests/datasets/test_tmed.py::test_every_task_runs_and_is_learned",),
+        ("tests/datasets/test_tmed_tasks.py::test_every_task_runs_and_is_learned",),
     ),
 ]

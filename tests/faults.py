@@ -101,12 +101,16 @@ def locate(old: str, text: str) -> tuple[int, int] | None:
     return match.span() if match else None
 
 
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Names that a copy of the project does without; ``results`` of the project's root alone."""
+    ignored = shutil.ignore_patterns(".git", "__pycache__", ".*_cache")(folder, names)
+    return ignored | ({"results"} if Path(folder) == ROOT else set())
+
+
 def plant(fault: Fault, workdir: Path) -> str:
     """Plant one fault in a copy of the project and run its tests: '' when caught, else what went wrong."""
     place = workdir / fault.name.replace("/", "_").replace(" ", "_")
-    shutil.copytree(
-        ROOT, place, ignore=shutil.ignore_patterns(".git", "__pycache__", "results", ".*_cache")
-    )
+    shutil.copytree(ROOT, place, ignore=_left_out)
     path = place / fault.file
     text = path.read_text()
     span = locate(fault.old, text)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.pages import echo, generate, published, sounds
 from etab.features.base import INPUTS
 from etab.metrics import METRICS
-from etab.results import load_results
+from etab.results import Predictions, load_results
 from etab.tasks.inputs import ROW_INPUTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +68,17 @@ def programs(path: Path) -> list[tuple[str, str]]:
     for heading, code in blocks(path):
         parts.setdefault(heading, []).append(code)
     return [(heading, "\n\n".join(codes)) for heading, codes in parts.items()]
+
+
+def test_the_page_tells_recordings_from_people() -> None:
+    """The two values of e0 in its note are those of the stored predictions."""
+    folder = ROOT / "benchmarks/results_sounds_full/circor/e0-AL-D/envelopes"
+    table = Predictions.from_csv((folder / "cv5-hsmm-s0.csv").read_text())
+    f1 = table.columns["f1_100"]
+    people = np.array(table.patients)
+    by_person = np.mean([f1[people == name].mean() for name in np.unique(people)])
+    (section,) = [section for section in sounds.SECTIONS if section.task == "e0-AL-D"]
+    assert f"envelopes {f1.mean():.3f} by recording, {by_person:.3f} by person" in section.differs
 
 
 @pytest.mark.parametrize(

@@ -415,6 +415,20 @@ def _sounds() -> Iterable[Task]:
         unit="patient",
         aggregate="recordings",
     )
+    # Beside the boards: a murmur is of a patient there, and many places of theirs have none.
+    at_place = _sound(
+        "f3-AL-D",
+        "murmur at this place",
+        "murmur_here",
+        Kind.BINARY,
+        "auroc",
+        "auroc",
+        "logistic",
+        0.5,
+        1.0,
+        (_CHANCE, _PERFECT),
+    )
+    yield replace(at_place, extra=True)
 
 
 # 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip

@@ -21,6 +21,13 @@ DECISIONS = "tests/runs/test_decisions.py"
 
 FAULTS = [
     _fault(
+        "the murmur of the patient at every place",
+        "etab/datasets/circor.py",
+        'int(record.view in record.meta["murmur_locations"])',
+        'int(murmur == "Present")',
+        f"{TASKS}::test_the_murmur_of_a_place_is_a_task_beside_the_boards",
+    ),
+    _fault(
         "databases weigh by their recordings in a balanced fit",
         BALANCED,
         "            rows = of_class & (groups == group)\n",

@@ -452,3 +452,24 @@ def test_all_backbones_of_a_sound_task_hear() -> None:
         seen
     )
     assert backbone_names(["all"], ["f1-AL-D", "a0-A4-C"]) == seen
+
+
+def test_the_murmur_of_a_place_is_a_task_beside_the_boards(tmp_path: Path) -> None:
+    """A row is a recording: whether its place is among those where the murmur was noted."""
+    phantom.write_sounds(tmp_path, patients=14, seed=2)
+    root = tmp_path / "circor"
+    source = CircorSource(root)
+    task = TASKS["f3-AL-D"]
+    assert task.extra
+    assert task not in find("circor")
+    runs = runs_run.plan("f3", ["mel_stats"], protocols=("cv",))
+    (cell,) = execute.execute(runs, runs_run.Settings(root=root, results=tmp_path / "results"))
+    table = cell.predictions(tmp_path / "results")
+    truth = dict(zip(table.items, table.columns["truth"].tolist(), strict=True))
+    wanted = {
+        record.id: float(record.view in record.meta["murmur_locations"])
+        for record in source.records()
+        if record.meta["murmur"] != "Unknown"
+    }
+    assert truth == wanted
+    assert 0 < sum(wanted.values()) < len(wanted)

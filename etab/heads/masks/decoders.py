@@ -2,22 +2,23 @@
 maps.
 
 Each outer split trains on its training patients without the first inner part, with every learning
-rate of ``RATES`` at once on the same batches. That inner part decides which rate to take, after how
-many epochs to stop and at which level the answer is cut. It then trains with that rate on all of
-them, from the same first weights and on the same schedule, for that many epochs. Predictions are
-resampled to the frame's own pixels and the largest component is kept.
+rate at once on the same batches, until that part gains no more. Where the best rate lies on an edge
+of those that were tried, the next one beyond it is tried too. The inner part decides the rate, the
+number of epochs and the level at which masks are cut. The network is then trained with that rate on
+all training patients, from the same first weights, on a schedule that ends after that many epochs.
+Predictions are resampled to the frame's own pixels and the largest component is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from etab.echo.surface import cut
-from etab.errors import UnsupportedOptionError
+from etab.errors import TrainingError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.pooled.probes import refuse_kind
 from etab.splits import without
@@ -29,9 +30,17 @@ if TYPE_CHECKING:
 
 LEVELS = 4
 DECODER_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
-LEARNING_RATES = (7e-4, 2e-3, 6e-3)
+LEARNING_RATES = (2e-3, 6e-3, 1.8e-2)
+# The next rate beyond an edge, and how many of them are tried.
+_RATIO = 3.0
+_EXTENSIONS = 2
 _CHUNK = 32
-_STEPS, _BATCH = 300, 16
+# Steps and rows a step of a training that never stops gaining, and the epochs that these may make.
+_STEPS = 1200
+_BATCH = 16
+_FEWEST_EPOCHS = 12
+_MOST_EPOCHS = 60
+_PATIENCE = 5
 
 
 def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
@@ -175,7 +184,7 @@ class _Once:
 class TrainedSegmentation(Head):
     """A decoder of segmentation_models_pytorch trained on frozen maps."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
@@ -188,18 +197,24 @@ class TrainedSegmentation(Head):
         width: int = 64,
         budget: int = 2 << 30,
     ) -> None:
-        """Without a ``recipe`` about 300 steps of 16 frames, but 6 to 40 epochs, in the precision
-        of the features.
+        """Set how the decoder is trained.
 
-        ``rates``: learning rates to choose from; None is that of a ``recipe``, or ``RATES``.
-        ``grid``: points a side of the answer (a multiple of 8); ``budget``: bytes of maps held in
-        memory.
+        Args:
+            recipe: How to train. None: at most about 1,200 steps of 16 frames, but 12 to 60 epochs,
+                and no longer than 5 epochs (or a quarter of them) without a better validation
+                loss, in the precision of the features.
+            rates: Learning rates to choose from. None: that of ``recipe``, or, without one,
+                ``LEARNING_RATES`` and up to two more beyond the edge that the best lies on.
+            grid: Points a side of the predicted map, a multiple of 8.
+            width: Channels of each level.
+            budget: Bytes of maps held in memory.
         """
         if grid % 8 or grid < 16:
             raise UnsupportedOptionError(
                 f"The grid of {self.name!r} is a multiple of 8 from 16 on; got {grid}."
             )
         self.recipe = recipe
+        self.extends = rates is None and recipe is None
         self.rates = tuple(rates or ((recipe.learning_rate,) if recipe else LEARNING_RATES))
         self.grid, self.width, self.budget = grid, width, budget
 
@@ -235,11 +250,11 @@ class TrainedSegmentation(Head):
         """How to train on this many rows."""
         if self.recipe is not None:
             return replace(self.recipe, seed=seed)
-        epochs = min(max(round(_STEPS * _BATCH / rows), 6), 40)
+        epochs = min(max(round(_STEPS * _BATCH / rows), _FEWEST_EPOCHS), _MOST_EPOCHS)
         return Recipe(
             epochs=epochs,
             batch=_BATCH,
-            patience=max(4, epochs // 3),
+            patience=max(_PATIENCE, epochs // 4),
             seed=seed,
             precision=precision,
         )
@@ -288,12 +303,10 @@ class TrainedSegmentation(Head):
         recipe: Recipe,
     ) -> FoldFit:
         validation = split.inner[0]
-        tried = self._trained(
-            pyramid, share, without(split.train, validation), validation, recipe, self.rates
-        )
+        tried = self._tried(pyramid, share, without(split.train, validation), validation, recipe)
         rate, network, done = min(tried, key=lambda t: t[2].best_loss)
         threshold = _threshold(self._probabilities(network, pyramid, validation), share[validation])
-        again = replace(recipe, stop=done.best_epoch + 1)
+        again = ending_at(recipe, done.best_epoch + 1)
         ((_, network, _),) = self._trained(
             pyramid, share, split.train, validation[:0], again, (rate,)
         )
@@ -312,6 +325,29 @@ class TrainedSegmentation(Head):
             "precision": recipe.precision,
         }
         return FoldFit(predicted, choice)
+
+    def _tried(
+        self,
+        pyramid: Pyramid,
+        share: FloatArray,
+        rows: IntArray,
+        validation: IntArray,
+        recipe: Recipe,
+    ) -> list[tuple[float, SegmentationNetwork, Progress]]:
+        """What ``_trained`` gives for every rate, the smallest first, and for rates beyond an edge
+        that the best lies on.
+        """
+        tried = self._trained(pyramid, share, rows, validation, recipe, self.rates)
+        for _ in range(_EXTENSIONS if self.extends else 0):
+            beyond = rate_beyond({rate: done.best_loss for rate, _, done in tried})
+            if beyond is None:
+                break
+            try:
+                tried += self._trained(pyramid, share, rows, validation, recipe, (beyond,))
+            except TrainingError:
+                # A rate this large diverges: the edge is the largest that trains.
+                break
+        return sorted(tried, key=lambda t: t[0])
 
     def _trained(
         self,
@@ -354,6 +390,27 @@ class TrainedSegmentation(Head):
                 some = rows[start : start + _CHUNK]
                 out[start : start + len(some)] = network(pyramid.rows(some)).sigmoid().numpy()
         return out
+
+
+def ending_at(recipe: Recipe, epochs: int) -> Recipe:
+    """A recipe whose schedule falls to zero after exactly this many epochs, without validation.
+
+    A schedule of more epochs that is merely cut there would end at a high learning rate.
+    """
+    return replace(recipe, epochs=epochs, stop=epochs)
+
+
+def rate_beyond(losses: Mapping[float, float]) -> float | None:
+    """The learning rate to try next, from the losses of those tried; None where the best lies
+    between two others.
+    """
+    best = min(losses, key=lambda rate: losses[rate])
+    # Six digits, so that a result records the very rate.
+    if best == max(losses):
+        return float(f"{best * _RATIO:.6g}")
+    if best == min(losses):
+        return float(f"{best / _RATIO:.6g}")
+    return None
 
 
 def _threshold(scores: FloatArray, share: FloatArray) -> float:

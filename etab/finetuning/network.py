@@ -18,7 +18,7 @@ from torch.nn import functional
 from etab.errors import UnsupportedOptionError
 from etab.finetuning.body import Body, train_last_blocks
 from etab.heads.masks import networks
-from etab.heads.masks.decoders import choose_levels, refuse_maps, sides_of
+from etab.heads.masks.pyramid import choose_levels, refuse_maps, sides_of
 from etab.heads.probabilities import class_probabilities
 from etab.training.loop import seeded
 from etab.types import Kind

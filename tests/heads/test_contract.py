@@ -15,7 +15,8 @@ from etab.echo.surface import largest
 from etab.errors import MissingPackageError, UnknownNameError, UnsupportedOptionError
 from etab.heads.masks import moments as moments_of_points
 from etab.heads.masks import points as points_of_maps
-from etab.heads.masks.decoders import Pyramid, TrainedSegmentation, choose_levels, sides_of
+from etab.heads.masks.decoders import TrainedSegmentation
+from etab.heads.masks.pyramid import Pyramid, choose_levels, sides_of
 from etab.heads.pooled import linalg
 from etab.testing.heads import check_head, made_features, made_splits, made_target
 from etab.training.loop import Recipe, fit_state

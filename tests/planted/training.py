@@ -159,7 +159,7 @@ FAULTS = [
     ),
     Fault(
         "DPT takes tokens as a pyramid",
-        "etab/heads/masks/decoders.py",
+        "etab/heads/masks/pyramid.py",
         'if name != "dpt" or',
         "if True or",
         _test(
@@ -175,16 +175,16 @@ FAULTS = [
     ),
     Fault(
         "batches are read once too often",
-        "etab/heads/masks/decoders.py",
-        "        if key != self.key or self.found is None:\n",
+        "etab/heads/masks/pyramid.py",
+        "        if key != self.key or self.last is None:\n",
         "        if True:\n",
         _RATE,
     ),
     Fault(
         "batches of other rows are served",
-        "etab/heads/masks/decoders.py",
-        "        if key != self.key or self.found is None:\n",
-        "        if self.found is None:\n",
+        "etab/heads/masks/pyramid.py",
+        "        if key != self.key or self.last is None:\n",
+        "        if self.last is None:\n",
         _RATE,
     ),
     Fault(
@@ -198,7 +198,7 @@ FAULTS = [
     ),
     Fault(
         "a held pyramid differs from a streamed one",
-        "etab/heads/masks/decoders.py",
+        "etab/heads/masks/pyramid.py",
         ".half().float() for i",
         " for i",
         _test("heads/test_contract", "decoders_take_maps_of_networks_and_transformers"),

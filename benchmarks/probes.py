@@ -170,7 +170,10 @@ def page(cells: Sequence[Cell], names: Sequence[str], seeds: Sequence[int]) -> s
                 f"| {name} | {_shown(old)} | {_shown(new)} | {changes[-1]:+.4f} | "
                 f"{ratios[-1]:.2f} |"
             )
-        if changes:
+        absent = [n for n in names if all((c.backbone, c.task) != (n, code) for c in cells)]
+        if absent:
+            lines += ["", f"Not measured yet: {', '.join(absent)}."]
+        elif changes:
             lines.append(f"| mean | | | {np.mean(changes):+.4f} | {np.mean(ratios):.2f} |")
     return "\n".join(lines) + "\n"
 

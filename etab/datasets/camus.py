@@ -20,6 +20,7 @@ import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.camus_layout import CHAMBERS, Layout, cfg_number, pictured, read_cfg
+from etab.datasets.integrity.canonical import same_person_notes
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.geometry import AS_PUBLISHED
 from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
@@ -215,6 +216,10 @@ class CamusSource(Source):
         way.
         """
         return self.card.name if self.layout.nifti else ""
+
+    def notes(self) -> Sequence[str]:
+        """Patients that are one person under two ids."""
+        return same_person_notes(self)
 
     def remarks(self) -> Sequence[str]:
         """The views of which this copy has no picture."""

@@ -399,7 +399,9 @@ class _Work:
             "seconds": round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(),
         }
-        return Origin(self.trained["weights"], key, facts, times)
+        notes = list(self.data.source(task.dataset).notes())
+        settings = {**facts, "notes": notes} if notes else facts
+        return Origin(self.trained["weights"], key, settings, times)
 
     def _predicted(
         self, task: Task, rows: Rows, test: IntArray, scores: FloatArray, choice: Mapping[str, Any]

@@ -134,7 +134,7 @@ class _Work:
         """Select the features of the task's rows and split the rows."""
         task = run.row
         head = heads.head(run.head_name)
-        rows = data.rows(task)
+        rows = data.rows_of_people(task, run.protocol_name)
         features = input_of(task).pick(
             embedded.features, rows, maps=head.needs_maps, sequences=head.needs_sequences
         )

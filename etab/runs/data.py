@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from etab import datasets
 from etab.datasets.base import Source
+from etab.datasets.integrity.canonical import same_people
 from etab.echo.surface import Outline, outline
 from etab.errors import CorruptFileError, EtabError, skippable
 from etab.features.base import input_of
@@ -16,6 +20,7 @@ from etab.runs.run import Settings
 from etab.runs.skip_bad import leave_unneeded, lists_leniently, sift
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS, find
+from etab.tasks.protocols import parse
 from etab.tasks.rows import Rows
 from etab.types import Kind
 
@@ -136,6 +141,27 @@ class Data:
         if task not in self._rows:
             self._rows[task] = self._joined_rows(task) if task.fit_on else self._own_rows(task)
         return self._rows[task]
+
+    def rows_of_people(self, task: Task, protocol: str) -> Rows:
+        """List the rows of a task by person, as a protocol counts people.
+
+        Args:
+            task: The task.
+            protocol: Its name. Protocols with repeated folds count several ids of one person
+                (``same_person`` in configs/splits) as one patient. The other protocols keep the
+                published ids until the boards are made again.
+
+        Returns:
+            The rows; ``patients`` are people where the protocol counts people.
+        """
+        rows = self.rows(task)
+        if parse(protocol).repeats == 1:
+            return rows
+        person_of = same_people(self.source(task.dataset))
+        if not person_of:
+            return rows
+        people = [person_of.get(patient, patient) for patient in rows.patients.tolist()]
+        return replace(rows, patients=np.array(people, dtype=rows.patients.dtype))
 
     def _own_rows(self, task: Task) -> Rows:
         """Rows of a task on one dataset."""

@@ -35,7 +35,8 @@ class CanonicalSplit:
     each place) are known.
 
     ``unit`` says in words what a unit is. ``folds`` is the sha256 of the cross-validation folds (5
-    folds, seed 0) over all the people, "" where they are not listed.
+    folds, seed 0) over all the people, "" where they are not listed. ``same_person`` lists groups
+    of units that are one person under several ids, although the authors publish them as several.
     """
 
     name: str
@@ -45,10 +46,11 @@ class CanonicalSplit:
     counts: Mapping[str, int]
     places: Mapping[str, str] = field(default_factory=dict)
     folds: str = ""
+    same_person: tuple[tuple[str, ...], ...] = ()
 
     def sha256(self) -> str:
         """Of the content: everything but the digest itself, whatever the order in the file."""
-        facts = [
+        facts: list[object] = [
             self.name,
             self.version,
             self.source,
@@ -57,6 +59,8 @@ class CanonicalSplit:
             dict(self.places),
             self.folds,
         ]
+        if self.same_person:
+            facts.append(self.same_person)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -99,6 +103,7 @@ def load(name: str) -> CanonicalSplit:
             table["counts"],
             places,
             table["folds"],
+            tuple(tuple(ids) for ids in table.get("same_person", [])),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(
@@ -200,6 +205,40 @@ def missing_note(source: Source) -> str:
         return ""
     first = f", first {', '.join(comparison.missing[:_SHOWN])}" if comparison.missing else ""
     return f"{comparison.lacking} of {comparison.total} published {load(source.canonical()).unit} are not in {source.root}{first}"
+
+
+def same_people(source: Source) -> dict[str, str]:
+    """Find the person of each id that shares a person with another id of these data.
+
+    Args:
+        source: A dataset. Phantom patients have the ids of real ones and are never merged.
+
+    Returns:
+        The person of each such id: the first id of its group. Empty where there is no such group.
+    """
+    if source.canonical() not in SPLIT_NAMES:
+        return {}
+    ids = {record.patient for record in source.records()}
+    person_of: dict[str, str] = {}
+    for group in load(source.canonical()).same_person:
+        members = sorted(ids.intersection(group))
+        if len(members) > 1:
+            person_of |= dict.fromkeys(members, group[0])
+    if person_of and source.phantom:
+        return {}
+    return person_of
+
+
+def same_person_notes(source: Source) -> tuple[str, ...]:
+    """Say which ids of these data are one person, one sentence for each person."""
+    ids_of: dict[str, list[str]] = {}
+    for patient, person in same_people(source).items():
+        ids_of.setdefault(person, []).append(patient)
+    return tuple(
+        f"{' and '.join(ids)} are one person under {len(ids)} ids. Protocols with repeated folds "
+        "(cv5x5) count them as one patient; official and cv5 keep them apart, as published."
+        for ids in ids_of.values()
+    )
 
 
 def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:

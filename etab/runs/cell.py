@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from etab import datasets, heads
+from etab.datasets.integrity.alike import alike_note
 from etab.echo.surface import Outline
+from etab.errors import UndefinedError
 from etab.features.base import input_of
 from etab.features.store import FrameFeatures
 from etab.heads.base import FoldFit, Head, Memo
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import BOOTSTRAPS
 from etab.results import Predictions, Result
-from etab.runs import cross, studies, thresholds
+from etab.runs import cross, leaks, studies, thresholds
 from etab.runs.added import added_code
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of, rng_of
@@ -78,6 +80,27 @@ def _splits(run: Run, rows: Rows) -> list[RowSplit]:
     if run.row.fit_on:
         return cross.splits(rows, protocol=run.protocol_name, n_fold=run.n_fold, seed=run.seed)
     return splits_of(run.protocol_name, run.seed, rows, run.row.kind)
+
+
+def refuse_leaks(run: Run, data: Data) -> None:
+    """Refuse a cell that would train on a recording and test a copy of it.
+
+    Args:
+        run: The cell.
+        data: The data of the plan.
+
+    Raises:
+        SplitError: If one of two equal recordings is trained on and the other is tested.
+    """
+    alike = data.alike(run.row.dataset)
+    if not any(pair.exact for pair in alike):
+        return
+    rows = data.rows_of_people(run.row, run.protocol_name)
+    try:
+        splits = _splits(run, rows)
+    except UndefinedError:
+        return  # running the cell says which metric or draw does not exist
+    leaks.refuse_copies(run.task, rows.records, splits, alike)
 
 
 def compute(
@@ -210,8 +233,10 @@ class _Work:
         """The facts that the record of the cell holds, with notes on the data and the protocol."""
         run = self.run
         facts = settings_of(run, embedded.settings["precision"], data)
+        alike = leaks.within(self.rows.records, data.alike(run.row.dataset))
         notes = [
             *data.source(run.row.dataset).notes(),
+            *alike_note(alike),
             *remarks(run.row, run.protocol_name, self.rows),
         ]
         return {**facts, "n_fold": run.n_fold, **({"notes": notes} if notes else {})}

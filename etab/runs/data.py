@@ -11,6 +11,7 @@ import numpy as np
 
 from etab import datasets
 from etab.datasets.base import Source
+from etab.datasets.integrity.alike import Alike, known_alike, unlisted
 from etab.datasets.integrity.canonical import same_people
 from etab.echo.surface import Outline, outline
 from etab.errors import CorruptFileError, EtabError, skippable
@@ -102,6 +103,8 @@ class Data:
         self._rows: dict[Task, Rows] = {}
         self._outlines: dict[Task, tuple[Outline, ...]] = {}
         self._digests: dict[str, str] = {}
+        self._cache = settings.cache
+        self._alike: dict[str, tuple[Alike, ...]] = {}
 
     def source(self, dataset: str) -> Source:
         """Open a dataset, listing the recordings that the tasks need.
@@ -202,6 +205,18 @@ class Data:
             with skippable():
                 self._digests[dataset] = source.digest()
         return self._digests[dataset]
+
+    def alike(self, dataset: str) -> tuple[Alike, ...]:
+        """List recordings of different patients that are alike: copies under two names.
+
+        Ids of one person, which the notes of the dataset name, are left out.
+        """
+        if dataset not in self._alike:
+            source = self.source(dataset)
+            with skippable():
+                pairs = known_alike(source, self.digest(dataset), self._cache)
+            self._alike[dataset] = tuple(unlisted(source, pairs))
+        return self._alike[dataset]
 
 
 def _check_spacing(task: Task, rows: Rows) -> None:

@@ -14,7 +14,7 @@ from etab.features.recordings import layered
 from etab.features.store import FrameFeatures
 from etab.results import Result
 from etab.runs import cross
-from etab.runs.cell import compute, resolve_precision, settings_of
+from etab.runs.cell import compute, refuse_leaks, resolve_precision, settings_of
 from etab.runs.data import Data
 from etab.runs.record import stored_result
 from etab.runs.run import Failed, Progress, Run, Settings
@@ -70,8 +70,10 @@ def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
     require_device(settings.device)
     for run in runs:
         resolve_precision(run, settings)
+    # What is alike is stored, so that the processes of the plan need not read all data for it.
     for dataset in {name for run in runs for name in run.row.datasets}:
         data.digest(dataset)
+        data.alike(dataset)
 
 
 def execute(
@@ -146,6 +148,8 @@ def _execute_group(
             yield done
     if not waiting:
         return
+    for run in waiting:
+        refuse_leaks(run, data)
     task = waiting[0].row
     card = waiting[0].backbone_card
     report = (lambda done, total: progress(card.name, done, total)) if progress else None

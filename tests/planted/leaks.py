@@ -2,6 +2,7 @@
 
 from tests.faults import Fault
 
+ALIKE = ("tests/datasets/test_alike.py",)
 SAME_PERSON = ("tests/datasets/test_same_person.py",)
 
 FAULTS = [
@@ -32,5 +33,54 @@ FAULTS = [
         "return same_person_notes(self)",
         "return ()",
         SAME_PERSON,
+    ),
+    Fault(
+        "leaks: copies across parts are run",
+        "etab/runs/execute.py",
+        "        refuse_leaks(run, data)\n",
+        "        pass\n",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: only a copy whose first name is trained on is refused",
+        "etab/runs/leaks.py",
+        "for first, second in ((pair.first, pair.second), (pair.second, pair.first)):",
+        "for first, second in ((pair.first, pair.second),):",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: fingerprints keep what all frames share",
+        "etab/datasets/integrity/alike.py",
+        "return unit_rows(rows - shared)",
+        "return unit_rows(rows)",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: gain changes the fingerprint of a sound",
+        "etab/datasets/integrity/fingerprints.py",
+        "levels = np.log(bands / mean + _FLOOR)",
+        "levels = np.log(bands + _FLOOR)",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: recordings of one patient are a pair",
+        "etab/datasets/integrity/alike.py",
+        "(table >= threshold) & others & upper",
+        "(table >= threshold) & upper",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: data check does not list near copies",
+        "etab/datasets/integrity/check.py",
+        "report.alike += [",
+        "_ = [",
+        ALIKE,
+    ),
+    Fault(
+        "leaks: results do not name what is alike",
+        "etab/runs/cell.py",
+        "            *alike_note(alike),\n",
+        "",
+        ALIKE,
     ),
 ]

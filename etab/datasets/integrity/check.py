@@ -17,6 +17,7 @@ from xxhash import xxh3_128
 
 from etab.datasets import SOURCES
 from etab.datasets.base import SoundSource, Source
+from etab.datasets.integrity.alike import Fingerprints, compared_frames, unlisted
 from etab.datasets.integrity.canonical import compare
 from etab.datasets.integrity.listed import check_lists, damaged
 from etab.datasets.paths import dataset_folder
@@ -24,6 +25,7 @@ from etab.errors import CorruptFileError, EtabError, LayoutError, SplitError
 from etab.types import Answer, Array, Kind, Record
 
 _SHOWN = 10
+_ALIKE_ADVICE = "look at both; they may be copies, or one person under two ids"
 CheckProgress = Callable[[int, int], None]
 
 
@@ -44,6 +46,8 @@ class Report:
     duplicates  recordings with the very same frames or samples
     differs     counts that are not the published ones (not of phantom data)
 
+    ``alike`` lists recordings of different patients that are nearly equal and that no
+    ``same_person`` list explains. They are no fault: somebody must look at both.
     ``stopped`` says why the recordings could not be listed; then the files were only looked at one
     by one. ``remarks`` are no
     faults: what the source left out of this copy, and why. ``seconds`` is what the check took.
@@ -59,6 +63,7 @@ class Report:
     leaks: list[str] = field(default_factory=list)
     canonical: list[str] = field(default_factory=list)
     duplicates: list[str] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     stopped: str = ""
@@ -82,7 +87,7 @@ class Report:
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
         lines += [f"  {count:>{width},} {label}" for label, count in self.found.items()]
         lines += ["", f"  stopped: {self.stopped}"] if self.stopped else []
-        for name, advice in (*FAULTS.items(), ("remarks", "")):
+        for name, advice in (*FAULTS.items(), ("alike", _ALIKE_ADVICE), ("remarks", "")):
             rows = getattr(self, name)
             lines += ["", f"  {name}: {len(rows)}{advice and ' - ' + advice}"] if rows else []
             lines += [f"    {row}" for row in rows[:_SHOWN]]
@@ -203,11 +208,13 @@ def _read_all(
     total = 0
     answered = Counter[str]()
     content = dict[bytes, Record]()
+    prints = Fingerprints(isinstance(source, SoundSource))
     for done, record in enumerate(records, start=1):
         signal = _signal(report, source, record)
         if signal is not None:
             total += len(signal)
             _same(report, record, content.setdefault(_content(signal), record))
+            _attempt(report, partial(_take_print, prints, source, record, signal))
             if signal.size and signal.min() == signal.max():
                 report.remarks.append(
                     f"{record.id} is blank: every value in it is {signal.flat[0]}"
@@ -219,10 +226,21 @@ def _read_all(
             if target.kind is Kind.MASK:
                 report.remarks += _empty_masks(record, target.name, answers)
         progress(done, len(records))
+    if not report.phantom:
+        pairs = unlisted(source, [pair for pair in prints.pairs() if not pair.exact])
+        report.alike += [f"{p.first} and {p.second}: {p.correlation:.3f}" for p in pairs]
     samples_or_frames = "samples" if isinstance(source, SoundSource) else "frames"
     return {samples_or_frames: total} | {
         f"recordings with {t.name}": answered[t.name] for t in source.card.targets
     }
+
+
+def _take_print(prints: Fingerprints, source: Source, record: Record, signal: Array) -> None:
+    """Take the fingerprint of a recording that was read in full."""
+    if isinstance(source, SoundSource):
+        prints.add(record, signal, round(record.fps or source.card.fps or 0))
+    else:
+        prints.add(record, signal[compared_frames(source, record)])
 
 
 def _empty_masks(record: Record, target: str, answers: Sequence[Answer]) -> list[str]:

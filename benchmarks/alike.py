@@ -1,0 +1,179 @@
+"""Thresholds of fingerprints, measured: ``python -m benchmarks.alike camus=DIR cinc2016=DIR``.
+
+For each data set a row of ``benchmarks/alike.md``: how alike strangers are, how alike copies stay
+after each change, how alike the frames of one person under two ids are, and the seconds for all
+recordings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import resample_poly
+
+from etab import datasets
+from etab.datasets.base import SoundSource, Source
+from etab.datasets.integrity.alike import Fingerprints, compared_frames
+from etab.datasets.integrity.canonical import same_people
+from etab.datasets.integrity.fingerprints import (
+    ALIKE_FRAMES,
+    ALIKE_SOUNDS,
+    frame_print,
+    sound_print,
+    unit_rows,
+)
+from etab.types import Array, FloatArray
+
+TABLE = Path(__file__).with_suffix(".md")
+EVERY = 20  # one recording in so many is changed and compared with itself
+
+
+def noisy(frame: Array) -> Array:
+    """Grey levels changed by -2 to 2."""
+    change = np.random.default_rng(0).integers(-2, 3, frame.shape)
+    return np.clip(frame.astype(np.int64) + change, 0, 255).astype(np.uint8)
+
+
+def shifted(frame: Array) -> Array:
+    """The frame moved by one pixel down and to the right."""
+    return np.roll(frame, (1, 1), axis=(0, 1))
+
+
+def resized(frame: Array) -> Array:
+    """The frame at half its size."""
+    import cv2
+
+    height, width = frame.shape
+    size = (width // 2, height // 2)
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+
+
+def jpeg(frame: Array) -> Array:
+    """The frame after JPEG of quality 50."""
+    import cv2
+
+    _, coded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 50])
+    return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
+
+
+FRAME_CHANGES: dict[str, Callable[[Array], Array]] = {
+    "grey levels +-2": noisy,
+    "one pixel": shifted,
+    "half size": resized,
+    "JPEG 50": jpeg,
+}
+
+Sound = tuple[FloatArray, int]
+
+
+def quiet(samples: FloatArray, rate: int) -> Sound:
+    """A tenth of the amplitude, in 16 bits."""
+    return np.round(samples * 3276.7) / 32767, rate
+
+
+def resampled(samples: FloatArray, rate: int) -> Sound:
+    """Half the sampling rate."""
+    return resample_poly(samples, 1, 2), rate // 2
+
+
+def coarse(samples: FloatArray, rate: int) -> Sound:
+    """Eight bits of the recording's own range."""
+    largest = max(float(np.abs(samples).max()), 1e-9)
+    return np.round(samples / largest * 127) / 127, rate
+
+
+SOUND_CHANGES: dict[str, Callable[[FloatArray, int], Sound]] = {
+    "gain 0.1": quiet,
+    "half rate": resampled,
+    "8 bits": coarse,
+}
+
+
+def measured(source: Source) -> tuple[str, ...]:
+    """One row of the table."""
+    started = time.perf_counter()
+    prints = Fingerprints(isinstance(source, SoundSource))
+    signals: list[tuple[Array, int]] = []
+    for record in source.records():
+        if isinstance(source, SoundSource):
+            signal, rate = source.wave(record)
+        else:
+            signal, rate = source.frames(record, compared_frames(source, record)), 0
+        prints.add(record, signal, rate)
+        signals.append((signal, rate))
+    pairs = prints.pairs()
+    seconds = time.perf_counter() - started
+    person_of = same_people(source)
+    patient_of = {record.id: record.patient for record in source.records()}
+    same = []
+    strangers = []
+    for ids, correlation in prints.correlations(0.4).items():
+        people = {person_of.get(patient_of[name], patient_of[name]) for name in ids}
+        (same if len(people) == 1 else strangers).append(correlation)
+    changes = _sound_changes(signals) if prints.sound else _frame_changes(signals, prints)
+    copies = ", ".join(f"{name} {value:.3f}" for name, value in changes.items())
+    return (
+        source.card.name,
+        str(len(signals)),
+        f"{seconds:.0f}",
+        ", ".join(f"{value:.3f}" for value in sorted(strangers)[-3:]),
+        f"{ALIKE_SOUNDS if prints.sound else ALIKE_FRAMES}",
+        copies,
+        ", ".join(f"{value:.3f}" for value in sorted(same)) or "-",
+        str(len(pairs)),
+    )
+
+
+def _frame_changes(signals: Sequence[tuple[Array, int]], prints: Fingerprints) -> dict[str, float]:
+    """The smallest correlation of a frame with itself after each change."""
+    shared = np.stack(prints.prints).mean(axis=0)
+    smallest: dict[str, float] = dict.fromkeys(FRAME_CHANGES, 1.0)
+    for frames, _ in signals[::EVERY]:
+        for name, change in FRAME_CHANGES.items():
+            both = np.stack([frame_print(frames[0]), frame_print(change(frames[0]))])
+            first, second = unit_rows(both - shared)
+            smallest[name] = min(smallest[name], float(first @ second))
+    return smallest
+
+
+def _sound_changes(signals: Sequence[tuple[Array, int]]) -> dict[str, float]:
+    """The smallest correlation of a recording with itself after each change."""
+    smallest: dict[str, float] = dict.fromkeys(SOUND_CHANGES, 1.0)
+    for samples, rate in signals[::EVERY]:
+        whole = sound_print(samples, rate)
+        for name, change in SOUND_CHANGES.items():
+            copy = sound_print(*change(samples, rate))
+            smallest[name] = min(smallest[name], float(whole @ copy))
+    return smallest
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the data sets that are named, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="+", help="NAME=DIR")
+    header = (
+        "data set",
+        "recordings",
+        "seconds",
+        "three closest pairs of strangers",
+        "threshold",
+        "smallest of changed copies",
+        "one person, two ids",
+        "pairs found",
+    )
+    rows = []
+    for word in parser.parse_args(arguments).data:
+        name, _, folder = word.partition("=")
+        rows.append(measured(datasets.source(name, Path(folder))))
+    lines = ["# Correlation of fingerprints", "", "Written by `python -m benchmarks.alike`.", ""]
+    lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    TABLE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

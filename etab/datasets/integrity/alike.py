@@ -1,0 +1,218 @@
+"""Recordings of different patients that are the same, or nearly: copies under two names.
+
+What was found is stored by the digest of the data, so that only the first run on a data set reads
+it for this purpose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from xxhash import xxh3_128
+
+from etab.datasets.base import SoundSource, Source
+from etab.datasets.integrity.canonical import same_people
+from etab.datasets.integrity.fingerprints import (
+    ALIKE_FRAMES,
+    ALIKE_SOUNDS,
+    VERSION,
+    frame_print,
+    sound_print,
+    unit_rows,
+)
+from etab.errors import CorruptFileError, LayoutError, StorageError
+from etab.storage.atomic import slug, write_atomically
+from etab.types import Array, FloatArray, Record
+
+_BLOCK = 1000  # rows of the table of correlations at once
+_SHORT = 4  # frames: of a longer recording, a few are compared
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Two recordings of different patients that are alike.
+
+    Attributes:
+        first: Id of one recording.
+        second: Id of the other.
+        correlation: The largest correlation of their fingerprints.
+        exact: Whether every compared frame, or every sample, is equal.
+    """
+
+    first: str
+    second: str
+    correlation: float
+    exact: bool
+
+
+@dataclass(slots=True)
+class Fingerprints:
+    """The fingerprints of the recordings of a dataset, one recording after another."""
+
+    sound: bool
+    ids: list[str] = field(default_factory=list)
+    patients: list[str] = field(default_factory=list)
+    prints: list[FloatArray] = field(default_factory=list)
+    contents: dict[bytes, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def add(self, record: Record, signal: Array, rate: int = 0) -> None:
+        """Take in a recording.
+
+        Args:
+            record: The recording.
+            signal: The frames (k, h, w) that ``compared_frames`` chooses, or all samples (n,).
+            rate: Samples a second of a sound.
+        """
+        if signal.size == 0 or signal.min() == signal.max():
+            return  # blank recordings are alike without being copies
+        content = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
+        content.update(np.ascontiguousarray(signal).data.cast("B"))
+        owner = (record.id, record.patient)
+        self.contents.setdefault(content.digest(), []).append(owner)
+        rows = [sound_print(signal, rate)] if self.sound else [frame_print(f) for f in signal]
+        for row in rows:
+            self.ids.append(record.id)
+            self.patients.append(record.patient)
+            self.prints.append(row)
+
+    def copies(self) -> list[Alike]:
+        """List the pairs of different patients whose content is equal."""
+        found = []
+        for owners in self.contents.values():
+            first, patient = owners[0]
+            found += [Alike(first, other, 1.0, True) for other, p in owners[1:] if p != patient]
+        return found
+
+    def pairs(self) -> list[Alike]:
+        """List the pairs of different patients that are equal or nearly so, the closest first."""
+        pairs = {(pair.first, pair.second): pair for pair in self.copies()}
+        for (first, second), correlation in self.correlations(self.threshold).items():
+            pairs.setdefault((first, second), Alike(first, second, correlation, False))
+        return sorted(pairs.values(), key=lambda pair: (-pair.correlation, pair.first, pair.second))
+
+    @property
+    def threshold(self) -> float:
+        """The correlation from which recordings of this kind count as alike."""
+        return ALIKE_SOUNDS if self.sound else ALIKE_FRAMES
+
+    def correlations(self, threshold: float) -> dict[tuple[str, str], float]:
+        """Find the pairs of recordings of different patients that correlate.
+
+        Args:
+            threshold: The correlation from which a pair is listed.
+
+        Returns:
+            The largest correlation of their frames by the ids of two recordings, as they were
+            added.
+        """
+        if not self.prints:
+            return {}
+        rows = self._comparable()
+        _, person = np.unique(self.patients, return_inverse=True)
+        largest: dict[tuple[str, str], float] = {}
+        for start in range(0, len(rows), _BLOCK):
+            block = rows[start : start + _BLOCK]
+            table = block @ rows[start:].T
+            others = person[start : start + _BLOCK, None] != person[None, start:]
+            upper = np.triu(np.ones(table.shape, dtype=bool), 1)
+            for i, j in np.argwhere((table >= threshold) & others & upper):
+                pair = (self.ids[start + i], self.ids[start + j])
+                largest[pair] = max(largest.get(pair, -1.0), round(float(table[i, j]), 4))
+        return largest
+
+    def _comparable(self) -> FloatArray:
+        """All fingerprints (n, d); those of frames without what all frames of the dataset share."""
+        rows = np.stack(self.prints)
+        if self.sound:
+            return rows
+        shared = rows.mean(axis=0)
+        return unit_rows(rows - shared)
+
+
+def compared_frames(source: Source, record: Record) -> list[int]:
+    """Choose the frames of a recording that are compared.
+
+    They are end-diastole and end-systole where the authors name them, all frames of a short
+    recording, and otherwise the first, the middle and the last one.
+    """
+    n = source.n_frames(record)
+    if n <= _SHORT:
+        return list(range(n))
+    phases = source.phases(record)
+    return sorted(phases) if phases else [0, n // 2, n - 1]
+
+
+def alike_recordings(source: Source) -> tuple[Alike, ...]:
+    """Read a dataset and list its recordings of different patients that are alike.
+
+    A recording that cannot be read is left out: whoever needs it reports it. Pictures of phantoms
+    are all alike, so that only equal recordings are listed there.
+
+    Args:
+        source: The dataset.
+
+    Returns:
+        The pairs, the closest first.
+    """
+    prints = Fingerprints(isinstance(source, SoundSource))
+    for record in source.records():
+        try:
+            if isinstance(source, SoundSource):
+                samples, rate = source.wave(record)
+                prints.add(record, samples, rate)
+            else:
+                prints.add(record, source.frames(record, compared_frames(source, record)))
+        except (CorruptFileError, LayoutError):
+            continue
+    return tuple(prints.copies() if source.phantom else prints.pairs())
+
+
+def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike, ...]:
+    """``alike_recordings``, stored by the digest of the data.
+
+    Args:
+        source: The dataset.
+        digest: The digest of its data.
+        cache: Folder of the cache; None stores nothing.
+    """
+    if cache is None:
+        return alike_recordings(source)
+    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{VERSION}.json"
+    try:
+        return tuple(Alike(**pair) for pair in json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        pairs = alike_recordings(source)
+    with suppress(StorageError):  # a cache that cannot be written only costs time
+        write_atomically(path, json.dumps([asdict(pair) for pair in pairs], indent=1) + "\n")
+    return pairs
+
+
+def unlisted(source: Source, pairs: Sequence[Alike]) -> list[Alike]:
+    """Select the near-duplicates that ``same_person`` of the canonical split does not explain."""
+    person_of = same_people(source)
+    patient_of = {record.id: record.patient for record in source.records()}
+    selected = []
+    for pair in pairs:
+        first = patient_of.get(pair.first, pair.first)
+        second = patient_of.get(pair.second, pair.second)
+        if person_of.get(first, first) != person_of.get(second, second):
+            selected.append(pair)
+    return selected
+
+
+def alike_note(pairs: Sequence[Alike]) -> tuple[str, ...]:
+    """One sentence that names recordings of different patients that are alike, for results."""
+    if not pairs:
+        return ()
+    names = [f"{p.first} and {p.second} ({p.correlation:.2f})" for p in pairs[:_NAMED]]
+    more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    return (
+        f"Recordings of different patients that are alike (correlation of fingerprints): "
+        f"{', '.join(names)}{more}. They may be copies, or one person under two ids.",
+    )

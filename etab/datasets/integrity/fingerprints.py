@@ -1,0 +1,89 @@
+"""Fingerprints of frames and of sounds: two copies of one recording have nearly the same one.
+
+A fingerprint is a vector of length 1, and the product of two is their correlation. It survives
+re-encoding, another size or sampling rate, another gain, a shift by one pixel and small changes of
+grey levels. The thresholds lie in the gaps that ``python -m benchmarks.alike`` measures on real
+data (``benchmarks/alike.md``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from etab.types import Array, FloatArray
+
+VERSION = 1
+ALIKE_FRAMES = 0.87
+"""Frames of two recordings that correlate more are copies, or frames of one heart beat."""
+ALIKE_SOUNDS = 0.85
+"""Sounds that correlate more are copies of one recording."""
+
+_GRID = 32
+_FINE, _COARSE = 0.7, 2.0  # standard deviations of the two blurs, in cells of the grid
+_BANDS = 8
+_LOWEST, _HIGHEST = 25.0, 400.0  # Hz
+_WINDOW, _HOP, _SECONDS = 0.1, 0.05, 10.0
+_STEPS = round(_SECONDS / _HOP)
+_FEWEST_STEPS = 20  # a second of sound; shorter recordings are alike by chance
+_FLOOR = 1e-4  # of the mean power
+
+
+def frame_print(frame: Array) -> FloatArray:
+    """Compute the fingerprint of a frame.
+
+    The frame is reduced to 32 x 32 cells, and what is coarser than two cells is removed: the sector
+    and the overall brightness are alike in all patients.
+
+    Args:
+        frame: (h, w) uint8.
+
+    Returns:
+        (1024,) float32, not yet of length 1; zeros for a frame of one grey level.
+    """
+    import cv2
+
+    cells = cv2.resize(frame, (_GRID, _GRID), interpolation=cv2.INTER_AREA).astype(np.float32)
+    fine = cv2.GaussianBlur(cells, (0, 0), _FINE)
+    coarse = cv2.GaussianBlur(cells, (0, 0), _COARSE)
+    detail = fine - coarse
+    return unit_rows((detail - detail.mean()).reshape(1, -1))[0]
+
+
+def sound_print(samples: FloatArray, rate: int) -> FloatArray:
+    """Compute the fingerprint of a recording of sound.
+
+    It is the logarithmic power in eight bands from 25 to 400 Hz every 50 ms of the first ten
+    seconds. The mean of each band is removed, and with it the gain.
+
+    Args:
+        samples: (n,) float.
+        rate: Samples a second, 800 or more.
+
+    Returns:
+        (1600,) float32; zeros for a recording that is silent or shorter than a second.
+    """
+    empty = np.zeros(_STEPS * _BANDS, dtype=np.float32)
+    width = round(_WINDOW * rate)
+    steps = min(_STEPS, int((len(samples) - width) / (_HOP * rate)))
+    if steps < _FEWEST_STEPS:
+        return empty
+    starts = np.round(np.arange(steps) * _HOP * rate).astype(np.int64)
+    pieces = samples[starts[:, None] + np.arange(width)] * np.hanning(width)
+    power = np.square(np.abs(np.fft.rfft(pieces, axis=1)))
+    edges = np.geomspace(_LOWEST, _HIGHEST, _BANDS + 1)
+    band_of = np.digitize(np.fft.rfftfreq(width, 1 / rate), edges) - 1
+    bands = np.stack([power[:, band_of == b].sum(axis=1) for b in range(_BANDS)], axis=1)
+    mean = bands.mean()
+    if mean <= 0:
+        return empty
+    levels = np.log(bands / mean + _FLOOR)
+    whole = np.zeros((_STEPS, _BANDS), dtype=np.float32)
+    whole[:steps] = levels - levels.mean(axis=0)
+    return unit_rows(whole.reshape(1, -1))[0]
+
+
+def unit_rows(values: FloatArray) -> FloatArray:
+    """Scale each row (n, d) to length 1; a row without any variation becomes zeros."""
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    scaled = values / np.where(lengths > 1e-6, lengths, np.inf)
+    return np.asarray(scaled, dtype=np.float32)

@@ -1,0 +1,182 @@
+"""Copies under two names: found however they were stored, refused across the parts of a split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.signal import resample_poly
+
+from benchmarks.alike import FRAME_CHANGES, SOUND_CHANGES
+from etab import datasets
+from etab.datasets.integrity import alike
+from etab.datasets.integrity.alike import Alike, Fingerprints
+from etab.datasets.integrity.check import check
+from etab.datasets.integrity.fingerprints import (
+    ALIKE_FRAMES,
+    ALIKE_SOUNDS,
+    frame_print,
+    sound_print,
+)
+from etab.errors import SplitError
+from etab.runs import leaks
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
+from etab.types import Record, RowSplit
+from tests.datasets.test_canonical_splits import write
+
+CANONICAL = True  # these data are compared with the canonical split
+PARTS = {
+    **{f"patient00{i}": "training" for i in range(10, 17)},
+    "patient0200": "validation",
+    "patient0027": "testing",
+    "patient0051": "testing",
+}
+
+
+def frame(seed: int) -> np.ndarray:
+    """A smooth picture in a sector that all pictures share."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (12, 12))
+    picture = resample_poly(resample_poly(coarse, 19, 1, axis=0), 19, 1, axis=1)
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
+    sector = np.abs(x - picture.shape[1] / 2) < 0.6 * y + 5
+    return (np.clip(picture, 0, 255) * sector).astype(np.uint8)
+
+
+def sound(seed: int) -> np.ndarray:
+    """Eight seconds of noise with beats."""
+    rng = np.random.default_rng(seed)
+    beats = 0.2 + (np.sin(np.arange(16000) / (90 + 5 * seed)) > 0.7)
+    return rng.normal(0, 0.1, 16000) * beats
+
+
+def prints_of(signals: list[np.ndarray], rate: int = 0) -> Fingerprints:
+    prints = Fingerprints(bool(rate))
+    for i, signal in enumerate(signals):
+        prints.add(Record(f"r{i}", f"p{i}", "A4C"), signal if rate else signal[None], rate)
+    return prints
+
+
+@pytest.mark.parametrize("change", FRAME_CHANGES)
+def test_a_changed_copy_of_a_frame_is_found(change: str) -> None:
+    frames = [frame(i) for i in range(30)]
+    pairs = prints_of([*frames, FRAME_CHANGES[change](frames[3])]).pairs()
+    assert [(p.first, p.second, p.exact) for p in pairs] == [("r3", "r30", False)]
+    assert pairs[0].correlation > ALIKE_FRAMES
+
+
+@pytest.mark.parametrize("change", SOUND_CHANGES)
+def test_a_changed_copy_of_a_sound_is_found(change: str) -> None:
+    sounds = [sound(i) for i in range(20)]
+    prints = prints_of(sounds, 2000)
+    samples, rate = SOUND_CHANGES[change](sounds[3], 2000)
+    prints.add(Record("copy", "other", "AV"), samples, rate)
+    pairs = prints.pairs()
+    assert [(p.first, p.second) for p in pairs] == [("r3", "copy")]
+    assert pairs[0].correlation > ALIKE_SOUNDS
+
+
+def test_recordings_of_one_patient_are_no_pair() -> None:
+    prints = Fingerprints(False)
+    for name in ("a", "b"):
+        prints.add(Record(name, "p", "A4C"), frame(1)[None])
+    assert prints.pairs() == []
+
+
+@pytest.mark.parametrize("level", [0, 7, 255])
+def test_blank_recordings_are_no_copies(level: int) -> None:
+    assert prints_of([np.full((40, 40), level, np.uint8)] * 2).pairs() == []
+    assert prints_of([np.full(9000, level / 255)] * 2, 2000).pairs() == []
+
+
+def test_prints_of_nothing() -> None:
+    assert not frame_print(np.full((20, 20), 3, np.uint8)).any()
+    assert not sound_print(np.zeros(9000), 2000).any()
+    assert not sound_print(np.ones(100), 2000).any()
+    assert Fingerprints(True).pairs() == []
+
+
+def test_blocks_of_the_table_give_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alike, "_BLOCK", 7)
+    frames = [frame(i) for i in range(30)]
+    pairs = prints_of([*frames, frames[3], frames[29], frames[0]]).pairs()
+    names = {(p.first, p.second) for p in pairs if p.exact}
+    assert names == {("r3", "r30"), ("r29", "r31"), ("r0", "r32")}
+
+
+def copied(root: Path, source: str, copy: str) -> Path:
+    """A tree in which all pictures of one patient are those of another."""
+    folder = write(root, PARTS) / "database_nifti"
+    for path in (folder / source).glob("*.nii.gz"):
+        (folder / copy / path.name.replace(source, copy)).write_bytes(path.read_bytes())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("protocol", "source", "copy"),
+    [
+        ("official", "patient0010", "patient0027"),
+        ("official", "patient0200", "patient0027"),
+        ("cv10", "patient0010", "patient0011"),
+        ("cv5x2", "patient0010", "patient0011"),
+    ],
+)
+def test_a_run_refuses_equal_recordings_across_parts(
+    tmp_path: Path, protocol: str, source: str, copy: str
+) -> None:
+    root = copied(tmp_path / "data", source, copy)
+    runs = plan("b0-A4-C", ["image_stats"], protocols=[protocol])
+    with pytest.raises(SplitError, match="equal recordings of two patients"):
+        list(execute(runs, Settings(root=root, results=tmp_path / "results")))
+    assert check("camus", root).duplicates
+
+
+def test_copies_in_one_part_run_and_are_noted(tmp_path: Path) -> None:
+    root = copied(tmp_path / "data", "patient0010", "patient0011")
+    runs = plan("b0-A4-C", ["image_stats"], protocols=["official"])
+    (result,) = execute(runs, Settings(root=root, results=tmp_path / "results"))
+    (note,) = [n for n in result.settings["notes"] if "are alike" in n]
+    assert "patient0010_4CH and patient0011_4CH (1.00)" in note
+
+
+def test_a_split_that_parts_a_copy_either_way() -> None:
+    pair = Alike("a", "b", 1.0, True)
+    rows = np.arange(2)
+    for train, test in ((rows[:1], rows[1:]), (rows[1:], rows[:1])):
+        with pytest.raises(SplitError, match="trains on the first and tests the second"):
+            leaks.refuse_copies("t", ["a", "b"], [RowSplit(train, (), test, "fold0")], [pair])
+    near = [Alike("a", "b", 0.99, False)]
+    leaks.refuse_copies("t", ["a", "b"], [RowSplit(rows[:1], (), rows[1:], "fold0")], near)
+
+
+def test_what_was_found_is_stored_by_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = datasets.source("camus", copied(tmp_path / "data", "patient0010", "patient0011"))
+    first = alike.known_alike(source, "digest", tmp_path / "cache")
+    assert first
+    (path,) = (tmp_path / "cache" / "alike").iterdir()
+    monkeypatch.setattr(alike, "alike_recordings", lambda source: ())
+    assert alike.known_alike(source, "digest", tmp_path / "cache") == first
+    assert alike.known_alike(source, "other", tmp_path / "cache") == ()
+    path.write_text(json.dumps([{"unknown": 1}]))
+    assert alike.known_alike(source, "digest", tmp_path / "cache") == ()
+    assert alike.known_alike(source, "digest", None) == ()
+
+
+def test_data_check_lists_near_copies(tmp_path: Path) -> None:
+    import nibabel as nib
+
+    root = copied(tmp_path / "data", "patient0010", "patient0011")
+    for path in (root / "database_nifti" / "patient0011").glob("*_E?.nii.gz"):
+        image = nib.load(path)
+        values = np.asarray(image.dataobj).copy()
+        values[3, 3] += 1
+        nib.save(nib.Nifti1Image(values, image.affine), path)
+    report = check("camus", root)
+    assert report.duplicates == []
+    assert any("patient0010_4CH and patient0011_4CH" in row for row in report.alike)
+    assert "look at both" in report.render()

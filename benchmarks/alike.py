@@ -35,7 +35,7 @@ EVERY = 20  # one recording in so many is changed and compared with itself
 def noisy(frame: Array) -> Array:
     """Grey levels changed by -2 to 2."""
     change = np.random.default_rng(0).integers(-2, 3, frame.shape)
-    return np.clip(frame.astype(np.int64) + change, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(frame.astype(np.int64) + change, 0, 255), dtype=np.uint8)
 
 
 def shifted(frame: Array) -> Array:
@@ -109,8 +109,8 @@ def measured(source: Source) -> tuple[str, ...]:
     seconds = time.perf_counter() - started
     person_of = same_people(source)
     patient_of = {record.id: record.patient for record in source.records()}
-    same = []
-    strangers = []
+    same: list[float] = []
+    strangers: list[float] = []
     for ids, correlation in prints.correlations(0.4).items():
         people = {person_of.get(patient_of[name], patient_of[name]) for name in ids}
         (same if len(people) == 1 else strangers).append(correlation)

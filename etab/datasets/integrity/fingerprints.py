@@ -38,7 +38,7 @@ def frame_print(frame: Array) -> FloatArray:
         frame: (h, w) uint8.
 
     Returns:
-        (1024,) float32, not yet of length 1; zeros for a frame of one grey level.
+        (1024,) float32 of length 1; zeros for a frame of one grey level.
     """
     import cv2
 
@@ -46,7 +46,7 @@ def frame_print(frame: Array) -> FloatArray:
     fine = cv2.GaussianBlur(cells, (0, 0), _FINE)
     coarse = cv2.GaussianBlur(cells, (0, 0), _COARSE)
     detail = fine - coarse
-    return unit_rows((detail - detail.mean()).reshape(1, -1))[0]
+    return np.asarray(unit_rows((detail - detail.mean()).reshape(1, -1))[0])
 
 
 def sound_print(samples: FloatArray, rate: int) -> FloatArray:
@@ -79,7 +79,7 @@ def sound_print(samples: FloatArray, rate: int) -> FloatArray:
     levels = np.log(bands / mean + _FLOOR)
     whole = np.zeros((_STEPS, _BANDS), dtype=np.float32)
     whole[:steps] = levels - levels.mean(axis=0)
-    return unit_rows(whole.reshape(1, -1))[0]
+    return np.asarray(unit_rows(whole.reshape(1, -1))[0])
 
 
 def unit_rows(values: FloatArray) -> FloatArray:

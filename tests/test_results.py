@@ -466,3 +466,16 @@ def test_a_table_that_is_read_keeps_its_numbers() -> None:
     table = Predictions.from_csv(text)
     assert table.columns["score"].tolist() == [0.1234567891, 0.5]
     assert table.to_csv() == text
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    cell = made.save(tmp_path, "b0-A4-C", "one", 0.5)
+    record = cell.path(tmp_path)
+    table = record.with_suffix(".csv")
+    for path in (record, table):
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(ResultError, match="not a regular file"):
+        Result.load(record)
+    with pytest.raises(ResultError, match="cannot be read"):
+        cell.predictions(tmp_path)

@@ -272,23 +272,16 @@ FAULTS = [
     ),
     Fault(
         "one damaged record ends the board",
-        "etab/leaderboard/ranking.py",
-        "    files = read_results(folder)\n",
-        "    from etab.results import load_results\n    files = read_results(folder)\n    load_results(folder)\n",
-        BOARD,
-    ),
-    Fault(
-        "damaged predictions end the board",
-        "etab/leaderboard/ranking.py",
-        "        except ResultError as error:\n            problems.append(str(error))\n",
-        "        except ZeroDivisionError as error:\n            problems.append(str(error))\n",
+        "etab/leaderboard/admission/admit.py",
+        "        except EtabError as error:\n",
+        "        except ZeroDivisionError as error:\n",
         BOARD,
     ),
     Fault(
         "files are set aside without a word",
         "etab/leaderboard/ranking.py",
-        "    notes = set_aside_note(problems)\n",
-        "    notes = []\n",
+        "    notes = [*set_aside_note(problems), ",
+        "    notes = [",
         BOARD,
     ),
     Fault(
@@ -296,7 +289,7 @@ FAULTS = [
         "etab/results/record.py",
         "if path.exists() and not path.is_file():",
         "if False:",
-        BOARD,
+        RESULTS,
     ),
     Fault(
         "notes of results reach the terminal as they are",

@@ -61,7 +61,7 @@ FAULTS = [
     Fault(
         "a cell depends on what was run beside it",
         "etab/runs/record.py",
-        "return np.random.default_rng([run.seed + repeat, stream, *run.task.encode()])",
+        "return cell_rng(run.task, run.seed + repeat, stream)",
         "return np.random.default_rng()",
         _FLOW,
     ),

@@ -47,8 +47,8 @@ FAULTS = [
     Fault(
         "folds: every repeat fits with one generator",
         "etab/runs/record.py",
-        "[run.seed + repeat, stream,",
-        "[run.seed, stream,",
+        "run.seed + repeat, stream)",
+        "run.seed, stream)",
         REPEATED,
     ),
     Fault(

@@ -54,9 +54,9 @@ FAULTS = [
     ),
     Fault(
         "resamples of another task",
-        "etab/runs/record.py",
-        'rng_of(Run(task, "", seed=seed), 1)',
-        'rng_of(Run("", "", seed=seed), 1)',
+        "etab/metrics/intervals.py",
+        "cell_rng(task, seed, _STREAM)",
+        'cell_rng("", seed, _STREAM)',
         ("tests/runs/test_whole_path.py::test_intervals_come_from_the_cells_own_resamples",),
     ),
     Fault(

@@ -9,28 +9,28 @@ FAULTS = [
         "etab/legacy/models.py",
         "optimizer=optimizer,",
         'optimizer="adamw",',
-        ("tests/legacy/test_names_2022.py::test_options_of_training_act",),
+        ("tests/legacy/test_models.py::test_options_of_training_act",),
     ),
     Fault(
         "fit ignores accumulation",
         "etab/legacy/models.py",
         "accumulate=accumulate)",
         "accumulate=1)",
-        ("tests/legacy/test_names_2022.py::test_options_of_training_act",),
+        ("tests/legacy/test_models.py::test_options_of_training_act",),
     ),
     Fault(
         "augmentation of a frozen backbone is dropped",
         "etab/finetuning/fitting.py",
         'if augment == "none" or not network.training:',
         'if augment == "none" or not network.training or network.frozen:',
-        ("tests/legacy/test_names_2022.py::test_options_of_training_act",),
+        ("tests/legacy/test_models.py::test_options_of_training_act",),
     ),
     Fault(
         "colours are augmented as if grey",
         "etab/finetuning/examples.py",
         "        if not torch.allclose(grey.expand_as(clips), clips, atol=1e-3):\n",
         "        if False:\n",
-        ("tests/legacy/test_names_2022.py::test_options_of_training_that_cannot_act_are_refused",),
+        ("tests/legacy/test_models.py::test_options_of_training_that_cannot_act_are_refused",),
     ),
     Fault(
         "frozen backbone keeps training statistics",
@@ -38,7 +38,7 @@ FAULTS = [
         "        for module in self.frozen_modules:\n            module.eval()\n",
         "",
         (
-            "tests/legacy/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
+            "tests/legacy/test_models.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
         ),
     ),
     Fault(
@@ -47,7 +47,7 @@ FAULTS = [
         "        body.requires_grad_(False)\n        return [body]",
         "        return [body]",
         (
-            "tests/legacy/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
+            "tests/legacy/test_models.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
         ),
     ),
     Fault(
@@ -56,7 +56,7 @@ FAULTS = [
         "        body.requires_grad_(True)\n",
         "        body.requires_grad_(False)\n",
         (
-            "tests/legacy/test_names_2022.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
+            "tests/legacy/test_models.py::test_a_frozen_backbone_does_not_move_and_an_unfrozen_one_does",
         ),
     ),
     Fault(
@@ -64,21 +64,21 @@ FAULTS = [
         "etab/finetuning/body.py",
         "copied = copy.deepcopy(backbone.network)",
         "copied = backbone.network",
-        ("tests/legacy/test_names_2022.py::test_own_modules_and_own_weights",),
+        ("tests/legacy/test_models.py::test_own_modules_and_own_weights",),
     ),
     Fault(
         "normalisation is not undone",
         "etab/legacy/examples.py",
         "    if not normalized:\n        return frames.float()\n",
         "    return frames.float()\n",
-        ("tests/legacy/test_names_2022.py::test_normalisation_is_undone_whatever_the_loader_did",),
+        ("tests/legacy/test_models.py::test_normalisation_is_undone_whatever_the_loader_did",),
     ),
     Fault(
         "a part of a block stands for a stage",
         "etab/backbones/image/networks.py",
         'if earlier is None or stage[0].count(".") <= earlier[0].count("."):',
         "if True:",
-        ("tests/legacy/test_names_2022.py::test_whole_stages_are_tapped",),
+        ("tests/legacy/test_models.py::test_whole_stages_are_tapped",),
     ),
     Fault(
         "evaluation counts frames, not patients",
@@ -86,7 +86,7 @@ FAULTS = [
         "rows.patients if isinstance(rows, Items) else [str(i)",
         "rows.ids if isinstance(rows, Items) else [str(i)",
         (
-            "tests/legacy/test_names_2022.py::test_evaluate_counts_patients_and_refuses_what_does_not_exist",
+            "tests/legacy/test_evaluate.py::test_evaluate_counts_patients_and_refuses_what_does_not_exist",
         ),
     ),
     Fault(
@@ -94,23 +94,21 @@ FAULTS = [
         "etab/legacy/names.py",
         "    if family is not None:",
         "    if False:",
-        (
-            "tests/legacy/test_names_2022.py::test_families_that_are_gone_are_refused_with_the_nearest",
-        ),
+        ("tests/legacy/test_names.py::test_families_that_are_gone_are_refused_with_the_nearest",),
     ),
     Fault(
         "old codes take the wrong target",
         "etab/legacy/names.py",
         '"LV_seg", "MY_seg", "LA_seg", "EF"',
         '"LV_seg", "LA_seg", "MY_seg", "EF"',
-        ("tests/legacy/test_names_2022.py::test_old_codes_are_the_tasks_they_mean",),
+        ("tests/legacy/test_names.py::test_old_codes_are_the_tasks_they_mean",),
     ),
     Fault(
         "weights of tasks do not act",
         "etab/legacy/score.py",
         "+ weight / len(codes) / sum(asked.values())",
         "+ 1 / len(codes) / len(asked)",
-        ("tests/legacy/test_names_2022.py::test_the_score_is_a_pair_and_its_parts_add_up",),
+        ("tests/legacy/test_score.py::test_the_score_is_a_pair_and_its_parts_add_up",),
     ),
     Fault(
         "weights of the user are not loaded",
@@ -118,7 +116,7 @@ FAULTS = [
         "        load_weights(made.network, module.state_dict(), name)\n",
         "",
         (
-            "tests/legacy/test_names_2022.py::test_trained_heads_score_too_and_the_users_weights_are_what_is_scored",
+            "tests/legacy/test_score.py::test_trained_heads_score_too_and_the_users_weights_are_what_is_scored",
         ),
     ),
     Fault(
@@ -126,14 +124,14 @@ FAULTS = [
         "etab/legacy/models.py",
         "    if lost:\n",
         "    if False:\n",
-        ("tests/legacy/test_names_2022.py::test_own_modules_and_own_weights",),
+        ("tests/legacy/test_models.py::test_own_modules_and_own_weights",),
     ),
     Fault(
         "the interval is of the normal law",
         "etab/legacy/score.py",
         "stats.t.ppf(0.975, len(values) - 1)",
         "stats.norm.ppf(0.975)",
-        ("tests/legacy/test_names_2022.py::test_the_interval_is_students_t_over_folds",),
+        ("tests/legacy/test_score.py::test_the_interval_is_students_t_over_folds",),
     ),
     Fault(
         "switching the task makes a new backbone",
@@ -149,7 +147,7 @@ FAULTS = [
         "            vars(self).update(before)\n",
         "            vars(self).update(before | options)\n",
         (
-            "tests/legacy/test_names_2022.py::test_a_switch_that_fails_leaves_the_benchmark_as_it_was",
+            "tests/legacy/test_benchmark.py::test_a_switch_that_fails_leaves_the_benchmark_as_it_was",
         ),
     ),
     Fault(
@@ -157,9 +155,7 @@ FAULTS = [
         "etab/legacy/models.py",
         "            self.task, self.head_name, self.num_classes, self.frames = before\n",
         "",
-        (
-            "tests/legacy/test_names_2022.py::test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was",
-        ),
+        ("tests/legacy/test_models.py::test_a_head_that_cannot_be_fed_leaves_the_model_as_it_was",),
     ),
     Fault("False is true", "run_benchmark.py", "return word in _YES", "return bool(word)", _SCRIPT),
     Fault(
@@ -167,6 +163,6 @@ FAULTS = [
         "etab/legacy/models.py",
         "/ self._training_name(sets)",
         "/ 'one'",
-        ("tests/legacy/test_names_2022.py::test_checkpoints_go_on_and_never_mix",),
+        ("tests/legacy/test_models.py::test_checkpoints_go_on_and_never_mix",),
     ),
 ]

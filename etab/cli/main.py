@@ -16,6 +16,7 @@ from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
 from etab.cli import reproduce as cli_reproduce
 from etab.cli import rescore as cli_rescore
+from etab.cli import results as cli_results
 from etab.cli import submit as cli_submit
 from etab.cli.options import DeviceOption, JsonOption, RootOption, SkipBadOption
 from etab.errors import EtabError, UnknownNameError
@@ -45,6 +46,7 @@ app.command("convert")(cli_convert.convert)
 app.command("reproduce")(cli_reproduce.reproduce)
 app.command("finetune")(cli_finetune.finetune)
 app.command("rescore")(cli_rescore.rescore_command)
+app.command("results")(cli_results.results_command)
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from tests.faults import Fault
 
 ALIKE = ("tests/datasets/test_alike.py",)
+CLINICAL = ("tests/metrics/test_clinical.py",)
+RESCORE = ("tests/benchmarks/test_rescore_numpy.py",)
 SAME_PERSON = ("tests/datasets/test_same_person.py",)
 
 FAULTS = [
@@ -82,5 +84,54 @@ FAULTS = [
         "            *alike_note(alike),\n",
         "",
         ALIKE,
+    ),
+    Fault(
+        "clinical: EF of 40 counts as below 40",
+        "etab/metrics/clinical.py",
+        '"bias, EF < 40": (bias, truth < low),',
+        '"bias, EF < 40": (bias, truth < high),',
+        CLINICAL,
+    ),
+    Fault(
+        "clinical: equal scores pass a threshold one by one",
+        "etab/metrics/clinical.py",
+        "allowed = ends & (",
+        "allowed = (",
+        CLINICAL,
+    ),
+    Fault(
+        "clinical: a small group is called the worst",
+        "etab/metrics/clinical.py",
+        "row.n >= SMALLEST_GROUP and",
+        "",
+        CLINICAL,
+    ),
+    Fault(
+        "clinical: intervals of subgroups hold one by one",
+        "etab/metrics/clinical.py",
+        "level = 1 - 0.05 / max(family or len(names), 1)",
+        "level = 0.95",
+        CLINICAL,
+    ),
+    Fault(
+        "clinical: no calibration slope is given",
+        "etab/metrics/clinical.py",
+        "return np.where(np.abs(step) < _SETTLED, slope, np.nan)",
+        "return slope + np.nan",
+        CLINICAL,
+    ),
+    Fault(
+        "rescore: intervals are not compared",
+        "benchmarks/rescore_numpy.py",
+        'yield "low", record["low"], float(low)',
+        'yield "low", float(low), float(low)',
+        RESCORE,
+    ),
+    Fault(
+        "rescore: areas mix folds",
+        "benchmarks/rescore_numpy.py",
+        "np.unique(keys)] if within else",
+        "np.unique(keys)] if False else",
+        RESCORE,
     ),
 ]

@@ -1,0 +1,75 @@
+"""The command ``etab results``: the cells of a folder, or their clinical read-outs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from etab.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from etab.metrics.clinical import Readout
+    from etab.results import Result
+
+
+def results_command(
+    results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+    clinical: Annotated[
+        bool,
+        typer.Option(
+            "--clinical",
+            help="Show bias by range, agreement, reclassification and calibration of EF and of "
+            "two classes.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the results of a folder, or their clinical read-outs, from stored predictions."""
+    from etab.cli import show
+    from etab.errors import DataNotFoundError
+    from etab.results import load_results
+
+    cells = load_results(results)
+    if not cells:
+        raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")
+    found = {_name(cell): _readouts(cell, results, clinical) for cell in cells}
+    if as_json:
+        shown = {" ".join(name): [asdict(row) for row in rows] for name, rows in found.items()}
+        typer.echo(json.dumps(shown, indent=1))
+        return
+    header = ("task", "backbone", "protocol", "number", "value", "95 % interval", "rows")
+    lines = [(*name, *_line(row)) for name, rows in found.items() for row in rows]
+    show.table("clinical read-outs" if clinical else "results", header, lines)
+
+
+def _name(cell: Result) -> tuple[str, str, str]:
+    return cell.task, cell.backbone, cell.protocol
+
+
+def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
+    """The score of a cell, or its clinical read-outs where its kind has any."""
+    from etab.metrics.clinical import Readout, readouts
+    from etab.metrics.columns import ScoredRows
+    from etab.tasks.menu import TASKS
+    from etab.types import Kind
+
+    if not clinical:
+        return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test)]
+    task = TASKS[cell.task]
+    is_ef = task.target == "EF"
+    if not is_ef and task.kind is not Kind.BINARY:
+        return []
+    return readouts(ScoredRows.of(cell.predictions(folder)), seed=cell.seed)
+
+
+def _line(row: Readout) -> tuple[str, str, str, str]:
+    value = "" if row.value is None else f"{row.value:.3f}"
+    interval = ""
+    if row.low is not None and row.high is not None:
+        interval = f"{row.low:.3f} to {row.high:.3f}"
+    return row.name, value, interval, str(row.n)

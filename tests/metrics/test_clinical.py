@@ -1,0 +1,159 @@
+"""Clinical read-outs against their definitions, and against the figures of the published board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from etab.cli.main import app
+from etab.errors import UnsupportedOptionError
+from etab.metrics import clinical
+from etab.metrics.clinical import Readout, readouts, subgroups, worst_subgroup
+from etab.metrics.columns import ScoredRows
+from etab.results import load_results
+from etab.types import Kind
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
+
+def made(kind: Kind, n: int = 300, seed: int = 0) -> ScoredRows:
+    rng = np.random.default_rng(seed)
+    if kind is Kind.VALUE:
+        truth = rng.uniform(20, 70, n)
+        score = 48 + 0.4 * (truth - 48) + rng.normal(0, 5, n)
+    else:
+        score = np.round(rng.uniform(0.02, 0.98, n), 2)
+        truth = (rng.random(n) < score).astype(float)
+    return ScoredRows(kind, {"truth": truth, "score": score}, np.arange(n).astype(str))
+
+
+def by_name(rows: ScoredRows) -> dict[str, Readout]:
+    return {row.name: row for row in readouts(rows, draws=200)}
+
+
+def test_ejection_fraction_by_hand() -> None:
+    rows = made(Kind.VALUE)
+    truth, score = rows["truth"], rows["score"]
+    found = by_name(rows)
+    low = truth < 40
+    assert found["bias, EF < 40"].value == pytest.approx((score - truth)[low].mean())
+    assert found["bias, EF < 40"].n == low.sum()
+    slope = np.polyfit(truth, score - truth, 1)[0]
+    assert found["slope of error on truth"].value == pytest.approx(slope)
+    assert found["EF < 40 called so"].value == pytest.approx((score[low] < 40).mean())
+    assert found["EF >= 50 called lower"].value == pytest.approx((score[truth >= 50] < 50).mean())
+    for row in found.values():
+        assert row.low is not None
+        assert row.low <= row.value <= row.high
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_by_hand(seed: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rows = made(Kind.BINARY, seed=seed)
+    truth, score = rows["truth"], rows["score"]
+    found = by_name(rows)
+    assert found["Brier"].value == pytest.approx(np.mean((truth - score) ** 2))
+    odds = np.log(score / (1 - score))[:, None]
+    fit = LogisticRegression(C=1e9, tol=1e-10, max_iter=1000).fit(odds, truth)
+    assert found["calibration slope"].value == pytest.approx(fit.coef_[0, 0], abs=1e-4)
+    shift = found["calibration intercept"].value
+    assert (1 / (1 + np.exp(-odds[:, 0] - shift))).mean() == pytest.approx(truth.mean())
+    best = 0.0
+    for threshold in np.unique(score):
+        called = score >= threshold
+        if (~called)[truth == 0].mean() >= 0.9:
+            best = max(best, called[truth == 1].mean())
+    assert found["sensitivity at 90 % specificity"].value == pytest.approx(best)
+    tenths = np.minimum((score * 10).astype(int), 9)
+    gaps = [abs((score - truth)[tenths == k].sum()) for k in range(10)]
+    assert found["ECE"].value == pytest.approx(sum(gaps) / len(score))
+    curve = clinical.reliability_curve(rows)
+    assert sum(n for _, _, n in curve) == len(score)
+
+
+def test_a_weight_of_two_is_a_row_twice() -> None:
+    for kind in (Kind.VALUE, Kind.BINARY):
+        rows = made(kind, 60)
+        counts = np.random.default_rng(1).integers(0, 3, 60)
+        repeated = rows.select(np.repeat(np.arange(60), counts))
+        for name, (function, _) in clinical._functions(rows).items():
+            one = function(rows, counts[None].astype(float))
+            other = function(repeated, np.ones((1, len(repeated))))
+            np.testing.assert_allclose(one, other, rtol=1e-8, err_msg=name)
+
+
+def test_what_does_not_exist_is_none() -> None:
+    rows = made(Kind.BINARY, 30)
+    columns = {**rows.columns, "truth": np.ones(30)}
+    found = by_name(ScoredRows(Kind.BINARY, columns, rows.patients))
+    assert found["sensitivity at 90 % specificity"].value is None
+    columns = {"truth": np.full(5, 60.0), "score": np.full(5, 61.0)}
+    high = by_name(ScoredRows(Kind.VALUE, columns, np.arange(5).astype(str)))
+    assert high["bias, EF < 40"] == Readout("bias, EF < 40", None, None, None, 0)
+    assert high["slope of error on truth"].value is None
+    with pytest.raises(UnsupportedOptionError, match="values and of two classes"):
+        readouts(ScoredRows(Kind.MASK, {"dice": np.ones(3)}, np.arange(3).astype(str)))
+
+
+def test_repeats_are_averaged() -> None:
+    rows = made(Kind.BINARY, 100)
+    half = np.arange(100) < 50
+    patients = np.concatenate([np.arange(50), np.arange(50)]).astype(str)
+    twice = ScoredRows(Kind.BINARY, rows.columns, patients, repeats=1 - half.astype(int))
+    parts = [by_name(rows.select(half)), by_name(rows.select(~half))]
+    for name, row in by_name(twice).items():
+        assert row.value == pytest.approx(np.mean([part[name].value for part in parts]))
+
+
+def test_simultaneous_intervals_are_wider_and_small_groups_are_never_the_worst() -> None:
+    rows = made(Kind.VALUE)
+    group_of = {str(i): "small" if i < 20 else "large" for i in range(300)}
+    rows.columns["score"][:20] += 30
+    alone = {row.name: row for row in subgroups("mae", rows, group_of, family=1, draws=500)}
+    together = {row.name: row for row in subgroups("mae", rows, group_of, draws=500)}
+    for name in ("small", "large"):
+        assert together[name].value == alone[name].value
+        assert together[name].low < alone[name].low
+        assert together[name].high > alone[name].high
+    worst = worst_subgroup("mae", list(together.values()))
+    assert worst is not None
+    assert (worst.name, worst.n) == ("large", 280)
+    assert worst_subgroup("mae", [together["small"]]) is None
+
+
+def test_the_published_board_reads_low_ejection_fractions_too_high() -> None:
+    biases, called, errors, slopes = [], [], [], {}
+    for cell in load_results(RESULTS):
+        if cell.protocol != "cv5" or cell.task not in ("b0-A4-C", "d0-A4-C"):
+            continue
+        rows = ScoredRows.of(cell.predictions(RESULTS))
+        found = {row.name: row for row in readouts(rows, draws=20)}
+        if cell.task == "b0-A4-C":
+            assert found["bias, EF < 40"].n == 158
+            biases.append(found["bias, EF < 40"].value)
+            called.append(found["EF < 40 called so"].value)
+        else:
+            errors.append(found["ECE"].value)
+            slopes[cell.backbone] = round(found["calibration slope"].value, 2)
+    assert (round(min(biases), 1), round(max(biases), 1)) == (8.7, 11.6)
+    assert (round(min(called), 2), round(max(called), 2)) == (0.35, 0.58)
+    assert 0.03 < min(errors) < max(errors) < 0.062
+    assert (slopes["efficientnet_lite2"], slopes["efficientnet_lite0"]) == (0.70, 0.71)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    folder = RESULTS / "camus" / "b0-A4-C" / "image_stats"
+    target = tmp_path / "camus" / "b0-A4-C" / "image_stats"
+    target.mkdir(parents=True)
+    for path in folder.glob("cv5-*"):
+        (target / path.name).write_bytes(path.read_bytes())
+    shown = CliRunner().invoke(app, ["results", str(tmp_path), "--clinical", "--json"])
+    assert shown.exit_code == 0, shown.output
+    assert "bias, EF < 40" in shown.output
+    assert CliRunner().invoke(app, ["results", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(app, ["results", str(tmp_path / "none")]).exit_code != 0

@@ -2,7 +2,9 @@
 
 from tests.faults import Fault
 
-DATA = ("tests/datasets/test_camus.py",)
+DATA = ("tests/datasets/test_dataset.py",)
+OF_CAMUS = ("tests/datasets/test_camus.py",)
+OF_ECHONET = ("tests/datasets/test_echonet.py",)
 BAD = ("tests/datasets/test_bad_echo_trees.py",)
 READERS = ("tests/readers/test_against_references.py",)
 SPLITS = ("tests/test_splits.py",)
@@ -27,13 +29,15 @@ FAULTS = [
         "if r.view in views",
         DATA,
     ),
-    Fault("target ignored: the cavity for every mask", CAMUS, '"LA_seg": 3', '"LA_seg": 1', DATA),
+    Fault(
+        "target ignored: the cavity for every mask", CAMUS, '"LA_seg": 3', '"LA_seg": 1', OF_CAMUS
+    ),
     Fault(
         "wall and atrium swapped",
         CAMUS,
         '"MY_seg": 2, "LA_seg": 3',
         '"MY_seg": 3, "LA_seg": 2',
-        DATA,
+        OF_CAMUS,
     ),
     Fault(
         "clip_l ignored",
@@ -148,21 +152,21 @@ FAULTS = [
         "etab/datasets/traced.py",
         "late = int(last[1] > first[1])",
         "late = 0",
-        DATA,
+        OF_ECHONET,
     ),
     Fault(
         "the long axis is part of the outline",
         ECHONET,
         "trace[1:, 0], trace[1:, 2][::-1]",
         "trace[:, 0], trace[:, 2][::-1]",
-        DATA,
+        OF_ECHONET,
     ),
     Fault(
         "reversed sequences are not",
         CAMUS,
         "return (1, 0) if named and named[0] > named[1] else (0, 1)",
         "return (0, 1)",
-        DATA,
+        OF_CAMUS,
     ),
     Fault(
         "a mask of another size passes", CAMUS, "mask.shape[1:] != picture.shape[1:]", "False", BAD
@@ -186,21 +190,21 @@ FAULTS = [
         CAMUS,
         "or any(map(self._says_phantom, self.records()))",
         "",
-        DATA,
+        OF_CAMUS,
     ),
     Fault(
         "the digest forgets the tables",
         "etab/datasets/base.py",
         "[*names, *self.shared_files()]",
         "names",
-        DATA,
+        OF_CAMUS,
     ),
     Fault(
         "the digest forgets pixels beside headers",
         "etab/datasets/camus_layout.py",
         "files |= self._pixels(files, present)",
         "pass",
-        DATA,
+        OF_CAMUS,
     ),
     Fault(
         "cross-validation leaks rows of a patient",

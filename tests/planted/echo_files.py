@@ -204,7 +204,7 @@ FAULTS = [
         CAMUS,
         "with suppress(CorruptFileError):",
         "with suppress(KeyError):",
-        ("tests/datasets/test_echo_sources.py",),
+        ("tests/datasets/test_camus.py",),
     ),
     Fault(
         "a table may name a video elsewhere",

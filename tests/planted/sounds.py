@@ -2,8 +2,10 @@
 
 from tests.faults import Fault
 
-SOUNDS, BAD, ENTRIES, METRICS = (
+SOUNDS, DATASET_TESTS, WAVES, BAD, ENTRIES, METRICS = (
     "tests/datasets/test_sound_sources.py",
+    "tests/datasets/test_sound_dataset.py",
+    "tests/sounds/test_waves.py",
     "tests/datasets/test_bad_sound_trees.py",
     "tests/challenges/test_scoring.py",
     "tests/metrics/test_official_scores.py",
@@ -101,7 +103,7 @@ FAULTS = [
         WAVES,
         "ratio = Fraction(wanted, rate)\n",
         "return samples[:: max(1, rate // wanted)]\n    ratio = Fraction(wanted, rate)\n",
-        SOUNDS,
+        WAVES,
         "test_resampling_lets_no_alias_through",
     ),
     _fault(
@@ -109,7 +111,7 @@ FAULTS = [
         WINDOW,
         "cut_states(states, first, k)",
         "cut_states(states, 0, k)",
-        SOUNDS,
+        DATASET_TESTS,
         "test_states_go_with_the_window",
     ),
     _fault(
@@ -117,7 +119,7 @@ FAULTS = [
         "etab/sounds/states.py",
         "np.pad(there, (0, k - len(there)), constant_values=UNANNOTATED)",
         "states[(start + np.arange(k)) % len(states)]",
-        SOUNDS,
+        DATASET_TESTS,
         "test_states_go_with_the_window",
     ),
     _fault(
@@ -125,7 +127,7 @@ FAULTS = [
         WINDOW,
         "n = self.options.clip_l or SECONDS * rate",
         "n = SECONDS * rate",
-        SOUNDS,
+        DATASET_TESTS,
         "test_waveforms",
     ),
     _fault(
@@ -133,7 +135,7 @@ FAULTS = [
         WINDOW,
         "padding=self.options.padding)",
         "padding=False)",
-        SOUNDS,
+        DATASET_TESTS,
         "test_a_short_recording_is_repeated_or_padded",
     ),
     _fault(
@@ -141,7 +143,7 @@ FAULTS = [
         "etab/sounds/states.py",
         "if joined and [",
         "if [",
-        SOUNDS,
+        WAVES,
         "test_heart_rate_takes_whole_cycles_only",
     ),
     _fault(
@@ -149,7 +151,7 @@ FAULTS = [
         PHANTOM,
         "filtered = np.fft.irfft(np.fft.rfft(sound) * gain, n)",
         "filtered = sound",
-        SOUNDS,
+        DATASET_TESTS,
         "test_the_stethoscope_gives_the_database_away",
     ),
     _fault(

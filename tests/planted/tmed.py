@@ -3,6 +3,8 @@
 from tests.faults import Fault
 
 TESTS = ("tests/datasets/test_tmed.py",)
+PICTURES = ("tests/datasets/test_tmed_pictures.py",)
+TASKS = ("tests/datasets/test_tmed_tasks.py",)
 STUDY = ("tests/metrics/test_diagnosis.py",)
 SOURCE, STILL, DIAGNOSIS = (
     "etab/datasets/tmed.py",
@@ -104,7 +106,7 @@ FAULTS = [
         SOURCE,
         '"phantom" in " ".join',
         '"made" in " ".join',
-        TESTS,
+        TASKS,
     ),
     Fault(
         "tmed: a still has two frames",
@@ -132,50 +134,52 @@ FAULTS = [
         STILL,
         "if zlib.crc32(body, zlib.crc32(head[4:])) !=",
         "if False and 1 !=",
-        TESTS,
+        PICTURES,
     ),
     Fault(
         "png: an early end passes",
         STILL,
         '    if kinds[-1] != b"IEND":\n',
         "    if False:\n",
-        TESTS,
+        PICTURES,
     ),
     Fault(
         "png: any size is decoded",
         STILL,
         "    if not (1 <= size[0] <= _MAX_SIDE",
         "    if False and not (1 <= size[0] <= _MAX_SIDE",
-        TESTS,
+        PICTURES,
     ),
-    Fault("png: 16 bits are cut to 8", STILL, "    if info.bits > 8:\n", "    if False:\n", TESTS),
+    Fault(
+        "png: 16 bits are cut to 8", STILL, "    if info.bits > 8:\n", "    if False:\n", PICTURES
+    ),
     Fault(
         "stills: rows of other views",
         "etab/features/frames.py",
         "[([int(a.at or 0)], a.value) for a in answers]",
         "[([0], 0)] if not answers else [([int(a.at or 0)], a.value) for a in answers]",
-        TESTS,
+        TASKS,
     ),
     Fault(
         "a prefix asks a folder for the tasks of others",
         "etab/runs/data.py",
         "if _opens(name, root)]",
         "if True]",
-        TESTS,
+        TASKS,
     ),
     Fault(
         "phantom: stenosis leaves the valve alone",
         "etab/phantom/tmed.py",
         "0.25 + 0.95 * calcium",
         "0.25",
-        TESTS,
+        TASKS,
     ),
     Fault(
         "phantom: stills carry no mark",
         "etab/phantom/tmed.py",
         "return raw[:end] + chunk + raw[end:]",
         "return raw",
-        TESTS,
+        TASKS,
     ),
     Fault(
         "study: relevance does not weigh",

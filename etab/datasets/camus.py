@@ -21,6 +21,7 @@ import numpy as np
 from etab.datasets.base import SOURCES, Card, Fault, Source
 from etab.datasets.camus_layout import CHAMBERS, Layout, cfg_number, pictured, read_cfg
 from etab.datasets.integrity.canonical import same_person_notes
+from etab.datasets.traced import EF_LIMIT
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
 from etab.readers.geometry import AS_PUBLISHED
 from etab.readers.volume import VolumeInfo, grey, labels, read_volume, volume_info
@@ -28,7 +29,7 @@ from etab.splits import check_leaks
 from etab.types import Answer, Array, Kind, Record, Target
 
 _LABELS = {"LV_seg": 1, "MY_seg": 2, "LA_seg": 3}
-EF_LIMIT = 50.0
+
 
 _CARD = Card(
     name="camus",

@@ -39,8 +39,9 @@ from etab.storage.listing import visible
 from etab.types import Answer, Array, FloatArray, Record, Target
 
 _TABLE = "training_data.csv"
-SOUND, STATES = "recording", "heart_state_labels"
-_COLUMNS = ("filename", SOUND, "recording_label", STATES)
+_SOUND = "recording"
+_STATES = "heart_state_labels"
+_COLUMNS = ("filename", _SOUND, "recording_label", _STATES)
 _PLACES_OF_FILES = ("data", ".", "default/{part}")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 # 13918_AV, 13918_AV.wav; a further stretch of a recording is 39456_PV.wav_1.
@@ -259,10 +260,10 @@ class CircorParquetSource(SoundSource):
         return cached[1][row]
 
     def _sound(self, record: Record) -> bytes:
-        return _wav_bytes(self._cell(record, SOUND), self._where(record))
+        return _wav_bytes(self._cell(record, _SOUND), self._where(record))
 
     def _labels(self, record: Record) -> Array:
-        values = self._cell(record, STATES).values
+        values = self._cell(record, _STATES).values
         labels = np.asarray([] if values is None else values.to_numpy(zero_copy_only=False))
         if not len(labels) or not np.isin(labels, range(5)).all():
             raise CorruptFileError(
@@ -300,7 +301,7 @@ class CircorProcessedSource(CircorParquetSource):
         """Samples a second of the first row."""
         if self._rate_of_first is None:
             where = f"{self.root / self.paths[0]}, the first row"
-            data = _wav_bytes(self._cell_at((0, 0, 0), SOUND), where)
+            data = _wav_bytes(self._cell_at((0, 0, 0), _SOUND), where)
             self._rate_of_first = scan_wav(where, BytesIO(data), len(data)).rate
         return self._rate_of_first
 

@@ -28,7 +28,7 @@ IMAGENET_MEAN = IMAGENET[0]
 IMAGENET_STD = IMAGENET[1]
 PHASE = "ES/ED"
 
-Row = tuple[Record, int | None]
+ItemRow = tuple[Record, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PictureReader:
     options: Options
     cache: ClipCache | None = None
 
-    def sample(self, row: Row) -> Sample:
+    def sample(self, row: ItemRow) -> Sample:
         """Read the tensor and label of a recording (video), or of one of its frames."""
         record, number = row
         x, y = self._clip(record) if self.options.video else self._frame(record, number)
@@ -164,7 +164,7 @@ class PictureReader:
 class Items(TorchDataset[tuple[Any, Any]]):
     """A lazy sequence of (tensor, label) tuples: items are read when indexed; slices are lazy."""
 
-    def __init__(self, reader: PictureReader | SoundReader, rows: Sequence[Row]) -> None:
+    def __init__(self, reader: PictureReader | SoundReader, rows: Sequence[ItemRow]) -> None:
         """Hold rows of (record, frame or None)."""
         self.reader = reader
         self.rows = tuple(rows)

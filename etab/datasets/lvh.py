@@ -28,8 +28,8 @@ from etab.splits import check_leaks
 from etab.storage.listing import visible
 from etab.types import Answer, FloatArray, Kind, Record, Target
 
-DIASTOLE = ("LVIDd", "IVSd", "LVPWd")
-SYSTOLE = ("LVIDs", "IVSs", "LVPWs")
+DIASTOLIC_CALCS = ("LVIDd", "IVSd", "LVPWd")
+SYSTOLIC_CALCS = ("LVIDs", "IVSs", "LVPWs")
 LARGEST_CM = 20.0
 _TABLE = "MeasurementsList.csv"
 _COLUMNS = ("HashedFileName", "Calc", "CalcValue", "Frame", "X1", "X2", "Y1", "Y2", "split")
@@ -55,7 +55,7 @@ _CARD = Card(
                 unit="cm",
                 description=f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}",
             )
-            for calc in (*DIASTOLE, *SYSTOLE)
+            for calc in (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS)
         ),
         Target(
             "ES/ED",
@@ -154,7 +154,11 @@ class LvhSource(VideoSource):
         """Pixel spacing (row, column) in mm: cm over pixels of the longest measurement; None
         without one.
         """
-        best = max(self._of(record, (*DIASTOLE, *SYSTOLE)), key=lambda m: m.value, default=None)
+        best = max(
+            self._of(record, (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS)),
+            key=lambda m: m.value,
+            default=None,
+        )
         if best is None:
             return None
         pixels = float(np.hypot(*(best.points[1] - best.points[0])))
@@ -224,7 +228,7 @@ class LvhSource(VideoSource):
 
     def _ends(self, record: Record) -> list[Answer]:
         ends = []
-        for phase, calcs in enumerate((DIASTOLE, SYSTOLE)):
+        for phase, calcs in enumerate((DIASTOLIC_CALCS, SYSTOLIC_CALCS)):
             measures = self._of(record, calcs)
             ends += (
                 [Answer(phase, next((m for m in measures if m.calc == calcs[0]), measures[0]).at)]
@@ -237,7 +241,7 @@ class LvhSource(VideoSource):
     def _keypoints(self, record: Record) -> list[Answer]:
         info = self.video_info(record)
         points: dict[int, FloatArray] = {}
-        for measure in self._of(record, DIASTOLE):
+        for measure in self._of(record, DIASTOLIC_CALCS):
             row = 2 * ("IVSd", "LVIDd", "LVPWd").index(measure.calc)
             outside = (measure.points < 0) | (measure.points >= (info.width, info.height))
             points_inside = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
@@ -283,8 +287,8 @@ def _part(table: Path, row: Mapping[str, str]) -> str:
 
 def _measure(table: Path, row: Mapping[str, str]) -> Measure:
     calc = (row["Calc"] or "").strip()
-    if calc not in (*DIASTOLE, *SYSTOLE):
-        possible = ", ".join((*DIASTOLE, *SYSTOLE))
+    if calc not in (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS):
+        possible = ", ".join((*DIASTOLIC_CALCS, *SYSTOLIC_CALCS))
         raise CorruptFileError(
             f"{table}: {row['HashedFileName']} has Calc {row['Calc']!r}; wanted one of {possible}."
         )

@@ -1,11 +1,10 @@
-"""TMED-2 and TMED-1: stills of routine echocardiograms with the view of each and the aortic
-stenosis of its study.
+"""TMED-2 and TMED-1: stills of routine echocardiograms with their view and the study's aortic stenosis.
 
-A recording is one labelled image: the first frame of a clip, as the authors cut it out. The default
-fold is the first one of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``,
-``TMED-156-52_fold0.csv``); the fold files lie in their folder or directly beside
-``labels_per_image.csv``. Rows without a diagnosis (the view-labelled set) are left out unless asked
-for, as the authors' own diagnosis does.
+A recording is one labelled image: the first frame of a clip, cropped by the authors. The default
+fold is the first fold of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``,
+``TMED-156-52_fold0.csv``). The fold files are in their own folder or beside
+``labels_per_image.csv``. Images without a diagnosis (the view-labelled set) are left out by
+default, as in the authors' own diagnosis task.
 """
 
 from __future__ import annotations
@@ -38,12 +37,17 @@ _NOT_PROVIDED = "Not_Provided"
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What differs between the two releases: names of files, folders, columns and labels.
+    """The differences between the two releases.
 
-    ``key`` matches an image's name with the groups ``patient`` and ``study``; ``parts`` are the
-    development sets, the default one first; ``tables`` are the places of a fold file, first found
-    wins; ``splits`` are the columns that say train, val or test, that of the diagnosis first;
-    ``views`` and ``severities`` map the labels in use.
+    Attributes:
+        title: Name of the release.
+        key: Pattern of image names, with the groups ``patient`` and ``study``.
+        parts: Development sets, the default one first.
+        tables: Paths that a fold file may have, in the order in which they are tried.
+        splits: Columns with train, val or test; the one of the diagnosis first.
+        folders: Folders of the images.
+        views: View of etab by view label.
+        severities: Grade of stenosis (0, 1, 2) by diagnosis label.
     """
 
     title: str
@@ -116,12 +120,15 @@ _LICENCE = "TMED Health Data License: academic research, by application, no redi
 
 @SOURCES.register("tmed")
 class TmedSource(Source):
-    """TMED-2 as published, from the folder that holds ``labels_per_image.csv`` or the fold files.
+    """TMED-2 as published.
 
-    part: the development set ("DEV165"); None is the folder's own where ``root`` is one of them,
-    else the largest. fold: 0, 1, 2. diagnosed: False adds the images that have a view and no
-    diagnosis; those that no fold file lists are in no part of the split, or in that of their
-    patient.
+    Args:
+        root: Folder with ``labels_per_image.csv`` or the fold files.
+        part: Development set ("DEV165"). None takes the set that ``root`` itself is, otherwise the
+            largest one.
+        fold: Number of the fold: 0, 1 or 2.
+        diagnosed: Whether images without a diagnosis are left out. Otherwise those that no fold
+            file lists have the part of their patient, or none.
     """
 
     release: ClassVar[Release] = TMED2
@@ -160,7 +167,12 @@ class TmedSource(Source):
     def __init__(
         self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True
     ) -> None:
-        """Find the tables; raises DataNotFoundError or LayoutError saying which folder to pass."""
+        """Find the tables.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The tables are missing; the message names the folder to pass.
+        """
         folder, part_of_root = _find(Path(root), self.release)
         super().__init__(folder)
         self.part, self.fold, self.diagnosed = (
@@ -181,7 +193,7 @@ class TmedSource(Source):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the text of an image."""
+        """Whether the marker file or the text of an image marks the tree as a phantom."""
         if self._phantom is None:
             images = (self.root / record.files["still"] for record in self.records())
             self._phantom = (self.root / "PHANTOM").is_file() or any(
@@ -190,11 +202,15 @@ class TmedSource(Source):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every labelled image, in the order of the tables.
+        """List every labelled image, in the order of the tables.
 
-        Raises CorruptFileError for a row that cannot be read, an image listed twice or two tables
-        that differ, LayoutError naming the first image that is missing, SplitError for a patient in
-        two parts.
+        Returns:
+            One record an image.
+
+        Raises:
+            CorruptFileError: A row cannot be read, an image is listed twice, or two tables differ.
+            LayoutError: An image is missing; the message names the first one.
+            SplitError: A patient is in two parts.
         """
         if self._records is None:
             labels = self._labels()
@@ -222,15 +238,27 @@ class TmedSource(Source):
         return self._records
 
     def still(self, record: Record) -> bool:
-        """Every recording is one picture."""
+        """Return True: every recording is one picture."""
         return True
 
     def n_frames(self, record: Record) -> int:
-        """One."""
+        """Return 1: every recording is one picture."""
         return 1
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """The picture, (1, h, w) uint8, with the authors' zeros below it or to its right."""
+        """Read the picture, with the authors' zero padding below it or to its right.
+
+        Args:
+            record: A recording of this source.
+            at: Frame numbers, all 0; None is [0].
+
+        Returns:
+            Grey frames (k, h, w) uint8.
+
+        Raises:
+            UnsupportedOptionError: A frame number is not 0.
+            CorruptFileError: The image cannot be read.
+        """
         numbers = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in numbers):
             raise UnsupportedOptionError(
@@ -241,8 +269,15 @@ class TmedSource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The view of the image, or the stenosis of its study; nothing where the authors say
-        nothing.
+        """Return the view of the image or the stenosis of its study.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Ignored: a still has one frame.
+
+        Returns:
+            One value, or none if the authors give none.
         """
         self.card.target(target.name)
         if target.name == "view":
@@ -260,20 +295,18 @@ class TmedSource(Source):
         return (*tables, _LABELS)
 
     def published(self) -> Mapping[str, int]:
-        """The card's counts for the default fold; none are known of the others."""
+        """The counts of the card for the default fold; no counts of other folds are published."""
         return self.card.counts if self._default() else {}
 
     def canonical(self) -> str:
-        """The default fold's split; none is known of the others."""
+        """The name of the split of the default fold; other folds have no canonical split."""
         return self.card.name if self._default() else ""
 
     def _default(self) -> bool:
         return (self.part, self.fold, self.diagnosed) == (self.release.parts[0], 0, True)
 
     def tally(self) -> Mapping[str, int]:
-        """Studies, studies of each diagnosis, images of each view, and images that lie there
-        unlisted.
-        """
+        """Count studies, studies of each diagnosis, images of each view, and unlisted images."""
         records = self.records()
         target = self.card.target("AS")
         studies = {r.meta["study"]: self.answers(r, target) for r in records}
@@ -293,7 +326,7 @@ class TmedSource(Source):
         return read_table(table, ("query_key", "view_label", "diagnosis_label", *splits))
 
     def _labels(self) -> dict[str, Row]:
-        """labels_per_image.csv by image; empty where it is absent and a fold file does."""
+        """Rows of labels_per_image.csv by image; empty if the file is absent and not needed."""
         path = self.root / _LABELS
         if self.table is not None and self.diagnosed and not path.is_file():
             return {}
@@ -352,7 +385,7 @@ class TmedSource(Source):
         return match["patient"], match["study"]
 
     def _known(self, table: Path, row: Row, column: str, known: Collection[str]) -> str | None:
-        """A label that is in use, None where none is given."""
+        """Return a label that is in use, or None if the cell gives none."""
         label = row[column]
         if is_blank(label) or label == _NOT_PROVIDED:
             return None
@@ -449,9 +482,7 @@ def _holds(folder: Path, release: Release) -> bool:
 
 
 def _find(root: Path, release: Release) -> tuple[Path, str | None]:
-    """The data folder, and the development set where ``root`` itself is one (and its images lie
-    beside it).
-    """
+    """Find the data folder, and the development set if ``root`` itself is the folder of one."""
     wanted_folder = (
         f"the folder that contains {_LABELS}, the folders of fold files and {release.folders[0]}/"
     )
@@ -477,11 +508,22 @@ def _find(root: Path, release: Release) -> tuple[Path, str | None]:
 def _fold_table(
     root: Path, release: Release, part: str, fold: int, *, required: bool
 ) -> Path | None:
-    """The fold file; None where the tree has none at all and none was asked for, so that the split
-    is unknown.
+    """Find the fold file.
 
-    Raises LayoutError where others are there and this one is not: another split in its place would
-    be other patients.
+    Args:
+        root: Folder of the data.
+        release: The release.
+        part: Development set.
+        fold: Number of the fold.
+        required: Whether the caller named the development set.
+
+    Returns:
+        The file; None if the tree has no fold file at all and none is required. Then the split is
+        unknown.
+
+    Raises:
+        LayoutError: The file is missing and required, or there are other fold files: a different
+            split would test other patients.
     """
     places = [root / name.format(part=part, fold=fold) for name in release.tables]
     present = [path for path in places if path.is_file()]

@@ -12,7 +12,8 @@ import numpy as np
 from etab.types import Array, FloatArray, IntArray
 
 VERSION = 1
-SHORTEST, LONGEST = 0.3, 1.5  # s: 200 to 40 beats a minute
+SHORTEST_BEAT = 0.3  # s: 200 beats a minute
+LONGEST_BEAT = 1.5  # s: 40 beats a minute
 UNKNOWN_FPS = 50.0
 _SIDE = 16
 _LEVEL = 10
@@ -25,11 +26,11 @@ def beat_length(frames: Array, fps: float | None) -> int | None:
     Lags from 0.3 s to 1.5 s that leave a quarter of the clip to compare are looked at; fps None
     counts as 50. None where the clip is too short for that or its autocorrelation has no peak.
     """
-    likeness = autocorrelation(_small(frames))
+    likeness = frame_autocorrelation(_small(frames))
     rate = fps or UNKNOWN_FPS
     n = len(frames)
-    low = max(2, round(SHORTEST * rate))
-    high = min(round(LONGEST * rate), n - max(n // 4, 2))
+    low = max(2, round(SHORTEST_BEAT * rate))
+    high = min(round(LONGEST_BEAT * rate), n - max(n // 4, 2))
     lags = [k for k in range(low, high) if likeness[k] >= max(likeness[k - 1], likeness[k + 1])]
     best = max(lags, key=lambda k: float(likeness[k]), default=None)
     return (
@@ -39,7 +40,7 @@ def beat_length(frames: Array, fps: float | None) -> int | None:
     )
 
 
-def autocorrelation(signal: FloatArray) -> FloatArray:
+def frame_autocorrelation(signal: FloatArray) -> FloatArray:
     """Mean likeness of (n, d) moments that lie 0, 1, ... n - 1 apart: cosines after the mean over
     time is removed.
     """

@@ -74,7 +74,7 @@ def largest(mask: Array) -> Array:
     return out
 
 
-def cut(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
+def mask_from_scores(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
     """Resample a score map to a frame's pixels, cut it and keep the largest component."""
 
     import cv2

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from etab.echo.surface import cut
+from etab.echo.surface import mask_from_scores
 from etab.errors import SplitError
 from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
@@ -411,7 +411,7 @@ class _Work:
             structure = self.tuning.structures.index(task.target)
             threshold = choice["thresholds"][task.target]
             return [
-                cut(of_row[structure], rows.answers[row].shape, threshold)
+                mask_from_scores(of_row[structure], rows.answers[row].shape, threshold)
                 for of_row, row in zip(scores, test, strict=True)
             ]
         return scores[:, 1] if task.kind is Kind.BINARY else scores

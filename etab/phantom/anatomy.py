@@ -15,7 +15,7 @@ import numpy as np
 
 from etab.types import Array, FloatArray
 
-DISCS = 20
+TRACED_DISCS = 20
 BACKGROUND, LV, MY, LA, RIGHT = 0, 1, 2, 3, 4
 
 
@@ -51,9 +51,9 @@ class Heart:
     def volume(self, contraction: float) -> float:
         """LV volume in ml by biplane discs; contraction 0 is ED, 1 is ES."""
         shape = self.shape(0, contraction), self.shape(1, contraction)
-        t = (np.arange(DISCS) + 0.5) / DISCS
+        t = (np.arange(TRACED_DISCS) + 0.5) / TRACED_DISCS
         area = np.pi * shape[0].width * shape[1].width * profile(t) ** 2
-        return float(area.sum() * shape[0].length / DISCS / 1000)
+        return float(area.sum() * shape[0].length / TRACED_DISCS / 1000)
 
     def shape(self, view: int, contraction: float) -> Shape:
         """The heart in one view (0 two-chamber, 1 four-chamber) at one moment."""
@@ -162,8 +162,8 @@ class Shape:
         return u * (1 + near * (1 / self.narrow - 1)), v
 
     def trace(self) -> FloatArray:
-        """Long axis, then discs from apex to base: (1 + DISCS, 4) of x1, y1, x2, y2 in mm."""
-        t = (np.arange(DISCS) + 0.5) / DISCS
+        """Long axis, then discs from apex to base: (1 + TRACED_DISCS, 4) of x1, y1, x2, y2 in mm."""
+        t = (np.arange(TRACED_DISCS) + 0.5) / TRACED_DISCS
         half = self.width * profile(t)
         along = t * self.length
         left_ends = self.image(-half, along)

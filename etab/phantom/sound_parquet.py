@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from etab.errors import MissingPackageError
-from etab.phantom.sound_trees import MARK, wav_bytes, write_circor
+from etab.phantom.sound_trees import SOUND_MARK, wav_bytes, write_circor
 from etab.readers.audio import read_wav
 from etab.sounds.denoise import processed
 from etab.types import Array, FloatArray
@@ -29,7 +29,7 @@ def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
     _pyarrow()
     tree = root / "tree"
     yield from write_circor(tree, patients, seed)
-    convert_circor(tree, root, mark=MARK)
+    convert_circor(tree, root, mark=SOUND_MARK)
     shutil.copyfile(tree / "PHANTOM", root / "PHANTOM")
     shutil.rmtree(tree)
 

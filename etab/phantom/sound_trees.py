@@ -20,7 +20,7 @@ from etab.phantom.sounds import GRADES, STETHOSCOPES, Chest, auscultate, draw_ch
 from etab.sounds.states import DIASTOLE, S1, STATES, Interval
 from etab.types import Array
 
-MARK = "phantom"
+SOUND_MARK = "phantom"
 _NOTICE = "This tree is PHANTOM data: made heart sounds, not patients. It must never enter a real leaderboard.\n"
 _PLACES = ("AV", "PV", "TV", "MV")
 _CIRCOR_RATE, _CINC_RATE = 4000, 2000
@@ -66,7 +66,7 @@ _SICK = {"a": 0.7, "b": 0.2, "c": 0.75, "d": 0.5, "e": 0.1, "f": 0.3}
 _TAKES = {"a": 3, "b": 3, "c": 1, "d": 1, "e": 4, "f": 1}
 
 
-def wav_bytes(samples: Array, rate: int, mark: str = MARK) -> bytes:
+def wav_bytes(samples: Array, rate: int, mark: str = SOUND_MARK) -> bytes:
     """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the
     sound that says ``mark``.
     """
@@ -380,7 +380,7 @@ def _write_states(
     savemat(buffer, {"state_ans": cells})
     folder = root / "annotations" / "hand_corrected" / f"training-{letter}_StateAns"
     folder.mkdir(parents=True, exist_ok=True)
-    head = f"MATLAB 5.0 MAT-file, {MARK}".encode().ljust(116)
+    head = f"MATLAB 5.0 MAT-file, {SOUND_MARK}".encode().ljust(116)
     (folder / f"{name}_StateAns.mat").write_bytes(head + buffer.getvalue()[116:])
 
 

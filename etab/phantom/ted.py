@@ -14,7 +14,8 @@ from etab.phantom.sector import DEPTH, draw_scanner, frame, mask
 from etab.phantom.trees import MARK, NOTICE, contraction_at
 from etab.types import Array
 
-SHORTEST, LONGEST = 12, 20
+_SHORTEST = 12  # frames
+_LONGEST = 20
 
 
 def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
@@ -30,7 +31,7 @@ def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
         folder.mkdir(parents=True, exist_ok=True)
         heart = draw_heart(rng)
         scanner = draw_scanner(rng)
-        n = int(rng.integers(SHORTEST, LONGEST + 1))
+        n = int(rng.integers(_SHORTEST, _LONGEST + 1))
         late = int(rng.integers(0, 3))
         contraction = [contraction_at((k + late) % n / n) for k in range(n)]
         shapes = [heart.shape(1, c) for c in contraction]

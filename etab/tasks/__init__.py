@@ -1,4 +1,4 @@
-"""What is asked of a backbone: the tasks, their codes, and the protocols that validate them."""
+"""The tasks of the benchmark, their codes, and the protocols that validate them."""
 
 from etab.tasks.base import Anchors, Task
 from etab.tasks.codes import Code, parse_code

@@ -1,9 +1,9 @@
-"""From rows to what is scored: clips to a recording, images to a study, windows to a recording to a
-patient.
+"""Aggregate rows to the units that are scored: clips to recordings, images to studies, windows to
+recordings and patients.
 
-A head answers rows. Where a task says that several rows together answer for one unit, their scores
-are put together here, by a rule that the task names. Nothing is chosen here: a rule with a
-threshold takes it from training folds.
+A head predicts one score a row. If a task scores units of several rows, the scores of these rows
+are combined by the rule that the task names. Rules have no free parameters here; a threshold is
+chosen on training folds elsewhere.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ AggregateRule = Callable[[FloatArray, Array, Array], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """How the rows of one unit become one answer.
+    """A rule that combines the rows of one unit into one prediction.
 
-    ``rule`` takes the scores of the unit's rows (m, columns), the recording of each row (m,) and
-    its place (m,), and gives (columns,). None where that takes more: ``beside`` then names the
-    target that a second probe answers, on the same features and training rows, and
-    ``etab.runs.studies`` puts the rows together by both. ``windows``: it is made for windows as
-    rows; the others take a recording as a row where a task lets them. ``ordered``: it speaks of
-    probabilities of classes, the gravest first, so not of values.
+    Attributes:
+        name: Key of the rule in ``AGGREGATES``.
+        title: Description for tables.
+        rule: Function of the scores (m, columns), recordings (m,) and places (m,) of the m rows
+            of a unit; returns (columns,). None if the rule needs the predictions of a second
+            probe; then ``etab.runs.studies`` combines the rows.
+        beside: Target of the second probe, which uses the same features and training rows; "" if
+            there is none.
+        windows: Whether the rule needs windows as rows. Other rules use recordings as rows where
+            the task allows it.
+        ordered: Whether the scores must be probabilities of classes, the most severe class first.
     """
 
     name: str
@@ -48,7 +53,7 @@ def _mean(scores: FloatArray, _: Array, __: Array) -> FloatArray:
 
 
 def _means(scores: FloatArray, names: Array) -> FloatArray:
-    """Mean of the rows of each name, (names, columns)."""
+    """Mean over the rows of each name, (names, columns)."""
     return np.stack([scores[names == name].mean(axis=0) for name in np.unique(names)])
 
 
@@ -62,9 +67,10 @@ def _mean_of_places(scores: FloatArray, recordings: Array, places: Array) -> Flo
 
 
 def _any(scores: FloatArray) -> FloatArray:
-    """The gravest of several answers: P(class k or graver) is the largest that any row gives it.
+    """Return the most severe prediction of several rows.
 
-    One column is the probability of the graver of two classes.
+    P(class k or more severe) is the largest value that any row predicts. A single column is the
+    probability of the more severe of two classes.
     """
     if scores.shape[1] == 1:
         return np.asarray(scores.max(axis=0))
@@ -117,13 +123,22 @@ def reduce(
     recordings: Sequence[str],
     places: Sequence[str] | None = None,
 ) -> tuple[list[int], dict[str, FloatArray]]:
-    """Put the rows of each unit together: the first row of each unit, in order, and the columns of
-    the units.
+    """Combine the rows of each unit into one row.
 
-    ``columns`` holds "truth" and "score", or "truth" and "score_0" ..., each (n,); ``places`` is
-    where each row was recorded (the recording itself where it is not given). Raises ResultError
-    where the rows of a unit differ in their truth or the rule needs a second probe, and
-    UnknownNameError for one that is not registered.
+    Args:
+        name: Name of the rule, a key of ``AGGREGATES``.
+        columns: "truth" and "score", or "truth" and "score_0", "score_1", ...; each (n,).
+        units: Unit of each of the n rows.
+        recordings: Recording of each row.
+        places: Auscultation place of each row; None uses ``recordings``.
+
+    Returns:
+        Index of the first row of each unit, in the order of the rows, and the columns of the
+        units.
+
+    Raises:
+        ResultError: The rows of a unit differ in their truth, or the rule needs a second probe.
+        UnknownNameError: No such rule is registered.
     """
     rule = AGGREGATES[name].rule
     names = [c for c in columns if c != "truth"]

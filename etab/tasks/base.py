@@ -1,4 +1,4 @@
-"""What a task is, and the menu that tasks are listed in."""
+"""The definition of a task, and the registry that holds all tasks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from etab.types import Kind
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """Where the anchored scale of a task has its 0 (a trivial predictor) and its 1 (a named
-    reference).
+    """The two values that define the anchored scale of a task.
 
-    Frozen with the task's version: a correction is a new version, so scores of different versions
-    never mix.
+    The anchors belong to the version of the task. A correction makes a new version, so that
+    scores of different versions are never compared.
+
+    Attributes:
+        low: Value of a trivial predictor; 0 on the anchored scale.
+        high: Value of a named reference; 1 on the anchored scale.
+        low_source: Where ``low`` comes from.
+        high_source: Where ``high`` comes from.
     """
 
     low: float
@@ -30,27 +35,38 @@ class Anchors:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One row of the menu.
+    """One task: target, rows that are embedded, head, metric and anchored scale.
 
-    inputs: "frame" (every annotated ED or ES frame is a row), "ED" (the ED frame of a recording),
-    "ED+ES" (the ED and the ES frame of a recording together, their features concatenated), "answer"
-    (every answer is a row, shown by the frame it speaks of, or by the first frame where it speaks
-    of the whole recording), or, cut as ``clip`` says, "clip" (one clip from the middle of a
-    recording), "clips" (all its clips) or "beats" (a clip for each beat, end-systole in its
-    middle: whole beats from the authors' ES frame where there is one, else found by
-    ``etab.echo.beats``). A clip is a row. Of sound: "recording" (a recording is a row, its features
-    the mean over its windows), or "window" (every window is one).
-    unit, aggregate: "" where every row is scored; else the rows of one "recording", "study" or
-    "patient" are put together by this rule of ``etab.tasks.aggregate`` before they are scored.
-    protocols: the sorts of protocol that there are for it, the primary one first.
-    metric: what ``value`` is on the board. metric_2022: the raw number in [0, 1] that enters
-        ``etab2022``.
-    extra: found by its whole code or its category and index ("b6") only, as it asks for many more
-        frames than the rest.
-    fit_on: the dataset that a cross-dataset cell is fitted on; "" where it is ``dataset``, on which
-        cells are tested.
-    version: 0 while the anchors are not measured on the data; such a task is in no suite and runs
-    only when its code or its dataset is named.
+    Attributes:
+        code: Code, "<category><index>-<view>-<dataset>".
+        title: Description for tables.
+        dataset: Name of the dataset that is tested.
+        target: Name of a target on the card of the dataset.
+        views: Views whose recordings are used.
+        kind: Kind of the target.
+        metric: Name of the metric on the board.
+        metric_2022: Name of the metric in [0, 1] that enters the score ``etab2022``.
+        head: Name of the default head.
+        inputs: Kind of the rows, a key of ``etab.tasks.inputs.ROW_INPUTS``. "frame": every
+            annotated ED or ES frame. "ED": the ED frame of a recording. "ED+ES": both frames of a
+            recording, their features concatenated. "answer": every reference value, with its
+            frame, or with the first frame if the value describes the whole recording. "clip",
+            "clips" and "beats": clips that are cut by ``clip``: one from the middle of the
+            recording, all of them, or one a beat with end-systole in its middle. Beats are
+            counted from the authors' ES frame if there is one, otherwise from the frame that
+            ``etab.echo.beats`` finds. "window": every window of a sound. "recording": the mean of
+            the features over all windows of a sound.
+        anchors: The anchored scale.
+        version: Version of the task; 0 until the anchors are measured on the data. A task of
+            version 0 is in no suite and runs only if its code or its dataset is named.
+        superseded_by: Code of the task that replaces this one; None if it is current.
+        unit: Unit that is scored: "recording", "study" or "patient"; "" scores every row.
+        aggregate: Rule of ``etab.tasks.aggregate`` that combines the rows of a unit.
+        protocols: Kinds of protocol that the task allows, the primary one first.
+        clip: How clips are cut; None if the rows are not clips.
+        extra: Whether the task is selected only by its full code or by category and index ("b6"),
+            because it needs many more frames than the others.
+        fit_on: Dataset that a cross-dataset task is fitted on; "" if that is ``dataset``.
     """
 
     code: str
@@ -74,7 +90,7 @@ class Task:
     fit_on: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse inputs that have no name here, and a way of cutting clips for rows that are none.
+        """Check that ``inputs`` exists and that ``clip`` is given exactly if the rows are clips.
 
         Raises:
             UnknownNameError: ``inputs`` is not in ``etab.tasks.inputs.ROW_INPUTS``.
@@ -97,36 +113,34 @@ class Task:
 
     @property
     def modality(self) -> str:
-        """What its rows are: "image" (frames and clips) or "sound" (windows and recordings)."""
+        """Modality of the rows: "image" (frames and clips) or "sound" (windows and recordings)."""
         return ROW_INPUTS[self.inputs].modality
 
     @property
     def reader(self) -> str:
-        """The module that reads and embeds its rows; tasks of one dataset, reader and family share
-        features.
+        """Module that reads and embeds the rows.
+
+        Tasks of one dataset, reader and family share features.
         """
         return ROW_INPUTS[self.inputs].module
 
     @property
     def family(self) -> str:
-        """What is embedded for it: tasks of one dataset and family share an entry of the feature
-        cache.
+        """Key of what is embedded.
+
+        Tasks of one dataset and family share an entry of the feature cache.
         """
         rows = f"{self.inputs}: {self.clip}" if self.clip else "annotated"
         return f"{rows}, fitted on {self.fit_on}" if self.fit_on else rows
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The datasets that it reads: of a cross-dataset cell the one fitted on, then the one
-        tested on.
-        """
+        """Datasets that the task reads: the fitted one first, then the tested one if it is another."""
         return (self.fit_on, self.dataset) if self.fit_on else (self.dataset,)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Codes of the rows of the menu that it is made of, in the order of ``datasets``: its own,
-        or two.
-        """
+        """Codes of the tasks that this one is made of, in the order of ``datasets``."""
         if not self.fit_on:
             return (self.code,)
         fitted, tested = self.code.split(">")
@@ -134,37 +148,49 @@ class Task:
 
     @property
     def category(self) -> str:
-        """The letter of the category."""
+        """Letter of the category."""
         return self.code[0]
 
     @property
     def low(self) -> float:
-        """The value of the trivial predictor: 0 on the anchored scale."""
+        """Value of the trivial predictor, 0 on the anchored scale."""
         return self.anchors.low
 
     @property
     def high(self) -> float:
-        """The value of the named reference: 1 on the anchored scale."""
+        """Value of the named reference, 1 on the anchored scale."""
         return self.anchors.high
 
     @property
     def better(self) -> int:
-        """+1 where a larger value is better, -1 where a smaller one is."""
+        """+1 if larger values of the metric are better, otherwise -1."""
         return METRICS[self.metric].better
 
     def anchored(self, value: float) -> float:
-        """Put a raw value on the anchored scale; not clipped."""
+        """Convert a value of the metric to the anchored scale.
+
+        Args:
+            value: Value of the metric.
+
+        Returns:
+            0 at ``low`` and 1 at ``high``; the result is not clipped.
+        """
         return (value - self.low) / (self.high - self.low)
 
 
 class Menu(Registry[Task]):
-    """The rows by code; the code of a cross-dataset cell ("b0-A4-E>C") gives a row made of the two
-    on the menu.
+    """Registry of tasks by code.
+
+    The code of a cross-dataset task ("b0-A4-E>C") gives a task that combines two of the registry.
     """
 
     def __getitem__(self, name: str) -> Task:
-        """Look a code up; raises UnknownNameError, and UnsupportedOptionError for a pair that asks
-        two questions.
+        """Look up a task by its code.
+
+        Raises:
+            UnknownNameError: There is no such task.
+            UnsupportedOptionError: The two tasks of a cross-dataset code differ in what they
+                predict.
         """
         return (
             crossed(self, name)
@@ -177,8 +203,19 @@ _SAME = ("target", "kind", "inputs", "unit", "aggregate", "clip")
 
 
 def crossed(menu: Registry[Task], code: str) -> Task:
-    """The row of a cross-dataset cell: the tested dataset's own, with its metric and anchors,
-    fitted on the other.
+    """Build a cross-dataset task: the task of the tested dataset, fitted on another dataset.
+
+    Args:
+        menu: The tasks by code.
+        code: Code of the cross-dataset task ("b0-A4-E>C").
+
+    Returns:
+        The tested task with its metric and anchors, and ``fit_on`` set to the other dataset.
+
+    Raises:
+        UnknownNameError: One of the two tasks does not exist.
+        UnsupportedOptionError: Both datasets are the same, or the two tasks differ in target,
+            kind, inputs, unit, aggregation or clips.
     """
     parsed = parse_code(code)
     if parsed.dataset == parsed.test_dataset:

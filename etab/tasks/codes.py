@@ -1,4 +1,4 @@
-"""Task codes such as ``b0-A4-E``: categories, parts, data sets and views."""
+"""Task codes such as ``b0-A4-E``: category and index, view, dataset."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SUITE_PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds
 
 
 class _Letters(Mapping[str, str]):
-    """The dataset of each letter. A letter stands on the card of its dataset and nowhere else."""
+    """Map the letter of a dataset to its name; the letters are read from the cards of the datasets."""
 
     def _by_letter(self) -> dict[str, str]:
-        from etab.datasets import SOURCES  # here: a board imports the menu without any dataset
+        from etab.datasets import SOURCES  # deferred: boards import the menu without datasets
 
         names: dict[str, str] = {}
         for name, source in SOURCES.items():
@@ -58,7 +58,16 @@ _CODE = re.compile(r"^([a-f])(\d)-([A-Z][A-Z0-9])-([A-Z])(?:>([A-Z]))?$")
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The parts of a task code; ``test_dataset`` is another dataset in a cross-dataset cell."""
+    """The parts of a task code.
+
+    Attributes:
+        category: Letter of the category, a key of ``CATEGORIES``.
+        index: Number of the task within its category.
+        view: View code, a key of ``etab.echo.views.VIEW_CODES``.
+        dataset: Name of the dataset; of a cross-dataset task, the one that models are fitted on.
+        test_dataset: Name of the dataset that is tested; the same as ``dataset`` except in a
+            cross-dataset task.
+    """
 
     category: str
     index: int
@@ -67,15 +76,27 @@ class Code:
     test_dataset: str
 
     def __str__(self) -> str:
-        """Write the code as it is typed."""
+        """Return the code as a user types it."""
         letters = {name: letter for letter, name in DATASET_CODES.items()}
         cross = "" if self.test_dataset == self.dataset else f">{letters[self.test_dataset]}"
         return f"{self.category}{self.index}-{self.view}-{letters[self.dataset]}{cross}"
 
 
 def parse_code(text: str) -> Code:
-    """Take a code apart; raises UnknownNameError saying which part is not in the table and what the
-    table holds.
+    """Split a task code into its parts.
+
+    Args:
+        text: A code such as "a0-A4-C", or "b0-A4-E>C" for a cross-dataset task.
+
+    Returns:
+        The parts, with the names of the datasets instead of their letters.
+
+    Raises:
+        UnknownNameError: The text is not a code, or its view or dataset does not exist.
+
+    Example:
+        >>> parse_code("b0-A4-E").dataset
+        'echonet'
     """
     match = _CODE.match(text)
     if not match:

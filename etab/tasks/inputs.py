@@ -1,7 +1,8 @@
-"""The closed vocabulary of ``Task.inputs``: what the rows of a task may be.
+"""The closed vocabulary of ``Task.inputs``: the kinds of rows that a task can have.
 
-This table has the names and what each needs of the data. The classes that read and embed rows
-implement ``etab.features.base.Input``. A new input is a row of ``ROW_INPUTS`` and such a class.
+The table gives the names and what each kind needs from the data. The classes that read and embed
+the rows implement ``etab.features.base.Input``. To add a kind of input, add a row to
+``ROW_INPUTS`` and write such a class.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from etab.registry import Registry
 
 @dataclass(frozen=True, slots=True)
 class RowInput:
-    """One name that ``Task.inputs`` may have.
+    """One value of ``Task.inputs``.
 
-    name      as tasks name it: "frame", "ED+ES", "clips", "recording", ...
-    words     what a row is, for tables and messages
-    modality  "image" or "sound": what the data must hold
-    module    the module that reads and embeds it; importing it registers its
-              ``etab.features.base.Input``
-    phases    phases that the data must mark, in the order of a row's frames: 0 end-diastole, 1
-              end-systole
-    clip      whether the task says how clips are cut (``Task.clip``)
+    Attributes:
+        name: The value as tasks give it: "frame", "ED+ES", "clips", "recording", ...
+        words: A description of a row, for tables and messages.
+        modality: "image" or "sound": the modality that the data must have.
+        module: The module that reads and embeds the rows. Importing it registers its
+            ``etab.features.base.Input``.
+        phases: Phases that the data must mark, in the order of the frames of a row: 0 is
+            end-diastole, 1 is end-systole.
+        clip: Whether the task must define how clips are cut (``Task.clip``).
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""The one table of codes, and the menu of tasks: one row a task.
+"""The table of all tasks.
 
-A code reads ``<category><index>-<view>-<dataset>``, as in 2022: ``a0-A4-C`` is the LV (a0) in the
-apical four-chamber view (A4) of CAMUS (C). A cross-dataset cell is written ``b0-A4-E>C``: fitted on
-EchoNet-Dynamic, tested on CAMUS.
+A code reads ``<category><index>-<view>-<dataset>``, as in 2022: ``a0-A4-C`` is the left ventricle
+(a0) in the apical four-chamber view (A4) of CAMUS (C). A cross-dataset task is written
+``b0-A4-E>C``: it is fitted on EchoNet-Dynamic and tested on CAMUS.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def _camus() -> Iterable[Task]:
 
 
 def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: int) -> Task:
-    """A row on the stills of TMED-2: AUROC for two classes, balanced accuracy over all of them for
-    more.
-    """
+    """Build a task on the stills of TMED-2: AUROC for two classes, balanced accuracy for more."""
     two = classes == 2
     return Task(
         code=code,
@@ -111,8 +109,9 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
 
 
 def _study(code: str, title: str, target: str, classes: int) -> Task:
-    """Aortic stenosis of a study from all its stills: version 0, as nothing is measured on the data
-    yet.
+    """Build a task on aortic stenosis of a study from all its stills.
+
+    Its version is 0, because nothing has been measured on the data yet.
     """
     return Task(
         code=code,
@@ -170,8 +169,9 @@ def _new(
     anchors: Anchors = _WAITING,
     views: tuple[str, ...] = (),
 ) -> Task:
-    """A task that waits for its data: version 0, so in no suite. ``views``: those of its code,
-    unless given.
+    """Build a task of version 0, which is in no suite because its data are not available yet.
+
+    ``views`` defaults to the views of the code.
     """
     return Task(
         code,
@@ -326,7 +326,7 @@ def _sound(
     aggregate: str = "",
     protocols: tuple[str, ...] = ("cv",),
 ) -> Task:
-    """A row of heart sounds; every place of CirCor, whatever place CinC 2016 does not tell."""
+    """Build a task on heart sounds, with every place of CirCor or the unnamed place of CinC 2016."""
     circor = code.endswith("D")
     return Task(
         code,
@@ -439,8 +439,9 @@ _AGAIN = "labels and patients of {}; version 0: no sequences at hand to run it o
 
 
 def _clips() -> Iterable[Task]:
-    """EF from clips: the index says which clips, 6 one, 7 all of them, 8 one a beat; anchors are
-    those of the ED+ES row.
+    """Build the EF tasks on clips: index 6 uses one clip, 7 all clips, 8 one clip a beat.
+
+    The anchors are those of the ED+ES task.
     """
     three = (
         (6, "clip", "from one clip"),
@@ -482,12 +483,23 @@ for _task in list(_clips()):
 
 
 def find(codes: str | Iterable[str] | None = None) -> list[Task]:
-    """Tasks by code, by prefix ("a", "a0", "b0-A4") or by dataset name; None is every task of the
-    default dataset.
+    """Select tasks.
 
-    Tasks of version 0 are found by their code or dataset only, extra ones by their code or their
-    index ("b6"), cross-dataset cells by their code ("b0-A4-E>C"). Raises UnknownNameError for a
-    word that names nothing.
+    Args:
+        codes: Codes, prefixes of codes ("a", "a0", "b0-A4") or names of datasets, in a list or
+            separated by commas. None selects every task of the default dataset.
+
+    Returns:
+        The tasks, each once, in the order of ``codes``. Tasks of version 0 are selected by their
+        code or dataset only, extra tasks by their code or index ("b6") only, and cross-dataset
+        tasks by their code only.
+
+    Raises:
+        UnknownNameError: A word selects nothing.
+
+    Example:
+        >>> [task.code for task in find("a0")]
+        ['a0-A2-C', 'a0-A4-C']
     """
     extra = [t for t in TASKS.values() if t.extra and t.superseded_by is None]
     current = [t for t in TASKS.values() if t.superseded_by is None and not t.extra]

@@ -1,4 +1,4 @@
-"""The rows of a task."""
+"""The rows of a task: items, patients and reference values."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ EMPTY_MASK = "the authors' mask is empty, so that no metric of masks exists"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one task on one source, in the source's order.
+    """The n rows of one task on one source, in the order of the source.
 
-    items     one id a row ("patient0001_4CH#0")
-    patients  (n,) whose row it is
-    parts     (n,) the authors' split of the patient
-    frames    (n, k) indexes into the list of annotated frames: k = 2 for "ED+ES"
-    answers   (n,) numbers, or n boolean masks
-    spacing   (row, column) mm for each row, or None
-    missing   (id, reason) of recordings that gave no row
-    records   the recording of each row
-    units     what each row answers for: the row itself, its recording, its study or its patient
-              (the task's ``unit``)
-    places    where each row was recorded (auscultation), groups its database: empty where there are
-              no such things
-    extras    further facts that the task's metrics need of each row, by the name of their column
+    Attributes:
+        items: Id of each row ("patient0001_4CH#0").
+        patients: (n,) patient of each row.
+        parts: (n,) part of the authors' split that the patient belongs to.
+        frames: (n, k) indexes into the list of annotated frames; k is 2 for "ED+ES", else 1.
+        answers: (n,) numbers, or a list of n boolean masks.
+        spacing: (row, column) pixel spacing in mm of each row, or None where it is unknown.
+        missing: (id, reason) of each recording without a row.
+        records: Recording of each row.
+        units: The unit that each row is scored with: the row itself, its recording, its study or
+            its patient (the task's ``unit``).
+        places: Auscultation place of each row; empty for data without places.
+        groups: Database of each row; empty for data without databases.
+        extras: Further columns (n,) that the metrics of the task need, by name.
     """
 
     items: tuple[str, ...]
@@ -50,15 +51,22 @@ class Rows:
 
     @property
     def n_patients(self) -> int:
-        """Count the patients."""
+        """The number of different patients."""
         return len(set(self.patients.tolist()))
 
 
 def undefined_row(kind: Kind, answer: Any) -> str:
-    """Why no metric exists for a row with this true answer; "" for a row that can be scored.
+    """Explain why a row cannot be scored.
 
-    A structure may be absent from one picture. Overlap and distances do not exist there, and the
-    row is left out.
+    A structure may be absent from one frame. Overlap and surface distances are undefined for an
+    empty reference mask, so the row is left out.
+
+    Args:
+        kind: Kind of the target.
+        answer: Reference value of the row; a boolean mask (h, w) if ``kind`` is a mask.
+
+    Returns:
+        The reason, or "" if the row can be scored.
     """
     if kind is Kind.MASK and not np.any(answer):
         return EMPTY_MASK
@@ -66,8 +74,14 @@ def undefined_row(kind: Kind, answer: Any) -> str:
 
 
 def undefined_note(code: str, missing: Iterable[tuple[str, str]]) -> str:
-    """A sentence that names the rows of a task left out because no metric exists for them; "" where
-    there are none.
+    """List the rows of a task that are left out because no metric is defined for them.
+
+    Args:
+        code: Code of the task.
+        missing: (id, reason) of each recording or row that was left out, for any reason.
+
+    Returns:
+        One sentence with the first ids, or "" if no row is left out for this reason.
     """
     names = [name for name, reason in missing if reason == EMPTY_MASK]
     if not names:
@@ -80,7 +94,15 @@ def undefined_note(code: str, missing: Iterable[tuple[str, str]]) -> str:
 
 
 def stack(kind: Kind, values: list[Any]) -> Any:
-    """Answers as ``Rows`` holds them: boolean masks in a list, numbers in an array."""
+    """Convert reference values to the form that ``Rows.answers`` has.
+
+    Args:
+        kind: Kind of the target.
+        values: One reference value a row.
+
+    Returns:
+        A list of boolean masks, a float64 array (n,) of values, or an int64 array (n,) of classes.
+    """
     if kind is Kind.MASK:
         return [np.asarray(v, dtype=bool) for v in values]
     return np.asarray(values, dtype=np.float64 if kind is Kind.VALUE else np.int64)

@@ -138,7 +138,7 @@ def test_folds_that_changed_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_real_patients_in_their_parts_open_and_the_absent_are_told(tmp_path: Path) -> None:
     source = datasets.source("camus", write(tmp_path))
-    found = canonical.compare(source)
+    found = canonical.compare_split(source)
     assert found is not None
     assert found.agrees
     assert (found.lacking, found.total) == (496, 500)
@@ -194,7 +194,7 @@ def test_a_tree_without_a_split_has_nothing_to_disagree_with(tmp_path: Path) -> 
 def test_the_older_release_is_not_held_against_the_newer(tmp_path: Path) -> None:
     source = datasets.source("camus", camus.write_old(tmp_path))
     assert source.canonical() == ""
-    assert canonical.compare(source) is None
+    assert canonical.compare_split(source) is None
 
 
 class _Counted(CamusSource):

@@ -70,7 +70,7 @@ def test_a_whole_tree_is_whole(tree: Path) -> None:
 
 
 def test_every_kind_of_fault_has_its_own_list() -> None:
-    report = check.__globals__["Report"]("x", "y")
+    report = check.__globals__["FolderReport"]("x", "y")
     assert report.ok
     for name in FAULTS:
         setattr(report, name, ["z"])

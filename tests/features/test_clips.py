@@ -13,7 +13,7 @@ import torch
 from etab import backbones
 from etab.datasets import Dataset, source
 from etab.datasets.camus import CamusSource
-from etab.echo.beats import autocorrelation, beat_length, systoles
+from etab.echo.beats import beat_length, frame_autocorrelation, systoles
 from etab.echo.clips import Sampling
 from etab.errors import (
     IncompatibleError,
@@ -100,7 +100,7 @@ def test_beats_without_motion_or_time() -> None:
     assert systoles(still, 50.0, 7).tolist() == [7]
     assert systoles(still, 50.0).tolist() == [0]
     assert beat_length(still[:4], 50.0) is None
-    assert autocorrelation(np.array([[1.0], [-1], [1], [-1]])).tolist() == [1, -1, 1, -1]
+    assert frame_autocorrelation(np.array([[1.0], [-1], [1], [-1]])).tolist() == [1, -1, 1, -1]
 
 
 def test_the_rate_bounds_the_beat() -> None:

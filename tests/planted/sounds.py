@@ -2,7 +2,7 @@
 
 from tests.faults import Fault
 
-SOUNDS, DATASET_TESTS, WAVES, BAD, ENTRIES, METRICS = (
+SOUNDS, DATASET_TESTS, WAVE_TESTS, BAD, ENTRIES, METRICS = (
     "tests/datasets/test_sound_sources.py",
     "tests/datasets/test_sound_dataset.py",
     "tests/sounds/test_waves.py",
@@ -103,7 +103,7 @@ FAULTS = [
         WAVES,
         "ratio = Fraction(wanted, rate)\n",
         "return samples[:: max(1, rate // wanted)]\n    ratio = Fraction(wanted, rate)\n",
-        WAVES,
+        WAVE_TESTS,
         "test_resampling_lets_no_alias_through",
     ),
     _fault(
@@ -143,7 +143,7 @@ FAULTS = [
         "etab/sounds/states.py",
         "if joined and [",
         "if [",
-        WAVES,
+        WAVE_TESTS,
         "test_heart_rate_takes_whole_cycles_only",
     ),
     _fault(
@@ -157,8 +157,8 @@ FAULTS = [
     _fault(
         "the mark is left out of the recordings",
         TREES,
-        'MARK = "phantom"',
-        'MARK = "made up"',
+        'SOUND_MARK = "phantom"',
+        'SOUND_MARK = "made up"',
         SOUNDS,
         "test_the_mark_is_in_every_recording",
     ),

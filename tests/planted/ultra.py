@@ -80,8 +80,8 @@ FAULTS = [
     Fault(
         "ED and ES of LVH swapped",
         LVH,
-        "enumerate((DIASTOLE, SYSTOLE))",
-        "enumerate((SYSTOLE, DIASTOLE))",
+        "enumerate((DIASTOLIC_CALCS, SYSTOLIC_CALCS))",
+        "enumerate((SYSTOLIC_CALCS, DIASTOLIC_CALCS))",
         _of("test_lvh", "test_lvh_phases_and_points"),
     ),
     Fault(

@@ -29,7 +29,7 @@ FAULTS = [
     Fault(
         "beats: any lag is a beat",
         "etab/echo/beats.py",
-        "max(2, round(SHORTEST * rate))",
+        "max(2, round(SHORTEST_BEAT * rate))",
         "2",
         (_CLIPS + "test_the_rate_bounds_the_beat",),
     ),

@@ -1,1 +1,1 @@
-"""Whether a folder holds the published data: checks, canonical splits and listed digests."""
+"""Checks of a dataset's folder against the published release: files, splits and checksums."""

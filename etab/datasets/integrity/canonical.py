@@ -1,11 +1,10 @@
-"""Canonical splits: who is trained on and who is tested, as files of ``configs/splits`` that carry
-their own sha256.
+"""Canonical splits: the published train, validation and test parts, in files of ``configs/splits``.
 
-A file lists *units* (patients; for heart sounds ids or recordings) and where each of them belongs:
-a part of the authors' split, the person an id is, the database a recording is of. Local data that
-disagree are refused: a unit that lies in another place, or one that nobody published. A unit that
-is absent is told, not refused. Where the lists may not be shared, the number of patients in each
-part is what is canonical. Phantom data are never compared.
+Each file carries its own sha256. It lists *units* (patients; for heart sounds ids or recordings)
+and the place of each: a part of the authors' split, the person behind an id, or the database of a
+recording. Local data are refused if a unit has another place, or is not in the list. Absent units
+are reported, not refused. Where the lists may not be shared, only the number of patients in each
+part is known. Phantom data are never compared.
 """
 
 from __future__ import annotations
@@ -31,12 +30,19 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class CanonicalSplit:
-    """One file. ``places`` maps units to where they belong, empty where only ``counts`` (units in
-    each place) are known.
+    """The content of one file of ``configs/splits``.
 
-    ``unit`` says in words what a unit is. ``folds`` is the sha256 of the cross-validation folds (5
-    folds, seed 0) over all the people, "" where they are not listed. ``same_person`` lists groups
-    of units that are one person under several ids, although the authors publish them as several.
+    Attributes:
+        name: Name of the dataset.
+        version: Version of the split.
+        source: Where the split comes from.
+        unit: Plural noun for the units: "patients", "ids" or "recordings".
+        counts: Number of units by place.
+        places: Place of each unit; empty if only ``counts`` are known.
+        folds: sha256 of the cross-validation folds (5 folds, seed 0) of all people; "" if the
+            people are not listed.
+        same_person: Groups of units that are one person under several ids, although the authors
+            publish them as several.
     """
 
     name: str
@@ -49,7 +55,7 @@ class CanonicalSplit:
     same_person: tuple[tuple[str, ...], ...] = ()
 
     def sha256(self) -> str:
-        """Of the content: everything but the digest itself, whatever the order in the file."""
+        """Digest of everything but the digest itself, independent of the order in the file."""
         facts: list[object] = [
             self.name,
             self.version,
@@ -65,12 +71,15 @@ class CanonicalSplit:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """How local data differ from the canonical split: rows of ``moved`` and ``unknown`` are
-    sentences.
+class SplitComparison:
+    """The differences between local data and the canonical split.
 
-    ``lacking`` of the ``total`` published units are absent; ``missing`` names them where their
-    names are known.
+    Attributes:
+        moved: A sentence for each unit that has another place.
+        unknown: A sentence for each local unit that the split does not list.
+        missing: Names of the absent units, where names are known.
+        lacking: Number of absent units.
+        total: Number of published units.
     """
 
     moved: tuple[str, ...] = ()
@@ -81,14 +90,23 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing lies elsewhere and nothing is unknown; what is missing does not count."""
+        """Whether no unit has another place or is unknown; absent units do not count."""
         return not (self.moved or self.unknown)
 
 
 @lru_cache(maxsize=len(SPLIT_NAMES))
 def load(name: str) -> CanonicalSplit:
-    """The canonical split of a dataset; raises UnknownNameError, CorruptFileError where it is not
-    as it was written.
+    """Load the canonical split of a dataset.
+
+    Args:
+        name: One of ``SPLIT_NAMES``.
+
+    Returns:
+        The split.
+
+    Raises:
+        UnknownNameError: There is no canonical split of this name.
+        CorruptFileError: The file was changed after it was written.
     """
     file = f"configs/splits/{name}.toml"
     try:
@@ -119,7 +137,16 @@ def load(name: str) -> CanonicalSplit:
 
 
 def fold_digest(people: Sequence[str], n_fold: int = N_FOLD, seed: int = SEED) -> str:
-    """Sha256 of who lies in which fold."""
+    """Compute the sha256 of the assignment of people to folds.
+
+    Args:
+        people: Names of the people.
+        n_fold: Number of folds.
+        seed: Seed of the folds.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     rows = sorted(folds(people, n_fold, seed).items())
     return hashlib.sha256(
         "".join(f"{person} {fold}\n" for person, fold in rows).encode()
@@ -127,13 +154,25 @@ def fold_digest(people: Sequence[str], n_fold: int = N_FOLD, seed: int = SEED) -
 
 
 def people(split: CanonicalSplit) -> list[str]:
-    """Those that folds are made of: patients, or the persons that ids are of."""
+    """List the people that folds are made of.
+
+    Args:
+        split: A canonical split with ``places``.
+
+    Returns:
+        Sorted names: patients, or for CirCor the persons that the ids belong to.
+    """
     return sorted(set(split.places.values() if split.name == "circor" else split.places))
 
 
-def compare(source: Source) -> Comparison | None:
-    """Hold a source against its canonical split; None where it has none. Phantom or not is the
-    caller's question.
+def compare_split(source: Source) -> SplitComparison | None:
+    """Compare a source with its canonical split, whether it is phantom data or not.
+
+    Args:
+        source: A source of a dataset.
+
+    Returns:
+        The differences, or None if the source has no canonical split.
     """
     if source.canonical() not in SPLIT_NAMES:
         return None
@@ -153,17 +192,23 @@ def compare(source: Source) -> Comparison | None:
         if unit not in known
     )
     missing = tuple(unit for unit in split.places if unit not in units)
-    return Comparison(moved, unknown, missing, len(missing), len(split.places))
+    return SplitComparison(moved, unknown, missing, len(missing), len(split.places))
 
 
-def verify_split(source: Source) -> Comparison | None:
-    """Refuse real data that disagree with their canonical split; returns the comparison, None where
-    there is none.
+def verify_split(source: Source) -> SplitComparison | None:
+    """Refuse real data that disagree with their canonical split.
 
-    Raises SplitError naming the patients that lie elsewhere or are unknown, or saying that the
-    folds of this installation are not the canonical ones.
+    Args:
+        source: A source of a dataset.
+
+    Returns:
+        The comparison; None if there is no canonical split, or for phantom data that disagree.
+
+    Raises:
+        SplitError: Patients have another place or are unknown, or this installation makes folds
+            that differ from the canonical ones.
     """
-    comparison = compare(source)
+    comparison = compare_split(source)
     if comparison is None or (
         not comparison.agrees and source.phantom
     ):  # the second question may cost a look into every file
@@ -183,8 +228,13 @@ def verify_split(source: Source) -> Comparison | None:
 
 @lru_cache(maxsize=len(SPLIT_NAMES))
 def check_folds(name: str) -> None:
-    """Raise SplitError where this installation would make other folds of the same people than those
-    on record.
+    """Check that this installation makes the same folds of the same people as the recorded ones.
+
+    Args:
+        name: One of ``SPLIT_NAMES``.
+
+    Raises:
+        SplitError: The folds differ.
     """
     split = load(name)
     if split.folds and fold_digest(people(split)) != split.folds:
@@ -197,8 +247,16 @@ def check_folds(name: str) -> None:
 
 
 def missing_note(source: Source) -> str:
-    """What a person should hear of real data that lack some of the published patients; "" where
-    nothing is missing.
+    """Describe the published patients that real data lack.
+
+    Args:
+        source: A source of a dataset.
+
+    Returns:
+        A clause with the number and the first names; "" if nothing is missing.
+
+    Raises:
+        SplitError: The data disagree with the canonical split.
     """
     comparison = verify_split(source)
     if comparison is None or not comparison.lacking or source.phantom:
@@ -241,10 +299,8 @@ def same_person_notes(source: Source) -> tuple[str, ...]:
     )
 
 
-def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:
-    """Where only numbers are known: a part that holds more than was published holds somebody of
-    another part.
-    """
+def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> SplitComparison:
+    """Compare numbers only: a part with more patients than published holds patients of another part."""
     local_counts = Counter(units.values())
     moved = tuple(
         f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the "
@@ -253,4 +309,4 @@ def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> Comparison:
         if part and count > split.counts.get(part, 0)
     )
     total = sum(split.counts.values())
-    return Comparison(moved, lacking=max(total - len(units), 0), total=total)
+    return SplitComparison(moved, lacking=max(total - len(units), 0), total=total)

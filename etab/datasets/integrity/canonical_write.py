@@ -34,7 +34,17 @@ _COUNTED = ("echonet", "tmed")
 
 
 def of_camus(root: Path) -> CanonicalSplit:
-    """The subgroup lists of the NIfTI release."""
+    """Build the split of CAMUS from the subgroup lists of the NIfTI release.
+
+    Args:
+        root: Folder of the data, as ``etab data check`` takes it.
+
+    Returns:
+        The split with a place for each patient.
+
+    Raises:
+        UnsupportedOptionError: ``root`` holds phantom data.
+    """
     source = SOURCES["camus"](root)
     _refuse_phantom(source.phantom, root)
     places = dict(source.units())
@@ -44,7 +54,14 @@ def of_camus(root: Path) -> CanonicalSplit:
 
 
 def of_circor(root: Path) -> CanonicalSplit:
-    """Each id of the official table and the person it is, by Additional ID."""
+    """Build the split of CirCor: each id of the official table, with its person by Additional ID.
+
+    Args:
+        root: Folder with ``ALL_training_data.csv`` or ``training_data.csv``.
+
+    Returns:
+        The split with a person for each id.
+    """
     full_table = root / "ALL_training_data.csv"
     table = full_table if full_table.is_file() else root / "training_data.csv"
     rows = _rows(table)
@@ -53,8 +70,15 @@ def of_circor(root: Path) -> CanonicalSplit:
 
 
 def of_cinc2016(root: Path) -> CanonicalSplit:
-    """Each training recording and its database; folds of people need the appendix and are not
-    listed.
+    """Build the split of CinC 2016: each training recording, with its database.
+
+    Folds of people are left out because only the appendix names people.
+
+    Args:
+        root: Folder with ``ALL_LABELS.csv``.
+
+    Returns:
+        The split with a database for each recording.
     """
     rows = _rows(root / "ALL_LABELS.csv")
     places = {row["record"]: row["record"][0] for row in rows}
@@ -65,14 +89,28 @@ def of_cinc2016(root: Path) -> CanonicalSplit:
 
 
 def counted(name: str) -> CanonicalSplit:
-    """Patients in each part, from the card."""
+    """Build a split that has only the number of patients in each part, from the dataset's card.
+
+    Args:
+        name: Name of the dataset.
+
+    Returns:
+        The split without ``places``.
+    """
     card = SOURCES[name].card
     counts = {part: card.counts[part] for part in SPLIT_PARTS}
     return CanonicalSplit(name, 1, f"numbers published of {card.title}", "patients", counts)
 
 
 def toml(split: CanonicalSplit) -> str:
-    """The text of the file; units stand in the order of their names, ten a line."""
+    """Format a split as the text of its file; units are sorted by name, ten a line.
+
+    Args:
+        split: A canonical split.
+
+    Returns:
+        TOML text.
+    """
     lines = [
         f"# Written by `python -m etab.datasets.integrity.canonical_write {split.name}`; edited "
         "by hand it is refused.",
@@ -133,7 +171,14 @@ def _refuse_phantom(phantom: bool, root: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write one file; says where, and its sha256."""
+    """Write one file, then print its path and sha256.
+
+    Args:
+        arguments: Command-line arguments; None takes those of the process.
+
+    Returns:
+        Exit status 0.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m etab.datasets.integrity.canonical_write", description=__doc__
     )

@@ -1,5 +1,6 @@
-"""What is in a dataset's folder, what is missing, damaged or altered, and who lies in two splits:
-every file is read once.
+"""Check a dataset's folder: missing, damaged or altered files, duplicates, and leaks between splits.
+
+Every file is read once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xxhash import xxh3_128
 from etab.datasets import SOURCES
 from etab.datasets.base import SoundSource, Source
 from etab.datasets.integrity.alike import Fingerprints, compared_frames, unlisted
-from etab.datasets.integrity.canonical import compare
+from etab.datasets.integrity.canonical import compare_split
 from etab.datasets.integrity.listed import check_lists, damaged
 from etab.datasets.paths import dataset_folder
 from etab.errors import CorruptFileError, EtabError, LayoutError, SplitError
@@ -30,27 +31,30 @@ CheckProgress = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Report:
-    """Findings of ``check``. ``found`` counts patients, recordings, recordings a split, and frames
-    or samples read.
+class FolderReport:
+    """The result of ``check``.
 
-    Faults, each a list of sentences or paths:
+    Each kind of fault is a list of sentences or paths. Remarks are no faults.
 
-    missing     files that the tables, the lists of checksums or the lists of records name and that
-                are absent
-    corrupt     files that cannot be read as what they claim to be
-    altered     files whose checksum is not the published one
-    leaks       patients in two splits, and the same content in two splits
-    canonical   patients that lie elsewhere than in the canonical split, or that nobody published
-                (not of phantom data)
-    duplicates  recordings with the very same frames or samples
-    differs     counts that are not the published ones (not of phantom data)
-
-    ``alike`` lists recordings of different patients that are nearly equal and that no
-    ``same_person`` list explains. They are no fault: somebody must look at both.
-    ``stopped`` says why the recordings could not be listed; then the files were only looked at one
-    by one. ``remarks`` are no
-    faults: what the source left out of this copy, and why. ``seconds`` is what the check took.
+    Attributes:
+        dataset: Name of the dataset.
+        root: The folder.
+        phantom: Whether the folder holds phantom data.
+        found: Numbers of patients, recordings, recordings of each split, and frames or samples
+            read.
+        missing: Absent files that the tables, the lists of checksums or the lists of records name.
+        corrupt: Files that cannot be read as the format that they claim to have.
+        altered: Files whose checksum differs from the published one.
+        leaks: Patients in two splits, and equal content in two splits.
+        canonical: Patients with another place than in the canonical split, or not published at
+            all; not checked for phantom data.
+        duplicates: Recordings with exactly the same frames or samples.
+        differs: Counts that differ from the published ones; not checked for phantom data.
+        alike: Nearly equal recordings of different patients that no ``same_person`` list explains;
+            no fault, but somebody must look at both.
+        remarks: What the source left out of this copy, and why.
+        stopped: Why the recordings could not be listed; then the files were only read one by one.
+        seconds: Duration of the check.
     """
 
     dataset: str
@@ -75,13 +79,11 @@ class Report:
         return not self.stopped and not any(getattr(self, name) for name in FAULTS)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values, with ``ok``."""
+        """Return all fields as plain values, with ``ok``."""
         return {**asdict(self), "ok": self.ok}
 
     def render(self) -> str:
-        """The report for a terminal: what was found, then each kind of fault with what to do about
-        it.
-        """
+        """Format the report for a terminal: the counts, then each kind of fault with advice."""
         kind = " (phantom)" if self.phantom else ""
         lines = [f"{self.dataset}{kind}: {self.root}"]
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
@@ -116,17 +118,26 @@ def check(
     *,
     progress: CheckProgress | None = None,
     quick: bool = False,
-) -> Report:
-    """Read every frame and answer of a dataset and report; ``progress(done, total)`` is called
-    after each recording.
+) -> FolderReport:
+    """Read every frame and reference value of a dataset and report faults.
 
-    With ``quick`` no frame, answer or checksum is read: tables, names of files, splits and counts
-    alone. Raises UnknownNameError for a name nobody holds and DataNotFoundError where there is no
-    folder at all.
+    Args:
+        name: Name of the dataset.
+        root: Folder of the data; None looks in the places that ``etab.datasets.paths`` lists.
+        progress: Called with (done, total) after each recording.
+        quick: Whether only tables, file names, splits and counts are checked, without reading
+            frames, reference values or checksums.
+
+    Returns:
+        The report.
+
+    Raises:
+        UnknownNameError: There is no such dataset.
+        DataNotFoundError: There is no folder of the data.
     """
     started = time.perf_counter()
     kind = SOURCES[name]
-    report = Report(name, str(dataset_folder(name, root)))
+    report = FolderReport(name, str(dataset_folder(name, root)))
     source, records = _listed(report, kind)
     if source is not None:
         _examine(report, source, records, None if quick else progress or _silent)
@@ -146,13 +157,11 @@ def check(
 
 
 def _silent(done: int, total: int) -> None:
-    """Report to nobody."""
+    """Ignore the progress."""
 
 
-def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence[Record]]:
-    """The source and its recordings; none, and the reason in the report, where they cannot be
-    listed.
-    """
+def _listed(report: FolderReport, kind: type[Source]) -> tuple[Source | None, Sequence[Record]]:
+    """Open the source and list its recordings; on failure, note the reason in the report."""
     try:
         source = kind(Path(report.root))
         return source, source.records()
@@ -166,11 +175,9 @@ def _listed(report: Report, kind: type[Source]) -> tuple[Source | None, Sequence
 
 
 def _examine(
-    report: Report, source: Source, records: Sequence[Record], progress: CheckProgress | None
+    report: FolderReport, source: Source, records: Sequence[Record], progress: CheckProgress | None
 ) -> None:
-    """Fill the report from a source whose recordings are listed; ``progress`` None leaves their
-    content unread.
-    """
+    """Fill the report from a source; ``progress`` None leaves the content of recordings unread."""
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
     report.found = _counts(records)
     if progress is not None:
@@ -180,7 +187,7 @@ def _examine(
     _attempt(report, lambda: report.remarks.extend(source.notes()))
     if report.phantom:
         return
-    comparison = compare(source)
+    comparison = compare_split(source)
     if comparison is not None:
         report.canonical += [*comparison.moved, *comparison.unknown]
         if comparison.lacking:
@@ -200,11 +207,9 @@ def _counts(records: Sequence[Record]) -> dict[str, int]:
 
 
 def _read_all(
-    report: Report, source: Source, records: Sequence[Record], progress: CheckProgress
+    report: FolderReport, source: Source, records: Sequence[Record], progress: CheckProgress
 ) -> dict[str, int]:
-    """Read every recording in full: frames or samples had, and the recordings that answer each
-    target.
-    """
+    """Read every recording in full; count frames or samples, and recordings with each target."""
     total = 0
     answered = Counter[str]()
     content = dict[bytes, Record]()
@@ -255,10 +260,8 @@ def _extend(answers: list[Answer], source: Source, record: Record, target: str) 
     answers.extend(source.answers(record, source.card.target(target)))
 
 
-def _signal(report: Report, source: Source, record: Record) -> Array | None:
-    """The frames or the samples of a recording; None, and the reason in the report, where they
-    cannot be read.
-    """
+def _signal(report: FolderReport, source: Source, record: Record) -> Array | None:
+    """Read the frames or samples of a recording; on failure, note the reason and return None."""
     signals: list[Array] = []
     if isinstance(source, SoundSource):
         _attempt(report, lambda: signals.append(source.wave(record)[0]))
@@ -268,15 +271,13 @@ def _signal(report: Report, source: Source, record: Record) -> Array | None:
 
 
 def _content(signal: Array) -> bytes:
-    """A digest of what was decoded, with its shape: the same content under two names is found,
-    however it was stored.
-    """
+    """Digest the decoded content and its shape, to find equal content that is stored in different ways."""
     digest = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
     digest.update(np.ascontiguousarray(signal).data.cast("B") if signal.size else b"")
     return digest.digest()
 
 
-def _same(report: Report, record: Record, first: Record) -> None:
+def _same(report: FolderReport, record: Record, first: Record) -> None:
     if first.id == record.id:
         return
     sentence = f"{first.id} and {record.id} hold the same"
@@ -289,14 +290,14 @@ def _same(report: Report, record: Record, first: Record) -> None:
         )
 
 
-def _attempt(report: Report, action: Callable[[], object]) -> None:
+def _attempt(report: FolderReport, action: Callable[[], object]) -> None:
     try:
         action()
     except (LayoutError, CorruptFileError, SplitError) as error:
         _file_under(report, error)
 
 
-def _file_under(report: Report, error: EtabError) -> None:
+def _file_under(report: FolderReport, error: EtabError) -> None:
     where = {LayoutError: report.missing, SplitError: report.leaks}.get(type(error), report.corrupt)
     if str(error) not in where:
         where.append(str(error))

@@ -22,8 +22,12 @@ _LARGEST_TEXT = 1 << 22
 
 @dataclass(slots=True)
 class Lists:
-    """Files that the lists name: absent ones, and ones whose checksum differs. ``remarks`` are no
-    faults.
+    """The result of comparing a folder with the lists that it ships.
+
+    Attributes:
+        missing: Files that a list names and that are absent.
+        altered: Files whose checksum differs.
+        remarks: Further facts that are no faults.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -32,11 +36,17 @@ class Lists:
 
 
 def check_lists(root: Path, *, sums: bool = True) -> Lists:
-    """Hold the files under ``root`` against the lists it ships: existence always, checksums with
-    ``sums``.
+    """Compare the files of a folder with the lists that it ships.
 
-    A text file whose checksum comes right with Windows line ends, or without them, is unchanged in
-    content: a remark.
+    A text file whose checksum matches after its line ends are changed to those of Windows or Unix
+    is unchanged in content, and is only remarked on.
+
+    Args:
+        root: The folder.
+        sums: Whether checksums are compared; existence always is.
+
+    Returns:
+        Missing and altered files.
     """
     lists = Lists()
     try:
@@ -63,8 +73,16 @@ def check_lists(root: Path, *, sums: bool = True) -> Lists:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """Checksums by file name relative to the list; raises CorruptFileError naming the line that is
-    not of that form.
+    """Read a list of sha256 checksums.
+
+    Args:
+        path: A text file with a checksum and a file name on each line.
+
+    Returns:
+        Checksums by file name, relative to the folder of the list.
+
+    Raises:
+        CorruptFileError: The file cannot be read, or a line is not a checksum and a safe name.
     """
     out: dict[str, str] = {}
     try:
@@ -96,8 +114,13 @@ def read_sums(path: Path) -> dict[str, str]:
 
 
 def damaged(root: Path) -> Iterator[str]:
-    """What cannot be read among the files of known kinds under ``root``, one by one: for trees
-    without a sound table.
+    """Try to read every file of a known kind.
+
+    Args:
+        root: The folder.
+
+    Yields:
+        A message for each file that cannot be read.
     """
     readers = _readers()
     for path in visible_files(root):
@@ -147,7 +170,7 @@ def _compare(root: Path, published: Mapping[str, str], lists: Lists) -> None:
 
 
 def _with_other_ends(path: Path) -> Iterable[str]:
-    """Checksums of a small text file with the line ends of Windows, and with those of Unix."""
+    """Checksums of a small text file with the line ends of Windows and of Unix."""
     if path.suffix not in _TEXT or path.stat().st_size > _LARGEST_TEXT:
         return ()
     plain = path.read_bytes().replace(b"\r\n", b"\n")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from etab.echo.surface import cut
+from etab.echo.surface import mask_from_scores
 from etab.errors import TrainingError, UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head, Memo
 from etab.heads.masks.pyramid import LEVELS, MAP_CHUNK, LastRows, Pyramid, refuse_maps, sides_of
@@ -173,7 +173,8 @@ class TrainedSegmentation(Head):
         )
         scores = self._probabilities(network, pyramid, split.test)
         predicted = [
-            cut(s, masks[i].shape, threshold) for s, i in zip(scores, split.test, strict=True)
+            mask_from_scores(s, masks[i].shape, threshold)
+            for s, i in zip(scores, split.test, strict=True)
         ]
         choice = {
             "learning_rate": rate,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from etab.echo.surface import cut
+from etab.echo.surface import mask_from_scores
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks.moments import MASK_PENALTIES, Design, PartTable, blocks
 from etab.heads.masks.probe import (
@@ -93,7 +93,8 @@ class LinearSeg(Head):
         weights, b = _weights(design, design.members(split.train), option, label, best)
         grids = score_maps(features, split.test, weights, b, design.points.layers, pooling)
         predicted = [
-            cut(g, masks[i].shape, threshold) for g, i in zip(grids, split.test, strict=True)
+            mask_from_scores(g, masks[i].shape, threshold)
+            for g, i in zip(grids, split.test, strict=True)
         ]
         points = y.shape[1] * sum(len(p) for p in split.inner)
         choice = {

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import special
 
-from etab.echo.surface import cut
+from etab.echo.surface import mask_from_scores
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks.likelihood import (
     LogisticFits,
@@ -242,7 +242,8 @@ class _Probe:
         )
         level = float(special.logit(choice.threshold))
         predicted = [
-            cut(grid, masks[i].shape, level) for grid, i in zip(odds, split.test, strict=True)
+            mask_from_scores(grid, masks[i].shape, level)
+            for grid, i in zip(odds, split.test, strict=True)
         ]
         facts = {
             "maps": list(self.design.options())[-1],

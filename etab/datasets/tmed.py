@@ -1,4 +1,4 @@
-"""TMED-2 and TMED-1: stills of routine echocardiograms with their view and the study's aortic stenosis.
+"""TMED-2 and TMED-1: stills of routine echocardiograms with view and aortic stenosis.
 
 A recording is one labelled image: the first frame of a clip, cropped by the authors. The default
 fold is the first fold of the largest development set (``DEV479/TMED2_fold0_labeledpart.csv``,

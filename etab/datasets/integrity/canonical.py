@@ -300,7 +300,7 @@ def same_person_notes(source: Source) -> tuple[str, ...]:
 
 
 def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> SplitComparison:
-    """Compare numbers only: a part with more patients than published holds patients of another part."""
+    """Compare numbers only: a part that holds more patients than published is an error."""
     local_counts = Counter(units.values())
     moved = tuple(
         f"{count} {split.unit} in {part or 'no part'} here, {split.counts.get(part, 0)} in the "

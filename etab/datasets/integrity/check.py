@@ -1,4 +1,4 @@
-"""Check a dataset's folder: missing, damaged or altered files, duplicates, and leaks between splits.
+"""Check a dataset's folder for missing, damaged and altered files, duplicates and leaks.
 
 Every file is read once.
 """
@@ -271,7 +271,7 @@ def _signal(report: FolderReport, source: Source, record: Record) -> Array | Non
 
 
 def _content(signal: Array) -> bytes:
-    """Digest the decoded content and its shape, to find equal content that is stored in different ways."""
+    """Digest the decoded content and its shape, so that equal content stored differently is found."""
     digest = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
     digest.update(np.ascontiguousarray(signal).data.cast("B") if signal.size else b"")
     return digest.digest()

@@ -84,6 +84,9 @@ class BackboneCard:
         params: Number of parameters; None where it is unknown.
         learned: False for a control without weights (image statistics, pixels).
         pretraining: Data and task of the pretraining; "" for a random twin.
+        pretraining_sets: Datasets of the pretraining: by their name in etab ("camus", "echonet")
+            where they have one, otherwise in lower case ("imagenet-1k"). A cell that is tested on
+            one of them says so in its notes.
         licence: Licence of the weights.
         source: Package or page of the weights.
         sha256: sha256 of the weights file; "" where there is none.
@@ -114,6 +117,7 @@ class BackboneCard:
     params: int | None = None
     learned: bool = True
     pretraining: str = ""
+    pretraining_sets: tuple[str, ...] = ()
     licence: str = ""
     source: str = ""
     sha256: str = ""

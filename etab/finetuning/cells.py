@@ -34,6 +34,7 @@ from etab.finetuning.plan import THRESHOLDS, Tuning
 from etab.heads.base import FoldFit
 from etab.results import Result
 from etab.runs import cell as runs
+from etab.runs import leaks
 from etab.runs.data import Data
 from etab.runs.execute import require_ready
 from etab.runs.failures import describe_failure, is_interruption
@@ -181,6 +182,8 @@ class _Work:
         frames = frames_of(source, data.keys(tasks[0]), indices, tuning.side)
         answers = rows[tasks[0].code].answers
         splits = parse(tuning.protocol).splits(patients, parts, answers, tuning.kind, tuning.seed)
+        records = [of_task.records[row] for of_task, row in first_use]
+        leaks.refuse_copies(tasks[0].code, records, splits, data.alike(tasks[0].dataset))
         table = table_of(tasks, rows, items, frames, tuning.side)
         before = None if tuning.origin is None else _Work.of(tuning.origin, settings, data)
         work = _Work(tuning, settings, data, rows, items, patients, parts, table, splits, before)
@@ -399,7 +402,9 @@ class _Work:
             "seconds": round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(),
         }
-        notes = list(self.data.source(task.dataset).notes())
+        source = self.data.source(task.dataset)
+        card = self.tuning.cells[0].backbone_card
+        notes = [*leaks.seen_notes(source, card), *source.notes()]
         settings = {**facts, "notes": notes} if notes else facts
         return Origin(self.trained["weights"], key, settings, times)
 

@@ -233,9 +233,11 @@ class _Work:
         """The facts that the record of the cell holds, with notes on the data and the protocol."""
         run = self.run
         facts = settings_of(run, embedded.settings["precision"], data)
+        source = data.source(run.row.dataset)
         alike = leaks.within(self.rows.records, data.alike(run.row.dataset))
         notes = [
-            *data.source(run.row.dataset).notes(),
+            *leaks.seen_notes(source, run.backbone_card),
+            *source.notes(),
             *alike_note(alike),
             *remarks(run.row, run.protocol_name, self.rows),
         ]

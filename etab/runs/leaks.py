@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from etab.backbones.base import BackboneCard
+from etab.datasets.base import Source
 from etab.datasets.integrity.alike import Alike
 from etab.errors import SplitError
 from etab.types import RowSplit
@@ -37,6 +39,27 @@ def refuse_copies(
                         f"{split.name or 'the split'} trains on the first and tests the second. "
                         "Remove the one that was not published (`etab data check` lists both)."
                     )
+
+
+def seen_notes(source: Source, card: BackboneCard) -> tuple[str, ...]:
+    """Say that a backbone was pretrained on the data that it is tested on.
+
+    Args:
+        source: The tested dataset. circor_hf and other forms of a release are that release.
+        card: The card of the backbone.
+
+    Returns:
+        A sentence for the result; empty where the card lists none of the data.
+    """
+    dataset = source.card.name
+    release = dataset.split("_")[0]
+    seen = sorted({dataset, release, source.canonical()} & set(card.pretraining_sets))
+    if not seen:
+        return ()
+    return (
+        f"PRETRAINED ON TEST DATA: the card of {card.name} lists {seen[0]} among the data of its "
+        "pretraining, so that test recordings may have been seen. Not to be compared with others.",
+    )
 
 
 def within(records: Sequence[str], alike: Sequence[Alike]) -> list[Alike]:

@@ -5,6 +5,7 @@ from tests.faults import Fault
 ALIKE = ("tests/datasets/test_alike.py",)
 CLINICAL = ("tests/metrics/test_clinical.py",)
 RESCORE = ("tests/benchmarks/test_rescore_numpy.py",)
+SEEN = ("tests/runs/test_pretraining_sets.py",)
 SAME_PERSON = ("tests/datasets/test_same_person.py",)
 
 FAULTS = [
@@ -133,5 +134,26 @@ FAULTS = [
         "np.unique(keys)] if within else",
         "np.unique(keys)] if False else",
         RESCORE,
+    ),
+    Fault(
+        "leaks: a result does not say that its test data were seen",
+        "etab/runs/cell.py",
+        "            *leaks.seen_notes(source, run.backbone_card),\n",
+        "",
+        SEEN,
+    ),
+    Fault(
+        "leaks: a random twin lists the pretraining of its original",
+        "etab/backbones/image/named.py",
+        "            pretraining_sets=(),\n",
+        "",
+        SEEN,
+    ),
+    Fault(
+        "leaks: another form of a release does not count",
+        "etab/runs/leaks.py",
+        "{dataset, release, source.canonical()}",
+        "{dataset, source.canonical()}",
+        SEEN,
     ),
 ]

@@ -24,6 +24,7 @@ from etab.storage import resources
 
 _KEYS = {"kind", "package", "version", "member", "format", "sha256", "licence", "pretraining"}
 _TWO_MEMBERS = _KEYS | {"beside", "beside_sha256"}
+_OPTIONAL = {"datasets"}
 
 
 @lru_cache(maxsize=1)
@@ -48,7 +49,7 @@ def entry(name: str) -> Mapping[str, str]:
     row = index()[name]
     wanted = _TWO_MEMBERS if "beside" in row else _KEYS
     missing = ", ".join(sorted(wanted - set(row)))
-    surplus = ", ".join(sorted(set(row) - wanted))
+    surplus = ", ".join(sorted(set(row) - wanted - _OPTIONAL))
     lists = []
     if missing:
         lists.append(f"missing: {missing}")
@@ -57,6 +58,12 @@ def entry(name: str) -> Mapping[str, str]:
     if lists:
         raise WeightsError(f"checkpoints/index.toml, entry {name!r}: keys {'; '.join(lists)}.")
     return row
+
+
+def pretraining_sets(name: str) -> tuple[str, ...]:
+    """List the datasets that the weights of an entry were trained on, as far as it names them."""
+    words = entry(name).get("datasets", "").split(",")
+    return tuple(word.strip() for word in words if word.strip())
 
 
 def weights_folder() -> Path:

@@ -1,0 +1,53 @@
+"""A cell that is tested on data of its backbone's pretraining says so, in the result and on the board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from etab import backbones
+from etab.datasets.base import SOURCES
+from etab.leaderboard.ranking import rank_folder
+from etab.runs.execute import execute
+from etab.runs.leaks import seen_notes
+from etab.runs.run import Settings, plan
+
+
+@pytest.mark.parametrize(
+    ("name", "sets"),
+    [
+        ("efficientnet_lite0", ("imagenet-1k",)),
+        ("hed_vgg16", ("imagenet-1k", "bsds500")),
+        ("vits14_saliency", ()),
+        ("random/efficientnet_lite0", ()),
+        ("random/hed_vgg16", ()),
+        ("image_stats", ()),
+    ],
+)
+def test_cards_list_the_data_of_their_pretraining(name: str, sets: tuple[str, ...]) -> None:
+    assert backbones.card(name).pretraining_sets == sets
+
+
+@pytest.mark.parametrize("sets", [("camus",), ("imagenet-1k", "camus"), ("imagenet-1k",), ()])
+def test_a_result_and_the_board_say_that_test_data_were_seen(
+    tmp_path: Path, phantom_tree: Callable[..., Path], sets: tuple[str, ...]
+) -> None:
+    card = replace(backbones.card("image_stats"), pretraining_sets=sets)
+    root = phantom_tree(patients=12, names=("camus",)) / "camus"
+    settings = Settings(root=root, results=tmp_path / "results")
+    (result,) = execute(plan("b0-A4-C", [card], protocols=["cv5"]), settings)
+    notes = [n for n in result.settings.get("notes", []) if n.startswith("PRETRAINED ON TEST DATA")]
+    assert bool(notes) == ("camus" in sets)
+    board = rank_folder(settings.results, "camus", protocol="cv5")
+    assert [n for n in board.notes if n.startswith("PRETRAINED ON TEST DATA")] == notes
+
+
+@pytest.mark.parametrize("dataset", ["circor", "circor_hf", "circor_hf_processed"])
+def test_every_form_of_a_release_counts(dataset: str) -> None:
+    source = SOURCES[dataset].__new__(SOURCES[dataset])
+    card = backbones.card("image_stats")
+    assert len(seen_notes(source, replace(card, pretraining_sets=("circor",)))) == 1
+    assert seen_notes(source, replace(card, pretraining_sets=("cinc2016", "echonet"))) == ()

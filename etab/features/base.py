@@ -1,4 +1,4 @@
-"""The contract of an input: what the rows of a task are, and how they are read and embedded."""
+"""The contract of an input: which rows a task has, and how they are read and embedded."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ PHASES = "ES/ED"
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """How features are computed and where they are kept.
+    """How features are computed and where they are stored.
 
-    cache        folder of the feature cache; None keeps nothing
-    device       as torch names it: "cpu", "cuda", "cuda:1"
-    precision    "auto", "fp32" or "bf16"
-    batch_size   rows or frames that are embedded at once; None is the default of the device
-    progress     called with (rows done, rows in all)
-    data_digest  sha256 of the data; None computes it
+    Attributes:
+        cache: Folder of the feature cache; None stores nothing.
+        device: The device, as torch names it: "cpu", "cuda", "cuda:1".
+        precision: "auto", "fp32" or "bf16".
+        batch_size: Rows or frames that are embedded at once; None is the default of the device.
+        progress: Called with (rows done, rows in all).
+        data_digest: sha256 of the data; None computes it.
     """
 
     cache: Path | None = None
@@ -53,46 +54,90 @@ class Input(ABC):
     """
 
     def check(self, task: Task, data: Card) -> None:
-        """Raise IncompatibleError where the data of a card cannot have such rows; reads no data."""
+        """Check, without reading data, that a dataset can have the rows of a task.
+
+        Args:
+            task: The task.
+            data: The card of the dataset.
+
+        Raises:
+            IncompatibleError: The dataset cannot have such rows.
+        """
         row = ROW_INPUTS[task.inputs]
         if (row.modality == "sound") != (data.modality == "sound"):
             raise IncompatibleError(
-                f"{task.code}: its rows are {row.words} (inputs={task.inputs!r}), and {data.name} holds "
-                f"{data.modality}. Take one of: {_names(data.modality == 'sound')}."
+                f"{task.code}: its rows are {row.words} (inputs={task.inputs!r}), "
+                f"and {data.name} holds {data.modality}. "
+                f"Take one of: {_names(data.modality == 'sound')}."
             )
         if row.phases and all(target.name != PHASES for target in data.targets):
             raise IncompatibleError(
-                f"{task.code}: its rows are {row.words} (inputs={task.inputs!r}), and {data.name} marks no ED and ES "
-                'frames. Take inputs="answer", the frame that each answer belongs to.'
+                f"{task.code}: its rows are {row.words} (inputs={task.inputs!r}), "
+                f"and {data.name} marks no ED and ES frames. "
+                'Take inputs="answer", the frame that each answer belongs to.'
             )
 
     @abstractmethod
     def keys(self, task: Task, source: Source) -> Any:
-        """What is embedded for the tasks of this family on a source, in order; it has a length.
+        """List the keys to embed for the tasks of this family on a source, in order.
 
-        Raises LayoutError where the data give nothing.
+        Args:
+            task: Any task of the family.
+            source: The data.
+
+        Returns:
+            The keys; they have a length.
+
+        Raises:
+            LayoutError: The data have no key.
         """
 
     @abstractmethod
     def rows(self, task: Task, source: Source, keys: Any) -> Rows:
-        """Build the rows of a task; raises LayoutError where the data give none."""
+        """Build the rows of a task.
+
+        Args:
+            task: The task.
+            source: The data.
+            keys: The keys of the task's family.
+
+        Raises:
+            LayoutError: The data have no row.
+        """
 
     @abstractmethod
     def embed(
-        self, task: Task, source: Source, keys: Any, card: BackboneCard, how: Embedding
+        self, task: Task, source: Source, keys: Any, card: BackboneCard, embedding: Embedding
     ) -> FrameFeatures:
-        """Compute the features of the keys, or read them back."""
+        """Compute the features of the keys, or read them from the cache.
+
+        Args:
+            task: Any task of the family.
+            source: The data.
+            keys: The keys of the family.
+            card: The backbone.
+            embedding: How features are computed and where they are stored.
+        """
 
     @abstractmethod
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Pick the features of each row; maps and sequences where they are wanted and exist."""
+        """Pick the features of each row.
+
+        Args:
+            features: Features with one row for each key.
+            rows: The rows of the task.
+            maps: Whether to pick feature maps, if there are any.
+            sequences: Whether to pick sequences, if there are any.
+        """
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """What of the rows decides a score, beside the names of task and backbone."""
-        return {"aggregate": task.aggregate} if task.aggregate else {}
+        """Collect the facts of the rows that decide a score, beside task and backbone."""
+        if not task.aggregate:
+            return {}
+        return {"aggregate": task.aggregate}
 
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """What a precision ("auto", "fp32", "bf16") means for a backbone on this machine."""
+        """Resolve a precision ("auto", "fp32", "bf16") for a backbone on this machine."""
         return resolve_precision(precision, card, device)
 
 
@@ -100,7 +145,14 @@ INPUTS: Registry[Input] = Registry("input of tasks")
 
 
 def register(*names: str) -> Callable[[type[Input]], type[Input]]:
-    """Register a class of inputs under names of ``etab.tasks.inputs.ROW_INPUTS``."""
+    """Register a class of inputs.
+
+    Args:
+        names: Keys of ``etab.tasks.inputs.ROW_INPUTS``.
+
+    Returns:
+        A decorator of a subclass of ``Input``.
+    """
 
     def add(kind: type[Input]) -> type[Input]:
         instance = kind()
@@ -114,8 +166,11 @@ def register(*names: str) -> Callable[[type[Input]], type[Input]]:
 def input_of(task: Task) -> Input:
     """Look up the input of a task, importing its module when it is first needed.
 
+    Args:
+        task: The task.
+
     Raises:
-        UnknownNameError: If no input has the name.
+        UnknownNameError: No input has the name.
     """
     row = ROW_INPUTS[task.inputs]
     if row.name not in INPUTS:

@@ -1,9 +1,9 @@
-"""Clips as inputs: by a network of clips, or by moments over time of the features of their frames.
+"""Clips as inputs: embedded by a network of clips, or by moments over time of their frames.
 
 Features have one row a clip: "<layer>/<pooling>/mean", and "<layer>/<pooling>/mean+std" with both
-side by side, so that a probe may choose whether motion helps. A frame that a short recording
-repeats counts as often. Heads over sequences have 16 steps spread evenly over the clip, of the last
-layer whose pooling is narrow.
+side by side, so that a probe can choose whether motion helps. A frame that is repeated, because the
+recording is short, counts as often as it occurs. The input of heads over sequences is 16 steps,
+spread evenly over the clip, of the last layer whose pooling is narrow.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ Clip = tuple[Record, tuple[int, ...]]
 class Clips:
     """Clips to embed, in order.
 
-    sampling  how they were cut, as ``Task.family`` describes it
-    ranges    [first, last) of the clips of each recording, by its id
+    Attributes:
+        clips: The clips: each a recording and its frame numbers.
+        sampling: How the clips were cut, as ``Task.family`` describes it.
+        ranges: First clip and last clip (exclusive) of each recording, by its id.
     """
 
     clips: tuple[Clip, ...]
@@ -53,7 +55,7 @@ class Clips:
     @property
     def frames(self) -> list[FrameKey]:
         """Every frame of every clip, in order."""
-        return [(record, at) for record, shown in self.clips for at in shown]
+        return [(record, frame) for record, frames in self.clips for frame in frames]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,7 +68,7 @@ class Clips:
         }
 
     def groups(self, n: int) -> list[list[Clip]]:
-        """Whole clips put together to about ``n`` frames each, one clip at least."""
+        """Group whole clips to at most ``n`` different frames each, one clip at least."""
         out: list[list[Clip]] = []
         full = n
         for clip in self.clips:
@@ -82,13 +84,11 @@ class Clips:
         """Yield uint8 batches (frames, size, size), one a group, with each frame of a clip once."""
 
         def read(group: list[Clip]) -> Array:
-            return np.stack(
-                [
-                    resize(frame, size)
-                    for record, at in group
-                    for frame in source.frames(record, sorted(set(at)))
-                ]
-            )
+            frames: list[Array] = []
+            for record, numbers in group:
+                for frame in source.frames(record, sorted(set(numbers))):
+                    frames.append(resize(frame, size))
+            return np.stack(frames)
 
         return ahead(self.groups(n), read)
 
@@ -98,23 +98,28 @@ class Clips:
 
 
 class OverTime:
-    """A backbone of clips made from one of pictures; its batches must come in the planned order."""
+    """A backbone of clips made from a backbone of pictures.
+
+    Its batches must come in the planned order.
+    """
 
     def __init__(self, backbone: Backbone, groups: Sequence[Sequence[Clip]], n: int) -> None:
         """Take the groups of clips; ``n`` frames at most go through the backbone at once."""
-        self.backbone, self.n, self._groups = backbone, n, iter(groups)
+        self.backbone = backbone
+        self.n = n
+        self._groups = iter(groups)
 
     def digest(self) -> str:
-        """sha256 of the weights of the backbone of pictures."""
+        """Compute the sha256 of the weights of the backbone of pictures."""
         return self.backbone.digest()
 
     def __call__(self, x: Any) -> Features:
-        """Embed uint8 (frames, s, s) of the next group: a row a clip, no maps."""
+        """Embed the frames (frames, s, s), uint8, of the next group: one row a clip, no maps."""
         import torch
 
-        parts = [self.backbone(x[at : at + self.n]) for at in range(0, len(x), self.n)]
+        parts = [self.backbone(x[first : first + self.n]) for first in range(0, len(x), self.n)]
         group = next(self._groups)
-        counts = [np.unique(shown, return_counts=True)[1] for _, shown in group]
+        counts = [np.unique(frames, return_counts=True)[1] for _, frames in group]
         weights = [
             torch.as_tensor(c / c.sum(), dtype=torch.float32, device=x.device)[:, None]
             for c in counts
@@ -132,26 +137,31 @@ class OverTime:
             pooled[f"{key}/mean+std"] = torch.stack([torch.cat(row) for row in rows])
             if key.split("/")[-1] in _STEPPED:
                 clips = zip(edges[:-1], edges[1:], group, strict=True)
-                sequences = {
-                    key: torch.stack([values[a:b][_steps(shown)] for a, b, (_, shown) in clips])
-                }
-        pca = {f"{key}/{how}": n for key, n in parts[0].pca.items() for how in ("mean", "mean+std")}
+                steps = [values[a:b][_steps(frames)] for a, b, (_, frames) in clips]
+                # Only the last such layer stays.
+                sequences = {key: torch.stack(steps)}
+        pca: dict[str, int] = {}
+        for key, n in parts[0].pca.items():
+            pca[f"{key}/mean"] = n
+            pca[f"{key}/mean+std"] = n
         return Features(pooled, (), pca, sequences)
 
 
 def _moments(values: Any, weights: Any) -> tuple[Any, Any]:
-    """Weighted mean and standard deviation (d,) of (k, d) values."""
+    """Compute the weighted mean and standard deviation (d,) of values (k, d)."""
     mean = (weights * values).sum(0)
-    return mean, (weights * (values - mean) ** 2).sum(0).clamp_min(0).sqrt()
+    variance = (weights * (values - mean) ** 2).sum(0)
+    return mean, variance.clamp_min(0).sqrt()
 
 
-def _steps(shown: Sequence[int]) -> IntArray:
+def _steps(frames: Sequence[int]) -> IntArray:
     """Select ``STEPS`` of the sorted frames of a clip, spread evenly over it."""
-    order: IntArray = np.unique(shown, return_inverse=True)[1]
+    order: IntArray = np.unique(frames, return_inverse=True)[1]
     return np.asarray(order[np.linspace(0, len(order) - 1, STEPS).round().astype(int)])
 
 
 STILLS = "only stills of ED and ES are here, no sequence"
+"""Why a recording has no clips."""
 
 
 @register("clip", "clips", "beats")
@@ -159,18 +169,18 @@ class ClipInput(Input):
     """Clips of a recording: the middle one, all of them, or one for each beat."""
 
     def keys(self, task: Task, source: Source) -> Clips:
-        """Every clip of the task's family, ordered by view."""
+        """List every clip of the task's family, ordered by view."""
         return clips_of(task, source)
 
     def rows(self, task: Task, source: Source, keys: Clips) -> Rows:
-        """A row for each clip of the recordings that have an answer."""
+        """Build a row for each clip of the recordings that have an answer."""
         self.check(task, source.card)
         return clip_rows(task, source, keys)
 
     def embed(
-        self, task: Task, source: Source, keys: Clips, card: BackboneCard, how: Embedding
+        self, task: Task, source: Source, keys: Clips, card: BackboneCard, embedding: Embedding
     ) -> FrameFeatures:
-        """Features by a network of clips, or by moments over frames for a network of pictures."""
+        """Embed clips by a network of clips, or by moments over the features of their frames."""
         over: Clips | WholeClips = keys
         if card.clip is not None:
             over = WholeClips.of(source, keys.clips, card.clip, keys.sampling)
@@ -178,51 +188,67 @@ class ClipInput(Input):
             source,
             over.frames,
             card,
-            cache=how.cache,
-            device=how.device,
-            precision=how.precision,
-            batch_size=how.batch_size,
-            progress=how.progress,
+            cache=embedding.cache,
+            device=embedding.device,
+            precision=embedding.precision,
+            batch_size=embedding.batch_size,
+            progress=embedding.progress,
             maps=False,
             over=over,
-            data_digest=how.data_digest,
+            data_digest=embedding.data_digest,
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """The clip of each row."""
+        """Pick the clip of each row."""
         return row_features(features, rows, maps=maps, sequences=sequences)
 
 
 def clips_of(task: Task, source: Source) -> Clips:
-    """Every clip of the task's family, ordered by view.
+    """List every clip of the task's family, ordered by view.
 
-    Recordings of stills have none. Raises LayoutError where no recording has any.
+    Recordings of stills have no clips.
+
+    Args:
+        task: A task on clips.
+        source: The data.
+
+    Raises:
+        LayoutError: No recording has a clip.
+        IncompatibleError: The task's inputs are not clips.
     """
-    alike = [t for t in TASKS.values() if t.dataset == task.dataset and t.family == task.family]
-    views = {view for t in (task, *alike) for view in t.views}
-    found: list[Clip] = []
-    place: dict[str, tuple[int, int]] = {}
+    views = set(task.views)
+    for other in TASKS.values():
+        if other.dataset == task.dataset and other.family == task.family:
+            views.update(other.views)
+    clips: list[Clip] = []
+    ranges: dict[str, tuple[int, int]] = {}
     for record in sorted((r for r in source.records() if r.view in views), key=lambda r: r.view):
         if not source.still(record):
             n = source.n_frames(record)
-            mine: list[Clip] = [
-                (record, tuple(map(int, _sampling(task).clip(n, s))))
-                for s in starts(task, source, record)
-            ]
-            place[record.id] = (len(found), len(found) + len(mine))
-            found += mine
-    if not found:
+            first = len(clips)
+            for start in clip_starts(task, source, record):
+                numbers = _sampling(task).clip(n, start)
+                clips.append((record, tuple(map(int, numbers))))
+            ranges[record.id] = (first, len(clips))
+    if not clips:
         raise LayoutError(
-            f"{source.root} gives not one clip for {task.code}: {STILLS}. Restore the sequences, or run "
-            f"the task on the ED and ES frames, b0-{task.code[3:]}."
+            f"{source.root} has not one clip for {task.code}: {STILLS}. "
+            f"Restore the sequences, or run the task on the ED and ES frames, b0-{task.code[3:]}."
         )
-    return Clips(tuple(found), task.family, place)
+    return Clips(tuple(clips), task.family, ranges)
 
 
-def starts(task: Task, source: Source, record: Record) -> list[int]:
-    """Where the clips of a recording begin, by the task's ``inputs``.
+def clip_starts(task: Task, source: Source, record: Record) -> list[int]:
+    """List the first frame of each clip of a recording, given the task's ``inputs``.
 
-    Raises IncompatibleError for inputs that are not clips.
+    Args:
+        task: The task. Its inputs are "clip" (the clip in the middle), "clips" (all of them) or
+            "beats" (one around each systole).
+        source: The data.
+        record: The recording.
+
+    Raises:
+        IncompatibleError: The task's inputs are not clips, or it has no sampling.
     """
     sampling = _sampling(task)
     n = source.n_frames(record)
@@ -232,12 +258,13 @@ def starts(task: Task, source: Source, record: Record) -> list[int]:
         return sampling.starts(n)
     if task.inputs == "beats":
         phases = source.phases(record)
+        end_systole = phases[1] if phases else None
         fps = record.fps or source.card.fps
-        return sampling.around(
-            n, beats.systoles(source.frames(record), fps, phases[1] if phases else None).tolist()
-        )
+        systoles = beats.systoles(source.frames(record), fps, end_systole)
+        return sampling.around(n, systoles.tolist())
     raise IncompatibleError(
-        f"{task.code}: nothing cuts clips by inputs={task.inputs!r}; possible: clip, clips, beats."
+        f"{task.code}: clips cannot be cut for inputs={task.inputs!r}; "
+        "possible: clip, clips, beats."
     )
 
 
@@ -250,38 +277,45 @@ def _sampling(task: Task) -> Sampling:
 
 
 def clip_rows(task: Task, source: Source, clips: Clips) -> Rows:
-    """Build the rows of a task on clips; raises LayoutError when the data hold none at all."""
+    """Build the rows of a task on clips.
+
+    Args:
+        task: A task on clips.
+        source: The data.
+        clips: The clips of the task's family.
+
+    Raises:
+        LayoutError: The data hold no row at all.
+    """
     target = source.card.target(task.target)
-    kept: list[tuple[int, Record, object]] = []
+    chosen: list[tuple[int, Record, object]] = []
     missing: list[tuple[str, str]] = []
-    for record in sorted(
-        (r for r in source.records() if r.view in task.views), key=lambda r: r.view
-    ):
+    in_views = [record for record in source.records() if record.view in task.views]
+    for record in sorted(in_views, key=lambda r: r.view):
         answers = [a for a in source.answers(record, target) if a.at is None]
-        if record.id in clips.ranges and answers:
-            kept += [(i, record, answers[0].value) for i in range(*clips.ranges[record.id])]
+        if record.id not in clips.ranges:
+            missing.append((record.id, STILLS))
+        elif not answers:
+            missing.append((record.id, f"no {task.target} is given"))
         else:
-            missing.append(
-                (
-                    record.id,
-                    STILLS if record.id not in clips.ranges else f"no {task.target} is given",
-                )
-            )
-    if not kept:
+            chosen += [(i, record, answers[0].value) for i in range(*clips.ranges[record.id])]
+    if not chosen:
+        reason = missing[0][1] if missing else "no recording of that view"
         raise LayoutError(
-            f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
-            f"{missing[0][1] if missing else 'no recording of that view'}. Run `etab data check {source.card.name}`."
+            f"{source.root} has no row for {task.code} "
+            f"({task.target}, {', '.join(task.views)}): {reason}. "
+            f"Run `etab data check {source.card.name}`."
         )
-    records = tuple(r.id for _, r, _ in kept)
-    patients = tuple(r.patient for _, r, _ in kept)
-    items = _items([i for i, _, _ in kept], clips)
+    records = tuple(r.id for _, r, _ in chosen)
+    patients = tuple(r.patient for _, r, _ in chosen)
+    items = _items([i for i, _, _ in chosen], clips)
     return Rows(
         items=items,
         patients=np.array(patients),
-        parts=np.array([r.split for _, r, _ in kept]),
-        frames=np.array([[i] for i, _, _ in kept]),
-        answers=stack(target.kind, [v for _, _, v in kept]),
-        spacing=(None,) * len(kept),
+        parts=np.array([r.split for _, r, _ in chosen]),
+        frames=np.array([[i] for i, _, _ in chosen]),
+        answers=stack(target.kind, [v for _, _, v in chosen]),
+        spacing=(None,) * len(chosen),
         missing=tuple(missing),
         records=records,
         units={"": items, "recording": records, "patient": patients}[task.unit],
@@ -289,9 +323,9 @@ def clip_rows(task: Task, source: Source, clips: Clips) -> Rows:
 
 
 def _items(numbers: Sequence[int], clips: Clips) -> tuple[str, ...]:
-    """Name rows by recording, and first and last frame of the clip."""
-    shown = (clips.clips[i] for i in numbers)
-    return tuple(f"{record.id}#{at[0]}-{at[-1]}" for record, at in shown)
+    """Name each row by its recording and the first and last frame of its clip."""
+    chosen = (clips.clips[i] for i in numbers)
+    return tuple(f"{record.id}#{frames[0]}-{frames[-1]}" for record, frames in chosen)
 
 
 WHOLE_CLIP_VERSION = 1
@@ -301,12 +335,17 @@ WHOLE_CLIP_VERSION = 1
 class WholeClips:
     """Clips for a network of clips: frame numbers, and which of them exist in the recording.
 
-    ``sampling`` says where clips begin, in the words of the task's family.
+    Attributes:
+        records: The recording of each clip.
+        numbers: Frame numbers (clips, frames).
+        present: Whether each frame exists in its recording (clips, frames).
+        contract: The length, rate and size that the network needs.
+        sampling: How the first frames were chosen, as ``Task.family`` describes it.
     """
 
     records: tuple[Record, ...]
     numbers: Array
-    there: Array
+    present: Array
     contract: ClipContract
     sampling: str
 
@@ -318,12 +357,22 @@ class WholeClips:
         contract: ClipContract,
         sampling: str = "",
     ) -> WholeClips:
-        """Lay out clips, each a recording and its frame numbers; only the first frame counts."""
-        found = [
-            contract.numbers(source.n_frames(record), int(shown[0])) for record, shown in clips
-        ]
-        numbers, there = (np.stack(part) for part in zip(*found, strict=True))
-        return cls(tuple(record for record, _ in clips), numbers, there, contract, sampling)
+        """Lay out clips as a network needs them.
+
+        Args:
+            source: The data.
+            clips: Recordings with frame numbers; only the first number of each clip is used.
+            contract: The length, rate and size that the network needs.
+            sampling: How the first frames were chosen.
+        """
+        numbers: list[Array] = []
+        present: list[Array] = []
+        for record, frames in clips:
+            row, exists = contract.numbers(source.n_frames(record), int(frames[0]))
+            numbers.append(row)
+            present.append(exists)
+        records = tuple(record for record, _ in clips)
+        return cls(records, np.stack(numbers), np.stack(present), contract, sampling)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -331,19 +380,17 @@ class WholeClips:
     @property
     def frames(self) -> list[FrameKey]:
         """Every frame of every clip, in order."""
-        return [
-            (record, int(at))
-            for record, shown in zip(self.records, self.numbers, strict=True)
-            for at in shown
-        ]
+        frames: list[FrameKey] = []
+        for record, numbers in zip(self.records, self.numbers, strict=True):
+            frames += [(record, int(number)) for number in numbers]
+        return frames
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the features beyond frames and backbone."""
-        there = self.there.sum(axis=1)
-        short = (
-            f"{int((there < self.contract.frames).sum())} of {len(self)}, {int(there.sum())} frames"
-        )
+        """Facts that decide the features beside frames and backbone."""
+        counts = self.present.sum(axis=1)
+        n_short = int((counts < self.contract.frames).sum())
+        short = f"{n_short} of {len(self)}, {int(counts.sum())} frames"
         return {
             "sampling": self.sampling,
             "contract": f"{self.contract!r} v{WHOLE_CLIP_VERSION}",
@@ -351,14 +398,20 @@ class WholeClips:
         }
 
     def groups(self, n: int) -> list[range]:
-        """Clips that go through the network together: about ``n`` frames, one clip at least."""
+        """Group clips that go through the network together: ``n`` frames, one clip at least."""
         k = max(1, n // self.contract.frames)
-        return [range(at, min(at + k, len(self))) for at in range(0, len(self), k)]
+        return [range(first, min(first + k, len(self))) for first in range(0, len(self), k)]
 
     def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
-        """uint8 batches (clips, frames, size, size), the next one read while the last is embedded.
+        """Yield uint8 batches (clips, frames, size, size), reading one batch ahead.
 
-        Raises UnsupportedOptionError for a ``size`` that is not the contract's.
+        Args:
+            source: The data.
+            size: Size of a frame in px; it must be the contract's.
+            n: Frames that go through the network together.
+
+        Raises:
+            UnsupportedOptionError: ``size`` is not the contract's.
         """
         if size != self.contract.size:
             raise UnsupportedOptionError(
@@ -371,29 +424,32 @@ class WholeClips:
         return ahead(self.groups(n), read)
 
     def _clip(self, source: Source, i: int) -> Array:
-        seen, back = np.unique(self.numbers[i], return_inverse=True)
-        return self.contract.fit(source.frames(self.records[i], seen.tolist()))[back]
+        unique, inverse = np.unique(self.numbers[i], return_inverse=True)
+        frames = source.frames(self.records[i], unique.tolist())
+        return self.contract.fit(frames)[inverse]
 
     def over(self, backbone: Backbone, n: int) -> InOrder:
         """Wrap a backbone so that it embeds the output of ``batches``, in its order."""
-        return InOrder(backbone, [self.there[group.start : group.stop] for group in self.groups(n)])
+        present = [self.present[group.start : group.stop] for group in self.groups(n)]
+        return InOrder(backbone, present)
 
 
 class InOrder:
-    """A backbone of clips that knows which frames of the batches planned are there."""
+    """A backbone of clips that knows which frames of the planned batches exist."""
 
-    def __init__(self, backbone: Backbone, there: Sequence[Array]) -> None:
-        """``there``: (clips, frames) of each batch, in order."""
-        self.backbone, self._there = backbone, iter(there)
+    def __init__(self, backbone: Backbone, present: Sequence[Array]) -> None:
+        """Take a backbone, and for each batch, in order, which frames exist (clips, frames)."""
+        self.backbone = backbone
+        self._present = iter(present)
 
     def digest(self) -> str:
-        """sha256 of the weights of the backbone."""
+        """Compute the sha256 of the weights of the backbone."""
         return self.backbone.digest()
 
     def __call__(self, x: Any) -> Features:
-        """Embed the next batch, uint8 (clips, frames, s, s)."""
+        """Embed the next batch (clips, frames, s, s), uint8."""
         import torch
 
-        there = torch.from_numpy(next(self._there)).to(x.device)
-        found: Features = self.backbone(x, there)  # type: ignore[call-arg]
-        return found
+        present = torch.from_numpy(next(self._present)).to(x.device)
+        features: Features = self.backbone(x, present)  # type: ignore[call-arg]
+        return features

@@ -22,11 +22,11 @@ from etab.features.lazy import StoredMap
 from etab.storage.memory import Spill
 from etab.types import Array, Features, IntArray
 
+# Pooled features of more bytes than this are mapped, not read.
 _MAPPED = 256 << 20
 
-
+# Bytes of a feature map that are held in memory when there is no cache.
 _HELD = 2 << 30
-
 
 # What reading an entry raises where its files are absent, cut, or hold something else.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -39,37 +39,48 @@ Load = Callable[[Path, Mapping[str, Any]], Features]
 
 
 class Computed(Protocol):
-    """Features that were computed, in memory or partly on disk."""
+    """Computed features, in memory or partly on disk."""
 
     def features(self) -> Features:
-        """The features, where nothing is kept."""
+        """Return the features, if they are not stored."""
         ...
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Finish the files of an entry; returns the facts that are needed to read them."""
+        """Finish the files of an entry, and return the facts that are needed to read them."""
         ...
 
 
 class Batches:
-    """Collects the features of batches: pooled in memory, maps on disk or, without a folder, in
-    memory.
+    """Collects the features of batches.
+
+    Pooled features are collected in memory, and maps in a folder, or in memory without one.
+
+    Attributes:
+        n: Rows in all.
+        folder: Folder of the files of maps; None collects maps in memory.
+        at: Rows that were added so far.
+        pooled: Pooled features (n, d), float32, by name.
+        sequences: Sequences (n, T, d), float16, by name.
+        maps: Maps in memory, or open files.
+        pca: Dimensions after the reduction, by name of the pooled features.
     """
 
     def __init__(self, n: int, folder: Path | None) -> None:
-        self.n, self.folder, self.at = n, folder, 0
+        self.n = n
+        self.folder = folder
+        self.at = 0
         self.pooled: dict[str, Array] = {}
         self.sequences: dict[str, Array] = {}
         self.maps: list[Any] = []
         self.pca: Mapping[str, int] = {}
 
     def add(self, part: Features, maps: bool) -> None:
-        """Append the features of one batch."""
+        """Append the features of one batch; ``maps`` also collects its feature maps."""
         k = len(part)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
-            self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))[
-                self.at : self.at + k
-            ] = block
+            whole = self.pooled.setdefault(name, np.empty((self.n, block.shape[1]), np.float32))
+            whole[self.at : self.at + k] = block
         for name, values in part.sequences.items():
             block = values.cpu().float().clamp(-6e4, 6e4).numpy().astype(np.float16)
             stored = self.sequences.setdefault(
@@ -84,7 +95,8 @@ class Batches:
                 self.maps[i].put(self.at, block)
             else:
                 self.maps[i].write(np.ascontiguousarray(block, np.float16).tobytes())
-        self.at, self.pca = self.at + k, part.pca
+        self.at += k
+        self.pca = part.pca
 
     def _new(self, i: int, shape: tuple[int, ...]) -> Any:
         if self.folder is None:
@@ -98,16 +110,17 @@ class Batches:
         return out
 
     def reorder(self, rows: IntArray) -> None:
-        """Put pooled features in order: ``rows`` says which row each one that came is."""
-        self.pooled = {name: values[np.argsort(rows)] for name, values in self.pooled.items()}
+        """Put pooled features in order: the i-th features added belong to row ``rows[i]``."""
+        order = np.argsort(rows)
+        self.pooled = {name: values[order] for name, values in self.pooled.items()}
 
     def features(self) -> Features:
-        """What was collected, in memory as far as it fits."""
+        """Return the features, in memory as far as they fit."""
         maps = tuple(np.asarray(m) if m.held else m for m in self.maps)
         return Features(self.pooled, maps, self.pca, self.sequences)
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write what is not on disk yet; returns what entry.json must say of it."""
+        """Write the files that are not on disk yet, and return the facts for entry.json."""
         from safetensors.numpy import save_file
 
         arrays = {name: np.ascontiguousarray(values) for name, values in self.pooled.items()}
@@ -120,8 +133,10 @@ class Batches:
         return facts
 
     def close(self) -> None:
-        """Finish the files; a map written in part is no map."""
-        for out in self.maps if self.folder is not None else ():
+        """Close the files of maps."""
+        if self.folder is None:
+            return
+        for out in self.maps:
             out.close()
 
 
@@ -142,11 +157,14 @@ def embed_batches(
         backbone: A backbone that is on ``device`` already.
         batches: Arrays whose first axis is rows.
         n: Rows in all.
-        folder: Where maps are written as they come; None holds them in memory.
-        device: Where the batches go.
+        folder: Where each batch of maps is written; None holds maps in memory.
+        device: The device to which batches are copied.
         progress: Called with (rows done, n) after each batch.
-        maps: Whether feature maps are kept.
+        maps: Whether feature maps are collected.
         rows: The row of each item, for batches in another order (pooled features only).
+
+    Returns:
+        The features, collected.
     """
     import torch
 
@@ -168,9 +186,17 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
 
     If another process completes the same entry first, its files are used.
 
+    Args:
+        target: Folder of the entry.
+        compute: ``compute(folder)`` computes the features and may write files to the folder.
+        load: Reads the files of an entry.
+
+    Returns:
+        The features, read from the entry.
+
     Raises:
-        StorageError: The disk refuses; nothing is left behind.
-        CorruptFileError: What was just written does not read back.
+        StorageError: The files cannot be written; no partial files are left.
+        CorruptFileError: The files just written cannot be read.
     """
     temp = target.with_name(f"{target.name}.{secrets.token_hex(8)}.part")
     try:
@@ -185,7 +211,8 @@ def write_entry(target: Path, compute: Callable[[Path], Computed], load: Load) -
         if isinstance(error, EtabError):
             raise
         raise StorageError(
-            f"Features could not be kept in {target}: {error.strerror}. Free some space, or name another --cache."
+            f"Features could not be kept in {target}: {error.strerror}. "
+            "Free some space, or name another --cache."
         ) from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
@@ -218,7 +245,7 @@ def _is_sound(folder: Path, load: Load) -> bool:
 
 
 def _checksum(path: Path) -> str:
-    """Checksum against damage (xxh3, 128 bits), at the speed of memory: maps are gigabytes."""
+    """Compute a checksum against damage (xxh3, 128 bits): maps of gigabytes need a fast one."""
     checksum = xxhash.xxh3_128()
     with path.open("rb") as handle:
         while block := handle.read(1 << 22):
@@ -227,13 +254,22 @@ def _checksum(path: Path) -> str:
 
 
 def read_entry(folder: Path | None, load: Load | None = None) -> Features | None:
-    """Read a valid entry; None where none exists or, with a warning, where it is damaged."""
+    """Read an entry.
+
+    Args:
+        folder: Folder of the entry; None has no entry.
+        load: Reads the files of an entry; None is ``load_batches``.
+
+    Returns:
+        The features; None if there is no entry or, with a warning, if it is damaged.
+    """
     if folder is None or not folder.is_dir():
         return None
     try:
         return _verified(folder, load or load_batches)
     except _DAMAGE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = str(error)
+        reason = text.splitlines()[0] if text else type(error).__name__
         warnings.warn(
             f"The cached features in {folder} are damaged ({reason}); computing them again.",
             EtabWarning,
@@ -260,36 +296,39 @@ def _verified(folder: Path, load: Load) -> Features:
 
 
 def _pooled(path: Path, *, above: int = _MAPPED) -> dict[str, Array]:
-    """Read the arrays of a safetensors file; map them where it is larger than ``above`` bytes."""
+    """Read the arrays of a safetensors file; map them if it is larger than ``above`` bytes."""
     from safetensors.numpy import load_file
 
     if path.stat().st_size <= above:
         return dict(load_file(str(path)))
     with path.open("rb") as file:
         n = int.from_bytes(file.read(8), "little")
-        header = {
-            name: facts
-            for name, facts in json.loads(file.read(n)).items()
-            if name != "__metadata__"
-        }
+        header = json.loads(file.read(n))
+    header.pop("__metadata__", None)
     if any(facts["dtype"] != "F32" for facts in header.values()):
         return dict(load_file(str(path)))
-    return {
-        name: np.asarray(
-            np.memmap(
-                path, np.float32, "r", 8 + n + facts["data_offsets"][0], tuple(facts["shape"])
-            )
-        )
-        for name, facts in header.items()
-    }
+    arrays: dict[str, Array] = {}
+    for name, facts in header.items():
+        # The offsets count from the end of the header.
+        offset = 8 + n + facts["data_offsets"][0]
+        mapped = np.memmap(path, np.float32, "r", offset, tuple(facts["shape"]))
+        arrays[name] = np.asarray(mapped)
+    return arrays
 
 
 def load_batches(folder: Path, entry: Mapping[str, Any]) -> Features:
-    """Features of an entry that ``Batches`` wrote; maps and sequences stay on disk."""
-    pooled = _pooled(folder / "pooled.safetensors")
-    maps = sorted(n for n in entry["files"] if n.startswith("map"))
-    sequences = {
-        k: StoredMap(folder / f"sequence{i}.npy") for i, k in enumerate(entry.get("sequences", ()))
-    }
-    whole = {k: pooled[k] for k in entry["order"]}
-    return Features(whole, tuple(StoredMap(folder / n) for n in maps), entry["pca"], sequences)
+    """Read an entry that ``Batches`` wrote; maps and sequences stay on disk.
+
+    Args:
+        folder: Folder of the entry.
+        entry: The facts in ``entry.json``.
+    """
+    arrays = _pooled(folder / "pooled.safetensors")
+    # safetensors sorts names; the entry remembers their order.
+    pooled = {name: arrays[name] for name in entry["order"]}
+    files = sorted(name for name in entry["files"] if name.startswith("map"))
+    maps = tuple(StoredMap(folder / name) for name in files)
+    sequences: dict[str, Any] = {}
+    for i, name in enumerate(entry.get("sequences", ())):
+        sequences[name] = StoredMap(folder / f"sequence{i}.npy")
+    return Features(pooled, maps, entry["pca"], sequences)

@@ -1,8 +1,9 @@
-"""Frozen embeddings, computed once and kept under the digest of everything that decides them.
+"""Frozen embeddings, computed once and stored under the digest of everything that decides them.
 
 An entry is a folder: ``pooled.safetensors``, ``map0.npy`` ... (float16, fine to coarse),
 ``sequence0.npy`` ... (float16, (n, T, d), named in the entry) and ``entry.json`` with the checksum
-of each file, checked when it is read; an entry that does not verify is computed again, and said so.
+of each file. Checksums are verified when the entry is read; a damaged entry is computed again, with
+a warning.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ VERSION = 2
 
 
 class Over(Protocol):
-    """Rows of several frames each (``etab.features.clips``): how they are read and embedded."""
+    """Rows of several frames each (see ``etab.features.clips``): how to read and embed them."""
 
     def __len__(self) -> int: ...
 
@@ -47,11 +48,11 @@ class Over(Protocol):
         ...
 
     def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
-        """uint8 batches of about ``n`` frames."""
+        """Yield uint8 batches of about ``n`` frames."""
         ...
 
     def over(self, backbone: Backbone, n: int) -> Backbone:
-        """The backbone of rows that takes these batches."""
+        """Wrap a backbone so that it embeds these batches, one row for several frames."""
         ...
 
 
@@ -59,21 +60,22 @@ def resize(frame: Array, size: int) -> Array:
     """Resize a uint8 frame to (size, size), ignoring its aspect ratio.
 
     Pixels are averaged by area where the frame shrinks, and interpolated linearly otherwise.
+
+    Args:
+        frame: A frame (h, w), uint8.
+        size: Height and width of the result, in px.
     """
     import cv2
 
     if frame.shape == (size, size):
         return frame
-    shrink = frame.shape[0] >= size and frame.shape[1] >= size
-    return np.asarray(
-        cv2.resize(
-            frame, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-        )
-    )
+    shrinks = frame.shape[0] >= size and frame.shape[1] >= size
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (size, size), interpolation=interpolation))
 
 
 def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> Iterator[Array]:
-    """uint8 batches (n, size, size), the next one read while the last is embedded."""
+    """Yield uint8 batches (n, size, size), reading one batch ahead."""
 
     def read(start: int) -> Array:
         chosen = frames[start : start + n]
@@ -111,9 +113,28 @@ def frame_features(
     data_digest: str | None = None,
     over: Over | None = None,
 ) -> FrameFeatures:
-    """Embed frames, or read them back; with ``over``, what is kept is a row for several of them.
+    """Embed frames, or read their features from the cache.
 
-    Raises WeightsError, CorruptFileError, StorageError.
+    Args:
+        source: The data.
+        frames: The frames: (record, frame number).
+        card: The backbone.
+        cache: Folder of the feature cache; None stores nothing.
+        device: The device, as torch names it.
+        precision: "auto", "fp32" or "bf16".
+        batch_size: Frames that are embedded at once; None is 32 on a processor, else 128.
+        progress: Called with (rows done, rows in all).
+        maps: Whether feature maps are stored.
+        data_digest: sha256 of the data; None computes it.
+        over: How to embed several frames as one row; None makes each frame a row.
+
+    Returns:
+        The features, one row for each frame, or for each row of ``over``.
+
+    Raises:
+        WeightsError: The backbone cannot be loaded.
+        CorruptFileError: A recording is damaged, or stored features cannot be read back.
+        StorageError: The cache cannot be written.
     """
     kind = resolve_precision(precision, card, device)
     facts = _settings(card, kind) | dict({} if over is None else over.settings)
@@ -143,17 +164,18 @@ class Frames(Input):
     """Annotated frames: one, or the ED and the ES frame side by side, for each row."""
 
     def keys(self, task: Task, source: Source) -> list[FrameKey]:
-        """Every frame that the tasks of the dataset need, ordered by view."""
+        """List every frame that the tasks of the dataset need, ordered by view."""
         keys = annotated_frames(source)
         if not keys:
             raise LayoutError(
-                f"{source.root} gives no frame for {task.code}: no recording has an ED, an ES or another annotated "
-                f"frame. Run `etab data check {source.card.name}`."
+                f"{source.root} gives no frame for {task.code}: "
+                "no recording has an ED, an ES or another annotated frame. "
+                f"Run `etab data check {source.card.name}`."
             )
         return keys
 
     def rows(self, task: Task, source: Source, keys: Sequence[FrameKey]) -> Rows:
-        """A row for each frame, answer or recording, as ``task.inputs`` names it."""
+        """Build a row for each frame, answer or recording, depending on ``task.inputs``."""
         self.check(task, source.card)
         return task_rows(task, source, keys)
 
@@ -163,25 +185,25 @@ class Frames(Input):
         source: Source,
         keys: Sequence[FrameKey],
         card: BackboneCard,
-        how: Embedding,
+        embedding: Embedding,
     ) -> FrameFeatures:
-        """Features of every frame; feature maps too where the dataset has masks."""
+        """Embed every frame; store feature maps too if the dataset has masks."""
         has_masks = any(target.kind is Kind.MASK for target in source.card.targets)
         return frame_features(
             source,
             keys,
             card,
-            cache=how.cache,
-            device=how.device,
-            precision=how.precision,
-            batch_size=how.batch_size,
-            progress=how.progress,
+            cache=embedding.cache,
+            device=embedding.device,
+            precision=embedding.precision,
+            batch_size=embedding.batch_size,
+            progress=embedding.progress,
             maps=has_masks,
-            data_digest=how.data_digest,
+            data_digest=embedding.data_digest,
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """The frame of each row; of two frames, their pooled features side by side."""
+        """Pick the frame of each row, or the pooled features of its two frames side by side."""
         return row_features(features, rows, maps=maps, sequences=sequences)
 
 
@@ -190,6 +212,9 @@ def annotated_frames(source: Source) -> list[FrameKey]:
 
     These are the ED and ES frames of every recording, and, for tasks with the input "answer", the
     frames that answers belong to.
+
+    Args:
+        source: The data.
     """
     keys: list[FrameKey] = []
     for record in sorted(source.records(), key=lambda r: r.view):
@@ -199,12 +224,17 @@ def annotated_frames(source: Source) -> list[FrameKey]:
 
 
 def shown_frames(source: Source, record: Record) -> list[int]:
-    """List the frames of one recording that the tasks of its dataset need, in order."""
+    """List the frames of one recording that the tasks of its dataset need, in order.
+
+    Args:
+        source: The data.
+        record: The recording.
+    """
     card = source.card
     targets = {t.target for t in TASKS.values() if t.dataset == card.name and t.inputs == "answer"}
     frames: set[int] = set()
-    # Where an answer cannot be read no frame is shown for it: a task that needs it says so when its
-    # rows are built, and the others do without it.
+    # An answer that cannot be read adds no frame here. A task that needs the answer raises when its
+    # rows are built; the other tasks are not affected.
     with suppress(LayoutError, CorruptFileError):
         frames |= set(_phases(source, record).values())
     for name in sorted(targets):
@@ -214,41 +244,50 @@ def shown_frames(source: Source, record: Record) -> list[int]:
 
 
 def _phases(source: Source, record: Record) -> dict[int, int]:
-    """Phase value (0 ED, 1 ES) to frame; empty where the dataset knows no phases."""
+    """Map phases (0 ED, 1 ES) to frames; empty if the dataset does not mark phases."""
     if all(t.name != PHASES for t in source.card.targets):
         return {}
     return _at(source.answers(record, source.card.target(PHASES)))
 
 
 def _at(answers: Sequence[Answer]) -> dict[int, int]:
-    """Phase value (0 ED, 1 ES) to frame."""
+    """Map phases (0 ED, 1 ES) to frames."""
     return {int(a.value): int(a.at) for a in answers if a.at is not None}
 
 
 def _rows_of(
-    task: Task, answers: Sequence[Answer], at: dict[int, int]
+    task: Task, answers: Sequence[Answer], phase_frames: dict[int, int]
 ) -> list[tuple[list[int], Any]]:
-    """Frames and answer of each row that this recording gives."""
+    """List the frames and the answer of each row of one recording."""
     if task.inputs == "answer":
         return [([int(a.at or 0)], a.value) for a in answers]
     if task.inputs == "frame":
-        wanted = set(at.values())
+        wanted = set(phase_frames.values())
         return [([int(a.at)], a.value) for a in answers if a.at in wanted and a.at is not None]
     if not answers:
         return []
     phases = (0,) if task.inputs == "ED" else (0, 1)
-    return [([at[p] for p in phases], answers[0].value)] if all(p in at for p in phases) else []
+    if any(phase not in phase_frames for phase in phases):
+        return []
+    return [([phase_frames[phase] for phase in phases], answers[0].value)]
 
 
 def record_rows(task: Task, source: Source, record: Record) -> list[tuple[list[int], Any]]:
-    """Frames and answer of each row that a recording gives for a task; reads the answers."""
-    at_phase = _phases(source, record)
-    at = sorted(at_phase.values()) if task.inputs == "frame" else None
-    return _rows_of(task, source.answers(record, source.card.target(task.target), at), at_phase)
+    """List the frames and the answer of each row that a recording has for a task.
+
+    Args:
+        task: The task.
+        source: The data; the answers are read.
+        record: The recording.
+    """
+    phase_frames = _phases(source, record)
+    frames = sorted(phase_frames.values()) if task.inputs == "frame" else None
+    answers = source.answers(record, source.card.target(task.target), frames)
+    return _rows_of(task, answers, phase_frames)
 
 
 def _reasons(missing: Sequence[tuple[str, str]]) -> str:
-    """Why there are no rows: the first reason, and which recordings or rows have it."""
+    """Explain why there are no rows: the first reason, and the names that it applies to."""
     if not missing:
         return "no recording of that view"
     reason = missing[0][1]
@@ -258,48 +297,57 @@ def _reasons(missing: Sequence[tuple[str, str]]) -> str:
 
 
 def task_rows(task: Task, source: Source, frames: Sequence[FrameKey]) -> Rows:
-    """Build the rows of a task; raises LayoutError when the data hold none at all."""
+    """Build the rows of a task on frames.
+
+    Args:
+        task: The task.
+        source: The data.
+        frames: The embedded frames: (record, frame number).
+
+    Raises:
+        LayoutError: The data hold no row at all.
+    """
     target = source.card.target(task.target)
-    place = {(record.id, at): i for i, (record, at) in enumerate(frames)}
+    index = {(record.id, at): i for i, (record, at) in enumerate(frames)}
     items: list[str] = []
-    kept: list[tuple[Record, list[int], Any]] = []
+    chosen: list[tuple[Record, list[int], Any]] = []
     missing: list[tuple[str, str]] = []
-    for record in sorted(
-        (r for r in source.records() if r.view in task.views), key=lambda r: r.view
-    ):
+    in_views = [record for record in source.records() if record.view in task.views]
+    for record in sorted(in_views, key=lambda r: r.view):
         with skippable():
             rows = record_rows(task, source, record)
         if not rows:
             frame = "" if task.inputs == "answer" else " or no ED/ES frame"
             missing.append((record.id, f"no {task.target}{frame} is given"))
-        for shown, value in rows:
-            item = f"{record.id}#{'+'.join(map(str, shown))}"
+        for numbers, value in rows:
+            item = f"{record.id}#{'+'.join(map(str, numbers))}"
             undefined = undefined_row(target.kind, value)
             if undefined:
                 missing.append((item, undefined))
                 continue
-            kept.append((record, shown, value))
+            chosen.append((record, numbers, value))
             items.append(item)
-    if not kept:
+    if not chosen:
         raise LayoutError(
-            f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
-            f"{_reasons(missing)}. Run `etab data check {source.card.name}`."
+            f"{source.root} has no row for {task.code} "
+            f"({task.target}, {', '.join(task.views)}): {_reasons(missing)}. "
+            f"Run `etab data check {source.card.name}`."
         )
-    records = tuple(r.id for r, _, _ in kept)
+    records = tuple(r.id for r, _, _ in chosen)
     return Rows(
         items=tuple(items),
-        patients=np.array([r.patient for r, _, _ in kept]),
-        parts=np.array([r.split for r, _, _ in kept]),
-        frames=np.array([[place[r.id, a] for a in at] for r, at, _ in kept]),
-        answers=stack(target.kind, [v for _, _, v in kept]),
-        spacing=tuple(source.spacing(r) for r, _, _ in kept),
+        patients=np.array([r.patient for r, _, _ in chosen]),
+        parts=np.array([r.split for r, _, _ in chosen]),
+        frames=np.array([[index[r.id, n] for n in numbers] for r, numbers, _ in chosen]),
+        answers=stack(target.kind, [v for _, _, v in chosen]),
+        spacing=tuple(source.spacing(r) for r, _, _ in chosen),
         missing=tuple(missing),
         records=records,
         units={
             "": tuple(items),
             "recording": records,
-            "study": tuple(str(r.meta.get("study", r.id)) for r, _, _ in kept),
-            "patient": tuple(r.patient for r, _, _ in kept),
+            "study": tuple(str(r.meta.get("study", r.id)) for r, _, _ in chosen),
+            "patient": tuple(r.patient for r, _, _ in chosen),
         }[task.unit],
     )
 
@@ -314,9 +362,15 @@ def _picked(whole: Any, rows: Any) -> Any:
 def row_features(
     features: Features, rows: Rows, *, maps: bool = True, sequences: bool = True
 ) -> Features:
-    """Pick the features of each row, maps and sequences too unless told not to.
+    """Pick the features of each row.
 
-    Two frames of a row are laid side by side, without maps and sequences.
+    The pooled features of two frames of a row are laid side by side, without maps and sequences.
+
+    Args:
+        features: Features with one row for each frame.
+        rows: The rows of a task.
+        maps: Whether to pick feature maps.
+        sequences: Whether to pick sequences.
     """
     columns = rows.frames.T
     lo = int(columns[0].min())
@@ -330,14 +384,14 @@ def row_features(
         pooled = {
             k: np.concatenate([v[c] for c in columns], axis=1) for k, v in features.pooled.items()
         }
-    shown: tuple[Any, ...] = ()
+    picked: tuple[Any, ...] = ()
     if maps and len(columns) == 1:
-        shown = tuple(_picked(m, slice(lo, hi) if whole else columns[0]) for m in features.maps)
+        picked = tuple(_picked(m, slice(lo, hi) if whole else columns[0]) for m in features.maps)
     steps = (
         {k: v[columns[0]] for k, v in features.sequences.items()}
         if sequences and len(columns) == 1
         else {}
     )
     return Features(
-        pooled=pooled, maps=shown, pca=features.pca, sequences=steps, frames=len(columns)
+        pooled=pooled, maps=picked, pca=features.pca, sequences=steps, frames=len(columns)
     )

@@ -16,10 +16,17 @@ from etab.types import Array, IntArray
 
 
 class JoinedMap:
-    """Feature maps (n, c, h, w) joined along their rows; rows are read when they are indexed."""
+    """Feature maps (n, c, h, w) joined along their rows; rows are read when they are indexed.
+
+    Attributes:
+        parts: The maps.
+        edges: First row of each map, and the number of rows in all.
+        shape: Shape of the joined map.
+        dtype: Type of the values.
+    """
 
     def __init__(self, parts: Sequence[Any]) -> None:
-        """Take maps of one shape but for their length."""
+        """Join maps that differ in their number of rows only."""
         self.parts = tuple(parts)
         self.edges = np.cumsum([0, *map(len, self.parts)])
         self.shape = (int(self.edges[-1]), *self.parts[0].shape[1:])
@@ -27,7 +34,7 @@ class JoinedMap:
 
     @property
     def path(self) -> Path | None:
-        """Where the first map lies; None where it is in memory."""
+        """The file of the first map; None if it is in memory."""
         return getattr(self.parts[0], "path", None)
 
     def __len__(self) -> int:
@@ -50,16 +57,24 @@ class JoinedMap:
 class StoredMap:
     """A feature map (n, c, h, w) or a sequence (n, T, d) on disk, float16.
 
-    A slice is another StoredMap; a list of rows is read.
+    Indexing by a slice gives another StoredMap; indexing by a list of rows reads them. The file is
+    not mapped between reads, so that a run over large maps needs little memory.
 
-    Nothing stays mapped between reads, so that a run over large maps keeps its memory small.
+    Attributes:
+        path: The .npy file.
+        start: First row of the file that belongs to this map.
+        shape: Shape of the map.
+        dtype: Type of the values.
     """
 
     def __init__(self, path: Path) -> None:
-        """Point at an .npy file."""
+        """Read the header of an .npy file."""
         whole = np.load(path, mmap_mode="r")
-        self.path, self.start, self._offset = path, 0, int(whole.offset)
-        self.shape, self.dtype = whole.shape, whole.dtype
+        self.path = path
+        self.start = 0
+        self.shape = whole.shape
+        self.dtype = whole.dtype
+        self._offset = int(whole.offset)
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -79,21 +94,23 @@ class StoredMap:
         return np.asarray(self._rows(np.arange(len(self))), dtype=dtype)
 
     def _rows(self, index: IntArray) -> Array:
-        """Read rows, those that lie side by side at once."""
+        """Read rows; neighbouring rows are read at once."""
         out = np.empty((len(index), *self.shape[1:]), self.dtype)
-        ends = [0, *(np.flatnonzero(np.diff(index) != 1) + 1), len(index)] if len(index) else [0]
+        if not len(index):
+            return out
+        ends = [0, *(np.flatnonzero(np.diff(index) != 1) + 1), len(index)]
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         with self.path.open("rb", buffering=0) as file:
             for a, b in itertools.pairwise(ends):
                 file.seek(self._offset + (self.start + int(index[a])) * size)
-                left = out[a:b].data.cast("B")
-                while len(left):
-                    read = file.readinto(left)
+                unread = out[a:b].data.cast("B")
+                while len(unread):
+                    read = file.readinto(unread)
                     if not read:
                         raise CorruptFileError(
                             f"{self.path} ends early: it changed while it was read. Run again."
                         )
-                    left = left[read:]
+                    unread = unread[read:]
         return out
 
 
@@ -101,20 +118,22 @@ class PickedMap:
     """A lazy view of selected rows of a map, in any order; rows are read when they are indexed."""
 
     def __init__(self, whole: Any, rows: IntArray) -> None:
-        """Take a map (n, ...) and the numbers of rows of it."""
-        self.whole, self.rows = whole, np.asarray(rows)
-        self.shape, self.dtype = (len(self.rows), *whole.shape[1:]), whole.dtype
+        """Take a map (n, ...) and the numbers of its rows to view."""
+        self.whole = whole
+        self.rows = np.asarray(rows)
+        self.shape = (len(self.rows), *whole.shape[1:])
+        self.dtype = whole.dtype
 
     @property
     def path(self) -> Path | None:
-        """Where the map lies; None where it is in memory."""
+        """The file of the map; None if it is in memory."""
         return getattr(self.whole, "path", None)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, some: Any) -> Array:
-        return np.asarray(self.whole[self.rows[some]])
+    def __getitem__(self, selection: Any) -> Array:
+        return np.asarray(self.whole[self.rows[selection]])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.asarray(self[:], dtype=dtype)

@@ -1,22 +1,22 @@
-"""Layers of a backbone over a whole recording at 50 Hz, for tasks with a state at every moment.
+"""Layers of a backbone over a whole recording at 50 Hz, for tasks with a state at each time.
 
 How a layer is computed depends on the input of the backbone:
 
-* Waveforms: the backbone reads the whole recording at once. Its steps have known times and are
+* Waveforms: the input is the whole recording. The steps of the backbone have known times and are
   interpolated linearly at the times of the states.
-* Pictures: the backbone reads the log-mel picture of the whole recording (0 dB is its loudest
-  point), PIXEL s a column, in square tiles that overlap by a quarter. Its maps are averaged over
-  frequency; of the columns of each tile, those up to the middle of an overlap are used.
-* Records: controls that describe a recording as a whole have the same value at every moment.
+* Pictures: the input is the log-mel picture of the whole recording (0 dB is its loudest point),
+  PIXEL s a column, in square tiles that overlap by a quarter. The backbone's maps are averaged over
+  frequency; the columns of each tile are used up to the middle of an overlap.
+* Records: controls that describe a recording as a whole have the same value at all times.
 
 A layer with more than WIDTH channels is projected to WIDTH by a fixed random matrix. Each channel
 is then standardised over the recording, as envelopes are, because the loudness of a recording does
-not depend on its states. Nothing here is learned. The features also hold the four envelopes
-of the recording, off which heads read the heart rate, for every backbone the same.
+not depend on its states. Nothing here is learned. The features also hold the four envelopes of the
+recording, from which heads compute the heart rate; they are the same for every backbone.
 
 On disk: float16, 100 bytes a channel and second, at most three layers of a network. CirCor (3,163
-recordings, 20 hours) takes up to 2.8 GB a backbone; recordings are computed one by one and read
-back as slices of a file.
+recordings, 20 hours) takes up to 2.8 GB a backbone. Recordings are computed one by one and read as
+slices of a file.
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ Layers = dict[str, Array]
 
 @register("recording")
 class Recordings(Windows):
-    """Whole recordings, by the mean over their windows or, for tasks of states, as series over
-    time.
-    """
+    """Whole recordings: the mean over their windows or, for tasks of states, series over time."""
 
     def embed(
         self,
@@ -69,50 +67,76 @@ class Recordings(Windows):
         source: Source,
         keys: Sequence[WindowKey],
         card: BackboneCard,
-        how: Embedding,
+        embedding: Embedding,
     ) -> FrameFeatures:
-        """Layers over time where the task needs them; else features of every window."""
+        """Compute layers over time if the task needs them; otherwise, embed every window."""
         if not layered(task, card):
-            return super().embed(task, source, keys, card, how)
+            return super().embed(task, source, keys, card, embedding)
         return recording_series(
             source,
             keys,
             card,
-            cache=how.cache,
-            device=how.device,
-            precision=how.precision,
-            batch_size=how.batch_size,
-            progress=how.progress,
-            data_digest=how.data_digest,
+            cache=embedding.cache,
+            device=embedding.device,
+            precision=embedding.precision,
+            batch_size=embedding.batch_size,
+            progress=embedding.progress,
+            data_digest=embedding.data_digest,
         )
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """As for windows, and the version of layers over time."""
+        """Describe the windows, and add the version of layers over time."""
         version = {"series_version": VERSION} if layered(task, card) else {}
         return {**version, **super().facts(task, card)}
 
 
 def layered(task: Task, card: BackboneCard) -> bool:
-    """Whether a task needs layers over time: it is of states, and the backbone has no own series."""
+    """Whether a task needs layers over time.
+
+    It does if its target is a state at each time, and the backbone does not compute series itself.
+
+    Args:
+        task: The task.
+        card: The backbone.
+    """
     return task.kind is Kind.STATES and card.series is None and card.over_time
 
 
-def frames_of(n: int, rate: float) -> int:
-    """Count the states of ``n`` samples at ``rate`` Hz: one at 0, 20, 40, ... ms."""
+def state_count(n: int, rate: float) -> int:
+    """Count the states of ``n`` samples at ``rate`` Hz: one at 0, 20, 40, ... ms.
+
+    Args:
+        n: Number of samples.
+        rate: Samples a second.
+
+    Example:
+        >>> state_count(8000, 4000)
+        100
+    """
     return math.ceil(n * STATE_RATE / rate - 1e-9)
 
 
 def at_states(times: FloatArray, values: Array, k: int) -> FloatArray:
-    """Interpolate values (steps, d), at rising ``times`` in s, at the times of ``k`` states.
+    """Interpolate values at the times of states.
 
-    Linear between two steps; before the first and after the last one they hold.
+    The interpolation is linear between two steps. Before the first step and after the last one, the
+    values are constant.
+
+    Args:
+        times: Times of the steps (steps,), in s, ascending.
+        values: Values (steps, d).
+        k: Number of states.
+
+    Returns:
+        The values at the states (k, d), float32.
     """
-    place = np.interp(np.arange(k) / STATE_RATE, times, np.arange(len(times)))
-    low = np.floor(place).astype(np.int64)
+    position = np.interp(np.arange(k) / STATE_RATE, times, np.arange(len(times)))
+    low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, len(times) - 1)
-    part = (place - low)[:, None].astype(np.float32)
+    part = (position - low)[:, None].astype(np.float32)
     x = np.asarray(values, dtype=np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is named by who asked
+    # The caller checks the result and names a layer that is not finite.
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray(x[low] * (1 - part) + x[high] * part)
 
 
@@ -120,28 +144,42 @@ def narrowed(values: Array) -> FloatArray:
     """Project values (steps, d) to (steps, WIDTH) where d is larger.
 
     The projection is random and fixed, and preserves distances approximately.
+
+    Args:
+        values: Values (steps, d).
     """
     x = np.asarray(values, dtype=np.float32)
     d = x.shape[1]
     if d <= WIDTH:
         return x
-    turn = np.random.default_rng([d, WIDTH]).normal(size=(d, WIDTH)) / math.sqrt(WIDTH)
-    return np.asarray(x @ turn.astype(np.float32))
+    projection = np.random.default_rng([d, WIDTH]).normal(size=(d, WIDTH)) / math.sqrt(WIDTH)
+    return np.asarray(x @ projection.astype(np.float32))
 
 
 def levelled(values: FloatArray) -> FloatArray:
-    """Standardise each channel of a series (k, d); a channel that never changes becomes 0."""
+    """Standardise each channel of a series; a channel that never changes becomes 0.
+
+    Args:
+        values: A series (k, d).
+
+    Returns:
+        The series, float32, with mean 0 and standard deviation 1 in each channel that changes.
+    """
     x = np.asarray(values, dtype=np.float64)
     mean = x.mean(axis=0)
     spread = x.std(axis=0)
-    moves = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
-    return np.asarray(
-        (x - mean) * np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0), dtype=np.float32
-    )
+    changes = spread > _STILL * np.maximum(np.abs(mean), 1e-6)
+    scale = np.where(changes, 1 / np.where(changes, spread, 1.0), 0.0)
+    return np.asarray((x - mean) * scale, dtype=np.float32)
 
 
 def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
-    """What decides a series beyond the weights and the data."""
+    """Collect the facts that decide a series beyond the weights and the data.
+
+    Args:
+        card: The backbone.
+        precision: "fp32" or "bf16".
+    """
     facts: dict[str, Any] = {
         "series_version": VERSION,
         "envelopes": list(KINDS),
@@ -175,13 +213,32 @@ def recording_series(
     progress: Report | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
-    """Series of the recordings that windows are of, or read back.
+    """Compute the layers of recordings over time, or read them from the cache.
 
-    ``features.series`` holds the envelopes (k, 4) by recording, ``features.sequences`` by
-    layer and recording the
-    series (k, d): k states at 50 Hz. Raises UnsupportedOptionError for a source without sound, a
-    backbone without layers over time, and no recording; UndefinedError for a sound that is flat,
-    not finite or too short; WeightsError, CorruptFileError, StorageError.
+    Args:
+        source: A source of sound.
+        keys: Windows of the recordings: (record, start in s, length in s). Each recording is used
+            as a whole, once.
+        card: A backbone with layers over time.
+        cache: Folder of the feature cache; None stores nothing.
+        device: The device, as torch names it.
+        precision: "auto", "fp32" or "bf16".
+        batch_size: Tiles of a picture that are embedded at once; None is 16 on a processor, else
+            64.
+        progress: Called with (recordings done, recordings in all).
+        data_digest: sha256 of the data; None computes it.
+
+    Returns:
+        Features with k states at 50 Hz: ``features.series`` maps a recording to its envelopes
+        (k, 4), ``features.sequences`` a layer and a recording to its series (k, d).
+
+    Raises:
+        UnsupportedOptionError: The source has no sound, the backbone has no layers over time, or no
+            recording is given.
+        UndefinedError: A sound is flat, not finite or too short.
+        WeightsError: The backbone cannot be loaded.
+        CorruptFileError: A recording is damaged, or stored series cannot be read back.
+        StorageError: The cache cannot be written.
     """
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(f"{source.card.name} holds no sound: it has no series.")
@@ -191,7 +248,7 @@ def recording_series(
         )
     records = list({record.id: record for record, _, _ in keys}.values())
     if not records:
-        raise UnsupportedOptionError("No recording was asked for.")
+        raise UnsupportedOptionError("No recording was given; pass at least one window.")
     is_constant = card.modality == "record"
     kind = "fp32" if is_constant else sound_precision(precision, card, device)
     n = batch_size or (16 if device == "cpu" else 64)
@@ -215,8 +272,16 @@ def recording_series(
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """The sound of a recording, its rate in Hz, its number of states k, and its envelopes (k, 4)."""
+class _Sound:
+    """The sound of a recording.
+
+    Attributes:
+        record: The recording.
+        samples: The waveform.
+        rate: Samples a second.
+        k: Number of states.
+        beat: Envelopes (k, 4).
+    """
 
     record: Record
     samples: FloatArray
@@ -225,145 +290,158 @@ class _Heard:
     beat: FloatArray
 
 
-def _hear(source: SoundSource, record: Record) -> _Heard:
+def _read_sound(source: SoundSource, record: Record) -> _Sound:
     samples, rate = source.wave(record)
     beat = envelopes(samples, rate, name=record.id)
-    return _Heard(record, samples, rate, frames_of(len(samples), rate), beat.astype(np.float32))
+    return _Sound(record, samples, rate, state_count(len(samples), rate), beat.astype(np.float32))
 
 
-def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard) -> Layers:
-    """Layers (k, d) of one recording; nothing of another one is at hand."""
-    pictures = card.modality == "image"
-    found = (
-        _of_pictures(card, backbone, device, batch, heard)
-        if pictures
-        else _of_waves(card, backbone, device, heard)
-    )
-    for name, values in found.items():
+def _layers(card: BackboneCard, backbone: Any, device: str, batch: int, sound: _Sound) -> Layers:
+    """Compute the layers (k, d) of one recording, independently of all others."""
+    if card.modality == "image":
+        layers = _of_pictures(card, backbone, device, batch, sound)
+    else:
+        layers = _of_waves(card, backbone, device, sound)
+    for name, values in layers.items():
         if not np.isfinite(values).all():
             raise UndefinedError(
-                f"{card.name}: layer {name} of {heard.record.id} is not finite. Leave the record out."
+                f"{card.name}: layer {name} of {sound.record.id} is not finite. "
+                "Leave the record out."
             )
-    return found
+    return layers
 
 
-def _of_waves(card: BackboneCard, backbone: Any, device: str, heard: _Heard) -> Layers:
+def _of_waves(card: BackboneCard, backbone: Any, device: str, sound: _Sound) -> Layers:
     import torch
 
-    sound = resample(heard.samples, heard.rate, int(card.rate or heard.rate))
-    x = torch.from_numpy(np.ascontiguousarray(sound, dtype=np.float32)).to(device)
-    found: Mapping[str, Course] = backbone.course(x)
-    return {
-        name: at_states(c.first + c.hop * np.arange(len(c.values)), narrowed(c.values), heard.k)
-        for name, c in found.items()
-    }
+    samples = resample(sound.samples, sound.rate, int(card.rate or sound.rate))
+    x = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)).to(device)
+    courses: Mapping[str, Course] = backbone.course(x)
+    layers: Layers = {}
+    for name, course in courses.items():
+        times = course.first + course.hop * np.arange(len(course.values))
+        layers[name] = at_states(times, narrowed(course.values), sound.k)
+    return layers
 
 
-def tiles(heard_pixels: int, size: int) -> list[int]:
-    """Return the first columns of square tiles that cover a picture, three quarters of a tile
-    apart.
+def tiles(columns: int, size: int) -> list[int]:
+    """List the first columns of square tiles that cover a picture, 3/4 of a tile apart.
+
+    Args:
+        columns: Width of the picture, in px.
+        size: Width of a tile, in px.
     """
-    last = max(heard_pixels - size, 0)
+    last = max(columns - size, 0)
     return [*range(0, last, max(1, 3 * size // 4)), last]
 
 
 def recording_picture(samples: FloatArray, rate: int, size: int) -> Array:
-    """Draw the log-mel picture of a recording, uint8 (size, columns).
+    """Draw the log-mel picture of a recording.
 
-    Column i is centred at i * PIXEL seconds.
+    Column i is centred at i * PIXEL seconds. A recording with fewer than ``size`` columns is
+    padded with silence.
 
-    At least ``size`` columns: silence follows a shorter recording.
+    Args:
+        samples: The waveform.
+        rate: Samples a second.
+        size: Height of the picture, in px.
+
+    Returns:
+        The picture (size, columns), uint8.
     """
     import cv2
 
     mel = log_mel(samples, rate)
     columns = max(1, math.ceil(len(samples) / rate / PIXEL))
-    place = np.arange(columns) * PIXEL / MEL_STEP
-    low = np.minimum(place.astype(np.int64), mel.shape[1] - 1)
+    position = np.arange(columns) * PIXEL / MEL_STEP
+    low = np.minimum(position.astype(np.int64), mel.shape[1] - 1)
     high = np.minimum(low + 1, mel.shape[1] - 1)
-    part = (place - np.floor(place)).astype(np.float32)
+    part = (position - np.floor(position)).astype(np.float32)
     wide = np.ascontiguousarray(mel[:, low] * (1 - part) + mel[:, high] * part)
-    tall = cv2.resize(
-        wide, (columns, size), interpolation=cv2.INTER_AREA if size < len(mel) else cv2.INTER_LINEAR
-    )
+    interpolation = cv2.INTER_AREA if size < len(mel) else cv2.INTER_LINEAR
+    tall = cv2.resize(wide, (columns, size), interpolation=interpolation)
     grey = np.round(np.clip(tall, 0, 1) * 255).astype(np.uint8).reshape(size, columns)
     return np.pad(grey, ((0, 0), (0, max(0, size - columns))))
 
 
 def _of_pictures(
-    card: BackboneCard, backbone: Any, device: str, batch: int, heard: _Heard
+    card: BackboneCard, backbone: Any, device: str, batch: int, sound: _Sound
 ) -> Layers:
     import torch
 
-    whole = recording_picture(heard.samples, heard.rate, card.size)
+    whole = recording_picture(sound.samples, sound.rate, card.size)
     starts = tiles(whole.shape[1], card.size)
-    shown = np.stack([whole[:, s : s + card.size] for s in starts])
+    pictures = np.stack([whole[:, s : s + card.size] for s in starts])
     parts: dict[str, list[Array]] = {}
-    for at in range(0, len(shown), batch):
-        for name, values in _columns(
-            card, backbone, torch.from_numpy(shown[at : at + batch]).to(device)
-        ).items():
+    for first in range(0, len(pictures), batch):
+        x = torch.from_numpy(pictures[first : first + batch]).to(device)
+        for name, values in _columns(card, backbone, x).items():
             parts.setdefault(name, []).append(values.float().cpu().numpy())
-    return {
-        name: at_states(*_joined(np.concatenate(rows), starts, card.size), heard.k)
-        for name, rows in parts.items()
-    }
+    layers: Layers = {}
+    for name, rows in parts.items():
+        times, joined = _joined(np.concatenate(rows), starts, card.size)
+        layers[name] = at_states(times, joined, sound.k)
+    return layers
 
 
 def _columns(card: BackboneCard, backbone: Any, x: Any) -> Mapping[str, Any]:
-    """Compute columns (n, w, d) by layer, by the backbone's own ``columns`` or from its maps."""
-    own = getattr(backbone, "columns", None)
-    if own is not None:
-        return dict(own(x))
-    found = {
+    """Compute the columns (n, w, d) of each layer, by ``backbone.columns`` or from its maps."""
+    columns = getattr(backbone, "columns", None)
+    if columns is not None:
+        return dict(columns(x))
+    layers = {
         f"map{i}": grid.float().mean(dim=2).transpose(1, 2)
         for i, grid in enumerate(backbone(x).maps)
     }
-    if not found:
+    if not layers:
         raise UnsupportedOptionError(
-            f"{card.name} gives no feature maps, so no layers over time: leave e0 out."
+            f"{card.name} has no feature maps, so no layers over time: leave e0 out."
         )
-    return found
+    return layers
 
 
 def _joined(columns: Array, starts: Sequence[int], size: int) -> tuple[FloatArray, FloatArray]:
-    """Join the columns (tiles, w, d) of tiles: times (steps,) in s and values (steps, d).
+    """Join the columns (tiles, w, d) of tiles.
 
     Each tile is used up to the middle of its overlaps.
+
+    Returns:
+        Times (steps,), in s, and values (steps, d).
     """
     stride = size / columns.shape[1]
     middle = stride * (np.arange(columns.shape[1]) + 0.5) - 0.5
-    edges = [-math.inf, *((a + b + size) / 2 for a, b in pairwise(starts)), math.inf]
+    middles = [(a + b + size) / 2 for a, b in pairwise(starts)]
+    edges = [-math.inf, *middles, math.inf]
     times = []
     values = []
     for i, start in enumerate(starts):
-        own = start + middle
-        kept = (own >= edges[i]) & (own < edges[i + 1])
-        times.append(own[kept] * PIXEL)
-        values.append(narrowed(columns[i][kept]))
+        centres = start + middle
+        used = (centres >= edges[i]) & (centres < edges[i + 1])
+        times.append(centres[used] * PIXEL)
+        values.append(narrowed(columns[i][used]))
     return np.concatenate(times), np.concatenate(values)
 
 
 def _held(source: SoundSource, records: Sequence[Record]) -> dict[str, Layers]:
-    """A series (k, 1) that never changes, as levelled: zeros. Not cached."""
-    beats = {record.id: _hear(source, record).beat for record in records}
+    """Make series (k, 1) of zeros: a constant, once standardised. They are not cached."""
+    beats = {record.id: _read_sound(source, record).beat for record in records}
     return {BEAT: beats, "facts": {name: np.zeros((len(x), 1)) for name, x in beats.items()}}
 
 
 def _each(
-    source: SoundSource, records: Sequence[Record], hear: Any, progress: Report | None
+    source: SoundSource, records: Sequence[Record], read_layers: Any, progress: Report | None
 ) -> Iterator[tuple[Record, Layers]]:
-    """Yield recordings with their envelopes (float32) and layers (float16), reading one ahead."""
-    following: Iterator[Any] = ahead(records, partial(_hear, source))  # type: ignore[arg-type]
-    for i, heard in enumerate(following):
-        found = {name: levelled(x).astype(np.float16) for name, x in hear(heard).items()}
+    """Yield recordings with envelopes (float32) and layers (float16), reading one ahead."""
+    sounds: Iterator[Any] = ahead(records, partial(_read_sound, source))  # type: ignore[arg-type]
+    for i, sound in enumerate(sounds):
+        layers = {name: levelled(x).astype(np.float16) for name, x in read_layers(sound).items()}
         if progress:
             progress(i + 1, len(records))
-        yield heard.record, {BEAT: heard.beat, **found}
+        yield sound.record, {BEAT: sound.beat, **layers}
 
 
 class _Series:
-    """Collects the layers of recordings: in memory, or appended to a file a layer in a folder."""
+    """Collects the layers of recordings: in memory, or in a folder with a file for each layer."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -374,13 +452,13 @@ class _Series:
 
     @classmethod
     def of(cls, held: Mapping[str, Layers]) -> _Series:
-        """Series that are in memory already."""
-        made = cls(None)
-        made.held = dict(held)
-        return made
+        """Wrap series that are in memory already."""
+        series = cls(None)
+        series.held = dict(held)
+        return series
 
     def add_all(self, layers: Iterator[tuple[Record, Layers]]) -> None:
-        """Take the layers of each recording as they come."""
+        """Add the layers of each recording, in the order of the iterator."""
         try:
             for record, values in layers:
                 for name, series in values.items():
@@ -400,27 +478,32 @@ class _Series:
         self._files[name].write(np.ascontiguousarray(series).tobytes())
 
     def features(self) -> Features:
-        """The series in memory."""
+        """Return the series that are in memory."""
         return _features(self.held)
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """The facts that are needed to read the files."""
+        """Return the facts that are needed to read the files."""
         return {
             "series": [[name, *kind] for name, kind in self._kinds.items()],
             "lengths": [list(pair) for pair in self._lengths],
         }
 
 
-def load_series(place: Path, entry: Mapping[str, Any]) -> Features:
-    """An entry as slices of files that are read where they are used."""
+def load_series(folder: Path, entry: Mapping[str, Any]) -> Features:
+    """Read an entry as slices of mapped files; values are read when they are used.
+
+    Args:
+        folder: Folder of the entry.
+        entry: The facts in ``entry.json``.
+    """
     ends = np.cumsum([k for _, k in entry["lengths"]])
     held: dict[str, Layers] = {}
     for i, (name, kind, d) in enumerate(entry["series"]):
-        whole = np.memmap(
-            place / f"series{i}.bin", np.dtype(kind), "r", shape=(int(ends[-1]), int(d))
-        )
+        path = folder / f"series{i}.bin"
+        whole = np.memmap(path, np.dtype(kind), "r", shape=(int(ends[-1]), int(d)))
         held[name] = {
-            who: whole[end - k : end] for (who, k), end in zip(entry["lengths"], ends, strict=True)
+            record: whole[end - k : end]
+            for (record, k), end in zip(entry["lengths"], ends, strict=True)
         }
     return _features(held)
 

@@ -1,4 +1,4 @@
-"""The cache of features: what names an entry, and when it is computed."""
+"""The cache of features: the key of an entry, and when the entry is computed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FrameFeatures:
-    """Features of frames with what decided them."""
+    """Features of the rows of an input, with everything that decided them.
+
+    Attributes:
+        features: The features, one row for each key.
+        key: sha256 of everything that decides the features, in hexadecimal digits.
+        weights_sha256: Digest of the weights of the backbone.
+        data_digest: sha256 of the data.
+        settings: The facts that decide the features beyond weights, data and keys.
+        from_cache: Whether the features were read from the cache.
+        seconds: How long computing or reading them took, in s.
+    """
 
     features: Features
     key: str
@@ -67,16 +77,35 @@ class FrameFeatures:
 
 
 def has_bf16(device: str) -> bool:
-    """Whether the hardware computes in bf16 (AVX512-BF16 or AMX on a processor; any current GPU)."""
+    """Whether the hardware computes in bf16.
+
+    A processor does with AVX512-BF16 or AMX; every current GPU does.
+
+    Args:
+        device: The device, as torch names it: "cpu", "cuda", "cuda:1".
+    """
     if device != "cpu":
         return True
     info = Path("/proc/cpuinfo")
-    flags = set(re.findall(r"amx_bf16|avx512_bf16", info.read_text())) if info.exists() else set()
-    return bool(flags)
+    if not info.exists():
+        return False
+    return re.search(r"amx_bf16|avx512_bf16", info.read_text()) is not None
 
 
 def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
-    """Resolve "auto": bf16 for a learned backbone on hardware that computes in bf16, else fp32."""
+    """Resolve "auto": bf16 for a learned backbone on hardware that computes in bf16, else fp32.
+
+    Args:
+        precision: "auto", "fp32" or "bf16".
+        card: The backbone. One that is not learned always computes in fp32.
+        device: The device, as torch names it.
+
+    Returns:
+        "fp32" or "bf16".
+
+    Raises:
+        UnsupportedOptionError: The precision is unknown.
+    """
     if precision not in PRECISIONS:
         raise UnsupportedOptionError(
             f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}."
@@ -89,7 +118,12 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
 
 
 def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
-    """Yield ``read(part)`` for each part, reading one part ahead of its use."""
+    """Yield ``read(part)`` for each part, reading one part ahead of its use.
+
+    Args:
+        parts: The parts, in order.
+        read: Reads one part; it is called in another thread.
+    """
     if not parts:
         return
     with ThreadPoolExecutor(1) as pool:
@@ -103,17 +137,24 @@ def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
 
 @dataclass(frozen=True, slots=True)
 class EntryKeys:
-    """What names the rows of an entry, beside facts, weights and data.
+    """The keys of the rows of an entry, beside facts, weights and data.
 
-    listed  JSON values
-    text    pieces of text, one or several a row, in the order of the rows
+    Attributes:
+        listed: Values that JSON can hold.
+        text: Pieces of text, one or several a row, in the order of the rows.
     """
 
     listed: tuple[Any, ...] = ()
     text: tuple[str, ...] = ()
 
     def digest(self, facts: Mapping[str, Any], weights: str, data: str) -> str:
-        """sha256 of everything that decides the features."""
+        """Compute the sha256 of everything that decides the features.
+
+        Args:
+            facts: Settings that decide the features.
+            weights: Digest of the weights.
+            data: Digest of the data.
+        """
         head = json.dumps([facts, weights, data, *self.listed], sort_keys=True)
         total = hashlib.sha256(head.encode())
         for piece in self.text:
@@ -124,12 +165,12 @@ class EntryKeys:
 class FeatureStore:
     """Stores features under the digest of everything that decides them.
 
-    Only this class handles digests, folders, checksums and renames. Callers give facts, keys, and a
+    Only this class handles digests, folders, checksums and renames. Callers pass facts, keys, and a
     function that computes the features.
     """
 
     def __init__(self, cache: Path | None) -> None:
-        """Keep entries under ``cache``; None keeps nothing."""
+        """Store entries under the folder ``cache``; with None, store nothing."""
         self.cache = cache
 
     def get(
@@ -142,18 +183,25 @@ class FeatureStore:
         data_digest: str,
         load: Load = load_batches,
     ) -> FrameFeatures:
-        """Read an entry back, or compute and keep it.
+        """Read an entry from the cache, or compute and store it.
 
-        Args: card: The backbone; it is loaded only where its weights, or the features, are not
-            known. facts: What decides the features beyond weights and data: versions, sizes,
-            precision. keys: What names the rows. compute: ``compute(backbone, folder)`` computes
-            the features, and may write files to the folder. data_digest: sha256 of the data. load:
-            Reads the files of an entry.
+        Args:
+            card: The backbone. It is loaded only if its weights or the features are not known yet.
+            facts: Whatever decides the features beyond weights and data: versions, sizes,
+                precision.
+            keys: The keys of the rows.
+            compute: ``compute(backbone, folder)`` computes the features. It may write files to the
+                folder, which is None where nothing is stored.
+            data_digest: sha256 of the data.
+            load: Reads the files of an entry.
+
+        Returns:
+            The features, with their key and whether they came from the cache.
 
         Raises:
             WeightsError: The backbone cannot be loaded.
             StorageError: The cache cannot be written.
-            CorruptFileError: What was written does not read back.
+            CorruptFileError: The files just written cannot be read back.
         """
         started = time.perf_counter()
 
@@ -173,14 +221,17 @@ class FeatureStore:
         backbone = card.load()
         weights = identity(card, backbone)
         _remember_digest(card, self.cache, weights)
-        kept = cache_for(backbone, self.cache) is not None
-        folder = folder_of(weights) if kept else None
+        is_stored = cache_for(backbone, self.cache) is not None
+        folder = folder_of(weights) if is_stored else None
+        # An entry under the known digest was looked up above.
         features = None if weights == known else read_entry(folder, load)
         if features is not None:
             return result(features, weights, True)
         if folder is None:
-            return result(compute(backbone, None).features(), weights, False)
-        return result(write_entry(folder, partial(compute, backbone), load), weights, False)
+            features = compute(backbone, None).features()
+        else:
+            features = write_entry(folder, partial(compute, backbone), load)
+        return result(features, weights, False)
 
     def _folder(self, card: BackboneCard, key: str) -> Path | None:
         """Return the folder of an entry: its key, and a digest of the versions of libraries."""
@@ -191,14 +242,18 @@ class FeatureStore:
 
 @functools.cache
 def _libraries_digest() -> str:
-    """Eight digits for the versions of the libraries that decode, resize, resample and embed."""
+    """Digest the versions of the libraries that decode, resize, resample and embed: 8 digits."""
     versions = [f"{name} {release_version(name)}" for name in LIBRARIES]
     return hashlib.sha256("\n".join(versions).encode()).hexdigest()[:8]
 
 
 def _fingerprint(card: BackboneCard) -> str:
-    """Digest what decides the weights of a card; "" where only the loaded network can tell."""
-    if not is_of_package(card) or not (card.sha256 or (card.twin and card.seed is not None)):
+    """Digest the facts that decide the weights of a card.
+
+    "" where the weights are known only once the network is loaded.
+    """
+    is_random_twin = card.twin and card.seed is not None
+    if not is_of_package(card) or not (card.sha256 or is_random_twin):
         return ""
     makers = [release_version(name) for name in ("torch", "torchvision", "timm")]
     facts = [card.name, card.sha256, card.seed, card.version, card.source, *makers]
@@ -206,7 +261,12 @@ def _fingerprint(card: BackboneCard) -> str:
 
 
 def cache_for(backbone: Backbone, cache: Path | None) -> Path | None:
-    """Return the cache, or None, with a warning, for a backbone that no content names."""
+    """Return the cache; None, with a warning, for a backbone without a digest of its content.
+
+    Args:
+        backbone: The loaded backbone.
+        cache: Folder of the cache; None stores nothing.
+    """
     reason = nameless(backbone)
     if cache is None or not reason:
         return cache
@@ -227,9 +287,11 @@ def _digests(card: BackboneCard, cache: Path) -> dict[str, str]:
 
 
 def _known_digest(card: BackboneCard, cache: Path | None) -> str | None:
-    """Return the digest of the weights from an earlier run, so that no network needs to be built."""
+    """Return the digest of the weights from an earlier run, which saves building the network."""
     name = _fingerprint(card)
-    return _digests(card, cache).get(name) if cache is not None and name else None
+    if cache is None or not name:
+        return None
+    return _digests(card, cache).get(name)
 
 
 def _remember_digest(card: BackboneCard, cache: Path | None, weights: str) -> None:

@@ -1,8 +1,8 @@
-"""Frozen embeddings of windows of sound, cached and verified as those of frames are.
+"""Frozen embeddings of windows of sound, cached and verified like the embeddings of frames.
 
-A window is cut from the whole recording after it has been brought to the backbone's rate, so that
-no filter sees the edge of a window. A backbone of pictures is given the log-mel picture of the
-window, as ``Dataset`` makes it.
+The whole recording is resampled to the backbone's rate before windows are cut from it, so that no
+filter is applied across the edge of a window. The input of a backbone of pictures is the log-mel
+picture of the window, as ``Dataset`` makes it.
 """
 
 from __future__ import annotations
@@ -43,10 +43,18 @@ WindowKey = tuple[Record, float, float]
 
 
 def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
-    """Resolve a precision for sound: fp32 for waveforms, as on frames for pictures.
+    """Resolve a precision for sound: fp32 for waveforms, and as for frames with pictures.
+
+    Args:
+        precision: "auto", "fp32" or "bf16".
+        card: The backbone.
+        device: The device, as torch names it.
+
+    Returns:
+        "fp32" or "bf16".
 
     Raises:
-        UnsupportedOptionError: If the precision is unknown, or bf16 with a backbone of waveforms.
+        UnsupportedOptionError: The precision is unknown, or bf16 with a backbone of waveforms.
     """
     if card.modality == "image":
         return resolve_precision(precision, card, device)
@@ -58,7 +66,12 @@ def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
 
 
 def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
-    """What decides the features of a window beyond the weights and the data."""
+    """Collect the facts that decide the features of a window beyond the weights and the data.
+
+    Args:
+        card: The backbone.
+        precision: "fp32" or "bf16".
+    """
     facts: dict[str, Any] = {
         "sound_features_version": VERSION,
         "backbone_version": card.version,
@@ -90,13 +103,31 @@ def window_features(
     progress: Report | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
-    """Embed windows of sound, or read them back: one row for each (record, start in s, length in
-    s), in their order.
+    """Embed windows of sound, or read their features from the cache.
 
-    A window that reaches beyond the end goes on at the recording's beginning. Raises
-    UnsupportedOptionError for a source without sound, a card that does not read sound, a precision
-    that the card has not, and a window without length or outside its recording; UndefinedError for
-    samples that are not finite; WeightsError, CorruptFileError, StorageError.
+    A window that reaches beyond the end of its recording continues at the beginning.
+
+    Args:
+        source: A source of sound.
+        keys: The windows: (record, start in s, length in s).
+        card: The backbone, of waveforms or of pictures.
+        cache: Folder of the feature cache; None stores nothing.
+        device: The device, as torch names it.
+        precision: "auto", "fp32" or "bf16".
+        batch_size: Windows that are embedded at once; None is 32 on a processor, else 128.
+        progress: Called with (windows done, windows in all).
+        data_digest: sha256 of the data; None computes it.
+
+    Returns:
+        The features, one row for each key, in the order of the keys.
+
+    Raises:
+        UnsupportedOptionError: The source has no sound, the card does not read sound or does not
+            compute in the precision, or a window has no length or lies outside its recording.
+        UndefinedError: Samples are not finite.
+        WeightsError: The backbone cannot be loaded.
+        CorruptFileError: A recording is damaged, or stored features cannot be read back.
+        StorageError: The cache cannot be written.
     """
     wave_source = _check(source, keys, card)
     kind = sound_precision(precision, card, device)
@@ -126,7 +157,7 @@ def window_features(
 def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> SoundSource:
     if not isinstance(source, SoundSource):
         raise UnsupportedOptionError(
-            f"{source.card.name} holds no sound; ask frame_features for its frames."
+            f"{source.card.name} holds no sound; call frame_features for its frames."
         )
     if card.modality not in ("sound", "image") or (card.modality == "sound" and not card.rate):
         raise UnsupportedOptionError(
@@ -138,23 +169,31 @@ def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> Sou
                 f"A window of {record.id} starts at {start} s and lasts {length} s."
             )
     if not keys:
-        raise UnsupportedOptionError("No window was asked for.")
+        raise UnsupportedOptionError(
+            "No window was given; pass at least one (record, start, length)."
+        )
     return source
 
 
 def _order(keys: Sequence[WindowKey]) -> IntArray:
-    """Order of work: windows of one length together, and of those the ones of one recording."""
-    first: dict[str, int] = {}
+    """Sort windows by length, then by recording, so that batches are alike and files read once."""
+    number: dict[str, int] = {}
     for record, _, _ in keys:
-        first.setdefault(record.id, len(first))
-    return np.array(sorted(range(len(keys)), key=lambda i: (keys[i][2], first[keys[i][0].id], i)))
+        number.setdefault(record.id, len(number))
+
+    def priority(i: int) -> tuple[float, int, int]:
+        record, _, length = keys[i]
+        return length, number[record.id], i
+
+    return np.array(sorted(range(len(keys)), key=priority))
 
 
 class _Cutter:
-    """Cuts windows at one rate (None: that of the recording); keeps the last recording in memory."""
+    """Cuts windows at one rate (None: the recording's); holds the last recording in memory."""
 
     def __init__(self, source: SoundSource, rate: int | None) -> None:
-        self.source, self.rate = source, rate
+        self.source = source
+        self.rate = rate
         self._last: tuple[str, FloatArray, int] = ("", np.zeros(0, np.float32), 0)
 
     def _sound(self, record: Record) -> tuple[FloatArray, int]:
@@ -169,19 +208,21 @@ class _Cutter:
         return self._last[1:]
 
     def __call__(self, key: WindowKey) -> tuple[FloatArray, int]:
-        """The window (n,) float32 and its rate in Hz."""
+        """Cut a window: its samples (n,), float32, and their rate in Hz."""
         record, start, length = key
         sound, rate = self._sound(record)
-        first, n = round(start * rate), max(1, round(length * rate))
+        first = round(start * rate)
+        n = max(1, round(length * rate))
         if first >= len(sound):
             raise UnsupportedOptionError(
-                f"A window of {record.id} starts at {start:g} s; the recording lasts {len(sound) / rate:.2f} s."
+                f"A window of {record.id} starts at {start:g} s; the recording lasts "
+                f"{len(sound) / rate:.2f} s."
             )
         return np.ascontiguousarray(cut(sound, first, n, padding=False), dtype=np.float32), rate
 
 
 def _item(cutter: _Cutter, size: int | None, key: WindowKey) -> Array:
-    """What a backbone reads of one window: the waveform, or its picture as a grey uint8 frame."""
+    """Make the input of a backbone: the waveform of a window, or its picture (grey, uint8)."""
     window, rate = cutter(key)
     if size is None:
         return window
@@ -191,59 +232,79 @@ def _item(cutter: _Cutter, size: int | None, key: WindowKey) -> Array:
 def _batches(
     source: SoundSource, keys: Sequence[WindowKey], card: BackboneCard, n: int
 ) -> Iterator[Array]:
-    """Batches of windows of one length, the next one read while the last is embedded."""
+    """Yield batches of windows of one length, reading one batch ahead."""
     pictures = card.modality == "image"
-    make = partial(
-        _item, _Cutter(source, None if pictures else card.rate), card.size if pictures else None
-    )
-    lots: list[list[WindowKey]] = []
+    rate = None if pictures else card.rate
+    size = card.size if pictures else None
+    make = partial(_item, _Cutter(source, rate), size)
+    groups: list[list[WindowKey]] = []
     for key in keys:
-        if not lots or len(lots[-1]) == n or (not pictures and lots[-1][0][2] != key[2]):
-            lots.append([])
-        lots[-1].append(key)
-    return ahead(lots, lambda lot: np.stack([make(key) for key in lot]))
+        is_full = not groups or len(groups[-1]) == n
+        # Pictures have one size whatever the length of the window; waveforms do not.
+        if is_full or (not pictures and groups[-1][0][2] != key[2]):
+            groups.append([])
+        groups[-1].append(key)
+    return ahead(groups, lambda group: np.stack([make(key) for key in group]))
 
 
-WINDOW, HOP = 5.0, 5.0
+WINDOW = 5.0
+"""Length of a window, in s."""
 
+HOP = 5.0
+"""Time from the start of a window to the start of the next one, in s."""
 
 SHORTEST = 2.0
+"""Length of the shortest recording that has windows, in s."""
 
 
 def windows(source: SoundSource) -> list[WindowKey]:
     """List the windows of all recordings that are long enough for a beat.
 
-    Each is (record, start in s, length in s).
+    Args:
+        source: A source of sound.
+
+    Returns:
+        One (record, start in s, length in s) for each window.
     """
     keys: list[WindowKey] = []
     for record in sorted(source.records(), key=lambda r: (r.view, r.id)):
         seconds = source.n_samples(record) / float(record.fps or 1)
         if seconds >= SHORTEST:
-            keys += [(record, start, WINDOW) for start in starts(seconds)]
+            keys += [(record, start, WINDOW) for start in window_starts(seconds)]
     return keys
 
 
-def starts(seconds: float) -> list[float]:
+def window_starts(seconds: float) -> list[float]:
     """Return the starts, in s, of the windows of a recording.
 
-    A recording shorter than a window has one window, in which it is repeated.
+    A recording shorter than a window has one window, in which it is repeated. A last window ends
+    with the recording if the regular ones leave out at least half a window.
+
+    Args:
+        seconds: Length of the recording, in s.
+
+    Example:
+        >>> window_starts(12.5)
+        [0.0, 5.0, 7.5]
     """
     n = max(1, int((seconds - WINDOW + 1e-9) // HOP) + 1)
-    found = [HOP * i for i in range(n)]
-    rest = seconds - (found[-1] + WINDOW)
-    return [*found, seconds - WINDOW] if rest >= WINDOW / 2 else found
+    regular = [HOP * i for i in range(n)]
+    rest = seconds - (regular[-1] + WINDOW)
+    if rest >= WINDOW / 2:
+        return [*regular, seconds - WINDOW]
+    return regular
 
 
 @register("window")
 class Windows(Input):
-    """Windows of sound, each a row."""
+    """Windows of sound: each window is a row."""
 
     def keys(self, task: Task, source: Source) -> list[WindowKey]:
-        """Every window of every recording that is long enough."""
+        """List every window of every recording that is long enough."""
         return windows(_sound_source(source))
 
     def rows(self, task: Task, source: Source, keys: Sequence[WindowKey]) -> Rows:
-        """A row for each window, or for each recording by all its windows."""
+        """Build a row for each window, or for each recording from all its windows."""
         self.check(task, source.card)
         return sound_task_rows(task, _sound_source(source), keys)
 
@@ -253,29 +314,29 @@ class Windows(Input):
         source: Source,
         keys: Sequence[WindowKey],
         card: BackboneCard,
-        how: Embedding,
+        embedding: Embedding,
     ) -> FrameFeatures:
-        """Features of every window; for controls of records, facts of the recordings."""
+        """Embed every window; for controls of records, describe the recordings."""
         if card.modality == "record":
-            return described(source, keys, card, how.data_digest or source.digest())
+            return described(source, keys, card, embedding.data_digest or source.digest())
         return window_features(
             source,
             keys,
             card,
-            cache=how.cache,
-            device=how.device,
-            precision=how.precision,
-            batch_size=how.batch_size,
-            progress=how.progress,
-            data_digest=how.data_digest,
+            cache=embedding.cache,
+            device=embedding.device,
+            precision=embedding.precision,
+            batch_size=embedding.batch_size,
+            progress=embedding.progress,
+            data_digest=embedding.data_digest,
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """The mean over the windows of each row; series of whole recordings by recording."""
+        """Average the windows of each row; pick series of whole recordings by recording."""
         return sound_row_features(features, rows)
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """The windows, and how rows are put together."""
+        """Describe the windows, and how they are combined into rows."""
         return {
             "rows": task.inputs,
             "window": [WINDOW, HOP, SHORTEST],
@@ -283,14 +344,21 @@ class Windows(Input):
         }
 
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """fp32 for backbones of waveforms."""
+        """Resolve a precision: fp32 for backbones of waveforms."""
         return sound_precision(precision, card, device)
 
 
 def described(
     source: Source, keys: Sequence[WindowKey], card: BackboneCard, data_digest: str
 ) -> FrameFeatures:
-    """Features of controls that read records: cheap, so never cached."""
+    """Describe recordings by a control that reads records. It is cheap, so never cached.
+
+    Args:
+        source: A source of sound.
+        keys: The windows: (record, start in s, length in s).
+        card: The control.
+        data_digest: sha256 of the data.
+    """
     started = time.perf_counter()
     backbone: Any = card.load()
     facts = {
@@ -318,74 +386,76 @@ def _sound_source(source: Source) -> SoundSource:
 
 
 def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) -> Rows:
-    """Build the rows of a task: a row a window ("window") or a recording ("recording"), as
-    ``task.inputs`` says.
+    """Build the rows of a task on sound.
 
-    ``frames`` are the first and the last window of a row. Raises LayoutError when the data hold
-    none at all.
+    Args:
+        task: The task. With ``inputs="window"`` each window is a row, with "recording" each
+            recording.
+        source: A source of sound.
+        keys: The windows: (record, start in s, length in s); the windows of one recording follow
+            one another.
+
+    Returns:
+        The rows; ``frames`` (rows, 2) are the first and the last window of each.
+
+    Raises:
+        LayoutError: The data hold no row at all.
     """
     target = source.card.target(task.target)
-    place: dict[str, tuple[int, int]] = {}
+    window_range: dict[str, tuple[int, int]] = {}
     for i, (record, _, _) in enumerate(keys):
-        place[record.id] = (place.get(record.id, (i, i))[0], i)
-    kept: list[tuple[Record, str, tuple[int, int], Any]] = []
+        first, _ = window_range.get(record.id, (i, i))
+        window_range[record.id] = (first, i)
+    chosen: list[tuple[Record, str, tuple[int, int], Any]] = []
     missing: list[tuple[str, str]] = []
-    for record in sorted(
-        (r for r in source.records() if r.view in task.views), key=lambda r: (r.view, r.id)
-    ):
-        found = source.answers(record, target)
-        value = found[0].value if found else None
-        if (
-            record.id not in place
-            or value is None
-            or (target.kind is Kind.STATES and not _has_sounds(value))
-        ):
-            short = record.id not in place
-            missing.append(
-                (
-                    record.id,
-                    f"shorter than {SHORTEST:g} s" if short else f"no {task.target} is given",
-                )
-            )
+    records = [record for record in source.records() if record.view in task.views]
+    for record in sorted(records, key=lambda r: (r.view, r.id)):
+        answers = source.answers(record, target)
+        value = answers[0].value if answers else None
+        if record.id not in window_range:
+            missing.append((record.id, f"shorter than {SHORTEST:g} s"))
             continue
-        first, last = place[record.id]
+        if value is None or (target.kind is Kind.STATES and not _has_sounds(value)):
+            missing.append((record.id, f"no {task.target} is given"))
+            continue
+        first, last = window_range[record.id]
         if task.inputs == "window":
-            kept += [
+            chosen += [
                 (record, f"{record.id}#{keys[i][1]:g}", (i, i), value)
                 for i in range(first, last + 1)
             ]
         else:
-            kept.append((record, record.id, (first, last), value))
-    if not kept:
+            chosen.append((record, record.id, (first, last), value))
+    if not chosen:
+        reason = missing[0][1] if missing else "no recording of that place"
         raise LayoutError(
-            f"{source.root} gives not one row for {task.code} ({task.target}, {', '.join(task.views)}): "
-            f"{missing[0][1] if missing else 'no recording of that place'}. Run `etab data check {source.card.name}`."
+            f"{source.root} has no row for {task.code} "
+            f"({task.target}, {', '.join(task.views)}): {reason}. "
+            f"Run `etab data check {source.card.name}`."
         )
-    return _rows(task, target.kind, kept, missing)
+    return _rows(task, target.kind, chosen, missing)
 
 
 def _rows(
     task: Task,
     kind: Kind,
-    kept: Sequence[tuple[Record, str, tuple[int, int], Any]],
+    chosen: Sequence[tuple[Record, str, tuple[int, int], Any]],
     missing: list[tuple[str, str]],
 ) -> Rows:
-    records = [r for r, _, _, _ in kept]
-    values = [v for _, _, _, v in kept]
-    items = tuple(item for _, item, _, _ in kept)
+    records = [r for r, _, _, _ in chosen]
+    values = [v for _, _, _, v in chosen]
+    items = tuple(item for _, item, _, _ in chosen)
     names = tuple(r.id for r in records)
-    groups = (
-        tuple(str(r.meta["database"]) for r in records)
-        if all("database" in r.meta for r in records)
-        else ()
-    )
+    groups: tuple[str, ...] = ()
+    if all("database" in r.meta for r in records):
+        groups = tuple(str(r.meta["database"]) for r in records)
     return Rows(
         items=items,
         patients=np.array([r.patient for r in records]),
         parts=np.array([r.split for r in records]),
-        frames=np.array([at for _, _, at, _ in kept]),
+        frames=np.array([ends for _, _, ends, _ in chosen]),
         answers=values if kind is Kind.STATES else _numbers(kind, values),
-        spacing=(None,) * len(kept),
+        spacing=(None,) * len(chosen),
         missing=tuple(missing),
         records=names,
         units={
@@ -404,12 +474,12 @@ def _numbers(kind: Kind, values: list[Any]) -> Array:
 
 
 def _has_sounds(states: Array) -> bool:
-    """Whether any S1 or S2 is annotated: without one there is nothing to find."""
+    """Whether any S1 or S2 is annotated; a recording without one has nothing to detect."""
     return bool(np.isin(states, (0, 2)).any())
 
 
 def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, FloatArray]:
-    """Database, signal quality and outcome of each row, where every row has them."""
+    """Collect database, signal quality and outcome of each row, where every row has them."""
     out: dict[str, FloatArray] = {}
     if groups:
         names = sorted(set(groups))
@@ -422,14 +492,24 @@ def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, Float
 
 
 def sound_row_features(features: Features, rows: Rows) -> Features:
-    """Average the windows of each row, and pick series and layers by recording."""
+    """Average the windows of each row, and pick series and layers by recording.
+
+    Args:
+        features: Features of windows; series and layers are indexed by recording.
+        rows: The rows of a task.
+
+    Returns:
+        Features with one row for each row of the task.
+    """
     first = rows.frames[:, 0]
     last = rows.frames[:, -1]
     pooled = {
         name: _averaged(np.asarray(values), first, last) for name, values in features.pooled.items()
     }
     series = None if features.series is None else _picked(features.series, rows.records)
-    layers = {name: _picked(found, rows.records) for name, found in features.sequences.items()}
+    layers = {
+        name: _picked(series_of, rows.records) for name, series_of in features.sequences.items()
+    }
     return Features(pooled=pooled, pca=features.pca, sequences=layers, series=series)
 
 
@@ -440,7 +520,7 @@ def _averaged(values: Array, first: Array, last: Array) -> Array:
 
 
 def _picked(series: Any, records: Sequence[str]) -> Array:
-    """An object array of the series (k, d) of each row's recording."""
+    """Collect the series (k, d) of each row's recording in an object array."""
     out = np.empty(len(records), dtype=object)
     for i, name in enumerate(records):
         out[i] = series[name]

@@ -292,7 +292,7 @@ def test_a_function_with_maps_has_time() -> None:
     found = series_of({"r": click(noise(7, 3 * RATE), 1.0)}, card).sequences
     assert abs(int(np.asarray(found["map0"]["r"]).sum(axis=1).argmax()) - 50) <= 3
     flat = backbones.from_callable("flat", lambda x: x.mean(dim=(2, 3)), size=64)
-    with pytest.raises(UnsupportedOptionError, match="gives no feature maps"):
+    with pytest.raises(UnsupportedOptionError, match="has no feature maps"):
         series_of({"r": noise(7, 3 * RATE)}, flat)
 
 
@@ -543,7 +543,7 @@ def test_a_wav2vec_says_when_its_steps_are(tmp_path: Path) -> None:
     network = TransformersNetwork(transformers.Wav2Vec2Model(config), None, 8000)
     hop, first = network.STEPS["last"]
     assert (hop, first) == (20, 4.5 + 5 * 3.5)
-    assert math.isclose(series.frames_of(8001, 4000), 101)
+    assert math.isclose(series.state_count(8001, 4000), 101)
 
 
 @pytest.mark.parametrize("kind", ["Wav2Vec2", "Hubert", "SEW", "SEWD"])

@@ -198,8 +198,8 @@ FAULTS = [
     Fault(
         "audio: the start of a window is ignored",
         WINDOWS,
-        "first, n = round(start * rate)",
-        "first, n = round(0 * rate)",
+        "first = round(start * rate)",
+        "first = round(0 * rate)",
         IN_WINDOWS,
     ),
     Fault(

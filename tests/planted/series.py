@@ -39,8 +39,8 @@ FAULTS = [
     _fault(
         "tiles are laid side by side",
         SERIES,
-        "own = start + middle",
-        "own = i * size + middle",
+        "centres = start + middle",
+        "centres = i * size + middle",
         "test_tiles_cover_a_recording_and_meet_in_the_middle",
     ),
     _fault(

@@ -62,12 +62,12 @@ def board(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_windows_cover_a_recording() -> None:
-    assert windows.starts(3.0) == [0.0]
-    assert windows.starts(5.0) == [0.0]
-    assert windows.starts(7.4) == [0.0]
-    assert windows.starts(7.6) == [0.0, pytest.approx(2.6)]
-    assert windows.starts(12.5) == [0.0, 5.0, 7.5]
-    assert windows.starts(15.0) == [0.0, 5.0, 10.0]
+    assert windows.window_starts(3.0) == [0.0]
+    assert windows.window_starts(5.0) == [0.0]
+    assert windows.window_starts(7.4) == [0.0]
+    assert windows.window_starts(7.6) == [0.0, pytest.approx(2.6)]
+    assert windows.window_starts(12.5) == [0.0, 5.0, 7.5]
+    assert windows.window_starts(15.0) == [0.0, 5.0, 10.0]
 
 
 def test_rows_are_recordings_or_windows(made: Path) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.coverage_refits import GRADED, Setting
 from benchmarks.coverage_summary import SCORES, Summary, summary_of
 from etab.metrics.uncertainty import holm
-from etab.types import FloatArray
+from etab.types import Array, FloatArray
 
 PAGE = Path(__file__).with_name("coverage.md")
 SELF_PAGE = Path(__file__).with_name("coverage_self.md")
@@ -103,7 +103,7 @@ def _pairs(p: FloatArray) -> FloatArray:
     return np.asarray(p[np.triu_indices(len(p), 1)])
 
 
-def _percent(hits: FloatArray) -> str:
+def _percent(hits: Array) -> str:
     return f"{100 * float(np.mean(hits)):.1f}"
 
 

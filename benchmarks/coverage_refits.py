@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class Replicate:
 
     def save(self, path: Path) -> None:
         """Write the replicate as one file."""
-        arrays = {"fitted": self.fitted}
+        arrays: dict[str, Any] = {"fitted": self.fitted}
         for name in TASKS:
             arrays[f"truth_{name}"] = self.truth[name]
             arrays[f"predictions_{name}"] = self.predictions[name].astype(np.float32)
@@ -124,7 +125,7 @@ def refit(setting: Setting, seed: int) -> Replicate:
     frames = [splits_of_frames(splits) for splits in people]
     shape = (len(encoders), setting.repeats)
     fitted = np.zeros((len(TASKS), *shape, setting.n_fold))
-    predictions = {
+    predictions: dict[str, FloatArray] = {
         name: np.full((*shape, len(task.answers)), np.nan) for name, task in tasks.items()
     }
     for b, encoder in enumerate(encoders):
@@ -137,7 +138,9 @@ def refit(setting: Setting, seed: int) -> Replicate:
                 fitted[t, b, r] = _values(name, fits, encoder, world, task.frames)
                 for fit in fits:
                     predictions[name][b, r, fit.test] = fit.predictions
-    truth = {name: np.asarray(task.answers, dtype=np.float64) for name, task in tasks.items()}
+    truth: dict[str, FloatArray] = {
+        name: np.asarray(task.answers, dtype=np.float64) for name, task in tasks.items()
+    }
     return Replicate(truth, predictions, fitted)
 
 

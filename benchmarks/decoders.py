@@ -75,10 +75,9 @@ def pair(key: Key, probe: tuple[Result, Predictions], cell: tuple[Result, Predic
     theirs = two.columns["dice"][[place[item] for item in one.items]]
     mine, patients = one.columns["dice"], np.array(one.patients)
     folds, repeats = np.array(one.folds), np.array(one.repeats)
-    tables = [
-        ScoredRows(Kind.MASK, {"dice": dice}, patients, folds, repeats) for dice in (mine, theirs)
-    ]
-    test = paired_test("dice", *tables, design_of(a, one))
+    ours = ScoredRows(Kind.MASK, {"dice": mine}, patients, folds, repeats)
+    others = ScoredRows(Kind.MASK, {"dice": theirs}, patients, folds, repeats)
+    test = paired_test("dice", ours, others, design_of(a, one))
     return Line(key, b, a, test.difference, test.low, test.high, test.p)
 
 

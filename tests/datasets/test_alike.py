@@ -83,7 +83,24 @@ def test_recordings_of_one_patient_are_no_pair() -> None:
     prints = Fingerprints(False)
     for name in ("a", "b"):
         prints.add(Record(name, "p", "A4C"), frame(1)[None])
+    for i in range(2, 12):
+        prints.add(Record(f"r{i}", f"p{i}", "A4C"), frame(i)[None])
     assert prints.pairs() == []
+
+
+def test_marks_that_all_frames_share_make_no_copies() -> None:
+    marks = np.kron(np.random.default_rng(0).integers(0, 2, (32, 32)), np.full((6, 6), 200))
+    frames = []
+    for i in range(30):
+        faint = np.kron(np.random.default_rng(i + 1).integers(0, 30, (32, 32)), np.ones((6, 6)))
+        frames.append((marks + faint).astype(np.uint8))
+    assert prints_of(frames).pairs() == []
+
+
+def test_a_very_quiet_copy_of_a_sound_is_found() -> None:
+    prints = prints_of([sound(i) for i in range(10)], 2000)
+    prints.add(Record("copy", "other", "AV"), sound(3) * 1e-4, 2000)
+    assert [(p.first, p.second) for p in prints.pairs()] == [("r3", "copy")]
 
 
 @pytest.mark.parametrize("level", [0, 7, 255])

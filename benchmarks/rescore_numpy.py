@@ -12,9 +12,17 @@ import csv
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Metric = Callable[["Table", Array], Array]
+
+Area = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 TOLERANCE = 1e-9
 DRAWS = 2000
@@ -26,7 +34,9 @@ CLEAN_NORMAL = 2302 / 2488
 class Table:
     """Rows of predictions: patients, folds and repeats as arrays of text, columns of numbers."""
 
-    def __init__(self, kind, patients, folds, repeats, columns):
+    def __init__(
+        self, kind: str, patients: Array, folds: Array, repeats: Array, columns: dict[str, Array]
+    ) -> None:
         """Keep the arrays."""
         self.kind = kind
         self.patients = patients
@@ -34,32 +44,32 @@ class Table:
         self.repeats = repeats
         self.columns = columns
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Array:
         """Return a column."""
         return self.columns[name]
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Count the rows."""
         return len(self.patients)
 
-    def part(self, rows):
+    def part(self, rows: Array) -> Table:
         """Select rows by a boolean mask."""
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Table(self.kind, self.patients[rows], self.folds[rows], self.repeats[rows], columns)
 
-    def classes(self):
+    def classes(self) -> list[tuple[Array, Array]]:
         """List (is the class, its score) of the second of two classes, or of each of several."""
         if self.kind == "binary":
             return [(self["truth"] == 1, self["score"])]
         names = [name for name in self.columns if name.startswith("score_")]
         return [(self["truth"] == k, self[name]) for k, name in enumerate(names)]
 
-    def n_classes(self):
+    def n_classes(self) -> int:
         """Count the classes."""
         return 2 if self.kind == "binary" else len(self.classes())
 
 
-def read_table(path):
+def read_table(path: Path) -> tuple[tuple[str, ...], Table]:
     """Read a CSV of predictions."""
     with path.open(newline="", encoding="utf-8") as file:
         lines = list(csv.reader(file))
@@ -76,23 +86,23 @@ def read_table(path):
     return items, Table(kinds.pop(), patients, folds, repeats, columns)
 
 
-def divide(over, under):
+def divide(over: Array, under: Array) -> Array:
     """Divide; not a number where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(under > 0, over / under, np.nan)
 
 
-def mean(values, weights):
+def mean(values: Array, weights: Array) -> Array:
     """Weighted mean of (n,) under weights (draws, n)."""
     return divide(weights @ np.asarray(values, dtype=float), weights.sum(axis=1))
 
 
-def share(hits, among, weights):
+def share(hits: Array, among: Array, weights: Array) -> Array:
     """Weighted share of the rows ``among`` that are hits."""
     return divide(weights @ (hits * among).astype(float), weights @ among.astype(float))
 
 
-def ordered_pairs(positive, score, weights):
+def ordered_pairs(positive: Array, score: Array, weights: Array) -> tuple[Array, Array]:
     """Weight of the pairs in the right order, ties half, and of all pairs."""
     above = score[positive][:, None] > score[~positive][None, :]
     equal = score[positive][:, None] == score[~positive][None, :]
@@ -103,7 +113,7 @@ def ordered_pairs(positive, score, weights):
     return ((of_positive @ right) * of_negative).sum(axis=1), total
 
 
-def precisions(positive, score, weights):
+def precisions(positive: Array, score: Array, weights: Array) -> tuple[Array, Array]:
     """Weighted sum over positives of the precision at their score, and their weight."""
     if positive.all() or not positive.any():
         return np.zeros(len(weights)), np.zeros(len(weights))
@@ -115,23 +125,23 @@ def precisions(positive, score, weights):
     return total, weights[:, positive].sum(axis=1)
 
 
-def area(table, weights, function, within):
+def area(table: Table, weights: Array, function: Area, within: bool) -> Array:
     """An area within folds, or of all rows: the mean over classes."""
     keys = np.char.add(np.char.add(table.repeats, "/"), table.folds)
     parts = [keys == key for key in np.unique(keys)] if within else [np.ones(len(table), bool)]
     values = []
     for positive, score in table.classes():
-        over = 0.0
-        under = 0.0
+        over = np.zeros(len(weights))
+        under = np.zeros(len(weights))
         for part in parts:
             numerator, denominator = function(positive[part], score[part], weights[:, part])
             over = over + numerator
             under = under + denominator
         values.append(divide(over, under))
-    return np.mean(values, axis=0)
+    return np.asarray(np.mean(values, axis=0))
 
 
-def over_databases(table, weights, function):
+def over_databases(table: Table, weights: Array, function: Metric) -> Array:
     """Mean over the databases that have a value."""
     values = []
     for name in np.unique(table["group"]):
@@ -141,17 +151,17 @@ def over_databases(table, weights, function):
     return divide(np.nan_to_num(values).sum(axis=0), exists.sum(axis=0))
 
 
-def error(table):
+def error(table: Table) -> Array:
     """Score minus truth."""
     return table["score"] - table["truth"]
 
 
-def rmse(table, weights):
+def rmse(table: Table, weights: Array) -> Array:
     """Root mean squared error."""
     return np.sqrt(mean(error(table) ** 2, weights))
 
 
-def limit(table, weights, sign):
+def limit(table: Table, weights: Array, sign: int) -> Array:
     """Bias plus or minus 1.96 standard deviations with one degree of freedom less."""
     values = error(table)
     centre = mean(values, weights)
@@ -159,12 +169,12 @@ def limit(table, weights, sign):
     return centre + sign * 1.96 * np.sqrt(divide(squares, weights.sum(axis=1) - 1))
 
 
-def deviations(values, weights):
+def deviations(values: Array, weights: Array) -> Array:
     """Deviations (draws, n) from the weighted mean."""
     return values - mean(values, weights)[:, None]
 
 
-def pearson(table, weights):
+def pearson(table: Table, weights: Array) -> Array:
     """Correlation of truth and score."""
     truth = deviations(table["truth"], weights)
     score = deviations(table["score"], weights)
@@ -173,13 +183,13 @@ def pearson(table, weights):
     return divide(product, np.sqrt(squares))
 
 
-def r2(table, weights):
+def r2(table: Table, weights: Array) -> Array:
     """One minus the residual over the total sum of squares."""
     total = (weights * deviations(table["truth"], weights) ** 2).sum(axis=1)
     return 1 - divide(weights @ error(table) ** 2, total)
 
 
-def balanced_accuracy(table, weights):
+def balanced_accuracy(table: Table, weights: Array) -> Array:
     """Mean recall of the most probable class, or of a probability from 0.5 on."""
     if table.kind == "binary":
         chosen = (table["score"] >= 0.5).astype(float)
@@ -188,21 +198,21 @@ def balanced_accuracy(table, weights):
     recalls = []
     for k in range(table.n_classes()):
         recalls.append(share(chosen == k, table["truth"] == k, weights))
-    return np.mean(recalls, axis=0)
+    return np.asarray(np.mean(recalls, axis=0))
 
 
-def phase1(table, weights, positive):
+def phase1(table: Table, weights: Array, positive: bool) -> Array:
     """Sensitivity or specificity; an unsure answer (0.5) is half right."""
     points = np.where(table["answer"] == 0.5, 0.5, table["answer"] == table["truth"])
     return share(points, (table["truth"] == 1) == positive, weights)
 
 
-def macc(table, weights):
+def macc(table: Table, weights: Array) -> Array:
     """Mean of both by the rule of the first phase."""
     return (phase1(table, weights, True) + phase1(table, weights, False)) / 2
 
 
-def official(table, weights, positive):
+def official(table: Table, weights: Array, positive: bool) -> Array:
     """Sensitivity or specificity of 2016: clean and noisy records apart."""
     clean_share = CLEAN_ABNORMAL if positive else CLEAN_NORMAL
     of_class = (table["truth"] == 1) == positive
@@ -216,14 +226,14 @@ def official(table, weights, positive):
     return divide(points, used)
 
 
-def weighted_accuracy(table, weights):
+def weighted_accuracy(table: Table, weights: Array) -> Array:
     """Accuracy of 2022: Present counts 5, Unknown 3, Absent 1; Abnormal 5, Normal 1."""
     importance = np.array([1.0, 5.0] if table.kind == "binary" else [5.0, 3.0, 1.0])
     of_row = importance[table["truth"].astype(int)]
     return mean(table["answer"] == table["truth"], weights * of_row)
 
 
-def f_measure(table, weights):
+def f_measure(table: Table, weights: Array) -> Array:
     """Mean F over the classes that are true or answered."""
     values = []
     for k in range(table.n_classes()):
@@ -234,7 +244,7 @@ def f_measure(table, weights):
     return divide(np.nan_to_num(values).sum(axis=0), exists.sum(axis=0))
 
 
-def cost(table, weights):
+def cost(table: Table, weights: Array) -> Array:
     """Mean cost of a patient in 2022."""
     referred = table["answer"] == 1 if table.kind == "binary" else table["answer"] != 2
     abnormal = table["outcome"] == 1
@@ -242,25 +252,25 @@ def cost(table, weights):
     expert = 25 + 397 * part - 1718 * part**2 + 11296 * part**4
     treated = mean(referred & abnormal, weights)
     missed = mean(~referred & abnormal, weights)
-    return 10 + expert + 10000 * treated + 50000 * missed
+    return np.asarray(10 + expert + 10000 * treated + 50000 * missed)
 
 
-def by_patient(name):
+def by_patient(name: str) -> Metric:
     """Mean over patients of the mean over their rows."""
 
-    def metric(table, weights):
+    def metric(table: Table, weights: Array) -> Array:
         _, index, counts = np.unique(table.patients, return_inverse=True, return_counts=True)
         return mean(table[name], weights / counts[index])
 
     return metric
 
 
-def by_row(name):
+def by_row(name: str) -> Metric:
     """Mean over rows of a column."""
     return lambda table, weights: mean(table[name], weights)
 
 
-METRICS = {
+METRICS: dict[str, Metric] = {
     "mae": lambda t, w: mean(abs(error(t)), w),
     "rmse": rmse,
     "bias": lambda t, w: mean(error(t), w),
@@ -293,7 +303,7 @@ METRICS = {
 WITHIN_FOLDS = ("auroc", "auprc", "macro_auroc")
 
 
-def draws(name, table, weights):
+def draws(name: str, table: Table, weights: Array) -> Array:
     """A metric under weights (draws, n): the mean over repeats, but for areas within folds."""
     if name in WITHIN_FOLDS:
         return METRICS[name](table, weights)
@@ -301,16 +311,16 @@ def draws(name, table, weights):
     for repeat in np.unique(table.repeats):
         rows = table.repeats == repeat
         values.append(METRICS[name](table.part(rows), weights[:, rows]))
-    return np.mean(values, axis=0)
+    return np.asarray(np.mean(values, axis=0))
 
 
-def value(name, table):
+def value(name: str, table: Table) -> float | None:
     """A metric; None where it does not exist."""
     number = float(draws(name, table, np.ones((1, len(table))))[0])
     return None if np.isnan(number) else number
 
 
-def interval(record, table):
+def interval(record: dict[str, Any], table: Table) -> Array:
     """The percentile interval over the seeded resamples of patients."""
     rng = np.random.default_rng([record["seed"], 1, *record["task"].encode()])
     names, index = np.unique(table.patients, return_inverse=True)
@@ -321,10 +331,12 @@ def interval(record, table):
         values.append(draws(record["metric"], table, weights))
     joined = np.concatenate(values)
     tail = (1 - record["level"]) / 2
-    return np.quantile(joined[np.isfinite(joined)], [tail, 1 - tail])
+    return np.asarray(np.quantile(joined[np.isfinite(joined)], [tail, 1 - tail]))
 
 
-def numbers(record, items, table):
+def numbers(
+    record: dict[str, Any], items: tuple[str, ...], table: Table
+) -> Iterator[tuple[str, Any, Any]]:
     """List (name, stored, computed) of every number of a record."""
     for name, stored in record["metrics"].items():
         yield name, stored, value(name, table) if name in METRICS else "not computed"
@@ -341,16 +353,16 @@ def numbers(record, items, table):
         yield f"{fold['name']} value", fold["value"], value(record["metric"], tested)
 
 
-def differs(stored, computed):
+def differs(stored: Any, computed: Any) -> bool:
     """Whether two numbers differ, or only one exists."""
     if stored is None or computed is None:
         return stored is not computed
     return not abs(stored - computed) <= TOLERANCE
 
 
-def main(folders):
+def main(folders: Sequence[str]) -> int:
     """Compute all records of the folders again and print what differs."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     largest = 0.0
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.json")):

@@ -38,7 +38,16 @@ def test_it_imports_nothing_but_numpy_and_the_standard_library() -> None:
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(str(node.module).split(".")[0])
-    assert names == {"__future__", "collections", "csv", "json", "numpy", "pathlib", "sys"}
+    assert names == {
+        "__future__",
+        "collections",
+        "csv",
+        "json",
+        "numpy",
+        "pathlib",
+        "sys",
+        "typing",
+    }
 
 
 def test_it_knows_every_metric_of_published_records() -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+_NAMED_TASKS = 4
+
 
 class Verdict(StrEnum):
     """What a finding means for the result."""
@@ -60,6 +62,11 @@ def remarks_by_backbone(findings: Iterable[Finding]) -> list[str]:
     for finding in findings:
         tasks.setdefault((finding.backbone, finding.reason), []).append(finding.task)
     return [
-        f"{backbone} ({', '.join(sorted(codes))}): {reason}."
+        f"{backbone} ({_listed(sorted(codes))}): {reason}."
         for (backbone, reason), codes in tasks.items()
     ]
+
+
+def _listed(codes: list[str]) -> str:
+    """The codes of a few tasks, or the number of many."""
+    return ", ".join(codes) if len(codes) <= _NAMED_TASKS else f"{len(codes)} tasks"

@@ -47,8 +47,8 @@ def write_atomically(path: Path, text: str) -> None:
         temp = None
     except OSError as error:
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is lost; free some "
-            "space and run the same command again."
+            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is lost; "
+            "free some space and run the same command again."
         ) from error
     finally:
         if temp is not None:

@@ -1,10 +1,9 @@
-"""Decoded clips kept on disk as uint8, verified each time they are read, and handed out without a
-copy.
+"""A cache of decoded clips on disk: uint8, verified at each read, and mapped instead of copied.
 
-A cache is a folder of part files. Each process appends to parts of its own, so that workers never
-wait for each other; a record is a header (magic, key, shape, size, checksum of the pixels, checksum
-of the header) and the pixels. A record that was torn by a crash ends its part; one whose pixels do
-not match is struck out, said so, and decoded again.
+A cache is a folder of part files. Each process appends to its own parts, so that workers never wait
+for each other. A record is a header (magic, key, shape, size, checksum of the pixels, checksum of
+the header) followed by the pixels. A record that a crash cut short ends its part. A record whose
+pixels do not match their checksum is marked as gone and decoded again, with a warning.
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ from etab.types import Array
 VERSION = 2
 _HEAD = struct.Struct("<8s16s3I4xQQQ")
 _SUMMED = _HEAD.size - 8
-_MAGIC, _STRUCK = b"etabclip", b"etabgone"
+_MAGIC = b"etabclip"
+_STRUCK = b"etabgone"
 _ALIGN = 64
 _PART_BYTES = 1 << 30
 _RELEASE_BYTES = 1 << 28
@@ -40,17 +40,32 @@ _CODECS = ("simplejpeg", "opencv-python-headless", "av", "pydicom", "nibabel", "
 
 @lru_cache(64)
 def base_key(*facts: Hashable) -> bytes:
-    """The part of a key that many clips share: ``facts``, this format, and the versions of what
-    decodes and resizes.
+    """Compute the part of a key that many clips share.
+
+    It covers ``facts``, the format of the cache, and the versions of the libraries that decode and
+    resize.
+
+    Args:
+        facts: Facts that decide the clips; their ``repr`` enters the key.
+
+    Returns:
+        16 bytes.
     """
-    return blake2b(
-        repr((VERSION, facts, *map(_version, _CODECS))).encode(), digest_size=16
-    ).digest()
+    text = repr((VERSION, facts, *map(_version, _CODECS)))
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> bytes:
-    """16 bytes for one clip: ``base``, the recording's name, place, size and time of each of its
-    files, frame numbers.
+    """Compute the key of one clip.
+
+    Args:
+        base: The shared part of the key, from ``base_key``.
+        name: Name of the recording.
+        files: Its files; their paths, sizes and times of change enter the key.
+        numbers: Frame numbers of the clip.
+
+    Returns:
+        16 bytes.
     """
     states = name
     for path in files:
@@ -61,11 +76,16 @@ def clip_key(base: bytes, name: str, files: Iterable[Path], numbers: Array) -> b
 
 
 class ClipCache:
-    """Clips (k, h, w) uint8 by key, in a folder that may be shared by any number of processes."""
+    """Clips (k, h, w), uint8, by key, in a folder that any number of processes can share.
+
+    Attributes:
+        folder: The folder of the cache.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Name the folder; it is made when the first clip is kept. A copy in another process opens
-        it anew.
+        """Name the folder, which is made when the first clip is stored.
+
+        A pickled copy in another process opens the folder anew.
         """
         self.folder = Path(folder)
         self._start()
@@ -78,18 +98,26 @@ class ClipCache:
         self._start()
 
     def get(self, key: bytes, make: Callable[[], Array]) -> Array:
-        """The clip under ``key``, read-only where it was kept; ``make`` decodes it where it was
-        not, or is damaged.
+        """Read a clip, or decode and store it.
 
-        Raises StorageError where it cannot be kept, and whatever ``make`` raises. Warns
-        (EtabWarning) of damage.
+        Warns (EtabWarning) if the stored clip is damaged; it is then decoded again.
+
+        Args:
+            key: Key of the clip, from ``clip_key``.
+            make: Decodes the clip; its errors are raised.
+
+        Returns:
+            The clip (k, h, w), uint8; read-only if it was stored.
+
+        Raises:
+            StorageError: The clip cannot be stored.
         """
         if self._pid != os.getpid():
             self._start()
         with self._lock:
-            found = self._entries.get(key) if self._parts is not None else self._find(key)
-            if found is not None:
-                part, entry = found
+            stored = self._entries.get(key) if self._parts is not None else self._find(key)
+            if stored is not None:
+                part, entry = stored
                 pixels = part.view(entry)
                 if pixels is not None and xxh3_64_intdigest(pixels.data) == entry.checksum:
                     self._handed += entry.size
@@ -103,7 +131,7 @@ class ClipCache:
         return clip
 
     def __len__(self) -> int:
-        """Clips that can be had, unverified."""
+        """Number of stored clips; they are not verified."""
         with self._lock:
             self._open()
             return len(self._entries)
@@ -152,17 +180,20 @@ class ClipCache:
         block = (block + xxh3_64_intdigest(block).to_bytes(8, "little")).ljust(_lead(), b"\0")
         try:
             part = self._writable(len(pixels))
-            at = part.append(block, pixels)
+            offset = part.append(block, pixels)
         except OSError as error:
             self._own = None
             raise StorageError(
-                f"A clip could not be kept in {self.folder}: {error.strerror or error}. Free some space, or name another "
-                "cache."
+                f"A clip could not be kept in {self.folder}: {error.strerror or error}. "
+                "Free some space, or name another cache."
             ) from error
-        self._entries[key] = part, _Entry(at, at + _lead(), len(pixels), clip.shape, checksum)
+        self._entries[key] = (
+            part,
+            _Entry(offset, offset + _lead(), len(pixels), clip.shape, checksum),
+        )
 
     def _writable(self, size: int) -> _Part:
-        """A part of our own with room for ``size`` bytes."""
+        """Return a part of this process with room for ``size`` bytes."""
         if self._own is None or self._own.written + size > _PART_BYTES:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._own = _Part(self.folder / f"{os.getpid():08x}-{secrets.token_hex(6)}.clips")
@@ -172,7 +203,15 @@ class ClipCache:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """Where a record and its pixels begin in a part, and what its header says of them."""
+    """A record in a part, as its header describes it.
+
+    Attributes:
+        at: Offset of the record in bytes.
+        start: Offset of its pixels in bytes.
+        size: Number of bytes of the pixels.
+        shape: Shape of the clip (k, h, w).
+        checksum: Checksum of the pixels.
+    """
 
     at: int
     start: int
@@ -182,7 +221,7 @@ class _Entry:
 
 
 class _Part:
-    """One file of records, mapped for reading when the first of them is asked for."""
+    """One file of records, mapped when its first record is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -196,11 +235,9 @@ class _Part:
             os.close(self._number)
 
     def append(self, head: bytes, pixels: memoryview) -> int:
-        """Write a record at the end and say where it begins; a record that does not fit is cut off
-        again.
-        """
+        """Append a record and return its offset; on failure, remove what was written of it."""
         with self.path.open("ab") as file:
-            at = file.tell()
+            offset = file.tell()
             try:
                 file.write(head)
                 file.write(pixels)
@@ -208,47 +245,47 @@ class _Part:
                 file.flush()
                 self.written = file.tell()
             except OSError:
-                file.truncate(at)
+                file.truncate(offset)
                 raise
-        return at
+        return offset
 
     def scan(self) -> Iterator[tuple[bytes, _Entry]]:
-        """Keys and records by their headers; ends where a header is torn or promises more than is
-        there.
+        """Yield keys and records from the headers.
+
+        Scanning ends at a header that is damaged, or whose pixels would exceed the file.
         """
-        at = 0
+        offset = 0
         size = self._grown(0)
-        while self._map is not None and at + _lead() <= size:
-            block = self._map[at : at + _HEAD.size]
-            magic, key, k, h, w, n, checksum, own = _HEAD.unpack(block)
-            entry = _Entry(at, at + _lead(), n, (k, h, w), checksum)
-            sound = magic in (_MAGIC, _STRUCK) and k * h * w == n and entry.start + n <= size
-            if not sound or own != xxh3_64_intdigest(_MAGIC + block[8:_SUMMED]):
+        while self._map is not None and offset + _lead() <= size:
+            block = self._map[offset : offset + _HEAD.size]
+            magic, key, k, h, w, n, checksum, header_checksum = _HEAD.unpack(block)
+            entry = _Entry(offset, offset + _lead(), n, (k, h, w), checksum)
+            is_sound = magic in (_MAGIC, _STRUCK) and k * h * w == n and entry.start + n <= size
+            if not is_sound or header_checksum != xxh3_64_intdigest(_MAGIC + block[8:_SUMMED]):
                 return
             if magic == _MAGIC:
                 yield key, entry
-            at = entry.start + n + -n % _ALIGN
+            offset = entry.start + n + -n % _ALIGN
 
     def view(self, entry: _Entry) -> Array | None:
-        """The pixels of a record (k, h, w), read-only and still in the file; None where the file
-        became shorter.
-        """
+        """Map the pixels of a record (k, h, w), read-only; None if the file became shorter."""
         end = entry.start + entry.size
-        # where the file ends is asked each time (half the time of os.fstat): a map beyond it would kill the process
-        if (self._mapped < end or os.lseek(self._number, 0, os.SEEK_END) < end) and self._grown(
-            end
-        ) < end:
+        # Reading a map beyond the end of the file would kill the process, so the length of the file
+        # is checked each time. os.lseek takes half the time of os.fstat.
+        is_short = self._mapped < end or os.lseek(self._number, 0, os.SEEK_END) < end
+        if is_short and self._grown(end) < end:
             return None
         return np.ndarray(entry.shape, np.uint8, self._map, entry.start)
 
     def release(self) -> None:
-        """Give the memory of pages that were read back to the system; views stay good."""
+        """Return the memory of pages that were read to the system; views stay valid."""
         if self._map is not None and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
     def strike(self, entry: _Entry) -> None:
-        """Mark a record as gone, so that no other process tries it; a cache that cannot be written
-        stays as it is.
+        """Mark a record as gone, so that no process reads it again.
+
+        A cache that cannot be written stays as it is.
         """
         try:
             with self.path.open("r+b") as file:
@@ -258,7 +295,7 @@ class _Part:
             pass
 
     def _grown(self, end: int) -> int:
-        """Bytes in the file now; the map covers at least ``end`` of them where they are there."""
+        """Return the current size of the file; map at least ``end`` bytes if it has as many."""
         try:
             if self._number < 0:
                 self._number = os.open(self.path, os.O_RDONLY)
@@ -272,7 +309,7 @@ class _Part:
 
 
 def _lead() -> int:
-    """Bytes of a header with its padding: pixels begin aligned."""
+    """Return the bytes of a header with its padding, which aligns the pixels."""
     return _HEAD.size + -_HEAD.size % _ALIGN
 
 
@@ -284,9 +321,9 @@ def _version(name: str) -> str:
 
 
 def _state(path: Path) -> str:
-    """Place, size and time of a file; its place alone where it is absent."""
+    """Describe a file by path, size and time of change, or by its path alone if it is absent."""
     try:
-        found = os.stat(path)  # noqa: PTH116  # a third of the time of Path.stat
+        status = os.stat(path)  # noqa: PTH116  # a third of the time of Path.stat
     except OSError:
         return f"\0{path!s}"
-    return f"\0{path!s}/{found.st_size}/{found.st_mtime_ns}"
+    return f"\0{path!s}/{status.st_size}/{status.st_mtime_ns}"

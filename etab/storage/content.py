@@ -1,19 +1,19 @@
-"""One sha256 for what a Python object is: its code, the values it refers to, its weights.
+"""One sha256 for the content of a Python object: its code, the values it refers to, its weights.
 
-Two objects have one digest only if they compute the same thing, in this process or in another one.
-No address, no ``repr`` and no bare name enters a digest. An object whose content cannot be read (a
-C function of unknown origin, an open file, a lock) raises NamelessError, which tells where it was
-met.
+Two objects have the same digest only if they compute the same thing, in this process or in another
+one. No address, no ``repr`` and no bare name enters a digest. An object whose content cannot be
+read (a C function of unknown origin, an open file, a lock) raises NamelessError, with the path to
+the object.
 
-What enters:
+The digest covers:
 
 * functions: bytecode and constants, defaults, closure, the globals and modules that the code names;
 * classes: every attribute of the class and of its bases; instances: their class and their
   attributes;
 * torch modules: parameters, buffers (also those that are not saved), submodules, hooks, all other
   attributes;
-* what installed distributions and the standard library define: its name and the version of the
-  distribution.
+* objects that installed distributions and the standard library define: their name and the version
+  of the distribution.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from etab.errors import NamelessError
 from etab.storage.content_torch import torch_digest
 from etab.storage.releases import is_released_file, release_of
 
-# What these give depends on files, time or text that the code does not hold.
+# The results of these builtins depend on files, time or text outside the code.
 _UNREADABLE_BUILTINS = frozenset({"eval", "exec", "open", "input", "globals", "locals", "compile"})
 _CLASS_BOOKKEEPING = frozenset(
     {
@@ -55,7 +55,7 @@ _CLASS_BOOKKEEPING = frozenset(
         "_abc_impl",
     }
 )
-# What ties Python to shared libraries: a path to a library is not its content.
+# Modules that load shared libraries: the path of a library is not its content.
 _FOREIGN = frozenset({"ctypes", "_ctypes", "cffi.api", "_cffi_backend"})
 _PLAIN = (type(None), type(Ellipsis), type(NotImplemented), bool, int, str, bytes, complex, float)
 
@@ -92,7 +92,7 @@ def _name_of(thing: object) -> str:
 
 
 def _resolves(module: str, name: str, thing: object) -> bool:
-    """Whether a module hands out this very object under this name."""
+    """Whether a name in a module is this very object."""
     held: Any = sys.modules.get(module)
     for part in name.split("."):
         held = getattr(held, part, None)
@@ -100,25 +100,28 @@ def _resolves(module: str, name: str, thing: object) -> bool:
 
 
 def _is_static(kind: type) -> bool:
-    """Whether a class is part of compiled code (no Py_TPFLAGS_HEAPTYPE): Python code makes no such
-    class.
-    """
+    """Whether a class is defined in compiled code: it lacks Py_TPFLAGS_HEAPTYPE."""
     return not kind.__flags__ & (1 << 9)
 
 
 def _codes(code: types.CodeType) -> list[types.CodeType]:
-    """A code object and those of the functions, lambdas and comprehensions written inside it."""
-    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return [code, *(nested for c in inner for nested in _codes(c))]
+    """List a code object and the code of the functions, lambdas and comprehensions inside it."""
+    codes = [code]
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            codes += _codes(constant)
+    return codes
 
 
 class _Reader:
-    """One walk over an object. ``path`` is where the walk is, for messages."""
+    """One walk over an object; ``path`` is the position of the walk, for messages."""
 
     def __init__(self) -> None:
         self._done: dict[int, bytes] = {}
-        self._open: dict[int, int] = {}  # objects whose digest is being made, by depth: cycles
-        self._alive: list[object] = []  # an address names an object only while the object lives
+        # Depth of the objects whose digest is being computed, to recognise cycles.
+        self._open: dict[int, int] = {}
+        # An address identifies an object only while the object lives.
+        self._alive: list[object] = []
 
     def digest(self, thing: Any, path: str) -> bytes:
         if isinstance(thing, _PLAIN) and type(thing) in _PLAIN:
@@ -239,7 +242,7 @@ class _Reader:
         return self.mix("own function", *parts, *self._imports(thing, path))
 
     def _bound(self, thing: types.FunctionType, path: str) -> bytes:
-        """Defaults, closure and attributes of a function."""
+        """Digest the defaults, the closure and the attributes of a function."""
         parts = [
             self.digest(thing.__defaults__, f"{path}, defaults"),
             self.digest(thing.__kwdefaults__, f"{path}, defaults"),
@@ -247,7 +250,7 @@ class _Reader:
         for name, cell in zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True):
             try:
                 held = cell.cell_contents
-            except ValueError:  # a name that is not bound yet
+            except ValueError:  # the name is not bound yet
                 parts += [name.encode(), b"empty"]
                 continue
             if isinstance(held, types.ModuleType):
@@ -260,17 +263,16 @@ class _Reader:
 
     @staticmethod
     def _globals(code: types.CodeType) -> list[str]:
-        """Names that code and the functions inside it load from module level or from the builtins."""
-        names = {
-            str(step.argval)
-            for nested in _codes(code)
-            for step in dis.get_instructions(nested)
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-        }
+        """List the names that code, and functions inside it, load from globals or builtins."""
+        names: set[str] = set()
+        for nested in _codes(code):
+            for step in dis.get_instructions(nested):
+                if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                    names.add(str(step.argval))
         return sorted(names)
 
     def _imports(self, thing: types.FunctionType, path: str) -> list[bytes]:
-        """Modules that a function imports when it runs."""
+        """Digest the modules that a function imports when it runs."""
         parts: list[bytes] = []
         for code in _codes(thing.__code__):
             for step in dis.get_instructions(code):
@@ -327,12 +329,12 @@ class _Reader:
         owner = thing.__self__
         if owner is None or isinstance(owner, types.ModuleType) or not hasattr(owner, "__class__"):
             return self._released(str(thing.__module__ or ""), thing.__qualname__, path)
-        if type(owner).__name__ == "PyCapsule":  # functions that pybind11 made
+        if type(owner).__name__ == "PyCapsule":  # functions of pybind11
             return self._released(str(thing.__module__ or ""), thing.__qualname__, path)
         return self.mix("bound builtin", thing.__name__, self.digest(owner, path))
 
     def _module(self, module: types.ModuleType, names: frozenset[str] | None, path: str) -> bytes:
-        """A module as far as code uses it: the attributes that the code names (None: all of them)."""
+        """Digest the attributes of a module that code names; with None, all attributes."""
         release = release_of(module.__name__)
         if id(module) in self._open or (release is not None and names is None):
             return self.mix("module", release or "", module.__name__)
@@ -353,7 +355,10 @@ class _Reader:
     def _used(
         self, held: Any, name: str, names: frozenset[str] | None, release: str | None, path: str
     ) -> bytes:
-        """An attribute of a module. Of a released one, data stay unread: its version names them."""
+        """Digest an attribute of a module.
+
+        Data of a released module are not read: its version identifies them.
+        """
         if isinstance(held, types.ModuleType):
             return self._module(held, names, path)
         followed = isinstance(held, (types.FunctionType, types.MethodType, type, *_PLAIN))
@@ -396,7 +401,8 @@ class _Reader:
     def _class(self, thing: type, path: str) -> bytes:
         release = release_of(thing.__module__)
         if not _is_static(thing) and not _resolves(thing.__module__, thing.__qualname__, thing):
-            release = None  # made within a function, or by exec: the name does not lead to it
+            # The class was made within a function or by exec: its name does not lead to it.
+            release = None
         bases = [self.digest(base, path) for base in thing.__bases__ if base is not object]
         if type(thing) is not type:
             bases.append(self.digest(type(thing), f"{path}, metaclass"))
@@ -411,7 +417,7 @@ class _Reader:
         return self.mix("own class", thing.__qualname__, *bases, *parts)
 
     def _replaced(self, thing: type, path: str) -> list[bytes]:
-        """Methods of a released class that are not the ones it was released with."""
+        """Digest the methods of a released class that differ from the released ones."""
         parts: list[bytes] = []
         for name, held in sorted(vars(thing).items()):
             function = getattr(held, "__func__", held)
@@ -420,7 +426,7 @@ class _Reader:
             own = f"{thing.__qualname__}.{name}" == function.__code__.co_qualname
             if not own or not is_released_file(function.__code__.co_filename):
                 if function.__code__.co_filename == "<string>" and own:
-                    continue  # made by dataclasses or a like generator
+                    continue  # generated, as by dataclasses
                 parts += [name.encode(), self.digest(function, f"{path}.{name}")]
         return parts
 
@@ -443,7 +449,7 @@ class _Reader:
             return self._wrapped(thing, wrapped, path)
         if release_of(kind.__module__) is not None:
             return self._reduced(thing, path)
-        # A class of the user's may leave attributes out of what is copied; they still take part in what it computes.
+        # A user's class may leave attributes out of its copies, although they affect its results.
         return self.mix("instance", self._own_state(thing, path), self._reduced(thing, path))
 
     def _own_state(self, thing: Any, path: str) -> bytes:
@@ -459,7 +465,7 @@ class _Reader:
         return self.mix("state", *parts)
 
     def _reduced(self, thing: Any, path: str) -> bytes:
-        """An object by the parts that it would be copied from."""
+        """Digest an object by the parts from which it would be copied."""
         refusal = f"{path} is {type(thing).__module__}.{type(thing).__qualname__}"
         if any(base.__module__ in _FOREIGN for base in type(thing).__mro__):
             raise NamelessError(f"{refusal}, which calls compiled code of unknown content")
@@ -467,7 +473,7 @@ class _Reader:
             raise NamelessError(f"{refusal}, which changes as it is used")
         try:
             parts = thing.__reduce_ex__(4)
-        except Exception as error:  # any code may stand there
+        except Exception as error:  # __reduce_ex__ may be any code
             raise NamelessError(f"{refusal}, whose content cannot be read") from error
         if isinstance(parts, str):
             return self._released(type(thing).__module__, parts, path)

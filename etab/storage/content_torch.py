@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from etab.errors import NamelessError
 from etab.storage.releases import release_of
 
-# Attributes of modules that follow from others: compiled code, and the graph whose code is read instead.
+# Attributes of modules that follow from others: compiled code, and the graph, whose code is read.
 _DERIVED = frozenset({"_compiled_call_impl", "_graph", "_tracer_cls", "_tracer_extras", "_code"})
 # Names that torch makes unique within a process.
 _MANGLED = re.compile(rb"___torch_mangle_\d+")
@@ -21,23 +21,31 @@ _ATTRIBUTE = re.compile(rb"  \w+ : ")
 
 
 class Reader(Protocol):
-    """What reads the values that are plain Python."""
+    """Computes the digests of plain Python values."""
 
     def digest(self, thing: Any, path: str) -> bytes:
-        """The digest of one object; ``path`` names it in messages."""
+        """Digest one object; ``path`` names it in messages."""
         ...
 
     def each(self, kind: str, things: Iterable[Any], path: str) -> bytes:
-        """The digest of several objects in order."""
+        """Digest several objects in order."""
         ...
 
     def mix(self, *parts: str | bytes) -> bytes:
-        """One digest of parts of any length."""
+        """Combine parts of any length in one digest."""
         ...
 
 
 def torch_digest(reader: Reader, thing: Any, path: str) -> bytes | None:
-    """Digest an object of torch; None for any other one, and where torch is not loaded.
+    """Digest an object of torch.
+
+    Args:
+        reader: Computes the digests of plain Python values.
+        thing: The object.
+        path: Name of the object in messages.
+
+    Returns:
+        The digest; None if the object is not of torch, or torch is not loaded.
 
     Raises:
         NamelessError: A tensor has no plain values, or a TorchScript program cannot be saved.
@@ -71,7 +79,7 @@ def _tensor(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
 
 
 def _scripted(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
-    """A TorchScript program: the code, constants and attributes that it is saved with."""
+    """Digest a TorchScript program by the code, constants and attributes in its saved file."""
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():
@@ -91,9 +99,7 @@ def _scripted(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
 
 
 def _stable(code: bytes) -> bytes:
-    """TorchScript code with the declarations of attributes, whose order varies, sorted and put
-    first.
-    """
+    """Put the declarations of attributes, whose order varies, first in TorchScript code, sorted."""
     lines = _MANGLED.sub(b"", code).splitlines()
     declared = [line for line in lines if _ATTRIBUTE.match(line)]
     others = [line for line in lines if not _ATTRIBUTE.match(line)]
@@ -101,8 +107,8 @@ def _stable(code: bytes) -> bytes:
 
 
 def _network(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
-    """A torch module: its class, and every attribute of the instance."""
-    if type(thing).__qualname__ == "OptimizedModule":  # what torch.compile gives
+    """Digest a torch module: its class, and every attribute of the instance."""
+    if type(thing).__qualname__ == "OptimizedModule":  # the result of torch.compile
         return reader.mix("compiled", reader.digest(thing._orig_mod, path))
     own = {"_parameters", "_buffers", "_modules", "training"}
     bookkeeping = set(vars(torch.nn.Module())) - own
@@ -114,6 +120,6 @@ def _network(reader: Reader, torch: Any, thing: Any, path: str) -> bytes:
         if name not in bookkeeping:
             parts += [name.encode(), reader.digest(value, where)]
         elif isinstance(value, Mapping) and value:
-            # Hooks have numbers that count up in a process: the order is content, the numbers are not.
+            # Hooks are numbered within a process: their order is content, their numbers are not.
             parts += [name.encode(), reader.each("hooks", value.values(), where)]
     return reader.mix("network", *parts)

@@ -33,18 +33,32 @@ def file_sha256(path: Path) -> str:
 
 
 def digests(root: Path, names: Iterable[str], *, workers: int | None = None) -> dict[str, str]:
-    """Sha256 of each file, by its name relative to ``root``; hashing runs outside the interpreter
-    lock.
+    """Compute the sha256 of each file, in threads: hashing releases the interpreter lock.
+
+    Args:
+        root: Folder of the files.
+        names: Paths relative to ``root``.
+        workers: Number of threads; None is the number of allowed cores, at most 4.
+
+    Returns:
+        Hexadecimal digits by name, sorted by name.
+
+    Raises:
+        CorruptFileError: A file cannot be read.
     """
     unique = sorted(set(names))
     with ThreadPoolExecutor(workers or min(4, allowed_cores())) as pool:
-        return dict(
-            zip(unique, pool.map(lambda name: file_sha256(root / name), unique), strict=True)
-        )
+        hashes = pool.map(lambda name: file_sha256(root / name), unique)
+        return dict(zip(unique, hashes, strict=True))
 
 
 def combine(rows: Iterable[Sequence[str]], files: Mapping[str, str]) -> str:
-    """One sha256 over rows of text and over {file name: sha256}, whatever the order of the mapping."""
+    """Combine rows of text and the digests of files in one sha256.
+
+    Args:
+        rows: Rows of text; their order counts.
+        files: sha256 by file name; the order does not count.
+    """
     h = hashlib.sha256()
     for row in rows:
         h.update(("\0".join(row) + "\1").encode())

@@ -27,11 +27,11 @@ _SYSTEM_NAMES = frozenset(
 
 
 def is_hidden(name: str | PurePath) -> bool:
-    """Whether a file or folder is never data: its name, or the name of a folder on its way, is
-    hidden.
+    """Whether a file or folder is never data, because its name or a parent's name is hidden.
 
-    Args: name: A name, or a path relative to the folder of data (the parts of an absolute path
-        would count too).
+    Args:
+        name: A name, or a path relative to the folder of data. All parts of an absolute path would
+            be checked too.
 
     Returns:
         True for names that begin with a dot and for the names that operating systems use.
@@ -50,7 +50,7 @@ def _is_hidden_part(part: str) -> bool:
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:
-    """List what lies directly in a folder, sorted by name, without hidden files and folders.
+    """List the content of a folder, sorted by name, without hidden files and folders.
 
     Args:
         folder: The folder; an absent one gives an empty list.
@@ -65,8 +65,7 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def visible_files(folder: Path, suffix: str = "") -> list[Path]:
-    """List every file below a folder, sorted by path, without hidden files and the content of
-    hidden folders.
+    """List every file below a folder, sorted by path, without hidden files and folders.
 
     Args:
         folder: The folder; an absent one gives an empty list.
@@ -77,7 +76,7 @@ def visible_files(folder: Path, suffix: str = "") -> list[Path]:
     """
     paths: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        # Removing a name from the list that os.walk hands out keeps it from entering that folder.
+        # os.walk does not enter folders that are removed from its list.
         folders[:] = [name for name in folders if not _is_hidden_part(name)]
         for name in names:
             if name.endswith(suffix) and not _is_hidden_part(name):
@@ -86,8 +85,10 @@ def visible_files(folder: Path, suffix: str = "") -> list[Path]:
 
 
 def visible_names(folder: Path) -> frozenset[str]:
-    """The names of what lies directly in a folder, without hidden ones; empty where the folder is
-    absent.
+    """List the names in a folder, without hidden files and folders.
+
+    Args:
+        folder: The folder; an absent one has no names.
     """
     return frozenset(path.name for path in visible(folder))
 

@@ -155,7 +155,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _whole_cores(quota: str, period: str) -> Iterator[int]:
-    """Yield a quota divided by its period, rounded up; nothing for "max", a negative or no number."""
+    """Yield a quota divided by its period, rounded up; nothing if it is not a positive number."""
     try:
         share = int(quota) / int(period)
     except (ValueError, ZeroDivisionError):

@@ -22,16 +22,26 @@ _SPARE = 64 << 20
 class Spill:
     """An array (n, ...) of float16, written in blocks of rows and read by rows.
 
-    Up to ``budget`` bytes are held in memory. A larger array is an unnamed file in ``folder``, or
-    in the system's temporary folder where ``folder`` is None or cannot be written. The file
-    vanishes with the array, however the process ends, and is not mapped between reads.
+    An array of at most ``budget`` bytes is held in memory. A larger array is an unnamed file in
+    ``folder``, or in the system's temporary folder if ``folder`` is None or cannot be written. The
+    file disappears with the array, however the process ends, and is not mapped between reads.
 
-    Raises:
-        StorageError: If there is not enough room.
+    Attributes:
+        shape: Shape of the array.
+        dtype: float16.
     """
 
     def __init__(self, shape: tuple[int, ...], *, budget: int, folder: Path | None = None) -> None:
-        """Make room for all rows."""
+        """Reserve memory or disk space for all rows.
+
+        Args:
+            shape: Shape of the array.
+            budget: Bytes that are held in memory at most.
+            folder: Folder of the file; None is the system's temporary folder.
+
+        Raises:
+            StorageError: There is not enough space.
+        """
         self.shape = shape
         self.dtype = np.dtype(np.float16)
         self._file: IO[bytes] | None = None
@@ -46,11 +56,19 @@ class Spill:
 
     @property
     def held(self) -> bool:
-        """Whether it is in memory."""
+        """Whether the array is in memory."""
         return self._held is not None
 
     def put(self, start: int, block: Array) -> None:
-        """Write rows from ``start`` on; raises StorageError where the disk refuses."""
+        """Write consecutive rows.
+
+        Args:
+            start: Index of the first row.
+            block: The rows (rows, ...).
+
+        Raises:
+            StorageError: The rows cannot be written to the disk.
+        """
         if self._held is not None:
             self._held[start : start + len(block)] = block
         elif self._file is not None:
@@ -60,7 +78,8 @@ class Spill:
                 self._file.flush()
             except OSError as error:
                 raise StorageError(
-                    f"Rows that outgrew memory could not be kept on disk: {error.strerror}. Free some space."
+                    f"Rows that outgrew memory could not be kept on disk: {error.strerror}. "
+                    "Free some space."
                 ) from error
 
     def __len__(self) -> int:
@@ -73,7 +92,12 @@ class Spill:
         return np.array(np.memmap(file, np.float16, "r", shape=self.shape)[rows], subok=False)
 
     def widened(self, rows: IntArray, out: FloatArray) -> None:
-        """Copy rows to ``out`` (rows, ...) in single precision, without an intermediate copy."""
+        """Copy rows in single precision, without an intermediate copy.
+
+        Args:
+            rows: Indices of the rows.
+            out: Where to write them (rows, ...), float32.
+        """
         import torch
 
         if self._held is None:
@@ -89,18 +113,19 @@ class Spill:
 
 
 def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
-    """A file of ``size`` bytes that no folder lists."""
-    directory = (
-        tempfile.gettempdir() if folder is None or not os.access(folder, os.W_OK) else str(folder)
-    )
+    """Make a file of ``size`` bytes that no folder lists."""
+    if folder is None or not os.access(folder, os.W_OK):
+        directory = tempfile.gettempdir()
+    else:
+        directory = str(folder)
     free = shutil.disk_usage(directory).free
     if free < size + _SPARE:
         raise StorageError(
-            f"{size / 2**30:.1f} GiB that outgrow memory would lie in {directory}, where {free / 2**30:.1f} GiB are free. "
-            "Free some space, or name another --cache."
+            f"{size / 2**30:.1f} GiB that outgrow memory would lie in {directory}, "
+            f"where {free / 2**30:.1f} GiB are free. Free some space, or name another --cache."
         )
     try:
-        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # it lives as long as its Spill
+        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  # Spill closes it
         file.truncate(size)
     except OSError as error:
         raise StorageError(
@@ -112,8 +137,8 @@ def _unnamed(size: int, folder: Path | None) -> IO[bytes]:
 def give_back() -> None:
     """Return unused memory to the system; does nothing without glibc.
 
-    Fits allocate and free matrices of many sizes. glibc keeps the freed pieces, so that a worker
-    would grow with every backbone.
+    Fits allocate and free matrices of many sizes. glibc keeps the freed pieces, so the memory of a
+    worker would grow with every backbone.
     """
     if not sys.platform.startswith("linux"):
         return

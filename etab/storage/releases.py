@@ -1,6 +1,7 @@
 """Which code was released, and in which version.
 
-The version names released code; the code of a user has no version and is read.
+Released code is identified by its version. The code of a user has no version, so its content is
+read.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ def _within(file: str, folders: Iterable[str]) -> bool:
 
 
 def is_released_file(file: str | None) -> bool:
-    """Whether a source file belongs to the standard library, to etab, or to an installed
-    distribution.
+    """Whether a source file belongs to the standard library, etab or an installed distribution.
+
+    Args:
+        file: Path of the file, as code objects name it; None is not released.
     """
     if not file:
         return False
@@ -50,7 +53,14 @@ def _distributions() -> Mapping[str, list[str]]:
 
 
 def release_of(module: str) -> str | None:
-    """Name and version of what ships a module ("torch 2.9.0"); None for a module of the user's own."""
+    """Name the distribution of a module with its version, such as "torch 2.9.0".
+
+    Args:
+        module: Full name of the module.
+
+    Returns:
+        The name and version; "etab" for etab, and None for a module of the user.
+    """
     top = module.partition(".")[0]
     if top == "etab":
         return "etab"
@@ -65,12 +75,22 @@ def _release(top: str, file: str | None) -> str | None:
     if file is None or not _within(file, _site_folders()):
         return None
     names = sorted(set(_distributions().get(top, [])))
-    return ", ".join(f"{name} {metadata.version(name)}" for name in names) or None
+    if not names:
+        return None
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
 @functools.cache
 def release_version(distribution: str) -> str:
-    """The version of an installed distribution; "absent" without it."""
+    """Return the version of an installed distribution, or "absent" if it is not installed.
+
+    Args:
+        distribution: Name of the distribution, such as "opencv-python-headless".
+
+    Example:
+        >>> release_version("no-such-distribution")
+        'absent'
+    """
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

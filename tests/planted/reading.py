@@ -69,17 +69,17 @@ FAULTS = [
     Fault(
         "headers of cached clips are not verified",
         CLIPS,
-        "own != xxh3_64_intdigest(_MAGIC + block[8:_SUMMED])",
+        "header_checksum != xxh3_64_intdigest(_MAGIC + block[8:_SUMMED])",
         "False",
         CACHE,
     ),
     Fault("a damaged clip comes back", CLIPS, "        part.strike(entry)\n", "", CACHE),
-    Fault("a torn clip stays in its part", CLIPS, "file.truncate(at)", "pass", CACHE),
+    Fault("a torn clip stays in its part", CLIPS, "file.truncate(offset)", "pass", CACHE),
     Fault(
         "the key forgets the file's time",
         CLIPS,
-        "/{found.st_size}/{found.st_mtime_ns}",
-        "/{found.st_size}",
+        "/{status.st_size}/{status.st_mtime_ns}",
+        "/{status.st_size}",
         CACHE,
     ),
     Fault(

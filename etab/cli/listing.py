@@ -1,4 +1,4 @@
-"""What there is, as tables: the one source of the tables on the command line and in the documents."""
+"""Tables of datasets, backbones, heads and tasks, for the command line and the documents."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from etab import backbones, datasets, heads
+from etab.backbones.base import BackboneCard
 from etab.echo import views
+from etab.heads.base import Head
 from etab.metrics import METRICS
 from etab.registry import Registry
 from etab.runs import cross
@@ -17,7 +19,13 @@ from etab.tasks.menu import TASKS
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A titled table of strings."""
+    """A titled table of strings.
+
+    Attributes:
+        title: Title of the table.
+        header: Names of the columns.
+        rows: Cells of each row.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -36,12 +44,13 @@ TABLES: Registry[Callable[[], Table]] = Registry("list")
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    return Table(title, tuple(header), tuple(tuple(str(c) for c in row) for row in rows))
+    cells = tuple(tuple(str(cell) for cell in row) for row in rows)
+    return Table(title, tuple(header), cells)
 
 
 @TABLES.register("datasets")
 def datasets_table() -> Table:
-    """Datasets from their cards."""
+    """List the datasets, from their cards."""
     cards = [s.card for s in datasets.SOURCES.values()]
     return _table(
         "Datasets",
@@ -64,7 +73,7 @@ def datasets_table() -> Table:
 
 @TABLES.register("targets")
 def targets_table() -> Table:
-    """Targets of every dataset."""
+    """List the targets of every dataset."""
     return _table(
         "Targets",
         ("dataset", "target", "kind", "unit", "classes", "what it is"),
@@ -78,16 +87,22 @@ def targets_table() -> Table:
 
 @TABLES.register("views")
 def views_table() -> Table:
-    """Views with every name they go by."""
+    """List the views with all their names."""
     names: dict[str, list[str]] = {}
     for alias, view in views.aliases().items():
         names.setdefault(view, []).append(alias)
     return _table("Views", ("view", "also written"), [(v, ", ".join(a)) for v, a in names.items()])
 
 
+def _parameters(card: BackboneCard) -> str:
+    if card.params:
+        return f"{card.params / 1e6:.2f} M"
+    return "" if card.learned else "0"
+
+
 @TABLES.register("backbones")
 def backbones_table() -> Table:
-    """Backbones that are named here; any timm or torchvision model can be asked for besides."""
+    """List the backbones that etab names; any timm or torchvision model can be used as well."""
     cards, faults = backbones.cards([*backbones.names(), *backbones.optional()])
     return _table(
         "Backbones",
@@ -97,7 +112,7 @@ def backbones_table() -> Table:
                 c.name,
                 c.title,
                 c.pretraining or "none",
-                f"{c.params / 1e6:.2f} M" if c.params else "" if c.learned else "0",
+                _parameters(c),
                 f"{c.rate} Hz" if c.rate else f"{c.size} px {c.interpolation}",
                 c.dim or "",
                 ", ".join(c.layers),
@@ -111,7 +126,7 @@ def backbones_table() -> Table:
 
 @TABLES.register("video")
 def video_table() -> Table:
-    """Backbones of whole clips; the published ones want a file of weights."""
+    """List the backbones of whole clips; the published ones need a file of weights."""
     cards = [backbones.card(n) for n in backbones.video.clip_names()]
     return _table(
         "Backbones of clips",
@@ -145,10 +160,20 @@ def video_table() -> Table:
     )
 
 
+def _needs(head: Head) -> str:
+    if head.needs_maps:
+        return "maps"
+    if head.needs_sequences:
+        return "sequences"
+    if head.needs_series:
+        return "a series at 50 Hz"
+    return "pooled features"
+
+
 @TABLES.register("heads")
 def heads_table() -> Table:
-    """Task heads."""
-    found = [heads.head(n) for n in heads.names()]
+    """List the heads of tasks."""
+    chosen = [heads.head(n) for n in heads.names()]
     return _table(
         "Heads",
         ("name", "answers", "needs", "what it is"),
@@ -156,23 +181,17 @@ def heads_table() -> Table:
             (
                 h.name,
                 ", ".join(sorted(h.kinds)),
-                "maps"
-                if h.needs_maps
-                else "sequences"
-                if h.needs_sequences
-                else "a series at 50 Hz"
-                if h.needs_series
-                else "pooled features",
+                _needs(h),
                 " ".join((h.__doc__ or "").split("\n\n")[0].split()),
             )
-            for h in found
+            for h in chosen
         ],
     )
 
 
 @TABLES.register("metrics")
 def metrics_table() -> Table:
-    """Metrics with range and direction."""
+    """List the metrics with range and direction."""
     return _table(
         "Metrics",
         ("name", "what it is", "kinds", "unit", "better", "worst", "best"),
@@ -197,7 +216,7 @@ def _input(task: Task) -> str:
 
 @TABLES.register("tasks")
 def tasks_table() -> Table:
-    """The menu of tasks with both anchors and where they come from."""
+    """List the tasks of the menu, with both anchors and their sources."""
     return _table(
         "Tasks",
         (
@@ -234,8 +253,9 @@ def tasks_table() -> Table:
 
 @TABLES.register("cross")
 def cross_table() -> Table:
-    """Cross-dataset cells: fitted on one dataset, tested on another, with metric and anchors of the
-    one tested on.
+    """List the cross-dataset cells: fitted on one dataset and tested on another.
+
+    Metric and anchors belong to the dataset of the test.
     """
     return _table(
         "Cross-dataset cells",

@@ -260,7 +260,7 @@ def test_damaged_picture(tmp_path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What was written, and what remains to be done by hand.
+    """The files of a new dataset, and the steps that follow.
 
     Attributes:
         files: The files that were written.
@@ -285,8 +285,8 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
         The files and the next steps. The test passes as written.
 
     Raises:
-        UnsupportedOptionError: If name or letter cannot be used, or a file exists already.
-        StorageError: If a file cannot be written.
+        UnsupportedOptionError: Name or letter cannot be used, or a file exists already.
+        StorageError: A file cannot be written.
     """
     if not _NAME.match(name) or keyword.iskeyword(name) or name in SOURCES:
         raise UnsupportedOptionError(
@@ -297,9 +297,11 @@ def new_dataset(name: str, folder: Path, *, title: str = "", letter: str = "X") 
         raise UnsupportedOptionError(f"The letter is {letter!r}; wanted one of A to Z.")
     checkout = (folder / "etab" / "datasets").is_dir()
     files = _files(name, checkout)
-    taken = [folder / file for file in files.values() if (folder / file).exists()]
-    if taken:
-        raise UnsupportedOptionError(f"{taken[0]} exists already; choose another name or folder.")
+    existing = [folder / file for file in files.values() if (folder / file).exists()]
+    if existing:
+        raise UnsupportedOptionError(
+            f"{existing[0]} exists already; choose another name or folder."
+        )
     modules = {role: file.removesuffix(".py").replace("/", ".") for role, file in files.items()}
     words = {
         "name": name,
@@ -334,7 +336,7 @@ def _files(name: str, checkout: bool) -> dict[str, str]:
 
 
 def _imports(words: dict[str, str], checkout: bool) -> str:
-    """The imports of the test, in the order that ruff wants."""
+    """Write the imports of the test in the order that ruff requires."""
     of_etab = [
         "from etab.datasets.integrity.check import check",
         "from etab.errors import CorruptFileError, LayoutError, SplitError",

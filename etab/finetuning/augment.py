@@ -1,5 +1,6 @@
 """Strong clinical augmentation of ultrasound frames: another plausible recording of the same heart.
-Needs torch.
+
+Importing this module needs torch.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ from torch import Tensor
 from torch.nn import functional
 
 AUGMENTATIONS = ("none", "clinical")
-_TILT, _ZOOM, _SHIFT = math.radians(10), 0.12, 0.06
+_TILT = math.radians(10)
+_ZOOM = 0.12
+_SHIFT = 0.06
 
 
 def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Another plausible recording of each row, by torch's generator: (n, k, 1, h, w) in [0, 1],
-    masks (n, c, g, g).
+    """Draw another plausible recording of each row, with torch's generator.
 
-    The probe tilts (up to 10 degrees about the apex of the sector), depth and place change (12 %, 6
-    % of the side); gain, gain over depth, contrast (gamma) and speckle change inside the sector,
-    since what is black stays black. All frames of a row alike but the speckle. Nothing is mirrored:
-    left and right are anatomy.
+    The probe is tilted by up to 10 degrees about the apex of the sector. Depth changes by up to
+    12 %, and the position by up to 6 % of the side. Gain, gain over depth, contrast (gamma) and
+    speckle change inside the sector only, since black pixels stay black. All frames of a row change
+    alike, except for the speckle. Frames are not mirrored: left and right are anatomy.
+
+    Args:
+        frames: Frames (n, k, 1, h, w) in [0, 1].
+        masks: Masks (n, c, g, g), moved with the frames; None without masks.
+
+    Returns:
+        Frames and masks of the same shapes.
     """
     n = len(frames)
 
@@ -42,20 +51,19 @@ def clinical(frames: Tensor, masks: Tensor | None) -> tuple[Tensor, Tensor | Non
 
 
 def _places(u: Tensor) -> Tensor:
-    """Where output points come from (n, 2, 3): ``u`` (n, 5) in [-1, 1] tilts, zooms, stretches and
-    shifts.
+    """Make affine maps (n, 2, 3) from output points to input points.
+
+    ``u`` (n, 5) in [-1, 1] holds tilt, zoom, stretch and the two shifts.
     """
     tilt = _TILT * u[:, 0]
     zoom = (_ZOOM * u[:, 1]).exp()
     stretch = (0.06 * u[:, 2]).exp()
     cos = tilt.cos()
     sin = tilt.sin()
-    turn = torch.stack(
-        [cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom], 1
-    ).view(-1, 2, 2)
-    apex = torch.tensor(
-        [0.0, -1.0], device=u.device
-    )  # the top of the frame, in the middle: it stays but for the shift
+    entries = [cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom]
+    turn = torch.stack(entries, 1).view(-1, 2, 2)
+    # The middle of the top of the frame; only the shift moves it.
+    apex = torch.tensor([0.0, -1.0], device=u.device)
     moved = apex - (turn * apex).sum(dim=2) + 2 * _SHIFT * u[:, 3:5]
     return torch.cat([turn, moved[:, :, None]], dim=2)
 

@@ -1,19 +1,19 @@
-"""Cells whose backbone is trained too: all of it ("official-finetune"), or its last k blocks
-("official-partial2").
+"""Cells whose backbone is trained too: all of it, or its last blocks.
 
-They are scored by the code of the frozen cells and saved as the same kind of result, under
-protocols of their own, so that no table mixes them with frozen ones. Mask tasks of one dataset may
-be trained together, as one network with an output for each structure and the frames of every view:
-the settings of each of their results list all of them.
+The protocol "official-finetune" trains the whole backbone, "official-partial2" its last two blocks.
+The cells are scored by the code of the frozen cells and saved as the same kind of result. Their
+protocols have other names, so that no table mixes them with frozen cells. Mask tasks of one dataset
+can be trained together, as one network with an output for each structure and the frames of every
+view; the settings of each result list all the tasks.
 
-Adaptation ("official-finetune-from:a0-A4-C") first trains the backbone on another task, by the same
-protocol, and then puts a new head on it. The training on the source task has checkpoints of its own
-and is done once for all targets. A patient who is trained on in the source task and tested in the
-target is an error.
+Adaptation ("official-finetune-from:a0-A4-C") first trains the backbone on another task, with the
+same protocol, and then puts a new head on it. The training on the source task has separate
+checkpoints and is done once for all targets. It is an error if a training patient of the source
+task is a test patient of the target.
 
-The test part is never used. Of the training patients, an inner part decides when to stop and at
-which level masks are cut. The network is not trained again with that part (``settings["refit"]`` is
-False), since this would double the hours.
+The test part does not affect the training. An inner part of the training patients decides when to
+stop and at which level masks are cut. The network is not trained again with that part
+(``settings["refit"]`` is False), since this would double the time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Watch = Callable[[str, Progress], None]
 
 
 def _facts(tuning: Tuning, settings: Settings, data: Data) -> dict[str, Any]:
-    """What decides the scores beyond the target's data and the weights."""
+    """Collect the facts that decide the scores beyond the target's data and the weights."""
     facts = tuning.settings(_precision(tuning, settings))
     if tuning.origin is not None:
         facts["source_data"] = data.digest(tuning.origin.rows[0].dataset)
@@ -75,10 +75,10 @@ def finished(tuning: Tuning, settings: Settings, data: Data | None = None) -> li
         data: The data of the plan; None opens them anew.
 
     Returns:
-        The results, or None where one of them is missing.
+        The results, or None if one of them is missing.
 
     Raises:
-        ResultError: If a result is there that was made under other conditions.
+        ResultError: A saved result was made under other conditions.
     """
     data = data or Data(settings)
     facts = _facts(tuning, settings, data)
@@ -96,9 +96,13 @@ def _precision(tuning: Tuning, settings: Settings) -> str:
 
 
 def checkpoints(settings: Settings, tuning: Tuning) -> Path:
-    """Folder of the checkpoints of a training.
+    """Name the folder of the checkpoints of a training.
 
-    It lies beside the folder of results, which holds results alone.
+    It is beside the folder of results, which holds nothing but results.
+
+    Args:
+        settings: How the training is run.
+        tuning: The training.
     """
     return settings.results.with_name(f"{settings.results.name}.training") / slug(tuning.name)
 
@@ -162,7 +166,7 @@ class _Work:
 
     @staticmethod
     def of(tuning: Tuning, settings: Settings, data: Data | None = None) -> _Work:
-        """Read the rows, frames and answers of the tasks, and of the source task if there is one."""
+        """Read rows, frames and answers of the tasks, and of the source task if there is one."""
         from etab.finetuning.examples import frames_of, table_of
 
         data = data or Data(settings)
@@ -411,7 +415,7 @@ class _Work:
     def _predicted(
         self, task: Task, rows: Rows, test: IntArray, scores: FloatArray, choice: Mapping[str, Any]
     ) -> Any:
-        """Predictions of the test rows of a task: masks, probabilities or values."""
+        """Return the predictions of a task's test rows: masks, probabilities or values."""
         if task.kind is Kind.MASK:
             structure = self.tuning.structures.index(task.target)
             threshold = choice["thresholds"][task.target]
@@ -429,14 +433,14 @@ def _n_outputs(kind: Kind, n_structures: int, n_classes: int) -> int:
 
 
 def _mean_dice(predicted: Array, truth: Array) -> float:
-    """Mean Dice of masks (n, g, g)."""
+    """Compute the mean Dice of masks (n, g, g)."""
     both = (predicted & truth).sum(axis=(1, 2))
     total = predicted.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))
     return float((2 * both / np.maximum(total, 1)).mean())
 
 
 def _seed(tuning: Tuning, index: int) -> int:
-    """Seed of the training for a split."""
+    """Derive the seed of the training for a split."""
     return int(np.random.default_rng([tuning.seed, index]).integers(0, 2**31))
 
 
@@ -452,16 +456,17 @@ def trainings(
         plans: The trainings.
         settings: Where data and results are, the device and the precision.
         watch: Called with the name of the training and its progress.
-        failed: Called with the name of a training that failed and the reason; the others go on.
-            None, or several processes (which must stay in step): the error is raised.
+        failed: Called with the name of a training that failed and the reason; the other trainings
+            continue. With None, or with several processes, which must stay in step, the error is
+            raised.
 
     Yields:
         Each finished cell.
 
     Raises:
-        UnsupportedOptionError: If the device is absent or a backbone cannot compute in the
-            precision; before any training starts.
-        EtabError: If the data cannot be used; before any training starts.
+        UnsupportedOptionError: The device is absent, or a backbone cannot compute in the precision.
+            Raised before any training starts.
+        EtabError: The data cannot be used. Raised before any training starts.
     """
     data = Data(settings)
     for tuning in plans:

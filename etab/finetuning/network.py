@@ -76,7 +76,7 @@ class VectorHead(nn.Module):
         self.deviation.copy_(flat.std(0, correction=0).clamp_min(1e-3))
 
     def scale_values(self, values: Tensor) -> None:
-        """Set centre and spread of the predicted values from the values (rows,) of training rows."""
+        """Set centre and spread of the predicted values from values (rows,) of training rows."""
         self.centre.copy_(values.mean())
         self.spread.copy_(values.std(correction=0).clamp_min(1e-6))
 

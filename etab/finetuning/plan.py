@@ -1,4 +1,4 @@
-"""Which cells of fine-tuning there are, and their settings."""
+"""The plan of fine-tuning: which networks are trained, and with which settings."""
 
 from __future__ import annotations
 
@@ -22,22 +22,29 @@ VERSION = 1
 
 
 RECIPE = Recipe(epochs=12, batch=16, learning_rate=1e-3, warmup=0.1, patience=5)
-
+"""The default recipe of fine-tuning."""
 
 VECTOR_HEADS = ("linear", "mlp", "rnn", "lstm", "gru")
-
+"""Heads of tasks other than masks."""
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+"""Probabilities at which masks can be cut; validation chooses among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """What is trained at once: some tasks, a backbone, a head, a protocol that says what of the
-    backbone is trained.
+    """One training: tasks that share a network.
 
-    side      of the frames in pixels
-    source_head   of the task that the backbone is trained on before, where the protocol names one
-    augment   "clinical" or "none", see ``etab.finetuning.augment.clinical``
+    Attributes:
+        tasks: Codes of the tasks; several tasks are mask tasks of one dataset.
+        backbone: Name of the backbone.
+        head: Name of the head.
+        protocol: The protocol, which also decides which part of the backbone is trained.
+        seed: Seed of the initialisation and of the order of the rows.
+        side: Side of the frames, in px.
+        augment: "clinical" or "none", see ``etab.finetuning.augment.clinical``.
+        recipe: Epochs, batch, learning rate and stopping.
+        source_head: Head of the source task, if the protocol names one; else "".
     """
 
     tasks: tuple[str, ...]
@@ -52,63 +59,66 @@ class Tuning:
 
     @property
     def origin(self) -> Tuning | None:
-        """The training on the source task, where there is one: all of the backbone, with the same
-        options.
+        """The training of the whole backbone on the source task, with the same options.
+
+        None if the protocol names no source task.
         """
-        how = parse(self.protocol)
-        if not how.source:
+        protocol = parse(self.protocol)
+        if not protocol.source:
             return None
         return replace(
             self,
-            tasks=(how.source,),
+            tasks=(protocol.source,),
             head=self.source_head,
-            protocol=f"{how.base}-finetune",
+            protocol=f"{protocol.base}-finetune",
             source_head="",
         )
 
     @property
     def rows(self) -> list[Task]:
-        """The tasks' rows of the menu."""
+        """The tasks, from the menu."""
         return [task for code in self.tasks for task in find(code)]
 
     @property
     def cells(self) -> list[Run]:
-        """One cell a task."""
+        """One cell for each task."""
         return [
             Run(task, self.backbone, self.head, self.protocol, self.seed) for task in self.tasks
         ]
 
     @property
     def kind(self) -> Kind:
-        """What the answers are."""
+        """The kind of the answers."""
         return self.rows[0].kind
 
     @property
     def structures(self) -> list[str]:
-        """What masks are of, in the order of the network's outputs."""
+        """The structures that the masks show, in the order of the network's outputs."""
         return list(dict.fromkeys(t.target for t in self.rows))
 
     @property
     def name(self) -> str:
-        """What a person calls it, and its folder of checkpoints."""
-        code = (
-            self.tasks[0]
-            if len(self.tasks) == 1
-            else hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
-        )
+        """Name of the training in messages, and of its folder of checkpoints."""
+        code = self.tasks[0]
+        if len(self.tasks) > 1:
+            code = hashlib.sha256("|".join(self.tasks).encode()).hexdigest()[:8]
         source = f" {self.source_head}" if self.source_head else ""
         return f"{self.backbone} {self.protocol}{source} {self.head} {code} s{self.seed}"
 
     def check(self) -> None:
-        """Raise IncompatibleError or UnsupportedOptionError for what cannot be trained; reads cards
-        alone.
+        """Check that the training is possible; only cards are read, no data and no weights.
+
+        Raises:
+            IncompatibleError: The tasks, the backbone and the head do not fit each other.
+            UnsupportedOptionError: The augmentation is unknown, or a source head is given without a
+                source task.
         """
         from etab.finetuning.augment import AUGMENTATIONS
 
-        how = parse(self.protocol)
+        protocol = parse(self.protocol)
         tasks = self.rows
         card = self.cells[0].backbone_card
-        if not how.tuning:
+        if not protocol.tuning:
             raise IncompatibleError(
                 f"{self.protocol} trains nothing of the backbone: `etab run` does that."
             )
@@ -118,18 +128,19 @@ class Tuning:
             )
         if self.side < 32 or not card.learned or card.modality != "image":
             raise IncompatibleError(
-                f"{card.name} at {self.side} px: wanted a network on pictures that learns, at 32 px or more."
+                f"{card.name} at {self.side} px: "
+                "wanted a network on pictures that learns, at 32 px or more."
             )
-        if len({t.dataset for t in tasks}) > 1 or (
-            len(tasks) > 1 and any(t.kind is not Kind.MASK for t in tasks)
-        ):
+        n_datasets = len({task.dataset for task in tasks})
+        all_masks = all(task.kind is Kind.MASK for task in tasks)
+        if n_datasets > 1 or (len(tasks) > 1 and not all_masks):
             raise IncompatibleError(
                 f"Only mask tasks of one data set train together; got {', '.join(self.tasks)}."
             )
         if self.origin is not None:
             if set(self.origin.tasks) <= set(self.tasks):
                 raise IncompatibleError(
-                    f"{how.source} cannot be adapted to itself: name another source task."
+                    f"{protocol.source} cannot be adapted to itself: name another source task."
                 )
             self.origin.check()
         elif self.source_head:
@@ -152,11 +163,15 @@ class Tuning:
             )
 
     def settings(self, precision: str) -> dict[str, Any]:
-        """What decides the scores beyond data and weights."""
+        """Collect the facts that decide the scores beyond data and weights.
+
+        Args:
+            precision: "fp32" or "bf16".
+        """
         card = self.cells[0].backbone_card
-        how = parse(self.protocol)
-        several = distributed.world()[1]
-        return {
+        protocol = parse(self.protocol)
+        n_processes = distributed.world()[1]
+        facts: dict[str, Any] = {
             "runs_version": run.VERSION,
             "tuned_version": VERSION,
             "backbone_version": card.version,
@@ -165,14 +180,17 @@ class Tuning:
             "precision": precision,
             "sha256": card.sha256,
             "bootstraps": BOOTSTRAPS,
-            "tuning": how.tuning,
+            "tuning": protocol.tuning,
             "trained_with": list(self.tasks),
             "augment": self.augment,
             "refit": False,
             "recipe": asdict(replace(self.recipe, every=0)),
-            **({"processes": several} if several > 1 else {}),
-            **({"source": [how.source, self.source_head]} if how.source else {}),
         }
+        if n_processes > 1:
+            facts["processes"] = n_processes
+        if protocol.source:
+            facts["source"] = [protocol.source, self.source_head]
+        return facts
 
 
 def plan(
@@ -190,30 +208,61 @@ def plan(
     source: str = "",
     source_head: str = "",
 ) -> list[Tuning]:
-    """Lay out what is to be trained, checked. ``together``: the mask tasks of a data set as one
-    network.
+    """Plan and check the trainings of tasks and backbones.
 
-    Without a ``head``: U-Net for masks, a linear layer on the pooled maps for other answers.
-    ``source``: a task that the backbone is trained on before, with ``source_head``; ``tuning``
-    "head" then keeps it as that task left it.
+    Args:
+        tasks: Codes of tasks, or beginnings of them; None is all tasks.
+        backbones: Names of the backbones.
+        head: Name of the head; None is "unet" for masks, and "linear" on pooled maps for other
+            answers.
+        tuning: "finetune", "partialK" (the last K blocks) or "head". With "head", the backbone
+            stays as the training on the source task left it.
+        protocol: Name of the protocol of splits, without the tuning.
+        together: Whether the mask tasks of a dataset are trained as one network.
+        seed: Seed of the initialisation and of the order of the rows.
+        side: Side of the frames, in px.
+        augment: "clinical" or "none".
+        recipe: Epochs, batch, learning rate and stopping.
+        source: Code of a task on which the backbone is trained first; "" for none.
+        source_head: Head of that task; "" is its default head.
+
+    Returns:
+        One training for each backbone and group of tasks.
+
+    Raises:
+        UnknownNameError: A task, backbone or protocol is unknown.
+        IncompatibleError: Tasks, backbone and head do not fit each other.
+        UnsupportedOptionError: An option is unknown or would have no effect.
     """
-    name = parse(f"{protocol}-{tuning}-from:{source}" if source else f"{protocol}-{tuning}").name
+    full_name = f"{protocol}-{tuning}"
+    if source:
+        full_name = f"{full_name}-from:{source}"
+    protocol_name = parse(full_name).name
     groups: dict[tuple[str, ...], list[str]] = {}
     for task in find(tasks):
-        joined = together and task.kind is Kind.MASK
-        groups.setdefault((task.dataset,) if joined else (task.dataset, task.code), []).append(
-            task.code
-        )
-    out = []
+        is_joined = together and task.kind is Kind.MASK
+        group = (task.dataset,) if is_joined else (task.dataset, task.code)
+        groups.setdefault(group, []).append(task.code)
+    plans = []
     for backbone in backbones:
         for codes in groups.values():
-            before = source_head or _default_head(source) if source else source_head
-            mine = head or _default_head(codes[0])
-            out.append(
-                Tuning(tuple(codes), backbone, mine, name, seed, side, augment, recipe, before)
+            chosen_source_head = source_head
+            if source and not source_head:
+                chosen_source_head = _default_head(source)
+            planned = Tuning(
+                tasks=tuple(codes),
+                backbone=backbone,
+                head=head or _default_head(codes[0]),
+                protocol=protocol_name,
+                seed=seed,
+                side=side,
+                augment=augment,
+                recipe=recipe,
+                source_head=chosen_source_head,
             )
-            out[-1].check()
-    return out
+            planned.check()
+            plans.append(planned)
+    return plans
 
 
 def _default_head(code: str) -> str:

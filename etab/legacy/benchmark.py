@@ -1,6 +1,4 @@
-"""``ETABBenchmark``, under its 2022 name: one task, one model, trained and scored; then another
-task on the same backbone.
-"""
+"""``ETABBenchmark``, under its 2022 name: train and score a model on one task, then on another."""
 
 from __future__ import annotations
 
@@ -33,11 +31,15 @@ SIDE = 224
 
 @dataclass(frozen=True)
 class TaskReader:
-    """Rows of a task as tensors: one frame (3, h, w), or the ED and the ES frame (2, 3, h, w), with
-    the task's answer.
+    """Reads the rows of a task as tensors with the task's answer.
 
-    A row is (record, number of the row): the frames and answers are those of
-    ``etab.features.frames.task_rows``.
+    A tensor is one frame (3, h, w), or the ED and the ES frame (2, 3, h, w). A row is (record,
+    number of the row), as ``etab.features.frames.task_rows`` numbers them.
+
+    Attributes:
+        pictures: Reads the frames.
+        frames: Frame numbers of each row.
+        answers: Answers of the rows.
     """
 
     pictures: PictureReader
@@ -46,12 +48,12 @@ class TaskReader:
 
     @property
     def source(self) -> Source:
-        """Where the pictures come from."""
+        """The source of the pictures."""
         return self.pictures.source
 
     @property
     def target(self) -> Target:
-        """What is asked."""
+        """The target of the task."""
         return self.pictures.target
 
     @property
@@ -60,28 +62,34 @@ class TaskReader:
         return self.pictures.options
 
     def sample(self, row: tuple[Record, int | None]) -> Sample:
-        """The tensor and the answer of a row."""
+        """Read the tensor and the answer of a row."""
         record = row[0]
         number = int(row[1] or 0)
-        shown = self.frames[number]
+        frames = self.frames[number]
         if self.target.kind is Kind.MASK:
-            return self.pictures.sample((record, shown[0]))
-        unit = torch.from_numpy(self.pictures.grey(record, shown).astype(np.float32) / 255)[
-            :, None
-        ].repeat(1, 3, 1, 1)
+            return self.pictures.sample((record, frames[0]))
+        grey = self.pictures.grey(record, frames).astype(np.float32) / 255
+        unit = torch.from_numpy(grey)[:, None].repeat(1, 3, 1, 1)
         if self.options.normalize:
-            mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+            mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+            std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
             unit = (unit - mean) / std
-        x = unit if len(shown) > 1 else unit[0]
+        x = unit if len(frames) > 1 else unit[0]
         return Sample(x, self.answers[number].item(), f"{record.id}#{number}", record.patient)
 
 
 def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool = True) -> Items:
-    """Every row of a task on a source, in the source's order, as a lazy sequence of (tensor,
-    answer).
+    """List every row of a task as a lazy sequence of (tensor, answer), in the source's order.
 
-    Raises LayoutError where the data hold no row of the task, UnsupportedOptionError for kinds
-    without a 2022 model.
+    Args:
+        task: The task.
+        source: The data.
+        side: Side of the frames, in px.
+        normalize: Whether ImageNet's normalisation is applied.
+
+    Raises:
+        LayoutError: The data hold no row of the task.
+        UnsupportedOptionError: There is no 2022 model for this kind of task.
     """
     names.sort_of(task.kind)
     frames = annotated_frames(source)
@@ -90,43 +98,39 @@ def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool 
     options = Options(False, normalize, (side, side), 1, None, False)
     reader: Any = TaskReader(
         PictureReader(source, source.card.target(task.target), options),
-        tuple(tuple(at for _, at in row) for row in keys),
+        tuple(tuple(number for _, number in row) for row in keys),
         rows.answers,
     )
     return Items(reader, [(row[0][0], number) for number, row in enumerate(keys)])
 
 
 def first_recordings(items: Items, n: int | None) -> Items:
-    """The rows of the first ``n`` recordings, or (None) all; raises UnsupportedOptionError where
-    there are fewer.
+    """Select the rows of the first recordings.
+
+    Args:
+        items: The rows.
+        n: Number of recordings; None is all of them.
+
+    Raises:
+        UnsupportedOptionError: There are fewer recordings, or ``n`` is below 1.
     """
     ids = list(dict.fromkeys(record.id for record, _ in items.rows))
     if n is None:
         return items
     if not 1 <= n <= len(ids):
         raise UnsupportedOptionError(
-            f"n_train is {n}; the task has {len(ids)} recordings: choose from 1 to {len(ids)}, or None for all."
+            f"n_train is {n}; the task has {len(ids)} recordings: "
+            f"choose from 1 to {len(ids)}, or None for all."
         )
-    kept = set(ids[:n])
-    return items.select([i for i, (record, _) in enumerate(items.rows) if record.id in kept])
+    chosen = set(ids[:n])
+    return items.select([i for i, (record, _) in enumerate(items.rows) if record.id in chosen])
 
 
 class ETABBenchmark:
-    """One experiment: the rows of a task, cut by patient, a model fitted on them, and its score on
-    the test part.
+    """One experiment: a task whose rows are split by patient, a model, and its test score.
 
-    benchmark_task_code  a code of the menu ("a0-A4-E"), or "EA40"
-    n_train              recordings to load, the first ones (None: all)
-    batch_size, learning_rate, n_epoch   of the training
-    train_frac, val_frac fractions of patients; the rest is the test part
-    backbone, head       names as in ``ETABmodel``; head None: "SegFormer" for masks, "Linear"
-                         otherwise
-    ckpt_dir             where checkpoints are kept (None: nowhere); every training has its own
-                         place in it
-    root                 the data folder (None: the documented places)
-    side                 of the frames, in pixels
-    pretrained, device, seed   as in ``ETABmodel`` and its ``fit``; ``seed`` also draws the parts
-    optimizer, accumulate, augment   as in ``ETABmodel.fit``
+    ``run`` trains the model, ``evaluate`` scores it on the test part, and ``switch_benchmark``
+    continues with another task on the same backbone.
     """
 
     _OPTIONS = (
@@ -166,24 +170,47 @@ class ETABBenchmark:
         accumulate: int = 1,
         augment: str = "none",
     ) -> None:
-        """Open the data of the task and compose the model; nothing is trained. Raises what those
-        two raise.
+        """Open the data of the task and build the model; nothing is trained.
+
+        Args:
+            benchmark_task_code: A code of the menu ("a0-A4-E"), or a 2022 code ("EA40").
+            n_train: Recordings to load, the first ones; None loads all.
+            batch_size: Rows of a batch.
+            train_frac: Fraction of the patients in the training part.
+            val_frac: Fraction of the patients in the validation part. The other patients are the
+                test part.
+            learning_rate: Learning rate of the training.
+            n_epoch: Epochs of the training.
+            backbone: Name of the backbone, as in ``ETABmodel``.
+            head: Name of the head; None is "SegFormer" for masks, else "Linear".
+            ckpt_dir: Folder of checkpoints, with a subfolder for each training; None stores none.
+            root: Folder of the data; None is the documented places.
+            side: Side of the frames, in px.
+            pretrained: Whether the backbone has its published weights.
+            device: The device, as torch names it.
+            seed: Seed of the initialisation, of the training and of the parts.
+            optimizer: Name of the optimizer, as in ``ETABmodel.fit``.
+            accumulate: Batches of one step, as in ``ETABmodel.fit``.
+            augment: "none" or "clinical".
+
+        Raises:
+            EtabError: The data cannot be opened, or the model cannot be built.
         """
-        self.n_train, self.batch_size, self.train_frac, self.val_frac = (
-            n_train,
-            batch_size,
-            train_frac,
-            val_frac,
-        )
-        self.learning_rate, self.n_epoch, self.ckpt_dir = learning_rate, n_epoch, ckpt_dir
-        self.root, self.side, self.device, self.seed, self.backbone = (
-            root,
-            side,
-            device,
-            seed,
-            backbone,
-        )
-        self.optimizer, self.accumulate, self.augment = optimizer, accumulate, augment
+        self.n_train = n_train
+        self.batch_size = batch_size
+        self.train_frac = train_frac
+        self.val_frac = val_frac
+        self.learning_rate = learning_rate
+        self.n_epoch = n_epoch
+        self.ckpt_dir = ckpt_dir
+        self.root = root
+        self.side = side
+        self.device = device
+        self.seed = seed
+        self.backbone = backbone
+        self.optimizer = optimizer
+        self.accumulate = accumulate
+        self.augment = augment
         self._open(benchmark_task_code)
         self.model = ETABmodel(
             self._sort,
@@ -200,28 +227,36 @@ class ETABBenchmark:
 
     def _open(self, code: str) -> None:
         self.task = names.task(code)
-        self.task_code, self.dataset_name = self.task.code, self.task.dataset
-        self.target_name, self.view_name = self.task.target, self.task.code.split("-")[1]
-        self.dataset = task_items(
-            self.task, datasets.source(self.task.dataset, self.root), side=self.side
-        )
+        self.task_code = self.task.code
+        self.dataset_name = self.task.dataset
+        self.target_name = self.task.target
+        self.view_name = self.task.code.split("-")[1]
+        source = datasets.source(self.task.dataset, self.root)
+        self.dataset = task_items(self.task, source, side=self.side)
         self._sort = names.sort_of(self.task.kind)
-        self._classes = (
-            max(2, len(self.dataset.reader.target.classes)) if self._sort == "classification" else 2
-        )
+        self._classes = 2
+        if self._sort == "classification":
+            self._classes = max(2, len(self.dataset.reader.target.classes))
         self._frames = 2 if self.task.inputs == "ED+ES" else 1
 
     def run(self, freeze_backbone: bool = False, verbose: bool = True) -> None:
-        """Cut the rows by patient and fit the model; ``freeze_backbone`` False trains the backbone
-        too.
+        """Split the rows by patient and fit the model.
 
-        Raises SplitError where a part would be empty, and what ``ETABmodel.fit`` raises.
+        Args:
+            freeze_backbone: Whether only the head is trained.
+            verbose: Whether progress is printed.
+
+        Raises:
+            SplitError: A part would be empty.
+            EtabError: As for ``ETABmodel.fit``.
         """
         rows = first_recordings(self.dataset, self.n_train)
         if verbose:
-            _say(
-                f"{len({r.id for r, _ in rows.rows})} recordings, {self.view_name} of {self.dataset_name}; "
-                f"{self.backbone} with {self.head}, backbone {'frozen' if freeze_backbone else 'trained'}"
+            n_recordings = len({record.id for record, _ in rows.rows})
+            state = "frozen" if freeze_backbone else "trained"
+            _print(
+                f"{n_recordings} recordings, {self.view_name} of {self.dataset_name}; "
+                f"{self.backbone} with {self.head}, backbone {state}"
             )
         self.train_loader, self.valid_loader, self.test_loader = training_data_split(
             rows,
@@ -250,8 +285,14 @@ class ETABBenchmark:
         )
 
     def evaluate(self) -> float:
-        """Jaccard index, AUROC or mean squared error on the test part of the last ``run``
-        (``evaluate_model``).
+        """Compute the Jaccard index, AUROC or mean squared error on the test part.
+
+        Returns:
+            The score of ``evaluate_model`` on the test part of the last ``run``.
+
+        Raises:
+            UnsupportedOptionError: ``run`` was not called yet.
+            UndefinedError: The metric is not defined on the test part.
         """
         if self.test_loader is None:
             raise UnsupportedOptionError("Nothing to evaluate: call run() first.")
@@ -260,22 +301,28 @@ class ETABBenchmark:
     def switch_benchmark(
         self, benchmark_task_code: str = "a0-A4-C", head: str | None = None, **options: Any
     ) -> None:
-        """Turn to another task with the backbone as it is now, and a new head (None: of the same
-        name where it fits).
+        """Switch to another task: the backbone stays as it is, and the head is new.
 
-        ``options`` change n_train, batch_size, train_frac, val_frac, learning_rate, n_epoch,
-        ckpt_dir, root, device, optimizer, accumulate or augment from now on. Raises
-        UnsupportedOptionError for another option.
+        Args:
+            benchmark_task_code: Code of the task.
+            head: Name of the head; None is the name of the current head if it fits the task.
+            options: New values of n_train, batch_size, train_frac, val_frac, learning_rate,
+                n_epoch, ckpt_dir, root, device, optimizer, accumulate or augment.
+
+        Raises:
+            UnsupportedOptionError: An option is not in this list.
+            EtabError: The data cannot be opened, or the head does not fit. Nothing is changed then.
         """
-        odd = sorted(set(options) - set(self._OPTIONS))
-        if odd:
+        unknown = sorted(set(options) - set(self._OPTIONS))
+        if unknown:
             raise UnsupportedOptionError(
-                f"switch_benchmark has no option {', '.join(odd)}; it has {', '.join(self._OPTIONS)}. The backbone stays."
+                f"switch_benchmark has no option {', '.join(unknown)}; "
+                f"it has {', '.join(self._OPTIONS)}. The backbone stays."
             )
         before = dict(vars(self))
         try:
             self._switch(benchmark_task_code, head, options)
-        except BaseException:  # also Ctrl-C: nothing of the switch stays behind
+        except BaseException:  # also Ctrl-C: the switch is undone
             vars(self).clear()
             vars(self).update(before)
             raise
@@ -288,22 +335,23 @@ class ETABBenchmark:
             self.root = None if self.root is None else _beside(self.root, names.task(code).dataset)
         self._open(code)
         default = "SegFormer" if self._sort == "segmentation" else "Linear"
+        if sort == self._sort:
+            default = self.head
         self.model.switch_head(
-            head or (self.head if sort == self._sort else default),
+            head or default,
             task=self._sort,
             num_classes=self._classes,
             frames=self._frames,
         )
-        self.head, self.test_loader = self.model.head_name, None
+        self.head = self.model.head_name
+        self.test_loader = None
 
 
 def _beside(root: Path | str, dataset: str) -> Path:
-    """The folder of another data set beside this one's, or the root itself where it holds none of
-    that name.
-    """
+    """Name the folder of another dataset beside ``root``, or ``root`` if there is none."""
     other = Path(root).parent / dataset
     return other if other.is_dir() else Path(root)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"ETAB benchmark: {text}\n")

@@ -1,6 +1,4 @@
-"""``training_data_split``, under its 2022 name: three parts of a dataset, by patient and never by
-row.
-"""
+"""``training_data_split``, under its 2022 name: split a dataset by patient, never by row."""
 
 from __future__ import annotations
 
@@ -26,19 +24,31 @@ def training_data_split(
     random: bool = True,
     seed: int = 0,
 ) -> tuple[Any, Any, Any]:
-    """Cut a dataset (or its ``.data``) into (train, validation, test), the rest of the patients
-    being the test part.
+    """Split a dataset by patient into training, validation and test part.
 
-    The fractions are of patients. ``random`` shuffles the patients by ``seed``; otherwise they keep
-    their order. The parts are lazy sequences of (tensor, label), or with ``return_loaders``
-    DataLoaders of ``batch_size`` of which the training one shuffles by ``seed``. Raises
-    UnsupportedOptionError for fractions that do not fit and for anything without patients,
-    SplitError where a part that was asked for would be empty.
+    Args:
+        data: A dataset, or its ``.data``.
+        train_frac: Fraction of the patients in the training part, above 0.
+        val_frac: Fraction of the patients in the validation part. The other patients are the test
+            part.
+        batch_size: Rows of a batch; only with ``return_loaders``.
+        return_loaders: Whether to return DataLoaders; the one of the training part shuffles rows.
+        random: Whether patients are shuffled; otherwise they are in the order of the dataset.
+        seed: Seed of the patients' order and of the training loader.
+
+    Returns:
+        The three parts: lazy sequences of (tensor, label), or DataLoaders.
+
+    Raises:
+        UnsupportedOptionError: The fractions do not fit, an option would have no effect, or
+            ``data`` has no patients.
+        SplitError: A part would be empty although its fraction is above 0.
     """
     items = data.data if isinstance(data, Dataset) else data
     if not isinstance(items, Items):
         raise UnsupportedOptionError(
-            f"Wanted an etab Dataset or its .data, got {type(data).__name__}: no patients to split by."
+            f"Wanted an etab Dataset or its .data, got {type(data).__name__}: "
+            "no patients to split by."
         )
     if not (0 < train_frac <= 1 and 0 <= val_frac <= 1 and train_frac + val_frac <= 1 + 1e-9):
         raise UnsupportedOptionError(
@@ -53,8 +63,8 @@ def training_data_split(
     parts = _cut(items, train_frac, val_frac, seed if random else None)
     if not return_loaders:
         return parts
-    chance = torch.Generator().manual_seed(seed)
-    train = DataLoader(parts[0], batch_size=batch_size, shuffle=True, generator=chance)
+    generator = torch.Generator().manual_seed(seed)
+    train = DataLoader(parts[0], batch_size=batch_size, shuffle=True, generator=generator)
     return (
         train,
         DataLoader(parts[1], batch_size=batch_size),
@@ -68,17 +78,19 @@ def _cut(
     patients = list(dict.fromkeys(items.patients))
     if seed is not None:
         patients.sort()
-        patients = [
-            patients[int(i)] for i in np.random.default_rng(seed).permutation(len(patients))
-        ]
+        order = np.random.default_rng(seed).permutation(len(patients))
+        patients = [patients[int(i)] for i in order]
     first = math.floor(len(patients) * train_frac + 0.5)
     second = math.floor(len(patients) * (train_frac + val_frac) + 0.5)
-    sides = {p: 0 if i < first else 1 if i < second else 2 for i, p in enumerate(patients)}
-    asked = (True, val_frac > 0, train_frac + val_frac < 1 - 1e-9)
+    sides = dict.fromkeys(patients[:first], 0)
+    sides.update(dict.fromkeys(patients[first:second], 1))
+    sides.update(dict.fromkeys(patients[second:], 2))
+    is_wanted = (True, val_frac > 0, train_frac + val_frac < 1 - 1e-9)
     for k, part in enumerate(("training", "validation", "test")):
-        if asked[k] and k not in sides.values():
+        if is_wanted[k] and k not in sides.values():
             raise SplitError(
-                f"{len(patients)} patients leave the {part} part empty; change the fractions or load more."
+                f"{len(patients)} patients leave the {part} part empty; "
+                "change the fractions or load more."
             )
     sets = [[i for i, p in enumerate(items.patients) if sides[p] == k] for k in range(3)]
     return items.select(sets[0]), items.select(sets[1]), items.select(sets[2])

@@ -1,4 +1,4 @@
-"""``evaluate_model``, under its 2022 name: one number of a model on the rows of a loader."""
+"""``evaluate_model``, under its 2022 name: the score of a model on the rows of a loader."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ METRIC = {"segmentation": "jaccard", "classification": "auroc", "regression": "m
 
 
 def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = None) -> float:
-    """Jaccard index of the structure, AUROC, or mean squared error of ``model`` on a loader (or
-    data set).
+    """Score a model: Jaccard index of masks, AUROC of classes, or mean squared error of values.
 
-    ``task_code`` ("a0", "a0-A4-E", "EA40") is checked against the model; None takes the model's own
-    task. Rows of etab's data count by patient: the Jaccard index is the mean over patients of the
-    mean over their frames. Masks are compared in the loader's pixels. Raises UnsupportedOptionError
-    where code, data and model do not fit, UndefinedError where the metric does not exist (one class
-    only, an empty mask).
+    Rows of etab's data count by patient: the Jaccard index is the mean over patients of the mean
+    over their frames. Masks are compared in the loader's pixels.
+
+    Args:
+        model: The model.
+        test_loader: A loader or a dataset.
+        task_code: A code ("a0", "a0-A4-E", "EA40") to check against the model; None checks nothing.
+
+    Raises:
+        UnsupportedOptionError: Code, data and model do not fit.
+        UndefinedError: The metric is not defined: there is one class only, or a mask is empty.
     """
     rows = getattr(test_loader, "dataset", test_loader)
     rows = rows.data if isinstance(rows, Dataset) else rows
@@ -47,37 +52,44 @@ def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = N
 
 
 def columns_of(model: ETABmodel, rows: Any, *, batch: int = 32) -> dict[str, Any]:
-    """What the metrics of ``etab.metrics.basic`` read: truth and scores, or the overlaps of each
-    mask, in the order of the rows.
+    """Compute the columns that the metrics of ``etab.metrics.basic`` need.
+
+    Args:
+        model: The model.
+        rows: Rows of (tensor, answer).
+        batch: Rows that are predicted at once.
+
+    Returns:
+        Truth and scores, or the overlaps of each mask, in the order of the rows.
     """
-    parts = [
-        _batch(model, [rows[i] for i in range(start, min(start + batch, len(rows)))])
-        for start in range(0, len(rows), batch)
-    ]
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    parts: list[dict[str, Any]] = []
+    for start in range(0, len(rows), batch):
+        stop = min(start + batch, len(rows))
+        parts.append(_batch(model, [rows[i] for i in range(start, stop)]))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
-    said = model.predict_scores(torch.stack([x for x, _ in items])).numpy()
+    predicted = model.predict_scores(torch.stack([x for x, _ in items])).numpy()
     truth = torch.stack([torch.as_tensor(y) for _, y in items]).numpy()
     if model.network.kind is Kind.MASK:
-        return _overlap(said >= 0.5, truth.reshape(said.shape) > 0)
-    scores = said.astype(np.float64)
+        return _overlap(predicted >= 0.5, truth.reshape(predicted.shape) > 0)
+    scores = predicted.astype(np.float64)
     if model.network.kind is Kind.VALUE:
-        named = score_columns(Kind.VALUE, scores)
+        columns = score_columns(Kind.VALUE, scores)
     elif scores.shape[1] == 2:
-        named = score_columns(Kind.BINARY, scores[:, 1])
+        columns = score_columns(Kind.BINARY, scores[:, 1])
     else:
-        named = score_columns(Kind.CLASSES, scores)
-    return {"truth": truth.astype(np.float64), **named}
+        columns = score_columns(Kind.CLASSES, scores)
+    return {"truth": truth.astype(np.float64), **columns}
 
 
-def _overlap(said: Any, truth: Any) -> dict[str, Any]:
-    known = truth.sum(axis=(1, 2))
-    both = (said & truth).sum(axis=(1, 2))
-    if not known.all():
+def _overlap(predicted: Any, truth: Any) -> dict[str, Any]:
+    area = truth.sum(axis=(1, 2))
+    both = (predicted & truth).sum(axis=(1, 2))
+    if not area.all():
         raise UndefinedError(
-            "A mask of the loader is empty: overlap does not exist for that frame."
+            "A mask of the loader is empty: overlap is not defined for that frame."
         )
-    total = known + said.sum(axis=(1, 2))
+    total = area + predicted.sum(axis=(1, 2))
     return {"dice": 2 * both / total, "jaccard": both / (total - both)}

@@ -47,18 +47,21 @@ class ItemExamples(Examples):
         return int(self._starts[-1])
 
     def rows_of(self, index: int) -> IntArray:
-        """Numbers of the rows of one of the data sets."""
+        """List the numbers of the rows of the data set ``index``."""
         return np.arange(self._starts[index], self._starts[index + 1])
 
     def inputs(self, rows: IntArray) -> Tensor:
-        """Frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1]; etab's own are grey."""
+        """Stack frames (n, c, h, w) or clips (n, frames, c, h, w) in [0, 1].
+
+        Frames of etab's data sets are grey.
+        """
         inputs = torch.stack([self._row(int(row))[0] for row in rows]).to(self.device)
         if inputs.dtype is not torch.uint8:
             return inputs
         return (inputs.float() / 255).unsqueeze(-3)
 
     def answers(self, rows: IntArray) -> Tensor:
-        """Values or classes (n,), or masks (n, 1, h, w) of 0 and 1."""
+        """Stack values or classes (n,), or masks (n, 1, h, w) of 0 and 1."""
         answers = [torch.as_tensor(self._row(int(row))[1]) for row in rows]
         stacked = torch.stack(answers).to(self.device)
         if stacked.ndim < 3:
@@ -69,9 +72,9 @@ class ItemExamples(Examples):
     def _row(self, row: int) -> tuple[Tensor, Any]:
         if row in self._held:
             return self._held[row]
-        which = int(np.searchsorted(self._starts, row, side="right")) - 1
-        rows = self.sets[which]
-        tensor, answer = rows[int(row - self._starts[which])]
+        set_index = int(np.searchsorted(self._starts, row, side="right")) - 1
+        rows = self.sets[set_index]
+        tensor, answer = rows[int(row - self._starts[set_index])]
         unit = unit_scale(tensor, normalized=self.normalized)
         if isinstance(rows, Items):  # grey frames that were read from bytes
             unit = (unit[..., 0, :, :] * 255).round().to(torch.uint8)
@@ -87,7 +90,12 @@ def _n_bytes(tensor: Tensor) -> int:
 
 
 def unit_scale(frames: Tensor, *, normalized: bool) -> Tensor:
-    """Scale frames (..., 3, h, w) to [0, 1], undoing ImageNet's normalisation if it was applied."""
+    """Scale frames to [0, 1], undoing ImageNet's normalisation if it was applied.
+
+    Args:
+        frames: Frames (..., 3, h, w).
+        normalized: Whether ImageNet's normalisation was applied.
+    """
     if not normalized:
         return frames.float()
     mean = frames.new_tensor(IMAGENET_MEAN).view(3, 1, 1)

@@ -9,12 +9,16 @@ from typing import Any
 from etab.backbones.base import Backbone, BackboneCard
 from etab.errors import MissingPackageError, WeightsError
 
-_LAYERS, _STRIDES = ("stride4", "stride8", "stride16", "stride32"), (4, 8, 16, 32)
+_LAYERS = ("stride4", "stride8", "stride16", "stride32")
+_STRIDES = (4, 8, 16, 32)
 
 
 def mit_card(model: str, seed: int | None) -> BackboneCard:
-    """Card of "mit_b0" ... "mit_b5": at random initialisation with ``seed``, else with its ImageNet
-    weights.
+    """Make the card of a Mix Transformer.
+
+    Args:
+        model: "mit_b0" ... "mit_b5".
+        seed: Seed of a random initialisation; None is the ImageNet weights.
     """
     twin = seed is not None
     name = f"smp/{model}"

@@ -95,51 +95,67 @@ _OLD = re.compile(r"^([A-Z])([A-Z][A-Z0-9])(\d)$")
 
 
 def plain(name: str) -> str:
-    """A name without the spelling that print varies: case, hyphens, spaces, dots."""
+    """Remove what varies in print from a name: case, hyphens, spaces and dots.
+
+    Args:
+        name: A name.
+
+    Example:
+        >>> plain("ResNet-50")
+        'resnet50'
+    """
     return re.sub(r"[^a-z0-9+]", "", name.lower())
 
 
 def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: str) -> str:
-    """The printed name that a spelling means; raises UnknownNameError with a suggestion."""
-    found = (
-        {plain(k): v for k, v in also.items()}
-        | {plain(k): k for k in known}
-        | {plain(v): k for k, v in known.items()}
-    )
-    if plain(name) not in found or found[plain(name)] not in known:
+    """Find the printed name of a spelling; raises UnknownNameError with a suggestion."""
+    printed = {plain(other): key for other, key in also.items()}
+    printed |= {plain(key): key for key in known}
+    printed |= {plain(value): key for key, value in known.items()}
+    if plain(name) not in printed or printed[plain(name)] not in known:
         raise unknown(what, name, known)
-    return found[plain(name)]
+    return printed[plain(name)]
 
 
 def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> BackboneCard:
-    """The card of a backbone by its 2022 name ("ResNet-50"), or by any name that ``etab`` knows.
+    """Look up a backbone by its 2022 name ("ResNet-50"), or by any name that ``etab`` knows.
 
-    A 2022 name is an architecture, as then: at random initialisation (``seed``), or with
-    ``pretrained`` with the weights of its library, which need a network once. Other names say
-    themselves what their weights are. Raises UnknownNameError (for UniFormer and ResT with the
-    nearest that there is), UnsupportedOptionError, WeightsError.
+    A 2022 name is an architecture. Its weights are random or, with ``pretrained``, those of its
+    library, which are downloaded once. Other names determine their weights.
+
+    Args:
+        name: Name of the backbone.
+        pretrained: Whether a 2022 name has published weights.
+        seed: Seed of a random initialisation.
+
+    Raises:
+        UnknownNameError: No backbone has the name. For UniFormer and ResT, the nearest backbone is
+            named.
+        UnsupportedOptionError: The options do not fit the name.
+        WeightsError: The weights cannot be fetched.
     """
     sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
     family = next((f for f in _GONE if re.fullmatch(f + sizes, plain(name))), None)
     if family is not None:
         printed, nearest = _GONE[family]
         raise UnknownNameError(
-            f"{name!r}: no library that etab builds on has {printed} any more. The nearest that exists: {nearest!r}."
+            f"{name!r}: no library that etab builds on has {printed} any more. "
+            f"The nearest that exists: {nearest!r}."
         )
     spelled = {plain(k): v for k, v in ARCHITECTURES.items()}
     spelled |= {plain(k): ARCHITECTURES[v] for k, v in _ALSO.items()}
     if name in backbones.names() or plain(name) not in spelled:
         return _by_own_name(name, pretrained=pretrained)
-    place = spelled[plain(name)]
-    if place.startswith("smp/"):
+    model = spelled[plain(name)]
+    if model.startswith("smp/"):
         from etab.legacy.mit import mit_card
 
-        return mit_card(place.removeprefix("smp/"), None if pretrained else seed)
+        return mit_card(model.removeprefix("smp/"), None if pretrained else seed)
     if not pretrained and seed:
         raise UnsupportedOptionError(
             f"{name!r} at random initialisation has the seed 0; got {seed}."
         )
-    return backbones.card(place if pretrained else f"random/{place}")
+    return backbones.card(model if pretrained else f"random/{model}")
 
 
 def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
@@ -155,12 +171,21 @@ def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
 
 
 def head(name: str, task: str) -> str:
-    """The printed name of a head for a sort of task; raises UnknownNameError, or says which task
-    the head is for.
+    """Find the printed name of a head.
+
+    Args:
+        name: Name of the head, in any spelling of 2022.
+        task: "segmentation", "classification" or "regression".
+
+    Raises:
+        UnknownNameError: No head has the name.
+        UnsupportedOptionError: The head is for another sort of task.
     """
-    known, other = (
-        (MASK_HEADS, VECTOR_HEADS) if task == "segmentation" else (VECTOR_HEADS, MASK_HEADS)
-    )
+    known = VECTOR_HEADS
+    other = MASK_HEADS
+    if task == "segmentation":
+        known = MASK_HEADS
+        other = VECTOR_HEADS
     try:
         return _among(name, known, _HEADS_ALSO, f"head for {task}")
     except UnknownNameError:
@@ -172,7 +197,14 @@ def head(name: str, task: str) -> str:
 
 
 def sort_of(kind: Kind) -> str:
-    """The 2022 word for what an answer is: "segmentation", "classification" or "regression"."""
+    """Return the 2022 word for a kind: "segmentation", "classification" or "regression".
+
+    Args:
+        kind: Kind of the answers.
+
+    Raises:
+        UnsupportedOptionError: There is no 2022 model for the kind.
+    """
     for word, kinds in KINDS.items():
         if kind in kinds:
             return word
@@ -182,10 +214,16 @@ def sort_of(kind: Kind) -> str:
 
 
 def task(code: str) -> Task:
-    """A task by its code ("a0-A4-E") or by the four characters that the 2022 cells print ("EA40").
+    """Look up a task by its code ("a0-A4-E") or by its 2022 code of four characters ("EA40").
 
-    Those four are data set, view, and a target by number: 0 LV, 1 myocardium, 2 left atrium, 3 EF,
-    4 ES/ED, 5 CM, 6 AS. Raises UnknownNameError.
+    The characters of a 2022 code are dataset, view (two characters) and the number of the target:
+    0 LV, 1 myocardium, 2 left atrium, 3 EF, 4 ES/ED, 5 CM, 6 AS.
+
+    Args:
+        code: The code.
+
+    Raises:
+        UnknownNameError: No task has the code.
     """
     match = _OLD.match(code)
     if not match:
@@ -193,39 +231,52 @@ def task(code: str) -> Task:
     letter, view, number = match.groups()
     if letter not in DATASET_CODES or view not in VIEW_CODES or int(number) >= len(_TARGETS):
         raise unknown("task", code, TASKS)
-    wanted = DATASET_CODES[letter]
+    dataset = DATASET_CODES[letter]
     target = _TARGETS[int(number)]
-    for found in TASKS.values():
-        if (
-            found.dataset == wanted
-            and found.target == target
-            and set(VIEW_CODES[view]) <= set(found.views)
-        ):
-            return found
+    for candidate in TASKS.values():
+        has_views = set(VIEW_CODES[view]) <= set(candidate.views)
+        if candidate.dataset == dataset and candidate.target == target and has_views:
+            return candidate
     raise unknown("task", code, TASKS)
 
 
 def tasks_of(code: str) -> list[Task]:
-    """The tasks that a code, an old code or a beginning of one ("a0", "b") names; raises
-    UnknownNameError.
+    """List the tasks of a code, of a 2022 code, or of the beginning of a code ("a0", "b").
+
+    Args:
+        code: The code.
+
+    Raises:
+        UnknownNameError: No task has the code.
     """
     if code in TASKS or _OLD.match(code):
         return [task(code)]
-    found = [
+    tasks = [
         t for t in TASKS.values() if re.match(r"[a-f]\d?(-|$)", code) and t.code.startswith(code)
     ]
-    if not found:
+    if not tasks:
         raise unknown("task", code, TASKS)
-    return found
+    return tasks
 
 
 def check_code(code: str, sort: str, target: str = "") -> None:
-    """Refuse a task code of another sort than the model's, or of another target than the data's."""
-    found = tasks_of(code)
-    fits = [t for t in found if t.kind in KINDS[sort]]
+    """Check that a task code fits a model and data.
+
+    Args:
+        code: The code, as for ``tasks_of``.
+        sort: "segmentation", "classification" or "regression": what the model is for.
+        target: Target of the data; "" is not checked.
+
+    Raises:
+        UnsupportedOptionError: The code is of another sort or target.
+        UnknownNameError: No task has the code.
+    """
+    tasks = tasks_of(code)
+    fits = [t for t in tasks if t.kind in KINDS[sort]]
     if not fits:
         raise UnsupportedOptionError(
-            f"task_code={code!r} is {sort_of(found[0].kind)} ({found[0].title}); the model is for {sort}."
+            f"task_code={code!r} is {sort_of(tasks[0].kind)} ({tasks[0].title}); "
+            f"the model is for {sort}."
         )
     if target and target not in {t.target for t in fits}:
         raise UnsupportedOptionError(

@@ -25,17 +25,28 @@ def create_echo_clip(
     normalized: bool = True,
     folder: Path | str = "echo_clips",
 ) -> Path:
-    """Write a sample of a Dataset as ``<folder>/<name>.gif`` and return the path.
+    """Write a sample of a Dataset as a GIF.
 
-    frames: (clip_l, 3, h, w) of a video sample, or one frame (3, h, w), which gives a one-frame
-    GIF. ``normalized`` says whether the sample was made with normalize=True; nothing is guessed
-    from values. The frame time is rounded to the nearest centisecond, at least 20 ms. Raises
-    UnsupportedOptionError for another shape or a name that leaves the folder.
+    The time of a frame is rounded to the nearest centisecond, at least 20 ms.
+
+    Args:
+        frames: A clip (clip_l, 3, h, w), or one frame (3, h, w), which becomes a one-frame GIF.
+        name: Name of the file, with or without ".gif".
+        fps: Frames a second.
+        normalized: Whether the sample was made with normalize=True; it is not guessed from values.
+        folder: Folder of the file.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UnsupportedOptionError: The frames have another shape, or the name contains a folder.
     """
     clip = frames[None] if frames.ndim == 3 else frames
     if clip.ndim != 4 or clip.shape[1] != 3 or not len(clip):
         raise UnsupportedOptionError(
-            f"create_echo_clip takes frames (clip_l, 3, h, w) or one frame (3, h, w); got {tuple(frames.shape)}."
+            "create_echo_clip takes frames (clip_l, 3, h, w) or one frame (3, h, w); "
+            f"got {tuple(frames.shape)}."
         )
     if Path(name).name != name:
         raise UnsupportedOptionError(

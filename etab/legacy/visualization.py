@@ -19,8 +19,17 @@ _STD = IMAGENET[1]
 
 
 def to_display(image: Tensor, *, normalized: bool) -> FloatArray:
-    """A sample's frame (3, h, w) as (h, w, 3) in [0, 1]: the ImageNet normalisation is undone where
-    it was applied.
+    """Convert a frame of a sample for display, undoing ImageNet's normalisation.
+
+    Args:
+        image: A frame (3, h, w).
+        normalized: Whether the normalisation was applied.
+
+    Returns:
+        The frame (h, w, 3) in [0, 1].
+
+    Raises:
+        UnsupportedOptionError: The frame has another shape.
     """
     if image.ndim != 3 or image.shape[0] != 3:
         raise UnsupportedOptionError(f"A frame of a sample is (3, h, w); got {tuple(image.shape)}.")
@@ -37,12 +46,21 @@ def plot_segment(
     normalized: bool = True,
     ax: Any = None,
 ) -> Any:
-    """Show a frame (3, h, w) with the outline of its mask (h, w) or (1, h, w); ``overlay`` False
-    shows the mask alone.
+    """Show a frame with the outline of its mask.
 
-    Returns the Matplotlib axes (``ax`` where given, else of a new figure that a notebook shows and
-    a script can save with ``ax.figure.savefig``). Raises UnsupportedOptionError when mask and frame
-    differ in size.
+    Args:
+        image: A frame (3, h, w).
+        segment: Its mask (h, w) or (1, h, w).
+        overlay: Whether the frame is shown; otherwise the mask alone.
+        color: Colour of the outline, as Matplotlib names it.
+        normalized: Whether ImageNet's normalisation was applied to the frame.
+        ax: Matplotlib axes to draw on; None makes a new figure.
+
+    Returns:
+        The axes. A notebook shows a new figure; a script can save it with ``ax.figure.savefig``.
+
+    Raises:
+        UnsupportedOptionError: Mask and frame differ in size.
     """
     from matplotlib import pyplot
 

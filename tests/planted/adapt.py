@@ -33,8 +33,8 @@ FAULTS = [
     Fault(
         "the source head is not compared",
         "etab/finetuning/plan.py",
-        "[how.source, self.source_head]",
-        "[how.source]",
+        "[protocol.source, self.source_head]",
+        "[protocol.source]",
         _test("a_cell_says_its_source_and_stands_apart"),
     ),
     Fault(

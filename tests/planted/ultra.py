@@ -234,7 +234,7 @@ FAULTS = [
     Fault(
         "the scaffold overwrites",
         "etab/cli/scaffold.py",
-        "    if taken:\n",
+        "    if existing:\n",
         "    if False:\n",
         _scaffold("test_nothing_is_overwritten"),
     ),

@@ -75,7 +75,12 @@ class CamusSource(Source):
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the layout; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         self.layout = Layout.find(Path(root))
         super().__init__(self.layout.root)
         self._records: tuple[Record, ...] | None = None
@@ -94,8 +99,15 @@ class CamusSource(Source):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every patient's 2- and 4-chamber recording, by patient. Raises LayoutError, SplitError,
-        CorruptFileError.
+        """List the 2- and 4-chamber recording of every patient, by patient.
+
+        Returns:
+            The records.
+
+        Raises:
+            LayoutError: A file is missing.
+            CorruptFileError: A file cannot be read.
+            SplitError: A patient is in two parts.
         """
         if self._records is None:
             rows = self.layout.patients(absent=None if self.faults is None else self._absent)
@@ -105,23 +117,30 @@ class CamusSource(Source):
         return self._records
 
     def still(self, record: Record) -> bool:
-        """Whether only the ED and the ES still are there."""
+        """Whether the recording has only the ED and the ES still."""
         return "sequence" not in record.files
 
     def n_frames(self, record: Record) -> int:
-        """2 for stills, else the length of the sequence."""
+        """Return 2 for stills, otherwise the length of the sequence."""
         return (
             2 if self.still(record) else self._header(self.root / record.files["sequence"]).shape[0]
         )
 
     def phases(self, record: Record) -> tuple[int, int]:
-        """The (ED, ES) frames: from the view's cfg (1-based there); without it the ends of the
-        sequence.
+        """Return the ED and ES frame.
 
-        Of a full cycle (TED) without it, the frames with the largest and the smallest cavity.
+        They come from the view's cfg, where frames count from 1. Without it they are the ends of
+        the sequence, or in a full cycle (TED) the frames with the largest and the smallest
+        cavity. In a few recordings ES comes first.
 
-        In a few recordings ES comes first. Raises CorruptFileError where the cfg names a frame that
-        is not there.
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            (ED, ES), from 0.
+
+        Raises:
+            CorruptFileError: The cfg names a frame that does not exist.
         """
         cfg = self._info(record)
         named = (
@@ -142,8 +161,18 @@ class CamusSource(Source):
         return int(named[0]) - 1, int(named[1]) - 1
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8, probe at the top; a sequence is only read where a still does
-        not do.
+        """Read frames, probe at the top; a sequence is read only if the stills are not enough.
+
+        Args:
+            record: A recording of this source.
+            at: k frame numbers, from 0; None reads all.
+
+        Returns:
+            Grey frames (k, h, w) uint8.
+
+        Raises:
+            UnsupportedOptionError: A frame does not exist.
+            CorruptFileError: A file cannot be read, or its frames differ in size.
         """
         n = self.n_frames(record)
         numbers = range(n) if at is None else [int(i) for i in at]
@@ -165,11 +194,21 @@ class CamusSource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The reference values; masks of every outlined frame, in a full release from ED to ES.
+        """Return the reference values; in a full release the masks of all frames from ED to ES.
 
         The older release has none for its testing patients.
 
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
         Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
             LayoutError: A published file is missing.
         """
         if target.name in _LABELS:
@@ -193,7 +232,15 @@ class CamusSource(Source):
         return ()
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """Frames with an answer, from file names and headers alone."""
+        """List the frames with a reference value, from file names and headers only.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+
+        Returns:
+            Frame numbers, or None for a value of the whole recording; empty without a value.
+        """
         if target.name not in _LABELS:
             return super().annotated(record, target)
         return self._annotated(record)
@@ -205,7 +252,7 @@ class CamusSource(Source):
         return self._header(self._image(record)).spacing
 
     def published(self) -> Mapping[str, int]:
-        """Patients and recordings of a whole copy of this release."""
+        """Published numbers of patients and recordings of this release."""
         return {"patients": 98, "recordings": 98} if self.layout.ted else self.card.counts
 
     def shared_files(self) -> Sequence[str]:
@@ -223,7 +270,7 @@ class CamusSource(Source):
         return same_person_notes(self)
 
     def remarks(self) -> Sequence[str]:
-        """The views of which this copy has no picture."""
+        """The views without any picture in this copy."""
         views = {record.view for record in self.records()}
         absent = [] if self.layout.ted else [view for view in self.card.views if view not in views]
         return [f"no picture of the view {view} is here; it is left out" for view in absent]

@@ -1,13 +1,12 @@
-"""PhysioNet/CinC Challenge 2016: 3,153 heart-sound recordings of databases a to f, normal or
-abnormal, 2 kHz.
+"""PhysioNet/CinC Challenge 2016: 3,153 heart sounds of six databases, normal or abnormal, 2 kHz.
 
-Who is recorded is said by the appendix alone (annotations/Online_Appendix_training_set.csv).
-Without it every recording counts as a patient of its own, folds share patients, and that is warned
-of and noted. ``validation/`` holds copies of training recordings: each is listed once, with
-``meta["validation"]``. 87 recordings of database e were withdrawn in July 2016 and still travel
-with the release: they are left out where the organisers' list or the appendix names them.
-``meta["database"]`` is the letter that a leave-one-database-out protocol needs: prevalence alone
-gives it away.
+Only the appendix (annotations/Online_Appendix_training_set.csv) names the subject of a recording.
+Without it every recording counts as a patient, so that folds share patients; this is warned of and
+noted in results. ``validation/`` holds copies of training recordings: each is listed once, with
+``meta["validation"]``. 87 recordings of database e were withdrawn in July 2016 but are still in
+the release: they are left out where the organisers' list or the appendix identifies them.
+``meta["database"]`` is the letter that a leave-one-database-out protocol needs, because
+the prevalence differs between databases.
 """
 
 from __future__ import annotations
@@ -87,14 +86,17 @@ _CARD = Card(
 
 @SOURCES.register("cinc2016")
 class Cinc2016Source(SoundSource):
-    """PhysioNet/CinC Challenge 2016 as published, from the folder that holds ``training-a/`` and
-    its siblings.
-    """
+    """PhysioNet/CinC Challenge 2016 as published, from the folder that holds ``training-a/``."""
 
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the layout; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._notes: tuple[str, ...] = ()
@@ -103,9 +105,7 @@ class Cinc2016Source(SoundSource):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a
-        recording.
-        """
+        """Whether the marker file or the INFO chunk of a recording marks the tree as a phantom."""
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file()
             self._phantom = marked or any(
@@ -114,10 +114,17 @@ class Cinc2016Source(SoundSource):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every recording once, by name. Warns (EtabWarning) where patients cannot be told apart.
+        """List every recording once, by name.
 
-        Raises LayoutError for a label without its recording or the other way round,
-        CorruptFileError for tables that contradict each other.
+        Returns:
+            The records.
+
+        Raises:
+            LayoutError: A label has no recording, or a recording has no label.
+            CorruptFileError: Tables contradict each other.
+
+        Warns:
+            EtabWarning: The appendix is missing, so that patients cannot be told apart.
         """
         if self._records is None:
             tables = {part: self._reference(part) for part in self._parts()}
@@ -142,8 +149,17 @@ class Cinc2016Source(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and 2000 Hz. Raises CorruptFileError where a header is there and
-        disagrees.
+        """Read all samples of a recording.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            Samples (n,) float32 with full scale at 1, and their rate in Hz.
+
+        Raises:
+            LayoutError: A file is missing.
+            CorruptFileError: The file cannot be read, or disagrees with its header.
         """
         path = self.root / record.files["audio"]
         if "header" in record.files:
@@ -152,12 +168,20 @@ class Cinc2016Source(SoundSource):
         return read_wav(path, rate=CINC2016_RATE)
 
     def n_samples(self, record: Record) -> int:
-        """Samples in the file itself."""
+        """Count the samples, from the header of the audio file."""
         return self._info(record).n
 
     def ecg(self, record: Record) -> FloatArray | None:
-        """The ECG (n,) float32 in mV at 2000 Hz that most recordings of database a have; None for
-        the others.
+        """Read the ECG, which most recordings of database a have.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            Samples (n,) float32 in mV at 2000 Hz, or None.
+
+        Raises:
+            CorruptFileError: The file cannot be read, or disagrees with its header.
         """
         if "ecg" not in record.files:
             return None
@@ -168,15 +192,31 @@ class Cinc2016Source(SoundSource):
         )
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
-        """Annotated intervals (start s, end s, state index): corrected by hand where that is there,
-        else Springer's.
+        """Read the annotated intervals: the hand-corrected ones if published, otherwise Springer's.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            (start in s, end in s, state index) in order; empty without annotations.
+
+        Raises:
+            CorruptFileError: The file cannot be read.
         """
         if "states" not in record.files:
             return ()
         return read_state_ans(self.root / record.files["states"], self.n_samples(record))
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """Whether there is an answer, from file names and tables alone, apart from heart rate."""
+        """List the frames with a reference value; except for heart rate, no file is read.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+
+        Returns:
+            Frame numbers, or None for a value of the whole recording; empty without a value.
+        """
         if target.name == "states":
             return (None,) if "states" in record.files else ()
         return super().annotated(record, target)
@@ -184,8 +224,22 @@ class Cinc2016Source(SoundSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. Quality exists with REFERENCE-SQI.csv, states and heart rate with
-        annotations/.
+        """Return the reference values.
+
+        Quality needs REFERENCE-SQI.csv; states and heart rate need annotations/.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
+            LayoutError: A published file is missing.
         """
         if target.name == "abnormal":
             return (Answer(int(record.meta["abnormal"])),)
@@ -216,8 +270,9 @@ class Cinc2016Source(SoundSource):
         )
 
     def published(self) -> Mapping[str, int]:
-        """3,153 recordings where the withdrawn are left out; 3,240 where they are there and nothing
-        says which they are.
+        """Published number of recordings.
+
+        3,153 without the withdrawn ones; 3,240 if they are present and cannot be identified.
         """
         unnamed = not self._gone and self._of_e(self.records()) > ALL_E - WITHDRAWN
         return {"recordings": ALL if unnamed else ALL - WITHDRAWN}
@@ -228,14 +283,12 @@ class Cinc2016Source(SoundSource):
         return {f"recordings of database {letter}": n for letter, n in sorted(databases.items())}
 
     def notes(self) -> Sequence[str]:
-        """Recordings left out or listed once, and whether patients are known."""
+        """Recordings that are left out or listed once, and whether patients are known."""
         self.records()
         return self._notes
 
     def units(self) -> Mapping[str, str]:
-        """Recordings and the database each is of: there is no official split, and who is recorded
-        the appendix says.
-        """
+        """The database of each recording; there is no official split."""
         listed = {record.id: record.meta["database"] for record in self.records()}
         return listed | {name: name[0] for name in self._gone}
 
@@ -280,8 +333,9 @@ class Cinc2016Source(SoundSource):
         return labels
 
     def _check_audio(self, folder: Path, labels: Mapping[str, Reference], *, copies: bool) -> None:
-        """Every label has its recording and the other way round; the copies of ``validation`` may
-        be absent.
+        """Check that every label has its recording and every recording has a label.
+
+        The copies of ``validation`` may be absent.
         """
         present = {path.stem for path in visible(folder, "*.wav")}
         absent = sorted(set(labels) - present)
@@ -304,7 +358,7 @@ class Cinc2016Source(SoundSource):
     def _check_copies(
         self, rows: Mapping[str, tuple[str, Reference]], copies: Mapping[str, Reference]
     ) -> None:
-        """A copy in ``validation`` says and holds what its training recording does."""
+        """Check that each copy in ``validation`` has the label and size of its training recording."""
         for name, copy in copies.items():
             path = self.root / "validation" / f"{name}.wav"
             if name not in rows:
@@ -424,12 +478,22 @@ class Cinc2016Source(SoundSource):
 
 
 def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
-    """Read a ``*_StateAns.mat``: (start s, end s, state index) up to the next mark or the end of
-    ``n`` samples.
+    """Read a ``*_StateAns.mat``.
 
-    The marks are 1-based samples at 2 kHz with a state's name; names in brackets are noise and
-    annotate nothing. Raises CorruptFileError where it is no such file, its marks run backwards, or
-    it names another state.
+    The marks are 1-based samples at 2 kHz with the name of a state. A state lasts until the next
+    mark or the end. Names in brackets are noise and annotate nothing.
+
+    Args:
+        path: The file.
+        n: Number of samples of the recording.
+
+    Returns:
+        (start in s, end in s, state index) in order.
+
+    Raises:
+        LayoutError: The file is missing.
+        CorruptFileError: The file has another form, its marks run backwards, or a state is
+            unknown.
     """
     if not path.is_file():
         raise LayoutError(

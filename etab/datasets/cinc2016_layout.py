@@ -135,11 +135,19 @@ def read_appendix(path: Path) -> dict[str, Appendix]:
 
 
 def person(name: str, row: Mapping[str, str]) -> str:
-    """Who a record is of. a: the case number C of 'C12S3'; b: 'Subject ID'; c: 'id7'; e: '# Raw
-    record' in its cohort.
+    """Identify the subject of a recording by its database.
 
-    In e normal names are 'e123' and those of the CAD cohort plain numbers, and both count from 1. d
-    and f do not say: a record is a patient.
+    Database a uses the case number C of 'C12S3', b the column 'Subject ID', c the number of
+    'id7', e the column '# Raw record' within its cohort: normal names are 'e123', names of the
+    CAD cohort are plain numbers, and both count from 1. Databases d and f do not identify
+    subjects, so each recording is a subject.
+
+    Args:
+        name: Name of the recording.
+        row: Row of the appendix, by column name in lower case.
+
+    Returns:
+        A name that is unique over all databases.
     """
     original = _get(row, "original record name")
     letter = name[:1]

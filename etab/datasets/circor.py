@@ -1,12 +1,11 @@
-"""CirCor DigiScope 1.0.3 (Challenge 2022): up to four auscultation places of 942 children's
-examinations, 4 kHz.
+"""CirCor DigiScope 1.0.3 (Challenge 2022): heart sounds of 942 examinations of children, 4 kHz.
 
-A patient here is a *person*: 140 of the 942 ids point through ``Additional ID`` to another id of
-the same set, so that there are 872 people. The challenge's own id of a recording is its
-``meta["id"]``. Labels come from the patient's .txt and are compared with training_data.csv where
-that is there. ``50782_MV_1.tsv`` is published as the single line "0 0 28": rows of no length
-annotate nothing. ``50690_TV.tsv`` and ``50690_MV_2.tsv`` go back and list a stretch twice: the
-first pass counts. Any other file that is out of order is refused.
+An examination has up to four auscultation places. A patient is a *person*: 140 of the 942 ids
+point through ``Additional ID`` to another id of the same set, so that there are 872 people. The
+challenge's id of a recording is ``meta["id"]``. Labels come from the patient's .txt and are
+compared with training_data.csv if that is present. ``50782_MV_1.tsv`` is published as the single
+line "0 0 28": rows without length annotate nothing. ``50690_TV.tsv`` and ``50690_MV_2.tsv`` list a
+stretch twice: the first pass counts. Any other file that is out of order is refused.
 """
 
 from __future__ import annotations
@@ -90,7 +89,12 @@ class CircorSource(SoundSource):
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the layout; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         root, self.folder = _find(Path(root))
         super().__init__(root)
         self._records: tuple[Record, ...] | None = None
@@ -99,9 +103,7 @@ class CircorSource(SoundSource):
 
     @property
     def phantom(self) -> bool:
-        """Whether anything in the tree says phantom: the marker file, or the INFO chunk of a
-        recording.
-        """
+        """Whether the marker file or the INFO chunk of a recording marks the tree as a phantom."""
         if self._phantom is None:
             marked = (self.root / "PHANTOM").is_file() or (self.folder / "PHANTOM").is_file()
             self._phantom = marked or any(
@@ -110,8 +112,14 @@ class CircorSource(SoundSource):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every recording of every .txt, by patient id. Raises LayoutError, CorruptFileError naming
-        what is wrong.
+        """List every recording of every .txt, by patient id.
+
+        Returns:
+            The records.
+
+        Raises:
+            LayoutError: A file is missing, or a recording is not listed.
+            CorruptFileError: A table or .txt cannot be read, or they disagree.
         """
         if self._records is None:
             patients = self._patients()
@@ -124,27 +132,59 @@ class CircorSource(SoundSource):
         return self._records
 
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 and 4000 Hz. Raises CorruptFileError where audio and header
-        disagree.
+        """Read all samples of a recording.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            Samples (n,) float32 with full scale at 1, and their rate in Hz.
+
+        Raises:
+            LayoutError: A file is missing.
+            CorruptFileError: The file cannot be read, or disagrees with its header.
         """
         path, header = (self.root / record.files[role] for role in ("audio", "header"))
         check_header(header, read_wfdb_header(header), wav_info(path), path)
         return read_wav(path, rate=CIRCOR_RATE)
 
     def n_samples(self, record: Record) -> int:
-        """Samples in the file itself."""
+        """Count the samples, from the header of the audio file."""
         return self._info(record).n
 
     def intervals(self, record: Record) -> tuple[Interval, ...]:
-        """Annotated intervals (start s, end s, state index) in order; published state 0 is left
-        out: unannotated.
+        """Read the annotated intervals; published state 0 means unannotated and is left out.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            (start in s, end in s, state index) in order.
+
+        Raises:
+            LayoutError: The file of states is missing.
+            CorruptFileError: The file cannot be read.
         """
         return read_states(self.root / record.files["states"])
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The reference values. Attributes of a murmur exist for most patients with a murmur."""
+        """Return the reference values; attributes exist for most patients with a murmur.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
+            LayoutError: A published file is missing.
+        """
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             rate = heart_rate(intervals) if target.name == "HR" else None
@@ -165,7 +205,7 @@ class CircorSource(SoundSource):
         return ("training_data.csv",)
 
     def notes(self) -> Sequence[str]:
-        """How many ids there are of how many people."""
+        """The number of ids and of people."""
         ids = {r.meta["id"] for r in self.records()}
         people = {r.patient for r in self.records()}
         return (
@@ -200,8 +240,9 @@ class CircorSource(SoundSource):
         return records
 
     def _patients(self) -> list[Patient]:
-        """Every .txt of a patient, by id; without those that cannot be read where these are left
-        out.
+        """Read every .txt of a patient, by id.
+
+        A lenient source leaves out those that cannot be read.
         """
         texts = [path for path in visible(self.folder, "*.txt") if path.stem.isdigit()]
         patients = []
@@ -213,11 +254,10 @@ class CircorSource(SoundSource):
         return patients
 
     def _check_files(self, records: Sequence[Record]) -> None:
-        """Every sound and header that a .txt lists is there, and every sound that is there is
-        listed by a .txt.
+        """Check that every listed audio file and header exists, and that all audio is listed.
 
-        Where recordings may be left out, reading them says which are not there. States are looked
-        for where a task needs them.
+        If the source is lenient, missing files are found when recordings are read. Files of
+        states are looked for by the tasks that need them.
         """
         files = visible_names(self.folder)
         listed = {
@@ -242,9 +282,7 @@ class CircorSource(SoundSource):
             raise LayoutError(f"{self.folder} has no patient (ABCDE.txt). Pass {_WANTED}.")
 
     def _check_table(self, patients: Mapping[str, Patient]) -> None:
-        """training_data.csv, where it is there, speaks of the same patients and says the same of
-        them.
-        """
+        """Check that training_data.csv, if present, has the same patients and labels."""
         table = self.root / "training_data.csv"
         if not table.is_file():
             return
@@ -278,8 +316,17 @@ class CircorSource(SoundSource):
 
 
 def label_of(record: Record, target: Target) -> int | None:
-    """The class that the authors give a recording (not its states or rate); None where they give
-    none.
+    """Return the class of a recording for a target other than states and heart rate.
+
+    Args:
+        record: A recording of CirCor.
+        target: A target of the card.
+
+    Returns:
+        The index of the class; None if the authors give none.
+
+    Raises:
+        CorruptFileError: The label is not in the vocabulary.
     """
     murmur = record.meta["murmur"]
     if target.name == "murmur":

@@ -1,6 +1,4 @@
-"""The files of CirCor DigiScope: a patient's .txt, the table of all patients, and the .tsv of the
-states of the heart.
-"""
+"""Files of CirCor DigiScope: .txt of a patient, table of all patients, .tsv of states."""
 
 from __future__ import annotations
 
@@ -54,8 +52,17 @@ ATTRIBUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 def rows_by_patient(table: Path, rows: Iterable[Row]) -> dict[str, Row]:
-    """Rows of training_data.csv by patient id; raises CorruptFileError where a patient is listed
-    twice.
+    """Index the rows of training_data.csv by patient id.
+
+    Args:
+        table: The file, for messages.
+        rows: Its rows.
+
+    Returns:
+        Rows by id.
+
+    Raises:
+        CorruptFileError: A patient is listed twice.
     """
     by_patient: dict[str, Row] = {}
     for row in rows:
@@ -67,8 +74,13 @@ def rows_by_patient(table: Path, rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def unreadable_remarks(facts: Sequence[str]) -> tuple[str, ...]:
-    """A sentence on the optional facts that are left out because they are no numbers; empty where
-    there are none.
+    """Summarise the optional facts that are left out because they are not numbers.
+
+    Args:
+        facts: A description of each such fact.
+
+    Returns:
+        One sentence, or nothing.
     """
     if not facts:
         return ()
@@ -76,14 +88,24 @@ def unreadable_remarks(facts: Sequence[str]) -> tuple[str, ...]:
 
 
 class Patient:
-    """One patient's .txt: ``id``, ``recordings`` as (place, files by role), the facts as written,
-    and checked meta.
+    """The content of one patient's .txt.
+
+    Attributes:
+        id: The id that the challenge uses.
+        recordings: (place, files by role) of each recording.
+        facts: The facts as written.
+        meta: The labels and facts in a usable form.
+        unreadable: Heights and weights that are not numbers.
     """
 
     def __init__(
         self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
     ) -> None:
-        """Check the labels; raises CorruptFileError for one that is not in the vocabulary."""
+        """Check the labels.
+
+        Raises:
+            CorruptFileError: A label is not in the vocabulary.
+        """
         self.id = path.stem
         self.recordings = recordings
         self.facts = facts = _plain_facts(facts)
@@ -119,8 +141,17 @@ class Patient:
 
 
 def read_patient(path: Path) -> Patient:
-    """Read a patient's .txt, LF or CRLF; raises CorruptFileError naming what cannot be read,
-    LayoutError if absent.
+    """Read a patient's .txt, with the line ends of Unix or Windows.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The patient.
+
+    Raises:
+        LayoutError: The file is missing.
+        CorruptFileError: The file cannot be read; the message names the fault.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -159,8 +190,19 @@ def read_patient(path: Path) -> Patient:
 
 
 def persons(additional: Mapping[str, str]) -> dict[str, str]:
-    """Each id to its person: ids that ``Additional ID`` joins, directly or through others, share
-    the lowest of them.
+    """Map each id to its person.
+
+    Ids that ``Additional ID`` joins, directly or through other ids, are one person.
+
+    Args:
+        additional: ``Additional ID`` by id; "nan" for none.
+
+    Returns:
+        The lowest id of the person, by id.
+
+    Example:
+        >>> persons({"3": "nan", "5": "3", "9": "5"})
+        {'3': '3', '5': '3', '9': '3'}
     """
     home: dict[str, str] = {}
 
@@ -180,10 +222,18 @@ def persons(additional: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_states(path: Path) -> tuple[Interval, ...]:
-    """Read a .tsv: (start s, end s, state index) of its annotated rows.
+    """Read a .tsv of states.
 
-    Raises LayoutError where it is absent, CorruptFileError for a row that is not two times and a
-    state of 0 to 4, that runs backwards, or that overlaps the row above.
+    Args:
+        path: The file.
+
+    Returns:
+        (start in s, end in s, state index) of its annotated rows.
+
+    Raises:
+        LayoutError: The file is missing.
+        CorruptFileError: A row is not two times and a state of 0 to 4, runs backwards, or overlaps
+            the row above.
     """
     lines = _lines_of_states(path)
     rows: list[Interval] = []
@@ -218,8 +268,9 @@ def _lines_of_states(path: Path) -> list[list[str]]:
 
 
 def _state_row(path: Path, number: int, cells: Sequence[str]) -> Interval:
-    """One row: start s, end s, and the published state 0 to 4 (any whole number where the row has
-    no length).
+    """Parse one row: start in s, end in s, and the published state 0 to 4.
+
+    A row without length may have any whole number as its state.
     """
     values = [parse_number(cell) for cell in cells[:2]]
     state = parse_whole(cells[2]) if len(cells) > 2 else None
@@ -250,7 +301,7 @@ def _as_published(cell: str) -> str:
 
 
 def _once(rows: Sequence[Interval]) -> list[Interval]:
-    """Rows without those that go back over what the rows before them have covered."""
+    """Drop the rows that repeat a stretch which earlier rows have covered."""
     unique_rows: list[Interval] = []
     for row in rows:
         if not unique_rows or row[0] >= unique_rows[-1][1] - OVERLAP_LIMIT:

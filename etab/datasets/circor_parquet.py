@@ -69,7 +69,12 @@ class CircorParquetSource(SoundSource):
     part: ClassVar[str] = "original"
 
     def __init__(self, root: Path) -> None:
-        """Find the files of this split; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         root, self.paths = _find(Path(root), self.part)
         super().__init__(root)
         self._files: tuple[ParquetFile, ...] = ()
@@ -151,7 +156,21 @@ class CircorParquetSource(SoundSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say; labels are the official ones."""
+        """Return the reference values; labels are the official ones.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
+            LayoutError: A published file is missing.
+        """
         if target.name in ("states", "HR"):
             intervals = self.intervals(record)
             if target.name == "states":
@@ -162,7 +181,15 @@ class CircorParquetSource(SoundSource):
         return () if value is None else (Answer(value),)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """Every row has its states, so that they need not be read to be counted."""
+        """List the frames with a reference value; every row has states, so they are not read.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+
+        Returns:
+            Frame numbers, or None for a value of the whole recording; empty without a value.
+        """
         return (None,) if target.name == "states" else super().annotated(record, target)
 
     def shared_files(self) -> Sequence[str]:

@@ -96,7 +96,12 @@ class LvhSource(VideoSource):
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the table; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._measures: dict[str, tuple[Measure, ...]] = {}

@@ -80,25 +80,32 @@ _CARD = Card(
 
 @SOURCES.register("pediatric")
 class PediatricSource(VideoSource):
-    """EchoNet-Pediatric as published, from the folder that holds ``A4C`` and ``PSAX`` or any folder
-    above it.
-    """
+    """EchoNet-Pediatric as published, from the folder of ``A4C`` and ``PSAX`` or a folder above it."""
 
     card: ClassVar[Card] = _CARD
     marker_levels: ClassVar[int] = 2
 
     def __init__(self, root: Path) -> None:
-        """Find the two views; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._traces: dict[str, _Traces] = {}
 
     def records(self) -> Sequence[Record]:
-        """Every row of both FileList.csv, A4C first; a video that is in no list is not one of the
-        data set.
+        """List every row of both FileList.csv, A4C first; unlisted videos are not in the data set.
 
-        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that
-        cannot be read, SplitError for a patient in two folds that are not of one part.
+        Returns:
+            The records.
+
+        Raises:
+            LayoutError: A video is missing; the message names the first one.
+            CorruptFileError: A row cannot be read.
+            SplitError: A patient is in two parts.
         """
         if self._records is None:
             records: list[Record] = []
@@ -133,7 +140,23 @@ class PediatricSource(VideoSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. A video traced in one phase has one mask and no ES/ED answer."""
+        """Return the reference values.
+
+        A video that is traced in one phase has one mask and no "ES/ED" value.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
+            LayoutError: A published file is missing.
+        """
         if target.name == "EF":
             return (Answer(float(record.meta["EF"])),)
         if target.name == "CM":
@@ -150,7 +173,15 @@ class PediatricSource(VideoSource):
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """Frames with an answer, from the table of tracings and the video's header alone."""
+        """List the frames with a reference value, from the traces and the header of the video only.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+
+        Returns:
+            Frame numbers, or None for a value of the whole recording; empty without a value.
+        """
         if target.name in ("EF", "CM", "view"):
             return (None,)
         self.card.target(target.name)
@@ -166,9 +197,7 @@ class PediatricSource(VideoSource):
         ]
 
     def remarks(self) -> Sequence[str]:
-        """The views that are absent, and how many videos are traced in fewer than two frames that
-        exist.
-        """
+        """The absent views, and the number of videos with fewer than two traced frames."""
         remarks = [
             f"no folder {view} is here; this view is left out"
             for view in _VIEWS

@@ -102,14 +102,20 @@ _CARD = Card(
 
 @SOURCES.register("unity")
 class UnitySource(Source):
-    """Unity Imaging as published, from the folder that holds ``labels`` and ``png-cache``; a
-    picture is a recording.
+    """Unity Imaging as published, from the folder of ``labels`` and ``png-cache``.
+
+    A recording is one picture.
     """
 
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the labels; raises LayoutError saying which folder to pass."""
+        """Find the data.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._points: dict[str, FloatArray] = {}
@@ -128,11 +134,18 @@ class UnitySource(Source):
         return self._phantom
 
     def records(self) -> Sequence[Record]:
-        """Every labelled picture of one of the four views, by part and name.
+        """List every labelled picture of one of the four views, by part and name.
 
-        Left out, with a remark: names that are no picture's (the release has one) and pictures of
-        other views. Raises LayoutError naming what is missing, CorruptFileError for labels that
-        cannot be read, SplitError for a DICOM file in two parts.
+        Malformed names of pictures (the release has one) and pictures of other views are left out
+        with a remark.
+
+        Returns:
+            The records.
+
+        Raises:
+            LayoutError: A file is missing.
+            CorruptFileError: Labels cannot be read.
+            SplitError: A DICOM file is in two parts.
         """
         if self._records is None:
             views = self._views()
@@ -159,15 +172,27 @@ class UnitySource(Source):
         return self._records
 
     def n_frames(self, record: Record) -> int:
-        """One: a recording is a picture."""
+        """Return 1: a recording is a picture."""
         return 1
 
     def still(self, record: Record) -> bool:
-        """Always: the labelled frames of a clip are too far apart to be one."""
+        """Return True: the labelled frames of a clip are too far apart to form one."""
         return True
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """The picture, grey, as (k, h, w) uint8."""
+        """Read the picture.
+
+        Args:
+            record: A recording of this source.
+            at: k frame numbers, from 0; None reads all.
+
+        Returns:
+            Grey frames (k, h, w) uint8.
+
+        Raises:
+            UnsupportedOptionError: A frame does not exist.
+            CorruptFileError: A file cannot be read.
+        """
         numbers = [0] if at is None else [int(i) for i in at]
         if any(i != 0 for i in numbers):
             raise UnsupportedOptionError(
@@ -179,7 +204,21 @@ class UnitySource(Source):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The view, or the points that experts placed inside the picture; empty without any."""
+        """Return the view, or the points that experts marked inside the picture.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
+            LayoutError: A published file is missing.
+        """
         if target.name == "view":
             return (Answer(_VIEWS.index(record.view)),)
         self.card.target(target.name)
@@ -205,7 +244,7 @@ class UnitySource(Source):
         return [*(f"labels/labels-{word}.json" for word in _PARTS), _VIEW_TABLE, _PHYSICAL]
 
     def remarks(self) -> Sequence[str]:
-        """What was left out, and why."""
+        """The pictures that are left out, and why."""
         self.records()
         return [
             f"{len(names)} labelled pictures left out, {why}, first {names[0]}"

@@ -1,6 +1,4 @@
-"""VideoSource: what the data sets of one video a recording have in common, and the names of videos
-in their tables.
-"""
+"""Sources with one video a recording, and the names of videos in their tables."""
 
 from __future__ import annotations
 
@@ -36,19 +34,31 @@ class VideoSource(Source):
         return self._phantom
 
     def video(self, record: Record) -> Path:
-        """The file of a recording."""
+        """Return the path of the video of ``record``."""
         return self.root / record.files["video"]
 
     def video_info(self, record: Record) -> VideoInfo:
-        """The header of a recording's file; tables of frame counts and rates are not trusted."""
+        """Read the header of the video of ``record``; counts and rates in tables are not trusted."""
         return video_info(self.video(record))
 
     def n_frames(self, record: Record) -> int:
-        """The number of frames in the file."""
+        """Count the frames of ``record``, from its file."""
         return self.video_info(record).n_frames
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8; only those that are wanted are decoded."""
+        """Read frames; only the requested ones are decoded.
+
+        Args:
+            record: A recording of this source.
+            at: k frame numbers, from 0; None reads all.
+
+        Returns:
+            Grey frames (k, h, w) uint8.
+
+        Raises:
+            UnsupportedOptionError: A frame does not exist.
+            CorruptFileError: A file cannot be read.
+        """
         return read_video(self.video(record), at)
 
 
@@ -57,15 +67,22 @@ def _names_phantom(path: Path) -> bool:
 
 
 def stem(name: str) -> str:
-    """A video's name without the suffix that some tables carry and others do not."""
+    """Remove the suffix .avi from ``name``; only some tables write it."""
     return name.strip().removesuffix(".avi")
 
 
 def video_name(table: Path, text: str) -> str:
-    """The name of a video in a table, without its suffix.
+    """Return the name of a video in a table, without its suffix.
+
+    Args:
+        table: The file, for messages.
+        text: The cell of the table.
+
+    Returns:
+        The name.
 
     Raises:
-        CorruptFileError: The table names a file in another folder, or none.
+        CorruptFileError: The cell is no name of a file in the folder of videos.
     """
     name = stem(text)
     path = PurePosixPath(name.replace("\\", "/"))

@@ -1,6 +1,4 @@
-"""Heart sounds through the options of ``Dataset``: windows of waveform, or their log-mel pictures,
-with their labels.
-"""
+"""Heart sounds as items of ``Dataset``: waveforms of windows or their log-mel pictures."""
 
 from __future__ import annotations
 
@@ -27,8 +25,15 @@ SampleRow = tuple[Record, int | None]
 
 @dataclass(frozen=True, slots=True)
 class SoundOptions:
-    """What was asked for, checked. ``clip_l`` 0 is 5 s, ``fps`` None the recording's own rate in
-    Hz.
+    """Checked options of a dataset of sound.
+
+    Attributes:
+        video: Whether items are waveforms instead of pictures.
+        normalize: Whether pictures and waveforms are normalised.
+        size: Rows and columns of a picture.
+        clip_l: Samples of a window; 0 is 5 s.
+        fps: Rate in Hz; None keeps the recording's own.
+        padding: Whether a recording that is too short is followed by zeros.
     """
 
     video: bool
@@ -41,9 +46,14 @@ class SoundOptions:
 
 @dataclass(frozen=True, slots=True)
 class SoundReader:
-    """Makes one sample of one recording: the only thing that a loader's worker needs.
+    """Reader of one sample of one recording; a loader's worker needs nothing else.
 
-    ``mean`` and ``std`` are those that ``normalize`` takes from a picture.
+    Attributes:
+        source: The source of the recordings.
+        target: The target that gives labels.
+        options: The checked options.
+        mean: Mean of each channel that ``normalize`` subtracts from a picture.
+        std: Standard deviation of each channel that ``normalize`` divides a picture by.
     """
 
     source: SoundSource
@@ -53,8 +63,17 @@ class SoundReader:
     std: tuple[float, float, float]
 
     def sample(self, row: SampleRow) -> Sample:
-        """The tensor and label of a recording; a number beside the record is the frame (at 50 Hz)
-        to start at.
+        """Read the tensor and label of one window.
+
+        Args:
+            row: (recording, frame at 50 Hz at which the window starts, or None).
+
+        Returns:
+            The sample.
+
+        Raises:
+            UnsupportedOptionError: The recording ends before the start frame.
+            CorruptFileError: The recording has no label any more.
         """
         record, start_frame = row
         samples, native = self.source.wave(record)
@@ -128,10 +147,22 @@ def sound_options(
     fps: float | None,
     padding: bool,
 ) -> SoundOptions:
-    """The options that a dataset of sound can obey, once their types are checked; see ``Dataset``.
+    """Check the options of a dataset of sound; see ``Dataset`` for their meaning.
 
-    Raises UnsupportedOptionError for a rate out of range, a clip of no or too many samples, and for
-    the size of a picture where a waveform is asked for.
+    Args:
+        video: Whether items are waveforms.
+        normalize: Whether items are normalised.
+        size: Rows and columns of a picture.
+        clip_l: Samples of a window, or None.
+        fps: Rate in Hz, or None.
+        padding: Whether short recordings are padded with zeros.
+
+    Returns:
+        The checked options.
+
+    Raises:
+        UnsupportedOptionError: The rate or ``clip_l`` is out of range, or the size of a picture is
+            given for waveforms.
     """
     if clip_l is not None and not 1 <= clip_l <= MAX_CLIP:
         raise UnsupportedOptionError(f"clip_l is {clip_l!r}; possible: 1 to {MAX_CLIP} samples.")
@@ -145,5 +176,14 @@ def sound_options(
 
 
 def sound_rows(source: SoundSource, records: Sequence[Record], target: Target) -> list[SampleRow]:
-    """A row for each recording that has an answer."""
+    """List a row for each recording with a label.
+
+    Args:
+        source: The source.
+        records: Its recordings to select from.
+        target: The target that gives labels.
+
+    Returns:
+        (recording, None) for each.
+    """
     return [(record, None) for record in records if source.annotated(record, target)]

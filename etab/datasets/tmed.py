@@ -9,15 +9,21 @@ default, as in the authors' own diagnosis task.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from etab.datasets.base import SOURCES, Card, Source
-from etab.datasets.paths import find_folder
+from etab.datasets.tmed_layout import (
+    LABEL_TABLE,
+    NOT_PROVIDED,
+    TMED1,
+    TMED2,
+    Release,
+    find_release,
+    fold_table,
+)
 from etab.errors import (
     CorruptFileError,
     LayoutError,
@@ -30,57 +36,7 @@ from etab.splits import SPLIT_PARTS, check_leaks
 from etab.storage.listing import visible_names
 from etab.types import Answer, Array, Kind, Record, Target
 
-_LABELS = "labels_per_image.csv"
 PARASTERNAL = ("PLAX", "PSAX")
-_NOT_PROVIDED = "Not_Provided"
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """The differences between the two releases.
-
-    Attributes:
-        title: Name of the release.
-        key: Pattern of image names, with the groups ``patient`` and ``study``.
-        parts: Development sets, the default one first.
-        tables: Paths that a fold file may have, in the order in which they are tried.
-        splits: Columns with train, val or test; the one of the diagnosis first.
-        folders: Folders of the images.
-        views: View of etab by view label.
-        severities: Grade of stenosis (0, 1, 2) by diagnosis label.
-    """
-
-    title: str
-    key: re.Pattern[str]
-    parts: tuple[str, ...]
-    tables: tuple[str, ...]
-    splits: tuple[str, ...]
-    folders: tuple[str, ...]
-    views: Mapping[str, str]
-    severities: Mapping[str, int]
-
-
-TMED2 = Release(
-    title="TMED-2",
-    key=re.compile(r"(?P<study>(?P<patient>\d+)s\d+)_\d+\.png"),
-    parts=("DEV479", "DEV165", "DEV56"),
-    tables=("{part}/TMED2_fold{fold}_labeledpart.csv", "TMED2_fold{fold}_labeledpart.csv"),
-    splits=("diagnosis_classifier_split", "view_classifier_split"),
-    folders=("view_and_diagnosis_labeled_set/labeled", "view_labeled_set/labeled"),
-    views={"PLAX": "PLAX", "PSAX": "PSAX", "A2C": "A2C", "A4C": "A4C", "A4CorA2CorOther": "other"},
-    severities={"no_AS": 0, "mild_AS": 1, "mildtomod_AS": 1, "moderate_AS": 2, "severe_AS": 2},
-)
-
-TMED1 = Release(
-    title="TMED-1",
-    key=re.compile(r"(?P<study>(?P<patient>\d+))_\d+\.png"),
-    parts=("TMED-156-52", "TMED-18-18"),
-    tables=("{part}_fold{fold}.csv", "SplitImageLabelMapping/{part}_fold{fold}.csv"),
-    splits=("split",),
-    folders=("labeled", "partially_labeled"),
-    views={"PLAX": "PLAX", "PSAX AoV": "PSAX", "Other": "other"},
-    severities={"no_as": 0, "mild/moderate_as": 1, "severe_as": 2},
-)
 
 
 def _targets(views: tuple[str, ...], severities: tuple[str, ...], words: str) -> tuple[Target, ...]:
@@ -173,14 +129,14 @@ class TmedSource(Source):
             DataNotFoundError: ``root`` is not a folder.
             LayoutError: The tables are missing; the message names the folder to pass.
         """
-        folder, part_of_root = _find(Path(root), self.release)
+        folder, part_of_root = find_release(Path(root), self.release)
         super().__init__(folder)
         self.part, self.fold, self.diagnosed = (
             part or part_of_root or self.release.parts[0],
             fold,
             diagnosed,
         )
-        self.table = _fold_table(
+        self.table = fold_table(
             folder,
             self.release,
             self.part,
@@ -220,14 +176,16 @@ class TmedSource(Source):
             if self.table is None or not self.diagnosed:
                 listed = {row["query_key"] for _, row in rows}
                 rows += [
-                    (self.root / _LABELS, row) for key, row in labels.items() if key not in listed
+                    (self.root / LABEL_TABLE, row)
+                    for key, row in labels.items()
+                    if key not in listed
                 ]
             records = list(self._some(rows))
             self._check_agreement(rows, labels)
-            _check_unique(records, self.table or self.root / _LABELS)
+            _check_unique(records, self.table or self.root / LABEL_TABLE)
             if not records:
                 raise LayoutError(
-                    f"{self.table or self.root / _LABELS} lists no image with a view and a "
+                    f"{self.table or self.root / LABEL_TABLE} lists no image with a view and a "
                     "diagnosis. Pass the folder as "
                     "published, or another fold."
                 )
@@ -292,7 +250,7 @@ class TmedSource(Source):
     def shared_files(self) -> Sequence[str]:
         """The fold file and the table of labels."""
         tables = [] if self.table is None else [self.table.relative_to(self.root).as_posix()]
-        return (*tables, _LABELS)
+        return (*tables, LABEL_TABLE)
 
     def published(self) -> Mapping[str, int]:
         """The counts of the card for the default fold; no counts of other folds are published."""
@@ -322,12 +280,12 @@ class TmedSource(Source):
         }
 
     def _read(self, table: Path) -> list[Row]:
-        splits = () if table.name == _LABELS else self.release.splits[:1]
+        splits = () if table.name == LABEL_TABLE else self.release.splits[:1]
         return read_table(table, ("query_key", "view_label", "diagnosis_label", *splits))
 
     def _labels(self) -> dict[str, Row]:
         """Rows of labels_per_image.csv by image; empty if the file is absent and not needed."""
-        path = self.root / _LABELS
+        path = self.root / LABEL_TABLE
         if self.table is not None and self.diagnosed and not path.is_file():
             return {}
         rows = self._read(path)
@@ -344,7 +302,7 @@ class TmedSource(Source):
                 if not same_cell(row[column], label_row[column]):
                     raise CorruptFileError(
                         f"{table} says {column} {row[column]!r} of {row['query_key']}, "
-                        f"{self.root / _LABELS} says "
+                        f"{self.root / LABEL_TABLE} says "
                         f"{label_row[column]!r}. Restore both as published; the fold file alone is "
                         "enough."
                     )
@@ -356,7 +314,7 @@ class TmedSource(Source):
             patient, study = self._whose(table, row["query_key"])
             view = self._known(table, row, "view_label", self.release.views)
             diagnosis = self._known(table, row, "diagnosis_label", self.release.severities)
-            listed = table.name != _LABELS
+            listed = table.name != LABEL_TABLE
             part = self._part(table, row) if listed else home.get(patient, "")
             if view is None or (diagnosis is None and self.diagnosed) or (listed and not part):
                 continue
@@ -387,7 +345,7 @@ class TmedSource(Source):
     def _known(self, table: Path, row: Row, column: str, known: Collection[str]) -> str | None:
         """Return a label that is in use, or None if the cell gives none."""
         label = row[column]
-        if is_blank(label) or label == _NOT_PROVIDED:
+        if is_blank(label) or label == NOT_PROVIDED:
             return None
         if label not in known:
             raise CorruptFileError(
@@ -465,86 +423,6 @@ class Tmed1Source(TmedSource):
         access=_ACCESS,
         counts={"recordings": 27_788},
     )
-
-
-def _holds(folder: Path, release: Release) -> bool:
-    """Whether a folder has any table of this release."""
-    names = [
-        _LABELS,
-        *(
-            t.format(part=p, fold=k)
-            for t in release.tables
-            for p in release.parts
-            for k in range(4)
-        ),
-    ]
-    return any((folder / name).is_file() for name in names)
-
-
-def _find(root: Path, release: Release) -> tuple[Path, str | None]:
-    """Find the data folder, and the development set if ``root`` itself is the folder of one."""
-    wanted_folder = (
-        f"the folder that contains {_LABELS}, the folders of fold files and {release.folders[0]}/"
-    )
-    if (
-        root.name in release.parts
-        and not (root / _LABELS).is_file()
-        and _holds(root.absolute().parent, release)
-    ):
-        return root.absolute().parent, root.name
-    near = [root, root / "approved_users_only", root / release.title]
-    near.append(root / release.title.replace("-", ""))
-    folder = find_folder(
-        root,
-        title=release.title,
-        wanted=wanted_folder,
-        near=near,
-        holds=lambda path: _holds(path, release),
-        lacks=lambda: f"{root / _LABELS} is missing, and every fold file too",
-    )
-    return folder, None
-
-
-def _fold_table(
-    root: Path, release: Release, part: str, fold: int, *, required: bool
-) -> Path | None:
-    """Find the fold file.
-
-    Args:
-        root: Folder of the data.
-        release: The release.
-        part: Development set.
-        fold: Number of the fold.
-        required: Whether the caller named the development set.
-
-    Returns:
-        The file; None if the tree has no fold file at all and none is required. Then the split is
-        unknown.
-
-    Raises:
-        LayoutError: The file is missing and required, or there are other fold files: a different
-            split would test other patients.
-    """
-    places = [root / name.format(part=part, fold=fold) for name in release.tables]
-    present = [path for path in places if path.is_file()]
-    if present:
-        return present[0]
-    others = [
-        p
-        for p in release.parts
-        for k in range(4)
-        for t in release.tables
-        if (root / t.format(part=p, fold=k)).is_file()
-    ]
-    if required or fold or others:
-        alternatives = (
-            f"; there are fold files of {', '.join(dict.fromkeys(others))}" if others else ""
-        )
-        raise LayoutError(
-            f"{places[0]} is missing{alternatives}. Restore it, or pass the folder of another "
-            "development set."
-        )
-    return None
 
 
 def _check_unique(records: Sequence[Record], table: Path) -> None:

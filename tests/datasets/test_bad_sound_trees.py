@@ -14,7 +14,7 @@ from scipy.io import savemat
 
 from etab import phantom
 from etab.datasets import Cinc2016Source, CircorSource
-from etab.datasets.cinc2016 import read_state_ans
+from etab.datasets.cinc2016_states import read_state_ans
 from etab.datasets.circor_layout import read_states
 from etab.errors import CorruptFileError, DataNotFoundError, EtabError, LayoutError
 from etab.readers.audio import read_wav, wav_info

@@ -34,7 +34,7 @@ FAULTS = [
     ),
     Fault(
         "cinc2016: half a sample",
-        "etab/datasets/cinc2016.py",
+        "etab/datasets/cinc2016_states.py",
         "or sample != int(sample)",
         "",
         TESTS,

@@ -11,14 +11,15 @@ SOURCE, STILL, DIAGNOSIS = (
     "etab/readers/still.py",
     "etab/metrics/diagnosis.py",
 )
+LAYOUT = "etab/datasets/tmed_layout.py"
 
 FAULTS = [
     Fault(
-        "tmed: moderate stenosis is early", SOURCE, '"moderate_AS": 2', '"moderate_AS": 1', TESTS
+        "tmed: moderate stenosis is early", LAYOUT, '"moderate_AS": 2', '"moderate_AS": 1', TESTS
     ),
     Fault(
         "tmed: A2C and A4C swapped",
-        SOURCE,
+        LAYOUT,
         '"A2C": "A2C", "A4C": "A4C"',
         '"A2C": "A4C", "A4C": "A2C"',
         TESTS,
@@ -39,7 +40,7 @@ FAULTS = [
     ),
     Fault(
         "tmed: the fold is ignored",
-        SOURCE,
+        LAYOUT,
         "format(part=part, fold=fold)",
         "format(part=part, fold=0)",
         TESTS,
@@ -53,7 +54,7 @@ FAULTS = [
     ),
     Fault(
         "tmed: another fold file stands in",
-        SOURCE,
+        LAYOUT,
         "if required or fold or others:",
         "if False:",
         TESTS,

@@ -14,8 +14,8 @@ import pytest
 
 from etab import phantom
 from etab.backbones.weights import index as weights
-from etab.datasets.cinc2016 import read_state_ans
 from etab.datasets.cinc2016_layout import read_appendix, read_reference, read_withdrawn
+from etab.datasets.cinc2016_states import read_state_ans
 from etab.datasets.circor_layout import read_patient, read_states
 from etab.datasets.integrity.listed import read_sums
 from etab.datasets.lvh import LvhSource

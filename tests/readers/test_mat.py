@@ -13,7 +13,7 @@ import pytest
 import scipy.io.matlab
 from scipy.io import loadmat, savemat
 
-from etab.datasets.cinc2016 import read_state_ans
+from etab.datasets.cinc2016_states import read_state_ans
 from etab.errors import CorruptFileError, EtabError, LayoutError
 from etab.readers import mat
 from etab.readers.mat import read_cells

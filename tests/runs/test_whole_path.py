@@ -348,7 +348,8 @@ def test_a_metric_that_does_not_exist_fails_its_cell_alone(
     )
     assert {r.task for r in got} == {"b0-A4-C", "b1-A4-C"}
     assert said == [
-        "d0-A4-C auroc does not exist for these 2 rows: it needs rows of every class; got 2 of class 0."
+        "d0-A4-C auroc does not exist for these 2 rows: it needs rows of every class "
+        "in one fold; got 2 of class 0."
     ]
 
 
@@ -357,7 +358,12 @@ def test_intervals_come_from_the_cells_own_resamples(done: Settings) -> None:
         table = result.predictions(done.results)
         rng = np.random.default_rng([result.seed, 1, *result.task.encode()])
         want = stats.bootstrap(
-            result.metric, table.kind, table.columns, np.array(table.patients), rng=rng
+            result.metric,
+            table.kind,
+            table.columns,
+            np.array(table.patients),
+            rng=rng,
+            folds=np.array(table.folds),
         )
         assert (result.value, result.low, result.high) == (want.value, want.low, want.high)
 

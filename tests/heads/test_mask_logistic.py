@@ -280,9 +280,11 @@ def test_log_odds_are_cut_at_the_chosen_probability(monkeypatch: pytest.MonkeyPa
     import etab.heads.masks.logistic as module
 
     levels = []
-    real = module.cut
+    real = module.mask_from_scores
     monkeypatch.setattr(
-        module, "cut", lambda grid, shape, level: levels.append(level) or real(grid, shape, level)
+        module,
+        "mask_from_scores",
+        lambda grid, shape, level: levels.append(level) or real(grid, shape, level),
     )
     features, masks = made_features(Kind.MASK)
     fits = cross_fit(features, masks)

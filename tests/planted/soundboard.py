@@ -114,7 +114,7 @@ FAULTS = [
     _fault(
         "unknown patients are not said in the result",
         "etab/runs/cell.py",
-        "*data.source(run.row.dataset).notes(),\n",
+        "*source.notes(),\n",
         "\n",
         f"{PROTOCOLS}::test_without_the_appendix_results_say_so",
     ),

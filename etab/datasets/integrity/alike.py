@@ -183,7 +183,8 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
     """
     if cache is None:
         return alike_recordings(source)
-    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{VERSION}.json"
+    # Not .json: a cache may lie inside a folder of results, whose records end in .json.
+    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{VERSION}.pairs"
     try:
         return tuple(Alike(**pair) for pair in json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -14,8 +14,8 @@ FAULTS = [
     Fault(
         "the interval is not of the difference",
         "benchmarks/decoders.py",
-        "for dice in (mine, theirs)",
-        "for dice in (mine, 0 * theirs)",
+        '{"dice": theirs}',
+        '{"dice": 0 * theirs}',
         _TESTS,
     ),
     Fault(

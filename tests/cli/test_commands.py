@@ -116,6 +116,7 @@ def test_check_run_rank(cohort: Path, tmp_path: Path) -> None:
     assert "NAME=WEIGHT" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_one_backbone_that_fails_leaves_the_others(cohort: Path, tmp_path: Path) -> None:
     run = etab(
         "run",

@@ -28,6 +28,7 @@ def _run(folder: Path, *words: str, path: Path = ROOT) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 def test_what_the_command_writes_passes_its_test(tmp_path: Path) -> None:
     made = _run(tmp_path, "etab", "new", "dataset", "my_echo", "--title", "My Echo")
     assert made.returncode == 0, made.stderr

@@ -39,7 +39,12 @@ TRAINED = (
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, h in heads.HEADS.items() if n not in TRAINED and not h.needs_sequences]
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n == "state_unet" else n
+        for n, h in heads.HEADS.items()
+        if n not in TRAINED and not h.needs_sequences
+    ],
 )
 def test_contract(name: str) -> None:
     check_head(heads.head(name), learns=name != "trivial")

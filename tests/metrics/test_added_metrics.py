@@ -70,7 +70,14 @@ def test_the_laws(added: list[str]) -> None:
     check_metric(_plain("mean_of_patients", _mean_of_patients))
 
 
-@pytest.mark.parametrize("name", ["median_error", "within_5", "brier"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "median_error",
+        pytest.param("within_5", marks=pytest.mark.slow),
+        pytest.param("brier", marks=pytest.mark.slow),
+    ],
+)
 def test_added_metrics_work_in_runs_and_on_the_board(
     name: str, added: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def digest(folder: Path) -> str:
     return h.hexdigest()
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_other_seed_other_bytes(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         phantom.write(tmp_path / name, patients=10, seed=seed, size=64)

@@ -53,6 +53,7 @@ def run(tree: Path, folder: Path, names: Sequence[str]) -> list[Result]:
     return list(execute.execute(plan, Settings(root=tree, results=folder, precision="fp32")))
 
 
+@pytest.mark.slow
 def test_several_heads_read_the_maps_once_and_are_what_each_is_alone(
     tree: Path, tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ def test_from_python(camus: Path) -> None:
     assert "1 of 14 patients of camus are missing" in found._repr_html_()
 
 
+@pytest.mark.slow
 def test_in_workers(camus: Path) -> None:
     _cut(_file(camus, "2CH", "ED"))
     place = camus.parent / "results"

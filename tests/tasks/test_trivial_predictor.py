@@ -55,6 +55,7 @@ def _tables(task: Task, data: Data) -> list[tuple[str, Predictions]]:
     return tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", CODES)
 def test_knowing_nothing_is_worth_the_anchor(code: str, data_of: Callable[[str], Data]) -> None:
     task = TASKS[code]

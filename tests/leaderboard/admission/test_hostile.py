@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +396,14 @@ def _drop(folder: Path, code: str, name: str) -> None:
     _new_text(path, with_columns(table, columns).to_csv())
 
 
+def _some(forgeries: Mapping[str, object]) -> list[Any]:
+    """Every third forgery in each run of the tests; the others with the slow tests."""
+    return [
+        name if i % 3 == 0 else pytest.param(name, marks=pytest.mark.slow)
+        for i, name in enumerate(forgeries)
+    ]
+
+
 @pytest.fixture(scope="module")
 def camus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("camus") / "results"
@@ -450,7 +458,7 @@ def test_honest_results_stand_without_a_remark(camus: Path, sounds: Path) -> Non
     assert [str(f) for f in admitted(camus).flagged] == []
 
 
-@pytest.mark.parametrize("forgery", REFUSED)
+@pytest.mark.parametrize("forgery", _some(REFUSED))
 def test_forged_results_are_refused(forgery: str, camus: Path, tmp_path: Path) -> None:
     folder = copied(camus, tmp_path)
     before = {p for p in folder.rglob("*.json") if slug(STRANGER) in p.parts}

@@ -107,6 +107,11 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
     return ignored | ({"results"} if Path(folder) == ROOT else set())
 
 
+def _slow_too(tests: tuple[str, ...]) -> tuple[str, ...]:
+    """Tests that are named one by one run whether they are slow or not."""
+    return ("-m", "slow or not slow") if all("::" in test for test in tests) else ()
+
+
 def plant(fault: Fault, workdir: Path) -> str:
     """Plant one fault in a copy of the project and run its tests: '' when caught, else what went wrong."""
     place = workdir / fault.name.replace("/", "_").replace(" ", "_")
@@ -128,6 +133,7 @@ def plant(fault: Fault, workdir: Path) -> str:
         "no:cacheprovider",
         "-n",
         "0",
+        *_slow_too(fault.tests),
         *fault.tests,
     ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}  # two faults at a time share the cores

@@ -39,8 +39,6 @@ from etab.types import Features
 from tests import made
 from tests.cli.test_commands import etab as command
 
-pytestmark = pytest.mark.slow
-
 CELLS = "b0-A4-C>E,a0-A4-C>E,d0-A4-C>E,b1-A4-E>P"
 
 

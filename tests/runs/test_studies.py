@@ -25,8 +25,6 @@ from etab.tasks.menu import TASKS, find
 from etab.tasks.rows import Rows
 from etab.types import Kind, RowSplit
 
-pytestmark = pytest.mark.slow
-
 CODES = ["d1-AL-T", "d2-AL-T"]
 
 

@@ -265,11 +265,6 @@ def by_patient(name: str) -> Metric:
     return metric
 
 
-def by_row(name: str) -> Metric:
-    """Mean over rows of a column."""
-    return lambda table, weights: mean(table[name], weights)
-
-
 METRICS: dict[str, Metric] = {
     "mae": lambda t, w: mean(abs(error(t)), w),
     "rmse": rmse,
@@ -296,7 +291,7 @@ METRICS: dict[str, Metric] = {
     "cost": cost,
     **{name: by_patient(name) for name in ("dice", "jaccard", "hd95", "msd")},
     **{
-        name: by_row(name)
+        name: by_patient(name)
         for name in ("f1_100", "se_100", "ppv_100", "f1_60", "se_60", "ppv_60", "frame_accuracy")
     },
 }

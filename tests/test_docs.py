@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -71,14 +72,18 @@ def programs(path: Path) -> list[tuple[str, str]]:
 
 
 def test_the_page_tells_recordings_from_people() -> None:
-    """The two values of e0 in its note are those of the stored predictions."""
+    """The note of e0 says that people are scored, as the stored value is."""
     folder = ROOT / "benchmarks/results_sounds_full/circor/e0-AL-D/envelopes"
-    table = Predictions.from_csv((folder / "cv5-hsmm-s0.csv").read_text())
+    path = min(folder.glob("*.csv"))
+    table = Predictions.from_csv(path.read_text())
     f1 = table.columns["f1_100"]
     people = np.array(table.patients)
     by_person = np.mean([f1[people == name].mean() for name in np.unique(people)])
+    stored = json.loads(path.with_suffix(".json").read_text())["value"]
+    assert stored == pytest.approx(by_person, abs=1e-3)
+    assert stored != pytest.approx(f1.mean(), abs=1e-3)
     (section,) = [section for section in sounds.SECTIONS if section.task == "e0-AL-D"]
-    assert f"envelopes {f1.mean():.3f} by recording, {by_person:.3f} by person" in section.differs
+    assert "means over people" in section.differs
 
 
 @pytest.mark.parametrize(

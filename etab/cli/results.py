@@ -55,6 +55,7 @@ def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     """The score of a cell, or its clinical read-outs where its kind has any."""
     from etab.metrics.clinical import Readout, readouts
     from etab.metrics.columns import ScoredRows
+    from etab.metrics.heart_sounds import TIMING_COLUMNS
     from etab.tasks.menu import TASKS
     from etab.types import Kind
 
@@ -62,9 +63,12 @@ def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
         return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test)]
     task = TASKS[cell.task]
     is_ef = task.target == "EF"
-    if not is_ef and task.kind is not Kind.BINARY:
+    if not is_ef and task.kind not in (Kind.BINARY, Kind.STATES):
         return []
-    return readouts(ScoredRows.of(cell.predictions(folder)), seed=cell.seed)
+    rows = ScoredRows.of(cell.predictions(folder))
+    if task.kind is Kind.STATES and not set(TIMING_COLUMNS) <= set(rows.columns):
+        return []  # made before the timing of sounds was kept
+    return readouts(rows, seed=cell.seed)
 
 
 def _line(row: Readout) -> tuple[str, str, str, str]:

@@ -16,6 +16,7 @@ from scipy.special import expit
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.metrics.base import METRICS, ratio, weighted_mean, weighted_share
 from etab.metrics.columns import ScoredRows
+from etab.metrics.heart_sounds import TIMING_COLUMNS, mean_over_people
 from etab.metrics.uncertainty import percentile_interval, resample_weights
 from etab.types import Array, FloatArray, Kind
 
@@ -189,9 +190,12 @@ def _functions(rows: ScoredRows) -> dict[str, tuple[Weighted, Array]]:
             "calibration slope": (calibration_slope, every_row),
             "calibration intercept": (calibration_intercept, every_row),
         }
+    if rows.kind is Kind.STATES and set(TIMING_COLUMNS) <= set(rows.columns):
+        return _of_timing(every_row)
     if rows.kind is not Kind.VALUE:
         raise UnsupportedOptionError(
-            f"Clinical read-outs are of values and of two classes; got a table of {rows.kind}."
+            "Clinical read-outs are of values, of two classes and of heart states with their "
+            f"timing; got a table of {rows.kind}."
         )
     low, high = EF_LIMITS
     truth = rows["truth"]
@@ -209,6 +213,25 @@ def _functions(rows: ScoredRows) -> dict[str, tuple[Weighted, Array]]:
         functions[f"EF < {limit:g} called so"] = (_called_below(limit), below)
         functions[f"EF >= {limit:g} called lower"] = (_called_below(limit), ~below)
     return functions
+
+
+def _of_timing(every_row: Array) -> dict[str, tuple[Weighted, Array]]:
+    """Timing of S1 and S2: means over people, of the sounds that were found within 100 ms."""
+    functions: dict[str, tuple[Weighted, Array]] = {}
+    for sound in ("s1", "s2"):
+        for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness")):
+            function = _mean_of_found(f"{sound}_{column}", f"{sound}_found")
+            functions[f"{title} of {sound.upper()}, ms"] = (function, every_row)
+    return functions
+
+
+def _mean_of_found(name: str, found: str) -> Weighted:
+    """Mean over people of a column over the recordings in which a sound was found."""
+
+    def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+        return mean_over_people(rows, name, rows[found] > 0, weights)
+
+    return mean
 
 
 def _called_below(limit: float) -> Weighted:

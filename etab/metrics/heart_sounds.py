@@ -25,7 +25,7 @@ from etab.metrics.cinc2016 import TRAINING_2016, official_share, phase1_share
 from etab.metrics.columns import ScoredRows
 from etab.types import Array, FloatArray, Kind
 
-__all__ = ["METRICS", "STATE_COLUMNS"]
+__all__ = ["METRICS", "STATE_COLUMNS", "TIMING_COLUMNS"]
 
 _MURMUR_WEIGHTS = (5.0, 3.0, 1.0)  # Present, Unknown, Absent
 _OUTCOME_WEIGHTS = (1.0, 5.0)  # Normal, Abnormal
@@ -245,19 +245,51 @@ def cost(rows: ScoredRows, weights: FloatArray) -> FloatArray:
 
 
 _STATE_TITLES = {
-    "f1_100": "F1 of S1 and S2 at 100 ms",
-    "se_100": "Se at 100 ms",
-    "ppv_100": "PPV at 100 ms",
-    "f1_60": "F1 at 60 ms",
-    "se_60": "Se at 60 ms",
-    "ppv_60": "PPV at 60 ms",
-    "frame_accuracy": "accuracy over annotated frames",
+    "f1_100": "F1 of S1 and S2 at 100 ms, mean over people",
+    "se_100": "Se at 100 ms, mean over people",
+    "ppv_100": "PPV at 100 ms, mean over people",
+    "f1_60": "F1 at 60 ms, mean over people",
+    "se_60": "Se at 60 ms, mean over people",
+    "ppv_60": "PPV at 60 ms, mean over people",
+    "frame_accuracy": "accuracy over annotated frames, mean over people",
 }
 STATE_COLUMNS = tuple(_STATE_TITLES)
+TIMING_COLUMNS = ("s1_found", "s1_error_ms", "s1_late_ms", "s2_found", "s2_error_ms", "s2_late_ms")
+"""Columns of the timing of S1 and S2: how many were found, and the mean distance and lateness of
+those. Results of the first version of the task lack them."""
 
 
-def _mean_over_recordings(name: str) -> Weighted:
-    return lambda rows, weights: weighted_mean(rows[name], weights)
+def mean_over_people(rows: ScoredRows, name: str, among: Array, weights: FloatArray) -> FloatArray:
+    """Mean over people of the mean of a column over their recordings.
+
+    Args:
+        rows: The table; a row is a recording.
+        name: The column.
+        among: (n,) bool, the recordings that have a value. A person without any is left out.
+        weights: (draws, n) weights; recordings of one person have the same weight.
+
+    Returns:
+        (draws,) means, NaN where no person is left.
+
+    Example:
+        >>> columns = {"f1_100": np.array([0.5, 1.0, 1.0])}
+        >>> rows = ScoredRows(Kind.STATES, columns, np.array(["p1", "p1", "p2"]))
+        >>> mean_over_people(rows, "f1_100", np.ones(3, dtype=bool), np.ones((1, 3))).tolist()
+        [0.875]
+    """
+    _, person = np.unique(rows.patients, return_inverse=True)
+    recordings = np.bincount(person, weights=among)
+    share = np.where(among, 1 / np.maximum(recordings[person], 1), 0.0)
+    return weighted_mean(rows[name], weights * share)
+
+
+def _mean_of_column(name: str) -> Weighted:
+    """The mean over people of a column that every recording has."""
+
+    def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+        return mean_over_people(rows, name, np.ones(len(rows), dtype=bool), weights)
+
+    return mean
 
 
 def _state_metric(name: str, title: str) -> Metric:
@@ -269,7 +301,7 @@ def _state_metric(name: str, title: str) -> Metric:
         best=1.0,
         worst=0.0,
         needs=frozenset({name}),
-        weighted=_mean_over_recordings(name),
+        weighted=_mean_of_column(name),
     )
 
 

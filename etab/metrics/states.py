@@ -26,6 +26,21 @@ class SegmentationScore:
     predicted_events: int
 
 
+@dataclass(frozen=True, slots=True)
+class EventTiming:
+    """How far off the sounds are that a prediction has found.
+
+    Attributes:
+        found: Number of true sounds with a predicted one of the same kind within the tolerance.
+        error_ms: Mean distance of the nearest prediction to each of these, in ms; 0 without any.
+        late_ms: Mean of the distance with its sign, above 0 where predictions are late.
+    """
+
+    found: int
+    error_ms: float
+    late_ms: float
+
+
 def _check_states(truth: Array, predicted: Array) -> tuple[IntArray, IntArray]:
     truth = np.asarray(truth)
     predicted = np.asarray(predicted)
@@ -110,6 +125,44 @@ def segmentation(
     return SegmentationScore(
         se, ppv, 2 * se * ppv / (se + ppv) if se + ppv else 0.0, events, claimed
     )
+
+
+def event_timing(
+    truth: Array, predicted: Array, sound: int, *, tolerance_ms: int = 100
+) -> EventTiming:
+    """Measure the timing error of the first or the second heart sound.
+
+    Args:
+        truth: (n,) states 0 to 3 at 50 Hz, -1 where unannotated.
+        predicted: (n,) states.
+        sound: ``etab.sounds.states.S1`` or ``S2``.
+        tolerance_ms: A true sound counts as found where the centre of a predicted one is within
+            this distance of its own centre.
+
+    Returns:
+        The errors of the sounds that were found.
+
+    Raises:
+        UndefinedError: If no frame is annotated, or the shapes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> truth = np.array([3, 0, 0, 1, 1, 2, 3, 3])
+        >>> event_timing(truth, np.array([3, 3, 0, 0, 1, 2, 3, 3]), sound=0)
+        EventTiming(found=1, error_ms=20.0, late_ms=20.0)
+    """
+    truth, predicted = _check_states(truth, predicted)
+    true = _centres(truth, sound)
+    claimed = _centres(predicted, sound)
+    if not len(true) or not len(claimed):
+        return EventTiming(0, 0.0, 0.0)
+    late = claimed[None, :] - true[:, None]
+    nearest = np.abs(late).argmin(axis=1)
+    late_ms = late[np.arange(len(true)), nearest] * (500 / STATE_RATE)
+    late_ms = late_ms[np.abs(late_ms) <= tolerance_ms]
+    if not len(late_ms):
+        return EventTiming(0, 0.0, 0.0)
+    return EventTiming(len(late_ms), float(np.abs(late_ms).mean()), float(late_ms.mean()))
 
 
 def _centres(states: IntArray, sound: int) -> IntArray:

@@ -36,7 +36,7 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
         )
     if asked is None:
         return ""
-    if not task.unit:
+    if not TASKS[task.code].aggregate:
         return f"aggregate {asked!r} has nothing to put together: {task.code} scores every row."
     if AGGREGATES[asked].windows and task.modality != "sound":
         return f"aggregate {asked!r} is of windows of sound, {task.dataset} holds pictures."
@@ -286,7 +286,7 @@ def plan(
             if task.kind is Kind.STATES and not card.over_time:
                 timeless = f" {card.name} has no layers over time, which {task.code} goes by."
                 continue
-            if aggregate and not task.unit:
+            if aggregate and not task.aggregate:
                 continue
             if decide and not thresholds.needed(task):
                 continue

@@ -12,8 +12,9 @@ import numpy as np
 from etab.echo.surface import Outline
 from etab.metrics import masks as metrics_masks
 from etab.metrics.columns import score_columns
-from etab.metrics.heart_sounds import STATE_COLUMNS
-from etab.metrics.states import frame_accuracy, segmentation
+from etab.metrics.heart_sounds import STATE_COLUMNS, TIMING_COLUMNS
+from etab.metrics.states import event_timing, frame_accuracy, segmentation
+from etab.sounds.states import S1, S2
 from etab.tasks.aggregate import reduce
 from etab.tasks.base import Task
 from etab.tasks.rows import Rows
@@ -57,7 +58,8 @@ def _columns(
         table = [
             state_scores(rows.answers[i], states) for i, states in zip(order, found, strict=True)
         ]
-        return {name: np.array([s[name] for s in table]) for name in STATE_COLUMNS}
+        names = (*STATE_COLUMNS, *TIMING_COLUMNS)
+        return {name: np.array([scores[name] for scores in table]) for name in names}
     truth = np.asarray(rows.answers)[order].astype(np.float64)
     score = np.concatenate([np.asarray(a, dtype=np.float64) for a in answers])
     return {"truth": truth, **score_columns(kind, score)}
@@ -69,4 +71,9 @@ def state_scores(truth: Array, found: Array) -> dict[str, float]:
     for tolerance in (60, 100):
         got = segmentation(truth, found, tolerance_ms=tolerance)
         out |= {f"f1_{tolerance}": got.f1, f"se_{tolerance}": got.se, f"ppv_{tolerance}": got.ppv}
+    for name, state in (("s1", S1), ("s2", S2)):
+        timing = event_timing(truth, found, state)
+        out[f"{name}_found"] = float(timing.found)
+        out[f"{name}_error_ms"] = timing.error_ms
+        out[f"{name}_late_ms"] = timing.late_ms
     return out

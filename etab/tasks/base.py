@@ -61,7 +61,8 @@ class Task:
             version 0 is in no suite and runs only if its code or its dataset is named.
         superseded_by: Code of the task that replaces this one; None if it is current.
         unit: Unit that is scored: "recording", "study" or "patient"; "" scores every row.
-        aggregate: Rule of ``etab.tasks.aggregate`` that combines the rows of a unit.
+        aggregate: Rule of ``etab.tasks.aggregate`` that combines the rows of a unit; "" where the
+            metric itself is a mean over units.
         protocols: Kinds of protocol that the task allows, the primary one first.
         clip: How clips are cut; None if the rows are not clips.
         extra: Whether the task is selected only by its full code or by category and index ("b6"),

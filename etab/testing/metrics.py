@@ -7,7 +7,7 @@ import numpy as np
 from etab.errors import UndefinedError
 from etab.metrics.base import Metric
 from etab.metrics.columns import Columns, ScoredRows
-from etab.metrics.heart_sounds import STATE_COLUMNS
+from etab.metrics.heart_sounds import STATE_COLUMNS, TIMING_COLUMNS
 from etab.types import Array, Kind
 
 __all__ = ["check_metric", "sample"]
@@ -42,7 +42,8 @@ def sample(
         return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
     if kind is Kind.STATES:
         loss = error * rng.uniform(0.0, 0.4, n)
-        return dict.fromkeys(STATE_COLUMNS, 1 - loss), patients
+        timing = dict.fromkeys(TIMING_COLUMNS, 50 * loss)
+        return {**dict.fromkeys(STATE_COLUMNS, 1 - loss), **timing}, patients
     truth: Array = np.arange(n) % (2 if kind is Kind.BINARY else 3)
     columns = {
         "truth": truth,

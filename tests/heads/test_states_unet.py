@@ -18,7 +18,7 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.heads.states.heads import StateUNetHead
+from etab.heads.states.heads import StateUNetHead, epochs_for
 from etab.metrics.states import segmentation
 from etab.phantom.sounds import STETHOSCOPES, auscultate, draw_chest
 from etab.sounds import envelopes as env
@@ -176,6 +176,14 @@ def test_cards_without_a_series_and_other_targets_are_refused(made: tuple) -> No
         head.cross_fit(features, [y[:-1] for y in truth], people, splits, STATES, rng=rng)
     with pytest.raises(UnsupportedOptionError, match="multiples of 16"):
         StateUNetHead(frames=100)
+
+
+def test_training_is_as_long_in_steps_with_many_recordings() -> None:
+    """The small board keeps its 30 epochs; with thousands of recordings an epoch has more steps."""
+    assert epochs_for(107) == 30
+    assert epochs_for(2530) == 8
+    crops = [n * 2 * epochs_for(n) for n in (400, 600, 1000, 1500)]
+    assert all(20_000 <= n <= 24_000 for n in crops)
 
 
 def model() -> statenet.StateModel:

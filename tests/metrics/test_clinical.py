@@ -96,7 +96,7 @@ def test_what_does_not_exist_is_none() -> None:
     high = by_name(ScoredRows(Kind.VALUE, columns, np.arange(5).astype(str)))
     assert high["bias, EF < 40"] == Readout("bias, EF < 40", None, None, None, 0)
     assert high["slope of error on truth"].value is None
-    with pytest.raises(UnsupportedOptionError, match="values and of two classes"):
+    with pytest.raises(UnsupportedOptionError, match="of values, of two classes"):
         readouts(ScoredRows(Kind.MASK, {"dice": np.ones(3)}, np.arange(3).astype(str)))
 
 

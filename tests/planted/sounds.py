@@ -27,6 +27,7 @@ ENTRY, PHANTOM, TREES = (
     "etab/phantom/sounds.py",
     "etab/phantom/sound_trees.py",
 )
+STATES = "tests/metrics/test_heart_states.py"
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str, what: str) -> Fault:
@@ -356,5 +357,33 @@ FAULTS = [
         "        return CIRCOR_RATE\n",
         "tests/datasets/test_circor_parquet.py",
         "test_processed_rows_with_the_names_and_rates_of_the_upload",
+    ),
+    Fault(
+        "sounds: heart states are scored by recordings",
+        "etab/metrics/heart_sounds.py",
+        "share = np.where(among, 1 / np.maximum(recordings[person], 1), 0.0)",
+        "share = among.astype(np.float64)",
+        (f"{STATES}::test_a_person_counts_once_whatever_the_number_of_recordings",),
+    ),
+    Fault(
+        "sounds: recordings in which no sound was found have an error of 0",
+        "etab/metrics/clinical.py",
+        "return mean_over_people(rows, name, rows[found] > 0, weights)",
+        "return mean_over_people(rows, name, rows[found] >= 0, weights)",
+        (f"{STATES}::test_readouts_are_means_over_people_of_the_sounds_found",),
+    ),
+    Fault(
+        "sounds: early and late sounds cancel",
+        SCORES,
+        "float(np.abs(late_ms).mean()), float(late_ms.mean())",
+        "float(abs(late_ms.mean())), float(late_ms.mean())",
+        (f"{STATES}::test_early_and_late_sounds_do_not_cancel_in_the_error",),
+    ),
+    Fault(
+        "sounds: a timing that cannot be is admitted",
+        "etab/leaderboard/admission/ranges.py",
+        "if name in table.columns:\n            low, high",
+        "if False:\n            low, high",
+        (f"{STATES}::test_a_timing_that_cannot_be_is_refused",),
     ),
 ]

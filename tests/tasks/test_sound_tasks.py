@@ -277,7 +277,7 @@ def test_every_task_runs(board: Path) -> None:
     assert {task for task, _, _ in found} == set(SOUNDS)
     assert {p for t, p, _ in found if t == "f0-PH-N"} == {"lodo", "cv3"}
     states = found["e0-AL-D", "cv3", "envelopes"]
-    assert states.head == "hsmm"
+    assert states.head == "hsmm_wavelet"
     assert states.value > 0.8
     assert set(states.metrics) >= {"f1_60", "se_100", "ppv_100", "frame_accuracy"}
     assert found["e1-AL-D", "cv3", "envelopes"].value < found["e1-AL-D", "cv3", "constant"].value

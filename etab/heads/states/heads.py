@@ -16,6 +16,10 @@ from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET
 from etab.training.loop import Recipe
 from etab.types import Array, Features, Kind, RowSplit, Target
 
+CROPS = 24_000
+FEWEST_EPOCHS = 8
+MOST_EPOCHS = 30
+
 
 @HEADS.register("hsmm")
 class HSMM(Head):
@@ -110,14 +114,15 @@ class StateUNetHead(Head):
         """``frames`` of a crop (a multiple of 16), ``repeats`` crops a recording and epoch,
         ``networks`` averaged.
 
-        Each network stops on an inner part of its own of the training people.
+        Each network stops on an inner part of its own of the training people. Without ``recipe``,
+        training lasts for the epochs of ``epochs_for``.
         """
         if frames % 16 or frames < 64 or width % 16 or width < 16 or repeats < 1 or networks < 1:
             raise UnsupportedOptionError(
                 f"frames {frames}, width {width}, repeats {repeats}, networks {networks}; wanted multiples of 16 (64 and "
                 "16 at least), and one or more."
             )
-        self.recipe = recipe or Recipe(epochs=30, batch=16, learning_rate=3e-3, patience=8)
+        self.recipe = recipe
         self.width, self.frames, self.repeats, self.networks = width, frames, repeats, networks
 
     def cross_fit(
@@ -155,12 +160,13 @@ class StateUNetHead(Head):
         ):
             hsmm.refuse_shared_people(patients, split)
             parts = [split.inner[i % len(split.inner)] for i in range(self.networks)]
+            recipe = self._recipe(len(split.train))
             model, told = statenet.fit_networks(
                 series,
                 answers,
                 split.train,
                 parts,
-                replace(self.recipe, seed=seed),
+                replace(recipe, seed=seed),
                 width=self.width,
                 frames=self.frames,
                 repeats=self.repeats,
@@ -171,3 +177,31 @@ class StateUNetHead(Head):
             }
             found.append(FoldFit([model.predict(series[i]) for i in split.test], choice))
         return found
+
+    def _recipe(self, recordings: int) -> Recipe:
+        """The recipe that was given, or the usual one for so many training recordings."""
+        if self.recipe is not None:
+            return self.recipe
+        epochs = epochs_for(recordings, self.repeats)
+        return Recipe(epochs=epochs, batch=16, learning_rate=3e-3, patience=8)
+
+
+def epochs_for(recordings: int, repeats: int = 2) -> int:
+    """Epochs in which a network sees some 24,000 crops, at least 8 and at most 30.
+
+    A network needs a number of steps and not of passes: with thousands of recordings, 30 epochs
+    would take hours and change nothing.
+
+    Args:
+        recordings: Number of training recordings.
+        repeats: Crops of each in an epoch.
+
+    Returns:
+        The number of epochs.
+
+    Example:
+        >>> [epochs_for(n) for n in (100, 800, 2500)]
+        [30, 15, 8]
+    """
+    epochs = CROPS // max(recordings * repeats, 1)
+    return min(max(epochs, FEWEST_EPOCHS), MOST_EPOCHS)

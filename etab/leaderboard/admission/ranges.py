@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from etab.metrics.columns import class_scores
-from etab.metrics.heart_sounds import STATE_COLUMNS
+from etab.metrics.heart_sounds import STATE_COLUMNS, TIMING_COLUMNS
 from etab.metrics.masks import MASK_COLUMNS
 from etab.results import Predictions
 from etab.types import FloatArray, Kind
@@ -17,6 +17,7 @@ FACT_COLUMNS = ("truth", "group", "outcome", "clean", "used")
 
 _SHARES = {"dice", "jaccard", "frame_accuracy"}
 _LARGEST_VALUE = 1e6
+_TIMING_RANGES = {"found": (0, np.inf), "error_ms": (0, 100), "late_ms": (-100, 100)}
 _ROUNDING = 1e-5  # tables are written with 7 significant digits
 
 Check = Callable[[Predictions], str]
@@ -41,6 +42,8 @@ def _wrong_columns(table: Predictions) -> str:
     if absent:
         return f"its predictions lack the column {absent[0]!r}"
     allowed = {*wanted, *FACT_COLUMNS, "answer"} - ({"truth"} - set(wanted))
+    if table.kind is Kind.STATES:
+        allowed |= set(TIMING_COLUMNS)
     unknown = [name for name in table.columns if name not in allowed]
     if unknown:
         return (
@@ -84,6 +87,12 @@ def _states(table: Predictions) -> str:
         reason = _outside(name, table.columns[name], 0, 1)
         if reason:
             return reason
+    for name in TIMING_COLUMNS:
+        if name in table.columns:
+            low, high = _TIMING_RANGES[name.partition("_")[2]]
+            reason = _outside(name, table.columns[name], low, high)
+            if reason:
+                return reason
     return ""
 
 

@@ -1,0 +1,108 @@
+"""Heart states are scored by people, and the timing of S1 and S2 is a read-out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from etab.errors import IncompatibleError, UndefinedError, UnsupportedOptionError
+from etab.leaderboard.admission.ranges import out_of_range
+from etab.metrics import METRICS
+from etab.metrics.clinical import readouts
+from etab.metrics.columns import ScoredRows
+from etab.metrics.heart_sounds import STATE_COLUMNS, TIMING_COLUMNS
+from etab.metrics.states import EventTiming, event_timing
+from etab.results import Predictions
+from etab.runs.run import Run, plan
+from etab.sounds.states import S1, S2
+from etab.tasks.menu import TASKS
+from etab.testing.metrics import sample
+from etab.types import Kind
+
+CYCLE = [0] * 6 + [1] * 8 + [2] * 5 + [3] * 20
+
+
+@pytest.mark.parametrize("name", STATE_COLUMNS)
+def test_a_person_counts_once_whatever_the_number_of_recordings(name: str) -> None:
+    """One person with three recordings, another with one."""
+    columns = {name: np.array([0.2, 0.4, 0.6, 1.0])}
+    rows = ScoredRows(Kind.STATES, columns, np.array(["a", "a", "a", "b"]))
+    assert METRICS[name].value(rows) == pytest.approx((0.4 + 1.0) / 2)
+    of_row = np.array([2.0, 2.0, 2.0, 1.0])  # person a is drawn twice
+    assert METRICS[name].draws(rows, of_row[None])[0] == pytest.approx((2 * 0.4 + 1.0) / 3)
+
+
+def test_the_task_says_that_people_are_scored() -> None:
+    task = TASKS["e0-AL-D"]
+    assert (task.version, task.unit, task.aggregate) == (2, "patient", "")
+    assert "people" in METRICS[task.metric].title
+    assert "people" in task.anchors.low_source
+
+
+def test_nothing_is_put_together_where_the_metric_is_a_mean_over_people() -> None:
+    cells = plan("e0-AL-D,f1-AL-D", ["envelopes"], protocols=None, aggregate="locations")
+    assert {cell.task for cell in cells} == {"f1-AL-D"}
+    with pytest.raises(IncompatibleError, match="nothing to put together"):
+        Run("e0-AL-D", "envelopes", aggregate="locations").check()
+
+
+def test_timing_by_hand() -> None:
+    truth = np.array(CYCLE * 4)
+    assert event_timing(truth, truth, S1) == EventTiming(4, 0.0, 0.0)
+    assert event_timing(truth, np.roll(truth, 2), S1) == EventTiming(4, 40.0, 40.0)
+    assert event_timing(truth, np.roll(truth, -1), S2) == EventTiming(4, 20.0, -20.0)
+    # Beyond the tolerance nothing is found, and a sound is never found by the other one.
+    assert event_timing(truth, np.roll(truth, 6), S1) == EventTiming(0, 0.0, 0.0)
+    swapped = np.where(truth == 0, 2, np.where(truth == 2, 0, truth))
+    assert event_timing(truth, swapped, S1).found == 0
+    assert event_timing(truth, np.full(len(truth), 3), S2) == EventTiming(0, 0.0, 0.0)
+    with pytest.raises(UndefinedError, match="No frame is annotated"):
+        event_timing(np.full(9, -1), np.zeros(9), S1)
+
+
+def test_early_and_late_sounds_do_not_cancel_in_the_error() -> None:
+    truth = np.array(CYCLE * 2)
+    early = np.roll(truth, -2)[: len(CYCLE)]
+    late = np.roll(truth, 2)[len(CYCLE) :]
+    timing = event_timing(truth, np.concatenate([early, late]), S2)
+    assert timing == EventTiming(2, 40.0, 0.0)
+
+
+def timed(error: list[float], found: list[float], patients: list[str]) -> ScoredRows:
+    values = np.array(error)
+    columns = {name: np.ones(len(values)) for name in STATE_COLUMNS}
+    columns |= dict.fromkeys(TIMING_COLUMNS, values)
+    columns |= {"s1_found": np.array(found), "s2_found": np.array(found)}
+    return ScoredRows(Kind.STATES, columns, np.array(patients))
+
+
+def test_readouts_are_means_over_people_of_the_sounds_found() -> None:
+    rows = timed([10.0, 30.0, 0.0, 40.0], [5, 9, 0, 3], ["a", "a", "a", "b"])
+    table = {row.name: row for row in readouts(rows, draws=50)}
+    assert list(table) == [
+        "timing error of S1, ms",
+        "mean lateness of S1, ms",
+        "timing error of S2, ms",
+        "mean lateness of S2, ms",
+    ]
+    assert table["timing error of S1, ms"].value == pytest.approx((20 + 40) / 2)
+    assert table["timing error of S1, ms"].low is not None
+
+
+def test_results_made_before_the_timing_have_no_readouts() -> None:
+    columns = {name: np.ones(2) for name in STATE_COLUMNS}
+    with pytest.raises(UnsupportedOptionError, match="heart states with their timing"):
+        readouts(ScoredRows(Kind.STATES, columns, np.array(["a", "b"])))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("s1_found", -1.0), ("s2_error_ms", 101.0), ("s1_late_ms", -101.0)]
+)
+def test_a_timing_that_cannot_be_is_refused(name: str, value: float) -> None:
+    columns, patients = sample(Kind.STATES, np.random.default_rng(0))
+    items = tuple(f"i{k}" for k in range(len(patients)))
+    people = tuple(str(patient) for patient in patients)
+    folds = ("fold0",) * len(items)
+    assert out_of_range(Predictions(Kind.STATES, items, people, folds, columns)) == ""
+    wrong = {**columns, name: np.full(len(items), value)}
+    assert name in out_of_range(Predictions(Kind.STATES, items, people, folds, wrong))

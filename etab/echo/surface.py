@@ -74,11 +74,24 @@ def largest(mask: Array) -> Array:
     return out
 
 
-def mask_from_scores(grid: FloatArray, shape: tuple[int, ...], threshold: float) -> Array:
-    """Resample a score map to a frame's pixels, cut it and keep the largest component."""
+def mask_from_scores(
+    grid: FloatArray, shape: tuple[int, ...], threshold: float, *, whole: bool = False
+) -> Array:
+    """Resample a score map to a frame's pixels and cut it.
+
+    Args:
+        grid: (h, w) scores.
+        shape: Size of the mask, in pixels.
+        threshold: Scores from here on are inside.
+        whole: Whether all components are kept, and not only the largest.
+
+    Returns:
+        The mask.
+    """
 
     import cv2
 
     h, w = shape
     full = cv2.resize(grid.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
-    return largest(full >= threshold)
+    mask = full >= threshold
+    return np.asarray(mask) if whole else largest(mask)

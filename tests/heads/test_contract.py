@@ -419,7 +419,11 @@ def test_what_cells_share_goes_with_their_memo() -> None:
         rng=np.random.default_rng(0),
         memo=memo,
     )
-    kept = [weakref.ref(design) for design in memo["linear_seg"][1].values()]
+    kept = [
+        weakref.ref(design)
+        for designs in memo["linear_seg"].values()
+        for design in designs.values()
+    ]
     gc.disable()
     try:
         memo.clear()

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.heads.masks import likelihood
+from etab.heads.masks import likelihood, probe
 from etab.heads.masks.likelihood import LogisticFits, Problem
 from etab.heads.masks.logistic import LOGISTIC_PENALTIES, MaskLogistic
 from etab.heads.masks.moments import Design
 from etab.heads.masks.points import Points, sample_points
+from etab.heads.masks.probe import best_cut
+from etab.splits import row_splits
 from etab.storage.memory import Spill
 from etab.testing.heads import made_features, made_splits, made_target
-from etab.types import Array, Features, FloatArray, Kind
+from etab.types import Array, Features, FloatArray, Kind, RowSplit
 
 EXACT: dict[str, Any] = {"tolerance": 1e-10, "passes": 400}
 
@@ -170,6 +172,121 @@ def test_a_constant_channel_gets_no_weight(value: float) -> None:
     assert np.allclose(np.delete(wider.weights, channels, axis=0), plain.weights, atol=1e-3)
 
 
+@pytest.mark.parametrize("value", [0.0, 7.0, 1000.0])
+def test_a_constant_channel_changes_no_least_squares(value: float) -> None:
+    """Its correlations are rounding errors, which a penalty near 0 would blow up."""
+    design, y = made_design()
+    shown = design.points.values[:]
+    flat = np.full_like(shown[:, :, :1], value)
+    more = Design(_points_of(np.concatenate([flat, shown], axis=2)), design.parts)
+    parts = (0, 1)
+    _, plain, intercepts = design.solve(parts, list(design.options())[-1], design.label(y))
+    _, wider, shifted = more.solve(parts, list(more.options())[-1], more.label(y))
+    assert not wider[0].any()
+    assert np.allclose(wider[1:], plain, atol=1e-4)
+    assert np.allclose(shifted, intercepts, atol=1e-4)
+
+
+def test_the_cut_is_chosen_on_masks_as_they_are_predicted() -> None:
+    """A bridge with a low score joins the halves of a structure; something else lies apart.
+
+    At the level that is best for all points, the halves fall apart and one of them is lost.
+    """
+    grid = np.zeros((28, 28))
+    grid[8:12, 4:12] = 0.9
+    grid[8:12, 16:24] = 0.9
+    mask = grid > 0.5
+    mask[8:12, 12:16] = True
+    grid[9:11, 12:16] = 0.4
+    grid[20:27, 4:24] = 0.35
+    grid[20:24, 4:8] = 0.9
+    cut = best_cut(grid[None], [mask], (0.3, 0.38, 0.5))
+    assert cut.level == 0.38
+    assert cut.largest
+    assert cut.dice > 0.85
+
+
+@pytest.mark.parametrize("gap", [0, 3])
+def test_pieces_are_kept_where_the_structure_is_in_pieces(gap: int) -> None:
+    grid = np.zeros((28, 28))
+    grid[4:10, 4:12] = 1
+    grid[4:10, 12 + gap : 20 + gap] = 1
+    cut = best_cut(grid[None], [grid > 0.5], (0.25, 0.5))
+    assert cut.largest == (gap == 0)
+    assert cut.dice > 0.95
+
+
+def _divisions() -> tuple[Array, list[list[RowSplit]]]:
+    patients, _ = made_splits()
+    parts = np.full(len(patients), "train")
+    seeds = (0, 1, 2)
+    return patients, [row_splits(patients, parts, protocol="cv", n_fold=3, seed=s) for s in seeds]
+
+
+@pytest.mark.parametrize("name", ["linear_seg", "mask_logistic"])
+def test_structures_and_repeats_share_their_moments(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second structure reads no moments, in any of the divisions; its masks stay the same."""
+    import etab.heads.masks.moments as module
+
+    calls = []
+    real = module._moments
+    monkeypatch.setattr(
+        module, "_moments", lambda points, rows: calls.append(len(rows)) or real(points, rows)
+    )
+    features, masks = made_features(Kind.MASK)
+    other = [np.roll(m, 3, axis=0) for m in masks]
+    patients, divisions = _divisions()
+    memo: dict[Any, Any] = {}
+
+    def fits(structure: list[Array], shared: dict[Any, Any] | None) -> list[Any]:
+        return [
+            fit
+            for splits in divisions
+            for fit in heads.head(name).cross_fit(
+                features,
+                structure,
+                patients,
+                splits,
+                made_target(Kind.MASK),
+                rng=np.random.default_rng(0),
+                memo=shared,
+            )
+        ]
+
+    fits(masks, memo)
+    calls.clear()
+    shared = fits(other, memo)
+    assert not calls
+    for one, two in zip(shared, fits(other, None), strict=True):
+        assert one.choice == two.choice
+        pairs = zip(one.predictions, two.predictions, strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_designs_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two divisions fit, the first stays and the last is replaced."""
+    features, masks = made_features(Kind.MASK)
+    _, divisions = _divisions()
+    memo: dict[Any, Any] = {}
+    y = probe.lattice_shares(masks)
+
+    def filled(splits: list[RowSplit]) -> int:
+        designs = probe.designs_of(features, splits, memo, 1 << 30)
+        for design in designs.values():
+            probe.inner_errors(design, splits[0], design.label(y), ["all maps"])
+        return sum(design.nbytes for design in designs.values())
+
+    size = filled(divisions[0])
+    first = next(iter(memo["linear_seg"]))
+    monkeypatch.setattr(probe, "DESIGN_BYTES", int(2.5 * size))
+    for splits in divisions[1:]:
+        filled(splits)
+        assert len(memo["linear_seg"]) == 2
+        assert next(iter(memo["linear_seg"])) == first
+
+
 def _points_of(values: Array) -> Points:
     spill = Spill(values.shape, budget=1 << 30)
     spill.put(0, values)
@@ -284,7 +401,7 @@ def test_log_odds_are_cut_at_the_chosen_probability(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         module,
         "mask_from_scores",
-        lambda grid, shape, level: levels.append(level) or real(grid, shape, level),
+        lambda grid, shape, level, **more: levels.append(level) or real(grid, shape, level, **more),
     )
     features, masks = made_features(Kind.MASK)
     fits = cross_fit(features, masks)

@@ -4,6 +4,8 @@ from tests.faults import Fault
 
 SOLVER = "etab/heads/masks/likelihood.py"
 HEAD = "etab/heads/masks/logistic.py"
+PROBE = "etab/heads/masks/probe.py"
+MOMENTS = "etab/heads/masks/moments.py"
 
 
 def _fault(name: str, file: str, old: str, new: str, *tests: str) -> Fault:
@@ -50,7 +52,7 @@ FAULTS = [
     _fault(
         "a constant channel gets a weight",
         SOLVER,
-        "        deviation[_steady(mean, deviation)] = np.inf\n",
+        "        deviation[constant_channels(mean, deviation)] = np.inf\n",
         "",
         "a_constant_channel_gets_no_weight",
     ),
@@ -65,22 +67,57 @@ FAULTS = [
     _fault(
         "the strongest penalty is taken",
         HEAD,
-        "best = int(losses.argmin())",
-        "best = 0",
+        "best = min(of_split, key=lambda i: of_split[i])",
+        "best = min(of_split)",
         "penalty_and_threshold_are_chosen_and_recorded",
     ),
     _fault(
         "the likelihood chooses by its training rows",
         HEAD,
-        "self._best(fits.pick(path), split.inner[0])",
-        "self._best(fits.pick(path), without(split.train, split.inner[0]))",
+        "self._losses([fitted[p] for p in path], split.inner[0])",
+        "self._losses([fitted[p] for p in path], without(split.train, split.inner[0]))",
         "choices_are_made_on_the_first_inner_part",
     ),
     _fault(
         "masks are cut at a probability of log odds",
         HEAD,
-        "level = float(special.logit(choice.threshold))",
-        "level = choice.threshold",
+        "masks[i].shape, cut.level,",
+        "masks[i].shape, special.expit(cut.level),",
         "log_odds_are_cut_at_the_chosen_probability",
+    ),
+    _fault(
+        "a level is chosen by the Dice of masks in pieces",
+        PROBE,
+        "totals[0, k] += _dice(largest(whole), true)",
+        "totals[0, k] += _dice(whole, true)",
+        "the_cut_is_chosen_on_masks_as_they_are_predicted",
+    ),
+    _fault(
+        "the search along the penalties stops at its first three",
+        HEAD,
+        "wanted[k] = _neighbours(losses[k], len(self.head.penalties))",
+        "wanted[k] = []",
+        "choices_are_made_on_the_first_inner_part",
+    ),
+    _fault(
+        "a constant channel disturbs least squares",
+        MOMENTS,
+        "            deviation[constant] = np.inf\n",
+        "",
+        "a_constant_channel_changes_no_least_squares",
+    ),
+    _fault(
+        "each structure makes the moments again",
+        PROBE,
+        "    if key not in kept:\n",
+        "    if True:\n",
+        "structures_and_repeats_share_their_moments",
+    ),
+    _fault(
+        "designs are kept without a limit",
+        PROBE,
+        "        if sum(sizes) + max(sizes) <= DESIGN_BYTES:\n",
+        "        if True:\n",
+        "designs_keep_to_their_memory",
     ),
 ]

@@ -8,13 +8,20 @@ calibrated least-squares fit, which takes the place of the first, useless steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, special
 
-from etab.heads.masks.moments import Design, Moments, PartTable, blocks, standardised
+from etab.heads.masks.moments import (
+    Design,
+    Moments,
+    PartTable,
+    blocks,
+    constant_channels,
+    standardised,
+)
 from etab.heads.pooled.linalg import Tridiagonal
 from etab.types import Array, FloatArray, IntArray
 
@@ -32,11 +39,6 @@ _MEMORY = 10
 # Share of the predicted descent that a step must give (Armijo).
 _SUFFICIENT = 1e-4
 _SMALLEST_STEP = 2.0**-12
-# A channel whose deviation is a smaller share of its mean than this is constant: it was stored in
-# half precision and its moments in single.
-_STEADY = 1e-3
-# Just above the deviation that `standardised` gives a channel that is 0 everywhere.
-_DEAD = 1.1e-6
 # Rates of the structure beyond which a training set counts as empty or full.
 _CONSTANT = 1e-6
 
@@ -65,6 +67,15 @@ class LogisticFits:
     intercepts: FloatArray
     gaps: FloatArray
 
+    @classmethod
+    def joined(cls, fits: Sequence[LogisticFits]) -> LogisticFits:
+        """Put several fits side by side."""
+        return cls(
+            np.concatenate([fit.weights for fit in fits], axis=1),
+            np.concatenate([fit.intercepts for fit in fits]),
+            np.concatenate([fit.gaps for fit in fits]),
+        )
+
     def pick(self, which: Sequence[int]) -> LogisticFits:
         """Some of the fits, in the order given."""
         index = list(which)
@@ -77,6 +88,7 @@ def fit_logistic(
     problems: Sequence[Problem],
     start: LogisticFits,
     *,
+    scales: Mapping[tuple[int, ...], FitScale] | None = None,
     tolerance: float = 1e-5,
     passes: int = 30,
 ) -> LogisticFits:
@@ -87,13 +99,15 @@ def fit_logistic(
         y: (n, points) share of the structure at each point, in [0, 1].
         problems: What to fit.
         start: Where each problem starts, which must not depend on rows outside its training set.
+        scales: The scale of each training set, by its parts; None computes them from ``start``.
         tolerance: A fit is done when its penalised loss is about this close to the minimum.
         passes: At most this many passes over the points.
 
     Returns:
         The fits. A training set without the structure, or full of it, gives a constant.
     """
-    scales = {p.parts: _Scale.of(design, y, p.parts, start, i) for i, p in _first(problems)}
+    if scales is None:
+        scales = scales_of(design, y, problems, start)
     coordinates = _Coordinates([scales[p.parts] for p in problems], problems)
     objective = _Objective(design, y, problems, coordinates)
     point, gaps = minimise(
@@ -108,6 +122,26 @@ def fit_logistic(
     for i, problem in enumerate(problems):
         _settle_constant(fits, i, _rate(design, y, problem.parts))
     return fits
+
+
+def scales_of(
+    design: Design, y: FloatArray, problems: Sequence[Problem], start: LogisticFits
+) -> dict[tuple[int, ...], FitScale]:
+    """Compute the scale of every training set of some problems.
+
+    Args:
+        design: The points and parts of all rows.
+        y: (n, points) share of the structure at each point, in [0, 1].
+        problems: What is fitted.
+        start: Where each problem starts.
+
+    Returns:
+        The scales, by the parts of the training set.
+    """
+    return {
+        problem.parts: FitScale.of(design, y, problem.parts, start, i)
+        for i, problem in _first(problems)
+    }
 
 
 def _first(problems: Sequence[Problem]) -> list[tuple[int, Problem]]:
@@ -152,8 +186,7 @@ def least_squares_start(
     option = list(design.options())[-1]
     for _, problem in _first(problems):
         _, path, _ = design.solve(problem.parts, option, labels)
-        _, mean, deviation, _ = design.system(problem.parts, option)
-        raw = np.where(_steady(mean, deviation), 0, path[:, _START])
+        raw = path[:, _START]
         rows = _rows(design, problem.parts)
         scores = _scores(design, rows, raw)
         slope, shift = calibrate(scores, y[rows].ravel())
@@ -162,11 +195,6 @@ def least_squares_start(
                 weights[:, i] = slope * raw
                 intercepts[i] = shift
     return LogisticFits(weights, intercepts, np.full(len(problems), np.inf))
-
-
-def _steady(mean: FloatArray, deviation: FloatArray) -> Array:
-    """Which channels are constant but for rounding."""
-    return np.asarray(deviation <= np.maximum(_STEADY * np.abs(mean), _DEAD))
 
 
 def _scores(design: Design, rows: IntArray, weights: FloatArray) -> FloatArray:
@@ -198,7 +226,7 @@ def calibrate(scores: FloatArray, y: FloatArray, steps: int = 12) -> tuple[float
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
+class FitScale:
     """How the fits of one training set are scaled.
 
     ``centre`` is the mean weighted by curvature, so that weights and intercept do not interact
@@ -219,13 +247,13 @@ class _Scale:
         parts: tuple[int, ...],
         start: LogisticFits,
         i: int,
-    ) -> _Scale:
+    ) -> FitScale:
         """Scale of a training set, with the curvature at fit ``i`` of ``start``."""
         total = design.total(parts)
         mean = total.first / total.n
         deviation, correlations = standardised(total.second, total.n, mean)
         # No weight: divided by this deviation, the slope and the weight of the channel are 0.
-        deviation[_steady(mean, deviation)] = np.inf
+        deviation[constant_channels(mean, deviation)] = np.inf
         rows = _rows(design, parts)
         chosen = rows[:: max(1, -(-len(rows) // _CURVATURE_ROWS))]
         steep, flat, n = _curved_moments(
@@ -238,6 +266,22 @@ class _Scale:
         even = flat + _EVEN * (steep.n / n + flat)
         curved += np.float32(even) * correlations
         return cls(centre, deviation, Tridiagonal.of(curved), steep.n / n + even)
+
+    def moved(self, design: Design, parts: tuple[int, ...]) -> FitScale:
+        """Scale of a larger training set, with the curvature of this one.
+
+        The curvature only shapes the steps of the minimiser: a similar one serves as well.
+
+        Args:
+            design: The points and parts of all rows.
+            parts: The larger training set, which holds the rows that this scale was made of.
+        """
+        total = design.total(parts)
+        mean = total.first / total.n
+        variance = np.diag(total.second) / total.n - np.square(mean)
+        deviation = np.sqrt(np.maximum(variance, 1e-12))
+        deviation[constant_channels(mean, deviation)] = np.inf
+        return replace(self, deviation=deviation)
 
 
 def _curved_moments(
@@ -275,7 +319,7 @@ def _curved_moments(
 class _Coordinates:
     """Standardised weights and intercepts of several problems, (channels + positions + 1, problems)."""
 
-    def __init__(self, scales: Sequence[_Scale], problems: Sequence[Problem]) -> None:
+    def __init__(self, scales: Sequence[FitScale], problems: Sequence[Problem]) -> None:
         self.scales = scales
         self.centres = np.stack([s.centre for s in scales], axis=1)
         self.deviations = np.stack([s.deviation for s in scales], axis=1)

@@ -2,15 +2,15 @@
 
 The log odds of the structure at each point of a common grid are a linear function of the channels
 of all maps there, and of the position of the point. The first inner part of a fold decides the
-penalty, by its log-loss, and the level at which masks are cut, by its Dice; the least-squares fit
-decides the pooling. Log odds are resampled to the frame's own pixels and cut, and the largest
-connected component is kept.
+pooling, by the error of the least-squares fit, the penalty, by its log-loss, and how masks are cut,
+by their Dice: at which level, and whether the largest connected component alone is kept. Log odds
+are resampled to the frame's own pixels and cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,15 +19,17 @@ from scipy import special
 from etab.echo.surface import mask_from_scores
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.masks.likelihood import (
+    FitScale,
     LogisticFits,
     Problem,
     fit_logistic,
     least_squares_start,
     log_loss,
+    scales_of,
 )
 from etab.heads.masks.moments import Design, PartTable, blocks
 from etab.heads.masks.probe import (
-    best_level,
+    best_cut,
     designs_of,
     inner_errors,
     lattice_shares,
@@ -42,8 +44,10 @@ from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Ta
 LOGISTIC_PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-2, -6, 6))
 # Passes over the points: along the penalties, and again on all training rows from there. What these
 # leave of the penalised loss is below what tells penalties apart (see docs/methods.md).
-_CHOOSING = 12
+_CHOOSING = 8
 _REFITTING = 8
+# Index of the penalty at which the search starts, and of its neighbours.
+_MIDDLE = (1, 2, 3)
 LOGISTIC_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 
@@ -53,10 +57,9 @@ class _Choice:
 
     pooling: str
     penalty: float
-    threshold: float
     loss: float
-    dice: float
     fit: LogisticFits
+    scale: FitScale
 
 
 @HEADS.register("mask_logistic")
@@ -76,7 +79,7 @@ class MaskLogistic(Head):
     """
 
     name: ClassVar[str] = "mask_logistic"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MASK})
     needs_maps: ClassVar[bool] = True
 
@@ -134,12 +137,16 @@ class MaskLogistic(Head):
 
 
 def _pooling(designs: dict[str, Design], labels: dict[str, PartTable], split: RowSplit) -> str:
-    """The pooling whose least-squares fit on all maps has the smallest error on the inner parts."""
+    """The pooling whose least-squares fit on all maps has the smallest error on the first inner
+    part.
+    """
+
+    first = replace(split, inner=split.inner[:1])
 
     def error(pooling: str) -> float:
         design = designs[pooling]
         option = list(design.options())[-1]
-        return float(inner_errors(design, split, labels[pooling], [option])[option].min())
+        return float(inner_errors(design, first, labels[pooling], [option])[option].min())
 
     return min(designs, key=error)
 
@@ -157,46 +164,71 @@ class _Probe:
         self.head = head
 
     def choose(self, splits: Sequence[RowSplit]) -> list[_Choice]:
-        """Penalty and threshold of each split, by its first inner part."""
+        """Choose the penalty of each split by its first inner part.
+
+        The loss is smooth along the penalties. The search starts in their middle and ends where
+        both neighbours of the best penalty have been fitted.
+        """
         trains = [self.design.members(without(split.train, split.inner[0])) for split in splits]
-        problems = [
-            Problem(parts, penalty)
-            for parts in dict.fromkeys(trains)
-            for penalty in self.head.penalties
-        ]
-        start = least_squares_start(self.design, self.labels, self.y, problems)
+        distinct = [Problem(parts, 0.0) for parts in dict.fromkeys(trains)]
+        start = least_squares_start(self.design, self.labels, self.y, distinct)
+        scales = scales_of(self.design, self.y, distinct, start)
+        starts = {problem.parts: start.pick([i]) for i, problem in enumerate(distinct)}
+        fitted: dict[Problem, LogisticFits] = {}
+        losses: list[dict[int, float]] = [{} for _ in splits]
+        wanted = [[i for i in _MIDDLE if i < len(self.head.penalties)] or [0] for _ in splits]
+        while any(wanted):
+            problems = [
+                Problem(parts, self.head.penalties[i])
+                for parts, indexes in zip(trains, wanted, strict=True)
+                for i in indexes
+            ]
+            self._fit(problems, starts, scales, fitted)
+            for k, split in enumerate(splits):
+                path = [Problem(trains[k], self.head.penalties[i]) for i in wanted[k]]
+                values = self._losses([fitted[p] for p in path], split.inner[0])
+                losses[k].update(zip(wanted[k], values, strict=True))
+                wanted[k] = _neighbours(losses[k], len(self.head.penalties))
+        chosen = []
+        for parts, of_split in zip(trains, losses, strict=True):
+            best = min(of_split, key=lambda i: of_split[i])
+            penalty = self.head.penalties[best]
+            fit = fitted[Problem(parts, penalty)]
+            chosen.append(_Choice(self.pooling, penalty, of_split[best], fit, scales[parts]))
+        return chosen
+
+    def _fit(
+        self,
+        problems: Sequence[Problem],
+        starts: dict[tuple[int, ...], LogisticFits],
+        scales: dict[tuple[int, ...], FitScale],
+        fitted: dict[Problem, LogisticFits],
+    ) -> None:
+        """Fit the problems that are not ``fitted`` yet, and add them."""
+        missing = [p for p in dict.fromkeys(problems) if p not in fitted]
+        if not missing:
+            return
         fits = fit_logistic(
             self.design,
             self.y,
-            problems,
-            start,
+            missing,
+            LogisticFits.joined([starts[p.parts] for p in missing]),
+            scales=scales,
             tolerance=self.head.tolerance,
-            passes=self.head.passes[1],
+            passes=self.head.passes[0],
         )
-        chosen = []
-        for split, parts in zip(splits, trains, strict=True):
-            path = [i for i, p in enumerate(problems) if p.parts == parts]
-            chosen.append(self._best(fits.pick(path), split.inner[0]))
-        return chosen
+        fitted.update({problem: fits.pick([i]) for i, problem in enumerate(missing)})
 
-    def _best(self, path: LogisticFits, part: IntArray) -> _Choice:
-        """Which fit of a path has the smallest log-loss on some rows, and where it is cut."""
-        losses = np.zeros(len(path.intercepts))
+    def _losses(self, fits: Sequence[LogisticFits], part: IntArray) -> list[float]:
+        """Mean log-loss of each fit over the points of some rows."""
+        if not fits:
+            return []
+        path = LogisticFits.joined(fits)
+        losses = np.zeros(len(fits))
         for block in blocks(part):
             z = self._log_odds(path, block)
             losses += log_loss(z, self.y[block].reshape(-1, 1))[0].sum(axis=0)
-        best = int(losses.argmin())
-        fit = path.pick([best])
-
-        def scored() -> Iterator[tuple[FloatArray, FloatArray]]:
-            for block in blocks(part):
-                odds = self._log_odds(fit, block).reshape(len(block), -1)
-                yield special.expit(odds), self.y[block]
-
-        threshold, dice = best_level(scored(), LOGISTIC_THRESHOLDS)
-        loss = float(losses[best]) / (len(part) * self.y.shape[1])
-        penalty = self.head.penalties[best]
-        return _Choice(self.pooling, penalty, threshold, loss, dice, fit)
+        return [float(loss) / (len(part) * self.y.shape[1]) for loss in losses]
 
     def _log_odds(self, fits: LogisticFits, rows: IntArray) -> FloatArray:
         """Log odds (rows * points, fits) at the points of some rows."""
@@ -209,19 +241,26 @@ class _Probe:
             Problem(self.design.members(split.train), choice.penalty)
             for split, choice in zip(splits, chosen, strict=True)
         ]
-        start = LogisticFits(
-            np.concatenate([c.fit.weights for c in chosen], axis=1),
-            np.concatenate([c.fit.intercepts for c in chosen]),
-            np.concatenate([c.fit.gaps for c in chosen]),
-        )
+        scales = {
+            problem.parts: choice.scale.moved(self.design, problem.parts)
+            for problem, choice in zip(problems, chosen, strict=True)
+        }
         return fit_logistic(
             self.design,
             self.y,
             problems,
-            start,
+            LogisticFits.joined([choice.fit for choice in chosen]),
+            scales=scales,
             tolerance=self.head.tolerance,
             passes=self.head.passes[1],
         )
+
+    def _odds(self, features: Features, rows: IntArray, fit: LogisticFits) -> FloatArray:
+        """Log odds of some rows as maps (rows, GRID, GRID), by the one fit given."""
+        weights = fit.weights[:, 0]
+        shift = float(fit.intercepts[0])
+        layers = self.design.points.layers
+        return score_maps(features, rows, weights, shift, layers, self.pooling)
 
     def predict(
         self,
@@ -232,26 +271,28 @@ class _Probe:
         fit: LogisticFits,
     ) -> FoldFit:
         """Masks of the test rows of a split, and what was chosen."""
-        odds = score_maps(
-            features,
-            split.test,
-            fit.weights[:, 0],
-            float(fit.intercepts[0]),
-            self.design.points.layers,
-            choice.pooling,
-        )
-        level = float(special.logit(choice.threshold))
+        part = split.inner[0]
+        levels = [float(level) for level in special.logit(LOGISTIC_THRESHOLDS)]
+        of_part = self._odds(features, part, choice.fit)
+        cut = best_cut(of_part, [masks[i] for i in part], levels)
         predicted = [
-            mask_from_scores(grid, masks[i].shape, level)
-            for grid, i in zip(odds, split.test, strict=True)
+            mask_from_scores(grid, masks[i].shape, cut.level, whole=not cut.largest)
+            for grid, i in zip(self._odds(features, split.test, fit), split.test, strict=True)
         ]
         facts = {
             "maps": list(self.design.options())[-1],
             "pooling": choice.pooling,
             "penalty": choice.penalty,
-            "threshold": choice.threshold,
+            "threshold": LOGISTIC_THRESHOLDS[levels.index(cut.level)],
+            "components": "largest" if cut.largest else "all",
             "inner_log_loss": choice.loss,
-            "inner_dice": choice.dice,
+            "inner_dice": cut.dice,
             "gap": float(fit.gaps[0]),
         }
         return FoldFit(predicted, facts)
+
+
+def _neighbours(losses: dict[int, float], count: int) -> list[int]:
+    """The neighbours of the best penalty that have no loss yet."""
+    best = min(losses, key=lambda i: losses[i])
+    return [i for i in (best - 1, best + 1) if 0 <= i < count and i not in losses]

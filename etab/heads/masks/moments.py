@@ -23,6 +23,11 @@ MASK_PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-3.5, 1.
 _CHUNK = 50
 # Sets of parts whose total moments are kept.
 _TOTALS = 3
+# A channel whose deviation is a smaller share of its mean than this is constant: it was stored in
+# half precision and its moments in single.
+_STEADY = 1e-3
+# Just above the deviation that `standardised` gives a channel that is 0 everywhere.
+_DEAD = 1.1e-6
 # Channels, weights (channels, penalties) and intercepts (penalties,) of a fit for each penalty.
 LinearPath = tuple[IntArray, FloatArray, FloatArray]
 
@@ -152,6 +157,13 @@ class Design:
         return PartTable(sums, self.parts)
 
     @property
+    def nbytes(self) -> int:
+        """Memory that moments and systems take, without the points."""
+        moments = sum(moments.second.nbytes for moments in self.moments.values())
+        sums = sum(moments.second.nbytes for moments in self.sums.values())
+        return moments + sums + sum(system[3].reflectors.nbytes for system in self.systems.values())
+
+    @property
     def width(self) -> int:
         """Channels and positions together."""
         return int(self.points.values.shape[2]) + POSITIONS
@@ -175,6 +187,8 @@ class Design:
     ) -> tuple[IntArray, FloatArray, FloatArray, Tridiagonal]:
         """Channels of an option, their mean and deviation, and their reduced correlations, over
         the rows of some parts.
+
+        The deviation of a constant channel is infinite, so that its weight is 0.
         """
         key = (parts, option)
         if key not in self.systems:
@@ -182,6 +196,11 @@ class Design:
             index = self.options()[option]
             mean = m.first[index] / m.n
             deviation, correlations = standardised(submatrix(m.second, index), m.n, mean)
+            constant = constant_channels(mean, deviation)
+            # Their correlations are rounding errors, which other channels must not follow.
+            correlations[constant] = 0
+            correlations[:, constant] = 0
+            deviation[constant] = np.inf
             self.systems[key] = (index, mean, deviation, Tridiagonal.of(correlations))
         system: tuple[IntArray, FloatArray, FloatArray, Tridiagonal] = self.systems[key]
         return system
@@ -240,6 +259,23 @@ class Design:
                 + label.yy
             )
         return out
+
+
+def constant_channels(mean: FloatArray, deviation: FloatArray) -> Array:
+    """Find the channels that are constant but for rounding.
+
+    Args:
+        mean: (channels,) mean of each channel.
+        deviation: (channels,) its standard deviation, as ``standardised`` computes it.
+
+    Returns:
+        (channels,) booleans.
+
+    Example:
+        >>> constant_channels(np.array([7.0, 7.0]), np.array([2.0, 0.001])).tolist()
+        [False, True]
+    """
+    return np.asarray(deviation <= np.maximum(_STEADY * np.abs(mean), _DEAD))
 
 
 def submatrix(matrix: FloatArray, index: IntArray) -> FloatArray:

@@ -5,10 +5,12 @@ level at which scores are cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from etab.echo.surface import largest
 from etab.errors import UnsupportedOptionError
 from etab.heads.base import Memo
 from etab.heads.masks.moments import MASK_PENALTIES, Design, PartTable, parts_of_rows
@@ -27,6 +29,11 @@ from etab.heads.masks.points import (
 )
 from etab.splits import without
 from etab.types import Array, Features, FloatArray, IntArray, RowSplit
+
+# Memory for the designs of several divisions of the same rows.
+DESIGN_BYTES = 1 << 30
+# Points a side of the grid on which masks are compared to choose where scores are cut.
+_CUT_GRID = 2 * GRID
 
 
 def require_maps(name: str, features: Features) -> None:
@@ -63,16 +70,29 @@ def designs_of(
     """
     shapes = tuple(m.shape for m in features.maps)
     parts = parts_of_rows(splits, shapes[0][0], memo.cells if isinstance(memo, Memo) else None)
-    key = (shapes, parts.tobytes())
+    key = parts.tobytes()
     if memo.get("linear_seg points", (None,))[0] != shapes:
+        memo["linear_seg"] = {}
         memo["linear_seg points"] = (shapes, sample_points(features.maps, budget))
-    if memo.get("linear_seg", (None,))[0] != key:
-        # The old designs are freed before new ones are made.
-        memo["linear_seg"] = (None,)
+    kept: dict[bytes, dict[str, Design]] = memo.setdefault("linear_seg", {})
+    if key not in kept:
+        _make_room(kept)
         points: dict[str, Points] = memo["linear_seg points"][1]
-        memo["linear_seg"] = (key, {p: Design(points[p], parts) for p in POOLINGS})
-    designs: dict[str, Design] = memo["linear_seg"][1]
-    return designs
+        kept[key] = {p: Design(points[p], parts) for p in POOLINGS}
+    return kept[key]
+
+
+def _make_room(kept: dict[bytes, dict[str, Design]]) -> None:
+    """Drop designs until another one fits.
+
+    Every structure goes through the same divisions of the rows in the same order. The division
+    that was made last is therefore the one that is needed last.
+    """
+    while kept:
+        sizes = [sum(design.nbytes for design in designs.values()) for designs in kept.values()]
+        if sum(sizes) + max(sizes) <= DESIGN_BYTES:
+            return
+        del kept[next(reversed(kept))]
 
 
 def inner_errors(
@@ -115,6 +135,60 @@ def best_level(
             totals[i] += (2 * (hit & true).sum(axis=1) / np.maximum(size, 1)).sum()
     best = int(totals.argmax())
     return levels[best], float(totals[best] / max(n, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a map of scores becomes a mask.
+
+    Attributes:
+        level: Scores from here on are inside.
+        largest: Whether the largest connected component alone is kept.
+        dice: Mean Dice of the masks that this was chosen by.
+    """
+
+    level: float
+    largest: bool
+    dice: float
+
+
+def best_cut(grids: FloatArray, masks: Sequence[Array], levels: Sequence[float]) -> Cut:
+    """Choose the level, and whether to keep the largest component alone, by the mean Dice.
+
+    A level that is best for all points may cut a thin structure into pieces. It is therefore chosen
+    on masks as they are predicted, at twice the resolution of the scores.
+
+    Args:
+        grids: (n, GRID, GRID) scores.
+        masks: n boolean masks (h, w), in the pixels of their frames.
+        levels: The levels to choose from.
+
+    Returns:
+        The best choice; where several are equal, the first level, with the largest component alone.
+    """
+    import cv2
+
+    size = (_CUT_GRID, _CUT_GRID)
+    totals = np.zeros((2, len(levels)))
+    for grid, mask in zip(grids, masks, strict=True):
+        scores = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        true = shares >= 0.5
+        for k, level in enumerate(levels):
+            whole = scores >= level
+            totals[0, k] += _dice(largest(whole), true)
+            totals[1, k] += _dice(whole, true)
+    rule, best = np.unravel_index(totals.argmax(), totals.shape)
+    dice = float(totals[rule, best]) / max(len(masks), 1)
+    return Cut(float(levels[best]), bool(rule == 0), dice)
+
+
+def _dice(mask: Array, true: Array) -> float:
+    """Dice of two masks, 1 where both are empty."""
+    size = np.count_nonzero(mask) + np.count_nonzero(true)
+    if size == 0:
+        return 1.0
+    return 2 * np.count_nonzero(mask & true) / size
 
 
 def score_maps(

@@ -1,9 +1,9 @@
 """etab, the cardiac representation benchmark: how well does a pretrained encoder represent the
 heart?
 
-``Dataset`` opens a dataset of echocardiograms or heart sounds, ``evaluate`` scores a backbone on a
-list of tasks, and ``rank`` turns results into a leaderboard. Importing ``etab`` imports none of
-them; each one is imported when it is first used.
+``Dataset`` opens a dataset of echocardiograms or heart sounds, ``backbone`` makes an encoder of any
+Python function, ``evaluate`` scores a backbone on a list of tasks, and ``rank`` turns results into
+a leaderboard. Importing ``etab`` imports none of them; each one is imported when it is first used.
 
 Example:
     >>> import etab
@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from etab.api import Score, evaluate
+    from etab.backbones.own.function import backbone
+    from etab.backbones.own.inputs import Clip, Frames, Sound
     from etab.datasets import Dataset, ETAB_dataset
     from etab.leaderboard import Suite, rank, results_frame
     from etab.results import Result
@@ -26,24 +28,32 @@ if TYPE_CHECKING:
 __version__ = "0.3.0"
 
 _HOME = {
+    "Clip": "etab.backbones.own.inputs",
     "Dataset": "etab.datasets",
     "ETAB_dataset": "etab.datasets",
+    "Frames": "etab.backbones.own.inputs",
     "Result": "etab.results",
     "Run": "etab.runs.run",
     "Score": "etab.api",
+    "Sound": "etab.backbones.own.inputs",
     "Suite": "etab.leaderboard",
+    "backbone": "etab.backbones.own.function",
     "evaluate": "etab.api",
     "rank": "etab.leaderboard",
     "results_frame": "etab.leaderboard",
 }
 
 __all__ = [
+    "Clip",
     "Dataset",
     "ETAB_dataset",
+    "Frames",
     "Result",
     "Run",
     "Score",
+    "Sound",
     "Suite",
+    "backbone",
     "evaluate",
     "rank",
     "results_frame",

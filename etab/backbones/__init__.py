@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.image import named as _image  # noqa: F401  (registers)
+from etab.backbones.own.installed import installed, installed_card
 from etab.backbones.registered import BACKBONES, Entry, register
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
@@ -22,6 +23,7 @@ __all__ = [
     "card",
     "cards",
     "from_callable",
+    "installed",
     "names",
     "optional",
     "register",
@@ -99,9 +101,9 @@ def card(name: str) -> BackboneCard:
     """Make the card of a backbone, without reading weights.
 
     Args:
-        name: A registered name (see ``names``), "timm/<model>", "torchvision/<model>",
-            "hf-hub:<owner>/<model>", "torchaudio/<BUNDLE>", "transformers/<owner>/<model>", or
-            "local:<file>@<network>". With "random/" in front, the random twin of that network.
+        name: A registered name (see ``names``), one of ``installed``, "timm/<model>",
+            "torchvision/<model>", "hf-hub:<owner>/<model>", "torchaudio/<BUNDLE>",
+            "transformers/<owner>/<model>", or "local:<file>@<network>". With "random/" in front, the random twin of that network.
 
     Returns:
         The card. Its ``load()`` returns the backbone.
@@ -126,7 +128,15 @@ def card(name: str) -> BackboneCard:
     for prefix, make in _MAKERS.items():
         if base.startswith(prefix):
             return make(base, seed)
-    error = unknown("backbone", name, BACKBONES)
+    from_package = installed_card(base)
+    if from_package is not None:
+        if seed is None:
+            return from_package
+        raise UnsupportedOptionError(
+            f"{base} comes from an installed package and has no random twin. "
+            "Bring a second entry point with untrained weights."
+        )
+    error = unknown("backbone", name, [*BACKBONES, *installed()])
     raise UnknownNameError(f"{error} Or: {', '.join(_FORMS)}.")
 
 

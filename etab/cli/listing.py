@@ -103,7 +103,8 @@ def _parameters(card: BackboneCard) -> str:
 @TABLES.register("backbones")
 def backbones_table() -> Table:
     """List the backbones that etab names; any timm or torchvision model can be used as well."""
-    cards, faults = backbones.cards([*backbones.names(), *backbones.optional()])
+    wanted = [*backbones.names(), *backbones.optional(), *backbones.installed()]
+    cards, faults = backbones.cards(wanted)
     return _table(
         "Backbones",
         ("name", "what it is", "pretraining", "parameters", "input", "width", "layers", "licence"),

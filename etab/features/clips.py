@@ -32,7 +32,7 @@ from etab.types import Array, Features, IntArray, Record
 VERSION = 2
 STEPS = 16
 _STEPPED = ("mean", "cls", "moments")
-Clip = tuple[Record, tuple[int, ...]]
+ClipKey = tuple[Record, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Clips:
         ranges: First clip and last clip (exclusive) of each recording, by its id.
     """
 
-    clips: tuple[Clip, ...]
+    clips: tuple[ClipKey, ...]
     sampling: str
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -67,9 +67,9 @@ class Clips:
             "lengths": hashlib.sha256(lengths.encode()).hexdigest(),
         }
 
-    def groups(self, n: int) -> list[list[Clip]]:
+    def groups(self, n: int) -> list[list[ClipKey]]:
         """Group whole clips to at most ``n`` different frames each, one clip at least."""
-        out: list[list[Clip]] = []
+        out: list[list[ClipKey]] = []
         full = n
         for clip in self.clips:
             size = len(set(clip[1]))
@@ -83,7 +83,7 @@ class Clips:
     def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
         """Yield uint8 batches (frames, size, size), one a group, with each frame of a clip once."""
 
-        def read(group: list[Clip]) -> Array:
+        def read(group: list[ClipKey]) -> Array:
             frames: list[Array] = []
             for record, numbers in group:
                 for frame in source.frames(record, sorted(set(numbers))):
@@ -103,7 +103,7 @@ class OverTime:
     Its batches must come in the planned order.
     """
 
-    def __init__(self, backbone: Backbone, groups: Sequence[Sequence[Clip]], n: int) -> None:
+    def __init__(self, backbone: Backbone, groups: Sequence[Sequence[ClipKey]], n: int) -> None:
         """Take the groups of clips; ``n`` frames at most go through the backbone at once."""
         self.backbone = backbone
         self.n = n
@@ -220,7 +220,7 @@ def clips_of(task: Task, source: Source) -> Clips:
     for other in TASKS.values():
         if other.dataset == task.dataset and other.family == task.family:
             views.update(other.views)
-    clips: list[Clip] = []
+    clips: list[ClipKey] = []
     ranges: dict[str, tuple[int, int]] = {}
     for record in sorted((r for r in source.records() if r.view in views), key=lambda r: r.view):
         if not source.still(record):
@@ -368,7 +368,10 @@ class WholeClips:
         numbers: list[Array] = []
         present: list[Array] = []
         for record, frames in clips:
-            row, exists = contract.numbers(source.n_frames(record), int(frames[0]))
+            fps = None
+            if contract.fps is not None:
+                fps = record.fps or source.card.fps
+            row, exists = contract.numbers(source.n_frames(record), int(frames[0]), fps)
             numbers.append(row)
             present.append(exists)
         records = tuple(record for record, _ in clips)
@@ -391,7 +394,9 @@ class WholeClips:
         counts = self.present.sum(axis=1)
         n_short = int((counts < self.contract.frames).sum())
         short = f"{n_short} of {len(self)}, {int(counts.sum())} frames"
+        rate = {} if self.contract.fps is None else {"frames a second": self.contract.fps}
         return {
+            **rate,
             "sampling": self.sampling,
             "contract": f"{self.contract!r} v{WHOLE_CLIP_VERSION}",
             "short clips": short,

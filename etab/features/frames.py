@@ -160,7 +160,7 @@ def frame_features(
 
 
 @register("frame", "ED", "ED+ES", "answer")
-class Frames(Input):
+class FrameInput(Input):
     """Annotated frames: one, or the ED and the ES frame side by side, for each row."""
 
     def keys(self, task: Task, source: Source) -> list[FrameKey]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones.base import BackboneCard
-from etab.testing.backbones import check_loading, check_network, close
+from etab.testing.loading import check_loading, check_network, close
 from etab.types import Array, Features
 
 __all__ = ["check_video_backbone", "recording"]
@@ -56,8 +56,9 @@ def check_video_backbone(card: BackboneCard) -> None:
     )
     backbone: Any = check_loading(card)
     # One recording is long enough, the other ends two steps before the clip.
-    short = max(clip.span - 2 * clip.period, 1)
-    clips = [clip.prepare(recording(n)) for n in (clip.span + 3, short)]
+    span = int(clip.offsets(clip.fps)[-1]) + 1
+    short = max(span - 2 * clip.period, 1)
+    clips = [clip.prepare(recording(n), fps=clip.fps) for n in (span + 3, short)]
     x = torch.from_numpy(np.stack([frames for frames, _ in clips]))
     exists = torch.from_numpy(np.stack([flags for _, flags in clips]))
     features = backbone(x, exists)

@@ -6,7 +6,7 @@ published code; tests/backbones/test_video.py repeats that code and compares the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class ClipContract:
             are on the 0 to 255 scale.
         mean: Mean of each channel.
         std: Standard deviation of each channel.
+        fps: Frames a second that the network reads; the nearest frames of the recording are taken.
+            None for one frame in ``period``, whatever the rate of the recording.
     """
 
     frames: int
@@ -47,6 +49,8 @@ class ClipContract:
     unit: float = 255.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    # Keys of stored features hold the text of a contract; they list fps separately.
+    fps: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         counts_fit = self.frames >= 1 and self.period >= 1
@@ -65,21 +69,49 @@ class ClipContract:
     def __str__(self) -> str:
         """Describe the input in a few words, for tables."""
         every = "every frame" if self.period == 1 else f"one frame in {self.period}"
+        if self.fps is not None:
+            every = f"{self.fps:g} frames a second"
         return f"{self.frames} x {self.size} px, {every}"
 
-    def numbers(self, n: int, start: int = 0) -> tuple[IntArray, Array]:
+    def offsets(self, fps: float | None = None) -> IntArray:
+        """List the distances of the frames from the first one, in native frames.
+
+        Args:
+            fps: Frames a second of the recording; needed where the contract has a rate.
+
+        Returns:
+            Whole numbers (frames,), ascending from 0.
+
+        Raises:
+            UnsupportedOptionError: The rate of the recording is needed and not known.
+
+        Example:
+            >>> ClipContract(4, fps=20).offsets(50).tolist()
+            [0, 2, 5, 8]
+        """
+        if self.fps is None:
+            return np.arange(self.frames) * self.period
+        if not fps:
+            raise UnsupportedOptionError(
+                f"A clip of {self.fps:g} frames a second cannot be cut: the recording does not "
+                "list its frame rate. Count frames instead (period=)."
+            )
+        return np.round(np.arange(self.frames) * (fps / self.fps)).astype(np.int64)
+
+    def numbers(self, n: int, start: int = 0, fps: float | None = None) -> tuple[IntArray, Array]:
         """Choose the frames of a recording that the network reads.
 
         Args:
             n: Number of frames of the recording.
             start: First frame of the clip, 0 to n - 1.
+            fps: Frames a second of the recording, as in ``offsets``.
 
         Returns:
             Frame numbers (frames,), and a boolean array (frames,) that is False beyond the end of
             the recording, where the number is that of the last frame that is read.
 
         Raises:
-            UnsupportedOptionError: ``start`` is not a frame of the recording.
+            UnsupportedOptionError: ``start`` is not a frame of the recording, or as ``offsets``.
 
         Example:
             >>> ClipContract(4, period=2, short="loop").numbers(5)[0].tolist()
@@ -89,7 +121,7 @@ class ClipContract:
             raise UnsupportedOptionError(
                 f"A clip begins at frame {start} of {n}; wanted 0 to {n - 1}."
             )
-        wanted = start + np.arange(self.frames) * self.period
+        wanted = start + self.offsets(fps)
         if self.short == "loop":
             return start + (wanted - start) % (n - start), np.ones(self.frames, dtype=bool)
         exists = wanted < n
@@ -117,12 +149,15 @@ class ClipContract:
         resize = {"squash": _squash, "zoom": _zoom, "centre": _centre, "pillow": _pillow}
         return np.stack([resize[self.fitting](frame, self.size) for frame in frames])
 
-    def prepare(self, frames: Array, start: int = 0) -> tuple[Array, Array]:
+    def prepare(
+        self, frames: Array, start: int = 0, fps: float | None = None
+    ) -> tuple[Array, Array]:
         """Prepare a clip of a recording for the backbone.
 
         Args:
             frames: The whole recording, uint8 (n, h, w).
             start: First native frame of the clip.
+            fps: Frames a second of the recording, as in ``offsets``.
 
         Returns:
             uint8 (frames, size, size), and a boolean array (frames,) as from ``numbers``.
@@ -130,7 +165,7 @@ class ClipContract:
         Raises:
             UnsupportedOptionError: As ``numbers`` and ``fit``.
         """
-        numbers, exists = self.numbers(len(frames), start)
+        numbers, exists = self.numbers(len(frames), start, fps)
         # A frame that occurs several times is resized once.
         unique, inverse = np.unique(numbers, return_inverse=True)
         return self.fit(frames[unique])[inverse], exists

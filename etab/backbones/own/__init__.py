@@ -1,0 +1,1 @@
+"""Backbones of users: Python functions, and names that installed packages bring."""

@@ -1,0 +1,93 @@
+"""Names of backbones that installed packages bring: the entry points of ``etab.backbones``.
+
+A package lists them in its pyproject.toml::
+
+    [project.entry-points."etab.backbones"]
+    my_encoder = "my_package.encoders:my_encoder"
+
+The object is a card (as from ``etab.backbone``), a function without arguments that returns one, or
+a function that is registered by ``@backbones.register(card)``. It is imported when the backbone is
+first used.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+
+from etab.backbones.base import BackboneCard
+from etab.backbones.registered import BACKBONES
+from etab.errors import EtabError, UnsupportedOptionError
+
+GROUP = "etab.backbones"
+"""Name of the group of entry points."""
+
+
+def installed() -> list[str]:
+    """List the names of backbones that installed packages bring; no package is imported.
+
+    A name that etab itself registers is left out, because it stands for etab's backbone.
+
+    Returns:
+        The names, sorted.
+    """
+    names = {point.name for point in entry_points(group=GROUP)}
+    return sorted(name for name in names if name not in BACKBONES)
+
+
+def installed_card(name: str) -> BackboneCard | None:
+    """Make the card of a backbone that an installed package brings.
+
+    Args:
+        name: The name of the entry point.
+
+    Returns:
+        The card; None where no package brings the name.
+
+    Raises:
+        UnsupportedOptionError: Two packages bring the name, the object cannot be imported, or it
+            gives no card of that name.
+    """
+    points = list(entry_points(group=GROUP, name=name))
+    if not points:
+        return None
+    packages = sorted({_package(point) for point in points})
+    if len(packages) > 1:
+        raise UnsupportedOptionError(
+            f"Several installed packages bring a backbone called {name}: {', '.join(packages)}. "
+            "Uninstall all but one of them."
+        )
+    where = f"{name}, the entry point {points[0].value!r} of {packages[0]}"
+    try:
+        thing = points[0].load()
+        made = thing() if _is_maker(name, thing) else thing
+    except EtabError:
+        raise
+    except Exception as error:  # the package may be of any author
+        raise UnsupportedOptionError(
+            f"{where}, cannot be used: {type(error).__name__}: {error}"
+        ) from error
+    if name in BACKBONES:  # the decorator registered it while it was imported
+        return BACKBONES[name].make(name, None)
+    if not isinstance(made, BackboneCard):
+        raise UnsupportedOptionError(
+            f"{where}, gives {type(made).__name__}; wanted a card, as from etab.backbone(...), "
+            "or a function without arguments that returns one."
+        )
+    if made.name != name:
+        raise UnsupportedOptionError(
+            f"{where}, gives a card called {made.name!r}. "
+            "Give the entry point and the card one name."
+        )
+    return made
+
+
+def _package(point: EntryPoint) -> str:
+    """Name and version of the package of an entry point."""
+    if point.dist is None:
+        return point.value
+    return f"{point.dist.name} {point.dist.version}"
+
+
+def _is_maker(name: str, thing: object) -> bool:
+    """Whether an object is a function without arguments that makes the card."""
+    return name not in BACKBONES and callable(thing) and not isinstance(thing, BackboneCard)

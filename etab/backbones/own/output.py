@@ -1,0 +1,158 @@
+"""What a user's function returned, checked and turned into features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from etab.backbones.own.inputs import Clip, Frames, InputKind
+from etab.errors import UndefinedError, UnsupportedOptionError
+from etab.types import Features
+
+# Largest absolute value of a stored feature map; float16 ends at 65,504.
+_LARGEST = 6e4
+# Number of axes of an output, by the input: vectors (n, d), steps (n, t, d), maps (n, c, h, w).
+_AXES = {"Frames": (2, 4), "Clip": (2, 3), "Sound": (2, 3)}
+_WANTED = {
+    "Frames": "vectors ({n}, d) or maps ({n}, c, h, w)",
+    "Clip": "vectors ({n}, d) or steps over time ({n}, t, d)",
+    "Sound": "vectors ({n}, d) or steps over time ({n}, t, d)",
+}
+_ROWS = {"Frames": "frames", "Clip": "clips", "Sound": "parts of a recording"}
+
+
+def layers_of(output: object, n: int, name: str, kind: InputKind) -> dict[str, Tensor]:
+    """Check the output of a function, and name its layers.
+
+    Args:
+        output: An array, or a dict of arrays by layer.
+        n: Number of rows of the input.
+        name: Name of the backbone, for errors.
+        kind: The input of the function.
+
+    Returns:
+        float32 tensors by layer. The layer of a single array is called "out".
+
+    Raises:
+        UnsupportedOptionError: The output is no array of numbers, or has another shape.
+        UndefinedError: The output holds NaN or infinity.
+    """
+    named = output if isinstance(output, Mapping) else {"out": output}
+    if not named:
+        raise UnsupportedOptionError(f"{name} returned an empty dict; wanted one layer or more.")
+    layers: dict[str, Tensor] = {}
+    for layer, values in named.items():
+        if not isinstance(layer, str) or not layer or "/" in layer:
+            raise UnsupportedOptionError(
+                f"{name} returned a layer called {layer!r}; wanted a name without '/'."
+            )
+        layers[layer] = _checked(values, n, f"{name}, layer {layer!r}", kind)
+    return layers
+
+
+def _checked(values: object, n: int, what: str, kind: InputKind) -> Tensor:
+    """Check one layer and convert it to float32."""
+    input_name = type(kind).__name__
+    wanted = _WANTED[input_name].format(n=n)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        values = torch.from_numpy(np.ascontiguousarray(values))
+    if not isinstance(values, Tensor) or values.is_complex():
+        dtype = f" of {values.dtype}" if hasattr(values, "dtype") else ""
+        raise UnsupportedOptionError(
+            f"{what}: the function returned {type(values).__name__}{dtype}; wanted a torch tensor "
+            f"or a numpy array of real numbers, {wanted}, or a dict of these by layer."
+        )
+    shape = tuple(values.shape)
+    if len(shape) not in _AXES[input_name] or 0 in shape[1:]:
+        raise UnsupportedOptionError(
+            f"{what}: the function returned shape {shape} for {n} {_ROWS[input_name]}; "
+            f"wanted {wanted}."
+        )
+    if shape[0] != n:
+        raise UnsupportedOptionError(
+            f"{what}: the function returned {shape[0]} rows (shape {shape}) for {n} "
+            f"{_ROWS[input_name]}; wanted {wanted}, in the order of the input."
+        )
+    numbers = values.detach().to(torch.float32)
+    if not bool(torch.isfinite(numbers).all()):
+        raise UndefinedError(
+            f"{what}: the function returned NaN or infinity. Check its normalisation, "
+            "and whether it divides by the spread of a constant input."
+        )
+    return numbers
+
+
+class SameShapes:
+    """Checks that every batch has the layers and widths of the first one.
+
+    Args:
+        name: Name of the backbone, for errors.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._first: dict[str, tuple[int, ...]] = {}
+
+    def check(self, layers: Mapping[str, Tensor]) -> None:
+        """Compare a batch with the first one.
+
+        Args:
+            layers: Layers of a batch, as from ``layers_of``.
+
+        Raises:
+            UnsupportedOptionError: The batch has other layers or shapes.
+        """
+        shapes = {layer: tuple(values.shape[1:]) for layer, values in layers.items()}
+        if not self._first:
+            self._first = shapes
+        if shapes != self._first:
+            raise UnsupportedOptionError(
+                f"{self.name}: the shapes of a row differ between two batches: "
+                f"{self._first} in the first one, {shapes} in a later one. "
+                "The shape of the output must not depend on the values of the input."
+            )
+
+
+def features_of(layers: Mapping[str, Tensor], kind: InputKind) -> Features:
+    """Pool checked layers.
+
+    Args:
+        layers: Layers of a batch, as from ``layers_of``.
+        kind: The input of the function.
+
+    Returns:
+        "<layer>/vector" of vectors; "<layer>/mean" and "<layer>/mean+std" of steps;
+        "<layer>/mean" and "<layer>/grid4" of maps, with the maps from fine to coarse. The steps of
+        the last layer of clips are the sequence of the clip.
+    """
+    pooled: dict[str, Tensor] = {}
+    maps: list[Tensor] = []
+    sequences: dict[str, Any] = {}
+    for layer, values in layers.items():
+        if values.ndim == 2:
+            pooled[f"{layer}/vector"] = values
+        elif values.ndim == 3:
+            mean = values.mean(1)
+            pooled[f"{layer}/mean"] = mean
+            pooled[f"{layer}/mean+std"] = torch.cat([mean, values.std(1, correction=0)], 1)
+            if isinstance(kind, Clip):
+                sequences = {layer: values}
+        else:
+            pooled[f"{layer}/mean"] = values.mean((2, 3))
+            grid = torch.nn.functional.adaptive_avg_pool2d(values, 4)
+            pooled[f"{layer}/grid4"] = grid.flatten(1)
+            maps.append(values.clamp(-_LARGEST, _LARGEST).half())
+    maps.sort(key=lambda grid: grid.shape[2], reverse=True)
+    return Features(pooled, tuple(maps), sequences=sequences)
+
+
+def strides_of(layers: Mapping[str, Tensor], kind: InputKind) -> tuple[int, ...]:
+    """List the strides of the maps in input pixels, fine to coarse; () without maps."""
+    if not isinstance(kind, Frames):
+        return ()
+    sides = [values.shape[2] for values in layers.values() if values.ndim == 4]
+    return tuple(round(kind.size / side) for side in sorted(sides, reverse=True))

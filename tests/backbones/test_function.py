@@ -1,0 +1,299 @@
+"""A Python function as a backbone: what it receives, what it may return, and where it takes part."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import etab
+from etab import phantom
+from etab.backbones.sound.parts import covering_starts, joined_course, recording_starts
+from etab.errors import EtabError, UndefinedError, UnsupportedOptionError
+from etab.runs.run import plan
+from etab.testing.backbones import check_backbone
+
+
+def layers_at_two_scales(x: Any) -> dict[str, Any]:
+    pool = torch.nn.functional.avg_pool2d
+    edges = (x[..., 1:, :] - x[..., :-1, :]).abs()
+    padded = torch.nn.functional.pad(edges, (0, 0, 0, 1))
+    both = torch.cat([x[:, :1], padded[:, :1]], 1)
+    return {"coarse": pool(both, 16), "fine": pool(both, 8), "level": both.mean((2, 3))}
+
+
+def frame_levels(x: Any) -> Any:
+    """(n, t, 3, s, s) to (n, t, 2)."""
+    return torch.stack([x.mean((2, 3, 4)), x.std((2, 3, 4))], -1)
+
+
+def loudness(x: Any) -> dict[str, Any]:
+    """(n, samples) to 100 steps of two channels, and a vector."""
+    steps = x.reshape(len(x), 100, -1)
+    return {
+        "steps": torch.stack([steps.abs().mean(2), steps.std(2)], -1),
+        "all": torch.stack([x.abs().mean(1), x.abs().amax(1)], 1),
+    }
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("echo")
+    phantom.write(folder, patients=20, size=64, names=("camus",))
+    return folder / "camus"
+
+
+def test_a_function_with_maps_takes_part_in_segmentation(echo: Path) -> None:
+    card = etab.backbone(layers_at_two_scales, name="scales", input=etab.Frames(size=64))
+    assert card.layers == ("coarse", "fine", "level")
+    assert card.strides == (8, 16)
+    check_backbone(card)
+    score = etab.evaluate(card, tasks=["a0-A4-C", "b0-A4-C"], root=echo, protocol="cv3")
+    assert {row["task"] for row in score.tasks} == {"a0-A4-C", "b0-A4-C"}
+
+
+def test_a_clip_function_runs(tmp_path: Path) -> None:
+    phantom.write(tmp_path, patients=12, size=64, names=("echonet",))
+    seen: list[tuple[int, ...]] = []
+
+    def encoder(x: Any) -> Any:
+        seen.append(tuple(x.shape))
+        return frame_levels(x)
+
+    card = etab.backbone(
+        encoder, name="levels", version="1", input=etab.Clip(frames=4, size=32, fps=10)
+    )
+    check_backbone(card)
+    score = etab.evaluate(card, tasks="b6-A4-E", root=tmp_path / "echonet", protocol="cv3")
+    assert score.tasks[0]["task"] == "b6-A4-E"
+    assert {shape[1:] for shape in seen} == {(4, 3, 32, 32)}
+
+
+def test_a_sound_function_takes_part_in_states(tmp_path: Path) -> None:
+    phantom.write(tmp_path, patients=10, names=("circor",))
+    card = etab.backbone(loudness, name="loud", input=etab.Sound(rate=2000, seconds=2))
+    assert card.timed == ("steps",)
+    assert card.over_time
+    check_backbone(card)
+    cells = plan("e0", [card], protocols=("cv3",))
+    assert cells
+    score = etab.evaluate(card, tasks="e0", root=tmp_path / "circor", protocol="cv3")
+    assert np.isfinite(score.value)
+
+
+@pytest.mark.parametrize("array", ["torch", "numpy"])
+def test_frames_are_what_is_documented(array: Any) -> None:
+    seen: list[Any] = []
+
+    def remember(x: Any) -> Any:
+        seen.append(x)
+        return x.reshape(len(x), -1)[:, :5]
+
+    kind = etab.Frames(size=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.5), array=array)
+    backbone = etab.backbone(remember, name="f", version="1", input=kind).load()
+    x = torch.arange(128, dtype=torch.uint8).reshape(2, 8, 8)
+    backbone(x)
+    got = np.asarray(seen[-1])
+    assert isinstance(seen[-1], np.ndarray if array == "numpy" else torch.Tensor)
+    assert got.dtype == np.float32
+    for channel, (mean, std) in enumerate(zip(kind.mean, kind.std, strict=True)):
+        wanted = (x.numpy() / 255 - mean) / std
+        np.testing.assert_allclose(got[:, channel], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("TCHW", (2, 3, 3, 8, 8)), ("CTHW", (2, 3, 3, 8, 8))]
+)
+def test_clips_are_what_is_documented(layout: Any, shape: tuple[int, ...]) -> None:
+    seen: list[Any] = []
+
+    def remember(x: Any) -> Any:
+        seen.append(x)
+        return x.flatten(1)[:, :4]
+
+    kind = etab.Clip(frames=3, size=8, layout=layout)
+    backbone: Any = etab.backbone(remember, name="c", version="1", input=kind).load()
+    frames = torch.arange(3, dtype=torch.uint8)[None, :, None, None].expand(2, 3, 8, 8) * 50
+    backbone(frames.contiguous(), torch.ones(2, 3, dtype=torch.bool))
+    got = seen[-1]
+    assert tuple(got.shape) == shape
+    over_time = got[0, :, 0, 0, 0] if layout == "TCHW" else got[0, 0, :, 0, 0]
+    np.testing.assert_allclose(over_time, np.array([0, 50, 100]) / 255, atol=1e-6)
+
+
+def test_parts_of_sound_are_what_is_documented() -> None:
+    seen: list[Any] = []
+
+    def remember(x: Any) -> Any:
+        seen.append(x.clone())
+        return x[:, :3] + 0.0
+
+    kind = etab.Sound(rate=100, seconds=2)
+    backbone = etab.backbone(remember, name="s", version="1", input=kind).load()
+    ramp = torch.arange(500, dtype=torch.float32)[None]
+    features = backbone(ramp)
+    assert tuple(seen[-1].shape) == (3, 200)
+    assert seen[-1][:, 0].tolist() == [0, 150, 300]
+    assert features.pooled["out/vector"][0, 0] == 150
+    backbone(ramp[:, :50])
+    assert seen[-1][0, :4].tolist() == [0, 1, 2, 3]
+    assert seen[-1][0, 50].item() == 0
+
+
+@pytest.mark.parametrize("seconds", [0.4, 2.0, 7.3, 11.0])
+def test_steps_of_a_recording_have_their_true_times(seconds: float) -> None:
+    """Each step is the mean time of its samples, so that the course must be a straight line."""
+
+    def moments(x: Any) -> Any:
+        return x.reshape(len(x), 40, -1).mean(2, keepdim=True)
+
+    kind = etab.Sound(rate=1000, seconds=2)
+    backbone: Any = etab.backbone(moments, name="t", version="1", input=kind).load()
+    times = torch.arange(round(1000 * seconds), dtype=torch.float32) / 1000
+    course = backbone.course(times)["out"]
+    assert course.hop == pytest.approx(0.05)
+    centres = course.first + course.hop * np.arange(len(course.values))
+    assert len(course.values) == pytest.approx(seconds / 0.05, abs=1)
+    np.testing.assert_allclose(course.values[:-1, 0], centres[:-1], atol=1e-3)
+
+
+def test_parts_cover_every_sample() -> None:
+    for samples in (1, 99, 100, 101, 333):
+        starts = covering_starts(samples, 100)
+        assert starts[0] == 0
+        assert max(starts[-1] + 100, samples) == max(samples, 100)
+        assert (np.diff(starts) <= 100).all()
+        starts = recording_starts(samples, 100)
+        assert starts[-1] + 100 >= samples
+
+
+def test_steps_after_the_end_of_a_part_are_padding() -> None:
+    steps = np.arange(12, dtype=np.float32).reshape(1, 12, 1)
+    course = joined_course(steps, np.zeros(1), 1.0, 0.1, 0.05, 1.0)
+    assert course.values[:, 0].tolist() == pytest.approx(list(range(10)))
+
+
+def rows(x: Any, d: int = 3) -> Any:
+    return x.reshape(len(x), -1)[:, :d]
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "first dimension": (lambda x: rows(x)[:1], r"returned 1 rows \(shape \(1, 3\)\) for 2 frames"),
+    "one axis": (lambda x: rows(x)[:, 0], r"shape \(2,\) for 2 frames; wanted vectors \(2, d\)"),
+    "three axes": (lambda x: rows(x)[:, None], r"shape \(2, 1, 3\).*maps \(2, c, h, w\)"),
+    "list": (lambda x: [rows(x), rows(x)], "returned list; wanted a torch tensor"),
+    "nothing": (lambda x: None, "returned NoneType"),
+    "text": (lambda x: np.array([["a"], ["b"]]), "returned ndarray of <U1"),
+    "complex": (lambda x: rows(x).to(torch.complex64), "torch.complex64"),
+    "empty dict": (lambda x: {}, "empty dict"),
+    "layer name": (lambda x: {"a/b": rows(x)}, "layer called 'a/b'"),
+    "no width": (lambda x: rows(x, 0), r"shape \(2, 0\)"),
+    "an error inside": (lambda x: x.nothing, "AttributeError: .*'nothing'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_output_is_refused_at_once(case: str) -> None:
+    function, match = BAD[case]
+    with pytest.raises(UnsupportedOptionError, match=match):
+        etab.backbone(function, name="bad", input=etab.Frames(size=16))
+
+
+def test_values_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(UndefinedError, match="NaN or infinity"):
+        etab.backbone(lambda x: rows(x) / 0, name="bad", input=etab.Frames(size=16))
+
+
+def test_widths_that_differ_between_batches_are_refused() -> None:
+    def width_of_level(x: Any) -> Any:
+        return rows(x, 3 if float(x.mean()) > 0.1 else 2)
+
+    card = etab.backbone(width_of_level, name="w", version="1", input=etab.Frames(size=16))
+    backbone = card.load()
+    backbone(torch.full((2, 16, 16), 200, dtype=torch.uint8))
+    with pytest.raises(UnsupportedOptionError, match=r"\(3,\).* in the first one.*\(2,\)"):
+        backbone(torch.zeros((2, 16, 16), dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: etab.Frames(size=0), r"Frames\(size=\) is 0"),
+        (lambda: etab.Frames(mean=(0.5,)), r"three numbers"),  # type: ignore[arg-type]
+        (lambda: etab.Frames(std=(0, 1, 1)), r"std=\) is 0; wanted a number above 0"),
+        (lambda: etab.Clip(layout="THWC"), r"'TCHW' or 'CTHW'"),  # type: ignore[arg-type]
+        (lambda: etab.Clip(fps=-1), r"fps=\) is -1"),
+        (lambda: etab.Sound(rate=0), r"rate=\) is 0"),
+        (lambda: etab.Sound(seconds=float("nan")), r"seconds=\) is nan"),
+        (lambda: etab.Sound(array="jax"), r"'torch' or 'numpy'"),  # type: ignore[arg-type]
+        (lambda: etab.backbone(rows, input="frames"), r"wanted etab.Frames"),  # type: ignore[arg-type]
+        (lambda: etab.backbone(3, name="n"), r"n is int, which cannot be called"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_input_that_cannot_be_is_refused(make: Any, match: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match=match):
+        make()
+
+
+def test_a_clip_of_a_rate_needs_the_rate_of_the_recording() -> None:
+    contract = etab.Clip(frames=4, fps=20).contract
+    assert contract.numbers(100, 0, 50.0)[0].tolist() == [0, 2, 5, 8]
+    with pytest.raises(UnsupportedOptionError, match="does not list its frame rate"):
+        contract.numbers(100, 0)
+
+
+def test_functions_are_told_apart_by_content_version_and_input() -> None:
+    def digest(function: Any, **more: Any) -> str:
+        return etab.backbone(function, name="same", **more).load().digest()
+
+    small = etab.Frames(size=16)
+    one, two = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3)) for _ in range(2))
+    digests = [
+        digest(one, input=small),
+        digest(two, input=small),
+        digest(one, input=etab.Frames(size=16, mean=(0.5, 0.5, 0.5))),
+        digest(rows, input=small),
+        digest(rows, input=small, version="1"),
+        digest(rows, input=small, version="2"),
+    ]
+    assert len(set(digests)) == len(digests)
+    assert digest(one, input=small) == digests[0]
+
+
+def test_a_torch_module_is_put_into_eval_mode() -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
+    check_backbone(etab.backbone(net, name="drop", input=etab.Frames(size=16)))
+    assert not net.training
+
+
+def test_a_function_that_mixes_rows_is_found() -> None:
+    def mixed(x: Any) -> Any:
+        return rows(x) - rows(x).mean(0)
+
+    card = etab.backbone(mixed, name="mixed", input=etab.Frames(size=16))
+    with pytest.raises(AssertionError, match="from other rows of the batch"):
+        check_backbone(card)
+
+
+def test_a_failing_function_stops_the_evaluation(echo: Path) -> None:
+    calls: list[int] = []
+
+    def fails_later(x: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            raise ValueError("out of luck")
+        return rows(x)
+
+    card = etab.backbone(fails_later, name="late", version="1", input=etab.Frames(size=32))
+    with pytest.raises(EtabError, match="ValueError: out of luck"):
+        etab.evaluate(card, tasks="b0-A4-C", root=echo, protocol="cv3")
+
+
+def test_the_names_are_imported_when_used() -> None:
+    code = "import etab, sys; etab.Frames; etab.Sound(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,66 @@
+"""The commands ``etab data ...``: make phantom data, or check a folder of data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etab.cli.options import JsonOption, RootOption
+from etab.cli.words import say, words
+
+app = typer.Typer(no_args_is_help=True, help="Make phantom data, or check a folder of data.")
+
+
+@app.command("phantom")
+def data_phantom(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Where to write a folder for each dataset. Set ETAB_DATA to it afterwards."
+        ),
+    ],
+    patients: Annotated[
+        int, typer.Option(min=10, help="Number of phantom patients in each dataset.")
+    ] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantom patients.")] = 0,
+    data: Annotated[
+        str, typer.Option(help="Datasets, separated by commas, or 'all'.")
+    ] = "camus,echonet",
+) -> None:
+    """Write phantom patients in the published layouts of CAMUS, EchoNet-Dynamic and others."""
+    from etab import phantom
+    from etab.cli import show
+
+    with show.bar("phantom patients") as progress:
+        names = phantom.NAMES if data == "all" else words(data) or []
+        phantom.write(folder, patients=patients, seed=seed, progress=progress, names=names)
+    say(f"{patients} phantom patients in {folder}. Use them with: export ETAB_DATA={folder}")
+
+
+@app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="Name of the dataset: camus, echonet, tmed, ...")],
+    root: RootOption = None,
+    as_json: JsonOption = False,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Check tables and names only; read no frames and compute no checksums."
+        ),
+    ] = False,
+) -> None:
+    """Check a folder of data for missing, damaged, altered and duplicated files.
+
+    Splits that leak and counts that differ from the published ones are reported too. The exit
+    status is 1 where anything is wrong.
+    """
+    from etab.cli import show
+    from etab.datasets.integrity import check
+
+    with show.bar(f"{name} recordings") as progress:
+        report = check.check(name, root, progress=progress, quick=quick)
+    say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
+    raise typer.Exit(0 if report.ok else 1)

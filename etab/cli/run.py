@@ -1,0 +1,159 @@
+"""The command ``etab run``: compute the cells that are not there yet, and show them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etab.cli.options import DeviceOption, RootOption, SkipBadOption
+from etab.cli.words import say, words
+
+
+def run_command(
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Task codes (b0-A4-E>C is a cross-dataset cell), prefixes of codes, or datasets, "
+            "separated by commas. [default: camus]"
+        ),
+    ] = None,
+    backbones: Annotated[
+        str,
+        typer.Option(
+            help="Names, separated by commas. 'all' means all named backbones, their random twins "
+            "and the controls."
+        ),
+    ] = "all",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="official, cv or lodo, separated by commas. [default: the protocols of each task]"
+        ),
+    ] = None,
+    n_fold: Annotated[
+        int, typer.Option(min=2, max=50, help="Number of folds of cross-validation.")
+    ] = 5,
+    fractions: Annotated[
+        str | None, typer.Option(help="Train on these percentages of the patients: 2,5,10,100.")
+    ] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Train on so many patients of each class: 2,5,10.")
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of random draws of these patients. [default: 3]"),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="Heads to use instead of those of the tasks, separated by commas. Each is used "
+            "for the tasks it can predict."
+        ),
+    ] = None,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(
+            help="How to aggregate the rows of a recording or patient, instead of the rule of the "
+            "task."
+        ),
+    ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            help="How scores become classes: metric (the rule that is best on training folds, as "
+            "on the boards) or balanced (as balanced "
+            "classes decide)."
+        ),
+    ] = None,
+    root: RootOption = None,
+    results: Annotated[Path, typer.Option(help="Folder for the result files.")] = Path("results"),
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for cached features. [default: ETAB_CACHE or ~/.cache/etab]"),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of processes; 0 means one for each core.")
+    ] = 0,
+    device: DeviceOption = "cpu",
+    precision: Annotated[
+        str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    skip_bad: SkipBadOption = False,
+) -> None:
+    """Compute all results that are not there yet.
+
+    There is one result for each task, backbone and protocol. A run that was stopped goes on where
+    it was.
+    """
+    from etab.cli import show
+    from etab.cli.doctor import default_cache
+    from etab.runs.data import lacking, tasks_at
+    from etab.runs.run import Settings, plan
+    from etab.runs.sweep import backbone_names, sweep
+
+    codes = tasks_at(words(tasks), root)
+    names = backbone_names(words(backbones) or [], codes)
+    protocols = _protocols(words(protocol), codes, n_fold, fractions, shots, draws)
+    runs = plan(
+        codes,
+        names,
+        protocols=protocols,
+        head=words(head),
+        seed=seed,
+        n_fold=n_fold,
+        aggregate=aggregate,
+        decide=decide,
+    )
+    settings = Settings(
+        root=root,
+        results=results,
+        cache=cache or default_cache(),
+        device=device,
+        precision=precision,
+        skip_bad=skip_bad,
+    )
+    done = sweep(runs, settings, workers=workers, watch=show.watch)
+    for message in lacking([run.row.dataset for run in runs], root):
+        typer.echo(message, err=True)
+    say(done.said())
+    raise typer.Exit(1 if done.failures else 0)
+
+
+def _protocols(
+    bases_named: list[str] | None,
+    codes: list[str],
+    n_fold: int,
+    fractions: str | None,
+    shots: str | None,
+    draws: int | None,
+) -> list[str] | None:
+    """The protocols to run, with few labelled patients where --fractions or --shots are given."""
+    from etab.errors import UnsupportedOptionError
+    from etab.tasks.menu import TASKS
+    from etab.tasks.protocols import drawn, parse
+
+    of_tasks = dict.fromkeys(name for code in codes for name in TASKS[code].protocols)
+    bases = bases_named or list(of_tasks)
+    if fractions is None and shots is None:
+        if draws is not None:
+            raise UnsupportedOptionError(
+                "--draws counts draws of --fractions or --shots; give one of these too."
+            )
+        return bases_named
+    numbers: list[list[float]] = []
+    for option, text in (("--fractions", fractions), ("--shots", shots)):
+        try:
+            numbers.append([float(word) for word in words(text) or []])
+        except ValueError:
+            raise UnsupportedOptionError(
+                f"{option} {text!r} is not a list of numbers such as 2,5,10."
+            ) from None
+    return drawn(
+        [parse(base, n_fold).name for base in bases],
+        numbers[0],
+        numbers[1],
+        3 if draws is None else draws,
+    )

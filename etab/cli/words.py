@@ -1,0 +1,35 @@
+"""Text that comes in from the command line, and text that goes out."""
+
+from __future__ import annotations
+
+import sys
+
+from etab.errors import UnknownNameError
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a text to standard output, or to standard error."""
+    stream = sys.stderr if error else sys.stdout
+    # Names come from files; a lone surrogate in one cannot be printed as it is.
+    stream.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def words(text: str | None) -> list[str] | None:
+    """Split words at commas; None where there is no text."""
+    if not text:
+        return None
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def weights(pairs: list[str]) -> dict[str, float]:
+    """Read options of the form NAME=WEIGHT."""
+    weight_of: dict[str, float] = {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            weight_of[name] = float(value)
+        except ValueError:
+            raise UnknownNameError(
+                f"{pair!r} is not NAME=WEIGHT, for instance a=2 or a0-A4-C=0.5."
+            ) from None
+    return weight_of

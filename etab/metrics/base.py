@@ -5,10 +5,13 @@ counts, and the result is one value per draw. The plain value is that of weights
 patients passes how often each patient was drawn, all resamples at once. So a metric is written
 once, and its intervals cannot disagree with its value.
 
+The metrics of etab are written as forms (``etab.metrics.forms``), which add up the rows of each
+patient once, before any weight is known. Thousands of resamples are then one matrix product.
+
 Where the patients were divided into folds several times, a metric is the mean over these repeats of
 its value on all rows of one repeat.
 
-Where a metric has no such form (a median), register it by its plain function: a bootstrap then
+Where a metric has no weighted form (a median), register it by its plain function: a bootstrap then
 repeats rows.
 """
 
@@ -21,6 +24,8 @@ import numpy as np
 
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.metrics.columns import CLASS_KINDS, Columns, ScoredRows, check_columns
+from etab.metrics.forms import Form, MakeForm, RowsOnly, Units, mean_of_forms
+from etab.metrics.forms import ratio as ratio
 from etab.registry import Registry
 from etab.types import Array, FloatArray, IntArray, Kind
 
@@ -41,18 +46,20 @@ class Metric:
         worst: The worst possible value; may be infinite.
         unit: The unit, or "".
         function: ``function(columns, patients)`` gives the value. Only for a metric that has no
-            weighted form.
+            weighted form. Give this, ``weighted`` or ``form``.
         needs: Columns beyond truth and score. Without them the metric does not exist.
         reached: False where the value of a perfect prediction depends on the rows.
         weighted: ``weighted(rows, weights)`` gives (draws,) values for weights (draws, n), NaN
-            where the metric does not exist. Give this or ``function``.
+            where the metric does not exist.
         condition: What rows must have for the metric to exist, for the message where they do not:
             "rows of every class".
         within_folds: Whether ``weighted`` compares scores of one fold alone and reads the folds of
             all repeats itself. False: it is computed for each repeat, and the mean is taken.
+        form: ``form(rows, units)`` prepares the metric for many weightings of patients.
 
     Raises:
-        UnsupportedOptionError: Where both functions are given, or neither.
+        UnsupportedOptionError: Where several of ``function``, ``weighted`` and ``form`` are given,
+            or none.
 
     Example:
         >>> import numpy as np
@@ -75,14 +82,16 @@ class Metric:
     weighted: Weighted | None = None
     condition: str = ""
     within_folds: bool = False
+    form: MakeForm | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a metric with two functions or with none."""
-        if (self.function is None) == (self.weighted is None):
-            given = "neither" if self.function is None else "both"
+        """Refuse a metric with several functions or with none."""
+        functions = (self.function, self.weighted, self.form)
+        given = sum(function is not None for function in functions)
+        if given != 1:
             raise UnsupportedOptionError(
-                f"The metric {self.name!r} has {given} of `function` and `weighted`. Give "
-                "`weighted`, or `function` where the metric has no weighted form."
+                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and `form`. Give "
+                "one: `weighted`, or `function` where the metric has no weighted form."
             )
 
     def __call__(
@@ -159,17 +168,34 @@ class Metric:
         Returns:
             (draws,) values, NaN where the metric does not exist.
         """
+        return self.prepared(rows, Units.single_rows(len(rows))).draws(np.asarray(weights).T)
+
+    def prepared(self, rows: ScoredRows, units: Units) -> Form:
+        """Prepare the metric for weightings of patients.
+
+        Args:
+            rows: The table.
+            units: The patient of each row; or ``Units.single_rows``, to weigh the rows themselves.
+
+        Returns:
+            The metric as a function of weights alone.
+        """
         repeats = rows.of_repeats()
         if len(repeats) == 1 or self.within_folds:
-            return self._draws(rows, weights)
-        parts = [self._draws(rows.select(part), weights[:, part]) for part in repeats]
-        return np.asarray(np.mean(parts, axis=0))
+            return self._prepared(rows, units)
+        parts = [self._prepared(rows.select(part), units.select(part)) for part in repeats]
+        return mean_of_forms(parts)
 
-    def _draws(self, rows: ScoredRows, weights: FloatArray | IntArray) -> FloatArray:
-        """Values (draws,) of the function itself, without a mean over repeats."""
+    def _prepared(self, rows: ScoredRows, units: Units) -> Form:
+        """The form of the metric itself, without a mean over repeats."""
+        if self.form is not None:
+            return self.form(rows, units)
         if self.weighted is not None:
-            return np.asarray(self.weighted(rows, np.asarray(weights, dtype=np.float64)))
-        return np.array([self._repeated(rows, row) for row in weights])
+            weighted = self.weighted
+            return RowsOnly(lambda weights: np.asarray(weighted(rows, weights * 1.0)), units)
+        return RowsOnly(
+            lambda weights: np.array([self._repeated(rows, row) for row in weights]), units
+        )
 
     def _repeated(self, rows: ScoredRows, counts: Array) -> float:
         """The plain function of a table in which row i stands ``counts[i]`` times.
@@ -264,10 +290,48 @@ def metric(
     return add
 
 
-def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Divide, with NaN where the denominator is not positive."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(denominator > 0, numerator / denominator, np.nan)
+def metric_of_patients(
+    name: str,
+    title: str,
+    kinds: tuple[Kind, ...],
+    *,
+    better: int,
+    best: float,
+    worst: float,
+    unit: str = "",
+    needs: tuple[str, ...] = (),
+    reached: bool = True,
+    condition: str = "",
+    within_folds: bool = False,
+) -> Callable[[MakeForm], Metric]:
+    """Register the decorated form as a metric.
+
+    The decorated function takes rows and the unit of each row, and prepares the metric for any
+    weights (``etab.metrics.forms``). The arguments are those of ``Metric``.
+
+    Returns:
+        A decorator. The name of the decorated function then stands for the ``Metric``.
+    """
+
+    def add(form: MakeForm) -> Metric:
+        item = Metric(
+            name,
+            title,
+            frozenset(kinds),
+            better,
+            best,
+            worst,
+            unit,
+            needs=frozenset(needs),
+            reached=reached,
+            condition=condition,
+            within_folds=within_folds,
+            form=form,
+        )
+        METRICS.add(name, item)
+        return item
+
+    return add
 
 
 def weighted_mean(values: Array, weights: FloatArray) -> FloatArray:

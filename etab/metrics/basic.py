@@ -12,8 +12,7 @@ Conventions:
 * What does not exist (AUROC of rows of one class) is raised as UndefinedError, never returned as 0,
   0.5 or NaN.
 
-Each public name below is a ``Metric``: call it with columns and patients, or take its ``weighted``
-form.
+Each public name below is a ``Metric``: call it with columns and patients.
 
 Example:
     >>> import numpy as np
@@ -24,19 +23,15 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 
 from etab.errors import UndefinedError
 from etab.metrics import masks as masks
-from etab.metrics.base import METRICS, metric, ratio, weighted_mean
+from etab.metrics.areas import AveragePrecision, Pairs, areas, compared_rows, ranked_rows
+from etab.metrics.base import METRICS, metric_of_patients
 from etab.metrics.columns import Columns, ScoredRows, check_columns, class_scores
-from etab.types import Array, FloatArray, IntArray, Kind
-
-Share = tuple[FloatArray, FloatArray]
-"""Numerator and denominator (draws,) of a share of rows or of pairs."""
-ShareOfClass = Callable[[Array, FloatArray, FloatArray], Share]
+from etab.metrics.forms import Form, Units, mean_of, mean_of_forms, ratio, sums
+from etab.types import Array, FloatArray, Kind
 
 _VALUES = (Kind.VALUE,)
 _CLASSES = (Kind.BINARY, Kind.CLASSES)
@@ -56,44 +51,59 @@ def _centred(values: FloatArray) -> FloatArray:
     return np.asarray(values - values.mean(), dtype=np.float64)
 
 
-def _spread(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Weighted sum of squared deviations from the mean, (draws,); 0 where it is rounding."""
+def _spread_columns(values: FloatArray) -> list[FloatArray]:
+    """The columns whose sums give ``_spread``."""
     centred = _centred(values)
-    squares = weights @ np.square(centred)
-    total = squares - ratio((weights @ centred) ** 2, weights.sum(axis=1))
-    rounding = _ROUNDING * squares + _ROUNDING_OF_VALUES * (weights @ np.square(values))
+    return [centred, np.square(centred), np.square(values)]
+
+
+def _spread(totals: FloatArray, n: FloatArray) -> FloatArray:
+    """Weighted sum of squared deviations from the mean, (draws,); 0 where it is rounding.
+
+    Args:
+        totals: (3, draws) sums of ``_spread_columns``.
+        n: (draws,) sum of the weights.
+    """
+    squares = totals[1]
+    total = squares - ratio(totals[0] ** 2, n)
+    rounding = _ROUNDING * squares + _ROUNDING_OF_VALUES * totals[2]
     return np.where(total > rounding, total, 0.0)
 
 
-@metric("mae", "mean absolute error", _VALUES, better=-1, best=0.0, worst=np.inf)
-def mae(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+@metric_of_patients("mae", "mean absolute error", _VALUES, better=-1, best=0.0, worst=np.inf)
+def mae(rows: ScoredRows, units: Units) -> Form:
     """Mean absolute error, in the target's unit."""
-    return weighted_mean(np.abs(_error(rows)), weights)
+    return mean_of(np.abs(_error(rows)), units)
 
 
-@metric("rmse", "root mean squared error", _VALUES, better=-1, best=0.0, worst=np.inf)
-def rmse(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+@metric_of_patients("rmse", "root mean squared error", _VALUES, better=-1, best=0.0, worst=np.inf)
+def rmse(rows: ScoredRows, units: Units) -> Form:
     """Root mean squared error, in the target's unit."""
-    return np.sqrt(weighted_mean(np.square(_error(rows)), weights))
+    columns = [np.square(_error(rows)), np.ones(len(rows))]
+    return sums(columns, units, lambda totals: np.sqrt(ratio(totals[0], totals[1])))
 
 
-@metric("bias", "bias (Bland-Altman)", _VALUES, better=0, best=0.0, worst=np.inf)
-def bias(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+@metric_of_patients("bias", "bias (Bland-Altman)", _VALUES, better=0, best=0.0, worst=np.inf)
+def bias(rows: ScoredRows, units: Units) -> Form:
     """Mean of score minus truth (Bland and Altman, Lancet 1986)."""
-    return weighted_mean(_error(rows), weights)
+    return mean_of(_error(rows), units)
 
 
-def _limit(rows: ScoredRows, weights: FloatArray, sign: float) -> FloatArray:
+def _limit(rows: ScoredRows, units: Units, sign: float) -> Form:
     error = _error(rows)
+    middle = error.mean()
     centred = _centred(error)
-    n = weights.sum(axis=1)
-    mean = weighted_mean(centred, weights)
-    variance = ratio(weights @ np.square(centred) - n * mean**2, n - 1)
-    limit = error.mean() + mean + sign * 1.96 * np.sqrt(np.maximum(variance, 0))
-    return np.asarray(limit)
+
+    def limit(totals: FloatArray) -> FloatArray:
+        n = totals[2]
+        mean = ratio(totals[0], n)
+        variance = ratio(totals[1] - n * mean**2, n - 1)
+        return np.asarray(middle + mean + sign * 1.96 * np.sqrt(np.maximum(variance, 0)))
+
+    return sums([centred, np.square(centred), np.ones(len(rows))], units, limit)
 
 
-@metric(
+@metric_of_patients(
     "loa_low",
     "lower limit of agreement",
     _VALUES,
@@ -102,12 +112,12 @@ def _limit(rows: ScoredRows, weights: FloatArray, sign: float) -> FloatArray:
     worst=-np.inf,
     condition="two rows or more",
 )
-def loa_low(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def loa_low(rows: ScoredRows, units: Units) -> Form:
     """Bias minus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986)."""
-    return _limit(rows, weights, -1.0)
+    return _limit(rows, units, -1.0)
 
 
-@metric(
+@metric_of_patients(
     "loa_high",
     "upper limit of agreement",
     _VALUES,
@@ -116,12 +126,12 @@ def loa_low(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=np.inf,
     condition="two rows or more",
 )
-def loa_high(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def loa_high(rows: ScoredRows, units: Units) -> Form:
     """Bias plus 1.96 standard deviations of the errors (Bland and Altman, Lancet 1986)."""
-    return _limit(rows, weights, 1.0)
+    return _limit(rows, units, 1.0)
 
 
-@metric(
+@metric_of_patients(
     "pearson_r",
     "Pearson correlation",
     _VALUES,
@@ -130,17 +140,22 @@ def loa_high(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=-1.0,
     condition="a truth and scores that both vary",
 )
-def pearson_r(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def pearson_r(rows: ScoredRows, units: Units) -> Form:
     """Pearson correlation of truth and score; it does not exist where either is constant."""
-    truth = _centred(rows["truth"])
-    score = _centred(rows["score"])
-    n = weights.sum(axis=1)
-    covariance = weights @ (truth * score) - ratio((weights @ truth) * (weights @ score), n)
-    spread = _spread(rows["truth"], weights) * _spread(rows["score"], weights)
-    return ratio(covariance, np.sqrt(spread))
+    of_truth = _spread_columns(rows["truth"])
+    of_score = _spread_columns(rows["score"])
+
+    def correlation(totals: FloatArray) -> FloatArray:
+        n = totals[0]
+        covariance = totals[1] - ratio(totals[2] * totals[5], n)
+        spread = _spread(totals[2:5], n) * _spread(totals[5:8], n)
+        return ratio(covariance, np.sqrt(spread))
+
+    columns = [np.ones(len(rows)), of_truth[0] * of_score[0], *of_truth, *of_score]
+    return sums(columns, units, correlation)
 
 
-@metric(
+@metric_of_patients(
     "r2",
     "coefficient of determination",
     _VALUES,
@@ -149,9 +164,14 @@ def pearson_r(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=-np.inf,
     condition="a truth that varies",
 )
-def r2(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def r2(rows: ScoredRows, units: Units) -> Form:
     """1 minus the residual over the total sum of squares; the truth must vary."""
-    return 1.0 - ratio(weights @ np.square(_error(rows)), _spread(rows["truth"], weights))
+
+    def explained(totals: FloatArray) -> FloatArray:
+        return 1.0 - ratio(totals[1], _spread(totals[2:5], totals[0]))
+
+    columns = [np.ones(len(rows)), np.square(_error(rows)), *_spread_columns(rows["truth"])]
+    return sums(columns, units, explained)
 
 
 def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
@@ -165,18 +185,9 @@ def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> F
     Returns:
         (draws,) in 0 to 1, NaN where either class has no weight.
     """
-    return ratio(*_ordered_pairs(positive, score, weights))
-
-
-def _ordered_pairs(positive: Array, score: FloatArray, weights: FloatArray) -> Share:
-    """Weights (draws,) of the pairs of both classes in the right order, and of all such pairs."""
-    order = np.argsort(score, kind="stable")
-    starts = _starts_of_ties(score[order])
-    positives = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
-    negatives = np.add.reduceat((weights * ~positive)[:, order], starts, axis=1)
-    below = np.cumsum(negatives, axis=1) - negatives
-    right = (positives * (below + negatives / 2)).sum(axis=1)
-    return right, positives.sum(axis=1) * negatives.sum(axis=1)
+    n = len(score)
+    part = compared_rows(positive, score, Units.single_rows(n))
+    return Pairs([part], n).draws(np.asarray(weights).T)
 
 
 def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
@@ -192,64 +203,19 @@ def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> F
     Returns:
         (draws,) in 0 to 1, NaN where the class has no weight; 1 where the other class has none.
     """
-    return ratio(*_precision_of_positives(positive, score, weights))
+    n = len(score)
+    part = ranked_rows(positive, score, Units.single_rows(n))
+    return AveragePrecision([part], n, both_classes=False).draws(np.asarray(weights).T)
 
 
-def _precision_of_positives(positive: Array, score: FloatArray, weights: FloatArray) -> Share:
-    """Sum (draws,) of the precision at each positive row, and the weight of these rows."""
-    order = np.argsort(-score, kind="stable")
-    starts = _starts_of_ties(score[order])
-    hits = np.add.reduceat((weights * positive)[:, order], starts, axis=1)
-    rows = np.cumsum(np.add.reduceat(weights[:, order], starts, axis=1), axis=1)
-    precision = np.where(rows > 0, np.cumsum(hits, axis=1) / np.maximum(rows, 1e-12), 0)
-    return (hits * precision).sum(axis=1), hits.sum(axis=1)
+def _one_against_the_others(rows: ScoredRows) -> list[tuple[Array, FloatArray]]:
+    """Which rows are of a class, and their scores for it: of the second of two, or of each."""
+    if rows.kind is Kind.BINARY:
+        return [(rows["truth"] == 1, rows["score"])]
+    return [(rows["truth"] == k, rows[f"score_{k}"]) for k in range(rows.n_classes)]
 
 
-def _precision_beside_negatives(positive: Array, score: FloatArray, weights: FloatArray) -> Share:
-    """``_precision_of_positives`` where both classes have weight: with one, every order is as
-    good.
-    """
-    total, positives = _precision_of_positives(positive, score, weights)
-    both = (weights * ~positive).sum(axis=1) > 0
-    return np.where(both, total, 0.0), np.where(both, positives, 0.0)
-
-
-def _starts_of_ties(ordered: FloatArray) -> Array:
-    """Index of the first of each run of equal numbers."""
-    return np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1])
-
-
-def _one_against_the_others(
-    rows: ScoredRows, weights: FloatArray, share: ShareOfClass, parts: Sequence[IntArray]
-) -> FloatArray:
-    """A share of the second of two classes, or its mean over the classes.
-
-    Args:
-        rows: The table.
-        weights: (draws, n).
-        share: Numerator and denominator for the rows of a part.
-        parts: Indexes of the rows that are compared with each other. The numerators of all parts
-            are added, and so are the denominators.
-
-    Returns:
-        (draws,) values, NaN where a denominator is 0.
-    """
-    classes = [1] if rows.kind is Kind.BINARY else list(range(rows.n_classes))
-    values = []
-    for k in classes:
-        positive = rows["truth"] == k
-        score = rows["score"] if rows.kind is Kind.BINARY else rows[f"score_{k}"]
-        numerator = np.zeros(len(weights))
-        denominator = np.zeros(len(weights))
-        for part in parts:
-            over, under = share(positive[part], score[part], weights[:, part])
-            numerator += over
-            denominator += under
-        values.append(ratio(numerator, denominator))
-    return np.asarray(np.mean(values, axis=0))
-
-
-@metric(
+@metric_of_patients(
     "auroc",
     "area under the ROC curve",
     _CLASSES,
@@ -259,17 +225,17 @@ def _one_against_the_others(
     condition=f"{_EVERY_CLASS} in one fold",
     within_folds=True,
 )
-def auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def auroc(rows: ScoredRows, units: Units) -> Form:
     """Area under the ROC curve within folds, ties counted half.
 
     It is the share of the pairs (a row of the class and another row, both in one fold of one
     repeat) that are in the right order. That is the mean over the folds, weighted by their numbers
     of pairs. For several classes it is the mean over the classes.
     """
-    return _one_against_the_others(rows, weights, _ordered_pairs, rows.of_folds())
+    return mean_of_forms(areas(Pairs, _one_against_the_others(rows), rows.of_folds(), units))
 
 
-@metric(
+@metric_of_patients(
     "auroc_pooled",
     "area under the ROC curve over the scores of all folds",
     _CLASSES,
@@ -278,12 +244,13 @@ def auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=0.0,
     condition=_EVERY_CLASS,
 )
-def auroc_pooled(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def auroc_pooled(rows: ScoredRows, units: Units) -> Form:
     """Area under the ROC curve of all rows together, as if one fit had scored them."""
-    return _one_against_the_others(rows, weights, _ordered_pairs, [np.arange(len(rows))])
+    every_row = [np.arange(len(rows))]
+    return mean_of_forms(areas(Pairs, _one_against_the_others(rows), every_row, units))
 
 
-@metric(
+@metric_of_patients(
     "auprc",
     "area under the precision-recall curve",
     _CLASSES,
@@ -293,17 +260,18 @@ def auroc_pooled(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     condition=f"{_EVERY_CLASS} in one fold",
     within_folds=True,
 )
-def auprc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def auprc(rows: ScoredRows, units: Units) -> Form:
     """Average precision within folds.
 
     It is the mean over the folds of all repeats, weighted by their positives; a fold without
     negatives has no weight, since every order of its rows is as good. For several classes it is
     the mean over the classes.
     """
-    return _one_against_the_others(rows, weights, _precision_beside_negatives, rows.of_folds())
+    classes = _one_against_the_others(rows)
+    return mean_of_forms(areas(AveragePrecision, classes, rows.of_folds(), units))
 
 
-@metric(
+@metric_of_patients(
     "auprc_pooled",
     "area under the precision-recall curve over the scores of all folds",
     _CLASSES,
@@ -312,10 +280,11 @@ def auprc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=0.0,
     condition=_EVERY_CLASS,
 )
-def auprc_pooled(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def auprc_pooled(rows: ScoredRows, units: Units) -> Form:
     """Average precision of all rows together, as if one fit had scored them."""
-    parts = [np.arange(len(rows))]
-    return _one_against_the_others(rows, weights, _precision_beside_negatives, parts)
+    classes = _one_against_the_others(rows)
+    every_row = [np.arange(len(rows))]
+    return mean_of_forms(areas(AveragePrecision, classes, every_row, units))
 
 
 def decided(kind: Kind, columns: Columns) -> FloatArray:
@@ -333,7 +302,7 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     return np.asarray(class_scores(kind, columns).argmax(axis=1), dtype=np.float64)
 
 
-@metric(
+@metric_of_patients(
     "balanced_accuracy",
     "balanced accuracy",
     _CLASSES,
@@ -342,20 +311,13 @@ def decided(kind: Kind, columns: Columns) -> FloatArray:
     worst=0.0,
     condition=_EVERY_CLASS,
 )
-def balanced_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def balanced_accuracy(rows: ScoredRows, units: Units) -> Form:
     """Mean recall over the classes, as ``decided`` decides them; each must have rows."""
     right = decided(rows.kind, rows.columns) == rows["truth"]
-    return mean_recall(rows["truth"], right, rows.n_classes, weights)
-
-
-def mean_recall(truth: Array, right: Array, n: int, weights: FloatArray) -> FloatArray:
-    """Mean recall over ``n`` classes under weights (draws, n): (draws,), NaN if one is absent."""
-    recalls = []
-    for k in range(n):
-        of_class = truth == k
-        hits = weights @ (right & of_class).astype(np.float64)
-        recalls.append(ratio(hits, weights @ of_class.astype(np.float64)))
-    return np.asarray(np.mean(recalls, axis=0))
+    recalls: list[Form] = []
+    for k in range(rows.n_classes):
+        recalls.append(mean_of(right, units, rows["truth"] == k))
+    return mean_of_forms(recalls)
 
 
 def binary_auroc(truth: FloatArray, score: FloatArray) -> float:

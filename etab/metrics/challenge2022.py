@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.metrics.base import ratio, weighted_mean, weighted_share
+from etab.metrics.base import weighted_mean
 from etab.metrics.basic import weighted_auprc, weighted_auroc
+from etab.metrics.forms import Sums, Units, mean_of, ratio, sums
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.types import Array, FloatArray, IntArray
 
@@ -96,32 +97,42 @@ def cost_2022(abnormal: Array, referred: Array) -> float:
         raise UndefinedError(
             f"The cost needs patients with an answer each, got {n} and {len(referred)}."
         )
-    return float(weighted_cost(abnormal, referred, np.ones((1, n)))[0])
+    return mean_cost(abnormal, referred, Units.single_rows(n)).value()
 
 
-def weighted_cost(abnormal: Array, referred: Array, weights: FloatArray) -> FloatArray:
-    """``cost_2022`` under several weightings of the patients: weights (draws, n) to (draws,)."""
-    share = weighted_mean(referred, weights)
-    expert = 25 + 397 * share - 1718 * share**2 + 11296 * share**4
-    treated = weighted_mean(referred & abnormal, weights)
-    missed = weighted_mean(~referred & abnormal, weights)
-    return 10 + expert + 10_000 * treated + 50_000 * missed
+def mean_cost(abnormal: Array, referred: Array, units: Units) -> Sums:
+    """Prepare ``cost_2022`` for many weightings.
+
+    Args:
+        abnormal: (n,) bool, the true *outcome* is abnormal.
+        referred: (n,) bool, the patients whom the answers send to an expert.
+        units: The unit of each of the n rows.
+    """
+
+    def cost(totals: FloatArray) -> FloatArray:
+        n = totals[0]
+        share = ratio(totals[1], n)
+        expert = 25 + 397 * share - 1718 * share**2 + 11296 * share**4
+        return 10 + expert + 10_000 * ratio(totals[2], n) + 50_000 * ratio(totals[3], n)
+
+    treated = referred & abnormal
+    missed = ~referred & abnormal
+    return sums([np.ones(len(abnormal)), referred, treated, missed], units, cost)
 
 
-def weighted_f_measure(of_class: Array, answered: Array, weights: FloatArray) -> FloatArray:
-    """F-measure of one class under several weightings.
+def class_f_measure(of_class: Array, answered: Array, units: Units) -> Sums:
+    """Prepare the F-measure of one class.
 
     Args:
         of_class: (n,) bool, rows of the class.
         answered: (n,) bool, rows for which the class is answered.
-        weights: (draws, n), 0 or more.
+        units: The unit of each of the n rows.
 
     Returns:
-        (draws,) in 0 to 1, NaN where the class is neither true nor answered.
+        The form; its values are in 0 to 1, NaN where the class is neither true nor answered.
     """
-    both = weights @ (of_class & answered).astype(np.float64)
-    total = weights @ of_class.astype(np.float64) + weights @ answered.astype(np.float64)
-    return ratio(2 * both, total)
+    columns = [of_class & answered, of_class, answered]
+    return sums(columns, units, lambda totals: ratio(2 * totals[0], totals[1] + totals[2]))
 
 
 def roc_pr_2022(truth: Array, score: FloatArray) -> tuple[float | None, float | None]:
@@ -163,7 +174,7 @@ def _score_2022(
     cost: float,
 ) -> Score2022:
     counts = confusion(labels, outputs)
-    once = np.ones((1, len(labels)))
+    records = Units.single_rows(len(labels))
     auroc: list[float | None] = []
     auprc: list[float | None] = []
     f_measure: list[float | None] = []
@@ -174,8 +185,8 @@ def _score_2022(
         areas = roc_pr_2022(of_class, scores[:, k])
         auroc.append(areas[0])
         auprc.append(areas[1])
-        f_measure.append(_number_or_none(float(weighted_f_measure(of_class, answered, once)[0])))
-        recall.append(_number_or_none(float(weighted_share(answered, of_class, once)[0])))
+        f_measure.append(_number_or_none(class_f_measure(of_class, answered, records).value()))
+        recall.append(_number_or_none(mean_of(answered, records, of_class).value()))
     return Score2022(
         classes,
         _macro(auroc),

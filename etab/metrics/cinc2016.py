@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from etab.errors import UndefinedError
-from etab.metrics.base import ratio, weighted_share
+from etab.metrics.forms import Sums, Units, combined_sums, mean_of, ratio
 from etab.types import Array, FloatArray, IntArray
 
 ABNORMAL, UNSURE, NORMAL = 1, 0, -1
@@ -67,20 +68,20 @@ def _check_2016(truth: Array, answers: Array) -> tuple[IntArray, IntArray]:
     return truth.astype(np.int64), answers.astype(np.int64)
 
 
-def phase1_share(right: Array, unsure: Array, of_class: Array, weights: FloatArray) -> FloatArray:
-    """Sensitivity (or specificity) by the rule of the first phase: an unsure answer is half right.
+def phase1_share(right: Array, unsure: Array, of_class: Array, units: Units) -> Sums:
+    """Prepare the sensitivity (or specificity) of the first phase: unsure is half right.
 
     Args:
         right: (n,) bool, the answer is that of the reference.
         unsure: (n,) bool.
         of_class: (n,) bool, the abnormal rows for the sensitivity, the normal ones for the
             specificity.
-        weights: (draws, n), 0 or more.
+        units: The unit of each of the n rows.
 
     Returns:
-        (draws,) in 0 to 1, NaN where the class has no weight.
+        The form; its values are in 0 to 1, NaN where the class has no weight.
     """
-    return weighted_share(np.where(unsure, 0.5, right), of_class, weights)
+    return mean_of(np.where(unsure, 0.5, right), units, of_class)
 
 
 def official_share(
@@ -89,9 +90,9 @@ def official_share(
     of_class: Array,
     clean: Array,
     shares: tuple[float, float],
-    weights: FloatArray,
-) -> FloatArray:
-    """Sensitivity (or specificity) by the rule of the official phase.
+    units: Units,
+) -> Sums:
+    """Prepare the sensitivity (or specificity) of the official phase.
 
     An unsure answer is right on a noisy record and wrong on a clean one. Clean and noisy records of
     the class are scored apart; a stratum without records is left out and the other one counts in
@@ -101,16 +102,23 @@ def official_share(
         right, unsure, of_class: as in ``phase1_share``.
         clean: (n,) bool, the signal quality of the reference.
         shares: How much the clean and the noisy records of the class count.
-        weights: (draws, n), 0 or more.
+        units: The unit of each of the n rows.
 
     Returns:
-        (draws,) in 0 to 1, NaN where the class has no weight.
+        The form; its values are in 0 to 1, NaN where the class has no weight.
     """
-    of_clean = weighted_share(right, of_class & clean, weights)
-    of_noisy = weighted_share(right | unsure, of_class & ~clean, weights)
-    total = shares[0] * np.isfinite(of_clean) + shares[1] * np.isfinite(of_noisy)
-    points = shares[0] * np.nan_to_num(of_clean) + shares[1] * np.nan_to_num(of_noisy)
-    return ratio(points, total)
+    of_clean = mean_of(right, units, of_class & clean)
+    of_noisy = mean_of(right | unsure, units, of_class & ~clean)
+
+    def weighted_mean(values: Sequence[FloatArray]) -> FloatArray:
+        total = np.zeros(len(values[0]))
+        points = np.zeros(len(values[0]))
+        for share, value in zip(shares, values, strict=True):
+            total += share * np.isfinite(value)
+            points += share * np.nan_to_num(value)
+        return ratio(points, total)
+
+    return combined_sums([of_clean, of_noisy], weighted_mean)
 
 
 def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
@@ -133,15 +141,15 @@ def cinc2016_phase1(truth: Array, answers: Array) -> Score2016:
     truth, answers = _check_2016(truth, answers)
     right = answers == truth
     unsure = answers == UNSURE
-    once = np.ones((1, len(truth)))
-    se = _existing(phase1_share(right, unsure, truth == ABNORMAL, once))
-    sp = _existing(phase1_share(right, unsure, truth == NORMAL, once))
+    records = Units.single_rows(len(truth))
+    se = _existing(phase1_share(right, unsure, truth == ABNORMAL, records))
+    sp = _existing(phase1_share(right, unsure, truth == NORMAL, records))
     return Score2016(se, sp, _mean_of_both(se, sp))
 
 
-def _existing(values: FloatArray) -> float | None:
-    """The one value of an array; None for NaN."""
-    value = float(values[0])
+def _existing(form: Sums) -> float | None:
+    """The value with each record counted once; None for NaN."""
+    value = form.value()
     return None if np.isnan(value) else value
 
 
@@ -229,7 +237,7 @@ def _official(
         raise UndefinedError(
             f"The weights {shares} leave no record of one class to score. Give other weights."
         )
-    once = np.ones((1, len(truth)))
+    records = Units.single_rows(len(truth))
     right = answers == truth
-    score = official_share(right, answers == UNSURE, of_class, clean, shares, once)
-    return float(score[0]), (used[0] / total, used[1] / total)
+    score = official_share(right, answers == UNSURE, of_class, clean, shares, records)
+    return score.value(), (used[0] / total, used[1] / total)

@@ -16,6 +16,7 @@ from scipy.special import expit
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.metrics.base import METRICS, ratio, weighted_mean, weighted_share
 from etab.metrics.columns import ScoredRows
+from etab.metrics.forms import Units
 from etab.metrics.heart_sounds import TIMING_COLUMNS, mean_over_people
 from etab.metrics.uncertainty import percentile_interval, resample_weights
 from etab.types import Array, FloatArray, Kind
@@ -229,7 +230,9 @@ def _mean_of_found(name: str, found: str) -> Weighted:
     """Mean over people of a column over the recordings in which a sound was found."""
 
     def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-        return mean_over_people(rows, name, rows[found] > 0, weights)
+        recordings = Units.single_rows(len(rows))
+        form = mean_over_people(rows, name, rows[found] > 0, recordings)
+        return form.draws(weights.T)
 
     return mean
 

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from etab.metrics.base import METRICS, Metric, Weighted, metric, ratio, weighted_mean
+from etab.metrics.base import METRICS, Metric, metric_of_patients
 from etab.metrics.basic import auroc
-from etab.metrics.challenge2022 import weighted_cost, weighted_f_measure
+from etab.metrics.challenge2022 import class_f_measure, mean_cost
 from etab.metrics.cinc2016 import TRAINING_2016, official_share, phase1_share
 from etab.metrics.columns import ScoredRows
-from etab.types import Array, FloatArray, Kind
+from etab.metrics.forms import Form, MakeForm, Sums, Units, mean_of, mean_of_forms
+from etab.types import Array, Kind
 
 __all__ = ["METRICS", "STATE_COLUMNS", "TIMING_COLUMNS"]
 
@@ -37,17 +38,19 @@ _CLASSES = (Kind.BINARY, Kind.CLASSES)
 _BOTH = "abnormal and normal rows"
 
 
-def _phase1(rows: ScoredRows, weights: FloatArray, of_class: Array) -> FloatArray:
+def _phase1(rows: ScoredRows, units: Units, of_class: Array) -> Sums:
     answer = rows["answer"]
-    return phase1_share(answer == rows["truth"], answer == _UNSURE, of_class, weights)
+    return phase1_share(answer == rows["truth"], answer == _UNSURE, of_class, units)
 
 
-def _phase1_mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def _phase1_mean(rows: ScoredRows, units: Units) -> Form:
     abnormal = rows["truth"] == 1
-    return (_phase1(rows, weights, abnormal) + _phase1(rows, weights, ~abnormal)) / 2
+    of_abnormal = _phase1(rows, units, abnormal)
+    of_normal = _phase1(rows, units, ~abnormal)
+    return mean_of_forms([of_abnormal, of_normal])
 
 
-def _official(rows: ScoredRows, weights: FloatArray, *, abnormal: bool) -> FloatArray:
+def _official(rows: ScoredRows, units: Units, *, abnormal: bool) -> Sums:
     if abnormal:
         shares = (TRAINING_2016.abnormal_clean, TRAINING_2016.abnormal_noisy)
     else:
@@ -55,20 +58,19 @@ def _official(rows: ScoredRows, weights: FloatArray, *, abnormal: bool) -> Float
     answer = rows["answer"]
     right = answer == rows["truth"]
     of_class = (rows["truth"] == 1) == abnormal
-    return official_share(right, answer == _UNSURE, of_class, rows["clean"] == 1, shares, weights)
+    return official_share(right, answer == _UNSURE, of_class, rows["clean"] == 1, shares, units)
 
 
-def _mean_over_databases(rows: ScoredRows, weights: FloatArray, function: Weighted) -> FloatArray:
+def _mean_over_databases(rows: ScoredRows, units: Units, make: MakeForm) -> Form:
     """Mean of a metric over databases; one without both classes has no value and is left out."""
-    values = []
+    forms = []
     for name in np.unique(rows["group"]):
         of_database = rows["group"] == name
-        values.append(function(rows.select(of_database), weights[:, of_database]))
-    defined = np.isfinite(values)
-    return ratio(np.nan_to_num(values).sum(axis=0), defined.sum(axis=0).astype(np.float64))
+        forms.append(make(rows.select(of_database), units.select(of_database)))
+    return mean_of_forms(forms, skip_undefined=True)
 
 
-@metric(
+@metric_of_patients(
     "macro_macc",
     "MAcc (phase-1 rule), mean over databases",
     _BINARY,
@@ -78,12 +80,12 @@ def _mean_over_databases(rows: ScoredRows, weights: FloatArray, function: Weight
     needs=("answer", "group"),
     condition=_BOTH,
 )
-def macro_macc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def macro_macc(rows: ScoredRows, units: Units) -> Form:
     """Mean over databases of ``macc``."""
-    return _mean_over_databases(rows, weights, _phase1_mean)
+    return _mean_over_databases(rows, units, _phase1_mean)
 
 
-@metric(
+@metric_of_patients(
     "macro_auroc",
     "AUROC, mean over databases",
     _BINARY,
@@ -94,12 +96,12 @@ def macro_macc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     condition=f"{_BOTH} in one fold",
     within_folds=True,
 )
-def macro_auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def macro_auroc(rows: ScoredRows, units: Units) -> Form:
     """Mean over databases of the area under the ROC curve within folds."""
-    return _mean_over_databases(rows, weights, auroc.draws)
+    return _mean_over_databases(rows, units, auroc.prepared)
 
 
-@metric(
+@metric_of_patients(
     "macc",
     "mean of Se and Sp (phase-1 rule)",
     _BINARY,
@@ -109,12 +111,12 @@ def macro_auroc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer",),
     condition=_BOTH,
 )
-def macc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def macc(rows: ScoredRows, units: Units) -> Form:
     """Mean of sensitivity and specificity by the rule of the first phase of CinC 2016."""
-    return _phase1_mean(rows, weights)
+    return _phase1_mean(rows, units)
 
 
-@metric(
+@metric_of_patients(
     "se",
     "sensitivity",
     _BINARY,
@@ -124,12 +126,12 @@ def macc(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer",),
     condition="abnormal rows",
 )
-def se(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def se(rows: ScoredRows, units: Units) -> Form:
     """Share of abnormal rows that are answered so; an unsure answer is half right."""
-    return _phase1(rows, weights, rows["truth"] == 1)
+    return _phase1(rows, units, rows["truth"] == 1)
 
 
-@metric(
+@metric_of_patients(
     "sp",
     "specificity",
     _BINARY,
@@ -139,12 +141,12 @@ def se(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer",),
     condition="normal rows",
 )
-def sp(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def sp(rows: ScoredRows, units: Units) -> Form:
     """Share of normal rows that are answered so; an unsure answer is half right."""
-    return _phase1(rows, weights, rows["truth"] != 1)
+    return _phase1(rows, units, rows["truth"] != 1)
 
 
-@metric(
+@metric_of_patients(
     "macc_2016",
     "MAcc (official rule, weights of the training set)",
     _BINARY,
@@ -154,14 +156,14 @@ def sp(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer", "clean"),
     condition=_BOTH,
 )
-def macc_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def macc_2016(rows: ScoredRows, units: Units) -> Form:
     """Mean of sensitivity and specificity by the official rule of CinC 2016."""
-    of_abnormal = _official(rows, weights, abnormal=True)
-    of_normal = _official(rows, weights, abnormal=False)
-    return (of_abnormal + of_normal) / 2
+    of_abnormal = _official(rows, units, abnormal=True)
+    of_normal = _official(rows, units, abnormal=False)
+    return mean_of_forms([of_abnormal, of_normal])
 
 
-@metric(
+@metric_of_patients(
     "se_2016",
     "Se (official rule)",
     _BINARY,
@@ -171,12 +173,12 @@ def macc_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer", "clean"),
     condition="abnormal rows",
 )
-def se_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def se_2016(rows: ScoredRows, units: Units) -> Form:
     """Sensitivity by the official rule of CinC 2016, with the weights of the training set."""
-    return _official(rows, weights, abnormal=True)
+    return _official(rows, units, abnormal=True)
 
 
-@metric(
+@metric_of_patients(
     "sp_2016",
     "Sp (official rule)",
     _BINARY,
@@ -186,12 +188,12 @@ def se_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer", "clean"),
     condition="normal rows",
 )
-def sp_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def sp_2016(rows: ScoredRows, units: Units) -> Form:
     """Specificity by the official rule of CinC 2016, with the weights of the training set."""
-    return _official(rows, weights, abnormal=False)
+    return _official(rows, units, abnormal=False)
 
 
-@metric(
+@metric_of_patients(
     "weighted_accuracy",
     "weighted accuracy of the Challenge 2022",
     _CLASSES,
@@ -200,14 +202,14 @@ def sp_2016(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=0.0,
     needs=("answer", "outcome"),
 )
-def weighted_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def weighted_accuracy(rows: ScoredRows, units: Units) -> Form:
     """Accuracy; a Present murmur counts 5, an Unknown one 3, an Abnormal outcome 5."""
     by_class = _OUTCOME_WEIGHTS if rows.kind is Kind.BINARY else _MURMUR_WEIGHTS
     importance = np.asarray(by_class)[rows["truth"].astype(int)]
-    return weighted_mean(rows["answer"] == rows["truth"], weights * importance)
+    return mean_of(rows["answer"] == rows["truth"], units, importance)
 
 
-@metric(
+@metric_of_patients(
     "f_measure",
     "macro F-measure",
     _CLASSES,
@@ -216,16 +218,15 @@ def weighted_accuracy(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=0.0,
     needs=("answer",),
 )
-def f_measure(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def f_measure(rows: ScoredRows, units: Units) -> Form:
     """Mean F-measure over the classes; one that is neither true nor answered is left out."""
-    parts = []
+    parts: list[Form] = []
     for k in range(rows.n_classes):
-        parts.append(weighted_f_measure(rows["truth"] == k, rows["answer"] == k, weights))
-    defined = np.isfinite(parts).sum(axis=0).astype(np.float64)
-    return ratio(np.nan_to_num(parts).sum(axis=0), defined)
+        parts.append(class_f_measure(rows["truth"] == k, rows["answer"] == k, units))
+    return mean_of_forms(parts, skip_undefined=True)
 
 
-@metric(
+@metric_of_patients(
     "cost",
     "mean cost per patient of the Challenge 2022",
     _CLASSES,
@@ -235,13 +236,13 @@ def f_measure(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     needs=("answer", "outcome"),
     reached=False,
 )
-def cost(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def cost(rows: ScoredRows, units: Units) -> Form:
     """Mean cost per patient: algorithm, expert for those referred, treatment, errors."""
     if rows.kind is Kind.BINARY:
         referred = rows["answer"] == 1
     else:
         referred = rows["answer"] != _REFERRED_BUT
-    return weighted_cost(rows["outcome"] == 1, referred, weights)
+    return mean_cost(rows["outcome"] == 1, referred, units)
 
 
 _STATE_TITLES = {
@@ -259,35 +260,36 @@ TIMING_COLUMNS = ("s1_found", "s1_error_ms", "s1_late_ms", "s2_found", "s2_error
 those. Results of the first version of the task lack them."""
 
 
-def mean_over_people(rows: ScoredRows, name: str, among: Array, weights: FloatArray) -> FloatArray:
-    """Mean over people of the mean of a column over their recordings.
+def mean_over_people(rows: ScoredRows, name: str, among: Array, units: Units) -> Sums:
+    """Prepare the mean over people of the mean of a column over their recordings.
 
     Args:
         rows: The table; a row is a recording.
         name: The column.
         among: (n,) bool, the recordings that have a value. A person without any is left out.
-        weights: (draws, n) weights; recordings of one person have the same weight.
+        units: The unit of each of the n rows.
 
     Returns:
-        (draws,) means, NaN where no person is left.
+        The form; its value is NaN where no person is left.
 
     Example:
         >>> columns = {"f1_100": np.array([0.5, 1.0, 1.0])}
         >>> rows = ScoredRows(Kind.STATES, columns, np.array(["p1", "p1", "p2"]))
-        >>> mean_over_people(rows, "f1_100", np.ones(3, dtype=bool), np.ones((1, 3))).tolist()
-        [0.875]
+        >>> people = Units(np.array([0, 0, 1]), 2)
+        >>> mean_over_people(rows, "f1_100", np.ones(3, dtype=bool), people).value()
+        0.875
     """
     _, person = np.unique(rows.patients, return_inverse=True)
     recordings = np.bincount(person, weights=among)
     share = np.where(among, 1 / np.maximum(recordings[person], 1), 0.0)
-    return weighted_mean(rows[name], weights * share)
+    return mean_of(rows[name], units, share)
 
 
-def _mean_of_column(name: str) -> Weighted:
+def _mean_of_column(name: str) -> MakeForm:
     """The mean over people of a column that every recording has."""
 
-    def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
-        return mean_over_people(rows, name, np.ones(len(rows), dtype=bool), weights)
+    def mean(rows: ScoredRows, units: Units) -> Form:
+        return mean_over_people(rows, name, np.ones(len(rows), dtype=bool), units)
 
     return mean
 
@@ -301,7 +303,7 @@ def _state_metric(name: str, title: str) -> Metric:
         best=1.0,
         worst=0.0,
         needs=frozenset({name}),
-        weighted=_mean_of_column(name),
+        form=_mean_of_column(name),
     )
 
 

@@ -22,9 +22,8 @@ from scipy.spatial.distance import cdist
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
+from etab.metrics.forms import Units
 from etab.types import Array, FloatArray
-
-_CHUNK = 500  # patients that are left out at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +185,8 @@ def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
     9(3), 1981).
     """
     n = len(patients)
-    of_row = np.searchsorted(patients, rows.patients)
-    without: list[FloatArray] = []
-    for start in range(0, n, _CHUNK):
-        left_out = np.arange(start, min(start + _CHUNK, n))
-        weights = (of_row[None, :] != left_out[:, None]).astype(np.float64)
-        without.append(METRICS[metric].draws(rows, weights))
-    values = np.concatenate(without)
+    units = Units(np.searchsorted(patients, rows.patients), n)
+    values = METRICS[metric].prepared(rows, units).without_each()
     missing = np.flatnonzero(~np.isfinite(values))
     if len(missing):
         raise UndefinedError(

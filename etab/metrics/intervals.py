@@ -64,4 +64,4 @@ def interval_of(
 def _resamples(task: str, seed: int, n_patients: int) -> IntArray:
     """How often each patient is drawn in each resample of a cell, for every backbone."""
     rng = cell_rng(task, seed, _STREAM)
-    return uncertainty.resample_weights(n_patients, BOOTSTRAPS, rng).astype(np.uint16)
+    return uncertainty.resample_weights(n_patients, BOOTSTRAPS, rng)

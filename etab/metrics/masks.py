@@ -6,8 +6,9 @@ import numpy as np
 
 from etab.echo.surface import Outline, outline, surface_distances
 from etab.errors import UndefinedError
-from etab.metrics.base import metric, weighted_mean
+from etab.metrics.base import metric_of_patients
 from etab.metrics.columns import ScoredRows
+from etab.metrics.forms import Form, Units, mean_of
 from etab.types import Array, FloatArray, Kind
 
 MASK_COLUMNS = ("dice", "jaccard", "hd95", "msd")
@@ -80,29 +81,28 @@ def _percentile95(values: FloatArray) -> float:
     return below + (above - below) * part
 
 
-def _mean_over_patients(rows: ScoredRows, weights: FloatArray, name: str) -> FloatArray:
+def _mean_over_patients(rows: ScoredRows, units: Units, name: str) -> Form:
     """Mean over patients of the mean over their frames."""
     _, inverse, counts = np.unique(rows.patients, return_inverse=True, return_counts=True)
-    shares = weights / counts[inverse]
-    return weighted_mean(rows[name], shares)
+    return mean_of(rows[name], units, 1 / counts[inverse])
 
 
 _MASKS = (Kind.MASK,)
 
 
-@metric("dice", "Dice overlap", _MASKS, better=1, best=1.0, worst=0.0)
-def dice(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+@metric_of_patients("dice", "Dice overlap", _MASKS, better=1, best=1.0, worst=0.0)
+def dice(rows: ScoredRows, units: Units) -> Form:
     """Dice overlap, the mean over patients of the mean over their frames."""
-    return _mean_over_patients(rows, weights, "dice")
+    return _mean_over_patients(rows, units, "dice")
 
 
-@metric("jaccard", "Jaccard overlap", _MASKS, better=1, best=1.0, worst=0.0)
-def jaccard(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+@metric_of_patients("jaccard", "Jaccard overlap", _MASKS, better=1, best=1.0, worst=0.0)
+def jaccard(rows: ScoredRows, units: Units) -> Form:
     """Jaccard overlap, the mean over patients of the mean over their frames."""
-    return _mean_over_patients(rows, weights, "jaccard")
+    return _mean_over_patients(rows, units, "jaccard")
 
 
-@metric(
+@metric_of_patients(
     "hd95",
     "95th percentile Hausdorff distance",
     _MASKS,
@@ -111,12 +111,14 @@ def jaccard(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     worst=np.inf,
     unit="mm",
 )
-def hd95(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def hd95(rows: ScoredRows, units: Units) -> Form:
     """95th percentile Hausdorff distance, the mean over patients of the mean over frames."""
-    return _mean_over_patients(rows, weights, "hd95")
+    return _mean_over_patients(rows, units, "hd95")
 
 
-@metric("msd", "mean surface distance", _MASKS, better=-1, best=0.0, worst=np.inf, unit="mm")
-def msd(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+@metric_of_patients(
+    "msd", "mean surface distance", _MASKS, better=-1, best=0.0, worst=np.inf, unit="mm"
+)
+def msd(rows: ScoredRows, units: Units) -> Form:
     """Mean surface distance, the mean over patients of the mean over their frames."""
-    return _mean_over_patients(rows, weights, "msd")
+    return _mean_over_patients(rows, units, "msd")

@@ -13,9 +13,8 @@ import numpy as np
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
 from etab.metrics.columns import Columns, ScoredRows
+from etab.metrics.forms import Units
 from etab.types import Array, FloatArray, IntArray, Kind
-
-_CHUNK = 500  # resamples that are computed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,8 @@ def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntAr
 
     Returns:
         (n, n_patients) how often each patient is drawn. Use one array for all scores that are
-        compared, so that they are paired.
+        compared, so that they are paired. The numbers have the smallest unsigned type that holds
+        them, and those of one patient are next to each other in memory.
 
     Raises:
         UndefinedError: For fewer than two patients.
@@ -50,7 +50,9 @@ def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntAr
     """
     if n_patients < 2:
         raise UndefinedError(f"A bootstrap over patients needs at least two, got {n_patients}.")
-    return rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
+    counts = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=n)
+    smallest = np.min_scalar_type(counts.max(initial=0))
+    return np.asarray(counts.astype(smallest), order="F")
 
 
 def weighted(metric: str, rows: ScoredRows, order: Array, weights: IntArray) -> FloatArray:
@@ -66,11 +68,8 @@ def weighted(metric: str, rows: ScoredRows, order: Array, weights: IntArray) -> 
     Returns:
         (draws,) values, NaN where the metric does not exist in that resample.
     """
-    of_row = np.searchsorted(order, rows.patients)
-    parts = []
-    for start in range(0, len(weights), _CHUNK):
-        parts.append(METRICS[metric].draws(rows, weights[start : start + _CHUNK, of_row]))
-    return np.concatenate(parts)
+    units = Units(np.searchsorted(order, rows.patients), len(order))
+    return METRICS[metric].prepared(rows, units).draws(np.asarray(weights).T)
 
 
 def percentile_interval(

@@ -32,7 +32,7 @@ def added_code(task: Task, head: Head) -> dict[str, str]:
     metric = METRICS[task.metric]
     parts: dict[str, Any] = {
         "head": type(head),
-        "metric": metric.weighted or metric.function,
+        "metric": metric.weighted or metric.function or metric.form,
         "input": type(input_of(task)),
         "source": datasets.SOURCES[task.dataset],
     }

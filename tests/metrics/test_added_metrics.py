@@ -140,9 +140,9 @@ def test_plain_metrics_have_paired_tests(added: list[str]) -> None:
 
 
 def test_a_metric_has_one_function() -> None:
-    with pytest.raises(UnsupportedOptionError, match="neither of `function` and `weighted`"):
+    with pytest.raises(UnsupportedOptionError, match="none of `function`, `weighted` and `form`"):
         _plain("none", None)
-    with pytest.raises(UnsupportedOptionError, match="both of `function` and `weighted`"):
+    with pytest.raises(UnsupportedOptionError, match="2 of `function`, `weighted` and `form`"):
         _plain("two", _median, weighted=lambda rows, weights: weights[:, 0])
 
 

@@ -97,29 +97,32 @@ FAULTS = [
     Fault(
         "folds: AUROC is the pooled one",
         "etab/metrics/basic.py",
-        "return _one_against_the_others(rows, weights, _ordered_pairs, rows.of_folds())",
-        "return _one_against_the_others(rows, weights, _ordered_pairs, rows.of_repeats())",
+        "areas(Pairs, _one_against_the_others(rows), rows.of_folds(), units)",
+        "areas(Pairs, _one_against_the_others(rows), rows.of_repeats(), units)",
         (*WITHIN, *TRIVIAL),
     ),
     Fault(
         "folds: AUPRC is the pooled one",
         "etab/metrics/basic.py",
-        "_precision_beside_negatives, rows.of_folds())",
-        "_precision_beside_negatives, rows.of_repeats())",
+        "areas(AveragePrecision, classes, rows.of_folds(), units)",
+        "areas(AveragePrecision, classes, rows.of_repeats(), units)",
         WITHIN,
     ),
     Fault(
         "folds: a fold of one class has weight",
-        "etab/metrics/basic.py",
-        "np.where(both, total, 0.0), np.where(both, positives, 0.0)",
-        "total, positives",
+        "etab/metrics/areas.py",
+        "                if self.both_classes:\n",
+        "                if False:\n",
         WITHIN,
     ),
     Fault(
         "folds: the mean of folds, whatever their pairs",
-        "etab/metrics/basic.py",
-        "            numerator += over\n            denominator += under",
-        "            numerator += over / np.maximum(under, 1e-9)\n            denominator += under > 0",
+        "etab/metrics/areas.py",
+        "                right[chunk] += _float64_sum(high * below) / 2\n"
+        "                pairs[chunk] += _float64_sum(high) * _float64_sum(low)\n",
+        "                of_part = _float64_sum(high) * _float64_sum(low)\n"
+        "                right[chunk] += _float64_sum(high * below) / 2 / np.maximum(of_part, 1e-9)\n"
+        "                pairs[chunk] += of_part > 0\n",
         WITHIN,
     ),
     Fault(
@@ -132,8 +135,8 @@ FAULTS = [
     Fault(
         "folds: databases forget their folds",
         "etab/metrics/heart_sounds.py",
-        "_mean_over_databases(rows, weights, auroc.draws)",
-        "_mean_over_databases(rows, weights, METRICS['auroc_pooled'].draws)",
+        "_mean_over_databases(rows, units, auroc.prepared)",
+        "_mean_over_databases(rows, units, METRICS['auroc_pooled'].prepared)",
         WITHIN,
     ),
     Fault(

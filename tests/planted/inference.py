@@ -19,9 +19,8 @@ FAULTS = [
     Fault(
         "rows are left out one at a time, not patients",
         MODULE,
-        "    n = len(patients)\n    of_row = np.searchsorted(patients, rows.patients)\n",
-        "    patients = np.arange(len(rows)).astype(str)\n    n = len(patients)\n"
-        "    of_row = np.arange(n)\n",
+        "    n = len(patients)\n    units = Units(np.searchsorted(patients, rows.patients), n)\n",
+        "    n = len(rows)\n    units = Units.single_rows(n)\n",
         INFERENCE,
     ),
     Fault(

@@ -199,8 +199,8 @@ FAULTS = [
     _fault(
         "unsure is right on clean records",
         "etab/metrics/cinc2016.py",
-        "weighted_share(right, of_class & clean, weights)",
-        "weighted_share(right | unsure, of_class & clean, weights)",
+        "mean_of(right, units, of_class & clean)",
+        "mean_of(right | unsure, units, of_class & clean)",
         f"{TASKS}::test_both_rules_of_2016",
     ),
     _fault(

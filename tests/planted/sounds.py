@@ -217,8 +217,8 @@ FAULTS = [
     _fault(
         "unsure is right on clean records",
         "etab/metrics/cinc2016.py",
-        "weighted_share(right, of_class & clean, weights)",
-        "weighted_share(right | unsure, of_class & clean, weights)",
+        "mean_of(right, units, of_class & clean)",
+        "mean_of(right | unsure, units, of_class & clean)",
         METRICS,
         "test_official_rule_has_the_published_values",
     ),
@@ -368,8 +368,8 @@ FAULTS = [
     Fault(
         "sounds: recordings in which no sound was found have an error of 0",
         "etab/metrics/clinical.py",
-        "return mean_over_people(rows, name, rows[found] > 0, weights)",
-        "return mean_over_people(rows, name, rows[found] >= 0, weights)",
+        "mean_over_people(rows, name, rows[found] > 0, recordings)",
+        "mean_over_people(rows, name, rows[found] >= 0, recordings)",
         (f"{STATES}::test_readouts_are_means_over_people_of_the_sounds_found",),
     ),
     Fault(

@@ -2,17 +2,19 @@
 
 from tests.faults import Fault
 
+FORMS = ("tests/metrics/test_forms.py",)
+
 FAULTS = [
     Fault(
         "ties are broken by order",
-        "etab/metrics/basic.py",
-        "(below + negatives / 2)",
-        "(below + negatives)",
+        "etab/metrics/areas.py",
+        "part.lower.cumulative(low) + part.upper.cumulative(low)",
+        "part.upper.cumulative(low) + part.upper.cumulative(low)",
         ("tests/metrics/test_basic.py",),
     ),
     Fault(
         "one class scores a half",
-        "etab/metrics/base.py",
+        "etab/metrics/forms.py",
         "return np.where(denominator > 0, numerator / denominator, np.nan)",
         "return np.where(denominator > 0, numerator / denominator, 0.5)",
         ("tests/metrics/test_basic.py",),
@@ -34,8 +36,8 @@ FAULTS = [
     Fault(
         "a mean over frames, not patients",
         "etab/metrics/masks.py",
-        "    shares = weights / counts[inverse]\n",
-        "    shares = weights\n",
+        "mean_of(rows[name], units, 1 / counts[inverse])",
+        "mean_of(rows[name], units, np.ones(len(inverse)))",
         ("tests/metrics/test_basic.py",),
     ),
     Fault(
@@ -69,8 +71,8 @@ FAULTS = [
     Fault(
         "bootstrap unseeded",
         "etab/metrics/uncertainty.py",
-        "    return rng.multinomial(n_patients",
-        "    return np.random.default_rng().multinomial(n_patients",
+        "    counts = rng.multinomial(n_patients",
+        "    counts = np.random.default_rng().multinomial(n_patients",
         ("tests/metrics/test_uncertainty.py",),
     ),
     Fault(
@@ -97,8 +99,8 @@ FAULTS = [
     Fault(
         "two classes by the name of a column",
         "etab/metrics/basic.py",
-        "classes = [1] if rows.kind is Kind.BINARY else",
-        'classes = [1] if "score" in rows.columns else',
+        'if rows.kind is Kind.BINARY:\n        return [(rows["truth"] == 1',
+        'if "score" in rows.columns:\n        return [(rows["truth"] == 1',
         ("tests/metrics/test_added_metrics.py",),
     ),
     Fault(
@@ -114,5 +116,40 @@ FAULTS = [
         "    return np.asarray(values - values.mean(), dtype=np.float64)\n",
         "    return np.asarray(values, dtype=np.float64)\n",
         ("tests/metrics/test_added_metrics.py",),
+    ),
+    Fault(
+        "pairs of rows of one patient are left out twice",
+        "etab/metrics/areas.py",
+        "            right += _per_unit(unit, part.pairs_of_units[1], self.n)\n",
+        "",
+        FORMS,
+    ),
+    Fault(
+        "numbers of pairs beyond float32",
+        "etab/metrics/areas.py",
+        'weights.dtype.kind == "u" and 2 * _most_pairs(high, low) < _EXACT',
+        'weights.dtype.kind == "u"',
+        FORMS,
+    ),
+    Fault(
+        "a patient is subtracted from a sum that rounding decides",
+        "etab/metrics/forms.py",
+        "self.from_totals((before + after).T)",
+        "self.from_totals((self.values.sum(axis=0) - self.values).T)",
+        FORMS,
+    ),
+    Fault(
+        "weights of all rows are held at once",
+        "etab/metrics/areas.py",
+        "step = max(_NUMBERS // max(rows, 1), _FEWEST_DRAWS)",
+        "step = weights.shape[1]",
+        FORMS,
+    ),
+    Fault(
+        "a block of rows is added to the next one only",
+        "etab/metrics/areas.py",
+        "before = before + block.sum(axis=0)",
+        "before = block.sum(axis=0)",
+        FORMS,
     ),
 ]

@@ -69,7 +69,7 @@ def _fits(way: str, x: Array, split: RowSplit, standardised: bool, frames: int) 
         ), parts
     if standardised:
         prepared = Prepared.of(x, frames)
-        return KernelFits(*kernel_fits.standardised(prepared, split.train, split.test)), parts
+        return kernel_fits.standardised_fits(prepared, split.train, split.test), parts
     products = kernel_fits.raw_products(x)
     return KernelFits(*kernel_fits.centred(products, split.train, split.test)), parts
 
@@ -298,6 +298,51 @@ def test_rounding_makes_no_system_singular() -> None:
     """A shift below the rounding of single precision is solved in double precision."""
     matrix = np.ones((40, 40)) * 1e4
     y = np.random.default_rng(9).standard_normal((40, 1))
-    inverse = kernel_fits._inverse(matrix, 1e-4)
-    assert np.isfinite(inverse).all()
+    solved = kernel_fits._solve_shifted(matrix.astype(np.float32), 1e-4, y.astype(np.float32))
+    assert np.isfinite(solved).all()
     assert np.isfinite(moment_fits._solve(matrix.astype(np.float32), y, 1e-4)).all()
+
+
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_products_with_test_rows_are_those_that_are_not_computed(shift: float) -> None:
+    """Predictions by columns are those by all inner products."""
+    rng = np.random.default_rng(11)
+    x = (shift + rng.standard_normal((60, 3000)) * np.logspace(-2, 2, 3000)).astype(np.float32)
+    x[:, 7] = shift
+    train = np.arange(40)
+    test = np.arange(40, 60)
+    y = rng.standard_normal((40, 2))
+    prepared = Prepared.of(x, 1)
+    whole = KernelFits(*kernel_fits.standardised(prepared, train, test))
+    later = kernel_fits.standardised_fits(prepared, train, test)
+    for penalty in (1e-3, 1.0, 1e3):
+        assert np.abs(later.predict(y, penalty) - whole.predict(y, penalty)).max() < 1e-5
+
+
+@pytest.mark.parametrize("target", [VALUE, BINARY])
+def test_columns_are_prepared_once_for_all_repeats(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(12)
+    features = Features({"wide/cls": rng.standard_normal((60, 200)).astype(np.float32)})
+    y = features.pooled["wide/cls"][:, 0].astype(np.float64)
+    if target is not VALUE:
+        y = np.digitize(y, [0])
+    memo = Memo()
+    calls: list[int] = []
+    real = stack.Prepared.of
+    monkeypatch.setattr(stack.Prepared, "of", lambda *x: calls.append(1) or real(*x))
+    for seed in range(2):
+        memo.forget_fits()
+        train = np.random.default_rng(seed).permutation(len(y))
+        split = RowSplit(np.sort(train[20:]), (train[20:30], train[30:]), train[:20], "fold0")
+        stack.Stack().cross_fit(
+            features,
+            y,
+            np.arange(len(y)),
+            [split],
+            target,
+            rng=np.random.default_rng(0),
+            memo=memo,
+        )
+    assert len(calls) == 1

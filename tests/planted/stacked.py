@@ -40,10 +40,10 @@ FAULTS = [
     Fault(
         "stack: weights are fitted on rows that the candidates have seen",
         STACK,
-        "left_out[index] = fit.left_out(y, parts, float(PENALTIES[index]))",
+        "left_out[index] = predict(float(PENALTIES[index]))",
         "left_out[index] = fit.train @ np.linalg.solve(fit.train + 1e-3 * np.eye(len(y)), y)"
         " if hasattr(fit.train, 'ndim') and fit.train.ndim == 2"
-        " else fit.left_out(y, parts, float(PENALTIES[index]))",
+        " else predict(float(PENALTIES[index]))",
         TESTS,
     ),
     Fault(
@@ -92,8 +92,8 @@ FAULTS = [
     Fault(
         "stack: the intercept of left-out parts is forgotten",
         KERNELS,
-        " - np.float32(1 / len(y))",
-        "",
+        "dual = solved[:, :-1] - np.outer(solved[:, -1], intercept)",
+        "dual = solved[:, :-1]",
         TESTS,
     ),
     Fault(
@@ -108,6 +108,20 @@ FAULTS = [
         STACK,
         'place = ("stack", candidate.name, x.shape, rows.key)',
         'place = ("stack", x.shape)',
+        TESTS,
+    ),
+    Fault(
+        "stack: every repeat prepares the columns again",
+        STACK,
+        "self._share(place, self.prepared[key])",
+        "pass",
+        TESTS,
+    ),
+    Fault(
+        "stack: predictions by columns are not centred",
+        KERNELS,
+        "(of_test - of_train.mean(axis=0))",
+        "of_test",
         TESTS,
     ),
     Fault(

@@ -5,12 +5,12 @@ No label enters the inner products, so that all tasks on the same rows share the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from scipy.linalg import blas, lapack
+from scipy.linalg import lapack
 
 from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_difference
 from etab.heads.pooled.linalg import gram
@@ -34,7 +34,7 @@ class KernelFits:
     """
 
     train: FloatArray
-    test: FloatArray
+    test: FloatArray | StandardisedTest
 
     @property
     def nbytes(self) -> int:
@@ -44,10 +44,6 @@ class KernelFits:
     def left_out(self, y: FloatArray, parts: Sequence[IntArray], penalty: float) -> FloatArray:
         """Predict every part by the ridge regression that is fitted without it.
 
-        The residuals of a part follow from those of the whole fit in closed form:
-        ``(I - H)^-1 r``, where H is the block of the hat matrix that belongs to the part.
-        Single precision is enough to choose by.
-
         Args:
             y: (n, c) answers of the training rows.
             parts: Indexes into the training rows, one array a part.
@@ -56,16 +52,39 @@ class KernelFits:
         Returns:
             (n, c) predictions; 0 for rows in no part.
         """
-        penalty = self._absolute(penalty)
-        inverse = _inverse(self.train, penalty)
-        centred_answers = (y - y.mean(axis=0)).astype(np.float32)
-        residual = penalty * blas.ssymm(1.0, inverse, centred_answers, lower=1)
-        out = np.zeros(y.shape)
+        return self.search(y, parts)(penalty)
+
+    def search(self, y: FloatArray, parts: Sequence[IntArray]) -> Callable[[float], FloatArray]:
+        """Prepare ``left_out`` for several penalties; single precision is enough to choose by.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            parts: Indexes into the training rows, one array a part.
+
+        Returns:
+            A function from a penalty to (n, c) predictions; 0 for rows in no part.
+        """
+        single = self.train.astype(np.float32)
+        mean = y.mean(axis=0)
+        answers = (y - mean).astype(np.float32)
+        blocks = []
         for part in parts:
-            # I - H of ridge regression with an intercept, for centred inner products.
-            block = penalty * inverse[np.ix_(part, part)] - np.float32(1 / len(y))
-            out[part] = y[part] - _solve_lower(block, residual[part])
-        return out
+            rest = np.setdiff1d(np.arange(len(y)), part)
+            right = np.concatenate([answers[rest], np.ones((len(rest), 1), np.float32)], axis=1)
+            blocks.append((part, single[np.ix_(rest, rest)], single[np.ix_(part, rest)], right))
+
+        def predict(penalty: float) -> FloatArray:
+            shift = self._absolute(penalty)
+            out = np.zeros(y.shape)
+            for part, inside, across, right in blocks:
+                solved = _solve_shifted(inside, shift, right)
+                # The intercept makes the dual coefficients of every answer add up to 0.
+                intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
+                dual = solved[:, :-1] - np.outer(solved[:, -1], intercept)
+                out[part] = across @ dual + intercept + mean
+            return out
+
+        return predict
 
     def predict(self, y: FloatArray, penalty: float) -> FloatArray:
         """Fit on all training rows, in double precision, and predict the test rows.
@@ -87,24 +106,15 @@ class KernelFits:
         return penalty * max(float(np.trace(self.train)), 1e-30) / len(self.train)
 
 
-def _inverse(products: FloatArray, shift: float) -> FloatArray:
-    """The lower triangle of the inverse of products + shift I, in single precision."""
-    system = products.astype(np.float32)
+def _solve_shifted(products: FloatArray, shift: float, right: FloatArray) -> FloatArray:
+    """Solve (products + shift I) x = right in single precision."""
+    system = products.copy()
     system.flat[:: len(system) + 1] += np.float32(shift)
-    factor, failed = lapack.spotrf(system.T, lower=1, overwrite_a=1)
+    _, solution, failed = lapack.sposv(system.T, right, lower=1, overwrite_a=1)
     if failed:
         # Rounding to single precision took the smallest eigenvalue below minus the shift.
-        exact = products + shift * np.eye(len(products))
-        return np.asfortranarray(np.linalg.inv(exact).astype(np.float32))
-    return np.asarray(lapack.spotri(factor, lower=1, overwrite_c=1)[0])
-
-
-def _solve_lower(matrix: FloatArray, right: FloatArray) -> FloatArray:
-    """Solve a positive definite system of which the lower triangle is given."""
-    _, solution, failed = lapack.sposv(matrix, right, lower=1)
-    if failed:
-        whole = np.tril(matrix) + np.tril(matrix, -1).T
-        return np.asarray(linalg.lstsq(whole.astype(np.float64), right)[0])
+        exact = products.astype(np.float64) + shift * np.eye(len(products))
+        return np.asarray(linalg.lstsq(exact, right)[0])
     return np.asarray(solution)
 
 
@@ -185,6 +195,11 @@ class Prepared:
     values: FloatArray
     mean: FloatArray
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take."""
+        return self.values.nbytes + self.mean.nbytes
+
     @classmethod
     def of(cls, x: Array, frames: int) -> Prepared:
         """Shift and scale features (n, d); two frames become their sum and their difference."""
@@ -212,6 +227,77 @@ def standardised(
     """
     inside = np.zeros((len(train), len(train)))
     across = np.zeros((len(test), len(train)))
+    for fitted, others in _standardised_blocks(prepared, train, test):
+        inside += fitted @ fitted.T
+        across += others @ fitted.T
+    scale = _mean_length(inside)
+    return _centred(inside / scale, across / scale)
+
+
+def standardised_fits(prepared: Prepared, train: IntArray, test: IntArray) -> KernelFits:
+    """Make the fits on standardised rows; inner products with test rows are not computed.
+
+    Args:
+        prepared: Columns of all rows.
+        train: Training rows, which alone decide means and deviations.
+        test: Test rows.
+
+    Returns:
+        The fits.
+    """
+    inside = np.zeros((len(train), len(train)))
+    for fitted, _ in _standardised_blocks(prepared, train, test[:0]):
+        inside += fitted @ fitted.T
+    scale = _mean_length(inside)
+    inside, _ = _centred(inside / scale, np.zeros((0, len(train))))
+    return KernelFits(inside, StandardisedTest(prepared, train, test, scale))
+
+
+@dataclass(frozen=True, slots=True)
+class StandardisedTest:
+    """Inner products of standardised test rows with training rows, as they are needed.
+
+    A few predictions take two products of the columns with a vector each. All inner products take
+    as long as those of the training rows.
+
+    Attributes:
+        prepared: Columns of all rows.
+        train: Training rows.
+        test: Test rows.
+        scale: Mean squared length of the training rows.
+    """
+
+    prepared: Prepared
+    train: IntArray
+    test: IntArray
+    scale: float
+
+    @property
+    def nbytes(self) -> int:
+        """Memory beside that of the columns."""
+        return 0
+
+    def __matmul__(self, dual: FloatArray) -> FloatArray:
+        """Combine the centred inner products by dual coefficients (train, c), whose sums are 0."""
+        of_test = np.zeros((len(self.test), dual.shape[1]))
+        of_train = np.zeros((len(self.train), dual.shape[1]))
+        single = dual.astype(np.float32)
+        for fitted, others in _standardised_blocks(self.prepared, self.train, self.test):
+            weights = fitted.T @ single
+            of_train += fitted @ weights
+            of_test += others @ weights
+        return np.asarray((of_test - of_train.mean(axis=0)) / self.scale)
+
+
+def _mean_length(inside: FloatArray) -> float:
+    """Mean squared length of rows, from their inner products."""
+    return max(float(np.trace(inside)) / len(inside), 1e-30)
+
+
+def _standardised_blocks(
+    prepared: Prepared, train: IntArray, test: IntArray
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Standardised columns of the training rows and of the test rows, some columns at a time."""
     for start in range(0, prepared.values.shape[1], COLUMNS):
         block = slice(start, start + COLUMNS)
         fitted = prepared.values[train, block]
@@ -224,7 +310,4 @@ def standardised(
         for values in (fitted, others):
             values *= factors
             np.clip(values, -LARGEST, LARGEST, out=values)
-        inside += fitted @ fitted.T
-        across += others @ fitted.T
-    scale = max(float(np.trace(inside)) / len(train), 1e-30)
-    return _centred(inside / scale, across / scale)
+        yield fitted, others

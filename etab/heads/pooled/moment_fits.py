@@ -6,7 +6,7 @@ No label enters the moments. Rows are read some at a time, so that memory does n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -151,8 +151,6 @@ class MomentFits:
     def left_out(self, y: FloatArray, parts: Sequence[IntArray], penalty: float) -> FloatArray:
         """Predict every part by the ridge regression that is fitted without it.
 
-        The moments of a part are taken off those of all training rows.
-
         Args:
             y: (n, c) answers of the training rows.
             parts: The inner parts that the moments were made of, in that order.
@@ -161,18 +159,39 @@ class MomentFits:
         Returns:
             (n, c) predictions; 0 for rows in no part.
         """
+        return self.search(y, parts)(penalty)
+
+    def search(self, y: FloatArray, parts: Sequence[IntArray]) -> Callable[[float], FloatArray]:
+        """Prepare ``left_out`` for several penalties.
+
+        The moments of a part are taken off those of all training rows.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            parts: The inner parts that the moments were made of, in that order.
+
+        Returns:
+            A function from a penalty to (n, c) predictions; 0 for rows in no part.
+        """
         whole = self._products(np.arange(len(y)), y)
-        out = np.zeros(y.shape)
+        systems = []
         for part, first, second in zip(parts, self.parts_first, self.parts_second, strict=True):
             n = len(y) - len(part)
             mean = -first / n
             answer = (y.sum(axis=0) - y[part].sum(axis=0)) / n
             others = self.second - second - n * np.outer(mean, mean)
             products = whole - self._products(part, y) - n * np.outer(mean, answer)
-            weights = _solve(others.astype(np.float32), products, self._absolute(penalty))
-            for places, block in self.columns.blocks(self.train[part]):
-                out[part[places]] = (block - mean) @ weights + answer
-        return out
+            systems.append((part, mean, answer, others.astype(np.float32), products))
+
+        def predict(penalty: float) -> FloatArray:
+            out = np.zeros(y.shape)
+            for part, mean, answer, others, products in systems:
+                weights = _solve(others, products, self._absolute(penalty))
+                for places, block in self.columns.blocks(self.train[part]):
+                    out[part[places]] = (block - mean) @ weights + answer
+            return out
+
+        return predict
 
     def predict(self, y: FloatArray, penalty: float) -> FloatArray:
         """Fit on all training rows, in double precision, and predict the test rows.

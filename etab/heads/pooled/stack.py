@@ -34,6 +34,7 @@ from etab.heads.pooled.kernel_fits import (
     principal_components,
     raw_products,
     standardised,
+    standardised_fits,
 )
 from etab.heads.pooled.kernels import Kernels
 from etab.heads.pooled.large import LIMIT
@@ -50,6 +51,8 @@ START = 6
 
 SHARED_BYTES = 1 << 29
 """Memory for what tasks on the same rows share."""
+
+_SHARED = ("stack", "stack columns")
 
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
@@ -110,10 +113,14 @@ class _Shared:
             kept: Fits = self.memo[place]
             return kept
         fits = self._make(candidate, rows, x)
-        used = sum(kept.nbytes for key, kept in self.memo.items() if key[0] == "stack")
-        if used + fits.nbytes <= SHARED_BYTES:
-            self.memo[place] = fits
+        self._share(place, fits)
         return fits
+
+    def _share(self, place: tuple[Any, ...], value: Fits | Prepared) -> None:
+        """Keep a value for other tasks and splits, as far as memory allows."""
+        used = sum(kept.nbytes for key, kept in self.memo.items() if key[0] in _SHARED)
+        if used + value.nbytes <= SHARED_BYTES:
+            self.memo[place] = value
 
     def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> Fits:
         frames = self.features.frames
@@ -128,9 +135,10 @@ class _Shared:
                 standardise=candidate.standardised,
                 components=components,
             )
-        inside, across = self._products(candidate, rows)
         if components is None or components >= len(rows.train):
-            return KernelFits(inside, across)
+            if candidate.standardised:
+                return standardised_fits(self._prepared(candidate.key), rows.train, rows.test)
+            return KernelFits(*self._products(candidate, rows))
         fitted, others = (x[:, :components] for x in self._components(candidate, rows))
         if 2 * components > len(rows.train):
             return KernelFits(fitted @ fitted.T, others @ fitted.T)
@@ -186,8 +194,14 @@ class _Shared:
 
     def _prepared(self, key: str) -> Prepared:
         """Columns of all rows of a key, for standardisation."""
+        x = self.features.pooled[key]
+        place = ("stack columns", key, x.shape)
+        if place in self.memo:
+            kept: Prepared = self.memo[place]
+            return kept
         if key not in self.prepared:
-            self.prepared[key] = Prepared.of(self.features.pooled[key], self.features.frames)
+            self.prepared[key] = Prepared.of(x, self.features.frames)
+            self._share(place, self.prepared[key])
         return self.prepared[key]
 
 
@@ -281,12 +295,13 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
     """
     inner = np.concatenate(parts)
     left_out: dict[int, FloatArray] = {}
+    predict = fit.search(y, parts)
 
     def loss(index: int) -> float:
         if not 0 <= index < len(PENALTIES):
             return np.inf
         if index not in left_out:
-            left_out[index] = fit.left_out(y, parts, float(PENALTIES[index]))
+            left_out[index] = predict(float(PENALTIES[index]))
         errors = np.square(left_out[index][inner] - y[inner]).sum(axis=1)
         return float(errors @ importance[inner])
 

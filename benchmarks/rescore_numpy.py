@@ -9,6 +9,8 @@ and the seeded interval. A number that differs by more than 1e-9 is printed; the
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import sys
 from collections import Counter
@@ -70,9 +72,12 @@ class Table:
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], Table]:
-    """Read a CSV of predictions."""
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = list(csv.reader(file))
+    """Read a CSV of predictions, or the same compressed beside it."""
+    if path.exists():
+        text = path.read_bytes().decode()
+    else:
+        text = gzip.decompress(Path(f"{path}.gz").read_bytes()).decode()
+    lines = list(csv.reader(io.StringIO(text, newline="")))
     header = lines[0]
     by_name = dict(zip(header, zip(*lines[1:], strict=True), strict=True))
     kinds = set(by_name.pop("kind"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 import os
 from dataclasses import fields
@@ -14,8 +15,10 @@ import pytest
 
 from etab.errors import ResultError, StorageError
 from etab.heads.probabilities import class_probabilities, probability
+from etab.leaderboard.admission.files import record_files
 from etab.metrics import METRICS
 from etab.results import Predictions, Result, load_results
+from etab.results.table_files import compress_tables, read_table_bytes, table_path
 from etab.storage.atomic import slug, write_atomically
 from etab.types import Kind
 from tests import made
@@ -479,3 +482,76 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         Result.load(record)
     with pytest.raises(ResultError, match="cannot be read"):
         cell.predictions(tmp_path)
+
+
+def test_a_compressed_table_is_the_same_result(saved: tuple[Path, Result, Predictions]) -> None:
+    path, result, table = saved
+    plain = path.with_suffix(".csv")
+    packed = path.with_suffix(".csv.gz")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    folder = path.parents[3]
+    assert result.predictions(folder).to_csv() == table.to_csv()
+    assert table_path(path) == packed
+    result.save(folder, table)
+    assert not plain.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "more", "text", "other", "empty"])
+def test_a_damaged_compressed_table_is_refused(
+    saved: tuple[Path, Result, Predictions], damage: str
+) -> None:
+    path, result, table = saved
+    plain = path.with_suffix(".csv")
+    whole = gzip.compress(plain.read_bytes())
+    damaged = {
+        "cut": whole[:-9],
+        "more": whole + whole,
+        "text": plain.read_bytes(),
+        "other": gzip.compress(b"kind,item\n"),
+        "empty": b"",
+    }
+    path.with_suffix(".csv.gz").write_bytes(damaged[damage])
+    plain.unlink()
+    folder = path.parents[3]
+    with pytest.raises(ResultError, match=r"\.csv\.gz"):
+        result.predictions(folder)
+    result.save(folder, table)
+    assert plain.exists()
+
+
+def test_a_compressed_table_is_never_decompressed_beyond_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etab.results.table_files._LARGEST", 1 << 20)
+    path = tmp_path / "bomb.csv.gz"
+    path.write_bytes(gzip.compress(b"0" * (8 << 20)))
+    with pytest.raises(OSError, match="more than 1 MiB"):
+        read_table_bytes(path)
+
+
+def test_a_compressed_table_may_be_no_link(saved: tuple[Path, Result, Predictions]) -> None:
+    path, _, _ = saved
+    path.with_suffix(".csv.gz").symlink_to(path.with_suffix(".csv"))
+    refused = record_files(path.parents[3]).refused
+    assert ".csv.gz must not be read" in refused[path]
+
+
+def test_only_tables_of_repeated_folds_are_compressed(
+    saved: tuple[Path, Result, Predictions], tmp_path: Path
+) -> None:
+    path, _, table = saved
+    twice = Predictions(
+        table.kind,
+        table.items * 2,
+        table.patients * 2,
+        table.folds * 2,
+        {name: np.tile(values, 2) for name, values in table.columns.items()},
+        (0,) * len(table.items) + (1,) * len(table.items),
+    )
+    repeated = path.with_name("repeated.json")
+    repeated.write_text("{}")
+    repeated.with_suffix(".csv").write_text(twice.to_csv())
+    assert compress_tables(tmp_path) == 1
+    assert path.with_suffix(".csv").exists()
+    assert read_table_bytes(table_path(repeated)).decode() == twice.to_csv()

@@ -29,6 +29,7 @@ from etab.challenges.scoring import (
 from etab.errors import ResultError, UnknownNameError, UnsupportedOptionError
 from etab.metrics.columns import class_scores
 from etab.results import Predictions, Result, number_text
+from etab.results.table_files import read_table_bytes, table_path
 from etab.sounds.states import MURMUR, OUTCOME
 from etab.storage.atomic import write_atomically
 from etab.tasks.codes import parse_code
@@ -81,8 +82,11 @@ def read_result_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, P
         ResultError: If the file or its table cannot be read, or it answers something else.
     """
     result = Result.load(path)
-    table = path.with_suffix(".csv")
-    data = table.read_bytes() if table.is_file() else b""
+    table = table_path(path)
+    try:
+        data = read_table_bytes(table)
+    except OSError:
+        data = b""
     if hashlib.sha256(data).hexdigest() != result.predictions_sha256:
         raise ResultError(
             f"{table} is missing or not the table that {path.name} was made from. Restore it."

@@ -5,7 +5,6 @@ Files are written whole or not at all, and never overwritten.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -16,9 +15,9 @@ from typing import Any
 from etab.errors import ResultError
 from etab.results.fields import NESTED, SCHEMA, plain, refuse_field, short
 from etab.results.predictions import Predictions
+from etab.results.table_files import read_regular, read_table_bytes, table_path
 from etab.storage.atomic import slug, write_atomically
 
-_LARGEST = 1 << 28
 _LISTED = 10
 
 
@@ -177,9 +176,8 @@ class Result:
         text = predictions.to_csv()
         if path.exists():
             self._refuse_other(path)
-            table = path.with_suffix(".csv")
-            if not table.exists() or table.read_bytes() != text.encode():
-                write_atomically(table, text)
+            if not _holds(table_path(path), text):
+                write_atomically(path.with_suffix(".csv"), text)
             return path
         write_atomically(path.with_suffix(".csv"), text)
         write_atomically(path, self.to_json())
@@ -218,7 +216,7 @@ class Result:
             ResultError: If the file is no whole record; the message names file and field.
         """
         try:
-            text = _read_regular(path).decode("utf-8")
+            text = read_regular(path).decode("utf-8")
             found = json.loads(text, object_pairs_hook=_each_key_once)
         except (OSError, ValueError, RecursionError, MemoryError) as error:
             raise ResultError(
@@ -258,9 +256,9 @@ class Result:
         Raises:
             ResultError: If the table is missing, damaged, or not the one of this record.
         """
-        path = self.path(folder).with_suffix(".csv")
+        path = table_path(self.path(folder))
         try:
-            data = _read_regular(path)
+            data = read_table_bytes(path)
         except OSError as error:
             reason = f"cannot be read ({error.strerror})" if path.exists() else "is missing"
             raise ResultError(
@@ -290,10 +288,9 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _read_regular(path: Path) -> bytes:
-    """Read a file; raises OSError for a pipe, a device, a folder, and for more than 256 MiB."""
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    if path.stat().st_size > _LARGEST:
-        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MiB")
-    return path.read_bytes()
+def _holds(table: Path, text: str) -> bool:
+    """Whether the file of a table holds this text."""
+    try:
+        return read_table_bytes(table) == text.encode()
+    except OSError:
+        return False

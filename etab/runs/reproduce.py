@@ -13,6 +13,7 @@ import numpy as np
 from etab import __version__
 from etab.errors import EtabError, ResultError
 from etab.results import Predictions, Result
+from etab.results.table_files import read_table_bytes, table_path
 from etab.runs.executors import Event, serial
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
@@ -160,10 +161,10 @@ def _same_machine(stored: Result, machine: Mapping[str, Any]) -> bool:
 
 def _differ(path: Path, computed: Predictions) -> int | None:
     """Count the rows whose stored predictions are other numbers than the computed ones."""
-    table_path = path.with_suffix(".csv")
-    if not table_path.is_file():
+    table = table_path(path)
+    if not table.is_file():
         return None
-    stored = Predictions.from_csv(table_path.read_text(encoding="utf-8"), str(table_path))
+    stored = Predictions.from_csv(read_table_bytes(table).decode(), str(table))
     if stored.items != computed.items or set(stored.columns) != set(computed.columns):
         return len(computed.items)
     unequal = np.zeros(len(stored.items), dtype=bool)

@@ -31,15 +31,19 @@ def slug(name: str) -> str:
     return f"{text[: _LONGEST - 18]}~~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or leave what was there; raises StorageError when the disk refuses."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole or leave what was there; raises StorageError when the disk refuses.
+
+    Text is written as UTF-8 with the line ends it has.
+    """
+    data = content.encode() if isinstance(content, str) else content
     temp: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         temp = Path(name)
-        with os.fdopen(number, "w", encoding="utf-8", newline="") as handle:
-            handle.write(text)
+        with os.fdopen(number, "wb") as handle:
+            handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         temp.chmod(0o644)

@@ -45,7 +45,7 @@ def record_files(folder: Path) -> RecordFiles:
     records: list[Path] = []
     refused: dict[Path, str] = {}
     for path in _json_paths(folder):
-        reason = _unsafe(path, LARGEST_RECORD) or _unsafe_table(path.with_suffix(".csv"))
+        reason = _unsafe(path, LARGEST_RECORD) or _unsafe_table(path)
         if not reason and len(path.relative_to(folder).parts) > DEEPEST:
             reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
         if not reason and len(records) >= MOST_FILES:
@@ -82,12 +82,15 @@ def _unsafe(path: Path, largest: int) -> str:
     return ""
 
 
-def _unsafe_table(path: Path) -> str:
+def _unsafe_table(record: Path) -> str:
     """Why the predictions beside a record must not be read; empty where they may, or are absent."""
-    if not path.is_symlink() and not path.exists():
-        return ""  # reading the result says that its predictions are missing
-    reason = _unsafe(path, LARGEST_TABLE)
-    return f"its predictions {path.name} must not be read: {reason}" if reason else ""
+    for path in (record.with_suffix(".csv"), record.with_suffix(".csv.gz")):
+        if not path.is_symlink() and not path.exists():
+            continue  # reading the result says that its predictions are missing
+        reason = _unsafe(path, LARGEST_TABLE)
+        if reason:
+            return f"its predictions {path.name} must not be read: {reason}"
+    return ""
 
 
 def wrong_name(name: str) -> str:

@@ -1,8 +1,7 @@
-"""The phantom cohort: made patients whose truth is known exactly, in the published layouts of the
-datasets.
+"""The phantom cohort: synthetic patients, in the published layouts of the datasets.
 
-Everything that comes from it says phantom: a marker file in each tree, and a mark inside the files
-themselves.
+The true masks, volumes and labels are known exactly. Phantom data are always recognisable: each
+tree has a marker file, and each file a mark in its metadata.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from etab.storage.listing import visible
 __all__ = ["NAMES", "write", "write_sounds"]
 
 NAMES = ("camus", "echonet", "tmed", "lvh", "pediatric", "unity", "circor", "cinc2016", "ted")
-WITH_EXTRA = ("circor_hf",)  # needs packages of the extra "parquet"; written where it is named
-FIRST = ("camus", "echonet")
-SOUNDS = 12
-Steps = Callable[[Path], Iterator[int]]
+_DEFAULT = ("camus", "echonet")
+_FEWEST = 10
+_FEWEST_SOUNDS = 12  # two patients in each of the six databases of cinc2016
+_Writer = Callable[[Path], Iterator[int]]  # yields the number of patients written
 
 
 def write(
@@ -31,24 +30,39 @@ def write(
     seed: int = 0,
     size: int = 160,
     progress: Callable[[int, int], None] | None = None,
-    names: Sequence[str] = FIRST,
+    names: Sequence[str] = _DEFAULT,
 ) -> None:
-    """Write ``folder/camus`` and ``folder/echonet``, or the trees in ``names``; the same seed gives
-    the same bytes.
+    """Write phantom trees, one folder per dataset; the same seed gives the same bytes.
 
-    patients: made patients in each tree, 10 or more. size: side of the CAMUS pictures in pixels
-        (160 mm).
-    names: which of ``NAMES`` or ``WITH_EXTRA``; "ted" is CAMUS as full cycles. Raises
-    UnknownNameError for another, UnsupportedOptionError for too few patients or a folder that holds
-    real data, StorageError when it cannot be written.
+    Args:
+        folder: Where to write; the tree of a dataset is ``folder/NAME``.
+        patients: Patients in each tree, 10 or more.
+        seed: The seed of all patients.
+        size: The side of the CAMUS images in pixels; they cover 160 mm.
+        progress: Called with (patients written, patients in all) after each patient.
+        names: Datasets of ``NAMES``, or "circor_hf" (CirCor as Parquet), which needs the extra
+            ``parquet``. "ted" is CAMUS as full cycles.
+
+    Raises:
+        UnknownNameError: There is no phantom of this name.
+        UnsupportedOptionError: There are too few patients, or a folder holds real data.
+        StorageError: The folder cannot be written.
+        MissingPackageError: "circor_hf" without its packages.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder), patients=10, size=32, names=["camus"])
+        ...     sorted(path.name for path in (Path(folder) / "camus").iterdir())
+        ['PHANTOM', 'database_nifti', 'database_split']
     """
     writers = _writers(patients, seed, size)
     for name in names:
         if name not in writers:
             raise unknown("phantom tree", name, writers)
-    if patients < 10:
+    if patients < _FEWEST:
         raise UnsupportedOptionError(
-            f"A phantom cohort needs at least 10 patients for its splits; got {patients}."
+            f"A phantom cohort needs at least {_FEWEST} patients for its splits; got {patients}."
         )
     for tree in (folder / name for name in names):
         if visible(tree) and not (tree / "PHANTOM").is_file():
@@ -64,13 +78,13 @@ def write(
         if isinstance(error, StorageError):
             raise
         raise StorageError(
-            f"{folder} could not be written: {error.strerror}. Free some space or choose another "
-            "place."
+            f"{folder} could not be written: {error.strerror}. Free some space, or choose another "
+            "folder."
         ) from error
 
 
-def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
-    """The writer of each tree, in the order of ``NAMES``."""
+def _writers(patients: int, seed: int, size: int) -> Mapping[str, _Writer]:
+    """Map the name of each tree to its writer, in the order of ``NAMES``."""
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
     from etab.phantom.sound_parquet import write_circor_parquet
@@ -80,6 +94,7 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
     from etab.phantom.trees import write_camus, write_echonet
     from etab.phantom.unity import write_unity
 
+    people = max(patients, _FEWEST_SOUNDS)
     return {
         "camus": lambda tree: write_camus(tree, patients, seed, size),
         "echonet": lambda tree: write_echonet(tree, patients, seed),
@@ -87,14 +102,15 @@ def _writers(patients: int, seed: int, size: int) -> Mapping[str, Steps]:
         "lvh": lambda tree: write_lvh(tree, patients, seed),
         "pediatric": lambda tree: write_pediatric(tree, patients, seed),
         "unity": lambda tree: write_unity(tree, patients, seed),
-        "circor": lambda tree: write_circor(_emptied(tree), max(patients, SOUNDS), seed),
-        "cinc2016": lambda tree: write_cinc2016(_emptied(tree), max(patients, SOUNDS), seed),
+        "circor": lambda tree: write_circor(_emptied(tree), people, seed),
+        "cinc2016": lambda tree: write_cinc2016(_emptied(tree), people, seed),
         "ted": lambda tree: write_ted(tree, patients, seed, size),
-        "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), max(patients, SOUNDS), seed),
+        "circor_hf": lambda tree: write_circor_parquet(_emptied(tree), people, seed),
     }
 
 
 def _emptied(tree: Path) -> Path:
+    """Delete an earlier phantom and return its folder."""
     if tree.is_dir():
         shutil.rmtree(tree)
     return tree
@@ -107,15 +123,29 @@ def write_sounds(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write ``folder/circor`` and ``folder/cinc2016``: made heart sounds; the same seed gives the
-    same bytes.
+    """Write phantom heart sounds to ``folder/circor`` and ``folder/cinc2016``.
 
-    patients: made patients in each tree, 12 or more (two of each of the six databases of cinc2016).
-    A phantom that is already there is replaced. Raises UnsupportedOptionError for too few patients
-    or a folder that holds real data, StorageError when it cannot be written.
+    An earlier phantom in these folders is replaced. The same seed gives the same bytes.
+
+    Args:
+        folder: Where to write.
+        patients: Patients in each tree, 12 or more (two for each database of cinc2016).
+        seed: The seed of all patients.
+        progress: Called with (patients written, patients in all) after each patient.
+
+    Raises:
+        UnsupportedOptionError: There are too few patients, or a folder holds real data.
+        StorageError: The folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_sounds(Path(folder), patients=12)
+        ...     len(list((Path(folder) / "circor" / "training_data").glob("*.txt")))
+        12
     """
-    if patients < SOUNDS:
+    if patients < _FEWEST_SOUNDS:
         raise UnsupportedOptionError(
-            f"Phantom heart sounds need at least {SOUNDS} patients; got {patients}."
+            f"Phantom heart sounds need at least {_FEWEST_SOUNDS} patients; got {patients}."
         )
     write(folder, patients=patients, seed=seed, progress=progress, names=("circor", "cinc2016"))

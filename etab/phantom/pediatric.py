@@ -1,8 +1,9 @@
-"""Phantom patients in the published layout of EchoNet-Pediatric, with the quirks of its tables."""
+"""Writes phantom patients in the published layout of EchoNet-Pediatric, with its quirks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,81 +14,111 @@ from etab.phantom.sector import DEPTH, draw_scanner, frame
 from etab.phantom.trees import NOTICE, contraction_at, write_avi, write_table
 from etab.types import FloatArray
 
-_SIZE, _FPS = 112, 30.0
-_BEAT = 18
+_SIZE = 112
+_FPS = 30.0
+_BEAT = 18  # frames
 _VERTICES = 36
+_VIEWS = ("A4C", "PSAX")
+
+# Patients with a quirk, by their index.
+_SYSTOLE_MISSING = 2
+_TRACED_BEYOND_END = 3
+_OUTSIDE = 4
+_DIASTOLE_MISSING = 5
+_TWO_STUDIES = 6
+
+
+@dataclass(slots=True)
+class _ViewTables:
+    """The rows of the two tables of one view."""
+
+    listed: list[list[object]] = field(default_factory=list)
+    traced: list[list[object]] = field(default_factory=list)
 
 
 def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write the tree; yields after each patient, who has one clip of each view. Quirks by patient:
-    2 has no systolic trace in A4C and none at all in PSAX, 3 is traced beyond the end in A4C, 4
-    leaves the picture, 5 has no diastolic trace in PSAX, 6 has two studies, and the PSAX folder
-    holds a video that no list names.
+    """Write the tree, and yield the number of patients written after each.
+
+    A patient has one clip of each view. Quirks by patient: 2 has no systolic trace in A4C and no
+    trace in PSAX, 3 is traced in a frame after the last one in A4C, 4 has vertices outside the
+    image, 5 has no diastolic trace in PSAX, 6 has two studies. The PSAX folder also holds a video
+    that no table lists.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of patients.
+        seed: The same seed gives the same bytes.
     """
     base = root / "pediatric_echo_avi" / "pediatric_echo_avi"
-    tables: dict[str, tuple[list[list[object]], list[list[object]]]] = {
-        "A4C": ([], []),
-        "PSAX": ([], []),
-    }
-    for view in tables:
+    tables = {view: _ViewTables() for view in _VIEWS}
+    for view in _VIEWS:
         (base / view / "Videos").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
     for i in range(patients):
-        for study in range(2 if i == 6 else 1):
-            rng = np.random.default_rng([seed, 4, i, study])
-            heart = draw_heart(rng)
-            start = int(rng.integers(0, 4))
-            beat = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_BEAT + 4)]
-            facts = [
-                f"{heart.ef:.6f}",
-                "FM"[i % 2],
-                1 + i % 17,
-                10 + 3 * (i % 17),
-                75 + 6 * (i % 17),
-                i % 10,
-            ]
-            clips: dict[str, list[Shape] | list[ShortAxis]] = {
-                "A4C": [heart.shape(1, c) for c in beat],
-                "PSAX": draw_short_axis(rng, heart.ef, beat),
-            }
-            for number, (view, shapes) in enumerate(clips.items()):
-                name = f"CR32a{4096 + 7 * i:04x}-CR32a{8192 + 31 * i + study:04x}-{20 + 11 * number + i % 5:06d}.avi"
-                scanner = draw_scanner(rng)
-                frames = [frame(shape, scanner, _SIZE, rng) for shape in shapes]
-                write_avi(base / view / "Videos" / name, frames, _FPS)
-                listed, traced = tables[view]
-                listed.append([name, *facts])
-                es = max(range(len(beat)), key=beat.__getitem__)
-                traced += [[name, *row] for row in _traced(shapes, start, es, i, view)]
+        studies = 2 if i == _TWO_STUDIES else 1
+        for study in range(studies):
+            _write_study(base, tables, i, study, seed)
         yield i + 1
     extra = base / "PSAX" / "Videos"
-    (extra / "CR32affff-CR32affff-000001.avi").write_bytes(sorted(extra.iterdir())[0].read_bytes())
-    for view, (listed, traced) in tables.items():
-        write_table(base / view / "FileList.csv", "FileName,EF,Sex,Age,Weight,Height,Split", listed)
-        write_table(base / view / "VolumeTracings.csv", "FileName,X,Y,Frame", traced)
+    first = min(extra.iterdir())
+    (extra / "CR32affff-CR32affff-000001.avi").write_bytes(first.read_bytes())
+    for view, rows in tables.items():
+        header = "FileName,EF,Sex,Age,Weight,Height,Split"
+        write_table(base / view / "FileList.csv", header, rows.listed)
+        write_table(base / view / "VolumeTracings.csv", "FileName,X,Y,Frame", rows.traced)
+
+
+def _write_study(base: Path, tables: dict[str, _ViewTables], i: int, study: int, seed: int) -> None:
+    """Write the clips of one study of patient ``i`` and add its rows to the tables."""
+    rng = np.random.default_rng([seed, 4, i, study])
+    heart = draw_heart(rng)
+    start = int(rng.integers(0, 4))
+    contractions = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_BEAT + 4)]
+    systole = max(range(len(contractions)), key=contractions.__getitem__)
+    age = i % 17
+    facts = [f"{heart.ef:.6f}", "FM"[i % 2], 1 + age, 10 + 3 * age, 75 + 6 * age, i % 10]
+    clips: dict[str, list[Shape] | list[ShortAxis]] = {
+        "A4C": [heart.shape(1, contraction) for contraction in contractions],
+        "PSAX": draw_short_axis(rng, heart.ef, contractions),
+    }
+    for number, (view, shapes) in enumerate(clips.items()):
+        patient_code = f"CR32a{4096 + 7 * i:04x}"
+        study_code = f"CR32a{8192 + 31 * i + study:04x}"
+        name = f"{patient_code}-{study_code}-{20 + 11 * number + i % 5:06d}.avi"
+        scanner = draw_scanner(rng)
+        frames = [frame(shape, scanner, _SIZE, rng) for shape in shapes]
+        write_avi(base / view / "Videos" / name, frames, _FPS)
+        tables[view].listed.append([name, *facts])
+        for row in _traced(shapes, start, systole, i, view):
+            tables[view].traced.append([name, *row])
 
 
 def _traced(
     shapes: list[Shape] | list[ShortAxis], ed: int, es: int, i: int, view: str
 ) -> list[list[object]]:
-    """X, Y, Frame of every vertex of the traced frames of one clip."""
-    if i == 2 and view == "PSAX":
+    """Return X, Y, Frame of every vertex of the traced frames of one clip."""
+    if i == _SYSTOLE_MISSING and view == "PSAX":
         return []
     rows: list[list[object]] = []
     for number in (ed, es):
-        if (i == 2 and number == es) or (i == 5 and number == ed and view == "PSAX"):
-            rows.append(["nan", "nan", "No Systolic" if number == es else "No Diastolic"])
+        if i == _SYSTOLE_MISSING and number == es:
+            rows.append(["nan", "nan", "No Systolic"])
+            continue
+        if i == _DIASTOLE_MISSING and number == ed and view == "PSAX":
+            rows.append(["nan", "nan", "No Diastolic"])
             continue
         points = (_outline(shapes[number]) + np.array([DEPTH / 2, 0])) / DEPTH * _SIZE - 0.5
-        if i == 4:
+        if i == _OUTSIDE:
             points[: len(points) // 4, 0] += _SIZE
-        frame_cell = len(shapes) + 3 if i == 3 and number == es and view == "A4C" else number
-        rows += [[f"{x:.4f}", f"{y:.4f}", frame_cell] for x, y in points.tolist()]
+        traced_frame = number
+        if i == _TRACED_BEYOND_END and number == es and view == "A4C":
+            traced_frame = len(shapes) + 3
+        rows += [[f"{x:.4f}", f"{y:.4f}", traced_frame] for x, y in points.tolist()]
     return rows
 
 
 def _outline(shape: Shape | ShortAxis) -> FloatArray:
-    """The cavity's border as vertices (n, 2) in mm, in order around it."""
+    """Compute the border of the cavity as vertices (n, 2) in mm, in order around it."""
     if isinstance(shape, ShortAxis):
         return shape.outline(_VERTICES)
     discs = shape.trace()[1:]

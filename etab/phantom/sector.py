@@ -1,5 +1,6 @@
-"""From a shape to an echocardiogram: a polar scan with correlated speckle, log-compressed and
-scan-converted.
+"""From a shape to an echocardiogram: a polar scan with correlated speckle.
+
+The scan is log-compressed and converted to a sector image.
 """
 
 from __future__ import annotations
@@ -12,30 +13,31 @@ import numpy as np
 from etab.phantom.anatomy import LA, LV, MY, RIGHT, Shape
 from etab.types import Array, FloatArray
 
-DEPTH = 160.0
-HALF_ANGLE = 0.66
-_RANGES, _BEAMS = 208, 112
+DEPTH = 160.0  # mm
+_HALF_ANGLE = 0.66  # radians
+_RANGES = 208
+_BEAMS = 112
 _TEXTURE = 512
 _ECHO = {0: 0.16, LV: 0.022, MY: 0.30, LA: 0.02, RIGHT: 0.028}
-IMAGE_QUALITIES = ("Good", "Medium", "Poor")
+_IMAGE_QUALITIES = ("Good", "Medium", "Poor")
 
 
-class Seen(Protocol):
-    """What can be scanned: x and y in mm to labels, extra echo, and where the tissue came from."""
+class Scannable(Protocol):
+    """A shape that can be scanned; positions x and y are in mm."""
 
     def labels(self, x: Array, y: Array) -> Array:
-        """Which structure each point belongs to, 0 to 4 as in ``anatomy``."""
+        """Label the structure at each point (x, y): 0 to 4 as in ``anatomy``."""
 
     def bright(self, x: Array, y: Array) -> FloatArray:
-        """Extra echo, from 0."""
+        """Compute the extra echo at each point (x, y), from 0."""
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
-        """Where the tissue at each point was, in mm: speckle goes with it."""
+        """Estimate where the tissue at each point (x, y) was at end-diastole, in mm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """How one made patient is seen: nuisance that no structure depends on."""
+    """The imaging conditions of one synthetic patient; no structure depends on them."""
 
     quality: str
     gain: float
@@ -50,16 +52,17 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """Draw image quality and what comes with it: gain, haze, dropout of beams, noise."""
+    """Draw the image quality and the gain, haze, noise and dropout of beams that depend on it."""
     quality = int(rng.choice(3, p=[0.43, 0.43, 0.14]))
     beams = np.linspace(-1, 1, _BEAMS)
     shading = np.ones(_BEAMS)
     for _ in range(int(rng.poisson(0.5 + 0.9 * quality))):
-        shading *= 1 - rng.uniform(0.35, 0.85) * np.exp(
-            -(((beams - rng.uniform(-1, 1)) / rng.uniform(0.06, 0.2)) ** 2)
-        )
+        depth = rng.uniform(0.35, 0.85)
+        centre = rng.uniform(-1, 1)
+        width = rng.uniform(0.06, 0.2)
+        shading *= 1 - depth * np.exp(-(((beams - centre) / width) ** 2))
     return Scanner(
-        quality=IMAGE_QUALITIES[quality],
+        quality=_IMAGE_QUALITIES[quality],
         gain=float(rng.normal(0, 2.5)),
         dynamic=float(rng.uniform(46, 58)),
         haze=float(rng.gamma(2, 0.012 * (1 + quality))),
@@ -73,102 +76,125 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def _tissue(rng: np.random.Generator) -> FloatArray:
-    """How echogenic tissue is from place to place (ranges, beams): lungs and ribs at the sides,
-    fat, fibres.
-    """
+    """Draw the echogenicity of tissue (ranges, beams): fat, fibres, lungs and ribs at the sides."""
 
     import cv2
 
-    coarse = cv2.resize(
-        rng.standard_normal((7, 6)).astype(np.float32),
-        (_BEAMS, _RANGES),
-        interpolation=cv2.INTER_CUBIC,
-    )
-    fine = cv2.resize(
-        rng.standard_normal((34, 18)).astype(np.float32),
-        (_BEAMS, _RANGES),
-        interpolation=cv2.INTER_CUBIC,
-    )
+    def smooth(rows: int, columns: int) -> Array:
+        grid = rng.standard_normal((rows, columns)).astype(np.float32)
+        return cv2.resize(grid, (_BEAMS, _RANGES), interpolation=cv2.INTER_CUBIC)
+
+    coarse = smooth(7, 6)
+    fine = smooth(34, 18)
     side = np.abs(np.linspace(-1, 1, _BEAMS)) ** 2
     return np.asarray(np.exp(0.55 * coarse + 0.45 * fine + rng.uniform(0.2, 1.1) * side))
 
 
-def polar_points() -> tuple[FloatArray, FloatArray]:
-    """x and y in mm of every (range, beam) sample."""
-    r = (np.arange(_RANGES) + 0.5) / _RANGES * DEPTH
-    a = np.linspace(-HALF_ANGLE, HALF_ANGLE, _BEAMS)
-    return r[:, None] * np.sin(a), r[:, None] * np.cos(a)
+def _polar_points() -> tuple[FloatArray, FloatArray]:
+    """Compute x and y in mm of every (range, beam) sample."""
+    ranges = (np.arange(_RANGES) + 0.5) / _RANGES * DEPTH
+    angles = np.linspace(-_HALF_ANGLE, _HALF_ANGLE, _BEAMS)
+    return ranges[:, None] * np.sin(angles), ranges[:, None] * np.cos(angles)
 
 
-def frame(shape: Seen, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
-    """One frame (size, size) uint8, probe at the top."""
-    x, y = polar_points()
+def frame(shape: Scannable, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
+    """Draw one frame of a shape.
+
+    Args:
+        shape: The anatomy at one moment.
+        scanner: The imaging conditions, the same for all frames of a clip.
+        size: The side of the image in pixels; it covers ``DEPTH`` mm.
+        rng: The source of the noise of this frame.
+
+    Returns:
+        (size, size) uint8, the probe at the top.
+    """
+    x, y = _polar_points()
     labels = shape.labels(x, y)
-    echo = np.array([_ECHO[k] for k in range(5)], dtype=np.float64)[labels]
+    echo = np.array([_ECHO[label] for label in range(5)], dtype=np.float64)[labels]
     solid = (labels == 0) | (labels == MY)
-    echo = np.where(solid, echo * np.where(labels == MY, scanner.tissue**0.5, scanner.tissue), echo)
+    texture = np.where(labels == MY, scanner.tissue**0.5, scanner.tissue)
+    echo = np.where(solid, echo * texture, echo)
     echo += shape.bright(x, y)
     u, v = shape.material(x, y)
     envelope = _speckle(echo, u, v, scanner, rng)
     depth = y / DEPTH
     haze = scanner.haze * (np.exp(-depth * 6) + 0.3)
     amplitude = (envelope + haze) * scanner.shading * np.exp(-scanner.attenuation * 10 * depth)
-    amplitude = np.hypot(
-        amplitude, scanner.noise * (0.3 + depth) * rng.rayleigh(1.0, amplitude.shape)
-    )
+    noise = scanner.noise * (0.3 + depth) * rng.rayleigh(1.0, amplitude.shape)
+    amplitude = np.hypot(amplitude, noise)
     decibel = 20 * np.log10(np.maximum(amplitude, 1e-6)) + scanner.gain
     grey = np.clip((decibel + scanner.dynamic - 6) / scanner.dynamic, 0, 1) * 255
-    return scan_convert(grey.astype(np.float32), size)
+    return _scan_converted(grey.astype(np.float32), size)
 
 
 def _speckle(
     echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, rng: np.random.Generator
 ) -> FloatArray:
-    """Envelope of scatterers fixed to the tissue, blurred by the point spread of the beam (wider
-    across than along).
+    """Compute the envelope of scatterers that move with the tissue.
+
+    It is blurred by the point spread of the beam, which is wider across than along the beam.
     """
 
     import cv2
 
-    ax = np.mod(u * 2.1 + scanner.offset[0], _TEXTURE - 1).astype(np.float32)
-    ay = np.mod(v * 2.1 + scanner.offset[1], _TEXTURE - 1).astype(np.float32)
+    columns = np.mod(u * 2.1 + scanner.offset[0], _TEXTURE - 1).astype(np.float32)
+    rows = np.mod(v * 2.1 + scanner.offset[1], _TEXTURE - 1).astype(np.float32)
     parts = []
     for texture in scanner.texture:
-        field = cv2.remap(texture, ax, ay, cv2.INTER_LINEAR) + 0.35 * rng.standard_normal(
-            echo.shape
-        )
+        fixed = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR)
+        field = fixed + 0.35 * rng.standard_normal(echo.shape)
         parts.append(cv2.GaussianBlur(field * echo, (0, 0), sigmaX=1.5, sigmaY=0.9))
     return np.asarray(np.hypot(*parts)) * 1.6
 
 
-def scan_convert(polar: FloatArray, size: int) -> Array:
-    """Polar (ranges, beams) to a square picture (size, size) of DEPTH mm a side; black outside the
-    sector.
-    """
+def _scan_converted(polar: FloatArray, size: int) -> Array:
+    """Convert (ranges, beams) to a (size, size) image of DEPTH mm; black outside the sector."""
 
     import cv2
 
-    centres = (np.arange(size) + 0.5) / size * DEPTH
-    px, py = np.meshgrid(centres - DEPTH / 2, centres)
-    r = np.hypot(px, py)
-    a = np.arctan2(px, py)
+    x, y = _pixel_centres(size)
+    r = np.hypot(x, y)
+    angle = np.arctan2(x, y)
     rows = (r / DEPTH * _RANGES - 0.5).astype(np.float32)
-    beams = ((a / HALF_ANGLE + 1) / 2 * (_BEAMS - 1)).astype(np.float32)
+    beams = ((angle / _HALF_ANGLE + 1) / 2 * (_BEAMS - 1)).astype(np.float32)
     picture = cv2.remap(polar, beams, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    picture[(np.abs(a) > HALF_ANGLE) | (r > DEPTH)] = 0
+    picture[(np.abs(angle) > _HALF_ANGLE) | (r > DEPTH)] = 0
     return np.asarray(np.rint(picture), dtype=np.uint8)
 
 
-def mask(shape: Shape, size: int) -> Array:
-    """Labels as in CAMUS (0 background, 1 LV, 2 myocardium, 3 LA), in pixels of the picture."""
+def _pixel_centres(size: int) -> tuple[FloatArray, FloatArray]:
+    """Compute x and y in mm of the pixel centres of a (size, size) image."""
     centres = (np.arange(size) + 0.5) / size * DEPTH
-    px, py = np.meshgrid(centres - DEPTH / 2, centres)
-    labels = shape.labels(px, py)
-    labels[(labels == RIGHT) | (np.hypot(px, py) > DEPTH)] = 0
+    x, y = np.meshgrid(centres - DEPTH / 2, centres)
+    return x, y
+
+
+def mask(shape: Shape, size: int) -> Array:
+    """Draw the labels of a shape as CAMUS has them.
+
+    Args:
+        shape: The anatomy at one moment.
+        size: The side of the image in pixels.
+
+    Returns:
+        (size, size) uint8: 0 background, 1 LV, 2 myocardium, 3 left atrium.
+    """
+    x, y = _pixel_centres(size)
+    labels = shape.labels(x, y)
+    labels[(labels == RIGHT) | (np.hypot(x, y) > DEPTH)] = 0
     return labels
 
 
 def to_pixels(points: FloatArray, size: int) -> FloatArray:
-    """(n, 4) of x1, y1, x2, y2 in mm to pixels of a (size, size) picture."""
+    """Convert line ends from mm to pixels.
+
+    Args:
+        points: (n, 4) of x1, y1, x2, y2 in mm.
+        size: The side of the image in pixels.
+
+    Returns:
+        (n, 4) of x1, y1, x2, y2 in pixels.
+    """
     shift = np.array([DEPTH / 2, 0, DEPTH / 2, 0])
     return np.asarray((points + shift) / DEPTH * size - 0.5)

@@ -1,4 +1,6 @@
-"""Writes the Parquet form of a CirCor tree: a row for each contiguous annotated stretch, splits
+"""Writes the Parquet form of a CirCor tree.
+
+Each row is one contiguous annotated stretch of a recording. There are two splits of the same rows:
 original and processed.
 """
 
@@ -6,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,26 @@ _GROUP = 100
 _TABLE = "training_data.csv"
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """One contiguous annotated stretch: samples (n,), and the state (1 to 4) of each sample."""
+
+    name: str
+    samples: FloatArray
+    rate: int
+    states: Array
+
+
 def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write a made CirCor as Parquet; yields after each patient. The same seed gives the sounds of
-    ``write_circor``.
+    """Write a phantom of CirCor as Parquet, and yield the number of patients written after each.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of patients.
+        seed: The same seed gives the sounds of ``write_circor``.
+
+    Raises:
+        MissingPackageError: pyarrow or PyWavelets is not installed.
     """
     _pyarrow()
     tree = root / "tree"
@@ -35,15 +55,22 @@ def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def convert_circor(tree: Path, root: Path, *, mark: str = "") -> int:
-    """Write ``root/data/original-00000-of-00001.parquet``, its processed twin and the table;
-    returns the rows.
+    """Convert CirCor to Parquet: one file of each split below ``root/data``, and the table.
 
-    tree: CirCor in its original layout. mark: what the files' metadata says of where they are from.
-    Raises MissingPackageError without pyarrow or PyWavelets.
+    Args:
+        tree: CirCor in its original layout.
+        root: The folder to write to.
+        mark: The source of the data, written to the metadata of each file.
+
+    Returns:
+        The number of rows in each split.
+
+    Raises:
+        MissingPackageError: pyarrow or PyWavelets is not installed.
     """
-    rows = [
-        row for path in sorted((tree / "training_data").glob("*.tsv")) for row in _stretches(path)
-    ]
+    rows: list[_Stretch] = []
+    for path in sorted((tree / "training_data").glob("*.tsv")):
+        rows += _stretches(path)
     (root / "data").mkdir(parents=True, exist_ok=True)
     for part in _PARTS:
         _write(root / "data" / f"{part}-00000-of-00001.parquet", part, rows, _abnormal(tree), mark)
@@ -63,10 +90,8 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-def _stretches(tsv: Path) -> list[tuple[str, FloatArray, int, Array]]:
-    """(name, samples, rate, states 1 to 4 of each sample) of each contiguous annotated stretch of a
-    recording.
-    """
+def _stretches(tsv: Path) -> list[_Stretch]:
+    """Cut a recording into its contiguous annotated stretches."""
     samples, rate = read_wav(tsv.with_suffix(".wav"))
     states = np.zeros(len(samples), dtype=np.int64)
     for line in tsv.read_text(encoding="utf-8").splitlines():
@@ -74,28 +99,28 @@ def _stretches(tsv: Path) -> list[tuple[str, FloatArray, int, Array]]:
         if start < end:
             states[round(start * rate) : round(end * rate)] = int(state)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], states > 0, [0]])))
-    pairs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-    names = [tsv.stem if k == 0 else f"{tsv.stem}_{k}" for k in range(len(pairs))]
-    return [
-        (name, samples[a:b], rate, states[a:b]) for name, (a, b) in zip(names, pairs, strict=True)
-    ]
+    starts = edges[::2].tolist()
+    ends = edges[1::2].tolist()
+    stretches = []
+    for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        name = tsv.stem if k == 0 else f"{tsv.stem}_{k}"
+        stretches.append(_Stretch(name, samples[start:end], rate, states[start:end]))
+    return stretches
 
 
 def _abnormal(tree: Path) -> dict[str, int]:
-    texts = {
-        path.stem: path.read_text(encoding="utf-8")
-        for path in (tree / "training_data").glob("*.txt")
-    }
-    return {name: int("#Outcome: Abnormal" in text) for name, text in texts.items()}
+    """Map each id of CirCor to 1 for an abnormal outcome, else 0."""
+    outcomes = {}
+    for path in (tree / "training_data").glob("*.txt"):
+        text = path.read_text(encoding="utf-8")
+        outcomes[path.stem] = int("#Outcome: Abnormal" in text)
+    return outcomes
 
 
 def _write(
-    path: Path,
-    part: str,
-    rows: list[tuple[str, FloatArray, int, Array]],
-    abnormal: dict[str, int],
-    mark: str,
+    path: Path, part: str, rows: list[_Stretch], abnormal: dict[str, int], mark: str
 ) -> None:
+    """Write one split as a Parquet file."""
     pa = _pyarrow()
     sound = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema(
@@ -107,19 +132,21 @@ def _write(
         ],
         metadata={"source": mark},
     )
-    table = {name: [] for name in schema.names}  # type: dict[str, list[Any]]
-    for name, samples, rate, states in rows:
-        stretch = samples if part == "original" else _denoised(samples, rate)
-        int_samples = np.clip(np.rint(stretch * 32768), -32768, 32767)
-        table["filename"].append(name)
-        table["recording"].append(
-            {"bytes": wav_bytes(int_samples, rate, mark), "path": f"{name}.wav"}
-        )
-        table["recording_label"].append(abnormal[name.split("_")[0]])
-        table["heart_state_labels"].append(states)
+    table: dict[str, list[Any]] = {name: [] for name in schema.names}
+    for row in rows:
+        samples = row.samples
+        if part == "processed":
+            samples = _denoised(samples, row.rate)
+        int_samples = np.clip(np.rint(samples * 32768), -32768, 32767)
+        wav = wav_bytes(int_samples, row.rate, mark)
+        table["filename"].append(row.name)
+        table["recording"].append({"bytes": wav, "path": f"{row.name}.wav"})
+        table["recording_label"].append(abnormal[row.name.split("_")[0]])
+        table["heart_state_labels"].append(row.states)
     pa.parquet.write_table(pa.table(table, schema=schema), path, row_group_size=_GROUP)
 
 
 def _denoised(samples: FloatArray, rate: int) -> FloatArray:
-    """``processed`` at the deepest level up to 5 that a short stretch has."""
-    return processed(samples, rate, level=min(5, max(1, int(np.log2(len(samples))))))
+    """Denoise a stretch at level 5, or at the deepest level that a short stretch allows."""
+    deepest = int(np.log2(len(samples)))
+    return processed(samples, rate, level=min(5, max(1, deepest)))

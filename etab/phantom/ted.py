@@ -1,5 +1,6 @@
-"""Writes made patients in the layout of TED: full cycles of the 4-chamber view, every frame
-outlined, MetaImage.
+"""Writes phantom patients in the layout of TED.
+
+TED holds full cycles of the four-chamber view as MetaImage, with an outline in every frame.
 """
 
 from __future__ import annotations
@@ -19,8 +20,15 @@ _LONGEST = 20
 
 
 def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
-    """Write the tree; yields after each patient. A cycle begins up to two frames after the R wave,
-    as clips do.
+    """Write the tree, and yield the number of patients written after each.
+
+    A clip starts up to two frames after the R wave.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of patients.
+        seed: The same seed gives the same bytes.
+        size: The side of the images in pixels.
     """
     root.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
@@ -32,20 +40,14 @@ def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
         heart = draw_heart(rng)
         scanner = draw_scanner(rng)
         n = int(rng.integers(_SHORTEST, _LONGEST + 1))
-        late = int(rng.integers(0, 3))
-        contraction = [contraction_at((k + late) % n / n) for k in range(n)]
+        delay = int(rng.integers(0, 3))
+        contraction = [contraction_at((k + delay) % n / n) for k in range(n)]
         shapes = [heart.shape(1, c) for c in contraction]
-        _mhd(
-            folder / f"{name}_4CH_sequence.mhd",
-            np.stack([frame(s, scanner, size, rng) for s in shapes]),
-            DEPTH / size,
-        )
-        _mhd(
-            folder / f"{name}_4CH_sequence_gt.mhd",
-            np.stack([mask(s, size) for s in shapes]),
-            DEPTH / size,
-        )
-        ed = -late % n
+        frames = np.stack([frame(shape, scanner, size, rng) for shape in shapes])
+        _write_mhd(folder / f"{name}_4CH_sequence.mhd", frames, DEPTH / size)
+        masks = np.stack([mask(shape, size) for shape in shapes])
+        _write_mhd(folder / f"{name}_4CH_sequence_gt.mhd", masks, DEPTH / size)
+        ed = -delay % n
         es = contraction.index(max(contraction))
         facts = {
             "ED": ed + 1,
@@ -54,20 +56,25 @@ def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
             "ImageQuality": scanner.quality,
             "EF": round(heart.ef),
         }
-        (folder / f"{name}_4CH_info.cfg").write_text(
-            "".join(f"{key}: {value}\n" for key, value in facts.items()) + "Phantom: yes\n"
-        )
+        lines = [f"{key}: {value}\n" for key, value in facts.items()]
+        (folder / f"{name}_4CH_info.cfg").write_text("".join(lines) + "Phantom: yes\n")
         yield i + 1
 
 
-def _mhd(path: Path, frames: Array, spacing: float) -> None:
-    """Frames (t, h, w) as uint8 in a .raw beside its header, whose comment says phantom."""
+def _write_mhd(path: Path, frames: Array, spacing: float) -> None:
+    """Write frames (t, h, w) as uint8 to a .raw file, and a header that is marked as a phantom."""
     n, height, width = frames.shape
     path.with_suffix(".raw").write_bytes(np.ascontiguousarray(frames, np.uint8).tobytes())
-    path.write_text(
-        f"ObjectType = Image\nComment = {MARK}\nNDims = 3\nBinaryData = "
-        "True\nBinaryDataByteOrderMSB = False\n"
-        f"CompressedData = False\nElementSpacing = {spacing:g} {spacing:g} 1\nDimSize = {width} "
-        f"{height} {n}\n"
-        f"ElementType = MET_UCHAR\nElementDataFile = {path.with_suffix('.raw').name}\n"
-    )
+    lines = [
+        "ObjectType = Image",
+        f"Comment = {MARK}",
+        "NDims = 3",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        "CompressedData = False",
+        f"ElementSpacing = {spacing:g} {spacing:g} 1",
+        f"DimSize = {width} {height} {n}",
+        "ElementType = MET_UCHAR",
+        f"ElementDataFile = {path.with_suffix('.raw').name}",
+    ]
+    path.write_text("\n".join(lines) + "\n")

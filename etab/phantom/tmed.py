@@ -1,52 +1,64 @@
-"""Writes made studies in the published layout of TMED-2, with its quirks: two studies of one
-patient that differ, files that no table lists, view-labelled studies without a diagnosis,
-unlabelled images, zeros below or beside the picture.
+"""Writes phantom studies in the published layout of TMED-2, with its quirks.
 
-The aortic valve shines and thickens with stenosis, its opening narrows and the wall of the left
-ventricle grows.
+The quirks: two studies of one patient with different labels, files that no table lists, studies
+with view labels and no diagnosis, unlabelled images, and zeros below or beside the sector.
+
+With stenosis the aortic valve becomes brighter and thicker, its opening narrows, and the wall of
+the left ventricle thickens.
 """
 
 from __future__ import annotations
 
-import csv
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from etab.phantom.anatomy import LA, LV, MY, RIGHT, draw_heart
-from etab.phantom.sector import Scanner, Seen, draw_scanner, frame
+from etab.phantom.sector import Scannable, Scanner, draw_scanner, frame
+from etab.phantom.trees import NOTICE, write_table
 from etab.types import Array, FloatArray
 
 _SIZE = 112
 _VIEWS = ("PLAX", "PSAX", "A2C", "A4C", "A4CorA2CorOther")
-FULL, VIEWED = "view_and_diagnosis_labeled_set", "view_labeled_set"
-UNLABELLED = "unlabeled_set/unlabeled"
-HEADER = "query_key,view_label,diagnosis_label,SourceFolder,view_classifier_split,diagnosis_classifier_split"
-NOT_GIVEN = "Not_Provided"
+_FULL = "view_and_diagnosis_labeled_set"
+_VIEW_ONLY = "view_labeled_set"
+_UNLABELLED = "unlabeled_set/unlabeled"
+_HEADER = (
+    "query_key,view_label,diagnosis_label,SourceFolder,view_classifier_split,"
+    "diagnosis_classifier_split"
+)
+_NOT_GIVEN = "Not_Provided"
 _GRADES = (("no_AS",), ("mild_AS", "mildtomod_AS"), ("moderate_AS", "severe_AS"))
 _CALCIUM = ((0.0, 0.25), (0.3, 0.6), (0.6, 1.0))
 _CYCLE = (2, 1, 0, 2, 1, 2, 0)
 _FOLDS = 3
 _SMALLER = {"DEV479": 1, "DEV165": 3, "DEV56": 9}
-_NOTICE = "This tree is PHANTOM data: made echocardiograms, not patients. It must never enter a real leaderboard.\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A cut through a made heart in mm: ellipses of tissue, painted in order, and lines that shine.
+    """A cut through a synthetic heart, in mm: ellipses of tissue and bright lines.
 
-    blobs: (label, x, y, half width, half height, tilt). lines: (x1, y1, x2, y2, width, strength).
+    Attributes:
+        blobs: (label, x, y, half width, half height, tilt) of each ellipse; later ones cover
+            earlier ones.
+        lines: (x1, y1, x2, y2, width, strength) of each line.
     """
 
     blobs: tuple[tuple[int, float, float, float, float, float], ...]
     lines: tuple[tuple[float, float, float, float, float, float], ...]
 
     def labels(self, x: Array, y: Array) -> Array:
-        """Which structure each point belongs to."""
+        """Label the structure at each point with the numbers of ``etab.phantom.anatomy``.
+
+        Args:
+            x: Horizontal positions in the image, in mm.
+            y: Depths in the image, in mm, in the shape of ``x``.
+        """
         out = np.zeros(x.shape, dtype=np.uint8)
         for label, cx, cy, a, b, tilt in self.blobs:
             c = np.cos(tilt)
@@ -57,23 +69,35 @@ class Cut:
         return out
 
     def bright(self, x: Array, y: Array) -> FloatArray:
-        """Extra echo of the lines, by the distance to each."""
+        """Compute the extra echo of the lines from the distance to each.
+
+        Args:
+            x: Horizontal positions in the image, in mm.
+            y: Depths in the image, in mm, in the shape of ``x``.
+        """
         out = np.zeros(x.shape)
         for x1, y1, x2, y2, width, strength in self.lines:
             dx = x2 - x1
             dy = y2 - y1
             t = np.clip(((x - x1) * dx + (y - y1) * dy) / (dx * dx + dy * dy), 0, 1)
-            out += strength * np.exp(-((np.hypot(x - x1 - t * dx, y - y1 - t * dy) / width) ** 2))
+            distance = np.hypot(x - x1 - t * dx, y - y1 - t * dy)
+            out += strength * np.exp(-((distance / width) ** 2))
         return out
 
     def material(self, x: Array, y: Array) -> tuple[FloatArray, FloatArray]:
-        """Tissue stays where it is: these are stills."""
+        """Return ``x`` and ``y``: these are still images, in which no tissue moves."""
         return np.asarray(x), np.asarray(y)
 
 
 def long_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
-    """Parasternal long axis: LV to the left, aortic root with its valve to the right, LA below it,
-    RV on top.
+    """Draw a heart in parasternal long axis.
+
+    The LV is on the left, the aortic root with its valve on the right, the LA below it, the RV on
+    top.
+
+    Args:
+        calcium: The severity of stenosis, from 0 to 1.
+        rng: The source of the patient's sizes.
     """
     dx = rng.normal(0, 4)
     dy = rng.normal(0, 4)
@@ -94,17 +118,23 @@ def long_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
     )
     width = 1.0 + 2.4 * calcium
     strength = 0.25 + 0.95 * calcium
-    leaflets = tuple(
-        (root[0] - 16, root[1] + side * 13, root[0] - 4, root[1] + side * gap / 2, width, strength)
-        for side in (-1, 1)
-    )
+    leaflets = []
+    for side in (-1, 1):
+        hinge = (root[0] - 16, root[1] + side * 13)
+        tip = (root[0] - 4, root[1] + side * gap / 2)
+        leaflets.append((*hinge, *tip, width, strength))
     mitral = (18 + dx, 92 + dy, -4 + dx, 98 + dy, 1.3, 0.35)
     return Cut(blobs, (*leaflets, mitral))
 
 
 def short_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
-    """Parasternal short axis at the aortic valve: a ring with three leaflets, the RV around it, the
-    atria below.
+    """Draw a heart in parasternal short axis at the aortic valve.
+
+    The valve is a ring with three leaflets; the RV is around it and the atria below.
+
+    Args:
+        calcium: The severity of stenosis, from 0 to 1.
+        rng: The source of the patient's sizes.
     """
     x = rng.normal(0, 5)
     y = 74 + rng.normal(0, 5)
@@ -118,47 +148,43 @@ def short_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
     )
     width = 1.0 + 2.4 * calcium
     strength = 0.25 + 0.95 * calcium
-    angles = [turn + np.pi / 2 + k * 2 * np.pi / 3 for k in range(3)]
     inner = radius * 0.55 * (1 - calcium)
-    lines = tuple(
-        (
-            x + inner * np.cos(a),
-            y + inner * np.sin(a),
-            x + radius * np.cos(a),
-            y + radius * np.sin(a),
-            width,
-            strength,
-        )
-        for a in angles
-    )
-    return Cut(blobs, lines)
+    lines = []
+    for k in range(3):
+        angle = turn + np.pi / 2 + k * 2 * np.pi / 3
+        tip = (x + inner * np.cos(angle), y + inner * np.sin(angle))
+        hinge = (x + radius * np.cos(angle), y + radius * np.sin(angle))
+        lines.append((*tip, *hinge, width, strength))
+    return Cut(blobs, tuple(lines))
 
 
-def draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:
-    """One image (112, 112) uint8 of a view: the sector with its black sides, zeros below or to the
-    right.
-    """
+def _draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:
+    """Draw one image (112, 112) uint8: the sector, with zeros below it or to its right."""
     below = rng.random() < 0.7
     side = 84 if below else 98
-    picture = frame(_seen(view, calcium, rng), scanner, side, rng)
+    picture = frame(_shape_in(view, calcium, rng), scanner, side, rng)
     out = np.zeros((_SIZE, _SIZE), np.uint8)
-    row, column = (0, (_SIZE - side) // 2) if below else ((_SIZE - side) // 2, 0)
-    out[row : row + side, column : column + side] = picture
+    margin = (_SIZE - side) // 2
+    if below:
+        out[:side, margin : margin + side] = picture
+    else:
+        out[margin : margin + side, :side] = picture
     return out
 
 
-def _seen(view: str, calcium: float, rng: np.random.Generator) -> Seen:
+def _shape_in(view: str, calcium: float, rng: np.random.Generator) -> Scannable:
+    """Draw the anatomy of one image of a view."""
     if view == "PLAX":
         return long_axis_cut(calcium, rng)
     if view == "PSAX":
         return short_axis_cut(calcium, rng)
     heart = draw_heart(rng)
     heart = replace(heart, wall=heart.wall + 4 * calcium)
-    chambers = int(view == "A4C") if view in ("A2C", "A4C") else int(rng.integers(2))
+    is_apical = view in ("A2C", "A4C")
+    chambers = int(view == "A4C") if is_apical else int(rng.integers(2))
     shape = heart.shape(chambers, float(rng.random()))
-    if (
-        view in ("A2C", "A4C") or rng.random() < 0.25
-    ):  # as named, the last class may hide an apical view
+    # The class "A4CorA2CorOther" contains apical views too, as its name says.
+    if is_apical or rng.random() < 0.25:
         return shape
     sign = float(rng.choice([-1.0, 1.0]))
     return replace(
@@ -170,7 +196,16 @@ def _seen(view: str, calcium: float, rng: np.random.Generator) -> Seen:
 
 @dataclass(slots=True)
 class _Study:
-    """One made study: its key ("4860s1"), label, place in the folds, and the images by folder."""
+    """One phantom study.
+
+    Attributes:
+        key: The published key, such as "4860s1".
+        label: The diagnosis label.
+        calcium: The severity of stenosis, from 0 to 1.
+        order: The number of the patient among patients of one grade; it decides the folds.
+        views: The view label of each labelled image.
+        extra: The number of unlabelled images.
+    """
 
     key: str
     label: str
@@ -180,22 +215,30 @@ class _Study:
     extra: int = 0
 
     def rows(self, fold: int, part: str) -> Iterator[list[str]]:
-        """Rows of the labelled part of a fold file."""
-        split = _part(self.order, fold, part)
-        folder = f"{VIEWED if self.label == NOT_GIVEN else FULL}/labeled"
-        named = ["train", "not_used"] if self.label == NOT_GIVEN else [split, split]
+        """Yield the study's rows of the labelled part of a fold file."""
+        split = _split_in(self.order, fold, part)
+        no_diagnosis = self.label == _NOT_GIVEN
+        folder = _VIEW_ONLY if no_diagnosis else _FULL
+        splits = ["train", "not_used"] if no_diagnosis else [split, split]
         for i, view in enumerate(self.views):
-            yield [f"{self.key}_{i}.png", view, self.label, folder, *named]
+            yield [f"{self.key}_{i}.png", view, self.label, f"{folder}/labeled", *splits]
 
     def unlabelled(self) -> Iterator[list[str]]:
-        """Rows of the unlabelled part."""
-        folder = f"{FULL}/unlabeled" if self.views else UNLABELLED
+        """Yield the study's rows of the unlabelled part."""
+        folder = f"{_FULL}/unlabeled" if self.views else _UNLABELLED
         for i in range(len(self.views), len(self.views) + self.extra):
-            yield [f"{self.key}_{i}.png", NOT_GIVEN, self.label, folder, "unlabeled", "unlabeled"]
+            name = f"{self.key}_{i}.png"
+            yield [name, _NOT_GIVEN, self.label, folder, "unlabeled", "unlabeled"]
 
 
-def _part(order: int, fold: int, part: str) -> str:
-    """The part of the ``order``-th patient of a grade: of five, one is val and one test."""
+def _split_in(order: int, fold: int, part: str) -> str:
+    """Return the split of patient ``order`` of a grade: of five patients, one is val and one test.
+
+    Args:
+        order: The number of the patient among patients of one grade.
+        fold: The number of the fold file.
+        part: The development set, a key of ``_SMALLER``.
+    """
     turn = (order + fold) % 5
     if turn < 2:
         return ("test", "val")[turn]
@@ -203,83 +246,89 @@ def _part(order: int, fold: int, part: str) -> str:
 
 
 def write_tmed(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write a TMED-2 tree; yields after each patient."""
+    """Write a TMED-2 tree, and yield the number of patients written after each.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of patients with a diagnosis; further ones have no diagnosis.
+        seed: The same seed gives the same bytes.
+    """
     root.mkdir(parents=True, exist_ok=True)
-    (root / "PHANTOM").write_text(_NOTICE)
+    (root / "PHANTOM").write_text(NOTICE)
     extra = max(2, patients // 6)
-    ids = 1 + np.random.default_rng([seed, 8]).permutation(9000)[: patients + 2 * extra]
+    drawn = 1 + np.random.default_rng([seed, 8]).permutation(9000)[: patients + 2 * extra]
+    ids: list[int] = drawn.tolist()
     studies: list[_Study] = []
     for i in range(patients):
         rng = np.random.default_rng([seed, 3, i])
-        studies += _patient(root, i, int(ids[i]), rng)
+        studies += _diagnosed_patient(root, i, ids[i], rng)
         yield i + 1
-    studies += [
-        _viewed(root, int(k), np.random.default_rng([seed, 4, int(k)]))
-        for k in ids[patients:-extra]
-    ]
-    studies += [
-        _loose(root, int(k), np.random.default_rng([seed, 5, int(k)])) for k in ids[-extra:]
-    ]
-    _tables(root, studies)
+    for patient in ids[patients:-extra]:
+        rng = np.random.default_rng([seed, 4, patient])
+        studies.append(_study_with_views(root, patient, rng))
+    for patient in ids[-extra:]:
+        rng = np.random.default_rng([seed, 5, patient])
+        studies.append(_unlabelled_study(root, patient, rng))
+    _write_tables(root, studies)
 
 
-def _patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list[_Study]:
-    """One patient with a diagnosis, in every 20th case two studies; those of the first such patient
-    differ.
-    """
+def _diagnosed_patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list[_Study]:
+    """Write a patient with a diagnosis; one in 20 has two studies, which differ for the first."""
     grade = _CYCLE[i % 7]
-    order = (i // 7) * _CYCLE.count(_CYCLE[i % 7]) + _CYCLE[: i % 7].count(_CYCLE[i % 7])
-    grades = [grade] if i % 20 != 1 else [grade, (grade + 1) % 3 if i == 1 else grade]
+    order = (i // 7) * _CYCLE.count(grade) + _CYCLE[: i % 7].count(grade)
+    grades = [grade]
+    if i % 20 == 1:
+        grades.append((grade + 1) % 3 if i == 1 else grade)
     studies = []
-    for number, g in enumerate(grades, start=1):
-        label = str(rng.choice(_GRADES[g]))
-        study = _Study(f"{patient}s{number}", label, float(rng.uniform(*_CALCIUM[g])), order)
-        study.views = [
-            *_VIEWS,
-            *rng.choice(_VIEWS, size=1 + 2 * g, p=(0.28, 0.1, 0.1, 0.12, 0.4)).tolist(),
-        ]
+    for number, study_grade in enumerate(grades, start=1):
+        label = str(rng.choice(_GRADES[study_grade]))
+        calcium = float(rng.uniform(*_CALCIUM[study_grade]))
+        study = _Study(f"{patient}s{number}", label, calcium, order)
+        shares = (0.28, 0.1, 0.1, 0.12, 0.4)
+        further = rng.choice(_VIEWS, size=1 + 2 * study_grade, p=shares).tolist()
+        study.views = [*_VIEWS, *further]
         study.extra = int(rng.integers(1, 3))
-        _images(root, study, rng)
+        _write_images(root, study, rng)
         studies.append(study)
     return studies
 
 
-def _viewed(root: Path, patient: int, rng: np.random.Generator) -> _Study:
-    """One study whose images have a view and no diagnosis."""
-    study = _Study(
-        f"{patient}s1", NOT_GIVEN, float(rng.random()), 0, rng.choice(_VIEWS, 3).tolist()
-    )
-    _images(root, study, rng)
+def _study_with_views(root: Path, patient: int, rng: np.random.Generator) -> _Study:
+    """Write one study whose images have a view label and no diagnosis."""
+    calcium = float(rng.random())
+    views = rng.choice(_VIEWS, 3).tolist()
+    study = _Study(f"{patient}s1", _NOT_GIVEN, calcium, 0, views)
+    _write_images(root, study, rng)
     return study
 
 
-def _loose(root: Path, patient: int, rng: np.random.Generator) -> _Study:
-    """One study without any label."""
-    study = _Study(f"{patient}s1", NOT_GIVEN, float(rng.random()), 0, extra=1)
-    _images(root, study, rng)
+def _unlabelled_study(root: Path, patient: int, rng: np.random.Generator) -> _Study:
+    """Write one study without any label."""
+    study = _Study(f"{patient}s1", _NOT_GIVEN, float(rng.random()), 0, extra=1)
+    _write_images(root, study, rng)
     return study
 
 
-def _images(root: Path, study: _Study, rng: np.random.Generator) -> None:
+def _write_images(root: Path, study: _Study, rng: np.random.Generator) -> None:
+    """Write the images of a study, and at most one file a folder that no table lists."""
     scanner = draw_scanner(rng)
     rows = [*study.rows(0, "DEV479"), *study.unlabelled()]
     for row in rows:
-        view = row[1] if row[1] in _VIEWS else str(rng.choice(_VIEWS))
-        path = root / row[3] / row[0]
+        name, view, _, folder, *_ = row
+        drawn_view = view if view in _VIEWS else str(rng.choice(_VIEWS))
+        path = root / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_png(draw_picture(view, study.calcium, scanner, rng)))
-    if study.views and study.order == 0 and study.key.endswith("s1"):
-        odd = root / rows[0][3] / f"{study.key}_{len(rows)}.png"
-        if not any(
-            path.name.endswith("_99.png") for path in odd.parent.iterdir()
-        ):  # one file a folder is in no table
-            odd.with_name(f"{study.key}_99.png").write_bytes(
-                _png(draw_picture("PLAX", study.calcium, scanner, rng))
-            )
+        path.write_bytes(_png(_draw_picture(drawn_view, study.calcium, scanner, rng)))
+    if not (study.views and study.order == 0 and study.key.endswith("s1")):
+        return
+    first_folder = root / rows[0][3]
+    if not any(path.name.endswith("_99.png") for path in first_folder.iterdir()):
+        picture = _draw_picture("PLAX", study.calcium, scanner, rng)
+        (first_folder / f"{study.key}_99.png").write_bytes(_png(picture))
 
 
 def _png(image: Array) -> bytes:
-    """An 8 bit grey PNG whose text says phantom."""
+    """Encode an 8-bit grey PNG with a text chunk that marks it as a phantom."""
     import cv2
 
     raw = cv2.imencode(".png", image)[1].tobytes()
@@ -289,27 +338,23 @@ def _png(image: Array) -> bytes:
     return raw[:end] + chunk + raw[end:]
 
 
-def _tables(root: Path, studies: list[_Study]) -> None:
-    """The table of labels, and the fold files of the three development sets."""
+def _write_tables(root: Path, studies: list[_Study]) -> None:
+    """Write the table of labels and the fold files of the three development sets."""
     labelled = [row for study in studies for row in study.rows(0, "DEV479")]
-    _table(
-        root / "labels_per_image.csv",
-        "query_key,view_label,diagnosis_label",
-        [row[:3] for row in labelled],
-    )
+    labels = [row[:3] for row in labelled]
+    _write_table(root / "labels_per_image.csv", "query_key,view_label,diagnosis_label", labels)
+    unlabelled = [row for study in studies for row in study.unlabelled()]
     for part in _SMALLER:
         for fold in range(_FOLDS):
             rows = [row for study in studies for row in study.rows(fold, part)]
-            loose = [row for study in studies for row in study.unlabelled()]
             used = [row for row in rows if row[4] != "unlabeled"]
-            spare = [row for row in rows if row[4] == "unlabeled"]
-            _table(root / part / f"TMED2_fold{fold}_labeledpart.csv", HEADER, used)
-            _table(root / part / f"TMED2_fold{fold}_unlabeledpart.csv", HEADER, [*spare, *loose])
+            unused = [row for row in rows if row[4] == "unlabeled"]
+            name = f"TMED2_fold{fold}"
+            _write_table(root / part / f"{name}_labeledpart.csv", _HEADER, used)
+            unlabelled_part = root / part / f"{name}_unlabeledpart.csv"
+            _write_table(unlabelled_part, _HEADER, [*unused, *unlabelled])
 
 
-def _table(path: Path, header: str, rows: list[list[str]]) -> None:
+def _write_table(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(header.split(","))
-        writer.writerows(rows)
+    write_table(path, header, rows)

@@ -1,4 +1,4 @@
-"""Writes made patients in the published layouts of CAMUS (NIfTI release) and EchoNet-Dynamic."""
+"""Writes phantom patients in the published layouts of CAMUS (NIfTI) and EchoNet-Dynamic."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,31 @@ from etab.phantom.sector import DEPTH, Scanner, draw_scanner, frame, mask, to_pi
 from etab.types import Array
 
 MARK = "phantom"
-NOTICE = "This tree is PHANTOM data: made echocardiograms, not patients. It must never enter a real leaderboard.\n"
+NOTICE = (
+    "This tree is PHANTOM data: made echocardiograms, not patients. "
+    "It must never enter a real leaderboard.\n"
+)
 _CAMUS_FRAMES = 8
-_ECHONET_SIZE, _ECHONET_FPS = 112, 50
+_ECHONET_SIZE = 112
+_ECHONET_FPS = 50
+
+
+def split_of(i: int) -> str:
+    """Return the split of patient ``i`` in phantom trees: of ten, one TEST, one VAL, eight TRAIN."""
+    return {0: "TEST", 1: "VAL"}.get(i % 10, "TRAIN")
 
 
 def _nifti(array: Array, spacing: float) -> bytes:
-    """A float32 NIfTI of an (h, w) or (t, h, w) array as CAMUS stores it, (x, y[, t]); same bytes
-    every time.
+    """Encode an (h, w) or (t, h, w) array as CAMUS stores it: gzipped float32 NIfTI (x, y[, t]).
+
+    The bytes are the same in every run.
     """
     import nibabel
 
-    data = np.ascontiguousarray(
-        np.moveaxis(array.astype(np.float32), 0, -1)
-        if array.ndim == 3
-        else array.astype(np.float32)
-    )
-    data = np.swapaxes(data, 0, 1)
+    data = array.astype(np.float32)
+    if data.ndim == 3:
+        data = np.moveaxis(data, 0, -1)
+    data = np.swapaxes(np.ascontiguousarray(data), 0, 1)
     image: Any = nibabel.Nifti1Image(data, np.diag([-spacing, -spacing, 1, 1]))  # type: ignore[no-untyped-call]
     image.header["descrip"] = MARK.encode()
     image.header.set_xyzt_units("mm", "sec")
@@ -45,12 +53,19 @@ def _nifti(array: Array, spacing: float) -> bytes:
 
 
 def _cycle(n: int) -> list[float]:
-    """Contraction over half a cycle, ED to ES."""
+    """Compute the contraction in ``n`` frames from ED (0) to ES (1)."""
     return [float((1 - np.cos(np.pi * i / (n - 1))) / 2) for i in range(n)]
 
 
 def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
-    """Write a CAMUS tree; yields after each patient."""
+    """Write a CAMUS tree, and yield the number of patients written after each.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of patients.
+        seed: The same seed gives the same bytes.
+        size: The side of the images in pixels.
+    """
     base = root / "database_nifti"
     split = root / "database_split"
     split.mkdir(parents=True, exist_ok=True)
@@ -98,8 +113,14 @@ def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int)
 
 
 def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write an EchoNet-Dynamic tree with its quirks: one video without tracings, a few traced ES
-    first.
+    """Write an EchoNet-Dynamic tree, and yield the number of patients written after each.
+
+    Quirks: the last video has no tracings, and in a few videos ES is traced before ED.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of patients, each with one video.
+        seed: The same seed gives the same bytes.
     """
     (root / "Videos").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
@@ -110,26 +131,19 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
         name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
         heart = draw_heart(rng)
         scanner = draw_scanner(rng)
-        split = "TEST" if i % 10 == 0 else "VAL" if i % 10 == 1 else "TRAIN"
         frames, ed, es, shapes = _beats(heart, scanner, rng, es_first=i % 50 == 7)
         write_avi(root / "Videos" / f"{name}.avi", frames)
-        volumes = heart.volume(1.0), heart.volume(0.0)
-        listed.append(
-            [
-                name,
-                100 * (volumes[1] - volumes[0]) / volumes[1],
-                *volumes,
-                _ECHONET_SIZE,
-                _ECHONET_SIZE,
-                _ECHONET_FPS,
-                len(frames),
-                split,
-            ]
-        )
+        systolic = heart.volume(1.0)
+        diastolic = heart.volume(0.0)
+        ef = 100 * (diastolic - systolic) / diastolic
+        video_facts = [_ECHONET_SIZE, _ECHONET_SIZE, _ECHONET_FPS, len(frames)]
+        listed.append([name, ef, systolic, diastolic, *video_facts, split_of(i)])
         if i != patients - 1:
             for number in sorted((ed, es)):
                 lines = to_pixels(shapes[number].trace(), _ECHONET_SIZE)
-                traced += [[f"{name}.avi", *[f"{p:.6f}" for p in row], number] for row in lines]
+                for line in lines:
+                    ends = [f"{coordinate:.6f}" for coordinate in line]
+                    traced.append([f"{name}.avi", *ends, number])
         yield i + 1
     write_table(
         root / "FileList.csv",
@@ -142,7 +156,11 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
 def _beats(
     heart: Heart, scanner: Scanner, rng: np.random.Generator, *, es_first: bool
 ) -> tuple[list[Array], int, int, list[Shape]]:
-    """A beat and a half at 50 fps: frames, the traced ED and ES, and the shape at each frame."""
+    """Draw a beat and a half at 50 fps.
+
+    Returns:
+        (frames, the traced ED frame, the traced ES frame, the shape in each frame).
+    """
     beat = int(rng.integers(32, 46))
     start = beat // 3 if es_first else -int(rng.integers(2, 6))
     n = beat + beat // 2
@@ -157,14 +175,23 @@ def _beats(
 
 
 def contraction_at(share: float) -> float:
-    """Contraction over a beat: systole is its first third."""
+    """Compute the contraction (0 ED, 1 ES) at a share of a beat; systole is the first third."""
     if share < 1 / 3:
         return float((1 - np.cos(3 * np.pi * share)) / 2)
     return float((1 + np.cos(np.pi * min((share - 1 / 3) / 0.5, 1))) / 2)
 
 
 def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> None:
-    """MJPG AVI as the release has it, with an INFO chunk that says phantom."""
+    """Write an MJPG AVI like those of the releases, with an INFO chunk that marks it as a phantom.
+
+    Args:
+        path: The file to write.
+        frames: (h, w) uint8 each.
+        fps: Frames a second.
+
+    Raises:
+        StorageError: The file cannot be opened for writing.
+    """
 
     import cv2
 
@@ -174,8 +201,8 @@ def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> Non
         raise StorageError(
             f"{path} could not be opened for writing; check that the folder exists and has room."
         )
-    for f in frames:
-        writer.write(cv2.cvtColor(f, cv2.COLOR_GRAY2BGR))
+    for picture in frames:
+        writer.write(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
     writer.release()
     text = MARK.encode() + b"\0"
     chunk = b"INFOICMT" + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
@@ -183,8 +210,14 @@ def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> Non
     path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
 
 
-def write_table(path: Path, header: str, rows: list[list[object]]) -> None:
-    """Write a CSV table under a header line of column names."""
+def write_table(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV table.
+
+    Args:
+        path: The file to write.
+        header: The names of the columns, separated by commas.
+        rows: The cells of each row.
+    """
     with path.open("w", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(header.split(","))

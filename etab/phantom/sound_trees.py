@@ -1,6 +1,4 @@
-"""Writes made heart sounds in the published layouts of CirCor DigiScope 1.0.3 and of the CinC
-Challenge 2016.
-"""
+"""Writes phantom heart sounds in the published layouts of CirCor 1.0.3 and CinC 2016."""
 
 from __future__ import annotations
 
@@ -21,9 +19,30 @@ from etab.sounds.states import DIASTOLE, S1, STATES, Interval
 from etab.types import Array
 
 SOUND_MARK = "phantom"
-_NOTICE = "This tree is PHANTOM data: made heart sounds, not patients. It must never enter a real leaderboard.\n"
+_NOTICE = (
+    "This tree is PHANTOM data: made heart sounds, not patients. "
+    "It must never enter a real leaderboard.\n"
+)
 _PLACES = ("AV", "PV", "TV", "MV")
-_CIRCOR_RATE, _CINC_RATE = 4000, 2000
+_CIRCOR_RATE = 4000
+_CINC_RATE = 2000
+# Of ten patients of CirCor.
+_MURMURS = (
+    "Absent",
+    "Present",
+    "Absent",
+    "Unknown",
+    "Absent",
+    "Present",
+    "Absent",
+    "Present",
+    "Absent",
+    "Absent",
+)
+_ABNORMAL_SHARE = {"Present": 0.84, "Absent": 0.38, "Unknown": 0.63}
+# Patients of CirCor with a quirk, by their index.
+_REPEATED_PLACE = 4
+_OTHER_PLACE = 5
 _COLUMNS = (
     "Patient ID",
     "Recording locations:",
@@ -62,13 +81,18 @@ _APPENDIX = (
     "Recording state",
     "Murmurs (2=None 3=Weak 4=Strong 6=Unclear)",
 )
-_SICK = {"a": 0.7, "b": 0.2, "c": 0.75, "d": 0.5, "e": 0.1, "f": 0.3}
+# Of each database of CinC 2016: the share of abnormal subjects, and the recordings of a subject.
+_ABNORMAL_SUBJECTS = {"a": 0.7, "b": 0.2, "c": 0.75, "d": 0.5, "e": 0.1, "f": 0.3}
 _TAKES = {"a": 3, "b": 3, "c": 1, "d": 1, "e": 4, "f": 1}
 
 
 def wav_bytes(samples: Array, rate: int, mark: str = SOUND_MARK) -> bytes:
-    """A mono 16-bit WAV as the releases have it (data at byte 44), with an INFO chunk after the
-    sound that says ``mark``.
+    """Encode a mono 16-bit WAV like those of the releases, with its samples from byte 44 on.
+
+    Args:
+        samples: (n,) values of int16.
+        rate: Samples per second.
+        mark: The text of the INFO chunk after the samples.
     """
     body = samples.astype("<i2").tobytes()
     text = (mark + "\0" * (2 - len(mark) % 2)).encode()
@@ -88,7 +112,7 @@ def wav_bytes(samples: Array, rate: int, mark: str = SOUND_MARK) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """What a made patient's .txt says, and who he is."""
+    """One patient of CirCor, and the facts in their .txt file."""
 
     chest: Chest
     murmur: str
@@ -99,18 +123,22 @@ class _Child:
 
 
 def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write a CirCor tree with its quirks; yields after each patient.
+    """Write a CirCor tree, and yield the number of patients written after each.
 
-    Quirks: two ids of one person (the second and third, the last two: Additional ID), a recording
-    at another place (Phc), a repeated place (``_1``, ``_2``), a state file that is the one line "0
-    0 28", CRLF line ends, unannotated ends.
+    Quirks: two ids of one person (the second and third, and the last two: Additional ID), a
+    recording at another place (Phc), a repeated place (``_1``, ``_2``), a state file with the
+    single line "0 0 28", CRLF line ends, unannotated beginnings and ends.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of ids.
+        seed: The same seed gives the same bytes.
     """
     folder = root / "training_data"
     folder.mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(_NOTICE)
-    ids = (
-        np.sort(np.random.default_rng([seed, 11]).choice(80_000, patients, replace=False)) + 2500
-    ).tolist()
+    drawn = np.random.default_rng([seed, 11]).choice(80_000, patients, replace=False)
+    ids = (np.sort(drawn) + 2500).tolist()
     same = {1: 2, 2: 1, patients - 2: patients - 1, patients - 1: patients - 2}
     table: list[Sequence[str]] = []
     names: list[str] = []
@@ -127,50 +155,29 @@ def write_circor(root: Path, patients: int, seed: int) -> Iterator[int]:
         csv.writer(out, lineterminator="\n").writerows([_COLUMNS, *table])
     (root / "RECORDS").write_text("".join(f"training_data/{name}\n" for name in names))
     (root / "LICENSE.txt").write_bytes(b"Phantom data, not the release.\r\n")
-    files = sorted(
-        p for p in root.rglob("*") if p.is_file() and p.name not in ("SHA256SUMS.txt", "PHANTOM")
-    )
-    sums = (
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()} {p.relative_to(root).as_posix()}\n"
-        for p in files
-    )
-    (root / "SHA256SUMS.txt").write_text("".join(sums))
+    lines = []
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.name not in ("SHA256SUMS.txt", "PHANTOM"):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            lines.append(f"{digest} {path.relative_to(root).as_posix()}\n")
+    (root / "SHA256SUMS.txt").write_text("".join(lines))
 
 
 def _child(rng: np.random.Generator, i: int) -> _Child:
-    """Draw a patient: in every ten 3 with a murmur, 2 unknown; the outcome follows the murmur as it
-    does in children.
-    """
-    murmur = (
-        "Absent",
-        "Present",
-        "Absent",
-        "Unknown",
-        "Absent",
-        "Present",
-        "Absent",
-        "Present",
-        "Absent",
-        "Absent",
-    )[i % 10]
-    sick = bool(rng.random() < {"Present": 0.84, "Absent": 0.38, "Unknown": 0.63}[murmur])
-    age = str(
-        rng.choice(
-            ["Child", "Infant", "Adolescent", "Neonate", "nan"], p=[0.66, 0.14, 0.09, 0.03, 0.08]
-        )
-    )
-    chest = draw_chest(
-        rng,
-        murmur=murmur == "Present",
-        third=sick,
-        rate=125 if age in ("Infant", "Neonate") else 98,
-    )
-    places = (
-        _PLACES
-        if rng.random() < 0.6
-        else tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
-    )
-    loudness = {p: float(rng.uniform(0.25, 1.0)) if rng.random() < 0.75 else 0.0 for p in places}
+    """Draw a patient; the outcome depends on the murmur, as it does in children."""
+    murmur = _MURMURS[i % 10]
+    sick = bool(rng.random() < _ABNORMAL_SHARE[murmur])
+    ages = ["Child", "Infant", "Adolescent", "Neonate", "nan"]
+    age = str(rng.choice(ages, p=[0.66, 0.14, 0.09, 0.03, 0.08]))
+    rate = 125 if age in ("Infant", "Neonate") else 98
+    chest = draw_chest(rng, murmur=murmur == "Present", third=sick, rate=rate)
+    places = _PLACES
+    if rng.random() >= 0.6:
+        places = tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
+    loudness = {}
+    for place in places:
+        audible_here = rng.random() < 0.75
+        loudness[place] = float(rng.uniform(0.25, 1.0)) if audible_here else 0.0
     best = max(loudness, key=lambda p: loudness[p])
     loudness[best] = 1.0
     audible = [p for p in sorted(places) if loudness[p] > 0]
@@ -195,60 +202,70 @@ def _child(rng: np.random.Generator, i: int) -> _Child:
 def _write_child(
     folder: Path, name: str, child: _Child, rng: np.random.Generator, i: int
 ) -> list[str]:
-    """The .txt and the recordings of one id; returns their names."""
+    """Write the .txt and the recordings of one id; return the names of the recordings."""
     takes = [(location, f"{name}_{location}") for location in child.places]
-    if i == 4:
-        last = takes.pop()
-        takes += [(last[0], f"{last[1]}_1"), (last[0], f"{last[1]}_2")]
-    if i == 5:
+    if i == _REPEATED_PLACE:
+        location, take = takes.pop()
+        takes += [(location, f"{take}_1"), (location, f"{take}_2")]
+    if i == _OTHER_PLACE:
         takes.append(("Phc", f"{name}_Phc"))
     noise = 0.9 if child.murmur == "Unknown" else 0.05
     for k, (location, take) in enumerate(takes):
         seconds = round(float(rng.uniform(8, 12)), 2)
-        spoiled = noise * float(rng.uniform(0.6, 1.1))
+        noise_of_take = noise * float(rng.uniform(0.6, 1.1))
         samples, intervals = auscultate(
             child.chest,
             STETHOSCOPES["circor"],
             rate=_CIRCOR_RATE,
             seconds=seconds,
             loud=child.loudness.get(location, 0.5),
-            noise=spoiled,
+            noise=noise_of_take,
             rng=rng,
         )
         (folder / f"{take}.wav").write_bytes(wav_bytes(samples, _CIRCOR_RATE))
-        header = f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n{take}.wav 16+44 1 16 0 0 0 0 {location}\r\n"
+        header = f"{take} 1 {_CIRCOR_RATE} {len(samples)}\r\n"
+        header += f"{take}.wav 16+44 1 16 0 0 0 0 {location}\r\n"
         (folder / f"{take}.hea").write_bytes(header.encode())
-        broken = i == 4 and k == len(takes) - 1
-        lines = ["0\t0\t28"] if broken else _tsv(intervals, seconds, rng)
-        end = "\r\n" if (i + k) % 20 == 3 else "\n"
-        (folder / f"{take}.tsv").write_bytes((end.join(lines) + ("" if broken else end)).encode())
-    text = [
-        f"{name} {len(takes)} {_CIRCOR_RATE}",
-        *(f"{p} {t}.hea {t}.wav {t}.tsv" for p, t in takes),
-    ]
-    text += [
-        f"#{key}: {child.facts[key]}"
-        for key in _COLUMNS[2:]
-        if key not in ("Outcome", "Campaign", "Additional ID")
-    ]
-    text += [f"#Outcome: {child.outcome}", f"#Campaign: {child.facts['Campaign']}"]
-    text += [f"#Additional ID: {child.facts['Additional ID']}"]
-    (folder / f"{name}.txt").write_text("\n".join(text) + "\n")
+        if i == _REPEATED_PLACE and k == len(takes) - 1:
+            text = "0\t0\t28"
+        else:
+            end = "\r\n" if (i + k) % 20 == 3 else "\n"
+            text = "".join(line + end for line in _tsv(intervals, seconds, rng))
+        (folder / f"{take}.tsv").write_bytes(text.encode())
+    (folder / f"{name}.txt").write_text("\n".join(_patient_lines(name, child, takes)) + "\n")
     return [take for _, take in takes]
 
 
+def _patient_lines(name: str, child: _Child, takes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the lines of the .txt file of one id; ``takes`` are (place, name of recording)."""
+    lines = [f"{name} {len(takes)} {_CIRCOR_RATE}"]
+    for location, take in takes:
+        lines.append(f"{location} {take}.hea {take}.wav {take}.tsv")
+    for key in _COLUMNS[2:]:
+        if key not in ("Outcome", "Campaign", "Additional ID"):
+            lines.append(f"#{key}: {child.facts[key]}")
+    lines.append(f"#Outcome: {child.outcome}")
+    lines.append(f"#Campaign: {child.facts['Campaign']}")
+    lines.append(f"#Additional ID: {child.facts['Additional ID']}")
+    return lines
+
+
 def _tsv(intervals: Sequence[Interval], seconds: float, rng: np.random.Generator) -> list[str]:
-    """Whole beats in the middle of a recording, rows 0 before and after them."""
-    firsts = [k for k, row in enumerate(intervals) if row[2] == S1 and row[0] > 0.1]
-    lasts = [k for k, row in enumerate(intervals) if row[2] == DIASTOLE and row[1] < seconds - 0.1]
-    start = firsts[int(rng.integers(0, 2))]
-    stop = lasts[-1 - int(rng.integers(0, 2))]
-    rows = [
-        (0.0, intervals[start][0], 0),
-        *((a, b, state + 1) for a, b, state in intervals[start : stop + 1]),
-    ]
-    rows.append((intervals[stop][1], seconds, 0))
-    return [f"{a:.6g}\t{b:.6g}\t{state}" for a, b, state in rows]
+    """Return the lines of a state file: whole beats, with state 0 before and after them."""
+    firsts = []
+    lasts = []
+    for k, (start, end, state) in enumerate(intervals):
+        if state == S1 and start > 0.1:
+            firsts.append(k)
+        if state == DIASTOLE and end < seconds - 0.1:
+            lasts.append(k)
+    first = firsts[int(rng.integers(0, 2))]
+    last = lasts[-1 - int(rng.integers(0, 2))]
+    rows = [(0.0, intervals[first][0], 0)]
+    for start, end, state in intervals[first : last + 1]:
+        rows.append((start, end, state + 1))
+    rows.append((intervals[last][1], seconds, 0))
+    return [f"{start:.6g}\t{end:.6g}\t{state}" for start, end, state in rows]
 
 
 # --- CinC 2016 ---
@@ -256,7 +273,15 @@ def _tsv(intervals: Sequence[Interval], seconds: float, rng: np.random.Generator
 
 @dataclass(frozen=True, slots=True)
 class _Take:
-    """One recording of a made subject: who, which of his, and whether it is abnormal and clean."""
+    """One recording of a subject.
+
+    Attributes:
+        subject: The number of the subject among all.
+        number: The number of the subject within its database, from 1.
+        take: The number of the recording of this subject, from 0.
+        sick: Whether the recording is labelled abnormal.
+        clean: Whether its quality is good.
+    """
 
     subject: int
     number: int
@@ -266,12 +291,17 @@ class _Take:
 
 
 def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
-    """Write a CinC 2016 tree with its quirks; yields after each subject.
+    """Write a CinC 2016 tree, and yield the number of subjects written after each.
 
-    Quirks: several recordings a subject under shuffled numbers, prevalence and stethoscope of each
-    database its own, ECG in a, an appendix with a byte-order mark, two cohorts of e that both count
-    from 1, a recording of e that the appendix no longer knows, validation copies, headers in the
-    training folders alone.
+    Quirks: several recordings per subject under shuffled numbers; each database has its own
+    prevalence and stethoscope; ECG in database a; an appendix with a byte-order mark; two cohorts
+    of database e that both count from 1; a recording of e that the appendix does not list;
+    copies for validation; headers in the training folders only.
+
+    Args:
+        root: The folder to write to.
+        patients: The number of subjects, dealt to the six databases in turn.
+        seed: The same seed gives the same bytes.
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(_NOTICE)
@@ -282,9 +312,8 @@ def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
         takes = _takes(letter, subjects, np.random.default_rng([seed, 21, k]))
         for subject in subjects:
             takes_of_subject = [take for take in takes.items() if take[1].subject == subject]
-            chest = _subject(
-                np.random.default_rng([seed, 22, subject]), takes_of_subject[0][1].sick
-            )
+            sick = takes_of_subject[0][1].sick
+            chest = _draw_subject(np.random.default_rng([seed, 22, subject]), sick)
             for name, take in takes_of_subject:
                 rng = np.random.default_rng([seed, 23, subject, take.take])
                 intervals = _write_take(root, letter, name, take, chest, rng)
@@ -292,43 +321,35 @@ def write_cinc2016(root: Path, patients: int, seed: int) -> Iterator[int]:
             done += 1
             yield done
         _write_tables(root, letter, takes)
-        last = max(takes)
-        listed = {
-            name: take
-            for name, take in takes.items()
-            if letter != "e" or name != last or len(takes) < 3
-        }
-        appendix += [_appendix_row(letter, name, take) for name, take in sorted(listed.items())]
-    _write_csv(
-        root / "annotations" / "Online_Appendix_training_set.csv",
-        [_APPENDIX, *appendix],
-        "utf-8-sig",
-    )
+        unlisted = max(takes) if letter == "e" and len(takes) >= 3 else None
+        for name, take in sorted(takes.items()):
+            if name != unlisted:
+                appendix.append(_appendix_row(letter, name, take))
+    appendix_path = root / "annotations" / "Online_Appendix_training_set.csv"
+    _write_csv(appendix_path, [_APPENDIX, *appendix], "utf-8-sig")
     _write_validation(root)
 
 
 def _takes(letter: str, subjects: Sequence[int], rng: np.random.Generator) -> dict[str, _Take]:
-    """Recordings by name. The first subject of a database is abnormal, the second normal, the
-    others by chance.
+    """Draw the recordings of a database by name.
+
+    The first subject of a database is abnormal and the second normal; the others are drawn.
     """
-    out: list[_Take] = []
+    takes: list[_Take] = []
     for number, subject in enumerate(subjects, start=1):
-        sick = number == 1 if number < 3 else bool(rng.random() < _SICK[letter])
-        out += [
-            _Take(subject, number, k, sick, bool(rng.random() < 0.85))
-            for k in range(_TAKES[letter])
-        ]
+        sick = number == 1
+        if number > 2:
+            sick = bool(rng.random() < _ABNORMAL_SUBJECTS[letter])
+        for k in range(_TAKES[letter]):
+            takes.append(_Take(subject, number, k, sick, bool(rng.random() < 0.85)))
     digits = 5 if letter == "e" else 4
-    numbers = rng.permutation(len(out)) + 1
-    return {
-        f"{letter}{number:0{digits}d}": take
-        for number, take in sorted(
-            zip(numbers.tolist(), out, strict=True), key=lambda pair: pair[0]
-        )
-    }
+    numbers = (rng.permutation(len(takes)) + 1).tolist()
+    named = {f"{letter}{n:0{digits}d}": take for n, take in zip(numbers, takes, strict=True)}
+    return dict(sorted(named.items()))
 
 
-def _subject(rng: np.random.Generator, sick: bool) -> Chest:
+def _draw_subject(rng: np.random.Generator, sick: bool) -> Chest:
+    """Draw a subject; most abnormal subjects have a murmur, the others a third heart sound."""
     murmur = sick and bool(rng.random() < 0.8)
     return draw_chest(rng, murmur=murmur, third=sick and not murmur, rate=75)
 
@@ -336,6 +357,7 @@ def _subject(rng: np.random.Generator, sick: bool) -> Chest:
 def _write_take(
     root: Path, letter: str, name: str, take: _Take, chest: Chest, rng: np.random.Generator
 ) -> tuple[Interval, ...]:
+    """Write the sound, header and (in database a) ECG of a recording; return its states."""
     folder = root / f"training-{letter}"
     folder.mkdir(exist_ok=True)
     samples, intervals = auscultate(
@@ -349,7 +371,8 @@ def _write_take(
     )
     (folder / f"{name}.wav").write_bytes(wav_bytes(samples, _CINC_RATE))
     with_ecg = letter == "a" and not (take.number == 2 and take.take == 0)
-    header = f"{name} {1 + with_ecg} {_CINC_RATE} {len(samples)}\r\n{name}.wav 16+44 1 16 0 0 0 0 PCG\r\n"
+    header = f"{name} {1 + with_ecg} {_CINC_RATE} {len(samples)}\r\n"
+    header += f"{name}.wav 16+44 1 16 0 0 0 0 PCG\r\n"
     if with_ecg:
         trace = ecg(intervals, len(samples), _CINC_RATE, rng)
         (folder / f"{name}.dat").write_bytes(trace.tobytes())
@@ -363,19 +386,24 @@ def _write_take(
 def _write_states(
     root: Path, letter: str, name: str, intervals: Sequence[Interval], rng: np.random.Generator
 ) -> None:
-    """The marks as MATLAB cells; the first second of some is marked as noise, in brackets. Same
-    bytes every time.
+    """Write the state marks as MATLAB cells; the bytes are the same in every run.
+
+    In some recordings the first second is marked as noise, with an opening bracket.
     """
     from scipy.io import savemat
 
-    marks = [(max(1, round(a * _CINC_RATE) + 1), STATES[state]) for a, _, state in intervals]
+    marks = []
+    for start, _, state in intervals:
+        marks.append((max(1, round(start * _CINC_RATE) + 1), STATES[state]))
     if rng.random() < 0.3:
-        marks = [(1, "(N"), *((sample, word) for sample, word in marks if sample > _CINC_RATE)]
+        after_noise = [mark for mark in marks if mark[0] > _CINC_RATE]
+        marks = [(1, "(N"), *after_noise]
     cells = np.empty((len(marks), 2), dtype=object)
     for i, (sample, word) in enumerate(marks):
         inner: Any = np.empty((1, 1), dtype=object)
         inner[0, 0] = word
-        cells[i, 0], cells[i, 1] = np.array([[sample]], dtype=np.uint32), inner
+        cells[i, 0] = np.array([[sample]], dtype=np.uint32)
+        cells[i, 1] = inner
     buffer = io.BytesIO()
     savemat(buffer, {"state_ans": cells})
     folder = root / "annotations" / "hand_corrected" / f"training-{letter}_StateAns"
@@ -385,6 +413,7 @@ def _write_states(
 
 
 def _write_tables(root: Path, letter: str, takes: Mapping[str, _Take]) -> None:
+    """Write the lists of recordings, labels and qualities of a database."""
     folder = root / f"training-{letter}"
     plain = [(name, 1 if take.sick else -1) for name, take in takes.items()]
     quality = [(*row, int(takes[row[0]].clean)) for row in plain]
@@ -397,6 +426,7 @@ def _write_tables(root: Path, letter: str, takes: Mapping[str, _Take]) -> None:
 
 
 def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
+    """Return the cells of a recording in the online appendix."""
     n = take.number
     k = take.take + 1
     original = {
@@ -407,7 +437,9 @@ def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
         "e": f"{n}" if take.sick else f"e{n}",
         "f": f"s{n}",
     }[letter]
-    diagnosis = "Normal" if not take.sick else "CAD" if letter == "e" else "MVP "
+    diagnosis = "Normal"
+    if take.sick:
+        diagnosis = "CAD" if letter == "e" else "MVP "
     return (
         name,
         f"training-{letter}",
@@ -424,17 +456,18 @@ def _appendix_row(letter: str, name: str, take: _Take) -> Sequence[object]:
 
 
 def _write_validation(root: Path) -> None:
-    """Copies of a few training recordings of each database, without headers."""
+    """Copy one abnormal and one normal recording of each database, without headers."""
     folder = root / "validation"
     folder.mkdir(exist_ok=True)
     rows: list[tuple[str, str]] = []
     for letter in "abcdef":
         table = root / f"training-{letter}" / "REFERENCE.csv"
         lines = [line.split(",") for line in table.read_text().splitlines()]
-        chosen = [next((row for row in lines if row[1] == label), None) for label in ("1", "-1")]
-        for name, label in ((row[0], row[1]) for row in chosen if row is not None):
-            shutil.copyfile(table.parent / f"{name}.wav", folder / f"{name}.wav")
-            rows.append((name, label))
+        for label in ("1", "-1"):
+            names = [row[0] for row in lines if row[1] == label]
+            for name in names[:1]:
+                shutil.copyfile(table.parent / f"{name}.wav", folder / f"{name}.wav")
+                rows.append((name, label))
     _write_csv(folder / "REFERENCE.csv", sorted(rows))
     (folder / "RECORDS").write_text("".join(f"{row[0]}\n" for row in sorted(rows)))
 

@@ -1,9 +1,8 @@
-"""A made heart, heard: S1, S2, a third sound, a systolic murmur, breath and noise, through a
-stethoscope.
+"""Synthetic heart sounds: S1, S2, a third sound, a systolic murmur, breath and noise.
 
-Times are in seconds, frequencies in Hz. A beat is S1, systole, S2, diastole; where each begins is
-known exactly. The stethoscope colours everything and differs from database to database: a
-deliberate confound, as in the real sets.
+Times are in seconds, frequencies in Hz. A beat consists of S1, systole, S2 and diastole, whose
+onsets are known exactly. The frequency response of the stethoscope differs from database to
+database: a deliberate confound, as in the published data.
 """
 
 from __future__ import annotations
@@ -32,13 +31,18 @@ PITCHES: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 MURMUR_QUALITIES = ("Blowing", "Harsh", "Musical")
 _LOUDNESS = (0.10, 0.22, 0.45)
+# (delay after S1 in s, height in mV, width in s) of the P, Q, R and S waves.
+_QRS = (
+    (-0.16, 0.12, 0.03),
+    (-0.04, -0.1, 0.008),
+    (-0.02, 1.0, 0.01),
+    (0.0, -0.2, 0.01),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Murmur:
-    """A systolic murmur: ``grade`` 0 to 2 of GRADES, timing, shape, pitch and quality in the words
-    of CirCor.
-    """
+    """A systolic murmur in the words of CirCor; ``grade`` is the index (0 to 2) into ``GRADES``."""
 
     grade: int
     timing: str
@@ -49,9 +53,7 @@ class Murmur:
 
 @dataclass(frozen=True, slots=True)
 class Stethoscope:
-    """What a database's device does to every sound: a band, a resonance (Hz, gain), hum at 50 Hz
-    and hiss.
-    """
+    """The device of a database: its band and resonance in Hz, its gain, 50 Hz hum and hiss."""
 
     low: float
     high: float
@@ -76,8 +78,18 @@ STETHOSCOPES: Mapping[str, Stethoscope] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """One made person: rate in beats per minute and its variability, the sounds' loudness and
-    pitch, breath, murmur.
+    """One synthetic person.
+
+    Attributes:
+        rate: Mean heart rate in beats per minute.
+        variability: Relative variation of the beat length.
+        first: (loudness, pitch in Hz) of S1.
+        second: (loudness, pitch in Hz) of S2.
+        split: Delay between the two parts of S2, in seconds.
+        third: Loudness of the third heart sound; 0 for none.
+        breaths: Breaths per second.
+        breath: Loudness of the breath.
+        murmur: The systolic murmur, or None.
     """
 
     rate: float
@@ -92,18 +104,25 @@ class Chest:
 
 
 def draw_murmur(rng: np.random.Generator) -> Murmur:
-    """Draw a systolic murmur; graver ones are longer, as in children with a defect."""
+    """Draw a systolic murmur; severe ones last longer, as in children with a heart defect."""
     grade = int(rng.choice(3, p=[0.4, 0.3, 0.3]))
-    timing = str(
-        rng.choice(list(TIMINGS), p=[0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25])
-    )
+    shares = [0.3, 0.1, 0.05, 0.55] if grade else [0.55, 0.15, 0.05, 0.25]
+    timing = rng.choice(list(TIMINGS), p=shares)
     pitch = rng.choice(list(PITCHES))
     quality = rng.choice(MURMUR_QUALITIES, p=[0.45, 0.45, 0.1])
-    return Murmur(grade, timing, str(rng.choice(SHAPES)), str(pitch), str(quality))
+    shape = rng.choice(SHAPES)
+    return Murmur(grade, str(timing), str(shape), str(pitch), str(quality))
 
 
 def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: float) -> Chest:
-    """Draw a person whose mean heart rate is about ``rate``."""
+    """Draw a person.
+
+    Args:
+        rng: The source of randomness.
+        murmur: Whether the person has a systolic murmur.
+        third: Whether the person has a third heart sound.
+        rate: The heart rate in beats per minute around which the person's own rate is drawn.
+    """
     return Chest(
         rate=float(rate * np.exp(rng.normal(0, 0.12))),
         variability=float(rng.uniform(0.01, 0.05)),
@@ -118,26 +137,31 @@ def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: flo
 
 
 def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Interval, ...]:
-    """Every state from before 0 to after ``seconds``: (start s, end s, state), without gaps."""
+    """Draw the states of all beats of a recording.
+
+    Args:
+        chest: The person.
+        seconds: The length of the recording; the states start before 0 and end after it.
+        rng: The source of randomness.
+
+    Returns:
+        (start in s, end in s, state) of each interval, without gaps.
+    """
     out: list[Interval] = []
     onset = -float(rng.uniform(0.2, 1.0)) * 60 / chest.rate
     drift = 0.0
     while onset < seconds:
         drift = 0.7 * drift + float(rng.normal(0, chest.variability / 2))
-        period = (
-            60
-            / chest.rate
-            * (1 + chest.variability * np.sin(2 * np.pi * chest.breaths * onset) + drift)
-        )
+        breathing = chest.variability * np.sin(2 * np.pi * chest.breaths * onset)
+        period = 60 / chest.rate * (1 + breathing + drift)
         period = float(np.clip(period, 0.32, 1.6))
         first_sound = min(0.12, 0.2 * period)
         second_sound = min(0.10, 0.17 * period)
         systole = max(0.05, 0.16 + 0.16 * period - first_sound)
         edges = np.cumsum([onset, first_sound, systole, second_sound])
         marks = [*edges.tolist(), onset + period]
-        out += [
-            (marks[k], marks[k + 1], state) for k, state in enumerate((S1, SYSTOLE, S2, DIASTOLE))
-        ]
+        for k, state in enumerate((S1, SYSTOLE, S2, DIASTOLE)):
+            out.append((marks[k], marks[k + 1], state))
         onset += period
     return tuple(out)
 
@@ -152,103 +176,125 @@ def auscultate(
     noise: float,
     rng: np.random.Generator,
 ) -> tuple[Array, tuple[Interval, ...]]:
-    """One recording: int16 samples (n,) and its true states, cut to the recording.
+    """Record a person with a stethoscope.
 
-    loud: how well the murmur is heard at this place, 0 to 1. noise: 0 for a quiet room, 1 for a
-        spoiled recording.
+    Args:
+        chest: The person.
+        device: The stethoscope.
+        rate: Samples per second.
+        seconds: The length of the recording.
+        loud: The loudness of the murmur at this place of the chest, from 0 to 1.
+        noise: From 0 (a quiet room) to 1 (a recording of no use).
+        rng: The source of randomness.
+
+    Returns:
+        (samples (n,) int16, the true states within the recording).
     """
     n = round(rate * seconds)
     t = np.arange(n) / rate
     states = beats(chest, seconds, rng)
     sound = np.zeros(n)
     for start, end, state in states:
-        if state in (S1, S2):
-            _thump(
-                sound,
-                t,
-                rate,
-                start,
-                end - start,
-                chest.first if state == S1 else chest.second,
-                chest.split if state == S2 else 0.0,
-            )
-        if state == DIASTOLE and chest.third and end - start > 0.2:
-            _thump(sound, t, rate, start + 0.08, 0.06, (chest.third, 32.0), 0.0)
+        if state == S1:
+            _add_valve_sound(sound, t, rate, (start, end - start), chest.first, 0.0)
+        elif state == S2:
+            _add_valve_sound(sound, t, rate, (start, end - start), chest.second, chest.split)
+        elif state == DIASTOLE and chest.third and end - start > 0.2:
+            _add_valve_sound(sound, t, rate, (start + 0.08, 0.06), (chest.third, 32.0), 0.0)
     if chest.murmur is not None and loud > 0:
-        sound += loud * _murmur(chest.murmur, states, t, rate, rng)
+        sound += loud * _murmur_sound(chest.murmur, states, t, rate, rng)
     airy = band(rng.standard_normal(n), rate, 120, min(600, 0.45 * rate))
-    sound += (
-        chest.breath
-        * (1 + 8 * noise)
-        * airy
-        * np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
-    )
+    breathing = np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
+    sound += chest.breath * (1 + 8 * noise) * airy * breathing
     sound += noise * 0.4 * _knocks(t, rate, rng)
     filtered = _through(sound, device, rate, rng, noise)
     peak = float(np.abs(filtered).max())
     scaled = filtered / max(peak, 1e-9) * rng.uniform(0.35, 0.9)
-    in_recording = tuple(
-        (max(a, 0.0), min(b, seconds), s) for a, b, s in states if b > 0 and a < seconds
-    )
-    return np.rint(scaled * 32767).astype("<i2"), in_recording
+    recorded = []
+    for start, end, state in states:
+        if end > 0 and start < seconds:
+            recorded.append((max(start, 0.0), min(end, seconds), state))
+    return np.rint(scaled * 32767).astype("<i2"), tuple(recorded)
 
 
 def band(sound: FloatArray, rate: int, low: float, high: float) -> FloatArray:
-    """Keep ``low`` to ``high`` Hz with soft flanks, zero phase; unit variance in, about unit
-    variance out.
+    """Filter a sound with a band of soft flanks and zero phase; noise keeps about its variance.
+
+    Args:
+        sound: Samples (n,).
+        rate: Samples per second.
+        low: The lower edge in Hz.
+        high: The upper edge in Hz.
+
+    Returns:
+        Samples (n,).
     """
     f = np.fft.rfftfreq(len(sound), 1 / rate)
-    keep = 1 / (1 + (low / np.maximum(f, 1e-3)) ** 6) / (1 + (f / high) ** 6)
-    power = float(np.sqrt(np.mean(keep**2)))
-    return np.asarray(np.fft.irfft(np.fft.rfft(sound) * keep, len(sound)) / max(power, 1e-9))
+    response = 1 / (1 + (low / np.maximum(f, 1e-3)) ** 6) / (1 + (f / high) ** 6)
+    power = float(np.sqrt(np.mean(response**2)))
+    filtered = np.fft.irfft(np.fft.rfft(sound) * response, len(sound))
+    return np.asarray(filtered / max(power, 1e-9))
 
 
-def _thump(
+def _add_valve_sound(
     sound: FloatArray,
     t: FloatArray,
     rate: int,
-    start: float,
-    length: float,
+    span: tuple[float, float],
     tone: tuple[float, float],
     split: float,
 ) -> None:
-    """Add a valve's sound: two damped tones under a bell inside [start, start + length]."""
-    a = max(0, int(start * rate))
-    b = min(len(sound), int((start + length) * rate) + 1)
-    if b <= a:
+    """Add two damped tones under a bell to ``sound``, in place.
+
+    Args:
+        sound: Samples (n,).
+        t: The time of each sample, in s.
+        rate: Samples per second.
+        span: (start, length) in s.
+        tone: (loudness, pitch in Hz).
+        split: The delay of the second tone, in s.
+    """
+    start, length = span
+    first = max(0, int(start * rate))
+    end = min(len(sound), int((start + length) * rate) + 1)
+    if end <= first:
         return
-    x = t[a:b] - start
+    elapsed = t[first:end] - start
     loud, pitch = tone
     for delay, gain, ratio in ((0.0, 1.0, 1.0), (split + 0.012, 0.6, 1.6)):
-        bell = np.exp(-(((x - delay - 0.35 * length) / (0.22 * length)) ** 2))
-        sound[a:b] += loud * gain * bell * np.sin(2 * np.pi * pitch * ratio * (x - delay))
+        bell = np.exp(-(((elapsed - delay - 0.35 * length) / (0.22 * length)) ** 2))
+        wave = np.sin(2 * np.pi * pitch * ratio * (elapsed - delay))
+        sound[first:end] += loud * gain * bell * wave
 
 
-def _murmur(
+def _murmur_sound(
     murmur: Murmur, states: tuple[Interval, ...], t: FloatArray, rate: int, rng: np.random.Generator
 ) -> FloatArray:
-    """The murmur at the place where it is loudest."""
+    """Compute the samples (n,) of a murmur at the place where it is loudest."""
     low, high = PITCHES[murmur.pitch]
     tone = band(rng.standard_normal(len(t)), rate, low, high)
     if murmur.quality == "Harsh":
-        tone = band(rng.standard_normal(len(t)), rate, 0.8 * low, 1.5 * high) * (
-            1 + 0.5 * np.sin(2 * np.pi * 28 * t)
-        )
+        rough = band(rng.standard_normal(len(t)), rate, 0.8 * low, 1.5 * high)
+        tone = rough * (1 + 0.5 * np.sin(2 * np.pi * 28 * t))
     elif murmur.quality == "Musical":
-        tone = 1.2 * (np.sin(np.pi * (low + high) * t) + 0.4 * np.sin(2 * np.pi * (low + high) * t))
+        fundamental = np.sin(np.pi * (low + high) * t)
+        overtone = np.sin(2 * np.pi * (low + high) * t)
+        tone = 1.2 * (fundamental + 0.4 * overtone)
     begin, end = TIMINGS[murmur.timing]
     gain = np.zeros(len(t))
     for start, stop, state in states:
-        if state == SYSTOLE:
-            a = start - 0.02 + begin * (stop - start)
-            b = start + end * (stop - start) + 0.02
-            u = (t - a) / (b - a)
-            inside = (u >= 0) & (u <= 1)
-            gain[inside] = _envelope(murmur.shape, u[inside])
+        if state != SYSTOLE:
+            continue
+        first = start - 0.02 + begin * (stop - start)
+        last = start + end * (stop - start) + 0.02
+        share = (t - first) / (last - first)
+        inside = (share >= 0) & (share <= 1)
+        gain[inside] = _envelope(murmur.shape, share[inside])
     return _LOUDNESS[murmur.grade] * gain * tone
 
 
 def _envelope(shape: str, u: FloatArray) -> FloatArray:
+    """Compute the loudness of a murmur of one shape at shares ``u`` (0 to 1) of its duration."""
     edge = np.clip(np.minimum(u, 1 - u) / 0.1, 0, 1)
     form = {
         "Crescendo": 0.2 + 0.8 * u,
@@ -259,7 +305,7 @@ def _envelope(shape: str, u: FloatArray) -> FloatArray:
 
 
 def _knocks(t: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
-    """Rubbing and knocks of the chest piece."""
+    """Compute the samples of rubbing and knocks of the chest piece."""
     out = np.zeros(len(t))
     for moment in rng.uniform(0, t[-1], int(rng.poisson(1.2 * t[-1]))):
         width = rng.uniform(0.02, 0.25)
@@ -270,30 +316,34 @@ def _knocks(t: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
 def _through(
     sound: FloatArray, device: Stethoscope, rate: int, rng: np.random.Generator, noise: float
 ) -> FloatArray:
-    """Colour a sound as the device does, and add its hum and hiss."""
+    """Filter a sound as the device does, and add the hum and hiss of the device."""
     n = len(sound)
     f = np.maximum(np.fft.rfftfreq(n, 1 / rate), 1e-3)
     gain = 1 / (1 + (device.low / f) ** 6) / (1 + (f / min(device.high, 0.45 * rate)) ** 6)
-    gain *= 1 + (device.gain - 1) * np.exp(
-        -(((f - device.resonance) / (0.4 * device.resonance)) ** 2)
-    )
+    from_resonance = (f - device.resonance) / (0.4 * device.resonance)
+    gain *= 1 + (device.gain - 1) * np.exp(-(from_resonance**2))
     filtered = np.fft.irfft(np.fft.rfft(sound) * gain, n)
     hum = device.hum * np.sin(2 * np.pi * 50 * np.arange(n) / rate + rng.uniform(0, 2 * np.pi))
     return np.asarray(filtered + hum + device.hiss * (1 + 5 * noise) * rng.standard_normal(n))
 
 
 def ecg(states: tuple[Interval, ...], n: int, rate: int, rng: np.random.Generator) -> Array:
-    """An ECG (n,) int16, 1000 units a mV: R waves 20 ms before S1, T waves before S2."""
+    """Draw an ECG with R waves 20 ms before S1 and T waves before S2.
+
+    Args:
+        states: The states of the recording.
+        n: The number of samples.
+        rate: Samples per second.
+        rng: The source of the noise.
+
+    Returns:
+        (n,) int16, 1000 units per mV.
+    """
     t = np.arange(n) / rate
     out = 0.01 * rng.standard_normal(n)
     for start, _, state in states:
         if state == S1:
-            for delay, height, width in (
-                (-0.16, 0.12, 0.03),
-                (-0.04, -0.1, 0.008),
-                (-0.02, 1.0, 0.01),
-                (0.0, -0.2, 0.01),
-            ):
+            for delay, height, width in _QRS:
                 out += height * np.exp(-(((t - start - delay) / width) ** 2))
         elif state == S2:
             out += 0.25 * np.exp(-(((t - start + 0.03) / 0.045) ** 2))

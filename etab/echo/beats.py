@@ -1,8 +1,8 @@
-"""Where the beats of a clip are, from its pictures alone: the length of a beat, and its systoles.
+"""Beats of a clip, estimated from its images alone: the length of a beat, and its systoles.
 
-The length is the lag at which the pictures look most like themselves. Of the two phases that differ
-most, end-systole is the one with the higher mean grey level: the dark cavity is smallest there.
-Where the authors outlined end-systole, that frame tells the phase instead.
+The length of a beat is the lag at which the autocorrelation of the images is highest. Of the two
+phases that differ most, end-systole is the one with the higher mean grey level, because the dark
+cavity is smallest then. If the authors outlined end-systole, that frame gives the phase instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 
 from etab.types import Array, FloatArray, IntArray
 
-VERSION = 1
 SHORTEST_BEAT = 0.3  # s: 200 beats a minute
 LONGEST_BEAT = 1.5  # s: 40 beats a minute
 UNKNOWN_FPS = 50.0
@@ -20,41 +19,71 @@ _LEVEL = 10
 
 
 def beat_length(frames: Array, fps: float | None) -> int | None:
-    """Frames a beat lasts, from uint8 frames (n, h, w): the highest peak of their autocorrelation
-    over time.
+    """Estimate the length of a beat as the highest peak of the autocorrelation over time.
 
-    Lags from 0.3 s to 1.5 s that leave a quarter of the clip to compare are looked at; fps None
-    counts as 50. None where the clip is too short for that or its autocorrelation has no peak.
+    Lags from 0.3 s to 1.5 s are compared, as far as they leave at least a quarter of the clip to
+    compare.
+
+    Args:
+        frames: uint8 images (n, h, w).
+        fps: Frames per second; None counts as 50.
+
+    Returns:
+        The length in frames, or None if the clip is too short or its autocorrelation has no peak.
+
+    Example:
+        A disc that grows and shrinks every 20 frames:
+
+        >>> row, column = np.mgrid[:32, :32] - 16
+        >>> radius = 8 + 4 * np.cos(2 * np.pi * np.arange(60) / 20)
+        >>> frames = (np.hypot(row, column) < radius[:, None, None]) * np.uint8(200)
+        >>> beat_length(frames, fps=25.0)
+        20
     """
-    likeness = frame_autocorrelation(_small(frames))
+    correlation = frame_autocorrelation(_small(frames))
     rate = fps or UNKNOWN_FPS
     n = len(frames)
     low = max(2, round(SHORTEST_BEAT * rate))
     high = min(round(LONGEST_BEAT * rate), n - max(n // 4, 2))
-    lags = [k for k in range(low, high) if likeness[k] >= max(likeness[k - 1], likeness[k + 1])]
-    best = max(lags, key=lambda k: float(likeness[k]), default=None)
-    return (
-        best
-        if best is not None and likeness[best] > likeness[low:best].min(initial=likeness[best])
-        else None
-    )
+    peaks = []
+    for lag in range(low, high):
+        if correlation[lag] >= max(correlation[lag - 1], correlation[lag + 1]):
+            peaks.append(lag)
+    if not peaks:
+        return None
+    best = max(peaks, key=lambda lag: float(correlation[lag]))
+    # Without a lower value at a shorter lag, this is no peak.
+    lowest_before = correlation[low:best].min(initial=correlation[best])
+    return best if correlation[best] > lowest_before else None
 
 
 def frame_autocorrelation(signal: FloatArray) -> FloatArray:
-    """Mean likeness of (n, d) moments that lie 0, 1, ... n - 1 apart: cosines after the mean over
-    time is removed.
+    """Compute the mean cosine of moments that are 0, 1, ... n - 1 steps apart.
+
+    Args:
+        signal: (n, d), one row per moment; the mean over time is removed first.
+
+    Returns:
+        (n,) values from -1 to 1.
     """
-    z = signal - signal.mean(axis=0)
-    z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-9)
-    return np.array([float((z[: len(z) - k] * z[k:]).sum(axis=1).mean()) for k in range(len(z))])
+    centred = signal - signal.mean(axis=0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    n = len(unit)
+    means = [float((unit[: n - lag] * unit[lag:]).sum(axis=1).mean()) for lag in range(n)]
+    return np.array(means)
 
 
 def systoles(frames: Array, fps: float | None, known: int | None = None) -> IntArray:
-    """Frames of end-systole, one a beat, in order: whole beats from the ``known`` one, else by the
-    rule above.
+    """Estimate the frames of end-systole, one per beat.
 
-    frames: (n, h, w) uint8. Where no beat length is found: the known one alone, else the brightest
-    frame.
+    Args:
+        frames: uint8 images (n, h, w).
+        fps: Frames per second; None counts as 50.
+        known: A frame of end-systole that is known; others are whole beats away from it.
+
+    Returns:
+        Frame numbers in order. If no beat length can be estimated: the known frame, or the frame
+        with the highest grey level.
     """
     length = beat_length(frames, fps)
     if length is None:
@@ -64,40 +93,47 @@ def systoles(frames: Array, fps: float | None, known: int | None = None) -> IntA
 
 
 def _systole(frames: Array, length: int) -> int:
-    """The phase, in frames, of end-systole: of the two phases of the beat that differ most, the
-    brighter one.
+    """Estimate the phase of end-systole in frames: the brighter of the two phases farthest apart.
+
+    Args:
+        frames: uint8 images (n, h, w).
+        length: The length of a beat in frames.
     """
     phase = np.arange(len(frames)) % length
     small = _small(frames)
     grey = grey_level(frames)
-    pictures = _smooth(np.stack([small[phase == k].mean(axis=0) for k in range(length)]))
-    levels = _smooth(np.array([grey[phase == k].mean() for k in range(length)])[:, None])[:, 0]
-    apart = (
-        np.square(pictures).sum(axis=1)[:, None]
-        + np.square(pictures).sum(axis=1)
-        - 2 * pictures @ pictures.T
-    )
-    ends = np.unravel_index(int(apart.argmax()), apart.shape)
+    images = _smooth(np.stack([small[phase == k].mean(axis=0) for k in range(length)]))
+    mean_grey = np.array([grey[phase == k].mean() for k in range(length)])
+    levels = _smooth(mean_grey[:, None])[:, 0]
+    squares = np.square(images).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * images @ images.T
+    ends = np.unravel_index(int(distances.argmax()), distances.shape)
     return int(max(ends, key=lambda k: (levels[k], -k)))
 
 
 def grey_level(frames: Array) -> FloatArray:
-    """Mean grey level (n,) of the pixels that exceed level 10 in any frame (the sector)."""
+    """Compute the mean grey level (n,) over the pixels that exceed level 10 in any frame."""
     sector = frames.max(axis=0) > _LEVEL
-    return np.asarray(frames[:, sector].mean(axis=1) if sector.any() else np.zeros(len(frames)))
+    if not sector.any():
+        return np.zeros(len(frames))
+    return np.asarray(frames[:, sector].mean(axis=1))
 
 
 def _smooth(values: FloatArray) -> FloatArray:
-    """Mean of three neighbours on a circle, along the first axis."""
+    """Average three neighbours on a circle, along the first axis."""
     return np.asarray((np.roll(values, 1, axis=0) + values + np.roll(values, -1, axis=0)) / 3)
 
 
 def _small(frames: Array) -> FloatArray:
-    """The frames (n, h, w) as means of 16 x 16 blocks, (n, 256)."""
-    rows, columns = (
-        np.linspace(0, side, min(_SIDE, side) + 1).astype(int) for side in frames.shape[1:]
-    )
-    sums = np.add.reduceat(
-        np.add.reduceat(frames, rows[:-1], axis=1, dtype=np.float64), columns[:-1], axis=2
-    )
-    return np.asarray((sums / np.outer(np.diff(rows), np.diff(columns))).reshape(len(frames), -1))
+    """Reduce frames (n, h, w) to means of 16 x 16 blocks, (n, 256)."""
+    rows = _block_edges(frames.shape[1])
+    columns = _block_edges(frames.shape[2])
+    row_sums = np.add.reduceat(frames, rows[:-1], axis=1, dtype=np.float64)
+    sums = np.add.reduceat(row_sums, columns[:-1], axis=2)
+    pixels = np.outer(np.diff(rows), np.diff(columns))
+    return np.asarray((sums / pixels).reshape(len(frames), -1))
+
+
+def _block_edges(side: int) -> IntArray:
+    """Return the edges of up to 16 blocks along a side of ``side`` pixels."""
+    return np.linspace(0, side, min(_SIDE, side) + 1).astype(int)

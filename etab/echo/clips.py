@@ -1,6 +1,4 @@
-"""Which frames make a clip, and how a frame is fitted to a size: pure functions of numbers, no
-files, no torch.
-"""
+"""The frames of a clip, and the size of a frame: functions of numbers, without files or torch."""
 
 from __future__ import annotations
 
@@ -14,12 +12,24 @@ from etab.types import Array, IntArray
 
 
 def frame_grid(n: int, *, native: float | None, fps: float | None) -> IntArray:
-    """Frame numbers that turn ``n`` frames at ``native`` frames/s into ``fps``: the nearest frame
-    at each tick.
+    """Resample the frames of a recording to another rate: the nearest frame at each tick.
 
-    fps None keeps every frame. A recording slower than ``fps`` repeats frames, so that time stays
-    true; whether that is wanted is for the caller to say. Raises UnsupportedOptionError where the
-    rate is unknown or not above 0.
+    If the recording is slower than ``fps``, frames are repeated to keep the time scale.
+
+    Args:
+        n: The number of frames of the recording.
+        native: Its frames per second; None if unknown.
+        fps: The wanted frames per second, above 0; None keeps every frame.
+
+    Returns:
+        Frame numbers from 0 to ``n - 1``.
+
+    Raises:
+        UnsupportedOptionError: ``fps`` is not above 0, or the native rate is unknown.
+
+    Example:
+        >>> frame_grid(7, native=50.0, fps=25.0).tolist()
+        [0, 2, 4, 6]
     """
     if fps is None:
         return np.arange(n)
@@ -34,8 +44,22 @@ def frame_grid(n: int, *, native: float | None, fps: float | None) -> IntArray:
 
 
 def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
-    """Cut ``clip_l`` entries of ``grid`` from ``start`` on; a shorter recording is repeated from
-    its beginning.
+    """Cut a clip out of a recording; a shorter recording is repeated from its beginning.
+
+    Args:
+        grid: The frame numbers of the recording.
+        clip_l: The length of the clip in frames, at least 1.
+        start: The index in ``grid`` at which the clip starts, moved so that the clip fits.
+
+    Returns:
+        Frame numbers (clip_l,).
+
+    Raises:
+        UnsupportedOptionError: ``clip_l`` is below 1.
+
+    Example:
+        >>> window(np.arange(3), 5).tolist()
+        [0, 1, 2, 0, 1]
     """
     if clip_l < 1:
         raise UnsupportedOptionError(f"clip_l is {clip_l}; a clip has at least 1 frame.")
@@ -46,44 +70,74 @@ def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
 def place_clip(
     grid: IntArray, clip_l: int, marked: Sequence[int]
 ) -> tuple[IntArray, dict[int, int]]:
-    """Cut a clip that holds as many of the ``marked`` frames as can be, and say where they are in
-    it.
+    """Cut the clip that contains the most of the ``marked`` frames.
 
-    Returns the clip's frame numbers (clip_l,) and {marked frame: index in the clip}. Each marked
-    frame takes the place of its nearest neighbour on the grid, so a picture and its annotation are
-    always of the very same frame; where two marked frames fall on one place the nearer one keeps
-    it. Without marked frames the clip starts at frame 0.
+    Each marked frame replaces its nearest neighbour on the grid, so that an image and its
+    annotation always belong to the same frame. If two marked frames have the same neighbour, the
+    nearer one replaces it. Without marked frames the clip starts at frame 0.
+
+    Args:
+        grid: The frame numbers of the recording.
+        clip_l: The length of the clip in frames.
+        marked: The annotated frames.
+
+    Returns:
+        (frame numbers (clip_l,), {marked frame: its index in the clip}).
+
+    Example:
+        >>> place_clip(np.arange(0, 20, 2), 4, [7])
+        (array([2, 4, 7, 8]), {7: 2})
     """
-    places: dict[int, int] = {}
-    for frame in sorted(marked, key=lambda f: (int(np.abs(grid - f).min()), f)):
-        places.setdefault(int(np.abs(grid - frame).argmin()), frame)
+    by_distance = sorted(marked, key=lambda f: (int(np.abs(grid - f).min()), f))
+    frame_at: dict[int, int] = {}  # index in the grid -> marked frame
+    for frame in by_distance:
+        nearest = int(np.abs(grid - frame).argmin())
+        frame_at.setdefault(nearest, frame)
     snapped = grid.copy()
-    for place_, frame in places.items():
-        snapped[place_] = frame
-    start = _start(sorted(places), clip_l, len(grid))
-    inside = {f: p - start for p, f in sorted(places.items()) if start <= p < start + clip_l}
+    for index, frame in frame_at.items():
+        snapped[index] = frame
+    start = _start(sorted(frame_at), clip_l, len(grid))
+    inside = {}
+    for index, frame in sorted(frame_at.items()):
+        if start <= index < start + clip_l:
+            inside[frame] = index - start
     return window(snapped, clip_l, start=start), inside
 
 
-def _start(places: Sequence[int], clip_l: int, n: int) -> int:
-    """Where the window begins: it holds the most places it can, the earliest such window, places in
-    its middle.
+def _start(indexes: Sequence[int], clip_l: int, n: int) -> int:
+    """Return the start of the earliest window with the most ``indexes``, which are in its middle.
+
+    Args:
+        indexes: Sorted positions in the recording.
+        clip_l: The length of the window.
+        n: The length of the recording.
     """
-    if not places or n <= clip_l:
+    if not indexes or n <= clip_l:
         return 0
-    counts = [sum(p <= q < p + clip_l for q in places) for p in places]
-    first = places[int(np.argmax(counts))]
-    last = max(q for q in places if first <= q < first + clip_l)
+    counts = [sum(i <= other < i + clip_l for other in indexes) for i in indexes]
+    first = indexes[int(np.argmax(counts))]
+    last = max(other for other in indexes if first <= other < first + clip_l)
     return min(max((first + last + 1 - clip_l) // 2, 0), n - clip_l)
 
 
 def fitted_size(
     height: int, width: int, *, out: tuple[int, int], padding: bool
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Size (rows, columns) to resize a frame to and the (top, left) of it inside ``out``.
+    """Compute how to fit a frame into a size.
 
-    With padding the aspect is kept and zeros fill the rest, the frame centred; without it the frame
-    is squashed.
+    Args:
+        height: Rows of the frame.
+        width: Columns of the frame.
+        out: Rows and columns of the wanted size.
+        padding: Whether to keep the aspect ratio and centre the frame among zeros; otherwise the
+            frame is stretched.
+
+    Returns:
+        ((rows, columns) to resize the frame to, (top, left) of it inside ``out``).
+
+    Example:
+        >>> fitted_size(100, 200, out=(64, 64), padding=True)
+        ((32, 64), (16, 0))
     """
     if not padding:
         return out, (0, 0)
@@ -94,21 +148,37 @@ def fitted_size(
 
 
 def pad(frame: Array, *, out: tuple[int, int], corner: tuple[int, int]) -> Array:
-    """Put a frame (h, w) into zeros of size ``out`` with its top left at ``corner``."""
+    """Surround a frame with zeros.
+
+    Args:
+        frame: (h, w).
+        out: Rows and columns of the result.
+        corner: Row and column of the frame's top left corner in the result.
+    """
     if frame.shape == tuple(out):
         return frame
     canvas = np.zeros(out, dtype=frame.dtype)
-    canvas[corner[0] : corner[0] + frame.shape[0], corner[1] : corner[1] + frame.shape[1]] = frame
+    top, left = corner
+    height, width = frame.shape
+    canvas[top : top + height, left : left + width] = frame
     return canvas
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How clips are cut: ``length`` frames, every ``period``th one, clips beginning ``step`` frames
-    apart.
+    """A rule for cutting clips; a recording that is shorter than a clip is repeated.
 
-    ``length`` 0 is the whole recording. Where a recording is shorter than a clip it is repeated
-    from its beginning.
+    Attributes:
+        length: Frames per clip; 0 for the whole recording.
+        period: Every ``period``-th frame is taken.
+        step: Frames from the start of one clip to the start of the next.
+
+    Example:
+        >>> sampling = Sampling(length=4, period=2, step=3)
+        >>> sampling.starts(14)
+        [0, 3, 6]
+        >>> sampling.clip(14, start=3).tolist()
+        [3, 5, 7, 9]
     """
 
     length: int
@@ -121,7 +191,7 @@ class Sampling:
         return (self.length - 1) * self.period + 1
 
     def __str__(self) -> str:
-        """Name it as feature keys and settings of results do."""
+        """Describe the rule as in feature keys and in the settings of results."""
         every = "every frame" if self.period == 1 else f"one frame in {self.period}"
         if not self.length:
             return f"the whole recording, {every}"
@@ -129,25 +199,32 @@ class Sampling:
         return f"{self.length} frames, {every}{apart}"
 
     def clip(self, n: int, start: int = 0) -> IntArray:
-        """Frame numbers of the clip that begins at ``start`` in a recording of ``n`` frames."""
+        """Return the frame numbers of a clip.
+
+        Args:
+            n: The number of frames of the recording.
+            start: The first frame, moved so that the clip fits.
+        """
         grid = np.arange(0, n, self.period)
         if not self.length or n < self.span:
             return window(grid, self.length or len(grid))
         return min(max(start, 0), n - self.span) + np.arange(self.length) * self.period
 
     def middle(self, n: int) -> int:
-        """Where the clip in the middle of ``n`` frames begins."""
+        """Return the start of the clip in the middle of ``n`` frames."""
         return max(n - self.span, 0) // 2 if self.length else 0
 
     def starts(self, n: int) -> list[int]:
-        """Where every clip of ``n`` frames begins: 0 and then ``step`` apart, as long as a whole
-        clip fits.
-        """
+        """Return the starts of all clips of ``n`` frames: 0, then every ``step``, while one fits."""
         return list(range(0, max(n - self.span, 0) + 1, self.step or 1)) if self.length else [0]
 
     def around(self, n: int, moments: Sequence[int]) -> list[int]:
-        """Where clips begin that have these moments in their middle, as far as ``n`` frames allow;
-        each start once.
+        """Return the starts of clips around given moments, sorted and without repeats.
+
+        Args:
+            n: The number of frames of the recording.
+            moments: The frames to have in the middle of a clip, as far as the recording allows.
         """
         last = max(n - self.span, 0) if self.length else 0
-        return sorted({min(max(moment - (self.span + 1) // 2, 0), last) for moment in moments})
+        starts = {min(max(moment - (self.span + 1) // 2, 0), last) for moment in moments}
+        return sorted(starts)

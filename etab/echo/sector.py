@@ -1,10 +1,11 @@
-"""Where the ultrasound picture is in a frame full of text, bars and logos: what is outside is
-blanked, never shown.
+"""Finds the ultrasound image in a frame with text, bars and logos, to blank everything else.
 
-In a cine the picture is what moves; in a still it is what is bright, thick and textured (letters
-are thin, bars are flat). The largest such patch is closed to its convex hull, as a sector is
-convex, and cut to the calibrated regions where these lie inside the frame. Method as
-``mask_outside_ultrasound`` of EchoPrime describes it, written anew; limits in ``sector``.
+In a cine, the pixels of the ultrasound image are those that move. In a still, they are bright,
+thick and textured (letters are thin, bars are flat). The largest such patch is extended to its
+convex hull, as a sector is convex, and restricted to the calibrated regions inside the frame.
+
+Source: ``mask_outside_ultrasound`` of EchoPrime describes the method; this is an independent
+implementation.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ _LEAST_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Sector:
-    """The picture's box in a frame (top, bottom, left, right; half open) and, packed in bits, its
-    mask inside that box.
+    """The region of the ultrasound image in a frame.
+
+    Attributes:
+        box: (top, bottom, left, right), half open.
+        bits: The mask inside the box, packed in bits.
     """
 
     box: Box
@@ -36,27 +40,34 @@ class Sector:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the box."""
-        return self.box[1] - self.box[0], self.box[3] - self.box[2]
+        top, bottom, left, right = self.box
+        return bottom - top, right - left
 
     @property
     def mask(self) -> Array:
-        """Boolean (rows, columns) of the box."""
+        """The mask inside the box, boolean (rows, columns)."""
         count = self.shape[0] * self.shape[1]
         return np.unpackbits(self.bits, count=count).reshape(self.shape).astype(bool)
 
     def cut(self, frames: Array) -> Array:
-        """Frames (k, h, w) cut to the box, 0 outside the mask."""
+        """Crop frames (k, h, w) to the box, and set pixels outside the mask to 0."""
         top, bottom, left, right = self.box
         return np.where(self.mask, frames[:, top:bottom, left:right], 0).astype(frames.dtype)
 
 
 def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
-    """Find the picture in frames (k, h, w) uint8 of one recording; ``boxes`` are regions it must
-    lie in (any of them).
+    """Find the ultrasound image in a recording.
 
-    None where nothing of at least 1 % of the frame is found, as in a black or a frozen, smooth
-    picture. What it cannot see: text laid over the picture itself, and a moving trace that touches
-    it.
+    Text over the image itself, and a moving trace that touches it, cannot be separated from it.
+
+    Args:
+        frames: uint8 (k, h, w).
+        boxes: Regions (top, bottom, left, right) of which one must contain the image; empty for
+            the whole frame.
+
+    Returns:
+        The region, or None if no patch covers at least 1 % of the frame, as in a black image or a
+        frozen, smooth one.
     """
     shape = frames.shape[1:]
     allowed = np.zeros(shape, bool)
@@ -69,48 +80,52 @@ def sector(frames: Array, boxes: Sequence[Box] = ()) -> Sector | None:
     return None
 
 
-def _kernel(shape: Sequence[int], share: float) -> Array:
-    side = 2 * round(min(shape) * share / 2) + 1
-    return np.ones((max(side, 3), max(side, 3)), np.uint8)
+def _kernel(shape: Sequence[int]) -> Array:
+    """Return a square of ones, 2 % of the frame wide and at least 3 pixels."""
+    side = max(2 * round(min(shape) * 0.02 / 2) + 1, 3)
+    return np.ones((side, side), np.uint8)
 
 
 def _moving(frames: Array) -> Array:
-    """Pixels that change by more than a codec's noise, without specks."""
+    """Mark pixels that change by more than the noise of a codec, without specks."""
     import cv2
 
     if len(frames) < 2:
         return np.zeros(frames.shape[1:], bool)
     change = frames.max(0) - frames.min(0)
     moving = (cv2.medianBlur(np.ascontiguousarray(change), 3) > _MOVES).astype(np.uint8)
-    closed = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, _kernel(moving.shape, 0.02))
-    return np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, _kernel(moving.shape, 0.02))) > 0
+    kernel = _kernel(moving.shape)
+    closed = cv2.morphologyEx(moving, cv2.MORPH_CLOSE, kernel)
+    return np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, kernel)) > 0
 
 
 def _thick(frame: Array) -> Array:
-    """Pixels of bright patches wider than the strokes of letters, less those as flat as a bar."""
+    """Mark bright patches that are wider than the strokes of letters and not as flat as a bar."""
     import cv2
 
+    kernel = _kernel(frame.shape)
     bright = (frame > _BRIGHT).astype(np.uint8)
-    opened = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_OPEN, _kernel(frame.shape, 0.02)))
+    opened = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_OPEN, kernel))
     grey = frame.astype(np.float32)
-    size = _kernel(frame.shape, 0.02).shape
-    spread = cv2.blur(grey * grey, size) - cv2.blur(grey, size) ** 2
-    textured = ((spread > _TEXTURE**2) & (opened > 0)).astype(np.uint8)
-    return np.asarray(cv2.morphologyEx(textured, cv2.MORPH_OPEN, _kernel(frame.shape, 0.02))) > 0
+    variance = cv2.blur(grey * grey, kernel.shape) - cv2.blur(grey, kernel.shape) ** 2
+    textured = ((variance > _TEXTURE**2) & (opened > 0)).astype(np.uint8)
+    return np.asarray(cv2.morphologyEx(textured, cv2.MORPH_OPEN, kernel)) > 0
 
 
 def _largest(pixels: Array) -> Array | None:
+    """Return the largest connected patch (8 neighbours), or None if no pixel is marked."""
     import cv2
 
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        pixels.astype(np.uint8), connectivity=8
-    )
+    marked = pixels.astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked, connectivity=8)
     if count < 2:
         return None
-    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])))
+    areas = stats[1:, cv2.CC_STAT_AREA]  # label 0 is the background
+    return np.asarray(labels == 1 + int(np.argmax(areas)))
 
 
 def _hull(patch: Array) -> Array:
+    """Fill the convex hull of a patch."""
     import cv2
 
     outline, _ = cv2.findContours(patch.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -121,9 +136,13 @@ def _hull(patch: Array) -> Array:
 
 
 def _packed(mask: Array) -> Sector | None:
+    """Pack a mask of the frame into a Sector; None for an empty mask."""
     rows = np.flatnonzero(mask.any(1))
     columns = np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return None
-    box = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    return Sector(box, np.packbits(mask[box[0] : box[1], box[2] : box[3]]))
+    top = int(rows[0])
+    bottom = int(rows[-1]) + 1
+    left = int(columns[0])
+    right = int(columns[-1]) + 1
+    return Sector((top, bottom, left, right), np.packbits(mask[top:bottom, left:right]))

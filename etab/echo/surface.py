@@ -11,33 +11,54 @@ from etab.types import Array, FloatArray
 
 
 def border(mask: Array) -> Array:
-    """Pixels of a mask that touch its outside through an edge; the frame's rim counts as outside.
-    (k, 2) row, col.
+    """List the border pixels of a mask.
+
+    A border pixel shares an edge with a pixel outside the mask, or with the edge of the frame.
+
+    Args:
+        mask: Boolean (h, w).
+
+    Returns:
+        (k, 2) rows and columns.
+
+    Example:
+        >>> border(np.ones((3, 3), dtype=bool)).shape
+        (8, 2)
     """
     top, left, part = crop(mask)
-    m = np.zeros((part.shape[0] + 2, part.shape[1] + 2), dtype=bool)
-    m[1:-1, 1:-1] = part
-    inner = m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:]
+    padded = np.zeros((part.shape[0] + 2, part.shape[1] + 2), dtype=bool)
+    padded[1:-1, 1:-1] = part
+    above_below = padded[:-2, 1:-1] & padded[2:, 1:-1]
+    left_right = padded[1:-1, :-2] & padded[1:-1, 2:]
+    inner = above_below & left_right
     row, column = np.divmod(np.flatnonzero(part & ~inner), max(part.shape[1], 1))
     return np.stack([row + top, column + left], axis=1)
 
 
 def crop(mask: Array) -> tuple[int, int, Array]:
-    """First row, first column and content of the smallest box that holds the mask; an empty box for
-    an empty mask.
+    """Crop a mask (h, w) to the smallest box that contains it.
+
+    Returns:
+        (first row, first column, content of the box); the box of an empty mask is empty.
     """
     rows = np.flatnonzero(mask.any(axis=1))
     if not len(rows):
         return 0, 0, np.empty((0, 0), dtype=bool)
-    band = mask[rows[0] : rows[-1] + 1]
-    columns = np.flatnonzero(band.any(axis=0))
-    return int(rows[0]), int(columns[0]), band[:, columns[0] : columns[-1] + 1].astype(bool)
+    full_rows = mask[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero(full_rows.any(axis=0))
+    content = full_rows[:, columns[0] : columns[-1] + 1].astype(bool)
+    return int(rows[0]), int(columns[0]), content
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A mask with what scoring asks of it: its pixels, its border (k, 2) in mm, and a tree over the
-    border.
+    """A mask prepared for scoring.
+
+    Attributes:
+        mask: Boolean (h, w).
+        pixels: The number of pixels of the mask.
+        border: (k, 2) positions of border pixels in mm.
+        tree: A search tree over ``border``.
     """
 
     mask: Array
@@ -47,16 +68,31 @@ class Outline:
 
 
 def outline(mask: Array, spacing: tuple[float, float]) -> Outline:
-    """Prepare a boolean mask (h, w); ``spacing`` is (row, column) in mm."""
+    """Prepare a boolean ``mask`` (h, w) for scoring; ``spacing`` is (row, column) in mm."""
     points = border(mask) * np.asarray(spacing, dtype=np.float64)
     return Outline(mask, int(np.count_nonzero(mask)), points, cKDTree(points))
 
 
 def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, FloatArray]:
-    """Distance of every border pixel of one mask to the other's border, both ways, in mm; both
-    masks non-empty.
+    """Measure the distance of each border pixel of a mask to the border of another, in mm.
+
+    Args:
+        truth: The reference mask, not empty.
+        predicted: The predicted mask, not empty.
+
+    Returns:
+        (distances from ``truth`` to ``predicted``, distances from ``predicted`` to ``truth``).
+
+    Example:
+        >>> disc = np.hypot(*(np.mgrid[:20, :20] - 10)) < 6
+        >>> shifted = np.roll(disc, 2, axis=1)
+        >>> there, back = surface_distances(outline(disc, (1, 1)), outline(shifted, (1, 1)))
+        >>> float(there.max()), float(back.max())
+        (2.0, 2.0)
     """
-    return predicted.tree.query(truth.border)[0], truth.tree.query(predicted.border)[0]
+    to_predicted = predicted.tree.query(truth.border)[0]
+    to_truth = truth.tree.query(predicted.border)[0]
+    return to_predicted, to_truth
 
 
 def largest(mask: Array) -> Array:
@@ -70,23 +106,24 @@ def largest(mask: Array) -> Array:
         return mask
     out = np.zeros(mask.shape, dtype=bool)
     h, w = part.shape
-    out[top : top + h, left : left + w] = marks == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    areas = stats[1:, cv2.CC_STAT_AREA]  # mark 0 is the background
+    out[top : top + h, left : left + w] = marks == 1 + int(areas.argmax())
     return out
 
 
 def mask_from_scores(
     grid: FloatArray, shape: tuple[int, ...], threshold: float, *, whole: bool = False
 ) -> Array:
-    """Resample a score map to a frame's pixels and cut it.
+    """Turn a map of scores into a mask: resample it to the size of a frame, apply a threshold.
 
     Args:
-        grid: (h, w) scores.
-        shape: Size of the mask, in pixels.
-        threshold: Scores from here on are inside.
-        whole: Whether all components are kept, and not only the largest.
+        grid: Scores (rows, columns).
+        shape: Height and width of the mask.
+        threshold: Pixels with at least this score belong to the mask.
+        whole: Whether to keep all components; otherwise only the largest is kept.
 
     Returns:
-        The mask.
+        Boolean (h, w).
     """
 
     import cv2

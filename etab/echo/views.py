@@ -1,6 +1,4 @@
-"""The names of echo views and of places of auscultation: every name in use to the one that cards
-carry.
-"""
+"""Names of echo views and of places of auscultation, and the aliases of each name."""
 
 from __future__ import annotations
 
@@ -31,15 +29,26 @@ _ALIASES = {
 
 
 def aliases() -> dict[str, str]:
-    """Every accepted name (upper case) to its canonical one."""
-    return {
-        alias.upper(): view for view in (*CANONICAL, *PLACES) for alias in (view, *_ALIASES[view])
-    }
+    """Map every accepted name, in upper case, to its canonical name."""
+    names = {}
+    for view in (*CANONICAL, *PLACES):
+        for alias in (view, *_ALIASES[view]):
+            names[alias.upper()] = view
+    return names
 
 
 def canonical(name: str) -> str:
-    """The canonical view of any name in use ("AP4CH" is "A4C"); raises UnknownNameError with a
-    suggestion.
+    """Return the canonical name of a view.
+
+    Args:
+        name: Any name in use, in upper or lower case.
+
+    Raises:
+        UnknownNameError: No view has this name; the message suggests a similar one.
+
+    Example:
+        >>> canonical("AP4CH")
+        'A4C'
     """
     view = aliases().get(str(name).upper())
     if view is None:
@@ -63,10 +72,23 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def among(name: str | None, views: Sequence[str], *, what: str) -> tuple[str, ...]:
-    """The views meant: all of ``views`` for None, else the one named.
+    """Select views by name.
 
-    Raises UnknownNameError for no view at all, UnsupportedOptionError for a view that ``what`` does
-    not have.
+    Args:
+        name: Any name of a view; None for all ``views``.
+        views: The canonical names of the views to select from.
+        what: The owner of the views, for messages.
+
+    Returns:
+        Canonical names.
+
+    Raises:
+        UnknownNameError: No view has this name.
+        UnsupportedOptionError: The view is not one of ``views``.
+
+    Example:
+        >>> among("2ch", ["A2C", "A4C"], what="CAMUS")
+        ('A2C',)
     """
     if name is None:
         return tuple(views)

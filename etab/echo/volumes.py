@@ -1,10 +1,12 @@
-"""Left-ventricular volume and EF from masks: biplane discs (modified Simpson) in two conventions,
-and area-length.
+"""Left-ventricular volume and EF from masks, by biplane discs or by area and length.
 
-"standard" is the clinical rule (Lang et al., J Am Soc Echocardiogr 28:1-39, 2015): twenty discs
-along the long axis of each phase, the longer of the two views. "camus" is the rule by which CAMUS
-made its EF labels: one disc height, that of the longest of the four long axes, for both phases and
-both views, so that the shortening of the long axis is left out and EF comes out lower.
+Biplane discs (modified Simpson) follow one of two conventions:
+
+* "standard" is the clinical rule: in each phase, twenty discs along the longer of the two long
+  axes. Source: Lang et al., J Am Soc Echocardiogr 28:1-39, 2015.
+* "camus" is the rule behind the EF labels of CAMUS: both phases and views have the same disc
+  height, from the longest of the four long axes. It ignores that the long axis shortens, so that
+  the EF is lower.
 """
 
 from __future__ import annotations
@@ -24,8 +26,12 @@ CONVENTIONS = ("standard", "camus")
 
 @dataclass(frozen=True, slots=True)
 class LongAxis:
-    """The ventricle of one picture in mm: diameters (DISCS,) from base to apex, length, and area in
-    mm2.
+    """The ventricle of one image.
+
+    Attributes:
+        diameters: (DISCS,) diameters from base to apex, in mm.
+        length: The length of the long axis in mm.
+        area: The area in mm2.
     """
 
     diameters: FloatArray
@@ -34,12 +40,27 @@ class LongAxis:
 
 
 def long_axis(lv: Array, la: Array | None, spacing: tuple[float, float]) -> LongAxis:
-    """Measure one boolean LV mask (h, w), apex up; ``spacing`` is (row, column) in mm.
+    """Measure the left ventricle in one image.
 
-    The base is the LV's border with the left atrium ``la`` (h, w); its middle and the point of the
-    LV farthest from it are the ends of the long axis. Where no atrium is given or none touches, the
-    base is the lowest 3 % of the LV along its main axis. A diameter is the area of a slab across
-    the axis over its height. Raises UndefinedError for an empty mask.
+    The base is the border between the LV and the left atrium. The long axis connects the middle
+    of the base with the point of the LV that is farthest from it. If the atrium is missing or
+    does not touch the LV, the base is the lowest 3 % of the LV along its main axis. The diameter
+    of a disc is the area of a slab across the axis divided by its height.
+
+    Args:
+        lv: Mask of the LV, boolean (h, w), apex up.
+        la: Mask of the left atrium, boolean (h, w), or None.
+        spacing: Height and width of a pixel in mm.
+
+    Raises:
+        UndefinedError: The mask has too few pixels.
+
+    Example:
+        >>> lv = np.zeros((100, 60), dtype=bool)
+        >>> lv[10:90, 20:40] = True
+        >>> axis = long_axis(lv, None, (1.0, 1.0))
+        >>> round(axis.area), round(axis.length, 1)
+        (1600, 77.6)
     """
     points = np.argwhere(lv) * np.asarray(spacing)
     if len(points) < DISCS:
@@ -55,7 +76,7 @@ def long_axis(lv: Array, la: Array | None, spacing: tuple[float, float]) -> Long
 
 
 def _base(lv: Array, la: Array | None) -> FloatArray:
-    """Middle (row, column) of the border with the atrium: half way between its two ends."""
+    """Return the middle (row, column) of the base: half way between its two ends."""
     touching = np.empty((0, 2))
     if la is not None:
         near = np.pad(la, 1)
@@ -63,9 +84,11 @@ def _base(lv: Array, la: Array | None) -> FloatArray:
         touching = np.argwhere(lv & around).astype(np.float64)
     if len(touching) < 3:
         points = np.argwhere(lv).astype(np.float64)
-        down = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
-        low = points @ (down if down[0] > 0 else -down)
-        touching = points[low >= np.quantile(low, 0.97)]
+        main_axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
+        if main_axis[0] <= 0:
+            main_axis = -main_axis  # from apex to base
+        depth = points @ main_axis
+        touching = points[depth >= np.quantile(depth, 0.97)]
     centred = touching - touching.mean(axis=0)
     direction = np.linalg.svd(centred, full_matrices=False)[2][0]
     along = centred @ direction
@@ -75,40 +98,76 @@ def _base(lv: Array, la: Array | None) -> FloatArray:
 def biplane_ef(
     ed: tuple[LongAxis, LongAxis], es: tuple[LongAxis, LongAxis], *, convention: str = "standard"
 ) -> tuple[float, float, float]:
-    """(EDV ml, ESV ml, EF %) from the two views of each phase, (2-chamber, 4-chamber).
+    """Compute volumes and EF by biplane discs.
 
-    Raises UnknownNameError for a convention that is not in ``CONVENTIONS``.
+    Args:
+        ed: The ventricle at end-diastole in two-chamber and four-chamber view.
+        es: The ventricle at end-systole in the same views.
+        convention: A name in ``CONVENTIONS``; see the module's text.
+
+    Returns:
+        (EDV in ml, ESV in ml, EF in %).
+
+    Raises:
+        UnknownNameError: There is no such convention.
+        UndefinedError: The end-diastolic volume is 0.
+
+    Example:
+        >>> wide = LongAxis(np.full(DISCS, 50.0), length=90.0, area=4500.0)
+        >>> narrow = LongAxis(np.full(DISCS, 40.0), length=80.0, area=3200.0)
+        >>> edv, esv, ef = biplane_ef((wide, wide), (narrow, narrow))
+        >>> round(edv), round(esv), round(ef)
+        (177, 101, 43)
     """
     if convention not in CONVENTIONS:
         raise unknown("convention of volumes", convention, CONVENTIONS)
     longest = max(axis.length for axis in (*ed, *es))
-    edv, esv = (
-        _discs(views, max(v.length for v in views) if convention == "standard" else longest)
-        for views in (ed, es)
-    )
+    volumes = []
+    for views in (ed, es):
+        longer_view = max(view.length for view in views)
+        length = longer_view if convention == "standard" else longest
+        volumes.append(_volume_of_discs(views, length))
+    edv, esv = volumes
     return edv, esv, ejection_fraction(edv, esv)
 
 
-def _discs(views: tuple[LongAxis, LongAxis], length: float) -> float:
+def _volume_of_discs(views: tuple[LongAxis, LongAxis], length: float) -> float:
+    """Compute the volume in ml of elliptic discs with the diameters of two views."""
     product = views[0].diameters * views[1].diameters
     return float(np.pi / 4 * product.sum() * length / DISCS / 1000)
 
 
 def area_length(axis: LongAxis) -> float:
-    """Volume in ml of one view by the area-length rule, 8 A^2 / (3 pi L)."""
+    """Compute the volume in ml of one view by the area-length rule, 8 A^2 / (3 pi L)."""
     return float(8 * axis.area**2 / (3 * np.pi * axis.length) / 1000)
 
 
 def ejection_fraction(edv: float, esv: float) -> float:
-    """EF in %; raises UndefinedError where there is no end-diastolic volume."""
+    """Compute the EF in % from the volumes ``edv`` and ``esv`` in ml.
+
+    Raises:
+        UndefinedError: ``edv`` is 0 or negative.
+
+    Example:
+        >>> ejection_fraction(120.0, 48.0)
+        60.0
+    """
     if edv <= 0:
         raise UndefinedError(f"EF of an end-diastolic volume of {edv:g} ml does not exist.")
     return 100 * (edv - esv) / edv
 
 
 def phases_by_area(areas: Sequence[float]) -> tuple[int, int]:
-    """(ED, ES) indexes of a cycle: the largest and the smallest ventricle. Raises for fewer than
-    two pictures.
+    """Find ED and ES of a cycle as the images with the largest and the smallest ventricle.
+
+    Args:
+        areas: The area of the ventricle in each image, in any unit.
+
+    Returns:
+        The indexes (ED, ES).
+
+    Raises:
+        UnsupportedOptionError: There are fewer than two images.
     """
     if len(areas) < 2:
         raise UnsupportedOptionError(f"ED and ES need two pictures, got {len(areas)}.")

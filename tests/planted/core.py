@@ -48,8 +48,8 @@ FAULTS = [
     Fault(
         "the clinical EF uses one disc height",
         "etab/echo/volumes.py",
-        'if convention == "standard" else longest',
-        'if convention == "camus" else longest',
+        'longer_view if convention == "standard" else longest',
+        'longer_view if convention == "camus" else longest',
         ("tests/echo/test_volumes.py",),
     ),
     Fault(

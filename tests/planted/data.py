@@ -86,7 +86,7 @@ FAULTS = [
     Fault(
         "a mask is paired with its neighbour on the grid",
         "etab/echo/clips.py",
-        "snapped[place_] = frame",
+        "snapped[index] = frame",
         "pass",
         DATA,
     ),

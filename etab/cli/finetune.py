@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DeviceOption, RootOption, SkipBadOption
+from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
 from etab.finetuning import plan
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def finetune(
         str, typer.Option(help="Precision: auto, fp32 or bf16 (autocast).")
     ] = "auto",
     skip_bad: SkipBadOption = False,
+    keep_masks: KeepMasksOption = "all",
 ) -> None:
     """Train a backbone together with its head.
 
@@ -105,6 +106,7 @@ def finetune(
     torchrun --nproc_per_node=2 -m etab finetune ...
     """
     from etab.finetuning import cells as tuned
+    from etab.results.masks import keep_named
     from etab.runs.data import tasks_at
     from etab.runs.run import Settings
     from etab.training.distributed import launched
@@ -134,7 +136,12 @@ def finetune(
         source_head=source_head,
     )
     settings = Settings(
-        root=root, results=results, device=device, precision=precision, skip_bad=skip_bad
+        root=root,
+        results=results,
+        device=device,
+        precision=precision,
+        skip_bad=skip_bad,
+        keep_masks=keep_named(keep_masks),
     )
     first = launched()[0] == 0
     failures: list[str] = []

@@ -21,3 +21,10 @@ SkipBadOption = Annotated[
         "--skip-bad", help="Leave out recordings that cannot be read, and say so in the results."
     ),
 ]
+KeepMasksOption = Annotated[
+    str,
+    typer.Option(
+        "--keep-masks",
+        help="Predicted masks to write beside a result: all, sample (20 rows) or none.",
+    ),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from etab.cli.options import DeviceOption, RootOption, SkipBadOption
+from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
 from etab.cli.words import say, words
 
 
@@ -82,6 +82,7 @@ def run_command(
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
     skip_bad: SkipBadOption = False,
+    keep_masks: KeepMasksOption = "all",
 ) -> None:
     """Compute all results that are not there yet.
 
@@ -90,6 +91,7 @@ def run_command(
     """
     from etab.cli import show
     from etab.cli.doctor import default_cache
+    from etab.results.masks import keep_named
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
@@ -114,6 +116,7 @@ def run_command(
         device=device,
         precision=precision,
         skip_bad=skip_bad,
+        keep_masks=keep_named(keep_masks),
     )
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     for message in lacking([run.row.dataset for run in runs], root):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,10 @@ def check(
     ] = "camus",
     protocol: Annotated[str, typer.Option(help="Protocol of the results.")] = "cv5",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results.")] = 0,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data: also compute Dice and distances from the masks."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Say whether the published board would accept a folder, and why not.
@@ -35,6 +40,11 @@ def check(
     from etab.leaderboard.suites import suite_named
 
     submission = check_submission(folder, suite_named(suite), protocol=protocol, seed=seed)
+    if root is not None:
+        from etab.runs.remeasure import remeasured
+
+        findings = remeasured(submission.results, folder, root)
+        submission = replace(submission, refused=(*submission.refused, *findings))
     text = _as_json(submission) if as_json else _in_words(submission)
     sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
     raise typer.Exit(0 if submission.accepted else 1)

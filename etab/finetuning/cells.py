@@ -394,7 +394,7 @@ class _Work:
         origin = self._origin(task, seconds)
         result = result_of(Answered(cell, rows, splits, answers, table), origin, self.data)
         if distributed.world()[0] == 0:
-            result.save(self.settings.results, table)
+            result.save(self.settings.results, table, keep=self.settings.keep_masks)
         return result
 
     def _origin(self, task: Task, seconds: float) -> Origin:

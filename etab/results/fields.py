@@ -12,7 +12,7 @@ import numpy as np
 from etab.errors import ResultError
 
 SCHEMA = 1
-NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad")
+NESTED = ("metrics", "folds", "nested", "settings", "missing", "provenance", "bad", "masks")
 
 
 def plain(value: Any, name: str) -> Any:
@@ -100,6 +100,25 @@ def _digest(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
+def _masks(value: Any) -> bool:
+    if value == {}:
+        return True
+    if not isinstance(value, dict) or set(value) != {"sha256", "sample"}:
+        return False
+    return (
+        _digest(value["sha256"])
+        and isinstance(value["sample"], list)
+        and all(_sampled(row) for row in value["sample"])
+    )
+
+
+def _sampled(row: Any) -> bool:
+    if not isinstance(row, list) or len(row) != 3:
+        return False
+    item, repeat, digest = row
+    return isinstance(item, str) and _count(repeat) and _digest(digest)
+
+
 def _named(value: Any) -> bool:
     if not isinstance(value, str) or not value:
         return False
@@ -138,6 +157,7 @@ _CHECKS: Mapping[str, Check] = {
         lambda v: _pairs(v),
     ),
     "bad": ("{recordings, lost, partly, patients}, or empty", _left_out),
+    "masks": ("{sha256, sample: [item, repeat, sha256] of each}, or empty", _masks),
     "predictions_sha256": ("64 hexadecimal digits", _digest),
     "schema": (f"{SCHEMA}", lambda v: _integer(v) and v == SCHEMA),
 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from etab.errors import ResultError
-from etab.types import FloatArray, Kind
+from etab.types import Array, FloatArray, Kind
 
 _FIRST_COLUMNS = ("kind", "item", "patient", "fold")
 _DIGITS = 7  # significant digits of a number in a prediction table
@@ -38,6 +38,8 @@ class Predictions:
             classes); for masks "dice", "jaccard", "hd95" and "msd".
         repeats: The number of the division into folds that each row belongs to, from 0. Left out,
             all rows belong to division 0.
+        masks: The predicted mask, boolean (h, w), of each row of a table of masks that was just
+            computed. They are no part of the CSV: a table that is read has none.
 
     Raises:
         ResultError: If a column has another length, an item is listed twice in one repeat or is
@@ -57,6 +59,7 @@ class Predictions:
     folds: tuple[str, ...]
     columns: Mapping[str, FloatArray]
     repeats: tuple[int, ...] = ()
+    masks: Sequence[Array] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Round the numbers, and refuse a table that could not be scored or written."""
@@ -68,6 +71,8 @@ class Predictions:
         }
         lengths = {len(self.patients), len(self.folds), len(self.repeats)}
         lengths |= {len(values) for values in rounded.values()}
+        if self.masks:
+            lengths.add(len(self.masks))
         if lengths != {len(self.items)}:
             raise ResultError(
                 f"A prediction table has {len(self.items)} items and columns of "

@@ -14,11 +14,13 @@ from typing import Any
 
 from etab.errors import ResultError
 from etab.results.fields import NESTED, SCHEMA, plain, refuse_field, short
+from etab.results.masks import Keep, masks_path, packed_masks, sample_rows
 from etab.results.predictions import Predictions
 from etab.results.table_files import read_regular, read_table_bytes, table_path
 from etab.storage.atomic import slug, write_atomically
 
 _LISTED = 10
+_OPTIONAL = ("bad", "masks")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ class Result:
         bad: What ``--skip-bad`` left out of the dataset; empty where nothing was. "recordings":
             [id, reason] of each; "lost": test patients of the task without any recording left;
             "partly": those with some left; "patients": how many test patients there would be.
+        masks: Digests of the predicted masks: "sha256" of all, and "sample": [item, repeat, sha256]
+            of each row of the stated sample. Empty for other kinds of answers, and in records of
+            older versions.
 
     Raises:
         ResultError: If a field does not hold what it should; the message names it.
@@ -100,6 +105,7 @@ class Result:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
     bad: Mapping[str, Any] = field(default_factory=dict)
+    masks: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make nested values plain JSON and check every field."""
@@ -126,11 +132,11 @@ class Result:
         return {k: v for k, v in self._whole().items() if k != "provenance"}
 
     def _whole(self) -> dict[str, Any]:
-        """Every field; ``bad`` only where recordings were left out.
+        """Every field; ``bad`` and ``masks`` only where they hold something.
 
-        A record of whole data then has the text that it had before the field existed.
+        Other records then have the text that they had before these fields existed.
         """
-        return {k: v for k, v in asdict(self).items() if k != "bad" or v}
+        return {k: v for k, v in asdict(self).items() if k not in _OPTIONAL or v}
 
     @staticmethod
     def path_of(
@@ -151,15 +157,17 @@ class Result:
             folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head
         )
 
-    def save(self, folder: Path, predictions: Predictions) -> Path:
-        """Write the predictions, then the record: a record on disk always has its predictions.
+    def save(self, folder: Path, predictions: Predictions, *, keep: Keep = "all") -> Path:
+        """Write the masks and the predictions, then the record, which then has both beside it.
 
         Saving an equal result again changes nothing, except that a lost or damaged table of
-        predictions is written again.
+        predictions, and lost masks, are written again.
 
         Args:
             folder: The folder of results.
             predictions: The table that this record was made from.
+            keep: Which masks to write beside the record of a cell of masks: "all", the stated
+                "sample", or "none".
 
         Returns:
             The path of the record.
@@ -178,10 +186,23 @@ class Result:
             self._refuse_other(path)
             if not _holds(table_path(path), text):
                 write_atomically(path.with_suffix(".csv"), text)
+            self._write_masks(path, predictions, keep)
             return path
+        self._write_masks(path, predictions, keep)
         write_atomically(path.with_suffix(".csv"), text)
         write_atomically(path, self.to_json())
         return path
+
+    def _write_masks(self, path: Path, predictions: Predictions, keep: Keep) -> None:
+        masks = predictions.masks
+        if keep == "none" or not masks:
+            return
+        if keep == "sample":
+            rows = sample_rows(predictions.items, predictions.repeats)
+            masks = [masks[i] for i in rows]
+        target = masks_path(path, keep)
+        if not target.exists():
+            write_atomically(target, packed_masks(masks))
 
     def to_json(self) -> str:
         """The text of the record, as ``save`` writes it."""
@@ -231,7 +252,7 @@ class Result:
             raise ResultError(f"{path} has schema {came!r}; this version reads schema {SCHEMA}.")
         names = {f.name for f in fields(cls)}
         for words, wrong in (
-            ("lacks", names - set(found) - {"bad"}),
+            ("lacks", names - set(found) - set(_OPTIONAL)),
             ("has unknown", set(found) - names),
         ):
             if wrong:

@@ -33,7 +33,7 @@ from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
 from etab.tasks.protocols import cells_of, remarks, splits_of
 from etab.tasks.rows import Rows
-from etab.types import Array, Features, FloatArray, IntArray, RowSplit, Target
+from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 
 def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
@@ -292,6 +292,9 @@ def _of_one_repeat(
     names = [tested[i] for i in kept]
     if rules:
         columns["answer"] = thresholds.applied(rules, names, splits, columns)
+    masks: list[Array] = []
+    if task.kind is Kind.MASK:
+        masks = [np.asarray(mask, dtype=bool) for fit in fits for mask in fit.predictions]
     return Predictions(
         kind=task.kind,
         items=tuple(items),
@@ -299,6 +302,7 @@ def _of_one_repeat(
         folds=tuple(names),
         columns=columns,
         repeats=(splits[0].repeat,) * len(items),
+        masks=masks,
     )
 
 
@@ -316,4 +320,5 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
         folds=tuple(fold for part in parts for fold in part.folds),
         columns=columns,
         repeats=tuple(repeat for part in parts for repeat in part.repeats),
+        masks=[mask for part in parts for mask in part.masks],
     )

@@ -165,7 +165,7 @@ def _execute_group(
                     raise
                 failed(run, error)
                 continue
-            result.save(settings.results, predictions)
+            result.save(settings.results, predictions, keep=settings.keep_masks)
             yield result
         del memo
         give_back()

@@ -19,6 +19,7 @@ from etab.metrics import basic as metrics
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import LEVEL, cell_rng, interval_of
 from etab.results import Predictions, Result
+from etab.results.masks import mask_digest, mask_facts
 from etab.runs.data import Data
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
@@ -124,7 +125,16 @@ def result_of(
         anchor_high=task.high,
         provenance={**provenance(__version__), **origin.provenance},
         bad=left_out(task, faults, table.patients, protocol=run.protocol_name),
+        masks=_masks(table),
     )
+
+
+def _masks(table: Predictions) -> Mapping[str, Any]:
+    """Digests of the predicted masks of a table; empty where it has none."""
+    if not table.masks:
+        return {}
+    digests = [mask_digest(mask) for mask in table.masks]
+    return mask_facts(table.items, table.repeats, digests)
 
 
 def stored_result(

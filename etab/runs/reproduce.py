@@ -100,6 +100,7 @@ def reproduce(
             device=device,
             precision=str(stored.settings.get("precision", "auto")),
             skip_bad=bool(stored.bad),
+            keep_masks="none",
         )
         failures: list[str] = []
         cells = serial([run], settings, lambda event: _collect(event, failures))

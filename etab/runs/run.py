@@ -12,6 +12,7 @@ from etab.backbones.identity import refuse_homonyms
 from etab.errors import EtabError, IncompatibleError
 from etab.features.base import input_of
 from etab.heads.base import Head
+from etab.results.masks import Keep
 from etab.runs import cross, thresholds
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
@@ -73,6 +74,9 @@ class Settings:
         skip_bad: Leave out recordings that cannot be read, instead of raising an error.
         tasks: Codes of the tasks that are run together. They alone decide which files are needed.
             Empty stands for every task of a dataset.
+        keep_masks: Which predicted masks are written beside the record of a cell of masks: "all",
+            "sample" (20 rows that the record names) or "none". The record holds their digests
+            whichever it is.
 
     Example:
         >>> Settings(root=Path("data/camus"), device="cuda").precision
@@ -87,6 +91,7 @@ class Settings:
     batch_size: int | None = None
     skip_bad: bool = False
     tasks: tuple[str, ...] = ()
+    keep_masks: Keep = "all"
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.

@@ -16,6 +16,7 @@ from etab.leaderboard.admission.canonical import (
 )
 from etab.leaderboard.admission.files import record_files, wrong_name
 from etab.leaderboard.admission.findings import Finding, Verdict
+from etab.leaderboard.admission.masks import other_masks
 from etab.leaderboard.admission.plausibility import Entry, implausible
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions
@@ -116,7 +117,8 @@ def _checked(result: Result, task: Task, folder: Path) -> Entry:
     table = result.predictions(folder)
     reasons = [reason for reason in (out_of_range(table), other_rows(result, table)) if reason]
     if not reasons:
-        reasons = contradictions(result, table, task)
+        masks = other_masks(result, table, folder)
+        reasons = [masks] if masks else contradictions(result, table, task)
     if reasons:
         raise ResultError(f"{_cell(result)}: {'; '.join(reasons[:3])}")
     return Entry(result, table, task)

@@ -45,7 +45,7 @@ def record_files(folder: Path) -> RecordFiles:
     records: list[Path] = []
     refused: dict[Path, str] = {}
     for path in _json_paths(folder):
-        reason = _unsafe(path, LARGEST_RECORD) or _unsafe_table(path)
+        reason = unsafe(path, LARGEST_RECORD) or _unsafe_table(path)
         if not reason and len(path.relative_to(folder).parts) > DEEPEST:
             reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
         if not reason and len(records) >= MOST_FILES:
@@ -67,7 +67,7 @@ def _json_paths(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _unsafe(path: Path, largest: int) -> str:
+def unsafe(path: Path, largest: int) -> str:
     """Why a file must not be read; empty where it may."""
     try:
         status = path.lstat()
@@ -87,7 +87,7 @@ def _unsafe_table(record: Path) -> str:
     for path in (record.with_suffix(".csv"), record.with_suffix(".csv.gz")):
         if not path.is_symlink() and not path.exists():
             continue  # reading the result says that its predictions are missing
-        reason = _unsafe(path, LARGEST_TABLE)
+        reason = unsafe(path, LARGEST_TABLE)
         if reason:
             return f"its predictions {path.name} must not be read: {reason}"
     return ""

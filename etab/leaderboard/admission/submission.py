@@ -12,10 +12,13 @@ from etab.errors import DataNotFoundError
 from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.admission.canonical import known_backbones, release_of
 from etab.leaderboard.admission.findings import Finding, Verdict
+from etab.leaderboard.admission.masks import kept_masks
 from etab.leaderboard.comparable import counts_on
 from etab.leaderboard.suites import Suite
 from etab.results import Result
+from etab.results.masks import masks_path
 from etab.tasks.menu import TASKS
+from etab.types import Kind
 
 # The beginning of an absolute path on Linux, macOS or Windows, somewhere in a text.
 _PATH = re.compile(
@@ -35,6 +38,7 @@ class Submission:
         missing: For each other backbone, the tasks that it lacks.
         refused: What stands against the folder. Empty for a folder that is accepted.
         flagged: What the maintainers will look at, and may ask about.
+        results: The results that the checks of a board let stand.
     """
 
     folder: Path
@@ -42,6 +46,7 @@ class Submission:
     missing: dict[str, tuple[str, ...]]
     refused: tuple[Finding, ...]
     flagged: tuple[Finding, ...]
+    results: tuple[Result, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -87,7 +92,7 @@ def check_submission(
         path = result.path(folder)
         refused += [
             Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
-            for reason in _reasons(result)
+            for reason in [*_reasons(result), *_lacking_masks(result, folder)]
         ]
     tasks_of: dict[str, set[str]] = {}
     for result in shown:
@@ -102,6 +107,7 @@ def check_submission(
         missing={backbone: codes for backbone, codes in missing.items() if codes},
         refused=tuple(refused),
         flagged=admission.flagged,
+        results=tuple(shown),
     )
 
 
@@ -127,6 +133,17 @@ def _reasons(result: Result) -> Iterator[str]:
     long = isinstance(notes, Sequence) and any(len(str(note)) > _LONGEST_NOTE for note in notes)
     if long or len(notes) > _MOST_NOTES:
         yield f"its notes are more than {_MOST_NOTES}, or longer than {_LONGEST_NOTE} characters"
+
+
+def _lacking_masks(result: Result, folder: Path) -> Iterator[str]:
+    """A submission brings the mask of every row, so that Dice is computed and not told."""
+    if TASKS[result.task].kind is not Kind.MASK or kept_masks(result, folder) == "all":
+        return
+    name = masks_path(result.path(folder), "all").name
+    yield (
+        f"{name} is missing: a submission brings the predicted masks. Run the cell again with "
+        "--keep-masks all"
+    )
 
 
 def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -20,8 +20,10 @@ from etab.metrics import basic as metrics
 from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import interval_of
 from etab.results import Predictions, Result
+from etab.results.masks import mask_digest, mask_facts, masks_path, packed_masks
 from etab.storage.atomic import slug
 from etab.tasks.menu import TASKS
+from etab.types import Kind
 
 PUBLISHED = Path(__file__).parents[3] / "benchmarks"
 HONEST = ("efficientnet_lite0", "mobilenetv2", "image_stats")
@@ -110,6 +112,8 @@ def with_columns(table: Predictions, columns: Mapping[str, Any], **changes: Any)
 def save(folder: Path, result: Result, table: Predictions, **changes: Any) -> Path:
     """Write a record that follows from its table, with the named fields changed afterwards."""
     record = {**json.loads(json.dumps(result._whole())), **following(result, table), **changes}
+    if "masks" not in changes:
+        record.pop("masks", None)  # digests of the masks that the original table was made from
     name = record["backbone"]
     parent = folder / slug(record["dataset"]) / slug(record["task"]) / slug(name)
     parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +163,26 @@ def _interval(result: Result, table: Predictions, value: float) -> tuple[float, 
     return interval.low, interval.high
 
 
+def add_masks(folder: Path) -> None:
+    """Write a mask for every row of every cell of masks: squares, since the board has no truth."""
+    for path in sorted(folder.rglob("*.json")):
+        result = Result.load(path)
+        if TASKS[result.task].kind is not Kind.MASK:
+            continue
+        table = result.predictions(folder)
+        masks = [_square(dice) for dice in table.columns["dice"]]
+        facts = mask_facts(table.items, table.repeats, [mask_digest(mask) for mask in masks])
+        masks_path(path, "all").write_bytes(packed_masks(masks))
+        edit(path, masks=facts)
+
+
+def _square(dice: float) -> Any:
+    mask = np.zeros((24, 30), dtype=bool)
+    side = 4 + int(dice * 10)
+    mask[3 : 3 + side, 5 : 5 + side] = True
+    return mask
+
+
 def stranger(folder: Path, code: str = "b0-A4-C") -> Path:
     """The record of the stranger's result of a task."""
     (path,) = (folder / TASKS[code].dataset / slug(code) / slug(STRANGER)).glob("*.json")
@@ -177,6 +201,16 @@ def forge(folder: Path, code: str, change: Callable[[Columns], None]) -> None:
     columns = {name: np.array(column) for name, column in table.columns.items()}
     change(columns)
     save(folder, result, with_columns(table, columns))
+
+
+def forge_at(path: Path, folder: Path, change: Callable[[Columns], None]) -> None:
+    """Change the columns of any result with repeated folds, and its digest; nothing else follows."""
+    table = Result.load(path).predictions(folder)
+    columns = {name: np.array(column) for name, column in table.columns.items()}
+    change(columns)
+    text = with_columns(table, columns, repeats=table.repeats).to_csv()
+    path.with_suffix(".csv").write_text(text)
+    edit(path, predictions_sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def rows(folder: Path, code: str, keep: Any = None, **changes: Any) -> None:

@@ -14,6 +14,7 @@ from etab.errors import DataNotFoundError
 from etab.leaderboard.admission.schema import result_schema
 from etab.leaderboard.admission.submission import check_submission
 from etab.leaderboard.suites import Suite
+from etab.results.masks import masks_path
 from tests import made
 from tests.leaderboard.admission import folders
 from tests.leaderboard.admission.folders import CAMUS_TASKS, STRANGER, edit_nested, stranger
@@ -24,6 +25,7 @@ FOUR = Suite(name="four", version=1, tasks=CAMUS_TASKS)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folders.camus_folder(tmp_path / "results")
+    folders.add_masks(tmp_path / "results")
     return tmp_path / "results"
 
 
@@ -57,6 +59,14 @@ def test_what_only_the_published_board_refuses(
     submission = check_submission(folder, FOUR)
     assert not submission.accepted
     assert [words in finding.reason for finding in submission.refused] == [True]
+
+
+def test_a_submission_brings_its_masks(folder: Path) -> None:
+    masks_path(stranger(folder, "a0-A4-C"), "all").unlink()
+    submission = check_submission(folder, FOUR)
+    (finding,) = submission.refused
+    assert finding.task == "a0-A4-C"
+    assert "masks.npz is missing: a submission brings the predicted masks" in finding.reason
 
 
 def test_a_web_address_is_no_path_of_a_machine(folder: Path) -> None:

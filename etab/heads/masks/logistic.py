@@ -44,8 +44,8 @@ from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Ta
 LOGISTIC_PENALTIES: tuple[float, ...] = tuple(float(p) for p in np.logspace(-2, -6, 6))
 # Passes over the points: along the penalties, and again on all training rows from there. What these
 # leave of the penalised loss is below what tells penalties apart (see docs/methods.md).
-_CHOOSING = 8
-_REFITTING = 8
+_CHOOSING = 12
+_REFITTING = 12
 # Index of the penalty at which the search starts, and of its neighbours.
 _MIDDLE = (1, 2, 3)
 LOGISTIC_THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)

@@ -300,7 +300,7 @@ def standardised(second: FloatArray, n: float, mean: FloatArray) -> tuple[FloatA
     return deviation, out
 
 
-def blocks(rows: IntArray) -> Iterator[IntArray]:
-    """Rows in the order given, as many at once as fit memory."""
-    for start in range(0, len(rows), _CHUNK):
-        yield rows[start : start + _CHUNK]
+def blocks(rows: IntArray, size: int = _CHUNK) -> Iterator[IntArray]:
+    """Rows in the order given, ``size`` of them at once."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

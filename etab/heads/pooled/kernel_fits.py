@@ -13,12 +13,15 @@ from scipy import linalg
 from scipy.linalg import lapack
 
 from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_difference
-from etab.heads.pooled.linalg import gram
+from etab.heads.pooled.linalg import gram, symmetric_axes
 from etab.types import Array, FloatArray, IntArray
 
 COLUMNS = 2048
 """Columns that are multiplied at once. Each block is summed in single precision, and the blocks in
 double precision."""
+
+MANY = 5
+"""From a fifth of all principal components on, computing all of them at once is faster."""
 
 FAR_LONGER = 100.0
 """Rows this many times longer (squared) than the median row take raw features to double precision."""
@@ -132,10 +135,15 @@ def principal_components(
         (n, k) of the training rows and (m, k) of the test rows, the longest first. k is smaller
         than ``components`` where the training rows span less.
     """
-    last = len(train) - 1
-    values, axes = linalg.eigh(
-        train, subset_by_index=[max(0, last + 1 - components), last], check_finite=False
-    )
+    first = max(0, len(train) - components)
+    if MANY * components >= len(train):
+        values, axes = symmetric_axes(train.copy())
+        values = values[first:]
+        axes = axes[:, first:]
+    else:
+        values, axes = linalg.eigh(
+            train, subset_by_index=[first, len(train) - 1], check_finite=False
+        )
     longest = np.flatnonzero(values > max(float(values[-1]), 1e-30) * 1e-9)[::-1]
     lengths = np.sqrt(values[longest])
     return axes[:, longest] * lengths, test @ axes[:, longest] / lengths

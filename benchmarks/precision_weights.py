@@ -17,6 +17,7 @@ import numpy as np
 from etab.leaderboard.noise import difference_patient_variances, patient_orders, task_noises
 from etab.leaderboard.suites import suite_named
 from etab.results import Predictions, Result, load_results
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 
 FOLDERS = (Path("benchmarks/results"), Path("benchmarks/results_sounds_full"))
@@ -28,7 +29,7 @@ def variances(folder: Path) -> dict[str, float]:
     """Median variance of paired differences in anchored units, by task code."""
     by_task: dict[str, dict[str, Result]] = {}
     for result in load_results(folder):
-        if result.protocol == PROTOCOLS.get(result.task, "cv5") and result.seed == 0:
+        if result.protocol == PROTOCOLS.get(result.task, BOARD_PROTOCOL) and result.seed == 0:
             by_task.setdefault(result.task, {})[result.backbone] = result
     return {code: _variance(code, cells, folder) for code, cells in sorted(by_task.items())}
 

@@ -17,6 +17,7 @@ from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import PairedTest, paired_test
 from etab.metrics.uncertainty import holm
 from etab.results import Result, load_results
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 
 CONTROL = "pixel_pca"
@@ -70,7 +71,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "benchmarks/results")
     board: dict[str, dict[str, Result]] = {}
     for cell in load_results(folder):
-        if cell.protocol == "cv5":
+        if cell.protocol == BOARD_PROTOCOL:
             board.setdefault(cell.task, {})[cell.backbone] = cell
     ahead = [against_control(t, board[t], folder) for t in TASKS if t in board]
     print(

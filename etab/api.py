@@ -19,6 +19,7 @@ from etab.runs.data import Data, tasks_at
 from etab.runs.execute import require_ready
 from etab.runs.executors import Event, serial
 from etab.runs.run import Settings, plan
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find
 
 
@@ -99,7 +100,7 @@ def evaluate(
     *,
     tasks: str | Iterable[str] | None = None,
     root: Path | str | None = None,
-    protocol: str = "cv5",
+    protocol: str = BOARD_PROTOCOL,
     size: int = 224,
     results: Path | str | None = None,
     cache: Path | str | None = None,
@@ -118,8 +119,8 @@ def evaluate(
             (n, 3, size, size) with values in [0, 1] to features (n, d).
         tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS.
         root: Folder of the data; None for the documented places (ETAB_CAMUS_DIR, ETAB_DATA, ...).
-        protocol: "cv5" for five folds of patients, "official" for the authors' split, or any
-            other protocol of the tasks.
+        protocol: "cv5x5" for five divisions of the patients into five folds, "cv5" for one,
+            "official" for the authors' split, or any other protocol of the tasks.
         size: Side in pixels of the frames that a callable takes.
         results: Folder to save finished cells in. A cell that is already there is read instead of
             computed. None saves in a temporary folder.

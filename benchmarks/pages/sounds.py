@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.pages.published import Published, Section, section_lines
 from etab.results import load_results
+from etab.tasks.codes import BOARD_PROTOCOL
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 FULL, SMALL = BENCHMARKS / "results_sounds_full", BENCHMARKS / "results_states"
@@ -24,7 +25,7 @@ _SPLITS = "CirCor public part, three splits of 942 ids"
 SECTIONS = (
     Section(
         "e0-AL-D",
-        "cv5",
+        BOARD_PROTOCOL,
         "Segmentation (e0)",
         {
             "se_60": "Se 60 ms",
@@ -73,7 +74,7 @@ SECTIONS = (
     ),
     Section(
         "e1-AL-D",
-        "cv5",
+        BOARD_PROTOCOL,
         "Heart rate (e1)",
         {"mae": "MAE, bpm", "pearson_r": "r"},
         (),
@@ -103,7 +104,7 @@ SECTIONS = (
     ),
     Section(
         "f0-PH-N",
-        "cv5",
+        BOARD_PROTOCOL,
         "Normal or abnormal (f0), pooled random folds: secondary",
         {
             "macro_macc": "MAcc, mean of databases",
@@ -145,7 +146,7 @@ SECTIONS = (
     ),
     Section(
         "f1-AL-D",
-        "cv5",
+        BOARD_PROTOCOL,
         "Murmur (f1)",
         {
             "weighted_accuracy": "weighted accuracy",
@@ -204,7 +205,7 @@ SECTIONS = (
     ),
     Section(
         "f2-AL-D",
-        "cv5",
+        BOARD_PROTOCOL,
         "Outcome (f2)",
         {"cost": "cost", "auroc": "AUROC", "weighted_accuracy": "weighted accuracy"},
         (

@@ -20,8 +20,9 @@ def leaderboard_command(
         str, typer.Option(help="Name of a packaged suite, or a .toml file.")
     ] = "camus",
     protocol: Annotated[
-        str, typer.Option(help="Protocol of the results: official, cv5, ...")
-    ] = "cv5",
+        str | None,
+        typer.Option(help="Protocol of the results: official, cv5, ... The default is cv5x5."),
+    ] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
     html: Annotated[
@@ -41,11 +42,12 @@ def leaderboard_command(
     """
     from etab.cli import show
     from etab.leaderboard.ranking import rank_folder
+    from etab.tasks.codes import BOARD_PROTOCOL
 
     board = rank_folder(
         results,
         suite,
-        protocol=protocol,
+        protocol=protocol or BOARD_PROTOCOL,
         seed=seed,
         task_weights=weights(task_weight),
         category_weights=weights(category_weight),

@@ -24,7 +24,9 @@ def check(
     suite: Annotated[
         str, typer.Option(help="Name of a packaged suite, or a .toml file.")
     ] = "camus",
-    protocol: Annotated[str, typer.Option(help="Protocol of the results.")] = "cv5",
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol of the results. The default is cv5x5.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results.")] = 0,
     root: Annotated[
         Path | None,
@@ -38,8 +40,11 @@ def check(
     """
     from etab.leaderboard.admission.submission import check_submission
     from etab.leaderboard.suites import suite_named
+    from etab.tasks.codes import BOARD_PROTOCOL
 
-    submission = check_submission(folder, suite_named(suite), protocol=protocol, seed=seed)
+    submission = check_submission(
+        folder, suite_named(suite), protocol=protocol or BOARD_PROTOCOL, seed=seed
+    )
     if root is not None:
         from etab.runs.remeasure import remeasured
 

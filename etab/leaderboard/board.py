@@ -108,7 +108,7 @@ class Board:
 
     Attributes:
         suite: The tasks and their weights.
-        protocol: Protocol of the results, such as ``"cv5"``.
+        protocol: Protocol of the results, such as ``"cv5x5"``.
         seed: Seed of the results and of the resamples of patients.
         phantom: Whether the results are of phantom data, not of patients.
         shares: Share of each task in the score; they sum to 1.

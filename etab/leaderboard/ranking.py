@@ -38,7 +38,7 @@ from etab.metrics.uncertainty import (
 )
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
-from etab.tasks.codes import parse_code
+from etab.tasks.codes import BOARD_PROTOCOL, parse_code
 from etab.tasks.menu import TASKS
 from etab.types import Array, FloatArray, IntArray
 
@@ -57,7 +57,7 @@ def rank(
     *,
     folder: Path,
     tasks: Tasks = TASKS,
-    protocol: str = "cv5",
+    protocol: str = BOARD_PROTOCOL,
     seed: int = 0,
     draws: int = DRAWS,
     task_weights: Mapping[str, float] | None = None,
@@ -84,7 +84,7 @@ def rank(
         folder: The folder of results that holds the predictions. Every value is computed again
             from them.
         tasks: Tasks by code; by default all tasks of etab.
-        protocol: Protocol of the results, such as ``"cv5"`` or ``"official"``.
+        protocol: Protocol of the results, such as ``"cv5x5"`` or ``"official"``.
         seed: Seed of the results; it also decides the resamples of the first interval.
         draws: Number of resamples of patients for the first interval.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
@@ -121,7 +121,7 @@ def rank_folder(
     folder: Path,
     suite: str,
     *,
-    protocol: str = "cv5",
+    protocol: str = BOARD_PROTOCOL,
     seed: int = 0,
     task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
@@ -136,7 +136,7 @@ def rank_folder(
     Args:
         folder: Folder of results that ``etab run`` wrote.
         suite: Name of a packaged suite, or the path of a ``.toml`` file.
-        protocol: Protocol of the results, such as ``"cv5"`` or ``"official"``.
+        protocol: Protocol of the results, such as ``"cv5x5"`` or ``"official"``.
         seed: Seed of the results; it also decides the resamples.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
@@ -153,7 +153,7 @@ def rank_folder(
     Example:
         >>> board = rank_folder(Path("benchmarks/results"), "camus")
         >>> board.title
-        'CAMUS: structure, function, view and diagnosis (cv5)'
+        'CAMUS: structure, function, view and diagnosis (cv5x5)'
     """
     chosen = suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})

@@ -16,6 +16,7 @@ from etab.results.masks import Keep
 from etab.runs import cross, thresholds
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find
 from etab.tasks.protocols import chosen, parse, protocol_name
 from etab.types import Kind
@@ -46,7 +47,7 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     return ""
 
 
-PROTOCOLS = ("official", "cv5")
+PROTOCOLS = ("official", BOARD_PROTOCOL)
 
 
 VERSION = 1
@@ -125,13 +126,13 @@ class Run:
         >>> run = Run("b0-A4-C", "image_stats", protocol="cv", n_fold=3)
         >>> run.check()
         >>> run.head_name, run.protocol_name
-        ('ridge', 'cv3')
+        ('stack', 'cv3')
     """
 
     task: str
     backbone: str
     head: str | None = None
-    protocol: str = "cv5"
+    protocol: str = BOARD_PROTOCOL
     seed: int = 0
     n_fold: int = 5
     aggregate: str | None = None

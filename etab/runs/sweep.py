@@ -20,6 +20,7 @@ from etab.runs.executors import Event, local
 from etab.runs.run import Run, Settings, plan
 from etab.storage.atomic import write_atomically
 from etab.storage.machine import allowed_cores
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import undefined_note
 from etab.training.distributed import launched
@@ -139,11 +140,11 @@ def demo(folder: Path, *, patients: int, seed: int, workers: int, watch: Watch, 
             phantom.write(data, patients=patients, seed=seed, progress=advance)
         marker.touch()
     settings = Settings(root=data / "camus", results=results, cache=folder / "cache")
-    runs = plan("camus", list(DEMO_BACKBONES), protocols=("cv5",), seed=seed)
+    runs = plan("camus", list(DEMO_BACKBONES), protocols=(BOARD_PROTOCOL,), seed=seed)
     done = sweep(runs, settings, workers=workers, watch=watch)
     if done.failures:
         raise DataNotFoundError(done.said())
-    board = rank_folder(results, "camus", protocol="cv5", seed=seed)
+    board = rank_folder(results, "camus", protocol=BOARD_PROTOCOL, seed=seed)
     page = folder / "leaderboard.html"
     write_atomically(page, board_page(board, datasets.cards()))
     return Demo(board, page)

@@ -52,6 +52,12 @@ DATASET_CODES: Mapping[str, str] = _Letters()
 
 DEFAULT_DATASET = "camus"
 
+BOARD_REPEATS = 5
+"""How many times the boards divide the patients into folds."""
+
+BOARD_PROTOCOL = f"cv5x{BOARD_REPEATS}"
+"""Protocol of the boards: five divisions of the patients into five folds."""
+
 
 _CODE = re.compile(r"^([a-f])(\d)-([A-Z][A-Z0-9])-([A-Z])(?:>([A-Z]))?$")
 

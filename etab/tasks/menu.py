@@ -23,6 +23,12 @@ TASKS: Menu = Menu("task")
 # Version of the tasks whose AUROC was pooled over folds in version 1.
 _WITHIN_FOLDS = 2
 
+POOLED_HEAD = "stack"
+"""Head of the tasks that read pooled features: values and classes of pictures and clips."""
+
+MASK_HEAD = "mask_logistic"
+"""Head of the tasks that read maps: a linear classifier of every point."""
+
 _CHANCE = "chance: a score that knows nothing of the patient"
 _PERFECT = "perfect answer"
 _ATLAS = "mean training mask, cv5, 224 px copy: `python -m benchmarks.anchors`"
@@ -41,7 +47,7 @@ def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Ite
             kind=Kind.MASK,
             metric="dice",
             metric_2022="jaccard",
-            head="linear_seg",
+            head=MASK_HEAD,
             inputs="frame",
             anchors=Anchors(low[view], 1.0, _ATLAS, _PERFECT),
         )
@@ -57,7 +63,7 @@ def _auroc(code: str, title: str, target: str, views: tuple[str, ...], inputs: s
         kind=Kind.CLASSES if target == "view" else Kind.BINARY,
         metric="auroc",
         metric_2022="auroc",
-        head="logistic",
+        head=POOLED_HEAD,
         inputs=inputs,
         anchors=Anchors(0.5, 1.0, _CHANCE, _PERFECT),
         version=_WITHIN_FOLDS,
@@ -78,7 +84,7 @@ def _camus() -> Iterable[Task]:
             kind=Kind.VALUE,
             metric="mae",
             metric_2022="r2",
-            head="ridge",
+            head=POOLED_HEAD,
             inputs="ED+ES",
             anchors=Anchors(9.446, 5.6, _MEDIAN, _LECLERC),
         )
@@ -101,7 +107,7 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
         kind=Kind.BINARY if two else Kind.CLASSES,
         metric="auroc" if two else "balanced_accuracy",
         metric_2022="auroc",
-        head="logistic",
+        head=POOLED_HEAD,
         inputs="answer",
         anchors=Anchors(0.5 if two else 1 / classes, 1.0, _CHANCE, _PERFECT),
         version=_WITHIN_FOLDS,
@@ -122,7 +128,7 @@ def _study(code: str, title: str, target: str, classes: int) -> Task:
         kind=Kind.BINARY if classes == 2 else Kind.CLASSES,
         metric="balanced_accuracy",
         metric_2022="auroc",
-        head="logistic",
+        head=POOLED_HEAD,
         inputs="answer",
         anchors=Anchors(1 / classes, 1.0, f"{_CHANCE}; version 0", _PERFECT),
         version=0,
@@ -165,7 +171,7 @@ def _new(
     *,
     metric: str = "auroc",
     metric_2022: str = "auroc",
-    head: str = "logistic",
+    head: str = POOLED_HEAD,
     anchors: Anchors = _WAITING,
     views: tuple[str, ...] = (),
 ) -> Task:
@@ -199,7 +205,7 @@ def _echonet() -> Iterable[Task]:
         "frame",
         metric="dice",
         metric_2022="jaccard",
-        head="linear_seg",
+        head=MASK_HEAD,
         anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
     )
     yield _new(
@@ -211,7 +217,7 @@ def _echonet() -> Iterable[Task]:
         "ED+ES",
         metric="mae",
         metric_2022="r2",
-        head="ridge",
+        head=POOLED_HEAD,
         anchors=Anchors(9.01, 4.05, _CONSTANT, _OUYANG),
     )
     yield _new("echonet", "b1-A4-E", "ED or ES frame, A4C", "ES/ED", Kind.BINARY, "frame")
@@ -234,7 +240,7 @@ def _lvh() -> Iterable[Task]:
             "answer",
             metric="mae",
             metric_2022="r2",
-            head="ridge",
+            head=POOLED_HEAD,
             anchors=Anchors(low, reference, _SPREAD, _DUFFY),
         )
     yield _new("lvh", "b1-PL-L", "ED or ES frame, PLAX", "ES/ED", Kind.BINARY, "frame")
@@ -252,7 +258,7 @@ def _pediatric() -> Iterable[Task]:
             "frame",
             metric="dice",
             metric_2022="jaccard",
-            head="linear_seg",
+            head=MASK_HEAD,
             anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
         )
         yield _new(
@@ -264,7 +270,7 @@ def _pediatric() -> Iterable[Task]:
             "ED+ES",
             metric="r2",
             metric_2022="r2",
-            head="ridge",
+            head=POOLED_HEAD,
             anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", _PERFECT),
         )
         yield _new(

@@ -30,6 +30,7 @@ import numpy as np
 from etab.errors import IncompatibleError, UndefinedError
 from etab.splits import INNER_FOLDS, folds, row_splits
 from etab.tasks.base import Task
+from etab.tasks.codes import BOARD_REPEATS
 from etab.tasks.rows import Rows, undefined_note
 from etab.types import Array, IntArray, Kind, RowSplit
 
@@ -329,10 +330,16 @@ def protocol_name(protocol: str, n_fold: int) -> str:
 def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
     """Named protocols to run a task by: its own, or those asked for that it knows.
 
+    Where none is asked for, folds of patients are repeated, as on the boards, unless the task is
+    fitted on another dataset.
+
     Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks
     have databases.
     """
-    names = [protocol_name(p, n_fold) for p in (task.protocols if asked is None else asked)]
+    if asked is None:
+        repeated = f"cv{n_fold}x{BOARD_REPEATS}"
+        asked = [repeated if sort == "cv" and not task.fit_on else sort for sort in task.protocols]
+    names = [protocol_name(p, n_fold) for p in asked]
     fitting = [name for name in names if _fits(task, parse(name))]
     if not fitting:
         raise IncompatibleError(

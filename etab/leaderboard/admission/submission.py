@@ -17,6 +17,7 @@ from etab.leaderboard.comparable import counts_on
 from etab.leaderboard.suites import Suite
 from etab.results import Result
 from etab.results.masks import masks_path
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS
 from etab.types import Kind
 
@@ -55,7 +56,7 @@ class Submission:
 
 
 def check_submission(
-    folder: Path, suite: Suite, *, protocol: str = "cv5", seed: int = 0
+    folder: Path, suite: Suite, *, protocol: str = BOARD_PROTOCOL, seed: int = 0
 ) -> Submission:
     """Check a folder of results before it is handed in.
 

@@ -74,9 +74,9 @@ SECTIONS = (
             Published("EchoNet-Dynamic", "EchoNet-Dynamic to CAMUS", {"dice": "0.850"}, _SAM),
             Published("EchoCardMAE", _TEST, {"dice": "0.930"}, "MICCAI 2025, paper 2462"),
         ),
-        "Ours: a linear probe on frozen maps, five folds of patients five times, 224 px. Decoders and fine-tuned networks on the same patients "
-        "are in [finetuning.md](finetuning.md). Published: networks trained as a whole on 7,465 videos of EchoNet-Dynamic, two of "
-        "them tested on CAMUS without training there.",
+        "Ours: a linear probe on frozen maps, five folds of patients five times, 224 px. Decoders and fine-tuned "
+        "networks on the same patients are in [finetuning.md](finetuning.md). Published: networks trained as a "
+        "whole on 7,465 videos of EchoNet-Dynamic, two of them tested on CAMUS without training there.",
     ),
 )
 

@@ -17,6 +17,7 @@ from etab.metrics.columns import ScoredRows
 from etab.metrics.intervals import interval_of
 from etab.results import Predictions, Result
 from etab.tasks.base import Task
+from etab.tasks.codes import BOARD_PROTOCOL
 from etab.tasks.menu import TASKS, find
 from etab.types import Kind
 
@@ -113,7 +114,7 @@ def result(
         "task_version": task.version,
         "backbone": backbone,
         "head": task.head,
-        "protocol": "cv5",
+        "protocol": BOARD_PROTOCOL,
         "seed": 0,
         "dataset": "camus",
         "phantom": True,

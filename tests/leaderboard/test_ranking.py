@@ -379,7 +379,7 @@ def test_what_cannot_stand_together_is_refused(
 
 def test_duplicates_are_refused(folder: Path) -> None:
     results = load_results(folder)
-    with pytest.raises(ResultError, match=r"Two results for .* with .*cv5, seed 0"):
+    with pytest.raises(ResultError, match=r"Two results for .* with .*cv5x5, seed 0"):
         rank([*results, results[3]], made.suite(), folder=folder, draws=50)
 
 
@@ -390,7 +390,7 @@ def test_other_protocols_and_seeds_stay_out(folder: Path, board: Board) -> None:
     ]
     assert rank([*noise, *results], made.suite(), folder=folder, draws=300) == board
     with pytest.raises(
-        ResultError, match=r"has protocol cv10 and seed 0. There is: cv5 \(seed 0\)"
+        ResultError, match=r"has protocol cv10 and seed 0. There is: cv5x5 \(seed 0\)"
     ):
         rank(results, made.suite(), folder=folder, protocol="cv10")
     with pytest.raises(ResultError, match="nothing of this suite"):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
-from etab.finetuning import plan
 
 if TYPE_CHECKING:
     from etab.results import Result
@@ -106,6 +105,7 @@ def finetune(
     torchrun --nproc_per_node=2 -m etab finetune ...
     """
     from etab.finetuning import cells as tuned
+    from etab.finetuning import plan
     from etab.results.masks import keep_named
     from etab.runs.data import tasks_at
     from etab.runs.run import Settings

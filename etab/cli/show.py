@@ -20,8 +20,6 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from etab.leaderboard import terminal
-
 if TYPE_CHECKING:
     from etab.cli.doctor import Finding
     from etab.leaderboard.board import Board
@@ -85,6 +83,8 @@ def _paragraphs(
 
 def board(found: Board) -> None:
     """Print a leaderboard."""
+    from etab.leaderboard import terminal
+
     Console().print(terminal.board_table(found))
     if found.beside:
         Console().print(terminal.beside_table(found))

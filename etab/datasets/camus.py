@@ -111,7 +111,8 @@ class CamusSource(Source):
         """
         if self._records is None:
             rows = self.layout.patients(absent=None if self.faults is None else self._absent)
-            records = [self._record(*row, view) for row in rows for view in self._views(rows)]
+            views = self._views(rows)
+            records = [self._record(*row, view) for row in rows for view in views]
             check_leaks(records)
             self._records = tuple(records)
         return self._records

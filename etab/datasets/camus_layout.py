@@ -16,6 +16,7 @@ from etab.storage.listing import visible, visible_names
 CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _NEEDED_FACTS = ("ED", "ES", "EF", "LVef")
+_PICTURE = re.compile(r"_([24]CH)_(ED|ES|sequence|half_sequence)\.(nii|nii\.gz|mhd)")
 _PATIENT = re.compile(r"patient\d+")
 _WANTED = (
     "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of "
@@ -218,8 +219,8 @@ def _pick(stem: str, end: str, present: frozenset[str]) -> str:
 
 def pictured(patient: str, names: Collection[str]) -> set[str]:
     """The chambers ("2CH", "4CH") of which a patient's folder holds any picture."""
-    pattern = re.compile(rf"{patient}_([24]CH)_(ED|ES|sequence|half_sequence)\.(nii|nii\.gz|mhd)")
-    matches = (pattern.fullmatch(name) for name in names)
+    own = (name.removeprefix(patient) for name in names if name.startswith(patient))
+    matches = (_PICTURE.fullmatch(rest) for rest in own)
     return {match[1] for match in matches if match is not None}
 
 

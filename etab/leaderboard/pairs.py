@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy.special import stdtrit
 
 from etab.leaderboard.board import Reliability, Separation
 from etab.leaderboard.noise import Noise, difference_patient_variances, difference_variances
@@ -132,7 +132,7 @@ def _separation(
     gaps = np.abs(differences[rows, columns])
     verdicts = apart[rows, columns]
     error = math.sqrt(float(np.median(variances[rows, columns])))
-    steps = scipy_stats.t.ppf(1 - ERROR / 2 / tests, degrees) + scipy_stats.t.ppf(POWER, degrees)
+    steps = stdtrit(degrees, 1 - ERROR / 2 / tests) + stdtrit(degrees, POWER)
     return Separation(
         pairs=len(pairs),
         told_apart=int(verdicts.sum()),

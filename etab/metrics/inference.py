@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
-from scipy.spatial.distance import cdist
+from scipy.special import stdtr, stdtrit
 
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
@@ -233,6 +232,8 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
     Returns:
         (n, n), 0 on the diagonal.
     """
+    from scipy.spatial.distance import cdist
+
     by_patients = np.stack([_patient_vector(part) for part in parts])
     by_folds = np.stack([_fold_vector(part) for part in parts])
     from_patients = cdist(by_patients, by_patients, "sqeuclidean")
@@ -244,6 +245,8 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
 
 def paired_patient_variances(parts: Sequence[Precision]) -> FloatArray:
     """``patient_variance`` of the difference of every pair of values: (n, n)."""
+    from scipy.spatial.distance import cdist
+
     moved = np.stack([part.people.mean(axis=0) for part in parts])
     return np.asarray(cdist(moved, moved, "sqeuclidean"))
 
@@ -264,7 +267,7 @@ def two_sided_p(differences: FloatArray, variances: FloatArray, degrees: float) 
         >>> two_sided_p(np.array([0.0, 2.0]), np.array([1.0, 1.0]), 10).round(3).tolist()
         [1.0, 0.073]
     """
-    return np.asarray(2 * scipy_stats.t.sf(np.abs(_ratios(differences, variances)), degrees))
+    return np.asarray(2 * stdtr(degrees, -np.abs(_ratios(differences, variances))))
 
 
 def p_above(differences: FloatArray, variances: FloatArray, degrees: float) -> FloatArray:
@@ -282,7 +285,7 @@ def p_above(differences: FloatArray, variances: FloatArray, degrees: float) -> F
         >>> p_above(np.array([0.0, 2.0]), np.array([1.0, 1.0]), 10).round(3).tolist()
         [0.5, 0.963]
     """
-    return np.asarray(scipy_stats.t.cdf(_ratios(differences, variances), degrees))
+    return np.asarray(stdtr(degrees, _ratios(differences, variances)))
 
 
 def _ratios(differences: FloatArray, variances: FloatArray) -> FloatArray:
@@ -308,7 +311,7 @@ def half_widths(variances: FloatArray, degrees: float, level: float = 0.95) -> F
         >>> half_widths(np.array([1.0, 4.0]), 30).round(2).tolist()
         [2.04, 4.08]
     """
-    return np.asarray(scipy_stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(variances))
+    return np.asarray(stdtrit(degrees, (1 + level) / 2) * np.sqrt(variances))
 
 
 def paired_test(

@@ -152,4 +152,18 @@ FAULTS = [
         "before = block.sum(axis=0)",
         FORMS,
     ),
+    Fault(
+        "help of a command imports networks",
+        "etab/cli/convert.py",
+        "import typer\n",
+        "import typer\n\nfrom etab.backbones.image import open as _open\n",
+        ("tests/cli/test_start.py",),
+    ),
+    Fault(
+        "a board imports torch",
+        "etab/leaderboard/pairs.py",
+        "import numpy as np\n",
+        "import numpy as np\nimport torch as _torch\n",
+        ("tests/cli/test_start.py",),
+    ),
 ]

@@ -74,9 +74,9 @@ class Settings:
         skip_bad: Leave out recordings that cannot be read, instead of raising an error.
         tasks: Codes of the tasks that are run together. They alone decide which files are needed.
             Empty stands for every task of a dataset.
-        keep_masks: Which predicted masks are written beside the record of a cell of masks: "all",
-            "sample" (20 rows that the record names) or "none". The record holds their digests
-            whichever it is.
+        keep_masks: Which predicted masks are written beside the record of a cell of masks: "all"
+            (and 20 rows that the record names in a file of their own), "sample" (these 20 alone)
+            or "none". The record holds the digests whichever it is.
 
     Example:
         >>> Settings(root=Path("data/camus"), device="cuda").precision

@@ -13,15 +13,57 @@ from etab.errors import UnknownNameError, UnsupportedOptionError
 T = TypeVar("T")
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> UnknownNameError:
-    """Build the error for a name nobody holds: what was meant, what there is."""
+# A longer list of known names is not printed: only the nearest ones are.
+_LISTED = 80
+_NEAREST = 5
+# Similarity from which a name is suggested; below it, names have little in common.
+_SIMILAR = 0.6
+
+
+def unknown(
+    what: str, name: object, known: Iterable[str], *, listing: str = ""
+) -> UnknownNameError:
+    """Build the error for a name nobody holds: what was meant, what there is.
+
+    Args:
+        what: The word for such a thing, such as "dataset".
+        name: The name that was looked up.
+        known: All names.
+        listing: The command that lists all names, for a list that is too long to print.
+
+    Returns:
+        The error. It lists all names, or the nearest ones where there are more than 80.
+    """
     names = sorted(known)
-    lower = {n.lower(): n for n in names}
-    close = difflib.get_close_matches(str(name).lower(), list(lower), n=1, cutoff=0.5)
-    hint = f" Did you mean {lower[close[0]]!r}?" if close else ""
-    return UnknownNameError(
-        f"No {what} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}."
-    )
+    close = nearest(str(name), names)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if len(names) <= _LISTED:
+        listed = f" Known: {', '.join(names) or 'none'}."
+    else:
+        similar = f" Similar: {', '.join(close)}." if len(close) > 1 else ""
+        command = f"; `{listing}` lists them" if listing else ""
+        listed = f"{similar} There are {len(names)}{command}."
+    return UnknownNameError(f"No {what} is called {name!r}.{hint}{listed}")
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = _SIMILAR) -> list[str]:
+    """Find the known names that are most similar to a name, the most similar one first.
+
+    Args:
+        name: The name.
+        known: All names.
+        cutoff: Least similarity, 0 to 1.
+
+    Returns:
+        Up to five names.
+
+    Example:
+        >>> nearest("resnet19", ["resnet18", "birdnet"])
+        ['resnet18']
+    """
+    lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), list(lower), n=_NEAREST, cutoff=cutoff)
+    return [lower[other] for other in close]
 
 
 class Registry(Generic[T]):

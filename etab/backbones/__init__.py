@@ -11,9 +11,9 @@ from etab.backbones.own.installed import installed, installed_card
 from etab.backbones.registered import BACKBONES, Entry, register
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
+from etab.backbones.suggest import unknown_backbone
 from etab.backbones.video import named as video
-from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError
-from etab.registry import unknown
+from etab.errors import EtabError, UnsupportedOptionError
 
 __all__ = [
     "BACKBONES",
@@ -136,8 +136,7 @@ def card(name: str) -> BackboneCard:
             f"{base} comes from an installed package and has no random twin. "
             "Bring a second entry point with untrained weights."
         )
-    error = unknown("backbone", name, [*BACKBONES, *installed()])
-    raise UnknownNameError(f"{error} Or: {', '.join(_FORMS)}.")
+    raise unknown_backbone(name, [*BACKBONES, *installed()], _FORMS)
 
 
 def _of_timm(base: str, seed: int | None) -> BackboneCard:

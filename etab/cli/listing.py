@@ -266,3 +266,29 @@ def cross_table() -> Table:
             for t in cross.cells()
         ],
     )
+
+
+@TABLES.register("timm")
+def timm_table() -> Table:
+    """List the models of timm, which are backbones under the name timm/<model>."""
+    import timm
+
+    pretrained = set(timm.list_models(pretrained=True))
+    return _table(
+        "Models of timm",
+        ("name", "published weights"),
+        [(f"timm/{name}", "yes" if name in pretrained else "no") for name in timm.list_models()],
+    )
+
+
+@TABLES.register("torchvision")
+def torchvision_table() -> Table:
+    """List the classifiers of torchvision, which are backbones under torchvision/<model>."""
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    return _table(
+        "Models of torchvision",
+        ("name", "published weights"),
+        [(f"torchvision/{name}", "yes") for name in names],
+    )

@@ -32,19 +32,32 @@ def results_command(
     """List the results of a folder, or their clinical read-outs, from stored predictions."""
     from etab.cli import show
     from etab.errors import DataNotFoundError
-    from etab.results import load_results
+    from etab.leaderboard.plain import cell_order
+    from etab.results import read_results
 
-    cells = load_results(results)
-    if not cells:
+    files = read_results(results)
+    if not files.results and not files.problems:
         raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")
-    found = {_name(cell): _readouts(cell, results, clinical) for cell in cells}
+    if files.problems:
+        total = len(files.problems) + len(files.results)
+        typer.echo(
+            f"{len(files.problems)} of {total} files are left out. The first: {files.problems[0]}",
+            err=True,
+        )
+    cells = sorted(files.results, key=cell_order)
+    if not clinical and not as_json:
+        show.cells(cells)
+        return
+    readouts_of = {_name(cell): _readouts(cell, results, clinical) for cell in cells}
     if as_json:
-        shown = {" ".join(name): [asdict(row) for row in rows] for name, rows in found.items()}
-        typer.echo(json.dumps(shown, indent=1))
+        plain = {
+            " ".join(name): [asdict(row) for row in rows] for name, rows in readouts_of.items()
+        }
+        typer.echo(json.dumps(plain, indent=1))
         return
     header = ("task", "backbone", "protocol", "number", "value", "95 % interval", "rows")
-    lines = [(*name, *_line(row)) for name, rows in found.items() for row in rows]
-    show.table("clinical read-outs" if clinical else "results", header, lines)
+    lines = [(*name, *_line(row)) for name, rows in readouts_of.items() for row in rows]
+    show.table("clinical read-outs", header, lines)
 
 
 def _name(cell: Result) -> tuple[str, str, str]:

@@ -23,7 +23,8 @@ def run_command(
         str,
         typer.Option(
             help="Names, separated by commas. 'all' means all named backbones, their random twins "
-            "and the controls."
+            "and the controls. NAME=ENCODER (mine=local:weights.pth@timm/resnet18) gives an "
+            "encoder a name on the board and runs its random twin, too."
         ),
     ] = "all",
     protocol: Annotated[
@@ -90,18 +91,20 @@ def run_command(
     it was.
     """
     from etab.cli import show
-    from etab.cli.doctor import default_cache
+    from etab.cli.cache import default_cache
+    from etab.cli.encoders import named_encoders
+    from etab.leaderboard.plain import cell_order
     from etab.results.masks import keep_named
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
 
     codes = tasks_at(words(tasks), root)
-    names = backbone_names(words(backbones) or [], codes)
+    encoders = named_encoders(backbone_names(words(backbones) or [], codes))
     protocols = _protocols(words(protocol), codes, n_fold, fractions, shots, draws)
     runs = plan(
         codes,
-        names,
+        encoders,
         protocols=protocols,
         head=words(head),
         seed=seed,
@@ -122,6 +125,10 @@ def run_command(
     for message in lacking([run.row.dataset for run in runs], root):
         typer.echo(message, err=True)
     say(done.said())
+    cells = sorted([*done.before, *done.ran], key=cell_order)
+    if cells:
+        show.cells(cells)
+        say(f"Rank them with: etab leaderboard {results}")
     raise typer.Exit(1 if done.failures else 0)
 
 

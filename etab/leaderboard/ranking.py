@@ -119,7 +119,7 @@ def rank(
 
 def rank_folder(
     folder: Path,
-    suite: str,
+    suite: str | Suite,
     *,
     protocol: str = "cv5",
     seed: int = 0,
@@ -135,7 +135,7 @@ def rank_folder(
 
     Args:
         folder: Folder of results that ``etab run`` wrote.
-        suite: Name of a packaged suite, or the path of a ``.toml`` file.
+        suite: A suite, the name of a packaged one, or the path of a ``.toml`` file.
         protocol: Protocol of the results, such as ``"cv5"`` or ``"official"``.
         seed: Seed of the results; it also decides the resamples.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
@@ -155,7 +155,7 @@ def rank_folder(
         >>> board.title
         'CAMUS: structure, function, view and diagnosis (cv5)'
     """
-    chosen = suite_named(suite)
+    chosen = suite if isinstance(suite, Suite) else suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})
 
     def counts(result: Result) -> bool:

@@ -90,8 +90,8 @@ def test_check_run_rank(cohort: Path, tmp_path: Path) -> None:
     )
     first = etab(*words)
     assert first.returncode == 0, first.stderr
-    assert "10 cells run, 0 were finished already" in first.stdout
-    assert "0 cells run, 10 were finished already" in etab(*words).stdout
+    assert "10 cells computed, 0 already finished" in first.stdout
+    assert "0 cells computed, 10 already finished" in etab(*words).stdout
     suite = tmp_path / "mine.toml"
     suite.write_text('name = "mine"\nversion = 1\ntasks = ["b0-A4-C", "b1-A4-C", "c0-AX-C"]\n')
     ranked = etab(
@@ -137,7 +137,7 @@ def test_one_backbone_that_fails_leaves_the_others(cohort: Path, tmp_path: Path)
         PIP_FIND_LINKS=str(tmp_path),
     )
     assert run.returncode == 1
-    assert "2 cells run" in run.stdout
+    assert "2 cells computed" in run.stdout
     assert "mobilenetv2: The weights of mobilenetv2 are in the package" in run.stdout
     assert len(list((tmp_path / "r").rglob("*.json"))) == 2
 
@@ -210,7 +210,7 @@ def test_interrupted_work_is_kept(cohort: Path, tmp_path: Path) -> None:
     assert kept >= 3
     again = etab(*words)
     assert again.returncode == 0, again.stderr
-    assert "0 cells run" not in again.stdout
+    assert "0 cells computed" not in again.stdout
 
 
 @pytest.mark.slow

@@ -305,9 +305,9 @@ def test_from_the_command(data: Path, done: Settings) -> None:
         done.results,
     )
     said = command(*words, "--root", data, "--cache", done.cache, "--workers", 1)
-    assert said.stdout.startswith("0 cells run, 1 were finished already"), said.stderr
+    assert said.stdout.startswith("0 cells computed, 1 already finished"), said.stderr
     said = command(*words, "--cache", done.cache, "--workers", 1, ETAB_DATA=str(data))
-    assert said.stdout.startswith("0 cells run, 1 were finished already"), said.stderr
+    assert said.stdout.startswith("0 cells computed, 1 already finished"), said.stderr
     said = command("run", "--tasks", "b0-A4-C>C", "--backbones", "image_stats")
     assert said.returncode == 2
     assert "names one dataset twice" in said.stderr

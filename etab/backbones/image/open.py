@@ -6,6 +6,7 @@ or a Python callable.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,7 +34,10 @@ def _timm_config(model: str) -> Mapping[str, Any]:
     import timm
 
     if not timm.is_model(model.split(".")[0]):
-        raise unknown("timm model", model, timm.list_models())
+        stem = re.split(r"[\d_.]", model)[0]
+        raise unknown(
+            "timm model", model, timm.list_models(), listing=f"etab list timm {stem}".rstrip()
+        )
     config = timm.get_pretrained_cfg(model)
     return vars(config) if config is not None else {}
 

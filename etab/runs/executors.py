@@ -210,6 +210,8 @@ def local(
     threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
     results: list[Result] = [result for g in here for result in _watched(g, settings, data, listen)]
+    if not todo:
+        return results
     manager = SyncManager(ctx=context)
     with _limited_threads(threads), _started(manager):
         queue = manager.Queue()

@@ -47,7 +47,9 @@ class OwnReport:
 
     def render(self) -> str:
         """Write the report as text, one line for each problem."""
-        lines = [f"{self.name}: {self.recordings} recordings of {self.patients} patients can be used."]
+        lines = [
+            f"{self.name}: {self.recordings} recordings of {self.patients} patients can be used."
+        ]
         if self.problems:
             rows = len({problem.line for problem in self.problems})
             lines.append(f"{self.table}: {rows} rows do not fit.")

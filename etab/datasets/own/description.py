@@ -215,7 +215,7 @@ def _columns(path: Path, table: Any) -> dict[str, str]:
 def _labels(path: Path, table: Any) -> tuple[Label, ...]:
     if not isinstance(table, dict) or not table:
         raise LayoutError(
-            f"{path} has no label. Add a section such as [labels.EF] with kind = \"value\"."
+            f'{path} has no label. Add a section such as [labels.EF] with kind = "value".'
         )
     return tuple(_label(path, name, section) for name, section in table.items())
 
@@ -234,9 +234,7 @@ def _label(path: Path, name: str, section: Any) -> Label:
     if word not in _KINDS:
         raise LayoutError(f"{where}: kind is {word!r}; possible: {', '.join(_KINDS)}.")
     if section.get("input", "answer") not in INPUTS:
-        raise LayoutError(
-            f"{where}: input is {section['input']!r}; possible: {', '.join(INPUTS)}."
-        )
+        raise LayoutError(f"{where}: input is {section['input']!r}; possible: {', '.join(INPUTS)}.")
     if section.get("per", "") not in ("", "recording", "study", "patient"):
         raise LayoutError(
             f"{where}: per is {section['per']!r}; possible: recording, study, patient."
@@ -250,7 +248,7 @@ def _label(path: Path, name: str, section: Any) -> Label:
         if len(classes) == 2:
             kind = Kind.BINARY
     elif classes and kind is not Kind.STATES:
-        raise LayoutError(f"{where}: classes are for kind = \"classes\", not for {word!r}.")
+        raise LayoutError(f'{where}: classes are for kind = "classes", not for {word!r}.')
     return Label(
         name=name,
         kind=kind,

@@ -243,9 +243,7 @@ def _read_flac(path: Path) -> tuple[FloatArray, int]:
     try:
         import av
     except ImportError as error:
-        raise MissingPackageError(
-            f'{path} needs PyAV: pip install "etab-bench[video]".'
-        ) from error
+        raise MissingPackageError(f'{path} needs PyAV: pip install "etab-bench[video]".') from error
     try:
         with av.open(str(path)) as container:
             stream = container.streams.audio[0]

@@ -271,7 +271,9 @@ def _several(text: str) -> list[str]:
 def _check_file(description: Description, name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise _MisfitError("a file outside the folder", f"{name} is not inside {description.folder}.")
+        raise _MisfitError(
+            "a file outside the folder", f"{name} is not inside {description.folder}."
+        )
     if not (description.folder / name).is_file():
         raise _MisfitError("a missing file", f"{description.folder / name} is missing.")
 
@@ -304,7 +306,9 @@ def _positive(description: Description, cells: Mapping[str, str], role: str) -> 
         return None
     value = parse_number(text)
     if value is None or value <= 0:
-        raise _MisfitError(f"{role} is no number above 0", f"{role} is {text!r}; wanted a number above 0.")
+        raise _MisfitError(
+            f"{role} is no number above 0", f"{role} is {text!r}; wanted a number above 0."
+        )
     return value
 
 
@@ -317,7 +321,8 @@ def _spacing(description: Description, cells: Mapping[str, str]) -> tuple[float,
     given = [number for number in numbers if number is not None and number > 0]
     if len(given) != len(numbers) or len(given) > 2:
         raise _MisfitError(
-            "spacing is not in mm", f"spacing is {text!r}; wanted mm a pixel, such as 0.3 or 0.3x0.2."
+            "spacing is not in mm",
+            f"spacing is {text!r}; wanted mm a pixel, such as 0.3 or 0.3x0.2.",
         )
     return given[0], given[-1]
 
@@ -388,14 +393,16 @@ def _frames_of_masks(
         return phases
     raise _MisfitError(
         f"masks of {label.name} without frames",
-        f"{len(names)} masks of {label.name}; name their frames: frames = \"COLUMN\".",
+        f'{len(names)} masks of {label.name}; name their frames: frames = "COLUMN".',
     )
 
 
 def _value(label: Label, text: str) -> float:
     value = parse_number(text)
     if value is None:
-        raise _MisfitError(f"{label.name} is no number", f"{label.name} is {text!r}; wanted a number.")
+        raise _MisfitError(
+            f"{label.name} is no number", f"{label.name} is {text!r}; wanted a number."
+        )
     if label.range is not None and not min(label.range) <= value <= max(label.range):
         raise _MisfitError(
             f"{label.name} out of range",

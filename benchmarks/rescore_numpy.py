@@ -220,7 +220,8 @@ def macc(table: Table, weights: Array) -> Array:
 def official(table: Table, weights: Array, positive: bool) -> Array:
     """Sensitivity or specificity of 2016: clean and noisy records apart."""
     clean_share = CLEAN_ABNORMAL if positive else CLEAN_NORMAL
-    of_class = (table["truth"] == 1) == positive
+    # -1: without a mark of quality, and not scored.
+    of_class = ((table["truth"] == 1) == positive) & (table["clean"] >= 0)
     clean = table["clean"] == 1
     right = table["answer"] == table["truth"]
     unsure = table["answer"] == 0.5

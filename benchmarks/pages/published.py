@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from etab.results import Result
+from etab.tasks.menu import TASKS
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,8 @@ def section_lines(
 
 
 def _name(r: Result) -> str:
-    return (
-        r.backbone
-        if r.head in {"logistic", "ridge", "hsmm", "linear_seg"}
-        else f"{r.backbone} + {r.head}"
-    )
+    """The backbone, with the head where that is not the head of the task."""
+    return r.backbone if r.head == TASKS[r.task].head else f"{r.backbone} + {r.head}"
 
 
 def _shown(metric: str, r: Result) -> str:

@@ -484,11 +484,18 @@ def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, Float
     if groups:
         names = sorted(set(groups))
         out["group"] = np.array([names.index(g) for g in groups], dtype=np.float64)
-    if all("good" in r.meta for r in records):
-        out["clean"] = np.array([float(bool(r.meta["good"])) for r in records])
+    if any("good" in r.meta for r in records):
+        out["clean"] = np.array([_quality(r) for r in records])
     if all("outcome" in r.meta for r in records):
         out["outcome"] = np.array([float(r.meta["outcome"] == "Abnormal") for r in records])
     return out
+
+
+def _quality(record: Record) -> float:
+    """1 for a recording that the reference calls clean, 0 for a noisy one, -1 without a mark."""
+    if "good" not in record.meta:
+        return -1.0
+    return float(bool(record.meta["good"]))
 
 
 def sound_row_features(features: Features, rows: Rows) -> Features:

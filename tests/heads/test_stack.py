@@ -298,7 +298,7 @@ def test_rounding_makes_no_system_singular() -> None:
     """A shift below the rounding of single precision is solved in double precision."""
     matrix = np.ones((40, 40)) * 1e4
     y = np.random.default_rng(9).standard_normal((40, 1))
-    solved = kernel_fits._solve_shifted(matrix.astype(np.float32), 1e-4, y.astype(np.float32))
+    solved = kernel_fits.solve_shifted(matrix.astype(np.float32), 1e-4, y.astype(np.float32))
     assert np.isfinite(solved).all()
     assert np.isfinite(moment_fits._solve(matrix.astype(np.float32), y, 1e-4)).all()
 

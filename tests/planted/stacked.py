@@ -6,6 +6,8 @@ TESTS = ("tests/heads/test_stack.py",)
 STACK = "etab/heads/pooled/stack.py"
 KERNELS = "etab/heads/pooled/kernel_fits.py"
 MOMENTS = "etab/heads/pooled/moment_fits.py"
+WEIGHTED = "etab/heads/pooled/weighted_fits.py"
+WEIGHTED_TESTS = ("tests/heads/test_weighted_fits.py",)
 COMBINE = "etab/heads/pooled/combine.py"
 
 FAULTS = [
@@ -130,5 +132,26 @@ FAULTS = [
         "if not isinstance(memo, Memo) or not memo.balanced:",
         "if True:",
         TESTS,
+    ),
+    Fault(
+        "stack: databases decide the fits of candidates",
+        STACK,
+        "if shared.has_databases(rows.train):",
+        "if False:",
+        WEIGHTED_TESTS,
+    ),
+    Fault(
+        "stack: a part stays in the weighted mean of the answers",
+        WEIGHTED,
+        "self.answers - part.answers,",
+        "self.answers,",
+        WEIGHTED_TESTS,
+    ),
+    Fault(
+        "stack: the intercept ignores the weights",
+        WEIGHTED,
+        "intercept = roots @ solved[:, :-1] / (roots @ solved[:, -1])",
+        "intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()",
+        WEIGHTED_TESTS,
     ),
 ]

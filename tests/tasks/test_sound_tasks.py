@@ -243,6 +243,34 @@ def test_constant_answers_have_the_published_golden_values() -> None:
     assert METRICS["cost"](right, sick) == pytest.approx(TASKS["f2-AL-D"].high, abs=5e-5)
 
 
+def test_recordings_without_a_mark_of_quality_are_in_no_official_score() -> None:
+    """The organisers withdrew them; the plain scores count them."""
+    columns = {
+        "truth": np.array([1.0, 1.0, 0.0, 0.0, 0.0]),
+        "answer": np.array([1.0, 0.0, 0.0, 0.0, 1.0]),
+        "clean": np.array([1.0, 1.0, 1.0, 0.0, -1.0]),
+    }
+    columns["score"] = columns["answer"]
+    values = evaluate(Kind.BINARY, columns, np.arange(5))
+    assert values["sp_2016"] == 1.0
+    assert values["se_2016"] == 0.5
+    assert values["sp"] == pytest.approx(2 / 3)
+
+
+def test_a_release_with_some_marks_says_which_recordings_have_none(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Cinc2016Source(made / "cinc2016")
+    first, *others = source.records()
+    meta = {name: value for name, value in first.meta.items() if name != "good"}
+    records = [replace(first, meta=meta), *others]
+    monkeypatch.setattr(source, "records", lambda: records)
+    rows = windows.sound_task_rows(TASKS["f0-PH-N"], source, windows.windows(source))
+    clean = dict(zip(rows.items, rows.extras["clean"].tolist(), strict=True))
+    assert clean[first.id] == -1
+    assert {0.0, 1.0} <= set(clean.values())
+
+
 def test_both_rules_of_2016() -> None:
     rng = np.random.default_rng(0)
     truth, clean = (rng.random(80) < 0.5).astype(float), (rng.random(80) < 0.8).astype(float)

@@ -80,7 +80,7 @@ class KernelFits:
             shift = self._absolute(penalty)
             out = np.zeros(y.shape)
             for part, inside, across, right in blocks:
-                solved = _solve_shifted(inside, shift, right)
+                solved = solve_shifted(inside, shift, right)
                 # The intercept makes the dual coefficients of every answer add up to 0.
                 intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
                 dual = solved[:, :-1] - np.outer(solved[:, -1], intercept)
@@ -109,7 +109,7 @@ class KernelFits:
         return penalty * max(float(np.trace(self.train)), 1e-30) / len(self.train)
 
 
-def _solve_shifted(products: FloatArray, shift: float, right: FloatArray) -> FloatArray:
+def solve_shifted(products: FloatArray, shift: float, right: FloatArray) -> FloatArray:
     """Solve (products + shift I) x = right in single precision."""
     system = products.copy()
     system.flat[:: len(system) + 1] += np.float32(shift)

@@ -12,6 +12,11 @@ rows of a split:
 
 Means, deviations and principal components come from the training rows of the split. They know no
 label.
+
+Where the metric of the task counts all classes alike and the rows are of several databases, the
+rows of a candidate are weighted so that the classes count alike, and so do the databases in each
+class (``balanced.py``): otherwise whatever marks a database with many abnormal recordings looks like
+a mark of disease, and a database that is left out is answered by it.
 """
 
 from __future__ import annotations
@@ -41,6 +46,7 @@ from etab.heads.pooled.large import LIMIT
 from etab.heads.pooled.linalg import check_features
 from etab.heads.pooled.moment_fits import MomentFits
 from etab.heads.pooled.probes import refuse_kind
+from etab.heads.pooled.weighted_fits import WeightedFits, WeightedKernelFits, weighted
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
 PENALTIES: FloatArray = np.logspace(-3, 3, 13)
@@ -57,7 +63,10 @@ _SHARED = ("stack", "stack columns")
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
 
-Fits = KernelFits | MomentFits
+STORED_DECIMALS = 7
+"""Decimals of a probability that a table of predictions keeps."""
+
+Fits = KernelFits | MomentFits | WeightedFits | WeightedKernelFits
 
 
 @HEADS.register("stack")
@@ -105,12 +114,18 @@ class _Shared:
         self.split_key: tuple[bytes, ...] = ()
         self.split = dict[Any, Any]()
 
-    def fits(self, candidate: Candidate, rows: _Rows) -> Fits:
+    def has_databases(self, train: IntArray) -> bool:
+        """Whether classes are to count alike and the training rows are of several databases."""
+        if not isinstance(self.memo, Memo) or not self.memo.balanced or self.memo.groups is None:
+            return False
+        return len(np.unique(self.memo.groups[train])) > 1
+
+    def fits(self, candidate: Candidate, rows: _Rows) -> KernelFits | MomentFits:
         """The fits of a candidate on the rows of a split."""
         x = self.features.pooled[candidate.key]
         place = ("stack", candidate.name, x.shape, rows.key)
         if place in self.memo:
-            kept: Fits = self.memo[place]
+            kept: KernelFits | MomentFits = self.memo[place]
             return kept
         fits = self._make(candidate, rows, x)
         self._share(place, fits)
@@ -122,7 +137,7 @@ class _Shared:
         if used + value.nbytes <= SHARED_BYTES:
             self.memo[place] = value
 
-    def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> Fits:
+    def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> KernelFits | MomentFits:
         frames = self.features.frames
         components = self.features.pca.get(candidate.key)
         if _narrow(x, len(rows.train)):
@@ -251,7 +266,10 @@ def _fit_split(
     y = _columns(np.asarray(answers)[rows.train], target)
     importance = weigh(rows.train)
     candidates = candidates_of(shared.features)
-    fits = [shared.fits(candidate, rows) for candidate in candidates]
+    fits: list[Fits] = [shared.fits(candidate, rows) for candidate in candidates]
+    is_weighted = shared.has_databases(rows.train)
+    if is_weighted:
+        fits = [weighted(fit, importance) for fit in fits]
     choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
     inner = np.concatenate(rows.parts)
     left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
@@ -264,7 +282,12 @@ def _fit_split(
         for candidate, weight, choice in zip(candidates, combination.weights, choices, strict=True)
         if weight > 0
     }
-    return FoldFit(_predictions(combination, tested, target), {"candidates": record})
+    predictions = _predictions(combination, tested, target)
+    if is_weighted:
+        # In balance, what only marks a database has a weight of 0 up to rounding. No threshold may
+        # lie between scores that are equal in the digits of a stored table.
+        predictions = np.round(predictions, STORED_DECIMALS)
+    return FoldFit(predictions, {"candidates": record})
 
 
 def _columns(answers: Array, target: Target) -> FloatArray:

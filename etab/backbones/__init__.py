@@ -35,7 +35,7 @@ _FORMS = (
     "torchvision/<model>",
     "hf-hub:<owner>/<model>",
     "torchaudio/<BUNDLE>",
-    "transformers/<owner>/<model>",
+    "transformers/<owner>/<model> or transformers/<folder>",
     "local:<file>@timm/<model>",
     "local:<file>@echoprime",
     "random/<name>",
@@ -166,7 +166,13 @@ def _of_file(base: str, seed: int | None) -> BackboneCard:
 def _of_sound(base: str, seed: int | None) -> BackboneCard:
     from etab.backbones.sound import open as sound_open
 
-    return _twin(sound_open.sound_card(base, seed), base, seed)
+    return _twin(sound_open.bundle_card(base, seed), base, seed)
+
+
+def _of_transformers(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.hub import card as hub
+
+    return _twin(hub.transformers_card(base, seed), base, seed)
 
 
 def _no_twin(base: str) -> UnsupportedOptionError:
@@ -189,7 +195,7 @@ _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
     "torchvision/": _of_torchvision,
     "local:": _of_file,
     "torchaudio/": _of_sound,
-    "transformers/": _of_sound,
+    "transformers/": _of_transformers,
 }
 
 

@@ -80,14 +80,16 @@ class Clips:
             full += size
         return out
 
-    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
+    def batches(
+        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+    ) -> Iterator[Array]:
         """Yield uint8 batches (frames, size, size), one a group, with each frame of a clip once."""
 
         def read(group: list[ClipKey]) -> Array:
             frames: list[Array] = []
             for record, numbers in group:
                 for frame in source.frames(record, sorted(set(numbers))):
-                    frames.append(resize(frame, size))
+                    frames.append(resize(frame, size, interpolation))
             return np.stack(frames)
 
         return ahead(self.groups(n), read)
@@ -407,13 +409,16 @@ class WholeClips:
         k = max(1, n // self.contract.frames)
         return [range(first, min(first + k, len(self))) for first in range(0, len(self), k)]
 
-    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
+    def batches(
+        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+    ) -> Iterator[Array]:
         """Yield uint8 batches (clips, frames, size, size), reading one batch ahead.
 
         Args:
             source: The data.
             size: Size of a frame in px; it must be the contract's.
             n: Frames that go through the network together.
+            interpolation: Not used: the contract names how frames are resized.
 
         Raises:
             UnsupportedOptionError: ``size`` is not the contract's.

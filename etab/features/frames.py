@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.video.contract import resize_by_pillow
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
 from etab.features.base import PHASES, Embedding, Input, register
@@ -47,8 +48,10 @@ class Over(Protocol):
         """Facts that enter the key of the features, beside the frames."""
         ...
 
-    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
-        """Yield uint8 batches of about ``n`` frames."""
+    def batches(
+        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+    ) -> Iterator[Array]:
+        """Yield uint8 batches of about ``n`` frames, resized as ``interpolation`` names it."""
         ...
 
     def over(self, backbone: Backbone, n: int) -> Backbone:
@@ -56,33 +59,45 @@ class Over(Protocol):
         ...
 
 
-def resize(frame: Array, size: int) -> Array:
+def resize(frame: Array, size: int, interpolation: str = "bilinear") -> Array:
     """Resize a uint8 frame to (size, size), ignoring its aspect ratio.
-
-    Pixels are averaged by area where the frame shrinks, and interpolated linearly otherwise.
 
     Args:
         frame: A frame (h, w), uint8.
         size: Height and width of the result, in px.
+        interpolation: "bilinear" to average pixels by area where the frame shrinks, and to
+            interpolate linearly otherwise; "pillow <filter>" for a filter of Pillow.
     """
     import cv2
+
+    library, _, filter_name = interpolation.partition(" ")
+    if library == "pillow":
+        return resize_by_pillow(frame, size, filter_name)
 
     if frame.shape == (size, size):
         return frame
     shrinks = frame.shape[0] >= size and frame.shape[1] >= size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, (size, size), interpolation=interpolation))
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (size, size), interpolation=method))
 
 
-def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> Iterator[Array]:
+def _batches(
+    source: Source, frames: Sequence[FrameKey], card: BackboneCard, n: int
+) -> Iterator[Array]:
     """Yield uint8 batches (n, size, size), reading one batch ahead."""
 
     def read(start: int) -> Array:
         chosen = frames[start : start + n]
         with skippable():
-            return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
+            raw = [source.frames(record, [at])[0] for record, at in chosen]
+            return np.stack([resize(frame, card.size, card.interpolation) for frame in raw])
 
     return ahead(list(range(0, len(frames), n)), read)
+
+
+def _interpolation(card: BackboneCard) -> str:
+    """Name how frames are resized, as it has always been listed among the facts of features."""
+    return card.interpolation if card.interpolation.startswith("pillow ") else "cv2 area/linear"
 
 
 def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
@@ -93,7 +108,7 @@ def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         "size": card.size,
         "mean": list(card.mean),
         "std": list(card.std),
-        "interpolation": "cv2 area/linear",
+        "interpolation": _interpolation(card),
         "precision": precision,
         "layers": list(card.layers),
     }
@@ -144,12 +159,12 @@ def frame_features(
         prepared = backbone.to(device, kind)
         if over is None:
             embed = prepared
-            batches = _batches(source, frames, card.size, n)
+            batches = _batches(source, frames, card, n)
             rows = len(frames)
         else:
             embed = over.over(prepared, n)
             rows = len(over)
-            batches = over.batches(source, card.size, n)
+            batches = over.batches(source, card.size, n, card.interpolation)
         return embed_batches(
             embed, batches, rows, folder, device=device, progress=progress, maps=maps
         )

@@ -17,6 +17,7 @@ import etab
 from etab import backbones, phantom
 from etab.backbones.hub import card as hub
 from etab.backbones.hub.clips import ClipStates
+from etab.backbones.hub.described import Described, describe
 from etab.backbones.hub.families import FAMILIES
 from etab.backbones.hub.pictures import PictureStates
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -59,8 +60,8 @@ def card_of(folder: Path) -> Any:
     return backbones.card(f"transformers/{folder}")
 
 
-def tower_of(folder: Path) -> tuple[Any, hub.Described]:
-    described = hub.describe(str(folder))
+def tower_of(folder: Path) -> tuple[Any, Described]:
+    described = describe(str(folder))
     return hub._tower(described, hub._network(described, None)).eval(), described
 
 
@@ -167,7 +168,7 @@ def test_pictures_reach_the_model_as_its_processor_makes_them(models: Any, kind:
 def test_clips_reach_the_model_as_its_processor_makes_them(models: Any, kind: str) -> None:
     folder = models(kind)
     clip = card_of(folder).clip
-    described = hub.describe(str(folder))
+    described = describe(str(folder))
     frames = np.random.default_rng(0).integers(0, 256, (4, clip.size, clip.size), dtype=np.uint8)
     colour = np.repeat(frames[..., None], 3, axis=3)
     whole = {"do_resize": False, "do_center_crop": False}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import Backbone, BackboneCard
-from etab.backbones.hub.card import Described
+from etab.backbones.hub.described import Described
 from etab.backbones.weights.index import digest
 from etab.errors import UnsupportedOptionError
 from etab.types import Features

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import Backbone, BackboneCard
-from etab.backbones.hub.card import Described
+from etab.backbones.hub.described import Described
 from etab.backbones.image.networks import TorchBackbone
 from etab.errors import UnsupportedOptionError
 

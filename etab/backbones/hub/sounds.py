@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import Backbone, BackboneCard
-from etab.backbones.hub.card import Described
+from etab.backbones.hub.described import Described
 from etab.backbones.sound.named import SoundBackbone
 from etab.backbones.sound.open import TransformersNetwork, quarters
 from etab.backbones.sound.parts import (

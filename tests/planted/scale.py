@@ -141,6 +141,27 @@ FAULTS = [
         LARGE,
     ),
     Fault(
+        "large: ridge is not centred",
+        "etab/heads/pooled/large.py",
+        "        scatter = found.second - found.n * np.outer(mean, mean)\n        intercept",
+        "        scatter = found.second\n        intercept",
+        LARGE,
+    ),
+    Fault(
+        "large: the penalty of ridge is absolute",
+        "etab/heads/pooled/large.py",
+        "shift = self.penalties[which] * _mean_length(scatter, len(train))",
+        "shift = self.penalties[which]",
+        LARGE,
+    ),
+    Fault(
+        "large: moments of hundreds of parts are kept",
+        "etab/heads/pooled/large.py",
+        "        if count > _MOST_PARTS:\n",
+        "        if False:\n",
+        LARGE,
+    ),
+    Fault(
         "large: neighbours in no order",
         "etab/heads/pooled/large.py",
         "np.take_along_axis(some, order, axis=1))",

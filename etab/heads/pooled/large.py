@@ -16,11 +16,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
+from etab.splits import without
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 LIMIT = 5000
 _CHUNK = 2048
 _BASES_KEPT = 12
+# Parts whose moments are kept. Inner parts that cross each other cut the rows into hundreds.
+_MOST_PARTS = 32
+# Share of the norm of a matrix that single precision may turn its eigenvalues by.
+_SAFE_SHIFT = 1e-5
 
 
 def wide(x: Array) -> bool:
@@ -150,14 +155,14 @@ class Wide:
         """Moments of a set of rows: the sum of those of its parts, or of the rows themselves where
         it cuts one.
         """
+        count = int(self.parts.max()) + 1
+        if count > _MOST_PARTS:
+            return self._moments(rows)
         mine = np.unique(self.parts[rows])
         if int(np.isin(self.parts, mine).sum()) != len(rows):
             return self._moments(rows)
         if self._parts is None:
-            self._parts = [
-                self._moments(np.flatnonzero(self.parts == k))
-                for k in range(int(self.parts.max()) + 1)
-            ]
+            self._parts = [self._moments(np.flatnonzero(self.parts == k)) for k in range(count)]
         some = [self._parts[k] for k in mine]
         return _Moments(
             len(rows),
@@ -173,6 +178,102 @@ class Wide:
             first += block.sum(axis=0)
             second = linalg.blas.dsyrk(1.0, block.T, beta=1.0, c=second, overwrite_c=1)
         return _Moments(len(rows), first, np.triu(second) + np.triu(second, 1).T)
+
+
+class WideRidge:
+    """Ridge regressions for every penalty, each by a Cholesky factor of the moments.
+
+    Ten factors take a fifth of the time of the axes of a matrix, and a final fit needs but one.
+    """
+
+    def __init__(self, home: Wide, y: FloatArray, penalties: Sequence[float]) -> None:
+        """Take the moments of one key.
+
+        Args:
+            home: The features of all rows.
+            y: (n,) values of all rows.
+            penalties: Penalties relative to the mean squared length of a row.
+        """
+        self.home = home
+        self.y = y
+        self.penalties = penalties
+        self._paths: dict[bytes, tuple[FloatArray, FloatArray, float]] = {}
+
+    def inner_errors(self, split: RowSplit) -> FloatArray:
+        """Mean absolute error of each penalty over the inner parts of a split: (penalties,)."""
+        total = np.zeros(len(self.penalties))
+        for part in split.inner:
+            rows = without(split.train, part)
+            mean, weights, intercept = self._path(rows)
+            for at, x in self.home.chunks(part):
+                predicted = (x - mean) @ weights + intercept
+                total += np.abs(predicted - self.y[part[at], None]).sum(axis=0)
+        return np.asarray(total / sum(len(part) for part in split.inner))
+
+    def predict(self, train: IntArray, test: IntArray, which: int) -> FloatArray:
+        """Fit with one penalty, in double precision, and predict other rows.
+
+        Args:
+            train: Training rows.
+            test: Rows to predict.
+            which: Index of the penalty.
+
+        Returns:
+            (len(test),) predictions.
+        """
+        mean, scatter, products, intercept = self._system(train)
+        shift = self.penalties[which] * _mean_length(scatter, len(train))
+        weights = _solve_shifted(scatter, shift, products)
+        return np.concatenate([(x - mean) @ weights + intercept for _, x in self.home.chunks(test)])
+
+    def _path(self, rows: IntArray) -> tuple[FloatArray, FloatArray, float]:
+        """Mean (d,) of training rows, weights (d, penalties) and intercept.
+
+        Leaving out folds j and k is one fit, whichever of them is the outer one.
+        """
+        key = rows.tobytes()
+        if key not in self._paths:
+            mean, scatter, products, intercept = self._system(rows)
+            single = scatter.astype(np.float32)
+            # Rounding moves eigenvalues by about this much: only larger shifts are safe from it.
+            safe = _SAFE_SHIFT * float(np.linalg.norm(single))
+            weights = np.empty((len(products), len(self.penalties)))
+            for k, penalty in enumerate(self.penalties):
+                shift = penalty * _mean_length(scatter, len(rows))
+                matrix = single if shift > safe else scatter
+                weights[:, k] = _solve_shifted(matrix, shift, products)
+            self._paths[key] = (mean, weights, intercept)
+        return self._paths[key]
+
+    def _system(self, rows: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+        """Mean (d,) of rows, scatter (d, d), products with the values (d,) and mean value."""
+        found = self.home.total(rows)
+        mean = found.first / found.n
+        scatter = found.second - found.n * np.outer(mean, mean)
+        intercept = float(self.y[rows].mean())
+        products = np.zeros(len(mean))
+        for at, x in self.home.chunks(rows):
+            products += (self.y[rows[at]] - intercept) @ (x - mean)
+        return mean, scatter, products, intercept
+
+
+def _mean_length(scatter: FloatArray, n: int) -> float:
+    """Mean squared length of ``n`` rows, from their scatter."""
+    return max(float(np.trace(scatter)), 1e-30) / n
+
+
+def _solve_shifted(matrix: FloatArray, shift: float, products: FloatArray) -> FloatArray:
+    """Solve (matrix + shift I) w = products (d,) in the precision of the matrix."""
+    system = matrix.copy()
+    system.flat[:: len(system) + 1] += matrix.dtype.type(shift)
+    right = products.astype(matrix.dtype)
+    try:
+        factor = linalg.cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False)
+        return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
+    except linalg.LinAlgError:
+        # Rounding took the smallest eigenvalue below minus the shift.
+        exact = matrix.astype(np.float64) + shift * np.eye(len(matrix))
+        return np.asarray(linalg.lstsq(exact, products)[0])
 
 
 def nearest(

@@ -214,16 +214,6 @@ def ridge_path(fit: Basis | WideBasis, y: FloatArray) -> tuple[FloatArray, float
     return along[:, None] / (fit.spread[:, None] + penalties), mean
 
 
-def leave_one_out(fit: Basis, y: FloatArray) -> FloatArray:
-    """Absolute leave-one-out errors (n, penalties) of ridge, in closed form."""
-    coefficients, mean = ridge_path(fit, y)
-    penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
-    shrink = fit.spread[:, None] / (fit.spread[:, None] + penalties)
-    leverage = np.square(fit.vectors) @ shrink + 1 / len(y)
-    residual = y[:, None] - mean - fit.train @ coefficients
-    return np.asarray(np.abs(residual / np.maximum(1 - leverage, 1e-6)))
-
-
 def logistic_path(
     z: FloatArray,
     onehot: FloatArray,

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class Predictions:
             all rows belong to division 0.
         masks: The predicted mask, boolean (h, w), of each row of a table of masks that was just
             computed. They are no part of the CSV: a table that is read has none.
+        as_written: Whether the numbers come from a file: they are then kept as they are, not
+            rounded.
 
     Raises:
         ResultError: If a column has another length, an item is listed twice in one repeat or is
@@ -60,17 +62,17 @@ class Predictions:
     columns: Mapping[str, FloatArray]
     repeats: tuple[int, ...] = ()
     masks: Sequence[Array] = field(default=(), compare=False, repr=False)
+    as_written: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, as_written: bool) -> None:
         """Round the numbers, and refuse a table that could not be scored or written."""
         if not self.repeats:
             object.__setattr__(self, "repeats", (0,) * len(self.items))
-        rounded = {
-            name: _rounded(values, scores=self.kind in _RANKED and name.startswith("score"))
-            for name, values in self.columns.items()
-        }
+        if not as_written:
+            rounded = {name: self._rounded_column(name) for name in self.columns}
+            object.__setattr__(self, "columns", rounded)
         lengths = {len(self.patients), len(self.folds), len(self.repeats)}
-        lengths |= {len(values) for values in rounded.values()}
+        lengths |= {len(values) for values in self.columns.values()}
         if self.masks:
             lengths.add(len(self.masks))
         if lengths != {len(self.items)}:
@@ -79,13 +81,16 @@ class Predictions:
                 f"{sorted(lengths)} rows."
             )
         self._refuse_other_repeats()
-        for name, values in rounded.items():
+        for name, values in self.columns.items():
             if not np.isfinite(values).all():
                 where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
                 raise ResultError(
                     f"A prediction table holds a {name} for {where} that is not a finite number."
                 )
-        object.__setattr__(self, "columns", rounded)
+
+    def _rounded_column(self, name: str) -> FloatArray:
+        scores = self.kind in _RANKED and name.startswith("score")
+        return _rounded(self.columns[name], scores=scores)
 
     @property
     def n_repeats(self) -> int:
@@ -119,7 +124,9 @@ class Predictions:
         repeated = any(self.repeats)
         names = [*_FIRST_COLUMNS, "repeat"] if repeated else list(_FIRST_COLUMNS)
         writer.writerow([*names, *self.columns])
-        values = [[number_text(v) for v in column] for column in self.columns.values()]
+        values = [
+            [number_text(number) for number in column.tolist()] for column in self.columns.values()
+        ]
         for i, item in enumerate(self.items):
             facts: list[str | int] = [self.kind.value, item, self.patients[i], self.folds[i]]
             if repeated:
@@ -163,10 +170,7 @@ class Predictions:
                 columns[column] = np.array([float(row[i]) for row in rows[1:]])
             kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
             (kind,) = set(kinds)
-            table = cls(Kind(kind), items, patients, folds, columns, repeats)
-            # A table that is read keeps the numbers as they are written.
-            object.__setattr__(table, "columns", columns)
-            return table
+            return cls(Kind(kind), items, patients, folds, columns, repeats, as_written=True)
         except (ValueError, IndexError) as error:
             raise ResultError(
                 f"{name} is damaged: {error} Move it away and run its cell again."
@@ -207,7 +211,8 @@ def _without_noise(scores: FloatArray) -> FloatArray:
 
 
 def _at_digits(numbers: FloatArray, digits: int) -> FloatArray:
-    return np.array([float(f"{number:.{digits}g}") for number in numbers], dtype=np.float64)
+    pattern = f"%.{digits}g"
+    return np.array([float(pattern % number) for number in numbers.tolist()], dtype=np.float64)
 
 
 def number_text(number: float) -> str:

@@ -151,9 +151,14 @@ def rank_folder(
         UndefinedError: If a metric does not exist in more than 5 % of the resamples.
 
     Example:
-        >>> board = rank_folder(Path("benchmarks/results"), "camus")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     suite = Path(folder) / "ejection-fraction.toml"
+        ...     lines = 'name = "ejection-fraction"', "version = 1", 'tasks = ["b0-A4-C"]'
+        ...     _ = suite.write_text("\\n".join(lines))
+        ...     board = rank_folder(Path("benchmarks/results"), str(suite))
         >>> board.title
-        'CAMUS: structure, function, view and diagnosis (cv5)'
+        'ejection-fraction (cv5)'
     """
     chosen = suite if isinstance(suite, Suite) else suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})

@@ -40,7 +40,7 @@ SHORT = Sampling(8, 2, 8)
 
 @pytest.fixture(scope="module")
 def trees(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["echonet", "camus", "ted"], patients=12, size=64)
+    return phantom_tree(["echonet", "camus", "ted"])
 
 
 # --- which frames ---

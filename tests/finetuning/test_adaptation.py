@@ -36,7 +36,7 @@ SHORT = Recipe(epochs=1, batch=8, learning_rate=2e-3, patience=0)
 
 @pytest.fixture(scope="module")
 def tree(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=20, seed=3, size=64) / "camus"
+    return phantom_tree(["camus"], patients=20) / "camus"
 
 
 def planned(task: str = "b0-A4-C", **more: Any) -> plan.Tuning:

@@ -6,7 +6,7 @@ LVH, PEDIATRIC, UNITY = (f"etab/datasets/{name}.py" for name in ("lvh", "pediatr
 
 
 def _of(file: str, test: str) -> tuple[str, ...]:
-    return (f"tests/datasets/{file}.py::{test}",)
+    return (f"tests/datasets/measured/{file}.py::{test}",)
 
 
 def _scaffold(test: str) -> tuple[str, ...]:

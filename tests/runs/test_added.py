@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from etab import datasets, heads, phantom
+from etab import datasets, heads
 from etab.errors import ResultError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.metrics import METRICS
@@ -26,10 +26,8 @@ CODE = "b0-A4-C"
 
 
 @pytest.fixture(scope="module")
-def camus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("added")
-    phantom.write(folder, patients=10, seed=0, size=64, names=("camus",))
-    return folder / "camus"
+def camus(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"]) / "camus"
 
 
 @pytest.fixture(autouse=True)

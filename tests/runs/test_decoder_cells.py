@@ -32,7 +32,7 @@ BACKBONE, HEADS = "random/efficientnet_lite0", ("linear_seg", "linknet", "topfor
 
 @pytest.fixture(scope="module")
 def tree(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=20, seed=3, size=64) / "camus"
+    return phantom_tree(["camus"], patients=20) / "camus"
 
 
 @pytest.fixture

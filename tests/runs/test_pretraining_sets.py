@@ -36,7 +36,7 @@ def test_a_result_and_the_board_say_that_test_data_were_seen(
     tmp_path: Path, phantom_tree: Callable[..., Path], sets: tuple[str, ...]
 ) -> None:
     card = replace(backbones.card("image_stats"), pretraining_sets=sets)
-    root = phantom_tree(patients=12, names=("camus",)) / "camus"
+    root = phantom_tree(["camus"]) / "camus"
     settings = Settings(root=root, results=tmp_path / "results")
     (result,) = execute(plan("b0-A4-C", [card], protocols=["cv5"]), settings)
     notes = [n for n in result.settings.get("notes", []) if n.startswith("PRETRAINED ON TEST DATA")]

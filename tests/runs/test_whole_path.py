@@ -44,7 +44,7 @@ OFFICIAL = ["a", "b0"]  # with two test patients a class metric does not exist
 
 @pytest.fixture(scope="module")
 def cohort(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=20, size=96) / "camus"
+    return phantom_tree(["camus"], patients=20) / "camus"
 
 
 @pytest.fixture(scope="module")

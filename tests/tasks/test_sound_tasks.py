@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +39,8 @@ NOBODY = np.zeros(0)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tasks")
-    phantom.write(folder, patients=14, seed=5, names=("circor", "cinc2016"))
-    return folder
+def made(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor", "cinc2016"], patients=14, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -484,7 +483,7 @@ def test_all_backbones_of_a_sound_task_hear() -> None:
 
 def test_the_murmur_of_a_place_is_a_task_beside_the_boards(tmp_path: Path) -> None:
     """A row is a recording: whether its place is among those where the murmur was noted."""
-    phantom.write_sounds(tmp_path, patients=14, seed=2)
+    phantom.write(tmp_path, patients=14, seed=2, names=["circor"])
     root = tmp_path / "circor"
     source = CircorSource(root)
     task = TASKS["f3-AL-D"]

@@ -10,52 +10,22 @@ import cv2
 import numpy as np
 import pytest
 
-from etab.datasets import Source
 from etab.datasets.pediatric import PediatricSource
 from etab.errors import (
     CorruptFileError,
     LayoutError,
     SplitError,
 )
-from etab.types import Record
 from tests.trees.measured import (
     NESTED,
-    Trees,
     check_damage,
+    cut_end,
     edit,
     edit_row,
     read_cells,
-    write_tree,
 )
 
 A4C = f"{NESTED}/A4C"
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("ultra")
-    return Trees(lambda name: write_tree(name, base / name, 8))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("tiny")
-    return Trees(lambda name: write_tree(name, base / name, 3))
-
-
-@pytest.fixture
-def copy(tiny: Trees, tmp_path: Path) -> Trees:
-    """Trees to damage."""
-    return Trees(lambda name: Path(shutil.copytree(tiny[name], tmp_path / name)))
-
-
-def _by(found: Source, index: int) -> Record:
-    """The recording of phantom patient ``index``."""
-    return found.records()[index]
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-300])
 
 
 def _far(root: Path) -> None:
@@ -217,7 +187,7 @@ DAMAGE: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
     "a cut video": (
         CorruptFileError,
         "truncated",
-        lambda r: _cut(min((r / NESTED / "A4C" / "Videos").iterdir())),
+        lambda r: cut_end(min((r / NESTED / "A4C" / "Videos").iterdir())),
     ),
     "a word": (
         CorruptFileError,

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from etab.datasets import Source
 from etab.datasets.dataset import Dataset
 from etab.datasets.lvh import LvhSource
 from etab.errors import (
@@ -21,48 +20,20 @@ from etab.errors import (
 )
 from etab.phantom.sector import DEPTH
 from etab.tasks.menu import TASKS
-from etab.types import Record
 from tests.trees.measured import (
-    Trees,
     check_damage,
+    cut_end,
     edit,
     edit_row,
     read_cells,
-    write_tree,
+    recording_of,
 )
 
 LIST = "MeasurementsList.csv"
 
 
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("ultra")
-    return Trees(lambda name: write_tree(name, base / name, 8))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("tiny")
-    return Trees(lambda name: write_tree(name, base / name, 3))
-
-
-@pytest.fixture
-def copy(tiny: Trees, tmp_path: Path) -> Trees:
-    """Trees to damage."""
-    return Trees(lambda name: Path(shutil.copytree(tiny[name], tmp_path / name)))
-
-
-def _by(found: Source, index: int) -> Record:
-    """The recording of phantom patient ``index``."""
-    return found.records()[index]
-
-
 def _first(root: Path) -> Path:
     return next((root / "Batch1").iterdir())
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-300])
 
 
 def test_lvh_says_what_the_table_says(trees: dict[str, Path]) -> None:
@@ -97,7 +68,7 @@ def test_lvh_phases_and_points(trees: dict[str, Path]) -> None:
         lengths = np.hypot(*(points.value[1::2] - points.value[::2]).T) * spacing[0] / 10
         seen = np.isfinite(lengths)
         assert lengths[seen] == pytest.approx(np.array(calcs)[seen], rel=0.03)
-        if record != _by(found, 4):  # without a systolic measurement there is no ES
+        if record != recording_of(found, 4):  # without a systolic measurement there is no ES
             assert points.at == at[0]
             assert at[1] == found.answers(record, found.card.target("LVIDs"))[0].at
             assert found.answers(record, found.card.target("LVIDs"))[0].value < calcs[1]
@@ -120,17 +91,17 @@ def test_lvh_rates_of_rows_that_do_not_say(trees: dict[str, Path]) -> None:
     found = LvhSource(trees["lvh"])
     assert [r.fps for r in found.records()] == [30, 50, 30, 50, 30, 50, 30, 50]
     rows = {r["HashedFileName"]: r for r in read_cells(trees["lvh"] / "MeasurementsList.csv")}
-    assert rows[_by(found, 2).id]["FPS"] == ""
-    assert rows[_by(found, 3).id]["Width"] == "33.333"
+    assert rows[recording_of(found, 2).id]["FPS"] == ""
+    assert rows[recording_of(found, 3).id]["Width"] == "33.333"
     assert any("2 videos have no rate" in said for said in found.remarks())
 
 
 def test_lvh_points_outside_and_rows_twice(trees: dict[str, Path]) -> None:
     found = LvhSource(trees["lvh"])
-    (points,) = found.answers(_by(found, 5), found.card.target("keypoints"))
+    (points,) = found.answers(recording_of(found, 5), found.card.target("keypoints"))
     assert np.isnan(points.value[5]).all()
     assert np.isfinite(points.value[:5]).all()
-    assert len(found.answers(_by(found, 7), found.card.target("LVIDd"))) == 1
+    assert len(found.answers(recording_of(found, 7), found.card.target("LVIDd"))) == 1
     assert any("1 rows measure again" in said for said in found.remarks())
 
 
@@ -222,7 +193,7 @@ DAMAGE: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
     "a cut video": (
         CorruptFileError,
         "truncated",
-        lambda r: _cut(next((r / "Batch1").iterdir())),
+        lambda r: cut_end(next((r / "Batch1").iterdir())),
     ),
     "an empty video": (
         CorruptFileError,

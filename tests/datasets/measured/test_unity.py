@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from etab.datasets import Source
 from etab.datasets.unity import POINTS, UnitySource
 from etab.errors import (
     CorruptFileError,
@@ -21,41 +20,12 @@ from etab.errors import (
 )
 from etab.phantom.sector import DEPTH
 from etab.phantom.unity import FRAME_SIZE
-from etab.types import Record
 from tests.trees.measured import (
-    Trees,
     check_damage,
+    cut_end,
     edit,
     read_cells,
-    write_tree,
 )
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("ultra")
-    return Trees(lambda name: write_tree(name, base / name, 8))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("tiny")
-    return Trees(lambda name: write_tree(name, base / name, 3))
-
-
-@pytest.fixture
-def copy(tiny: Trees, tmp_path: Path) -> Trees:
-    """Trees to damage."""
-    return Trees(lambda name: Path(shutil.copytree(tiny[name], tmp_path / name)))
-
-
-def _by(found: Source, index: int) -> Record:
-    """The recording of phantom patient ``index``."""
-    return found.records()[index]
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-300])
 
 
 def _png(root: Path) -> Path:
@@ -157,12 +127,12 @@ DAMAGE: dict[str, tuple[type[Exception], str, Callable[[Path], object]]] = {
     "a cut picture": (
         CorruptFileError,
         "is not a whole PNG",
-        lambda r: _cut(_png(r)),
+        lambda r: cut_end(_png(r)),
     ),
     "no JSON": (
         CorruptFileError,
         "is not JSON",
-        lambda r: _cut(r / "labels" / "labels-tune.json"),
+        lambda r: cut_end(r / "labels" / "labels-tune.json"),
     ),
     "another form": (
         CorruptFileError,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +28,11 @@ from etab.runs.run import Settings, plan
 from etab.tasks.menu import TASKS, find
 from etab.testing.datasets import check_dataset
 from tests.trees.measured import (
-    Trees,
     message_of_absence,
     write_tree,
 )
 
 NAMES = ("lvh", "pediatric", "unity")
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("ultra")
-    return Trees(lambda name: write_tree(name, base / name, 8))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    base = tmp_path_factory.mktemp("tiny")
-    return Trees(lambda name: write_tree(name, base / name, 3))
-
-
-@pytest.fixture
-def copy(tiny: Trees, tmp_path: Path) -> Trees:
-    """Trees to damage."""
-    return Trees(lambda name: Path(shutil.copytree(tiny[name], tmp_path / name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,8 +41,8 @@ def test_contract(trees: dict[str, Path], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_single_deletion_is_named(tiny: dict[str, Path], name: str, tmp_path: Path) -> None:
-    root = SOURCES[name](tiny[name]).root
+def test_every_single_deletion_is_named(copy: dict[str, Path], name: str, tmp_path: Path) -> None:
+    root = SOURCES[name](copy[name]).root
     needed = 0
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         raw = path.read_bytes()

@@ -39,22 +39,22 @@ from etab.errors import (
 )
 from etab.features.base import Embedding, register
 from etab.features.entries import Computed, Report
+from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
-from etab.features.windows import WindowKey, Windows, sound_precision
+from etab.features.window_batches import WindowKey
+from etab.features.windows import Windows, sound_precision
 from etab.sounds.envelopes import KINDS, envelopes
 from etab.sounds.mel import log_mel
 from etab.sounds.states import STATE_RATE
 from etab.sounds.windows import resample
 from etab.tasks.base import Task
-from etab.types import Array, Features, FloatArray, Kind, Record
+from etab.types import Array, FloatArray, Kind, Record
 
 VERSION = 1
 WIDTH = 128
 PIXEL = 0.01
 MEL_STEP = 0.016
-BEAT = "beat"
 _STILL = 1e-5
-Layers = dict[str, Array]
 
 
 @register("recording")
@@ -255,9 +255,9 @@ def recording_series(
 
     def compute(backbone: Any, folder: Path | None) -> Computed:
         if is_constant:
-            return _Series.of(_held(source, records))
+            return CollectedSeries.of(_held(source, records))
         read_layers = partial(_layers, card, backbone.to(device, kind), device, n)
-        collected = _Series(folder)
+        collected = CollectedSeries(folder)
         collected.add_all(_each(source, records, read_layers, progress))
         return collected
 
@@ -438,76 +438,3 @@ def _each(
         if progress:
             progress(i + 1, len(records))
         yield sound.record, {BEAT: sound.beat, **layers}
-
-
-class _Series:
-    """Collects the layers of recordings: in memory, or in a folder with a file for each layer."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-        self.held: dict[str, Layers] = {}
-        self._files: dict[str, Any] = {}
-        self._kinds: dict[str, tuple[str, int]] = {}
-        self._lengths: list[tuple[str, int]] = []
-
-    @classmethod
-    def of(cls, held: Mapping[str, Layers]) -> _Series:
-        """Wrap series that are in memory already."""
-        series = cls(None)
-        series.held = dict(held)
-        return series
-
-    def add_all(self, layers: Iterator[tuple[Record, Layers]]) -> None:
-        """Add the layers of each recording, in the order of the iterator."""
-        try:
-            for record, values in layers:
-                for name, series in values.items():
-                    self._add(record, name, series)
-                self._lengths.append((record.id, len(values[BEAT])))
-        finally:
-            for file in self._files.values():
-                file.close()
-
-    def _add(self, record: Record, name: str, series: Array) -> None:
-        if self.folder is None:
-            self.held.setdefault(name, {})[record.id] = series
-            return
-        if name not in self._files:
-            self._files[name] = (self.folder / f"series{len(self._files)}.bin").open("wb")
-            self._kinds[name] = (series.dtype.str, series.shape[1])
-        self._files[name].write(np.ascontiguousarray(series).tobytes())
-
-    def features(self) -> Features:
-        """Return the series that are in memory."""
-        return _features(self.held)
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Return the facts that are needed to read the files."""
-        return {
-            "series": [[name, *kind] for name, kind in self._kinds.items()],
-            "lengths": [list(pair) for pair in self._lengths],
-        }
-
-
-def load_series(folder: Path, entry: Mapping[str, Any]) -> Features:
-    """Read an entry as slices of mapped files; values are read when they are used.
-
-    Args:
-        folder: Folder of the entry.
-        entry: The facts in ``entry.json``.
-    """
-    ends = np.cumsum([k for _, k in entry["lengths"]])
-    held: dict[str, Layers] = {}
-    for i, (name, kind, d) in enumerate(entry["series"]):
-        path = folder / f"series{i}.bin"
-        whole = np.memmap(path, np.dtype(kind), "r", shape=(int(ends[-1]), int(d)))
-        held[name] = {
-            record: whole[end - k : end]
-            for (record, k), end in zip(entry["lengths"], ends, strict=True)
-        }
-    return _features(held)
-
-
-def _features(held: Mapping[str, Layers]) -> Features:
-    layers = {name: values for name, values in held.items() if name != BEAT}
-    return Features({}, sequences=layers, series=held[BEAT])

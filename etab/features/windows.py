@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
-from etab.errors import LayoutError, UndefinedError, UnsupportedOptionError
+from etab.errors import LayoutError, UnsupportedOptionError
 from etab.features.base import Embedding, Input, register
 from etab.features.entries import Batches, Report, embed_batches
 from etab.features.store import (
@@ -28,18 +27,16 @@ from etab.features.store import (
     EntryKeys,
     FeatureStore,
     FrameFeatures,
-    ahead,
     resolve_precision,
 )
-from etab.sounds.mel import PICTURE, picture
-from etab.sounds.windows import cut, resample
+from etab.features.window_batches import WindowKey, reading_order, window_batches
+from etab.sounds.mel import PICTURE
 from etab.tasks.base import Task
 from etab.tasks.rows import Rows
-from etab.types import Array, Features, FloatArray, IntArray, Kind, Record
+from etab.types import Array, Features, FloatArray, Kind, Record
 
 VERSION = 1
 DESCRIBED_VERSION = 1
-WindowKey = tuple[Record, float, float]
 
 
 def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
@@ -132,10 +129,10 @@ def window_features(
     wave_source = _check(source, keys, card)
     kind = sound_precision(precision, card, device)
     n = batch_size or (32 if device == "cpu" else 128)
-    order = _order(keys)
+    order = reading_order(keys)
 
     def compute(backbone: Any, folder: Path | None) -> Batches:
-        batches = _batches(wave_source, [keys[i] for i in order], card, n)
+        batches = window_batches(wave_source, [keys[i] for i in order], card, n)
         return embed_batches(
             backbone.to(device, kind),
             batches,
@@ -173,78 +170,6 @@ def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> Sou
             "No window was given; pass at least one (record, start, length)."
         )
     return source
-
-
-def _order(keys: Sequence[WindowKey]) -> IntArray:
-    """Sort windows by length, then by recording, so that batches are alike and files read once."""
-    number: dict[str, int] = {}
-    for record, _, _ in keys:
-        number.setdefault(record.id, len(number))
-
-    def priority(i: int) -> tuple[float, int, int]:
-        record, _, length = keys[i]
-        return length, number[record.id], i
-
-    return np.array(sorted(range(len(keys)), key=priority))
-
-
-class _Cutter:
-    """Cuts windows at one rate (None: the recording's); holds the last recording in memory."""
-
-    def __init__(self, source: SoundSource, rate: int | None) -> None:
-        self.source = source
-        self.rate = rate
-        self._last: tuple[str, FloatArray, int] = ("", np.zeros(0, np.float32), 0)
-
-    def _sound(self, record: Record) -> tuple[FloatArray, int]:
-        if self._last[0] != record.id:
-            samples, native = self.source.wave(record)
-            if not np.isfinite(samples).all():
-                raise UndefinedError(
-                    f"{record.id} holds samples that are not finite. Leave it out."
-                )
-            rate = self.rate or native
-            self._last = (record.id, resample(samples, native, rate), rate)
-        return self._last[1:]
-
-    def __call__(self, key: WindowKey) -> tuple[FloatArray, int]:
-        """Cut a window: its samples (n,), float32, and their rate in Hz."""
-        record, start, length = key
-        sound, rate = self._sound(record)
-        first = round(start * rate)
-        n = max(1, round(length * rate))
-        if first >= len(sound):
-            raise UnsupportedOptionError(
-                f"A window of {record.id} starts at {start:g} s; the recording lasts "
-                f"{len(sound) / rate:.2f} s."
-            )
-        return np.ascontiguousarray(cut(sound, first, n, padding=False), dtype=np.float32), rate
-
-
-def _item(cutter: _Cutter, size: int | None, key: WindowKey) -> Array:
-    """Make the input of a backbone: the waveform of a window, or its picture (grey, uint8)."""
-    window, rate = cutter(key)
-    if size is None:
-        return window
-    return np.round(picture(window, rate, (size, size)) * 255).astype(np.uint8)
-
-
-def _batches(
-    source: SoundSource, keys: Sequence[WindowKey], card: BackboneCard, n: int
-) -> Iterator[Array]:
-    """Yield batches of windows of one length, reading one batch ahead."""
-    pictures = card.modality == "image"
-    rate = None if pictures else card.rate
-    size = card.size if pictures else None
-    make = partial(_item, _Cutter(source, rate), size)
-    groups: list[list[WindowKey]] = []
-    for key in keys:
-        is_full = not groups or len(groups[-1]) == n
-        # Pictures have one size whatever the length of the window; waveforms do not.
-        if is_full or (not pictures and groups[-1][0][2] != key[2]):
-            groups.append([])
-        groups[-1].append(key)
-    return ahead(groups, lambda group: np.stack([make(key) for key in group]))
 
 
 WINDOW = 5.0

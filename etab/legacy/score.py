@@ -28,7 +28,8 @@ from etab.errors import UndefinedError, UnknownNameError, UnsupportedOptionError
 from etab.legacy import names
 from etab.legacy.benchmark import first_recordings, task_items
 from etab.legacy.evaluate import columns_of
-from etab.legacy.models import ETABmodel, card_of_module, load_weights
+from etab.legacy.models import ETABmodel
+from etab.legacy.user_backbones import card_of_module, load_weights
 from etab.metrics import base
 from etab.registry import unknown
 from etab.results import Result

@@ -70,7 +70,7 @@ FAULTS = [
     Fault(
         "numbers kept longer than they are written",
         "etab/results/predictions.py",
-        'float(f"{number:.{digits}g}")',
+        "float(pattern % number)",
         "float(number)",
         RESULTS,
     ),

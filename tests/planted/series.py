@@ -80,7 +80,7 @@ FAULTS = [
     ),
     _fault(
         "slices of another recording",
-        SERIES,
+        "etab/features/series_files.py",
         "whole[end - k : end]",
         "whole[:k]",
         "test_series_are_kept_and_read_back",

@@ -51,8 +51,9 @@ def to_safetensors(
     Args:
         source: The checkpoint.
         target: A new file whose name ends with .safetensors.
-        network: The network that the file is of, as backbones name it; its keys are written, heads that it does not
-            use are dropped. "" writes the keys of the file, without the prefix that all of them have.
+        network: The network that the file is of, as backbones name it; its keys are written, heads
+            that it does not use are dropped. "" writes the keys of the file, without the prefix
+            that all of them have.
         take: Of several parts of the file that fit the network, the label of the one to take.
         trust: Whether a pickle that runs code may be read.
 

@@ -229,7 +229,7 @@ class Source(ABC):
         return {record.patient: record.split for record in self.records()}
 
     def remarks(self) -> Sequence[str]:
-        """Remarks on this copy for ``etab data check`` that are no faults, such as files left out."""
+        """Remarks for ``etab data check`` that are no faults, such as a file left out."""
         return ()
 
     def digest(self) -> str:

@@ -61,7 +61,9 @@ _CARD = Card(
         ),
     ),
     licence="CC BY-NC-SA 4.0",
-    citation="Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516",
+    citation=(
+        "Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516"
+    ),
     access="free registration at the data set's page of the University of Lyon (CREATIS)",
     counts={"patients": 500, "recordings": 1000, "train": 400, "val": 50, "test": 50},
     last_seen_real="2026-11-21",
@@ -435,7 +437,8 @@ class CamusSource(Source):
             sequence_labels = self._labels(record, "sequence_gt")
             if len(sequence_labels) != self.n_frames(record):
                 raise CorruptFileError(
-                    f"{self.root / record.files['sequence_gt']} has {len(sequence_labels)} frames and "
+                    f"{self.root / record.files['sequence_gt']} has {len(sequence_labels)} frames "
+                    "and "
                     f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as "
                     "published."
                 )

@@ -201,9 +201,15 @@ def _layout(path: Path) -> Layout | None:
 
 def _why(root: Path) -> str:
     if _PATIENT.fullmatch(root.name):
-        return f"it is the folder of one patient, and {root.absolute().parent.parent} may be what is meant"
+        return (
+            f"it is the folder of one patient, and {root.absolute().parent.parent} may be what is "
+            "meant"
+        )
     if next(root.glob("patient*"), None):
-        return "it holds patients directly, so it is the folder database_nifti/ or training/ under another name"
+        return (
+            "it holds patients directly, so it is the folder database_nifti/ or training/ under "
+            "another name"
+        )
     return "neither database_nifti/ nor training/ holds a patient"
 
 

@@ -307,7 +307,8 @@ def _check_unique(root: Path, records: Sequence[Record]) -> None:
         name = record.files["object"]
         if record.id in name_of_object:
             raise CorruptFileError(
-                f"{root / name} is the same object as {name_of_object[record.id]}. Keep one of them."
+                f"{root / name} is the same object as {name_of_object[record.id]}. Keep one of "
+                "them."
             )
         name_of_object[record.id] = name
 

@@ -39,7 +39,10 @@ from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 _VIEWS = ("A4C", "PSAX")
 UNTRACED = ("No Systolic", "No Diastolic")
 _NESTED = Path("pediatric_echo_avi") / "pediatric_echo_avi"
-_WANTED = "the folder that contains A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and Videos/"
+_WANTED = (
+    "the folder that contains A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and "
+    "Videos/"
+)
 _Traces = Mapping[str, Mapping[int, FloatArray]]
 
 _CARD = Card(
@@ -73,14 +76,16 @@ _CARD = Card(
         ),
     ),
     licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
-    citation="Reddy et al., J Am Soc Echocardiogr 36(5):482-489, 2023, doi:10.1016/j.echo.2023.01.015",
+    citation=(
+        "Reddy et al., J Am Soc Echocardiogr 36(5):482-489, 2023, doi:10.1016/j.echo.2023.01.015"
+    ),
     access="registration at Stanford AIMI",
 )
 
 
 @SOURCES.register("pediatric")
 class PediatricSource(VideoSource):
-    """EchoNet-Pediatric as published, from the folder of ``A4C`` and ``PSAX`` or a folder above it."""
+    """EchoNet-Pediatric as published, from the folder of ``A4C`` and ``PSAX`` or one above it."""
 
     card: ClassVar[Card] = _CARD
     marker_levels: ClassVar[int] = 2
@@ -296,7 +301,8 @@ def _read_traces(table: Path) -> _Traces:
         x, y, frame = cells
         if x is None or y is None or frame is None or frame < 0 or frame != int(frame):
             raise CorruptFileError(
-                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {frame_cell!r} are not a "
+                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {frame_cell!r} are "
+                "not a "
                 "vertex. Download it again."
             )
         rows_of_videos[stem(row["FileName"])][int(frame)].append([x, y])

@@ -100,7 +100,10 @@ class TmedSource(Source):
             "none, mild or mild to moderate, moderate or severe",
         ),
         licence=_LICENCE,
-        citation="Huang et al., TMED 2: A Dataset for Semi-Supervised Classification of Echocardiograms, DataPerf 2022",
+        citation=(
+            "Huang et al., TMED 2: A Dataset for Semi-Supervised Classification of "
+            "Echocardiograms, DataPerf 2022"
+        ),
         access=_ACCESS,
         counts={
             "patients": 576,
@@ -418,7 +421,8 @@ class Tmed1Source(TmedSource):
             "none, mild or moderate, severe",
         ),
         licence=_LICENCE,
-        citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and Diagnosing Aortic "
+        citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and "
+        "Diagnosing Aortic "
         "Stenosis from Echocardiograms, MLHC 2021",
         access=_ACCESS,
         counts={"recordings": 27_788},

@@ -83,7 +83,10 @@ def _holds(folder: Path, release: Release) -> bool:
 
 def find_release(root: Path, release: Release) -> tuple[Path, str | None]:
     """Find the data folder, and the development set if ``root`` itself is the folder of one."""
-    wanted_folder = f"the folder that contains {LABEL_TABLE}, the folders of fold files and {release.folders[0]}/"
+    wanted_folder = (
+        f"the folder that contains {LABEL_TABLE}, the folders of fold files and "
+        f"{release.folders[0]}/"
+    )
     if (
         root.name in release.parts
         and not (root / LABEL_TABLE).is_file()

@@ -95,7 +95,10 @@ _CARD = Card(
         ),
     ),
     licence="CC BY-NC-SA 4.0",
-    citation="Howard et al., Circ Cardiovasc Imaging 14(5):e011951, 2021, doi:10.1161/CIRCIMAGING.119.011951",
+    citation=(
+        "Howard et al., Circ Cardiovasc Imaging 14(5):e011951, 2021, "
+        "doi:10.1161/CIRCIMAGING.119.011951"
+    ),
     access="free download at data.unityimaging.net",
 )
 

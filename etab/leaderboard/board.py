@@ -113,12 +113,12 @@ class Board:
         phantom: Whether the results are of phantom data, not of patients.
         shares: Share of each task in the score; they sum to 1.
         rows: One row for each backbone.
-        p_better: ``p_better[i][j]`` is the probability that ranked row i is above ranked row j, with
-            new test and training patients in mind.
+        p_better: ``p_better[i][j]`` is the probability that ranked row i is above ranked row j,
+            with new test and training patients in mind.
         beats: ``beats[i][j]`` is True where ranked row i is told apart from ranked row j and above
             it (Holm-corrected over the family of tests). Ranks are counted from it.
-        encoder_half: ``encoder_half[i][j]`` is the half width of the 95 % interval of the difference
-            of ranked rows i and j as encoders, with new training patients too.
+        encoder_half: ``encoder_half[i][j]`` is the half width of the 95 % interval of the
+            difference of ranked rows i and j as encoders, with new training patients too.
         probe_half: The same for these probes on new patients.
         separation: What the board can tell apart.
         reliabilities: Reliability by category letter and by task code.

@@ -147,7 +147,8 @@ def _refuse_other_version(result: Result, task: Task) -> None:
             f"{result.task} with {result.backbone} is of version {result.task_version} "
             f"({result.metric}, anchors {result.anchor_low:g} and {result.anchor_high:g}); the "
             f"task now is version {task.version} ({task.metric}, {task.low:g} and {task.high:g}). "
-            f"Scores of different versions never mix: move {result.path(Path())} away and run the cell "
+            f"Scores of different versions never mix: move {result.path(Path())} away and run the "
+            "cell "
             "again."
         )
 
@@ -161,7 +162,8 @@ def _refuse_homonyms(results: Sequence[Result]) -> None:
             raise ResultError(
                 f"{result.backbone} is the name of two backbones: {other.task} was run with "
                 f"{other.weights_sha256[:12]}, {result.task} with {result.weights_sha256[:12]} "
-                "(sha256 of weights, or of weights and code). Move the results of one away, and run "
+                "(sha256 of weights, or of weights and code). Move the results of one away, and "
+                "run "
                 "them again under a name of their own."
             )
 

@@ -401,7 +401,7 @@ def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> 
 
 
 def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: Array) -> TaskScore:
-    """Score a table by the task's 2022 metric, in [0, 1], as a board does, and each of its folds."""
+    """Score a table, and each of its folds, by the task's 2022 metric in [0, 1]."""
     metric = base.METRICS[task.metric_2022]
     of_folds = []
     for name in dict.fromkeys(folds.tolist()):

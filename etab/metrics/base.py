@@ -90,7 +90,8 @@ class Metric:
         given = sum(function is not None for function in functions)
         if given != 1:
             raise UnsupportedOptionError(
-                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and `form`. Give "
+                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and "
+                "`form`. Give "
                 "one: `weighted`, or `function` where the metric has no weighted form."
             )
 

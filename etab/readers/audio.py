@@ -75,8 +75,8 @@ def wav_info(path: Path) -> WavInfo:
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: It is empty, no WAV, shortened, without a sample, not mono, or neither 16-bit PCM nor
-            32-bit float.
+        CorruptFileError: It is empty, no WAV, shortened, without a sample, not mono, or neither
+            16-bit PCM nor 32-bit float.
     """
     size = filled_size(path)
     with path.open("rb") as file:

@@ -123,7 +123,8 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
     for what, found in (("to fit on", fit), ("in the test part of the dataset tested on", test)):
         if len(found) == 0:
             raise SplitError(
-                f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests everybody."
+                f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests "
+                "everybody."
             )
     patients = rows.patients[fit].astype(object)
     if (

@@ -186,7 +186,7 @@ class Data:
         if task.kind is not Kind.MASK:
             return ()
         if task.fit_on:
-            # Rows that a cross-dataset task fits on are never scored: any outline fills their place.
+            # Rows that a cross-dataset task fits on are never scored: any outline will do.
             tested = self.outlines(TASKS[task.parts[1]])
             return (*tested[:1] * (len(rows.items) - len(tested)), *tested)
         _check_spacing(task, rows)

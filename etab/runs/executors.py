@@ -224,8 +224,8 @@ def local(
         try:
             done, unfinished = _pooled(pool_of(min(workers, len(todo))), todo, settings)
             results += done
-            # When the system ends one worker, the pool ends all of them. Each unfinished group gets a
-            # worker of its own now, so that only the one to blame fails.
+            # When the system ends one worker, the pool ends all of them. Each unfinished group gets
+            # a worker of its own now, so that only the one to blame fails.
             for group in unfinished:
                 done, failed = _pooled(pool_of(1), [group], settings)
                 results += done
@@ -238,7 +238,8 @@ def local(
 
 
 _KILLED = (
-    "its worker process was ended by the system, most often because memory ran out. Its finished cells are "
+    "its worker process was ended by the system, most often because memory ran out. Its finished "
+    "cells are "
     "saved. Run it alone with --workers 1, or with a smaller --batch-size."
 )
 

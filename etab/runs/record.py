@@ -206,7 +206,7 @@ def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
 
 
 def _folds(cell: Answered) -> list[Mapping[str, Any]]:
-    """Value and choice of each split; a metric that does not exist on a split has the value None."""
+    """Value and choice of each split; the value is None where a metric does not exist."""
     folds: list[Mapping[str, Any]] = []
     for split, fit in zip(cell.splits, cell.fits, strict=True):
         tested = rows_of_split(cell.table, split.name, split.repeat)

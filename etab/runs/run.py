@@ -28,7 +28,8 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     if head.needs_series and not card.over_time:
         return (
             f"the head {head.name!r} needs features every 20 ms, and {card.name} has no layers "
-            "over time: it describes whole recordings. Named networks of sound and backbones of still pictures have them."
+            "over time: it describes whole recordings. Named networks of sound and backbones of "
+            "still pictures have them."
         )
     if head.needs_series and not head.reads_layers and not card.series:
         return (

@@ -4,9 +4,9 @@ needs to answer.
 After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol.
 Meas. 31:513-529, 2010): S1, systole, S2, diastole follow each other; how long each lasts comes from
 the heart rate and the systolic interval of the recording, both read off the autocorrelation of one
-of its envelopes (``beat_envelope``); how well a frame fits a state comes from a logistic regression on envelopes at
-50 Hz; an extended Viterbi search, in which the first and the last state may reach beyond the
-recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
+of its envelopes (``beat_envelope``); how well a frame fits a state comes from a logistic regression
+on envelopes at 50 Hz; an extended Viterbi search, in which the first and the last state may reach
+beyond the recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def beat_envelope(envelopes: FloatArray, beat: str = HOMOMORPHIC) -> FloatArray:
     column = BEATS[beat]
     if envelopes.ndim != 2 or envelopes.shape[1] <= column:
         raise UnsupportedOptionError(
-            f"A series of shape {envelopes.shape} has no {beat} envelope, which is column {column}. "
+            f"A series of shape {envelopes.shape} has no {beat} envelope, which is column "
+            f"{column}. "
             f"Pass the envelopes {', '.join(KINDS)} first."
         )
     envelope = np.asarray(envelopes[:, column], dtype=np.float64)
@@ -121,7 +122,8 @@ def heart_timings(
         )
     if len(envelope) < SHORTEST * STATE_RATE:
         raise UndefinedError(
-            f"{len(envelope) / STATE_RATE:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. Leave the recording out."
+            f"{len(envelope) / STATE_RATE:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. "
+            "Leave the recording out."
         )
     curve = autocorrelation(envelope)
     last = min(60 * STATE_RATE / low, len(curve) - 2)
@@ -325,14 +327,15 @@ class HeartSoundModel:
 
 
 def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
-    """Raise UndefinedError unless envelopes are (n, width), finite, not flat and at least 2 s long."""
+    """Raise UndefinedError unless envelopes are (n, width), finite, not flat, 2 s or longer."""
     if envelopes.ndim != 2 or (width is not None and envelopes.shape[1] != width):
         raise UndefinedError(
             f"Envelopes of shape {envelopes.shape}; wanted (n, {width or 'k'}) at {STATE_RATE} Hz."
         )
     if len(envelopes) < SHORTEST * STATE_RATE:
         raise UndefinedError(
-            f"{len(envelopes) / STATE_RATE:.2f} s of envelopes; the model needs {SHORTEST:g} s. Leave the recording out."
+            f"{len(envelopes) / STATE_RATE:.2f} s of envelopes; the model needs {SHORTEST:g} s. "
+            "Leave the recording out."
         )
     if not np.isfinite(envelopes).all():
         raise UndefinedError("These envelopes hold values that are not finite. Make them again.")

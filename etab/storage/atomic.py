@@ -51,7 +51,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temp = None
     except OSError as error:
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is lost; "
+            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is "
+            "lost; "
             "free some space and run the same command again."
         ) from error
     finally:

@@ -310,7 +310,10 @@ _ONE_STATE = (
     "alone are worth: 0.21 on the shared part of CirCor; means over people of the mean over their "
     "recordings"
 )
-_HEART_RATE = "training median for everybody, cv5 of all 3,163 recordings: `python -m benchmarks.anchors_sound`"
+_HEART_RATE = (
+    "training median for everybody, cv5 of all 3,163 recordings: `python -m "
+    "benchmarks.anchors_sound`"
+)
 _EVERYBODY = "{} for everybody, all 942 patients, official code"
 
 

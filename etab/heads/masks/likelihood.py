@@ -319,7 +319,7 @@ def _curved_moments(
 
 
 class _Coordinates:
-    """Standardised weights and intercepts of several problems, (channels + positions + 1, problems)."""
+    """Standardised weights and intercepts (channels + positions + 1, problems)."""
 
     def __init__(self, scales: Sequence[FitScale], problems: Sequence[Problem]) -> None:
         self.scales = scales

@@ -24,7 +24,7 @@ MANY = 5
 """From a fifth of all principal components on, computing all of them at once is faster."""
 
 FAR_LONGER = 100.0
-"""Rows this many times longer (squared) than the median row take raw features to double precision."""
+"""Rows this much longer (squared) than the median row take raw features to double precision."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Kernels:
         return str(self.memo[place])
 
     def wide(self, key: str) -> Wide | None:
-        """The moments of one key; None where a kernel does. Those of the last key alone are kept."""
+        """The moments of one key; None where a kernel does. Only the last key's are kept."""
         x = self.features.pooled[key]
         if not wide(x):
             return None

@@ -28,13 +28,14 @@ def check_features(features: Features) -> None:
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             raise UnsupportedOptionError(
-                f"The features {key!r} hold values that are not finite (first in row {int(np.argmax(bad))}). "
+                f"The features {key!r} hold values that are not finite (first in row "
+                f"{int(np.argmax(bad))}). "
                 "The backbone overflows on this input: try --precision fp32."
             )
 
 
 def gram(x: Array) -> FloatArray:
-    """Inner products of all rows, in float64 after a shift and a common scale that change no fit."""
+    """Inner products of all rows, in float64 after a shift and a scale that change no fit."""
     z = np.array(x, dtype=np.float64)
     z -= z.mean(axis=0)
     out = z @ z.T

@@ -76,7 +76,8 @@ def fit_hsmm(
         check_envelopes(x)
         if len(x) != len(y):
             raise UndefinedError(
-                f"Recording {i} has {len(x)} frames of envelopes and {len(y)} of states. Align them."
+                f"Recording {i} has {len(x)} frames of envelopes and {len(y)} of states. Align "
+                "them."
             )
     if not len(envelopes):
         raise UndefinedError("No recording to learn from. Pass some.")
@@ -87,7 +88,8 @@ def fit_hsmm(
     counts = np.bincount(y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
         raise UndefinedError(
-            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each."
+            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of "
+            "each."
         )
     mean, weights, intercept = _regress(x, y)
     spreads = learn_spreads(envelopes, states, rates, beat)

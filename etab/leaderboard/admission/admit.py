@@ -1,4 +1,4 @@
-"""From a folder of result files to the results that a board may show, with a reason for the rest."""
+"""From a folder of result files to results that a board may show; a reason for the rest."""
 
 from __future__ import annotations
 

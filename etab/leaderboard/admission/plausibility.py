@@ -59,7 +59,9 @@ def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
 def _alone(entry: Entry) -> Iterator[str]:
     result = entry.result
     if result.settings.get("family") != "control" and _is_constant(entry.table):
-        yield "its predictions are the same for every row of a fold: nothing of the input is in them"
+        yield (
+            "its predictions are the same for every row of a fold: nothing of the input is in them"
+        )
     anchored = entry.task.anchored(result.value)
     best = METRICS[result.metric].best
     if METRICS[result.metric].reached and abs(result.value - best) < 1e-6:
@@ -164,7 +166,7 @@ def _residual(entry: Entry, items: Array) -> FloatArray:
 
 
 def _best_of_all(code: str, entries: Mapping[str, Entry]) -> Iterator[tuple[Cell, str]]:
-    """An entry that is, row by row, as good as the best of all others was put together from them."""
+    """An entry as good, row by row, as the best of all others was put together from them."""
     comparable = _same_rows(entries)
     if len(comparable) < 3:
         return
@@ -210,5 +212,6 @@ def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:
                 code = max(by_task, key=lambda c: (by_task[c] != by_task[min(by_task)], c))
                 yield (
                     (backbone, code),
-                    f"its {name} is {by_task[code]} here and {by_task[min(by_task)]} in other tasks",
+                    f"its {name} is {by_task[code]} here and {by_task[min(by_task)]} in other "
+                    "tasks",
                 )

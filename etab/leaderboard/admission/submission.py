@@ -1,4 +1,4 @@
-"""Whether a folder of results can be handed in for the published board: the same checks, and more."""
+"""Whether a folder of results can be submitted to the published board: more checks."""
 
 from __future__ import annotations
 

@@ -55,6 +55,13 @@ def leaderboard_command(
         list[str], typer.Option(help="LETTER=WEIGHT of a category; may be given several times.")
     ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results and resamples.")] = 0,
+    variants: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder with results of the same cells by another precision, head or seed, or on "
+            "another release of the data: the difference is shown. May be given several times."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
     """Rank the backbones whose results are in a folder, or list its cells.
 
@@ -79,6 +86,7 @@ def leaderboard_command(
             seed=seed,
             task_weights=weights(task_weight),
             category_weights=weights(category_weight),
+            variants=variants,
         )
         _write(board, markdown, csv, html)
         show.board(board)

@@ -56,6 +56,23 @@ class Reliability:
 
 
 @dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What is known of one choice for one cell.
+
+    Attributes:
+        choice: "fold seed", "head", "layer", "precision" or "data".
+        words: What is known, in a few words; "not known" where nothing is.
+        difference: The value with the other choice minus the value on the board, in the unit of the
+            metric; for the seed of the folds, the standard deviation of one seed. None where there
+            is no number. Of several other values, the one farthest away counts.
+    """
+
+    choice: str
+    words: str
+    difference: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BoardRow:
     """One backbone on the board.
 
@@ -78,6 +95,7 @@ class BoardRow:
         missing: Codes of the tasks of the score that have no result.
         kind: ``"pretrained"``, ``"random twin"`` or ``"control"``.
         twin: Name of the random twin that is ranked on the same board; empty where there is none.
+        sensitivities: What is known of the choices behind each cell, by task code.
     """
 
     backbone: str
@@ -95,6 +113,7 @@ class BoardRow:
     kind: str
     twin: str = ""
     encoder_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    sensitivities: Mapping[str, tuple[Sensitivity, ...]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from etab.errors import DataNotFoundError, ResultError, UndefinedError
 from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.admission.findings import remarks_by_backbone
-from etab.leaderboard.board import Board, BoardRow, Reliability, kind_of
+from etab.leaderboard.board import Board, BoardRow, Reliability, Sensitivity, kind_of
 from etab.leaderboard.comparable import (
     Cells,
     ReadTable,
@@ -27,6 +27,14 @@ from etab.leaderboard.comparable import (
 from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
 from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
 from etab.leaderboard.pairs import compare, reliability_of
+from etab.leaderboard.sensitivity import (
+    Other,
+    ranking_notes,
+    release_notes,
+    results_of,
+    sensitivities,
+    variants_of,
+)
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
@@ -78,8 +86,8 @@ def rank(
     ``p_better``. It may widen their rank intervals, because Holm then corrects for more pairs.
 
     Args:
-        results: Results to rank, in any order. Those of other tasks, protocols and seeds are
-            ignored.
+        results: Results to rank, in any order. Those of other tasks, protocols and seeds are not
+            ranked; they only show how far a cell depends on its head, seed or precision.
         suite: The tasks of the score, with their weights.
         folder: The folder of results that holds the predictions. Every value is computed again
             from them.
@@ -114,7 +122,12 @@ def rank(
         return checked_predictions(result, tasks[result.task], folder)
 
     shares = suite.weights(task_weights or {}, category_weights or {})
-    return _rank(results, suite, shares, tasks, read_table, protocol, seed, draws)
+    others = [
+        (result, folder)
+        for result in results
+        if not counts_on(result, suite, tasks, protocol, seed)
+    ]
+    return _rank(results, suite, shares, tasks, read_table, protocol, seed, draws, others)
 
 
 def rank_folder(
@@ -125,6 +138,7 @@ def rank_folder(
     seed: int = 0,
     task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
+    variants: Sequence[Path] = (),
 ) -> Board:
     """Rank the results in a folder, as ``etab leaderboard`` does.
 
@@ -140,6 +154,8 @@ def rank_folder(
         seed: Seed of the results; it also decides the resamples.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
+        variants: Folders with results of the same cells by another precision, head or seed, or on
+            another release of the data. They are never ranked; the board shows the difference.
 
     Returns:
         The board.
@@ -179,8 +195,16 @@ def rank_folder(
     def read_table(result: Result) -> Predictions:
         return admission.tables[result.path(folder)]
 
+    others = [(result, folder) for result in admission.results if not counts(result)]
+    others += [(result, folder) for result in admission.other_heads]
+    for beside in variants:
+        found, reasons = results_of(beside)
+        others += found
+        problems += reasons
     notes = [*set_aside_note(problems), *remarks_note(remarks)]
-    return _rank(admission.results, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, notes)
+    return _rank(
+        admission.results, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, others, notes
+    )
 
 
 def _rank(
@@ -192,6 +216,7 @@ def _rank(
     protocol: str,
     seed: int,
     draws: int,
+    others: Sequence[Other] = (),
     first_notes: Sequence[str] = (),
 ) -> Board:
     cells = cells_of_suite(results, suite, tasks, protocol, seed)
@@ -222,6 +247,9 @@ def _rank(
         for name in order
     ]
     rows += [_unranked_row(contest, name) for name in sorted(set(cells) - set(order))]
+    variants, unread = variants_of(cells, others)
+    known = sensitivities(cells, tables, variants)
+    rows = [_with_sensitivities(row, known) for row in rows]
     reliabilities = _reliabilities(contest, order, noises, totals)
     notes = board_notes(
         suite,
@@ -245,9 +273,21 @@ def _rank(
         probe_half=_plain(comparison.probe_half),
         separation=comparison.separation,
         reliabilities=reliabilities,
-        notes=(*first_notes, *notes),
+        notes=(
+            *first_notes,
+            *notes,
+            *release_notes(cells),
+            *ranking_notes(cells, [result for result, _ in others], suite, unread),
+        ),
         beside=beside,
     )
+
+
+def _with_sensitivities(
+    row: BoardRow, known: Mapping[tuple[str, str], tuple[Sensitivity, ...]]
+) -> BoardRow:
+    of_row = {code: known[row.backbone, code] for code in row.cells}
+    return replace(row, sensitivities=of_row)
 
 
 def _plain(matrix: Array) -> tuple[tuple[Any, ...], ...]:

@@ -37,11 +37,14 @@ class Admission:
         results: The results that stand, in the order of their paths.
         tables: The predictions of the results that were checked, by path.
         findings: Every reason against a result, and every remark about one.
+        other_heads: Results of cells that have another result by the head of the task. They are no
+            part of ``results``, so that heads never mix.
     """
 
     results: tuple[Result, ...]
     tables: Mapping[Path, Predictions]
     findings: tuple[Finding, ...]
+    other_heads: tuple[Result, ...] = ()
 
     @property
     def refused(self) -> tuple[Finding, ...]:
@@ -87,7 +90,8 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
         except EtabError as error:
             reason = _without_path(str(error), path)
             findings.append(Finding(Verdict.REFUSED, path, "", "", reason))
-    for refused in (_second_heads, _two_networks, _mixtures, _twins_of_nobody):
+    other_heads = [entries.pop(path).result for path in _second_heads(entries)]
+    for refused in (_two_networks, _mixtures, _twins_of_nobody):
         for path, reason in refused(entries).items():
             result = entries.pop(path).result
             finding = Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
@@ -96,7 +100,7 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
     standing = [entry.result for entry in entries.values()]
     results = sorted([*standing, *others], key=lambda result: str(result.path(folder)))
     tables = {path: entry.table for path, entry in entries.items()}
-    return Admission(tuple(results), tables, tuple(findings))
+    return Admission(tuple(results), tables, tuple(findings), tuple(other_heads))
 
 
 def _read(path: Path, folder: Path) -> Result:
@@ -133,20 +137,16 @@ def _without_path(text: str, path: Path) -> str:
     return text.removeprefix(f"{path}: ").removeprefix(f"{path} ").rstrip(".")
 
 
-def _second_heads(entries: Mapping[Path, Entry]) -> dict[Path, str]:
-    """Results of a cell that has another result by the head of the task."""
+def _second_heads(entries: Mapping[Path, Entry]) -> list[Path]:
+    """Results of a cell that has another result, by the head of the task where there is one."""
     by_cell: dict[tuple[str, str], list[Path]] = {}
     for path, entry in entries.items():
         by_cell.setdefault((entry.result.backbone, entry.result.task), []).append(path)
-    refused: dict[Path, str] = {}
+    second: list[Path] = []
     for paths in by_cell.values():
         ordered = sorted(paths, key=lambda path: (_other_head(entries[path]), str(path)))
-        for path in ordered[1:]:
-            refused[path] = (
-                f"{ordered[0].name} is a result of the same cell, by the head "
-                f"{entries[ordered[0]].result.head!r}; keep different heads in separate folders"
-            )
-    return refused
+        second += ordered[1:]
+    return second
 
 
 def _other_head(entry: Entry) -> bool:

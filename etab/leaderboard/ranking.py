@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from etab.errors import DataNotFoundError, ResultError, UndefinedError
 from etab.leaderboard.admission.admit import admit
 from etab.leaderboard.admission.findings import remarks_by_backbone
-from etab.leaderboard.board import Board, BoardRow, Reliability, Sensitivity, kind_of
+from etab.leaderboard.board import Board, BoardRow, Reliability, kind_of
 from etab.leaderboard.comparable import (
     Cells,
     ReadTable,
@@ -34,6 +34,7 @@ from etab.leaderboard.sensitivity import (
     results_of,
     sensitivities,
     variants_of,
+    with_sensitivities,
 )
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
@@ -248,8 +249,7 @@ def _rank(
     ]
     rows += [_unranked_row(contest, name) for name in sorted(set(cells) - set(order))]
     variants, unread = variants_of(cells, others)
-    known = sensitivities(cells, tables, variants)
-    rows = [_with_sensitivities(row, known) for row in rows]
+    rows = with_sensitivities(rows, sensitivities(cells, tables, variants))
     reliabilities = _reliabilities(contest, order, noises, totals)
     notes = board_notes(
         suite,
@@ -281,13 +281,6 @@ def _rank(
         ),
         beside=beside,
     )
-
-
-def _with_sensitivities(
-    row: BoardRow, known: Mapping[tuple[str, str], tuple[Sensitivity, ...]]
-) -> BoardRow:
-    of_row = {code: known[row.backbone, code] for code in row.cells}
-    return replace(row, sensitivities=of_row)
 
 
 def _plain(matrix: Array) -> tuple[tuple[Any, ...], ...]:

@@ -8,7 +8,7 @@ results of the same task and backbone. Their values are computed from their pred
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from etab.errors import EtabError
 from etab.leaderboard.admission.canonical import release_of
 from etab.leaderboard.admission.files import NAME, record_files, wrong_name
-from etab.leaderboard.board import Sensitivity
+from etab.leaderboard.board import BoardRow, Sensitivity
 from etab.leaderboard.comparable import Cells, Tables
 from etab.leaderboard.suites import Suite
 from etab.metrics import METRICS
@@ -180,6 +180,24 @@ def sensitivities(
             table = ScoredRows.of(tables[backbone, code])
             known[backbone, code] = _of_cell(cell, table, of_cell.get((backbone, code), []))
     return known
+
+
+def with_sensitivities(
+    rows: Iterable[BoardRow], known: Mapping[tuple[str, str], tuple[Sensitivity, ...]]
+) -> list[BoardRow]:
+    """Add what is known of the cells to the rows of a board.
+
+    Args:
+        rows: The rows.
+        known: What ``sensitivities`` returned.
+
+    Returns:
+        The rows in the same order.
+    """
+    return [
+        replace(row, sensitivities={code: known[row.backbone, code] for code in row.cells})
+        for row in rows
+    ]
 
 
 def _of_cell(

@@ -38,6 +38,7 @@ _FORMS = (
     "transformers/<owner>/<model> or transformers/<folder>",
     "local:<file>@timm/<model>",
     "local:<file>@echoprime",
+    "vectors:<file>",
     "random/<name>",
 )
 
@@ -175,6 +176,16 @@ def _of_transformers(base: str, seed: int | None) -> BackboneCard:
     return _twin(hub.transformers_card(base, seed), base, seed)
 
 
+def _of_vectors(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.own import vectors
+
+    if seed is not None:
+        raise UnsupportedOptionError(
+            f"{base} holds vectors without a network, so that there is no random twin."
+        )
+    return vectors.vectors_card(base)
+
+
 def _no_twin(base: str) -> UnsupportedOptionError:
     return UnsupportedOptionError(
         f"Name the random twin of {base} by its network: random/timm/<model>."
@@ -196,6 +207,7 @@ _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
     "local:": _of_file,
     "torchaudio/": _of_sound,
     "transformers/": _of_transformers,
+    "vectors:": _of_vectors,
 }
 
 

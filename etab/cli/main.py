@@ -22,6 +22,7 @@ from etab.cli import rescore as cli_rescore
 from etab.cli import results as cli_results
 from etab.cli import run as cli_run
 from etab.cli import submit as cli_submit
+from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
 from etab.errors import EtabError
 
@@ -43,6 +44,7 @@ app.add_typer(cli_check.app, name="check")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.add_typer(cli_submit.app, name="submit")
+app.add_typer(cli_vectors.app, name="vectors")
 app.command("convert")(cli_convert.convert)
 app.command("reproduce")(cli_reproduce.reproduce)
 app.command("finetune")(cli_finetune.finetune)

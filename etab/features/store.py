@@ -110,7 +110,7 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
         raise UnsupportedOptionError(
             f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}."
         )
-    if not card.learned or card.source == "callable":
+    if not card.learned or card.source in ("callable", "vectors"):
         return "fp32"
     if precision != "auto":
         return precision

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRETRAINED = "pretrained"
+VECTORS = "vectors supplied"
 RANDOM_TWIN = "random twin"
 CONTROL = "control"
 
@@ -93,7 +94,7 @@ class BoardRow:
         encoder_intervals: 95 % interval of the value of each task for this encoder, with new
             training patients too, by task code; empty where the backbone is not ranked.
         missing: Codes of the tasks of the score that have no result.
-        kind: ``"pretrained"``, ``"random twin"`` or ``"control"``.
+        kind: ``"pretrained"``, ``"random twin"``, ``"control"`` or ``"vectors supplied"``.
         twin: Name of the random twin that is ranked on the same board; empty where there is none.
         sensitivities: What is known of the choices behind each cell, by task code.
     """
@@ -177,14 +178,15 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     """Tell pretrained backbones, random twins and controls apart.
 
     A board of patients knows its controls by the published ones; a result cannot make itself one.
-    On a board of phantoms, the family that the results record decides.
+    On a board of phantoms, the family that the results record decides. Supplied vectors are marked
+    on every board.
 
     Args:
         backbone: Name of the backbone.
         cells: Its results; the first one is read.
 
     Returns:
-        ``"pretrained"``, ``"random twin"`` or ``"control"``.
+        ``"pretrained"``, ``"random twin"``, ``"control"`` or ``"vectors supplied"``.
 
     Example:
         >>> kind_of("random/mobilenetv2", [])
@@ -195,6 +197,8 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     known = known_backbones().get(backbone)
     if known is not None:
         return known.kind
+    if cells and cells[0].settings.get("family") == "vectors":
+        return VECTORS
     if cells and cells[0].phantom and cells[0].settings.get("family") == "control":
         return CONTROL
     return PRETRAINED

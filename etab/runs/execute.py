@@ -8,10 +8,12 @@ from typing import Any
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
+from etab.backbones.own.vectors import FAMILY as SUPPLIED
 from etab.errors import ResultError, UndefinedError
 from etab.features.base import Embedding, input_of
 from etab.features.recordings import layered
 from etab.features.store import FrameFeatures
+from etab.features.supplied import supplied_features
 from etab.results import Result
 from etab.runs import cross
 from etab.runs.cell import compute, refuse_leaks, resolve_precision, settings_of
@@ -191,6 +193,8 @@ def _embedded(
         data_digest=data.digest(task.dataset),
     )
     source = data.source(task.dataset)
+    if card.modality == SUPPLIED:
+        return supplied_features(source, data.keys(task), card, data.digest(task.dataset))
     return input_of(task).embed(task, source, data.keys(task), card, how)
 
 

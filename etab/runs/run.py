@@ -223,7 +223,7 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
             f"{task.code} is fitted once, on all labelled patients of {task.fit_on}, so that "
             f"there are no folds to repeat; take cv{protocol.n_fold} instead of {name}."
         )
-    if card.modality not in (source.modality, "image", "record"):
+    if card.modality not in (source.modality, "image", "record", "vectors"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
         fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]

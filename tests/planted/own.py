@@ -116,4 +116,32 @@ FAULTS = [
         "None",
         ("tests/backbones/test_hub.py::test_numbers_after_the_name",),
     ),
+    Fault(
+        "vectors: keys that occur twice pass",
+        "etab/backbones/own/vectors.py",
+        "    if twice:",
+        "    if False:",
+        ("tests/runs/test_vectors.py::test_bad_vectors_are_named",),
+    ),
+    Fault(
+        "vectors: NaN passes",
+        "etab/backbones/own/vectors.py",
+        "    if len(broken):",
+        "    if False:",
+        ("tests/runs/test_vectors.py::test_bad_vectors_are_named",),
+    ),
+    Fault(
+        "vectors: keys of nobody pass",
+        "etab/features/supplied.py",
+        "    if extra:",
+        "    if False:",
+        ("tests/runs/test_vectors.py::test_missing_and_extra_keys_are_named",),
+    ),
+    Fault(
+        "vectors: the order of the file is taken for the order of the data",
+        "etab/features/supplied.py",
+        "return [vectors.rows[name] for name in names]",
+        "return list(range(len(names)))",
+        ("tests/runs/test_vectors.py::test_every_form_gives_the_same_score_in_any_order",),
+    ),
 ]

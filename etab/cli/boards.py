@@ -15,6 +15,7 @@ import typer
 from etab.cli.words import say, weights
 
 if TYPE_CHECKING:
+    from etab.datasets.own.description import Description
     from etab.leaderboard.board import Board
     from etab.leaderboard.suites import Suite
     from etab.results import Result
@@ -71,10 +72,14 @@ def leaderboard_command(
     from etab.leaderboard.plain import protocol_held
     from etab.leaderboard.ranking import rank_folder
     from etab.results import read_results
+    from etab.tasks.own import use_results
 
     with _joined(results, with_published) as folder:
+        own = use_results(folder)
         held = read_results(folder).results
         chosen = _suite(suite, tasks, held, protocol, seed)
+        if chosen is None:
+            chosen = _own_suite(own, held)
         if chosen is None:
             _plain_table(folder, results, protocol, markdown, csv, html)
             return
@@ -90,7 +95,7 @@ def leaderboard_command(
         )
         _write(board, markdown, csv, html)
         show.board(board)
-        if tasks is not None:
+        if tasks is not None or chosen.name in {description.name for description in own}:
             show.cells([cell for row in board.rows for cell in row.cells.values()])
             return
         unranked = [cell for row in board.rows if not row.ranked for cell in row.cells.values()]
@@ -125,6 +130,20 @@ def _suite(
             f"The folder has no results for --tasks {tasks}. It has results for: {listed}."
         )
     return Suite(name="tasks", version=1, tasks=codes, title=", ".join(codes))
+
+
+def _own_suite(own: Sequence[Description], held: Sequence[Result]) -> Suite | None:
+    """The tasks of the only table of one's own that has results, in place of a suite."""
+    from etab.leaderboard.suites import Suite
+    from etab.tasks.menu import TASKS
+
+    if len(own) != 1:
+        return None
+    present = {result.task for result in held if result.dataset == own[0].name}
+    codes = tuple(code for code in present if TASKS[code].dataset == own[0].name)
+    if not codes:
+        return None
+    return Suite(name=own[0].name, version=1, tasks=tuple(sorted(codes)), title=own[0].title)
 
 
 def _plain_table(

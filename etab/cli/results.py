@@ -34,7 +34,9 @@ def results_command(
     from etab.errors import DataNotFoundError
     from etab.leaderboard.plain import cell_order
     from etab.results import read_results
+    from etab.tasks.own import use_results
 
+    use_results(results)
     files = read_results(results)
     if not files.results and not files.problems:
         raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
+from etab.cli.options import DataOption, DeviceOption, KeepMasksOption, RootOption, SkipBadOption
 from etab.cli.words import say, words
+
+if TYPE_CHECKING:
+    from etab.datasets.own.description import Description
 
 
 def run_command(
@@ -82,6 +85,7 @@ def run_command(
         str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    data: DataOption = None,
     skip_bad: SkipBadOption = False,
     keep_masks: KeepMasksOption = "all",
 ) -> None:
@@ -98,8 +102,15 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
+    from etab.tasks.own import keep_description
 
-    codes = tasks_at(words(tasks), root)
+    own = None
+    if data is not None:
+        own = own_data(data, root)
+        root = own.folder
+        keep_description(own, results)
+    wanted = words(tasks) or (None if own is None else [own.name])
+    codes = tasks_at(wanted, root)
     encoders = named_encoders(backbone_names(words(backbones) or [], codes))
     protocols = _protocols(words(protocol), codes, n_fold, fractions, shots, draws)
     runs = plan(
@@ -119,6 +130,7 @@ def run_command(
         device=device,
         precision=precision,
         skip_bad=skip_bad,
+        data=data,
         keep_masks=keep_named(keep_masks),
     )
     done = sweep(runs, settings, workers=workers, watch=show.watch)
@@ -130,6 +142,18 @@ def run_command(
         show.cells(cells)
         say(f"Rank them with: etab leaderboard {results}")
     raise typer.Exit(1 if done.failures else 0)
+
+
+def own_data(data: Path, root: Path | None) -> Description:
+    """Register a table of one's own; ``--root`` has no meaning beside it."""
+    from etab.errors import UnsupportedOptionError
+    from etab.tasks.own import use_own_data
+
+    if root is not None:
+        raise UnsupportedOptionError(
+            "--data names the folder of its files itself (folder = ...); leave out --root."
+        )
+    return use_own_data(data)
 
 
 def _protocols(

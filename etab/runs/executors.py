@@ -25,6 +25,7 @@ from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.run import Run, Settings
 from etab.storage.machine import allowed_cores
+from etab.tasks.own import use_own_data
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -113,6 +114,8 @@ def _start(queue: Any, threads: int, settings: Settings) -> None:
 
     global _events, _data
     _events = queue
+    if settings.data is not None:
+        use_own_data(settings.data)
     _data = Data(settings)
     torch.set_num_threads(threads)
     _tied()

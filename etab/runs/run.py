@@ -75,6 +75,8 @@ class Settings:
         skip_bad: Leave out recordings that cannot be read, instead of raising an error.
         tasks: Codes of the tasks that are run together. They alone decide which files are needed.
             Empty stands for every task of a dataset.
+        data: Description of a table of one's own, such as ``clinic.toml``, which worker processes
+            register as well; None for the datasets of etab.
         keep_masks: Which predicted masks are written beside the record of a cell of masks: "all"
             (and 20 rows that the record names in a file of their own), "sample" (these 20 alone)
             or "none". The record holds the digests whichever it is.
@@ -93,6 +95,7 @@ class Settings:
     skip_bad: bool = False
     tasks: tuple[str, ...] = ()
     keep_masks: Keep = "all"
+    data: Path | None = None
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.

@@ -99,7 +99,7 @@ per = "recording"
     path = describe(tmp_path, labels)
     assert check_own(read_description(path)).ok
     cells = run(path, tmp_path / "r")
-    assert cells["LV"].metrics["dice"] > 0.9
+    assert cells["LV"].metrics["dice"] > 0.8
     assert cells["LV"].n_test == 2 * PATIENTS
     assert cells["sick"].value == 1.0
 

@@ -14,7 +14,7 @@ from benchmarks.pages import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-WORDS = {"1": "clip", "2": "freeze", "3": "ETABscore", "4": "states", "5": "local:"}
+WORDS = {"1": "clip", "2": "freeze", "3": "ETABscore", "4": "states", "5": "local:", "6": "clinic"}
 named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
@@ -22,7 +22,7 @@ def cells(path: Path, kind: str) -> list[dict[str, Any]]:
     return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == kind]
 
 
-def test_the_five_are_there() -> None:
+def test_the_six_are_there() -> None:
     assert [p.stem.split("_")[0] for p in NOTEBOOKS] == list(WORDS)
 
 
@@ -34,7 +34,7 @@ def test_it_is_readable_as_committed(path: Path) -> None:
         "run python -m benchmarks.pages.execute"
     )
     kinds = [k for c in code for o in c["outputs"] for k in o.get("data", {})]
-    assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] == "5" else 1)
+    assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] in "56" else 1)
     assert not [
         o
         for c in code
@@ -44,6 +44,12 @@ def test_it_is_readable_as_committed(path: Path) -> None:
     assert WORDS[path.stem[0]] in "".join("".join(c["source"]) for c in code)
     prose = " ".join("".join(c["source"]) for c in cells(path, "markdown")).lower()
     assert "phantom" in prose
+
+
+def test_my_patients_take_less_than_30_lines() -> None:
+    (path,) = [path for path in NOTEBOOKS if path.stem.startswith("6")]
+    source = "\n".join("".join(cell["source"]) for cell in cells(path, "code"))
+    assert sum(bool(line.strip()) for line in source.splitlines()) < 30
 
 
 @named

@@ -28,9 +28,9 @@ def write_table(folder: Path, rows: Sequence[Mapping[str, Any]], name: str = "cl
     return path
 
 
-def describe(folder: Path, labels: str, **options: Any) -> Path:
+def describe(where: Path, labels: str, **options: Any) -> Path:
     lines = [f"{key} = {_toml(value)}" for key, value in options.items()]
-    path = folder / "clinic.toml"
+    path = where / "clinic.toml"
     path.write_text('name = "clinic"\ntable = "clinic.csv"\n' + "\n".join([*lines, labels]) + "\n")
     return path
 

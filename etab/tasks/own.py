@@ -9,6 +9,7 @@ from etab.datasets.own.source import own_source
 from etab.echo.clips import Sampling
 from etab.echo.views import VIEW_CODES
 from etab.errors import LayoutError
+from etab.metrics import METRICS
 from etab.storage.atomic import write_atomically
 from etab.tasks.base import Anchors, Task
 from etab.tasks.inputs import ROW_INPUTS
@@ -133,6 +134,7 @@ def _views(label: Label) -> tuple[str, ...]:
 def _task(description: Description, label: Label, code: str) -> Task:
     inputs = label.input or _default_input(description, label)
     metric, metric_2022, low, high = _measure(label)
+    _check_metric(description, label, metric)
     if label.anchors is not None:
         low, high = label.anchors
     row = ROW_INPUTS[inputs]
@@ -162,6 +164,22 @@ def _task(description: Description, label: Label, code: str) -> Task:
     )
 
 
+def _check_metric(description: Description, label: Label, name: str) -> None:
+    """Refuse a metric of another kind, and one that needs columns of another dataset."""
+    metric = METRICS[name]
+    foreign: list[str] = []
+    if label.kind in (Kind.BINARY, Kind.CLASSES):
+        foreign = sorted(set(metric.needs) - {"answer"})
+    if label.kind not in metric.kinds or foreign:
+        reason = f"is not for {label.kind}"
+        if foreign:
+            reason = f"needs {', '.join(foreign)}, which a table of one's own does not have"
+        raise LayoutError(
+            f"{description.path}, [labels.{label.name}]: the metric {name} {reason}. `etab list "
+            f"metrics {label.kind}` lists the others."
+        )
+
+
 def _title(label: Label) -> str:
     words = label.title or label.name
     return f"{words}, {label.unit}" if label.unit else words
@@ -186,6 +204,6 @@ def _measure(label: Label) -> tuple[str, str, float, float]:
         return label.metric or "f1_100", "f1_100", 0.0, 1.0
     if label.kind is Kind.VALUE:
         return label.metric or "r2", "r2", 0.0, 1.0
-    if label.kind is Kind.BINARY:
+    if label.kind is Kind.BINARY or len(label.classes) == 2:
         return label.metric or "auroc", "auroc", 0.5, 1.0
     return label.metric or "balanced_accuracy", "auroc", 1 / len(label.classes), 1.0

@@ -203,7 +203,7 @@ kind = "classes"
 classes = ["Present", "Unknown", "Absent"]
 per = "patient"
 aggregate = "recordings"
-metric = "weighted_accuracy"
+metric = "f_measure"
 """
 
 CIRCOR_TASKS = {"states": "e0-AL-D", "HR": "e1-AL-D", "murmur": "f1-AL-D"}

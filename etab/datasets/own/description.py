@@ -245,7 +245,7 @@ def _label(path: Path, name: str, section: Any) -> Label:
         classes = _views(where, list(classes))
     if kind is Kind.CLASSES:
         _check_classes(where, classes)
-        if len(classes) == 2:
+        if len(classes) == 2 and name != "view":  # views have no positive class
             kind = Kind.BINARY
     elif classes and kind is not Kind.STATES:
         raise LayoutError(f'{where}: classes are for kind = "classes", not for {word!r}.')

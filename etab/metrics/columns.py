@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -63,9 +64,9 @@ class ScoredRows:
         return cls(
             table.kind,
             table.columns,
-            np.array(table.patients),
-            np.array(table.folds),
-            np.array(table.repeats),
+            _array_of(table.patients),
+            _array_of(table.folds),
+            _array_of(table.repeats),
         )
 
     def __len__(self) -> int:
@@ -109,6 +110,14 @@ class ScoredRows:
             names = self.folds[of_repeat]
             parts += [of_repeat[names == name] for name in np.unique(names)]
         return parts
+
+
+@lru_cache(maxsize=256)
+def _array_of(values: tuple[str, ...] | tuple[int, ...]) -> Array:
+    """The values as an array, made once for the tables of all backbones; it is read-only."""
+    array = np.array(values)
+    array.setflags(write=False)
+    return array
 
 
 def n_classes(kind: Kind, columns: Columns) -> int:

@@ -7,6 +7,8 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -170,7 +172,16 @@ class Predictions:
                 columns[column] = np.array([float(row[i]) for row in rows[1:]])
             kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
             (kind,) = set(kinds)
-            return cls(Kind(kind), items, patients, folds, columns, repeats, as_written=True)
+            # Tables of one task hold the same names: one copy of them serves all backbones.
+            return cls(
+                Kind(kind),
+                _shared(items),
+                _shared(patients),
+                _shared(folds),
+                columns,
+                _shared(repeats),
+                as_written=True,
+            )
         except (ValueError, IndexError) as error:
             raise ResultError(
                 f"{name} is damaged: {error} Move it away and run its cell again."
@@ -179,6 +190,12 @@ class Predictions:
     def sha256(self) -> str:
         """sha256 of the CSV bytes."""
         return hashlib.sha256(self.to_csv().encode()).hexdigest()
+
+
+@lru_cache(maxsize=512)
+def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first of all equal tuples that were passed."""
+    return values
 
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:

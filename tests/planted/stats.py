@@ -8,8 +8,8 @@ FAULTS = [
     Fault(
         "ties are broken by order",
         "etab/metrics/areas.py",
-        "part.lower.cumulative(low) + part.upper.cumulative(low)",
-        "part.upper.cumulative(low) + part.upper.cumulative(low)",
+        "        return lower + Positions.of(self.upper).cumulative(weights)\n",
+        "        return lower + lower\n",
         ("tests/metrics/test_basic.py",),
     ),
     Fault(
@@ -120,7 +120,7 @@ FAULTS = [
     Fault(
         "pairs of rows of one patient are left out twice",
         "etab/metrics/areas.py",
-        "            right += _per_unit(unit, part.pairs_of_units[1], self.n)\n",
+        "            right += _per_unit(part.positives, own_right, self.n)\n",
         "",
         FORMS,
     ),

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from etab.errors import DataNotFoundError, UnknownNameError
 from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.results import Predictions, Result, number_text
@@ -43,16 +45,32 @@ def rows_digest(table: Predictions) -> str:
     Returns:
         Sha256 of the rows in the order of their names. Predictions have no part in it.
     """
-    names = ["item", "patient", "fold"]
-    facts: list[Sequence[str]] = [table.items, table.patients, table.folds]
-    if table.n_repeats > 1:
-        names.append("repeat")
-        facts.append([str(repeat) for repeat in table.repeats])
+    facts = []
     for name in FACT_COLUMNS:
         if name in table.columns:
-            names.append(name)
-            facts.append([number_text(value) for value in table.columns[name]])
-    lines = sorted("\t".join(row) for row in zip(*facts, strict=True))
+            column = np.asarray(table.columns[name], dtype=np.float64)
+            facts.append((name, column.tobytes()))
+    return _digest_of(table.items, table.patients, table.folds, table.repeats, tuple(facts))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(
+    items: tuple[str, ...],
+    patients: tuple[str, ...],
+    folds: tuple[str, ...],
+    repeats: tuple[int, ...],
+    facts: tuple[tuple[str, bytes], ...],
+) -> str:
+    """``rows_digest``, once for all backbones with these rows; facts are the bytes of float64."""
+    names = ["item", "patient", "fold"]
+    columns: list[Sequence[str]] = [items, patients, folds]
+    if len(set(repeats)) > 1:
+        names.append("repeat")
+        columns.append([str(repeat) for repeat in repeats])
+    for name, content in facts:
+        names.append(name)
+        columns.append([number_text(value) for value in np.frombuffer(content)])
+    lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
     text = "\n".join(["\t".join(names), *lines])
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -136,8 +136,9 @@ def _folds(result: Result, table: Predictions) -> Iterator[str]:
 def _rows_of(fold: Mapping[str, Any], table: Predictions) -> Array:
     """Which rows (n,) bool a fold tested."""
     name, repeat = _fold_name(fold)
-    of_fold = np.array(table.folds) == name
-    of_repeat = np.array(table.repeats) == repeat
+    rows = ScoredRows.of(table)
+    of_fold = np.asarray(rows.folds) == name
+    of_repeat = np.asarray(rows.repeats) == repeat
     return np.asarray(of_fold & of_repeat)
 
 

@@ -99,8 +99,17 @@ SECTIONS = (
                 {"macro_macc": "0.59 ± 0.15"},
                 "Liu et al., Physiol. Meas. 37(12), 2016",
             ),
+            Published(
+                "sample entry made again, fitted on database a",
+                "CinC 2016, databases b to f",
+                {"macro_macc": 0.607, "macc_2016": 0.647},
+                "`python -m benchmarks.sample_entry_2016`",
+            ),
         ),
-        "Both leave one database out; the sample entry's figure is the mean of its six tests.",
+        "Ours and the published sample entry leave one database out; the published figure is the mean of its six tests. "
+        "The entry made again has the twenty timing features and a logistic regression in balance over classes. On the hidden "
+        "test the published entry, fitted on a balanced part of database a, has an official MAcc of 0.706; with its heart "
+        "rates from the wavelet envelope, the entry made again has 0.715 on databases b to f.",
     ),
     Section(
         "f0-PH-N",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from etab.results import Result
 from etab.tasks.menu import TASKS
 
+_EARLIER_HEADS = {"logistic", "ridge", "hsmm", "linear_seg"}
+
 
 @dataclass(frozen=True)
 class Published:
@@ -68,8 +70,9 @@ def section_lines(
 
 
 def _name(r: Result) -> str:
-    """The backbone, with the head where that is not the head of the task."""
-    return r.backbone if r.head == TASKS[r.task].head else f"{r.backbone} + {r.head}"
+    """The backbone, with the head where that is not the head of the task, now or before."""
+    is_usual = r.head == TASKS[r.task].head or r.head in _EARLIER_HEADS
+    return r.backbone if is_usual else f"{r.backbone} + {r.head}"
 
 
 def _shown(metric: str, r: Result) -> str:

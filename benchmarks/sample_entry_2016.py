@@ -84,7 +84,8 @@ def load(root: Path, keep: Path | None = None) -> Recordings:
             for beat in BEATS:
                 features[beat][i] = features_of(samples, rate, record.id, beat)
         if keep is not None:
-            np.savez(keep, names=names, **features)
+            kept = {"names": names, **features}
+            np.savez(keep, **kept)  # type: ignore[arg-type]
     return Recordings(
         names=names,
         people=np.array([record.patient for record in records]),

@@ -136,8 +136,8 @@ FAULTS = [
     Fault(
         "stack: databases decide the fits of candidates",
         STACK,
-        "if shared.has_databases(rows.train):",
-        "if False:",
+        "is_weighted = shared.has_databases(rows.train)",
+        "is_weighted = False",
         WEIGHTED_TESTS,
     ),
     Fault(

@@ -131,7 +131,7 @@ class _Shared:
         self._share(place, fits)
         return fits
 
-    def _share(self, place: tuple[Any, ...], value: Fits | Prepared) -> None:
+    def _share(self, place: tuple[Any, ...], value: KernelFits | MomentFits | Prepared) -> None:
         """Keep a value for other tasks and splits, as far as memory allows."""
         used = sum(kept.nbytes for key, kept in self.memo.items() if key[0] in _SHARED)
         if used + value.nbytes <= SHARED_BYTES:
@@ -266,10 +266,11 @@ def _fit_split(
     y = _columns(np.asarray(answers)[rows.train], target)
     importance = weigh(rows.train)
     candidates = candidates_of(shared.features)
-    fits: list[Fits] = [shared.fits(candidate, rows) for candidate in candidates]
+    unweighted = [shared.fits(candidate, rows) for candidate in candidates]
+    fits: list[Fits] = [*unweighted]
     is_weighted = shared.has_databases(rows.train)
     if is_weighted:
-        fits = [weighted(fit, importance) for fit in fits]
+        fits = [weighted(fit, importance) for fit in unweighted]
     choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
     inner = np.concatenate(rows.parts)
     left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)

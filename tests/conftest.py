@@ -130,13 +130,19 @@ def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if not (getattr(request.module, "CANONICAL", False) or request.node.get_closest_marker("real")):
         # tiny trees borrow names of real patients without a phantom's mark; modules that say CANONICAL = True compare them
         monkeypatch.setattr("etab.datasets.integrity.canonical.SPLIT_NAMES", ())
-    cwd, rng = Path.cwd(), str(np.random.get_state())
+    cwd, rng = Path.cwd(), _global_generator()
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(socket.socket, "connect", _refuse)
     yield
     monkeypatch.undo()
     assert Path.cwd() == cwd, "the test changed the working directory"
-    assert str(np.random.get_state()) == rng, "the test used numpy's global generator"
+    assert _global_generator() == rng, "the test used numpy's global generator"
+
+
+def _global_generator() -> tuple[object, ...]:
+    """The state of numpy's global generator; its 624 words as bytes, which are quick to compare."""
+    name, words, *rest = np.random.get_state()
+    return name, words.tobytes(), *rest
 
 
 def _refuse(self: socket.socket, address: object) -> None:

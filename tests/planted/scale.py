@@ -129,22 +129,29 @@ FAULTS = [
     Fault(
         "large: centred by all rows",
         "etab/heads/pooled/large.py",
-        "            mean = found.first / found.n\n            scatter",
-        "            mean = 0 * found.first\n            scatter",
+        "            mean = total.first / total.n\n            scatter",
+        "            mean = 0 * total.first\n            scatter",
         LARGE,
     ),
     Fault(
         "large: a cut part counts whole",
         "etab/heads/pooled/large.py",
-        "if int(np.isin(self.parts, mine).sum()) != len(rows):",
+        "if int(np.isin(self.parts, members).sum()) != len(rows):",
         "if False:",
         LARGE,
     ),
     Fault(
         "large: ridge is not centred",
         "etab/heads/pooled/large.py",
-        "        scatter = found.second - found.n * np.outer(mean, mean)\n        intercept",
-        "        scatter = found.second\n        intercept",
+        "        scatter = total.second - total.n * np.outer(mean, mean)\n        intercept",
+        "        scatter = total.second\n        intercept",
+        LARGE,
+    ),
+    Fault(
+        "large: the values of ridge are centred by all rows",
+        "etab/heads/pooled/large.py",
+        " - total.first * (intercept - self._centre)",
+        "",
         LARGE,
     ),
     Fault(
@@ -157,15 +164,15 @@ FAULTS = [
     Fault(
         "large: moments of hundreds of parts are kept",
         "etab/heads/pooled/large.py",
-        "        if count > _MOST_PARTS:\n",
+        "        if int(self.parts.max()) + 1 > _MOST_PARTS:\n",
         "        if False:\n",
         LARGE,
     ),
     Fault(
         "large: neighbours in no order",
         "etab/heads/pooled/large.py",
-        "np.take_along_axis(some, order, axis=1))",
-        "some)",
+        "np.take_along_axis(nearest_k, order, axis=1))",
+        "nearest_k)",
         LARGE,
     ),
     Fault(

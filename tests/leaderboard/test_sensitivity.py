@@ -153,10 +153,10 @@ def test_another_precision_and_another_release_lie_in_folders_of_their_own(
 @pytest.mark.parametrize(
     "change",
     [
-        {"protocol": "official"},
-        {"protocol": "cv10"},
-        {"protocol": "cv5-5pct-d0"},
-        {"protocol": "free text"},
+        {"protocol": "official", "seed": 1},
+        {"protocol": "cv10", "seed": 1},
+        {"protocol": "cv5-5pct-d0", "seed": 1},
+        {"protocol": "free text", "seed": 1},
         {"weights_sha256": "1" * 64},
         {"head": "knn", "seed": 1},
         {"phantom": True},

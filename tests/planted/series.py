@@ -144,8 +144,8 @@ FAULTS = [
     _fault(
         "series and windows share features",
         "etab/runs/execute.py",
-        "layered(run.row, run.backbone_card))",
-        "False)",
+        "            layered(run.row, run.backbone_card),\n        )",
+        "            False,\n        )",
         "test_tasks_of_one_backbone_keep_their_own_features",
     ),
     _fault(

@@ -183,6 +183,12 @@ class Pairs:
                 pairs[chunk] += _float64_sum(high) * _float64_sum(low)
         return ratio(right, pairs)
 
+    def value(self) -> float:
+        """Compute the area with each patient counted once; NaN where there is no pair."""
+        right = sum(int(part.lower.sum() + part.upper.sum()) for part in self.parts) / 2
+        pairs = sum(len(part.lower) * (len(part.unit) - len(part.lower)) for part in self.parts)
+        return right / pairs if pairs else float("nan")
+
     def without_each(self) -> FloatArray:
         """Compute the area without each patient: (patients,).
 
@@ -264,8 +270,8 @@ class RankedRows:
 
     positives: IntArray
     negatives: IntArray
-    positives_before: Positions
-    negatives_before: Positions
+    positives_before: IntArray
+    negatives_before: IntArray
 
 
 def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
@@ -279,8 +285,8 @@ def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
     return RankedRows(
         positives=unit[is_positive],
         negatives=unit[~is_positive],
-        positives_before=Positions.of(np.searchsorted(high, high, "right")),
-        negatives_before=Positions.of(np.searchsorted(low, high, "right")),
+        positives_before=np.searchsorted(high, high, "right"),
+        negatives_before=np.searchsorted(low, high, "right"),
     )
 
 
@@ -306,8 +312,8 @@ class AveragePrecision:
         positives = np.zeros(weights.shape[1])
         for part in self.parts:
             for chunk, high, low in _weights_of_rows(part.positives, part.negatives, weights):
-                right = part.positives_before.cumulative(high).astype(np.float64)
-                rows = right + part.negatives_before.cumulative(low)
+                right = Positions.of(part.positives_before).cumulative(high).astype(np.float64)
+                rows = right + Positions.of(part.negatives_before).cumulative(low)
                 # A row without weight may have no rows before it; its precision counts nothing.
                 precision = right / np.maximum(rows, 1e-12)
                 counted = np.ones(high.shape[1], dtype=bool)
@@ -316,6 +322,18 @@ class AveragePrecision:
                 precisions[chunk] += np.where(counted, (high * precision).sum(axis=0), 0.0)
                 positives[chunk] += np.where(counted, _float64_sum(high), 0.0)
         return ratio(precisions, positives)
+
+    def value(self) -> float:
+        """Compute the area with each patient counted once; NaN where no part counts."""
+        precisions = 0.0
+        positives = 0
+        for part in self.parts:
+            if self.both_classes and not len(part.negatives):
+                continue
+            rows = part.positives_before + part.negatives_before
+            precisions += float((part.positives_before / rows).sum())
+            positives += len(part.positives)
+        return precisions / positives if positives else float("nan")
 
     def without_each(self) -> FloatArray:
         """Compute the area without each patient: (patients,)."""

@@ -97,7 +97,7 @@ class ScoredRows:
 
     def of_repeats(self) -> list[IntArray]:
         """Indexes of the rows of each repeat, in the order of the repeats."""
-        if self.repeats is None:
+        if self.repeats is None or (self.repeats == self.repeats[:1]).all():
             return [np.arange(len(self))]
         return [np.flatnonzero(self.repeats == repeat) for repeat in np.unique(self.repeats)]
 
@@ -107,8 +107,8 @@ class ScoredRows:
             return self.of_repeats()
         parts = []
         for of_repeat in self.of_repeats():
-            names = self.folds[of_repeat]
-            parts += [of_repeat[names == name] for name in np.unique(names)]
+            names, of_row = np.unique(self.folds[of_repeat], return_inverse=True)
+            parts += [of_repeat[of_row == fold] for fold in range(len(names))]
         return parts
 
 

@@ -196,7 +196,7 @@ def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
 
 
 def _value(metric: str, rows: ScoredRows) -> float:
-    return float(METRICS[metric].draws(rows, np.ones((1, len(rows))))[0])
+    return METRICS[metric].prepared(rows, Units.single_rows(len(rows))).value()
 
 
 def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:

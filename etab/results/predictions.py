@@ -101,23 +101,9 @@ class Predictions:
 
     def _refuse_other_repeats(self) -> None:
         """Refuse an item that is twice in one repeat, or that one repeat lacks."""
-        items_of: dict[int, set[str]] = {repeat: set() for repeat in self.repeats}
-        for item, repeat in zip(self.items, self.repeats, strict=True):
-            if repeat < 0:
-                raise ResultError(f"A prediction table has the repeat {repeat}; wanted 0 or more.")
-            if item in items_of[repeat]:
-                where = f" in repeat {repeat}" if len(items_of) > 1 else ""
-                raise ResultError(
-                    f"A prediction table lists {item} twice{where}; every row is predicted once."
-                )
-            items_of[repeat].add(item)
-        every_item = set(self.items)
-        for repeat, items in items_of.items():
-            if items != every_item:
-                raise ResultError(
-                    f"Repeat {repeat} of a prediction table lacks {min(every_item - items)}; "
-                    "every repeat predicts the same rows."
-                )
+        reason = _odd_repeats(self.items, self.repeats)
+        if reason:
+            raise ResultError(reason)
 
     def to_csv(self) -> str:
         """Write the table as CSV text; there is a column ``repeat`` only where rows repeat."""
@@ -164,13 +150,14 @@ class Predictions:
         repeats: tuple[int, ...] = ()
         first = len(_FIRST_COLUMNS)
         try:
+            by_column = list(zip(*rows[1:], strict=True))
             if rows[0][first : first + 1] == ["repeat"]:
-                repeats = tuple(int(row[first]) for row in rows[1:])
+                repeats = tuple(map(int, by_column[first]))
                 first += 1
             columns = {}
             for i, column in enumerate(rows[0][first:], start=first):
-                columns[column] = np.array([float(row[i]) for row in rows[1:]])
-            kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
+                columns[column] = np.array(list(map(float, by_column[i])))
+            kinds, items, patients, folds = by_column[:4]
             (kind,) = set(kinds)
             # Tables of one task hold the same names: one copy of them serves all backbones.
             return cls(
@@ -179,7 +166,7 @@ class Predictions:
                 _shared(patients),
                 _shared(folds),
                 columns,
-                _shared(repeats),
+                _shared(repeats or (0,) * len(items)),
                 as_written=True,
             )
         except (ValueError, IndexError) as error:
@@ -190,6 +177,27 @@ class Predictions:
     def sha256(self) -> str:
         """sha256 of the CSV bytes."""
         return hashlib.sha256(self.to_csv().encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _odd_repeats(items: tuple[str, ...], repeats: tuple[int, ...]) -> str:
+    """Say which item is twice in one repeat, or missing from one; empty where none is."""
+    items_of: dict[int, set[str]] = {repeat: set() for repeat in repeats}
+    for item, repeat in zip(items, repeats, strict=True):
+        if repeat < 0:
+            return f"A prediction table has the repeat {repeat}; wanted 0 or more."
+        if item in items_of[repeat]:
+            where = f" in repeat {repeat}" if len(items_of) > 1 else ""
+            return f"A prediction table lists {item} twice{where}; every row is predicted once."
+        items_of[repeat].add(item)
+    every_item = set(items)
+    for repeat, of_repeat in items_of.items():
+        if of_repeat != every_item:
+            return (
+                f"Repeat {repeat} of a prediction table lacks {min(every_item - of_repeat)}; "
+                "every repeat predicts the same rows."
+            )
+    return ""
 
 
 @lru_cache(maxsize=512)

@@ -75,8 +75,8 @@ FAULTS = [
     Fault(
         "Holm is skipped",
         PAIRS,
-        "values = holm([float(p[pair]) for pair in pairs])",
-        "values = np.array([float(p[pair]) for pair in pairs])",
+        "values = holm(p[rows, columns].tolist())",
+        "values = p[rows, columns]",
         SEPARATION,
     ),
     Fault(

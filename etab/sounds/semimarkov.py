@@ -206,8 +206,8 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
     to d frames, one a hypothesis, with d < n. The first and the last state may reach beyond the
     recording: they weigh as the probability to last *at least* what is seen of them. Returns
     (states (n,), log-likelihood, index of the hypothesis).
-    Exact: durations of fewer frames than the shortest possible let whole blocks of frames be
-        searched together.
+    Exact: a state lasts no less than its shortest duration, so that whole blocks of frames are
+        searched together; durations are looked up along the best path alone.
     """
     n = len(emission)
     k = len(durations)
@@ -224,7 +224,7 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
         survival = np.log(np.cumsum(np.exp(table)[:, ::-1], axis=1)[:, ::-1])
     total = np.zeros((k * STATE_COUNT, n + 1))
     total[:, 1:] = np.tile(np.cumsum(emission, axis=0).T, (k, 1))
-    value, back = _forward(total, table, survival)
+    value = _forward(total, table, survival)
     before = (np.arange(k * STATE_COUNT) // STATE_COUNT) * STATE_COUNT + (
         np.arange(k * STATE_COUNT) - 1
     ) % STATE_COUNT
@@ -244,39 +244,105 @@ def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntA
         if end == 0:
             return states, score, row // STATE_COUNT
         row = int(before[row])
-        length = int(back[row, end])
+        entered = value[before[row], :end] - total[row, :end]
+        length = _best_length(entered, table[row], survival[row], float(total[row, end]))
 
 
-def _forward(
-    total: FloatArray, table: FloatArray, survival: FloatArray
-) -> tuple[FloatArray, IntArray]:
-    """Best log-likelihood (rows, n + 1) of a state that ends before frame t, and how long it then
-    lasted.
+def _best_length(entered: FloatArray, table: FloatArray, survival: FloatArray, total: float) -> int:
+    """How long a state lasted that ends before frame n: the duration of its best value.
+
+    Args:
+        entered: (n,) value of the state before at each start, less the likelihood up to there.
+        table: (longest,) log-probabilities of durations.
+        survival: (longest,) log-probabilities to last at least as long, from the beginning on.
+        total: Likelihood of the frames up to the end in this state.
+
+    Returns:
+        Frames. Of equal values the longest duration is taken; the beginning before all.
+    """
+    n = len(entered)
+    most = min(n, len(table))
+    reached = entered[n - most :] + table[:most][::-1]
+    best = int(reached.argmax())
+    if n <= len(survival) and reached[best] + total <= survival[n - 1] + total:
+        return n
+    return most - best
+
+
+def _forward(total: FloatArray, table: FloatArray, survival: FloatArray) -> FloatArray:
+    """Best log-likelihood (rows, n + 1) of a state that ends before frame t.
+
+    A state follows the one before it by no less than its shortest duration. So one state after the
+    other is searched in blocks as long as the shortest cycle, each shifted by the shortest duration
+    of the state against the block of the state before.
     """
     rows = len(total)
     n = total.shape[1] - 1
     longest = table.shape[1]
-    block = max(1, int(np.isfinite(table).any(axis=0).argmax()) + 1)
-    before = (np.arange(rows) // STATE_COUNT) * STATE_COUNT + (np.arange(rows) - 1) % STATE_COUNT
     value = np.full((rows, n + 1), _NEVER)
-    back = np.zeros((rows, n + 1), dtype=np.int64)
     value[:, 1 : longest + 1] = survival + total[:, 1 : longest + 1]
-    back[:, 1 : longest + 1] = np.arange(1, longest + 1)
-    entry = np.full(
-        (rows, longest + n + 1), _NEVER
-    )  # column longest + u: the best value of a state that starts at u
-    windows = np.lib.stride_tricks.sliding_window_view(entry, longest, axis=1)
-    backward = np.ascontiguousarray(table[:, None, ::-1])
-    for t in range(1, n + 1, block):
-        upto = min(t + block, n + 1)
-        found = windows[:, t:upto] + backward
-        choice = found.argmax(axis=2)
-        reached = np.take_along_axis(found, choice[..., None], axis=2)[..., 0] + total[:, t:upto]
-        better = reached > value[:, t:upto]
-        value[:, t:upto] = np.where(better, reached, value[:, t:upto])
-        back[:, t:upto] = np.where(better, longest - choice, back[:, t:upto])
-        entry[:, longest + t : longest + upto] = value[before, t:upto] - total[:, t:upto]
-    return value, back
+    searches = [_StateSearch(table, state, n) for state in range(STATE_COUNT)]
+    values = [value[state::STATE_COUNT] for state in range(STATE_COUNT)]
+    totals = [total[state::STATE_COUNT] for state in range(STATE_COUNT)]
+    shortest = [int(search.shortest.min()) for search in searches]
+    shifts = (np.cumsum(shortest) - shortest[0]).tolist()
+    block = sum(shortest)
+    for start in range(1 - block, n + 1, block):
+        for state, search in enumerate(searches):
+            first = max(1, start + shifts[state])
+            end = min(start + shifts[state] + block, n + 1)
+            if first >= end:
+                continue
+            best = values[state][:, first:end]
+            np.maximum(best, search.best(first, end) + totals[state][:, first:end], out=best)
+            following = (state + 1) % STATE_COUNT
+            searches[following].enter(first, end, best - totals[following][:, first:end])
+    return value
+
+
+class _StateSearch:
+    """The best duration of one state in every hypothesis, for some frames at a time.
+
+    Each hypothesis allows few durations. The values of the states that start are laid down so that
+    the possible starts of the state which ends before frame t lie in one window that begins at t,
+    for every hypothesis alike.
+    """
+
+    def __init__(self, table: FloatArray, state: int, n: int) -> None:
+        """Lay out the durations of a state.
+
+        Args:
+            table: (4 hypotheses, longest) log-probabilities of durations.
+            state: The state, 0 to 3.
+            n: Number of frames.
+        """
+        own = table[state::STATE_COUNT]
+        possible = np.isfinite(own)
+        longest = table.shape[1]
+        self.shortest = np.where(possible.any(axis=1), possible.argmax(axis=1), 0) + 1
+        most = longest - possible[:, ::-1].argmax(axis=1)
+        self.width = int((most - self.shortest).max()) + 1
+        # Column j of a window is the duration shortest + width - 1 - j.
+        durations = (self.shortest + self.width - 1)[:, None] - np.arange(self.width)
+        padded = np.pad(own, ((0, 0), (0, self.width)), constant_values=_NEVER)
+        self.log_p = np.take_along_axis(padded, durations - 1, axis=1)[:, None]
+        entry = np.full((len(own), n + longest + 2 * self.width), _NEVER)
+        self.windows = np.lib.stride_tricks.sliding_window_view(entry, self.width, axis=1)
+        # Where the value of a start at frame 0 lies, in a row for each hypothesis.
+        offsets = (self.shortest + self.width - 1).tolist()
+        self.rows = [row[offset:] for row, offset in zip(entry, offsets, strict=True)]
+
+    def enter(self, first: int, end: int, starts: FloatArray) -> None:
+        """Lay down the values (hypotheses, end - first) of states that start at these frames."""
+        for row, values in zip(self.rows, starts, strict=True):
+            row[first:end] = values
+
+    def best(self, first: int, end: int) -> FloatArray:
+        """The best value (hypotheses, end - first) of a state that ends before each frame.
+
+        It is without the likelihood of the frames up to the end.
+        """
+        return np.asarray((self.windows[:, first:end] + self.log_p).max(axis=2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ def leaderboard_command(
     category_weight: Annotated[
         list[str], typer.Option(help="LETTER=WEIGHT of a category; may be given several times.")
     ] = [],  # noqa: B006
+    with_seen: Annotated[
+        bool,
+        typer.Option("--with-seen", help="Rank backbones that were pretrained on test data, too."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results and resamples.")] = 0,
     variants: Annotated[
         list[Path],
@@ -92,6 +96,7 @@ def leaderboard_command(
             task_weights=weights(task_weight),
             category_weights=weights(category_weight),
             variants=variants,
+            with_seen=with_seen,
         )
         _write(board, markdown, csv, html)
         show.board(board)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -192,3 +193,15 @@ def _shared_noise(ones: Sequence[Noise], others: Sequence[Noise]) -> float:
         other = np.stack([moves[dataset] for moves in other_moves])
         total += float(((one - one.mean(axis=0)) * (other - other.mean(axis=0))).sum())
     return total / (len(ones) - 1)
+
+
+def plain_matrix(matrix: Array) -> tuple[tuple[Any, ...], ...]:
+    """Turn a matrix into tuples of plain values.
+
+    Args:
+        matrix: Array (n, m).
+
+    Returns:
+        n tuples of m values.
+    """
+    return tuple(tuple(row) for row in matrix.tolist())

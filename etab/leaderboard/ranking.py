@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,8 @@ from etab.leaderboard.comparable import (
 )
 from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
 from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
-from etab.leaderboard.pairs import compare, reliability_of
+from etab.leaderboard.pairs import compare, plain_matrix, reliability_of
+from etab.leaderboard.seen import seen_note, unseen
 from etab.leaderboard.sensitivity import (
     Other,
     ranking_notes,
@@ -71,6 +71,7 @@ def rank(
     draws: int = DRAWS,
     task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
+    with_seen: bool = False,
 ) -> Board:
     """Rank backbones by their results on a suite of tasks.
 
@@ -98,6 +99,7 @@ def rank(
         draws: Number of resamples of patients for the first interval.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
+        with_seen: Whether backbones that were pretrained on data of a test are ranked too.
 
     Returns:
         The board. It does not depend on the order of ``results``.
@@ -128,7 +130,9 @@ def rank(
         for result in results
         if not counts_on(result, suite, tasks, protocol, seed)
     ]
-    return _rank(results, suite, shares, tasks, read_table, protocol, seed, draws, others)
+    return _rank(
+        results, suite, shares, tasks, read_table, protocol, seed, draws, others, (), with_seen
+    )
 
 
 def rank_folder(
@@ -140,6 +144,7 @@ def rank_folder(
     task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
     variants: Sequence[Path] = (),
+    with_seen: bool = False,
 ) -> Board:
     """Rank the results in a folder, as ``etab leaderboard`` does.
 
@@ -157,6 +162,7 @@ def rank_folder(
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
         variants: Folders with results of the same cells by another precision, head or seed, or on
             another release of the data. They are never ranked; the board shows the difference.
+        with_seen: Whether backbones that were pretrained on data of a test are ranked too.
 
     Returns:
         The board.
@@ -203,8 +209,9 @@ def rank_folder(
         others += found
         problems += reasons
     notes = [*set_aside_note(problems), *remarks_note(remarks)]
+    ranked = admission.results
     return _rank(
-        admission.results, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, others, notes
+        ranked, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, others, notes, with_seen
     )
 
 
@@ -219,6 +226,7 @@ def _rank(
     draws: int,
     others: Sequence[Other] = (),
     first_notes: Sequence[str] = (),
+    with_seen: bool = False,
 ) -> Board:
     cells = cells_of_suite(results, suite, tasks, protocol, seed)
     tables = {
@@ -232,7 +240,8 @@ def _rank(
     shares = dict(zip(suite.tasks, weights.tolist(), strict=True))
     scored = {code: share for code, share in shares.items() if share > 0}
     contest = _Contest(suite, tasks, scored, cells, tables)
-    points = {backbone: contest.score(backbone, scored) for backbone in contest.complete()}
+    complete = unseen(contest.complete(), cells, with_seen)
+    points = {backbone: contest.score(backbone, scored) for backbone in complete}
     order = sorted(points, key=lambda backbone: (-points[backbone], backbone))
     resampled = _resampled(contest, order, seed, draws)
     noises = contest.noises(order)
@@ -267,24 +276,21 @@ def _rank(
         phantom=any(cell.phantom for row in rows for cell in row.cells.values()),
         shares=shares,
         rows=tuple(rows),
-        p_better=_plain(comparison.p_better),
-        beats=_plain(comparison.beats),
-        encoder_half=_plain(comparison.encoder_half),
-        probe_half=_plain(comparison.probe_half),
+        p_better=plain_matrix(comparison.p_better),
+        beats=plain_matrix(comparison.beats),
+        encoder_half=plain_matrix(comparison.encoder_half),
+        probe_half=plain_matrix(comparison.probe_half),
         separation=comparison.separation,
         reliabilities=reliabilities,
         notes=(
             *first_notes,
+            *seen_note(cells, with_seen),
             *notes,
             *release_notes(cells),
             *ranking_notes(cells, [result for result, _ in others], suite, unread),
         ),
         beside=beside,
     )
-
-
-def _plain(matrix: Array) -> tuple[tuple[Any, ...], ...]:
-    return tuple(tuple(row) for row in matrix.tolist())
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ def headline(row: BoardRow) -> str:
     """The score of a row with its interval, or how many tasks are missing."""
     if row.ranked:
         return f"{row.etab:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    if not row.missing:
+        return "no score: pretrained on test data"
     plural = "s" if len(row.missing) > 1 else ""
     return f"no score: {len(row.missing)} task{plural} missing"
 

@@ -65,7 +65,8 @@ def _cells(row: BoardRow, board: Board) -> list[str]:
         interval = f"{row.encoder_low:.3f} to {row.encoder_high:.3f}"
         scores = [f"{row.etab:.3f}", interval, precise_words(row), f"{row.etab2022:.3f}"]
     else:
-        scores = ["-", f"{len(row.missing)} missing", "-", "-"]
+        reason = f"{len(row.missing)} missing" if row.missing else "seen"
+        scores = ["-", reason, "-", "-"]
     if not board.suite.precision_weights:
         del scores[2]
     return [

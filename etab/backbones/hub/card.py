@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.hub.described import Described, describe, fetched, transformers_library
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import index as weights
@@ -58,6 +58,7 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
         title=model,
         family="transformer",
         pretraining="" if seed is not None else "as transformers gives it",
+        pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         licence="see the model's page",
         source="transformers",
         sha256="" if seed is not None else _sha256(model),

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.weights.index import sha256_of
 from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
 from etab.types import Array, Features
@@ -103,6 +103,7 @@ def vectors_card(name: str) -> BackboneCard:
         interpolation="",
         layers=("vector",),
         pretraining="unknown: the vectors were made elsewhere",
+        pretraining_sets=UNKNOWN_DATA,
         licence="yours",
         source=FAMILY,
         sha256=sha256_of(file),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.sound.named import SoundBackbone
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
@@ -70,6 +70,7 @@ def _draft(name: str, title: str, seed: int | None, source: str, rate: int) -> B
         interpolation="",
         layers=_QUARTERS,
         pretraining="" if seed is not None else f"as {source} gives it",
+        pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         licence="see the model's page",
         source=source,
         rate=rate,

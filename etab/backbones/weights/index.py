@@ -63,8 +63,8 @@ def entry(name: str) -> Mapping[str, str]:
 
 
 def pretraining_sets(name: str) -> tuple[str, ...]:
-    """List the datasets that the weights of an entry were trained on, as far as it names them."""
-    words = entry(name).get("datasets", "").split(",")
+    """List the datasets that the weights of an entry were trained on; "unknown" where it lists none."""
+    words = entry(name).get("datasets", "unknown").split(",")
     return tuple(word.strip() for word in words if word.strip())
 
 

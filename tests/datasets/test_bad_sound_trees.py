@@ -24,9 +24,9 @@ from tests.trees import sounds
 @pytest.fixture(scope="module")
 def made(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bad")
-    every = phantom_tree(["circor", "cinc2016"])
-    sounds.small_circor(every / "circor", folder / "circor")
-    sounds.small_cinc2016(every / "cinc2016", folder / "cinc2016")
+    phantom_tree(["circor", "cinc2016"]).rename(folder / "all")
+    sounds.small_circor(folder / "all" / "circor", folder / "circor")
+    sounds.small_cinc2016(folder / "all" / "cinc2016", folder / "cinc2016")
     return folder
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +23,17 @@ def results_command(
         bool,
         typer.Option(
             "--clinical",
-            help="Show bias by range, agreement, reclassification and calibration of EF and of "
-            "two classes.",
+            help="Show bias by range, agreement, reclassification, calibration, surface distances "
+            "and timing errors, each with an interval over patients.",
         ),
     ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --clinical: folder of the data, for subgroups by sex, age, image quality, "
+            "frame rate, place and database."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the results of a folder, or their clinical read-outs, from stored predictions."""
@@ -50,7 +57,10 @@ def results_command(
     if not clinical and not as_json:
         show.cells(cells)
         return
-    readouts_of = {_name(cell): _readouts(cell, results, clinical) for cell in cells}
+    readouts_of = {_name(cell): [*_readouts(cell, results, clinical)] for cell in cells}
+    if root is not None:
+        for cell, rows in _subgroups(cells, results, root):
+            readouts_of[_name(cell)] += rows
     if as_json:
         plain = {
             " ".join(name): [asdict(row) for row in rows] for name, rows in readouts_of.items()
@@ -67,7 +77,7 @@ def _name(cell: Result) -> tuple[str, str, str]:
 
 
 def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
-    """The score of a cell, or its clinical read-outs where its kind has any."""
+    """The score of a cell, or its clinical read-outs."""
     from etab.metrics.clinical import Readout, readouts
     from etab.metrics.columns import ScoredRows
     from etab.metrics.heart_sounds import TIMING_COLUMNS
@@ -77,13 +87,29 @@ def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     if not clinical:
         return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test)]
     task = TASKS[cell.task]
-    is_ef = task.target == "EF"
-    if not is_ef and task.kind not in (Kind.BINARY, Kind.STATES):
-        return []
     rows = ScoredRows.of(cell.predictions(folder))
     if task.kind is Kind.STATES and not set(TIMING_COLUMNS) <= set(rows.columns):
         return []  # made before the timing of sounds was kept
-    return readouts(rows, seed=cell.seed)
+    return readouts(rows, ejection=task.target == "EF", seed=cell.seed)
+
+
+def _subgroups(
+    cells: Sequence[Result], folder: Path, root: Path
+) -> Iterator[tuple[Result, list[Readout]]]:
+    """The metric of each cell in subgroups of its patients, and the worst of the large ones."""
+    from etab.runs.subgroups import patient_groups, subgroups_of
+
+    for dataset in sorted({cell.dataset for cell in cells}):
+        groups = patient_groups(dataset, root)
+        for cell in cells:
+            if cell.dataset != dataset:
+                continue
+            table = subgroups_of(cell, folder, groups)
+            rows = [replace(row, name=f"{cell.metric}, {row.name}") for row in table.rows]
+            if table.worst is not None:
+                title = f"{cell.metric}, worst group ({table.worst.name})"
+                rows.append(replace(table.worst, name=title))
+            yield cell, rows
 
 
 def _line(row: Readout) -> tuple[str, str, str, str]:

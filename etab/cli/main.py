@@ -71,6 +71,9 @@ def main() -> None:
         say(f"etab: {error}", error=True)
         code = 2
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            say(str(getattr(error, "ctx", error).get_help()))
+            sys.exit(2)
         # Errors of usage (an unknown option, a missing argument) come from typer and click.
         if not hasattr(error, "format_message"):
             raise

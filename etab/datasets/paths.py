@@ -44,9 +44,14 @@ def dataset_folder(
         if path.is_dir():
             return path
         if firm:
+            if root is not None:
+                raise DataNotFoundError(
+                    f"{path} is not a folder. Pass the folder of {name} as published: --root FOLDER "
+                    "(in Python: root=)."
+                )
             raise DataNotFoundError(
-                f"{name} was looked for where {label} says, and {path} is not a folder. Correct "
-                "it, or remove it."
+                f"{path} is not a folder, and {label} names it. Name the folder of {name} as "
+                "published there, or unset it."
             )
     raise DataNotFoundError(
         f"No folder of {name}. Looked at "

@@ -71,9 +71,12 @@ def cells_of_suite(
     selected.sort(key=lambda result: (result.backbone, result.task, result.head))
     if not selected:
         available = {f"{r.protocol} (seed {r.seed})" for r in results if r.task in suite.tasks}
+        held = "no results of this suite"
+        if available:
+            held = f"results with {', '.join(sorted(available))}"
         raise ResultError(
-            f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. "
-            f"There is: {', '.join(sorted(available)) or 'nothing of this suite'}."
+            f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. The "
+            f"folder holds {held}."
         )
     refuse_mixtures(selected, tasks)
     cells: dict[str, dict[str, Result]] = {}

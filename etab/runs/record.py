@@ -183,10 +183,15 @@ def stored_result(
     differ = [name for name, value in now.items() if before.get(name) != value]
     if differ:
         raise ResultError(
-            f"{path} was made under other conditions: {', '.join(differ)} differ. Results are "
+            f"{path} was made with different {', '.join(map(_in_words, differ))}. Results are "
             "never overwritten: move the old files away, or choose another results folder."
         )
     return stored
+
+
+def _in_words(name: str) -> str:
+    """A fact of a record as a message names it."""
+    return "weights" if name == "sha256" else name.replace("_", " ")
 
 
 def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:

@@ -161,7 +161,7 @@ def test_a_name_never_stands_for_other_weights(place: Place, tmp_path: Path) -> 
     assert first.exit_code == 0
     second = call(*words[1], "--results", folder)
     assert isinstance(second.exception, EtabError)
-    assert "never overwritten" in str(second.exception)
+    assert "made with different weights. Results are never over" in str(second.exception)
 
 
 @pytest.mark.parametrize(

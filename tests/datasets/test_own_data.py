@@ -17,9 +17,9 @@ from etab.cli.main import app
 from etab.datasets.base import SOURCES
 from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
-from etab.datasets.own.files import read_frames
+from etab.datasets.own.files import read_frames, read_sound
 from etab.datasets.own.table import read_own_table
-from etab.errors import EtabError, LayoutError, UnsupportedOptionError
+from etab.errors import CorruptFileError, EtabError, LayoutError, UnsupportedOptionError
 from etab.results import Result
 from etab.runs.execute import execute
 from etab.runs.run import Settings, plan
@@ -283,6 +283,36 @@ def test_a_changed_table_is_other_data(tmp_path: Path) -> None:
     assert first.data_digest != second.data_digest
 
 
+def test_a_parquet_table_is_the_same_data(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    rows = pictures(tmp_path)
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE + SICK)
+    expected = read_own_table(read_description(path))
+    pd.DataFrame(rows).to_parquet(tmp_path / "clinic.parquet")
+    path.write_text(path.read_text().replace("clinic.csv", "clinic.parquet"))
+    assert read_own_table(read_description(path)) == expected
+
+
+def test_a_flac_sound_is_read_as_written(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    wave = (20000 * np.sin(np.arange(4000) / 20)).astype(np.int16)
+    path = tmp_path / "a.flac"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flac", rate=2000, layout="mono")
+        part = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+        part.sample_rate = 2000
+        for packet in (*stream.encode(part), *stream.encode(None)):
+            container.mux(packet)
+    samples, rate = read_sound(path)
+    assert rate == 2000
+    assert samples == pytest.approx(wave / 32768, abs=1e-4)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(CorruptFileError, match=r"no whole FLAC file|holds no sound"):
+        read_sound(path)
+
+
 def test_from_a_folder_to_a_board(tmp_path: Path) -> None:
     folder = tmp_path / "clinic"
     rows = pictures(folder)
@@ -294,7 +324,7 @@ def test_from_a_folder_to_a_board(tmp_path: Path) -> None:
     checked = call("data", "check", description)
     assert checked.exit_code == 0, checked.output
     results = tmp_path / "results"
-    words = ("--backbones", "image_stats,pixel_pca", "--results", results, "--workers", 1)
+    words = ("--backbones", "image_stats,pixel_pca", "--results", results, "--workers", 2)
     done = call("run", "--data", description, "--protocol", "cv", "--cache", tmp_path / "c", *words)
     assert done.exit_code == 0, done.output
     for code in [code for code, task in TASKS.items() if task.dataset == "clinic"]:

@@ -396,10 +396,10 @@ def test_other_protocols_and_seeds_stay_out(folder: Path, board: Board) -> None:
     assert "not readable: " in others[1]  # these results have no predictions
     assert replace(noisy, notes=board.notes) == board
     with pytest.raises(
-        ResultError, match=r"has protocol cv10 and seed 0. There is: cv5 \(seed 0\)"
+        ResultError, match=r"protocol cv10 and seed 0. The folder holds results with cv5 \(seed 0\)"
     ):
         rank(results, made.suite(), folder=folder, protocol="cv10")
-    with pytest.raises(ResultError, match="nothing of this suite"):
+    with pytest.raises(ResultError, match="holds no results of this suite"):
         rank([], made.suite(), folder=folder)
 
 

@@ -115,7 +115,7 @@ def test_what_decides_a_score_decides_what_is_finished(
     shutil.copytree(cohort, copy)
     cfg = copy / "database_nifti" / "patient0001" / "Info_4CH.cfg"
     cfg.write_text(cfg.read_text().replace("Age: ", "Age: 1"))
-    with pytest.raises(ResultError, match=r"other conditions: data differ.*never overwritten"):
+    with pytest.raises(ResultError, match=r"made with different data.*never overwritten"):
         finished(run, replace(done, root=copy))
     task = TASKS["b0-A4-C"]
     monkeypatch.setitem(

@@ -220,10 +220,11 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
     for label in description.labels:
         _read_label(description, label, cells, files, values, frames, phases)
     meta: dict[str, Any] = {}
-    for role in ("study", "group"):
+    # Features call the group of a recording its database: `--protocol lodo` leaves each out in turn.
+    for role, fact in (("study", "study"), ("group", "database")):
         text = _cell(description, cells, role)
         if text:
-            meta[role] = text
+            meta[fact] = text
     return TableRow(
         line=line,
         id=_cell(description, cells, "id") or _id_of(files),

@@ -102,7 +102,7 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import keep_description
+    from etab.tasks.own import keep_description, own_protocols
 
     own = None
     if data is not None:
@@ -112,7 +112,10 @@ def run_command(
     wanted = words(tasks) or (None if own is None else [own.name])
     codes = tasks_at(wanted, root)
     encoders = named_encoders(backbone_names(words(backbones) or [], codes))
-    protocols = _protocols(words(protocol), codes, n_fold, fractions, shots, draws)
+    named = words(protocol)
+    if named is None and own is not None:
+        named = own_protocols(own)
+    protocols = _protocols(named, codes, n_fold, fractions, shots, draws)
     runs = plan(
         codes,
         encoders,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from etab.datasets.own.description import Description, Label, read_description
 from etab.datasets.own.source import own_source
+from etab.datasets.own.table import read_own_table
 from etab.echo.clips import Sampling
 from etab.echo.views import VIEW_CODES
 from etab.errors import LayoutError
@@ -29,6 +30,7 @@ _LIKE = {
     Kind.MASK: "a0-A4-C",
     Kind.STATES: "e0-AL-D",
 }
+_LIKE_SOUND = {**_LIKE, Kind.VALUE: "e1-AL-D", Kind.BINARY: "f2-AL-D", Kind.CLASSES: "f1-AL-D"}
 _YOURS = "anchors in the description of the data"
 
 
@@ -66,6 +68,22 @@ def use_results(folder: Path) -> list[Description]:
         The descriptions, by name.
     """
     return [use_own_data(path) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+
+
+def own_protocols(description: Description) -> list[str]:
+    """Choose the protocols that a table can be run with.
+
+    Args:
+        description: The description; its table is read.
+
+    Returns:
+        Folds of patients, and the split of the table where it names training and test patients.
+    """
+    rows = read_own_table(description).rows
+    parts = {row.split for row in rows}
+    if {"train", "test"} <= parts and "" not in parts:
+        return ["cv", "official"]
+    return ["cv"]
 
 
 def keep_description(description: Description, results: Path) -> None:
@@ -144,6 +162,7 @@ def _task(description: Description, label: Label, code: str) -> Task:
             f"{description.path}: the label {label.name} has input = {inputs!r}, which is not for "
             f"{kind}."
         )
+    like = _LIKE_SOUND if description.sound else _LIKE
     clip = _CLIP if label.clip is None else Sampling(*label.clip)
     return Task(
         code=code,
@@ -154,14 +173,21 @@ def _task(description: Description, label: Label, code: str) -> Task:
         kind=label.kind,
         metric=metric,
         metric_2022=metric_2022,
-        head=label.head or TASKS[_LIKE[label.kind]].head,
+        head=label.head or TASKS[like[label.kind]].head,
         inputs=inputs,
         anchors=Anchors(low, high, _YOURS, _YOURS),
-        unit=label.per or ("patient" if label.kind is Kind.STATES else ""),
+        unit=_unit(description, label),
         aggregate=label.aggregate or ("mean" if label.per else ""),
-        protocols=("cv", "official"),
+        protocols=("cv", "official", "lodo") if description.sound else ("cv", "official"),
         clip=clip if row.clip else None,
     )
+
+
+def _unit(description: Description, label: Label) -> str:
+    """What is scored as one; a sound's study is its patient under another id."""
+    if description.sound and label.per == "study":
+        return "patient"
+    return label.per or ("patient" if label.kind is Kind.STATES else "")
 
 
 def _check_metric(description: Description, label: Label, name: str) -> None:

@@ -201,7 +201,7 @@ metric = "mae"
 [labels.murmur]
 kind = "classes"
 classes = ["Present", "Unknown", "Absent"]
-per = "patient"
+per = "study"
 aggregate = "recordings"
 metric = "f_measure"
 """
@@ -220,6 +220,7 @@ def circor_as_table(root: Path, folder: Path) -> Path:
                 "id": record.id,
                 "file": record.files["audio"],
                 "patient": record.patient,
+                "study": record.meta["id"],
                 "view": record.view,
                 "states": record.files["states"],
                 "HR": repr(float(rate[0].value)) if rate else "",

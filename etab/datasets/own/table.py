@@ -225,6 +225,9 @@ def _row(description: Description, line: int, cells: Mapping[str, str]) -> Table
         text = _cell(description, cells, role)
         if text:
             meta[fact] = text
+    by_study = any(label.per == "study" for label in description.labels)
+    if description.sound and by_study and "study" in meta:
+        meta["id"] = meta["study"]  # features of sound score a patient by this fact
     return TableRow(
         line=line,
         id=_cell(description, cells, "id") or _id_of(files),

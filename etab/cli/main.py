@@ -72,7 +72,7 @@ def main() -> None:
         code = 2
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            say(str(getattr(error, "ctx", error).get_help()))
+            say(error.format_message())
             sys.exit(2)
         # Errors of usage (an unknown option, a missing argument) come from typer and click.
         if not hasattr(error, "format_message"):

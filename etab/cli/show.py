@@ -167,7 +167,9 @@ def findings(found: Sequence[Finding]) -> None:
     console.print(out)
     for f in found:
         if f.next_step:
-            console.print(f"[bold]{escape(f.name)}[/]: {escape(f.next_step)}")
+            # On one line, so that a command can be copied.
+            step = f"[bold]{escape(f.name)}[/]: {escape(f.next_step)}"
+            console.print(step, highlight=False, soft_wrap=True)
 
 
 def _progress() -> Progress:

@@ -275,7 +275,7 @@ def test_doctor_looks_at_extras_and_proposes_commands_that_work(
     assert "etab data phantom DIR --data tmed" in steps["tmed"]
     assert "phantom" not in steps["dicom"]
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert "etab-bench[dicom]" in call("doctor").stdout
+    assert 'pip install "etab-bench[dicom]"' in call("doctor").stdout
 
 
 def test_the_cache_is_measured_and_cleared(place: Place, tmp_path: Path) -> None:

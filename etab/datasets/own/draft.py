@@ -216,7 +216,8 @@ def _description(
     phases = {role: role for role in ("ed", "es") if columns.get(role) == role}
     if renamed or phases:
         lines += ["", "[columns]"]
-        lines += [f"{role} = {json.dumps(name)}" for role, name in {**renamed, **phases}.items()]
+        named = {**renamed, **phases}
+        lines += [f"{role} = {json.dumps(column)}" for role, column in named.items()]
     for index, column in enumerate(header):
         if column not in columns.values() and column != _patient_column(header, columns):
             lines += _label_lines(column, [row[index] for row in rows])

@@ -204,7 +204,7 @@ def _mask_picture(path: Path) -> IntArray:
                 f"{path} is a colour picture; a mask has one whole number for each pixel."
             )
         values = values[..., 0]
-    return np.asarray(values)[None]
+    return np.asarray(values, dtype=np.int64)[None]
 
 
 def read_sound(path: Path) -> tuple[FloatArray, int]:

@@ -159,7 +159,8 @@ class OwnRecordings(Source):
         for path in paths:
             n = frame_count(path)
             if before <= number < before + n:
-                return read_frames(path, [number - before])[0]
+                frame: Array = read_frames(path, [number - before])[0]
+                return frame
             before += n
         raise UnsupportedOptionError(
             f"{record.id} has frames 0 to {before - 1}; frame {number} does not exist."
@@ -268,7 +269,8 @@ class OwnRecordings(Source):
         masks = read_mask(path, label.pixel)
         if len(masks) != 1:
             raise CorruptFileError(f"{path} holds {len(masks)} masks; wanted the one of a frame.")
-        return masks[0]
+        mask: Array = masks[0]
+        return mask
 
     def _check_count(self, record: Record, label: Label, masks: int, frames: int) -> None:
         if masks != frames:

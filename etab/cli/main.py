@@ -71,13 +71,14 @@ def main() -> None:
         say(f"etab: {error}", error=True)
         code = 2
     except Exception as error:
-        if type(error).__name__ == "NoArgsIsHelpError":
-            say(error.format_message())
-            sys.exit(2)
         # Errors of usage (an unknown option, a missing argument) come from typer and click.
-        if not hasattr(error, "format_message"):
+        message = getattr(error, "format_message", None)
+        if message is None:
             raise
-        say(f"etab: {error.format_message()}", error=True)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            say(message())
+        else:
+            say(f"etab: {message()}", error=True)
         code = 2
     if code == 130:  # typer reports Ctrl-C by this status too
         say(

@@ -213,10 +213,15 @@ def _description(
     if sound:
         lines.append("sound = true")
     renamed = {role: column for role, column in columns.items() if role != column}
-    phases = {role: role for role in ("ed", "es") if columns.get(role) == role}
+    # Frames of ED and ES are used where the description names their columns, by any name.
+    phases: dict[str, str] = {}
+    for role in ("ed", "es"):
+        if columns.get(role) == role:
+            phases[role] = role
     if renamed or phases:
         lines += ["", "[columns]"]
-        named = {**renamed, **phases}
+        named: dict[str, str] = dict(renamed)
+        named.update(phases)
         lines += [f"{role} = {json.dumps(column)}" for role, column in named.items()]
     for index, column in enumerate(header):
         if column not in columns.values() and column != _patient_column(header, columns):

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 # A longer list of known names is not printed: only the nearest ones are.
-_LISTED = 80
+_LISTED = 40
 _NEAREST = 5
 # Similarity from which a name is suggested; below it, names have little in common.
 _SIMILAR = 0.6
@@ -32,7 +32,7 @@ def unknown(
         listing: The command that lists all names, for a list that is too long to print.
 
     Returns:
-        The error. It lists all names, or the nearest ones where there are more than 80.
+        The error. It lists all names, or the nearest ones where there are more than 40.
     """
     names = sorted(known)
     close = nearest(str(name), names)

@@ -63,11 +63,13 @@ def data_check(
     Splits that leak and counts that differ from the published ones are reported too. The exit
     status is 1 where anything is wrong.
     """
+    from etab import datasets
     from etab.cli import show
     from etab.datasets.integrity import check
 
     if name.endswith(".toml"):
         _check_own(Path(name), as_json, quick)
+    datasets.card(name)  # a name that is none is told before there is a bar
     with show.bar(f"{name} recordings") as progress:
         report = check.check(name, root, progress=progress, quick=quick)
     say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,16 @@ Results = Annotated[
         help="Folder for the result files; checkpoints go to <results>.training beside it."
     ),
 ]
+
+
+def _check_tuning(tuning: str) -> None:
+    from etab.errors import UnsupportedOptionError
+
+    if not re.fullmatch(r"finetune|head|partial[1-9]\d*", tuning):
+        raise UnsupportedOptionError(
+            f"--tuning is {tuning!r}; possible: finetune (the whole backbone), partialN (its last N "
+            "blocks, such as partial2), and head with --source."
+        )
 
 
 def finetune(
@@ -112,6 +123,7 @@ def finetune(
     from etab.training.distributed import launched
     from etab.training.loop import Recipe
 
+    _check_tuning(tuning)
     recipe = Recipe(
         epochs=epochs,
         batch=batch,

@@ -97,6 +97,7 @@ def run_command(
     from etab.cli import show
     from etab.cli.cache import default_cache
     from etab.cli.encoders import named_encoders
+    from etab.errors import UnknownNameError
     from etab.leaderboard.plain import cell_order
     from etab.results.masks import keep_named
     from etab.runs.data import lacking, tasks_at
@@ -110,7 +111,10 @@ def run_command(
         root = own.folder
         keep_description(own, results)
     wanted = words(tasks) or (None if own is None else [own.name])
-    codes = tasks_at(wanted, root)
+    try:
+        codes = tasks_at(wanted, root)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} {_TASKS}") from None
     encoders = named_encoders(backbone_names(words(backbones) or [], codes))
     named = words(protocol)
     if named is None and own is not None:
@@ -145,6 +149,12 @@ def run_command(
         show.cells(cells)
         say(f"Rank them with: etab leaderboard {results}")
     raise typer.Exit(1 if done.failures else 0)
+
+
+_TASKS = (
+    "`etab list tasks` lists the tasks of etab; recordings of your own are run with --data "
+    "clinic.toml, which `etab data init FOLDER` writes."
+)
 
 
 def own_data(data: Path, root: Path | None) -> Description:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -50,10 +51,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temp.replace(path)
         temp = None
     except OSError as error:
+        step = "check its folder and permissions, or name another place"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            step = "free some space and run the same command again"
         raise StorageError(
             f"{path} could not be written: {error.strerror or error}. Nothing that was finished is "
-            "lost; "
-            "free some space and run the same command again."
+            f"lost; {step}."
         ) from error
     finally:
         if temp is not None:

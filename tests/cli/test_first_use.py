@@ -286,3 +286,27 @@ def test_the_cache_is_measured_and_cleared(place: Place, tmp_path: Path) -> None
     call("cache", "--cache", tmp_path / "c", "--clear")
     assert call("cache", "--cache", tmp_path / "c").stdout.startswith("0 bytes")
     assert (tmp_path / "c" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "--tasks", "my_echo", "--backbones", "image_stats"), "--data clinic.toml"),
+        (
+            ("run", "--root", "/no/folder", "--backbones", "image_stats"),
+            "/no/folder is not a folder",
+        ),
+        (("finetune", "--tuning", "lora"), "--tuning is 'lora'; possible: finetune"),
+        (("data", "check", "camsu"), "Did you mean 'camus'"),
+        (("data", "check", "clinic.toml"), "etab data init"),
+        (("cache", "--cache", "nowhere"), ""),
+    ],
+)
+def test_a_slip_is_answered_with_the_option_that_was_meant(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = call(*words)
+    assert said in str(ran.exception)
+    assert len(str(ran.exception)) < 600
+    assert "recordings" not in ran.stderr

@@ -63,7 +63,7 @@ def test_a_head_of_the_same_name_and_other_code_is_another_one(camus: Path, tmp_
     assert _run(camus, tmp_path) == first
     HEADS.remove("shifted")
     HEADS.add("shifted", _head(9.0))
-    with pytest.raises(ResultError, match="code of the head differ"):
+    with pytest.raises(ResultError, match=r"different.*code of the head"):
         _run(camus, tmp_path)
     assert _run(camus, tmp_path / "other").value != first.value
 
@@ -71,7 +71,7 @@ def test_a_head_of_the_same_name_and_other_code_is_another_one(camus: Path, tmp_
 def test_a_head_whose_code_cannot_be_read_is_never_resumed(camus: Path, tmp_path: Path) -> None:
     HEADS.add("shifted", _head(0.0, threading.Lock()))
     _run(camus, tmp_path)
-    with pytest.raises(ResultError, match="code of the head differ"):
+    with pytest.raises(ResultError, match=r"different.*code of the head"):
         _run(camus, tmp_path)
 
 

@@ -209,7 +209,7 @@ def test_incomplete_is_never_mixed_with_whole(camus: Path) -> None:
     short = _run(_settings(camus, name="short"))
     assert {r.data_digest for r in whole}.isdisjoint(r.data_digest for r in short)
     assert {r.features_key for r in whole}.isdisjoint(r.features_key for r in short)
-    with pytest.raises(ResultError, match="data differ"):
+    with pytest.raises(ResultError, match=r"different.*data"):
         _run(_settings(camus))
     mixed = [*whole, *[replace(r, backbone="other") for r in short]]
     with pytest.raises(

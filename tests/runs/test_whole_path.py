@@ -121,7 +121,7 @@ def test_what_decides_a_score_decides_what_is_finished(
     monkeypatch.setitem(
         TASKS._items, task.code, replace(task, anchors=replace(task.anchors, low=10.0))
     )
-    with pytest.raises(ResultError, match="anchors differ"):
+    with pytest.raises(ResultError, match="different anchors"):
         finished(run, done)
 
 

@@ -273,7 +273,7 @@ def test_in_workers(camus: Path) -> None:
     ]
     said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert said.returncode == 1
-    assert "--skip-bad" in said.stderr.replace("\n", "")
+    assert "--skip-bad" in said.stdout.replace("\n", "")
     said = subprocess.run(
         [*command, "--skip-bad"], capture_output=True, text=True, timeout=300, check=False
     )

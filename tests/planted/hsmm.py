@@ -18,8 +18,8 @@ FAULTS = [
     _fault(
         "emission of the next state",
         SEARCH,
-        "np.tile(np.cumsum(emission, axis=0).T, (k, 1))",
-        "np.tile(np.cumsum(emission[:, [1, 2, 3, 0]], axis=0).T, (k, 1))",
+        "summed = np.cumsum(emission, axis=0).T",
+        "summed = np.cumsum(emission[:, [1, 2, 3, 0]], axis=0).T",
         "test_search_is_exact",
     ),
     _fault(

@@ -200,7 +200,7 @@ def cross_segment(
             candidates=candidates,
             beat=beat,
         )
-        yield split, [model.predict(envelopes[i]) for i in split.test]
+        yield split, model.predict_all([envelopes[i] for i in split.test])
 
 
 def refuse_shared_people(patients: Array, split: RowSplit) -> None:

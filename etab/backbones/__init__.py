@@ -38,6 +38,8 @@ _FORMS = (
     "transformers/<owner>/<model> or transformers/<folder>",
     "local:<file>@timm/<model>",
     "local:<file>@echoprime",
+    "open_clip/<model>@<weights>",
+    "onnx:<file>",
     "vectors:<file>",
     "random/<name>",
 )
@@ -176,6 +178,20 @@ def _of_transformers(base: str, seed: int | None) -> BackboneCard:
     return _twin(hub.transformers_card(base, seed), base, seed)
 
 
+def _of_open_clip(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.image import openclip
+
+    return _twin(openclip.open_clip_card(base, seed), base, seed)
+
+
+def _of_onnx(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.own import onnx_file
+
+    if seed is not None:
+        raise UnsupportedOptionError(f"{base} is a graph with its weights: no random twin.")
+    return onnx_file.onnx_card(base)
+
+
 def _of_vectors(base: str, seed: int | None) -> BackboneCard:
     from etab.backbones.own import vectors
 
@@ -208,6 +224,8 @@ _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
     "torchaudio/": _of_sound,
     "transformers/": _of_transformers,
     "vectors:": _of_vectors,
+    "open_clip/": _of_open_clip,
+    "onnx:": _of_onnx,
 }
 
 

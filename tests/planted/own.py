@@ -144,4 +144,11 @@ FAULTS = [
         "return list(range(len(names)))",
         ("tests/runs/test_vectors.py::test_every_form_gives_the_same_score_in_any_order",),
     ),
+    Fault(
+        "hub: a timm model of the hub is run at 224 px",
+        "etab/backbones/image/open.py",
+        "config = _hub_config(name)",
+        "config = {}",
+        ("tests/backbones/test_taps.py::test_a_model_of_the_hub_has_its_own_size",),
+    ),
 ]

@@ -8,7 +8,7 @@ grows with the number of rows and not with that of pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -230,16 +230,19 @@ def _weights_of_rows(
     They are float32 where every sum of products of them is a whole or half number that float32
     holds exactly.
     """
+    whole = weights.dtype.kind == "u" and weights.size > 0
+    largest = int(weights.max()) if whole else 0
+    few_pairs = 2 * len(positives) * len(negatives) * largest**2 < _EXACT
     rows = len(positives) + len(negatives)
     step = max(_NUMBERS // max(rows, 1), _FEWEST_DRAWS)
     for start in range(0, weights.shape[1], step):
         chunk = slice(start, start + step)
-        high = weights[positives, chunk]
-        low = weights[negatives, chunk]
-        kind: Callable[[Array], FloatArray] = _as_float64
-        if weights.dtype.kind == "u" and 2 * _most_pairs(high, low) < _EXACT:
-            kind = _as_float32
-        yield chunk, kind(high), kind(low)
+        high = np.take(weights[:, chunk], positives, axis=0)
+        low = np.take(weights[:, chunk], negatives, axis=0)
+        if whole and (few_pairs or 2 * _most_pairs(high, low) < _EXACT):
+            yield chunk, high.astype(np.float32), low.astype(np.float32)
+        else:
+            yield chunk, high.astype(np.float64), low.astype(np.float64)
 
 
 def _most_pairs(high: Array, low: Array) -> int:
@@ -247,14 +250,6 @@ def _most_pairs(high: Array, low: Array) -> int:
     of_high = int(high.sum(axis=0).max(initial=1))
     of_low = int(low.sum(axis=0).max(initial=1))
     return max(of_high, 1) * max(of_low, 1)
-
-
-def _as_float32(values: Array) -> FloatArray:
-    return values.astype(np.float32)
-
-
-def _as_float64(values: Array) -> FloatArray:
-    return values.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,8 +127,8 @@ FAULTS = [
     Fault(
         "numbers of pairs beyond float32",
         "etab/metrics/areas.py",
-        'weights.dtype.kind == "u" and 2 * _most_pairs(high, low) < _EXACT',
-        'weights.dtype.kind == "u"',
+        "if whole and (few_pairs or 2 * _most_pairs(high, low) < _EXACT):",
+        "if whole:",
         FORMS,
     ),
     Fault(

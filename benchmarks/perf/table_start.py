@@ -74,7 +74,7 @@ def _finished(folder: str) -> float:
     phantom = [*etab, "data", "phantom", made, "--patients", "20"]
     subprocess.run(phantom, check=True, capture_output=True)
     run = [
-        *(*etab, "run", "--root", f"{made}/camus", "--tasks", "b0-A4-C,d0-A4-C"),
+        *(*etab, "run", "--root", f"{made}/camus", "--tasks", "b0-A4-C,b1-A4-C"),
         *("--backbones", "image_stats,pixel_pca", "--protocol", "official"),
         *("--results", f"{folder}/results", "--cache", f"{folder}/cache", "--workers", "1"),
     ]

@@ -73,8 +73,8 @@ FAULTS = [
     Fault(
         "skip-bad: an absent patient is silent",
         "etab/datasets/camus_layout.py",
-        "            absent(name, listed[name])",
-        "            continue",
+        "                absent(name, listed[name])",
+        "                continue",
         WHOLE,
     ),
     Fault(

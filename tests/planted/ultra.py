@@ -136,8 +136,8 @@ FAULTS = [
     Fault(
         "the smaller cavity is ED",
         "etab/datasets/traced.py",
-        "Answer(late, first[0]), Answer(1 - late, last[0])",
-        "Answer(1 - late, first[0]), Answer(late, last[0])",
+        "Answer(late, first), Answer(1 - late, last)",
+        "Answer(1 - late, first), Answer(late, last)",
         _of("test_pediatric", "test_pediatric_phases_by_area"),
     ),
     Fault(

@@ -185,7 +185,7 @@ FAULTS = [
     Fault(
         "labelled pictures may be missing",
         UNITY,
-        "            self._check_there(records)\n",
+        "            self._check_present(records)\n",
         "",
         _of("test_unity", "test_damage_is_named"),
     ),

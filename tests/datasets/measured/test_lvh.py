@@ -102,7 +102,7 @@ def test_lvh_points_outside_and_rows_twice(trees: dict[str, Path]) -> None:
     assert np.isnan(points.value[5]).all()
     assert np.isfinite(points.value[:5]).all()
     assert len(found.answers(recording_of(found, 7), found.card.target("LVIDd"))) == 1
-    assert any("1 rows measure again" in said for said in found.remarks())
+    assert any("1 rows repeat a measurement" in said for said in found.remarks())
 
 
 def test_keypoints_move_with_the_picture(trees: dict[str, Path]) -> None:

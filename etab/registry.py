@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from etab.errors import UnknownNameError, UnsupportedOptionError
 
-T = TypeVar("T")
+_T = TypeVar("T")
 
 
 # A longer list of known names is not printed: only the nearest ones are.
@@ -66,7 +66,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = _SIMILAR) -> list[s
     return [lower[other] for other in close]
 
 
-class Registry(Generic[T]):
+class Registry(Generic[_T]):
     """An ordered mapping of names to things of one sort; ``what`` is the field's word for that
     sort.
     """
@@ -74,9 +74,9 @@ class Registry(Generic[T]):
     def __init__(self, what: str) -> None:
         """Make an empty registry of ``what`` ("dataset", "head", ...)."""
         self.what = what
-        self._items: dict[str, T] = {}
+        self._items: dict[str, _T] = {}
 
-    def add(self, name: str, item: T) -> T:
+    def add(self, name: str, item: _T) -> _T:
         """Register ``item``; raises UnsupportedOptionError when the name is taken by something
         else.
         """
@@ -87,7 +87,7 @@ class Registry(Generic[T]):
         self._items[name] = item
         return item
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[_T], _T]:
         """Register by decorator."""
         return lambda item: self.add(name, item)
 
@@ -95,7 +95,7 @@ class Registry(Generic[T]):
         """Forget a name (tests and notebooks that redefine a cell)."""
         self._items.pop(name, None)
 
-    def __getitem__(self, name: str) -> T:
+    def __getitem__(self, name: str) -> _T:
         """Look a name up; raises UnknownNameError with a suggestion."""
         try:
             return self._items[name]
@@ -114,10 +114,10 @@ class Registry(Generic[T]):
         """Count the names."""
         return len(self._items)
 
-    def items(self) -> Iterable[tuple[str, T]]:
+    def items(self) -> Iterable[tuple[str, _T]]:
         """Names with their things."""
         return self._items.items()
 
-    def values(self) -> Iterable[T]:
+    def values(self) -> Iterable[_T]:
         """The things."""
         return self._items.values()

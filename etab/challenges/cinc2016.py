@@ -44,7 +44,7 @@ RECORD_LIMITS = Limits(seconds=40, memory=2048)
 
 _LARGEST_ANSWER = 1 << 16
 _LOG_HEADER = ("record", "answer", "seconds", "why")
-UNSURE = 0
+_UNSURE = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,5 +408,5 @@ def _differences(answers: Mapping[str, int | None], shipped: Mapping[str, int]) 
 def _scores(
     labels: Mapping[str, Reference], answers: Mapping[str, int | None], quality: str
 ) -> dict[str, Entry2016]:
-    counted = {name: UNSURE if answer is None else answer for name, answer in answers.items()}
+    counted = {name: _UNSURE if answer is None else answer for name, answer in answers.items()}
     return {rule: score_cinc2016(labels, counted, quality, rule=rule) for rule in RULES}

@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.datasets.camus_layout import CHAMBERS, Layout, cfg_number, pictured, read_cfg
+from etab.datasets.camus_layout import CHAMBERS, CamusLayout, cfg_number, pictured, read_cfg
 from etab.datasets.integrity.canonical import same_person_notes
 from etab.datasets.traced import EF_LIMIT
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
@@ -83,7 +83,7 @@ class CamusSource(Source):
             DataNotFoundError: ``root`` is not a folder.
             LayoutError: The folder has another layout; the message names the folder to pass.
         """
-        self.layout = Layout.find(Path(root))
+        self.layout = CamusLayout.find(Path(root))
         super().__init__(self.layout.root)
         self._records: tuple[Record, ...] | None = None
         self._cfg: dict[str, Mapping[str, str]] = {}

@@ -25,7 +25,7 @@ _WANTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class CamusLayout:
     """The root of a CAMUS tree and its release.
 
     Attributes:
@@ -40,7 +40,7 @@ class Layout:
     ted: bool = False
 
     @staticmethod
-    def find(root: Path) -> Layout:
+    def find(root: Path) -> CamusLayout:
         """Find the tree from its folder, the folder above it, or one of its own folders.
 
         Args:
@@ -209,14 +209,14 @@ class Layout:
         return home
 
 
-def _layout(path: Path) -> Layout | None:
+def _layout(path: Path) -> CamusLayout | None:
     """Return the layout of a folder, or None if it is no CAMUS tree."""
     if next((path / "database_nifti").glob("patient*"), None):
-        return Layout(path, True)
+        return CamusLayout(path, True)
     if next((path / "training").glob("patient*"), None):
-        return Layout(path, False)
+        return CamusLayout(path, False)
     if next((path / "database").glob("patient*/*_sequence.mhd"), None):
-        return Layout(path, False, True)
+        return CamusLayout(path, False, True)
     return None
 
 

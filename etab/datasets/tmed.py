@@ -20,7 +20,7 @@ from etab.datasets.tmed_layout import (
     NOT_PROVIDED,
     TMED1,
     TMED2,
-    Release,
+    TmedRelease,
     find_release,
     fold_table,
 )
@@ -87,7 +87,7 @@ class TmedSource(Source):
             file lists have the part of their patient, or none.
     """
 
-    release: ClassVar[Release] = TMED2
+    release: ClassVar[TmedRelease] = TMED2
     card: ClassVar[Card] = Card(
         name="tmed",
         title="TMED-2",
@@ -408,7 +408,7 @@ class Tmed1Source(TmedSource):
     too.
     """
 
-    release: ClassVar[Release] = TMED1
+    release: ClassVar[TmedRelease] = TMED1
     card: ClassVar[Card] = Card(
         name="tmed1",
         title="TMED-1",

@@ -21,7 +21,7 @@ from etab.datasets.base import Source
 from etab.echo import beats
 from etab.echo.clips import Sampling
 from etab.errors import IncompatibleError, LayoutError, UnsupportedOptionError
-from etab.features.base import Embedding, Input, register
+from etab.features.base import Embedding, Input, register_input
 from etab.features.frames import frame_features, resize, row_features
 from etab.features.store import FrameFeatures, FrameKey, ahead
 from etab.tasks.base import Task
@@ -29,7 +29,7 @@ from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack
 from etab.types import Array, Features, IntArray, Record
 
-VERSION = 2
+_VERSION = 2
 STEPS = 16
 _STEPPED = ("mean", "cls", "moments")
 ClipKey = tuple[Record, tuple[int, ...]]
@@ -63,7 +63,7 @@ class Clips:
         lengths = ",".join(str(len(shown)) for _, shown in self.clips)
         return {
             "sampling": self.sampling,
-            "over_time": f"mean, mean+std, {STEPS} steps v{VERSION}",
+            "over_time": f"mean, mean+std, {STEPS} steps v{_VERSION}",
             "lengths": hashlib.sha256(lengths.encode()).hexdigest(),
         }
 
@@ -166,7 +166,7 @@ STILLS = "only stills of ED and ES are here, no sequence"
 """Why a recording has no clips."""
 
 
-@register("clip", "clips", "beats")
+@register_input("clip", "clips", "beats")
 class ClipInput(Input):
     """Clips of a recording: the middle one, all of them, or one for each beat."""
 

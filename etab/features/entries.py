@@ -32,7 +32,7 @@ _HELD = 2 << 30
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-Report = Callable[[int, int], None]
+OnRows = Callable[[int, int], None]
 
 
 Load = Callable[[Path, Mapping[str, Any]], Features]
@@ -147,7 +147,7 @@ def embed_batches(
     folder: Path | None,
     *,
     device: str = "cpu",
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     maps: bool = False,
     rows: IntArray | None = None,
 ) -> Batches:

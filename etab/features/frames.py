@@ -19,8 +19,8 @@ from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.video.contract import resize_by_pillow
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
-from etab.features.base import PHASES, Embedding, Input, register
-from etab.features.entries import Batches, Report, embed_batches
+from etab.features.base import PHASE_TARGET, Embedding, Input, register_input
+from etab.features.entries import Batches, OnRows, embed_batches
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.store import (
     EntryKeys,
@@ -35,7 +35,7 @@ from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack, undefined_row
 from etab.types import Answer, Array, Features, Kind, Record
 
-VERSION = 2
+_VERSION = 2
 
 
 class Over(Protocol):
@@ -102,7 +102,7 @@ def _interpolation(card: BackboneCard) -> str:
 
 def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
     return {
-        "features_version": VERSION,
+        "features_version": _VERSION,
         "backbone_version": card.version,
         "backbone": card.name,
         "size": card.size,
@@ -123,7 +123,7 @@ def frame_features(
     device: str = "cpu",
     precision: str = "auto",
     batch_size: int | None = None,
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     maps: bool = True,
     data_digest: str | None = None,
     over: Over | None = None,
@@ -174,7 +174,7 @@ def frame_features(
     return FeatureStore(cache).get(card, facts, keys, compute, data_digest=digest)
 
 
-@register("frame", "ED", "ED+ES", "answer")
+@register_input("frame", "ED", "ED+ES", "answer")
 class FrameInput(Input):
     """Annotated frames: one, or the ED and the ES frame side by side, for each row."""
 
@@ -260,9 +260,9 @@ def shown_frames(source: Source, record: Record) -> list[int]:
 
 def _phases(source: Source, record: Record) -> dict[int, int]:
     """Map phases (0 ED, 1 ES) to frames; empty if the dataset does not mark phases."""
-    if all(t.name != PHASES for t in source.card.targets):
+    if all(t.name != PHASE_TARGET for t in source.card.targets):
         return {}
-    return _at(source.answers(record, source.card.target(PHASES)))
+    return _at(source.answers(record, source.card.target(PHASE_TARGET)))
 
 
 def _at(answers: Sequence[Answer]) -> dict[int, int]:

@@ -37,8 +37,8 @@ from etab.errors import (
     UndefinedError,
     UnsupportedOptionError,
 )
-from etab.features.base import Embedding, register
-from etab.features.entries import Computed, Report
+from etab.features.base import Embedding, register_input
+from etab.features.entries import Computed, OnRows
 from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
 from etab.features.window_batches import WindowKey
@@ -50,14 +50,14 @@ from etab.sounds.windows import resample
 from etab.tasks.base import Task
 from etab.types import Array, FloatArray, Kind, Record
 
-VERSION = 1
+SERIES_VERSION = 1
 WIDTH = 128
 PIXEL = 0.01
 MEL_STEP = 0.016
 _STILL = 1e-5
 
 
-@register("recording")
+@register_input("recording")
 class Recordings(Windows):
     """Whole recordings: the mean over their windows or, for tasks of states, series over time."""
 
@@ -86,7 +86,7 @@ class Recordings(Windows):
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
         """Describe the windows, and add the version of layers over time."""
-        version = {"series_version": VERSION} if layered(task, card) else {}
+        version = {"series_version": SERIES_VERSION} if layered(task, card) else {}
         return {**version, **super().facts(task, card)}
 
 
@@ -181,7 +181,7 @@ def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         precision: "fp32" or "bf16".
     """
     facts: dict[str, Any] = {
-        "series_version": VERSION,
+        "series_version": SERIES_VERSION,
         "envelopes": list(KINDS),
         "backbone_version": card.version,
         "backbone": card.name,
@@ -210,7 +210,7 @@ def recording_series(
     device: str = "cpu",
     precision: str = "auto",
     batch_size: int | None = None,
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
     """Compute the layers of recordings over time, or read them from the cache.
@@ -429,7 +429,7 @@ def _held(source: SoundSource, records: Sequence[Record]) -> dict[str, Layers]:
 
 
 def _each(
-    source: SoundSource, records: Sequence[Record], read_layers: Any, progress: Report | None
+    source: SoundSource, records: Sequence[Record], read_layers: Any, progress: OnRows | None
 ) -> Iterator[tuple[Record, Layers]]:
     """Yield recordings with envelopes (float32) and layers (float16), reading one ahead."""
     sounds: Iterator[Any] = ahead(records, partial(_read_sound, source))  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ LIBRARIES = (
 )
 
 
-T = TypeVar("T")
+_T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
     return "bf16" if has_bf16(device) else "fp32"
 
 
-def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
+def ahead(parts: Sequence[_T], read: Callable[[_T], Array]) -> Iterator[Array]:
     """Yield ``read(part)`` for each part, reading one part ahead of its use.
 
     Args:

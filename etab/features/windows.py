@@ -20,8 +20,8 @@ from etab.backbones.base import BackboneCard
 from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
 from etab.errors import LayoutError, UnsupportedOptionError
-from etab.features.base import Embedding, Input, register
-from etab.features.entries import Batches, Report, embed_batches
+from etab.features.base import Embedding, Input, register_input
+from etab.features.entries import Batches, OnRows, embed_batches
 from etab.features.store import (
     PRECISIONS,
     EntryKeys,
@@ -35,7 +35,7 @@ from etab.tasks.base import Task
 from etab.tasks.rows import Rows
 from etab.types import Array, Features, FloatArray, Kind, Record
 
-VERSION = 1
+_VERSION = 1
 DESCRIBED_VERSION = 1
 
 
@@ -70,7 +70,7 @@ def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         precision: "fp32" or "bf16".
     """
     facts: dict[str, Any] = {
-        "sound_features_version": VERSION,
+        "sound_features_version": _VERSION,
         "backbone_version": card.version,
         "backbone": card.name,
         "modality": card.modality,
@@ -97,7 +97,7 @@ def window_features(
     device: str = "cpu",
     precision: str = "auto",
     batch_size: int | None = None,
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
     """Embed windows of sound, or read their features from the cache.
@@ -178,7 +178,7 @@ WINDOW = 5.0
 HOP = 5.0
 """Time from the start of a window to the start of the next one, in s."""
 
-SHORTEST = 2.0
+SHORTEST_WINDOW = 2.0
 """Length of the shortest recording that has windows, in s."""
 
 
@@ -194,7 +194,7 @@ def windows(source: SoundSource) -> list[WindowKey]:
     keys: list[WindowKey] = []
     for record in sorted(source.records(), key=lambda r: (r.view, r.id)):
         seconds = source.n_samples(record) / float(record.fps or 1)
-        if seconds >= SHORTEST:
+        if seconds >= SHORTEST_WINDOW:
             keys += [(record, start, WINDOW) for start in window_starts(seconds)]
     return keys
 
@@ -220,7 +220,7 @@ def window_starts(seconds: float) -> list[float]:
     return regular
 
 
-@register("window")
+@register_input("window")
 class Windows(Input):
     """Windows of sound: each window is a row."""
 
@@ -264,7 +264,7 @@ class Windows(Input):
         """Describe the windows, and how they are combined into rows."""
         return {
             "rows": task.inputs,
-            "window": [WINDOW, HOP, SHORTEST],
+            "window": [WINDOW, HOP, SHORTEST_WINDOW],
             "aggregate": task.aggregate,
         }
 
@@ -338,7 +338,7 @@ def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) 
         answers = source.answers(record, target)
         value = answers[0].value if answers else None
         if record.id not in window_range:
-            missing.append((record.id, f"shorter than {SHORTEST:g} s"))
+            missing.append((record.id, f"shorter than {SHORTEST_WINDOW:g} s"))
             continue
         if value is None or (target.kind is Kind.STATES and not _has_sounds(value)):
             missing.append((record.id, f"no {task.target} is given"))

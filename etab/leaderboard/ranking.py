@@ -52,7 +52,7 @@ from etab.tasks.menu import TASKS
 from etab.types import Array, FloatArray, IntArray
 
 DRAWS = 2000
-LEVEL = 0.95
+_LEVEL = 0.95
 # Above this share of resamples without a value, a metric is called undefined.
 _MOST_UNDEFINED = 0.05
 
@@ -449,7 +449,7 @@ def _ranked_row(
     precise = {code: share for code, share in contest.suite.precision_shares().items() if share > 0}
     has_precise = bool(precise) and contest.has_all(backbone, list(precise))
     twin = f"random/{backbone}"
-    interval = percentile_interval(point, draws, level=LEVEL, method="bootstrap over patients")
+    interval = percentile_interval(point, draws, level=_LEVEL, method="bootstrap over patients")
     return BoardRow(
         backbone=backbone,
         etab=point,

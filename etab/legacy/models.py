@@ -74,8 +74,8 @@ def available_heads(task: str | None = None) -> list[str]:
 
 
 def _known_task(task: str) -> str:
-    if task not in names.KINDS:
-        raise UnknownNameError(f"No task is called {task!r}. Known: {', '.join(names.KINDS)}.")
+    if task not in names.TASK_KINDS:
+        raise UnknownNameError(f"No task is called {task!r}. Known: {', '.join(names.TASK_KINDS)}.")
     return task
 
 
@@ -128,7 +128,7 @@ class ETABmodel:
         self.side = side
         self.seed = seed
         default_head = "SegFormer" if task == "segmentation" else "Linear"
-        self.head_name = names.head(head or default_head, task)
+        self.head_name = names.printed_head(head or default_head, task)
         card = card_of(backbone, pretrained=pretrained)
         self.backbone_name = card.name
         if self.task == "segmentation" and num_classes != 2:
@@ -207,7 +207,7 @@ class ETABmodel:
             UnsupportedOptionError: If the head suits neither the task nor the maps of the backbone.
         """
         new_task = _known_task(task or self.task)
-        printed = names.head(new_head, new_task)
+        printed = names.printed_head(new_head, new_task)
         before = (self.task, self.head_name, self.num_classes, self.frames)
         self.task = new_task
         self.head_name = printed
@@ -351,7 +351,7 @@ class ETABmodel:
         return _heads_for(self.task)[self.head_name]
 
     def _kind(self) -> Kind:
-        return names.KINDS[self.task][-1]
+        return names.TASK_KINDS[self.task][-1]
 
     def _outputs(self) -> int:
         if self.task != "classification":
@@ -368,7 +368,7 @@ class ETABmodel:
         if task_code is not None:
             names.check_code(task_code, self.task, targets[0].name if targets else "")
         for target in targets:
-            if target.kind not in names.KINDS[self.task]:
+            if target.kind not in names.TASK_KINDS[self.task]:
                 raise UnsupportedOptionError(
                     f"The loader gives {target.name} ({target.kind.value}); this model is for "
                     f"{self.task}."

@@ -387,7 +387,9 @@ def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> 
     sort = names.sort_of(task.kind)
     classes = max(2, len(items.reader.target.classes)) if sort == "classification" else 2
     head = asked.head
-    if head is not None and names.plain(head) not in {names.plain(h) for h in names.VECTOR_HEADS}:
+    if head is not None and names.plain_name(head) not in {
+        names.plain_name(h) for h in names.VECTOR_HEADS
+    }:
         head = head if task.kind is Kind.MASK else None  # a decoder is for the tasks with masks
     return ETABmodel(
         sort,

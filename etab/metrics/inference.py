@@ -36,7 +36,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class FoldDesign:
     """How patients were divided into training and test.
 
     Attributes:
@@ -57,7 +57,7 @@ class Design:
         """The factor of Nadeau and Bengio on the variance of one fit: 1/fits + test share.
 
         Example:
-            >>> Design(n_fold=5, repeats=5, test_share=0.25).correction
+            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).correction
             0.29
         """
         return 1 / (self.n_fold * self.repeats) + self.test_share
@@ -80,14 +80,14 @@ class Precision:
     Example:
         >>> people = np.array([[0.3, -0.3, 0.1, -0.1]])
         >>> folds = np.array([[0.5, 0.7]])
-        >>> one = Precision(people, folds, Design(n_fold=2, repeats=1, test_share=1.0), 4)
+        >>> one = Precision(people, folds, FoldDesign(n_fold=2, repeats=1, test_share=1.0), 4)
         >>> round(one.patient_variance, 3), round(one.encoder_variance, 3)
         (0.2, 0.6)
     """
 
     people: FloatArray
     folds: FloatArray
-    design: Design
+    design: FoldDesign
     patients: int
 
     @property
@@ -143,7 +143,7 @@ def _fold_vector(part: Precision) -> FloatArray:
     return np.asarray(np.concatenate(vectors) / math.sqrt(len(vectors)))
 
 
-def precision_of(metric: str, rows: ScoredRows, order: Array, design: Design) -> Precision:
+def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign) -> Precision:
     """Measure what a value varies by.
 
     Args:
@@ -210,7 +210,7 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
         The arrays of the sum.
 
     Example:
-        >>> design = Design(n_fold=2, repeats=1, test_share=1.0)
+        >>> design = FoldDesign(n_fold=2, repeats=1, test_share=1.0)
         >>> one = Precision(np.array([[0.5, -0.5]]), np.array([[1.0, 2.0]]), design, 2)
         >>> combined([one, one], [1, -1]).encoder_variance
         0.0
@@ -315,7 +315,7 @@ def half_widths(variances: FloatArray, degrees: float, level: float = 0.95) -> F
 
 
 def paired_test(
-    metric: str, a: ScoredRows, b: ScoredRows, design: Design | None = None
+    metric: str, a: ScoredRows, b: ScoredRows, design: FoldDesign | None = None
 ) -> PairedTest:
     """Test the difference a - b of a metric on the same rows, by Student's t.
 
@@ -344,7 +344,9 @@ def paired_test(
         (1.0, 0.041)
     """
     order = np.unique(a.patients)
-    division = design or Design(n_fold=_most_folds(a), repeats=len(a.of_repeats()), test_share=0)
+    division = design or FoldDesign(
+        n_fold=_most_folds(a), repeats=len(a.of_repeats()), test_share=0
+    )
     parts = [precision_of(metric, rows, order, division) for rows in (a, b)]
     between = combined(parts, [1, -1])
     variance = between.patient_variance if design is None else between.encoder_variance

@@ -16,10 +16,10 @@ from etab.features.store import FrameFeatures
 from etab.features.supplied import supplied_features
 from etab.results import Result
 from etab.runs import cross
-from etab.runs.cell import compute, refuse_leaks, resolve_precision, settings_of
+from etab.runs.cell import compute, precision_of_run, refuse_leaks, settings_of
 from etab.runs.data import Data
 from etab.runs.record import stored_result
-from etab.runs.run import Failed, Progress, Run, Settings
+from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
 from etab.tasks.menu import TASKS
@@ -41,7 +41,7 @@ def finished(run: Run, settings: Settings, data: Data | None = None) -> Result |
             overwritten.
     """
     data = data or Data(settings)
-    facts = settings_of(run, resolve_precision(run, settings), data)
+    facts = settings_of(run, precision_of_run(run, settings), data)
     stored = stored_result(run, facts, settings, data)
     if stored is None:
         return None
@@ -71,7 +71,7 @@ def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
     """
     require_device(settings.device)
     for run in runs:
-        resolve_precision(run, settings)
+        precision_of_run(run, settings)
     # What is alike is stored, so that the processes of the plan need not read all data for it.
     for dataset in {name for run in runs for name in run.row.datasets}:
         data.digest(dataset)
@@ -83,7 +83,7 @@ def execute(
     settings: Settings,
     *,
     data: Data | None = None,
-    progress: Progress | None = None,
+    progress: OnCell | None = None,
     failed: Failed | None = None,
 ) -> Iterator[Result]:
     """Run cells, one backbone after the other, and save each when it is done.
@@ -138,7 +138,7 @@ def _execute_group(
     group: list[Run],
     settings: Settings,
     data: Data,
-    progress: Progress | None,
+    progress: OnCell | None,
     failed: Failed | None,
 ) -> Iterator[Result]:
     waiting = []

@@ -50,10 +50,10 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
 PROTOCOLS = ("official", "cv5")
 
 
-VERSION = 1
+RUNS_VERSION = 1
 
 
-Progress = Callable[[str, int, int], None]
+OnCell = Callable[[str, int, int], None]
 
 
 Failed = Callable[["Run", EtabError], None]
@@ -218,7 +218,7 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
         input_of(task).check(task, source)
     except IncompatibleError as error:
         yield str(error)
-    if task.fit_on and (clash := cross.clash(task)):
+    if task.fit_on and (clash := cross.cross_clash(task)):
         yield clash
     protocol = parse(name)
     if task.fit_on and protocol.repeats > 1:

@@ -424,7 +424,7 @@ class HeartSoundModel:
         P(state).
         """
         logits = (
-            frame_features(envelopes, self.context) - self.mean
+            state_features(envelopes, self.context) - self.mean
         ) @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)) - self.prior)
@@ -499,7 +499,7 @@ def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
         )
 
 
-def frame_features(envelopes: FloatArray, context: int) -> FloatArray:
+def state_features(envelopes: FloatArray, context: int) -> FloatArray:
     """What the regression sees of each frame: envelopes and their soft logarithm, at ``context``
     frames around it.
 

@@ -483,7 +483,7 @@ def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
     plan = run.plan("e0-AL-D", [name], protocols=None, n_fold=3)
     cell = next(iter(execute.execute(plan, settings)))
     assert (cell.head, cell.metric, cell.phantom) == ("hsmm_wavelet", "f1_100", True)
-    assert cell.settings["series_version"] == series.VERSION
+    assert cell.settings["series_version"] == series.SERIES_VERSION
     assert all({"features", "penalty"} <= set(fold["choice"]) for fold in cell.folds)
     assert execute.finished(plan[0], settings) is not None
     if name == "mel_stats":

@@ -313,7 +313,7 @@ def test_products_with_test_rows_are_those_that_are_not_computed(shift: float) -
     test = np.arange(40, 60)
     y = rng.standard_normal((40, 2))
     prepared = Prepared.of(x, 1)
-    whole = KernelFits(*kernel_fits.standardised(prepared, train, test))
+    whole = KernelFits(*kernel_fits.standardised_parts(prepared, train, test))
     later = kernel_fits.standardised_fits(prepared, train, test)
     for penalty in (1e-3, 1.0, 1e3):
         assert np.abs(later.predict(y, penalty) - whole.predict(y, penalty)).max() < 1e-5

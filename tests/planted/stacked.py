@@ -42,10 +42,10 @@ FAULTS = [
     Fault(
         "stack: weights are fitted on rows that the candidates have seen",
         STACK,
-        "left_out[index] = predict(float(PENALTIES[index]))",
+        "left_out[index] = predict(float(_PENALTIES[index]))",
         "left_out[index] = fit.train @ np.linalg.solve(fit.train + 1e-3 * np.eye(len(y)), y)"
         " if hasattr(fit.train, 'ndim') and fit.train.ndim == 2"
-        " else predict(float(PENALTIES[index]))",
+        " else predict(float(_PENALTIES[index]))",
         TESTS,
     ),
     Fault(

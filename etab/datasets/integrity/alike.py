@@ -20,7 +20,7 @@ from etab.datasets.integrity.canonical import same_people
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
-    VERSION,
+    FINGERPRINT_VERSION,
     frame_print,
     sound_print,
     unit_rows,
@@ -184,7 +184,7 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
     if cache is None:
         return alike_recordings(source)
     # Not .json: a cache may lie inside a folder of results, whose records end in .json.
-    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{VERSION}.pairs"
+    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{FINGERPRINT_VERSION}.pairs"
     try:
         return tuple(Alike(**pair) for pair in json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

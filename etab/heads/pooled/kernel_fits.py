@@ -16,7 +16,7 @@ from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_di
 from etab.heads.pooled.linalg import gram, symmetric_axes
 from etab.types import Array, FloatArray, IntArray
 
-COLUMNS = 2048
+_COLUMNS = 2048
 """Columns that are multiplied at once. Each block is summed in single precision, and the blocks in
 double precision."""
 
@@ -156,8 +156,8 @@ def raw_products(x: Array) -> FloatArray:
     """
     peak = max(float(np.abs(x).max(initial=0.0)), 1e-30)
     products = np.zeros((len(x), len(x)))
-    for start in range(0, x.shape[1], COLUMNS):
-        block = np.asarray(x[:, start : start + COLUMNS], dtype=np.float32) / np.float32(peak)
+    for start in range(0, x.shape[1], _COLUMNS):
+        block = np.asarray(x[:, start : start + _COLUMNS], dtype=np.float32) / np.float32(peak)
         block -= block.mean(axis=0)
         products += block @ block.T
     lengths = np.diag(products)
@@ -220,7 +220,7 @@ class Prepared:
         return cls(values, mean / peak)
 
 
-def standardised(
+def standardised_parts(
     prepared: Prepared, train: IntArray, test: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Compute inner products of standardised rows.
@@ -306,8 +306,8 @@ def _standardised_blocks(
     prepared: Prepared, train: IntArray, test: IntArray
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Standardised columns of the training rows and of the test rows, some columns at a time."""
-    for start in range(0, prepared.values.shape[1], COLUMNS):
-        block = slice(start, start + COLUMNS)
+    for start in range(0, prepared.values.shape[1], _COLUMNS):
+        block = slice(start, start + _COLUMNS)
         fitted = prepared.values[train, block]
         others = prepared.values[test, block]
         mean = fitted.mean(axis=0)

@@ -38,8 +38,8 @@ from etab.heads.pooled.kernel_fits import (
     centred,
     principal_components,
     raw_products,
-    standardised,
     standardised_fits,
+    standardised_parts,
 )
 from etab.heads.pooled.kernels import Kernels
 from etab.heads.pooled.large import LIMIT
@@ -49,7 +49,7 @@ from etab.heads.pooled.probes import refuse_kind
 from etab.heads.pooled.weighted_fits import WeightedFits, WeightedKernelFits, weighted
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-PENALTIES: FloatArray = np.logspace(-3, 3, 13)
+_PENALTIES: FloatArray = np.logspace(-3, 3, 13)
 """Penalties relative to the mean squared length of a training row."""
 
 START = 6
@@ -175,7 +175,7 @@ class _Shared:
         split = self._of_split(rows)
         if place not in split:
             if candidate.standardised:
-                split[place] = standardised(self._prepared(key), rows.train, rows.test)
+                split[place] = standardised_parts(self._prepared(key), rows.train, rows.test)
             else:
                 split[place] = centred(self._raw_products(key), rows.train, rows.test)
         found: tuple[FloatArray, FloatArray] = split[place]
@@ -322,10 +322,10 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
     predict = fit.search(y, parts)
 
     def loss(index: int) -> float:
-        if not 0 <= index < len(PENALTIES):
+        if not 0 <= index < len(_PENALTIES):
             return np.inf
         if index not in left_out:
-            left_out[index] = predict(float(PENALTIES[index]))
+            left_out[index] = predict(float(_PENALTIES[index]))
         errors = np.square(left_out[index][inner] - y[inner]).sum(axis=1)
         return float(errors @ importance[inner])
 
@@ -333,7 +333,7 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
     step = 1 if loss(best + 1) < loss(best) else -1
     while loss(best + step) < loss(best):
         best += step
-    return _Choice(float(PENALTIES[best]), left_out[best])
+    return _Choice(float(_PENALTIES[best]), left_out[best])
 
 
 def _combination(

@@ -25,8 +25,8 @@ from etab.sounds.semimarkov import (
     beat_envelope,
     check_envelopes,
     duration_table,
-    frame_features,
     heart_timings,
+    state_features,
     viterbi,
 )
 from etab.sounds.states import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, runs
@@ -44,7 +44,7 @@ __all__ = [
     "cross_segment",
     "duration_table",
     "fit_hsmm",
-    "frame_features",
+    "state_features",
     "heart_timings",
     "learn_spreads",
     "refuse_shared_people",
@@ -82,7 +82,7 @@ def fit_hsmm(
     if not len(envelopes):
         raise UndefinedError("No recording to learn from. Pass some.")
     x = np.concatenate(
-        [frame_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)]
+        [state_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)]
     )
     y = np.concatenate([s[s >= 0] for s in states]).astype(np.int64)
     counts = np.bincount(y, minlength=STATE_COUNT)

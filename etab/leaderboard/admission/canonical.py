@@ -91,7 +91,7 @@ def key_of(result: Result) -> str:
     return f"{result.task} v{result.task_version} {protocol} s{result.seed}"
 
 
-def release_of(result: Result) -> Release | None:
+def canonical_release(result: Result) -> Release | None:
     """The known release that a result was computed on; None for data that etab does not know."""
     return _releases(result.dataset).get(result.data_digest)
 
@@ -141,7 +141,7 @@ def other_rows(result: Result, table: Predictions) -> str:
         The reason; empty where the rows are canonical, or there is no canonical table for this
         release, protocol and seed.
     """
-    release = release_of(result)
+    release = canonical_release(result)
     if release is None:
         return ""
     if result.bad:

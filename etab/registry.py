@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from etab.errors import UnknownNameError, UnsupportedOptionError
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 # A longer list of known names is not printed: only the nearest ones are.

@@ -82,7 +82,15 @@ def _holds(folder: Path, release: TmedRelease) -> bool:
 
 
 def find_release(root: Path, release: TmedRelease) -> tuple[Path, str | None]:
-    """Find the data folder, and the development set if ``root`` itself is the folder of one."""
+    """Find the data folder, and the development set if ``root`` is the folder of one.
+
+    Args:
+        root: The folder that was passed.
+        release: The release to look for.
+
+    Returns:
+        (data folder, name of the development set or None).
+    """
     wanted_folder = (
         f"the folder that contains {LABEL_TABLE}, the folders of fold files and "
         f"{release.folders[0]}/"

@@ -131,13 +131,19 @@ class Input(ABC):
         """
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """Collect the facts of the rows that decide a score, beside task and backbone."""
+        """Collect the facts of the rows that affect a score, beside ``task`` and ``card``."""
         if not task.aggregate:
             return {}
         return {"aggregate": task.aggregate}
 
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """Resolve a precision ("auto", "fp32", "bf16") for a backbone on this machine."""
+        """Resolve a precision for a backbone on this machine.
+
+        Args:
+            precision: "auto", "fp32" or "bf16".
+            card: The backbone.
+            device: "cpu", "cuda" or another device of torch.
+        """
         return resolve_precision(precision, card, device)
 
 

@@ -83,7 +83,14 @@ class Clips:
     def batches(
         self, source: Source, size: int, n: int, interpolation: str = "bilinear"
     ) -> Iterator[Array]:
-        """Yield uint8 batches (frames, size, size), one a group, with each frame of a clip once."""
+        """Yield uint8 batches (frames, size, size), one per group of clips, without repeated frames.
+
+        Args:
+            source: The source of the recordings.
+            size: The side of the images in pixels.
+            n: About the number of frames of a batch.
+            interpolation: How images are resized.
+        """
 
         def read(group: list[ClipKey]) -> Array:
             frames: list[Array] = []
@@ -95,7 +102,12 @@ class Clips:
         return ahead(self.groups(n), read)
 
     def over(self, backbone: Backbone, n: int) -> OverTime:
-        """Wrap a backbone of pictures so that it embeds the output of ``batches``, in its order."""
+        """Wrap an image backbone so that it embeds the batches of ``batches``, in their order.
+
+        Args:
+            backbone: The backbone of images.
+            n: About the number of frames of a batch.
+        """
         return OverTime(backbone, self.groups(n), n)
 
 
@@ -171,18 +183,32 @@ class ClipInput(Input):
     """Clips of a recording: the middle one, all of them, or one for each beat."""
 
     def keys(self, task: Task, source: Source) -> Clips:
-        """List every clip of the task's family, ordered by view."""
+        """List every clip of ``source`` for the family of ``task``, ordered by view."""
         return clips_of(task, source)
 
     def rows(self, task: Task, source: Source, keys: Clips) -> Rows:
-        """Build a row for each clip of the recordings that have an answer."""
+        """Build a row for each clip of the recordings with an answer.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The clips, as ``keys`` lists them.
+        """
         self.check(task, source.card)
         return clip_rows(task, source, keys)
 
     def embed(
         self, task: Task, source: Source, keys: Clips, card: BackboneCard, embedding: Embedding
     ) -> FrameFeatures:
-        """Embed clips by a network of clips, or by moments over the features of their frames."""
+        """Embed clips by a network of clips, or by moments over the features of their frames.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The clips.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         over: Clips | WholeClips = keys
         if card.clip is not None:
             over = WholeClips.of(source, keys.clips, card.clip, keys.sampling)
@@ -201,7 +227,14 @@ class ClipInput(Input):
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Pick the clip of each row."""
+        """Pick the clip of each row.
+
+        Args:
+            features: The features of all clips.
+            rows: The rows of the task.
+            maps: Not used; clips have no maps.
+            sequences: Whether to return the features over time.
+        """
         return row_features(features, rows, maps=maps, sequences=sequences)
 
 
@@ -439,7 +472,12 @@ class WholeClips:
         return self.contract.fit(frames)[inverse]
 
     def over(self, backbone: Backbone, n: int) -> InOrder:
-        """Wrap a backbone so that it embeds the output of ``batches``, in its order."""
+        """Wrap a backbone so that it embeds the batches of ``batches``, in their order.
+
+        Args:
+            backbone: The backbone of clips.
+            n: About the number of frames of a batch.
+        """
         present = [self.present[group.start : group.stop] for group in self.groups(n)]
         return InOrder(backbone, present)
 

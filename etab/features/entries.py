@@ -75,7 +75,12 @@ class Batches:
         self.pca: Mapping[str, int] = {}
 
     def add(self, part: Features, maps: bool) -> None:
-        """Append the features of one batch; ``maps`` also collects its feature maps."""
+        """Append the features of one batch.
+
+        Args:
+            part: The features of the batch.
+            maps: Whether to append its feature maps too.
+        """
         k = len(part)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)

@@ -51,11 +51,23 @@ class Over(Protocol):
     def batches(
         self, source: Source, size: int, n: int, interpolation: str = "bilinear"
     ) -> Iterator[Array]:
-        """Yield uint8 batches of about ``n`` frames, resized as ``interpolation`` names it."""
+        """Yield uint8 batches of frames.
+
+        Args:
+            source: The source of the recordings.
+            size: The side of the images in pixels.
+            n: About the number of frames of a batch.
+            interpolation: How images are resized.
+        """
         ...
 
     def over(self, backbone: Backbone, n: int) -> Backbone:
-        """Wrap a backbone so that it embeds these batches, one row for several frames."""
+        """Wrap a backbone so that it embeds these batches, with one row for several frames.
+
+        Args:
+            backbone: The backbone of images.
+            n: About the number of frames of a batch.
+        """
         ...
 
 
@@ -179,7 +191,12 @@ class FrameInput(Input):
     """Annotated frames: one, or the ED and the ES frame side by side, for each row."""
 
     def keys(self, task: Task, source: Source) -> list[FrameKey]:
-        """List every frame that the tasks of the dataset need, ordered by view."""
+        """List every frame that tasks on the dataset need, ordered by view.
+
+        Args:
+            task: A task on the dataset.
+            source: The source of the recordings.
+        """
         keys = annotated_frames(source)
         if not keys:
             raise LayoutError(
@@ -190,7 +207,13 @@ class FrameInput(Input):
         return keys
 
     def rows(self, task: Task, source: Source, keys: Sequence[FrameKey]) -> Rows:
-        """Build a row for each frame, answer or recording, depending on ``task.inputs``."""
+        """Build a row for each frame, answer or recording, depending on ``task.inputs``.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The frames, as ``keys`` lists them.
+        """
         self.check(task, source.card)
         return task_rows(task, source, keys)
 
@@ -202,7 +225,15 @@ class FrameInput(Input):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Embed every frame; store feature maps too if the dataset has masks."""
+        """Embed every frame, with feature maps if the dataset has masks.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The frames.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         has_masks = any(target.kind is Kind.MASK for target in source.card.targets)
         return frame_features(
             source,
@@ -218,7 +249,14 @@ class FrameInput(Input):
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Pick the frame of each row, or the pooled features of its two frames side by side."""
+        """Pick the frame of each row, or the pooled features of its two frames side by side.
+
+        Args:
+            features: The features of all frames.
+            rows: The rows of the task.
+            maps: Whether to return feature maps.
+            sequences: Whether to keep two frames as a sequence.
+        """
         return row_features(features, rows, maps=maps, sequences=sequences)
 
 

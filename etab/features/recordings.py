@@ -69,7 +69,15 @@ class Recordings(Windows):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Compute layers over time if the task needs them; otherwise, embed every window."""
+        """Compute layers over time if the task needs them; otherwise, embed every window.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The windows.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         if not layered(task, card):
             return super().embed(task, source, keys, card, embedding)
         return recording_series(
@@ -85,7 +93,7 @@ class Recordings(Windows):
         )
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """Describe the windows, and add the version of layers over time."""
+        """Describe the windows of ``task`` for ``card``, and the version of layers over time."""
         version = {"series_version": SERIES_VERSION} if layered(task, card) else {}
         return {**version, **super().facts(task, card)}
 

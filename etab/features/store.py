@@ -50,7 +50,7 @@ LIBRARIES = (
 )
 
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,11 +225,22 @@ class Windows(Input):
     """Windows of sound: each window is a row."""
 
     def keys(self, task: Task, source: Source) -> list[WindowKey]:
-        """List every window of every recording that is long enough."""
+        """List every window of the recordings that are long enough.
+
+        Args:
+            task: A task on the dataset.
+            source: The source of the recordings.
+        """
         return windows(_sound_source(source))
 
     def rows(self, task: Task, source: Source, keys: Sequence[WindowKey]) -> Rows:
-        """Build a row for each window, or for each recording from all its windows."""
+        """Build a row for each window, or for each recording from all its windows.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The windows, as ``keys`` lists them.
+        """
         self.check(task, source.card)
         return sound_task_rows(task, _sound_source(source), keys)
 
@@ -241,7 +252,15 @@ class Windows(Input):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Embed every window; for controls of records, describe the recordings."""
+        """Embed every window; for controls of records, describe the recordings.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The windows.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         if card.modality == "record":
             return described(source, keys, card, embedding.data_digest or source.digest())
         return window_features(
@@ -257,11 +276,18 @@ class Windows(Input):
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Average the windows of each row; pick series of whole recordings by recording."""
+        """Average the windows of each row; pick series of whole recordings by recording.
+
+        Args:
+            features: The features of all windows.
+            rows: The rows of the task.
+            maps: Whether to return feature maps.
+            sequences: Whether to return the features over time.
+        """
         return sound_row_features(features, rows)
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """Describe the windows, and how they are combined into rows."""
+        """Describe the windows of ``task`` for ``card``, and how they are combined into rows."""
         return {
             "rows": task.inputs,
             "window": [WINDOW, HOP, SHORTEST_WINDOW],
@@ -269,7 +295,13 @@ class Windows(Input):
         }
 
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """Resolve a precision: fp32 for backbones of waveforms."""
+        """Resolve a precision: fp32 for backbones of waveforms.
+
+        Args:
+            precision: "auto", "fp32" or "bf16".
+            card: The backbone.
+            device: "cpu", "cuda" or another device of torch.
+        """
         return sound_precision(precision, card, device)
 
 

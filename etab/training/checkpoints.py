@@ -106,7 +106,7 @@ def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Restore the state of an optimizer from what ``flatten`` returned."""
+    """Restore the state of ``optimizer`` from the ``tensors`` that ``flatten`` returned."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")

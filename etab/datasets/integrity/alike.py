@@ -136,10 +136,17 @@ class Fingerprints:
 
 
 def compared_frames(source: Source, record: Record) -> list[int]:
-    """Choose the frames of a recording that are compared.
+    """Choose the frames of a recording to compare.
 
-    They are end-diastole and end-systole where the authors name them, all frames of a short
-    recording, and otherwise the first, the middle and the last one.
+    These are end-diastole and end-systole if the authors name them, all frames of a short
+    recording, and otherwise the first, the middle and the last frame.
+
+    Args:
+        source: The source of the recording.
+        record: The recording.
+
+    Returns:
+        Frame numbers, from 0.
     """
     n = source.n_frames(record)
     if n <= _SHORT:
@@ -195,7 +202,12 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
 
 
 def unlisted(source: Source, pairs: Sequence[Alike]) -> list[Alike]:
-    """Select the near-duplicates that ``same_person`` of the canonical split does not explain."""
+    """Select the near-duplicates that ``same_person`` of the canonical split does not explain.
+
+    Args:
+        source: The source of the recordings.
+        pairs: All near-duplicates.
+    """
     person_of = same_people(source)
     patient_of = {record.id: record.patient for record in source.records()}
     selected = []

@@ -106,7 +106,7 @@ class LvhSource(VideoSource):
         ...     source = LvhSource(Path(folder) / "lvh")
         ...     record = source.records()[0]
         ...     source.answers(record, source.card.target("LVIDd"))[0].at
-        1
+        2
     """
 
     card: ClassVar[Card] = _CARD

@@ -250,8 +250,17 @@ def read_wav(path: Path, *, rate: float | None = None) -> tuple[FloatArray, int]
 
 
 def decode_wav(data: bytes, name: str) -> tuple[FloatArray, int]:
-    """Read a mono WAV file from bytes, as ``read_wav``; ``name`` stands in messages. Raises
-    CorruptFileError.
+    """Read a mono WAV file from bytes.
+
+    Args:
+        data: The content of the file.
+        name: The name of the file, for messages.
+
+    Returns:
+        (samples (n,) float32 from -1 to 1, their rate in Hz).
+
+    Raises:
+        CorruptFileError: The bytes are no mono WAV file.
     """
     info = scan_wav(name, BytesIO(data), len(data))
     return _decoded(name, BytesIO(data), info), info.rate

@@ -61,17 +61,7 @@ _CARD = Card(
 
 @SOURCES.register("echonet")
 class EchoNetSource(VideoSource):
-    """EchoNet-Dynamic as published: ``FileList.csv``, ``VolumeTracings.csv`` and ``Videos/``.
-
-    Example:
-        >>> import tempfile
-        >>> from etab.phantom import write
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write(Path(folder), patients=10, names=["echonet"])
-        ...     source = EchoNetSource(Path(folder) / "echonet")
-        ...     source.frames(source.records()[0], [0, 1]).shape
-        (2, 112, 112)
-    """
+    """EchoNet-Dynamic as published: ``FileList.csv``, ``VolumeTracings.csv`` and ``Videos/``."""
 
     card: ClassVar[Card] = _CARD
 
@@ -203,6 +193,11 @@ def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
 
     Returns:
         The mask, boolean (h, w).
+
+    Example:
+        >>> discs = [[5, 1, 5, 8], [3, 2, 7, 2], [3, 5, 7, 5], [4, 7, 6, 7]]
+        >>> int(traced_mask(np.array(discs), (10, 10)).sum())
+        28
     """
     x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
     y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])

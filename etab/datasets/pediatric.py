@@ -90,17 +90,7 @@ _CARD = Card(
 
 @SOURCES.register("pediatric")
 class PediatricSource(VideoSource):
-    """EchoNet-Pediatric as published: the folders ``A4C`` and ``PSAX``.
-
-    Example:
-        >>> import tempfile
-        >>> from etab.phantom import write
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write(Path(folder), patients=10, names=["pediatric"])
-        ...     source = PediatricSource(Path(folder) / "pediatric")
-        ...     sorted({record.view for record in source.records()})
-        ['A4C', 'PSAX']
-    """
+    """EchoNet-Pediatric as published: the folders ``A4C`` and ``PSAX``."""
 
     card: ClassVar[Card] = _CARD
     marker_levels: ClassVar[int] = 2

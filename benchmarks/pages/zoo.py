@@ -9,7 +9,7 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
-from etab.cli.listing import Table
+from etab.cli.listing import ListTable
 from etab.legacy import names
 
 MEASURED = Path(__file__).resolve().parents[1] / "perf" / "zoo.json"
@@ -108,5 +108,7 @@ def page(note: str) -> str:
                 f"{facts['size']} px" if "size" in facts else "not measured",
             )
         )
-    table = Table("", ("2022 name", "today", "parameters", "GMACs", "licence", "input"), tuple(old))
+    table = ListTable(
+        "", ("2022 name", "today", "parameters", "GMACs", "licence", "input"), tuple(old)
+    )
     return "\n".join([*parts, f"## Architectures of 2022\n\n{_OLD}\n{table.markdown()}"])

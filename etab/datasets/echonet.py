@@ -197,7 +197,7 @@ def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
     Example:
         >>> discs = [[5, 1, 5, 8], [3, 2, 7, 2], [3, 5, 7, 5], [4, 7, 6, 7]]
         >>> int(traced_mask(np.array(discs), (10, 10)).sum())
-        28
+        26
     """
     x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
     y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])

@@ -71,7 +71,9 @@ def test_heads_by_their_printed_names() -> None:
     assert {"Linear", "RNN", "LSTM"} <= set(available_heads("regression"))
     assert set(available_heads()) >= printed
     assert (
-        names.printed_head("unet", "segmentation") == names.head("U-Net", "segmentation") == "U-Net"
+        names.printed_head("unet", "segmentation")
+        == names.printed_head("U-Net", "segmentation")
+        == "U-Net"
     )
     assert names.printed_head("LSTM + Linear output layer", "regression") == "LSTM"
     with pytest.raises(UnsupportedOptionError, match="these do: Linear"):

@@ -13,7 +13,7 @@ FAULTS = [
     Fault(
         "import-time seed",
         "etab/registry.py",
-        'T = TypeVar("T")',
+        '_T = TypeVar("_T")',
         "T = TypeVar(\"T\")\n__import__('numpy').random.seed(42)",
         ("tests/test_layers.py",),
     ),

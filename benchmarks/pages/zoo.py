@@ -93,7 +93,7 @@ def page(note: str) -> str:
         rows = tuple(
             _row(c, held["backbones"].get(c.name, {})) for c in cards if c.family == family
         )
-        parts.append(f"## {_family(family)}\n\n{Table('', head, rows).markdown()}")
+        parts.append(f"## {_family(family)}\n\n{ListTable('', head, rows).markdown()}")
     old = []
     for printed, there in names.ARCHITECTURES.items():
         facts = held["architectures"].get(printed, {})

@@ -14,7 +14,7 @@ FAULTS = [
         "import-time seed",
         "etab/registry.py",
         '_T = TypeVar("_T")',
-        "T = TypeVar(\"T\")\n__import__('numpy').random.seed(42)",
+        "_T = TypeVar(\"_T\")\n__import__('numpy').random.seed(42)",
         ("tests/test_layers.py",),
     ),
     Fault(

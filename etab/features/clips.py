@@ -83,7 +83,7 @@ class Clips:
     def batches(
         self, source: Source, size: int, n: int, interpolation: str = "bilinear"
     ) -> Iterator[Array]:
-        """Yield uint8 batches (frames, size, size), one per group of clips, without repeated frames.
+        """Yield uint8 batches (frames, size, size), one per group of clips, no frame twice.
 
         Args:
             source: The source of the recordings.

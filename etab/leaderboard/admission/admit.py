@@ -9,9 +9,9 @@ from pathlib import Path
 
 from etab.errors import EtabError, ResultError
 from etab.leaderboard.admission.canonical import (
+    canonical_release,
     known_backbones,
     other_rows,
-    canonical_release,
     rows_digest,
 )
 from etab.leaderboard.admission.files import record_files, wrong_name

@@ -269,7 +269,7 @@ def cross_table() -> ListTable:
 
 
 @TABLES.register("timm")
-def timm_table() -> Table:
+def timm_table() -> ListTable:
     """List the models of timm, which are backbones under the name timm/<model>."""
     import timm
 
@@ -282,7 +282,7 @@ def timm_table() -> Table:
 
 
 @TABLES.register("torchvision")
-def torchvision_table() -> Table:
+def torchvision_table() -> ListTable:
     """List the classifiers of torchvision, which are backbones under torchvision/<model>."""
     from torchvision import models
 

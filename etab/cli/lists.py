@@ -11,7 +11,7 @@ from etab.cli.options import JsonOption
 from etab.cli.words import say
 
 if TYPE_CHECKING:
-    from etab.cli.listing import Table
+    from etab.cli.listing import ListTable
 
 _KINDS = (
     "datasets, targets, views, backbones, video, heads, metrics, tasks, cross, timm or torchvision"
@@ -56,7 +56,7 @@ def list_command(
         show.table(table.title, table.header, table.rows, brief=brief, wide=wide)
 
 
-def _containing(table: Table, wanted: list[str]) -> Table:
+def _containing(table: ListTable, wanted: list[str]) -> ListTable:
     """The rows that contain each of the words, in any column and case."""
     from dataclasses import replace
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from etab.errors import EtabError
-from etab.leaderboard.admission.canonical import release_of
+from etab.leaderboard.admission.canonical import canonical_release
 from etab.leaderboard.admission.files import NAME, record_files, wrong_name
 from etab.leaderboard.board import BoardRow, Sensitivity
 from etab.leaderboard.comparable import Cells, Tables
@@ -337,7 +337,7 @@ def release_notes(cells: Cells) -> list[str]:
         for cell in by_task.values():
             if cell.phantom or cell.dataset in titles:
                 continue
-            release = release_of(cell)
+            release = canonical_release(cell)
             titles[cell.dataset] = (
                 release.title
                 if release

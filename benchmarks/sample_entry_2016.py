@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from etab import heads
-from etab.backbones.sound.timing import features_of
+from etab.backbones.sound.timing import timing_of
 from etab.datasets import Cinc2016Source
 from etab.errors import EtabWarning, UndefinedError
 from etab.heads.base import Memo
@@ -82,7 +82,7 @@ def load(root: Path, keep: Path | None = None) -> Recordings:
         for i, record in enumerate(records):
             samples, rate = source.wave(record)
             for beat in BEATS:
-                features[beat][i] = features_of(samples, rate, record.id, beat)
+                features[beat][i] = timing_of(samples, rate, record.id, beat)
         if keep is not None:
             kept = {"names": names, **features}
             np.savez(keep, **kept)  # type: ignore[arg-type]

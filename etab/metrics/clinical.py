@@ -24,7 +24,7 @@ from etab.types import Array, FloatArray, Kind
 
 EF_LIMITS = (40.0, 50.0)
 SPECIFICITY = 0.9
-DRAWS = 2000
+_DRAWS = 2000
 SMALLEST_GROUP = 50
 """Patients that a subgroup needs before it may be called the worst one."""
 
@@ -39,7 +39,7 @@ _SETTLED = 1e-6  # a last step that is larger belongs to a sum without a maximum
 _CHUNK = 500  # resamples that are computed at once
 _CLOSEST = 1e-6  # to 0 and 1: the logarithm of the odds stays finite
 
-Weighted = Callable[[ScoredRows, FloatArray], FloatArray]
+_Weighted = Callable[[ScoredRows, FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def reliability_curve(rows: ScoredRows) -> list[tuple[float, float, int]]:
 
 
 def readouts(
-    rows: ScoredRows, *, ejection: bool = True, seed: int = 0, draws: int = DRAWS
+    rows: ScoredRows, *, ejection: bool = True, seed: int = 0, draws: int = _DRAWS
 ) -> list[Readout]:
     """Compute the clinical read-outs of the predictions of a cell.
 
@@ -207,7 +207,7 @@ def readouts(
     ]
 
 
-def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[Weighted, Array]]:
+def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[_Weighted, Array]]:
     """The read-outs of a kind by name, each with the rows (n,) bool that it is computed from."""
     every_row = np.ones(len(rows), dtype=bool)
     if rows.kind is Kind.BINARY:
@@ -238,10 +238,10 @@ def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[Weigh
 
 def _of_values(
     rows: ScoredRows, every_row: Array, ejection: bool
-) -> dict[str, tuple[Weighted, Array]]:
+) -> dict[str, tuple[_Weighted, Array]]:
     """Agreement of values; for ejection fractions also the bias by range, and reclassification."""
     bias = METRICS["bias"].draws
-    agreement: dict[str, tuple[Weighted, Array]] = {
+    agreement: dict[str, tuple[_Weighted, Array]] = {
         "lower limit of agreement": (METRICS["loa_low"].draws, every_row),
         "upper limit of agreement": (METRICS["loa_high"].draws, every_row),
         "slope of error on truth": (error_slope, every_row),
@@ -250,7 +250,7 @@ def _of_values(
         return {"bias": (bias, every_row), **agreement}
     low, high = EF_LIMITS
     truth = rows["truth"]
-    functions: dict[str, tuple[Weighted, Array]] = {
+    functions: dict[str, tuple[_Weighted, Array]] = {
         "bias, EF < 40": (bias, truth < low),
         "bias, EF 40 to 50": (bias, (truth >= low) & (truth <= high)),
         "bias, EF > 50": (bias, truth > high),
@@ -263,9 +263,9 @@ def _of_values(
     return functions
 
 
-def _of_timing(every_row: Array) -> dict[str, tuple[Weighted, Array]]:
+def _of_timing(every_row: Array) -> dict[str, tuple[_Weighted, Array]]:
     """Timing of S1 and S2: means over people, of the sounds that were found within 100 ms."""
-    functions: dict[str, tuple[Weighted, Array]] = {}
+    functions: dict[str, tuple[_Weighted, Array]] = {}
     for sound in ("s1", "s2"):
         for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness")):
             function = _mean_of_found(f"{sound}_{column}", f"{sound}_found")
@@ -273,7 +273,7 @@ def _of_timing(every_row: Array) -> dict[str, tuple[Weighted, Array]]:
     return functions
 
 
-def _mean_of_found(name: str, found: str) -> Weighted:
+def _mean_of_found(name: str, found: str) -> _Weighted:
     """Mean over people of a column over the recordings in which a sound was found."""
 
     def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -284,7 +284,7 @@ def _mean_of_found(name: str, found: str) -> Weighted:
     return mean
 
 
-def _called_below(limit: float) -> Weighted:
+def _called_below(limit: float) -> _Weighted:
     """Share of the rows whose prediction is below a limit."""
 
     def share(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -293,7 +293,7 @@ def _called_below(limit: float) -> Weighted:
     return share
 
 
-def _readout(name: str, function: Weighted, rows: ScoredRows, weights: Array) -> Readout:
+def _readout(name: str, function: _Weighted, rows: ScoredRows, weights: Array) -> Readout:
     """A read-out with its interval; values None where it does not exist."""
     if len(rows) == 0:
         return Readout(name, None, None, None, 0)
@@ -311,7 +311,7 @@ def _readout(name: str, function: Weighted, rows: ScoredRows, weights: Array) ->
     return Readout(name, value, interval.low, interval.high, len(rows))
 
 
-def _over_repeats(function: Weighted, rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def _over_repeats(function: _Weighted, rows: ScoredRows, weights: FloatArray) -> FloatArray:
     """The mean of a read-out over the repeats of the folds."""
     values = [function(rows.select(part), weights[:, part]) for part in rows.of_repeats()]
     return np.asarray(np.mean(values, axis=0))
@@ -329,7 +329,7 @@ def subgroups(
     *,
     family: int | None = None,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
 ) -> list[Readout]:
     """Compute a metric in each subgroup of patients, with simultaneous 95 % intervals.
 

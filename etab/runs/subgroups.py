@@ -18,7 +18,7 @@ from etab.errors import EtabError, ResultError
 from etab.metrics.clinical import Readout, subgroups, worst_subgroup
 from etab.metrics.columns import ScoredRows
 from etab.results import Predictions, Result
-from etab.runs.cross import within
+from etab.runs.cross import dataset_root
 from etab.types import Record
 
 OLD = 65
@@ -71,7 +71,7 @@ def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
     Raises:
         EtabError: If the data cannot be used.
     """
-    source = datasets.source(dataset, within(root, dataset))
+    source = datasets.source(dataset, dataset_root(root, dataset))
     return PatientGroups(source.digest(), _of_patients(source))
 
 

@@ -181,7 +181,7 @@ def _checked(file: Path, name: str, values: Any, keys: Sequence[str]) -> Array:
     if len(broken):
         raise CorruptFileError(
             f"{file}: {len(broken)} vectors of the layer {name!r} hold NaN or infinity: "
-            f"{named([keys[i] for i in broken])}."
+            f"{named([keys[int(i)] for i in broken])}."
         )
     return vectors
 

@@ -101,7 +101,7 @@ def plain_name(name: str) -> str:
         name: A name.
 
     Example:
-        >>> plain("ResNet-50")
+        >>> plain_name("ResNet-50")
         'resnet50'
     """
     return re.sub(r"[^a-z0-9+]", "", name.lower())

@@ -132,13 +132,6 @@ FAULTS = [
         FORMS,
     ),
     Fault(
-        "a patient is subtracted from a sum that rounding decides",
-        "etab/metrics/forms.py",
-        "self.from_totals((before + after).T)",
-        "self.from_totals((self.values.sum(axis=0) - self.values).T)",
-        FORMS,
-    ),
-    Fault(
         "weights of all rows are held at once",
         "etab/metrics/areas.py",
         "step = max(_NUMBERS // max(rows, 1), _FEWEST_DRAWS)",

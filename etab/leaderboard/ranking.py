@@ -176,12 +176,11 @@ def rank_folder(
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     suite = Path(folder) / "ejection-fraction.toml"
-        ...     lines = 'name = "ejection-fraction"', "version = 1", 'tasks = ["b0-A4-C"]'
-        ...     _ = suite.write_text("\\n".join(lines))
+        ...     suite = Path(folder) / "ef.toml"
+        ...     _ = suite.write_text('name = "ef"\\nversion = 1\\ntasks = ["b0-A4-C"]')
         ...     board = rank_folder(Path("benchmarks/results"), str(suite))
         >>> board.title
-        'ejection-fraction (cv5)'
+        'ef (cv5)'
     """
     chosen = suite if isinstance(suite, Suite) else suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})

@@ -83,7 +83,7 @@ FAULTS = [
     Fault(
         "folds: a repeat may lack rows",
         "etab/results/predictions.py",
-        "if items != every_item:",
+        "if of_repeat != every_item:",
         "if False:",
         REPEATED,
     ),

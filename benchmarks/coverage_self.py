@@ -26,7 +26,7 @@ from etab.leaderboard.noise import (
 )
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows, score_columns
-from etab.metrics.inference import Design, combined, precision_of, two_sided_p
+from etab.metrics.inference import FoldDesign, combined, precision_of, two_sided_p
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.protocols import splits_of
@@ -98,7 +98,7 @@ def probed(
         del memo[key]
     table = table_of(task, rows, splits, fits)
     repeats = len(table.of_repeats())
-    design = Design(n_fold=5, repeats=repeats, test_share=0.25)
+    design = FoldDesign(n_fold=5, repeats=repeats, test_share=0.25)
     part = precision_of(task.metric, table, np.unique(table.patients), design)
     noise = Noise({("camus", protocol): combined([part], [1 / (task.high - task.low)])})
     return task.anchored(METRICS[task.metric].value(table)), noise

@@ -18,7 +18,7 @@ from etab.leaderboard.noise import Noise, difference_patient_variances, differen
 from etab.leaderboard.pairs import compare
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
-from etab.metrics.inference import Design, combined, half_widths, precision_of, two_sided_p
+from etab.metrics.inference import FoldDesign, combined, half_widths, precision_of, two_sided_p
 from etab.types import Array, FloatArray, IntArray, Kind
 
 SCORES = (*TASKS, "score")
@@ -111,7 +111,7 @@ def summarised(setting: Setting, replicate: Replicate) -> Summary:
         The summary.
     """
     share = setting.test / setting.train if setting.protocol == "official" else 0.25
-    design = Design(setting.n_fold, setting.repeats, share)
+    design = FoldDesign(setting.n_fold, setting.repeats, share)
     n = len(setting.noises)
     values: dict[str, FloatArray] = {}
     noises: list[dict[str, Noise]] = [{} for _ in range(n)]

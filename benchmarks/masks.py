@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from etab import backbones, datasets, heads
-from etab.cli.doctor import default_cache
+from etab.cli.cache import default_cache
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
 from etab.splits import row_splits
 from etab.storage.machine import limit_threads

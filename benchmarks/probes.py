@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from etab import backbones, datasets, heads
-from etab.cli.doctor import default_cache
+from etab.cli.cache import default_cache
 from etab.features.frames import annotated_frames, frame_features, row_features, task_rows
 from etab.heads.base import FoldFit
 from etab.metrics import binary_auroc

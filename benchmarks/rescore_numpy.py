@@ -3,13 +3,15 @@
 ``python benchmarks/rescore_numpy.py RESULTS [RESULTS ...]`` reads each record (JSON) and its
 predictions (CSV), and computes the value, every metric, the value and size of each fold, the counts
 and the seeded interval. A number that differs by more than 1e-9 is printed; the exit status is then
-1. What a record holds and this script does not know is counted as "not computed".
+1. What a record holds and this script does not know is counted as "not computed". Masks beside a
+record are unpacked, and their sha256 is compared with the one that the record holds.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import sys
@@ -220,7 +222,8 @@ def macc(table: Table, weights: Array) -> Array:
 def official(table: Table, weights: Array, positive: bool) -> Array:
     """Sensitivity or specificity of 2016: clean and noisy records apart."""
     clean_share = CLEAN_ABNORMAL if positive else CLEAN_NORMAL
-    of_class = (table["truth"] == 1) == positive
+    # -1: without a mark of quality, and not scored.
+    of_class = ((table["truth"] == 1) == positive) & (table["clean"] >= 0)
     clean = table["clean"] == 1
     right = table["answer"] == table["truth"]
     unsure = table["answer"] == 0.5
@@ -353,6 +356,37 @@ def numbers(
         yield f"{fold['name']} value", fold["value"], value(record["metric"], tested)
 
 
+def mask_digests(path: Path) -> list[str]:
+    """Sha256 of each mask in a file of masks."""
+    digests = []
+    with np.load(path, allow_pickle=False) as content:
+        shapes, boxes, bits = (content[name] for name in ("shape", "box", "bits"))
+    start = 0
+    for shape, (top, left, height, width) in zip(shapes.tolist(), boxes.tolist(), strict=True):
+        mask = np.zeros(shape, dtype=bool)
+        size = height * ((width + 7) // 8)
+        rows = bits[start : start + size].reshape(height, (width + 7) // 8)
+        mask[top : top + height, left : left + width] = np.unpackbits(rows, axis=1, count=width)
+        start += size
+        head = f"{shape[0]} {shape[1]}\n".encode()
+        digests.append(hashlib.sha256(head + np.packbits(mask).tobytes()).hexdigest())
+    return digests
+
+
+def other_masks(record: dict[str, Any], path: Path) -> Iterator[str]:
+    """Name each file of masks beside a record that does not have the digests of the record."""
+    sample = [digest for _, _, digest in record.get("masks", {}).get("sample", [])]
+    whole = record.get("masks", {}).get("sha256")
+    beside = path.with_suffix(".masks-sample.npz")
+    if beside.exists() and mask_digests(beside) != sample:
+        yield f"{beside}: the masks are not those of the record"
+    beside = path.with_suffix(".masks.npz")
+    if beside.exists():
+        lines = "".join(f"{digest}\n" for digest in mask_digests(beside))
+        if hashlib.sha256(lines.encode()).hexdigest() != whole:
+            yield f"{beside}: the masks are not those of the record"
+
+
 def differs(stored: Any, computed: Any) -> bool:
     """Whether two numbers differ, or only one exists."""
     if stored is None or computed is None:
@@ -369,6 +403,9 @@ def main(folders: Sequence[str]) -> int:
             record = json.loads(path.read_text(encoding="utf-8"))
             items, table = read_table(path.with_suffix(".csv"))
             counts["records"] += 1
+            for reason in other_masks(record, path):
+                counts["different"] += 1
+                sys.stdout.write(f"{reason}\n")
             for name, stored, computed in numbers(record, items, table):
                 if computed == "not computed":
                     counts[f"not computed: {name}"] += 1

@@ -205,7 +205,9 @@ def score_of(
     """
     codes = tuple(task.code for task in find([cell.task for cell in cells]))
     suite = suites.Suite(name="asked", version=1, tasks=codes)
-    board = leaderboard.rank(cells, suite, tasks=TASKS, folder=folder, protocol=protocol, seed=seed)
+    board = leaderboard.rank(
+        cells, suite, tasks=TASKS, folder=folder, protocol=protocol, seed=seed, with_seen=True
+    )
     row = next(row for row in board.rows if row.backbone == backbone)
     in_order = sorted(cells, key=lambda cell: codes.index(cell.task))
     return Score(

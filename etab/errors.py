@@ -73,7 +73,7 @@ class IncompatibleError(EtabError, ValueError):
 
 
 class ResultError(EtabError, ValueError):
-    """A result that cannot be read, has another schema, or differs from the saved one of its name."""
+    """A result that cannot be read, has another schema, or differs from the one saved before."""
 
 
 class MixedDataError(EtabError, ValueError):
@@ -81,7 +81,7 @@ class MixedDataError(EtabError, ValueError):
 
 
 class StorageError(EtabError, OSError):
-    """A file that could not be written (full disk, no permission). Finished work stays as it was."""
+    """A file that could not be written (full disk, no permission). Finished work is kept."""
 
 
 class EntryError(EtabError, ValueError):
@@ -93,7 +93,7 @@ class MissingPackageError(EtabError, ImportError):
 
 
 class TrainingError(EtabError, RuntimeError):
-    """A training that cannot go on: a loss that is not finite, or a single row that exceeds memory."""
+    """A training that cannot go on: a loss is not finite, or a single row exceeds memory."""
 
 
 class NamelessError(EtabError, TypeError):

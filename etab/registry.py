@@ -10,21 +10,63 @@ from typing import Generic, TypeVar
 
 from etab.errors import UnknownNameError, UnsupportedOptionError
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
-def unknown(what: str, name: object, known: Iterable[str]) -> UnknownNameError:
-    """Build the error for a name nobody holds: what was meant, what there is."""
+# A longer list of known names is not printed: only the nearest ones are.
+_LISTED = 40
+_NEAREST = 5
+# Similarity from which a name is suggested; below it, names have little in common.
+_SIMILAR = 0.6
+
+
+def unknown(
+    what: str, name: object, known: Iterable[str], *, listing: str = ""
+) -> UnknownNameError:
+    """Build the error for a name nobody holds: what was meant, what there is.
+
+    Args:
+        what: The word for such a thing, such as "dataset".
+        name: The name that was looked up.
+        known: All names.
+        listing: The command that lists all names, for a list that is too long to print.
+
+    Returns:
+        The error. It lists all names, or the nearest ones where there are more than 40.
+    """
     names = sorted(known)
-    lower = {n.lower(): n for n in names}
-    close = difflib.get_close_matches(str(name).lower(), list(lower), n=1, cutoff=0.5)
-    hint = f" Did you mean {lower[close[0]]!r}?" if close else ""
-    return UnknownNameError(
-        f"No {what} is called {name!r}.{hint} Known: {', '.join(names) or 'none'}."
-    )
+    close = nearest(str(name), names)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if len(names) <= _LISTED:
+        listed = f" Known: {', '.join(names) or 'none'}."
+    else:
+        similar = f" Similar: {', '.join(close)}." if len(close) > 1 else ""
+        command = f"; `{listing}` lists them" if listing else ""
+        listed = f"{similar} There are {len(names)}{command}."
+    return UnknownNameError(f"No {what} is called {name!r}.{hint}{listed}")
 
 
-class Registry(Generic[T]):
+def nearest(name: str, known: Iterable[str], cutoff: float = _SIMILAR) -> list[str]:
+    """Find the known names that are most similar to a name, the most similar one first.
+
+    Args:
+        name: The name.
+        known: All names.
+        cutoff: Least similarity, 0 to 1.
+
+    Returns:
+        Up to five names.
+
+    Example:
+        >>> nearest("resnet19", ["resnet18", "birdnet"])
+        ['resnet18']
+    """
+    lower = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), list(lower), n=_NEAREST, cutoff=cutoff)
+    return [lower[other] for other in close]
+
+
+class Registry(Generic[_T]):
     """An ordered mapping of names to things of one sort; ``what`` is the field's word for that
     sort.
     """
@@ -32,9 +74,9 @@ class Registry(Generic[T]):
     def __init__(self, what: str) -> None:
         """Make an empty registry of ``what`` ("dataset", "head", ...)."""
         self.what = what
-        self._items: dict[str, T] = {}
+        self._items: dict[str, _T] = {}
 
-    def add(self, name: str, item: T) -> T:
+    def add(self, name: str, item: _T) -> _T:
         """Register ``item``; raises UnsupportedOptionError when the name is taken by something
         else.
         """
@@ -45,7 +87,7 @@ class Registry(Generic[T]):
         self._items[name] = item
         return item
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[_T], _T]:
         """Register by decorator."""
         return lambda item: self.add(name, item)
 
@@ -53,7 +95,7 @@ class Registry(Generic[T]):
         """Forget a name (tests and notebooks that redefine a cell)."""
         self._items.pop(name, None)
 
-    def __getitem__(self, name: str) -> T:
+    def __getitem__(self, name: str) -> _T:
         """Look a name up; raises UnknownNameError with a suggestion."""
         try:
             return self._items[name]
@@ -72,10 +114,10 @@ class Registry(Generic[T]):
         """Count the names."""
         return len(self._items)
 
-    def items(self) -> Iterable[tuple[str, T]]:
+    def items(self) -> Iterable[tuple[str, _T]]:
         """Names with their things."""
         return self._items.items()
 
-    def values(self) -> Iterable[T]:
+    def values(self) -> Iterable[_T]:
         """The things."""
         return self._items.values()

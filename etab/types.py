@@ -1,4 +1,4 @@
-"""The frozen records that travel between layers. They carry no behaviour and import nothing heavy."""
+"""Frozen records that travel between layers. They have no behaviour and import nothing heavy."""
 
 from __future__ import annotations
 

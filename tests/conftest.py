@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -66,25 +67,51 @@ def real_data() -> Path:
     return REAL
 
 
+SIZED = ("camus", "ted")  # the phantoms whose pictures have the size that is wanted
+
+
 @pytest.fixture(scope="session")
-def phantom_tree(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A function that gives a new folder of phantom trees.
+def written_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that gives the folder of a name, written by the first test that needs it.
 
-    Each tree is written once in a session and then copied, so a test may change its copy.
+    The processes of pytest-xdist share the folders, so no test may change one.
     """
-    written: dict[tuple[str, int, int, int], Path] = {}
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # the folder of the session; each worker has one below it
+    shared = base / "written"
+    shared.mkdir(exist_ok=True)
 
-    def tree(names: Sequence[str], patients: int, seed: int = 0, size: int = 160) -> Path:
-        from etab import phantom
+    def folder_of(name: str, write: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            if not folder.is_dir():
+                part = shared / f"{name}.part"
+                write(part)
+                part.rename(folder)
+        return folder
 
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def phantom_tree(
+    tmp_path_factory: pytest.TempPathFactory, written_once: Callable[..., Path]
+) -> Callable[..., Path]:
+    """A function that gives a new folder of phantom trees, which a test may change.
+
+    Each tree is written once and then copied; tests that take the defaults share the most.
+    """
+    from etab import phantom
+
+    def tree(names: Sequence[str], patients: int = 12, seed: int = 0, size: int = 64) -> Path:
         copy = tmp_path_factory.mktemp("phantom")
         for name in names:
-            key = (name, patients, seed, size)
-            if key not in written:
-                folder = tmp_path_factory.mktemp("written")
-                phantom.write(folder, patients=patients, seed=seed, size=size, names=(name,))
-                written[key] = folder / name
-            shutil.copytree(written[key], copy / name)
+            options = {"patients": patients, "seed": seed, "size": size, "names": (name,)}
+            key = f"{name}-{patients}-{seed}-{size if name in SIZED else 0}"
+            folder = written_once(key, lambda part, how=options: phantom.write(part, **how))
+            shutil.copytree(folder / name, copy / name)
         return copy
 
     return tree
@@ -103,13 +130,19 @@ def _guard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if not (getattr(request.module, "CANONICAL", False) or request.node.get_closest_marker("real")):
         # tiny trees borrow names of real patients without a phantom's mark; modules that say CANONICAL = True compare them
         monkeypatch.setattr("etab.datasets.integrity.canonical.SPLIT_NAMES", ())
-    cwd, rng = Path.cwd(), str(np.random.get_state())
+    cwd, rng = Path.cwd(), _global_generator()
     if not request.node.get_closest_marker("slow"):
         monkeypatch.setattr(socket.socket, "connect", _refuse)
     yield
     monkeypatch.undo()
     assert Path.cwd() == cwd, "the test changed the working directory"
-    assert str(np.random.get_state()) == rng, "the test used numpy's global generator"
+    assert _global_generator() == rng, "the test used numpy's global generator"
+
+
+def _global_generator() -> tuple[object, ...]:
+    """The state of numpy's global generator; its 624 words as bytes, which are quick to compare."""
+    name, words, *rest = np.random.get_state()
+    return name, words.tobytes(), *rest
 
 
 def _refuse(self: socket.socket, address: object) -> None:

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+_PASSED = 0  # exit statuses of pytest
+_FAILED = 1
+_NONE_COLLECTED = 5
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,16 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
     return ignored | ({"results"} if Path(folder) == ROOT else set())
 
 
-def _slow_too(tests: tuple[str, ...]) -> tuple[str, ...]:
-    """Tests that are named one by one run whether they are slow or not."""
-    return ("-m", "slow or not slow") if all("::" in test for test in tests) else ()
+def _selections(tests: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Which of the tests run, in turn, until one fails.
+
+    Tests that are named one by one run whether they are slow or not. Of a whole file the default
+    tests run, and only where all of them pass the slow ones too.
+    """
+    with_slow = ("-m", "slow or not slow")
+    if all("::" in test for test in tests) or "-m" in tests:
+        return (with_slow,)
+    return ((), with_slow)
 
 
 def plant(fault: Fault, workdir: Path) -> str:
@@ -123,27 +133,24 @@ def plant(fault: Fault, workdir: Path) -> str:
         return f"stale: {fault.file} no longer holds the text to replace"
     start, end = span
     path.write_text(text[:start] + fault.new + text[end:])
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        "0",
-        *_slow_too(fault.tests),
-        *fault.tests,
-    ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # two faults at a time share the cores
-    run = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, timeout=600)
+    for selection in _selections(fault.tests):
+        run = _run_tests(place, (*selection, *fault.tests))
+        if run.returncode not in (_PASSED, _NONE_COLLECTED):
+            break
     shutil.rmtree(place, ignore_errors=True)
-    if run.returncode == 0:
+    if run.returncode == _PASSED:
         return "NOT CAUGHT: the tests stayed green"
-    if run.returncode != 1:
+    if run.returncode != _FAILED:
         return f"pytest ended with {run.returncode}: {run.stdout[-400:]}"
     return ""
+
+
+def _run_tests(place: Path, words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "0"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # two faults at a time share the cores
+    return subprocess.run(
+        [*command, *words], cwd=place, env=env, capture_output=True, text=True, timeout=600
+    )
 
 
 def main(words: list[str]) -> int:

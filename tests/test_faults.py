@@ -57,3 +57,21 @@ def test_files_that_git_names() -> None:
         pytest.skip("no git checkout")
     with pytest.raises(ValueError, match="name a revision"):
         faults.changed_files("no-such-revision")
+
+
+@pytest.mark.parametrize(
+    ("tests", "passes"),
+    [
+        (("tests/test_a.py::test_one",), 1),
+        (("tests/test_a.py",), 2),
+        (("tests/test_a.py::test_one", "tests/test_b.py"), 2),
+        (("tests/test_a.py", "-m", "slow"), 1),
+    ],
+)
+def test_slow_tests_of_a_file_run_where_the_others_pass(
+    tests: tuple[str, ...], passes: int
+) -> None:
+    selections = faults._selections(tests)
+    assert len(selections) == passes
+    assert selections[-1] == ("-m", "slow or not slow")
+    assert selections[0] == (selections[-1] if passes == 1 else ())

@@ -13,17 +13,36 @@ import pytest
 from benchmarks.pages import execute
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-WORDS = {"1": "clip", "2": "freeze", "3": "ETABscore", "4": "states", "5": "local:"}
+NOTEBOOKS = sorted(
+    (ROOT / "docs" / "notebooks").glob("*.ipynb"), key=lambda p: int(p.stem.split("_")[0])
+)
+WORDS = {
+    1: "clip",
+    2: "freeze",
+    3: "ETABscore",
+    4: "states",
+    5: "local:",
+    6: "clinic",
+    7: "etab.Frames(",
+    8: "etab.Clip(",
+    9: "etab.Sound(",
+    10: "vectors:",
+}
+FIRST_WITHOUT_PICTURES = 5
+FIRST_OF_OWN_ENCODERS = 7
 named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+
+
+def number(path: Path) -> int:
+    return int(path.stem.split("_")[0])
 
 
 def cells(path: Path, kind: str) -> list[dict[str, Any]]:
     return [c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == kind]
 
 
-def test_the_five_are_there() -> None:
-    assert [p.stem.split("_")[0] for p in NOTEBOOKS] == list(WORDS)
+def test_all_of_them_are_there() -> None:
+    assert [number(path) for path in NOTEBOOKS] == list(WORDS)
 
 
 @named
@@ -34,16 +53,34 @@ def test_it_is_readable_as_committed(path: Path) -> None:
         "run python -m benchmarks.pages.execute"
     )
     kinds = [k for c in code for o in c["outputs"] for k in o.get("data", {})]
-    assert sum(k.startswith("image/") for k in kinds) >= (0 if path.stem[0] == "5" else 1)
+    assert sum(k.startswith("image/") for k in kinds) >= (number(path) < FIRST_WITHOUT_PICTURES)
     assert not [
         o
         for c in code
         for o in c["outputs"]
         if o["output_type"] == "error" or o.get("name") == "stderr"
     ]
-    assert WORDS[path.stem[0]] in "".join("".join(c["source"]) for c in code)
+    assert WORDS[number(path)] in "".join("".join(c["source"]) for c in code)
     prose = " ".join("".join(c["source"]) for c in cells(path, "markdown")).lower()
     assert "phantom" in prose
+
+
+def test_my_patients_take_less_than_30_lines() -> None:
+    (path,) = [path for path in NOTEBOOKS if number(path) == 6]
+    source = "\n".join("".join(cell["source"]) for cell in cells(path, "code"))
+    assert sum(bool(line.strip()) for line in source.splitlines()) < 30
+
+
+@named
+def test_an_own_encoder_takes_few_lines_and_ends_with_a_board(path: Path) -> None:
+    if number(path) < FIRST_OF_OWN_ENCODERS:
+        pytest.skip("of another kind")
+    code = cells(path, "code")
+    lines = [line for cell in code for line in cell["source"] if line.strip()]
+    assert len(lines) < 30
+    board = str(code[-1]["outputs"])
+    assert "rank_low" in board
+    assert "image_stats" in board or "mel_stats" in board
 
 
 @named

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from etab.results import Result
+from etab.tasks.menu import TASKS
+
+_EARLIER_HEADS = {"logistic", "ridge", "hsmm", "linear_seg"}
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,9 @@ def section_lines(
 
 
 def _name(r: Result) -> str:
-    return (
-        r.backbone
-        if r.head in {"logistic", "ridge", "hsmm", "linear_seg"}
-        else f"{r.backbone} + {r.head}"
-    )
+    """The backbone, with the head where that is not the head of the task, now or before."""
+    is_usual = r.head == TASKS[r.task].head or r.head in _EARLIER_HEADS
+    return r.backbone if is_usual else f"{r.backbone} + {r.head}"
 
 
 def _shown(metric: str, r: Result) -> str:

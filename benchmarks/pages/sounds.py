@@ -10,9 +10,11 @@ from pathlib import Path
 
 from benchmarks.pages.published import Published, Section, section_lines
 from etab.results import load_results
-from etab.tasks.codes import BOARD_PROTOCOL
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
+# Protocol of the stored results on heart sounds.
+PROTOCOL = "cv5"
+
 FULL, SMALL = BENCHMARKS / "results_sounds_full", BENCHMARKS / "results_states"
 
 
@@ -25,7 +27,7 @@ _SPLITS = "CirCor public part, three splits of 942 ids"
 SECTIONS = (
     Section(
         "e0-AL-D",
-        BOARD_PROTOCOL,
+        PROTOCOL,
         "Segmentation (e0)",
         {
             "se_60": "Se 60 ms",
@@ -74,7 +76,7 @@ SECTIONS = (
     ),
     Section(
         "e1-AL-D",
-        BOARD_PROTOCOL,
+        PROTOCOL,
         "Heart rate (e1)",
         {"mae": "MAE, bpm", "pearson_r": "r"},
         (),
@@ -89,8 +91,9 @@ SECTIONS = (
         {
             "macro_macc": "MAcc, mean of databases",
             "macro_auroc": "AUROC, mean of databases",
-            "se": "Se",
-            "sp": "Sp",
+            "macc_2016": "MAcc, official",
+            "se_2016": "Se, official",
+            "sp_2016": "Sp, official",
         },
         (
             Published(
@@ -99,54 +102,64 @@ SECTIONS = (
                 {"macro_macc": "0.59 ± 0.15"},
                 "Liu et al., Physiol. Meas. 37(12), 2016",
             ),
+            Published(
+                "sample entry made again, fitted on database a",
+                "CinC 2016, databases b to f",
+                {"macro_macc": 0.607, "macc_2016": 0.647},
+                "`python -m benchmarks.sample_entry_2016`",
+            ),
         ),
-        "Both leave one database out; the sample entry's figure is the mean of its six tests.",
+        "Ours and the published sample entry leave one database out; the published figure is the mean of its six tests. "
+        "The entry made again has the twenty timing features and a logistic regression in balance over classes. On the hidden "
+        "test the published entry, fitted on a balanced part of database a, has an official MAcc of 0.706; with its heart "
+        "rates from the wavelet envelope, the entry made again has 0.715 on databases b to f.",
     ),
     Section(
         "f0-PH-N",
-        BOARD_PROTOCOL,
+        PROTOCOL,
         "Normal or abnormal (f0), pooled random folds: secondary",
         {
             "macro_macc": "MAcc, mean of databases",
-            "macc": "MAcc",
-            "se": "Se",
-            "sp": "Sp",
+            "macc_2016": "MAcc, official",
+            "se_2016": "Se, official",
+            "sp_2016": "Sp, official",
             "auroc": "AUROC",
         },
         (
             Published(
                 "Potes et al.",
                 _CHALLENGE_2016,
-                {"macc": 0.8602, "se": 0.9424, "sp": 0.7781},
+                {"macc_2016": 0.8602, "se_2016": 0.9424, "sp_2016": 0.7781},
                 "Challenge leaderboard",
             ),
             Published(
                 "Zabihi et al.",
                 _CHALLENGE_2016,
-                {"macc": 0.8590, "se": 0.8691, "sp": 0.8490},
+                {"macc_2016": 0.8590, "se_2016": 0.8691, "sp_2016": 0.8490},
                 "Challenge leaderboard",
             ),
             Published(
                 "Kay and Agarwal",
                 _CHALLENGE_2016,
-                {"macc": 0.8520, "se": 0.8743, "sp": 0.8297},
+                {"macc_2016": 0.8520, "se_2016": 0.8743, "sp_2016": 0.8297},
                 "Challenge leaderboard",
             ),
             Published(
                 "sample entry",
                 _CHALLENGE_2016,
-                {"macc": 0.7057, "se": 0.6545, "sp": 0.7569},
+                {"macc_2016": 0.7057, "se_2016": 0.6545, "sp_2016": 0.7569},
                 "Challenge leaderboard",
             ),
         ),
         "Random folds share databases, and here also people (the appendix with subjects is not in the public copy): a model "
         "that only knows the database, `database_only`, stands among ours. The hidden test has databases that no entry was "
-        "trained on, so it lies between the two protocols. It is scored by the official rule, which weighs clean and noisy "
-        "recordings apart; 87 recordings of the public copy have no mark of quality, so ours is the plain mean of Se and Sp.",
+        "trained on, so it lies between the two protocols. Both are scored by the official rule, which weighs clean and noisy "
+        "recordings apart: the hidden test with the shares of the test set, ours with those of the training set, without the 87 "
+        "recordings that have no mark of quality, which the organisers withdrew.",
     ),
     Section(
         "f1-AL-D",
-        BOARD_PROTOCOL,
+        PROTOCOL,
         "Murmur (f1)",
         {
             "weighted_accuracy": "weighted accuracy",
@@ -205,7 +218,7 @@ SECTIONS = (
     ),
     Section(
         "f2-AL-D",
-        BOARD_PROTOCOL,
+        PROTOCOL,
         "Outcome (f2)",
         {"cost": "cost", "auroc": "AUROC", "weighted_accuracy": "weighted accuracy"},
         (

@@ -9,7 +9,7 @@ from typing import Any
 
 from etab import backbones
 from etab.backbones.base import BackboneCard
-from etab.cli.listing import Table
+from etab.cli.listing import ListTable
 from etab.legacy import names
 
 MEASURED = Path(__file__).resolve().parents[1] / "perf" / "zoo.json"
@@ -93,7 +93,7 @@ def page(note: str) -> str:
         rows = tuple(
             _row(c, held["backbones"].get(c.name, {})) for c in cards if c.family == family
         )
-        parts.append(f"## {_family(family)}\n\n{Table('', head, rows).markdown()}")
+        parts.append(f"## {_family(family)}\n\n{ListTable('', head, rows).markdown()}")
     old = []
     for printed, there in names.ARCHITECTURES.items():
         facts = held["architectures"].get(printed, {})
@@ -108,5 +108,7 @@ def page(note: str) -> str:
                 f"{facts['size']} px" if "size" in facts else "not measured",
             )
         )
-    table = Table("", ("2022 name", "today", "parameters", "GMACs", "licence", "input"), tuple(old))
+    table = ListTable(
+        "", ("2022 name", "today", "parameters", "GMACs", "licence", "input"), tuple(old)
+    )
     return "\n".join([*parts, f"## Architectures of 2022\n\n{_OLD}\n{table.markdown()}"])

@@ -11,9 +11,9 @@ from etab.backbones.own.installed import installed, installed_card
 from etab.backbones.registered import BACKBONES, Entry, register
 from etab.backbones.sound import named as _sound  # noqa: F401  (registers)
 from etab.backbones.sound import records as _records  # noqa: F401  (registers)
+from etab.backbones.suggest import unknown_backbone
 from etab.backbones.video import named as video
-from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError
-from etab.registry import unknown
+from etab.errors import EtabError, UnsupportedOptionError
 
 __all__ = [
     "BACKBONES",
@@ -35,9 +35,12 @@ _FORMS = (
     "torchvision/<model>",
     "hf-hub:<owner>/<model>",
     "torchaudio/<BUNDLE>",
-    "transformers/<owner>/<model>",
+    "transformers/<owner>/<model> or transformers/<folder>",
     "local:<file>@timm/<model>",
     "local:<file>@echoprime",
+    "open_clip/<model>@<weights>",
+    "onnx:<file>",
+    "vectors:<file>",
     "random/<name>",
 )
 
@@ -136,8 +139,7 @@ def card(name: str) -> BackboneCard:
             f"{base} comes from an installed package and has no random twin. "
             "Bring a second entry point with untrained weights."
         )
-    error = unknown("backbone", name, [*BACKBONES, *installed()])
-    raise UnknownNameError(f"{error} Or: {', '.join(_FORMS)}.")
+    raise unknown_backbone(name, [*BACKBONES, *installed()], _FORMS)
 
 
 def _of_timm(base: str, seed: int | None) -> BackboneCard:
@@ -167,7 +169,37 @@ def _of_file(base: str, seed: int | None) -> BackboneCard:
 def _of_sound(base: str, seed: int | None) -> BackboneCard:
     from etab.backbones.sound import open as sound_open
 
-    return _twin(sound_open.sound_card(base, seed), base, seed)
+    return _twin(sound_open.bundle_card(base, seed), base, seed)
+
+
+def _of_transformers(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.hub import card as hub
+
+    return _twin(hub.transformers_card(base, seed), base, seed)
+
+
+def _of_open_clip(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.image import openclip
+
+    return _twin(openclip.open_clip_card(base, seed), base, seed)
+
+
+def _of_onnx(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.own import onnx_file
+
+    if seed is not None:
+        raise UnsupportedOptionError(f"{base} is a graph with its weights: no random twin.")
+    return onnx_file.onnx_card(base)
+
+
+def _of_vectors(base: str, seed: int | None) -> BackboneCard:
+    from etab.backbones.own import vectors
+
+    if seed is not None:
+        raise UnsupportedOptionError(
+            f"{base} holds vectors without a network, so that there is no random twin."
+        )
+    return vectors.vectors_card(base)
 
 
 def _no_twin(base: str) -> UnsupportedOptionError:
@@ -190,7 +222,10 @@ _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
     "torchvision/": _of_torchvision,
     "local:": _of_file,
     "torchaudio/": _of_sound,
-    "transformers/": _of_sound,
+    "transformers/": _of_transformers,
+    "vectors:": _of_vectors,
+    "open_clip/": _of_open_clip,
+    "onnx:": _of_onnx,
 }
 
 

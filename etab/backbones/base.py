@@ -10,7 +10,10 @@ from etab.backbones.video.contract import ClipContract
 from etab.errors import UnsupportedOptionError
 from etab.types import IMAGENET, Array, Features
 
-__all__ = ["IMAGENET", "Backbone", "BackboneCard", "Course"]
+__all__ = ["IMAGENET", "UNKNOWN_DATA", "Backbone", "BackboneCard", "Course"]
+
+UNKNOWN_DATA = ("unknown",)
+"""``pretraining_sets`` of learned weights whose data are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,9 @@ class BackboneCard:
         learned: False for a control without weights (image statistics, pixels).
         pretraining: Data and task of the pretraining; "" for a random twin.
         pretraining_sets: Datasets of the pretraining: by their name in etab ("camus", "echonet")
-            where they have one, otherwise in lower case ("imagenet-1k"). A cell that is tested on
-            one of them says so in its notes.
+            where they have one, otherwise in lower case ("imagenet-1k"); ("unknown",) for learned
+            weights whose data nobody lists. A cell that is tested on one of them says so in its
+            notes, and boards leave the backbone out of the ranking.
         licence: Licence of the weights.
         source: Package or page of the weights.
         sha256: sha256 of the weights file; "" where there is none.

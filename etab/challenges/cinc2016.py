@@ -3,8 +3,8 @@
 ``setup.sh`` is run once and ``next.sh`` for each record. Each record is answered in the entry's
 folder as setup.sh left it, with the record's ``.wav`` beside it, without labels. The answers that
 the entry ships are taken out before anything runs. After each record the folder and ``HOME`` are
-made again, at the same path, so that nothing is kept between records. An entry is a program of somebody else that runs with your
-rights; ``etab.challenges.limits`` says what the limits are worth.
+made again, at the same path, so that nothing is kept between records. An entry is a program of
+somebody else that runs with your rights; ``etab.challenges.limits`` says what the limits are worth.
 
 The rules of 2016 name no limits. Those of 2014, the last ones written out in full, are the
 defaults: five minutes for setup.sh, 40 s for a record, 2 GB of memory and 1 GB of disk
@@ -44,7 +44,7 @@ RECORD_LIMITS = Limits(seconds=40, memory=2048)
 
 _LARGEST_ANSWER = 1 << 16
 _LOG_HEADER = ("record", "answer", "seconds", "why")
-UNSURE = 0
+_UNSURE = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class _Work:
         shutil.copytree(self.folder, self.ready, symlinks=True)
 
     def restore(self) -> None:
-        """Make the folder again as it was copied; raises EntryError where files cannot be removed."""
+        """Restore the folder as it was copied; raises EntryError where files cannot be removed."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self.folder.exists():
             raise EntryError(
@@ -408,5 +408,5 @@ def _differences(answers: Mapping[str, int | None], shipped: Mapping[str, int]) 
 def _scores(
     labels: Mapping[str, Reference], answers: Mapping[str, int | None], quality: str
 ) -> dict[str, Entry2016]:
-    counted = {name: UNSURE if answer is None else answer for name, answer in answers.items()}
+    counted = {name: _UNSURE if answer is None else answer for name, answer in answers.items()}
     return {rule: score_cinc2016(labels, counted, quality, rule=rule) for rule in RULES}

@@ -7,14 +7,15 @@ reads any of its arguments.
 
 from __future__ import annotations
 
+import ctypes
 import os
-import secrets
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,11 +41,11 @@ _WRAP = 'ulimit -c 0; ulimit -f "$1"; ulimit -d "$2"; shift 2; exec "$@"'
 # Seconds between two looks at time and memory, and between two looks at the disk.
 _LOOK_EVERY = 0.05
 _DISK_LOOK_EVERY = 1.0
-# A variable of the environment that marks all processes of one command, also those that leave its
-# session.
-_MARK = "ETAB_CHALLENGE_COMMAND"
 # How often processes that are left are looked for and killed: each look may find new ones.
 _STOP_ROUNDS = 20
+# Numbers of prctl(2) that make a process the parent of orphans below it.
+_SET_SUBREAPER = 36
+_GET_SUBREAPER = 37
 # Bytes of output that are kept, and seconds to wait for the last of it.
 _TAIL_BYTES = 4000
 _TAIL_SECONDS = 2.0
@@ -109,7 +110,9 @@ def run_limited(
     """Run a command and wait for its end.
 
     When the command ends, or is stopped, all processes that it started are killed, also those that
-    left its session, as a daemon does. A KeyboardInterrupt stops it and is raised again.
+    left its session, as a daemon does, and those that cleared their environment: on Linux, whatever
+    loses its parent becomes a child of this process meanwhile. A KeyboardInterrupt stops it and is
+    raised again.
 
     Args:
         command: The program and its arguments.
@@ -123,8 +126,7 @@ def run_limited(
         How it ended.
     """
     env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    mark = secrets.token_hex(16)
-    env |= {"HOME": str(home), "TMPDIR": str(home), _MARK: mark}
+    env |= {"HOME": str(home), "TMPDIR": str(home)}
     wrapped = [
         "/bin/bash",
         "-c",
@@ -135,21 +137,24 @@ def run_limited(
         *command,
     ]
     started = time.monotonic()
-    child = subprocess.Popen(
-        wrapped,
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    tail = _Tail(child.stdout)
-    try:
-        why = _wait(child, mark, watched or folder, limits, started)
-    finally:
-        _stop(child, mark)
-        text = tail.close()
+    with _adopting_orphans():
+        before = frozenset(_processes())
+        child = subprocess.Popen(
+            wrapped,
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        family = _Family(child.pid, before)
+        tail = _Tail(child.stdout)
+        try:
+            why = _wait(child, family, watched or folder, limits, started)
+        finally:
+            _stop(child, family)
+            text = tail.close()
     status = child.returncode
     if not why and status < 0:
         why = f"was ended by {_signal_name(-status)}"
@@ -159,7 +164,7 @@ def run_limited(
 
 
 def _wait(
-    child: subprocess.Popen[bytes], mark: str, folder: Path, limits: Limits, started: float
+    child: subprocess.Popen[bytes], family: _Family, folder: Path, limits: Limits, started: float
 ) -> str:
     """Wait for the end; return which limit was passed, or nothing."""
     size_before = _size(folder)
@@ -174,7 +179,7 @@ def _wait(
         now = time.monotonic()
         if now - started > limits.seconds:
             return f"was stopped after {limits.seconds:g} s"
-        if sum(_members(child.pid, mark).values()) > limits.memory << 20:
+        if sum(family.memory().values()) > limits.memory << 20:
             return f"was stopped at more than {limits.memory} MiB of memory"
         if now - last_disk_look > _DISK_LOOK_EVERY:
             last_disk_look = now
@@ -182,12 +187,12 @@ def _wait(
                 return f"was stopped after writing more than {limits.disk} MiB"
 
 
-def _stop(child: subprocess.Popen[bytes], mark: str) -> None:
+def _stop(child: subprocess.Popen[bytes], family: _Family) -> None:
     """Kill every process that is left of a command, and wait for the child."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     for _ in range(_STOP_ROUNDS):
-        left = _members(child.pid, mark)
+        left = family.memory()
         if not left:
             break
         for pid in left:
@@ -195,6 +200,7 @@ def _stop(child: subprocess.Popen[bytes], mark: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     child.wait()
+    family.bury()
 
 
 def _signal_name(number: int) -> str:
@@ -204,32 +210,89 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _members(session: int, mark: str) -> dict[int, int]:
-    """Bytes of memory of each living process of a session, or with a mark in its environment.
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process: its parent, its session, its memory in bytes, and whether it still runs."""
 
-    By process id; empty without /proc.
-    """
-    memory: dict[int, int] = {}
+    parent: int
+    session: int
+    memory: int
+    runs: bool
+
+
+def _processes() -> dict[int, _Process]:
+    """Every process by its id; empty without /proc."""
+    table: dict[int, _Process] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name of the program comes first, in brackets, and may hold spaces.
             fields = path.read_text(errors="replace").rpartition(")")[2].split()
-            if fields[0] == "Z":
-                continue
-            if int(fields[3]) == session or _is_marked(path.parent, mark):
-                memory[int(path.parent.name)] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+            memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+            process = _Process(int(fields[1]), int(fields[3]), memory, fields[0] != "Z")
         except (OSError, IndexError, ValueError):
             continue
-    return memory
+        table[int(path.parent.name)] = process
+    return table
 
 
-def _is_marked(process: Path, mark: str) -> bool:
-    """Whether the environment of a process holds the mark; False where it cannot be read."""
+class _Family:
+    """All processes that a command has started.
+
+    They are in the session of the command, or descend from a process that is. Whatever left the
+    session and lost its parent has become a child of this process (``_adopting_orphans``), in a
+    session that is not its own.
+    """
+
+    def __init__(self, child: int, before: frozenset[int]) -> None:
+        """Know the first process, which leads the session, and every process from before."""
+        self.child = child
+        self.before = before
+
+    def memory(self) -> dict[int, int]:
+        """Bytes of memory of each running member, by process id; empty without /proc."""
+        table = _processes()
+        members = {pid for pid, process in table.items() if process.session == self.child}
+        members |= set(self._adopted(table))
+        grew = True
+        while grew:
+            descend = {pid for pid, process in table.items() if process.parent in members}
+            grew = not descend <= members
+            members |= descend
+        return {pid: table[pid].memory for pid in members if table[pid].runs}
+
+    def bury(self) -> None:
+        """Take the exit status of adopted processes that ended, so that no zombie is left."""
+        table = _processes()
+        for pid in self._adopted(table):
+            if not table[pid].runs:
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+
+    def _adopted(self, table: dict[int, _Process]) -> list[int]:
+        """New children of this process that it did not start itself."""
+        own_session = os.getsid(0)
+        known = {*self.before, self.child}
+        return [
+            pid
+            for pid, process in table.items()
+            if process.parent == os.getpid() and process.session != own_session and pid not in known
+        ]
+
+
+@contextmanager
+def _adopting_orphans() -> Iterator[None]:
+    """On Linux, let descendants that lose their parent become children of this process meanwhile."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    before = ctypes.c_int(0)
+    prctl(_GET_SUBREAPER, ctypes.byref(before), 0, 0, 0)
+    prctl(_SET_SUBREAPER, 1, 0, 0, 0)
     try:
-        environment = (process / "environ").read_bytes()
-    except OSError:
-        return False
-    return f"{_MARK}={mark}".encode() in environment.split(b"\0")
+        yield
+    finally:
+        prctl(_SET_SUBREAPER, before.value, 0, 0, 0)
 
 
 def _size(folder: Path) -> int:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,18 +15,35 @@ import typer
 from etab.cli.words import say, weights
 
 if TYPE_CHECKING:
+    from etab.datasets.own.description import Description
     from etab.leaderboard.board import Board
+    from etab.leaderboard.suites import Suite
+    from etab.results import Result
 
 
 def leaderboard_command(
     results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
     suite: Annotated[
-        str, typer.Option(help="Name of a packaged suite, or a .toml file.")
-    ] = "camus",
+        str | None,
+        typer.Option(
+            help="Name of a packaged suite, or a .toml file. [default: the first suite that a "
+            "backbone completes; a plain table of the cells where there is none]"
+        ),
+    ] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Rank on these tasks instead: codes, prefixes or datasets, with commas."),
+    ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Protocol of the results: official, cv5, ... The default is cv5x5."),
+        typer.Option(
+            help="Protocol of the results: official, cv5, ... [default: the one with most results]"
+        ),
     ] = None,
+    with_published: Annotated[
+        bool,
+        typer.Option("--with-published", help="Add the published results of a checkout."),
+    ] = False,
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write CSV to this file.")] = None,
     html: Annotated[
@@ -34,26 +55,165 @@ def leaderboard_command(
     category_weight: Annotated[
         list[str], typer.Option(help="LETTER=WEIGHT of a category; may be given several times.")
     ] = [],  # noqa: B006
+    with_seen: Annotated[
+        bool,
+        typer.Option("--with-seen", help="Rank backbones that were pretrained on test data, too."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the results and resamples.")] = 0,
+    variants: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder with results of the same cells by another precision, head or seed, or on "
+            "another release of the data: the difference is shown. May be given several times."
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
-    """Rank the backbones whose results are in a folder.
+    """Rank the backbones whose results are in a folder, or list its cells.
 
     A damaged result file is set aside, and the board says which one and why.
     """
     from etab.cli import show
+    from etab.leaderboard.plain import protocol_held
     from etab.leaderboard.ranking import rank_folder
-    from etab.tasks.codes import BOARD_PROTOCOL
+    from etab.results import read_results
+    from etab.tasks.own import use_results
 
-    board = rank_folder(
-        results,
-        suite,
-        protocol=protocol or BOARD_PROTOCOL,
-        seed=seed,
-        task_weights=weights(task_weight),
-        category_weights=weights(category_weight),
-    )
-    show.board(board)
-    _write(board, markdown, csv, html)
+    with _joined(results, with_published) as folder:
+        own = use_results(folder)
+        held = read_results(folder).results
+        chosen = _suite(suite, tasks, held, protocol, seed)
+        if chosen is None:
+            chosen = _own_suite(own, held)
+        if chosen is None:
+            _plain_table(folder, results, protocol, markdown, csv, html)
+            return
+        of_protocol = protocol or protocol_held(held, chosen, seed)
+        board = rank_folder(
+            folder,
+            chosen,
+            protocol=of_protocol,
+            seed=seed,
+            task_weights=weights(task_weight),
+            category_weights=weights(category_weight),
+            variants=variants,
+            with_seen=with_seen,
+        )
+        _write(board, markdown, csv, html)
+        show.board(board)
+        if tasks is not None or chosen.name in {description.name for description in own}:
+            show.cells([cell for row in board.rows for cell in row.cells.values()])
+            return
+        unranked = [cell for row in board.rows if not row.ranked for cell in row.cells.values()]
+        if unranked:
+            show.cells(unranked, "of backbones without a rank")
+
+
+def _suite(
+    suite: str | None,
+    tasks: str | None,
+    held: Sequence[Result],
+    protocol: str | None,
+    seed: int,
+) -> Suite | None:
+    """The suite that the options name, or the first one that the results complete."""
+    from etab.errors import UnsupportedOptionError
+    from etab.leaderboard.plain import suite_held
+    from etab.leaderboard.suites import Suite, suite_named
+    from etab.tasks.menu import find
+
+    if suite is not None and tasks is not None:
+        raise UnsupportedOptionError("--suite and --tasks both choose the tasks; give one of them.")
+    if suite is not None:
+        return suite_named(suite)
+    if tasks is None:
+        return suite_held(held, seed, protocol)
+    present = {result.task for result in held}
+    codes = tuple(task.code for task in find(tasks) if task.code in present)
+    if not codes:
+        listed = ", ".join(sorted(present)) or "none"
+        raise UnsupportedOptionError(
+            f"The folder has no results for --tasks {tasks}. It has results for: {listed}."
+        )
+    return Suite(name="tasks", version=1, tasks=codes, title=", ".join(codes))
+
+
+def _own_suite(own: Sequence[Description], held: Sequence[Result]) -> Suite | None:
+    """The tasks of the only table of one's own that has results, in place of a suite."""
+    from etab.leaderboard.suites import Suite
+    from etab.tasks.menu import TASKS
+
+    if len(own) != 1:
+        return None
+    present = {result.task for result in held if result.dataset == own[0].name}
+    codes = tuple(code for code in present if TASKS[code].dataset == own[0].name)
+    if not codes:
+        return None
+    return Suite(name=own[0].name, version=1, tasks=tuple(sorted(codes)), title=own[0].title)
+
+
+def _plain_table(
+    folder: Path,
+    results: Path,
+    protocol: str | None,
+    markdown: Path | None,
+    csv: Path | None,
+    html: Path | None,
+) -> None:
+    """Show every cell of a folder in which no backbone completes a suite."""
+    from etab.cli import show
+    from etab.errors import UnsupportedOptionError
+    from etab.leaderboard.frames import cells_frame
+    from etab.leaderboard.plain import CELL_HEADER, cell_rows, folder_cells
+    from etab.storage.atomic import write_atomically
+
+    if html is not None:
+        raise UnsupportedOptionError(
+            "--html writes a board, and no backbone has every task of a suite here. Name the tasks "
+            "to rank on with --tasks."
+        )
+    cells = folder_cells(folder)
+    shown = [cell for cell in cells.results if protocol in (None, cell.protocol)]
+    if markdown is not None:
+        lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown)]
+        write_atomically(markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        say(f"wrote {markdown}")
+    if csv is not None:
+        write_atomically(csv, cells_frame(shown).to_csv(index=False))
+        say(f"wrote {csv}")
+    show.cells(shown)
+    say(_PLAIN.format(results=results))
+    if cells.problems:
+        say(f"{len(cells.problems)} files are left out. The first: {cells.problems[0]}", error=True)
+
+
+_PLAIN = (
+    "These are single cells: no backbone has every task of a suite, so there is no ETAB score.\n"
+    "Rank on the tasks of your choice with: etab leaderboard {results} --tasks CODE,CODE"
+)
+
+
+@contextmanager
+def _joined(results: Path, with_published: bool) -> Iterator[Path]:
+    """The folder of results, joined by the published ones where they are wanted."""
+    from etab.errors import DataNotFoundError
+    from etab.storage import resources
+
+    if not with_published:
+        yield results
+        return
+    published = resources.folder("benchmarks/results")
+    if published is None:
+        raise DataNotFoundError(
+            "The published results are not part of an installed package. Use --with-published from "
+            "a checkout of the project, which holds them in benchmarks/results."
+        )
+    if not results.is_dir():
+        raise DataNotFoundError(f"There is no folder {results}.")
+    with tempfile.TemporaryDirectory(prefix="etab-board-") as temporary:
+        joined = Path(temporary)
+        shutil.copytree(published, joined, dirs_exist_ok=True)
+        shutil.copytree(results, joined, dirs_exist_ok=True)
+        yield joined
 
 
 def _write(board: Board, markdown: Path | None, csv: Path | None, html: Path | None) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.backbones.image import open as image_open
-from etab.backbones.video import named as video
-from etab.backbones.weights.fit import Fitted, unpack
-from etab.backbones.weights.index import read_file
 from etab.errors import StorageError, UnsupportedOptionError
 from etab.registry import unknown
+
+if TYPE_CHECKING:
+    from etab.backbones.weights.fit import Fitted
 
 _IMAGE_NETWORKS = ("timm/", "torchvision/")
 
@@ -52,8 +51,9 @@ def to_safetensors(
     Args:
         source: The checkpoint.
         target: A new file whose name ends with .safetensors.
-        network: The network that the file is of, as backbones name it; its keys are written, heads that it does not
-            use are dropped. "" writes the keys of the file, without the prefix that all of them have.
+        network: The network that the file is of, as backbones name it; its keys are written, heads
+            that it does not use are dropped. "" writes the keys of the file, without the prefix
+            that all of them have.
         take: Of several parts of the file that fit the network, the label of the one to take.
         trust: Whether a pickle that runs code may be read.
 
@@ -65,6 +65,11 @@ def to_safetensors(
         or does not fit the network; the keys are listed. StorageError: ``target`` cannot be
         written.
     """
+    from etab.backbones.image import open as image_open
+    from etab.backbones.video import named as video
+    from etab.backbones.weights.fit import unpack
+    from etab.backbones.weights.index import read_file
+
     _refuse_options(target, network, take)
     content = read_file(source, trust=trust)
     what = f"{source} as {network}"
@@ -79,6 +84,8 @@ def to_safetensors(
 
 
 def _refuse_options(target: Path, network: str, take: str) -> None:
+    from etab.backbones.video import named as video
+
     if network and network not in video.clip_names() and not network.startswith(_IMAGE_NETWORKS):
         known = [*video.clip_names(), "timm/<model>", "torchvision/<model>"]
         raise unknown("network", network, known)

@@ -42,7 +42,13 @@ def data_phantom(
 
 @app.command("check")
 def data_check(
-    name: Annotated[str, typer.Argument(help="Name of the dataset: camus, echonet, tmed, ...")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of the dataset (camus, echonet, tmed, ...), or the description of a table of "
+            "your own (clinic.toml)."
+        ),
+    ],
     root: RootOption = None,
     as_json: JsonOption = False,
     quick: Annotated[
@@ -57,10 +63,46 @@ def data_check(
     Splits that leak and counts that differ from the published ones are reported too. The exit
     status is 1 where anything is wrong.
     """
+    from etab import datasets
     from etab.cli import show
     from etab.datasets.integrity import check
 
+    if name.endswith(".toml"):
+        _check_own(Path(name), as_json, quick)
+    datasets.card(name)  # a name that is none is told before there is a bar
     with show.bar(f"{name} recordings") as progress:
         report = check.check(name, root, progress=progress, quick=quick)
     say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
     raise typer.Exit(0 if report.ok else 1)
+
+
+def _check_own(path: Path, as_json: bool, quick: bool) -> None:
+    """Check a table of one's own; ends the command."""
+    from etab.cli import show
+    from etab.datasets.own.check import check_own
+    from etab.tasks.own import use_own_data
+
+    description = use_own_data(path)
+    with show.bar(f"{description.name} recordings") as progress:
+        report = check_own(description, quick=quick, progress=progress)
+    say(json.dumps(report.as_dict(), indent=2) if as_json else report.render())
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command("init")
+def data_init(
+    folder: Annotated[Path, typer.Argument(help="Folder of your recordings.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The description to write. [default: FOLDER/<name of the folder>.toml]"),
+    ] = None,
+) -> None:
+    """Write a first description (and table) of a folder of your own recordings.
+
+    Nothing that exists is overwritten. Edit the two files, then run `etab data check` on the
+    description.
+    """
+    from etab.datasets.own.draft import write_draft
+
+    draft = write_draft(folder, out)
+    say(draft.render())

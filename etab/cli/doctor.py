@@ -1,14 +1,14 @@
-"""The report of ``etab doctor``: packages, device, data and weights, and what to do next."""
+"""The report of ``etab doctor``: packages, extras, device, data, weights and cache."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from etab import __version__, backbones, datasets
-from etab.errors import EtabError
+from etab import __version__, backbones, datasets, phantom
+from etab.cli.cache import default_cache, folder_size, size_words
+from etab.errors import DataNotFoundError, EtabError
 from etab.runs.provenance import provenance
 from etab.storage.machine import allowed_cores
 
@@ -23,12 +23,26 @@ _PACKAGES = (
 )
 
 
+# Written where it is named only, because it needs an extra.
+_PHANTOM_BY_NAME = "circor_hf"
+
+# Modules that each extra of the package installs, and what they are for.
+_EXTRAS = {
+    "audio": (("transformers", "torchaudio"), "sound models by name"),
+    "decoders": (("segmentation_models_pytorch",), "decoders of segmentation networks"),
+    "dicom": (("pydicom",), "DICOM files"),
+    "parquet": (("pyarrow",), "Parquet tables"),
+    "video": (("av",), "videos in H.264 and other codecs"),
+    "weights": (("onnx", "h5py"), "weights that travel as ONNX or Keras files"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the report.
 
     Attributes:
-        topic: What it is about: installed, device, data or weights.
+        topic: What it is about: installed, extra, device, data, weights, backbone or cache.
         name: The package, dataset, backbone or device.
         ok: Whether it can be used; None for plain information.
         detail: What was found, in words.
@@ -69,20 +83,43 @@ def _device() -> Finding:
     return Finding("device", "cpu", True, f"{allowed_cores()} cores, {precision}")
 
 
+def _extras() -> list[Finding]:
+    findings = []
+    for extra, (modules, purpose) in _EXTRAS.items():
+        absent = [name for name in modules if importlib.util.find_spec(name) is None]
+        detail = purpose
+        step = ""
+        if absent:
+            detail = f"{purpose}; {', '.join(absent)} is not installed"
+            step = f'pip install "etab-bench[{extra}]"'
+        findings.append(Finding("extra", extra, None if absent else True, detail, step))
+    return findings
+
+
 def _data(name: str) -> Finding:
     try:
         source = datasets.source(name)
-        phantom = " (PHANTOM)" if source.phantom else ""
-        detail = f"{len(source.records())} recordings in {source.root}{phantom}"
+        mark = " (PHANTOM)" if source.phantom else ""
+        detail = f"{len(source.records())} recordings in {source.root}{mark}"
+    except DataNotFoundError:
+        return Finding("data", name, None, "no folder found", _next_for_data(name))
     except EtabError as error:
         first_sentence = str(error).split(". ")[0]
-        access = datasets.SOURCES[name].card.access
-        next_step = f"{access} Or try phantom data: etab data phantom DIR"
-        return Finding("data", name, False, first_sentence, next_step)
+        return Finding("data", name, False, first_sentence, f"etab data check {name}")
     return Finding("data", name, True, detail)
 
 
-def _weights(name: str) -> Finding:
+def _next_for_data(name: str) -> str:
+    """How to get a dataset, and how to try it without patients where that is possible."""
+    access = datasets.SOURCES[name].card.access
+    steps = [access, f"then: export ETAB_{name.upper()}_DIR=FOLDER"]
+    if name in (*phantom.NAMES, _PHANTOM_BY_NAME):
+        steps.append(f"or try phantom data: etab data phantom DIR --data {name}")
+    return "; ".join(steps)
+
+
+def _weights(name: str) -> Finding | None:
+    """What is known of the weights of a backbone; None for weights that are fetched when needed."""
     from etab.backbones.weights import index as weights
     from etab.backbones.weights.formats import READERS
 
@@ -92,9 +129,32 @@ def _weights(name: str) -> Finding:
         return Finding("weights", name, False, f"read by {reader}, which is absent", next_step)
     if weights.at_hand(name):
         return Finding("weights", name, True, "on this machine")
-    return Finding(
-        "weights", name, None, "not fetched yet", "fetched from the package index on first use"
-    )
+    return None
+
+
+def _all_weights(names: Sequence[str]) -> list[Finding]:
+    findings = []
+    waiting = []
+    for name in names:
+        finding = _weights(name)
+        if finding is None:
+            waiting.append(name)
+        else:
+            findings.append(finding)
+    if waiting:
+        detail = f"not on this machine: {', '.join(waiting)}"
+        step = "etab run fetches weights from the package index when they are first used"
+        findings.append(Finding("weights", f"{len(waiting)} backbones", None, detail, step))
+    return findings
+
+
+def _cache() -> Finding:
+    folder = default_cache()
+    size = folder_size(folder)
+    step = ""
+    if size:
+        step = f"etab cache lists what it holds; etab cache --clear deletes it ({folder})"
+    return Finding("cache", "features", None, f"{size_words(size)} in {folder}", step)
 
 
 def examine() -> list[Finding]:
@@ -107,12 +167,9 @@ def examine() -> list[Finding]:
     return [
         *_packages(),
         _device(),
+        *_extras(),
         *[_data(name) for name in datasets.SOURCES],
-        *[_weights(card.name) for card in cards if card.learned and not card.twin],
+        *_all_weights([card.name for card in cards if card.learned and not card.twin]),
         *[Finding("backbone", name, False, fault) for name, fault in faults.items()],
+        _cache(),
     ]
-
-
-def default_cache() -> Path:
-    """The folder for cached features: ETAB_CACHE, or ``~/.cache/etab``."""
-    return Path(os.environ.get("ETAB_CACHE") or Path.home() / ".cache" / "etab")

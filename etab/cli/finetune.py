@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
-from etab.finetuning import plan
 
 if TYPE_CHECKING:
     from etab.results import Result
@@ -39,6 +39,16 @@ Results = Annotated[
         help="Folder for the result files; checkpoints go to <results>.training beside it."
     ),
 ]
+
+
+def _check_tuning(tuning: str) -> None:
+    from etab.errors import UnsupportedOptionError
+
+    if not re.fullmatch(r"finetune|head|partial[1-9]\d*", tuning):
+        raise UnsupportedOptionError(
+            f"--tuning is {tuning!r}; possible: finetune (the whole backbone), partialN (its last N "
+            "blocks, such as partial2), and head with --source."
+        )
 
 
 def finetune(
@@ -106,12 +116,14 @@ def finetune(
     torchrun --nproc_per_node=2 -m etab finetune ...
     """
     from etab.finetuning import cells as tuned
+    from etab.finetuning import plan
     from etab.results.masks import keep_named
     from etab.runs.data import tasks_at
     from etab.runs.run import Settings
     from etab.training.distributed import launched
     from etab.training.loop import Recipe
 
+    _check_tuning(tuning)
     recipe = Recipe(
         epochs=epochs,
         batch=batch,

@@ -18,7 +18,7 @@ from etab.tasks.menu import TASKS
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ListTable:
     """A titled table of strings.
 
     Attributes:
@@ -40,16 +40,16 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-TABLES: Registry[Callable[[], Table]] = Registry("list")
+TABLES: Registry[Callable[[], ListTable]] = Registry("list")
 
 
-def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> ListTable:
     cells = tuple(tuple(str(cell) for cell in row) for row in rows)
-    return Table(title, tuple(header), cells)
+    return ListTable(title, tuple(header), cells)
 
 
 @TABLES.register("datasets")
-def datasets_table() -> Table:
+def datasets_table() -> ListTable:
     """List the datasets, from their cards."""
     cards = [s.card for s in datasets.SOURCES.values()]
     return _table(
@@ -72,7 +72,7 @@ def datasets_table() -> Table:
 
 
 @TABLES.register("targets")
-def targets_table() -> Table:
+def targets_table() -> ListTable:
     """List the targets of every dataset."""
     return _table(
         "Targets",
@@ -86,7 +86,7 @@ def targets_table() -> Table:
 
 
 @TABLES.register("views")
-def views_table() -> Table:
+def views_table() -> ListTable:
     """List the views with all their names."""
     names: dict[str, list[str]] = {}
     for alias, view in views.aliases().items():
@@ -101,7 +101,7 @@ def _parameters(card: BackboneCard) -> str:
 
 
 @TABLES.register("backbones")
-def backbones_table() -> Table:
+def backbones_table() -> ListTable:
     """List the backbones that etab names; any timm or torchvision model can be used as well."""
     wanted = [*backbones.names(), *backbones.optional(), *backbones.installed()]
     cards, faults = backbones.cards(wanted)
@@ -126,7 +126,7 @@ def backbones_table() -> Table:
 
 
 @TABLES.register("video")
-def video_table() -> Table:
+def video_table() -> ListTable:
     """List the backbones of whole clips; the published ones need a file of weights."""
     cards = [backbones.card(n) for n in backbones.video.clip_names()]
     return _table(
@@ -172,7 +172,7 @@ def _needs(head: Head) -> str:
 
 
 @TABLES.register("heads")
-def heads_table() -> Table:
+def heads_table() -> ListTable:
     """List the heads of tasks."""
     chosen = [heads.head(n) for n in heads.names()]
     return _table(
@@ -191,7 +191,7 @@ def heads_table() -> Table:
 
 
 @TABLES.register("metrics")
-def metrics_table() -> Table:
+def metrics_table() -> ListTable:
     """List the metrics with range and direction."""
     return _table(
         "Metrics",
@@ -216,7 +216,7 @@ def _input(task: Task) -> str:
 
 
 @TABLES.register("tasks")
-def tasks_table() -> Table:
+def tasks_table() -> ListTable:
     """List the tasks of the menu, with both anchors and their sources."""
     return _table(
         "Tasks",
@@ -253,7 +253,7 @@ def tasks_table() -> Table:
 
 
 @TABLES.register("cross")
-def cross_table() -> Table:
+def cross_table() -> ListTable:
     """List the cross-dataset cells: fitted on one dataset and tested on another.
 
     Metric and anchors belong to the dataset of the test.
@@ -265,4 +265,30 @@ def cross_table() -> Table:
             (t.code, t.title, t.fit_on, t.dataset, t.inputs, t.metric, t.head, t.version)
             for t in cross.cells()
         ],
+    )
+
+
+@TABLES.register("timm")
+def timm_table() -> ListTable:
+    """List the models of timm, which are backbones under the name timm/<model>."""
+    import timm
+
+    pretrained = set(timm.list_models(pretrained=True))
+    return _table(
+        "Models of timm",
+        ("name", "published weights"),
+        [(f"timm/{name}", "yes" if name in pretrained else "no") for name in timm.list_models()],
+    )
+
+
+@TABLES.register("torchvision")
+def torchvision_table() -> ListTable:
+    """List the classifiers of torchvision, which are backbones under torchvision/<model>."""
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    return _table(
+        "Models of torchvision",
+        ("name", "published weights"),
+        [(f"torchvision/{name}", "yes") for name in names],
     )

@@ -9,16 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from etab.cli import boards as cli_boards
+from etab.cli import cache as cli_cache
 from etab.cli import challenge as cli_challenge
+from etab.cli import check as cli_check
 from etab.cli import convert as cli_convert
 from etab.cli import data as cli_data
 from etab.cli import evaluate as cli_evaluate
 from etab.cli import finetune as cli_finetune
+from etab.cli import lists as cli_lists
 from etab.cli import reproduce as cli_reproduce
 from etab.cli import rescore as cli_rescore
 from etab.cli import results as cli_results
 from etab.cli import run as cli_run
 from etab.cli import submit as cli_submit
+from etab.cli import vectors as cli_vectors
 from etab.cli.words import say
 from etab.errors import EtabError
 
@@ -36,14 +40,18 @@ new_app = typer.Typer(
 )
 app.add_typer(cli_data.app, name="data")
 app.add_typer(new_app, name="new")
+app.add_typer(cli_check.app, name="check")
 app.add_typer(cli_evaluate.app, name="evaluate")
 app.add_typer(cli_challenge.app, name="challenge")
 app.add_typer(cli_submit.app, name="submit")
+app.add_typer(cli_vectors.app, name="vectors")
 app.command("convert")(cli_convert.convert)
 app.command("reproduce")(cli_reproduce.reproduce)
 app.command("finetune")(cli_finetune.finetune)
 app.command("rescore")(cli_rescore.rescore_command)
 app.command("run")(cli_run.run_command)
+app.command("list")(cli_lists.list_command)
+app.command("cache")(cli_cache.cache_command)
 app.command("results")(cli_results.results_command)
 app.command("leaderboard")(cli_boards.leaderboard_command)
 app.command("curve")(cli_boards.curve_command)
@@ -64,9 +72,13 @@ def main() -> None:
         code = 2
     except Exception as error:
         # Errors of usage (an unknown option, a missing argument) come from typer and click.
-        if not hasattr(error, "format_message"):
+        message = getattr(error, "format_message", None)
+        if message is None:
             raise
-        say(f"etab: {error.format_message()}", error=True)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            say(message())
+        else:
+            say(f"etab: {message()}", error=True)
         code = 2
     if code == 130:  # typer reports Ctrl-C by this status too
         say(
@@ -76,37 +88,30 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version_command()
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
 @app.command("version")
 def version_command() -> None:
     """Print the version."""
     from etab import __version__
 
     say(__version__)
-
-
-@app.command("list")
-def list_things(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="What to list: datasets, targets, views, backbones, video, heads, metrics, tasks "
-            "or cross."
-        ),
-    ],
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown, as in the documentation.")
-    ] = False,
-) -> None:
-    """List datasets, backbones, heads, metrics, tasks and more."""
-    from etab.cli.listing import TABLES
-
-    table = TABLES[what]()
-    if markdown:
-        say(table.markdown())
-        return
-    from etab.cli import show
-
-    show.table(table.title, table.header, table.rows)
 
 
 @new_app.command("dataset")

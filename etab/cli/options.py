@@ -28,3 +28,7 @@ KeepMasksOption = Annotated[
         help="Predicted masks to write beside a result: all, sample (20 rows) or none.",
     ),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Description of a table of your own recordings: clinic.toml."),
+]

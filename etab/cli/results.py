@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,28 +23,53 @@ def results_command(
         bool,
         typer.Option(
             "--clinical",
-            help="Show bias by range, agreement, reclassification and calibration of EF and of "
-            "two classes.",
+            help="Show bias by range, agreement, reclassification, calibration, surface distances "
+            "and timing errors, each with an interval over patients.",
         ),
     ] = False,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --clinical: folder of the data, for subgroups by sex, age, image quality, "
+            "frame rate, place and database."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the results of a folder, or their clinical read-outs, from stored predictions."""
     from etab.cli import show
     from etab.errors import DataNotFoundError
-    from etab.results import load_results
+    from etab.leaderboard.plain import cell_order
+    from etab.results import read_results
+    from etab.tasks.own import use_results
 
-    cells = load_results(results)
-    if not cells:
+    use_results(results)
+    files = read_results(results)
+    if not files.results and not files.problems:
         raise DataNotFoundError(f"{results} holds no result files. Pass the folder of a run.")
-    found = {_name(cell): _readouts(cell, results, clinical) for cell in cells}
+    if files.problems:
+        total = len(files.problems) + len(files.results)
+        typer.echo(
+            f"{len(files.problems)} of {total} files are left out. The first: {files.problems[0]}",
+            err=True,
+        )
+    cells = sorted(files.results, key=cell_order)
+    if not clinical and not as_json:
+        show.cells(cells)
+        return
+    readouts_of = {_name(cell): [*_readouts(cell, results, clinical)] for cell in cells}
+    if root is not None:
+        for cell, rows in _subgroups(cells, results, root):
+            readouts_of[_name(cell)] += rows
     if as_json:
-        shown = {" ".join(name): [asdict(row) for row in rows] for name, rows in found.items()}
-        typer.echo(json.dumps(shown, indent=1))
+        plain = {
+            " ".join(name): [asdict(row) for row in rows] for name, rows in readouts_of.items()
+        }
+        typer.echo(json.dumps(plain, indent=1))
         return
     header = ("task", "backbone", "protocol", "number", "value", "95 % interval", "rows")
-    lines = [(*name, *_line(row)) for name, rows in found.items() for row in rows]
-    show.table("clinical read-outs" if clinical else "results", header, lines)
+    lines = [(*name, *_line(row)) for name, rows in readouts_of.items() for row in rows]
+    show.table("clinical read-outs", header, lines)
 
 
 def _name(cell: Result) -> tuple[str, str, str]:
@@ -52,7 +77,7 @@ def _name(cell: Result) -> tuple[str, str, str]:
 
 
 def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
-    """The score of a cell, or its clinical read-outs where its kind has any."""
+    """The score of a cell, or its clinical read-outs."""
     from etab.metrics.clinical import Readout, readouts
     from etab.metrics.columns import ScoredRows
     from etab.metrics.heart_sounds import TIMING_COLUMNS
@@ -62,13 +87,29 @@ def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:
     if not clinical:
         return [Readout(cell.metric, cell.value, cell.low, cell.high, cell.n_test)]
     task = TASKS[cell.task]
-    is_ef = task.target == "EF"
-    if not is_ef and task.kind not in (Kind.BINARY, Kind.STATES):
-        return []
     rows = ScoredRows.of(cell.predictions(folder))
     if task.kind is Kind.STATES and not set(TIMING_COLUMNS) <= set(rows.columns):
         return []  # made before the timing of sounds was kept
-    return readouts(rows, seed=cell.seed)
+    return readouts(rows, ejection=task.target == "EF", seed=cell.seed)
+
+
+def _subgroups(
+    cells: Sequence[Result], folder: Path, root: Path
+) -> Iterator[tuple[Result, list[Readout]]]:
+    """The metric of each cell in subgroups of its patients, and the worst of the large ones."""
+    from etab.runs.subgroups import patient_groups, subgroups_of
+
+    for dataset in sorted({cell.dataset for cell in cells}):
+        groups = patient_groups(dataset, root)
+        for cell in cells:
+            if cell.dataset != dataset:
+                continue
+            table = subgroups_of(cell, folder, groups)
+            rows = [replace(row, name=f"{cell.metric}, {row.name}") for row in table.rows]
+            if table.worst is not None:
+                title = f"{cell.metric}, worst group ({table.worst.name})"
+                rows.append(replace(table.worst, name=title))
+            yield cell, rows
 
 
 def _line(row: Readout) -> tuple[str, str, str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from etab.cli.options import DeviceOption, KeepMasksOption, RootOption, SkipBadOption
+from etab.cli.options import DataOption, DeviceOption, KeepMasksOption, RootOption, SkipBadOption
 from etab.cli.words import say, words
+
+if TYPE_CHECKING:
+    from etab.datasets.own.description import Description
 
 
 def run_command(
@@ -23,7 +26,8 @@ def run_command(
         str,
         typer.Option(
             help="Names, separated by commas. 'all' means all named backbones, their random twins "
-            "and the controls."
+            "and the controls. NAME=ENCODER (mine=local:weights.pth@timm/resnet18) gives an "
+            "encoder a name on the board and runs its random twin, too."
         ),
     ] = "all",
     protocol: Annotated[
@@ -81,6 +85,7 @@ def run_command(
         str, typer.Option(help="Precision of the backbone: auto, fp32 or bf16.")
     ] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the folds and draws.")] = 0,
+    data: DataOption = None,
     skip_bad: SkipBadOption = False,
     keep_masks: KeepMasksOption = "all",
 ) -> None:
@@ -90,18 +95,34 @@ def run_command(
     it was.
     """
     from etab.cli import show
-    from etab.cli.doctor import default_cache
+    from etab.cli.cache import default_cache
+    from etab.cli.encoders import named_encoders
+    from etab.errors import UnknownNameError
+    from etab.leaderboard.plain import cell_order
     from etab.results.masks import keep_named
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
+    from etab.tasks.own import keep_description, own_protocols
 
-    codes = tasks_at(words(tasks), root)
-    names = backbone_names(words(backbones) or [], codes)
-    protocols = _protocols(words(protocol), codes, n_fold, fractions, shots, draws)
+    own = None
+    if data is not None:
+        own = own_data(data, root)
+        root = own.folder
+        keep_description(own, results)
+    wanted = words(tasks) or (None if own is None else [own.name])
+    try:
+        codes = tasks_at(wanted, root)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} {_TASKS}") from None
+    encoders = named_encoders(backbone_names(words(backbones) or [], codes))
+    named = words(protocol)
+    if named is None and own is not None:
+        named = own_protocols(own)
+    protocols = _protocols(named, codes, n_fold, fractions, shots, draws)
     runs = plan(
         codes,
-        names,
+        encoders,
         protocols=protocols,
         head=words(head),
         seed=seed,
@@ -116,13 +137,36 @@ def run_command(
         device=device,
         precision=precision,
         skip_bad=skip_bad,
+        data=data,
         keep_masks=keep_named(keep_masks),
     )
     done = sweep(runs, settings, workers=workers, watch=show.watch)
     for message in lacking([run.row.dataset for run in runs], root):
         typer.echo(message, err=True)
     say(done.said())
+    cells = sorted([*done.before, *done.ran], key=cell_order)
+    if cells:
+        show.cells(cells)
+        say(f"Rank them with: etab leaderboard {results}")
     raise typer.Exit(1 if done.failures else 0)
+
+
+_TASKS = (
+    "`etab list tasks` lists the tasks of etab; recordings of your own are run with --data "
+    "clinic.toml, which `etab data init FOLDER` writes."
+)
+
+
+def own_data(data: Path, root: Path | None) -> Description:
+    """Register a table of one's own; ``--root`` has no meaning beside it."""
+    from etab.errors import UnsupportedOptionError
+    from etab.tasks.own import use_own_data
+
+    if root is not None:
+        raise UnsupportedOptionError(
+            "--data names the folder of its files itself (folder = ...); leave out --root."
+        )
+    return use_own_data(data)
 
 
 def _protocols(

@@ -20,31 +20,75 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from etab.leaderboard import terminal
+from etab.cli.words import say
 
 if TYPE_CHECKING:
     from etab.cli.doctor import Finding
     from etab.leaderboard.board import Board
+    from etab.results import Result
     from etab.runs.executors import Event
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, or a paragraph for each row where the terminal is too narrow for its words.
+def table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    brief: Sequence[int] = (),
+    wide: bool = False,
+) -> None:
+    """Print a table.
 
-    Names in the first column always stay on one line, so that they can be copied.
+    A terminal gets a table of the columns that fit; where not even ``brief`` fits, it gets a
+    paragraph for each row. Names in the first column always stay on one line, so that they can be
+    copied. Anything but a terminal (a file, ``grep``) gets one line for each row.
+
+    Args:
+        title: Title of the table.
+        header: Names of the columns.
+        rows: Cells of each row.
+        brief: Indexes of the columns that a narrow terminal shows; empty for all of them.
+        wide: Whether to print one line for each row in a terminal, too.
     """
     console = Console()
-    room = console.width - _BORDER * len(header) - 1
-    widths = _widths(header, rows, room)
-    if widths is None:
-        _paragraphs(console, title, header, rows)
+    if wide or not console.is_terminal:
+        _lines(title, header, rows)
         return
-    out = Table(title=title, header_style="bold")
+    for columns in (range(len(header)), brief):
+        names = [header[column] for column in columns]
+        cells = [[row[column] for column in columns] for row in rows]
+        room = console.width - _BORDER * len(names) - 1
+        widths = _widths(names, cells, room) if names else None
+        if widths is not None:
+            _columns(console, title, names, cells, widths)
+            return
+    _paragraphs(console, title, header, rows)
+
+
+def _columns(
+    console: Console,
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+) -> None:
+    """Print a table with columns of these widths."""
+    out = Table(title=escape(title), header_style="bold")
     for name, width in zip(header, widths, strict=True):
         out.add_column(name, width=width)
     for row in rows:
-        out.add_row(*row)
+        out.add_row(*[Text(cell) for cell in row])
     console.print(out)
+
+
+def _lines(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print one line for each row, with two spaces between columns."""
+    say(title)
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        say("  ".join(padded).rstrip())
 
 
 _BORDER = 3  # a line and a space on each side of a cell
@@ -83,11 +127,32 @@ def _paragraphs(
         console.print(Padding(Text("; ".join(facts)), (0, 0, 0, 4)))
 
 
-def board(found: Board) -> None:
-    """Print a leaderboard."""
-    Console().print(terminal.board_table(found))
-    if found.beside:
-        Console().print(terminal.beside_table(found))
+def board(ranking: Board) -> None:
+    """Print a leaderboard, with its notes at the width of the terminal."""
+    from etab.leaderboard import terminal
+
+    console = Console()
+    out = terminal.board_table(ranking)
+    notes = out.caption
+    out.caption = None
+    console.print(out)
+    if notes is not None:
+        console.print(notes)
+    if ranking.beside:
+        console.print(terminal.beside_table(ranking))
+
+
+def cells(results: Sequence[Result], which: str = "") -> None:
+    """Print the value and interval of each cell.
+
+    Args:
+        results: The cells.
+        which: Words for the title that say which cells these are.
+    """
+    from etab.leaderboard.plain import CELL_HEADER, cell_rows, table_title
+
+    title = f"{table_title(results)} {which}".rstrip()
+    table(title, CELL_HEADER, cell_rows(results), brief=(0, 1, 2, 3, 4))
 
 
 def findings(found: Sequence[Finding]) -> None:
@@ -102,7 +167,9 @@ def findings(found: Sequence[Finding]) -> None:
     console.print(out)
     for f in found:
         if f.next_step:
-            console.print(f"[bold]{f.name}[/]: {f.next_step}")
+            # On one line, so that a command can be copied.
+            step = f"[bold]{escape(f.name)}[/]: {escape(f.next_step)}"
+            console.print(step, highlight=False, soft_wrap=True)
 
 
 def _progress() -> Progress:
@@ -146,5 +213,5 @@ def _show(progress: Progress, cells: TaskID, lines: dict[str, Any], event: Event
     elif event.kind == "cell":
         progress.advance(cells)
     else:
-        progress.console.print(f"[red]{event.backbone}[/]: {event.error}")
+        progress.console.print(f"[red]{escape(event.backbone)}[/] failed")
         progress.advance(cells, event.runs)

@@ -1,6 +1,4 @@
-"""Card and Source: all that a new dataset writes. Dataset, which knows options, is in
-``etab.datasets.dataset``.
-"""
+"""Card and Source, which a new dataset defines; ``etab.datasets.dataset`` adds the options."""
 
 from __future__ import annotations
 
@@ -20,7 +18,15 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A recording that is left out because it cannot be read; unknown facts are ""."""
+    """A recording that is left out because it cannot be read.
+
+    Attributes:
+        id: The identifier of the recording.
+        reason: What is wrong with it, as a sentence.
+        patient: The patient; "" if unknown.
+        view: The view; "" if unknown.
+        split: The part of the authors' split; "" if unknown.
+    """
 
     id: str
     reason: str
@@ -31,7 +37,22 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The facts of one dataset: their one home. Code, docs and tests read them here."""
+    """The facts of one dataset; code, documents and tests all read them here.
+
+    Attributes:
+        name: The name used by ``Dataset`` and in options, such as "camus".
+        title: The published name.
+        code: The letter in task codes.
+        modality: "echo" or "sound".
+        views: The views of its recordings.
+        targets: Its reference values.
+        licence: The terms of use.
+        citation: The publication.
+        access: How to obtain the data.
+        fps: The frame rate of all recordings; None if it differs or is unknown.
+        counts: The number of patients, recordings and members of each split part of a whole copy.
+        last_seen_real: The date of the last run on real data; "" for never.
+    """
 
     name: str
     title: str
@@ -47,7 +68,11 @@ class Card:
     last_seen_real: str = ""
 
     def target(self, name: str) -> Target:
-        """Look a target up by its name; raises UnknownNameError listing the dataset's targets."""
+        """Look a target up by its name.
+
+        Raises:
+            UnknownNameError: The dataset has no such target; the message lists its targets.
+        """
         for target in self.targets:
             if target.name == name:
                 return target
@@ -55,7 +80,7 @@ class Card:
 
 
 class Source(ABC):
-    """One dataset in its published layout: its files, and nothing of options, backbones or tasks.
+    """One dataset in its published layout, independent of options, backbones and tasks.
 
     Attributes:
         root: The folder as published.
@@ -69,24 +94,33 @@ class Source(ABC):
     _records: Sequence[Record] | None = None
 
     def __init__(self, root: Path) -> None:
-        """Point at the folder as published; reads nothing but what says which layout it is."""
+        """Take the folder as published; only what identifies the layout is read.
+
+        Args:
+            root: The folder.
+        """
         self.root = root
 
     def lenient(self) -> Self:
-        """From now on, leave out and note recordings whose file is missing or unreadable."""
+        """From now on, leave out recordings whose file is missing or unreadable, and note them."""
         self.faults = [] if self.faults is None else self.faults
         return self
 
     def leave_out(self, faults: Sequence[Fault]) -> None:
-        """Drop these recordings from a list that was made; raises UnsupportedOptionError where
-        ``lenient`` was not called.
+        """Remove recordings from the list of recordings, and note their faults.
+
+        Args:
+            faults: A fault per recording.
+
+        Raises:
+            UnsupportedOptionError: ``lenient`` was not called.
         """
         if self.faults is None:
             raise UnsupportedOptionError(
                 f"{self.card.name} lists every recording; call lenient() first."
             )
-        gone = {fault.id for fault in faults}
-        self._records = tuple(record for record in self.records() if record.id not in gone)
+        left_out = {fault.id for fault in faults}
+        self._records = tuple(record for record in self.records() if record.id not in left_out)
         self.faults += faults
 
     def keep(self, records: Sequence[Record]) -> None:
@@ -117,27 +151,33 @@ class Source(ABC):
         listed = list(records)
         if self.faults is None:
             return listed
-        lost = {
-            r.id: name
-            for r in listed
-            for name in r.files.values()
-            if not (self.root / name).exists()
-        }
-        self.faults += [
-            Fault(r.id, f"{self.root / lost[r.id]} is missing.", r.patient, r.view, r.split)
-            for r in listed
-            if r.id in lost
-        ]
+        lost: set[str] = set()
+        for record in listed:
+            missing = [path for path in self._paths(record) if not path.exists()]
+            if missing:
+                reason = f"{missing[-1]} is missing."
+                lost.add(record.id)
+                self.faults.append(
+                    Fault(record.id, reason, record.patient, record.view, record.split)
+                )
         return [record for record in listed if record.id not in lost]
+
+    def _paths(self, record: Record) -> list[Path]:
+        """Return the paths of the files of a recording."""
+        return [self.root / name for name in record.files.values()]
 
     @property
     @abstractmethod
     def phantom(self) -> bool:
-        """Whether this tree is made data (marker file or marks inside the files)."""
+        """Whether a marker file, or a mark inside the files, identifies the tree as a phantom."""
 
     @abstractmethod
     def records(self) -> Sequence[Record]:
-        """List every recording in a stable order; raises LayoutError naming a missing file."""
+        """List every recording, in a stable order.
+
+        Raises:
+            LayoutError: A published file is missing; the message names it.
+        """
 
     @abstractmethod
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
@@ -153,13 +193,13 @@ class Source(ABC):
 
     @abstractmethod
     def n_frames(self, record: Record) -> int:
-        """The number of frames of this recording."""
+        """Count the frames of a recording."""
 
     @abstractmethod
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """The authors' reference values of a recording, in frame order.
+        """Return the authors' reference values of a recording, in frame order.
 
         Args:
             record: A recording of this source.
@@ -172,107 +212,126 @@ class Source(ABC):
         """
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """The ``at`` of every answer, in order; a source overrides it where the answers themselves
-        cost time.
+        """List the frames with a reference value; override it if reading the values is slow.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+
+        Returns:
+            Frame numbers in order, or None for a value of the whole recording.
         """
         return tuple(answer.at for answer in self.answers(record, target))
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm of ``frames(record)``; None where unknown."""
+        """Return the height and width in mm of a pixel of ``frames(record)``; None if unknown."""
         return None
 
     def still(self, record: Record) -> bool:
-        """Whether the frames are single pictures without a common clock, so that no clip can be cut
-        from them.
-        """
+        """Whether the frames are separate images, from which no clip can be cut."""
         return False
 
     def phases(self, record: Record) -> tuple[int, int] | None:
-        """The (ED, ES) frames, 0-based, where the authors name both; None otherwise."""
-        if not any(t.name == "ES/ED" for t in self.card.targets):
+        """Return the (ED, ES) frames, from 0, if the authors name both, else None."""
+        if not any(target.name == "ES/ED" for target in self.card.targets):
             return None
-        frames = {int(a.value): a.at for a in self.answers(record, self.card.target("ES/ED"))}
-        ed = frames.get(0)
-        es = frames.get(1)
+        frame_of_phase: dict[int, int | None] = {}
+        for answer in self.answers(record, self.card.target("ES/ED")):
+            frame_of_phase[int(answer.value)] = answer.at
+        ed = frame_of_phase.get(0)
+        es = frame_of_phase.get(1)
         return None if ed is None or es is None else (ed, es)
 
     def notes(self) -> Sequence[str]:
-        """Remarks that belong in every result: recordings left out, unknown patients."""
+        """Return remarks for every result, such as recordings left out or unknown patients."""
         return ()
 
     def shared_files(self) -> Sequence[str]:
-        """Files, relative to the root, that decide the answers of many recordings (tables of labels
-        and tracings).
-        """
+        """Return the tables that hold answers of many recordings, relative to the root."""
         return ()
 
     def published(self) -> Mapping[str, int]:
-        """The counts that a whole copy has, for ``etab data check``; empty where the authors give
-        none.
-        """
+        """Return the published counts, for ``etab data check``; empty if the authors give none."""
         return self.card.counts
 
     def tally(self) -> Mapping[str, int]:
-        """Further counts for ``etab data check``, beyond patients, recordings and split parts."""
+        """Count further things for ``etab data check``, beyond patients, recordings and parts."""
         return {}
 
     def canonical(self) -> str:
-        """The name of the canonical split (``configs/splits``) that this copy must agree with; ""
-        where none applies.
-        """
+        """Name the canonical split (``configs/splits``) that this copy must agree with, or ""."""
         return self.card.name
 
     def units(self) -> Mapping[str, str]:
-        """What a canonical split lists, and where each belongs: patients to the parts of the
-        authors' split.
-        """
+        """Map each unit of the canonical split (a patient) to its part of the authors' split."""
         return {record.patient: record.split for record in self.records()}
 
     def remarks(self) -> Sequence[str]:
-        """Remarks on this copy for ``etab data check`` that are no faults, such as files left out."""
+        """Return remarks on this copy that are no faults, for ``etab data check``."""
         return ()
 
     def digest(self) -> str:
-        """sha256 over recordings, splits, names and contents of everything that decides frames and
-        answers.
-        """
+        """Compute the sha256 of all recordings: splits, and names and contents of their files."""
         records = self.records()
-        names = [name for record in records for name in record.files.values()]
-        rows = [
-            (r.id, r.patient, r.view, r.split, str(r.fps), str(sorted(r.files.items())))
-            for r in records
-        ]
+        names: list[str] = []
+        rows = []
+        for record in records:
+            names += record.files.values()
+            files = str(sorted(record.files.items()))
+            facts = (record.id, record.patient, record.view, record.split, str(record.fps), files)
+            rows.append(facts)
         return combine(rows, digests(self.root, [*names, *self.shared_files()]))
 
 
 class SoundSource(Source):
     """A dataset of heart sounds: ``wave`` replaces ``frames``, and ``fps`` is the rate in Hz.
 
-    The answer to "states" is an int8 array (k,) at 50 Hz, the state at k / 50 s: an index of the
-    target's classes, -1 where nobody annotated it. Files of states are read when asked for, so that
-    ``annotated`` may list a recording whose file then has none.
+    The value of the target "states" is an int8 array (k,) at 50 Hz: an index of the target's
+    classes at each k / 50 s, or -1 if that moment is not annotated. Files of states are read on
+    demand, so that ``annotated`` may list a recording whose file turns out to have none.
     """
 
     @abstractmethod
     def wave(self, record: Record) -> tuple[FloatArray, int]:
-        """All samples (n,) float32 with full scale at 1, and their rate in Hz. Raises LayoutError,
-        CorruptFileError.
+        """Read a recording.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            (samples (n,) float32 from -1 to 1, their rate in Hz).
+
+        Raises:
+            LayoutError: The file is missing.
+            CorruptFileError: The file cannot be read.
         """
 
     @abstractmethod
     def n_samples(self, record: Record) -> int:
-        """How many samples there are, from the header."""
+        """Count the samples of a recording, from its header."""
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """There are none; raises UnsupportedOptionError."""
+        """Refuse to read frames.
+
+        Args:
+            record: A recording of this source.
+            at: Frame numbers; not used.
+
+        Raises:
+            UnsupportedOptionError: Always; a sound has no frames.
+        """
         raise UnsupportedOptionError(
-            f"{self.card.name} holds sound, {record.id} has no frames; ask for wave(record)."
+            f"{self.card.name} holds sound: {record.id} has no frames. Use wave(record)."
         )
 
     def n_frames(self, record: Record) -> int:
-        """There are none; raises UnsupportedOptionError."""
+        """Refuse to count frames.
+
+        Raises:
+            UnsupportedOptionError: Always; a sound has no frames.
+        """
         raise UnsupportedOptionError(
-            f"{self.card.name} holds sound, {record.id} has no frames; ask n_samples(record)."
+            f"{self.card.name} holds sound: {record.id} has no frames. Use n_samples(record)."
         )
 
 

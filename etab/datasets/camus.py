@@ -19,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from etab.datasets.base import SOURCES, Card, Fault, Source
-from etab.datasets.camus_layout import CHAMBERS, Layout, cfg_number, pictured, read_cfg
+from etab.datasets.camus_layout import CHAMBERS, CamusLayout, cfg_number, pictured, read_cfg
 from etab.datasets.integrity.canonical import same_person_notes
 from etab.datasets.traced import EF_LIMIT
 from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
@@ -61,7 +61,9 @@ _CARD = Card(
         ),
     ),
     licence="CC BY-NC-SA 4.0",
-    citation="Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516",
+    citation=(
+        "Leclerc et al., IEEE Trans Med Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516"
+    ),
     access="free registration at the data set's page of the University of Lyon (CREATIS)",
     counts={"patients": 500, "recordings": 1000, "train": 400, "val": 50, "test": 50},
     last_seen_real="2026-11-21",
@@ -81,7 +83,7 @@ class CamusSource(Source):
             DataNotFoundError: ``root`` is not a folder.
             LayoutError: The folder has another layout; the message names the folder to pass.
         """
-        self.layout = Layout.find(Path(root))
+        self.layout = CamusLayout.find(Path(root))
         super().__init__(self.layout.root)
         self._records: tuple[Record, ...] | None = None
         self._cfg: dict[str, Mapping[str, str]] = {}
@@ -111,7 +113,8 @@ class CamusSource(Source):
         """
         if self._records is None:
             rows = self.layout.patients(absent=None if self.faults is None else self._absent)
-            records = [self._record(*row, view) for row in rows for view in self._views(rows)]
+            views = self._views(rows)
+            records = [self._record(*row, view) for row in rows for view in views]
             check_leaks(records)
             self._records = tuple(records)
         return self._records
@@ -434,7 +437,8 @@ class CamusSource(Source):
             sequence_labels = self._labels(record, "sequence_gt")
             if len(sequence_labels) != self.n_frames(record):
                 raise CorruptFileError(
-                    f"{self.root / record.files['sequence_gt']} has {len(sequence_labels)} frames and "
+                    f"{self.root / record.files['sequence_gt']} has {len(sequence_labels)} frames "
+                    "and "
                     f"{record.files['sequence']} has {self.n_frames(record)}. Restore both as "
                     "published."
                 )

@@ -16,21 +16,23 @@ from etab.storage.listing import visible, visible_names
 CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _NEEDED_FACTS = ("ED", "ES", "EF", "LVef")
+_PICTURE = re.compile(r"_([24]CH)_(ED|ES|sequence|half_sequence)\.(nii|nii\.gz|mhd)")
 _PATIENT = re.compile(r"patient\d+")
 _WANTED = (
     "the folder that contains database_nifti/ and database_split/ (or training/ and testing/ of "
-    "the older release, or "
-    "database/ of TED)"
+    "the older release, or database/ of TED)"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where a CAMUS tree begins and which release it is: ``nifti`` True for database_nifti, False
-    for .mhd.
+class CamusLayout:
+    """The root of a CAMUS tree and its release.
 
-    ``ted``: the full cycles of 98 patients, 4-chamber view alone, each frame outlined (database/,
-    .mhd).
+    Attributes:
+        root: The folder with the trees of patients.
+        nifti: Whether it is the NIfTI release (database_nifti/), not the older one (.mhd).
+        ted: Whether it is TED: full cycles of 98 patients in four-chamber view, with an outline
+            in every frame (database/, .mhd).
     """
 
     root: Path
@@ -38,11 +40,15 @@ class Layout:
     ted: bool = False
 
     @staticmethod
-    def find(root: Path) -> Layout:
+    def find(root: Path) -> CamusLayout:
         """Find the tree from its folder, the folder above it, or one of its own folders.
 
-        Raises DataNotFoundError for no folder, LayoutError saying what to pass where it is not
-        clear what is meant.
+        Args:
+            root: The folder that was passed.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: No tree, or more than one, can be meant; the message says what to pass.
         """
         near = [root, root / "CAMUS_public", root / "camus"]
         if root.name in ("database_nifti", "database_split", "training", "testing", "database"):
@@ -63,25 +69,27 @@ class Layout:
     @property
     def folders(self) -> tuple[str, ...]:
         """The folders of patients, relative to the root."""
-        return (
-            ("database_nifti",)
-            if self.nifti
-            else ("database",)
-            if self.ted
-            else ("training", "testing")
-        )
+        if self.nifti:
+            return ("database_nifti",)
+        if self.ted:
+            return ("database",)
+        return ("training", "testing")
 
     def patients(
         self, absent: Callable[[str, str], None] | None = None
     ) -> list[tuple[str, str, str, frozenset[str]]]:
-        """Each patient by name: (name, folder relative to the root, split, names of the files in
-        it).
+        """List the patients by name.
 
-        ``absent`` is told the name and split of a listed patient without a folder; without it that
-        is an error.
+        Args:
+            absent: Called with the name and split of each listed patient without a folder. None
+                makes such a patient an error.
 
-        Raises LayoutError for a missing split file or a listed patient without a folder, SplitError
-        for a patient listed in two split files.
+        Returns:
+            (name, folder relative to the root, split, names of the files in the folder) each.
+
+        Raises:
+            LayoutError: A split file, or the folder of a listed patient, is missing.
+            SplitError: A patient is listed in two split files.
         """
         listed = self._listed() if self.nifti else {}
         rows = []
@@ -89,30 +97,25 @@ class Layout:
             for folder in visible(self.root / part, "patient*"):
                 if folder.is_dir() and _PATIENT.fullmatch(folder.name):
                     split = listed.get(folder.name, "") if self.nifti else _SPLITS.get(part, "")
-                    rows.append(
-                        (
-                            folder.name,
-                            f"{part}/{folder.name}",
-                            split,
-                            visible_names(folder),
-                        )
-                    )
+                    path = f"{part}/{folder.name}"
+                    rows.append((folder.name, path, split, visible_names(folder)))
         lost = sorted(set(listed) - {row[0] for row in rows})
-        for name in lost if absent is not None else ():
-            absent(name, listed[name])  # type: ignore[misc]
         if lost and absent is None:
             raise LayoutError.of(
                 f"{self.root / 'database_nifti' / lost[0]} is missing, with {len(lost) - 1} more "
-                "patients that "
-                "database_split lists. Restore them; without them the scores are of other "
-                "patients.",
+                "patients that database_split lists. Restore them; without them the scores are of "
+                "other patients.",
                 [str(self.root / "database_nifti" / name) for name in lost],
             )
+        if absent is not None:
+            for name in lost:
+                absent(name, listed[name])
         return sorted(rows, key=lambda row: row[0])
 
     def split_files(self) -> tuple[str, ...]:
-        """The split files, relative to the root; none in the older release or where the folder was
-        left out.
+        """List the split files, relative to the root.
+
+        There are none in the older release, or if the folder was left out.
         """
         if not (self.nifti and (self.root / "database_split").is_dir()):
             return ()
@@ -121,11 +124,19 @@ class Layout:
     def files(
         self, patient: str, folder: str, chamber: str, present: frozenset[str]
     ) -> dict[str, str]:
-        """Roles of one recording to files: what the release must have, and of sequences what is
-        there.
+        """Map the roles of one recording to files: the required ones, and the others that exist.
 
-        The older release has no masks for testing patients. Where there is a sequence, a still may
+        The older release has no masks for testing patients. If there is a sequence, the stills may
         be absent.
+
+        Args:
+            patient: The name of the patient.
+            folder: The patient's folder, relative to the root.
+            chamber: "2CH" or "4CH".
+            present: The names of the files in the folder.
+
+        Returns:
+            Roles ("ED", "ES_gt", "sequence", "info", ...) to files relative to the root.
         """
         if self.ted:
             return self._cycle(f"{patient}_{chamber}", folder, present)
@@ -133,26 +144,32 @@ class Layout:
         middle = "half_sequence" if self.nifti else "sequence"
         names = {"sequence": middle, "sequence_gt": f"{middle}_gt"}
         names |= {"ED": "ED", "ES": "ES", "ED_gt": "ED_gt", "ES_gt": "ES_gt"}
-        names_of_roles = {
-            role: _pick(f"{patient}_{chamber}_{name}", end, present) for role, name in names.items()
-        }
-        must = {"ED", "ES"} if names_of_roles["sequence"] not in present else set()
-        if self.nifti or folder.startswith("training"):
-            must |= {"ED_gt", "ES_gt"} if names_of_roles["sequence_gt"] not in present else set()
-        files = {
-            role: f"{folder}/{name}"
-            for role, name in names_of_roles.items()
-            if name in present or role in must
-        }
+        file_of = {}
+        for role, name in names.items():
+            file_of[role] = _with_suffix(f"{patient}_{chamber}_{name}", end, present)
+        required: set[str] = set()
+        if file_of["sequence"] not in present:
+            required |= {"ED", "ES"}
+        has_masks = self.nifti or folder.startswith("training")
+        if has_masks and file_of["sequence_gt"] not in present:
+            required |= {"ED_gt", "ES_gt"}
+        files = {}
+        for role, name in file_of.items():
+            if name in present or role in required:
+                files[role] = f"{folder}/{name}"
         if not self.nifti:
             files |= self._pixels(files, present)
-        infos = {"info": chamber, "info_other": "4CH" if chamber == "2CH" else "2CH"}
-        cfgs = {role: f"Info_{c}.cfg" for role, c in infos.items()}
-        return files | {role: f"{folder}/{name}" for role, name in cfgs.items() if name in present}
+        other = "4CH" if chamber == "2CH" else "2CH"
+        for role, letters in (("info", chamber), ("info_other", other)):
+            name = f"Info_{letters}.cfg"
+            if name in present:
+                files[role] = f"{folder}/{name}"
+        return files
 
     def _cycle(self, name: str, folder: str, present: frozenset[str]) -> dict[str, str]:
-        """Roles of one full cycle of TED, which must have its sequence and outlines; second ones
-        ("_cut") are not read.
+        """Map the roles of one full cycle of TED to files; a second cycle ("_cut") is not read.
+
+        The sequence and its outlines are required.
         """
         files = {
             "sequence": f"{folder}/{name}_sequence.mhd",
@@ -162,13 +179,17 @@ class Layout:
         return files | self._pixels(files, present) | info
 
     def _pixels(self, files: Mapping[str, str], present: frozenset[str]) -> dict[str, str]:
-        """The pixel file beside each .mhd, so that a digest covers it."""
-        pairs = ((role, Path(name), end) for role, name in files.items() for end in ("raw", "zraw"))
-        beside = {f"{role}_{end}": str(path.with_suffix(f".{end}")) for role, path, end in pairs}
-        return {role: name for role, name in beside.items() if Path(name).name in present}
+        """Map a role to the pixel file beside each .mhd, so that digests cover it."""
+        pixels = {}
+        for role, name in files.items():
+            for end in ("raw", "zraw"):
+                path = Path(name).with_suffix(f".{end}")
+                if path.name in present:
+                    pixels[f"{role}_{end}"] = str(path)
+        return pixels
 
     def _listed(self) -> dict[str, str]:
-        """Patients of the split files to their split."""
+        """Map the patients of the split files to their split."""
         home: dict[str, str] = {}
         for name in self.split_files():
             path = self.root / name
@@ -182,54 +203,68 @@ class Layout:
                 if home.setdefault(patient, split) != split:
                     raise SplitError(
                         f"Patient {patient} is listed as {home[patient]!r} and, in {path}, as "
-                        f"{split!r}: scores would "
-                        "be of patients seen in training. Restore the split files as published."
+                        f"{split!r}: scores would be of patients seen in training. Restore the "
+                        "split files as published."
                     )
         return home
 
 
-def _layout(path: Path) -> Layout | None:
+def _layout(path: Path) -> CamusLayout | None:
+    """Return the layout of a folder, or None if it is no CAMUS tree."""
     if next((path / "database_nifti").glob("patient*"), None):
-        return Layout(path, True)
+        return CamusLayout(path, True)
     if next((path / "training").glob("patient*"), None):
-        return Layout(path, False)
+        return CamusLayout(path, False)
     if next((path / "database").glob("patient*/*_sequence.mhd"), None):
-        return Layout(path, False, True)
+        return CamusLayout(path, False, True)
     return None
 
 
 def _why(root: Path) -> str:
+    """Explain, for an error message, why a folder is no CAMUS tree."""
     if _PATIENT.fullmatch(root.name):
-        return f"it is the folder of one patient, and {root.absolute().parent.parent} may be what is meant"
+        above = root.absolute().parent.parent
+        return f"it is the folder of one patient, and {above} may be what is meant"
     if next(root.glob("patient*"), None):
-        return "it holds patients directly, so it is the folder database_nifti/ or training/ under another name"
+        return (
+            "it holds patients directly, so it is the folder database_nifti/ or training/ under "
+            "another name"
+        )
     return "neither database_nifti/ nor training/ holds a patient"
 
 
-def _pick(stem: str, end: str, present: frozenset[str]) -> str:
+def _with_suffix(stem: str, end: str, present: frozenset[str]) -> str:
+    """Add ``end`` to a name; without one, add .nii if only that file exists, else .nii.gz."""
     if end:
         return stem + end
-    return (
-        stem + ".nii"
-        if stem + ".nii" in present and stem + ".nii.gz" not in present
-        else stem + ".nii.gz"
-    )
+    only_unpacked = f"{stem}.nii" in present and f"{stem}.nii.gz" not in present
+    return f"{stem}.nii" if only_unpacked else f"{stem}.nii.gz"
 
 
 def pictured(patient: str, names: Collection[str]) -> set[str]:
-    """The chambers ("2CH", "4CH") of which a patient's folder holds any picture."""
-    pattern = re.compile(rf"{patient}_([24]CH)_(ED|ES|sequence|half_sequence)\.(nii|nii\.gz|mhd)")
-    matches = (pattern.fullmatch(name) for name in names)
+    """Find the chambers of which a patient's folder holds any image.
+
+    Args:
+        patient: The name of the patient.
+        names: The names of the files in the folder.
+
+    Returns:
+        A subset of {"2CH", "4CH"}.
+    """
+    endings = (name.removeprefix(patient) for name in names if name.startswith(patient))
+    matches = (_PICTURE.fullmatch(ending) for ending in endings)
     return {match[1] for match in matches if match is not None}
 
 
 def read_cfg(path: Path) -> dict[str, str]:
-    """The ``Key: value`` lines of an Info file; other lines are left out.
+    """Read the ``Key: value`` lines of an Info file; other lines are left out.
+
+    Args:
+        path: The file.
 
     Raises:
         LayoutError: There is no such file.
-        CorruptFileError: It is no text, or a line of a fact that answers rest on (ED, ES, EF) has
-        no colon.
+        CorruptFileError: It is no text, or a line of a required fact (ED, ES, EF) has no colon.
     """
     lines = read_text(path).splitlines()
     cfg: dict[str, str] = {}
@@ -245,8 +280,17 @@ def read_cfg(path: Path) -> dict[str, str]:
 
 
 def cfg_number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
-    """A number of an Info file between ``low`` and ``high``; raises CorruptFileError for anything
-    else.
+    """Read a number of an Info file.
+
+    Args:
+        path: The file, for messages.
+        cfg: Its keys and values.
+        key: The key to read.
+        low: The smallest value that is possible.
+        high: The largest value that is possible.
+
+    Raises:
+        CorruptFileError: The value is no number, or out of range.
     """
     value = parse_number(cfg[key])
     if value is None or not low <= value <= high:

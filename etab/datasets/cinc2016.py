@@ -354,7 +354,7 @@ class Cinc2016Source(SoundSource):
     def _check_copies(
         self, rows: Mapping[str, tuple[str, Reference]], copies: Mapping[str, Reference]
     ) -> None:
-        """Check that each copy in ``validation`` has the label and size of its training recording."""
+        """Check that each copy in ``validation`` has the label and size of its original."""
         for name, copy in copies.items():
             path = self.root / "validation" / f"{name}.wav"
             if name not in rows:

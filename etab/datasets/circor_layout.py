@@ -21,7 +21,8 @@ from etab.sounds.states import MURMUR, OUTCOME, OVERLAP_LIMIT, Interval, check_i
 
 CIRCOR_RATE = 4000
 CIRCOR_PLACES = ("AV", "PV", "TV", "MV", "Phc")
-_LISTED_TWICE = (  # published tsv that go back and list a stretch again, by the sha256 of their rows
+# Published tsv files that go back and list a stretch again, by the sha256 of their rows.
+_LISTED_TWICE = (
     "84fcf4255a073bc14c9bb8edaad2c75d5a3acc2b4e28b98cd9034f0a88e672cd",  # 50690_TV
     "f49eb8aeb2401321b9813a149fad17b671af8b1ec50fbae74da46f1641e3f566",  # 50690_MV_2
 )

@@ -2,11 +2,11 @@
 ``processed``.
 
 A row is one contiguous annotated stretch of a recording, not a recording: 3,363 rows of 3,162
-recordings, states 1 to 4 for every sample (4 kHz in ``original``), the sound as WAV bytes inside the table
-(decoded here by scipy). ``processed`` holds the same stretches after a band-pass and wavelet
-shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree with the
-official labels and is not used: labels and people come from the official ``training_data.csv`` of
-CirCor 1.0.3, which belongs beside the files.
+recordings, states 1 to 4 for every sample (4 kHz in ``original``), the sound as WAV bytes inside
+the table (decoded here by scipy). ``processed`` holds the same stretches after a band-pass and
+wavelet shrinkage (``etab.sounds.denoise``). Its own ``recording_label`` is known to disagree with
+the official labels and is not used: labels and people come from the official ``training_data.csv``
+of CirCor 1.0.3, which belongs beside the files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ _PLACES_OF_FILES = ("data", ".", "default/{part}")
 _SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
 # 13918_AV, 13918_AV.wav; a further stretch of a recording is 39456_PV.wav_1.
 _NAME = re.compile(r"^((\d+)_(AV|PV|TV|MV|Phc)(?:_\d+)*)(?:\.wav(?:_\d+)?)?$")
-_WANTED = f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ with it) and {_TABLE} of CirCor 1.0.3"
+_WANTED = (
+    f"the folder that contains {{part}}-00000-of-00001.parquet (or data/ with it) and {_TABLE} of "
+    "CirCor 1.0.3"
+)
 
 
 def _card(name: str, title: str, code: str) -> Card:
@@ -56,7 +59,10 @@ def _card(name: str, title: str, code: str) -> Card:
         title=title,
         code=code,
         counts={"recordings": 3363},
-        access=f"Parquet files of the Hugging Face hub, with {_TABLE} of PhysioNet: circor-heart-sound 1.0.3",
+        access=(
+            f"Parquet files of the Hugging Face hub, with {_TABLE} of PhysioNet: "
+            "circor-heart-sound 1.0.3"
+        ),
         last_seen_real="",
     )
 

@@ -191,17 +191,35 @@ class DicomSource(Source):
         return self._info(record).spacing
 
     def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
-        """Grey frames (k, h, w) uint8 cut to the ultrasound sector, 0 outside it.
+        """Read frames cropped to the ultrasound sector, with 0 outside it.
 
-        Raises CorruptFileError where no sector is found: such a picture is never handed out as it
-        is.
+        Args:
+            record: A recording of this source.
+            at: k frame numbers, from 0; None reads all.
+
+        Returns:
+            Grey frames (k, h, w) uint8.
+
+        Raises:
+            UnsupportedOptionError: A frame does not exist.
+            CorruptFileError: The file cannot be read, or no sector is found: an image is never
+                returned unmasked.
         """
         return self._sector(record).cut(read_dicom(self._path(record), at))
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What labels.csv says; empty where it says nothing."""
+        """Return the reference values of labels.csv.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the table has none.
+        """
         self.card.target(target.name)
         if target.name == "view":
             return () if record.view == UNKNOWN else (Answer(_NAMED.index(record.view)),)
@@ -307,7 +325,8 @@ def _check_unique(root: Path, records: Sequence[Record]) -> None:
         name = record.files["object"]
         if record.id in name_of_object:
             raise CorruptFileError(
-                f"{root / name} is the same object as {name_of_object[record.id]}. Keep one of them."
+                f"{root / name} is the same object as {name_of_object[record.id]}. Keep one of "
+                "them."
             )
         name_of_object[record.id] = name
 

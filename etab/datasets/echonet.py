@@ -1,8 +1,7 @@
-"""EchoNet-Dynamic: 10,030 apical 4-chamber clips with EF and the left ventricle traced in two
-frames of each.
+"""EchoNet-Dynamic: 10,030 apical four-chamber clips with EF, and the LV traced in two frames.
 
-ED and ES are told apart by the traced area: the published order (and the names of the first
-loaders) swaps them.
+ED is the traced frame with the larger area. The order of the published table does not identify
+the phases.
 """
 
 from __future__ import annotations
@@ -62,22 +61,33 @@ _CARD = Card(
 
 @SOURCES.register("echonet")
 class EchoNetSource(VideoSource):
-    """EchoNet-Dynamic as published, from the folder that holds ``FileList.csv`` and ``Videos/``."""
+    """EchoNet-Dynamic as published: ``FileList.csv``, ``VolumeTracings.csv`` and ``Videos/``."""
 
     card: ClassVar[Card] = _CARD
 
     def __init__(self, root: Path) -> None:
-        """Find the tables; raises LayoutError saying which folder to pass."""
+        """Find the tables.
+
+        Args:
+            root: The folder of ``FileList.csv``, or the folder above it.
+
+        Raises:
+            DataNotFoundError: ``root`` is not a folder.
+            LayoutError: The folder has another layout; the message names the folder to pass.
+        """
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._traces: dict[str, dict[int, FloatArray]] | None = None
 
     def records(self) -> Sequence[Record]:
-        """Every row of FileList.csv in its order; one video is one patient, as the authors split
-        them.
+        """List every row of FileList.csv, in its order.
 
-        Raises LayoutError naming the first video that is missing, CorruptFileError for a row that
-        cannot be read, SplitError for a name in two splits.
+        One video is one patient, as in the authors' split.
+
+        Raises:
+            LayoutError: A video is missing; the message names the first one.
+            CorruptFileError: A row cannot be read.
+            SplitError: A name is in two splits.
         """
         if self._records is None:
             table = self.root / "FileList.csv"
@@ -95,8 +105,21 @@ class EchoNetSource(VideoSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """What the authors say. Six videos have no tracings, and so no mask and no phase: an empty
-        tuple.
+        """Return the reference values.
+
+        Six videos have no tracings, and therefore neither masks nor phases.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order; empty if the authors give none.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
         """
         if target.name == "EF":
             return (Answer(float(record.meta["EF"])),)
@@ -104,15 +127,22 @@ class EchoNetSource(VideoSource):
             return (Answer(int(record.meta["EF"] < EF_LIMIT)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        answers = (
-            [Answer(m, k) for k, m in masks.items()]
-            if target.name == "LV_seg"
-            else phase_answers(masks)
-        )
+        if target.name == "LV_seg":
+            answers = [Answer(mask, frame) for frame, mask in masks.items()]
+        else:
+            answers = phase_answers(masks)
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
-        """Frames with an answer, from the table of tracings alone."""
+        """List the frames with a reference value, from the table of tracings only.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+
+        Returns:
+            Frame numbers, or None for a value of the whole recording; empty without a value.
+        """
         if target.name in ("EF", "CM"):
             return (None,)
         self.card.target(target.name)
@@ -120,11 +150,11 @@ class EchoNetSource(VideoSource):
         return traced if target.name == "LV_seg" or len(traced) == 2 else ()
 
     def shared_files(self) -> Sequence[str]:
-        """The two tables."""
+        """Name the two tables."""
         return "FileList.csv", "VolumeTracings.csv"
 
     def _masks(self, record: Record) -> dict[int, Array]:
-        """The traced frames of a recording, in order, to boolean masks of the video's own size."""
+        """Map the traced frames of a recording, in order, to masks of the video's size."""
         traces = self._trace(record)
         if not traces:
             return {}
@@ -132,15 +162,13 @@ class EchoNetSource(VideoSource):
         if max(traces) >= info.n_frames or min(traces) < 0:
             raise CorruptFileError(
                 f"{self.root / 'VolumeTracings.csv'} traces frame {max(traces)} of {record.id}, "
-                "whose video has "
-                f"{info.n_frames} frames. Restore both as published."
+                f"whose video has {info.n_frames} frames. Restore both as published."
             )
         short = [number for number, trace in traces.items() if len(trace) < 3]
         if short:
             raise CorruptFileError(
                 f"{self.root / 'VolumeTracings.csv'} has {len(traces[short[0]])} rows for frame "
-                f"{short[0]} of {record.id}; "
-                "an outline needs 3 or more. Restore it as published."
+                f"{short[0]} of {record.id}; an outline needs 3 or more. Restore it as published."
             )
         return {
             number: traced_mask(traces[number], (info.height, info.width))
@@ -154,10 +182,22 @@ class EchoNetSource(VideoSource):
 
 
 def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
-    """Fill the outline of a trace (rows of x1, y1, x2, y2 in pixels) in a boolean (h, w) mask.
+    """Fill the outline of a trace, as the authors do.
 
-    As the authors do it: the first row, the long axis, is left out; coordinates are rounded; the
-    part of a trace that lies outside the picture is cut off.
+    The first row, the long axis, is left out; coordinates are rounded; parts outside the image
+    are cut off.
+
+    Args:
+        trace: (n, 4) rows of x1, y1, x2, y2 in pixels.
+        shape: Height and width of the image.
+
+    Returns:
+        The mask, boolean (h, w).
+
+    Example:
+        >>> discs = [[5, 1, 5, 8], [3, 2, 7, 2], [3, 5, 7, 5], [4, 7, 6, 7]]
+        >>> int(traced_mask(np.array(discs), (10, 10)).sum())
+        26
     """
     x = np.concatenate([trace[1:, 0], trace[1:, 2][::-1]])
     y = np.concatenate([trace[1:, 1], trace[1:, 3][::-1]])
@@ -165,6 +205,7 @@ def traced_mask(trace: FloatArray, shape: tuple[int, int]) -> Array:
 
 
 def _find(root: Path) -> Path:
+    """Find the folder of the tables at or near ``root``."""
     near = [root, root / "EchoNet-Dynamic", root / "echonet"]
     if root.name == "Videos":
         near.append(root.absolute().parent)
@@ -179,6 +220,7 @@ def _find(root: Path) -> Path:
 
 
 def _record(table: Path, row: Mapping[str, str]) -> Record:
+    """Make the record of a row of FileList.csv."""
     name = video_name(table, row["FileName"])
     part = (row.get("Split") or "").strip().upper()
     if part not in _SPLITS:
@@ -193,12 +235,12 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
 
 
 def _known(name: str | None) -> Fault:
-    """What is known of a row that gives no record."""
+    """Describe a row that gives no record."""
     return Fault(stem(name or ""), "", stem(name or ""), "A4C")
 
 
 def _read_traces(table: Path) -> dict[str, dict[int, FloatArray]]:
-    """Traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
+    """Read the traces by video and frame: rows of (x1, y1, x2, y2), the long axis first."""
     rows_of_videos: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     keys = ("X1", "Y1", "X2", "Y2")
     for line, row in enumerate(

@@ -1,10 +1,9 @@
-"""EchoNet-LVH: 12,000 parasternal long-axis clips with wall thickness and cavity diameter, each a
-pair of points.
+"""EchoNet-LVH: 12,000 parasternal long-axis clips with wall thickness and cavity diameter.
 
-``MeasurementsList.csv`` has a row a measurement; its columns run X1, X2, Y1, Y2. About a dozen of
-its rows are shifted in the columns Frames to Height and some lack FPS, so the size and the number
-of frames come from the video, and the rate too where its rows do not give one. One video is one
-patient, as the authors split them.
+Each measurement is a pair of points. ``MeasurementsList.csv`` has one row per measurement, with
+columns in the order X1, X2, Y1, Y2. About a dozen rows are shifted in the columns Frames to
+Height, and some have no FPS. Therefore the size and the number of frames are read from the video,
+and so is the rate if no row gives it. One video is one patient, as in the authors' split.
 """
 
 from __future__ import annotations
@@ -41,6 +40,15 @@ _WORDS = {
 }
 _PHASE = {"d": "end-diastole", "s": "end-systole"}
 
+
+def _measurement_target(calc: str) -> Target:
+    """Return the target of a measurement, such as "LVIDd"."""
+    description = f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}"
+    return Target(calc, Kind.VALUE, unit="cm", description=description)
+
+
+_MEASUREMENT_TARGETS = [_measurement_target(calc) for calc in (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS)]
+
 _CARD = Card(
     name="lvh",
     title="EchoNet-LVH",
@@ -48,15 +56,7 @@ _CARD = Card(
     modality="echo",
     views=("PLAX",),
     targets=(
-        *(
-            Target(
-                calc,
-                Kind.VALUE,
-                unit="cm",
-                description=f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}",
-            )
-            for calc in (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS)
-        ),
+        *_MEASUREMENT_TARGETS,
         Target(
             "ES/ED",
             Kind.BINARY,
@@ -79,7 +79,14 @@ _CARD = Card(
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One measurement: cm, in a frame (0-based), between two points (2, 2) of x, y in pixels."""
+    """One measurement.
+
+    Attributes:
+        calc: Its name, such as "LVIDd".
+        value: The distance in cm.
+        at: The frame, from 0.
+        points: (2, 2) x and y of both ends in pixels.
+    """
 
     calc: str
     value: float
@@ -89,8 +96,17 @@ class Measure:
 
 @SOURCES.register("lvh")
 class LvhSource(VideoSource):
-    """EchoNet-LVH as published, from the folder that holds ``MeasurementsList.csv`` and the four
-    batches.
+    """EchoNet-LVH as published: ``MeasurementsList.csv`` and the folders Batch1 to Batch4.
+
+    Example:
+        >>> import tempfile
+        >>> from etab.phantom import write
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder), patients=10, names=["lvh"])
+        ...     source = LvhSource(Path(folder) / "lvh")
+        ...     record = source.records()[0]
+        ...     source.answers(record, source.card.target("LVIDd"))[0].at
+        2
     """
 
     card: ClassVar[Card] = _CARD
@@ -105,14 +121,16 @@ class LvhSource(VideoSource):
         super().__init__(_find(Path(root)))
         self._records: tuple[Record, ...] | None = None
         self._measures: dict[str, tuple[Measure, ...]] = {}
-        self._again = 0
+        self._repeated = 0
         self._rateless: list[str] = []
 
     def records(self) -> Sequence[Record]:
-        """Every measured video, in the order of its first row.
+        """List every measured video, in the order of its first row.
 
-        Raises LayoutError naming the first video that no batch holds, CorruptFileError for a row
-        that cannot be read, SplitError for a video in two parts.
+        Raises:
+            LayoutError: No batch contains a listed video; the message names the first one.
+            CorruptFileError: A row cannot be read.
+            SplitError: A video is in two parts.
         """
         if self._records is None:
             rows: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -120,11 +138,11 @@ class LvhSource(VideoSource):
                 rows[stem(row["HashedFileName"] or "")].append(row)
             videos = _videos(self.root)
             self._note_absent(rows, videos)
-            self._check_there(rows, videos)
+            self._check_present(rows, videos)
             check_leaks(
-                Record(name, name, "PLAX", _part(self.root / _TABLE, r))
+                Record(name, name, "PLAX", _part(self.root / _TABLE, row))
                 for name in rows
-                for r in rows[name]
+                for row in rows[name]
             )
             self._records = tuple(self._record(name, rows[name], videos[name]) for name in rows)
         return self._records
@@ -132,10 +150,10 @@ class LvhSource(VideoSource):
     def _note_absent(
         self, rows: dict[str, list[dict[str, str]]], videos: Mapping[str, str]
     ) -> None:
-        """Leave out, where that is asked for, the videos that no batch holds."""
-        for name in (
-            [name for name in rows if name not in videos] if self.faults is not None else []
-        ):
+        """Leave out videos that are in no batch, if the source is lenient."""
+        if self.faults is None:
+            return
+        for name in [name for name in rows if name not in videos]:
             part = _part(self.root / _TABLE, rows.pop(name)[0])
             reason = f"{name}.avi is in no batch of {self.root}."
             self._give_up(Fault(name, reason, name, "PLAX", part), LayoutError(reason))
@@ -143,8 +161,21 @@ class LvhSource(VideoSource):
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
     ) -> tuple[Answer, ...]:
-        """Measurements in cm, each of its frame; ES/ED only where both phases were measured in
-        frames of their own.
+        """Return the reference values.
+
+        "ES/ED" has values only if the two phases were measured in different frames.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers, from 0; values of other frames are left out. None takes all.
+
+        Returns:
+            The values in frame order: cm for a measurement.
+
+        Raises:
+            UnknownNameError: The card has no such target.
+            CorruptFileError: A file cannot be read, or contradicts another.
         """
         self.card.target(target.name)
         if target.name == "keypoints":
@@ -152,37 +183,36 @@ class LvhSource(VideoSource):
         elif target.name == "ES/ED":
             answers = self._ends(record)
         else:
-            answers = [Answer(m.value, m.at) for m in self._of(record, (target.name,))]
+            answers = [Answer(m.value, m.at) for m in self._measured(record, (target.name,))]
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm: cm over pixels of the longest measurement; None
-        without one.
+        """Compute the height and width of a pixel in mm from the longest measurement.
+
+        Returns:
+            Two equal sizes, or None without a plausible measurement.
         """
-        best = max(
-            self._of(record, (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS)),
-            key=lambda m: m.value,
-            default=None,
-        )
-        if best is None:
+        measures = self._measured(record, (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS))
+        if not measures:
             return None
-        pixels = float(np.hypot(*(best.points[1] - best.points[0])))
-        size = 10 * best.value / pixels if pixels > 0 else 0.0
+        longest = max(measures, key=lambda measure: measure.value)
+        pixels = float(np.hypot(*(longest.points[1] - longest.points[0])))
+        size = 10 * longest.value / pixels if pixels > 0 else 0.0
         return (size, size) if 0 < size < 10 else None
 
     def shared_files(self) -> Sequence[str]:
-        """The table of measurements."""
+        """Name the table of measurements."""
         return (_TABLE,)
 
     def remarks(self) -> Sequence[str]:
-        """Rows left out because their measurement is there already, and videos whose rows give no
-        frame rate.
-        """
+        """Count repeated measurements, which are left out, and videos without a rate in the table."""
         self.records()
-        remarks = [
-            f"{self._again} rows measure again what an earlier row of that frame measured: left out"
-        ]
-        remarks = remarks if self._again else []
+        remarks = []
+        if self._repeated:
+            remarks.append(
+                f"{self._repeated} rows repeat a measurement of an earlier row of that frame: "
+                "left out"
+            )
         if self._rateless:
             first = self._rateless[0]
             remarks.append(
@@ -191,62 +221,68 @@ class LvhSource(VideoSource):
             )
         return remarks
 
-    def _check_there(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
+    def _check_present(self, listed: Collection[str], videos: Mapping[str, str]) -> None:
+        """Raise LayoutError if a listed video is in no batch."""
         absent = [name for name in listed if name not in videos]
         if absent:
             raise LayoutError.of(
                 f"{self.root / 'Batch1' / absent[0]}.avi is missing, and no other batch holds it; "
-                "with it "
-                f"{len(absent) - 1} more videos that {_TABLE} lists. Restore them; without them "
-                "the scores are of other "
-                "patients.",
+                f"with it {len(absent) - 1} more videos that {_TABLE} lists. Restore them; without "
+                "them the scores are of other patients.",
                 [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
             )
 
     def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:
+        """Make the record of a video and note its measurements; the first of a kind counts."""
         table = self.root / _TABLE
-        measures = dict[tuple[str, int], Measure]()
+        measures: dict[tuple[str, int], Measure] = {}
         for row in rows:
             measure = _measure(table, row)
-            self._again += (measure.calc, measure.at) in measures
+            if (measure.calc, measure.at) in measures:
+                self._repeated += 1
             measures.setdefault((measure.calc, measure.at), measure)
         self._measures[name] = tuple(measures.values())
-        fps = next((rate for row in rows if (rate := _rate(row)) is not None), None)
-        if fps is None:
+        rates = [rate for rate in map(_rate, rows) if rate is not None]
+        if rates:
+            fps: float | None = rates[0]
+        else:
             self._rateless.append(name)
             fps = video_info(self.root / video).fps or None
         return Record(name, name, "PLAX", _part(table, rows[0]), fps, {"video": video})
 
-    def _of(self, record: Record, calcs: Sequence[str]) -> list[Measure]:
-        """Measurements of some kinds in frame order, refused where the video has no such frame."""
+    def _measured(self, record: Record, calcs: Sequence[str]) -> list[Measure]:
+        """Select measurements by name, in frame order.
+
+        Raises:
+            CorruptFileError: The video has no such frame.
+        """
         self.records()
-        measures = sorted(
-            (m for m in self._measures[record.id] if m.calc in calcs), key=lambda m: m.at
-        )
-        if measures and measures[-1].at >= (n := self.n_frames(record)):
+        measures = [m for m in self._measures[record.id] if m.calc in calcs]
+        measures.sort(key=lambda measure: measure.at)
+        if measures and measures[-1].at >= self.n_frames(record):
             raise CorruptFileError(
                 f"{self.root / _TABLE} measures {measures[-1].calc} in frame {measures[-1].at} of "
-                f"{record.id}, whose video has "
-                f"{n} frames. Restore both as published."
+                f"{record.id}, whose video has {self.n_frames(record)} frames. Restore both as "
+                "published."
             )
         return measures
 
     def _ends(self, record: Record) -> list[Answer]:
+        """Find ED and ES: the frames of LVIDd and LVIDs, or else of another measurement."""
         ends = []
         for phase, calcs in enumerate((DIASTOLIC_CALCS, SYSTOLIC_CALCS)):
-            measures = self._of(record, calcs)
-            ends += (
-                [Answer(phase, next((m for m in measures if m.calc == calcs[0]), measures[0]).at)]
-                if measures
-                else []
-            )
+            measures = self._measured(record, calcs)
+            diameters = [measure for measure in measures if measure.calc == calcs[0]]
+            for measure in (diameters or measures)[:1]:
+                ends.append(Answer(phase, measure.at))
         ends.sort(key=lambda answer: answer.at or 0)
         return ends if len({answer.at for answer in ends}) == 2 else []
 
     def _keypoints(self, record: Record) -> list[Answer]:
+        """Collect the ends of the diastolic measurements of each frame; NaN outside the image."""
         info = self.video_info(record)
         points: dict[int, FloatArray] = {}
-        for measure in self._of(record, DIASTOLIC_CALCS):
+        for measure in self._measured(record, DIASTOLIC_CALCS):
             row = 2 * ("IVSd", "LVIDd", "LVPWd").index(measure.calc)
             outside = (measure.points < 0) | (measure.points >= (info.width, info.height))
             points_inside = np.where(outside.any(axis=1, keepdims=True), np.nan, measure.points)
@@ -259,6 +295,7 @@ class LvhSource(VideoSource):
 
 
 def _find(root: Path) -> Path:
+    """Find the folder of the table at or near ``root``."""
     near = [root, root / "EchoNet-LVH"]
     if root.name.startswith("Batch"):
         near.append(root.absolute().parent)
@@ -273,7 +310,7 @@ def _find(root: Path) -> Path:
 
 
 def _videos(root: Path) -> dict[str, str]:
-    """Video names to their files relative to the root, over every Batch folder."""
+    """Map the names of the videos in all Batch folders to their files, relative to the root."""
     videos: dict[str, str] = {}
     for path in visible(root, "Batch*/*.avi"):
         videos[path.stem] = f"{path.parent.name}/{path.name}"
@@ -281,6 +318,7 @@ def _videos(root: Path) -> dict[str, str]:
 
 
 def _part(table: Path, row: Mapping[str, str]) -> str:
+    """Read the split of a row."""
     part = (row["split"] or "").strip().lower()
     if part not in ("train", "val", "test"):
         raise CorruptFileError(
@@ -291,6 +329,7 @@ def _part(table: Path, row: Mapping[str, str]) -> str:
 
 
 def _measure(table: Path, row: Mapping[str, str]) -> Measure:
+    """Read the measurement of a row; CorruptFileError for a cell that cannot be right."""
     calc = (row["Calc"] or "").strip()
     if calc not in (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS):
         possible = ", ".join((*DIASTOLIC_CALCS, *SYSTOLIC_CALCS))
@@ -308,8 +347,9 @@ def _measure(table: Path, row: Mapping[str, str]) -> Measure:
 
 
 def _rate(row: Mapping[str, str]) -> float | None:
-    """Frames per second of a row; None where it gives none or its columns are shifted (the width is
-    then no width).
+    """Read the frames per second of a row.
+
+    None if the row has none, or if its columns are shifted: then the width is implausible.
     """
     rate = maybe(row.get("FPS"))
     width = maybe(row.get("Width"))

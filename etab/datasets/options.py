@@ -36,7 +36,15 @@ class Options:
 
 
 def checked_views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
-    """The views of a dataset that the option ``view`` selects.
+    """Select views of a dataset.
+
+    Args:
+        card: The facts of the dataset.
+        target: The name of the target.
+        view: Any name of a view; None for all views.
+
+    Returns:
+        Canonical names.
 
     Raises:
         UnsupportedOptionError: A single view is named with the target that asks for the view.
@@ -44,7 +52,7 @@ def checked_views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
     """
     if target == "view" and view is not None:
         raise UnsupportedOptionError(
-            f"The target 'view' asks which view a picture is; use view=None, not {view!r}."
+            f"The target 'view' is the view of a picture; use view=None, not {view!r}."
         )
     return among(view, card.views, what=card.name)
 

@@ -1,14 +1,15 @@
-"""Where a dataset's folder is. The order of precedence, first found wins:
+"""Finds the folder of a dataset. The first of these settings that exists is used:
 
 1. ``root=`` in the call
 2. the environment variable ``ETAB_<NAME>_DIR`` (``ETAB_CAMUS_DIR``)
 3. the environment variable ``ETAB_DATA``, a folder that holds ``<name>/``
 4. ``paths.toml``: the file named by ``ETAB_PATHS``, else ``configs/paths.toml`` under the working
-directory; its keys
-   are ``echonet_dir``, ``camus_dir``, ``tmed_dir``, ...; a relative folder is relative to the file
+   directory. Its keys are ``echonet_dir``, ``camus_dir``, ``tmed_dir``, ...; a relative folder is
+   relative to the file.
 5. ``etab/data/<name>`` under the working directory, as in 2022
 
-A place that names this one dataset (1, 2, 4) and is not there is an error, never skipped.
+A setting for this dataset only (1, 2, 4) whose folder does not exist is an error; it is never
+skipped.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def dataset_folder(
 
     Args:
         name: Name of the dataset.
-        root: The folder, where the caller knows it.
+        root: The folder, if the caller knows it.
         env: Replaces the environment variables.
 
     Raises:
-        DataNotFoundError: There is none; the message lists every folder that was tried.
+        DataNotFoundError: There is no such folder; the message lists every folder that was tried.
         UnknownNameError: paths.toml has a key that is no dataset.
     """
     looked: list[str] = []
@@ -44,9 +45,14 @@ def dataset_folder(
         if path.is_dir():
             return path
         if firm:
+            if root is not None:
+                raise DataNotFoundError(
+                    f"{path} is not a folder. Pass the folder of {name} as published: --root FOLDER "
+                    "(in Python: root=)."
+                )
             raise DataNotFoundError(
-                f"{name} was looked for where {label} says, and {path} is not a folder. Correct "
-                "it, or remove it."
+                f"{path} is not a folder, and {label} names it. Name the folder of {name} as "
+                "published there, or unset it."
             )
     raise DataNotFoundError(
         f"No folder of {name}. Looked at "
@@ -60,7 +66,16 @@ def dataset_folder(
 def candidate_folders(
     name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, Path, bool]]:
-    """Yield candidates in order: (setting, folder, whether the setting is of this dataset only)."""
+    """Yield the candidates for the folder of a dataset, in order.
+
+    Args:
+        name: The name of the dataset.
+        root: The folder, if the caller knows it.
+        env: Replaces the environment variables.
+
+    Yields:
+        (setting, folder, whether the setting is for this dataset only).
+    """
     env = os.environ if env is None else env
     if root is not None:
         yield "root=", Path(root).expanduser(), True
@@ -117,10 +132,10 @@ def find_folder(
     Args:
         root: The folder that was passed.
         title: The name of the data set, for messages.
-        wanted: Which folder to pass, as the end of "Pass ...".
+        wanted: The folder to pass, as the end of the sentence "Pass ...".
         near: The folders to look at, ``root`` among them.
         holds: Whether a folder holds the data set.
-        lacks: Says what ``root`` lacks, where none of them does and it is not empty.
+        lacks: Describes what ``root`` lacks, if no folder holds the data set.
 
     Returns:
         The only one of the folders that holds the data set.

@@ -1,13 +1,18 @@
-"""EchoNet-Pediatric: apical 4-chamber and short-axis clips of children, EF, and the left ventricle
-traced as polygons.
+"""EchoNet-Pediatric: apical four-chamber and short-axis clips of children, EF and LV polygons.
 
-How it differs from EchoNet-Dynamic: a folder a view, each with its own tables; a trace is the
-vertices of a closed outline (``X``, ``Y``), not discs; ``Frame`` may say "No Systolic" or "No
-Diastolic"; some traced frames lie beyond the end of their video and are left out, as upstream does;
-``Split`` is a fold from 0 to 9. By the convention of CardioBench fold 0 is the test part, fold 1
-the validation part and the rest is for training. A name reads ``<patient>-<study>-<instance>.avi``.
-The counts of the authors' page (3,176 and 4,424 clips) and those of copies in use (3,284 and 4,526)
-differ, so none is compared.
+Differences from EchoNet-Dynamic:
+
+* Each view has a folder with its own tables.
+* A trace is a closed outline of vertices (``X``, ``Y``), not a list of discs.
+* ``Frame`` may be "No Systolic" or "No Diastolic".
+* Some traced frames are after the last frame of their video. They are left out, as in the authors'
+  code.
+* ``Split`` is a fold from 0 to 9. Fold 0 is the test part, fold 1 the validation part, and the
+  others are for training, as in CardioBench.
+* A video is named ``<patient>-<study>-<instance>.avi``.
+
+The counts on the authors' page (3,176 and 4,424 clips) and in copies in use (3,284 and 4,526)
+differ, so that no counts are compared.
 """
 
 from __future__ import annotations
@@ -39,7 +44,10 @@ from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 _VIEWS = ("A4C", "PSAX")
 UNTRACED = ("No Systolic", "No Diastolic")
 _NESTED = Path("pediatric_echo_avi") / "pediatric_echo_avi"
-_WANTED = "the folder that contains A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and Videos/"
+_WANTED = (
+    "the folder that contains A4C/ and PSAX/, each with FileList.csv, VolumeTracings.csv and "
+    "Videos/"
+)
 _Traces = Mapping[str, Mapping[int, FloatArray]]
 
 _CARD = Card(
@@ -73,14 +81,16 @@ _CARD = Card(
         ),
     ),
     licence="Stanford University Dataset Research Use Agreement: non-commercial, no redistribution",
-    citation="Reddy et al., J Am Soc Echocardiogr 36(5):482-489, 2023, doi:10.1016/j.echo.2023.01.015",
+    citation=(
+        "Reddy et al., J Am Soc Echocardiogr 36(5):482-489, 2023, doi:10.1016/j.echo.2023.01.015"
+    ),
     access="registration at Stanford AIMI",
 )
 
 
 @SOURCES.register("pediatric")
 class PediatricSource(VideoSource):
-    """EchoNet-Pediatric as published, from the folder of ``A4C`` and ``PSAX`` or a folder above it."""
+    """EchoNet-Pediatric as published: the folders ``A4C`` and ``PSAX``."""
 
     card: ClassVar[Card] = _CARD
     marker_levels: ClassVar[int] = 2
@@ -125,17 +135,14 @@ class PediatricSource(VideoSource):
         return self._records
 
     def _list(self, table: Path, view: str) -> list[Record]:
-        """A record of each row of a table."""
-        return self._listed(
-            read_table(table, ("FileName", "EF", "Split"), ragged=True),
-            lambda row: _record(table, view, row),
-            lambda row: Fault(
-                f"{stem(row['FileName'] or '')}_{view}",
-                "",
-                stem(row["FileName"] or "").split("-")[0],
-                view,
-            ),
-        )
+        """Make a record of each row of a table."""
+
+        def known(row: Mapping[str, str]) -> Fault:
+            name = stem(row["FileName"] or "")
+            return Fault(f"{name}_{view}", "", name.split("-")[0], view)
+
+        rows = read_table(table, ("FileName", "EF", "Split"), ragged=True)
+        return self._listed(rows, lambda row: _record(table, view, row), known)
 
     def answers(
         self, record: Record, target: Target, at: Collection[int] | None = None
@@ -165,11 +172,10 @@ class PediatricSource(VideoSource):
             return (Answer(_VIEWS.index(record.view)),)
         self.card.target(target.name)
         masks = self._masks(record)
-        answers = (
-            [Answer(m, k) for k, m in masks.items()]
-            if target.name == "LV_seg"
-            else phase_answers(masks)
-        )
+        if target.name == "LV_seg":
+            answers = [Answer(mask, frame) for frame, mask in masks.items()]
+        else:
+            answers = phase_answers(masks)
         return tuple(answer for answer in answers if at is None or answer.at in at)
 
     def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
@@ -189,7 +195,7 @@ class PediatricSource(VideoSource):
         return traced if target.name == "LV_seg" or len(traced) == 2 else ()
 
     def shared_files(self) -> Sequence[str]:
-        """The two tables of each view."""
+        """Name the two tables of each view."""
         return [
             f"{view}/{name}"
             for view in self._views()
@@ -197,7 +203,7 @@ class PediatricSource(VideoSource):
         ]
 
     def remarks(self) -> Sequence[str]:
-        """The absent views, and the number of videos with fewer than two traced frames."""
+        """Name absent views, and count videos with fewer than two traced frames."""
         remarks = [
             f"no folder {view} is here; this view is left out"
             for view in _VIEWS
@@ -212,11 +218,11 @@ class PediatricSource(VideoSource):
         return remarks
 
     def _views(self) -> tuple[str, ...]:
-        """The views whose folder is here: a copy of one of them serves the tasks of this one."""
+        """Return the views whose folder exists; a copy of one view serves the tasks of that view."""
         return tuple(view for view in _VIEWS if (self.root / view).is_dir())
 
     def _masks(self, record: Record) -> dict[int, Array]:
-        """The traced frames of a recording, in order, to boolean masks of the video's own size."""
+        """Map the traced frames of a recording, in order, to masks of the video's size."""
         traces = self._trace(record)
         if not traces:
             return {}
@@ -225,18 +231,17 @@ class PediatricSource(VideoSource):
             number: filled(points[:, 0], points[:, 1], (info.height, info.width))
             for number, points in traces.items()
         }
+        table = self.root / record.view / "VolumeTracings.csv"
         for number, mask in masks.items():
             if not mask.any():
                 raise CorruptFileError(
-                    f"{self.root / record.view / 'VolumeTracings.csv'}: the trace of {record.id}, "
-                    f"frame {number}, encloses "
-                    f"nothing of its picture of {info.height} x {info.width} pixels. Restore both "
-                    "as published."
+                    f"{table}: the trace of {record.id}, frame {number}, encloses nothing of its "
+                    f"picture of {info.height} x {info.width} pixels. Restore both as published."
                 )
         return masks
 
     def _trace(self, record: Record) -> dict[int, FloatArray]:
-        """Vertices by frame, in frame order, of the frames that the video has."""
+        """Map the traced frames that the video has, in order, to their vertices."""
         if record.view not in self._traces:
             self._traces[record.view] = _read_traces(self.root / record.view / "VolumeTracings.csv")
         traces = self._traces[record.view].get(Path(record.files["video"]).stem, {})
@@ -245,6 +250,7 @@ class PediatricSource(VideoSource):
 
 
 def _find(root: Path) -> Path:
+    """Find the folder of the views at or near ``root``."""
     near = [root, root / _NESTED, root / "pediatric_echo_avi", root / "EchoNet-Pediatric" / _NESTED]
     if root.name in _VIEWS:
         near.append(root.absolute().parent)
@@ -259,15 +265,16 @@ def _find(root: Path) -> Path:
 
 
 def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
+    """Make the record of a row of FileList.csv."""
     name = video_name(table, row["FileName"])
     fold = int(number_between(table, row, "Split", 0, 9))
     meta: dict[str, object] = {"EF": number_between(table, row, "EF", 0, 100), "fold": fold}
-    meta |= {
-        key: value
-        for key in ("Age", "Weight", "Height")
-        if (value := maybe(row.get(key))) is not None
-    }
-    if (sex := (row.get("Sex") or "").strip()[:1].upper()) in ("F", "M"):
+    for key in ("Age", "Weight", "Height"):
+        value = maybe(row.get(key))
+        if value is not None:
+            meta[key] = value
+    sex = (row.get("Sex") or "").strip()[:1].upper()
+    if sex in ("F", "M"):
         meta["Sex"] = sex
     part = {0: "test", 1: "val"}.get(fold, "train")
     patient = name.split("-")[0]
@@ -277,11 +284,12 @@ def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
 
 
 def _read_traces(table: Path) -> _Traces:
-    """Vertices (n, 2) by video and frame, in the order of the table; rows that say that nothing is
-    traced are left out.
+    """Read the vertices (n, 2) by video and frame, in the order of the table.
 
-    Raises CorruptFileError naming the line that holds neither a vertex nor one of the words the
-    release uses.
+    Rows for phases that are not traced are left out.
+
+    Raises:
+        CorruptFileError: A line holds neither a vertex nor a word of the release.
     """
     rows_of_videos: dict[str, dict[int, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for line, row in enumerate(
@@ -296,11 +304,11 @@ def _read_traces(table: Path) -> _Traces:
         x, y, frame = cells
         if x is None or y is None or frame is None or frame < 0 or frame != int(frame):
             raise CorruptFileError(
-                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {frame_cell!r} are not a "
-                "vertex. Download it again."
+                f"{table}, line {line}: X {row['X']!r}, Y {row['Y']!r}, Frame {frame_cell!r} are "
+                "not a vertex. Download it again."
             )
         rows_of_videos[stem(row["FileName"])][int(frame)].append([x, y])
     return {
-        video: {frame_cell: np.array(rows) for frame_cell, rows in frames.items()}
+        video: {number: np.array(rows) for number, rows in frames.items()}
         for video, frames in rows_of_videos.items()
     }

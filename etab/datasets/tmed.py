@@ -20,7 +20,7 @@ from etab.datasets.tmed_layout import (
     NOT_PROVIDED,
     TMED1,
     TMED2,
-    Release,
+    TmedRelease,
     find_release,
     fold_table,
 )
@@ -87,7 +87,7 @@ class TmedSource(Source):
             file lists have the part of their patient, or none.
     """
 
-    release: ClassVar[Release] = TMED2
+    release: ClassVar[TmedRelease] = TMED2
     card: ClassVar[Card] = Card(
         name="tmed",
         title="TMED-2",
@@ -100,7 +100,10 @@ class TmedSource(Source):
             "none, mild or mild to moderate, moderate or severe",
         ),
         licence=_LICENCE,
-        citation="Huang et al., TMED 2: A Dataset for Semi-Supervised Classification of Echocardiograms, DataPerf 2022",
+        citation=(
+            "Huang et al., TMED 2: A Dataset for Semi-Supervised Classification of "
+            "Echocardiograms, DataPerf 2022"
+        ),
         access=_ACCESS,
         counts={
             "patients": 576,
@@ -405,7 +408,7 @@ class Tmed1Source(TmedSource):
     too.
     """
 
-    release: ClassVar[Release] = TMED1
+    release: ClassVar[TmedRelease] = TMED1
     card: ClassVar[Card] = Card(
         name="tmed1",
         title="TMED-1",
@@ -418,7 +421,8 @@ class Tmed1Source(TmedSource):
             "none, mild or moderate, severe",
         ),
         licence=_LICENCE,
-        citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and Diagnosing Aortic "
+        citation="Huang et al., A New Semi-supervised Learning Benchmark for Classifying View and "
+        "Diagnosing Aortic "
         "Stenosis from Echocardiograms, MLHC 2021",
         access=_ACCESS,
         counts={"recordings": 27_788},

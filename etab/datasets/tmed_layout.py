@@ -19,7 +19,7 @@ NOT_PROVIDED = "Not_Provided"
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class TmedRelease:
     """The differences between the two releases.
 
     Attributes:
@@ -43,7 +43,7 @@ class Release:
     severities: Mapping[str, int]
 
 
-TMED2 = Release(
+TMED2 = TmedRelease(
     title="TMED-2",
     key=re.compile(r"(?P<study>(?P<patient>\d+)s\d+)_\d+\.png"),
     parts=("DEV479", "DEV165", "DEV56"),
@@ -55,7 +55,7 @@ TMED2 = Release(
 )
 
 
-TMED1 = Release(
+TMED1 = TmedRelease(
     title="TMED-1",
     key=re.compile(r"(?P<study>(?P<patient>\d+))_\d+\.png"),
     parts=("TMED-156-52", "TMED-18-18"),
@@ -67,7 +67,7 @@ TMED1 = Release(
 )
 
 
-def _holds(folder: Path, release: Release) -> bool:
+def _holds(folder: Path, release: TmedRelease) -> bool:
     """Whether a folder has any table of this release."""
     names = [
         LABEL_TABLE,
@@ -81,9 +81,20 @@ def _holds(folder: Path, release: Release) -> bool:
     return any((folder / name).is_file() for name in names)
 
 
-def find_release(root: Path, release: Release) -> tuple[Path, str | None]:
-    """Find the data folder, and the development set if ``root`` itself is the folder of one."""
-    wanted_folder = f"the folder that contains {LABEL_TABLE}, the folders of fold files and {release.folders[0]}/"
+def find_release(root: Path, release: TmedRelease) -> tuple[Path, str | None]:
+    """Find the data folder, and the development set if ``root`` is the folder of one.
+
+    Args:
+        root: The folder that was passed.
+        release: The release to look for.
+
+    Returns:
+        (data folder, name of the development set or None).
+    """
+    wanted_folder = (
+        f"the folder that contains {LABEL_TABLE}, the folders of fold files and "
+        f"{release.folders[0]}/"
+    )
     if (
         root.name in release.parts
         and not (root / LABEL_TABLE).is_file()
@@ -104,7 +115,7 @@ def find_release(root: Path, release: Release) -> tuple[Path, str | None]:
 
 
 def fold_table(
-    root: Path, release: Release, part: str, fold: int, *, required: bool
+    root: Path, release: TmedRelease, part: str, fold: int, *, required: bool
 ) -> Path | None:
     """Find the fold file.
 

@@ -1,6 +1,4 @@
-"""What the sources with tables of videos share: tables by column name, numbers in range, outlines
-to masks, phases.
-"""
+"""Shared by sources with tables of videos: numbers in range, masks from outlines, phases."""
 
 from __future__ import annotations
 
@@ -27,8 +25,18 @@ def number_between(
     *,
     name: str = "FileName",
 ) -> float:
-    """One number of a row, from ``low`` to ``high``; raises CorruptFileError naming the row by its
-    column ``name``.
+    """Read one number of a row.
+
+    Args:
+        table: The file, for messages.
+        row: The cells of the row by column.
+        key: The column to read.
+        low: The smallest value that is possible.
+        high: The largest value that is possible.
+        name: The column that identifies the row, for messages.
+
+    Raises:
+        CorruptFileError: The cell holds no number, or one out of range.
     """
     value = maybe(row.get(key))
     if value is None or not low <= value <= high:
@@ -40,12 +48,20 @@ def number_between(
 
 
 def maybe(text: str | None) -> float | None:
-    """The number that a cell holds; None where it holds none."""
+    """Return the number in a cell, or None if it holds no number."""
     return parse_number(text)
 
 
 def check_unique(table: Path, records: Sequence[Record]) -> None:
-    """Raise CorruptFileError naming the first recording that is listed twice."""
+    """Check that no recording is listed twice.
+
+    Args:
+        table: The file, for messages.
+        records: The recordings that it lists.
+
+    Raises:
+        CorruptFileError: A recording is listed twice; the message names the first one.
+    """
     names: set[str] = set()
     for record in records:
         if record.id in names:
@@ -54,23 +70,43 @@ def check_unique(table: Path, records: Sequence[Record]) -> None:
 
 
 def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
-    """Raise LayoutError naming the first of the listed videos that ``folder`` does not hold."""
+    """Check that all listed videos exist.
+
+    Args:
+        table: The file that lists them, for messages.
+        folder: The folder of videos.
+        names: The listed names of files.
+
+    Raises:
+        LayoutError: Videos are missing; the message names the first one.
+    """
     present = visible_names(folder)
     absent = [name for name in names if name not in present]
     if absent:
         raise LayoutError.of(
             f"{folder / absent[0]} is missing, with {len(absent) - 1} more videos that "
-            f"{table.name} lists. "
-            "Restore them; without them the scores are of other patients.",
+            f"{table.name} lists. Restore them; without them the scores are of other patients.",
             [str(folder / name) for name in absent],
         )
 
 
 def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
-    """Fill an outline, given by its vertices in pixels, in a boolean (h, w) mask.
+    """Fill a closed outline, as the authors of the EchoNet data sets do.
 
-    As the authors of the EchoNet sets do it: coordinates are rounded, and what lies outside the
-    picture is cut off.
+    Coordinates are rounded, and parts outside the image are cut off.
+
+    Args:
+        x: Horizontal positions (n,) of the vertices, in pixels.
+        y: Vertical positions (n,) of the vertices, in pixels.
+        shape: Height and width of the image.
+
+    Returns:
+        The mask, boolean (h, w).
+
+    Example:
+        >>> square = filled(np.array([1, 3, 3, 1]), np.array([1, 1, 3, 3]), (5, 5))
+        >>> int(square.sum())
+        9
     """
     from skimage import draw
 
@@ -82,11 +118,17 @@ def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
 
 
 def phase_answers(masks: Mapping[int, Array]) -> list[Answer]:
-    """ED (0) for the larger and ES (1) for the smaller of two traced frames, in frame order; else
-    nothing.
+    """Assign ED (0) to the larger and ES (1) to the smaller of two traced frames.
+
+    Args:
+        masks: The mask of each traced frame.
+
+    Returns:
+        The answers in frame order; empty unless two frames are traced.
     """
     if len(masks) != 2:
         return []
-    first, last = ((frame, int(masks[frame].sum())) for frame in sorted(masks))
-    late = int(last[1] > first[1])
-    return [Answer(late, first[0]), Answer(1 - late, last[0])]
+    first, last = sorted(masks)
+    # 1 if the later frame is ED, so that the first is ES.
+    late = int(masks[last].sum() > masks[first].sum())
+    return [Answer(late, first), Answer(1 - late, last)]

@@ -95,16 +95,29 @@ _CARD = Card(
         ),
     ),
     licence="CC BY-NC-SA 4.0",
-    citation="Howard et al., Circ Cardiovasc Imaging 14(5):e011951, 2021, doi:10.1161/CIRCIMAGING.119.011951",
+    citation=(
+        "Howard et al., Circ Cardiovasc Imaging 14(5):e011951, 2021, "
+        "doi:10.1161/CIRCIMAGING.119.011951"
+    ),
     access="free download at data.unityimaging.net",
 )
 
 
 @SOURCES.register("unity")
 class UnitySource(Source):
-    """Unity Imaging as published, from the folder of ``labels`` and ``png-cache``.
+    """Unity Imaging as published: the folders ``labels`` and ``png-cache``.
 
     A recording is one picture.
+
+    Example:
+        >>> import tempfile
+        >>> from etab.phantom import write
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder), patients=10, names=["unity"])
+        ...     source = UnitySource(Path(folder) / "unity")
+        ...     points = source.answers(source.records()[0], source.card.target("keypoints"))
+        ...     points[0].value.shape
+        (31, 2)
     """
 
     card: ClassVar[Card] = _CARD
@@ -127,10 +140,9 @@ class UnitySource(Source):
     def phantom(self) -> bool:
         """Whether the marker file or a text chunk of a picture marks the tree as a phantom."""
         if self._phantom is None:
+            has_marker = (self.root / "PHANTOM").is_file()
             pictures = (self.root / record.files["still"] for record in self.records())
-            self._phantom = (self.root / "PHANTOM").is_file() or any(
-                "phantom" in " ".join(still_info(path).text.values()).lower() for path in pictures
-            )
+            self._phantom = has_marker or any(_is_marked(path) for path in pictures)
         return self._phantom
 
     def records(self) -> Sequence[Record]:
@@ -149,8 +161,8 @@ class UnitySource(Source):
         """
         if self._records is None:
             views = self._views()
-            records = list[Record]()
-            home = dict[str, str]()
+            records: list[Record] = []
+            home: dict[str, str] = {}
             for word, part in _PARTS.items():
                 path = self.root / "labels" / f"labels-{word}.json"
                 if part == "test" and not path.exists():
@@ -167,7 +179,7 @@ class UnitySource(Source):
                         records.append(record)
             check_leaks(records)
             records = self._there(records)
-            self._check_there(records)
+            self._check_present(records)
             self._records = tuple(records)
         return self._records
 
@@ -232,30 +244,33 @@ class UnitySource(Source):
         return (Answer(points, 0),) if np.isfinite(points).any() else ()
 
     def spacing(self, record: Record) -> tuple[float, float] | None:
-        """Pixel spacing (row, column) in mm from the table that the authors give on request; None
-        without it.
+        """Return the height and width of a pixel in mm.
+
+        They come from a table that the authors give on request; None without it.
         """
         if self._spacing is None:
             self._spacing = _spacings(self.root / _PHYSICAL)
         return self._spacing.get(record.patient)
 
     def shared_files(self) -> Sequence[str]:
-        """Labels, views and the table of pixel sizes."""
+        """Name the tables of labels, views and pixel sizes."""
         return [*(f"labels/labels-{word}.json" for word in _PARTS), _VIEW_TABLE, _PHYSICAL]
 
     def remarks(self) -> Sequence[str]:
-        """The pictures that are left out, and why."""
+        """Count the pictures that are left out, by reason."""
         self.records()
         return [
-            f"{len(names)} labelled pictures left out, {why}, first {names[0]}"
-            for why, names in self._left_out.items()
+            f"{len(names)} labelled pictures left out, {reason}, first {names[0]}"
+            for reason, names in self._left_out.items()
         ]
 
     def _views(self) -> dict[str, str]:
+        """Read the view of each picture from the table."""
         rows = read_table(self.root / _VIEW_TABLE, ("file", "view"), ragged=True)
         return {(row["file"] or "").strip(): (row["view"] or "").strip() for row in rows}
 
     def _record(self, name: str, part: str, views: Mapping[str, str]) -> Record | None:
+        """Make the record of a picture; None, with a remark, if it is left out."""
         match = _NAME.match(name)
         if match is None:
             self._left_out.setdefault("their names are no picture's", []).append(name)
@@ -272,23 +287,26 @@ class UnitySource(Source):
             name.removesuffix(".png"), f"{group}-{code}", view, part, None, {"still": still}
         )
 
-    def _check_there(self, records: Sequence[Record]) -> None:
+    def _check_present(self, records: Sequence[Record]) -> None:
+        """Raise LayoutError if a picture with labels is missing."""
         names = {path.name for path in visible_files(self.root / "png-cache", ".png")}
-        absent = [
-            record.files["still"]
-            for record in records
-            if Path(record.files["still"]).name not in names
-        ]
+        pictures = [record.files["still"] for record in records]
+        absent = [picture for picture in pictures if Path(picture).name not in names]
         if absent:
             raise LayoutError.of(
                 f"{self.root / absent[0]} is missing, with {len(absent) - 1} more pictures that "
-                "have labels. Restore "
-                "them; without them the scores are of other pictures.",
+                "have labels. Restore them; without them the scores are of other pictures.",
                 [str(self.root / name) for name in absent],
             )
 
 
+def _is_marked(picture: Path) -> bool:
+    """Whether a text chunk of a picture marks it as a phantom."""
+    return "phantom" in " ".join(still_info(picture).text.values()).lower()
+
+
 def _find(root: Path) -> Path:
+    """Find the folder of the labels at or near ``root``."""
     near = [root]
     if root.name in ("labels", "png-cache"):
         near.append(root.absolute().parent)
@@ -303,8 +321,11 @@ def _find(root: Path) -> Path:
 
 
 def _labels(path: Path) -> dict[str, dict[str, Any]]:
-    """Structures by picture; raises LayoutError, CorruptFileError naming what is not of the
-    published form.
+    """Read the labels of structures by picture.
+
+    Raises:
+        LayoutError: The file is missing.
+        CorruptFileError: The file has another form than published.
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -323,7 +344,7 @@ def _labels(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _points(path: Path, name: str, labels: Mapping[str, Any]) -> FloatArray:
-    """The positions (31, 2) of one picture; NaN where a structure is off, blurred or not named."""
+    """Read the positions (31, 2) of one picture; NaN for a structure that is not a point."""
     out = np.full((len(POINTS), 2), np.nan)
     for row, key in enumerate(POINTS):
         label = labels.get(key, {})

@@ -38,7 +38,7 @@ class VideoSource(Source):
         return self.root / record.files["video"]
 
     def video_info(self, record: Record) -> VideoInfo:
-        """Read the header of the video of ``record``; counts and rates in tables are not trusted."""
+        """Read the header of ``record``'s video; counts and rates of tables are not trusted."""
         return video_info(self.video(record))
 
     def n_frames(self, record: Record) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from etab.types import Array, FloatArray
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 
 def border(mask: Array) -> Array:
@@ -69,6 +72,8 @@ class Outline:
 
 def outline(mask: Array, spacing: tuple[float, float]) -> Outline:
     """Prepare a boolean ``mask`` (h, w) for scoring; ``spacing`` is (row, column) in mm."""
+    from scipy.spatial import cKDTree
+
     points = border(mask) * np.asarray(spacing, dtype=np.float64)
     return Outline(mask, int(np.count_nonzero(mask)), points, cKDTree(points))
 

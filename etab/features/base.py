@@ -12,7 +12,7 @@ from typing import Any
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Card, Source
 from etab.errors import IncompatibleError
-from etab.features.entries import Report
+from etab.features.entries import OnRows
 from etab.features.store import FrameFeatures, resolve_precision
 from etab.registry import Registry
 from etab.tasks.base import Task
@@ -20,7 +20,7 @@ from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.rows import Rows
 from etab.types import Features
 
-PHASES = "ES/ED"
+PHASE_TARGET = "ES/ED"
 """The target by which a dataset marks its end-diastolic and end-systolic frames."""
 
 
@@ -41,7 +41,7 @@ class Embedding:
     device: str = "cpu"
     precision: str = "auto"
     batch_size: int | None = None
-    progress: Report | None = None
+    progress: OnRows | None = None
     data_digest: str | None = None
 
 
@@ -70,7 +70,7 @@ class Input(ABC):
                 f"and {data.name} holds {data.modality}. "
                 f"Take one of: {_names(data.modality == 'sound')}."
             )
-        if row.phases and all(target.name != PHASES for target in data.targets):
+        if row.phases and all(target.name != PHASE_TARGET for target in data.targets):
             raise IncompatibleError(
                 f"{task.code}: its rows are {row.words} (inputs={task.inputs!r}), "
                 f"and {data.name} marks no ED and ES frames. "
@@ -131,20 +131,26 @@ class Input(ABC):
         """
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """Collect the facts of the rows that decide a score, beside task and backbone."""
+        """Collect the facts of the rows that affect a score, beside ``task`` and ``card``."""
         if not task.aggregate:
             return {}
         return {"aggregate": task.aggregate}
 
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """Resolve a precision ("auto", "fp32", "bf16") for a backbone on this machine."""
+        """Resolve a precision for a backbone on this machine.
+
+        Args:
+            precision: "auto", "fp32" or "bf16".
+            card: The backbone.
+            device: "cpu", "cuda" or another device of torch.
+        """
         return resolve_precision(precision, card, device)
 
 
 INPUTS: Registry[Input] = Registry("input of tasks")
 
 
-def register(*names: str) -> Callable[[type[Input]], type[Input]]:
+def register_input(*names: str) -> Callable[[type[Input]], type[Input]]:
     """Register a class of inputs.
 
     Args:

@@ -21,7 +21,7 @@ from etab.datasets.base import Source
 from etab.echo import beats
 from etab.echo.clips import Sampling
 from etab.errors import IncompatibleError, LayoutError, UnsupportedOptionError
-from etab.features.base import Embedding, Input, register
+from etab.features.base import Embedding, Input, register_input
 from etab.features.frames import frame_features, resize, row_features
 from etab.features.store import FrameFeatures, FrameKey, ahead
 from etab.tasks.base import Task
@@ -29,7 +29,7 @@ from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack
 from etab.types import Array, Features, IntArray, Record
 
-VERSION = 2
+_VERSION = 2
 STEPS = 16
 _STEPPED = ("mean", "cls", "moments")
 ClipKey = tuple[Record, tuple[int, ...]]
@@ -63,7 +63,7 @@ class Clips:
         lengths = ",".join(str(len(shown)) for _, shown in self.clips)
         return {
             "sampling": self.sampling,
-            "over_time": f"mean, mean+std, {STEPS} steps v{VERSION}",
+            "over_time": f"mean, mean+std, {STEPS} steps v{_VERSION}",
             "lengths": hashlib.sha256(lengths.encode()).hexdigest(),
         }
 
@@ -80,20 +80,34 @@ class Clips:
             full += size
         return out
 
-    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
-        """Yield uint8 batches (frames, size, size), one a group, with each frame of a clip once."""
+    def batches(
+        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+    ) -> Iterator[Array]:
+        """Yield uint8 batches (frames, size, size), one per group of clips, no frame twice.
+
+        Args:
+            source: The source of the recordings.
+            size: The side of the images in pixels.
+            n: About the number of frames of a batch.
+            interpolation: How images are resized.
+        """
 
         def read(group: list[ClipKey]) -> Array:
             frames: list[Array] = []
             for record, numbers in group:
                 for frame in source.frames(record, sorted(set(numbers))):
-                    frames.append(resize(frame, size))
+                    frames.append(resize(frame, size, interpolation))
             return np.stack(frames)
 
         return ahead(self.groups(n), read)
 
     def over(self, backbone: Backbone, n: int) -> OverTime:
-        """Wrap a backbone of pictures so that it embeds the output of ``batches``, in its order."""
+        """Wrap an image backbone so that it embeds the batches of ``batches``, in their order.
+
+        Args:
+            backbone: The backbone of images.
+            n: About the number of frames of a batch.
+        """
         return OverTime(backbone, self.groups(n), n)
 
 
@@ -164,23 +178,37 @@ STILLS = "only stills of ED and ES are here, no sequence"
 """Why a recording has no clips."""
 
 
-@register("clip", "clips", "beats")
+@register_input("clip", "clips", "beats")
 class ClipInput(Input):
     """Clips of a recording: the middle one, all of them, or one for each beat."""
 
     def keys(self, task: Task, source: Source) -> Clips:
-        """List every clip of the task's family, ordered by view."""
+        """List every clip of ``source`` for the family of ``task``, ordered by view."""
         return clips_of(task, source)
 
     def rows(self, task: Task, source: Source, keys: Clips) -> Rows:
-        """Build a row for each clip of the recordings that have an answer."""
+        """Build a row for each clip of the recordings with an answer.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The clips, as ``keys`` lists them.
+        """
         self.check(task, source.card)
         return clip_rows(task, source, keys)
 
     def embed(
         self, task: Task, source: Source, keys: Clips, card: BackboneCard, embedding: Embedding
     ) -> FrameFeatures:
-        """Embed clips by a network of clips, or by moments over the features of their frames."""
+        """Embed clips by a network of clips, or by moments over the features of their frames.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The clips.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         over: Clips | WholeClips = keys
         if card.clip is not None:
             over = WholeClips.of(source, keys.clips, card.clip, keys.sampling)
@@ -199,7 +227,14 @@ class ClipInput(Input):
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Pick the clip of each row."""
+        """Pick the clip of each row.
+
+        Args:
+            features: The features of all clips.
+            rows: The rows of the task.
+            maps: Not used; clips have no maps.
+            sequences: Whether to return the features over time.
+        """
         return row_features(features, rows, maps=maps, sequences=sequences)
 
 
@@ -407,13 +442,16 @@ class WholeClips:
         k = max(1, n // self.contract.frames)
         return [range(first, min(first + k, len(self))) for first in range(0, len(self), k)]
 
-    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
+    def batches(
+        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+    ) -> Iterator[Array]:
         """Yield uint8 batches (clips, frames, size, size), reading one batch ahead.
 
         Args:
             source: The data.
             size: Size of a frame in px; it must be the contract's.
             n: Frames that go through the network together.
+            interpolation: Not used: the contract names how frames are resized.
 
         Raises:
             UnsupportedOptionError: ``size`` is not the contract's.
@@ -434,7 +472,12 @@ class WholeClips:
         return self.contract.fit(frames)[inverse]
 
     def over(self, backbone: Backbone, n: int) -> InOrder:
-        """Wrap a backbone so that it embeds the output of ``batches``, in its order."""
+        """Wrap a backbone so that it embeds the batches of ``batches``, in their order.
+
+        Args:
+            backbone: The backbone of clips.
+            n: About the number of frames of a batch.
+        """
         present = [self.present[group.start : group.stop] for group in self.groups(n)]
         return InOrder(backbone, present)
 

@@ -32,7 +32,7 @@ _HELD = 2 << 30
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-Report = Callable[[int, int], None]
+OnRows = Callable[[int, int], None]
 
 
 Load = Callable[[Path, Mapping[str, Any]], Features]
@@ -75,7 +75,12 @@ class Batches:
         self.pca: Mapping[str, int] = {}
 
     def add(self, part: Features, maps: bool) -> None:
-        """Append the features of one batch; ``maps`` also collects its feature maps."""
+        """Append the features of one batch.
+
+        Args:
+            part: The features of the batch.
+            maps: Whether to append its feature maps too.
+        """
         k = len(part)
         for name, values in part.pooled.items():
             block = values.cpu().numpy().astype(np.float32)
@@ -147,7 +152,7 @@ def embed_batches(
     folder: Path | None,
     *,
     device: str = "cpu",
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     maps: bool = False,
     rows: IntArray | None = None,
 ) -> Batches:

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.video.contract import resize_by_pillow
 from etab.datasets.base import Source
 from etab.errors import CorruptFileError, LayoutError, skippable
-from etab.features.base import PHASES, Embedding, Input, register
-from etab.features.entries import Batches, Report, embed_batches
+from etab.features.base import PHASE_TARGET, Embedding, Input, register_input
+from etab.features.entries import Batches, OnRows, embed_batches
 from etab.features.lazy import PickedMap, StoredMap
 from etab.features.store import (
     EntryKeys,
@@ -34,7 +35,7 @@ from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack, undefined_row
 from etab.types import Answer, Array, Features, Kind, Record
 
-VERSION = 2
+_VERSION = 2
 
 
 class Over(Protocol):
@@ -47,53 +48,79 @@ class Over(Protocol):
         """Facts that enter the key of the features, beside the frames."""
         ...
 
-    def batches(self, source: Source, size: int, n: int) -> Iterator[Array]:
-        """Yield uint8 batches of about ``n`` frames."""
+    def batches(
+        self, source: Source, size: int, n: int, interpolation: str = "bilinear"
+    ) -> Iterator[Array]:
+        """Yield uint8 batches of frames.
+
+        Args:
+            source: The source of the recordings.
+            size: The side of the images in pixels.
+            n: About the number of frames of a batch.
+            interpolation: How images are resized.
+        """
         ...
 
     def over(self, backbone: Backbone, n: int) -> Backbone:
-        """Wrap a backbone so that it embeds these batches, one row for several frames."""
+        """Wrap a backbone so that it embeds these batches, with one row for several frames.
+
+        Args:
+            backbone: The backbone of images.
+            n: About the number of frames of a batch.
+        """
         ...
 
 
-def resize(frame: Array, size: int) -> Array:
+def resize(frame: Array, size: int, interpolation: str = "bilinear") -> Array:
     """Resize a uint8 frame to (size, size), ignoring its aspect ratio.
-
-    Pixels are averaged by area where the frame shrinks, and interpolated linearly otherwise.
 
     Args:
         frame: A frame (h, w), uint8.
         size: Height and width of the result, in px.
+        interpolation: "bilinear" to average pixels by area where the frame shrinks, and to
+            interpolate linearly otherwise; "pillow <filter>" for a filter of Pillow.
     """
     import cv2
+
+    library, _, filter_name = interpolation.partition(" ")
+    if library == "pillow":
+        return resize_by_pillow(frame, size, filter_name)
 
     if frame.shape == (size, size):
         return frame
     shrinks = frame.shape[0] >= size and frame.shape[1] >= size
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, (size, size), interpolation=interpolation))
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (size, size), interpolation=method))
 
 
-def _batches(source: Source, frames: Sequence[FrameKey], size: int, n: int) -> Iterator[Array]:
+def _batches(
+    source: Source, frames: Sequence[FrameKey], card: BackboneCard, n: int
+) -> Iterator[Array]:
     """Yield uint8 batches (n, size, size), reading one batch ahead."""
 
     def read(start: int) -> Array:
         chosen = frames[start : start + n]
         with skippable():
-            return np.stack([resize(source.frames(record, [at])[0], size) for record, at in chosen])
+            raw = [source.frames(record, [at])[0] for record, at in chosen]
+            return np.stack([resize(frame, card.size, card.interpolation) for frame in raw])
 
     return ahead(list(range(0, len(frames), n)), read)
 
 
+def _interpolation(card: BackboneCard) -> str:
+    """Name how frames are resized, as it has always been listed among the facts of features."""
+    return card.interpolation if card.interpolation.startswith("pillow ") else "cv2 area/linear"
+
+
 def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:
     return {
-        "features_version": VERSION,
+        "features_version": _VERSION,
         "backbone_version": card.version,
         "backbone": card.name,
         "size": card.size,
         "mean": list(card.mean),
         "std": list(card.std),
-        "interpolation": "cv2 area/linear",
+        "interpolation": _interpolation(card),
         "precision": precision,
         "layers": list(card.layers),
     }
@@ -108,7 +135,7 @@ def frame_features(
     device: str = "cpu",
     precision: str = "auto",
     batch_size: int | None = None,
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     maps: bool = True,
     data_digest: str | None = None,
     over: Over | None = None,
@@ -144,12 +171,12 @@ def frame_features(
         prepared = backbone.to(device, kind)
         if over is None:
             embed = prepared
-            batches = _batches(source, frames, card.size, n)
+            batches = _batches(source, frames, card, n)
             rows = len(frames)
         else:
             embed = over.over(prepared, n)
             rows = len(over)
-            batches = over.batches(source, card.size, n)
+            batches = over.batches(source, card.size, n, card.interpolation)
         return embed_batches(
             embed, batches, rows, folder, device=device, progress=progress, maps=maps
         )
@@ -159,12 +186,17 @@ def frame_features(
     return FeatureStore(cache).get(card, facts, keys, compute, data_digest=digest)
 
 
-@register("frame", "ED", "ED+ES", "answer")
+@register_input("frame", "ED", "ED+ES", "answer")
 class FrameInput(Input):
     """Annotated frames: one, or the ED and the ES frame side by side, for each row."""
 
     def keys(self, task: Task, source: Source) -> list[FrameKey]:
-        """List every frame that the tasks of the dataset need, ordered by view."""
+        """List every frame that tasks on the dataset need, ordered by view.
+
+        Args:
+            task: A task on the dataset.
+            source: The source of the recordings.
+        """
         keys = annotated_frames(source)
         if not keys:
             raise LayoutError(
@@ -175,7 +207,13 @@ class FrameInput(Input):
         return keys
 
     def rows(self, task: Task, source: Source, keys: Sequence[FrameKey]) -> Rows:
-        """Build a row for each frame, answer or recording, depending on ``task.inputs``."""
+        """Build a row for each frame, answer or recording, depending on ``task.inputs``.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The frames, as ``keys`` lists them.
+        """
         self.check(task, source.card)
         return task_rows(task, source, keys)
 
@@ -187,7 +225,15 @@ class FrameInput(Input):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Embed every frame; store feature maps too if the dataset has masks."""
+        """Embed every frame, with feature maps if the dataset has masks.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The frames.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         has_masks = any(target.kind is Kind.MASK for target in source.card.targets)
         return frame_features(
             source,
@@ -203,7 +249,14 @@ class FrameInput(Input):
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Pick the frame of each row, or the pooled features of its two frames side by side."""
+        """Pick the frame of each row, or the pooled features of its two frames side by side.
+
+        Args:
+            features: The features of all frames.
+            rows: The rows of the task.
+            maps: Whether to return feature maps.
+            sequences: Whether to keep two frames as a sequence.
+        """
         return row_features(features, rows, maps=maps, sequences=sequences)
 
 
@@ -245,9 +298,9 @@ def shown_frames(source: Source, record: Record) -> list[int]:
 
 def _phases(source: Source, record: Record) -> dict[int, int]:
     """Map phases (0 ED, 1 ES) to frames; empty if the dataset does not mark phases."""
-    if all(t.name != PHASES for t in source.card.targets):
+    if all(t.name != PHASE_TARGET for t in source.card.targets):
         return {}
-    return _at(source.answers(record, source.card.target(PHASES)))
+    return _at(source.answers(record, source.card.target(PHASE_TARGET)))
 
 
 def _at(answers: Sequence[Answer]) -> dict[int, int]:

@@ -37,27 +37,27 @@ from etab.errors import (
     UndefinedError,
     UnsupportedOptionError,
 )
-from etab.features.base import Embedding, register
-from etab.features.entries import Computed, Report
+from etab.features.base import Embedding, register_input
+from etab.features.entries import Computed, OnRows
+from etab.features.series_files import BEAT, CollectedSeries, Layers, load_series
 from etab.features.store import EntryKeys, FeatureStore, FrameFeatures, ahead
-from etab.features.windows import WindowKey, Windows, sound_precision
+from etab.features.window_batches import WindowKey
+from etab.features.windows import Windows, sound_precision
 from etab.sounds.envelopes import KINDS, envelopes
 from etab.sounds.mel import log_mel
 from etab.sounds.states import STATE_RATE
 from etab.sounds.windows import resample
 from etab.tasks.base import Task
-from etab.types import Array, Features, FloatArray, Kind, Record
+from etab.types import Array, FloatArray, Kind, Record
 
-VERSION = 1
+SERIES_VERSION = 1
 WIDTH = 128
 PIXEL = 0.01
 MEL_STEP = 0.016
-BEAT = "beat"
 _STILL = 1e-5
-Layers = dict[str, Array]
 
 
-@register("recording")
+@register_input("recording")
 class Recordings(Windows):
     """Whole recordings: the mean over their windows or, for tasks of states, series over time."""
 
@@ -69,7 +69,15 @@ class Recordings(Windows):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Compute layers over time if the task needs them; otherwise, embed every window."""
+        """Compute layers over time if the task needs them; otherwise, embed every window.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The windows.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         if not layered(task, card):
             return super().embed(task, source, keys, card, embedding)
         return recording_series(
@@ -85,8 +93,8 @@ class Recordings(Windows):
         )
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """Describe the windows, and add the version of layers over time."""
-        version = {"series_version": VERSION} if layered(task, card) else {}
+        """Describe the windows of ``task`` for ``card``, and the version of layers over time."""
+        version = {"series_version": SERIES_VERSION} if layered(task, card) else {}
         return {**version, **super().facts(task, card)}
 
 
@@ -181,7 +189,7 @@ def series_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         precision: "fp32" or "bf16".
     """
     facts: dict[str, Any] = {
-        "series_version": VERSION,
+        "series_version": SERIES_VERSION,
         "envelopes": list(KINDS),
         "backbone_version": card.version,
         "backbone": card.name,
@@ -210,7 +218,7 @@ def recording_series(
     device: str = "cpu",
     precision: str = "auto",
     batch_size: int | None = None,
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
     """Compute the layers of recordings over time, or read them from the cache.
@@ -255,9 +263,9 @@ def recording_series(
 
     def compute(backbone: Any, folder: Path | None) -> Computed:
         if is_constant:
-            return _Series.of(_held(source, records))
+            return CollectedSeries.of(_held(source, records))
         read_layers = partial(_layers, card, backbone.to(device, kind), device, n)
-        collected = _Series(folder)
+        collected = CollectedSeries(folder)
         collected.add_all(_each(source, records, read_layers, progress))
         return collected
 
@@ -429,7 +437,7 @@ def _held(source: SoundSource, records: Sequence[Record]) -> dict[str, Layers]:
 
 
 def _each(
-    source: SoundSource, records: Sequence[Record], read_layers: Any, progress: Report | None
+    source: SoundSource, records: Sequence[Record], read_layers: Any, progress: OnRows | None
 ) -> Iterator[tuple[Record, Layers]]:
     """Yield recordings with envelopes (float32) and layers (float16), reading one ahead."""
     sounds: Iterator[Any] = ahead(records, partial(_read_sound, source))  # type: ignore[arg-type]
@@ -438,76 +446,3 @@ def _each(
         if progress:
             progress(i + 1, len(records))
         yield sound.record, {BEAT: sound.beat, **layers}
-
-
-class _Series:
-    """Collects the layers of recordings: in memory, or in a folder with a file for each layer."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-        self.held: dict[str, Layers] = {}
-        self._files: dict[str, Any] = {}
-        self._kinds: dict[str, tuple[str, int]] = {}
-        self._lengths: list[tuple[str, int]] = []
-
-    @classmethod
-    def of(cls, held: Mapping[str, Layers]) -> _Series:
-        """Wrap series that are in memory already."""
-        series = cls(None)
-        series.held = dict(held)
-        return series
-
-    def add_all(self, layers: Iterator[tuple[Record, Layers]]) -> None:
-        """Add the layers of each recording, in the order of the iterator."""
-        try:
-            for record, values in layers:
-                for name, series in values.items():
-                    self._add(record, name, series)
-                self._lengths.append((record.id, len(values[BEAT])))
-        finally:
-            for file in self._files.values():
-                file.close()
-
-    def _add(self, record: Record, name: str, series: Array) -> None:
-        if self.folder is None:
-            self.held.setdefault(name, {})[record.id] = series
-            return
-        if name not in self._files:
-            self._files[name] = (self.folder / f"series{len(self._files)}.bin").open("wb")
-            self._kinds[name] = (series.dtype.str, series.shape[1])
-        self._files[name].write(np.ascontiguousarray(series).tobytes())
-
-    def features(self) -> Features:
-        """Return the series that are in memory."""
-        return _features(self.held)
-
-    def write(self, folder: Path) -> dict[str, Any]:
-        """Return the facts that are needed to read the files."""
-        return {
-            "series": [[name, *kind] for name, kind in self._kinds.items()],
-            "lengths": [list(pair) for pair in self._lengths],
-        }
-
-
-def load_series(folder: Path, entry: Mapping[str, Any]) -> Features:
-    """Read an entry as slices of mapped files; values are read when they are used.
-
-    Args:
-        folder: Folder of the entry.
-        entry: The facts in ``entry.json``.
-    """
-    ends = np.cumsum([k for _, k in entry["lengths"]])
-    held: dict[str, Layers] = {}
-    for i, (name, kind, d) in enumerate(entry["series"]):
-        path = folder / f"series{i}.bin"
-        whole = np.memmap(path, np.dtype(kind), "r", shape=(int(ends[-1]), int(d)))
-        held[name] = {
-            record: whole[end - k : end]
-            for (record, k), end in zip(entry["lengths"], ends, strict=True)
-        }
-    return _features(held)
-
-
-def _features(held: Mapping[str, Layers]) -> Features:
-    layers = {name: values for name, values in held.items() if name != BEAT}
-    return Features({}, sequences=layers, series=held[BEAT])

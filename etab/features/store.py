@@ -50,7 +50,7 @@ LIBRARIES = (
 )
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +110,14 @@ def resolve_precision(precision: str, card: BackboneCard, device: str) -> str:
         raise UnsupportedOptionError(
             f"No precision is called {precision!r}. Known: {', '.join(PRECISIONS)}."
         )
-    if not card.learned or card.source == "callable":
+    if not card.learned or card.source in ("callable", "vectors"):
         return "fp32"
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(device) else "fp32"
 
 
-def ahead(parts: Sequence[T], read: Callable[[T], Array]) -> Iterator[Array]:
+def ahead(parts: Sequence[_T], read: Callable[[_T], Array]) -> Iterator[Array]:
     """Yield ``read(part)`` for each part, reading one part ahead of its use.
 
     Args:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,24 @@ import numpy as np
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import identity
 from etab.datasets.base import SoundSource, Source
-from etab.errors import LayoutError, UndefinedError, UnsupportedOptionError
-from etab.features.base import Embedding, Input, register
-from etab.features.entries import Batches, Report, embed_batches
+from etab.errors import LayoutError, UnsupportedOptionError
+from etab.features.base import Embedding, Input, register_input
+from etab.features.entries import Batches, OnRows, embed_batches
 from etab.features.store import (
     PRECISIONS,
     EntryKeys,
     FeatureStore,
     FrameFeatures,
-    ahead,
     resolve_precision,
 )
-from etab.sounds.mel import PICTURE, picture
-from etab.sounds.windows import cut, resample
+from etab.features.window_batches import WindowKey, reading_order, window_batches
+from etab.sounds.mel import PICTURE
 from etab.tasks.base import Task
 from etab.tasks.rows import Rows
-from etab.types import Array, Features, FloatArray, IntArray, Kind, Record
+from etab.types import Array, Features, FloatArray, Kind, Record
 
-VERSION = 1
+_VERSION = 1
 DESCRIBED_VERSION = 1
-WindowKey = tuple[Record, float, float]
 
 
 def sound_precision(precision: str, card: BackboneCard, device: str) -> str:
@@ -73,7 +70,7 @@ def window_settings(card: BackboneCard, precision: str) -> dict[str, Any]:
         precision: "fp32" or "bf16".
     """
     facts: dict[str, Any] = {
-        "sound_features_version": VERSION,
+        "sound_features_version": _VERSION,
         "backbone_version": card.version,
         "backbone": card.name,
         "modality": card.modality,
@@ -100,7 +97,7 @@ def window_features(
     device: str = "cpu",
     precision: str = "auto",
     batch_size: int | None = None,
-    progress: Report | None = None,
+    progress: OnRows | None = None,
     data_digest: str | None = None,
 ) -> FrameFeatures:
     """Embed windows of sound, or read their features from the cache.
@@ -132,10 +129,10 @@ def window_features(
     wave_source = _check(source, keys, card)
     kind = sound_precision(precision, card, device)
     n = batch_size or (32 if device == "cpu" else 128)
-    order = _order(keys)
+    order = reading_order(keys)
 
     def compute(backbone: Any, folder: Path | None) -> Batches:
-        batches = _batches(wave_source, [keys[i] for i in order], card, n)
+        batches = window_batches(wave_source, [keys[i] for i in order], card, n)
         return embed_batches(
             backbone.to(device, kind),
             batches,
@@ -175,85 +172,13 @@ def _check(source: Source, keys: Sequence[WindowKey], card: BackboneCard) -> Sou
     return source
 
 
-def _order(keys: Sequence[WindowKey]) -> IntArray:
-    """Sort windows by length, then by recording, so that batches are alike and files read once."""
-    number: dict[str, int] = {}
-    for record, _, _ in keys:
-        number.setdefault(record.id, len(number))
-
-    def priority(i: int) -> tuple[float, int, int]:
-        record, _, length = keys[i]
-        return length, number[record.id], i
-
-    return np.array(sorted(range(len(keys)), key=priority))
-
-
-class _Cutter:
-    """Cuts windows at one rate (None: the recording's); holds the last recording in memory."""
-
-    def __init__(self, source: SoundSource, rate: int | None) -> None:
-        self.source = source
-        self.rate = rate
-        self._last: tuple[str, FloatArray, int] = ("", np.zeros(0, np.float32), 0)
-
-    def _sound(self, record: Record) -> tuple[FloatArray, int]:
-        if self._last[0] != record.id:
-            samples, native = self.source.wave(record)
-            if not np.isfinite(samples).all():
-                raise UndefinedError(
-                    f"{record.id} holds samples that are not finite. Leave it out."
-                )
-            rate = self.rate or native
-            self._last = (record.id, resample(samples, native, rate), rate)
-        return self._last[1:]
-
-    def __call__(self, key: WindowKey) -> tuple[FloatArray, int]:
-        """Cut a window: its samples (n,), float32, and their rate in Hz."""
-        record, start, length = key
-        sound, rate = self._sound(record)
-        first = round(start * rate)
-        n = max(1, round(length * rate))
-        if first >= len(sound):
-            raise UnsupportedOptionError(
-                f"A window of {record.id} starts at {start:g} s; the recording lasts "
-                f"{len(sound) / rate:.2f} s."
-            )
-        return np.ascontiguousarray(cut(sound, first, n, padding=False), dtype=np.float32), rate
-
-
-def _item(cutter: _Cutter, size: int | None, key: WindowKey) -> Array:
-    """Make the input of a backbone: the waveform of a window, or its picture (grey, uint8)."""
-    window, rate = cutter(key)
-    if size is None:
-        return window
-    return np.round(picture(window, rate, (size, size)) * 255).astype(np.uint8)
-
-
-def _batches(
-    source: SoundSource, keys: Sequence[WindowKey], card: BackboneCard, n: int
-) -> Iterator[Array]:
-    """Yield batches of windows of one length, reading one batch ahead."""
-    pictures = card.modality == "image"
-    rate = None if pictures else card.rate
-    size = card.size if pictures else None
-    make = partial(_item, _Cutter(source, rate), size)
-    groups: list[list[WindowKey]] = []
-    for key in keys:
-        is_full = not groups or len(groups[-1]) == n
-        # Pictures have one size whatever the length of the window; waveforms do not.
-        if is_full or (not pictures and groups[-1][0][2] != key[2]):
-            groups.append([])
-        groups[-1].append(key)
-    return ahead(groups, lambda group: np.stack([make(key) for key in group]))
-
-
 WINDOW = 5.0
 """Length of a window, in s."""
 
 HOP = 5.0
 """Time from the start of a window to the start of the next one, in s."""
 
-SHORTEST = 2.0
+SHORTEST_WINDOW = 2.0
 """Length of the shortest recording that has windows, in s."""
 
 
@@ -269,7 +194,7 @@ def windows(source: SoundSource) -> list[WindowKey]:
     keys: list[WindowKey] = []
     for record in sorted(source.records(), key=lambda r: (r.view, r.id)):
         seconds = source.n_samples(record) / float(record.fps or 1)
-        if seconds >= SHORTEST:
+        if seconds >= SHORTEST_WINDOW:
             keys += [(record, start, WINDOW) for start in window_starts(seconds)]
     return keys
 
@@ -295,16 +220,27 @@ def window_starts(seconds: float) -> list[float]:
     return regular
 
 
-@register("window")
+@register_input("window")
 class Windows(Input):
     """Windows of sound: each window is a row."""
 
     def keys(self, task: Task, source: Source) -> list[WindowKey]:
-        """List every window of every recording that is long enough."""
+        """List every window of the recordings that are long enough.
+
+        Args:
+            task: A task on the dataset.
+            source: The source of the recordings.
+        """
         return windows(_sound_source(source))
 
     def rows(self, task: Task, source: Source, keys: Sequence[WindowKey]) -> Rows:
-        """Build a row for each window, or for each recording from all its windows."""
+        """Build a row for each window, or for each recording from all its windows.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The windows, as ``keys`` lists them.
+        """
         self.check(task, source.card)
         return sound_task_rows(task, _sound_source(source), keys)
 
@@ -316,7 +252,15 @@ class Windows(Input):
         card: BackboneCard,
         embedding: Embedding,
     ) -> FrameFeatures:
-        """Embed every window; for controls of records, describe the recordings."""
+        """Embed every window; for controls of records, describe the recordings.
+
+        Args:
+            task: The task.
+            source: The source of the recordings.
+            keys: The windows.
+            card: The backbone.
+            embedding: Where and how to compute.
+        """
         if card.modality == "record":
             return described(source, keys, card, embedding.data_digest or source.digest())
         return window_features(
@@ -332,19 +276,32 @@ class Windows(Input):
         )
 
     def pick(self, features: Features, rows: Rows, *, maps: bool, sequences: bool) -> Features:
-        """Average the windows of each row; pick series of whole recordings by recording."""
+        """Average the windows of each row; pick series of whole recordings by recording.
+
+        Args:
+            features: The features of all windows.
+            rows: The rows of the task.
+            maps: Whether to return feature maps.
+            sequences: Whether to return the features over time.
+        """
         return sound_row_features(features, rows)
 
     def facts(self, task: Task, card: BackboneCard) -> dict[str, Any]:
-        """Describe the windows, and how they are combined into rows."""
+        """Describe the windows of ``task`` for ``card``, and how they are combined into rows."""
         return {
             "rows": task.inputs,
-            "window": [WINDOW, HOP, SHORTEST],
+            "window": [WINDOW, HOP, SHORTEST_WINDOW],
             "aggregate": task.aggregate,
         }
 
     def precision(self, precision: str, card: BackboneCard, device: str) -> str:
-        """Resolve a precision: fp32 for backbones of waveforms."""
+        """Resolve a precision: fp32 for backbones of waveforms.
+
+        Args:
+            precision: "auto", "fp32" or "bf16".
+            card: The backbone.
+            device: "cpu", "cuda" or another device of torch.
+        """
         return sound_precision(precision, card, device)
 
 
@@ -413,7 +370,7 @@ def sound_task_rows(task: Task, source: SoundSource, keys: Sequence[WindowKey]) 
         answers = source.answers(record, target)
         value = answers[0].value if answers else None
         if record.id not in window_range:
-            missing.append((record.id, f"shorter than {SHORTEST:g} s"))
+            missing.append((record.id, f"shorter than {SHORTEST_WINDOW:g} s"))
             continue
         if value is None or (target.kind is Kind.STATES and not _has_sounds(value)):
             missing.append((record.id, f"no {task.target} is given"))
@@ -484,11 +441,18 @@ def _extras(records: Sequence[Record], groups: Sequence[str]) -> dict[str, Float
     if groups:
         names = sorted(set(groups))
         out["group"] = np.array([names.index(g) for g in groups], dtype=np.float64)
-    if all("good" in r.meta for r in records):
-        out["clean"] = np.array([float(bool(r.meta["good"])) for r in records])
+    if any("good" in r.meta for r in records):
+        out["clean"] = np.array([_quality(r) for r in records])
     if all("outcome" in r.meta for r in records):
         out["outcome"] = np.array([float(r.meta["outcome"] == "Abnormal") for r in records])
     return out
+
+
+def _quality(record: Record) -> float:
+    """1 for a recording that the reference calls clean, 0 for a noisy one, -1 without a mark."""
+    if "good" not in record.meta:
+        return -1.0
+    return float(bool(record.meta["good"]))
 
 
 def sound_row_features(features: Features, rows: Rows) -> Features:

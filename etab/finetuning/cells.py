@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from etab.finetuning.network import Network
 
 _TEST_BATCH = 16
-Watch = Callable[[str, Progress], None]
+TrainingWatch = Callable[[str, Progress], None]
 
 
 def _facts(tuning: Tuning, settings: Settings, data: Data) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def finished(tuning: Tuning, settings: Settings, data: Data | None = None) -> li
 
 
 def _precision(tuning: Tuning, settings: Settings) -> str:
-    return runs.resolve_precision(tuning.cells[0], settings)
+    return runs.precision_of_run(tuning.cells[0], settings)
 
 
 def checkpoints(settings: Settings, tuning: Tuning) -> Path:
@@ -108,7 +108,11 @@ def checkpoints(settings: Settings, tuning: Tuning) -> Path:
 
 
 def execute(
-    tuning: Tuning, settings: Settings, *, data: Data | None = None, watch: Watch | None = None
+    tuning: Tuning,
+    settings: Settings,
+    *,
+    data: Data | None = None,
+    watch: TrainingWatch | None = None,
 ) -> list[Result]:
     """Train, score and save every task of a training.
 
@@ -222,7 +226,7 @@ class _Work:
             f"The source task {self.tuning.tasks[0]} has no split {split.name!r} to train on."
         )
 
-    def split(self, index: int, watch: Watch | None) -> tuple[dict[str, Any], FloatArray]:
+    def split(self, index: int, watch: TrainingWatch | None) -> tuple[dict[str, Any], FloatArray]:
         """Train for one split.
 
         Returns:
@@ -242,7 +246,9 @@ class _Work:
             choice["thresholds"] = self._thresholds(network, split.inner[0], precision)
         return choice, self._scores(network, split.test, precision)
 
-    def fitted(self, index: int, watch: Watch | None) -> tuple[Network, Progress, dict[str, Any]]:
+    def fitted(
+        self, index: int, watch: TrainingWatch | None
+    ) -> tuple[Network, Progress, dict[str, Any]]:
         """Train for one split, after the source task if there is one.
 
         Returns:
@@ -271,7 +277,7 @@ class _Work:
         )
         return network, done, source_choice
 
-    def _train_source(self, split: RowSplit, watch: Watch | None) -> dict[str, Any]:
+    def _train_source(self, split: RowSplit, watch: TrainingWatch | None) -> dict[str, Any]:
         """Train on the source task if there is one; ``_network`` uses the state of the body."""
         from etab.backbones.weights.index import digest
 
@@ -447,7 +453,7 @@ def _seed(tuning: Tuning, index: int) -> int:
 def trainings(
     plans: Sequence[Tuning],
     settings: Settings,
-    watch: Watch | None = None,
+    watch: TrainingWatch | None = None,
     failed: Callable[[str, str], None] | None = None,
 ) -> Iterator[Result]:
     """Execute several trainings, one after the other.

@@ -155,7 +155,15 @@ class Network(nn.Module):
             self.to(memory_format=torch.channels_last)
 
     def set_head(self, name: str, *, outputs: int, frames: int, side: int, seed: int) -> None:
-        """Replace the head by a new one; the arguments are those of ``Network``."""
+        """Replace the head by a new one.
+
+        Args:
+            name: The name of the head.
+            outputs: The number of outputs.
+            frames: The number of frames of a row.
+            side: The side of the images in pixels.
+            seed: The seed of its weights.
+        """
         size = self.body.input_size(side)
         blank = next(self.body.parameters()).new_zeros(1, 3, size, size)
         training = self.body.training

@@ -18,13 +18,13 @@ from etab.training import distributed
 from etab.training.loop import Recipe
 from etab.types import Kind
 
-VERSION = 1
+_VERSION = 1
 
 
 RECIPE = Recipe(epochs=12, batch=16, learning_rate=1e-3, warmup=0.1, patience=5)
 """The default recipe of fine-tuning."""
 
-VECTOR_HEADS = ("linear", "mlp", "rnn", "lstm", "gru")
+_VECTOR_HEADS = ("linear", "mlp", "rnn", "lstm", "gru")
 """Heads of tasks other than masks."""
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
@@ -156,7 +156,7 @@ class Tuning:
             raise IncompatibleError(
                 f"{tasks[0].code} joins the answers of several frames; fine-tuning does not yet."
             )
-        known = tuple(DECODERS) if self.kind is Kind.MASK else VECTOR_HEADS
+        known = tuple(DECODERS) if self.kind is Kind.MASK else _VECTOR_HEADS
         if self.head not in known:
             raise IncompatibleError(
                 f"The head {self.head!r} cannot answer {tasks[0].target}; take {', '.join(known)}."
@@ -172,8 +172,8 @@ class Tuning:
         protocol = parse(self.protocol)
         n_processes = distributed.world()[1]
         facts: dict[str, Any] = {
-            "runs_version": run.VERSION,
-            "tuned_version": VERSION,
+            "runs_version": run.RUNS_VERSION,
+            "tuned_version": _VERSION,
             "backbone_version": card.version,
             "family": card.family,
             "size": self.side,

@@ -9,7 +9,6 @@ from etab.heads.masks import logistic
 from etab.heads.pooled import balanced, probes
 from etab.heads.pooled import stack as stacked
 from etab.heads.pooled.large import LIMIT
-from etab.heads.pooled.probes import ridge_losses
 from etab.heads.sequences import heads as temporal
 from etab.heads.states import heads as states
 
@@ -24,7 +23,6 @@ __all__ = [
     "logistic",
     "names",
     "probes",
-    "ridge_losses",
     "segmentation",
     "stacked",
     "states",

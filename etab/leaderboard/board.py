@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRETRAINED = "pretrained"
+VECTORS = "vectors supplied"
 RANDOM_TWIN = "random twin"
 CONTROL = "control"
 
@@ -56,6 +57,23 @@ class Reliability:
 
 
 @dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What is known of one choice for one cell.
+
+    Attributes:
+        choice: "fold seed", "head", "layer", "precision" or "data".
+        words: What is known, in a few words; "not known" where nothing is.
+        difference: The value with the other choice minus the value on the board, in the unit of the
+            metric; for the seed of the folds, the standard deviation of one seed. None where there
+            is no number. Of several other values, the one farthest away counts.
+    """
+
+    choice: str
+    words: str
+    difference: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BoardRow:
     """One backbone on the board.
 
@@ -76,8 +94,9 @@ class BoardRow:
         encoder_intervals: 95 % interval of the value of each task for this encoder, with new
             training patients too, by task code; empty where the backbone is not ranked.
         missing: Codes of the tasks of the score that have no result.
-        kind: ``"pretrained"``, ``"random twin"`` or ``"control"``.
+        kind: ``"pretrained"``, ``"random twin"``, ``"control"`` or ``"vectors supplied"``.
         twin: Name of the random twin that is ranked on the same board; empty where there is none.
+        sensitivities: What is known of the choices behind each cell, by task code.
     """
 
     backbone: str
@@ -95,6 +114,7 @@ class BoardRow:
     kind: str
     twin: str = ""
     encoder_intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    sensitivities: Mapping[str, tuple[Sensitivity, ...]] = field(default_factory=dict)
 
     @property
     def ranked(self) -> bool:
@@ -113,12 +133,12 @@ class Board:
         phantom: Whether the results are of phantom data, not of patients.
         shares: Share of each task in the score; they sum to 1.
         rows: One row for each backbone.
-        p_better: ``p_better[i][j]`` is the probability that ranked row i is above ranked row j, with
-            new test and training patients in mind.
+        p_better: ``p_better[i][j]`` is the probability that ranked row i is above ranked row j,
+            with new test and training patients in mind.
         beats: ``beats[i][j]`` is True where ranked row i is told apart from ranked row j and above
             it (Holm-corrected over the family of tests). Ranks are counted from it.
-        encoder_half: ``encoder_half[i][j]`` is the half width of the 95 % interval of the difference
-            of ranked rows i and j as encoders, with new training patients too.
+        encoder_half: ``encoder_half[i][j]`` is the half width of the 95 % interval of the
+            difference of ranked rows i and j as encoders, with new training patients too.
         probe_half: The same for these probes on new patients.
         separation: What the board can tell apart.
         reliabilities: Reliability by category letter and by task code.
@@ -158,14 +178,15 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     """Tell pretrained backbones, random twins and controls apart.
 
     A board of patients knows its controls by the published ones; a result cannot make itself one.
-    On a board of phantoms, the family that the results record decides.
+    On a board of phantoms, the family that the results record decides. Supplied vectors are marked
+    on every board.
 
     Args:
         backbone: Name of the backbone.
         cells: Its results; the first one is read.
 
     Returns:
-        ``"pretrained"``, ``"random twin"`` or ``"control"``.
+        ``"pretrained"``, ``"random twin"``, ``"control"`` or ``"vectors supplied"``.
 
     Example:
         >>> kind_of("random/mobilenetv2", [])
@@ -176,6 +197,8 @@ def kind_of(backbone: str, cells: Sequence[Result]) -> str:
     known = known_backbones().get(backbone)
     if known is not None:
         return known.kind
+    if cells and cells[0].settings.get("family") == "vectors":
+        return VECTORS
     if cells and cells[0].phantom and cells[0].settings.get("family") == "control":
         return CONTROL
     return PRETRAINED

@@ -71,9 +71,12 @@ def cells_of_suite(
     selected.sort(key=lambda result: (result.backbone, result.task, result.head))
     if not selected:
         available = {f"{r.protocol} (seed {r.seed})" for r in results if r.task in suite.tasks}
+        held = "no results of this suite"
+        if available:
+            held = f"results with {', '.join(sorted(available))}"
         raise ResultError(
-            f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. "
-            f"There is: {', '.join(sorted(available)) or 'nothing of this suite'}."
+            f"No result of the suite {suite.name!r} has protocol {protocol} and seed {seed}. The "
+            f"folder holds {held}."
         )
     refuse_mixtures(selected, tasks)
     cells: dict[str, dict[str, Result]] = {}
@@ -147,7 +150,8 @@ def _refuse_other_version(result: Result, task: Task) -> None:
             f"{result.task} with {result.backbone} is of version {result.task_version} "
             f"({result.metric}, anchors {result.anchor_low:g} and {result.anchor_high:g}); the "
             f"task now is version {task.version} ({task.metric}, {task.low:g} and {task.high:g}). "
-            f"Scores of different versions never mix: move {result.path(Path())} away and run the cell "
+            f"Scores of different versions never mix: move {result.path(Path())} away and run the "
+            "cell "
             "again."
         )
 
@@ -161,7 +165,8 @@ def _refuse_homonyms(results: Sequence[Result]) -> None:
             raise ResultError(
                 f"{result.backbone} is the name of two backbones: {other.task} was run with "
                 f"{other.weights_sha256[:12]}, {result.task} with {result.weights_sha256[:12]} "
-                "(sha256 of weights, or of weights and code). Move the results of one away, and run "
+                "(sha256 of weights, or of weights and code). Move the results of one away, and "
+                "run "
                 "them again under a name of their own."
             )
 

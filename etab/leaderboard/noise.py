@@ -11,7 +11,7 @@ from etab.leaderboard.comparable import Tables
 from etab.leaderboard.suites import Tasks
 from etab.metrics.columns import ScoredRows
 from etab.metrics.inference import (
-    Design,
+    FoldDesign,
     Precision,
     combined,
     half_widths,
@@ -113,7 +113,7 @@ def task_noises(
     return noises
 
 
-def design_of(cell: Result, table: Predictions) -> Design:
+def design_of(cell: Result, table: Predictions) -> FoldDesign:
     """Read off how the patients of a cell were divided into training and test.
 
     Args:
@@ -124,7 +124,7 @@ def design_of(cell: Result, table: Predictions) -> Design:
         The design; databases that are left out one at a time are not alike.
     """
     n_fold = len(set(table.folds))
-    return Design(
+    return FoldDesign(
         n_fold=n_fold,
         repeats=table.n_repeats,
         test_share=cell.n_test / n_fold / cell.n_train,

@@ -142,6 +142,10 @@ def _how_to_read(suite: Suite, draws: int) -> list[str]:
         "Ranks, and P(row above column), speak of encoders. Backbones that cannot be told apart "
         "(paired difference, Holm, 5 %) share ranks. The family of tests is all pairs of ranked "
         "entries, one entry for each digest of weights.",
+        "What a cell depends on besides its encoder: fold seed is the standard deviation of one "
+        "seed of the folds; head, precision and data are the value with the other choice minus the "
+        'value on the board; layer is how many the folds chose. "Not known": no result at hand '
+        "tells.",
         "A new backbone never changes scores, order or P(row above column) of the others; it can "
         "widen their rank intervals, because Holm then corrects for more pairs.",
     ]

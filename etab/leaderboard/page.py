@@ -26,6 +26,7 @@ from etab.leaderboard.summary import (
     rank_words,
     reliability_rows,
     score_parts,
+    sensitivity_words,
 )
 from etab.metrics import METRICS
 from etab.results import Result
@@ -135,7 +136,8 @@ def _six_digits_each(values: Mapping[str, float] | None) -> dict[str, float | No
     return {name: _six_digits(value) for name, value in values.items()}
 
 
-def _cell_facts(cell: Result, encoder: tuple[float, float] | None) -> dict[str, Any]:
+def _cell_facts(cell: Result, row: BoardRow) -> dict[str, Any]:
+    encoder = row.encoder_intervals.get(cell.task)
     return {
         "value": _six_digits(cell.value),
         "low": _six_digits(cell.low),
@@ -148,6 +150,7 @@ def _cell_facts(cell: Result, encoder: tuple[float, float] | None) -> dict[str, 
         "head": cell.head,
         "interval": cell.interval,
         "left_out": len(cell.missing),
+        "depends_on": sensitivity_words(row.sensitivities.get(cell.task, ())),
     }
 
 
@@ -172,10 +175,7 @@ def _row_facts(row: BoardRow, board: Board) -> dict[str, Any]:
         "missing": list(row.missing),
         "categories": {letter: _six_digits(mean) for letter, mean in categories.items()},
         "parts": {part: _six_digits(mean) for part, mean in by_part.items()},
-        "cells": {
-            code: _cell_facts(cell, row.encoder_intervals.get(code))
-            for code, cell in row.cells.items()
-        },
+        "cells": {code: _cell_facts(cell, row) for code, cell in row.cells.items()},
         "weights": first.weights_sha256,
         "settings": {
             name: str(first.settings[name]) for name in _SETTINGS if name in first.settings

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy.special import stdtrit
 
 from etab.leaderboard.board import Reliability, Separation
 from etab.leaderboard.noise import Noise, difference_patient_variances, difference_variances
@@ -82,30 +83,33 @@ def _told_apart(p: FloatArray, digests: Sequence[str]) -> Array:
     first: dict[str, int] = {}
     for i, digest in enumerate(digests):
         first.setdefault(digest, i)
-    corrected = _corrected(p, list(first.values()))
-    apart = np.zeros(p.shape, dtype=bool)
+    apart = np.asarray(_corrected(p, list(first.values())) < ERROR)
+    if len(first) == len(digests):
+        return apart
     for i, one in enumerate(digests):
         for j, other in enumerate(digests[:i]):
-            if one == other:
-                continue
-            value = corrected.get((j, i))
-            if value is None:
+            is_copy = i != first[one] or j != first[other]
+            if one != other and is_copy:
                 # A copy stands in the family in place of the first entry with its weights.
                 others = [k for digest, k in first.items() if digest not in (one, other)]
-                value = _corrected(p, [*others, i, j])[j, i]
-            apart[i, j] = value < ERROR
-            apart[j, i] = value < ERROR
+                verdict = _corrected(p, [*others, i, j])[j, i] < ERROR
+                apart[i, j] = verdict
+                apart[j, i] = verdict
     return apart
 
 
-def _corrected(p: FloatArray, members: Sequence[int]) -> dict[tuple[int, int], float]:
-    """Corrected p of each pair of members, by the pair in ascending order."""
-    ordered = sorted(members)
-    pairs = [(i, j) for k, i in enumerate(ordered) for j in ordered[k + 1 :]]
-    if not pairs:
-        return {}
-    values = holm([float(p[pair]) for pair in pairs])
-    return dict(zip(pairs, values.tolist(), strict=True))
+def _corrected(p: FloatArray, members: Sequence[int]) -> FloatArray:
+    """Corrected p (n, n) of each pair of members, on both sides of the diagonal; others are NaN."""
+    ordered = np.sort(np.asarray(members, dtype=np.int64))
+    first, second = np.triu_indices(len(ordered), 1)
+    rows = ordered[first]
+    columns = ordered[second]
+    corrected = np.full(p.shape, np.nan)
+    if len(rows):
+        values = holm(p[rows, columns].tolist())
+        corrected[rows, columns] = values
+        corrected[columns, rows] = values
+    return corrected
 
 
 NOTHING_TO_SEPARATE = Separation(0, 0, math.nan, math.nan, math.nan)
@@ -120,21 +124,19 @@ def _separation(
     tests: int,
 ) -> Separation:
     """The differences that were and were not told apart, and the one that would be found."""
-    pairs = [
-        (i, j)
-        for i in range(len(digests))
-        for j in range(i + 1, len(digests))
-        if digests[i] != digests[j]
-    ]
-    if not pairs:
+    _, weights = np.unique(np.array(digests), return_inverse=True)
+    rows, columns = np.triu_indices(len(digests), 1)
+    tested = weights[rows] != weights[columns]
+    rows = rows[tested]
+    columns = columns[tested]
+    if not len(rows):
         return NOTHING_TO_SEPARATE
-    rows, columns = np.array(pairs).T
     gaps = np.abs(differences[rows, columns])
     verdicts = apart[rows, columns]
     error = math.sqrt(float(np.median(variances[rows, columns])))
-    steps = scipy_stats.t.ppf(1 - ERROR / 2 / tests, degrees) + scipy_stats.t.ppf(POWER, degrees)
+    steps = stdtrit(degrees, 1 - ERROR / 2 / tests) + stdtrit(degrees, POWER)
     return Separation(
-        pairs=len(pairs),
+        pairs=len(rows),
         told_apart=int(verdicts.sum()),
         smallest=float(gaps[verdicts].min()) if verdicts.any() else math.nan,
         largest_tie=float(gaps[~verdicts].max()) if not verdicts.all() else math.nan,
@@ -191,3 +193,15 @@ def _shared_noise(ones: Sequence[Noise], others: Sequence[Noise]) -> float:
         other = np.stack([moves[dataset] for moves in other_moves])
         total += float(((one - one.mean(axis=0)) * (other - other.mean(axis=0))).sum())
     return total / (len(ones) - 1)
+
+
+def plain_matrix(matrix: Array) -> tuple[tuple[Any, ...], ...]:
+    """Turn a matrix into tuples of plain values.
+
+    Args:
+        matrix: Array (n, m).
+
+    Returns:
+        n tuples of m values.
+    """
+    return tuple(tuple(row) for row in matrix.tolist())

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,17 @@ from etab.leaderboard.comparable import (
 )
 from etab.leaderboard.noise import Noise, mixed, patient_orders, task_noises
 from etab.leaderboard.notes import board_notes, remarks_note, set_aside_note
-from etab.leaderboard.pairs import compare, reliability_of
+from etab.leaderboard.pairs import compare, plain_matrix, reliability_of
+from etab.leaderboard.seen import seen_note, unseen
+from etab.leaderboard.sensitivity import (
+    Other,
+    ranking_notes,
+    release_notes,
+    results_of,
+    sensitivities,
+    variants_of,
+    with_sensitivities,
+)
 from etab.leaderboard.suites import Suite, Tasks, suite_named
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
@@ -43,7 +52,7 @@ from etab.tasks.menu import TASKS
 from etab.types import Array, FloatArray, IntArray
 
 DRAWS = 2000
-LEVEL = 0.95
+_LEVEL = 0.95
 # Above this share of resamples without a value, a metric is called undefined.
 _MOST_UNDEFINED = 0.05
 
@@ -62,6 +71,7 @@ def rank(
     draws: int = DRAWS,
     task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
+    with_seen: bool = False,
 ) -> Board:
     """Rank backbones by their results on a suite of tasks.
 
@@ -78,8 +88,8 @@ def rank(
     ``p_better``. It may widen their rank intervals, because Holm then corrects for more pairs.
 
     Args:
-        results: Results to rank, in any order. Those of other tasks, protocols and seeds are
-            ignored.
+        results: Results to rank, in any order. Those of other tasks, protocols and seeds are not
+            ranked; they only show how far a cell depends on its head, seed or precision.
         suite: The tasks of the score, with their weights.
         folder: The folder of results that holds the predictions. Every value is computed again
             from them.
@@ -89,6 +99,7 @@ def rank(
         draws: Number of resamples of patients for the first interval.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
+        with_seen: Whether backbones that were pretrained on data of a test are ranked too.
 
     Returns:
         The board. It does not depend on the order of ``results``.
@@ -114,17 +125,26 @@ def rank(
         return checked_predictions(result, tasks[result.task], folder)
 
     shares = suite.weights(task_weights or {}, category_weights or {})
-    return _rank(results, suite, shares, tasks, read_table, protocol, seed, draws)
+    others = [
+        (result, folder)
+        for result in results
+        if not counts_on(result, suite, tasks, protocol, seed)
+    ]
+    return _rank(
+        results, suite, shares, tasks, read_table, protocol, seed, draws, others, (), with_seen
+    )
 
 
 def rank_folder(
     folder: Path,
-    suite: str,
+    suite: str | Suite,
     *,
     protocol: str = BOARD_PROTOCOL,
     seed: int = 0,
     task_weights: Mapping[str, float] | None = None,
     category_weights: Mapping[str, float] | None = None,
+    variants: Sequence[Path] = (),
+    with_seen: bool = False,
 ) -> Board:
     """Rank the results in a folder, as ``etab leaderboard`` does.
 
@@ -135,11 +155,14 @@ def rank_folder(
 
     Args:
         folder: Folder of results that ``etab run`` wrote.
-        suite: Name of a packaged suite, or the path of a ``.toml`` file.
+        suite: A suite, the name of a packaged one, or the path of a ``.toml`` file.
         protocol: Protocol of the results, such as ``"cv5x5"`` or ``"official"``.
         seed: Seed of the results; it also decides the resamples.
         task_weights: Weights by task code that replace those of the suite; 0 or more.
         category_weights: Weights by category letter that replace those of the suite; 0 or more.
+        variants: Folders with results of the same cells by another precision, head or seed, or on
+            another release of the data. They are never ranked; the board shows the difference.
+        with_seen: Whether backbones that were pretrained on data of a test are ranked too.
 
     Returns:
         The board.
@@ -151,11 +174,15 @@ def rank_folder(
         UndefinedError: If a metric does not exist in more than 5 % of the resamples.
 
     Example:
-        >>> board = rank_folder(Path("benchmarks/results"), "camus")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     suite = Path(folder) / "ef.toml"
+        ...     _ = suite.write_text('name = "ef"\\nversion = 1\\ntasks = ["b0-A4-C"]')
+        ...     board = rank_folder(Path("benchmarks/results"), str(suite))
         >>> board.title
-        'CAMUS: structure, function, view and diagnosis (cv5x5)'
+        'ef (cv5x5)'
     """
-    chosen = suite_named(suite)
+    chosen = suite if isinstance(suite, Suite) else suite_named(suite)
     shares = chosen.weights(task_weights or {}, category_weights or {})
 
     def counts(result: Result) -> bool:
@@ -174,8 +201,17 @@ def rank_folder(
     def read_table(result: Result) -> Predictions:
         return admission.tables[result.path(folder)]
 
+    others = [(result, folder) for result in admission.results if not counts(result)]
+    others += [(result, folder) for result in admission.other_heads]
+    for beside in variants:
+        found, reasons = results_of(beside)
+        others += found
+        problems += reasons
     notes = [*set_aside_note(problems), *remarks_note(remarks)]
-    return _rank(admission.results, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, notes)
+    ranked = admission.results
+    return _rank(
+        ranked, chosen, shares, TASKS, read_table, protocol, seed, DRAWS, others, notes, with_seen
+    )
 
 
 def _rank(
@@ -187,7 +223,9 @@ def _rank(
     protocol: str,
     seed: int,
     draws: int,
+    others: Sequence[Other] = (),
     first_notes: Sequence[str] = (),
+    with_seen: bool = False,
 ) -> Board:
     cells = cells_of_suite(results, suite, tasks, protocol, seed)
     tables = {
@@ -201,7 +239,8 @@ def _rank(
     shares = dict(zip(suite.tasks, weights.tolist(), strict=True))
     scored = {code: share for code, share in shares.items() if share > 0}
     contest = _Contest(suite, tasks, scored, cells, tables)
-    points = {backbone: contest.score(backbone, scored) for backbone in contest.complete()}
+    complete = unseen(contest.complete(), cells, with_seen)
+    points = {backbone: contest.score(backbone, scored) for backbone in complete}
     order = sorted(points, key=lambda backbone: (-points[backbone], backbone))
     resampled = _resampled(contest, order, seed, draws)
     noises = contest.noises(order)
@@ -217,6 +256,8 @@ def _rank(
         for name in order
     ]
     rows += [_unranked_row(contest, name) for name in sorted(set(cells) - set(order))]
+    variants, unread = variants_of(cells, others)
+    rows = with_sensitivities(rows, sensitivities(cells, tables, variants))
     reliabilities = _reliabilities(contest, order, noises, totals)
     notes = board_notes(
         suite,
@@ -234,19 +275,21 @@ def _rank(
         phantom=any(cell.phantom for row in rows for cell in row.cells.values()),
         shares=shares,
         rows=tuple(rows),
-        p_better=_plain(comparison.p_better),
-        beats=_plain(comparison.beats),
-        encoder_half=_plain(comparison.encoder_half),
-        probe_half=_plain(comparison.probe_half),
+        p_better=plain_matrix(comparison.p_better),
+        beats=plain_matrix(comparison.beats),
+        encoder_half=plain_matrix(comparison.encoder_half),
+        probe_half=plain_matrix(comparison.probe_half),
         separation=comparison.separation,
         reliabilities=reliabilities,
-        notes=(*first_notes, *notes),
+        notes=(
+            *first_notes,
+            *seen_note(cells, with_seen),
+            *notes,
+            *release_notes(cells),
+            *ranking_notes(cells, [result for result, _ in others], suite, unread),
+        ),
         beside=beside,
     )
-
-
-def _plain(matrix: Array) -> tuple[tuple[Any, ...], ...]:
-    return tuple(tuple(row) for row in matrix.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,7 +448,7 @@ def _ranked_row(
     precise = {code: share for code, share in contest.suite.precision_shares().items() if share > 0}
     has_precise = bool(precise) and contest.has_all(backbone, list(precise))
     twin = f"random/{backbone}"
-    interval = percentile_interval(point, draws, level=LEVEL, method="bootstrap over patients")
+    interval = percentile_interval(point, draws, level=_LEVEL, method="bootstrap over patients")
     return BoardRow(
         backbone=backbone,
         etab=point,

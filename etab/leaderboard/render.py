@@ -26,6 +26,7 @@ from etab.leaderboard.summary import (
     rank_words,
     reliability_rows,
     score_parts,
+    sensitivity_words,
     value_words,
 )
 from etab.results import Result
@@ -56,6 +57,7 @@ _CSV_HEADER = (
     "phantom",
     "protocol",
     "seed",
+    "depends_on",
 )
 _NO_SCORE = ("",) * 9
 _NO_VALUE = ("",) * 7
@@ -89,6 +91,7 @@ def board_markdown(board: Board, cards: Cards) -> str:
     lines.append("")
     for letter in category_letters(board):
         lines += [f"### {CATEGORIES[letter]}", "", *_category_table(board, letter)]
+        lines += _sensitivity_table(board, letter)
     if board.reliabilities:
         lines += [
             "### What the board can separate",
@@ -155,6 +158,16 @@ def _category_table(board: Board, letter: str) -> list[str]:
     return _markdown_table(header, rows)
 
 
+def _sensitivity_table(board: Board, letter: str) -> list[str]:
+    """What the cells of a category depend on besides the encoder."""
+    codes = [code for code in board.suite.tasks if code[0] == letter]
+    rows = [
+        [row.backbone, *[sensitivity_words(row.sensitivities.get(code, ())) for code in codes]]
+        for row in board.rows
+    ]
+    return _markdown_table(["what it depends on", *codes], rows)
+
+
 def _anchor_table(board: Board) -> list[str]:
     header = ("task", "asked", "metric", "share", "0 (source)", "1 (source)")
     rows: list[tuple[str, ...]] = []
@@ -194,6 +207,7 @@ def board_csv(board: Board) -> str:
                     board.phantom,
                     board.protocol,
                     board.seed,
+                    sensitivity_words(row.sensitivities.get(code, ())),
                 ]
             )
     for cell in board.beside:
@@ -208,6 +222,7 @@ def board_csv(board: Board) -> str:
                 cell.phantom,
                 cell.protocol,
                 cell.seed,
+                "",
             ]
         )
     return text.getvalue()

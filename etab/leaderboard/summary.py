@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from etab.leaderboard.board import Board, BoardRow
+from etab.leaderboard.board import Board, BoardRow, Sensitivity
 from etab.results import Result
 from etab.tasks.codes import CATEGORIES, SUITE_PARTS, parse_code
 from etab.tasks.menu import TASKS
@@ -49,6 +49,8 @@ def headline(row: BoardRow) -> str:
     """The score of a row with its interval, or how many tasks are missing."""
     if row.ranked:
         return f"{row.etab:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    if not row.missing:
+        return "no score: pretrained on test data"
     plural = "s" if len(row.missing) > 1 else ""
     return f"no score: {len(row.missing)} task{plural} missing"
 
@@ -73,6 +75,22 @@ def value_words(cell: Result | None) -> str:
     if cell is None:
         return "missing"
     return f"{number_words(cell.value)} [{number_words(cell.low)}, {number_words(cell.high)}]"
+
+
+def sensitivity_words(known: Sequence[Sensitivity]) -> str:
+    """Word what is known of a cell, such as "fold seed: SD 0.004 over 5 seeds; head: not known".
+
+    Args:
+        known: The entries of one cell.
+
+    Returns:
+        One line; empty without entries.
+
+    Example:
+        >>> sensitivity_words([Sensitivity("head", "ridge -0.012", -0.012)])
+        'head: ridge -0.012'
+    """
+    return "; ".join(f"{one.choice}: {one.words}" for one in known)
 
 
 def mean_words(value: float | None) -> str:

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from etab.leaderboard.board import Board, BoardRow
+from etab.leaderboard.board import PRETRAINED, VECTORS, Board, BoardRow
 from etab.leaderboard.summary import (
     BESIDE_HEADER,
     beside_rows,
@@ -55,7 +55,7 @@ def board_table(board: Board) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in board.rows:
-        style = "" if row.kind == "pretrained" else "dim"
+        style = "" if row.kind in (PRETRAINED, VECTORS) else "dim"
         table.add_row(*[Text(printable(cell)) for cell in _cells(row, board)], style=style)
     return table
 
@@ -65,16 +65,22 @@ def _cells(row: BoardRow, board: Board) -> list[str]:
         interval = f"{row.encoder_low:.3f} to {row.encoder_high:.3f}"
         scores = [f"{row.etab:.3f}", interval, precise_words(row), f"{row.etab2022:.3f}"]
     else:
-        scores = ["-", f"{len(row.missing)} missing", "-", "-"]
+        reason = f"{len(row.missing)} missing" if row.missing else "seen"
+        scores = ["-", reason, "-", "-"]
     if not board.suite.precision_weights:
         del scores[2]
     return [
         rank_words(row),
-        row.backbone,
+        _name(row),
         *scores,
         *[mean_words(part_mean(row, part, board)) for part in score_parts(board)],
         *[mean_words(category_mean(row, letter, board)) for letter in category_letters(board)],
     ]
+
+
+def _name(row: BoardRow) -> str:
+    """The backbone of a row, marked where its vectors were made elsewhere."""
+    return f"{row.backbone} ({VECTORS})" if row.kind == VECTORS else row.backbone
 
 
 def beside_table(board: Board) -> Table:

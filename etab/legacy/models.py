@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +12,14 @@ from torch.nn import functional
 
 from etab.backbones.base import BackboneCard
 from etab.datasets.dataset import Dataset, Items
-from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError
 from etab.finetuning.body import Body
 from etab.finetuning.fitting import BUDGET, fit
 from etab.finetuning.network import Network
 from etab.legacy import names
+from etab.legacy.epochs import EpochPrinter
 from etab.legacy.examples import ItemExamples, unit_scale
+from etab.legacy.user_backbones import card_of
 from etab.storage.machine import require_device
 from etab.training.loop import Progress, Recipe
 from etab.types import Kind
@@ -31,7 +31,6 @@ __all__ = ["ETABmodel", "available_backbones", "available_heads", "torch"]
 
 _WEIGHT_DECAY = 1e-3
 _BATCH = 32
-_CLASSIFIERS = ("fc.", "head.", "head.fc.", "classifier.", "heads.", "last_linear.")
 
 
 def available_backbones() -> list[str]:
@@ -75,57 +74,14 @@ def available_heads(task: str | None = None) -> list[str]:
 
 
 def _known_task(task: str) -> str:
-    if task not in names.KINDS:
-        raise UnknownNameError(f"No task is called {task!r}. Known: {', '.join(names.KINDS)}.")
+    if task not in names.TASK_KINDS:
+        raise UnknownNameError(f"No task is called {task!r}. Known: {', '.join(names.TASK_KINDS)}.")
     return task
 
 
 def _heads_for(task: str) -> Mapping[str, str]:
     """Printed and internal names of the heads for a task."""
     return names.MASK_HEADS if task == "segmentation" else names.VECTOR_HEADS
-
-
-def card_of_module(module: nn.Module, name: str) -> BackboneCard:
-    """Make a card for a torch module of the user.
-
-    Args:
-        module: A timm network, or a convolutional network whose stages follow each other as in
-            torchvision. It is copied.
-        name: The name of the backbone.
-
-    Returns:
-        A card whose loader returns the copy.
-
-    Raises:
-        UnsupportedOptionError: If the module has no feature maps.
-    """
-    from etab.backbones.base import IMAGENET
-    from etab.backbones.image import open as opening
-    from etab.backbones.image.networks import TorchBackbone, timm_taps
-
-    config = getattr(module, "pretrained_cfg", None) or {}
-    card = BackboneCard(
-        name,
-        name,
-        lambda: backbone,
-        size=int((config.get("input_size") or (3, 224, 224))[-1]),
-        mean=tuple(config.get("mean") or IMAGENET[0]),
-        std=tuple(config.get("std") or IMAGENET[1]),
-        layers=("-3", "-2", "-1"),
-        strides=(8, 16, 32),
-        pretraining="the user's",
-        licence="the user's",
-        source="module",
-    )
-    backbone: Any
-    network: Any = copy.deepcopy(module)
-    if hasattr(network, "forward_intermediates"):
-        n_layers = len(network.feature_info)
-        last_three = list(range(max(0, n_layers - 3), n_layers))
-        backbone = TorchBackbone(card, network, timm_taps(network, last_three, card.layers))
-    else:
-        backbone = opening.wrap_module(card, network)
-    return card
 
 
 class ETABmodel:
@@ -172,8 +128,8 @@ class ETABmodel:
         self.side = side
         self.seed = seed
         default_head = "SegFormer" if task == "segmentation" else "Linear"
-        self.head_name = names.head(head or default_head, task)
-        card = _card(backbone, pretrained=pretrained)
+        self.head_name = names.printed_head(head or default_head, task)
+        card = card_of(backbone, pretrained=pretrained)
         self.backbone_name = card.name
         if self.task == "segmentation" and num_classes != 2:
             raise UnsupportedOptionError(
@@ -251,7 +207,7 @@ class ETABmodel:
             UnsupportedOptionError: If the head suits neither the task nor the maps of the backbone.
         """
         new_task = _known_task(task or self.task)
-        printed = names.head(new_head, new_task)
+        printed = names.printed_head(new_head, new_task)
         before = (self.task, self.head_name, self.num_classes, self.frames)
         self.task = new_task
         self.head_name = printed
@@ -336,7 +292,7 @@ class ETABmodel:
             optimizer=optimizer,
             accumulate=accumulate,
         )
-        printer = _EpochPrinter(n_epoch) if verbose else None
+        printer = EpochPrinter(n_epoch) if verbose else None
         done = fit(
             self.network,
             examples,
@@ -395,7 +351,7 @@ class ETABmodel:
         return _heads_for(self.task)[self.head_name]
 
     def _kind(self) -> Kind:
-        return names.KINDS[self.task][-1]
+        return names.TASK_KINDS[self.task][-1]
 
     def _outputs(self) -> int:
         if self.task != "classification":
@@ -412,7 +368,7 @@ class ETABmodel:
         if task_code is not None:
             names.check_code(task_code, self.task, targets[0].name if targets else "")
         for target in targets:
-            if target.kind not in names.KINDS[self.task]:
+            if target.kind not in names.TASK_KINDS[self.task]:
                 raise UnsupportedOptionError(
                     f"The loader gives {target.name} ({target.kind.value}); this model is for "
                     f"{self.task}."
@@ -444,22 +400,6 @@ def _identity_of(rows: Any) -> list[str]:
     return [reader.target.name, str(reader.options), str(reader.source.root), *rows.ids]
 
 
-def _card(backbone: Any, *, pretrained: bool) -> BackboneCard:
-    if isinstance(backbone, str):
-        return names.architecture(backbone, pretrained=pretrained)
-    if pretrained:
-        raise UnsupportedOptionError(
-            "pretrained=True applies to the name of a backbone; a card or module has its weights."
-        )
-    if isinstance(backbone, BackboneCard):
-        return backbone
-    if isinstance(backbone, torch.nn.Module):
-        return card_of_module(backbone, f"module/{type(backbone).__name__}")
-    raise UnsupportedOptionError(
-        f"backbone is {type(backbone).__name__}; wanted a name, a card or a torch module."
-    )
-
-
 def _rows_of(loader: Any) -> Any:
     rows = getattr(loader, "dataset", loader)
     if isinstance(rows, Dataset):
@@ -483,52 +423,3 @@ def _is_normalized(sets: Sequence[Any], stated: bool | None) -> bool:
             "them."
         )
     return values.pop() if values else True
-
-
-def load_weights(network: Any, state: Any, what: str) -> None:
-    """Load the weights of a user's network into one of the same architecture.
-
-    Args:
-        network: The network that receives the weights.
-        state: A state dict. Only the weights of a classifier may be missing or superfluous.
-        what: The name of the architecture, for the error message.
-
-    Raises:
-        WeightsError: If other weights differ; nothing is loaded then.
-    """
-    wanted = network.state_dict()
-    fitting = {k: v for k, v in state.items() if k in wanted and wanted[k].shape == v.shape}
-    missing = [k for k in wanted if k not in fitting]
-    unknown = [k for k in state if k not in wanted]
-    lost = [k for k in [*missing, *unknown] if not k.startswith(_CLASSIFIERS)]
-    if lost:
-        raise WeightsError(
-            f"The weights given are not of {what}: {len(lost)} of {len(wanted)} keys differ, "
-            f"first {', '.join(lost[:4])}. Name the architecture of the module."
-        )
-    network.load_state_dict(fitting, strict=False)
-
-
-class _EpochPrinter:
-    """Prints a line for each epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self.printed = 0
-
-    def __call__(self, progress: Progress) -> None:
-        """Print the epochs that have ended since the last call."""
-        for epoch in range(self.printed, len(progress.history)):
-            row = progress.history[epoch]
-            sys.stdout.write(
-                f"Epoch: {epoch + 1}/{self.epochs} loss: {row['train']:.4f} "
-                f"val_loss: {row['validation']:.4f}\n"
-            )
-        self.printed = max(self.printed, len(progress.history))
-
-    def finish(self, progress: Progress) -> None:
-        """Print the last epochs, and which one is kept."""
-        self(progress)
-        sys.stdout.write(
-            f"kept: epoch {progress.best_epoch + 1}, validation loss {progress.best_loss:.4f}\n"
-        )

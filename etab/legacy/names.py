@@ -77,7 +77,7 @@ _HEADS_ALSO = {
     "UNetPlusPlus": "U-Net++",
 }
 
-KINDS: Mapping[str, tuple[Kind, ...]] = {
+TASK_KINDS: Mapping[str, tuple[Kind, ...]] = {
     "segmentation": (Kind.MASK,),
     "classification": (Kind.BINARY, Kind.CLASSES),
     "regression": (Kind.VALUE,),
@@ -94,14 +94,14 @@ _TARGETS = (
 _OLD = re.compile(r"^([A-Z])([A-Z][A-Z0-9])(\d)$")
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Remove what varies in print from a name: case, hyphens, spaces and dots.
 
     Args:
         name: A name.
 
     Example:
-        >>> plain("ResNet-50")
+        >>> plain_name("ResNet-50")
         'resnet50'
     """
     return re.sub(r"[^a-z0-9+]", "", name.lower())
@@ -109,12 +109,12 @@ def plain(name: str) -> str:
 
 def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: str) -> str:
     """Find the printed name of a spelling; raises UnknownNameError with a suggestion."""
-    printed = {plain(other): key for other, key in also.items()}
-    printed |= {plain(key): key for key in known}
-    printed |= {plain(value): key for key, value in known.items()}
-    if plain(name) not in printed or printed[plain(name)] not in known:
+    printed = {plain_name(other): key for other, key in also.items()}
+    printed |= {plain_name(key): key for key in known}
+    printed |= {plain_name(value): key for key, value in known.items()}
+    if plain_name(name) not in printed or printed[plain_name(name)] not in known:
         raise unknown(what, name, known)
-    return printed[plain(name)]
+    return printed[plain_name(name)]
 
 
 def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> BackboneCard:
@@ -135,18 +135,18 @@ def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> Backb
         WeightsError: The weights cannot be fetched.
     """
     sizes = r"(v\d)?(tiny|lite|small|base|large|[tsbl])?\d*"
-    family = next((f for f in _GONE if re.fullmatch(f + sizes, plain(name))), None)
+    family = next((f for f in _GONE if re.fullmatch(f + sizes, plain_name(name))), None)
     if family is not None:
         printed, nearest = _GONE[family]
         raise UnknownNameError(
             f"{name!r}: no library that etab builds on has {printed} any more. "
             f"The nearest that exists: {nearest!r}."
         )
-    spelled = {plain(k): v for k, v in ARCHITECTURES.items()}
-    spelled |= {plain(k): ARCHITECTURES[v] for k, v in _ALSO.items()}
-    if name in backbones.names() or plain(name) not in spelled:
+    spelled = {plain_name(k): v for k, v in ARCHITECTURES.items()}
+    spelled |= {plain_name(k): ARCHITECTURES[v] for k, v in _ALSO.items()}
+    if name in backbones.names() or plain_name(name) not in spelled:
         return _by_own_name(name, pretrained=pretrained)
-    model = spelled[plain(name)]
+    model = spelled[plain_name(name)]
     if model.startswith("smp/"):
         from etab.legacy.mit import mit_card
 
@@ -170,7 +170,7 @@ def _by_own_name(name: str, *, pretrained: bool) -> BackboneCard:
         ) from error
 
 
-def head(name: str, task: str) -> str:
+def printed_head(name: str, task: str) -> str:
     """Find the printed name of a head.
 
     Args:
@@ -189,8 +189,10 @@ def head(name: str, task: str) -> str:
     try:
         return _among(name, known, _HEADS_ALSO, f"head for {task}")
     except UnknownNameError:
-        elsewhere = {plain(k) for k in (*other, *_HEADS_ALSO)} | {plain(v) for v in other.values()}
-        if plain(name) not in elsewhere:
+        elsewhere = {plain_name(k) for k in (*other, *_HEADS_ALSO)} | {
+            plain_name(v) for v in other.values()
+        }
+        if plain_name(name) not in elsewhere:
             raise
     fits = ", ".join(known)
     raise UnsupportedOptionError(f"The head {name!r} does not answer {task}; these do: {fits}.")
@@ -205,11 +207,11 @@ def sort_of(kind: Kind) -> str:
     Raises:
         UnsupportedOptionError: There is no 2022 model for the kind.
     """
-    for word, kinds in KINDS.items():
+    for word, kinds in TASK_KINDS.items():
         if kind in kinds:
             return word
     raise UnsupportedOptionError(
-        f"{kind.value} has no model among the names of 2022; it has: {', '.join(KINDS)}."
+        f"{kind.value} has no model among the names of 2022; it has: {', '.join(TASK_KINDS)}."
     )
 
 
@@ -272,7 +274,7 @@ def check_code(code: str, sort: str, target: str = "") -> None:
         UnknownNameError: No task has the code.
     """
     tasks = tasks_of(code)
-    fits = [t for t in tasks if t.kind in KINDS[sort]]
+    fits = [t for t in tasks if t.kind in TASK_KINDS[sort]]
     if not fits:
         raise UnsupportedOptionError(
             f"task_code={code!r} is {sort_of(tasks[0].kind)} ({tasks[0].title}); "

@@ -1,11 +1,9 @@
-"""``ETABscore``, under its 2022 name: what a pretrained backbone is worth, as (score, 95 %
-interval).
+"""``ETABscore`` of 2022: a score of a pretrained backbone, with a 95 % interval.
 
-As documented in 2022, the score is the mean over categories of the mean over their tasks of metrics
-in [0, 1] (Jaccard, AUROC, R2 not below 0), each computed as on a board. The width of its interval
-comes from different train and test parts: ``n_fold`` folds of patients, with Student's t over the
-folds' scores. ``etab.evaluate``
-gives the anchored score, with an interval over patients.
+As documented in 2022, the score is the mean over categories of the mean over their tasks. The
+metrics are in [0, 1] (Jaccard, AUROC, R2 not below 0), each computed as on a board. The interval
+reflects different training and test parts: it is Student's t over the scores of ``n_fold`` folds
+of patients. ``etab.evaluate`` gives the anchored score, with an interval over patients.
 """
 
 from __future__ import annotations
@@ -28,7 +26,8 @@ from etab.errors import UndefinedError, UnknownNameError, UnsupportedOptionError
 from etab.legacy import names
 from etab.legacy.benchmark import first_recordings, task_items
 from etab.legacy.evaluate import columns_of
-from etab.legacy.models import ETABmodel, card_of_module, load_weights
+from etab.legacy.models import ETABmodel
+from etab.legacy.user_backbones import card_of_module, load_weights
 from etab.metrics import base
 from etab.registry import unknown
 from etab.results import Result
@@ -57,10 +56,15 @@ _PROBING = ("results", "cache")
 
 
 class TaskScore(NamedTuple):
-    """One task: its ``metric`` (in [0, 1]) as boards compute it, with a 95 % t interval.
+    """The score of one task.
 
-    The interval is the value plus or minus Student's t over the folds; ``folds`` holds the metric
-    of each fold, NaN where it does not exist.
+    Attributes:
+        value: The metric in [0, 1], as boards compute it.
+        low: The lower end of the 95 % interval, by Student's t over the folds.
+        high: The upper end.
+        metric: The name of the metric.
+        folds: The metric of each fold; NaN where it is undefined.
+        patients: The number of patients.
     """
 
     value: float
@@ -72,14 +76,15 @@ class TaskScore(NamedTuple):
 
 
 class ScoreAndInterval(tuple[float, tuple[float, float]]):
-    """The pair ``(score, (low, high))``, with what it is made of one attribute away.
+    """The pair ``(score, (low, high))``, with its parts as attributes.
 
-    backbone  the name of the backbone
-    tasks     a ``TaskScore`` for each task code
-    weights   the weight of each task in the score; they sum to 1
-    folds     the score of each fold on which every task has its metric
-    phantom   whether the data are made
-    results   the full records where probes were fitted; empty where heads were trained
+    Attributes:
+        backbone: The name of the backbone.
+        tasks: A ``TaskScore`` for each task code.
+        weights: The weight of each task in the score; they sum to 1.
+        folds: The score of each fold in which the metric of every task is defined.
+        phantom: Whether the data are a phantom.
+        results: The full records if probes were fitted; empty if heads were trained.
     """
 
     backbone: str
@@ -99,52 +104,61 @@ class ScoreAndInterval(tuple[float, tuple[float, float]]):
         phantom: bool,
         results: Sequence[Result] = (),
     ) -> ScoreAndInterval:
-        """Weigh the tasks fold by fold; raises UndefinedError where fewer than two folds have every
-        metric.
+        """Combine the scores of tasks, fold by fold.
+
+        Args:
+            backbone: The name of the backbone.
+            tasks: The score of each task.
+            weights: The weight of each task; they sum to 1.
+            phantom: Whether the data are a phantom.
+            results: The records of the probes.
+
+        Raises:
+            UndefinedError: Fewer than two folds have every metric.
         """
         table = np.array([tasks[code].folds for code in weights])
-        folds = tuple(float(v) for v in np.array(list(weights.values())) @ table if np.isfinite(v))
+        of_folds = np.array(list(weights.values())) @ table
+        folds = tuple(float(value) for value in of_folds if np.isfinite(value))
         half = _half_width(folds, "the score")
         score = float(sum(weight * tasks[code].value for code, weight in weights.items()))
         pair = cls((score, (score - half, score + half)))
-        pair.backbone, pair.tasks, pair.weights = backbone, dict(tasks), dict(weights)
-        pair.folds, pair.phantom, pair.results = folds, phantom, tuple(results)
+        pair.backbone = backbone
+        pair.tasks = dict(tasks)
+        pair.weights = dict(weights)
+        pair.folds = folds
+        pair.phantom = phantom
+        pair.results = tuple(results)
         return pair
 
     def _title(self) -> str:
-        made = " — PHANTOM data, not patients" if self.phantom else ""
-        return (
-            f"{self.backbone}: ETAB score {self[0]:.3f} [{self[1][0]:.3f}, {self[1][1]:.3f}]{made}"
-        )
+        score, (low, high) = self
+        phantom = " — PHANTOM data, not patients" if self.phantom else ""
+        return f"{self.backbone}: ETAB score {score:.3f} [{low:.3f}, {high:.3f}]{phantom}"
 
     def table(self) -> list[tuple[str, str, str, str, str]]:
-        """Rows of code, weight, metric, value and interval."""
-        return [
-            (
-                code,
-                f"{self.weights[code]:.3f}",
-                t.metric,
-                f"{t.value:.3f}",
-                f"[{t.low:.3f}, {t.high:.3f}]",
-            )
-            for code, t in self.tasks.items()
-        ]
+        """Return (code, weight, metric, value, interval) of each task, as text."""
+        rows = []
+        for code, task in self.tasks.items():
+            weight = f"{self.weights[code]:.3f}"
+            interval = f"[{task.low:.3f}, {task.high:.3f}]"
+            rows.append((code, weight, task.metric, f"{task.value:.3f}", interval))
+        return rows
 
     def _repr_html_(self) -> str:
-        """Show the score and its tasks, as a notebook can."""
-        head = "".join(
-            f"<th>{w}</th>" for w in ("task", "weight", "metric", "value", "95 % interval")
-        )
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in r) + "</tr>"
-            for r in self.table()
-        )
-        return f"<p><b>{html.escape(self._title())}</b></p><table><tr>{head}</tr>{rows}</table>"
+        """Render the score and its tasks for a notebook."""
+        columns = ("task", "weight", "metric", "value", "95 % interval")
+        head = "".join(f"<th>{column}</th>" for column in columns)
+        rows = []
+        for row in self.table():
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+            rows.append(f"<tr>{cells}</tr>")
+        title = html.escape(self._title())
+        return f"<p><b>{title}</b></p><table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 @dataclass(frozen=True)
 class _Parameters:
-    """What ``task_parameters`` may say."""
+    """The parameters that ``task_parameters`` can have, with their defaults."""
 
     root: Path | str | None = None
     seed: int = 0
@@ -172,127 +186,141 @@ def ETABscore(  # noqa: N802  (its name since 2022)
     verbose: bool = False,
     **task_parameters: Any,
 ) -> ScoreAndInterval:
-    """Score a backbone over tasks: ``(score, (low, high))``, with ``.tasks``, ``.weights`` and
-    ``.folds``.
+    """Score a backbone over tasks.
 
-    backbone_architecture  a name of ``available_backbones()``, or (None) none: the module stands
-                           for itself
-    backbone_model  a torch module of that architecture, whose weights are scored; None: the weights
-                    of the name
-    task_weights    weights by category ("a".."f") or by task code; None: every category of the
-                    CAMUS menu alike
-    n_fold          folds of patients (2 or more), each tested by a head that never saw it
-    finetune        False keeps the backbone frozen and fits the board's probes, or trains ``head`` where one is named;
-                    True trains backbone and head
-    task_parameters root, seed, device, pretrained (the library's weights of a name), and for probes: results, cache
-                    (folders to keep and reuse); for trained heads: head, n_train (recordings), learning_rate, n_epoch,
-                    batch_size, side (pixels), optimizer, accumulate, augment (as in ``ETABmodel.fit``)
+    Args:
+        backbone_architecture: A name of ``available_backbones()``; None for a module of an
+            architecture of its own.
+        backbone_model: A torch module of that architecture, whose weights are scored; None for
+            the weights that belong to the name.
+        task_weights: Weights by category ("a" to "f") or by task code; None weighs all
+            categories of the CAMUS menu equally.
+        n_fold: Folds of patients, 2 or more; each is tested by a head trained on the others.
+        finetune: True trains backbone and head. False keeps the backbone frozen; it fits the
+            board's probes, or trains the head ``head`` if one is named.
+        verbose: Whether to print the score of each task.
+        **task_parameters: ``root``, ``seed``, ``device`` and ``pretrained`` (use the library's
+            weights of a name). For probes also the folders ``results`` and ``cache``. For trained
+            heads also ``head``, ``n_train`` (recordings), ``learning_rate``, ``n_epoch``,
+            ``batch_size``, ``side`` (pixels), ``optimizer``, ``accumulate`` and ``augment``, as in
+            ``ETABmodel.fit``.
 
-    Raises UnknownNameError, UnsupportedOptionError (also for a parameter that would not act),
-    WeightsError, DataNotFoundError, UndefinedError (too few folds on which every metric exists).
+    Returns:
+        ``(score, (low, high))``, with the attributes ``tasks``, ``weights`` and ``folds``.
+
+    Raises:
+        UnknownNameError: There is no such backbone, task, category or parameter.
+        UnsupportedOptionError: A value is out of range, or a parameter would have no effect.
+        WeightsError: The weights cannot be loaded.
+        DataNotFoundError: There are no data.
+        UndefinedError: Fewer than two folds have every metric.
     """
-    asked = _parameters(task_parameters, finetune)
-    weights = _weights(task_weights, asked.root)
+    parameters = _parameters(task_parameters, finetune)
+    weights = _weights(task_weights, parameters.root)
     if isinstance(n_fold, bool) or not isinstance(n_fold, int) or n_fold < 2:
         raise UnsupportedOptionError(f"n_fold is {n_fold!r}; an interval needs 2 folds or more.")
-    card = _card(backbone_architecture, backbone_model, asked.pretrained)
-    if not finetune and asked.head is None:
-        return _probed(card, weights, n_fold, asked, verbose)
+    card = _card(backbone_architecture, backbone_model, parameters.pretrained)
+    if not finetune and parameters.head is None:
+        return _probed(card, weights, n_fold, parameters, verbose)
     scores = {}
     phantom = False
     for code in weights:
         task = TASKS[code]
-        items = first_recordings(
-            task_items(task, datasets.source(task.dataset, asked.root), side=asked.side),
-            asked.n_train,
-        )
-        scores[code] = _trained(task, items, card, n_fold, asked, finetune)
+        source = datasets.source(task.dataset, parameters.root)
+        items = task_items(task, source, side=parameters.side)
+        items = first_recordings(items, parameters.n_train)
+        scores[code] = _trained(task, items, card, n_fold, parameters, finetune)
         phantom = phantom or items.reader.source.phantom
-        _say(verbose, code, scores[code])
+        _print_score(verbose, code, scores[code])
     return ScoreAndInterval.of(card.name, scores, weights, phantom=phantom)
 
 
 def _parameters(given: Mapping[str, Any], finetune: bool) -> _Parameters:
-    """The parameters given, checked: unknown ones and those that would not act are refused."""
-    known = [f.name for f in fields(_Parameters)]
+    """Check the given parameters: unknown and ineffective ones are refused."""
+    known = [field.name for field in fields(_Parameters)]
     for name in given:
         if name in ("train_frac", "val_frac"):
             raise UnsupportedOptionError(
-                f"{name} does not act here: n_fold decides the parts. ETABBenchmark takes it."
+                f"{name} has no effect here: n_fold decides the parts. Use it with ETABBenchmark."
             )
         if name not in known:
             raise unknown("task parameter", name, known)
     trains = finetune or given.get("head") is not None
-    idle = [n for n in given if n in (_PROBING if trains else _TRAINING) and given[n] is not None]
+    without_effect = _PROBING if trains else _TRAINING
+    idle = [name for name in given if name in without_effect and given[name] is not None]
     if idle:
-        how = (
-            "probes are fitted (finetune=False and no head=)"
-            if trains
-            else "finetune=True or head= trains"
-        )
-        raise UnsupportedOptionError(f"{', '.join(idle)} would not act: only where {how}.")
+        reason = "probes are fitted; leave it out, or train with finetune=True or head="
+        if trains:
+            reason = "a head is trained; leave it out, or fit probes (finetune=False, no head=)"
+        raise UnsupportedOptionError(f"{', '.join(idle)} would have no effect when {reason}.")
     return _Parameters(**given)
 
 
-def _weights(asked: Mapping[str, float] | None, root: Any) -> dict[str, float]:
-    """Weight of each task, summing to 1; those without weight are left out."""
-    if asked is None:
-        asked = dict.fromkeys(sorted({t.category for t in _menu(None, root)}), 1.0)
-    wrong = {k: v for k, v in asked.items() if isinstance(v, bool) or not 0 <= v < float("inf")}
-    if wrong or not sum(asked.values()) > 0:
+def _weights(given: Mapping[str, float] | None, root: Any) -> dict[str, float]:
+    """Compute the weight of each task; they sum to 1, and tasks of weight 0 are left out."""
+    if given is None:
+        given = dict.fromkeys(sorted({task.category for task in _menu(None, root)}), 1.0)
+    wrong = {}
+    for key, weight in given.items():
+        if isinstance(weight, bool) or not 0 <= weight < float("inf"):
+            wrong[key] = weight
+    total = sum(given.values())
+    if wrong or not total > 0:
         raise UnsupportedOptionError(
-            f"task_weights are 0 or more, and not all 0; got {dict(wrong or asked)}."
+            f"task_weights are 0 or more, and not all 0; got {dict(wrong or given)}."
         )
-    letters = [k for k in asked if len(k) == 1]
-    if letters and len(letters) < len(asked):
+    letters = [key for key in given if len(key) == 1]
+    if letters and len(letters) < len(given):
         raise UnsupportedOptionError(
-            "task_weights name either categories or tasks; these mix both. Use one sort of key."
+            "task_weights have categories or tasks as keys; these mix both. Use one kind of key."
         )
     out: dict[str, float] = {}
-    for key, weight in asked.items():
+    for key, weight in given.items():
         if len(key) == 1 and key not in CATEGORIES:
             raise unknown("category", key, CATEGORIES)
-        codes = [t.code for t in _menu(key, root)] if letters else [names.task(key).code]
+        codes = [task.code for task in _menu(key, root)] if letters else [names.task(key).code]
         for code in codes:
-            out[code] = out.get(code, 0.0) + weight / len(codes) / sum(asked.values())
+            out[code] = out.get(code, 0.0) + weight / len(codes) / total
     return {code: weight for code, weight in out.items() if weight > 0}
 
 
 def _menu(category: str | None, root: Any) -> list[Task]:
-    """Tasks of a category that the folder can serve; without a folder those on CAMUS, or where it
-    has none, all.
+    """List the tasks of a category (None: of all) that the data in ``root`` serve.
+
+    Without a folder, these are the tasks on CAMUS, or all if the category has none on CAMUS.
     """
-    letters = sorted(
-        {t.category for t in TASKS.values() if t.version > 0 and category in (None, t.category)}
-    )
+    letters = set()
+    for task in TASKS.values():
+        if task.version > 0 and category in (None, task.category):
+            letters.add(task.category)
     if not letters:
         raise UnknownNameError(
             f"No task of category {category!r} ({CATEGORIES[str(category)]}) has its anchors yet."
         )
     if root is not None:
-        return find(opened.tasks_at(",".join(letters), Path(root)))
-    found = find(letters)
-    return [t for t in found if t.dataset == DEFAULT_DATASET] or found
+        return find(opened.tasks_at(",".join(sorted(letters)), Path(root)))
+    tasks = find(sorted(letters))
+    return [task for task in tasks if task.dataset == DEFAULT_DATASET] or tasks
 
 
 def _card(name: str | None, module: Any, pretrained: bool) -> BackboneCard:
-    """The card of what is scored: the named weights, or a module's in the architecture named."""
+    """Make the card of the backbone to score: a named one, or a module's weights."""
     if module is None:
         if name is None:
             raise UnsupportedOptionError("Name a backbone_architecture, or give a backbone_model.")
         return names.architecture(name, pretrained=pretrained)
     if pretrained:
         raise UnsupportedOptionError(
-            "pretrained=True does not act with a backbone_model: that one brings its weights."
+            "pretrained=True has no effect with a backbone_model, which has weights of its own."
         )
     if name is None:
         return card_of_module(module, f"module/{type(module).__name__}")
     blank = names.architecture(name)
 
     def load() -> Any:
-        made: Any = blank.load()
-        load_weights(made.network, module.state_dict(), name)
-        return type(made)(made.card, made.network, made.taps)
+        backbone: Any = blank.load()
+        load_weights(backbone.network, module.state_dict(), name)
+        return type(backbone)(backbone.card, backbone.network, backbone.taps)
 
     load()  # another architecture is refused before any data are read
     return replace(
@@ -309,98 +337,103 @@ def _card(name: str | None, module: Any, pretrained: bool) -> BackboneCard:
 
 
 def _probed(
-    card: BackboneCard, weights: Mapping[str, float], n_fold: int, asked: _Parameters, verbose: bool
+    card: BackboneCard,
+    weights: Mapping[str, float],
+    n_fold: int,
+    parameters: _Parameters,
+    verbose: bool,
 ) -> ScoreAndInterval:
-    """Fit the board's probes on frozen features, each fold by the others."""
-    with tempfile.TemporaryDirectory(prefix="etab-") as temp:
-        place = Path(temp) if asked.results is None else Path(asked.results)
+    """Fit the board's probes on frozen features; each fold is tested by probes of the others."""
+    with tempfile.TemporaryDirectory(prefix="etab-") as temporary:
+        folder = Path(temporary) if parameters.results is None else Path(parameters.results)
         settings = run.Settings(
-            root=None if asked.root is None else Path(asked.root),
-            results=place,
-            cache=None if asked.cache is None else Path(asked.cache),
-            device=asked.device,
+            root=None if parameters.root is None else Path(parameters.root),
+            results=folder,
+            cache=None if parameters.cache is None else Path(parameters.cache),
+            device=parameters.device,
         )
-        plan = run.plan(
-            list(weights), [card], protocols=(f"cv{n_fold}",), seed=asked.seed, n_fold=n_fold
-        )
-        found: dict[str, tuple[Result, TaskScore]] = {}
+        protocols = (f"cv{n_fold}",)
+        codes = list(weights)
+        plan = run.plan(codes, [card], protocols=protocols, seed=parameters.seed, n_fold=n_fold)
+        result_of: dict[str, Result] = {}
+        score_of: dict[str, TaskScore] = {}
         for result in execute.execute(plan, settings):
-            table = result.predictions(place)
-            score = _task_score(
-                TASKS[result.task], table.columns, np.array(table.patients), np.array(table.folds)
-            )
-            found[result.task] = result, score
-            _say(verbose, result.task, score)
-    results = tuple(found[code][0] for code in weights)
-    return ScoreAndInterval.of(
-        card.name,
-        {code: found[code][1] for code in weights},
-        weights,
-        phantom=results[0].phantom,
-        results=results,
-    )
+            table = result.predictions(folder)
+            patients = np.array(table.patients)
+            folds = np.array(table.folds)
+            score = _task_score(TASKS[result.task], table.columns, patients, folds)
+            result_of[result.task] = result
+            score_of[result.task] = score
+            _print_score(verbose, result.task, score)
+    results = tuple(result_of[code] for code in weights)
+    scores = {code: score_of[code] for code in weights}
+    phantom = results[0].phantom
+    return ScoreAndInterval.of(card.name, scores, weights, phantom=phantom, results=results)
 
 
 def _trained(
-    task: Task, items: Items, card: BackboneCard, n_fold: int, asked: _Parameters, finetune: bool
+    task: Task,
+    items: Items,
+    card: BackboneCard,
+    n_fold: int,
+    parameters: _Parameters,
+    finetune: bool,
 ) -> TaskScore:
-    """Train a model for each fold on the others, the first of which decides when to stop."""
+    """Train a model per fold on the other folds; the first of these decides when to stop."""
     patients = np.array(items.patients)
-    parts = list(_folds(patients, n_fold, asked.seed))
-    columns: list[dict[str, Any]] = []
-    for split in parts:
+    splits = list(_folds(patients, n_fold, parameters.seed))
+    tables: list[dict[str, Any]] = []
+    for split in splits:
         validation = split.inner[0]
         rows = np.setdiff1d(split.train, validation)
-        model = _model(task, items, card, asked)
+        model = _model(task, items, card, parameters)
         if not finetune:
             model.freeze_backbone()
-        loader = torch.utils.data.DataLoader(
-            items.select(rows.tolist()), batch_size=asked.batch_size
-        )
+        training_items = items.select(rows.tolist())
+        loader = torch.utils.data.DataLoader(training_items, batch_size=parameters.batch_size)
         model.fit(
             loader,
             items.select(validation.tolist()),
             task_code=task.code,
-            n_epoch=asked.n_epoch,
-            learning_rate=asked.learning_rate,
-            device=asked.device,
+            n_epoch=parameters.n_epoch,
+            learning_rate=parameters.learning_rate,
+            device=parameters.device,
             verbose=False,
-            optimizer=asked.optimizer,
-            accumulate=asked.accumulate,
-            augment=asked.augment,
+            optimizer=parameters.optimizer,
+            accumulate=parameters.accumulate,
+            augment=parameters.augment,
         )
-        columns.append(columns_of(model, items.select(split.test.tolist()), batch=asked.batch_size))
-    order = np.concatenate([s.test for s in parts])
-    marks = np.concatenate([[s.name] * len(s.test) for s in parts])
-    together = {k: np.concatenate([c[k] for c in columns]) for k in columns[0]}
-    return _task_score(task, together, patients[order], marks)
+        test_items = items.select(split.test.tolist())
+        tables.append(columns_of(model, test_items, batch=parameters.batch_size))
+    order = np.concatenate([split.test for split in splits])
+    folds = np.concatenate([[split.name] * len(split.test) for split in splits])
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    return _task_score(task, columns, patients[order], folds)
 
 
 def _folds(patients: Array, n_fold: int, seed: int) -> Iterator[RowSplit]:
-    yield from row_splits(
-        patients, np.full(len(patients), "train"), protocol="cv", n_fold=n_fold, seed=seed
-    )
+    """Split the rows into folds of patients."""
+    parts = np.full(len(patients), "train")
+    yield from row_splits(patients, parts, protocol="cv", n_fold=n_fold, seed=seed)
 
 
-def _model(task: Task, items: Items, card: BackboneCard, asked: _Parameters) -> ETABmodel:
+def _model(task: Task, items: Items, card: BackboneCard, parameters: _Parameters) -> ETABmodel:
+    """Build the model of a task with a backbone and the named head."""
     sort = names.sort_of(task.kind)
     classes = max(2, len(items.reader.target.classes)) if sort == "classification" else 2
-    head = asked.head
-    if head is not None and names.plain(head) not in {names.plain(h) for h in names.VECTOR_HEADS}:
-        head = head if task.kind is Kind.MASK else None  # a decoder is for the tasks with masks
+    head = parameters.head
+    vector_heads = {names.plain_name(name) for name in names.VECTOR_HEADS}
+    is_decoder = head is not None and names.plain_name(head) not in vector_heads
+    if is_decoder and task.kind is not Kind.MASK:
+        head = None  # a decoder is for tasks with masks; other tasks take their default head
+    frames = 2 if task.inputs == "ED+ES" else 1
     return ETABmodel(
-        sort,
-        card,
-        head,
-        classes,
-        frames=2 if task.inputs == "ED+ES" else 1,
-        side=asked.side,
-        seed=asked.seed,
+        sort, card, head, classes, frames=frames, side=parameters.side, seed=parameters.seed
     )
 
 
 def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: Array) -> TaskScore:
-    """Score a table by the task's 2022 metric, in [0, 1], as a board does, and each of its folds."""
+    """Score a table and each of its folds by the task's metric of 2022, in [0, 1]."""
     metric = base.METRICS[task.metric_2022]
     of_folds = []
     for name in dict.fromkeys(folds.tolist()):
@@ -425,18 +458,19 @@ def _task_score(task: Task, columns: Mapping[str, Any], patients: Array, folds: 
 
 
 def _half_width(values: Sequence[float], what: str) -> float:
-    """Half the width of the 95 % interval of the mean over folds, by Student's t."""
+    """Compute half the width of the 95 % interval of the mean over folds, by Student's t."""
     from scipy import stats
 
     if len(values) < 2:
         raise UndefinedError(
-            f"The interval of {what} needs two folds on which its metric exists; {len(values)} has "
-            "it (a fold of one class has no AUROC). Take fewer folds, or more patients."
+            f"The interval of {what} needs two folds in which its metric is defined; it is defined "
+            f"in {len(values)} (a fold of one class has no AUROC). Use fewer folds, or more "
+            "patients."
         )
     return float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
 
 
-def _say(verbose: bool, code: str, score: TaskScore) -> None:
+def _print_score(verbose: bool, code: str, score: TaskScore) -> None:
     if verbose:
         sys.stdout.write(
             f"ETAB score: {code} {score.metric} {score.value:.3f} "

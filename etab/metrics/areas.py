@@ -8,7 +8,7 @@ grows with the number of rows and not with that of pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,22 +68,42 @@ class ComparedRows:
     """Rows of a part whose scores are compared with each other, sorted by score.
 
     Attributes:
-        positives: (p,) units of the positive rows.
-        negatives: (m,) units of the negative rows.
-        lower: Negative rows with a lower score than each positive row.
+        positive: (n,) bool, the rows of the class.
+        score: (n,) ascending.
+        unit: (n,) the unit of each row.
+        lower: Negative rows with a lower score than each of the p positive rows.
         upper: Negative rows with a lower or an equal score.
-        positives_above: (m,) positive rows with a higher score than each negative row, those with
-            an equal score counted half.
-        pairs_of_units: The unit, the pairs in the right order and all pairs of each positive row
-            with negative rows of its own unit: (3, p).
     """
 
-    positives: IntArray
-    negatives: IntArray
-    lower: Positions
-    upper: Positions
-    positives_above: FloatArray
-    pairs_of_units: FloatArray
+    positive: Array
+    score: FloatArray
+    unit: IntArray
+    lower: IntArray
+    upper: IntArray
+
+    @property
+    def positives(self) -> IntArray:
+        """Units (p,) of the positive rows."""
+        return self.unit[self.positive]
+
+    @property
+    def negatives(self) -> IntArray:
+        """Units (m,) of the negative rows."""
+        return self.unit[~self.positive]
+
+    def twice_below(self, weights: FloatArray) -> FloatArray:
+        """Twice the weight of the negative rows below each positive row, ties counted half.
+
+        Args:
+            weights: (m, draws) weights of the negative rows.
+
+        Returns:
+            (p, draws) sums.
+        """
+        lower = Positions.of(self.lower).cumulative(weights)
+        if np.array_equal(self.lower, self.upper):
+            return lower + lower
+        return lower + Positions.of(self.upper).cumulative(weights)
 
 
 def compared_rows(positive: Array, score: FloatArray, units: Units) -> ComparedRows:
@@ -100,33 +120,36 @@ def compared_rows(positive: Array, score: FloatArray, units: Units) -> ComparedR
     order = np.argsort(score, kind="stable")
     is_positive = np.asarray(positive, dtype=bool)[order]
     ordered = score[order]
-    unit = units.of_row[order]
     high = ordered[is_positive]
     low = ordered[~is_positive]
-    not_above = np.searchsorted(high, low, "left") + np.searchsorted(high, low, "right")
     return ComparedRows(
-        positives=unit[is_positive],
-        negatives=unit[~is_positive],
-        lower=Positions.of(np.searchsorted(low, high, "left")),
-        upper=Positions.of(np.searchsorted(low, high, "right")),
-        positives_above=len(high) - not_above / 2,
-        pairs_of_units=_pairs_of_units(is_positive, ordered, unit),
+        positive=is_positive,
+        score=ordered,
+        unit=units.of_row[order],
+        lower=np.searchsorted(low, high, "left"),
+        upper=np.searchsorted(low, high, "right"),
     )
 
 
-def _pairs_of_units(positive: Array, score: FloatArray, unit: IntArray) -> FloatArray:
-    """Unit, right pairs and all pairs of each positive row with the negative rows of its unit."""
-    _, level = np.unique(score, return_inverse=True)
-    keys_of_unit = len(score) + 1
-    key = unit * keys_of_unit + level
-    negatives = np.sort(key[~positive])
-    of_positive = unit[positive]
-    first = np.searchsorted(negatives, of_positive * keys_of_unit)
-    past = np.searchsorted(negatives, (of_positive + 1) * keys_of_unit)
-    lower = np.searchsorted(negatives, key[positive], "left")
-    upper = np.searchsorted(negatives, key[positive], "right")
-    right = (lower + upper) / 2 - first
-    return np.stack([of_positive.astype(np.float64), right, (past - first).astype(np.float64)])
+def _positives_above(part: ComparedRows) -> FloatArray:
+    """Positive rows above each of the m negative rows, those with an equal score counted half."""
+    high = part.score[part.positive]
+    low = part.score[~part.positive]
+    not_above = np.searchsorted(high, low, "left") + np.searchsorted(high, low, "right")
+    return np.asarray(len(high) - not_above / 2)
+
+
+def _pairs_of_units(part: ComparedRows) -> tuple[FloatArray, IntArray]:
+    """Right pairs (p,) and all pairs (p,) of each positive row with negative rows of its unit."""
+    _, level = np.unique(part.score, return_inverse=True)
+    keys_of_unit = len(part.score) + 1
+    key = part.unit * keys_of_unit + level
+    negatives = np.sort(key[~part.positive])
+    first = np.searchsorted(negatives, part.positives * keys_of_unit)
+    past = np.searchsorted(negatives, (part.positives + 1) * keys_of_unit)
+    lower = np.searchsorted(negatives, key[part.positive], "left")
+    upper = np.searchsorted(negatives, key[part.positive], "right")
+    return np.asarray((lower + upper) / 2 - first), past - first
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +179,15 @@ class Pairs:
         pairs = np.zeros(weights.shape[1])
         for part in self.parts:
             for chunk, high, low in _weights_of_rows(part.positives, part.negatives, weights):
-                below = part.lower.cumulative(low) + part.upper.cumulative(low)
-                right[chunk] += _float64_sum(high * below) / 2
+                right[chunk] += _float64_sum(high * part.twice_below(low)) / 2
                 pairs[chunk] += _float64_sum(high) * _float64_sum(low)
         return ratio(right, pairs)
+
+    def value(self) -> float:
+        """Compute the area with each patient counted once; NaN where there is no pair."""
+        right = sum(int(part.lower.sum() + part.upper.sum()) for part in self.parts) / 2
+        pairs = sum(len(part.lower) * (len(part.unit) - len(part.lower)) for part in self.parts)
+        return right / pairs if pairs else float("nan")
 
     def without_each(self) -> FloatArray:
         """Compute the area without each patient: (patients,).
@@ -170,22 +198,21 @@ class Pairs:
         right = np.zeros(self.n)
         pairs = np.zeros(self.n)
         for part in self.parts:
-            below = (part.lower.distinct[part.lower.of_row]) / 2
-            below = below + part.upper.distinct[part.upper.of_row] / 2
-            unit = part.pairs_of_units[0].astype(np.int64)
+            below = (part.lower + part.upper) / 2
+            own_right, own_pairs = _pairs_of_units(part)
             n_positives = _per_unit(part.positives, None, self.n)
             n_negatives = _per_unit(part.negatives, None, self.n)
             right += below.sum()
             right -= _per_unit(part.positives, below, self.n)
-            right -= _per_unit(part.negatives, part.positives_above, self.n)
-            right += _per_unit(unit, part.pairs_of_units[1], self.n)
+            right -= _per_unit(part.negatives, _positives_above(part), self.n)
+            right += _per_unit(part.positives, own_right, self.n)
             pairs += len(part.positives) * len(part.negatives)
             pairs -= n_positives * len(part.negatives) + n_negatives * len(part.positives)
-            pairs += _per_unit(unit, part.pairs_of_units[2], self.n)
+            pairs += _per_unit(part.positives, own_pairs, self.n)
         return ratio(right, pairs)
 
 
-def _per_unit(units: IntArray, values: FloatArray | None, n: int) -> FloatArray:
+def _per_unit(units: IntArray, values: Array | None, n: int) -> FloatArray:
     """Add up values over units: (n,); None counts rows."""
     return np.bincount(units, weights=values, minlength=n).astype(np.float64)
 
@@ -203,16 +230,19 @@ def _weights_of_rows(
     They are float32 where every sum of products of them is a whole or half number that float32
     holds exactly.
     """
+    whole = weights.dtype.kind == "u" and weights.size > 0
+    largest = int(weights.max()) if whole else 0
+    few_pairs = 2 * len(positives) * len(negatives) * largest**2 < _EXACT
     rows = len(positives) + len(negatives)
     step = max(_NUMBERS // max(rows, 1), _FEWEST_DRAWS)
     for start in range(0, weights.shape[1], step):
         chunk = slice(start, start + step)
-        high = weights[positives, chunk]
-        low = weights[negatives, chunk]
-        kind: Callable[[Array], FloatArray] = _as_float64
-        if weights.dtype.kind == "u" and 2 * _most_pairs(high, low) < _EXACT:
-            kind = _as_float32
-        yield chunk, kind(high), kind(low)
+        high = np.take(weights[:, chunk], positives, axis=0)
+        low = np.take(weights[:, chunk], negatives, axis=0)
+        if whole and (few_pairs or 2 * _most_pairs(high, low) < _EXACT):
+            yield chunk, high.astype(np.float32), low.astype(np.float32)
+        else:
+            yield chunk, high.astype(np.float64), low.astype(np.float64)
 
 
 def _most_pairs(high: Array, low: Array) -> int:
@@ -220,14 +250,6 @@ def _most_pairs(high: Array, low: Array) -> int:
     of_high = int(high.sum(axis=0).max(initial=1))
     of_low = int(low.sum(axis=0).max(initial=1))
     return max(of_high, 1) * max(of_low, 1)
-
-
-def _as_float32(values: Array) -> FloatArray:
-    return values.astype(np.float32)
-
-
-def _as_float64(values: Array) -> FloatArray:
-    return values.astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +265,8 @@ class RankedRows:
 
     positives: IntArray
     negatives: IntArray
-    positives_before: Positions
-    negatives_before: Positions
+    positives_before: IntArray
+    negatives_before: IntArray
 
 
 def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
@@ -258,8 +280,8 @@ def ranked_rows(positive: Array, score: FloatArray, units: Units) -> RankedRows:
     return RankedRows(
         positives=unit[is_positive],
         negatives=unit[~is_positive],
-        positives_before=Positions.of(np.searchsorted(high, high, "right")),
-        negatives_before=Positions.of(np.searchsorted(low, high, "right")),
+        positives_before=np.searchsorted(high, high, "right"),
+        negatives_before=np.searchsorted(low, high, "right"),
     )
 
 
@@ -285,8 +307,8 @@ class AveragePrecision:
         positives = np.zeros(weights.shape[1])
         for part in self.parts:
             for chunk, high, low in _weights_of_rows(part.positives, part.negatives, weights):
-                right = part.positives_before.cumulative(high).astype(np.float64)
-                rows = right + part.negatives_before.cumulative(low)
+                right = Positions.of(part.positives_before).cumulative(high).astype(np.float64)
+                rows = right + Positions.of(part.negatives_before).cumulative(low)
                 # A row without weight may have no rows before it; its precision counts nothing.
                 precision = right / np.maximum(rows, 1e-12)
                 counted = np.ones(high.shape[1], dtype=bool)
@@ -295,6 +317,18 @@ class AveragePrecision:
                 precisions[chunk] += np.where(counted, (high * precision).sum(axis=0), 0.0)
                 positives[chunk] += np.where(counted, _float64_sum(high), 0.0)
         return ratio(precisions, positives)
+
+    def value(self) -> float:
+        """Compute the area with each patient counted once; NaN where no part counts."""
+        precisions = 0.0
+        positives = 0
+        for part in self.parts:
+            if self.both_classes and not len(part.negatives):
+                continue
+            rows = part.positives_before + part.negatives_before
+            precisions += float((part.positives_before / rows).sum())
+            positives += len(part.positives)
+        return precisions / positives if positives else float("nan")
 
     def without_each(self) -> FloatArray:
         """Compute the area without each patient: (patients,)."""

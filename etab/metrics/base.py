@@ -90,7 +90,8 @@ class Metric:
         given = sum(function is not None for function in functions)
         if given != 1:
             raise UnsupportedOptionError(
-                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and `form`. Give "
+                f"The metric {self.name!r} has {given or 'none'} of `function`, `weighted` and "
+                "`form`. Give "
                 "one: `weighted`, or `function` where the metric has no weighted form."
             )
 
@@ -149,7 +150,7 @@ class Metric:
                 f"{self.name} needs the column {absent[0]!r}, which these predictions lack."
             )
         if self.function is None:
-            value = float(self.draws(rows, np.ones((1, len(rows))))[0])
+            value = self.prepared(rows, Units.single_rows(len(rows))).value()
         else:
             parts = [rows.select(of_repeat) for of_repeat in rows.of_repeats()]
             value = float(np.mean([self.function(part.columns, part.patients) for part in parts]))

@@ -15,25 +15,31 @@ from scipy.special import expit
 
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.metrics.base import METRICS, ratio, weighted_mean, weighted_share
-from etab.metrics.columns import ScoredRows
+from etab.metrics.columns import ScoredRows, class_scores
 from etab.metrics.forms import Units
 from etab.metrics.heart_sounds import TIMING_COLUMNS, mean_over_people
+from etab.metrics.masks import MASK_COLUMNS
 from etab.metrics.uncertainty import percentile_interval, resample_weights
 from etab.types import Array, FloatArray, Kind
 
 EF_LIMITS = (40.0, 50.0)
 SPECIFICITY = 0.9
-DRAWS = 2000
+_DRAWS = 2000
 SMALLEST_GROUP = 50
 """Patients that a subgroup needs before it may be called the worst one."""
 
+_OF_MASKS = {
+    "dice": "Dice",
+    "hd95": "95th percentile surface distance, mm",
+    "msd": "mean surface distance, mm",
+}
 _BINS = 10
 _STEPS = 25  # of Newton's method; it settles in fewer than ten
 _SETTLED = 1e-6  # a last step that is larger belongs to a sum without a maximum
 _CHUNK = 500  # resamples that are computed at once
 _CLOSEST = 1e-6  # to 0 and 1: the logarithm of the odds stays finite
 
-Weighted = Callable[[ScoredRows, FloatArray], FloatArray]
+_Weighted = Callable[[ScoredRows, FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,23 @@ def calibration_error(rows: ScoredRows, weights: FloatArray) -> FloatArray:
     surplus = rows["score"] - rows["truth"]
     distances = [np.abs(weights @ (surplus * (bins == k))) for k in range(_BINS)]
     return ratio(np.sum(distances, axis=0), weights.sum(axis=1))
+
+
+def brier_of_classes(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Mean over rows of the sum over classes of the squared difference of probability and class."""
+    scores = class_scores(rows.kind, rows.columns)
+    truth = np.arange(scores.shape[1]) == rows["truth"].astype(np.int64)[:, None]
+    return weighted_mean(np.square(scores - truth).sum(axis=1), weights)
+
+
+def calibration_error_of_classes(rows: ScoredRows, weights: FloatArray) -> FloatArray:
+    """Expected calibration error of the likeliest class: its probability against how often it is
+    the true one.
+    """
+    scores = class_scores(rows.kind, rows.columns)
+    is_right = scores.argmax(axis=1) == rows["truth"].astype(np.int64)
+    columns = {"score": scores.max(axis=1), "truth": is_right.astype(np.float64)}
+    return calibration_error(ScoredRows(Kind.BINARY, columns, rows.patients), weights)
 
 
 def calibration_slope(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -150,11 +173,15 @@ def reliability_curve(rows: ScoredRows) -> list[tuple[float, float, int]]:
     return curve
 
 
-def readouts(rows: ScoredRows, *, seed: int = 0, draws: int = DRAWS) -> list[Readout]:
-    """Compute the clinical read-outs of a table of ejection fractions or of two classes.
+def readouts(
+    rows: ScoredRows, *, ejection: bool = True, seed: int = 0, draws: int = _DRAWS
+) -> list[Readout]:
+    """Compute the clinical read-outs of the predictions of a cell.
 
     Args:
-        rows: The table. Truth and score of values are ejection fractions in percent.
+        rows: The table.
+        ejection: Whether truth and score of a table of values are ejection fractions in percent;
+            other values have no ranges and no limits of 40 and 50.
         seed: Seed of the resamples.
         draws: Number of resamples of patients.
 
@@ -162,7 +189,7 @@ def readouts(rows: ScoredRows, *, seed: int = 0, draws: int = DRAWS) -> list[Rea
         The read-outs with 95 % intervals.
 
     Raises:
-        UnsupportedOptionError: For another kind of table.
+        UnsupportedOptionError: For a table without the columns that read-outs are made from.
 
     Example:
         >>> import numpy as np
@@ -171,7 +198,7 @@ def readouts(rows: ScoredRows, *, seed: int = 0, draws: int = DRAWS) -> list[Rea
         >>> [(r.name, r.value) for r in readouts(table)][:2]
         [('bias, EF < 40', 7.0), ('bias, EF 40 to 50', 1.0)]
     """
-    functions = _functions(rows)
+    functions = _functions(rows, ejection)
     names, of_row = np.unique(rows.patients, return_inverse=True)
     counts = resample_weights(len(names), draws, np.random.default_rng(seed))
     return [
@@ -180,7 +207,7 @@ def readouts(rows: ScoredRows, *, seed: int = 0, draws: int = DRAWS) -> list[Rea
     ]
 
 
-def _functions(rows: ScoredRows) -> dict[str, tuple[Weighted, Array]]:
+def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[_Weighted, Array]]:
     """The read-outs of a kind by name, each with the rows (n,) bool that it is computed from."""
     every_row = np.ones(len(rows), dtype=bool)
     if rows.kind is Kind.BINARY:
@@ -193,21 +220,41 @@ def _functions(rows: ScoredRows) -> dict[str, tuple[Weighted, Array]]:
         }
     if rows.kind is Kind.STATES and set(TIMING_COLUMNS) <= set(rows.columns):
         return _of_timing(every_row)
+    if rows.kind is Kind.MASK and set(MASK_COLUMNS) <= set(rows.columns):
+        return {title: (METRICS[name].draws, every_row) for name, title in _OF_MASKS.items()}
+    if rows.kind is Kind.CLASSES:
+        return {
+            "Brier over all classes": (brier_of_classes, every_row),
+            "ECE of the likeliest class": (calibration_error_of_classes, every_row),
+        }
     if rows.kind is not Kind.VALUE:
         raise UnsupportedOptionError(
-            "Clinical read-outs are of values, of two classes and of heart states with their "
-            f"timing; got a table of {rows.kind}."
+            "Clinical read-outs are of values, of classes, of masks with their distances, and of "
+            f"heart states with their timing; got a table of {rows.kind} with the columns "
+            f"{', '.join(sorted(rows.columns))}."
         )
-    low, high = EF_LIMITS
-    truth = rows["truth"]
+    return _of_values(rows, every_row, ejection)
+
+
+def _of_values(
+    rows: ScoredRows, every_row: Array, ejection: bool
+) -> dict[str, tuple[_Weighted, Array]]:
+    """Agreement of values; for ejection fractions also the bias by range, and reclassification."""
     bias = METRICS["bias"].draws
-    functions: dict[str, tuple[Weighted, Array]] = {
-        "bias, EF < 40": (bias, truth < low),
-        "bias, EF 40 to 50": (bias, (truth >= low) & (truth <= high)),
-        "bias, EF > 50": (bias, truth > high),
+    agreement: dict[str, tuple[_Weighted, Array]] = {
         "lower limit of agreement": (METRICS["loa_low"].draws, every_row),
         "upper limit of agreement": (METRICS["loa_high"].draws, every_row),
         "slope of error on truth": (error_slope, every_row),
+    }
+    if not ejection:
+        return {"bias": (bias, every_row), **agreement}
+    low, high = EF_LIMITS
+    truth = rows["truth"]
+    functions: dict[str, tuple[_Weighted, Array]] = {
+        "bias, EF < 40": (bias, truth < low),
+        "bias, EF 40 to 50": (bias, (truth >= low) & (truth <= high)),
+        "bias, EF > 50": (bias, truth > high),
+        **agreement,
     }
     for limit in EF_LIMITS:
         below = truth < limit
@@ -216,9 +263,9 @@ def _functions(rows: ScoredRows) -> dict[str, tuple[Weighted, Array]]:
     return functions
 
 
-def _of_timing(every_row: Array) -> dict[str, tuple[Weighted, Array]]:
+def _of_timing(every_row: Array) -> dict[str, tuple[_Weighted, Array]]:
     """Timing of S1 and S2: means over people, of the sounds that were found within 100 ms."""
-    functions: dict[str, tuple[Weighted, Array]] = {}
+    functions: dict[str, tuple[_Weighted, Array]] = {}
     for sound in ("s1", "s2"):
         for column, title in (("error_ms", "timing error"), ("late_ms", "mean lateness")):
             function = _mean_of_found(f"{sound}_{column}", f"{sound}_found")
@@ -226,7 +273,7 @@ def _of_timing(every_row: Array) -> dict[str, tuple[Weighted, Array]]:
     return functions
 
 
-def _mean_of_found(name: str, found: str) -> Weighted:
+def _mean_of_found(name: str, found: str) -> _Weighted:
     """Mean over people of a column over the recordings in which a sound was found."""
 
     def mean(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -237,7 +284,7 @@ def _mean_of_found(name: str, found: str) -> Weighted:
     return mean
 
 
-def _called_below(limit: float) -> Weighted:
+def _called_below(limit: float) -> _Weighted:
     """Share of the rows whose prediction is below a limit."""
 
     def share(rows: ScoredRows, weights: FloatArray) -> FloatArray:
@@ -246,7 +293,7 @@ def _called_below(limit: float) -> Weighted:
     return share
 
 
-def _readout(name: str, function: Weighted, rows: ScoredRows, weights: Array) -> Readout:
+def _readout(name: str, function: _Weighted, rows: ScoredRows, weights: Array) -> Readout:
     """A read-out with its interval; values None where it does not exist."""
     if len(rows) == 0:
         return Readout(name, None, None, None, 0)
@@ -264,7 +311,7 @@ def _readout(name: str, function: Weighted, rows: ScoredRows, weights: Array) ->
     return Readout(name, value, interval.low, interval.high, len(rows))
 
 
-def _over_repeats(function: Weighted, rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def _over_repeats(function: _Weighted, rows: ScoredRows, weights: FloatArray) -> FloatArray:
     """The mean of a read-out over the repeats of the folds."""
     values = [function(rows.select(part), weights[:, part]) for part in rows.of_repeats()]
     return np.asarray(np.mean(values, axis=0))
@@ -282,7 +329,7 @@ def subgroups(
     *,
     family: int | None = None,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = _DRAWS,
 ) -> list[Readout]:
     """Compute a metric in each subgroup of patients, with simultaneous 95 % intervals.
 

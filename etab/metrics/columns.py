@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -63,9 +64,9 @@ class ScoredRows:
         return cls(
             table.kind,
             table.columns,
-            np.array(table.patients),
-            np.array(table.folds),
-            np.array(table.repeats),
+            _array_of(table.patients),
+            _array_of(table.folds),
+            _array_of(table.repeats),
         )
 
     def __len__(self) -> int:
@@ -96,7 +97,7 @@ class ScoredRows:
 
     def of_repeats(self) -> list[IntArray]:
         """Indexes of the rows of each repeat, in the order of the repeats."""
-        if self.repeats is None:
+        if self.repeats is None or (self.repeats == self.repeats[:1]).all():
             return [np.arange(len(self))]
         return [np.flatnonzero(self.repeats == repeat) for repeat in np.unique(self.repeats)]
 
@@ -106,9 +107,17 @@ class ScoredRows:
             return self.of_repeats()
         parts = []
         for of_repeat in self.of_repeats():
-            names = self.folds[of_repeat]
-            parts += [of_repeat[names == name] for name in np.unique(names)]
+            names, of_row = np.unique(self.folds[of_repeat], return_inverse=True)
+            parts += [of_repeat[of_row == fold] for fold in range(len(names))]
         return parts
+
+
+@lru_cache(maxsize=256)
+def _array_of(values: tuple[str, ...] | tuple[int, ...]) -> Array:
+    """The values as an array, made once for the tables of all backbones; it is read-only."""
+    array = np.array(values)
+    array.setflags(write=False)
+    return array
 
 
 def n_classes(kind: Kind, columns: Columns) -> int:

@@ -85,6 +85,10 @@ class Form(Protocol):
         """
         ...
 
+    def value(self) -> float:
+        """Compute the metric with each patient counted once; NaN where it does not exist."""
+        ...
+
     def without_each(self) -> FloatArray:
         """Compute the metric without one patient, for each patient: (patients,)."""
         ...
@@ -121,7 +125,7 @@ class Sums:
 
     def value(self) -> float:
         """Compute the metric with each patient counted once; NaN where it does not exist."""
-        return float(self.draws(np.ones((len(self.values), 1)))[0])
+        return float(self.from_totals(self.values.sum(axis=0)[:, None])[0])
 
     def without_each(self) -> FloatArray:
         """Compute the metric without each patient: (patients,).
@@ -224,6 +228,10 @@ class Mean:
         """Compute the mean under weights (patients, draws): (draws,)."""
         return self.mean([form.draws(weights) for form in self.forms])
 
+    def value(self) -> float:
+        """Compute the mean with each patient counted once; NaN where it does not exist."""
+        return float(self.mean([np.array([form.value()]) for form in self.forms])[0])
+
     def without_each(self) -> FloatArray:
         """Compute the mean without each patient: (patients,)."""
         return self.mean([form.without_each() for form in self.forms])
@@ -275,6 +283,10 @@ class RowsOnly:
             of_patients = weights[:, start : start + _DRAWS_AT_ONCE]
             parts.append(self.function(of_patients[self.units.of_row].T))
         return np.concatenate(parts)
+
+    def value(self) -> float:
+        """Compute the metric with each patient counted once; NaN where it does not exist."""
+        return float(self.function(np.ones((1, len(self.units.of_row))))[0])
 
     def without_each(self) -> FloatArray:
         """Compute the metric without each patient: (patients,)."""

@@ -6,7 +6,8 @@ board gains or changes a number:
 * ``answer``: the class decided, by a rule that was chosen on training folds only (0.5 of two
   classes: unsure),
 * ``group``: the database of a recording, for means over databases,
-* ``clean``: 1 where the reference calls the signal good, 0 where it calls it poor,
+* ``clean``: 1 where the reference calls the signal good, 0 where it calls it poor, -1 where it
+  does not say,
 * ``outcome``: 1 where the whole examination was abnormal; costs are of the outcome, whatever was
   predicted.
 
@@ -57,7 +58,9 @@ def _official(rows: ScoredRows, units: Units, *, abnormal: bool) -> Sums:
         shares = (TRAINING_2016.normal_clean, TRAINING_2016.normal_noisy)
     answer = rows["answer"]
     right = answer == rows["truth"]
-    of_class = (rows["truth"] == 1) == abnormal
+    # Recordings without a mark of quality were withdrawn from the challenge and not scored.
+    marked = rows["clean"] >= 0
+    of_class = marked & ((rows["truth"] == 1) == abnormal)
     return official_share(right, answer == _UNSURE, of_class, rows["clean"] == 1, shares, units)
 
 

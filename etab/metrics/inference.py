@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
-from scipy.spatial.distance import cdist
+from scipy.special import stdtr, stdtrit
 
 from etab.errors import UndefinedError
 from etab.metrics.base import METRICS
@@ -37,7 +36,7 @@ class PairedTest:
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class FoldDesign:
     """How patients were divided into training and test.
 
     Attributes:
@@ -58,7 +57,7 @@ class Design:
         """The factor of Nadeau and Bengio on the variance of one fit: 1/fits + test share.
 
         Example:
-            >>> Design(n_fold=5, repeats=5, test_share=0.25).correction
+            >>> FoldDesign(n_fold=5, repeats=5, test_share=0.25).correction
             0.29
         """
         return 1 / (self.n_fold * self.repeats) + self.test_share
@@ -81,14 +80,14 @@ class Precision:
     Example:
         >>> people = np.array([[0.3, -0.3, 0.1, -0.1]])
         >>> folds = np.array([[0.5, 0.7]])
-        >>> one = Precision(people, folds, Design(n_fold=2, repeats=1, test_share=1.0), 4)
+        >>> one = Precision(people, folds, FoldDesign(n_fold=2, repeats=1, test_share=1.0), 4)
         >>> round(one.patient_variance, 3), round(one.encoder_variance, 3)
         (0.2, 0.6)
     """
 
     people: FloatArray
     folds: FloatArray
-    design: Design
+    design: FoldDesign
     patients: int
 
     @property
@@ -144,7 +143,7 @@ def _fold_vector(part: Precision) -> FloatArray:
     return np.asarray(np.concatenate(vectors) / math.sqrt(len(vectors)))
 
 
-def precision_of(metric: str, rows: ScoredRows, order: Array, design: Design) -> Precision:
+def precision_of(metric: str, rows: ScoredRows, order: Array, design: FoldDesign) -> Precision:
     """Measure what a value varies by.
 
     Args:
@@ -197,7 +196,7 @@ def _moved_by(metric: str, rows: ScoredRows, patients: Array) -> FloatArray:
 
 
 def _value(metric: str, rows: ScoredRows) -> float:
-    return float(METRICS[metric].draws(rows, np.ones((1, len(rows))))[0])
+    return METRICS[metric].prepared(rows, Units.single_rows(len(rows))).value()
 
 
 def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
@@ -211,7 +210,7 @@ def combined(parts: Sequence[Precision], weights: Sequence[float]) -> Precision:
         The arrays of the sum.
 
     Example:
-        >>> design = Design(n_fold=2, repeats=1, test_share=1.0)
+        >>> design = FoldDesign(n_fold=2, repeats=1, test_share=1.0)
         >>> one = Precision(np.array([[0.5, -0.5]]), np.array([[1.0, 2.0]]), design, 2)
         >>> combined([one, one], [1, -1]).encoder_variance
         0.0
@@ -233,6 +232,8 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
     Returns:
         (n, n), 0 on the diagonal.
     """
+    from scipy.spatial.distance import cdist
+
     by_patients = np.stack([_patient_vector(part) for part in parts])
     by_folds = np.stack([_fold_vector(part) for part in parts])
     from_patients = cdist(by_patients, by_patients, "sqeuclidean")
@@ -244,6 +245,8 @@ def paired_variances(parts: Sequence[Precision]) -> FloatArray:
 
 def paired_patient_variances(parts: Sequence[Precision]) -> FloatArray:
     """``patient_variance`` of the difference of every pair of values: (n, n)."""
+    from scipy.spatial.distance import cdist
+
     moved = np.stack([part.people.mean(axis=0) for part in parts])
     return np.asarray(cdist(moved, moved, "sqeuclidean"))
 
@@ -264,7 +267,7 @@ def two_sided_p(differences: FloatArray, variances: FloatArray, degrees: float) 
         >>> two_sided_p(np.array([0.0, 2.0]), np.array([1.0, 1.0]), 10).round(3).tolist()
         [1.0, 0.073]
     """
-    return np.asarray(2 * scipy_stats.t.sf(np.abs(_ratios(differences, variances)), degrees))
+    return np.asarray(2 * stdtr(degrees, -np.abs(_ratios(differences, variances))))
 
 
 def p_above(differences: FloatArray, variances: FloatArray, degrees: float) -> FloatArray:
@@ -282,7 +285,7 @@ def p_above(differences: FloatArray, variances: FloatArray, degrees: float) -> F
         >>> p_above(np.array([0.0, 2.0]), np.array([1.0, 1.0]), 10).round(3).tolist()
         [0.5, 0.963]
     """
-    return np.asarray(scipy_stats.t.cdf(_ratios(differences, variances), degrees))
+    return np.asarray(stdtr(degrees, _ratios(differences, variances)))
 
 
 def _ratios(differences: FloatArray, variances: FloatArray) -> FloatArray:
@@ -308,11 +311,11 @@ def half_widths(variances: FloatArray, degrees: float, level: float = 0.95) -> F
         >>> half_widths(np.array([1.0, 4.0]), 30).round(2).tolist()
         [2.04, 4.08]
     """
-    return np.asarray(scipy_stats.t.ppf((1 + level) / 2, degrees) * np.sqrt(variances))
+    return np.asarray(stdtrit(degrees, (1 + level) / 2) * np.sqrt(variances))
 
 
 def paired_test(
-    metric: str, a: ScoredRows, b: ScoredRows, design: Design | None = None
+    metric: str, a: ScoredRows, b: ScoredRows, design: FoldDesign | None = None
 ) -> PairedTest:
     """Test the difference a - b of a metric on the same rows, by Student's t.
 
@@ -341,7 +344,9 @@ def paired_test(
         (1.0, 0.041)
     """
     order = np.unique(a.patients)
-    division = design or Design(n_fold=_most_folds(a), repeats=len(a.of_repeats()), test_share=0)
+    division = design or FoldDesign(
+        n_fold=_most_folds(a), repeats=len(a.of_repeats()), test_share=0
+    )
     parts = [precision_of(metric, rows, order, division) for rows in (a, b)]
     between = combined(parts, [1, -1])
     variance = between.patient_variance if design is None else between.encoder_variance

@@ -80,7 +80,7 @@ def _measured(
 ) -> Iterator[list[object]]:
     """Yield Calc, CalcValue (cm), Frame, X1, X2, Y1, Y2 of each measurement of patient ``i``."""
     systole = max(range(len(shapes)), key=lambda k: 1 - shapes[k].narrow)
-    measured_frames = [(start, "d", _ALL)]
+    measured_frames: list[tuple[int, str, tuple[str, ...]]] = [(start, "d", _ALL)]
     if i == _SYSTOLE_COMPLETE:
         measured_frames.append((systole, "s", _ALL))
     elif i != _NO_SYSTOLE:

@@ -171,7 +171,7 @@ def _child(rng: np.random.Generator, i: int) -> _Child:
     age = str(rng.choice(ages, p=[0.66, 0.14, 0.09, 0.03, 0.08]))
     rate = 125 if age in ("Infant", "Neonate") else 98
     chest = draw_chest(rng, murmur=murmur == "Present", third=sick, rate=rate)
-    places = _PLACES
+    places: tuple[str, ...] = _PLACES
     if rng.random() >= 0.6:
         places = tuple(p for p in _PLACES if rng.random() < 0.6) or ("MV",)
     loudness = {}

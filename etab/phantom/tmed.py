@@ -40,7 +40,7 @@ _SMALLER = {"DEV479": 1, "DEV165": 3, "DEV56": 9}
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class HeartCut:
     """A cut through a synthetic heart, in mm: ellipses of tissue and bright lines.
 
     Attributes:
@@ -89,7 +89,7 @@ class Cut:
         return np.asarray(x), np.asarray(y)
 
 
-def long_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
+def long_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
     """Draw a heart in parasternal long axis.
 
     The LV is on the left, the aortic root with its valve on the right, the LA below it, the RV on
@@ -124,10 +124,10 @@ def long_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
         tip = (root[0] - 4, root[1] + side * gap / 2)
         leaflets.append((*hinge, *tip, width, strength))
     mitral = (18 + dx, 92 + dy, -4 + dx, 98 + dy, 1.3, 0.35)
-    return Cut(blobs, (*leaflets, mitral))
+    return HeartCut(blobs, (*leaflets, mitral))
 
 
-def short_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
+def short_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
     """Draw a heart in parasternal short axis at the aortic valve.
 
     The valve is a ring with three leaflets; the RV is around it and the atria below.
@@ -155,7 +155,7 @@ def short_axis_cut(calcium: float, rng: np.random.Generator) -> Cut:
         tip = (x + inner * np.cos(angle), y + inner * np.sin(angle))
         hinge = (x + radius * np.cos(angle), y + radius * np.sin(angle))
         lines.append((*tip, *hinge, width, strength))
-    return Cut(blobs, tuple(lines))
+    return HeartCut(blobs, tuple(lines))
 
 
 def _draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:

@@ -75,8 +75,8 @@ def wav_info(path: Path) -> WavInfo:
 
     Raises:
         LayoutError: The file is absent.
-        CorruptFileError: It is empty, no WAV, shortened, without a sample, not mono, or neither 16-bit PCM nor
-            32-bit float.
+        CorruptFileError: It is empty, no WAV, shortened, without a sample, not mono, or neither
+            16-bit PCM nor 32-bit float.
     """
     size = filled_size(path)
     with path.open("rb") as file:
@@ -250,8 +250,17 @@ def read_wav(path: Path, *, rate: float | None = None) -> tuple[FloatArray, int]
 
 
 def decode_wav(data: bytes, name: str) -> tuple[FloatArray, int]:
-    """Read a mono WAV file from bytes, as ``read_wav``; ``name`` stands in messages. Raises
-    CorruptFileError.
+    """Read a mono WAV file from bytes.
+
+    Args:
+        data: The content of the file.
+        name: The name of the file, for messages.
+
+    Returns:
+        (samples (n,) float32 from -1 to 1, their rate in Hz).
+
+    Raises:
+        CorruptFileError: The bytes are no mono WAV file.
     """
     info = scan_wav(name, BytesIO(data), len(data))
     return _decoded(name, BytesIO(data), info), info.rate

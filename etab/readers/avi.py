@@ -83,8 +83,9 @@ class Bytes:
         os.close(self._number)
 
     def read(self, offset: int, n: int) -> bytes:
-        """Give ``n`` bytes from ``at`` on, fewer at the end of the file; the first and the last
-        small block are kept.
+        """Read ``n`` bytes from ``offset`` on, or fewer at the end of the file.
+
+        The first and the latest small block are kept in memory.
         """
         if offset >= 0 and offset + n <= len(self._first):
             return self._first[offset : offset + n]
@@ -97,7 +98,7 @@ class Bytes:
         return self._block[:n]
 
     def exact(self, offset: int, n: int) -> bytes:
-        """Read from the disk, unbuffered; at most what the file holds, whatever a header claims."""
+        """Read ``n`` bytes from ``offset`` on, unbuffered, or as many as the file has."""
         n = min(n, max(self.size - offset, 0))
         try:
             if _PREAD is not None:
@@ -161,8 +162,17 @@ class Avi:
 
 
 def parse_avi(data: Bytes, *, text: bool = True) -> Avi | None:
-    """Read headers, lists and (with ``text``) INFO; None where the file is no AVI. Raises
-    CorruptFileError for damage.
+    """Parse the headers and lists of an AVI file.
+
+    Args:
+        data: The file.
+        text: Whether to read the INFO texts too.
+
+    Returns:
+        The headers, or None if the file is no AVI.
+
+    Raises:
+        CorruptFileError: The file is damaged.
     """
     head = data.read(0, 12)
     if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"AVI ":
@@ -184,10 +194,17 @@ def parse_avi(data: Bytes, *, text: bool = True) -> Avi | None:
 
 
 def spans(data: Bytes, avi: Avi) -> Array:
-    """Start and size of each frame's bytes, (n, 2): by the index where it is sound, else by walking
-    the frames.
+    """Locate the bytes of each frame: by the index if it is consistent, else frame by frame.
 
-    Raises CorruptFileError where fewer frames are there than the header promises.
+    Args:
+        data: The file.
+        avi: Its headers.
+
+    Returns:
+        (n, 2) offset and size.
+
+    Raises:
+        CorruptFileError: The file has fewer frames than its header states.
     """
     rows = _indexed(data, avi)
     if rows is None or len(rows) < avi.n_frames:
@@ -200,10 +217,18 @@ def spans(data: Bytes, avi: Avi) -> Array:
 
 
 def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> Sequence[bytes | memoryview]:
-    """The bytes of frames ``numbers``; an empty chunk repeats the frame before it, as the AVI
-    reference says.
+    """Read the bytes of frames; an empty chunk repeats the frame before it.
 
-    Raises CorruptFileError where ``where`` leads beyond the file.
+    Args:
+        data: The file.
+        where: (n, 2) offset and size of each frame.
+        numbers: The frames to read, from 0.
+
+    Raises:
+        CorruptFileError: A frame lies beyond the end of the file.
+
+    Source:
+        The AVI RIFF file reference (Microsoft), for empty chunks.
     """
     if not where[:, 1].all():
         numbers = [_filled(where, number) for number in numbers]

@@ -31,8 +31,15 @@ class ContainerInfo:
 
 
 def wanted(path: Path, at: Sequence[int] | None, n: int) -> Sequence[int]:
-    """Frame numbers asked for, all of them for None; raises UnsupportedOptionError for one beyond
-    the end.
+    """Check requested frame numbers.
+
+    Args:
+        path: The file, for messages.
+        at: The requested numbers, from 0; None for all frames.
+        n: The number of frames of the file.
+
+    Raises:
+        UnsupportedOptionError: A frame does not exist.
     """
     numbers: Sequence[int] = range(n) if at is None else [int(i) for i in at]
     for i in numbers:
@@ -53,8 +60,18 @@ def container_info(path: Path) -> ContainerInfo:
 
 
 def read_container(path: Path, at: Sequence[int] | None) -> Array:
-    """Decode grey frames (k, h, w) uint8, in the order of ``at``; raises as ``info``, and
-    UnsupportedOptionError.
+    """Decode frames of a video file.
+
+    Args:
+        path: The file.
+        at: k frame numbers, from 0; None for all frames.
+
+    Returns:
+        Grey frames (k, h, w) uint8, in the order of ``at``.
+
+    Raises:
+        CorruptFileError: The file cannot be read.
+        UnsupportedOptionError: A frame does not exist.
     """
     with _opened(path) as (file, stream):
         times = _times(path, file, stream)

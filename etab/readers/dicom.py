@@ -49,12 +49,22 @@ def dicom_info(path: Path) -> DicomInfo:
 
 
 def read_dicom(path: Path, at: Sequence[int] | None = None) -> Array:
-    """Decode grey frames (k, h, w) uint8 as stored; ``at`` holds 0-based frame numbers in any
-    order, None is every frame.
+    """Decode frames of a DICOM object as stored.
 
-    Grey is the luma: of YBR its first channel, of RGB and palettes 0.299 R + 0.587 G + 0.114 B.
-    More than 8 bits are scaled down. Raises as ``dicom_info``, and UnsupportedOptionError for a
-    frame beyond the end.
+    Grey is the luma: the first channel of YBR, and 0.299 R + 0.587 G + 0.114 B of RGB and
+    palettes. Pixels of more than 8 bits are scaled down.
+
+    Args:
+        path: The file.
+        at: k frame numbers, from 0, in any order; None for all frames.
+
+    Returns:
+        Grey frames (k, h, w) uint8.
+
+    Raises:
+        LayoutError: There is no such file.
+        CorruptFileError: The file cannot be read.
+        UnsupportedOptionError: A frame does not exist.
     """
     with _guarded(path):
         header = read_dicom_header(path, pixels=True)

@@ -71,8 +71,9 @@ class Region:
     spacing: tuple[float, float] | None
 
     def inside(self, rows: int, columns: int) -> bool:
-        """Whether it lies in a picture of that size; one that does not was written for another
-        picture.
+        """Whether the region lies in an image of ``rows`` x ``columns`` pixels.
+
+        A region that does not was written for another image.
         """
         return 0 <= self.x0 < self.x1 < columns and 0 <= self.y0 < self.y1 < rows
 
@@ -102,7 +103,12 @@ class DicomInfo:
 
 
 def corrupt_object(path: Path, fault: str) -> CorruptFileError:
-    """Build the error of an object that exists and cannot be read."""
+    """Build the error of a DICOM object that cannot be read.
+
+    Args:
+        path: The file.
+        fault: What is wrong with it.
+    """
     return CorruptFileError(f"{path} cannot be read: {fault}. Export it again, or leave it out.")
 
 
@@ -152,12 +158,14 @@ def _begins_with_an_element(first: bytes) -> bool:
 
 
 def read_dicom_header(path: Path, *, pixels: bool = False) -> Any:
-    """Read an object with pydicom, with its pixels or without, and name its transfer syntax where
-    it does not.
+    """Read an object with pydicom; a missing transfer syntax is filled in.
+
+    Args:
+        path: The file.
+        pixels: Whether to read the pixels too.
 
     Raises:
-        CorruptFileError: It is no DICOM file, or its pixels are coded in a way that it does not
-        name.
+        CorruptFileError: It is no DICOM file, or the coding of its pixels is not known.
     """
     if not is_dicom(path):
         raise corrupt_object(path, "it does not begin as a DICOM file")
@@ -189,8 +197,14 @@ def _syntax_of(path: Path, header: Any) -> Any:
 
 
 def parse_dicom(path: Path, header: Any) -> DicomInfo:
-    """The facts of a header. Raises CorruptFileError where it claims a picture that no scanner
-    makes.
+    """Collect the facts of a header.
+
+    Args:
+        path: The file, for messages.
+        header: The object as read by pydicom.
+
+    Raises:
+        CorruptFileError: The header describes an image that no scanner makes.
     """
     rows = int(header.get("Rows") or 0)
     columns = int(header.get("Columns") or 0)

@@ -85,7 +85,7 @@ class Stored:
     channels: int = 1
 
     def shape(self, orientation: Orientation, frames: int) -> tuple[int, int, int]:
-        """Frames, rows and columns after turning."""
+        """Return frames, rows and columns of ``frames`` images turned to ``orientation``."""
         if orientation.swap:
             return frames, self.columns, self.rows
         return frames, self.rows, self.columns
@@ -94,7 +94,13 @@ class Stored:
 def corrupt_volume(
     path: Path, fault: str, then: str = "Restore the file as published."
 ) -> CorruptFileError:
-    """Build the error of a volume that exists and cannot be read."""
+    """Build the error of a volume that cannot be read.
+
+    Args:
+        path: The file.
+        fault: What is wrong with it.
+        then: The next step for the user.
+    """
     return CorruptFileError(f"{path} cannot be read: {fault}. {then}")
 
 
@@ -130,14 +136,29 @@ def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int 
 
 
 def check_size(path: Path, sizes: Sequence[int], stored: Stored, itemsize: int) -> None:
-    """Refuse sizes that no ultrasound recording has, before room is made for them."""
+    """Refuse sizes that no ultrasound recording has, before memory is allocated.
+
+    Args:
+        path: The file, for messages.
+        sizes: The sizes in the header.
+        stored: The layout of the pixels.
+        itemsize: Bytes per pixel.
+
+    Raises:
+        CorruptFileError: A side or the whole volume is too large.
+    """
     size = math.prod((stored.frames or 1, stored.rows, stored.columns, stored.channels, itemsize))
     if max(stored.rows, stored.columns) > _MAX_SIDE or size > MAX_VOLUME_BYTES:
         raise too_large(path, sizes)
 
 
 def too_large(path: Path, sizes: Sequence[int]) -> CorruptFileError:
-    """The error of sizes beyond any ultrasound recording."""
+    """Build the error of a volume with ``sizes`` beyond any ultrasound recording.
+
+    Args:
+        path: The file.
+        sizes: The sizes in its header.
+    """
     return corrupt_volume(
         path, f"its header claims {tuple(sizes)} pixels; the limit is {_MAX_SIDE} a side and 1 GiB"
     )
@@ -152,11 +173,16 @@ def _wrong_shape(path: Path, sizes: Sequence[int]) -> CorruptFileError:
 
 
 def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int:
-    """How many frames a file holds: by its header, else by the number of bytes of its pixels.
+    """Count the frames of a file from its header, or else from the bytes of its pixels.
+
+    Args:
+        path: The file, for messages.
+        stored: The layout of the pixels.
+        itemsize: Bytes per pixel.
+        n_bytes: Bytes of all pixels in the file.
 
     Raises:
-        CorruptFileError: The header leaves the number open and the file does not hold one whole
-        frame.
+        CorruptFileError: The header gives no number, and the file has less than one frame.
     """
     if stored.frames is not None:
         return stored.frames
@@ -175,10 +201,16 @@ def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int
 def pixel_spacing(
     path: Path, row: float, column: float, orientation: Orientation
 ) -> tuple[float, float] | None:
-    """Height and width in mm of a pixel after turning; None where the header does not give them.
+    """Return height and width of a pixel in mm after turning; None if the header has no sizes.
+
+    Args:
+        path: The file, for messages.
+        row: The distance of stored rows in mm.
+        column: The distance of stored columns in mm.
+        orientation: How the image is turned.
 
     Raises:
-        CorruptFileError: The header gives a size that no ultrasound picture has.
+        CorruptFileError: The header gives a size that no ultrasound image has.
     """
     if not all(math.isfinite(size) and size != 0 for size in (row, column)):
         return None

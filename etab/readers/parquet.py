@@ -37,7 +37,7 @@ class ParquetFile:
             )
 
     def read(self, group: int, columns: Sequence[str]) -> Any:
-        """Read columns of a row group as a pyarrow table; "recording.path" is a field of a struct."""
+        """Read columns of a row group as a pyarrow table; "recording.path" is a struct's field."""
         with _open(self.path) as file:
             try:
                 table = file.read_row_group(group, columns=list(columns))

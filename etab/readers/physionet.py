@@ -105,7 +105,17 @@ def _signal(row: list[str]) -> Signal:
 
 
 def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
-    """Raise CorruptFileError if header and audio differ in file name, rate or length."""
+    """Check that header and audio agree.
+
+    Args:
+        path: The header file, for messages.
+        header: Its content.
+        info: The facts of the audio file.
+        wav: The audio file.
+
+    Raises:
+        CorruptFileError: File name, rate or length differ.
+    """
     named = [signal.file for signal in header.signals]
     for quantity, in_header, in_audio in (
         ("rate in Hz", f"{header.rate:g}", f"{info.rate:g}"),
@@ -120,10 +130,22 @@ def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
 
 
 def read_dat(path: Path, header: Header, name: str) -> FloatArray:
-    """One signal of a format-16 ``.dat`` file in physical units (mV for ECG): float32 (n,).
+    """Read one signal of a format-16 ``.dat`` file.
 
-    Raises LayoutError where it is absent, CorruptFileError where the header has no such signal, the
-    format is another, or the file has another length than the header promises.
+    Args:
+        path: The header file; the signal file is beside it.
+        header: Its content.
+        name: The name of the signal, such as "ECG".
+
+    Returns:
+        (n,) float32 in physical units (mV for ECG).
+
+    Raises:
+        LayoutError: The file is missing.
+        CorruptFileError: The header has no such signal, or the file has another format or length.
+
+    Source:
+        PhysioNet, signal(5), format 16.
     """
     named = [
         signal for signal in header.signals if signal.name == name and signal.file == path.name

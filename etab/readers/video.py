@@ -68,12 +68,32 @@ def video_text(path: Path) -> Mapping[str, str]:
 
 
 def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
-    """Decode grey frames (k, h, w) uint8; ``at`` holds 0-based frame numbers in any order, None is
-    every frame.
+    """Decode frames of a video.
 
-    Raises as ``video_info``, and UnsupportedOptionError for a frame beyond the end. Bit errors
-    inside a JPEG that leave it a valid JPEG cannot be seen here: AVI has no checksums
-    (``Source.digest`` sees them).
+    Bit errors that leave a JPEG valid cannot be detected, because AVI has no checksums;
+    ``Source.digest`` detects them.
+
+    Args:
+        path: The file.
+        at: k frame numbers, from 0, in any order; None for all frames.
+
+    Returns:
+        Grey frames (k, h, w) uint8.
+
+    Raises:
+        LayoutError: There is no such file.
+        CorruptFileError: The file cannot be read.
+        UnsupportedOptionError: A frame does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from etab.phantom import write
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(Path(folder), patients=10, names=["lvh"])
+        ...     path = next(Path(folder).glob("lvh/Batch1/*.avi"))
+        ...     frames = read_video(path, [0, 5])
+        >>> frames.shape, frames.dtype
+        ((2, 192, 256), dtype('uint8'))
     """
     with Bytes(path) as data:
         avi = parse_avi(data, text=False)

@@ -107,8 +107,22 @@ def grey(path: Path, data: Array) -> Array:
 
 
 def labels(path: Path, data: Array, highest: int) -> Array:
-    """Turn a mask volume into uint8 labels 0..``highest``; raises CorruptFileError for any other
-    value.
+    """Convert a volume of masks to labels.
+
+    Args:
+        path: The file, for messages.
+        data: The volume.
+        highest: The largest label.
+
+    Returns:
+        uint8 labels from 0 to ``highest``, in the shape of ``data``.
+
+    Raises:
+        CorruptFileError: The volume has another value.
+
+    Example:
+        >>> labels(Path("mask.nii"), np.array([[0.0, 2.0]]), highest=3).tolist()
+        [[0, 2]]
     """
     low = float(data.min())
     high = float(data.max())

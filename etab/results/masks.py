@@ -25,7 +25,8 @@ from etab.errors import ResultError, UnsupportedOptionError
 from etab.types import Array
 
 Keep = Literal["all", "sample", "none"]
-"""Which masks are written beside a record: those of every row, of the stated sample, or none."""
+"""Which masks are written beside a record: those of every row (and the stated sample in a file of its
+own, for folders that are published without the rest), of the sample alone, or none."""
 
 KEEP: tuple[Keep, ...] = ("all", "sample", "none")
 

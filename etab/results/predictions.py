@@ -6,7 +6,9 @@ import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,8 @@ class Predictions:
             all rows belong to division 0.
         masks: The predicted mask, boolean (h, w), of each row of a table of masks that was just
             computed. They are no part of the CSV: a table that is read has none.
+        as_written: Whether the numbers come from a file: they are then kept as they are, not
+            rounded.
 
     Raises:
         ResultError: If a column has another length, an item is listed twice in one repeat or is
@@ -60,17 +64,17 @@ class Predictions:
     columns: Mapping[str, FloatArray]
     repeats: tuple[int, ...] = ()
     masks: Sequence[Array] = field(default=(), compare=False, repr=False)
+    as_written: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, as_written: bool) -> None:
         """Round the numbers, and refuse a table that could not be scored or written."""
         if not self.repeats:
             object.__setattr__(self, "repeats", (0,) * len(self.items))
-        rounded = {
-            name: _rounded(values, scores=self.kind in _RANKED and name.startswith("score"))
-            for name, values in self.columns.items()
-        }
+        if not as_written:
+            rounded = {name: self._rounded_column(name) for name in self.columns}
+            object.__setattr__(self, "columns", rounded)
         lengths = {len(self.patients), len(self.folds), len(self.repeats)}
-        lengths |= {len(values) for values in rounded.values()}
+        lengths |= {len(values) for values in self.columns.values()}
         if self.masks:
             lengths.add(len(self.masks))
         if lengths != {len(self.items)}:
@@ -79,13 +83,16 @@ class Predictions:
                 f"{sorted(lengths)} rows."
             )
         self._refuse_other_repeats()
-        for name, values in rounded.items():
+        for name, values in self.columns.items():
             if not np.isfinite(values).all():
                 where = self.items[int(np.flatnonzero(~np.isfinite(values))[0])]
                 raise ResultError(
                     f"A prediction table holds a {name} for {where} that is not a finite number."
                 )
-        object.__setattr__(self, "columns", rounded)
+
+    def _rounded_column(self, name: str) -> FloatArray:
+        scores = self.kind in _RANKED and name.startswith("score")
+        return _rounded(self.columns[name], scores=scores)
 
     @property
     def n_repeats(self) -> int:
@@ -94,23 +101,9 @@ class Predictions:
 
     def _refuse_other_repeats(self) -> None:
         """Refuse an item that is twice in one repeat, or that one repeat lacks."""
-        items_of: dict[int, set[str]] = {repeat: set() for repeat in self.repeats}
-        for item, repeat in zip(self.items, self.repeats, strict=True):
-            if repeat < 0:
-                raise ResultError(f"A prediction table has the repeat {repeat}; wanted 0 or more.")
-            if item in items_of[repeat]:
-                where = f" in repeat {repeat}" if len(items_of) > 1 else ""
-                raise ResultError(
-                    f"A prediction table lists {item} twice{where}; every row is predicted once."
-                )
-            items_of[repeat].add(item)
-        every_item = set(self.items)
-        for repeat, items in items_of.items():
-            if items != every_item:
-                raise ResultError(
-                    f"Repeat {repeat} of a prediction table lacks {min(every_item - items)}; "
-                    "every repeat predicts the same rows."
-                )
+        reason = _odd_repeats(self.items, self.repeats)
+        if reason:
+            raise ResultError(reason)
 
     def to_csv(self) -> str:
         """Write the table as CSV text; there is a column ``repeat`` only where rows repeat."""
@@ -119,7 +112,9 @@ class Predictions:
         repeated = any(self.repeats)
         names = [*_FIRST_COLUMNS, "repeat"] if repeated else list(_FIRST_COLUMNS)
         writer.writerow([*names, *self.columns])
-        values = [[number_text(v) for v in column] for column in self.columns.values()]
+        values = [
+            [number_text(number) for number in column.tolist()] for column in self.columns.values()
+        ]
         for i, item in enumerate(self.items):
             facts: list[str | int] = [self.kind.value, item, self.patients[i], self.folds[i]]
             if repeated:
@@ -155,18 +150,25 @@ class Predictions:
         repeats: tuple[int, ...] = ()
         first = len(_FIRST_COLUMNS)
         try:
+            by_column = list(zip(*rows[1:], strict=True))
             if rows[0][first : first + 1] == ["repeat"]:
-                repeats = tuple(int(row[first]) for row in rows[1:])
+                repeats = tuple(map(int, by_column[first]))
                 first += 1
             columns = {}
             for i, column in enumerate(rows[0][first:], start=first):
-                columns[column] = np.array([float(row[i]) for row in rows[1:]])
-            kinds, items, patients, folds = (tuple(r[i] for r in rows[1:]) for i in range(4))
+                columns[column] = np.array(list(map(float, by_column[i])))
+            kinds, items, patients, folds = by_column[:4]
             (kind,) = set(kinds)
-            table = cls(Kind(kind), items, patients, folds, columns, repeats)
-            # A table that is read keeps the numbers as they are written.
-            object.__setattr__(table, "columns", columns)
-            return table
+            # Tables of one task hold the same names: one copy of them serves all backbones.
+            return cls(
+                Kind(kind),
+                _shared(items),
+                _shared(patients),
+                _shared(folds),
+                columns,
+                _shared(repeats or (0,) * len(items)),
+                as_written=True,
+            )
         except (ValueError, IndexError) as error:
             raise ResultError(
                 f"{name} is damaged: {error} Move it away and run its cell again."
@@ -175,6 +177,33 @@ class Predictions:
     def sha256(self) -> str:
         """sha256 of the CSV bytes."""
         return hashlib.sha256(self.to_csv().encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _odd_repeats(items: tuple[str, ...], repeats: tuple[int, ...]) -> str:
+    """Say which item is twice in one repeat, or missing from one; empty where none is."""
+    items_of: dict[int, set[str]] = {repeat: set() for repeat in repeats}
+    for item, repeat in zip(items, repeats, strict=True):
+        if repeat < 0:
+            return f"A prediction table has the repeat {repeat}; wanted 0 or more."
+        if item in items_of[repeat]:
+            where = f" in repeat {repeat}" if len(items_of) > 1 else ""
+            return f"A prediction table lists {item} twice{where}; every row is predicted once."
+        items_of[repeat].add(item)
+    every_item = set(items)
+    for repeat, of_repeat in items_of.items():
+        if of_repeat != every_item:
+            return (
+                f"Repeat {repeat} of a prediction table lacks {min(every_item - of_repeat)}; "
+                "every repeat predicts the same rows."
+            )
+    return ""
+
+
+@lru_cache(maxsize=512)
+def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first of all equal tuples that were passed."""
+    return values
 
 
 def _rounded(values: FloatArray, *, scores: bool) -> FloatArray:
@@ -207,7 +236,8 @@ def _without_noise(scores: FloatArray) -> FloatArray:
 
 
 def _at_digits(numbers: FloatArray, digits: int) -> FloatArray:
-    return np.array([float(f"{number:.{digits}g}") for number in numbers], dtype=np.float64)
+    pattern = f"%.{digits}g"
+    return np.array([float(pattern % number) for number in numbers.tolist()], dtype=np.float64)
 
 
 def number_text(number: float) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from etab.results.masks import Keep, masks_path, packed_masks, sample_rows
 from etab.results.predictions import Predictions
 from etab.results.table_files import read_regular, read_table_bytes, table_path
 from etab.storage.atomic import slug, write_atomically
+from etab.types import Array
 
 _LISTED = 10
 _OPTIONAL = ("bad", "masks")
@@ -166,8 +167,8 @@ class Result:
         Args:
             folder: The folder of results.
             predictions: The table that this record was made from.
-            keep: Which masks to write beside the record of a cell of masks: "all", the stated
-                "sample", or "none".
+            keep: Which masks to write beside the record of a cell of masks: "all" (and the stated
+                sample in a file of its own), the "sample" alone, or "none".
 
         Returns:
             The path of the record.
@@ -197,12 +198,10 @@ class Result:
         masks = predictions.masks
         if keep == "none" or not masks:
             return
-        if keep == "sample":
-            rows = sample_rows(predictions.items, predictions.repeats)
-            masks = [masks[i] for i in rows]
-        target = masks_path(path, keep)
-        if not target.exists():
-            write_atomically(target, packed_masks(masks))
+        if keep == "all":
+            _write_once(masks_path(path, "all"), masks)
+        rows = sample_rows(predictions.items, predictions.repeats)
+        _write_once(masks_path(path, "sample"), [masks[i] for i in rows])
 
     def to_json(self) -> str:
         """The text of the record, as ``save`` writes it."""
@@ -307,6 +306,12 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice[:40]!r} stands twice")
     return content
+
+
+def _write_once(path: Path, masks: Sequence[Array]) -> None:
+    """Write a file of masks that is not there yet."""
+    if not path.exists():
+        write_atomically(path, packed_masks(masks))
 
 
 def _holds(table: Path, text: str) -> bool:

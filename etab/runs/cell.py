@@ -27,7 +27,7 @@ from etab.runs import cross, leaks, studies, thresholds
 from etab.runs.added import added_code
 from etab.runs.data import Data
 from etab.runs.record import Answered, Origin, result_of, rng_of
-from etab.runs.run import VERSION, Run, Settings
+from etab.runs.run import RUNS_VERSION, Run, Settings
 from etab.runs.tables import laid_out
 from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Task
@@ -57,7 +57,7 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
         more |= {"fit_on": task.fit_on, "fit_data_digest": data.digest(task.fit_on)}
     return {
         **more,
-        "runs_version": VERSION,
+        "runs_version": RUNS_VERSION,
         "head_version": head.version,
         "backbone_version": card.version,
         "family": card.family,
@@ -71,7 +71,7 @@ def settings_of(run: Run, precision: str, data: Data) -> dict[str, Any]:
     }
 
 
-def resolve_precision(run: Run, settings: Settings) -> str:
+def precision_of_run(run: Run, settings: Settings) -> str:
     """What "auto" means for this backbone on this machine."""
     return input_of(run.row).precision(settings.precision, run.backbone_card, settings.device)
 

@@ -29,14 +29,14 @@ from etab.types import Features, RowSplit
 _FIT, _TEST = "fit on ", "tested on "
 
 
-def within(root: Path | None, dataset: str) -> Path | None:
+def dataset_root(root: Path | None, dataset: str) -> Path | None:
     """The folder of a dataset: ``root``/<name> where that is there, so that one ``root`` serves two
     datasets.
     """
     return root / dataset if root is not None and (root / dataset).is_dir() else root
 
 
-def clash(task: Task) -> str:
+def cross_clash(task: Task) -> str:
     """Why the two datasets of a cell do not ask the same question, from their cards; "" where they
     do.
     """
@@ -62,7 +62,7 @@ def cells() -> Iterator[Task]:
                     task = TASKS[f"{row.code}>{letter}"]
                 except EtabError:
                     continue
-                if not clash(task):
+                if not cross_clash(task):
                     yield task
 
 
@@ -123,7 +123,8 @@ def splits(rows: Rows, *, protocol: str, n_fold: int, seed: int) -> list[RowSpli
     for what, found in (("to fit on", fit), ("in the test part of the dataset tested on", test)):
         if len(found) == 0:
             raise SplitError(
-                f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests everybody."
+                f"A cross-dataset cell has no rows {what}; use protocol 'cv', which tests "
+                "everybody."
             )
     patients = rows.patients[fit].astype(object)
     if (

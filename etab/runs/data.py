@@ -62,7 +62,7 @@ def _split_words(words: str | list[str] | None) -> list[str]:
 def _opens(dataset: str, root: Path) -> bool:
     """Whether a folder is laid out as a dataset."""
     try:
-        datasets.source(dataset, cross.within(root, dataset))
+        datasets.source(dataset, cross.dataset_root(root, dataset))
     except EtabError:
         return False
     return True
@@ -80,7 +80,7 @@ def lacking(names: Iterable[str], root: Path | None) -> list[str]:
     """
     sentences = []
     for name in dict.fromkeys(names):
-        sentence = datasets.missing_note(datasets.source(name, cross.within(root, name)))
+        sentence = datasets.missing_note(datasets.source(name, cross.dataset_root(root, name)))
         if sentence:
             sentences.append(sentence)
     return sentences
@@ -116,7 +116,7 @@ class Data:
         return self._sources[dataset]
 
     def _new_source(self, dataset: str) -> Source:
-        source = datasets.source(dataset, cross.within(self._root, dataset))
+        source = datasets.source(dataset, cross.dataset_root(self._root, dataset))
         all_tasks = [task for task in TASKS.values() if task.dataset == dataset]
         tasks = [task for task in all_tasks if task.code in self._codes] or all_tasks
         if self._skip_bad:
@@ -186,7 +186,7 @@ class Data:
         if task.kind is not Kind.MASK:
             return ()
         if task.fit_on:
-            # Rows that a cross-dataset task fits on are never scored: any outline fills their place.
+            # Rows that a cross-dataset task fits on are never scored: any outline will do.
             tested = self.outlines(TASKS[task.parts[1]])
             return (*tested[:1] * (len(rows.items) - len(tested)), *tested)
         _check_spacing(task, rows)

@@ -8,16 +8,18 @@ from typing import Any
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.identity import difference
+from etab.backbones.own.vectors import FAMILY as SUPPLIED
 from etab.errors import ResultError, UndefinedError
 from etab.features.base import Embedding, input_of
 from etab.features.recordings import layered
 from etab.features.store import FrameFeatures
+from etab.features.supplied import supplied_features
 from etab.results import Result
 from etab.runs import cross
-from etab.runs.cell import compute, refuse_leaks, resolve_precision, settings_of
+from etab.runs.cell import compute, precision_of_run, refuse_leaks, settings_of
 from etab.runs.data import Data
 from etab.runs.record import stored_result
-from etab.runs.run import Failed, Progress, Run, Settings
+from etab.runs.run import Failed, OnCell, Run, Settings
 from etab.storage.machine import limit_threads, require_device
 from etab.storage.memory import give_back
 from etab.tasks.menu import TASKS
@@ -39,7 +41,7 @@ def finished(run: Run, settings: Settings, data: Data | None = None) -> Result |
             overwritten.
     """
     data = data or Data(settings)
-    facts = settings_of(run, resolve_precision(run, settings), data)
+    facts = settings_of(run, precision_of_run(run, settings), data)
     stored = stored_result(run, facts, settings, data)
     if stored is None:
         return None
@@ -69,7 +71,7 @@ def require_ready(runs: Sequence[Run], settings: Settings, data: Data) -> None:
     """
     require_device(settings.device)
     for run in runs:
-        resolve_precision(run, settings)
+        precision_of_run(run, settings)
     # What is alike is stored, so that the processes of the plan need not read all data for it.
     for dataset in {name for run in runs for name in run.row.datasets}:
         data.digest(dataset)
@@ -81,7 +83,7 @@ def execute(
     settings: Settings,
     *,
     data: Data | None = None,
-    progress: Progress | None = None,
+    progress: OnCell | None = None,
     failed: Failed | None = None,
 ) -> Iterator[Result]:
     """Run cells, one backbone after the other, and save each when it is done.
@@ -136,7 +138,7 @@ def _execute_group(
     group: list[Run],
     settings: Settings,
     data: Data,
-    progress: Progress | None,
+    progress: OnCell | None,
     failed: Failed | None,
 ) -> Iterator[Result]:
     waiting = []
@@ -191,6 +193,8 @@ def _embedded(
         data_digest=data.digest(task.dataset),
     )
     source = data.source(task.dataset)
+    if card.modality == SUPPLIED:
+        return supplied_features(source, data.keys(task), card, data.digest(task.dataset))
     return input_of(task).embed(task, source, data.keys(task), card, how)
 
 

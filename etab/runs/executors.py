@@ -25,6 +25,7 @@ from etab.runs.execute import execute
 from etab.runs.failures import describe_failure, is_interruption
 from etab.runs.run import Run, Settings
 from etab.storage.machine import allowed_cores
+from etab.tasks.own import use_own_data
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -113,6 +114,8 @@ def _start(queue: Any, threads: int, settings: Settings) -> None:
 
     global _events, _data
     _events = queue
+    if settings.data is not None:
+        use_own_data(settings.data)
     _data = Data(settings)
     torch.set_num_threads(threads)
     _tied()
@@ -210,6 +213,8 @@ def local(
     threads = max(1, allowed_cores() // workers)
     context = mp.get_context("spawn")
     results: list[Result] = [result for g in here for result in _watched(g, settings, data, listen)]
+    if not todo:
+        return results
     manager = SyncManager(ctx=context)
     with _limited_threads(threads), _started(manager):
         queue = manager.Queue()
@@ -222,8 +227,8 @@ def local(
         try:
             done, unfinished = _pooled(pool_of(min(workers, len(todo))), todo, settings)
             results += done
-            # When the system ends one worker, the pool ends all of them. Each unfinished group gets a
-            # worker of its own now, so that only the one to blame fails.
+            # When the system ends one worker, the pool ends all of them. Each unfinished group gets
+            # a worker of its own now, so that only the one to blame fails.
             for group in unfinished:
                 done, failed = _pooled(pool_of(1), [group], settings)
                 results += done
@@ -236,7 +241,8 @@ def local(
 
 
 _KILLED = (
-    "its worker process was ended by the system, most often because memory ran out. Its finished cells are "
+    "its worker process was ended by the system, most often because memory ran out. Its finished "
+    "cells are "
     "saved. Run it alone with --workers 1, or with a smaller --batch-size."
 )
 

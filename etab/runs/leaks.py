@@ -8,6 +8,7 @@ from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.datasets.integrity.alike import Alike
 from etab.errors import SplitError
+from etab.leaderboard.seen import SEEN
 from etab.types import RowSplit
 
 
@@ -57,7 +58,7 @@ def seen_notes(source: Source, card: BackboneCard) -> tuple[str, ...]:
     if not seen:
         return ()
     return (
-        f"PRETRAINED ON TEST DATA: the card of {card.name} lists {seen[0]} among the data of its "
+        f"{SEEN}: the card of {card.name} lists {seen[0]} among the data of its "
         "pretraining, so that test recordings may have been seen. Not to be compared with others.",
     )
 

@@ -183,10 +183,15 @@ def stored_result(
     differ = [name for name, value in now.items() if before.get(name) != value]
     if differ:
         raise ResultError(
-            f"{path} was made under other conditions: {', '.join(differ)} differ. Results are "
+            f"{path} was made with different {', '.join(map(_in_words, differ))}. Results are "
             "never overwritten: move the old files away, or choose another results folder."
         )
     return stored
+
+
+def _in_words(name: str) -> str:
+    """A fact of a record as a message names it."""
+    return "weights" if name == "sha256" else name.replace("_", " ")
 
 
 def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
@@ -206,7 +211,7 @@ def rng_of(run: Run, stream: int = 0, repeat: int = 0) -> np.random.Generator:
 
 
 def _folds(cell: Answered) -> list[Mapping[str, Any]]:
-    """Value and choice of each split; a metric that does not exist on a split has the value None."""
+    """Value and choice of each split; the value is None where a metric does not exist."""
     folds: list[Mapping[str, Any]] = []
     for split, fit in zip(cell.splits, cell.fits, strict=True):
         tested = rows_of_split(cell.table, split.name, split.repeat)

@@ -18,7 +18,7 @@ from etab.runs.executors import Event, serial
 from etab.runs.provenance import provenance
 from etab.runs.run import Run, Settings
 
-TOLERANCE = 0.25
+_TOLERANCE = 0.25
 """Share of the half width of a result's 95 % interval by which another machine may differ."""
 
 # Facts of a machine that may change the last digits of a sum.
@@ -56,7 +56,7 @@ class Reproduction:
     @property
     def allowed(self) -> float:
         """The largest difference that counts as the same result on another machine."""
-        return TOLERANCE * (self.stored.high - self.stored.low) / 2
+        return _TOLERANCE * (self.stored.high - self.stored.low) / 2
 
     @property
     def reproduced(self) -> bool:

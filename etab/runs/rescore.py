@@ -18,7 +18,7 @@ from etab.runs.record import rows_of_split, value_or_none
 from etab.storage.atomic import write_atomically
 from etab.tasks.menu import TASKS
 
-TOLERANCE = 1e-9
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def rescored(stored: Result, table: Predictions) -> Result:
 
 def _settled(before: float, after: float) -> float:
     """The stored number where the new one agrees with it: machines round the last digits apart."""
-    return before if abs(before - after) <= TOLERANCE else after
+    return before if abs(before - after) <= _TOLERANCE else after
 
 
 def _differences(stored: Result, result: Result) -> Iterator[Moved]:
@@ -158,7 +158,7 @@ def _differences(stored: Result, result: Result) -> Iterator[Moved]:
         other = after.get(name)
         if one is None and other is None:
             continue
-        if one is None or other is None or abs(one - other) > TOLERANCE:
+        if one is None or other is None or abs(one - other) > _TOLERANCE:
             yield Moved(stored.task, stored.backbone, stored.protocol, name, one, other)
 
 

@@ -29,7 +29,8 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
     if head.needs_series and not card.over_time:
         return (
             f"the head {head.name!r} needs features every 20 ms, and {card.name} has no layers "
-            "over time: it describes whole recordings. Named networks of sound and backbones of still pictures have them."
+            "over time: it describes whole recordings. Named networks of sound and backbones of "
+            "still pictures have them."
         )
     if head.needs_series and not head.reads_layers and not card.series:
         return (
@@ -50,10 +51,10 @@ def clash(task: Task, card: BackboneCard, head: Head, asked: str | None) -> str:
 PROTOCOLS = ("official", BOARD_PROTOCOL)
 
 
-VERSION = 1
+RUNS_VERSION = 1
 
 
-Progress = Callable[[str, int, int], None]
+OnCell = Callable[[str, int, int], None]
 
 
 Failed = Callable[["Run", EtabError], None]
@@ -75,9 +76,11 @@ class Settings:
         skip_bad: Leave out recordings that cannot be read, instead of raising an error.
         tasks: Codes of the tasks that are run together. They alone decide which files are needed.
             Empty stands for every task of a dataset.
-        keep_masks: Which predicted masks are written beside the record of a cell of masks: "all",
-            "sample" (20 rows that the record names) or "none". The record holds their digests
-            whichever it is.
+        data: Description of a table of one's own, such as ``clinic.toml``, which worker processes
+            register as well; None for the datasets of etab.
+        keep_masks: Which predicted masks are written beside the record of a cell of masks: "all"
+            (and 20 rows that the record names in a file of their own), "sample" (these 20 alone)
+            or "none". The record holds the digests whichever it is.
 
     Example:
         >>> Settings(root=Path("data/camus"), device="cuda").precision
@@ -93,6 +96,7 @@ class Settings:
     skip_bad: bool = False
     tasks: tuple[str, ...] = ()
     keep_masks: Keep = "all"
+    data: Path | None = None
 
     def needing(self, tasks: Iterable[str]) -> Settings:
         """Set the tasks of these settings, unless they are set already.
@@ -215,7 +219,7 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
         input_of(task).check(task, source)
     except IncompatibleError as error:
         yield str(error)
-    if task.fit_on and (clash := cross.clash(task)):
+    if task.fit_on and (clash := cross.cross_clash(task)):
         yield clash
     protocol = parse(name)
     if task.fit_on and protocol.repeats > 1:
@@ -223,7 +227,7 @@ def _clashes(task: Task, card: BackboneCard, head: Head, name: str) -> Iterator[
             f"{task.code} is fitted once, on all labelled patients of {task.fit_on}, so that "
             f"there are no folds to repeat; take cv{protocol.n_fold} instead of {name}."
         )
-    if card.modality not in (source.modality, "image", "record"):
+    if card.modality not in (source.modality, "image", "record", "vectors"):
         yield f"{card.name} reads {card.modality}, {source.name} holds {source.modality}."
     if task.kind not in head.kinds:
         fits = [n for n in heads.names() if task.kind in heads.head(n).kinds]

@@ -124,9 +124,9 @@ def left_out(
         task: The task; recordings of other views are no loss to it.
         faults: The recordings that were left out.
         patients: The test patients of the result.
-        protocol: Name of the protocol. Where it tests the authors' test part alone, with all training patients or
-            few, frozen or fine-tuned, a recording of another part is no loss. A recording whose view or part is
-            not known counts as lost.
+        protocol: Name of the protocol. Where it tests the authors' test part alone, with all
+            training patients or few, frozen or fine-tuned, a recording of another part is no loss.
+            A recording whose view or part is not known counts as lost.
     """
     if not faults:
         return {}

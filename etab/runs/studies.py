@@ -161,7 +161,7 @@ def _two(p: Array) -> FloatArray:
 def _inside(
     task: Task, rows: Rows, views: Array, splits: Sequence[RowSplit], fit: Fit
 ) -> list[_Images]:
-    """For each split, the answers to the images of its inner parts by probes fitted without them."""
+    """For each split, the predictions for its inner parts by probes fitted without them."""
     fits, fit_of = inner_fits(splits, rows.patients)
     of_views = [_two(one.predictions) for one in fit("view", views, fits)]
     of_classes = [_two(one.predictions) for one in fit(task.target, np.asarray(rows.answers), fits)]

@@ -38,17 +38,21 @@ class Done:
         skipped: Number of cells that were finished already.
         ran: The cells that were run.
         failures: Name and reason of each backbone or cell that failed.
+        failed: Number of cells that have no result now.
+        before: The cells that were finished already.
     """
 
     skipped: int
     ran: tuple[Result, ...]
     failures: tuple[tuple[str, str], ...]
+    failed: int = 0
+    before: tuple[Result, ...] = ()
 
     def said(self) -> str:
         """Summarise the sweep in one line, and each failure in one more."""
         head = (
-            f"{len(self.ran)} cells run, {self.skipped} were finished already, "
-            f"{len(self.failures)} backbones failed."
+            f"{len(self.ran)} cells computed, {self.skipped} already finished, "
+            f"{self.failed} failed."
         )
         undefined = [undefined_note(result.task, _pairs(result)) for result in self.ran]
         notes = [f"  {note}" for note in dict.fromkeys(undefined) if note]
@@ -103,9 +107,16 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
     settings = settings.needing(code for run in runs for code in run.row.parts)
     data = Data(settings)
     require_ready(runs, settings, data)
-    waiting = [r for r in runs if finished(r, settings, data) is None]
+    waiting: list[Run] = []
+    before: list[Result] = []
+    for run in runs:
+        stored = finished(run, settings, data)
+        if stored is None:
+            waiting.append(run)
+        else:
+            before.append(stored)
     if not waiting:
-        return Done(len(runs), (), ())
+        return Done(len(runs), (), (), before=tuple(before))
     failures: list[tuple[str, str]] = []
     n = workers or (allowed_cores() if settings.device == "cpu" else 1)
     with watch(len(waiting)) as listen:
@@ -116,7 +127,7 @@ def sweep(runs: Sequence[Run], settings: Settings, *, workers: int, watch: Watch
             listen(event)
 
         ran = local(waiting, settings, collect, workers=n, data=data)
-    return Done(len(runs) - len(waiting), tuple(ran), tuple(failures))
+    return Done(len(before), tuple(ran), tuple(failures), len(waiting) - len(ran), tuple(before))
 
 
 @dataclass(frozen=True, slots=True)

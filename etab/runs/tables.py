@@ -66,7 +66,7 @@ def _columns(
 
 
 def state_scores(truth: Array, found: Array) -> dict[str, float]:
-    """Every score of the states (k,) of one recording at 50 Hz, -1 in ``truth`` where unannotated."""
+    """Every score of one recording's states (k,) at 50 Hz; ``truth`` is -1 where unannotated."""
     out = {"frame_accuracy": frame_accuracy(truth, found)}
     for tolerance in (60, 100):
         got = segmentation(truth, found, tolerance_ms=tolerance)

@@ -130,7 +130,8 @@ def balanced(
         shares = np.bincount(truth, minlength=n_classes) / len(truth)
         if (shares == 0).any():
             raise UndefinedError(
-                f"{task.code}: the training rows of {split.name} lack class {int(shares.argmin())}, "
+                f"{task.code}: the training rows of {split.name} lack class "
+                f"{int(shares.argmin())}, "
                 "so that shares decide nothing. Decide by the metric."
             )
         if even:

@@ -45,7 +45,8 @@ def causal_band(
 
     if not 0 < low < high < rate / 2:
         raise UnsupportedOptionError(
-            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < {rate / 2:g}."
+            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < "
+            f"{rate / 2:g}."
         )
     sections = np.concatenate(
         [

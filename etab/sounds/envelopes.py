@@ -42,7 +42,8 @@ def band_pass(
 
     if not 0 < low < high < rate / 2:
         raise UnsupportedOptionError(
-            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < {rate / 2:g}."
+            f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < "
+            f"{rate / 2:g}."
         )
     sections = np.concatenate(
         [
@@ -201,17 +202,20 @@ def check_sound(samples: FloatArray, rate: int, name: str = "This recording") ->
     """
     if samples.ndim != 1:
         raise UndefinedError(
-            f"{name} has shape {samples.shape}; wanted one channel, (n,). Pass the channels one by one."
+            f"{name} has shape {samples.shape}; wanted one channel, (n,). Pass the channels one by "
+            "one."
         )
     if len(samples) < SHORTEST * rate:
         raise UndefinedError(
-            f"{name} lasts {len(samples) / rate:.2f} s; envelopes and the heart rate need {SHORTEST:g} s. Leave it out."
+            f"{name} lasts {len(samples) / rate:.2f} s; envelopes and the heart rate need "
+            f"{SHORTEST:g} s. Leave it out."
         )
     if not np.isfinite(samples).all():
         raise UndefinedError(f"{name} holds samples that are not finite. Read it again.")
     if float(np.ptp(samples)) == 0:
         raise UndefinedError(
-            f"{name} is flat: every sample is {float(samples[0]):g}, there is nothing to hear. Leave it out."
+            f"{name} is flat: every sample is {float(samples[0]):g}, there is nothing to hear. "
+            "Leave it out."
         )
 
 

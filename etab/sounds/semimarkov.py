@@ -4,9 +4,9 @@ needs to answer.
 After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol.
 Meas. 31:513-529, 2010): S1, systole, S2, diastole follow each other; how long each lasts comes from
 the heart rate and the systolic interval of the recording, both read off the autocorrelation of one
-of its envelopes (``beat_envelope``); how well a frame fits a state comes from a logistic regression on envelopes at
-50 Hz; an extended Viterbi search, in which the first and the last state may reach beyond the
-recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
+of its envelopes (``beat_envelope``); how well a frame fits a state comes from a logistic regression
+on envelopes at 50 Hz; an extended Viterbi search, in which the first and the last state may reach
+beyond the recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import numpy as np
 
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.sounds.envelopes import KINDS, SHORTEST
+from etab.sounds.state_search import STATE_COUNT as STATE_COUNT
+from etab.sounds.state_search import viterbi as viterbi
+from etab.sounds.state_search import viterbi_of_all as viterbi_of_all
 from etab.sounds.states import STATE_RATE
 from etab.types import FloatArray, IntArray
 
 RATES = (40.0, 200.0)
-STATE_COUNT = 4
 HOMOMORPHIC = "homomorphic"
 WAVELET = "wavelet"
 # The envelopes that a heart rate can be read from, by their column.
@@ -34,6 +36,8 @@ BEATS: Mapping[str, int] = MappingProxyType(
 _SOFT = 0.1
 _SMOOTH = 1.0
 _NEVER = -np.inf
+BATCH = 64
+"""Recordings that are searched together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ def beat_envelope(envelopes: FloatArray, beat: str = HOMOMORPHIC) -> FloatArray:
     column = BEATS[beat]
     if envelopes.ndim != 2 or envelopes.shape[1] <= column:
         raise UnsupportedOptionError(
-            f"A series of shape {envelopes.shape} has no {beat} envelope, which is column {column}. "
+            f"A series of shape {envelopes.shape} has no {beat} envelope, which is column "
+            f"{column}. "
             f"Pass the envelopes {', '.join(KINDS)} first."
         )
     envelope = np.asarray(envelopes[:, column], dtype=np.float64)
@@ -121,7 +126,8 @@ def heart_timings(
         )
     if len(envelope) < SHORTEST * STATE_RATE:
         raise UndefinedError(
-            f"{len(envelope) / STATE_RATE:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. Leave the recording out."
+            f"{len(envelope) / STATE_RATE:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. "
+            "Leave the recording out."
         )
     curve = autocorrelation(envelope)
     last = min(60 * STATE_RATE / low, len(curve) - 2)
@@ -196,87 +202,6 @@ def duration_table(timing: Timing, spreads: Spreads) -> FloatArray:
     return np.asarray(table - np.log(np.exp(table).sum(axis=1, keepdims=True)))
 
 
-def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntArray, float, int]:
-    """The likeliest states of a cyclic semi-Markov chain, over several hypotheses of its durations
-    at once.
-
-    emission: (n, 4) log-likelihoods of frames. durations: tables (4, d) of log-probabilities of 1
-    to d frames, one a hypothesis, with d < n. The first and the last state may reach beyond the
-    recording: they weigh as the probability to last *at least* what is seen of them. Returns
-    (states (n,), log-likelihood, index of the hypothesis).
-    Exact: durations of fewer frames than the shortest possible let whole blocks of frames be
-        searched together.
-    """
-    n = len(emission)
-    k = len(durations)
-    longest = max(table.shape[1] for table in durations)
-    if n <= longest:
-        raise UndefinedError(
-            f"{n} frames are not longer than one state can be ({longest}). Leave the recording out."
-        )
-    table = np.full((k, STATE_COUNT, longest), _NEVER)
-    for i, own in enumerate(durations):
-        table[i, :, : own.shape[1]] = own
-    table = table.reshape(k * STATE_COUNT, longest)
-    with np.errstate(divide="ignore"):
-        survival = np.log(np.cumsum(np.exp(table)[:, ::-1], axis=1)[:, ::-1])
-    total = np.zeros((k * STATE_COUNT, n + 1))
-    total[:, 1:] = np.tile(np.cumsum(emission, axis=0).T, (k, 1))
-    value, back = _forward(total, table, survival)
-    before = (np.arange(k * STATE_COUNT) // STATE_COUNT) * STATE_COUNT + (
-        np.arange(k * STATE_COUNT) - 1
-    ) % STATE_COUNT
-    starts = np.arange(n - 1, n - longest - 1, -1)
-    ends = value[before][:, starts] + survival + total[:, -1:] - total[:, starts]
-    best = int(ends.argmax())
-    row, rest = divmod(best, longest)
-    score = float(ends[row, rest])
-    if not np.isfinite(score):
-        raise UndefinedError("No sequence of states has these durations. Widen the spreads.")
-    states = np.empty(n, dtype=np.int64)
-    end = n
-    length = rest + 1
-    while True:
-        states[end - length : end] = row % STATE_COUNT
-        end -= length
-        if end == 0:
-            return states, score, row // STATE_COUNT
-        row = int(before[row])
-        length = int(back[row, end])
-
-
-def _forward(
-    total: FloatArray, table: FloatArray, survival: FloatArray
-) -> tuple[FloatArray, IntArray]:
-    """Best log-likelihood (rows, n + 1) of a state that ends before frame t, and how long it then
-    lasted.
-    """
-    rows = len(total)
-    n = total.shape[1] - 1
-    longest = table.shape[1]
-    block = max(1, int(np.isfinite(table).any(axis=0).argmax()) + 1)
-    before = (np.arange(rows) // STATE_COUNT) * STATE_COUNT + (np.arange(rows) - 1) % STATE_COUNT
-    value = np.full((rows, n + 1), _NEVER)
-    back = np.zeros((rows, n + 1), dtype=np.int64)
-    value[:, 1 : longest + 1] = survival + total[:, 1 : longest + 1]
-    back[:, 1 : longest + 1] = np.arange(1, longest + 1)
-    entry = np.full(
-        (rows, longest + n + 1), _NEVER
-    )  # column longest + u: the best value of a state that starts at u
-    windows = np.lib.stride_tricks.sliding_window_view(entry, longest, axis=1)
-    backward = np.ascontiguousarray(table[:, None, ::-1])
-    for t in range(1, n + 1, block):
-        upto = min(t + block, n + 1)
-        found = windows[:, t:upto] + backward
-        choice = found.argmax(axis=2)
-        reached = np.take_along_axis(found, choice[..., None], axis=2)[..., 0] + total[:, t:upto]
-        better = reached > value[:, t:upto]
-        value[:, t:upto] = np.where(better, reached, value[:, t:upto])
-        back[:, t:upto] = np.where(better, longest - choice, back[:, t:upto])
-        entry[:, longest + t : longest + upto] = value[before, t:upto] - total[:, t:upto]
-    return value, back
-
-
 @dataclass(frozen=True, slots=True)
 class HeartSoundModel:
     """A fitted model: ``predict`` gives the states of an unseen recording at 50 Hz.
@@ -301,7 +226,7 @@ class HeartSoundModel:
         P(state).
         """
         logits = (
-            frame_features(envelopes, self.context) - self.mean
+            state_features(envelopes, self.context) - self.mean
         ) @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
         return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)) - self.prior)
@@ -323,16 +248,50 @@ class HeartSoundModel:
         tables = [duration_table(timing, self.spreads) for timing in timings]
         return viterbi(self.emission(envelopes), tables)[0]
 
+    def predict_all(self, envelopes: Sequence[FloatArray]) -> list[IntArray]:
+        """States of several recordings, as ``predict`` gives them; several are searched together.
+
+        Args:
+            envelopes: For each recording, (n_i, k) at 50 Hz.
+
+        Returns:
+            For each recording, its states (n_i,).
+
+        Raises:
+            UndefinedError: As ``predict`` does.
+        """
+        states: dict[int, IntArray] = {}
+        width = len(self.mean) // (2 * self.context + 1) // 2
+        # Recordings of a batch have about the same length, so that little is searched in vain.
+        order = sorted(range(len(envelopes)), key=lambda i: len(envelopes[i]))
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            emissions = []
+            tables = []
+            for i in batch:
+                check_envelopes(envelopes[i], width)
+                timings = heart_timings(
+                    beat_envelope(envelopes[i], self.beat),
+                    candidates=self.candidates,
+                    rates=self.rates,
+                )
+                tables.append([duration_table(timing, self.spreads) for timing in timings])
+                emissions.append(self.emission(envelopes[i]))
+            for i, path in zip(batch, viterbi_of_all(emissions, tables), strict=True):
+                states[i] = path[0]
+        return [states[i] for i in range(len(envelopes))]
+
 
 def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
-    """Raise UndefinedError unless envelopes are (n, width), finite, not flat and at least 2 s long."""
+    """Raise UndefinedError unless envelopes are (n, width), finite, not flat, 2 s or longer."""
     if envelopes.ndim != 2 or (width is not None and envelopes.shape[1] != width):
         raise UndefinedError(
             f"Envelopes of shape {envelopes.shape}; wanted (n, {width or 'k'}) at {STATE_RATE} Hz."
         )
     if len(envelopes) < SHORTEST * STATE_RATE:
         raise UndefinedError(
-            f"{len(envelopes) / STATE_RATE:.2f} s of envelopes; the model needs {SHORTEST:g} s. Leave the recording out."
+            f"{len(envelopes) / STATE_RATE:.2f} s of envelopes; the model needs {SHORTEST:g} s. "
+            "Leave the recording out."
         )
     if not np.isfinite(envelopes).all():
         raise UndefinedError("These envelopes hold values that are not finite. Make them again.")
@@ -342,7 +301,7 @@ def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
         )
 
 
-def frame_features(envelopes: FloatArray, context: int) -> FloatArray:
+def state_features(envelopes: FloatArray, context: int) -> FloatArray:
     """What the regression sees of each frame: envelopes and their soft logarithm, at ``context``
     frames around it.
 

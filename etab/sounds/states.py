@@ -36,7 +36,8 @@ def check_intervals(where: object, intervals: Sequence[Interval]) -> None:
     for number, (one, two) in enumerate(pairwise(intervals), start=2):
         if two[0] < one[1] - OVERLAP_LIMIT:
             raise CorruptFileError(
-                f"{where}, row {number} starts at {two[0]:g} s, before the row above ends ({one[1]:g} s): rows are out "
+                f"{where}, row {number} starts at {two[0]:g} s, before the row above ends "
+                f"({one[1]:g} s): rows are out "
                 "of order or overlap. Restore it as published."
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -32,9 +33,22 @@ def slug(name: str) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole or leave what was there; raises StorageError when the disk refuses.
+    """Write a file completely, or leave the former file unchanged.
 
-    Text is written as UTF-8 with the line ends it has.
+    Args:
+        path: The file.
+        content: Bytes, or text that is written as UTF-8 with its line ends unchanged.
+
+    Raises:
+        StorageError: The disk refuses.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "note.txt"
+        ...     write_atomically(path, "whole")
+        ...     path.read_text()
+        'whole'
     """
     data = content.encode() if isinstance(content, str) else content
     temp: Path | None = None
@@ -50,9 +64,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temp.replace(path)
         temp = None
     except OSError as error:
+        step = "check its folder and permissions, or name another place"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            step = "free some space and run the same command again"
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is lost; "
-            "free some space and run the same command again."
+            f"{path} could not be written: {error.strerror or error}. Nothing that was finished is "
+            f"lost; {step}."
         ) from error
     finally:
         if temp is not None:

@@ -27,7 +27,7 @@ from xxhash import xxh3_64_intdigest, xxh3_128_digest
 from etab.errors import EtabWarning, StorageError
 from etab.types import Array
 
-VERSION = 2
+_VERSION = 2
 _HEAD = struct.Struct("<8s16s3I4xQQQ")
 _SUMMED = _HEAD.size - 8
 _MAGIC = b"etabclip"
@@ -51,7 +51,7 @@ def base_key(*facts: Hashable) -> bytes:
     Returns:
         16 bytes.
     """
-    text = repr((VERSION, facts, *map(_version, _CODECS)))
+    text = repr((_VERSION, facts, *map(_version, _CODECS)))
     return blake2b(text.encode(), digest_size=16).digest()
 
 

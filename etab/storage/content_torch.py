@@ -24,11 +24,17 @@ class Reader(Protocol):
     """Computes the digests of plain Python values."""
 
     def digest(self, thing: Any, path: str) -> bytes:
-        """Digest one object; ``path`` names it in messages."""
+        """Digest the object ``thing``; ``path`` names it in messages."""
         ...
 
     def each(self, kind: str, things: Iterable[Any], path: str) -> bytes:
-        """Digest several objects in order."""
+        """Digest several objects in order.
+
+        Args:
+            kind: A word for the group, part of the digest.
+            things: The objects.
+            path: The name of the group in messages.
+        """
         ...
 
     def mix(self, *parts: str | bytes) -> bytes:

@@ -31,3 +31,18 @@ def text(name: str) -> str:
     if others:
         raise unknown(f"file in {wanted.parent}", wanted.stem, others)
     raise DataNotFoundError(f"The packaged file {name} is missing: reinstall etab-bench.")
+
+
+def folder(name: str) -> Path | None:
+    """Find a folder of the package or the checkout, such as "benchmarks/results".
+
+    Args:
+        name: Path of the folder, relative to the checkout.
+
+    Returns:
+        The folder, or None where this installation does not have it.
+    """
+    for path in _places(name):
+        if path.is_dir():
+            return path
+    return None

@@ -136,7 +136,7 @@ class Task:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Datasets that the task reads: the fitted one first, then the tested one if it is another."""
+        """Datasets that the task reads: the fitted one, then the tested one if it is another."""
         return (self.fit_on, self.dataset) if self.fit_on else (self.dataset,)
 
     @property
@@ -230,7 +230,8 @@ def crossed(menu: Registry[Task], code: str) -> Task:
             f"{n} {str(getattr(fitted, n))!r} and {str(getattr(tested, n))!r}" for n in differ
         )
         raise UnsupportedOptionError(
-            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {differences}. `etab list "
+            f"{code!r} is no cell: {fitted.code} and {tested.code} differ in {differences}. `etab "
+            "list "
             "cross` names the pairs."
         )
     low, high = (

@@ -27,7 +27,7 @@ SUITE_PARTS: Mapping[str, str] = MappingProxyType({"echo": "abcd", "heart sounds
 
 
 class _Letters(Mapping[str, str]):
-    """Map the letter of a dataset to its name; the letters are read from the cards of the datasets."""
+    """Map the letter of each dataset, as its card states it, to the name of the dataset."""
 
     def _by_letter(self) -> dict[str, str]:
         from etab.datasets import SOURCES  # deferred: boards import the menu without datasets

@@ -307,8 +307,17 @@ def _numbers(base: str, n_fold: int) -> tuple[int, int]:
 
 
 def drawn(bases: list[str], percents: list[float], shots: list[float], draws: int) -> list[str]:
-    """Names of the protocols with each share or number of patients, ``draws`` of each; 100 % is the
-    base itself.
+    """Name the protocols that train on draws of patients; 100 % is the base itself.
+
+    Args:
+        bases: The names of the protocols to draw from.
+        percents: Shares of training patients, in %.
+        shots: Numbers of training patients.
+        draws: Draws per share or number.
+
+    Example:
+        >>> drawn(["official"], [10, 100], [], draws=2)
+        ['official-10pct-d0', 'official-10pct-d1', 'official']
     """
     out: list[str] = []
     for base in bases:
@@ -321,20 +330,36 @@ def drawn(bases: list[str], percents: list[float], shots: list[float], draws: in
 
 
 def protocol_name(protocol: str, n_fold: int) -> str:
-    """Name a protocol as results carry it: "official", "lodo", or "cv" with its number of folds
-    ("cv5").
+    """Name a protocol as in results.
+
+    Args:
+        protocol: "official", "lodo" or "cv".
+        n_fold: The number of folds of "cv".
+
+    Example:
+        >>> protocol_name("cv", 5)
+        'cv5'
     """
     return parse(protocol, n_fold).name
 
 
 def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
-    """Named protocols to run a task by: its own, or those asked for that it knows.
+    """Choose the protocols of a task.
 
-    Where none is asked for, folds of patients are repeated, as on the boards, unless the task is
+    Where none is requested, folds of patients are repeated as on the boards, unless the task is
     fitted on another dataset.
 
-    Raises IncompatibleError where it knows none of them: CirCor has no official split, few tasks
-    have databases.
+    Args:
+        task: The task.
+        asked: Requested protocols; None for the protocols of the task.
+        n_fold: The number of folds of "cv".
+
+    Returns:
+        Names of protocols that the task has.
+
+    Raises:
+        IncompatibleError: The task has none of the requested protocols: CirCor has no official
+            split, and few tasks have databases.
     """
     if asked is None:
         repeated = f"cv{n_fold}x{BOARD_REPEATS}"
@@ -357,8 +382,17 @@ def _fits(task: Task, protocol: Protocol) -> bool:
 
 
 def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
-    """The splits that a named protocol makes of these rows; raises SplitError or UndefinedError
-    where it cannot.
+    """Split rows by a protocol.
+
+    Args:
+        name: The name of the protocol, as in results.
+        seed: The seed of folds and draws.
+        rows: The rows of the task.
+        kind: The kind of the target; draws contain every class.
+
+    Raises:
+        SplitError: A part is missing or empty.
+        UndefinedError: The rows do not suffice for the protocol.
     """
     return parse(name).splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
 
@@ -366,7 +400,13 @@ def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
 def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
     """Label the rows by the authors' part and the fold.
 
-    Protocols with this many folds are made of rows with these labels.
+    Protocols with ``n_fold`` folds are made of rows with these labels.
+
+    Args:
+        name: The name of the protocol, as in results.
+        n_fold: The number of folds.
+        seed: The seed of the folds.
+        rows: The rows of the task.
 
     Returns:
         (n,) labels; None for draws and for repeated folds, which share no parts with other
@@ -388,7 +428,12 @@ def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
 
 
 def remarks(task: Task, name: str, rows: Rows) -> tuple[str, ...]:
-    """What a reader must know of this protocol on these rows."""
+    """Return remarks on a protocol for readers of a result.
+
+    Args:
+        task: The task.
+        name: The name of the protocol, as in results.
+        rows: The rows of the task."""
     undefined = undefined_note(task.code, rows.missing)
     notes = (undefined,) if undefined else ()
     if rows.groups and parse(name).sort == "cv" and len(set(rows.groups)) > 1:

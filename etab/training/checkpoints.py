@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-SCHEMA = 1
+CHECKPOINT_SCHEMA = 1
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ def flatten(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Restore the state of an optimizer from what ``flatten`` returned."""
+    """Restore the state of ``optimizer`` from the ``tensors`` that ``flatten`` returned."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
@@ -133,7 +133,7 @@ def write_checkpoint(
     blob = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
     digest = hashlib.sha256(blob).hexdigest()
     blob_name = f"{digest[:24]}.safetensors"
-    whole = {"schema": SCHEMA, "tensors": blob_name, "sha256": digest, **state}
+    whole = {"schema": CHECKPOINT_SCHEMA, "tensors": blob_name, "sha256": digest, **state}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / blob_name, blob)
@@ -172,7 +172,10 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tenso
     try:
         state = json.loads((folder / "state.json").read_text())
         blob = (folder / str(state["tensors"])).read_bytes()
-        if state["schema"] != SCHEMA or hashlib.sha256(blob).hexdigest() != state["sha256"]:
+        if (
+            state["schema"] != CHECKPOINT_SCHEMA
+            or hashlib.sha256(blob).hexdigest() != state["sha256"]
+        ):
             raise ValueError(
                 "the tensors do not match the checksum in state.json, or the schema differs"
             )

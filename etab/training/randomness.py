@@ -34,7 +34,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def seed_process(seed: int, rank: int) -> None:
-    """Seed torch's generator; processes of another rank, which have other rows, differ."""
+    """Seed torch's generator with ``seed`` and ``rank``, so that processes draw differently."""
     import torch
 
     if rank:

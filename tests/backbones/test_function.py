@@ -265,6 +265,13 @@ def test_functions_are_told_apart_by_content_version_and_input() -> None:
     assert digest(one, input=small) == digests[0]
 
 
+def test_data_of_the_pretraining_are_on_the_card() -> None:
+    small = etab.Frames(size=16)
+    assert etab.backbone(rows, name="r", input=small).pretraining_sets == ("unknown",)
+    card = etab.backbone(rows, name="r", input=small, pretrained_on=["camus", "echonet"])
+    assert card.pretraining_sets == ("camus", "echonet")
+
+
 def test_a_torch_module_is_put_into_eval_mode() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
     check_backbone(etab.backbone(net, name="drop", input=etab.Frames(size=16)))

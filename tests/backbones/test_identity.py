@@ -261,7 +261,7 @@ def test_a_script_gives_one_digest_in_two_processes_and_another_when_edited(tmp_
 
 @pytest.fixture(scope="module")
 def camus(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=12) / "camus"
+    return phantom_tree(["camus"]) / "camus"
 
 
 def _grid(size: int) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -82,7 +82,7 @@ def test_another_rate_is_refused_by_name(folder: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5]}))
-    with pytest.raises(WeightsError, match="no model of sound"):
+    with pytest.raises(WeightsError, match="no folder of a transformers model"):
         backbones.card(f"transformers/{tmp_path}")
 
 
@@ -239,4 +239,4 @@ def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_quarters_of_any_depth() -> None:
     rows = [torch.full((1, 2, 3), float(i)) for i in range(13)]
-    assert [float(v[0, 0, 0]) for _, v in open_sound._quarters(rows)] == [3, 6, 9, 12]
+    assert [float(v[0, 0, 0]) for _, v in open_sound.quarters(rows)] == [3, 6, 9, 12]

@@ -236,3 +236,32 @@ def test_timm_is_tapped_across_its_depth(name: str) -> None:
 def test_networks_of_timm_that_cannot_be_tapped_are_refused(name: str) -> None:
     with pytest.raises(UnsupportedOptionError, match=f"{name}"):
         backbones.card(f"random/timm/{name}").load()
+
+
+def test_a_model_of_the_hub_has_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size, mean and std are those of its configuration, in the card and after loading."""
+    import timm
+
+    from etab.backbones.image import open as image_open
+
+    config = {"input_size": [3, 160, 160], "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5]}
+    asked: list[str] = []
+
+    def fetch(model_id: str) -> tuple[dict[str, object], str, dict[str, object]]:
+        asked.append(model_id)
+        return config, "vit_tiny_patch16_224", {}
+
+    def create(model: str, pretrained: bool) -> torch.nn.Module:
+        assert pretrained
+        made = timm.create_model(
+            "vit_tiny_patch16_224", img_size=160, depth=3, num_classes=0, pretrained_cfg=config
+        )
+        return made
+
+    monkeypatch.setattr("timm.models.load_model_config_from_hf", fetch)
+    monkeypatch.setattr(image_open, "_create_timm", create)
+    card = backbones.card("hf-hub:somebody/vit_160")
+    assert asked == ["somebody/vit_160"]
+    assert (card.size, card.mean) == (160, (0.1, 0.2, 0.3))
+    features = card.load()(torch.zeros(1, 160, 160, dtype=torch.uint8))
+    assert features.maps[-1].shape[2] == 10

@@ -15,6 +15,14 @@ import pytest
 from benchmarks import rescore_numpy
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
+from etab.results.masks import (
+    Keep,
+    mask_digest,
+    mask_facts,
+    masks_path,
+    packed_masks,
+    sample_rows,
+)
 from etab.types import Kind
 
 BENCHMARKS = Path(rescore_numpy.__file__).parent
@@ -42,12 +50,36 @@ def test_it_imports_nothing_but_numpy_and_the_standard_library() -> None:
         "__future__",
         "collections",
         "csv",
+        "gzip",
+        "hashlib",
+        "io",
         "json",
         "numpy",
         "pathlib",
         "sys",
         "typing",
     }
+
+
+@pytest.mark.parametrize("keep", ["all", "sample"])
+def test_it_sees_another_mask(keep: Keep, tmp_path: Path, capsys: Any) -> None:
+    path = min(copy_of(CELLS[0], tmp_path).glob("*.json"))
+    for other in path.parent.glob("*.npz"):
+        other.unlink()
+    items, table = rescore_numpy.read_table(path.with_suffix(".csv"))
+    repeats = [int(repeat) for repeat in table.repeats]
+    masks = [np.eye(9, 12, k=i % 7, dtype=bool) for i in range(len(items))]
+    record = json.loads(path.read_text())
+    record["masks"] = mask_facts(items, repeats, [mask_digest(mask) for mask in masks])
+    path.write_text(json.dumps(record))
+    if keep == "sample":
+        masks = [masks[i] for i in sample_rows(items, repeats)]
+    masks_path(path, keep).write_bytes(packed_masks(masks))
+    assert rescore_numpy.main([str(path.parent)]) == 0
+    masks[3] = ~masks[3]
+    masks_path(path, keep).write_bytes(packed_masks(masks))
+    assert rescore_numpy.main([str(path.parent)]) == 1
+    assert "the masks are not those of the record" in capsys.readouterr().out
 
 
 def test_it_knows_every_metric_of_published_records() -> None:

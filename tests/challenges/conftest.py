@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import phantom
 from etab.challenges.scoring import read_references
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("challenge")
-    phantom.write_sounds(folder, patients=12, seed=7)
-    return folder
+def made(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor", "cinc2016"], seed=7)
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -150,18 +147,6 @@ def binary(items: list[str], score: list[float], answer: list[float] | None = No
     if answer is not None:
         columns["answer"] = np.array(answer)
     return Predictions(Kind.BINARY, tuple(items), tuple(items), ("fold0",) * len(items), columns)
-
-
-def etab(*words: object) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "etab", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=env,
-    )
 
 
 def asked(*words: object) -> Any:

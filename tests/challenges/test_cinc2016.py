@@ -156,7 +156,11 @@ def _is_running(pid: str) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this system")
+def _parent(pid: str) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc on this system")
 @pytest.mark.parametrize(
     "start",
     [
@@ -164,6 +168,8 @@ def _is_running(pid: str) -> bool:
         "setsid sleep 77 & echo $!",
         "(setsid bash -c 'echo $$; exec sleep 77' &) ; sleep 0.3",
         "setsid bash -c 'echo $$; setsid sleep 78 & exec sleep 77' & sleep 0.3",
+        "(setsid env -i bash -c 'echo $$; exec sleep 77' &) ; sleep 0.3",
+        "(setsid env -i bash -c '(setsid env -i bash -c \"echo \\$\\$; exec sleep 77\" &)' &); sleep 0.5",
     ],
 )
 def test_no_process_is_left_behind(tmp_path: Path, start: str) -> None:
@@ -171,7 +177,10 @@ def test_no_process_is_left_behind(tmp_path: Path, start: str) -> None:
     ended = run_limited(["/bin/bash", "-c", start], tmp_path, QUICK, home=tmp_path)
     assert ended.why == ""
     time.sleep(0.05)
-    assert not _is_running(ended.tail.strip())
+    pid = ended.tail.strip()
+    assert not _is_running(pid)
+    # Nor a zombie, which only a parent that never waits leaves.
+    assert not Path(f"/proc/{pid}").exists() or _parent(pid) != os.getpid()
 
 
 def test_shipped_answers_are_nowhere_while_the_entry_runs(

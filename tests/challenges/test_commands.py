@@ -10,9 +10,9 @@ from tests.challenges.entries import (
     binary,
     entry,
     entry_2022,
-    etab,
     saved,
 )
+from tests.commands import etab
 
 
 def test_commands(made: Path, tmp_path: Path, truth: dict[str, int]) -> None:

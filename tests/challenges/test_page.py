@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import phantom
 from etab.challenges.scoring import read_references
 from tests.challenges.entries import ROOT, entry, entry_2022, zipped
+from tests.commands import Ended, etab
 
 PAGE = (ROOT / "docs" / "challenge.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -27,15 +24,15 @@ def _commands() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the data, entries and results that the page names; /data is a folder in it."""
     folder = tmp_path_factory.mktemp("page")
     data = folder / "data"
-    phantom.write_sounds(data, patients=12, seed=7)
-    (data / "cinc2016").rename(data / "challenge-2016")
-    (data / "circor").rename(data / "circor-1.0.3")
-    phantom.write_sounds(folder / "more", patients=12, seed=8)
-    shutil.move(folder / "more" / "circor", data / "mine")
+    data.mkdir()
+    sounds = phantom_tree(["circor", "cinc2016"], seed=7)
+    (sounds / "cinc2016").rename(data / "challenge-2016")
+    (sounds / "circor").rename(data / "circor-1.0.3")
+    (phantom_tree(["circor"]) / "circor").rename(data / "mine")
     truth = read_references(data / "challenge-2016" / "validation")[0]
     zipped(
         entry(folder / "entry-2016", {name: row.label for name, row in truth.items()}),
@@ -49,18 +46,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(folder: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(folder: Path, words: list[str]) -> Ended:
     """Run ``etab ...`` in a folder, where /data is the folder ``data`` in it."""
-    words = [word.replace("/data/", f"{folder}/data/") for word in words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=env,
-    )
+    assert words[0] == "etab"
+    return etab(*[word.replace("/data/", f"{folder}/data/") for word in words[1:]], cwd=folder)
 
 
 def test_the_page_has_commands() -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from etab import phantom
 from etab.challenges.scoring import (
     evaluate_cinc2016,
     evaluate_circor2022,
@@ -29,15 +26,14 @@ from etab.errors import (
 )
 from etab.metrics.cinc2016 import TRAINING_2016, Weights2016
 from etab.sounds.states import MURMUR, OUTCOME
+from tests.commands import etab
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("entries")
-    phantom.write_sounds(folder, patients=12, seed=7)
-    return folder
+def made(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor", "cinc2016"], seed=7)
 
 
 def labels(folder: Path) -> dict[str, int]:
@@ -257,18 +253,6 @@ def test_missing_and_unknown_patients(made: Path, tmp_path: Path) -> None:
 
 
 # --- commands ---
-
-
-def etab(*words: object) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", "etab", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=env,
-    )
 
 
 def test_commands(made: Path, tmp_path: Path) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import phantom
-from etab.phantom.tmed import write_tmed
 from tests.trees import camus, echonet, tmed
 
 SOUND_PATIENTS = 12
@@ -38,10 +37,8 @@ def tmed_trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def tmed_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("phantom") / "tmed"
-    assert list(write_tmed(root, 21, 5)) == list(range(1, 22))
-    return root
+def tmed_phantom(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["tmed"], patients=21, seed=5) / "tmed"
 
 
 @pytest.fixture
@@ -51,7 +48,5 @@ def tmed_tree(tmed_trees: dict[str, Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sound_trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sounds")
-    phantom.write_sounds(folder, patients=SOUND_PATIENTS, seed=SOUND_SEED)
-    return folder
+def sound_trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor", "cinc2016"], patients=SOUND_PATIENTS, seed=SOUND_SEED)

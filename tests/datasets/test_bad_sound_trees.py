@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from etab import phantom
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.datasets.cinc2016_states import read_state_ans
 from etab.datasets.circor_layout import read_states
@@ -23,9 +22,9 @@ from tests.trees import sounds
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bad")
-    phantom.write_sounds(folder / "all", patients=12, seed=5)
+    phantom_tree(["circor", "cinc2016"]).rename(folder / "all")
     sounds.small_circor(folder / "all" / "circor", folder / "circor")
     sounds.small_cinc2016(folder / "all" / "cinc2016", folder / "cinc2016")
     return folder

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sounds")
-    phantom.write(folder, patients=12, names=["circor"])
-    return folder / "circor"
+def sounds(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor"]) / "circor"
 
 
 @pytest.fixture
@@ -95,13 +94,13 @@ def test_all_missing_are_listed_and_the_rest_is_still_read(tree: Path) -> None:
     assert "stopped: " in report.render()
 
 
-def test_videos_that_are_missing_are_all_listed(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=10, names=["echonet"])
-    videos = sorted((tmp_path / "echonet" / "Videos").glob("*.avi"))
+def test_videos_that_are_missing_are_all_listed(phantom_tree: Callable[..., Path]) -> None:
+    root = phantom_tree(["echonet"]) / "echonet"
+    videos = sorted((root / "Videos").glob("*.avi"))
     for path in videos[:3]:
         path.unlink()
     videos[5].write_bytes(b"RIFF")
-    report = check("echonet", tmp_path / "echonet")
+    report = check("echonet", root)
     assert sorted(report.missing) == [str(path) for path in videos[:3]]
     assert [said for said in report.corrupt if videos[5].name in said]
 
@@ -253,15 +252,15 @@ def test_every_phantom_tree_is_whole(name: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def unmarked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def unmarked(phantom_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny CinC 2016 whose 26 recordings stand for the whole release, one of them withdrawn; nothing says phantom."""
-    phantom.write(tmp_path, patients=12, names=["cinc2016"])
+    root = phantom_tree(["cinc2016"]) / "cinc2016"
     monkeypatch.setattr(cinc2016, "ALL", 26)
     monkeypatch.setattr(cinc2016, "ALL_E", 8)
     monkeypatch.setattr(cinc2016, "WITHDRAWN", 1)
     monkeypatch.setattr(cinc2016.Cinc2016Source, "phantom", False)
     monkeypatch.setattr(cinc2016.Cinc2016Source, "canonical", lambda self: "")
-    return tmp_path / "cinc2016"
+    return root
 
 
 def test_withdrawn_recordings_are_no_difference(unmarked: Path) -> None:

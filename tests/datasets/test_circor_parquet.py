@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,10 @@ FILE = "data/original-00000-of-00001.parquet"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small CirCor in both layouts: circor/ and circor_hf/."""
     folder = tmp_path_factory.mktemp("parquet")
-    phantom.write_sounds(folder / "all", patients=12, seed=7)
-    small_circor(folder / "all" / "circor", folder / "circor", (1, 2, 3, 4, 5))
+    small_circor(phantom_tree(["circor"], seed=7) / "circor", folder / "circor", (1, 2, 3, 4, 5))
     convert_circor(folder / "circor", folder / "circor_hf", mark="phantom")
     shutil.copy(folder / "circor" / "PHANTOM", folder / "circor_hf")
     return folder

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import datasets, phantom
+from etab import datasets
 from etab.datasets.base import Source
 from etab.datasets.integrity.check import check
 from etab.datasets.paths import find_folder
@@ -20,10 +21,8 @@ NOTE = bytes.fromhex("000516070002000000000000") + bytes(80)
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("echo")
-    phantom.write(folder, patients=10, seed=2, size=64, names=NAMES)
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(NAMES)
 
 
 def found(name: str, root: Path) -> tuple[Source, list[str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import phantom
 from etab.datasets import source
 from etab.datasets.integrity.check import check
 from etab.datasets.integrity.listed import damaged
@@ -18,10 +18,8 @@ NAMES = ("circor", "cinc2016")
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("hidden")
-    phantom.write_sounds(folder, patients=12, seed=2)
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(NAMES)
 
 
 def litter(root: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from etab import phantom
 from etab.datasets.camus import CamusSource
 from etab.datasets.integrity.check import check
 from etab.errors import EtabError
@@ -22,9 +21,8 @@ Harm = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("needed")
-    phantom.write(folder, patients=10, seed=3, size=64, names=("camus",))
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    folder = phantom_tree(["camus"])
     for path in (folder / "camus").rglob("*half_sequence*"):
         path.unlink()
     return folder / "camus"
@@ -83,7 +81,7 @@ def test_a_run_does_without_what_its_tasks_do_not_need(
     code, harm = NOT_NEEDED[name]
     harm(camus)
     (result,) = run(camus, code, skip_bad=skip_bad)
-    assert result.n_patients == 10
+    assert result.n_patients == 12
     assert not result.bad
 
 
@@ -103,14 +101,14 @@ def test_what_a_task_needs_is_missed(camus: Path, code: str, harm: Harm) -> None
     with pytest.raises(EtabError, match="--skip-bad"):
         run(camus, code)
     (result,) = run(camus, code, skip_bad=True)
-    assert result.n_patients == 9
+    assert result.n_patients == 11
     assert len(result.bad["lost"]) == 1
 
 
 def test_a_damaged_picture_of_the_other_view_costs_nothing(camus: Path) -> None:
     _write("*2CH_ED.nii.gz", b"no picture")(camus)
     (result,) = run(camus, MASKS, skip_bad=True)
-    assert result.n_patients == 10
+    assert result.n_patients == 12
     assert not result.bad
 
 

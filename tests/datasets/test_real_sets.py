@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import datasets, phantom
+from etab import datasets
 from etab.datasets.base import Source
 from etab.datasets.integrity.check import check
 from etab.testing.datasets import check_dataset
@@ -69,6 +70,8 @@ def ask(*words: object, tests: str = "test_published_counts") -> tuple[int, str]
         "-rsfE",
         "-p",
         "no:cacheprovider",
+        "-n",
+        "0",
         "tests/datasets/test_real_sets.py",
         "-k",
         f"{tests} and not option",
@@ -86,9 +89,9 @@ def test_option_left_out_skips_with_the_reason() -> None:
     assert NAMED.format("tmed") in said
 
 
-def test_option_refuses_phantoms(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=10, names=["tmed", "unity"])
-    code, said = ask("--real", f"tmed={tmp_path / 'tmed'}", "--real", f"unity={tmp_path / 'unity'}")
+def test_option_refuses_phantoms(phantom_tree: Callable[..., Path]) -> None:
+    root = phantom_tree(["tmed", "unity"])
+    code, said = ask("--real", f"tmed={root / 'tmed'}", "--real", f"unity={root / 'unity'}")
     assert code == 1
     assert said.count("is phantom data: --real is for data as published") >= 2
     assert f"{len(COUNTS) - 2} skipped" in said

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etab import datasets, phantom
+from etab import datasets
 from etab.datasets.integrity import canonical
 from etab.datasets.integrity.check import check
 from etab.results import Predictions, Result
@@ -26,7 +27,6 @@ PARTS = {
     "patient0206": "validation",
     "patient0027": "testing",
 }
-PHANTOM_PATIENTS = 70  # enough for the names of the pair
 
 
 def test_camus_lists_the_pair() -> None:
@@ -46,9 +46,15 @@ def test_an_id_without_the_other_stays_as_it_is(tmp_path: Path, absent: str) -> 
     assert list(source.notes()) == []
 
 
-def test_phantom_patients_of_these_names_are_two(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=PHANTOM_PATIENTS, size=32, names=("camus",))
-    source = datasets.source("camus", tmp_path / "camus")
+def test_phantom_patients_of_these_names_are_two(phantom_tree: Callable[..., Path]) -> None:
+    """Two made patients get the names of the pair, in their files and in the lists."""
+    root = phantom_tree(["camus"]) / "camus"
+    for old, new in zip(("patient0005", "patient0006"), PAIR, strict=True):
+        for path in [*root.rglob(f"{old}_*"), root / "database_nifti" / old]:
+            path.rename(path.with_name(path.name.replace(old, new)))
+        for listed in root.glob("database_split/*.txt"):
+            listed.write_text(listed.read_text().replace(old, new))
+    source = datasets.source("camus", root)
     assert set(PAIR) <= {record.patient for record in source.records()}
     assert canonical.same_people(source) == {}
 

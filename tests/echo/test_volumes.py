@@ -75,7 +75,7 @@ def test_what_does_not_exist_is_said() -> None:
 
 
 def test_the_phantom_gives_its_own_ef(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=12, seed=4)
+    phantom.write(tmp_path, patients=12, seed=4, names=["camus"])
     _, labels, rules = measured(datasets.source("camus", tmp_path / "camus"))
     assert np.abs(rules["biplane, standard"] - labels).mean() < 3
 

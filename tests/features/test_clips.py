@@ -40,7 +40,7 @@ SHORT = Sampling(8, 2, 8)
 
 @pytest.fixture(scope="module")
 def trees(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["echonet", "camus", "ted"], patients=12, size=64)
+    return phantom_tree(["echonet", "camus", "ted"])
 
 
 # --- which frames ---
@@ -290,7 +290,7 @@ def test_another_sampling_is_another_result(
     run = plan("b6-A4-E", ["image_stats"], protocols=("cv3",), head="knn")[0]
     assert finished(run, done) is not None
     monkeypatch.setitem(TASKS._items, "b6-A4-E", replace(TASKS["b6-A4-E"], clip=Sampling(16, 2)))
-    with pytest.raises(ResultError, match="sampling differ"):
+    with pytest.raises(ResultError, match=r"different.*sampling"):
         finished(run, done)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones.base import BackboneCard, Course
 from etab.datasets.base import SoundSource
 from etab.datasets.camus import CamusSource
@@ -470,10 +471,8 @@ def test_frames_are_thinned_and_unannotated_ones_left_out(made: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("series")
-    phantom.write(folder, patients=10, seed=5, names=("circor",))
-    return folder / "circor"
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor"]) / "circor"
 
 
 @pytest.mark.parametrize(
@@ -484,7 +483,7 @@ def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
     plan = run.plan("e0-AL-D", [name], protocols=None, n_fold=3)
     cell = next(iter(execute.execute(plan, settings)))
     assert (cell.head, cell.metric, cell.phantom) == ("hsmm_wavelet", "f1_100", True)
-    assert cell.settings["series_version"] == series.VERSION
+    assert cell.settings["series_version"] == series.SERIES_VERSION
     assert all({"features", "penalty"} <= set(fold["choice"]) for fold in cell.folds)
     assert execute.finished(plan[0], settings) is not None
     if name == "mel_stats":
@@ -520,10 +519,10 @@ def test_envelopes_stay_the_series_they_were(tree: Path) -> None:
         assert beat[name] == pytest.approx(rows, abs=1e-5)
 
 
-def test_a_source_of_pictures_has_no_series(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=10, seed=1, size=64, names=("camus",))
+def test_a_source_of_pictures_has_no_series(phantom_tree: Callable[..., Path]) -> None:
+    root = phantom_tree(["camus"]) / "camus"
     with pytest.raises(UnsupportedOptionError, match="holds no sound"):
-        series.recording_series(CamusSource(tmp_path / "camus"), [], backbones.card("mel_stats"))
+        series.recording_series(CamusSource(root), [], backbones.card("mel_stats"))
 
 
 def test_a_wav2vec_says_when_its_steps_are(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones.sound import networks as sound_nets
 from etab.datasets.base import SoundSource
 from etab.datasets.camus import CamusSource
@@ -24,10 +24,8 @@ from etab.types import Features, Record
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> CircorSource:
-    folder = tmp_path_factory.mktemp("sounds")
-    phantom.write_sounds(folder, patients=12, seed=3)
-    return CircorSource(folder / "circor")
+def source(phantom_tree: Callable[..., Path]) -> CircorSource:
+    return CircorSource(phantom_tree(["circor"], seed=3) / "circor")
 
 
 def _keys(source: SoundSource, length: float = 2.0) -> list[tuple[Record, float, float]]:
@@ -198,7 +196,7 @@ def test_what_cannot_be_embedded_is_refused(
 
 
 def test_a_source_of_pictures_is_refused(phantom_tree: Callable[..., Path]) -> None:
-    pictures = CamusSource(phantom_tree(["camus"], patients=12) / "camus")
+    pictures = CamusSource(phantom_tree(["camus"]) / "camus")
     with pytest.raises(UnsupportedOptionError, match="holds no sound"):
         window_features(pictures, [], backbones.card("mel_stats"), data_digest="d")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from etab import phantom
 from etab.cli.main import app
 from etab.errors import IncompatibleError, ResultError, UnsupportedOptionError
 from etab.finetuning import cells as tuned
@@ -32,10 +32,8 @@ SHORT = Recipe(epochs=2, batch=8, learning_rate=2e-3, patience=0)
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tuned")
-    phantom.write(folder, patients=24, seed=3, names=["camus"])
-    return folder / "camus"
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"], patients=20) / "camus"
 
 
 def planned(tasks: str = "a0,a1", **more: Any) -> finetuning_plan.Tuning:

@@ -374,7 +374,7 @@ def test_regression_is_scikit_learns(made: tuple[list[FloatArray], list[IntArray
     sk = pytest.importorskip("sklearn.linear_model")
     x, y, _ = made
     model = hsmm.fit_hsmm(x[:4], y[:4])
-    z, answer = np.concatenate([hsmm.frame_features(e, 0) for e in x[:4]]), np.concatenate(y[:4])
+    z, answer = np.concatenate([hsmm.state_features(e, 0) for e in x[:4]]), np.concatenate(y[:4])
     reference = sk.LogisticRegression(C=1e4, max_iter=2000).fit((z - z.mean(0)) / z.std(0), answer)
     theirs = reference.predict_log_proba((z - z.mean(0)) / z.std(0))
     mine = np.concatenate([model.emission(e) for e in x[:4]]) + model.prior

@@ -14,8 +14,9 @@ from etab import heads
 from etab.features import entries
 from etab.heads.base import FoldFit
 from etab.heads.pooled import large
-from etab.heads.pooled.large import Wide, nearest, partition, wide
-from etab.splits import row_splits
+from etab.heads.pooled.large import Wide, WideRidge, nearest, partition, wide
+from etab.heads.pooled.linalg import PENALTIES
+from etab.splits import row_splits, without
 from etab.types import Features, Kind, RowSplit, Target
 
 N, D = 240, 30
@@ -197,3 +198,81 @@ def test_stored_features_of_many_rows_stay_on_disk(tmp_path: Path) -> None:
     assert all(isinstance(v.base, np.memmap) for v in mapped.values())
     for name, values in pooled.items():
         assert np.array_equal(mapped[name], values)
+
+
+def _awkward(kind: str) -> Any:
+    """Features (N, D) of each awkward kind."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((N, D)) * np.arange(1, D + 1) ** -0.8 + 3
+    if kind == "rank-deficient":
+        x = rng.standard_normal((N, 4)) @ rng.standard_normal((4, D))
+    if kind == "constant columns":
+        x[:, [0, 5]] = [1000.1, 0.0]
+    if kind == "collinear":
+        x[:, 1] = 2 * x[:, 0]
+    if kind == "badly scaled":
+        x *= np.logspace(-6, 6, D)
+    if kind == "far from 0":
+        x += 1e4
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["plain", "rank-deficient", "constant columns", "collinear", "badly scaled", "far from 0"],
+)
+def test_ridge_of_many_rows_is_scikit_learns(kind: str) -> None:
+    """Final fits to 1e-6 of the deviation of the values, inner errors to 1e-3."""
+    linear = pytest.importorskip("sklearn.linear_model")
+    x = _awkward(kind)
+    y = 50 + 10 * np.random.default_rng(6).standard_normal(N) + x[:, 7]
+    split = _splits("cv")[0]
+    search = WideRidge(Wide(x, partition([split], N)), y, PENALTIES)
+
+    def theirs(train: Any, test: Any, penalty: float) -> Any:
+        z = x.astype(np.float64) - x[train].mean(axis=0, dtype=np.float64)
+        alpha = penalty * np.square(z[train]).sum() / len(train)
+        return linear.Ridge(alpha=alpha, solver="svd").fit(z[train], y[train]).predict(z[test])
+
+    for k, penalty in enumerate(PENALTIES):
+        ours = search.predict(split.train, split.test, k)
+        there = theirs(split.train, split.test, penalty)
+        assert np.abs(ours - there).max() < 1e-6 * y.std()
+    errors = search.inner_errors(split)
+    for k, penalty in enumerate(PENALTIES):
+        parts = [
+            np.abs(theirs(without(split.train, part), part, penalty) - y[part])
+            for part in split.inner
+        ]
+        assert errors[k] == pytest.approx(np.concatenate(parts).mean(), rel=1e-3)
+
+
+def test_leaving_out_two_folds_is_one_fit() -> None:
+    """Whichever of the two is the outer one."""
+    splits = _splits("cv")
+    home = Wide(_features().pooled["one/mean"], partition(splits, N))
+    search = WideRidge(home, _answers(Kind.VALUE), PENALTIES)
+    for split in splits:
+        search.inner_errors(split)
+    assert len(search._paths) == 6
+
+
+def test_inner_parts_that_cross_each_other_keep_no_moments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five folds with five inner parts of their own cut the rows into hundreds of parts."""
+    x = _features().pooled["one/mean"]
+    rng = np.random.default_rng(7)
+    splits = []
+    for fold in range(5):
+        train = np.flatnonzero(np.arange(N) % 5 != fold)
+        inner = tuple(np.sort(part) for part in np.array_split(rng.permutation(train), 5))
+        splits.append(RowSplit(train, inner, np.flatnonzero(np.arange(N) % 5 == fold), "fold"))
+    home = Wide(x, partition(splits, N))
+    assert int(home.parts.max()) + 1 > 100
+    found = home.total(splits[0].train)
+    assert home._parts is None
+    monkeypatch.setattr(large, "_MOST_PARTS", 10**6)
+    other = Wide(x, partition(splits, N)).total(splits[0].train)
+    assert np.allclose(found.second, other.second)
+    assert np.allclose(found.first, other.first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -381,12 +382,8 @@ def test_a_run_on_frames_refuses_a_head_on_sequences() -> None:
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from etab import phantom
-
-    folder = tmp_path_factory.mktemp("temporal")
-    phantom.write(folder, patients=12, seed=0, size=48, names=("echonet",))
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["echonet"])
 
 
 def short(name: str) -> Any:

@@ -289,7 +289,7 @@ def test_timing_features_of_a_known_heart() -> None:
 @pytest.mark.parametrize("beat", ["homomorphic", "wavelet"])
 def test_timing_features_hold_the_rate_of_a_phantom(beat: str) -> None:
     sound, truth = heart(4)
-    row = timing.features_of(sound, RATE, beat=beat)
+    row = timing.timing_of(sound, RATE, beat=beat)
     got = dict(zip(timing.COLUMNS, row, strict=True))
     onsets = np.flatnonzero((truth[1:] == 0) & (truth[:-1] != 0))
     assert got["mean_cycle"] == pytest.approx(np.diff(onsets).mean() / 50, rel=0.05)

@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -388,12 +389,18 @@ def test_other_protocols_and_seeds_stay_out(folder: Path, board: Board) -> None:
     noise = [made.changed(r, protocol="official") for r in results] + [
         made.changed(r, seed=5) for r in results
     ]
-    assert rank([*noise, *results], made.suite(), folder=folder, draws=300) == board
+    noisy = rank([*noise, *results], made.suite(), folder=folder, draws=300)
+    others = [note for note in noisy.notes if note not in board.notes]
+    assert len(others) == 2
+    assert "not ranked: " in others[0]
+    assert "not readable: " in others[1]  # these results have no predictions
+    assert replace(noisy, notes=board.notes) == board
     with pytest.raises(
-        ResultError, match=r"has protocol cv10 and seed 0. There is: cv5x5 \(seed 0\)"
+        ResultError,
+        match=r"protocol cv10 and seed 0. The folder holds results with cv5x5 \(seed 0\)",
     ):
         rank(results, made.suite(), folder=folder, protocol="cv10")
-    with pytest.raises(ResultError, match="nothing of this suite"):
+    with pytest.raises(ResultError, match="holds no results of this suite"):
         rank([], made.suite(), folder=folder)
 
 

@@ -19,7 +19,7 @@ from etab.leaderboard.pairs import compare
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.render import board_csv, board_markdown
 from etab.leaderboard.suites import Suite, suite_named
-from etab.metrics.inference import Design, Precision
+from etab.metrics.inference import FoldDesign, Precision
 from etab.results import Predictions, Result
 from etab.tasks.menu import TASKS
 from tests import made
@@ -131,7 +131,7 @@ def _noise(rng: np.random.Generator, patients: int = 200) -> Noise:
     """The noise of a mean over patients who differ by 0.1 from each other."""
     moved = rng.normal(size=patients) * 0.1
     people = (moved - moved.mean())[None] / patients
-    design = Design(n_fold=1, repeats=1, test_share=0.0)
+    design = FoldDesign(n_fold=1, repeats=1, test_share=0.0)
     return Noise({("set", "official"): Precision(people, np.zeros((1, 1)), design, patients)})
 
 

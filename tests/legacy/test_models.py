@@ -20,12 +20,9 @@ from etab.legacy.benchmark import task_items
 from etab.legacy.data_tools import training_data_split
 from etab.legacy.evaluate import evaluate_model
 from etab.legacy.examples import ItemExamples, unit_scale
-from etab.legacy.models import (
-    ETABmodel,
-    card_of_module,
-    load_weights,
-)
+from etab.legacy.models import ETABmodel
 from etab.legacy.score import ETABscore
+from etab.legacy.user_backbones import card_of_module, load_weights
 from etab.tasks.menu import TASKS
 from etab.training.loop import Recipe
 from etab.types import Kind

@@ -70,12 +70,16 @@ def test_heads_by_their_printed_names() -> None:
     assert printed <= set(available_heads("segmentation"))
     assert {"Linear", "RNN", "LSTM"} <= set(available_heads("regression"))
     assert set(available_heads()) >= printed
-    assert names.head("unet", "segmentation") == names.head("U-Net", "segmentation") == "U-Net"
-    assert names.head("LSTM + Linear output layer", "regression") == "LSTM"
+    assert (
+        names.printed_head("unet", "segmentation")
+        == names.printed_head("U-Net", "segmentation")
+        == "U-Net"
+    )
+    assert names.printed_head("LSTM + Linear output layer", "regression") == "LSTM"
     with pytest.raises(UnsupportedOptionError, match="these do: Linear"):
-        names.head("U-Net", "classification")
+        names.printed_head("U-Net", "classification")
     with pytest.raises(UnknownNameError, match="U-Net"):
-        names.head("Unett", "segmentation")
+        names.printed_head("Unett", "segmentation")
 
 
 @pytest.mark.parametrize(

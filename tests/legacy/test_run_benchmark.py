@@ -26,7 +26,7 @@ def script() -> Any:
 
 @pytest.fixture(scope="module")
 def cohort(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=12, size=64) / "camus"
+    return phantom_tree(["camus"]) / "camus"
 
 
 @pytest.mark.parametrize(

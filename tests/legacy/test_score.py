@@ -101,8 +101,8 @@ def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort
     ("options", "said"),
     [
         ({"n_fold": 1}, "2 folds"),
-        ({"n_epoch": 3}, "would not act"),
-        ({"finetune": True, "cache": "x"}, "would not act"),
+        ({"n_epoch": 3}, "would have no effect"),
+        ({"finetune": True, "cache": "x"}, "would have no effect"),
         ({"train_frac": 0.5}, "n_fold decides"),
         ({"task_weights": {"a": 1, "a0-A4-C": 1}}, "mix both"),
         ({"task_weights": {"a": -1}}, "0 or more"),

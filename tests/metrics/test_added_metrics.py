@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from etab import phantom
 from etab.errors import UndefinedError, UnsupportedOptionError
 from etab.leaderboard.ranking import rank
 from etab.leaderboard.suites import Suite
@@ -79,16 +78,18 @@ def test_the_laws(added: list[str]) -> None:
     ],
 )
 def test_added_metrics_work_in_runs_and_on_the_board(
-    name: str, added: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    added: list[str],
+    tmp_path: Path,
+    phantom_tree: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    phantom.write(tmp_path / "made", patients=20, seed=0, size=96)
+    root = phantom_tree(["camus"], patients=20) / "camus"
     code = CLASS_CODE if name == "brier" else CODE
     anchors = Anchors(10.0, 0.0, "made", "made")
     row = replace(TASKS[code], metric=name, anchors=anchors)
     monkeypatch.setitem(TASKS._items, code, row)
-    settings = Settings(
-        root=tmp_path / "made" / "camus", results=tmp_path / "r", cache=tmp_path / "c"
-    )
+    settings = Settings(root=root, results=tmp_path / "r", cache=tmp_path / "c")
     runs = plan(code, ["image_stats", "pixel_pca"], protocols=("cv5",))
     for result in execute(runs, settings):
         assert result.metric == name

@@ -96,8 +96,40 @@ def test_what_does_not_exist_is_none() -> None:
     high = by_name(ScoredRows(Kind.VALUE, columns, np.arange(5).astype(str)))
     assert high["bias, EF < 40"] == Readout("bias, EF < 40", None, None, None, 0)
     assert high["slope of error on truth"].value is None
-    with pytest.raises(UnsupportedOptionError, match="of values, of two classes"):
+    with pytest.raises(UnsupportedOptionError, match="got a table of mask with the columns dice"):
         readouts(ScoredRows(Kind.MASK, {"dice": np.ones(3)}, np.arange(3).astype(str)))
+
+
+def test_masks_have_surface_distances() -> None:
+    columns = {name: np.array([0.9, 0.7, 0.8]) for name in ("dice", "jaccard", "hd95", "msd")}
+    columns["hd95"] = np.array([2.0, 4.0, 9.0])
+    rows = ScoredRows(Kind.MASK, columns, np.array(["p1", "p1", "p2"]))
+    values = {row.name: row.value for row in readouts(rows, draws=50)}
+    assert values["95th percentile surface distance, mm"] == 6.0
+    assert values["Dice"] == pytest.approx(0.8)
+
+
+def test_volumes_have_a_bias_and_limits_and_no_ranges_of_ejection() -> None:
+    columns = {"truth": np.array([100.0, 120.0]), "score": np.array([110.0, 126.0])}
+    rows = ScoredRows(Kind.VALUE, columns, np.array(["p1", "p2"]))
+    table = readouts(rows, ejection=False, draws=50)
+    assert table[0].name == "bias"
+    assert table[0].value == 8.0
+    assert not any("EF" in row.name for row in table)
+
+
+def test_several_classes_by_hand() -> None:
+    columns = {
+        "truth": np.array([0.0, 1.0, 2.0]),
+        "score_0": np.array([0.9, 0.2, 0.3]),
+        "score_1": np.array([0.1, 0.7, 0.6]),
+        "score_2": np.array([0.0, 0.1, 0.1]),
+    }
+    rows = ScoredRows(Kind.CLASSES, columns, np.array(["p1", "p2", "p3"]))
+    values = {row.name: row.value for row in readouts(rows, draws=50)}
+    squares = [0.01 + 0.01, 0.04 + 0.09 + 0.01, 0.09 + 0.36 + 0.81]
+    assert values["Brier over all classes"] == pytest.approx(np.mean(squares))
+    assert values["ECE of the likeliest class"] == pytest.approx((0.1 + 0.3 + 0.6) / 3)
 
 
 def test_repeats_are_averaged() -> None:

@@ -62,6 +62,19 @@ def test_leaving_out_a_patient_is_leaving_out_their_rows(
         assert without[person] == pytest.approx(METRICS[name].value(others), abs=1e-12)
 
 
+def area_by_pairs(name: str, truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> float:
+    """An area from every pair of rows, one weighting at a time."""
+    positive = truth == 1
+    gap = score[positive][:, None] - score[None, :]
+    if name == "auroc":
+        order = ((gap > 0) + (gap == 0) / 2)[:, ~positive]
+        pairs = np.outer(weights[positive], weights[~positive])
+        return float((order * pairs).sum() / pairs.sum())
+    before = (gap <= 0) * weights
+    precision = before[:, positive].sum(axis=1) / np.maximum(before.sum(axis=1), 1)
+    return float(precision @ weights[positive] / weights[positive].sum())
+
+
 @pytest.mark.parametrize("largest", [1, 40, 255])
 @pytest.mark.parametrize("name", ["auroc", "auprc"])
 def test_areas_of_many_pairs_are_exact(name: str, largest: int) -> None:
@@ -75,6 +88,8 @@ def test_areas_of_many_pairs_are_exact(name: str, largest: int) -> None:
     whole = METRICS[name].prepared(rows, Units.single_rows(n)).draws(counts.T)
     floats = METRICS[name].prepared(rows, Units.single_rows(n)).draws(counts.T.astype(np.float64))
     assert whole == pytest.approx(floats, abs=1e-14)
+    for drawn, value in zip(counts[:3].astype(np.float64), whole, strict=False):
+        assert value == pytest.approx(area_by_pairs(name, truth, score, drawn), abs=1e-12)
 
 
 def test_areas_equal_the_sums_over_pairs() -> None:

@@ -14,12 +14,12 @@ from etab.errors import UndefinedError
 from etab.metrics import inference
 from etab.metrics.base import METRICS
 from etab.metrics.columns import ScoredRows
-from etab.metrics.inference import Design, Precision, paired_test, precision_of
+from etab.metrics.inference import FoldDesign, Precision, paired_test, precision_of
 from etab.testing.metrics import sample
 from etab.types import Kind
 
-FIVE = Design(n_fold=5, repeats=1, test_share=0.25)
-ONE = Design(n_fold=1, repeats=1, test_share=0.5)
+FIVE = FoldDesign(n_fold=5, repeats=1, test_share=0.25)
+ONE = FoldDesign(n_fold=1, repeats=1, test_share=0.5)
 
 
 def rows_of(
@@ -52,7 +52,7 @@ def cross_validated(
     )
 
 
-def precision(rows: ScoredRows, design: Design) -> Precision:
+def precision(rows: ScoredRows, design: FoldDesign) -> Precision:
     return precision_of("mae", rows, np.unique(rows.patients), design)
 
 
@@ -149,7 +149,7 @@ def test_shared_noise_cancels_in_a_difference() -> None:
 
 def test_pairs_at_once_are_pairs_one_by_one() -> None:
     rng = np.random.default_rng(8)
-    design = Design(n_fold=5, repeats=3, test_share=0.25)
+    design = FoldDesign(n_fold=5, repeats=3, test_share=0.25)
     folds = rng.normal(size=(4, 3, 5))
     folds[:, 1, 2] = np.nan
     folds[:, 2, 1:] = np.nan
@@ -248,6 +248,6 @@ def test_a_fold_without_the_metric_is_left_out() -> None:
     folds = np.array([f"fold{k}" for k in [0, 1] * 12 + [2] * 6])
     columns = {"truth": truth, "score": rng.random(30)}
     rows = ScoredRows(Kind.BINARY, columns, np.arange(30).astype(str), folds)
-    part = precision_of("auroc", rows, np.unique(rows.patients), Design(3, 1, 0.5))
+    part = precision_of("auroc", rows, np.unique(rows.patients), FoldDesign(3, 1, 0.5))
     assert np.isfinite(part.folds).tolist() == [[True, True, False]]
     assert math.isfinite(part.encoder_variance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,10 +18,8 @@ from etab.phantom.anatomy import Heart, draw_heart
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantom")
-    phantom.write(folder, patients=12, seed=3, size=192)
-    return folder
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus", "echonet"], size=192)
 
 
 def digest(folder: Path) -> str:
@@ -28,6 +27,14 @@ def digest(folder: Path) -> str:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         h.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return h.hexdigest()
+
+
+@pytest.mark.parametrize("name", ["camus", "echonet"])
+def test_the_first_patient_follows_from_the_seed(name: str, tmp_path: Path) -> None:
+    """Each writer yields after a patient, so the others need not be drawn."""
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        next(iter(phantom._writers(10, seed, 32)[name](tmp_path / folder)))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "c")
 
 
 @pytest.mark.slow

@@ -121,8 +121,8 @@ FAULTS = [
     Fault(
         "the submitter names the patients",
         CANONICAL,
-        "facts: list[Sequence[str]] = [table.items, table.patients, table.folds]",
-        "facts: list[Sequence[str]] = [table.items, table.items, table.folds]",
+        "columns: list[Sequence[str]] = [items, patients, folds]",
+        "columns: list[Sequence[str]] = [items, items, folds]",
         _refused("the worst frames are one patient's"),
     ),
     Fault(

@@ -18,6 +18,7 @@ CONTAINERS, WEIGHTS, WINDOWS = (
     "etab/features/windows.py",
 )
 IN_CONTAINERS = ("tests/backbones/test_containers.py",)
+BATCHES = "etab/features/window_batches.py"
 IN_WINDOWS = ("tests/features/test_windows.py",)
 LITE = "etab/backbones/sound/birdnet.py"
 MEL_POWER = "etab/backbones/sound/front_end.py"
@@ -197,28 +198,28 @@ FAULTS = [
     ),
     Fault(
         "audio: the start of a window is ignored",
-        WINDOWS,
+        BATCHES,
         "first = round(start * rate)",
         "first = round(0 * rate)",
         IN_WINDOWS,
     ),
     Fault(
         "audio: a window is filled with zeros",
-        WINDOWS,
+        BATCHES,
         "cut(sound, first, n, padding=False)",
         "cut(sound, first, n, padding=True)",
         IN_WINDOWS,
     ),
     Fault(
         "audio: the rate of the backbone is ignored",
-        WINDOWS,
+        BATCHES,
         "rate = self.rate or native",
         "rate = native",
         IN_WINDOWS,
     ),
     Fault(
         "audio: another recording's sound is kept",
-        WINDOWS,
+        BATCHES,
         "if self._last[0] != record.id:",
         'if self._last[0] == "":',
         IN_WINDOWS,
@@ -246,21 +247,21 @@ FAULTS = [
     ),
     Fault(
         "audio: pictures at another size of window",
-        WINDOWS,
+        BATCHES,
         "* 255).astype",
         "* 127).astype",
         IN_WINDOWS,
     ),
     Fault(
         "audio: samples that are not finite pass",
-        WINDOWS,
+        BATCHES,
         "if not np.isfinite(samples).all():",
         "if False:",
         IN_WINDOWS,
     ),
     Fault(
         "audio: windows beyond the end pass",
-        WINDOWS,
+        BATCHES,
         "if first >= len(sound):",
         "if False:",
         IN_WINDOWS,

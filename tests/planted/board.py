@@ -70,7 +70,7 @@ FAULTS = [
     Fault(
         "numbers kept longer than they are written",
         "etab/results/predictions.py",
-        'float(f"{number:.{digits}g}")',
+        "float(pattern % number)",
         "float(number)",
         RESULTS,
     ),
@@ -119,8 +119,8 @@ FAULTS = [
     Fault(
         "lost predictions stay lost",
         "etab/results/record.py",
-        "if not table.exists() or",
-        "if False and",
+        "if not _holds(table_path(path), text):",
+        "if False:",
         RESULTS,
     ),
     Fault(
@@ -286,7 +286,7 @@ FAULTS = [
     ),
     Fault(
         "a pipe among results is waited for",
-        "etab/results/record.py",
+        "etab/results/table_files.py",
         "if path.exists() and not path.is_file():",
         "if False:",
         RESULTS,

@@ -73,8 +73,16 @@ FAULTS = [
     _fault(
         "daemons live on",
         LIMITED,
-        "int(fields[3]) == session or _is_marked(path.parent, mark)",
-        "int(fields[3]) == session",
+        "prctl(_SET_SUBREAPER, 1, 0, 0, 0)",
+        "prctl(_SET_SUBREAPER, 0, 0, 0, 0)",
+        "tests/challenges/test_cinc2016.py",
+        "test_no_process_is_left_behind",
+    ),
+    _fault(
+        "zombies are left",
+        LIMITED,
+        "    child.wait()\n    family.bury()\n",
+        "    child.wait()\n",
         "tests/challenges/test_cinc2016.py",
         "test_no_process_is_left_behind",
     ),

@@ -13,8 +13,8 @@ FAULTS = [
     Fault(
         "import-time seed",
         "etab/registry.py",
-        'T = TypeVar("T")',
-        "T = TypeVar(\"T\")\n__import__('numpy').random.seed(42)",
+        '_T = TypeVar("_T")',
+        "_T = TypeVar(\"_T\")\n__import__('numpy').random.seed(42)",
         ("tests/test_layers.py",),
     ),
     Fault(
@@ -41,8 +41,8 @@ FAULTS = [
     Fault(
         "a miss suggests nothing",
         "etab/registry.py",
-        "cutoff=0.5",
-        "cutoff=1.1",
+        "return [lower[other] for other in close]",
+        "return []",
         ("tests/tasks/test_menu.py",),
     ),
     Fault(

@@ -150,7 +150,7 @@ FAULTS = [
     Fault(
         "ED and ES by order, not area",
         "etab/datasets/traced.py",
-        "late = int(last[1] > first[1])",
+        "late = int(masks[last].sum() > masks[first].sum())",
         "late = 0",
         OF_ECHONET,
     ),

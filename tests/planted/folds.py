@@ -83,7 +83,7 @@ FAULTS = [
     Fault(
         "folds: a repeat may lack rows",
         "etab/results/predictions.py",
-        "if items != every_item:",
+        "if of_repeat != every_item:",
         "if False:",
         REPEATED,
     ),
@@ -118,10 +118,10 @@ FAULTS = [
     Fault(
         "folds: the mean of folds, whatever their pairs",
         "etab/metrics/areas.py",
-        "                right[chunk] += _float64_sum(high * below) / 2\n"
+        "                right[chunk] += _float64_sum(high * part.twice_below(low)) / 2\n"
         "                pairs[chunk] += _float64_sum(high) * _float64_sum(low)\n",
         "                of_part = _float64_sum(high) * _float64_sum(low)\n"
-        "                right[chunk] += _float64_sum(high * below) / 2 / np.maximum(of_part, 1e-9)\n"
+        "                right[chunk] += _float64_sum(high * part.twice_below(low)) / 2 / np.maximum(of_part, 1e-9)\n"
         "                pairs[chunk] += of_part > 0\n",
         WITHIN,
     ),

@@ -70,13 +70,6 @@ FAULTS = [
         ("tests/heads/test_contract.py::test_a_matrix_that_is_not_finite_is_refused",),
     ),
     Fault(
-        "leverage forgets the intercept",
-        "etab/heads/pooled/linalg.py",
-        "@ shrink + 1 / len(y)",
-        "@ shrink",
-        ("tests/heads/test_contract.py",),
-    ),
-    Fault(
         "segmentation memo mixes structures",
         "etab/heads/masks/linear.py",
         "        labels = {p: d.label(y) for p, d in designs.items()}",

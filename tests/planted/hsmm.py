@@ -8,6 +8,7 @@ TESTS, MODEL, ENVELOPES = (
     "etab/sounds/envelopes.py",
 )
 SEARCH = "etab/sounds/semimarkov.py"
+VITERBI = "etab/sounds/state_search.py"
 
 
 def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
@@ -17,30 +18,30 @@ def _fault(name: str, file: str, old: str, new: str, test: str) -> Fault:
 FAULTS = [
     _fault(
         "emission of the next state",
-        SEARCH,
-        "np.tile(np.cumsum(emission, axis=0).T, (k, 1))",
-        "np.tile(np.cumsum(emission[:, [1, 2, 3, 0]], axis=0).T, (k, 1))",
+        VITERBI,
+        "summed = np.cumsum(emission, axis=0).T",
+        "summed = np.cumsum(emission[:, [1, 2, 3, 0]], axis=0).T",
         "test_search_is_exact",
     ),
     _fault(
         "durations are ignored",
-        SEARCH,
-        "found = windows[:, t:upto] + backward",
-        "found = windows[:, t:upto] + np.where(np.isfinite(backward), 0.0, backward)",
+        VITERBI,
+        "(self.windows[:, first:end] + self.log_p).max(axis=2)",
+        "(self.windows[:, first:end] + np.minimum(self.log_p, 0) * 0.5).max(axis=2)",
         "test_search_is_exact",
     ),
     _fault(
         "the first state cannot begin before the recording",
-        SEARCH,
+        VITERBI,
         "value[:, 1 : longest + 1] = survival + total",
         "value[:, 1 : longest + 1] = table + total",
         "test_search_is_exact",
     ),
     _fault(
         "blocks longer than the shortest state",
-        SEARCH,
-        ".any(axis=0).argmax()) + 1)",
-        ".any(axis=0).argmax()) + 3)",
+        VITERBI,
+        "block = sum(shortest)\n",
+        "block = sum(shortest) + 3\n",
         "test_search_is_exact",
     ),
     _fault(

@@ -61,8 +61,8 @@ FAULTS = [
     Fault(
         "a normal tail for few patients",
         MODULE,
-        "2 * scipy_stats.t.sf(np.abs(_ratios(differences, variances)), degrees)",
-        "2 * scipy_stats.norm.sf(np.abs(_ratios(differences, variances)))",
+        "2 * stdtr(degrees, -np.abs(_ratios(differences, variances)))",
+        "2 * stdtr(1e9, -np.abs(_ratios(differences, variances)))",
         INFERENCE,
     ),
     Fault(
@@ -75,8 +75,8 @@ FAULTS = [
     Fault(
         "Holm is skipped",
         PAIRS,
-        "values = holm([float(p[pair]) for pair in pairs])",
-        "values = np.array([float(p[pair]) for pair in pairs])",
+        "values = holm(p[rows, columns].tolist())",
+        "values = p[rows, columns]",
         SEPARATION,
     ),
     Fault(

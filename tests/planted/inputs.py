@@ -15,7 +15,7 @@ FAULTS = [
     Fault(
         "phases are taken from data that mark none",
         "etab/features/base.py",
-        "if row.phases and all(target.name != PHASES for target in data.targets):",
+        "if row.phases and all(target.name != PHASE_TARGET for target in data.targets):",
         "if False:",
         _TESTS,
     ),

@@ -156,4 +156,18 @@ FAULTS = [
         "{dataset, source.canonical()}",
         SEEN,
     ),
+    Fault(
+        "leaks: a backbone that saw the test is ranked",
+        "etab/leaderboard/seen.py",
+        "if with_seen or not seen_tasks(cells[name])]",
+        "if True]",
+        SEEN,
+    ),
+    Fault(
+        "leaks: data of the pretraining that nobody lists are none",
+        "etab/backbones/weights/index.py",
+        '.get("datasets", "unknown")',
+        '.get("datasets", "")',
+        SEEN,
+    ),
 ]

@@ -106,14 +106,14 @@ FAULTS = [
     Fault(
         "weights of tasks do not act",
         "etab/legacy/score.py",
-        "+ weight / len(codes) / sum(asked.values())",
+        "+ weight / len(codes) / total",
         "+ 1 / len(codes) / len(asked)",
         ("tests/legacy/test_score.py::test_the_score_is_a_pair_and_its_parts_add_up",),
     ),
     Fault(
         "weights of the user are not loaded",
         "etab/legacy/score.py",
-        "        load_weights(made.network, module.state_dict(), name)\n",
+        "        load_weights(backbone.network, module.state_dict(), name)\n",
         "",
         (
             "tests/legacy/test_score.py::test_trained_heads_score_too_and_the_users_weights_are_what_is_scored",
@@ -121,7 +121,7 @@ FAULTS = [
     ),
     Fault(
         "partial weights are loaded",
-        "etab/legacy/models.py",
+        "etab/legacy/user_backbones.py",
         "    if lost:\n",
         "    if False:\n",
         ("tests/legacy/test_models.py::test_own_modules_and_own_weights",),

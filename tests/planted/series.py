@@ -80,7 +80,7 @@ FAULTS = [
     ),
     _fault(
         "slices of another recording",
-        SERIES,
+        "etab/features/series_files.py",
         "whole[end - k : end]",
         "whole[:k]",
         "test_series_are_kept_and_read_back",
@@ -144,8 +144,8 @@ FAULTS = [
     _fault(
         "series and windows share features",
         "etab/runs/execute.py",
-        "layered(run.row, run.backbone_card))",
-        "False)",
+        "            layered(run.row, run.backbone_card),\n        )",
+        "            False,\n        )",
         "test_tasks_of_one_backbone_keep_their_own_features",
     ),
     _fault(

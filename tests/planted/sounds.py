@@ -386,4 +386,24 @@ FAULTS = [
         "if False:\n            low, high",
         (f"{STATES}::test_a_timing_that_cannot_be_is_refused",),
     ),
+    Fault(
+        "sounds: recordings without a mark of quality are scored as noisy",
+        "etab/metrics/heart_sounds.py",
+        'marked = rows["clean"] >= 0',
+        'marked = rows["clean"] >= -1',
+        (
+            "tests/tasks/test_sound_tasks.py::"
+            "test_recordings_without_a_mark_of_quality_are_in_no_official_score",
+        ),
+    ),
+    Fault(
+        "sounds: a recording without a mark of quality counts as noisy",
+        "etab/features/windows.py",
+        "        return -1.0\n",
+        "        return 0.0\n",
+        (
+            "tests/tasks/test_sound_tasks.py::"
+            "test_a_release_with_some_marks_says_which_recordings_have_none",
+        ),
+    ),
 ]

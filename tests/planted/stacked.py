@@ -6,6 +6,8 @@ TESTS = ("tests/heads/test_stack.py",)
 STACK = "etab/heads/pooled/stack.py"
 KERNELS = "etab/heads/pooled/kernel_fits.py"
 MOMENTS = "etab/heads/pooled/moment_fits.py"
+WEIGHTED = "etab/heads/pooled/weighted_fits.py"
+WEIGHTED_TESTS = ("tests/heads/test_weighted_fits.py",)
 COMBINE = "etab/heads/pooled/combine.py"
 
 FAULTS = [
@@ -40,10 +42,10 @@ FAULTS = [
     Fault(
         "stack: weights are fitted on rows that the candidates have seen",
         STACK,
-        "left_out[index] = predict(float(PENALTIES[index]))",
+        "left_out[index] = predict(float(_PENALTIES[index]))",
         "left_out[index] = fit.train @ np.linalg.solve(fit.train + 1e-3 * np.eye(len(y)), y)"
         " if hasattr(fit.train, 'ndim') and fit.train.ndim == 2"
-        " else predict(float(PENALTIES[index]))",
+        " else predict(float(_PENALTIES[index]))",
         TESTS,
     ),
     Fault(
@@ -130,5 +132,26 @@ FAULTS = [
         "if not isinstance(memo, Memo) or not memo.balanced:",
         "if True:",
         TESTS,
+    ),
+    Fault(
+        "stack: databases decide the fits of candidates",
+        STACK,
+        "is_weighted = shared.has_databases(rows.train)",
+        "is_weighted = False",
+        WEIGHTED_TESTS,
+    ),
+    Fault(
+        "stack: a part stays in the weighted mean of the answers",
+        WEIGHTED,
+        "self.answers - part.answers,",
+        "self.answers,",
+        WEIGHTED_TESTS,
+    ),
+    Fault(
+        "stack: the intercept ignores the weights",
+        WEIGHTED,
+        "intercept = roots @ solved[:, :-1] / (roots @ solved[:, -1])",
+        "intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()",
+        WEIGHTED_TESTS,
     ),
 ]

@@ -53,8 +53,8 @@ FAULTS = [
     _fault(
         "the seed is forgotten",
         HEAD,
-        "replace(self.recipe, seed=seed)",
-        "replace(self.recipe, seed=int(np.random.default_rng().integers(1 << 30)))",
+        "replace(recipe, seed=seed)",
+        "replace(recipe, seed=int(np.random.default_rng().integers(1 << 30)))",
         "test_the_seed_decides_and_torchs_generator_is_left_alone",
     ),
     _fault(

@@ -6,7 +6,7 @@ LVH, PEDIATRIC, UNITY = (f"etab/datasets/{name}.py" for name in ("lvh", "pediatr
 
 
 def _of(file: str, test: str) -> tuple[str, ...]:
-    return (f"tests/datasets/{file}.py::{test}",)
+    return (f"tests/datasets/measured/{file}.py::{test}",)
 
 
 def _scaffold(test: str) -> tuple[str, ...]:
@@ -136,8 +136,8 @@ FAULTS = [
     Fault(
         "the smaller cavity is ED",
         "etab/datasets/traced.py",
-        "Answer(late, first[0]), Answer(1 - late, last[0])",
-        "Answer(1 - late, first[0]), Answer(late, last[0])",
+        "Answer(late, first), Answer(1 - late, last)",
+        "Answer(1 - late, first), Answer(late, last)",
         _of("test_pediatric", "test_pediatric_phases_by_area"),
     ),
     Fault(
@@ -185,7 +185,7 @@ FAULTS = [
     Fault(
         "labelled pictures may be missing",
         UNITY,
-        "            self._check_there(records)\n",
+        "            self._check_present(records)\n",
         "",
         _of("test_unity", "test_damage_is_named"),
     ),

@@ -99,8 +99,8 @@ FAULTS = [
     Fault(
         "clips: families share one execution",
         "etab/runs/execute.py",
-        "(run.row.dataset, run.backbone, run.row.family,",
-        '(run.row.dataset, run.backbone, "",',
+        "            run.backbone,\n            run.row.family,",
+        '            run.backbone,\n            "",',
         (_CLIPS + "test_recordings_are_scored",),
     ),
     Fault(

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from etab import phantom
 from etab.datasets import source
 from etab.datasets.base import Source
 from etab.datasets.circor_layout import read_states
@@ -31,11 +30,8 @@ Change = Callable[[Cells], str]
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    phantom.write(folder, patients=10, seed=3, names=("echonet", "pediatric", "lvh"))
-    phantom.write_sounds(folder, patients=12, seed=3)
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["echonet", "pediatric", "lvh", "circor", "cinc2016"])
 
 
 # --- ways in which programs save a table ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import etab
-from etab import backbones, datasets, heads, phantom
+from etab import backbones, datasets, heads
 from etab.cli.listing import TABLES
 from etab.datasets.camus import CamusSource
 from etab.errors import (
@@ -37,16 +37,14 @@ from etab.tasks.menu import TASKS, find
 from etab.tasks.rows import Rows
 from etab.types import Features
 from tests import made
-from tests.cli.test_commands import etab as command
+from tests.commands import etab as command
 
 CELLS = "b0-A4-C>E,a0-A4-C>E,d0-A4-C>E,b1-A4-E>P"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
-    phantom.write(folder, patients=12, seed=5, size=64, names=("camus", "echonet", "pediatric"))
-    return folder
+def data(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus", "echonet", "pediatric"])
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +258,7 @@ def test_other_data_to_fit_on_is_another_result(data: Path, done: Settings, tmp_
         shutil.copytree(data / name, copy / name)
     cfg = next((copy / "camus").rglob("Info_4CH.cfg"))
     cfg.write_text(cfg.read_text().replace("Age: ", "Age: 1"))
-    with pytest.raises(ResultError, match="fit_data_digest differ"):
+    with pytest.raises(ResultError, match=r"different.*fit data digest"):
         finished(run, replace(done, root=copy))
 
 
@@ -305,9 +303,9 @@ def test_from_the_command(data: Path, done: Settings) -> None:
         done.results,
     )
     said = command(*words, "--root", data, "--cache", done.cache, "--workers", 1)
-    assert said.stdout.startswith("0 cells run, 1 were finished already"), said.stderr
+    assert said.stdout.startswith("0 cells computed, 1 already finished"), said.stderr
     said = command(*words, "--cache", done.cache, "--workers", 1, ETAB_DATA=str(data))
-    assert said.stdout.startswith("0 cells run, 1 were finished already"), said.stderr
+    assert said.stdout.startswith("0 cells computed, 1 already finished"), said.stderr
     said = command("run", "--tasks", "b0-A4-C>C", "--backbones", "image_stats")
     assert said.returncode == 2
     assert "names one dataset twice" in said.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import heads, phantom
+from etab import heads
 from etab.errors import IncompatibleError, UndefinedError
 from etab.heads.pooled.balanced import BalancedLogistic
 from etab.results import Result
@@ -79,9 +80,8 @@ def test_shares_of_training_and_test_do_not_move_the_decisions(share: float) -> 
     assert (1 - answers[of_test == 0]).mean() == pytest.approx(0.69, abs=0.06)
 
 
-def test_the_option_acts_and_is_recorded(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=18, seed=2, names=("cinc2016",))
-    root = tmp_path / "cinc2016"
+def test_the_option_acts_and_is_recorded(tmp_path: Path, phantom_tree: Callable[..., Path]) -> None:
+    root = phantom_tree(["cinc2016"], patients=18, seed=2) / "cinc2016"
     results: dict[str, Result] = {}
     answers: dict[str, FloatArray] = {}
     for decide in (None, "balanced"):
@@ -110,10 +110,9 @@ def test_what_has_nothing_to_decide_is_left_out_or_refused() -> None:
 
 
 def test_a_run_tells_the_head_the_databases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, phantom_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    phantom.write(tmp_path, patients=18, seed=2, names=("cinc2016",))
-    root = tmp_path / "cinc2016"
+    root = phantom_tree(["cinc2016"], patients=18, seed=2) / "cinc2016"
     seen: list[set[str]] = []
     original = BalancedLogistic.cross_fit
 

@@ -14,7 +14,7 @@ import etab.heads.masks.decoders as place
 from etab import heads
 from etab.cli.main import app
 from etab.errors import IncompatibleError, UnsupportedOptionError
-from etab.features.frames import Frames
+from etab.features.frames import FrameInput
 from etab.finetuning import plan as finetuning_plan
 from etab.results import Result, load_results
 from etab.runs import execute
@@ -32,7 +32,7 @@ BACKBONE, HEADS = "random/efficientnet_lite0", ("linear_seg", "linknet", "topfor
 
 @pytest.fixture(scope="module")
 def tree(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=20, seed=3, size=64) / "camus"
+    return phantom_tree(["camus"], patients=20) / "camus"
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_several_heads_read_the_maps_once_and_are_what_each_is_alone(
         place.Pyramid, "__init__", lambda self, *args: (made.append(args), real(self, *args))[1]
     )
     embedded: list[str] = []
-    embed = Frames.embed
+    embed = FrameInput.embed
     monkeypatch.setattr(
-        Frames, "embed", lambda *a, **k: (embedded.append("once"), embed(*a, **k))[1]
+        FrameInput, "embed", lambda *a, **k: (embedded.append("once"), embed(*a, **k))[1]
     )
     together = run(tree, tmp_path / "together", HEADS)
     assert (len(made), len(embedded)) == (1, 1)

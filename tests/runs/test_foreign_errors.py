@@ -60,7 +60,7 @@ ERRORS: list[BaseException] = [
 
 @pytest.fixture(scope="module")
 def camus(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=12) / "camus"
+    return phantom_tree(["camus"]) / "camus"
 
 
 def _failing(error: BaseException) -> base.BackboneCard:

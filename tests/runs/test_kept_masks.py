@@ -25,6 +25,7 @@ from etab.results.masks import (
     masks_path,
     packed_masks,
     read_masks,
+    sample_rows,
 )
 from etab.runs.execute import execute
 from etab.runs.remeasure import remeasured
@@ -89,12 +90,14 @@ def reasons(folder: Path, root: Path | None) -> list[str]:
 
 
 def replaced(folder: Path, masks: list[Array]) -> None:
-    """Put other masks beside the record, with their digests in it."""
+    """Put other masks and their sample beside the record, with their digests in it."""
     result = Result.load(record(folder))
     table = result.predictions(folder)
     digests = [mask_digest(mask) for mask in masks]
     edit(record(folder), masks=mask_facts(table.items, table.repeats, digests))
     masks_path(record(folder), "all").write_bytes(packed_masks(masks))
+    sample = [masks[i] for i in sample_rows(table.items, table.repeats)]
+    masks_path(record(folder), "sample").write_bytes(packed_masks(sample))
 
 
 CELLS = {

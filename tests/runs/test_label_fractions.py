@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from etab import heads, phantom
+from etab import heads
 from etab.cli.main import app
 from etab.errors import DataNotFoundError, IncompatibleError, UndefinedError
 from etab.leaderboard import curves
@@ -128,12 +129,10 @@ def test_undrawn_rows_do_not_touch_the_answer() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("few")
-    phantom.write(place / "data", patients=30, seed=0, size=96)
-    settings = Settings(
-        root=place / "data" / "camus", results=place / "results", cache=place / "cache"
-    )
+    root = phantom_tree(["camus"], patients=30) / "camus"
+    settings = Settings(root=root, results=place / "results", cache=place / "cache")
     runs = plan(
         ["a0-A4-C", "b0-A4-C", "b1-A4-C"],
         ["image_stats"],

@@ -11,6 +11,7 @@ import pytest
 from etab import backbones
 from etab.datasets.base import SOURCES
 from etab.leaderboard.ranking import rank_folder
+from etab.leaderboard.suites import Suite
 from etab.runs.execute import execute
 from etab.runs.leaks import seen_notes
 from etab.runs.run import Settings, plan
@@ -21,7 +22,7 @@ from etab.runs.run import Settings, plan
     [
         ("efficientnet_lite0", ("imagenet-1k",)),
         ("hed_vgg16", ("imagenet-1k", "bsds500")),
-        ("vits14_saliency", ()),
+        ("vits14_saliency", ("unknown",)),
         ("random/efficientnet_lite0", ()),
         ("random/hed_vgg16", ()),
         ("image_stats", ()),
@@ -36,13 +37,44 @@ def test_a_result_and_the_board_say_that_test_data_were_seen(
     tmp_path: Path, phantom_tree: Callable[..., Path], sets: tuple[str, ...]
 ) -> None:
     card = replace(backbones.card("image_stats"), pretraining_sets=sets)
-    root = phantom_tree(patients=12, names=("camus",)) / "camus"
+    root = phantom_tree(["camus"]) / "camus"
     settings = Settings(root=root, results=tmp_path / "results")
     (result,) = execute(plan("b0-A4-C", [card], protocols=["cv5"]), settings)
     notes = [n for n in result.settings.get("notes", []) if n.startswith("PRETRAINED ON TEST DATA")]
     assert bool(notes) == ("camus" in sets)
     board = rank_folder(settings.results, "camus", protocol="cv5")
     assert [n for n in board.notes if n.startswith("PRETRAINED ON TEST DATA")] == notes
+    assert [n for n in board.notes if n.startswith("SEEN IN PRETRAINING: image_stats (b0-A4-C)")][
+        :1
+    ] == [n for n in board.notes if n.startswith("SEEN")]
+
+
+@pytest.mark.parametrize("sets", [("camus",), ("unknown",)])
+def test_a_backbone_that_saw_the_test_is_ranked_only_where_that_is_asked_for(
+    tmp_path: Path, phantom_tree: Callable[..., Path], sets: tuple[str, ...]
+) -> None:
+    card = replace(backbones.card("image_stats"), pretraining_sets=sets)
+    root = phantom_tree(patients=12, names=("camus",)) / "camus"
+    settings = Settings(root=root, results=tmp_path / "results")
+    other = backbones.card("pixel_pca")
+    list(execute(plan("b0-A4-C", [card, other], protocols=["cv5"]), settings))
+    suite = Suite(name="ef", version=1, tasks=("b0-A4-C",))
+    board = rank_folder(settings.results, suite)
+    ranked = {row.backbone for row in board.rows if row.ranked}
+    seen = sets == ("camus",)
+    assert ranked == ({"pixel_pca"} if seen else {"pixel_pca", "image_stats"})
+    assert {row.backbone for row in board.rows} == {"pixel_pca", "image_stats"}
+    everyone = rank_folder(settings.results, suite, with_seen=True)
+    assert all(row.ranked for row in everyone.rows)
+    assert any("ranked because" in note for note in everyone.notes) == seen
+
+
+@pytest.mark.parametrize(
+    "name", [*backbones.names(), *backbones.optional(), *backbones.video.clip_names()]
+)
+def test_every_learned_card_lists_its_data_or_unknown(name: str) -> None:
+    card = backbones.card(name)
+    assert bool(card.pretraining_sets) == card.learned
 
 
 @pytest.mark.parametrize("dataset", ["circor", "circor_hf", "circor_hf_processed"])

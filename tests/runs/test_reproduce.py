@@ -18,7 +18,7 @@ from etab.runs.reproduce import reproduce
 
 @pytest.fixture(scope="module")
 def root(phantom_tree: Callable[..., Path]) -> Path:
-    return phantom_tree(["camus"], patients=12) / "camus"
+    return phantom_tree(["camus"]) / "camus"
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from etab import datasets, phantom
+from etab import datasets
 from etab.datasets.integrity.check import check
 from etab.phantom.sound_trees import wav_bytes
 from etab.readers.audio import read_wav
@@ -27,10 +28,14 @@ def _unlink_all(root: Path, pattern: str, count: int) -> list[str]:
     return [path.stem for path in paths]
 
 
+@pytest.fixture
+def sounds(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor", "cinc2016"])
+
+
 @pytest.mark.parametrize(("pattern", "lost"), [("*_*.tsv", 0), ("*_*.wav", 2), ("*_*.hea", 2)])
-def test_sounds_need_states_for_states_alone(pattern: str, lost: int, tmp_path: Path) -> None:
-    phantom.write_sounds(tmp_path, patients=12, seed=4)
-    root = tmp_path / "circor"
+def test_sounds_need_states_for_states_alone(pattern: str, lost: int, sounds: Path) -> None:
+    root = sounds / "circor"
     _unlink_all(root, pattern, 2)
     source = sift(datasets.source("circor", root), tasks_on("murmur", "outcome"))
     assert len(source.faults or ()) == lost
@@ -38,22 +43,20 @@ def test_sounds_need_states_for_states_alone(pattern: str, lost: int, tmp_path: 
     assert len(every.faults or ()) == 2
 
 
-def test_one_patient_of_sounds_lost(tmp_path: Path) -> None:
-    phantom.write_sounds(tmp_path, patients=12, seed=4)
-    path = min((tmp_path / "circor" / "training_data").glob("*[0-9].txt"))
+def test_one_patient_of_sounds_lost(sounds: Path) -> None:
+    path = min((sounds / "circor" / "training_data").glob("*[0-9].txt"))
     path.write_text("nothing")
-    source = sift(datasets.source("circor", tmp_path / "circor"))
+    source = sift(datasets.source("circor", sounds / "circor"))
     assert [fault.id for fault in source.faults or ()] == [path.stem]
-    (gone,) = _unlink_all(tmp_path / "cinc2016", "training-a/*.wav", 1)
-    source = sift(datasets.source("cinc2016", tmp_path / "cinc2016"))
+    (gone,) = _unlink_all(sounds / "cinc2016", "training-a/*.wav", 1)
+    source = sift(datasets.source("cinc2016", sounds / "cinc2016"))
     assert [fault.id for fault in source.faults or ()] == [gone]
 
 
 @pytest.mark.parametrize("value", [0, 1000])
-def test_a_blank_recording_is_left_out(value: int, tmp_path: Path) -> None:
+def test_a_blank_recording_is_left_out(value: int, sounds: Path) -> None:
     """What ``etab data check`` calls blank: a recording whose samples are all the same."""
-    phantom.write_sounds(tmp_path, patients=12, seed=4)
-    root = tmp_path / "circor"
+    root = sounds / "circor"
     path = min(root.rglob("*_AV.wav"))
     samples, rate = read_wav(path)
     blank = np.full(len(samples), value, dtype=np.int16)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from etab import phantom
 from etab.datasets import source
 from etab.errors import ResultError, UndefinedError
 from etab.features.frames import annotated_frames, task_rows
@@ -29,10 +28,8 @@ CODES = ["d1-AL-T", "d2-AL-T"]
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    phantom.write(folder, patients=36, seed=2, names=("tmed",))
-    return folder / "tmed"
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["tmed"], patients=36, seed=2) / "tmed"
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from etab import phantom
 from etab.datasets.integrity.check import check
 from etab.errors import LayoutError
 from etab.results import Result
@@ -23,9 +23,8 @@ ATRIUM, TASK = 3, "a1-A4-C"
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undefined")
-    phantom.write(folder, patients=12, seed=4, size=64, names=("camus",))
+def tree(phantom_tree: Callable[..., Path]) -> Path:
+    folder = phantom_tree(["camus"])
     for path in (folder / "camus").rglob("*half_sequence*"):
         path.unlink()
     return folder / "camus"

@@ -160,8 +160,8 @@ def _peak(n: int, budget: int, head: str) -> int:
 @pytest.mark.parametrize("head", ["linear_seg", "mask_logistic"])
 def test_memory_does_not_grow_with_the_points(head: str) -> None:
     few = _peak(400, 8 << 20, head)
-    many = _peak(6400, 8 << 20, head)
-    assert many - few < 60, f"{few} to {many} MiB; the points of 6,400 rows are 306 MiB"
+    many = _peak(3200, 8 << 20, head)
+    assert many - few < 60, f"{few} to {many} MiB; the points of 3,200 rows are 153 MiB"
 
 
 # --- rows of maps ---

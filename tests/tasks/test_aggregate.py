@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from etab import phantom
 from etab.errors import ResultError, UnknownNameError
 from etab.runs import execute, run
 from etab.tasks.aggregate import reduce
@@ -59,15 +59,15 @@ def test_an_unknown_rule_is_refused() -> None:
         reduce("median", COLUMNS, UNITS, UNITS)
 
 
-def test_a_run_scores_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    phantom.write(tmp_path / "data", patients=12, seed=3, size=96)
+def test_a_run_scores_units(
+    tmp_path: Path, phantom_tree: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = phantom_tree(["camus"]) / "camus"
     row = replace(
         TASKS["d0-A4-C"], code="d7-AX-C", views=("A2C", "A4C"), unit="patient", aggregate="mean"
     )
     monkeypatch.setitem(TASKS._items, row.code, row)
-    settings = run.Settings(
-        root=tmp_path / "data" / "camus", results=tmp_path / "results", cache=tmp_path / "cache"
-    )
+    settings = run.Settings(root=root, results=tmp_path / "results", cache=tmp_path / "cache")
     plan = run.plan(row.code, ["image_stats"], protocols=["cv"], n_fold=3)
     result = next(iter(execute.execute(plan, settings)))
     table = result.predictions(settings.results)

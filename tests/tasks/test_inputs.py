@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from etab import backbones, datasets, phantom
+from etab import backbones, datasets
 from etab.backbones.base import BackboneCard
 from etab.datasets.base import Source
 from etab.errors import IncompatibleError, LayoutError, UnknownNameError
@@ -27,10 +27,8 @@ from etab.types import Features, Kind
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    phantom.write(folder, patients=10, seed=0, size=64, names=("camus", "tmed", "circor"))
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus", "tmed", "circor"])
 
 
 @pytest.mark.parametrize("name", ["EDD", "ed", "ES+ED", "", "frames", None])
@@ -132,7 +130,7 @@ def test_a_new_input_is_one_class_and_one_row(
         settings = Settings(root=trees / "camus", results=tmp_path)
         runs = plan(task.code, [backbones.card("image_stats")], protocols=("cv5",))
         (result,) = execute(runs, settings)
-        assert (result.task, result.n_patients) == ("b9-A4-C", 10)
+        assert (result.task, result.n_patients) == ("b9-A4-C", 12)
     finally:
         ROW_INPUTS.remove("first")
         INPUTS.remove("first")

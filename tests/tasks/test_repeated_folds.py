@@ -224,7 +224,7 @@ def test_a_metric_is_the_mean_over_repeats_of_whole_tables() -> None:
 
 @pytest.fixture(scope="module")
 def done(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    root = phantom_tree(["camus"], patients=20, size=96) / "camus"
+    root = phantom_tree(["camus"], patients=20) / "camus"
     folder = tmp_path_factory.mktemp("repeated")
     settings = Settings(root=root, results=folder / "results", cache=folder / "cache")
     words = ["run", "--root", str(root), "--results", str(settings.results)]
@@ -329,7 +329,7 @@ def test_units_are_put_together_within_a_repeat(
     phantom_tree: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A recording or patient that several rows are put together for has one row in each repeat."""
-    root = phantom_tree(["circor"], patients=12)
+    root = phantom_tree(["circor"])
     settings = Settings(root=root / "circor", results=tmp_path / "r", cache=tmp_path / "c")
     runs = plan("f2-AL-D", ["constant"], protocols=["cv3x2"])
     (result,) = execute(runs, settings)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import confound
-from etab import heads, phantom
+from etab import heads
 from etab.datasets import Cinc2016Source, CircorSource
 from etab.errors import EtabWarning, IncompatibleError, SplitError
 from etab.features.base import input_of
@@ -25,10 +27,9 @@ from etab.types import Array, Features, Kind, RowSplit
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("protocols")
-    phantom.write(folder, patients=30, seed=2, names=("cinc2016",))
-    phantom.write(folder, patients=14, seed=2, names=("circor",))
+def made(phantom_tree: Callable[..., Path]) -> Path:
+    folder = phantom_tree(["circor"], patients=14, seed=2)
+    shutil.move(phantom_tree(["cinc2016"], patients=30, seed=2) / "cinc2016", folder)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +39,8 @@ NOBODY = np.zeros(0)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tasks")
-    phantom.write(folder, patients=14, seed=5, names=("circor", "cinc2016"))
-    return folder
+def made(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["circor", "cinc2016"], patients=14, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +240,34 @@ def test_constant_answers_have_the_published_golden_values() -> None:
     )
     right = {"truth": sick, "answer": sick, "score": sick, "outcome": sick}
     assert METRICS["cost"](right, sick) == pytest.approx(TASKS["f2-AL-D"].high, abs=5e-5)
+
+
+def test_recordings_without_a_mark_of_quality_are_in_no_official_score() -> None:
+    """The organisers withdrew them; the plain scores count them."""
+    columns = {
+        "truth": np.array([1.0, 1.0, 0.0, 0.0, 0.0]),
+        "answer": np.array([1.0, 0.0, 0.0, 0.0, 1.0]),
+        "clean": np.array([1.0, 1.0, 1.0, 0.0, -1.0]),
+    }
+    columns["score"] = columns["answer"]
+    values = evaluate(Kind.BINARY, columns, np.arange(5))
+    assert values["sp_2016"] == 1.0
+    assert values["se_2016"] == 0.5
+    assert values["sp"] == pytest.approx(2 / 3)
+
+
+def test_a_release_with_some_marks_says_which_recordings_have_none(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Cinc2016Source(made / "cinc2016")
+    first, *others = source.records()
+    meta = {name: value for name, value in first.meta.items() if name != "good"}
+    records = [replace(first, meta=meta), *others]
+    monkeypatch.setattr(source, "records", lambda: records)
+    rows = windows.sound_task_rows(TASKS["f0-PH-N"], source, windows.windows(source))
+    clean = dict(zip(rows.items, rows.extras["clean"].tolist(), strict=True))
+    assert clean[first.id] == -1
+    assert {0.0, 1.0} <= set(clean.values())
 
 
 def test_both_rules_of_2016() -> None:
@@ -456,7 +483,7 @@ def test_all_backbones_of_a_sound_task_hear() -> None:
 
 def test_the_murmur_of_a_place_is_a_task_beside_the_boards(tmp_path: Path) -> None:
     """A row is a recording: whether its place is among those where the murmur was noted."""
-    phantom.write_sounds(tmp_path, patients=14, seed=2)
+    phantom.write(tmp_path, patients=14, seed=2, names=["circor"])
     root = tmp_path / "circor"
     source = CircorSource(root)
     task = TASKS["f3-AL-D"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etab.datasets import SOURCES
+from etab.datasets import SOURCES, Source
 from etab.datasets.integrity.check import check
 from etab.errors import (
     DataNotFoundError,
@@ -19,6 +19,7 @@ from etab.errors import (
 from etab.phantom.lvh import write_lvh
 from etab.phantom.pediatric import write_pediatric
 from etab.phantom.unity import write_unity
+from etab.types import Record
 
 WRITERS = {"lvh": write_lvh, "pediatric": write_pediatric, "unity": write_unity}
 NESTED = Path("pediatric_echo_avi") / "pediatric_echo_avi"
@@ -39,6 +40,15 @@ class Trees(dict[str, Path]):
     def __missing__(self, name: str) -> Path:
         self[name] = self.make(name)
         return self[name]
+
+
+def recording_of(found: Source, index: int) -> Record:
+    """The recording of phantom patient ``index``."""
+    return found.records()[index]
+
+
+def cut_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-300])
 
 
 def read_cells(path: Path) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ or a Python callable.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from etab.backbones import identity
-from etab.backbones.base import IMAGENET, Backbone, BackboneCard
+from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.weights import index as weights
 from etab.backbones.weights.fit import Fitted, find_weights, head_keys, load_file
 from etab.errors import UnsupportedOptionError, WeightsError
@@ -33,9 +34,27 @@ def _timm_config(model: str) -> Mapping[str, Any]:
     import timm
 
     if not timm.is_model(model.split(".")[0]):
-        raise unknown("timm model", model, timm.list_models())
+        stem = re.split(r"[\d_.]", model)[0]
+        raise unknown(
+            "timm model", model, timm.list_models(), listing=f"etab list timm {stem}".rstrip()
+        )
     config = timm.get_pretrained_cfg(model)
     return vars(config) if config is not None else {}
+
+
+def _hub_config(name: str) -> Mapping[str, Any]:
+    """Fetch the configuration of a timm model of the hub, with its own input size; no weights."""
+    from timm.models import load_model_config_from_hf
+
+    try:
+        config = load_model_config_from_hf(name.removeprefix("hf-hub:"))[0]
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"The configuration of {name} could not be fetched from the hub: {_first_line(error)}. "
+            "With network access it is fetched once and kept. Without it, use a named backbone "
+            "(`etab list backbones`) or local:<file>@timm/<model>."
+        ) from error
+    return dict(config)
 
 
 def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
@@ -51,10 +70,12 @@ def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> 
 
     Raises:
         UnknownNameError: timm has no such model.
+        WeightsError: The configuration of a model of the hub cannot be fetched.
     """
     config: Mapping[str, Any] = {}
     if name.startswith("hf-hub:"):
         model = name
+        config = _hub_config(name)
     else:
         model = name.removeprefix("timm/")
         config = _timm_config(model)
@@ -69,6 +90,7 @@ def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> 
         layers=("-3", "-2", "-1"),
         strides=(8, 16, 32),
         pretraining="" if seed is not None else str(config.get("tag", "")),
+        pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         licence=str(config.get("license") or "see the model's page"),
         source="timm",
     )
@@ -199,6 +221,7 @@ def torchvision_card(name: str, seed: int | None = None, state: Path | None = No
         layers=("-3", "-2", "-1"),
         strides=(8, 16, 32),
         pretraining="" if seed is not None else "torchvision default weights",
+        pretraining_sets=() if seed is not None else ("imagenet-1k",),
         licence="BSD-3-Clause",
         source="torchvision",
         version=3,  # 2: taps on whole stages; 3: transformers by their blocks
@@ -288,6 +311,7 @@ def local_card(name: str) -> BackboneCard:
         make(network, None, file),
         name=name,
         pretraining="a local file",
+        pretraining_sets=UNKNOWN_DATA,
         licence="yours",
         source=str(file.name),
         sha256=weights.sha256_of(file),

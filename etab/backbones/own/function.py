@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etab.backbones import identity
-from etab.backbones.base import BackboneCard, Course
+from etab.backbones.base import UNKNOWN_DATA, BackboneCard, Course
 from etab.backbones.own.inputs import Clip, Frames, InputKind, Sound
 from etab.errors import EtabError, UnsupportedOptionError
 from etab.types import Features
@@ -241,7 +241,7 @@ def backbone(
     name: str = "",
     version: str = "",
     input: InputKind | None = None,
-    pretrained_on: Sequence[str] = (),
+    pretrained_on: Sequence[str] = UNKNOWN_DATA,
     device: str = "",
 ) -> BackboneCard:
     """Make a backbone of any Python function or torch module.
@@ -263,7 +263,8 @@ def backbone(
             the function changes. "" identifies the function by its code, the values that the code
             refers to, and its weights.
         input: What the function receives; None for ``Frames()``.
-        pretrained_on: Datasets of its pretraining: by their name in etab where they have one.
+        pretrained_on: Datasets of its pretraining: by their name in etab where they have one. A
+            board does not rank a backbone on data of its pretraining.
         device: Device of the trial input; "" for that of a torch module, otherwise "cpu".
 
     Returns:

@@ -17,7 +17,7 @@ from etab.errors import UnsupportedOptionError
 from etab.sounds.mel import HEART, Mel, log_mel_bands
 from etab.types import Features
 
-RATE = 2000
+_RATE = 2000
 _HOP = 0.02
 
 
@@ -44,12 +44,12 @@ class _MelControl:
             raise UnsupportedOptionError(
                 f"{self.card.name} reads float32 (n, samples), got {x.dtype} {tuple(x.shape)}."
             )
-        rows = [log_mel_bands(row, RATE, self.mel) for row in x.cpu().numpy()]
+        rows = [log_mel_bands(row, _RATE, self.mel) for row in x.cpu().numpy()]
         return torch.from_numpy(np.stack(rows))
 
     def course(self, x: Tensor) -> dict[str, Course]:
         """The bands of a whole recording, float32 (samples,) at RATE Hz, every 20 ms."""
-        bands = log_mel_bands(x.cpu().numpy(), RATE, replace(self.mel, hop=_HOP)).T
+        bands = log_mel_bands(x.cpu().numpy(), _RATE, replace(self.mel, hop=_HOP)).T
         return {"log-mel": Course(bands, _HOP, 0.0)}
 
 

@@ -1,24 +1,21 @@
-"""Sound backbones without a name of their own: bundles of torchaudio and models of transformers.
+"""Sound backbones without a name of their own: bundles of torchaudio, and networks of waveforms.
 
-Both libraries are optional: ``pip install "etab-bench[audio]"``.
+torchaudio is optional: ``pip install "etab-bench[audio]"``.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.sound.named import SoundBackbone
-from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
 from etab.registry import unknown
 
@@ -32,12 +29,11 @@ _TIMED = ("quarter", "half", "last")
 _WAV2VEC2 = (320, 199.5)
 
 
-def sound_card(name: str, seed: int | None = None) -> BackboneCard:
-    """Make the card of a model of torchaudio or transformers, without reading weights.
+def bundle_card(name: str, seed: int | None = None) -> BackboneCard:
+    """Make the card of a bundle of torchaudio, without reading weights.
 
     Args:
-        name: "torchaudio/<BUNDLE>", or "transformers/<owner>/<model>[@<Hz>]" with a folder instead
-            of owner and model for a local one.
+        name: "torchaudio/<BUNDLE>".
         seed: Seed of a random twin; None for pretrained weights.
 
     Returns:
@@ -45,22 +41,21 @@ def sound_card(name: str, seed: int | None = None) -> BackboneCard:
 
     Raises:
         UnknownNameError: torchaudio has no such bundle.
-        UnsupportedOptionError: The text after @ is not a rate.
-        WeightsError: The library is not installed, or the folder holds no model of sound.
+        WeightsError: The library is not installed.
     """
-    if name.startswith("torchaudio/"):
-        return _bundle_card(name, seed)
-    model, separator, hertz = name.removeprefix("transformers/").partition("@")
-    if separator and not hertz.isdigit():
-        raise UnsupportedOptionError(
-            f"{name}: the text after @ must be a rate in Hz, as in transformers/laion/clap@48000."
-        )
-    folder = Path(model)
-    file = folder / "model.safetensors"
-    rate = int(hertz) if separator else _rate_of(folder)
-    draft = _draft(name, model, seed, "transformers", rate)
-    sha256 = weights.sha256_of(file) if seed is None and file.is_file() else ""
-    return replace(draft, sha256=sha256, load=partial(_load_transformers, model, seed, draft))
+    pipelines = _library("torchaudio").pipelines
+    bundles = []
+    for attribute in sorted(dir(pipelines)):
+        if not attribute.isupper():
+            continue
+        if "Wav2Vec2" in type(getattr(pipelines, attribute)).__name__:
+            bundles.append(attribute)
+    wanted = name.removeprefix("torchaudio/")
+    if wanted not in bundles:
+        raise unknown("torchaudio bundle", wanted, bundles)
+    bundle = getattr(pipelines, wanted)
+    draft = _draft(name, wanted, seed, "torchaudio", int(bundle.sample_rate))
+    return replace(draft, load=partial(_load_bundle, wanted, seed, draft))
 
 
 def _draft(name: str, title: str, seed: int | None, source: str, rate: int) -> BackboneCard:
@@ -75,6 +70,7 @@ def _draft(name: str, title: str, seed: int | None, source: str, rate: int) -> B
         interpolation="",
         layers=_QUARTERS,
         pretraining="" if seed is not None else f"as {source} gives it",
+        pretraining_sets=() if seed is not None else UNKNOWN_DATA,
         licence="see the model's page",
         source=source,
         rate=rate,
@@ -101,12 +97,11 @@ def _first_line(error: Exception) -> str:
 def _unavailable(name: str, error: Exception) -> WeightsError:
     return WeightsError(
         f"{name} could not be fetched: {_first_line(error)}. With network access it is fetched "
-        "once and kept. Without it, name a folder (transformers/<folder>) or use a named backbone "
-        "(`etab list backbones`)."
+        "once and kept. Without it, use a named backbone (`etab list backbones`)."
     )
 
 
-def _quarters(states: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
+def quarters(states: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
     """Choose four layers of a transformer: at a quarter, a half, three quarters, and the last.
 
     Args:
@@ -133,7 +128,7 @@ class BundleNetwork(nn.Module):
     def forward(self, x: Tensor) -> list[tuple[str, Tensor]]:
         """Compute four layers of windows (n, samples)."""
         layers, _ = self.network.extract_features(x)  # type: ignore[operator]
-        return _quarters([layers[0], *layers])
+        return quarters([layers[0], *layers])
 
 
 class TransformersNetwork(nn.Module):
@@ -197,23 +192,7 @@ class TransformersNetwork(nn.Module):
             # Networks of spectrograms output (n, channels, height, width).
             is_sequence = state.ndim == 3
             sequences.append(state if is_sequence else state.flatten(2).transpose(1, 2))
-        return _quarters(sequences)
-
-
-def _bundle_card(name: str, seed: int | None) -> BackboneCard:
-    pipelines = _library("torchaudio").pipelines
-    bundles = []
-    for attribute in sorted(dir(pipelines)):
-        if not attribute.isupper():
-            continue
-        if "Wav2Vec2" in type(getattr(pipelines, attribute)).__name__:
-            bundles.append(attribute)
-    wanted = name.removeprefix("torchaudio/")
-    if wanted not in bundles:
-        raise unknown("torchaudio bundle", wanted, bundles)
-    bundle = getattr(pipelines, wanted)
-    draft = _draft(name, wanted, seed, "torchaudio", int(bundle.sample_rate))
-    return replace(draft, load=partial(_load_bundle, wanted, seed, draft))
+        return quarters(sequences)
 
 
 def _load_bundle(wanted: str, seed: int | None, card: BackboneCard) -> Backbone:
@@ -230,34 +209,3 @@ def _load_bundle(wanted: str, seed: int | None, card: BackboneCard) -> Backbone:
             return SoundBackbone(card, BundleNetwork(build(**bundle._params)))
     except (OSError, RuntimeError) as error:
         raise _unavailable(f"torchaudio/{wanted}", error) from error
-
-
-def _rate_of(folder: Path) -> int:
-    """The sampling rate of a saved feature extractor in Hz; 16 kHz where there is none."""
-    file = folder / "preprocessor_config.json"
-    if not file.is_file():
-        return _RATE
-    try:
-        return int(json.loads(file.read_text())["sampling_rate"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{file} has no sampling_rate: this is no model of sound.") from error
-
-
-def _load_transformers(model: str, seed: int | None, card: BackboneCard) -> Backbone:
-    library = _library("transformers")
-    try:
-        extractor = library.AutoFeatureExtractor.from_pretrained(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed or 0)
-            if seed is None:
-                network = library.AutoModel.from_pretrained(model, use_safetensors=True)
-            else:
-                network = library.AutoModel.from_config(library.AutoConfig.from_pretrained(model))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _unavailable(f"transformers/{model}", error) from error
-    if extractor.sampling_rate != card.rate:
-        wanted = extractor.sampling_rate
-        raise UnsupportedOptionError(
-            f"{model} reads {wanted} Hz, not {card.rate} Hz: write transformers/{model}@{wanted}."
-        )
-    return SoundBackbone(card, TransformersNetwork(network, extractor, extractor.sampling_rate))

@@ -17,7 +17,7 @@ import numpy as np
 
 from etab.backbones.base import BackboneCard
 from etab.backbones.registered import BACKBONES, Entry
-from etab.backbones.sound.timing import features_of
+from etab.backbones.sound.timing import timing_of
 from etab.errors import UnsupportedOptionError
 from etab.sounds.envelopes import band_levels, envelopes
 from etab.sounds.semimarkov import HOMOMORPHIC, WAVELET
@@ -250,7 +250,7 @@ class TimingFeatures(_Facts):
         rows = []
         for record in records:
             samples, rate = source.wave(record)
-            rows.append(features_of(samples, rate, name=record.id, beat=self.beat))
+            rows.append(timing_of(samples, rate, name=record.id, beat=self.beat))
         return np.stack(rows)
 
 

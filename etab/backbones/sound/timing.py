@@ -133,7 +133,7 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
     return np.stack([cycles.mean(axis=0), cycles.std(axis=0)], axis=1).ravel()
 
 
-def features_of(
+def timing_of(
     samples: FloatArray, rate: int, name: str = "This recording", beat: str = HOMOMORPHIC
 ) -> FloatArray:
     """Compute the features of a sound.

@@ -15,7 +15,14 @@ from etab.errors import UnsupportedOptionError
 from etab.types import Array, IntArray
 
 SHORT = ("zeros", "hold", "loop", "fewer")
-FITTINGS = ("squash", "zoom", "centre", "pillow")
+PILLOW_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+FITTINGS = (
+    "squash",
+    "zoom",
+    "centre",
+    "pillow",
+    *(f"pillow {name}" for name in PILLOW_FILTERS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,7 @@ class ClipContract:
         fitting: How a frame becomes a square. "squash": resized. "zoom": cut to the square in the
             middle, then a tenth cut off on each side, resized with cubic interpolation. "centre":
             resized to 8/7 of the size (256 for 224), then the middle cut out. "pillow": resized
-            with Pillow's bilinear filter.
+            with Pillow's bilinear filter; "pillow bicubic": with another filter of Pillow.
         short: What follows the end of a recording. "hold": its last frame. "loop": the recording
             again from its beginning. "zeros": zeros after normalisation. "fewer": nothing, the
             existing frames are averaged.
@@ -146,8 +153,11 @@ class ClipContract:
                 "A clip is uint8 of shape (frames, h, w); "
                 f"got {frames.dtype} of shape {tuple(frames.shape)}."
             )
-        resize = {"squash": _squash, "zoom": _zoom, "centre": _centre, "pillow": _pillow}
-        return np.stack([resize[self.fitting](frame, self.size) for frame in frames])
+        resize = {"squash": _squash, "zoom": _zoom, "centre": _centre, "pillow": resize_by_pillow}
+        way, _, filter_name = self.fitting.partition(" ")
+        if filter_name:
+            return np.stack([resize_by_pillow(frame, self.size, filter_name) for frame in frames])
+        return np.stack([resize[way](frame, self.size) for frame in frames])
 
     def prepare(
         self, frames: Array, start: int = 0, fps: float | None = None
@@ -231,8 +241,18 @@ def _centre(frame: Array, size: int) -> Array:
     return np.asarray(whole[corner : corner + size, corner : corner + size])
 
 
-def _pillow(frame: Array, size: int) -> Array:
-    """Resize to a square by Pillow's bilinear filter, which averages when it shrinks."""
+def resize_by_pillow(frame: Array, size: int, filter_name: str = "bilinear") -> Array:
+    """Resize to a square by a filter of Pillow, which averages when it shrinks.
+
+    Args:
+        frame: uint8 (h, w).
+        size: Side of the square in pixels.
+        filter_name: One of ``PILLOW_FILTERS``.
+
+    Returns:
+        uint8 (size, size).
+    """
     from PIL import Image
 
-    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR))
+    method = Image.Resampling[filter_name.upper()]
+    return np.array(Image.fromarray(frame).resize((size, size), method))

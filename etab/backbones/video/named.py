@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from etab.backbones.base import IMAGENET, Backbone, BackboneCard
+from etab.backbones.base import IMAGENET, UNKNOWN_DATA, Backbone, BackboneCard
 from etab.backbones.registered import BACKBONES, Entry
 from etab.backbones.video.contract import ClipContract
 from etab.backbones.weights import fit
@@ -269,6 +269,7 @@ def clip_card(name: str, seed: int | None = None) -> BackboneCard:
         dim=row.dim,
         params=row.params,
         pretraining=row.pretraining,
+        pretraining_sets=("kinetics-400",) if network.startswith(_PREFIX) else UNKNOWN_DATA,
         licence=row.licence,
         source=row.where or "torchvision",
         clip=row.clip,
@@ -279,6 +280,7 @@ def clip_card(name: str, seed: int | None = None) -> BackboneCard:
             name=f"random/{name}",
             title=f"{row.title}, random initialisation",
             pretraining="",
+            pretraining_sets=(),
             source="etab",
             twin=name,
             seed=seed,

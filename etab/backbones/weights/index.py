@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from etab.backbones.weights.recognise import not_weights
 from etab.errors import StorageError, WeightsError
 from etab.registry import unknown
 from etab.storage import resources
@@ -61,8 +63,8 @@ def entry(name: str) -> Mapping[str, str]:
 
 
 def pretraining_sets(name: str) -> tuple[str, ...]:
-    """List the datasets that the weights of an entry were trained on, as far as it names them."""
-    words = entry(name).get("datasets", "").split(",")
+    """List the datasets that the weights of an entry were trained on; "unknown" where it lists none."""
+    words = entry(name).get("datasets", "unknown").split(",")
     return tuple(word.strip() for word in words if word.strip())
 
 
@@ -232,6 +234,9 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
 
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}.")
+    problem = not_weights(path)
+    if problem:
+        raise WeightsError(problem)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -242,12 +247,18 @@ def read_file(path: Path, *, trust: bool = False) -> Any:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is a pickle that would run code when read, so it is refused "
-            f"({_first_line(error)}). Save the state dict alone, best as safetensors: "
+            f"({_code_named(error)}). Save the state dict alone, best as safetensors: "
             "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors'). If you trust "
             "its author, convert it once with `etab convert FILE weights.safetensors --trust`."
         ) from error
     except Exception as error:  # damaged archives and pickles raise errors of any type
         raise WeightsError(f"{path} cannot be read as weights: {_first_line(error)}.") from error
+
+
+def _code_named(error: Exception) -> str:
+    """What a refused pickle would run, without torch's advice on how to load it anyway."""
+    named = re.search(r"(?:GLOBAL|global:?|class|function) ([A-Za-z_][\w.]*\.[\w.]+)", str(error))
+    return f"it names {named.group(1).rstrip('.')}" if named else "torch refuses its content"
 
 
 def _allowing_values() -> Any:

@@ -20,7 +20,7 @@ from etab.datasets.integrity.canonical import same_people
 from etab.datasets.integrity.fingerprints import (
     ALIKE_FRAMES,
     ALIKE_SOUNDS,
-    VERSION,
+    FINGERPRINT_VERSION,
     frame_print,
     sound_print,
     unit_rows,
@@ -136,10 +136,17 @@ class Fingerprints:
 
 
 def compared_frames(source: Source, record: Record) -> list[int]:
-    """Choose the frames of a recording that are compared.
+    """Choose the frames of a recording to compare.
 
-    They are end-diastole and end-systole where the authors name them, all frames of a short
-    recording, and otherwise the first, the middle and the last one.
+    These are end-diastole and end-systole if the authors name them, all frames of a short
+    recording, and otherwise the first, the middle and the last frame.
+
+    Args:
+        source: The source of the recording.
+        record: The recording.
+
+    Returns:
+        Frame numbers, from 0.
     """
     n = source.n_frames(record)
     if n <= _SHORT:
@@ -184,7 +191,7 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
     if cache is None:
         return alike_recordings(source)
     # Not .json: a cache may lie inside a folder of results, whose records end in .json.
-    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{VERSION}.pairs"
+    path = cache / "alike" / f"{slug(source.card.name)}-{digest}-v{FINGERPRINT_VERSION}.pairs"
     try:
         return tuple(Alike(**pair) for pair in json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -195,7 +202,12 @@ def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike,
 
 
 def unlisted(source: Source, pairs: Sequence[Alike]) -> list[Alike]:
-    """Select the near-duplicates that ``same_person`` of the canonical split does not explain."""
+    """Select the near-duplicates that ``same_person`` of the canonical split does not explain.
+
+    Args:
+        source: The source of the recordings.
+        pairs: All near-duplicates.
+    """
     person_of = same_people(source)
     patient_of = {record.id: record.patient for record in source.records()}
     selected = []

@@ -262,7 +262,10 @@ def missing_note(source: Source) -> str:
     if comparison is None or not comparison.lacking or source.phantom:
         return ""
     first = f", first {', '.join(comparison.missing[:_SHOWN])}" if comparison.missing else ""
-    return f"{comparison.lacking} of {comparison.total} published {load(source.canonical()).unit} are not in {source.root}{first}"
+    return (
+        f"{comparison.lacking} of {comparison.total} published {load(source.canonical()).unit} are "
+        f"not in {source.root}{first}"
+    )
 
 
 def same_people(source: Source) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Write a canonical split from the data as published: ``python -m
 etab.datasets.integrity.canonical_write NAME [--root DIR]``.
 
-NAME: one of ``etab.datasets.integrity.canonical.SPLIT_NAMES``. ``--root`` is the folder as ``etab data
-check`` takes it; for circor and cinc2016 it may be a part of the release that holds the whole table
-(``ALL_training_data.csv``, ``ALL_LABELS.csv``). For echonet and tmed, whose lists may not be
+NAME: one of ``etab.datasets.integrity.canonical.SPLIT_NAMES``. ``--root`` is the folder as ``etab
+data check`` takes it; for circor and cinc2016 it may be a part of the release that holds the whole
+table (``ALL_training_data.csv``, ``ALL_LABELS.csv``). For echonet and tmed, whose lists may not be
 shared, the card's counts are written and no data are needed.
 """
 

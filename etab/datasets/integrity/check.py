@@ -192,7 +192,8 @@ def _examine(
         report.canonical += [*comparison.moved, *comparison.unknown]
         if comparison.lacking:
             report.remarks.append(
-                f"{comparison.lacking} of the {comparison.total} that the canonical split lists are not here"
+                f"{comparison.lacking} of the {comparison.total} that the canonical split lists "
+                "are not here"
             )
     report.differs = [
         f"{report.found[key]} {key}; published: {count}"
@@ -271,7 +272,7 @@ def _signal(report: FolderReport, source: Source, record: Record) -> Array | Non
 
 
 def _content(signal: Array) -> bytes:
-    """Digest the decoded content and its shape, so that equal content stored differently is found."""
+    """Digest the decoded content and its shape: equal content stored differently is found."""
     digest = xxh3_128(repr((signal.shape, signal.dtype.str)).encode())
     digest.update(np.ascontiguousarray(signal).data.cast("B") if signal.size else b"")
     return digest.digest()

@@ -164,7 +164,8 @@ def _compare(root: Path, published: Mapping[str, str], lists: Lists) -> None:
     )
     if other_line_ends:
         lists.remarks.append(
-            f"{len(other_line_ends)} text files have other line ends than published and the same words, "
+            f"{len(other_line_ends)} text files have other line ends than published and the same "
+            "words, "
             f"first {other_line_ends[0]}"
         )
 

@@ -319,7 +319,7 @@ def _curved_moments(
 
 
 class _Coordinates:
-    """Standardised weights and intercepts of several problems, (channels + positions + 1, problems)."""
+    """Standardised weights and intercepts (channels + positions + 1, problems)."""
 
     def __init__(self, scales: Sequence[FitScale], problems: Sequence[Problem]) -> None:
         self.scales = scales
@@ -388,7 +388,7 @@ class _Objective:
             b = intercepts[columns].astype(np.float32)
             for block in blocks(rows, _CACHED_ROWS):
                 x = self.design.points.rows(block)
-                losses, residuals = log_loss(x @ w + b, self.y[block].reshape(-1, 1))
+                losses, residuals = logistic_losses(x @ w + b, self.y[block].reshape(-1, 1))
                 loss[columns] += losses.sum(axis=0, dtype=np.float64)
                 first[:, columns] += x.T @ residuals
                 total[columns] += residuals.sum(axis=0, dtype=np.float64)
@@ -399,7 +399,7 @@ class _Objective:
         return loss / n + 0.5 * penalties * np.square(point[:-1]).sum(axis=0), slope
 
 
-def log_loss(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+def logistic_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Log-loss of log odds ``z`` and its slope, in the precision of ``z``."""
     tail = np.exp(-np.abs(z))
     loss = np.log1p(tail)

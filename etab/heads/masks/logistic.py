@@ -24,7 +24,7 @@ from etab.heads.masks.likelihood import (
     Problem,
     fit_logistic,
     least_squares_start,
-    log_loss,
+    logistic_losses,
     scales_of,
 )
 from etab.heads.masks.moments import Design, PartTable, blocks
@@ -227,7 +227,7 @@ class _Probe:
         losses = np.zeros(len(fits))
         for block in blocks(part):
             z = self._log_odds(path, block)
-            losses += log_loss(z, self.y[block].reshape(-1, 1))[0].sum(axis=0)
+            losses += logistic_losses(z, self.y[block].reshape(-1, 1))[0].sum(axis=0)
         return [float(loss) / (len(part) * self.y.shape[1]) for loss in losses]
 
     def _log_odds(self, fits: LogisticFits, rows: IntArray) -> FloatArray:

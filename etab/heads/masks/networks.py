@@ -22,7 +22,8 @@ DecoderMaker = Callable[[int], "tuple[nn.Module, int]"]
 
 def _needs_decoders(name: str, error: ImportError) -> MissingPackageError:
     return MissingPackageError(
-        f"The head {name!r} needs the package segmentation_models_pytorch, which is not installed ({error}): "
+        f"The head {name!r} needs the package segmentation_models_pytorch, which is not installed "
+        f"({error}): "
         'pip install "etab-bench[decoders]". The head linear_seg works without it.'
     )
 

@@ -75,7 +75,7 @@ def smooth(scores: FloatArray) -> FloatArray:
 
 
 def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
-    """Linear map (points, h * w) from a feature map to the lattice of a phase, smoothing included."""
+    """Linear map (points, h * w) from a feature map to the lattice of a phase, smoothed."""
     eye = np.eye(h * w, dtype=np.float32).reshape(h * w, h, w)
     maps = smooth(eye) if pooling == "mean3x3" else eye
     return np.asarray(
@@ -192,6 +192,7 @@ def sample_points(maps: Sequence[Any], budget: int) -> dict[str, Points]:
 def _refuse_bad(block: FloatArray, level: int, start: int) -> None:
     if not np.isfinite(block).all():
         raise UnsupportedOptionError(
-            f"Feature map {level} holds values that are not finite (rows {start} to {start + len(block)}). "
+            f"Feature map {level} holds values that are not finite (rows {start} to "
+            f"{start + len(block)}). "
             "The backbone overflows on this input: try --precision fp32."
         )

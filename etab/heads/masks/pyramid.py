@@ -94,7 +94,8 @@ class Pyramid:
         for i, block in read.items():
             if not bool(torch.isfinite(block).all()):
                 raise UnsupportedOptionError(
-                    f"Feature map {i} holds values that are not finite (rows {index[0]} to {index[-1]}). "
+                    f"Feature map {i} holds values that are not finite (rows {index[0]} to "
+                    f"{index[-1]}). "
                     "The backbone overflows on this input: try --precision fp32."
                 )
         # halves in both cases, so that what fits in memory never changes a result
@@ -123,7 +124,8 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
     """Raise UnsupportedOptionError for features that no decoder can answer in pixels from."""
     if not maps:
         raise UnsupportedOptionError(
-            f"The head {name!r} needs feature maps; these features have none. Take a backbone with maps (a convolutional "
+            f"The head {name!r} needs feature maps; these features have none. Take a backbone with "
+            "maps (a convolutional "
             "network or a transformer with patch tokens), or a head on pooled embeddings."
         )
     shapes = ", ".join(str(tuple(m.shape[1:])) for m in maps)
@@ -133,13 +135,14 @@ def refuse_maps(name: str, maps: Sequence[Any]) -> None:
         )
     if max(min(m.shape[2:]) for m in maps) < 4:
         raise UnsupportedOptionError(
-            f"The head {name!r} needs a map of at least 4 x 4 points; the maps (channels, h, w) are {shapes}. "
+            f"The head {name!r} needs a map of at least 4 x 4 points; the maps (channels, h, w) "
+            f"are {shapes}. "
             "Take the backbone at a larger input size, or layers with a smaller stride."
         )
 
 
 class LastRows:
-    """A reader that keeps the last rows: networks that train together read the same ones in turn."""
+    """A reader that keeps the last rows: networks that train together read the same rows."""
 
     def __init__(self, read: Callable[[IntArray], Any]) -> None:
         """Take the function that reads rows."""

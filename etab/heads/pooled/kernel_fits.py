@@ -16,7 +16,7 @@ from etab.heads.pooled.candidates import LARGEST, inverse_deviations, sum_and_di
 from etab.heads.pooled.linalg import gram, symmetric_axes
 from etab.types import Array, FloatArray, IntArray
 
-COLUMNS = 2048
+_COLUMNS = 2048
 """Columns that are multiplied at once. Each block is summed in single precision, and the blocks in
 double precision."""
 
@@ -24,7 +24,7 @@ MANY = 5
 """From a fifth of all principal components on, computing all of them at once is faster."""
 
 FAR_LONGER = 100.0
-"""Rows this many times longer (squared) than the median row take raw features to double precision."""
+"""Rows this much longer (squared) than the median row take raw features to double precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class KernelFits:
             shift = self._absolute(penalty)
             out = np.zeros(y.shape)
             for part, inside, across, right in blocks:
-                solved = _solve_shifted(inside, shift, right)
+                solved = solve_shifted(inside, shift, right)
                 # The intercept makes the dual coefficients of every answer add up to 0.
                 intercept = solved[:, :-1].sum(axis=0) / solved[:, -1].sum()
                 dual = solved[:, :-1] - np.outer(solved[:, -1], intercept)
@@ -109,7 +109,7 @@ class KernelFits:
         return penalty * max(float(np.trace(self.train)), 1e-30) / len(self.train)
 
 
-def _solve_shifted(products: FloatArray, shift: float, right: FloatArray) -> FloatArray:
+def solve_shifted(products: FloatArray, shift: float, right: FloatArray) -> FloatArray:
     """Solve (products + shift I) x = right in single precision."""
     system = products.copy()
     system.flat[:: len(system) + 1] += np.float32(shift)
@@ -156,8 +156,8 @@ def raw_products(x: Array) -> FloatArray:
     """
     peak = max(float(np.abs(x).max(initial=0.0)), 1e-30)
     products = np.zeros((len(x), len(x)))
-    for start in range(0, x.shape[1], COLUMNS):
-        block = np.asarray(x[:, start : start + COLUMNS], dtype=np.float32) / np.float32(peak)
+    for start in range(0, x.shape[1], _COLUMNS):
+        block = np.asarray(x[:, start : start + _COLUMNS], dtype=np.float32) / np.float32(peak)
         block -= block.mean(axis=0)
         products += block @ block.T
     lengths = np.diag(products)
@@ -220,7 +220,7 @@ class Prepared:
         return cls(values, mean / peak)
 
 
-def standardised(
+def standardised_parts(
     prepared: Prepared, train: IntArray, test: IntArray
 ) -> tuple[FloatArray, FloatArray]:
     """Compute inner products of standardised rows.
@@ -306,8 +306,8 @@ def _standardised_blocks(
     prepared: Prepared, train: IntArray, test: IntArray
 ) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Standardised columns of the training rows and of the test rows, some columns at a time."""
-    for start in range(0, prepared.values.shape[1], COLUMNS):
-        block = slice(start, start + COLUMNS)
+    for start in range(0, prepared.values.shape[1], _COLUMNS):
+        block = slice(start, start + _COLUMNS)
         fitted = prepared.values[train, block]
         others = prepared.values[test, block]
         mean = fitted.mean(axis=0)

@@ -47,7 +47,7 @@ class Kernels:
         return str(self.memo[place])
 
     def wide(self, key: str) -> Wide | None:
-        """The moments of one key; None where a kernel does. Those of the last key alone are kept."""
+        """The moments of one key; None where a kernel does. Only the last key's are kept."""
         x = self.features.pooled[key]
         if not wide(x):
             return None
@@ -55,6 +55,13 @@ class Kernels:
         if name not in self._wide:
             self._wide = {name: Wide(x, partition(self.splits, len(x)))}
         return self._wide[name]
+
+    def narrow(self, key: str) -> Wide | None:
+        """The moments of one key that is fitted in its own columns; None where it is not.
+
+        Keys that are reduced to principal components are fitted in those.
+        """
+        return None if key in self.features.pca else self.wide(key)
 
     def basis(self, key: str, rows: IntArray, *, single: bool = False) -> Basis | WideBasis:
         """Basis of these training rows for one key; ``single`` is enough for a search."""
@@ -103,10 +110,3 @@ class Kernels:
             )
         found: Basis = self.memo[place]
         return found.first(self.features.pca.get(key))
-
-    def apart(self) -> Kernels:
-        """The same kernels, with bases of their own."""
-        for key in self.features.pooled:
-            self.kernel(key)
-        kept = {place: value for place, value in self.memo.items() if place[0] in ("gram", "same")}
-        return Kernels(self.features, kept, checked=True)

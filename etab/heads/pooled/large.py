@@ -1,10 +1,10 @@
-"""Probes on more rows than a kernel of all pairs is good for: the same fits from moments of the
+"""Probes on more rows than a kernel of all pairs can hold: the same fits from moments of the
 features.
 
-A kernel holds n x n numbers; above ``LIMIT`` rows, where the features are narrower than the rows
-are many, everything comes from the d x d moments of parts of the rows instead. Moments add: each
-training set is a sum of parts. Answers are those of the kernel to rounding, in memory that grows
-with n alone.
+A kernel has n x n entries. Above ``LIMIT`` rows, where there are fewer features than rows, the d x d
+moments of parts of the rows take its place. Moments add up: those of a training set are the sum of
+those of its parts. Predictions equal those from the kernel but for rounding, in memory that is
+proportional to n.
 """
 
 from __future__ import annotations
@@ -16,33 +16,52 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
+from etab.splits import without
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 LIMIT = 5000
+"""Largest number of rows that a kernel is made of."""
+
 _CHUNK = 2048
 _BASES_KEPT = 12
+# Parts whose moments are kept. Inner parts that cross each other cut the rows into hundreds.
+_MOST_PARTS = 32
+# Share of the norm of a matrix that single precision may turn its eigenvalues by.
+_SAFE_SHIFT = 1e-5
 
 
 def wide(x: Array) -> bool:
-    """Whether features (n, d) are for moments: more rows than ``LIMIT``, and fewer columns than
-    rows.
+    """Whether features (n, d) are fitted from moments: they have more rows than ``LIMIT``, and fewer
+    columns than rows.
     """
     return len(x) > LIMIT and x.shape[1] < len(x)
 
 
 def partition(splits: Sequence[RowSplit], n: int) -> IntArray:
-    """(n,) the finest part each row belongs to, so that every training and inner set is a union of
-    parts.
+    """Divide the rows into the largest parts that no training, test or inner set cuts.
+
+    Args:
+        splits: The splits.
+        n: Number of rows.
+
+    Returns:
+        (n,) number of the part of each row, from 0.
     """
-    sets = [rows for s in splits for rows in (s.train, s.test, *s.inner)]
+    sets: list[IntArray] = []
+    for split in splits:
+        sets += [split.train, split.test, *split.inner]
     marks = np.zeros((n, len(sets)), dtype=bool)
     for column, rows in enumerate(sets):
         marks[rows, column] = True
-    return np.asarray(np.unique(np.packbits(marks, axis=1), axis=0, return_inverse=True)[1]).ravel()
+    codes = np.packbits(marks, axis=1)
+    _, parts = np.unique(codes, axis=0, return_inverse=True)
+    return np.asarray(parts).ravel()
 
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
+    """Number of rows, sums (d,) of their columns, and sums (d, d) of products of columns."""
+
     n: int
     first: FloatArray
     second: FloatArray
@@ -50,8 +69,14 @@ class _Moments:
 
 @dataclass(frozen=True, slots=True)
 class WideBasis:
-    """Principal axes (d, r) of training rows, the longest first, with their squared lengths
-    ``spread`` (r,).
+    """Principal axes of training rows, the longest first.
+
+    Attributes:
+        home: The features of all rows.
+        rows: The training rows.
+        mean: (d,) their mean.
+        spread: (r,) squared length of the training rows along each axis.
+        axes: (d, r) the axes.
     """
 
     home: Wide
@@ -66,7 +91,7 @@ class WideBasis:
         return self.project(None, self.rows)
 
     def first(self, components: int | None) -> WideBasis:
-        """Only the longest axes; all of them for None."""
+        """Keep the longest axes; None keeps all of them."""
         if components is None or components >= len(self.spread):
             return self
         return replace(self, spread=self.spread[:components], axes=self.axes[:, :components])
@@ -74,15 +99,16 @@ class WideBasis:
     def project(self, _: object, rows: IntArray) -> FloatArray:
         """Coordinates (m, r) of rows, centred by the training rows alone."""
         out = np.empty((len(rows), self.axes.shape[1]), dtype=self.axes.dtype)
-        for at, x in self.home.chunks(rows):
-            np.matmul((x - self.mean).astype(self.axes.dtype), self.axes, out=out[at])
+        for chunk, x in self.home.chunks(rows):
+            centred = (x - self.mean).astype(self.axes.dtype)
+            np.matmul(centred, self.axes, out=out[chunk])
         return out
 
     def along(self, y: FloatArray) -> FloatArray:
         """Inner product of each axis with a value of each training row: (r,)."""
         total = np.zeros(self.axes.shape[0])
-        for at, x in self.home.chunks(self.rows):
-            total += (x - self.mean).T @ y[at].astype(np.float64)
+        for chunk, x in self.home.chunks(self.rows):
+            total += (x - self.mean).T @ y[chunk].astype(np.float64)
         return np.asarray(self.axes.T @ total.astype(self.axes.dtype))
 
     def predict(self, _: object, rows: IntArray, path: FloatArray) -> FloatArray:
@@ -92,42 +118,61 @@ class WideBasis:
 
 
 class Wide:
-    """Features (n, d) of all rows, shifted and scaled as ``gram`` does it, with the moments of the
-    parts of their rows.
+    """Features (n, d) of all rows, shifted and scaled as in ``gram``, and the moments of the parts of
+    the rows.
     """
 
     def __init__(self, x: Array, parts: IntArray) -> None:
-        """Read the features once; ``parts`` (n,) as ``partition`` gives them."""
-        self.x, self.parts = x, parts
-        self.shift = sum(
-            (b.sum(axis=0) for _, b in self._raw(np.arange(len(x)))), np.zeros(x.shape[1])
-        ) / len(x)
-        square = sum(
-            float(np.square(b - self.shift).sum()) for _, b in self._raw(np.arange(len(x)))
-        )
+        """Read the features once.
+
+        Args:
+            x: (n, d) features; they may be a view of a file.
+            parts: (n,) part of each row, from ``partition``.
+        """
+        self.x = x
+        self.parts = parts
+        everyone = np.arange(len(x))
+        total = np.zeros(x.shape[1])
+        for _, block in self._raw(everyone):
+            total = total + block.sum(axis=0)
+        self.shift = total / len(x)
+        square = 0.0
+        for _, block in self._raw(everyone):
+            square += float(np.square(block - self.shift).sum())
         self.scale = max(float(np.sqrt(square / max(len(x), 1))), 1e-15)
         self._parts: list[_Moments] | None = None
         self._bases: OrderedDict[tuple[bytes, bool], WideBasis] = OrderedDict()
 
     def _raw(self, rows: IntArray) -> Iterator[tuple[slice, FloatArray]]:
         for start in range(0, len(rows), _CHUNK):
-            at = slice(start, min(start + _CHUNK, len(rows)))
-            yield at, np.asarray(self.x[rows[at]], dtype=np.float64)
+            chunk = slice(start, min(start + _CHUNK, len(rows)))
+            yield chunk, np.asarray(self.x[rows[chunk]], dtype=np.float64)
 
     def chunks(self, rows: IntArray) -> Iterator[tuple[slice, FloatArray]]:
-        """Some rows (chunk, d) at a time, float64, with their place among ``rows``."""
-        for at, block in self._raw(rows):
-            yield at, (block - self.shift) / self.scale
+        """Read rows, some at a time.
+
+        Args:
+            rows: Indexes of rows.
+
+        Yields:
+            Which of ``rows`` these are, and their features (chunk, d) in double precision.
+        """
+        for chunk, block in self._raw(rows):
+            yield chunk, (block - self.shift) / self.scale
 
     def basis(self, rows: IntArray, *, single: bool = False) -> WideBasis:
-        """Axes of these training rows, from their moments; ``single`` in single precision. The last
-        few are kept.
+        """Compute the principal axes of training rows, or return them where they were computed
+        lately.
+
+        Args:
+            rows: Training rows.
+            single: Whether single precision is enough.
         """
         place = (rows.tobytes(), single)
         if place not in self._bases:
-            found = self.total(rows)
-            mean = found.first / found.n
-            scatter = found.second - found.n * np.outer(mean, mean)
+            total = self.total(rows)
+            mean = total.first / total.n
+            scatter = total.second - total.n * np.outer(mean, mean)
             scatter = scatter.astype(np.float32) if single else scatter
             values, axes = linalg.eigh(scatter, driver="evd", check_finite=False, overwrite_a=True)
             keep = np.flatnonzero(
@@ -143,27 +188,41 @@ class Wide:
 
     def mean_square(self, rows: IntArray) -> float:
         """Mean squared length of the centred rows."""
-        found = self.total(rows)
-        return float(np.trace(found.second) / found.n - np.square(found.first / found.n).sum())
+        total = self.total(rows)
+        return float(np.trace(total.second) / total.n - np.square(total.first / total.n).sum())
 
     def total(self, rows: IntArray) -> _Moments:
-        """Moments of a set of rows: the sum of those of its parts, or of the rows themselves where
-        it cuts one.
+        """Moments of a set of rows.
+
+        They are the sum of the moments of its parts. Where the set cuts a part, or there are too
+        many parts, the rows are read.
         """
-        mine = np.unique(self.parts[rows])
-        if int(np.isin(self.parts, mine).sum()) != len(rows):
+        members = self.members(rows)
+        if members is None:
             return self._moments(rows)
         if self._parts is None:
-            self._parts = [
-                self._moments(np.flatnonzero(self.parts == k))
-                for k in range(int(self.parts.max()) + 1)
-            ]
-        some = [self._parts[k] for k in mine]
-        return _Moments(
-            len(rows),
-            np.sum([m.first for m in some], axis=0),
-            sum((m.second for m in some[1:]), some[0].second),
-        )
+            count = int(self.parts.max()) + 1
+            self._parts = [self._moments(np.flatnonzero(self.parts == k)) for k in range(count)]
+        moments = [self._parts[k] for k in members]
+        first = np.sum([of_part.first for of_part in moments], axis=0)
+        second = sum((of_part.second for of_part in moments[1:]), moments[0].second)
+        return _Moments(len(rows), first, second)
+
+    def members(self, rows: IntArray) -> IntArray | None:
+        """Find the parts that make up a set of rows.
+
+        Args:
+            rows: Indexes of rows.
+
+        Returns:
+            Numbers of parts; None where the set cuts a part, or there are too many parts.
+        """
+        if int(self.parts.max()) + 1 > _MOST_PARTS:
+            return None
+        members: IntArray = np.unique(self.parts[rows])
+        if int(np.isin(self.parts, members).sum()) != len(rows):
+            return None
+        return members
 
     def _moments(self, rows: IntArray) -> _Moments:
         width = self.x.shape[1]
@@ -175,17 +234,136 @@ class Wide:
         return _Moments(len(rows), first, np.triu(second) + np.triu(second, 1).T)
 
 
+class WideRidge:
+    """Ridge regressions for every penalty, each by a Cholesky factor of the moments.
+
+    Ten factors take a fifth of the time of the axes of a matrix, and a final fit needs but one.
+    """
+
+    def __init__(self, home: Wide, y: FloatArray, penalties: Sequence[float]) -> None:
+        """Take the moments of one key.
+
+        Args:
+            home: The features of all rows.
+            y: (n,) values of all rows.
+            penalties: Penalties relative to the mean squared length of a row.
+        """
+        self.home = home
+        self.y = y
+        self.penalties = penalties
+        self._paths: dict[bytes, tuple[FloatArray, FloatArray, float]] = {}
+        self._centre = float(y.mean())
+        self._of_parts: dict[int, FloatArray] = {}
+
+    def inner_errors(self, split: RowSplit) -> FloatArray:
+        """Mean absolute error of each penalty over the inner parts of a split: (penalties,)."""
+        total = np.zeros(len(self.penalties))
+        for part in split.inner:
+            rows = without(split.train, part)
+            mean, weights, intercept = self._path(rows)
+            for chunk, x in self.home.chunks(part):
+                predicted = (x - mean) @ weights + intercept
+                total += np.abs(predicted - self.y[part[chunk], None]).sum(axis=0)
+        return np.asarray(total / sum(len(part) for part in split.inner))
+
+    def predict(self, train: IntArray, test: IntArray, which: int) -> FloatArray:
+        """Fit with one penalty, in double precision, and predict other rows.
+
+        Args:
+            train: Training rows.
+            test: Rows to predict.
+            which: Index of the penalty.
+
+        Returns:
+            (len(test),) predictions.
+        """
+        mean, scatter, products, intercept = self._system(train)
+        shift = self.penalties[which] * _mean_length(scatter, len(train))
+        weights = _solve_shifted(scatter, shift, products)
+        return np.concatenate([(x - mean) @ weights + intercept for _, x in self.home.chunks(test)])
+
+    def _path(self, rows: IntArray) -> tuple[FloatArray, FloatArray, float]:
+        """Mean (d,) of training rows, weights (d, penalties) and intercept.
+
+        Leaving out folds j and k is one fit, whichever of them is the outer one.
+        """
+        key = rows.tobytes()
+        if key not in self._paths:
+            mean, scatter, products, intercept = self._system(rows)
+            single = scatter.astype(np.float32)
+            # Rounding moves eigenvalues by about this much: only larger shifts are safe from it.
+            safe = _SAFE_SHIFT * float(np.linalg.norm(single))
+            weights = np.empty((len(products), len(self.penalties)))
+            for k, penalty in enumerate(self.penalties):
+                shift = penalty * _mean_length(scatter, len(rows))
+                matrix = single if shift > safe else scatter
+                weights[:, k] = _solve_shifted(matrix, shift, products)
+            self._paths[key] = (mean, weights, intercept)
+        return self._paths[key]
+
+    def _system(self, rows: IntArray) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+        """Mean (d,) of rows, scatter (d, d), products with the values (d,) and mean value."""
+        total = self.home.total(rows)
+        mean = total.first / total.n
+        scatter = total.second - total.n * np.outer(mean, mean)
+        intercept = float(self.y[rows].mean())
+        products = self._products(rows) - total.first * (intercept - self._centre)
+        return mean, scatter, products, intercept
+
+    def _products(self, rows: IntArray) -> FloatArray:
+        """Sums (d,) over rows of their columns times their values; those of parts are kept."""
+        members = self.home.members(rows)
+        if members is None:
+            return self._read_products(rows)
+        for k in members.tolist():
+            if k not in self._of_parts:
+                self._of_parts[k] = self._read_products(np.flatnonzero(self.home.parts == k))
+        return np.sum([self._of_parts[k] for k in members.tolist()], axis=0)
+
+    def _read_products(self, rows: IntArray) -> FloatArray:
+        """Sums (d,) over rows of their columns times their values, less the mean of all values."""
+        products = np.zeros(self.home.x.shape[1])
+        for chunk, x in self.home.chunks(rows):
+            products += (self.y[rows[chunk]] - self._centre) @ x
+        return products
+
+
+def _mean_length(scatter: FloatArray, n: int) -> float:
+    """Mean squared length of ``n`` rows, from their scatter."""
+    return max(float(np.trace(scatter)), 1e-30) / n
+
+
+def _solve_shifted(matrix: FloatArray, shift: float, products: FloatArray) -> FloatArray:
+    """Solve (matrix + shift I) w = products (d,) in the precision of the matrix."""
+    system = matrix.copy()
+    system.flat[:: len(system) + 1] += matrix.dtype.type(shift)
+    right = products.astype(matrix.dtype)
+    try:
+        factor = linalg.cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False)
+        return np.asarray(linalg.cho_solve(factor, right, check_finite=False))
+    except linalg.LinAlgError:
+        # Rounding took the smallest eigenvalue below minus the shift.
+        exact = matrix.astype(np.float64) + shift * np.eye(len(matrix))
+        return np.asarray(linalg.lstsq(exact, products)[0])
+
+
 def nearest(
     home: Wide, train: IntArray, rows: IntArray, components: int | None, k: int
 ) -> IntArray:
-    """The k training rows nearest by cosine to each of ``rows``, nearest first: (m, k) indexes into
-    ``train``.
+    """Find the training rows that are nearest by cosine, in single precision.
 
-    Both are centred by the training rows; with ``components`` they are first put on that many
-    principal axes. Some rows at a time, in single precision.
+    Args:
+        home: The features of all rows, which are centred by the training rows here.
+        train: Training rows.
+        rows: The m rows whose neighbours are wanted.
+        components: Number of principal components to compare by; None compares all columns.
+        k: Number of neighbours.
+
+    Returns:
+        (m, k) indexes into ``train``, the nearest first.
     """
     k = min(k, len(train))
-    found = []
+    neighbours = []
     moments = home.total(train)
     mean = moments.first / moments.n
     axes: FloatArray = np.zeros((len(mean), 0))
@@ -194,10 +372,10 @@ def nearest(
     known = _units(home, mean, axes, train)
     for start in range(0, len(rows), _CHUNK):
         near = _units(home, mean, axes, rows[start : start + _CHUNK]) @ known.T
-        some = np.sort(np.argpartition(-near, k - 1, axis=1)[:, :k], axis=1)
-        order = np.argsort(-np.take_along_axis(near, some, axis=1), axis=1, kind="stable")
-        found.append(np.take_along_axis(some, order, axis=1))
-    return np.concatenate(found)
+        nearest_k = np.sort(np.argpartition(-near, k - 1, axis=1)[:, :k], axis=1)
+        order = np.argsort(-np.take_along_axis(near, nearest_k, axis=1), axis=1, kind="stable")
+        neighbours.append(np.take_along_axis(nearest_k, order, axis=1))
+    return np.concatenate(neighbours)
 
 
 def _units(home: Wide, mean: FloatArray, axes: FloatArray, rows: IntArray) -> FloatArray:
@@ -205,7 +383,7 @@ def _units(home: Wide, mean: FloatArray, axes: FloatArray, rows: IntArray) -> Fl
     components).
     """
     out = np.empty((len(rows), axes.shape[1] or len(mean)), dtype=np.float32)
-    for at, x in home.chunks(rows):
+    for chunk, x in home.chunks(rows):
         z = (x - mean) @ axes if axes.size else x - mean
-        out[at] = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+        out[chunk] = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
     return out

@@ -28,13 +28,14 @@ def check_features(features: Features) -> None:
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
             raise UnsupportedOptionError(
-                f"The features {key!r} hold values that are not finite (first in row {int(np.argmax(bad))}). "
+                f"The features {key!r} hold values that are not finite (first in row "
+                f"{int(np.argmax(bad))}). "
                 "The backbone overflows on this input: try --precision fp32."
             )
 
 
 def gram(x: Array) -> FloatArray:
-    """Inner products of all rows, in float64 after a shift and a common scale that change no fit."""
+    """Inner products of all rows, in float64 after a shift and a scale that change no fit."""
     z = np.array(x, dtype=np.float64)
     z -= z.mean(axis=0)
     out = z @ z.T
@@ -212,16 +213,6 @@ def ridge_path(fit: Basis | WideBasis, y: FloatArray) -> tuple[FloatArray, float
     penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
     along = fit.along(y - mean)
     return along[:, None] / (fit.spread[:, None] + penalties), mean
-
-
-def leave_one_out(fit: Basis, y: FloatArray) -> FloatArray:
-    """Absolute leave-one-out errors (n, penalties) of ridge, in closed form."""
-    coefficients, mean = ridge_path(fit, y)
-    penalties = (np.asarray(PENALTIES) * fit.spread.sum() / len(y)).astype(fit.spread.dtype)
-    shrink = fit.spread[:, None] / (fit.spread[:, None] + penalties)
-    leverage = np.square(fit.vectors) @ shrink + 1 / len(y)
-    residual = y[:, None] - mean - fit.train @ coefficients
-    return np.asarray(np.abs(residual / np.maximum(1 - leverage, 1e-6)))
 
 
 def logistic_path(

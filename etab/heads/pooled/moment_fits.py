@@ -21,7 +21,7 @@ CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class MomentColumns:
     """The columns of one candidate: centred, scaled and, where standardised, limited features.
 
     Attributes:
@@ -57,7 +57,7 @@ class Columns:
             yield places, limited if self.axes is None else limited @ self.axes
 
     @classmethod
-    def of(cls, x: Array, train: IntArray, *, difference: bool, standardise: bool) -> Columns:
+    def of(cls, x: Array, train: IntArray, *, difference: bool, standardise: bool) -> MomentColumns:
         """Centre or standardise features by their training rows."""
         width = x.shape[1]
         total = np.zeros(width)
@@ -99,7 +99,7 @@ class MomentFits:
         parts_second: For each inner part, (r, r) sums of products of its columns.
     """
 
-    columns: Columns
+    columns: MomentColumns
     train: IntArray
     test: IntArray
     second: FloatArray
@@ -131,7 +131,7 @@ class MomentFits:
             components: Number of principal components to reduce features to; None for none.
         """
         difference = standardise and frames == 2
-        columns = Columns.of(x, train, difference=difference, standardise=standardise)
+        columns = MomentColumns.of(x, train, difference=difference, standardise=standardise)
         if components is not None:
             _, axes = symmetric_axes(_moments(columns, train)[1])
             columns = replace(columns, axes=axes[:, ::-1][:, :components])
@@ -223,7 +223,7 @@ class MomentFits:
         return penalty * max(float(np.trace(self.second)), 1e-30) / len(self.train)
 
 
-def _moments(columns: Columns, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+def _moments(columns: MomentColumns, rows: IntArray) -> tuple[FloatArray, FloatArray]:
     """Sums (r,) of the columns of some rows, and sums (r, r) of their products."""
     width = len(columns.mean) if columns.axes is None else columns.axes.shape[1]
     first = np.zeros(width)

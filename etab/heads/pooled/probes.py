@@ -7,7 +7,7 @@ training rows of each fit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,11 +16,9 @@ from etab.errors import UnsupportedOptionError
 from etab.heads.base import HEADS, FoldFit, Head
 from etab.heads.pooled.class_scores import as_scores, from_logits, log_loss, onehot
 from etab.heads.pooled.kernels import Kernels
-from etab.heads.pooled.large import nearest
+from etab.heads.pooled.large import WideRidge, nearest
 from etab.heads.pooled.linalg import (
     PENALTIES,
-    Basis,
-    leave_one_out,
     logistic_path,
     probabilities,
     ridge_path,
@@ -64,23 +62,34 @@ class Ridge(Head):
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
         y = np.asarray(answers, dtype=np.float64)
-        errors = {
-            key: [self._inner(kernels, key, y, split) for split in splits]
-            for key in features.pooled
-        }
+        errors = {key: self._errors(kernels, key, y, splits) for key in features.pooled}
         return [
             self._split(kernels, {k: e[i] for k, e in errors.items()}, y, s)
             for i, s in enumerate(splits)
         ]
+
+    def _errors(
+        self, kernels: Kernels, key: str, y: FloatArray, splits: Sequence[RowSplit]
+    ) -> list[FloatArray]:
+        """Mean absolute error of each penalty over the inner parts, for each split."""
+        moments = kernels.narrow(key)
+        if moments is None:
+            return [self._inner(kernels, key, y, split) for split in splits]
+        search = WideRidge(moments, y, PENALTIES)
+        return [search.inner_errors(split) for split in splits]
 
     def _split(
         self, kernels: Kernels, errors: dict[str, FloatArray], y: FloatArray, split: RowSplit
     ) -> FoldFit:
         key = min(errors, key=lambda k: float(errors[k].min()))
         best = int(errors[key].argmin())
-        fit = kernels.basis(key, split.train)
-        path, mean = ridge_path(fit, y[split.train])
-        predicted = kernels.predict(fit, key, split.test, path[:, best]) + mean
+        moments = kernels.narrow(key)
+        if moments is None:
+            fit = kernels.basis(key, split.train)
+            path, mean = ridge_path(fit, y[split.train])
+            predicted = kernels.predict(fit, key, split.test, path[:, best]) + mean
+        else:
+            predicted = WideRidge(moments, y, PENALTIES).predict(split.train, split.test, best)
         choice = {
             "features": key,
             "penalty": PENALTIES[best],
@@ -99,47 +108,6 @@ class Ridge(Head):
                 axis=0
             )
         return np.asarray(total / sum(len(p) for p in split.inner))
-
-
-def ridge_losses(
-    features: Features,
-    answers: Any,
-    patients: Array,
-    *,
-    memo: MutableMapping[Any, Any] | None = None,
-) -> Callable[[IntArray, Sequence[IntArray]], list[FloatArray]]:
-    """Make the fit that nested cross-validation repeats: one row a patient, absolute errors of
-    ridge.
-
-    Key and penalty are chosen by leave-one-out within the training patients, in closed form.
-    ``memo`` is the one that ``cross_fit`` was given for these rows.
-    """
-    kernels = Kernels(features, memo)
-    y = np.asarray(answers, dtype=np.float64)
-    chosen: dict[bytes, tuple[str, Basis, FloatArray, float]] = {}
-
-    def choose(train: IntArray) -> tuple[str, Basis, FloatArray, float]:
-        own = kernels.apart()
-        fits = {key: own._dual(key, train, single=True) for key in features.pooled}
-        scores = {key: leave_one_out(fit, y[train]).mean(axis=0) for key, fit in fits.items()}
-        key = min(scores, key=lambda k: float(scores[k].min()))
-        path, mean = ridge_path(fits[key], y[train])
-        return key, fits[key], path[:, int(scores[key].argmin())], mean
-
-    def fit_losses(train: IntArray, tests: Sequence[IntArray]) -> list[FloatArray]:
-        rows = np.sort(
-            train
-        )  # leaving out folds j and k is one fit, whichever of them is the outer one
-        if rows.tobytes() not in chosen:
-            if len(chosen) > 30:
-                chosen.clear()
-            chosen[rows.tobytes()] = choose(rows)
-        key, fit, w, mean = chosen[rows.tobytes()]
-        return [
-            np.abs(fit.project(kernels.kernel(key), part) @ w + mean - y[part]) for part in tests
-        ]
-
-    return fit_losses
 
 
 @HEADS.register("logistic")

@@ -12,6 +12,11 @@ rows of a split:
 
 Means, deviations and principal components come from the training rows of the split. They know no
 label.
+
+Where the metric of the task counts all classes alike and the rows are of several databases, the
+rows of a candidate are weighted so that the classes count alike, and so do the databases in each
+class (``balanced.py``): otherwise whatever marks a database with many abnormal recordings looks like
+a mark of disease, and a database that is left out is answered by it.
 """
 
 from __future__ import annotations
@@ -33,17 +38,18 @@ from etab.heads.pooled.kernel_fits import (
     centred,
     principal_components,
     raw_products,
-    standardised,
     standardised_fits,
+    standardised_parts,
 )
 from etab.heads.pooled.kernels import Kernels
 from etab.heads.pooled.large import LIMIT
 from etab.heads.pooled.linalg import check_features
 from etab.heads.pooled.moment_fits import MomentFits
 from etab.heads.pooled.probes import refuse_kind
+from etab.heads.pooled.weighted_fits import WeightedFits, WeightedKernelFits, weighted
 from etab.types import Array, Features, FloatArray, IntArray, Kind, RowSplit, Target
 
-PENALTIES: FloatArray = np.logspace(-3, 3, 13)
+_PENALTIES: FloatArray = np.logspace(-3, 3, 13)
 """Penalties relative to the mean squared length of a training row."""
 
 START = 6
@@ -57,7 +63,10 @@ _SHARED = ("stack", "stack columns")
 SMALLEST_SHARE = 0.01
 """A candidate with less than this share of the weights is left out."""
 
-Fits = KernelFits | MomentFits
+STORED_DECIMALS = 7
+"""Decimals of a probability that a table of predictions keeps."""
+
+Fits = KernelFits | MomentFits | WeightedFits | WeightedKernelFits
 
 
 @HEADS.register("stack")
@@ -105,24 +114,30 @@ class _Shared:
         self.split_key: tuple[bytes, ...] = ()
         self.split = dict[Any, Any]()
 
-    def fits(self, candidate: Candidate, rows: _Rows) -> Fits:
+    def has_databases(self, train: IntArray) -> bool:
+        """Whether classes are to count alike and the training rows are of several databases."""
+        if not isinstance(self.memo, Memo) or not self.memo.balanced or self.memo.groups is None:
+            return False
+        return len(np.unique(self.memo.groups[train])) > 1
+
+    def fits(self, candidate: Candidate, rows: _Rows) -> KernelFits | MomentFits:
         """The fits of a candidate on the rows of a split."""
         x = self.features.pooled[candidate.key]
         place = ("stack", candidate.name, x.shape, rows.key)
         if place in self.memo:
-            kept: Fits = self.memo[place]
+            kept: KernelFits | MomentFits = self.memo[place]
             return kept
         fits = self._make(candidate, rows, x)
         self._share(place, fits)
         return fits
 
-    def _share(self, place: tuple[Any, ...], value: Fits | Prepared) -> None:
+    def _share(self, place: tuple[Any, ...], value: KernelFits | MomentFits | Prepared) -> None:
         """Keep a value for other tasks and splits, as far as memory allows."""
         used = sum(kept.nbytes for key, kept in self.memo.items() if key[0] in _SHARED)
         if used + value.nbytes <= SHARED_BYTES:
             self.memo[place] = value
 
-    def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> Fits:
+    def _make(self, candidate: Candidate, rows: _Rows, x: Array) -> KernelFits | MomentFits:
         frames = self.features.frames
         components = self.features.pca.get(candidate.key)
         if _narrow(x, len(rows.train)):
@@ -160,7 +175,7 @@ class _Shared:
         split = self._of_split(rows)
         if place not in split:
             if candidate.standardised:
-                split[place] = standardised(self._prepared(key), rows.train, rows.test)
+                split[place] = standardised_parts(self._prepared(key), rows.train, rows.test)
             else:
                 split[place] = centred(self._raw_products(key), rows.train, rows.test)
         found: tuple[FloatArray, FloatArray] = split[place]
@@ -251,7 +266,11 @@ def _fit_split(
     y = _columns(np.asarray(answers)[rows.train], target)
     importance = weigh(rows.train)
     candidates = candidates_of(shared.features)
-    fits = [shared.fits(candidate, rows) for candidate in candidates]
+    unweighted = [shared.fits(candidate, rows) for candidate in candidates]
+    fits: list[Fits] = [*unweighted]
+    is_weighted = shared.has_databases(rows.train)
+    if is_weighted:
+        fits = [weighted(fit, importance) for fit in unweighted]
     choices = [_choose(fit, y, rows.parts, importance) for fit in fits]
     inner = np.concatenate(rows.parts)
     left_out = np.stack([choice.left_out[inner] for choice in choices], axis=1)
@@ -264,7 +283,12 @@ def _fit_split(
         for candidate, weight, choice in zip(candidates, combination.weights, choices, strict=True)
         if weight > 0
     }
-    return FoldFit(_predictions(combination, tested, target), {"candidates": record})
+    predictions = _predictions(combination, tested, target)
+    if is_weighted:
+        # In balance, what only marks a database has a weight of 0 up to rounding. No threshold may
+        # lie between scores that are equal in the digits of a stored table.
+        predictions = np.round(predictions, STORED_DECIMALS)
+    return FoldFit(predictions, {"candidates": record})
 
 
 def _columns(answers: Array, target: Target) -> FloatArray:
@@ -298,10 +322,10 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
     predict = fit.search(y, parts)
 
     def loss(index: int) -> float:
-        if not 0 <= index < len(PENALTIES):
+        if not 0 <= index < len(_PENALTIES):
             return np.inf
         if index not in left_out:
-            left_out[index] = predict(float(PENALTIES[index]))
+            left_out[index] = predict(float(_PENALTIES[index]))
         errors = np.square(left_out[index][inner] - y[inner]).sum(axis=1)
         return float(errors @ importance[inner])
 
@@ -309,7 +333,7 @@ def _choose(fit: Fits, y: FloatArray, parts: Sequence[IntArray], importance: Flo
     step = 1 if loss(best + 1) < loss(best) else -1
     while loss(best + step) < loss(best):
         best += step
-    return _Choice(float(PENALTIES[best]), left_out[best])
+    return _Choice(float(_PENALTIES[best]), left_out[best])
 
 
 def _combination(

@@ -51,7 +51,8 @@ def refuse_sequences(name: str, sequences: Any) -> None:
     """Raise UnsupportedOptionError for features that hold no usable sequences."""
     if not sequences:
         raise UnsupportedOptionError(
-            f"The head {name!r} needs features as sequences (n, T, d); these features have none. Take a task whose rows "
+            f"The head {name!r} needs features as sequences (n, T, d); these features have none. "
+            "Take a task whose rows "
             "are clips, or a head on pooled embeddings (ridge, logistic, knn)."
         )
     for key, values in sequences.items():
@@ -61,7 +62,8 @@ def refuse_sequences(name: str, sequences: Any) -> None:
             )
         if not np.isfinite(values).all():
             raise UnsupportedOptionError(
-                f"The sequence {key!r} holds values that are not finite. The backbone overflows on this input: try "
+                f"The sequence {key!r} holds values that are not finite. The backbone overflows on "
+                "this input: try "
                 "--precision fp32."
             )
 
@@ -82,7 +84,8 @@ class TemporalHead(Head):
         """``width``: channels inside the network, a multiple of 4; ``searched``: one pair or more."""
         if width % 4 or width < 4 or not searched:
             raise UnsupportedOptionError(
-                f"The head {self.name!r} wants a width that is a multiple of 4 and pairs (learning rate, weight decay) "
+                f"The head {self.name!r} wants a width that is a multiple of 4 and pairs (learning "
+                "rate, weight decay) "
                 f"to search; got {width} and {len(searched)} pairs."
             )
         self.recipe = recipe or Recipe(epochs=40, batch=32, patience=6)
@@ -131,8 +134,10 @@ class TemporalHead(Head):
         for key, rows in series.items():
             if [len(row) for row in rows] != lengths:
                 raise UnsupportedOptionError(
-                    f"{target.name}: {sum(lengths)} states of {len(lengths)} rows for {sum(map(len, rows))} steps of "
-                    f"{len(rows)} rows of {key!r}; wanted a state, or {UNANNOTATED}, for every step."
+                    f"{target.name}: {sum(lengths)} states of {len(lengths)} rows for "
+                    f"{sum(map(len, rows))} steps of "
+                    f"{len(rows)} rows of {key!r}; wanted a state, or {UNANNOTATED}, for every "
+                    "step."
                 )
         chunks = Chunks.of(lengths)
         sequences = {key: chunks.cut(rows) for key, rows in series.items()}
@@ -145,7 +150,7 @@ class TemporalHead(Head):
         return found
 
     def network(self, channels: int, target: Target, seed: int) -> TemporalNetwork:
-        """A new network for sequences of ``channels``; its first weights are decided by ``seed``."""
+        """A new network for sequences of ``channels``; ``seed`` decides its first weights."""
         from etab.heads.sequences.networks import TemporalNetwork
 
         answers = len(target.classes) if target.kind in (Kind.CLASSES, Kind.STATES) else 1
@@ -162,7 +167,8 @@ class TemporalHead(Head):
         rows = _annotated(y, without(split.train, split.inner[0]), target)
         if not len(rows) or not len(validation):
             raise SplitError(
-                f"{target.name}: {len(rows)} training and {len(validation)} validation sequences are annotated; the head "
+                f"{target.name}: {len(rows)} training and {len(validation)} validation sequences "
+                "are annotated; the head "
                 f"{self.name!r} needs both. Take fewer folds, or more patients."
             )
         shift, scale = _scale(y[rows], target)
@@ -267,7 +273,8 @@ def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Arra
     low = UNANNOTATED if target.kind is Kind.STATES else 0
     if target.kind is not Kind.VALUE and (y.min() < low or y.max() >= len(target.classes)):
         raise UnsupportedOptionError(
-            f"{target.name}: classes from {y.min()} to {y.max()} for the {len(target.classes)} classes "
+            f"{target.name}: classes from {y.min()} to {y.max()} for the {len(target.classes)} "
+            "classes "
             f"{', '.join(target.classes)}; wanted {low} to {len(target.classes) - 1}."
         )
     return y

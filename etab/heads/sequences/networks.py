@@ -25,7 +25,7 @@ class MeanPoolNetwork(nn.Module):
 
 
 class AttentionPoolNetwork(nn.Module):
-    """Mean over time weighted by learned, gated attention (Ilse, Tomczak and Welling, ICML 2018)."""
+    """Mean over time weighted by learned, gated attention (Ilse et al., ICML 2018)."""
 
     def __init__(self, width: int, hidden: int = 32) -> None:
         """``hidden``: width of the attention network."""

@@ -60,7 +60,7 @@ class AnnotatedFrames:
 def select_frames(
     series: Sequence[Any], states: Sequence[IntArray], limit: int = FRAMES
 ) -> AnnotatedFrames:
-    """At most about ``limit`` annotated frames of all recordings together, evenly spaced in each."""
+    """At most about ``limit`` annotated frames of all recordings, evenly spaced in each."""
     total = sum(int((s >= 0).sum()) for s in states)
     every = max(1, -(-total // limit))
     xs = []
@@ -164,11 +164,12 @@ def fit_emissions(
     iterations: int = 120,
     tolerance: float = 3e-4,
 ) -> list[Emission]:
-    """A probe for each penalty. Raises UndefinedError where a state is not in the training frames."""
+    """A probe for each penalty. Raises UndefinedError where training frames lack a state."""
     counts = np.bincount(frames.y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
         raise UndefinedError(
-            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each."
+            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of "
+            "each."
         )
     prior = np.log(counts / counts.sum())
     basis = FrameBasis.fit(frames.x)
@@ -222,7 +223,8 @@ def cross_segment_layers(
         for i, (x, b, s) in enumerate(zip(series, beats, states, strict=True)):
             if not len(x) == len(b) == len(s):
                 raise UndefinedError(
-                    f"Recording {i}: {len(x)} frames of {name}, {len(b)} of its envelope, {len(s)} states. Align them."
+                    f"Recording {i}: {len(x)} frames of {name}, {len(b)} of its envelope, {len(s)} "
+                    "states. Align them."
                 )
     chosen = _choose(layers, states, splits)
     out: dict[int, tuple[list[IntArray], dict[str, Any]]] = {}

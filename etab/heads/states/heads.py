@@ -119,7 +119,8 @@ class StateUNetHead(Head):
         """
         if frames % 16 or frames < 64 or width % 16 or width < 16 or repeats < 1 or networks < 1:
             raise UnsupportedOptionError(
-                f"frames {frames}, width {width}, repeats {repeats}, networks {networks}; wanted multiples of 16 (64 and "
+                f"frames {frames}, width {width}, repeats {repeats}, networks {networks}; wanted "
+                "multiples of 16 (64 and "
                 "16 at least), and one or more."
             )
         self.recipe = recipe

@@ -25,8 +25,8 @@ from etab.sounds.semimarkov import (
     beat_envelope,
     check_envelopes,
     duration_table,
-    frame_features,
     heart_timings,
+    state_features,
     viterbi,
 )
 from etab.sounds.states import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, runs
@@ -44,7 +44,7 @@ __all__ = [
     "cross_segment",
     "duration_table",
     "fit_hsmm",
-    "frame_features",
+    "state_features",
     "heart_timings",
     "learn_spreads",
     "refuse_shared_people",
@@ -76,18 +76,20 @@ def fit_hsmm(
         check_envelopes(x)
         if len(x) != len(y):
             raise UndefinedError(
-                f"Recording {i} has {len(x)} frames of envelopes and {len(y)} of states. Align them."
+                f"Recording {i} has {len(x)} frames of envelopes and {len(y)} of states. Align "
+                "them."
             )
     if not len(envelopes):
         raise UndefinedError("No recording to learn from. Pass some.")
     x = np.concatenate(
-        [frame_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)]
+        [state_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)]
     )
     y = np.concatenate([s[s >= 0] for s in states]).astype(np.int64)
     counts = np.bincount(y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
         raise UndefinedError(
-            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of each."
+            f"Frames of S1, systole, S2, diastole in training: {counts.tolist()}; wanted some of "
+            "each."
         )
     mean, weights, intercept = _regress(x, y)
     spreads = learn_spreads(envelopes, states, rates, beat)
@@ -198,7 +200,7 @@ def cross_segment(
             candidates=candidates,
             beat=beat,
         )
-        yield split, [model.predict(envelopes[i]) for i in split.test]
+        yield split, model.predict_all([envelopes[i] for i in split.test])
 
 
 def refuse_shared_people(patients: Array, split: RowSplit) -> None:

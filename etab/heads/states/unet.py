@@ -195,7 +195,7 @@ class StateModel:
 
     @classmethod
     def load(cls, folder: Path) -> StateModel:
-        """What ``save`` wrote. Raises CorruptFileError, or WeightsError for those of another model."""
+        """What ``save`` wrote. Raises CorruptFileError, or WeightsError for another model."""
         state, tensors = read_checkpoint(folder)
         facts = state.get("states")
         if facts is None:

@@ -1,4 +1,4 @@
-"""From a folder of result files to the results that a board may show, with a reason for the rest."""
+"""From a folder of result files to results that a board may show; a reason for the rest."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from etab.errors import EtabError, ResultError
 from etab.leaderboard.admission.canonical import (
+    canonical_release,
     known_backbones,
     other_rows,
-    release_of,
     rows_digest,
 )
 from etab.leaderboard.admission.files import record_files, wrong_name
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import other_masks
-from etab.leaderboard.admission.plausibility import Entry, implausible
+from etab.leaderboard.admission.plausibility import AdmittedEntry, implausible
 from etab.leaderboard.admission.ranges import out_of_range
 from etab.leaderboard.admission.record import contradictions
 from etab.leaderboard.suites import Tasks
@@ -37,11 +37,14 @@ class Admission:
         results: The results that stand, in the order of their paths.
         tables: The predictions of the results that were checked, by path.
         findings: Every reason against a result, and every remark about one.
+        other_heads: Results of cells that have another result by the head of the task. They are no
+            part of ``results``, so that heads never mix.
     """
 
     results: tuple[Result, ...]
     tables: Mapping[Path, Predictions]
     findings: tuple[Finding, ...]
+    other_heads: tuple[Result, ...] = ()
 
     @property
     def refused(self) -> tuple[Finding, ...]:
@@ -76,7 +79,7 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
         Finding(Verdict.REFUSED, path, "", "", reason) for path, reason in files.refused.items()
     ]
     others: list[Result] = []
-    entries: dict[Path, Entry] = {}
+    entries: dict[Path, AdmittedEntry] = {}
     for path in files.records:
         try:
             result = _read(path, folder)
@@ -87,7 +90,8 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
         except EtabError as error:
             reason = _without_path(str(error), path)
             findings.append(Finding(Verdict.REFUSED, path, "", "", reason))
-    for refused in (_second_heads, _two_networks, _mixtures, _twins_of_nobody):
+    other_heads = [entries.pop(path).result for path in _second_heads(entries)]
+    for refused in (_two_networks, _mixtures, _twins_of_nobody):
         for path, reason in refused(entries).items():
             result = entries.pop(path).result
             finding = Finding(Verdict.REFUSED, path, result.task, result.backbone, reason)
@@ -96,7 +100,7 @@ def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admis
     standing = [entry.result for entry in entries.values()]
     results = sorted([*standing, *others], key=lambda result: str(result.path(folder)))
     tables = {path: entry.table for path, entry in entries.items()}
-    return Admission(tuple(results), tables, tuple(findings))
+    return Admission(tuple(results), tables, tuple(findings), tuple(other_heads))
 
 
 def _read(path: Path, folder: Path) -> Result:
@@ -113,7 +117,7 @@ def _read(path: Path, folder: Path) -> Result:
     return result
 
 
-def _checked(result: Result, task: Task, folder: Path) -> Entry:
+def _checked(result: Result, task: Task, folder: Path) -> AdmittedEntry:
     table = result.predictions(folder)
     reasons = [reason for reason in (out_of_range(table), other_rows(result, table)) if reason]
     if not reasons:
@@ -121,7 +125,7 @@ def _checked(result: Result, task: Task, folder: Path) -> Entry:
         reasons = [masks] if masks else contradictions(result, table, task)
     if reasons:
         raise ResultError(f"{_cell(result)}: {'; '.join(reasons[:3])}")
-    return Entry(result, table, task)
+    return AdmittedEntry(result, table, task)
 
 
 def _cell(result: Result) -> str:
@@ -133,27 +137,23 @@ def _without_path(text: str, path: Path) -> str:
     return text.removeprefix(f"{path}: ").removeprefix(f"{path} ").rstrip(".")
 
 
-def _second_heads(entries: Mapping[Path, Entry]) -> dict[Path, str]:
-    """Results of a cell that has another result by the head of the task."""
+def _second_heads(entries: Mapping[Path, AdmittedEntry]) -> list[Path]:
+    """Results of a cell that has another result, by the head of the task where there is one."""
     by_cell: dict[tuple[str, str], list[Path]] = {}
     for path, entry in entries.items():
         by_cell.setdefault((entry.result.backbone, entry.result.task), []).append(path)
-    refused: dict[Path, str] = {}
+    second: list[Path] = []
     for paths in by_cell.values():
         ordered = sorted(paths, key=lambda path: (_other_head(entries[path]), str(path)))
-        for path in ordered[1:]:
-            refused[path] = (
-                f"{ordered[0].name} is a result of the same cell, by the head "
-                f"{entries[ordered[0]].result.head!r}; keep different heads in separate folders"
-            )
-    return refused
+        second += ordered[1:]
+    return second
 
 
-def _other_head(entry: Entry) -> bool:
+def _other_head(entry: AdmittedEntry) -> bool:
     return entry.result.head != entry.task.head
 
 
-def _two_networks(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+def _two_networks(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     """Results of a backbone whose weights are not those of most of its results."""
     digests: dict[str, list[str]] = {}
     for entry in entries.values():
@@ -170,10 +170,10 @@ def _two_networks(entries: Mapping[Path, Entry]) -> dict[Path, str]:
     return refused
 
 
-def _mixtures(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+def _mixtures(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     """Results that differ from the others of their task in something that decides scores."""
     refused: dict[Path, str] = {}
-    by_task: dict[str, dict[Path, Entry]] = {}
+    by_task: dict[str, dict[Path, AdmittedEntry]] = {}
     for path, entry in entries.items():
         by_task.setdefault(entry.result.task, {})[path] = entry
     phantom = all(entry.result.phantom for entry in entries.values())
@@ -186,11 +186,11 @@ def _mixtures(entries: Mapping[Path, Entry]) -> dict[Path, str]:
     return refused
 
 
-def _differing(name: str, entries: Mapping[Path, Entry], phantom: bool) -> dict[Path, str]:
+def _differing(name: str, entries: Mapping[Path, AdmittedEntry], phantom: bool) -> dict[Path, str]:
     values = {path: _fact(name, entry.result) for path, entry in entries.items()}
     if len(set(values.values())) < 2:
         return {}
-    known = [values[path] for path, entry in entries.items() if release_of(entry.result)]
+    known = [values[path] for path, entry in entries.items() if canonical_release(entry.result)]
     usual = _most_common(known or list(values.values()))
     if name == "phantom":
         usual = str(phantom)  # a phantom result never enters a board of patients
@@ -207,7 +207,7 @@ def _fact(name: str, result: Result) -> str:
     return str(result.settings.get(name, "none"))
 
 
-def _differing_rows(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+def _differing_rows(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     """Results with other rows than most others, where no canonical table says which are right."""
     digests = {path: rows_digest(entry.table) for path, entry in entries.items()}
     if len(set(digests.values())) < 2:
@@ -220,7 +220,7 @@ def _differing_rows(entries: Mapping[Path, Entry]) -> dict[Path, str]:
     }
 
 
-def _twins_of_nobody(entries: Mapping[Path, Entry]) -> dict[Path, str]:
+def _twins_of_nobody(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     """Results under the name of a random twin without the backbone whose twin it is."""
     names = {entry.result.backbone for entry in entries.values()}
     refused: dict[Path, str] = {}
@@ -241,8 +241,8 @@ def _most_common(values: Iterable[str]) -> str:
     return min(counts, key=lambda value: (-counts[value], value))
 
 
-def _remarks(entries: Mapping[Path, Entry]) -> list[Finding]:
-    by_cell: dict[tuple[str, str], Entry] = {}
+def _remarks(entries: Mapping[Path, AdmittedEntry]) -> list[Finding]:
+    by_cell: dict[tuple[str, str], AdmittedEntry] = {}
     path_of: dict[tuple[str, str], Path] = {}
     for path, entry in entries.items():
         cell = (entry.result.backbone, entry.result.task)

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from etab.errors import DataNotFoundError, UnknownNameError
 from etab.leaderboard.admission.ranges import FACT_COLUMNS
 from etab.results import Predictions, Result, number_text
@@ -43,16 +45,32 @@ def rows_digest(table: Predictions) -> str:
     Returns:
         Sha256 of the rows in the order of their names. Predictions have no part in it.
     """
-    names = ["item", "patient", "fold"]
-    facts: list[Sequence[str]] = [table.items, table.patients, table.folds]
-    if table.n_repeats > 1:
-        names.append("repeat")
-        facts.append([str(repeat) for repeat in table.repeats])
+    facts = []
     for name in FACT_COLUMNS:
         if name in table.columns:
-            names.append(name)
-            facts.append([number_text(value) for value in table.columns[name]])
-    lines = sorted("\t".join(row) for row in zip(*facts, strict=True))
+            column = np.asarray(table.columns[name], dtype=np.float64)
+            facts.append((name, column.tobytes()))
+    return _digest_of(table.items, table.patients, table.folds, table.repeats, tuple(facts))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(
+    items: tuple[str, ...],
+    patients: tuple[str, ...],
+    folds: tuple[str, ...],
+    repeats: tuple[int, ...],
+    facts: tuple[tuple[str, bytes], ...],
+) -> str:
+    """``rows_digest``, once for all backbones with these rows; facts are the bytes of float64."""
+    names = ["item", "patient", "fold"]
+    columns: list[Sequence[str]] = [items, patients, folds]
+    if len(set(repeats)) > 1:
+        names.append("repeat")
+        columns.append([str(repeat) for repeat in repeats])
+    for name, content in facts:
+        names.append(name)
+        columns.append([number_text(value) for value in np.frombuffer(content)])
+    lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
     text = "\n".join(["\t".join(names), *lines])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -73,7 +91,7 @@ def key_of(result: Result) -> str:
     return f"{result.task} v{result.task_version} {protocol} s{result.seed}"
 
 
-def release_of(result: Result) -> Release | None:
+def canonical_release(result: Result) -> Release | None:
     """The known release that a result was computed on; None for data that etab does not know."""
     return _releases(result.dataset).get(result.data_digest)
 
@@ -123,7 +141,7 @@ def other_rows(result: Result, table: Predictions) -> str:
         The reason; empty where the rows are canonical, or there is no canonical table for this
         release, protocol and seed.
     """
-    release = release_of(result)
+    release = canonical_release(result)
     if release is None:
         return ""
     if result.bad:

@@ -14,7 +14,7 @@ from etab.storage.listing import is_hidden
 LARGEST_RECORD = 4 << 20
 LARGEST_TABLE = 64 << 20
 DEEPEST = 8
-MOST_FILES = 100_000
+_MOST_RESULTS = 100_000
 
 NAME = re.compile(r"[A-Za-z0-9._/:@+-]{1,80}")
 NAME_IN_WORDS = "1 to 80 of the characters A-Z a-z 0-9 . _ / : @ + -"
@@ -48,8 +48,8 @@ def record_files(folder: Path) -> RecordFiles:
         reason = unsafe(path, LARGEST_RECORD) or _unsafe_table(path)
         if not reason and len(path.relative_to(folder).parts) > DEEPEST:
             reason = f"it lies more than {DEEPEST} folders deep; results lie 4 deep"
-        if not reason and len(records) >= MOST_FILES:
-            reason = f"the folder holds more than {MOST_FILES} results; split it"
+        if not reason and len(records) >= _MOST_RESULTS:
+            reason = f"the folder holds more than {_MOST_RESULTS} results; split it"
         if reason:
             refused[path] = reason
         else:

@@ -20,6 +20,8 @@ from etab.results.masks import (
 )
 from etab.types import Array, Kind
 
+_KEPT: tuple[Keep, ...] = ("all", "sample")
+
 
 def rows_with_masks(table: Predictions, keep: Keep) -> list[int]:
     """The rows of a table whose masks a file holds, in the order of the file."""
@@ -38,9 +40,8 @@ def kept_masks(result: Result, folder: Path) -> Keep:
     Returns:
         "all" where the masks of every row are there, whatever lies beside them.
     """
-    for keep in ("all", "sample"):
-        path = masks_path(result.path(folder), keep)
-        if path.exists() or path.is_symlink():
+    for keep in _KEPT:
+        if _is_there(masks_path(result.path(folder), keep)):
             return keep
     return "none"
 
@@ -70,7 +71,17 @@ def other_masks(result: Result, table: Predictions, folder: Path) -> str:
         return reason
     if not result.masks:
         return "masks lie beside it, and it states no digest of them"
-    path = masks_path(result.path(folder), keep)
+    for each in _KEPT:
+        reason = _other_file(result, table, masks_path(result.path(folder), each), each)
+        if reason:
+            return reason
+    return ""
+
+
+def _other_file(result: Result, table: Predictions, path: Path, keep: Keep) -> str:
+    """Why a file of masks is not the one of a record; empty where it is, or is absent."""
+    if not _is_there(path):
+        return ""
     reason = unsafe(path, LARGEST_MASKS)
     if reason:
         return f"its masks {path.name} must not be read: {reason}"
@@ -79,6 +90,10 @@ def other_masks(result: Result, table: Predictions, folder: Path) -> str:
         return _other_digests(result, table, rows, read_masks(path, len(rows)))
     except ResultError as error:
         return str(error).rstrip(".")
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _other_sample(result: Result, table: Predictions) -> str:

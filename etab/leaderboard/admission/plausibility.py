@@ -26,7 +26,7 @@ Cell = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AdmittedEntry:
     """A result with everything that its plausibility is judged by."""
 
     result: Result
@@ -34,7 +34,7 @@ class Entry:
     task: Task
 
 
-Entries = Mapping[Cell, Entry]
+Entries = Mapping[Cell, AdmittedEntry]
 
 
 def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
@@ -56,10 +56,12 @@ def implausible(entries: Entries) -> Iterator[tuple[Cell, str]]:
     yield from _mixed_settings(entries)
 
 
-def _alone(entry: Entry) -> Iterator[str]:
+def _alone(entry: AdmittedEntry) -> Iterator[str]:
     result = entry.result
     if result.settings.get("family") != "control" and _is_constant(entry.table):
-        yield "its predictions are the same for every row of a fold: nothing of the input is in them"
+        yield (
+            "its predictions are the same for every row of a fold: nothing of the input is in them"
+        )
     anchored = entry.task.anchored(result.value)
     best = METRICS[result.metric].best
     if METRICS[result.metric].reached and abs(result.value - best) < 1e-6:
@@ -110,14 +112,14 @@ def _prediction_columns(table: Predictions) -> list[FloatArray]:
     ]
 
 
-def _vector(entry: Entry, items: Array) -> FloatArray:
+def _vector(entry: AdmittedEntry, items: Array) -> FloatArray:
     """The predictions of an entry as one vector, in the order of ``items``."""
     index = {item: i for i, item in enumerate(entry.table.items)}
     order = np.array([index[item] for item in items])
     return np.concatenate([column[order] for column in _prediction_columns(entry.table)])
 
 
-def _same_rows(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+def _same_rows(entries: Mapping[str, AdmittedEntry]) -> dict[str, AdmittedEntry]:
     """Entries with the rows of the first one; others cannot be compared row by row."""
     if not entries:
         return {}
@@ -125,7 +127,7 @@ def _same_rows(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     return {name: e for name, e in entries.items() if set(e.table.items) == first}
 
 
-def _copies(code: str, entries: Mapping[str, Entry]) -> Iterator[tuple[Cell, str]]:
+def _copies(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
     """Pairs whose predictions agree more closely than two networks ever do."""
     comparable = _same_rows(entries)
     names = sorted(comparable)
@@ -153,7 +155,7 @@ def _both_controls(name: str, other: str) -> bool:
     return all(one in known and known[one].kind == "control" for one in (name, other))
 
 
-def _residual(entry: Entry, items: Array) -> FloatArray:
+def _residual(entry: AdmittedEntry, items: Array) -> FloatArray:
     """Predictions minus what every good backbone shares: the truth, and the mean."""
     vector = _vector(entry, items)
     truth = entry.table.columns.get("truth")
@@ -163,8 +165,8 @@ def _residual(entry: Entry, items: Array) -> FloatArray:
     return np.asarray(vector - vector.mean())
 
 
-def _best_of_all(code: str, entries: Mapping[str, Entry]) -> Iterator[tuple[Cell, str]]:
-    """An entry that is, row by row, as good as the best of all others was put together from them."""
+def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tuple[Cell, str]]:
+    """An entry as good, row by row, as the best of all others was put together from them."""
     comparable = _same_rows(entries)
     if len(comparable) < 3:
         return
@@ -182,7 +184,7 @@ def _best_of_all(code: str, entries: Mapping[str, Entry]) -> Iterator[tuple[Cell
             )
 
 
-def _row_losses(entry: Entry, items: Array) -> FloatArray:
+def _row_losses(entry: AdmittedEntry, items: Array) -> FloatArray:
     """A loss for each row, smaller where the prediction is better."""
     table = entry.table
     index = {item: i for i, item in enumerate(table.items)}
@@ -210,5 +212,6 @@ def _mixed_settings(entries: Entries) -> Iterator[tuple[Cell, str]]:
                 code = max(by_task, key=lambda c: (by_task[c] != by_task[min(by_task)], c))
                 yield (
                     (backbone, code),
-                    f"its {name} is {by_task[code]} here and {by_task[min(by_task)]} in other tasks",
+                    f"its {name} is {by_task[code]} here and {by_task[min(by_task)]} in other "
+                    "tasks",
                 )

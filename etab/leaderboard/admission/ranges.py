@@ -20,7 +20,7 @@ _LARGEST_VALUE = 1e6
 _TIMING_RANGES = {"found": (0, np.inf), "error_ms": (0, 100), "late_ms": (-100, 100)}
 _ROUNDING = 1e-5  # tables are written with 7 significant digits
 
-Check = Callable[[Predictions], str]
+_Check = Callable[[Predictions], str]
 
 
 def out_of_range(table: Predictions) -> str:
@@ -120,7 +120,7 @@ def _decided_classes(table: Predictions, n_classes: int) -> str:
     return f"the column 'answer' holds classes other than 0 to {n_classes - 1}"
 
 
-_RANGES: Mapping[Kind, Check] = {
+_RANGES: Mapping[Kind, _Check] = {
     Kind.MASK: _masks,
     Kind.STATES: _states,
     Kind.VALUE: _values,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -136,19 +137,30 @@ def _folds(result: Result, table: Predictions) -> Iterator[str]:
 def _rows_of(fold: Mapping[str, Any], table: Predictions) -> Array:
     """Which rows (n,) bool a fold tested."""
     name, repeat = _fold_name(fold)
-    of_fold = np.array(table.folds) == name
-    of_repeat = np.array(table.repeats) == repeat
+    rows = ScoredRows.of(table)
+    of_fold = np.asarray(rows.folds) == name
+    of_repeat = np.asarray(rows.repeats) == repeat
     return np.asarray(of_fold & of_repeat)
 
 
 def _people_in_folds(table: Predictions) -> Iterator[str]:
     """A person in two folds was trained on before they were tested."""
+    reason = _person_in_two_folds(table.patients, table.folds, table.repeats)
+    if reason:
+        yield reason
+
+
+@lru_cache(maxsize=256)
+def _person_in_two_folds(
+    patients: tuple[str, ...], folds: tuple[str, ...], repeats: tuple[int, ...]
+) -> str:
+    """Name a person who is in two folds of one repeat; empty where nobody is."""
     fold_of: dict[tuple[str, int], str] = {}
-    for patient, fold, repeat in zip(table.patients, table.folds, table.repeats, strict=True):
+    for patient, fold, repeat in zip(patients, folds, repeats, strict=True):
         first = fold_of.setdefault((patient, repeat), fold)
         if first != fold:
-            yield f"{patient} is in {first} and in {fold}; a person is in one fold only"
-            return
+            return f"{patient} is in {first} and in {fold}; a person is in one fold only"
+    return ""
 
 
 def _decisions(result: Result, table: Predictions) -> Iterator[str]:

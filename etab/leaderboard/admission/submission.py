@@ -1,4 +1,4 @@
-"""Whether a folder of results can be handed in for the published board: the same checks, and more."""
+"""Whether a folder of results can be submitted to the published board: more checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from etab.errors import DataNotFoundError
 from etab.leaderboard.admission.admit import admit
-from etab.leaderboard.admission.canonical import known_backbones, release_of
+from etab.leaderboard.admission.canonical import canonical_release, known_backbones
 from etab.leaderboard.admission.findings import Finding, Verdict
 from etab.leaderboard.admission.masks import kept_masks
 from etab.leaderboard.comparable import counts_on
@@ -116,7 +116,7 @@ def _reasons(result: Result) -> Iterator[str]:
     """What a board of one's own may show, and the published one may not."""
     if result.phantom:
         yield "it is of phantom data; the published boards are of patients"
-    elif release_of(result) is None:
+    elif canonical_release(result) is None:
         yield (
             f"data_digest begins with {result.data_digest[:12]}, which is no release of "
             f"{result.dataset} that etab has canonical tables for"

@@ -289,6 +289,13 @@ def test_hostile_masks_are_refused(name: str, folder: Path) -> None:
         raise AssertionError(" ".join(str(finding) for finding in submission.refused))
 
 
+def test_a_sample_beside_all_masks_is_checked_too(folder: Path) -> None:
+    masks = [np.eye(5, dtype=bool)] * SAMPLE
+    masks_path(stranger(folder, "a0-A4-C"), "sample").write_bytes(packed_masks(masks))
+    (finding,) = check_submission(folder, MASKS).refused
+    assert "has another sha256 than the record states" in finding.reason
+
+
 def test_masks_of_a_task_without_masks_are_refused(tmp_path: Path) -> None:
     folders._rename(folders.PUBLISHED / "results", tmp_path, "b0-A4-C", "vits14_saliency")
     path = stranger(tmp_path, "b0-A4-C")

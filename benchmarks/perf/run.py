@@ -1,0 +1,102 @@
+"""One table of speeds: etab, a peer, their ratio, a limit and the distance to it.
+
+``python -m benchmarks.perf.run`` times every part, a module ``benchmarks/perf/table_<part>.py``
+whose ``rows()`` yields lines of the table (``benchmarks.perf.rows.Row``), and writes
+``benchmarks/perf/run.json`` and ``docs/performance.md``. ``--parts statistics,start`` times some;
+the others keep the lines of the last run. The peers are in the extra ``perf``:
+``pip install -e .[perf]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import pkgutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import benchmarks.perf
+from benchmarks.perf.rows import Row, table
+from benchmarks.perf.sweep import machine
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = ROOT / "benchmarks" / "perf" / "run.json"
+PAGE = ROOT / "docs" / "performance.md"
+PREFIX = "table_"
+FIELDS = (
+    "task",
+    "ours",
+    "peer_name",
+    "peer",
+    "limit_name",
+    "limit",
+    "wanted",
+    "agreement",
+)
+HEAD = """# Performance
+
+Written by `python -m benchmarks.perf.run` (peers: `pip install -e .[perf]`). Times are processor
+time, the shortest of several rounds in which etab and its peer take turns in one process. Quote
+ratios: seconds are of one machine. *Ratio* is how many times longer the peer takes, *aim* the ratio
+that is wanted, and *above the limit* how many times longer etab takes than the least work that the
+task needs.
+
+"""
+
+
+def parts() -> list[str]:
+    """Names of the parts of the table, in alphabetical order."""
+    modules = pkgutil.iter_modules(benchmarks.perf.__path__)
+    names = [module.name for module in modules if module.name.startswith(PREFIX)]
+    return sorted(name.removeprefix(PREFIX) for name in names)
+
+
+def measured(part: str) -> dict[str, Any]:
+    """Time one part: its title, seconds that it took, and its lines."""
+    started = time.perf_counter()
+    module = importlib.import_module(f"benchmarks.perf.{PREFIX}{part}")
+    rows = [row.facts() for row in module.rows()]
+    return {
+        "title": str(module.__doc__).splitlines()[0],
+        "seconds": round(time.perf_counter() - started, 1),
+        "machine": machine(),
+        "rows": rows,
+    }
+
+
+def page(record: dict[str, Any]) -> str:
+    """The Markdown page of a record of all parts."""
+    sections = [HEAD]
+    for part, content in sorted(record.items()):
+        facts = content["machine"]
+        bf16 = "with" if facts["bf16"] else "without"
+        on = f"{facts['processor']}, {facts['cores']} cores, {bf16} bf16, Python {facts['python']}"
+        rows = [Row(**{name: row[name] for name in FIELDS}) for row in content["rows"]]
+        sections.append(f"## {part.capitalize()}\n\n{content['title']} Machine: {on}.\n\n")
+        sections.append(table(rows) + "\n")
+    return "".join(sections).rstrip("\n") + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Time the parts asked for, and write the record and the page."""
+    parser = argparse.ArgumentParser(description="time etab beside its peers")
+    parser.add_argument("--parts", default=",".join(parts()), help="parts, separated by commas")
+    parser.add_argument("--record", type=Path, default=RECORD)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    options = parser.parse_args(arguments)
+    record = json.loads(options.record.read_text()) if options.record.is_file() else {}
+    for part in options.parts.split(","):
+        if part not in parts():
+            parser.error(f"there is no part {part!r}; there are {', '.join(parts())}")
+        record[part] = measured(part)
+        print(f"{part}: {record[part]['seconds']} s")
+        options.record.write_text(json.dumps(record, indent=1) + "\n")
+        options.page.write_text(page(record))
+    print(f"written: {options.record}, {options.page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Processor time of commands that compute no features, beside the import of torch alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.perf.rows import Row
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+_TIMED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)
+"""
+
+
+def cpu_seconds(command: list[str], rounds: int = 3) -> float:
+    """The least processor time of a command with its children, in seconds."""
+    times = []
+    for _ in range(rounds):
+        words = [sys.executable, "-c", _TIMED, *command]
+        run = subprocess.run(words, check=True, capture_output=True, text=True)
+        times.append(float(run.stdout))
+    return min(times)
+
+
+def rows() -> Iterator[Row]:
+    """Time help, a list, the published board, and a run whose cells are finished."""
+    torch = cpu_seconds([sys.executable, "-c", "import torch"])
+    python = cpu_seconds([sys.executable, "-c", "import typer, rich.table"])
+    etab = [sys.executable, "-m", "etab"]
+    commands = {
+        "`etab --help`": [*etab, "--help"],
+        "`etab list tasks`": [*etab, "list", "tasks"],
+        "`etab leaderboard` of the published CAMUS board": [
+            *etab,
+            *("leaderboard", str(RESULTS), "--suite", "camus", "--protocol", _protocol()),
+        ],
+    }
+    for title, command in commands.items():
+        yield _row(title, cpu_seconds(command), torch, python)
+    with tempfile.TemporaryDirectory() as folder:
+        yield _row("`etab run` of four finished cells", _finished(folder), torch, python)
+
+
+def _row(title: str, seconds: float, torch: float, python: float) -> Row:
+    return Row(
+        task=title,
+        ours=seconds,
+        peer_name="`import torch` alone",
+        peer=torch,
+        limit_name="`import typer, rich.table`",
+        limit=python,
+        wanted=None,
+        agreement="",
+    )
+
+
+def _protocol() -> str:
+    """The protocol of most published results."""
+    names = [path.stem.split("-")[0] for path in (RESULTS / "camus").rglob("*.json")]
+    return max(sorted(set(names)), key=names.count)
+
+
+def _finished(folder: str) -> float:
+    """Run four cells on a phantom, then time the same command again."""
+    etab = [sys.executable, "-m", "etab"]
+    made = f"{folder}/made"
+    phantom = [*etab, "data", "phantom", made, "--patients", "20"]
+    subprocess.run(phantom, check=True, capture_output=True)
+    run = [
+        *(*etab, "run", "--root", f"{made}/camus", "--tasks", "b0-A4-C,b1-A4-C"),
+        *("--backbones", "image_stats,pixel_pca", "--protocol", "official"),
+        *("--results", f"{folder}/results", "--cache", f"{folder}/cache", "--workers", "1"),
+    ]
+    subprocess.run(run, check=True, capture_output=True)
+    return cpu_seconds(run)

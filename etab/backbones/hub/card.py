@@ -1,0 +1,256 @@
+"""Cards of models of transformers: the facts come from the configuration and the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from etab.backbones.base import UNKNOWN_DATA, Backbone, BackboneCard
+from etab.backbones.hub.described import Described, describe, fetched, transformers_library
+from etab.backbones.video.contract import ClipContract
+from etab.backbones.weights import index as weights
+from etab.errors import UnsupportedOptionError, WeightsError
+
+# Names of Pillow's filters by the number that processors store.
+_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# About how many native frames a clip spans where its name gives no period.
+_SPAN = 32
+# Tensors that may be absent from a checkpoint: their output is not used.
+_UNUSED = (
+    "pooler",
+    "mask_token",
+    "masked_spec_embed",
+    "lm_head",
+    "classifier",
+    "num_batches_tracked",
+)
+
+
+def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
+    """Make the card of a model of transformers, without reading weights.
+
+    Args:
+        name: "transformers/<owner>/<model>" or "transformers/<folder>". "@<number>" at its end is
+            the rate in Hz of a model of sound, or the period of a model of clips.
+        seed: Seed of a random twin; None for pretrained weights.
+
+    Returns:
+        The card, with the size, normalisation, interpolation or rate of the model's processor.
+
+    Raises:
+        UnsupportedOptionError: The family is not read, the text after @ is not a number, or the
+            input of the model is not square.
+        WeightsError: The library is not installed, the model cannot be fetched, or the folder
+            lacks a configuration or a processor.
+    """
+    model, separator, number = name.removeprefix("transformers/").partition("@")
+    if separator and not number.isdigit():
+        raise UnsupportedOptionError(
+            f"{name}: the text after @ must be a rate in Hz, as in transformers/laion/clap@48000, "
+            "or the period of a clip in frames, as in transformers/MCG-NJU/videomae-base@2."
+        )
+    described = describe(model)
+    draft = BackboneCard(
+        name=name,
+        title=model,
+        family="transformer",
+        pretraining="" if seed is not None else "as transformers gives it",
+        pretraining_sets=() if seed is not None else UNKNOWN_DATA,
+        licence="see the model's page",
+        source="transformers",
+        sha256="" if seed is not None else _sha256(model),
+    )
+    makers = {"image": _picture_facts, "clip": _clip_facts, "sound": _sound_facts}
+    facts = makers[described.family.modality](described, int(number) if separator else None)
+    card = replace(draft, **facts)
+    return replace(card, load=partial(load, model, seed, card))
+
+
+def _sha256(model: str) -> str:
+    file = Path(model) / "model.safetensors"
+    return weights.sha256_of(file) if file.is_file() else ""
+
+
+def _side(described: Described) -> int:
+    """The side of the square input, from the crop or the size of the processor."""
+    processor = described.processor
+    size = getattr(processor, "size", None)
+    if getattr(processor, "do_center_crop", False):
+        size = getattr(processor, "crop_size", None) or size
+    height = _entry(size, "height") or _entry(size, "shortest_edge") or size
+    width = _entry(size, "width") or height
+    if not isinstance(height, int) or height != width:
+        raise UnsupportedOptionError(
+            f"transformers/{described.model}: its processor makes pictures of {size}; "
+            "wanted a square. Wrap the model in a function: etab.backbone(function, input=...)."
+        )
+    return height
+
+
+def _entry(size: Any, name: str) -> Any:
+    """One entry of a size, which versions of transformers hold as a dict or as attributes."""
+    if isinstance(size, Mapping):
+        return size.get(name)
+    return getattr(size, name, None)
+
+
+def _normalisation(described: Described) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation on the [0, 1] scale, whatever scale the processor uses."""
+    processor = described.processor
+    factor = 255.0
+    if getattr(processor, "do_rescale", True):
+        factor = 255 * float(getattr(processor, "rescale_factor", None) or 1 / 255)
+    mean = (0.0, 0.0, 0.0)
+    std = (1.0, 1.0, 1.0)
+    if getattr(processor, "do_normalize", True):
+        mean = tuple(getattr(processor, "image_mean", None) or mean)
+        std = tuple(getattr(processor, "image_std", None) or std)
+    # The processors of ViViT subtract 1 after scaling; that of clips does not list it.
+    shift = 1.0 if getattr(processor, "offset", described.kind == "vivit") else 0.0
+    scaled_mean = tuple((float(value) + shift) / factor for value in mean)
+    return scaled_mean, tuple(float(value) / factor for value in std)
+
+
+def _filter_name(processor: Any) -> str:
+    """Name of the filter that the processor resizes with; bilinear where it names none."""
+    number = getattr(processor, "resample", None)
+    if number is None or not getattr(processor, "do_resize", True):
+        return "bilinear"
+    return _FILTERS.get(int(number), "bilinear")
+
+
+def _picture_facts(described: Described, number: int | None) -> dict[str, Any]:
+    if number is not None:
+        raise UnsupportedOptionError(
+            f"transformers/{described.model} reads single frames: @{number} has no meaning."
+        )
+    mean, std = _normalisation(described)
+    return {
+        "size": _side(described),
+        "mean": mean,
+        "std": std,
+        "interpolation": f"pillow {_filter_name(described.processor)}",
+        "layers": ("-3", "-2", "-1"),
+        "strides": (8, 16, 32),
+    }
+
+
+def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
+    config = described.config
+    frames = int(getattr(config, "num_frames", 0) or getattr(config, "frames_per_clip", 0))
+    side = int(getattr(config, "image_size", 0) or getattr(config, "crop_size", 0))
+    mean, std = _normalisation(described)
+    period = number or max(1, _SPAN // frames)
+    fitting = f"pillow {_filter_name(described.processor)}"
+    contract = ClipContract(frames, period=period, size=side, fitting=fitting, mean=mean, std=std)
+    return {
+        "family": "video",
+        "size": side,
+        "mean": mean,
+        "std": std,
+        "interpolation": fitting,
+        "layers": ("quarter", "half", "three_quarters", "last"),
+        "dim": int(config.hidden_size),
+        "clip": contract,
+    }
+
+
+def _sound_facts(described: Described, number: int | None) -> dict[str, Any]:
+    rate = int(described.processor.sampling_rate)
+    if number is not None and number != rate:
+        raise UnsupportedOptionError(
+            f"{described.model} reads {rate} Hz, not {number} Hz: "
+            f"write transformers/{described.model}@{rate}."
+        )
+    layers: tuple[str, ...] = ("quarter", "half", "three_quarters", "last")
+    timed: tuple[str, ...] = ("quarter", "half", "last")
+    if described.family.form == "encodec":
+        layers = ("stage3", "stage4", "last")
+        timed = layers
+    if described.family.form == "clap":
+        timed = ()
+    return {
+        "modality": "sound",
+        "size": 0,
+        "mean": (),
+        "std": (),
+        "interpolation": "",
+        "layers": layers,
+        "rate": rate,
+        "seconds": 5.0,
+        "timed": timed,
+    }
+
+
+def load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
+    """Build a model: pretrained, or (seed given) randomly initialised.
+
+    Args:
+        model: Name on the hub, or a folder.
+        seed: Seed of a random twin; None for pretrained weights.
+        card: The card.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        WeightsError: The weights cannot be fetched, are incomplete, or the tower is absent.
+        UnsupportedOptionError: The output of the model has an unknown form.
+    """
+    described = describe(model)
+    network = _tower(described, _network(described, seed))
+    if card.clip is not None:
+        from etab.backbones.hub.clips import clip_backbone
+
+        return clip_backbone(card, network, described)
+    if card.modality == "image":
+        from etab.backbones.hub.pictures import picture_backbone
+
+        return picture_backbone(card, network, described)
+    from etab.backbones.hub.sounds import sound_backbone
+
+    return sound_backbone(card, network, described)
+
+
+def _network(described: Described, seed: int | None) -> Any:
+    """Build the whole model in float32, and check that every weight was in the file."""
+    import torch
+
+    library = transformers_library()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        if seed is not None:
+            network = library.AutoModel.from_config(described.config, trust_remote_code=False)
+            return network.float()
+        network, info = fetched(
+            described.model, library.AutoModel, use_safetensors=True, output_loading_info=True
+        )
+    missing = []
+    for key in sorted(info["missing_keys"]):
+        if not any(part in key for part in _UNUSED):
+            missing.append(key)
+    if missing:
+        shown = ", ".join(missing[:3])
+        raise WeightsError(
+            f"transformers/{described.model}: {len(missing)} tensors of the network are not in "
+            f"the file ({shown}, ...), so that they would be random. Save the whole model."
+        )
+    return network.float()
+
+
+def _tower(described: Described, network: Any) -> Any:
+    """Take the part that is wanted out of a model of two towers."""
+    name = described.family.tower
+    if not name:
+        return network
+    if name == "encoder":
+        return network.get_encoder()
+    tower = getattr(network, name, None)
+    if tower is None:
+        raise WeightsError(
+            f"transformers/{described.model}: {type(network).__name__} has no part called {name}."
+        )
+    return tower

@@ -1,0 +1,141 @@
+"""Models of pictures of transformers: hidden states as feature maps and class tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from etab.backbones.base import Backbone, BackboneCard
+from etab.backbones.hub.described import Described
+from etab.backbones.image.networks import TorchBackbone
+from etab.errors import UnsupportedOptionError
+
+# Smallest stride, in input pixels, of a stage that becomes a layer.
+_FINEST = 8
+_LAYERS = 3
+
+
+class PictureStates(nn.Module):
+    """The hidden states of a model of pictures, as maps.
+
+    Args:
+        network: The model, or the tower that is used.
+        kind: ``model_type`` of the configuration.
+        size: Side of the input in pixels.
+    """
+
+    def __init__(self, network: Any, kind: str, size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.kind = kind
+        self.size = size
+        if kind == "vit_mae":
+            network.config.mask_ratio = 0.0
+
+    def forward(self, x: Tensor) -> list[tuple[Tensor, Tensor | None]]:
+        """Compute the map (n, c, h, w) and the class token (n, c), if any, of each state.
+
+        Args:
+            x: Normalised pictures (n, 3, size, size).
+
+        Raises:
+            UnsupportedOptionError: A state is neither a map nor the tokens of a square grid.
+        """
+        output = self.network(pixel_values=x, output_hidden_states=True, **self._options(x))
+        states = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
+        if not states:
+            raise UnsupportedOptionError(
+                f"{type(self.network).__name__} gives no hidden states in this version of "
+                "transformers. Wrap it in a function: etab.backbone(function, input=...)."
+            )
+        states = list(states)
+        last = output.last_hidden_state
+        if last.shape == states[-1].shape:
+            states[-1] = last  # the state after the final normalisation
+        return [self._as_map(state) for state in states]
+
+    def _options(self, x: Tensor) -> dict[str, Any]:
+        """Options of the forward pass: MAE must neither mask nor shuffle its patches."""
+        if self.kind != "vit_mae":
+            return {}
+        patch = int(self.network.config.patch_size)
+        count = (self.size // patch) ** 2
+        order = torch.arange(count, dtype=torch.float32, device=x.device)
+        return {"noise": order.expand(len(x), -1)}
+
+    def _as_map(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
+        if state.ndim == 4:
+            return state, None
+        n_tokens = state.shape[1]
+        patch = getattr(self.network.config, "patch_size", 0)
+        patch = patch[0] if isinstance(patch, Sequence) else patch
+        side = self.size // patch if patch else 0
+        if side == 0 or side * side > n_tokens:
+            side = math.isqrt(n_tokens)
+        prefix = n_tokens - side * side
+        # Class token, distillation token and registers precede the grid.
+        grid = state[:, prefix:].transpose(1, 2).reshape(len(state), -1, side, side)
+        return grid, state[:, 0] if prefix else None
+
+
+def _chosen(states: Sequence[tuple[Tensor, Tensor | None]], size: int) -> dict[str, int]:
+    """Choose the states that become layers: name and index, shallow to deep."""
+    sides = [grid.shape[2] for grid, _ in states]
+    depth = len(states) - 1
+    if len(set(sides)) == 1:
+        indices = [round(depth * (i + 1) / _LAYERS) for i in range(_LAYERS)]
+        return {f"block{i}": i for i in indices if i > 0}
+    last_of_side = {side: i for i, side in enumerate(sides)}
+    deepest = sorted(last_of_side.values())[-_LAYERS:]
+    chosen = {}
+    for i in deepest:
+        stride = round(size / sides[i])
+        if stride >= _FINEST:
+            chosen[f"stride{stride}"] = i
+    return chosen
+
+
+def picture_backbone(card: BackboneCard, network: Any, described: Described) -> Backbone:
+    """Wrap a model of pictures.
+
+    Args:
+        card: The card; its layers, strides and width are completed.
+        network: The model, or the tower that is used.
+        described: Configuration and processor.
+
+    Returns:
+        The backbone, with the completed card.
+
+    Raises:
+        UnsupportedOptionError: The model does not read its processor's size, or has no maps.
+    """
+    states_of = PictureStates(network.eval(), described.kind, card.size)
+    try:
+        with torch.inference_mode():
+            states = states_of(torch.zeros(1, 3, card.size, card.size))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UnsupportedOptionError(
+            f"{card.name} does not read the pictures of {card.size} px that its processor makes: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    chosen = _chosen(states, card.size)
+    if not chosen:
+        raise UnsupportedOptionError(f"{card.name} has no map of a stride of 8 pixels or more.")
+
+    def taps(x: Tensor) -> list[tuple[str, Tensor, Tensor | None]]:
+        outputs = states_of(x)
+        return [(layer, *outputs[i]) for layer, i in chosen.items()]
+
+    grids = [states[i][0] for i in chosen.values()]
+    complete = replace(
+        card,
+        layers=tuple(chosen),
+        strides=tuple(round(card.size / grid.shape[2]) for grid in grids),
+        dim=grids[-1].shape[1],
+    )
+    return TorchBackbone(complete, states_of, taps)

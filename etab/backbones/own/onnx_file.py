@@ -1,0 +1,121 @@
+"""ONNX files of pictures: ``onnx:FILE`` (extra ``onnx``).
+
+The first input is float32 (n, 3, size, size). Frames are normalised by the metadata entries ``mean``
+and ``std`` of the file (three numbers with commas, on the [0, 1] scale); without them, the values
+are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from etab.backbones.base import BackboneCard
+from etab.backbones.own.function import FunctionBackbone, backbone
+from etab.backbones.own.inputs import Frames
+from etab.backbones.weights.index import sha256_of
+from etab.errors import CorruptFileError, MissingPackageError, UnsupportedOptionError, WeightsError
+from etab.types import Array
+
+
+class OnnxFunction:
+    """The function of an ONNX file, on the processor.
+
+    Args:
+        file: The file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.session = _session(file)
+        self.input = self.session.get_inputs()[0]
+        self.names = [output.name.replace("/", "_") for output in self.session.get_outputs()]
+
+    @property
+    def size(self) -> int:
+        """Side of the square input in pixels."""
+        shape = list(self.input.shape)
+        is_picture = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3]
+        if not is_picture or not isinstance(shape[2], int) or self.input.type != "tensor(float)":
+            raise UnsupportedOptionError(
+                f"onnx:{self.file} reads {self.input.type} of shape {shape}; wanted tensor(float) "
+                "(n, 3, size, size) with a fixed size. Wrap another one in a function: "
+                "etab.backbone(function, input=...)."
+            )
+        return int(shape[2])
+
+    def normalisation(self) -> dict[str, tuple[float, float, float]]:
+        """Mean and standard deviation from the metadata of the file; empty without them."""
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        values: dict[str, tuple[float, float, float]] = {}
+        for name in ("mean", "std"):
+            if name not in metadata:
+                continue
+            try:
+                first, second, third = (float(word) for word in metadata[name].split(","))
+            except ValueError as error:
+                raise CorruptFileError(
+                    f"{self.file}: its metadata entry {name} is {metadata[name]!r}; "
+                    "wanted three numbers with commas."
+                ) from error
+            values[name] = (first, second, third)
+        return values
+
+    def __call__(self, x: Array) -> dict[str, Array]:
+        """Compute the outputs of pictures (n, 3, size, size); a fixed batch of 1 is repeated."""
+        is_single = self.input.shape[0] == 1
+        parts = [x[i : i + 1] for i in range(len(x))] if is_single else [x]
+        rows = [self.session.run(None, {self.input.name: part}) for part in parts]
+        return {name: np.concatenate([row[i] for row in rows]) for i, name in enumerate(self.names)}
+
+
+def _session(file: Path) -> Any:
+    try:
+        library = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise MissingPackageError(
+            'Names onnx:... need onnxruntime: pip install "etab-bench[onnx]".'
+        ) from error
+    try:
+        return library.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an error class for each cause
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        raise CorruptFileError(f"{file} cannot be read as ONNX: {reason}") from error
+
+
+def onnx_card(name: str) -> BackboneCard:
+    """Make the card of an ONNX file; it is run once, with a trial input.
+
+    Args:
+        name: "onnx:<file>".
+
+    Returns:
+        The card.
+
+    Raises:
+        WeightsError: There is no such file.
+        MissingPackageError: onnxruntime is not installed.
+        CorruptFileError: The file cannot be read.
+        UnsupportedOptionError: Its input is no square picture, or its outputs are no features.
+    """
+    file = Path(name.removeprefix("onnx:"))
+    if not file.is_file():
+        raise WeightsError(f"There is no ONNX file {file}.")
+    function = OnnxFunction(file)
+    sha256 = sha256_of(file)
+    card = backbone(function, name=name, version=sha256, input=_input(function))
+    return replace(card, load=partial(_load, name, file), sha256=sha256, pretraining="an ONNX file")
+
+
+def _input(function: OnnxFunction) -> Frames:
+    return Frames(size=function.size, array="numpy", **function.normalisation())
+
+
+def _load(name: str, file: Path) -> FunctionBackbone:
+    function = OnnxFunction(file)
+    return FunctionBackbone(name, function, _input(function), version=sha256_of(file))

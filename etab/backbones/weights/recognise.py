@@ -1,0 +1,91 @@
+"""What a file that holds no weights is: an HTML page, a Git LFS pointer, an archive of other files."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+_LOOKED_AT = 1024
+_LFS = b"version https://git-lfs"
+_SIGNATURES = (
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"%PDF", "a PDF document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+)
+# torch.save writes one of these into its archive.
+_OF_TORCH = ("data.pkl", "constants.pkl", "code/")
+
+
+def not_weights(path: Path) -> str:
+    """Explain why a file cannot hold weights, with the next step.
+
+    Args:
+        path: A file.
+
+    Returns:
+        The explanation, or "" where the file may hold weights.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "weights.pth"
+        ...     _ = path.write_text("<!DOCTYPE html><html></html>")
+        ...     print(not_weights(path).partition(". ")[0].replace(str(path), "weights.pth"))
+        weights.pth holds no weights: it is an HTML page of 28 bytes
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_LOOKED_AT)
+    kind = _kind(path, start)
+    if not kind:
+        return ""
+    step = "Download the weights again, from the address of the file itself"
+    if start.startswith(_LFS):
+        step = "Fetch the file itself with `git lfs pull`, or download it from its page"
+    elif "archive" in kind:
+        step = "Unpack it, and name the file of weights inside"
+    return f"{path} holds no weights: it is {kind} of {size} bytes. {step}."
+
+
+def _kind(path: Path, start: bytes) -> str:
+    """What a file is, as far as its first bytes tell; "" where it may hold weights."""
+    if not start:
+        return "an empty file"
+    if start.startswith(_LFS):
+        return "a Git LFS pointer"
+    for signature, kind in _SIGNATURES:
+        if start.startswith(signature):
+            return kind
+    if start.startswith(b"PK"):
+        return _kind_of_zip(path)
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if text.startswith((b"<?xml", b"<error")):
+        return "an XML text"
+    return "a text" if _is_text(start) else ""
+
+
+def _kind_of_zip(path: Path) -> str:
+    if not zipfile.is_zipfile(path):
+        return ""  # damaged; reading it says so
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(mark in name for name in names for mark in _OF_TORCH):
+        return ""
+    listed = ", ".join(names[:3]) or "no files"
+    return f"a zip archive of other files ({listed})"
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether the first bytes are readable text. A pickle of protocol 0 is text and ends in '.'."""
+    if start.rstrip().endswith(b".") or start.startswith((b"(", b"c")):
+        return False
+    try:
+        text = start.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)

@@ -1,0 +1,80 @@
+"""The command ``etab vectors``: the keys that a file of vectors needs."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Vectors made elsewhere (vectors:FILE).")
+
+
+@app.callback()
+def vectors() -> None:
+    """Rank vectors that were made elsewhere, as the backbone vectors:FILE."""
+
+
+@app.command()
+def keys(
+    tasks: Annotated[str, typer.Option(help="Codes, prefixes or a dataset, with commas.")],
+    out: Annotated[Path, typer.Option(help="The file to write, keys.csv.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the data; without it, the documented places.")
+    ] = None,
+) -> None:
+    """Write the keys that the vectors of some tasks need, one a line."""
+    listed = keys_of(tasks, root)
+    write_keys(listed, out)
+    sys.stdout.write(f"{out}: {len(listed)} keys\n")
+
+
+def keys_of(tasks: str, root: Path | None) -> list[tuple[str, str]]:
+    """List the keys of some tasks.
+
+    Args:
+        tasks: Codes, prefixes or the name of a dataset, with commas between them.
+        root: Folder of the data; None for the documented places.
+
+    Returns:
+        (key, recording) in the order of the data, each key once.
+    """
+    from etab.features.supplied import vector_keys
+    from etab.runs.data import Data, tasks_at
+    from etab.runs.run import Settings
+    from etab.tasks.menu import TASKS, find
+
+    wanted = find(tasks_at([name.strip() for name in tasks.split(",")], root))
+    parts = [TASKS[code] for task in wanted for code in task.parts]
+    settings = Settings(root=root).needing(task.code for task in parts)
+    data = Data(settings)
+    listed: dict[str, str] = {}
+    for task in parts:
+        for key in vector_keys(data.source(task.dataset), data.keys(task)):
+            listed[key] = key.partition("#")[0]
+    return list(listed.items())
+
+
+def write_keys(listed: list[tuple[str, str]], out: Path) -> None:
+    """Write keys as a table with the columns key and recording.
+
+    Args:
+        listed: Pairs as from ``keys_of``.
+        out: The file to write.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    from etab.errors import StorageError
+
+    try:
+        with out.open("w", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(("key", "recording"))
+            writer.writerows(listed)
+    except OSError as error:
+        raise StorageError(
+            f"{out} could not be written: {error.strerror}. Choose another --out."
+        ) from error

@@ -1,0 +1,129 @@
+"""Every row of a table of one's own that does not fit, and every file that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from etab.datasets.base import SoundSource, Source
+from etab.datasets.own.description import Description
+from etab.datasets.own.source import label_remarks, own_source
+from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
+from etab.errors import EtabError
+from etab.types import Record
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnReport:
+    """What ``etab data check`` finds in a table of one's own.
+
+    Attributes:
+        name: Name of the data.
+        table: The table.
+        recordings: Number of rows that fit and, unless the check was quick, can be read.
+        patients: Number of their patients.
+        problems: Everything that is wrong, by line.
+        remarks: What is not wrong and should be known: rare classes, mixed views.
+    """
+
+    name: str
+    table: str
+    recordings: int
+    patients: int
+    problems: tuple[RowProblem, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row fits."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain JSON."""
+        return {**asdict(self), "ok": self.ok}
+
+    def render(self) -> str:
+        """Write the report as text, one line for each problem."""
+        lines = [
+            f"{self.name}: {self.recordings} recordings of {self.patients} patients can be used."
+        ]
+        if self.problems:
+            rows = len({problem.line for problem in self.problems})
+            lines.append(f"{self.table}: {rows} rows do not fit.")
+        lines += [
+            f"  line {problem.line}: {problem.reason}: {problem.text}" for problem in self.problems
+        ]
+        lines += [f"  note: {remark}" for remark in self.remarks]
+        return "\n".join(lines)
+
+
+def check_own(
+    description: Description, *, quick: bool = False, progress: Progress | None = None
+) -> OwnReport:
+    """Check a table of one's own and the files that it lists.
+
+    Args:
+        description: The description of the table.
+        quick: Whether only the table is checked, and that its files exist.
+        progress: Called with (done, total) after each recording.
+
+    Returns:
+        The report.
+
+    Raises:
+        LayoutError: The table is absent or lacks a column.
+        CorruptFileError: The table cannot be read.
+    """
+    source = own_source(description)(description.folder).lenient()
+    table = read_own_table(description)
+    problems = list(table.problems)
+    if not quick and table.rows:
+        problems += _unreadable(source, table, progress)
+    bad = {problem.line for problem in problems}
+    rows = [row for row in table.rows if row.line not in bad]
+    return OwnReport(
+        name=description.name,
+        table=str(description.table),
+        recordings=len(rows),
+        patients=len({row.patient for row in rows}),
+        problems=tuple(sorted(problems, key=lambda problem: problem.line)),
+        remarks=tuple(label_remarks(description, rows)),
+    )
+
+
+def _unreadable(source: Source, table: OwnTable, progress: Progress | None) -> list[RowProblem]:
+    """Read every file, and note the rows whose files cannot be read."""
+    problems: list[RowProblem] = []
+    line_of = {row.id: row.line for row in table.rows}
+    records = source.records()
+    for done, record in enumerate(records, start=1):
+        try:
+            _read(source, record)
+        except EtabError as error:
+            problems.append(
+                RowProblem(
+                    line_of[record.id],
+                    record.id,
+                    "a file that cannot be read",
+                    str(error),
+                    record.patient,
+                    record.view,
+                    record.split,
+                )
+            )
+        if progress is not None:
+            progress(done, len(records))
+    return problems
+
+
+def _read(source: Source, record: Record) -> None:
+    """Read the frames or samples of a recording, and all of its labels."""
+    if isinstance(source, SoundSource):
+        source.wave(record)
+    else:
+        source.frames(record)
+    for target in source.card.targets:
+        source.answers(record, target)

@@ -1,0 +1,274 @@
+"""Frames, masks and sounds of any file that etab reads, chosen by the suffix of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from etab.echo.sector import sector
+from etab.errors import CorruptFileError, LayoutError, MissingPackageError, UnsupportedOptionError
+from etab.readers.audio import read_wav, wav_info
+from etab.readers.dicom import dicom_info, read_dicom
+from etab.readers.still import read_still, still_info
+from etab.readers.video import read_video, video_info
+from etab.readers.volume import grey, labels, read_volume, volume_info
+from etab.types import Array, FloatArray, IntArray
+
+STILLS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+VOLUMES = (".nii", ".nii.gz", ".mhd")
+VIDEOS = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".wmv")
+DICOM = (".dcm", ".dicom", ".ima")
+SOUNDS = (".wav", ".flac")
+PICTURES = (*STILLS, *VOLUMES, *VIDEOS, *DICOM)
+
+# Frames that the ultrasound sector of a DICOM file is found from.
+_LOOKED_AT = 12
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that decides how a file is read: ".nii.gz" is one suffix.
+
+    Example:
+        >>> suffix_of(Path("a/b.nii.gz")), suffix_of(Path("x.PNG"))
+        ('.nii.gz', '.png')
+    """
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def frame_count(path: Path) -> int:
+    """Count the frames of a picture or clip, from its header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The number of frames, 1 for a still.
+
+    Raises:
+        LayoutError: The file is absent, or its suffix is none of PICTURES.
+        CorruptFileError: The file is damaged.
+    """
+    suffix = suffix_of(path)
+    if suffix in STILLS:
+        _require(path)
+        return 1
+    if suffix in VOLUMES:
+        return volume_info(path).shape[0]
+    if suffix in DICOM:
+        return dicom_info(path).n_frames
+    if suffix in VIDEOS:
+        return video_info(path).n_frames
+    raise _unread(path, PICTURES)
+
+
+def file_fps(path: Path) -> float | None:
+    """Frames a second that the header of a clip gives; None where it gives none."""
+    suffix = suffix_of(path)
+    if suffix in VIDEOS:
+        return video_info(path).fps or None
+    if suffix in DICOM:
+        return dicom_info(path).fps
+    return None
+
+
+def file_spacing(path: Path) -> tuple[float, float] | None:
+    """Pixel spacing (row, column) in mm that a header gives; None where it gives none."""
+    suffix = suffix_of(path)
+    if suffix in VOLUMES:
+        return volume_info(path).spacing
+    if suffix in DICOM:
+        return dicom_info(path).spacing
+    return None
+
+
+def read_frames(path: Path, at: Sequence[int] | None = None) -> Array:
+    """Read grey frames.
+
+    Frames of DICOM files are 0 outside the ultrasound sector, where text may name a person.
+
+    Args:
+        path: The file.
+        at: Frame numbers, from 0; None reads all.
+
+    Returns:
+        Frames (k, h, w) uint8.
+
+    Raises:
+        LayoutError: The file is absent, or its suffix is none of PICTURES.
+        CorruptFileError: The file is damaged, or its numbers are no grey levels.
+        UnsupportedOptionError: A frame does not exist.
+    """
+    suffix = suffix_of(path)
+    if suffix in VIDEOS:
+        return read_video(path, at)
+    if suffix in DICOM:
+        return _read_dicom(path, at)
+    if suffix == ".png":
+        frames = read_still(path)[None]
+    elif suffix in STILLS:
+        frames = _read_picture(path)[None]
+    elif suffix in VOLUMES:
+        frames = grey(path, read_volume(path).data)
+    else:
+        raise _unread(path, PICTURES)
+    if at is None:
+        return frames
+    beyond = [number for number in at if not 0 <= number < len(frames)]
+    if beyond:
+        raise UnsupportedOptionError(
+            f"{path} has frames 0 to {len(frames) - 1}; frame {beyond[0]} does not exist."
+        )
+    return frames[list(at)]
+
+
+def _read_dicom(path: Path, at: Sequence[int] | None) -> Array:
+    n = dicom_info(path).n_frames
+    numbers = np.unique(np.linspace(0, n - 1, _LOOKED_AT).astype(int)).tolist()
+    region = sector(read_dicom(path, numbers), [])
+    if region is None:
+        raise CorruptFileError(
+            f"{path}: no ultrasound sector can be told from what surrounds it, and text there may "
+            "name a person. Leave the file out, or store its frames as pictures."
+        )
+    frames = read_dicom(path, at)
+    top, bottom, left, right = region.box
+    # Frames keep their size, so that masks drawn on them still fit.
+    blanked = np.zeros_like(frames)
+    blanked[:, top:bottom, left:right] = region.cut(frames)
+    return blanked
+
+
+def _read_picture(path: Path) -> Array:
+    """Read a JPEG, TIFF or BMP picture as grey (h, w) uint8."""
+    import cv2
+
+    _require(path)
+    raw = path.read_bytes()
+    if suffix_of(path) in (".jpg", ".jpeg") and b"\xff\xd9" not in raw[-64:]:
+        raise CorruptFileError(f"{path} is not a whole JPEG picture: it ends early.")
+    picture = None
+    if raw:
+        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise CorruptFileError(f"{path} cannot be read as a picture. Write it again.")
+    if picture.dtype != np.uint8:
+        raise CorruptFileError(
+            f"{path} has {8 * picture.dtype.itemsize} bits a pixel; wanted 8. Scale it to 0 to 255."
+        )
+    if picture.ndim == 3:
+        picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def read_mask(path: Path, pixel: int | None) -> Array:
+    """Read masks of one structure.
+
+    Args:
+        path: A PNG picture, a TIFF picture, or a NIfTI or MetaImage volume, with one whole number
+            for each pixel.
+        pixel: Value of the structure; None for every value above 0.
+
+    Returns:
+        Masks (k, h, w), boolean.
+
+    Raises:
+        LayoutError: The file is absent, or of another kind.
+        CorruptFileError: The file is damaged, or a pixel has several values.
+    """
+    suffix = suffix_of(path)
+    if suffix in VOLUMES:
+        values: IntArray = labels(path, read_volume(path).data, 255)
+    elif suffix in (".png", ".tif", ".tiff", ".bmp"):
+        values = _mask_picture(path)
+    else:
+        raise _unread(path, (".png", ".tif", ".bmp", *VOLUMES))
+    return np.asarray(values > 0 if pixel is None else values == pixel)
+
+
+def _mask_picture(path: Path) -> IntArray:
+    import cv2
+
+    _require(path)
+    if suffix_of(path) == ".png":
+        still_info(path)  # raises where the file is no whole PNG
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise CorruptFileError(f"{path} cannot be read as a mask. Write it again.")
+    if values.ndim == 3:
+        colours = values[..., :3]
+        if not (colours == colours[..., :1]).all():
+            raise CorruptFileError(
+                f"{path} is a colour picture; a mask has one whole number for each pixel."
+            )
+        values = values[..., 0]
+    return np.asarray(values, dtype=np.int64)[None]
+
+
+def read_sound(path: Path) -> tuple[FloatArray, int]:
+    """Read all samples of a sound.
+
+    Args:
+        path: A WAV or FLAC file with one channel. FLAC needs the extra "video" (PyAV).
+
+    Returns:
+        Samples (n,) float32 with full scale at 1, and their rate in Hz.
+
+    Raises:
+        LayoutError: The file is absent, or of another kind.
+        CorruptFileError: The file is damaged, or has several channels.
+        MissingPackageError: A FLAC file without PyAV.
+    """
+    suffix = suffix_of(path)
+    if suffix == ".wav":
+        return read_wav(path)
+    if suffix == ".flac":
+        return _read_flac(path)
+    raise _unread(path, SOUNDS)
+
+
+def sound_facts(path: Path) -> tuple[int, int]:
+    """Number of samples and rate in Hz of a sound; a WAV file is not read beyond its header."""
+    if suffix_of(path) == ".wav":
+        info = wav_info(path)
+        return info.n, info.rate
+    samples, rate = read_sound(path)
+    return len(samples), rate
+
+
+def _read_flac(path: Path) -> tuple[FloatArray, int]:
+    _require(path)
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError(f'{path} needs PyAV: pip install "etab-bench[video]".') from error
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            if stream.codec_context.channels != 1:
+                raise CorruptFileError(
+                    f"{path} has {stream.codec_context.channels} channels; wanted one."
+                )
+            resampler = av.AudioResampler(format="flt", layout="mono")
+            rate = int(stream.codec_context.sample_rate)
+            parts = []
+            for frame in container.decode(stream):
+                parts += [part.to_ndarray().ravel() for part in resampler.resample(frame)]
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise CorruptFileError(f"{path} is no whole FLAC file: {error}.") from error
+    if not parts:
+        raise CorruptFileError(f"{path} holds no sound.")
+    return np.concatenate(parts).astype(np.float32), rate
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise LayoutError(f"{path} is missing. Restore it, or drop its row from the table.")
+
+
+def _unread(path: Path, suffixes: Sequence[str]) -> LayoutError:
+    return LayoutError(
+        f"{path} ends with {suffix_of(path) or 'no suffix'}; wanted one of {', '.join(suffixes)}."
+    )

@@ -1,0 +1,484 @@
+"""A table of one's own recordings as a source, which every task, head and protocol can use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from etab.datasets.base import SOURCES, Card, Fault, SoundSource, Source
+from etab.datasets.circor_layout import read_states
+from etab.datasets.own.description import Description, Label
+from etab.datasets.own.files import (
+    file_fps,
+    file_spacing,
+    frame_count,
+    read_frames,
+    read_mask,
+    read_sound,
+    sound_facts,
+)
+from etab.datasets.own.table import OwnTable, TableRow, read_own_table
+from etab.echo.views import CANONICAL, PLACES
+from etab.errors import CorruptFileError, LayoutError, UnsupportedOptionError
+from etab.sounds.states import STATES, states_at
+from etab.storage.digests import combine
+from etab.types import Answer, Array, FloatArray, Kind, Record, Target
+
+PHASES = "ES/ED"
+_PATIENTS_OF_CLASS = 2
+
+
+class OwnRecordings(Source):
+    """The recordings of a table, by a description; ``own_source`` makes a class for each one.
+
+    Attributes:
+        description: What the table and its labels are.
+    """
+
+    description: ClassVar[Description]
+
+    def __init__(self, root: Path) -> None:
+        """Take the folder that files in the table are relative to; nothing is read yet."""
+        super().__init__(Path(root))
+        self._table: OwnTable | None = None
+        self._rows: dict[str, TableRow] = {}
+        self._counts: dict[str, int] = {}
+        self._last: tuple[Path, Array] | None = None
+
+    @property
+    def phantom(self) -> bool:
+        """Whether a file PHANTOM lies beside the recordings or the table."""
+        folders = (self.root, self.description.path.parent)
+        return any((folder / "PHANTOM").is_file() for folder in folders)
+
+    @property
+    def table(self) -> OwnTable:
+        """The table, read once."""
+        if self._table is None:
+            self._table = read_own_table(self.description)
+            self._rows = {row.id: row for row in self._table.rows}
+        return self._table
+
+    def records(self) -> Sequence[Record]:
+        """List the recordings in the order of the table.
+
+        Returns:
+            The records.
+
+        Raises:
+            LayoutError: A row does not fit and the source is not lenient; the message is a report
+                of all rows that do not fit. Or no row is left.
+        """
+        if self._records is None:
+            table = self.table
+            if table.problems and self.faults is None:
+                raise LayoutError(
+                    f"{table.report(self.description.table)}\nCorrect the table, or go on without "
+                    "these rows: --skip-bad (in Python: skip_bad=True)."
+                )
+            if self.faults is not None:
+                self.faults += [
+                    Fault(problem.id, problem.text, problem.patient, problem.view, problem.split)
+                    for problem in table.problems
+                ]
+            if not table.rows:
+                raise LayoutError(f"Not one row of the table fits. {table.report(self.root)}")
+            self._records = tuple(self._record(row) for row in table.rows)
+        return self._records
+
+    def _record(self, row: TableRow) -> Record:
+        return Record(
+            row.id, row.patient, row.view, row.split, self._fps(row), dict(row.files), row.meta
+        )
+
+    def _fps(self, row: TableRow) -> float | None:
+        """Frames a second from the table, or else from the header of the file.
+
+        A header that cannot be read is reported when the frames are read.
+        """
+        if row.fps is not None:
+            return row.fps
+        try:
+            return file_fps(self.root / row.files["file0"])
+        except (CorruptFileError, LayoutError):
+            return None
+
+    def _paths(self, record: Record) -> list[Path]:
+        """The files of a recording, in order."""
+        names = [name for role, name in record.files.items() if role.startswith("file")]
+        return [self.root / name for name in names]
+
+    def _row(self, record: Record) -> TableRow:
+        return self._rows[record.id]
+
+    def frames(self, record: Record, at: Sequence[int] | None = None) -> Array:
+        """Read grey frames; the frames of several files follow each other.
+
+        Args:
+            record: A recording of this source.
+            at: Frame numbers, from 0; None reads all.
+
+        Returns:
+            Frames (k, h, w) uint8.
+
+        Raises:
+            CorruptFileError: A file cannot be read, or the frames differ in size.
+            UnsupportedOptionError: A frame does not exist.
+        """
+        paths = self._paths(record)
+        if len(paths) == 1 and at is not None and len(at) == 1:
+            return self._one_frame(paths[0], at)
+        if len(paths) == 1:
+            return read_frames(paths[0], at)
+        numbers = range(self.n_frames(record)) if at is None else [int(number) for number in at]
+        chosen = [self._frame_of(record, paths, number) for number in numbers]
+        if len({frame.shape for frame in chosen}) > 1:
+            raise CorruptFileError(f"{record.id}: the frames of its files differ in size.")
+        return np.stack(chosen) if chosen else np.empty((0, 0, 0), np.uint8)
+
+    def _one_frame(self, path: Path, at: Sequence[int]) -> Array:
+        """A frame of a file; the frames of the last volume are kept, as it is decoded as a whole."""
+        if not path.name.lower().endswith((".nii", ".nii.gz", ".mhd")):
+            return read_frames(path, at)
+        if self._last is None or self._last[0] != path:
+            self._last = (path, read_frames(path))
+        frames = self._last[1]
+        if not 0 <= at[0] < len(frames):
+            raise UnsupportedOptionError(
+                f"{path} has frames 0 to {len(frames) - 1}; frame {at[0]} does not exist."
+            )
+        return frames[list(at)]
+
+    def _frame_of(self, record: Record, paths: Sequence[Path], number: int) -> Array:
+        """Frame ``number`` of several files."""
+        before = 0
+        for path in paths:
+            n = frame_count(path)
+            if before <= number < before + n:
+                frame: Array = read_frames(path, [number - before])[0]
+                return frame
+            before += n
+        raise UnsupportedOptionError(
+            f"{record.id} has frames 0 to {before - 1}; frame {number} does not exist."
+        )
+
+    def n_frames(self, record: Record) -> int:
+        """Count the frames of all files of a recording."""
+        if record.id not in self._counts:
+            self._counts[record.id] = sum(frame_count(path) for path in self._paths(record))
+        return self._counts[record.id]
+
+    def still(self, record: Record) -> bool:
+        """Whether a recording is a single picture, or several ones."""
+        return self.n_frames(record) == 1 or len(self._paths(record)) > 1
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """Pixel spacing from the table, or else from the header of the first file."""
+        return self._row(record).spacing or file_spacing(self._paths(record)[0])
+
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
+        """Return the labels of a recording; a blank cell gives none.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Frame numbers; labels of other frames are left out. None takes all.
+
+        Returns:
+            The labels in frame order.
+
+        Raises:
+            CorruptFileError: A mask cannot be read, or does not fit its frame.
+        """
+        row = self._row(record)
+        if target.name == PHASES:
+            numbers = sorted(enumerate(row.phases or ()), key=lambda pair: pair[1])
+            return tuple(
+                Answer(phase, frame) for phase, frame in numbers if at is None or frame in at
+            )
+        label = self._label(target)
+        if label.kind is Kind.MASK:
+            return self._masks(record, label, at)
+        if label.name not in row.values:
+            return ()
+        value = row.values[label.name]
+        plain: Any = value if label.kind is Kind.VALUE else int(value)
+        frames = row.frames.get(label.name)
+        if frames is None:
+            return (Answer(plain),)
+        return tuple(Answer(plain, frame) for frame in frames if at is None or frame in at)
+
+    def annotated(self, record: Record, target: Target) -> tuple[int | None, ...]:
+        """List the frames that have a label, without reading masks."""
+        if target.name == PHASES or target.kind is not Kind.MASK:
+            return super().annotated(record, target)
+        return self._mask_frames(record, self._label(target))
+
+    def _label(self, target: Target) -> Label:
+        self.card.target(target.name)
+        return next(label for label in self.description.labels if label.name == target.name)
+
+    def _mask_files(self, record: Record, label: Label) -> list[Path]:
+        role = f"{label.name}/"
+        return [self.root / name for key, name in record.files.items() if key.startswith(role)]
+
+    def _mask_frames(self, record: Record, label: Label) -> tuple[int, ...]:
+        """The frames that the masks of a label lie on, in the order of the masks."""
+        paths = self._mask_files(record, label)
+        if not paths:
+            return ()
+        numbers = self._row(record).frames.get(label.name, ())
+        if numbers:
+            return numbers
+        n = 1 if not self._is_volume(paths[0]) else frame_count(paths[0])
+        return tuple(range(n))
+
+    def _is_volume(self, path: Path) -> bool:
+        return path.name.lower().endswith((".nii", ".nii.gz", ".mhd"))
+
+    def _masks(
+        self, record: Record, label: Label, at: Collection[int] | None
+    ) -> tuple[Answer, ...]:
+        frames = self._mask_frames(record, label)
+        paths = self._mask_files(record, label)
+        chosen: list[tuple[int, Array]] = []
+        if len(paths) == len(frames) and len(paths) > 1:
+            for path, frame in zip(paths, frames, strict=True):
+                if at is None or frame in at:
+                    chosen.append((frame, self._only_mask(path, label)))
+        elif len(paths) == 1 and frames:
+            if at is not None and not set(frames) & set(at):
+                return ()
+            masks = read_mask(paths[0], label.pixel)
+            self._check_count(record, label, len(masks), len(frames))
+            pairs = zip(frames, masks, strict=True)
+            chosen = [(frame, mask) for frame, mask in pairs if at is None or frame in at]
+        elif paths:
+            self._check_count(record, label, len(paths), len(frames))
+        for frame, mask in chosen:
+            self._check_size(record, label, frame, mask)
+        return tuple(Answer(mask, frame) for frame, mask in sorted(chosen, key=lambda c: c[0]))
+
+    def _only_mask(self, path: Path, label: Label) -> Array:
+        masks = read_mask(path, label.pixel)
+        if len(masks) != 1:
+            raise CorruptFileError(f"{path} holds {len(masks)} masks; wanted the one of a frame.")
+        mask: Array = masks[0]
+        return mask
+
+    def _check_count(self, record: Record, label: Label, masks: int, frames: int) -> None:
+        if masks != frames:
+            raise CorruptFileError(
+                f"{record.id}: {masks} masks of {label.name} for {frames} frames. Correct the "
+                "column of frames, or the masks."
+            )
+
+    def _check_size(self, record: Record, label: Label, frame: int, mask: Array) -> None:
+        shape = self.frames(record, [frame])[0].shape
+        if mask.shape != shape:
+            raise CorruptFileError(
+                f"{record.id}: the mask of {label.name} has {mask.shape[0]} x {mask.shape[1]} "
+                f"pixels and its frame {frame} has {shape[0]} x {shape[1]}. Draw it on the frame "
+                "itself."
+            )
+
+    def canonical(self) -> str:
+        """No published split applies to data of one's own."""
+        return ""
+
+    def remarks(self) -> Sequence[str]:
+        """Describe labels that few patients have, and labels that mix views."""
+        self.records()
+        return label_remarks(self.description, self.table.rows)
+
+    def notes(self) -> Sequence[str]:
+        """The name of the table, which every result carries."""
+        return (f"data of one's own: {self.description.title} ({self.description.table.name})",)
+
+    def digest(self) -> str:
+        """sha256 of the description's labels, the cells that are used, and every file."""
+        facts = [(label.name, repr(label)) for label in self.description.labels]
+        rows = [
+            (row.id, repr(row.phases), repr(row.spacing), repr(sorted(row.values.items())))
+            for row in (self._row(record) for record in self.records())
+        ]
+        frames = [(row.id, repr(sorted(row.frames.items()))) for row in self.table.rows]
+        return combine([*facts, *rows, *frames], {"files": super().digest()})
+
+
+class OwnSounds(OwnRecordings, SoundSource):
+    """The sounds of a table of one's own."""
+
+    frames = SoundSource.frames
+    n_frames = SoundSource.n_frames
+
+    def _fps(self, row: TableRow) -> float | None:
+        """The sampling rate of the file; None where it cannot be read."""
+        try:
+            return float(sound_facts(self.root / row.files["file0"])[1])
+        except (CorruptFileError, LayoutError):
+            return None
+
+    def wave(self, record: Record) -> tuple[FloatArray, int]:
+        """Read all samples of a sound.
+
+        Args:
+            record: A recording of this source.
+
+        Returns:
+            Samples (n,) float32 with full scale at 1, and their rate in Hz.
+
+        Raises:
+            CorruptFileError: The file cannot be read.
+        """
+        return read_sound(self._paths(record)[0])
+
+    def n_samples(self, record: Record) -> int:
+        """Count the samples of a sound."""
+        return sound_facts(self._paths(record)[0])[0]
+
+    def answers(
+        self, record: Record, target: Target, at: Collection[int] | None = None
+    ) -> tuple[Answer, ...]:
+        """Return the labels of a sound; states are read from their own file.
+
+        Args:
+            record: A recording of this source.
+            target: A target of the card.
+            at: Has no effect: a sound has no frames.
+
+        Returns:
+            The label, or nothing for a blank cell.
+
+        Raises:
+            CorruptFileError: A file of states cannot be read.
+        """
+        label = self._label(target)
+        if label.kind is not Kind.STATES:
+            return super().answers(record, target)
+        paths = self._mask_files(record, label)
+        if not paths:
+            return ()
+        n, rate = sound_facts(self._paths(record)[0])
+        return (Answer(states_at(read_states(paths[0]), n, rate)),)
+
+    def still(self, record: Record) -> bool:
+        """A sound is never a picture."""
+        return False
+
+    def spacing(self, record: Record) -> tuple[float, float] | None:
+        """A sound has no pixels."""
+        return None
+
+
+def label_remarks(description: Description, rows: Sequence[TableRow]) -> list[str]:
+    """Describe what makes a label hard to score, though every row of it fits.
+
+    Args:
+        description: The description.
+        rows: The rows that fit.
+
+    Returns:
+        A sentence for each class with fewer than two patients, for each label without any value,
+        and for each label whose recordings are of several views.
+    """
+    remarks: list[str] = []
+    for label in description.labels:
+        if label.kind in (Kind.MASK, Kind.STATES):
+            labelled = [row for row in rows if f"{label.name}/0" in row.files]
+        else:
+            labelled = [row for row in rows if label.name in row.values]
+        if not labelled:
+            remarks.append(f"{label.name}: no row has a value.")
+            continue
+        if label.kind in (Kind.BINARY, Kind.CLASSES):
+            remarks += _rare_classes(label, labelled)
+        views = Counter(row.view for row in labelled)
+        if len(views) > 1 and label.name != "view":
+            counts = ", ".join(f"{view} {n}" for view, n in views.most_common())
+            remarks.append(f"{label.name}: recordings of several views are one task ({counts}).")
+    return remarks
+
+
+def _rare_classes(label: Label, labelled: Sequence[TableRow]) -> list[str]:
+    remarks = []
+    for index, name in enumerate(label.classes):
+        patients = {row.patient for row in labelled if row.values[label.name] == index}
+        if len(patients) < _PATIENTS_OF_CLASS:
+            remarks.append(
+                f"{label.name}: the class {name!r} has {len(patients)} patients; it takes two to "
+                "train on one and test on another."
+            )
+    return remarks
+
+
+def own_card(description: Description) -> Card:
+    """Make the card of a table of one's own.
+
+    Args:
+        description: The description.
+
+    Returns:
+        The card, with a target for each label, and one for ED and ES where columns name them.
+    """
+    targets = [
+        Target(
+            label.name,
+            label.kind,
+            unit=label.unit,
+            classes=STATES if label.kind is Kind.STATES else label.classes,
+            description=label.title or label.name,
+        )
+        for label in description.labels
+    ]
+    if not description.sound and not any(target.name == PHASES for target in targets):
+        phases = Target(PHASES, Kind.BINARY, classes=("ED", "ES"), description="ED or ES frame")
+        targets.append(phases)
+    views = PLACES if description.sound else CANONICAL
+    return Card(
+        name=description.name,
+        title=description.title,
+        code=description.code,
+        modality="sound" if description.sound else "echo",
+        views=views,
+        targets=tuple(targets),
+        licence="your own data; nothing leaves the machine",
+        citation="your own",
+        access=f"described by {description.path.name}",
+    )
+
+
+def own_source(description: Description) -> type[Source]:
+    """Make the class of a table of one's own, and register it.
+
+    Args:
+        description: The description.
+
+    Returns:
+        A subclass of ``Source``, in SOURCES under the name of the description.
+
+    Raises:
+        UnsupportedOptionError: The name or the letter belongs to a dataset of etab.
+    """
+    base = OwnSounds if description.sound else OwnRecordings
+    registered: Mapping[str, type[Source]] = dict(SOURCES.items())
+    for name, kind in registered.items():
+        is_own = issubclass(kind, OwnRecordings)
+        if name == description.name and not is_own:
+            raise UnsupportedOptionError(
+                f"{description.path}: {name} is the name of a dataset of etab. Choose another name."
+            )
+        if kind.card.code == description.code and name != description.name:
+            raise UnsupportedOptionError(
+                f"{description.path}: the letter {description.code!r} belongs to {name}. Choose "
+                'another one: code = "Y".'
+            )
+    SOURCES.remove(description.name)
+    made = type("OwnData", (base,), {"card": own_card(description), "description": description})
+    return SOURCES.add(description.name, made)

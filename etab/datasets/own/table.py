@@ -1,0 +1,460 @@
+"""The rows of a table of one's own recordings, and every reason why a row does not fit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from etab.datasets.own.description import Description, Label
+from etab.datasets.own.files import DICOM, PICTURES, SOUNDS, suffix_of
+from etab.echo.views import canonical
+from etab.errors import LayoutError, UnknownNameError
+from etab.readers.parquet import ParquetFile
+from etab.readers.table import is_blank, parse_number, parse_whole, plain_identifier, read_table
+from etab.splits import SPLIT_PARTS
+from etab.types import Kind
+
+_HINT = "Write the table again as CSV, with one row for each recording."
+_SPLIT_WORDS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+_NAMED_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row of a table: a recording.
+
+    Attributes:
+        line: Line of the table, from 2 on.
+        id: Name of the recording, unique in the table.
+        patient: The patient.
+        view: The view, or place of auscultation.
+        split: "train", "val", "test" or "".
+        fps: Frames a second; None where the table does not give them.
+        spacing: Pixel spacing (row, column) in mm; None where the table does not give it.
+        files: Files of the recording by role: "file0", "file1", ..., and "<label>/<number>".
+        phases: Frames of end-diastole and end-systole; None where the table does not give both.
+        values: Numbers and class indexes by label.
+        frames: Frames that a label describes, by label.
+        meta: Study and group, where the table gives them.
+    """
+
+    line: int
+    id: str
+    patient: str
+    view: str
+    split: str
+    fps: float | None
+    spacing: tuple[float, float] | None
+    files: Mapping[str, str]
+    phases: tuple[int, int] | None
+    values: Mapping[str, float]
+    frames: Mapping[str, tuple[int, ...]]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """Why a row does not fit.
+
+    Attributes:
+        line: Line of the table, from 2 on.
+        id: Name of the recording.
+        reason: The reason, in a few words.
+        text: The whole sentence, with the value that came.
+        patient: The patient, where known.
+        view: The view, where known.
+        split: The part of the split, where known.
+    """
+
+    line: int
+    id: str
+    reason: str
+    text: str
+    patient: str = ""
+    view: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTable:
+    """A table of recordings, sorted into the rows that fit and those that do not."""
+
+    rows: tuple[TableRow, ...]
+    problems: tuple[RowProblem, ...]
+
+    def report(self, table: Path) -> str:
+        """Describe every kind of problem with its number, and the first rows one by one.
+
+        Args:
+            table: The table, for the message.
+
+        Returns:
+            The report; "" where every row fits.
+        """
+        if not self.problems:
+            return ""
+        lines = {problem.line for problem in self.problems}
+        total = len({row.line for row in self.rows} | lines)
+        counts = Counter(problem.reason for problem in self.problems)
+        kinds = [f"  {number} x {reason}" for reason, number in counts.most_common()]
+        listed = [
+            f"  line {problem.line}: {problem.text}" for problem in self.problems[:_NAMED_ROWS]
+        ]
+        more = len(self.problems) - len(listed)
+        if more > 0:
+            listed.append(f"  ... and {more} more; `etab data check` lists all of them.")
+        head = f"{table}: {len(lines)} of {total} rows do not fit."
+        return "\n".join([head, *kinds, *listed])
+
+
+class _MisfitError(Exception):
+    """A row that does not fit: the reason in a few words, and the whole sentence."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.text = text
+
+
+def read_own_table(description: Description) -> OwnTable:
+    """Read the table of a description and check every row.
+
+    Args:
+        description: The description.
+
+    Returns:
+        The rows that fit, in the order of the table, and the problems of the others.
+
+    Raises:
+        DataNotFoundError: The table is absent.
+        LayoutError: The table lacks a column that the description names.
+        CorruptFileError: The file is no table.
+    """
+    cells = _cells(description)
+    rows: list[TableRow] = []
+    problems: list[RowProblem] = []
+    for line, row in enumerate(cells, start=2):
+        known = _known(description, row)
+        try:
+            rows.append(_row(description, line, row))
+        except _MisfitError as misfit:
+            problems.append(RowProblem(line, known[0], misfit.reason, misfit.text, *known[1:]))
+    for check in (_duplicates, _split_patients):
+        found = check(rows)
+        problems += found
+        gone = {problem.line for problem in found}
+        rows = [row for row in rows if row.line not in gone]
+    return OwnTable(tuple(rows), tuple(sorted(problems, key=lambda problem: problem.line)))
+
+
+def _cells(description: Description) -> list[dict[str, str]]:
+    """The cells of every row as text; raises LayoutError where a column is missing."""
+    table = description.table
+    if not table.is_file():
+        raise LayoutError(
+            f"{description.path} names the table {table}, which is not there. Correct table = ..."
+        )
+    if table.suffix.lower() in (".parquet", ".pq"):
+        rows = _parquet_cells(table)
+    else:
+        rows = read_table(table, (description.column("file"),), ragged=True, hint=_HINT)
+    if not rows:
+        raise LayoutError(f"{table} has no rows. {_HINT}")
+    present = set(rows[0])
+    wanted = [description.column("file"), description.column("patient")]
+    wanted += list(description.columns.values())
+    for label in description.labels:
+        wanted += [label.column] if label.name != "view" else [description.column("view")]
+        wanted += [label.frames] if label.frames else []
+    for column in wanted:
+        if column not in present:
+            raise LayoutError(
+                f"{table} has no column {column!r}; it has {', '.join(sorted(present))}. Name the "
+                f"column in {description.path}, or add it to the table."
+            )
+    return rows
+
+
+def _parquet_cells(table: Path) -> list[dict[str, str]]:
+    ParquetFile(table, ())  # raises where the file is no Parquet file, or pyarrow is absent
+    import pyarrow.parquet
+
+    rows = pyarrow.parquet.read_table(table).to_pylist()
+    return [
+        {key: "" if value is None else str(value) for key, value in row.items()} for row in rows
+    ]
+
+
+def _known(description: Description, cells: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """What is known of a row that does not fit: id, patient, view and split."""
+    file = _cell(description, cells, "file")
+    patient = plain_identifier(_cell(description, cells, "patient"))
+    view = ""
+    split = ""
+    try:
+        view = _view(description, cells)
+        split = _split(description, cells)
+    except _MisfitError:
+        pass
+    return _cell(description, cells, "id") or file or "?", patient, view, split
+
+
+def _cell(description: Description, cells: Mapping[str, str], role: str) -> str:
+    """The text of a cell; "" for a blank one or an absent column."""
+    text = cells.get(description.column(role), "")
+    return "" if is_blank(text) else text.strip()
+
+
+def _row(description: Description, line: int, cells: Mapping[str, str]) -> TableRow:
+    patient = plain_identifier(_cell(description, cells, "patient"))
+    if not patient:
+        raise _MisfitError("no patient", "the patient is missing.")
+    files = _files(description, cells)
+    suffix = suffix_of(Path(files["file0"]))
+    phases = _phases(description, cells)
+    values: dict[str, float] = {}
+    frames: dict[str, tuple[int, ...]] = {}
+    for label in description.labels:
+        _read_label(description, label, cells, files, values, frames, phases)
+    meta: dict[str, Any] = {}
+    # Features call the group of a recording its database: `--protocol lodo` leaves each out in turn.
+    for role, fact in (("study", "study"), ("group", "database")):
+        text = _cell(description, cells, role)
+        if text:
+            meta[fact] = text
+    by_study = any(label.per == "study" for label in description.labels)
+    if description.sound and by_study and "study" in meta:
+        meta["id"] = meta["study"]  # features of sound score a patient by this fact
+    return TableRow(
+        line=line,
+        id=_cell(description, cells, "id") or _id_of(files),
+        patient=patient,
+        view=_view(description, cells),
+        split=_split(description, cells),
+        fps=_positive(description, cells, "fps"),
+        spacing=None if suffix in DICOM else _spacing(description, cells),
+        files=files,
+        phases=phases,
+        values=values,
+        frames=frames,
+        meta=meta,
+    )
+
+
+def _id_of(files: Mapping[str, str]) -> str:
+    """The path of the first file without its suffix."""
+    name = files["file0"]
+    return name.removesuffix(suffix_of(Path(name)))
+
+
+def _files(description: Description, cells: Mapping[str, str]) -> dict[str, str]:
+    """The files of a recording by role; every one of them exists."""
+    names = _several(_cell(description, cells, "file"))
+    if not names:
+        raise _MisfitError("no file", "the file is missing.")
+    suffixes = SOUNDS if description.sound else PICTURES
+    for name in names:
+        _check_file(description, name)
+        if suffix_of(Path(name)) not in suffixes:
+            raise _MisfitError(
+                "a file of another kind", f"{name} is not one of {', '.join(suffixes)}."
+            )
+    if description.sound and len(names) > 1:
+        raise _MisfitError("several sounds", f"{len(names)} sounds in one row; wanted one.")
+    return {f"file{number}": name for number, name in enumerate(names)}
+
+
+def _several(text: str) -> list[str]:
+    """Texts that are separated by semicolons."""
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _check_file(description: Description, name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _MisfitError(
+            "a file outside the folder", f"{name} is not inside {description.folder}."
+        )
+    if not (description.folder / name).is_file():
+        raise _MisfitError("a missing file", f"{description.folder / name} is missing.")
+
+
+def _view(description: Description, cells: Mapping[str, str]) -> str:
+    text = _cell(description, cells, "view")
+    if not text:
+        return "PCG" if description.sound else "unknown"
+    try:
+        return canonical(text)
+    except UnknownNameError:
+        raise _MisfitError(
+            "an unknown view", f"view is {text!r}; `etab list views` lists the views."
+        ) from None
+
+
+def _split(description: Description, cells: Mapping[str, str]) -> str:
+    text = _cell(description, cells, "split").lower()
+    split = _SPLIT_WORDS.get(text, text)
+    if split not in ("", *SPLIT_PARTS):
+        raise _MisfitError(
+            "an unknown part of the split", f"split is {text!r}; wanted {', '.join(SPLIT_PARTS)}."
+        )
+    return split
+
+
+def _positive(description: Description, cells: Mapping[str, str], role: str) -> float | None:
+    text = _cell(description, cells, role)
+    if not text:
+        return None
+    value = parse_number(text)
+    if value is None or value <= 0:
+        raise _MisfitError(
+            f"{role} is no number above 0", f"{role} is {text!r}; wanted a number above 0."
+        )
+    return value
+
+
+def _spacing(description: Description, cells: Mapping[str, str]) -> tuple[float, float] | None:
+    """Spacing in mm: one number, or two for rows and columns, separated by x or ;."""
+    text = _cell(description, cells, "spacing")
+    if not text:
+        return None
+    numbers = [parse_number(part) for part in text.lower().replace("x", ";").split(";")]
+    given = [number for number in numbers if number is not None and number > 0]
+    if len(given) != len(numbers) or len(given) > 2:
+        raise _MisfitError(
+            "spacing is not in mm",
+            f"spacing is {text!r}; wanted mm a pixel, such as 0.3 or 0.3x0.2.",
+        )
+    return given[0], given[-1]
+
+
+def _phases(description: Description, cells: Mapping[str, str]) -> tuple[int, int] | None:
+    texts = [_cell(description, cells, role) for role in ("ed", "es")]
+    if not all(texts):
+        return None
+    ed, es = (parse_whole(text) for text in texts)
+    if ed is None or es is None or ed < 0 or es < 0 or ed == es:
+        raise _MisfitError(
+            "ED and ES are no frames",
+            f"ed is {texts[0]!r} and es {texts[1]!r}; wanted two frame numbers, from 0.",
+        )
+    return ed, es
+
+
+def _read_label(
+    description: Description,
+    label: Label,
+    cells: Mapping[str, str],
+    files: dict[str, str],
+    values: dict[str, float],
+    frames: dict[str, tuple[int, ...]],
+    phases: tuple[int, int] | None,
+) -> None:
+    """Add what a row holds for one label; a blank cell adds nothing."""
+    text = cells.get(label.column, "")
+    if label.name == "view" and label.column == "view":
+        text = _view(description, cells)
+    if is_blank(text) or (label.views and _view(description, cells) not in label.views):
+        return
+    text = text.strip()
+    if label.frames:
+        frames[label.name] = _frame_numbers(label, cells)
+    if label.kind is Kind.VALUE:
+        values[label.name] = _value(label, text)
+    elif label.kind in (Kind.BINARY, Kind.CLASSES):
+        values[label.name] = _class_index(label, text)
+    else:
+        names = _several(text)
+        for number, name in enumerate(names):
+            _check_file(description, name)
+            files[f"{label.name}/{number}"] = name
+        if label.kind is Kind.MASK and label.name not in frames:
+            frames[label.name] = _frames_of_masks(label, names, phases)
+
+
+def _frame_numbers(label: Label, cells: Mapping[str, str]) -> tuple[int, ...]:
+    text = cells.get(label.frames, "")
+    numbers = [parse_whole(part) for part in _several(text)]
+    given = tuple(number for number in numbers if number is not None and number >= 0)
+    if not given or len(given) < len(numbers):
+        raise _MisfitError(
+            f"{label.frames} is no frame",
+            f"{label.frames} is {text!r}; wanted frame numbers from 0, separated by ;.",
+        )
+    return given
+
+
+def _frames_of_masks(
+    label: Label, names: Sequence[str], phases: tuple[int, int] | None
+) -> tuple[int, ...]:
+    """The frames of masks without a column of frames: the only one, or ED and ES."""
+    if len(names) == 1:
+        return ()  # every frame of the file, from the first on
+    if len(names) == 2 and phases is not None:
+        return phases
+    raise _MisfitError(
+        f"masks of {label.name} without frames",
+        f'{len(names)} masks of {label.name}; name their frames: frames = "COLUMN".',
+    )
+
+
+def _value(label: Label, text: str) -> float:
+    value = parse_number(text)
+    if value is None:
+        raise _MisfitError(
+            f"{label.name} is no number", f"{label.name} is {text!r}; wanted a number."
+        )
+    if label.range is not None and not min(label.range) <= value <= max(label.range):
+        raise _MisfitError(
+            f"{label.name} out of range",
+            f"{label.name} is {text}; wanted {min(label.range):g} to {max(label.range):g}.",
+        )
+    return value
+
+
+def _class_index(label: Label, text: str) -> int:
+    plain = plain_identifier(text)
+    for index, name in enumerate(label.classes):
+        if plain in (name, plain_identifier(name)):
+            return index
+    raise _MisfitError(
+        f"an unknown class of {label.name}",
+        f"{label.name} is {text!r}; wanted one of {', '.join(label.classes)}.",
+    )
+
+
+def _duplicates(rows: Iterable[TableRow]) -> list[RowProblem]:
+    """Rows whose recording, or first file, another row has already."""
+    problems: list[RowProblem] = []
+    line_of: dict[tuple[str, str], int] = {}
+    for row in rows:
+        keys = [("recording", row.id), ("file", row.files["file0"])]
+        earlier = [line_of[key] for key in keys if key in line_of]
+        if earlier:
+            text = f"{row.files['file0']} is also in line {earlier[0]}; keep one of the two rows."
+            problems.append(_problem(row, "a recording listed twice", text))
+            continue
+        line_of.update(dict.fromkeys(keys, row.line))
+    return problems
+
+
+def _split_patients(rows: Sequence[TableRow]) -> list[RowProblem]:
+    """Rows of patients that lie in two parts of the split."""
+    parts: dict[str, set[str]] = {}
+    for row in rows:
+        parts.setdefault(row.patient, set()).add(row.split)
+    problems: list[RowProblem] = []
+    for row in rows:
+        own = sorted(parts[row.patient])
+        if len(own) > 1:
+            words = " and ".join(part or "no part" for part in own)
+            text = f"patient {row.patient} is in {words}; a patient belongs to one part."
+            problems.append(_problem(row, "a patient in two parts of the split", text))
+    return problems
+
+
+def _problem(row: TableRow, reason: str, text: str) -> RowProblem:
+    return RowProblem(row.line, row.id, reason, text, row.patient, row.view, row.split)

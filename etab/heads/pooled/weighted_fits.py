@@ -1,0 +1,233 @@
+"""Ridge fits of one candidate in which rows have weights.
+
+Where one database is tested and the others are trained on, the candidates of the stacked probe give
+every class, and every database in its class, the same weight (``balanced.py``). The weights follow
+from the labels, so that tasks share nothing of these fits but what they are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from etab.heads.pooled.kernel_fits import KernelFits, StandardisedTest, solve_shifted
+from etab.heads.pooled.moment_fits import MomentFits
+from etab.types import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedFits:
+    """Fits of one candidate from moments, for features narrower than rows are many.
+
+    Attributes:
+        fitted: (n, d) columns of the training rows.
+        others: (m, d) columns of the test rows.
+        weights: (n,) how much each training row counts, 1 on average.
+    """
+
+    fitted: FloatArray
+    others: FloatArray
+    weights: FloatArray
+
+    def search(self, y: FloatArray, parts: Sequence[IntArray]) -> Callable[[float], FloatArray]:
+        """Prepare predictions of every part by the ridge regression that is fitted without it.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            parts: Indexes into the training rows, one array a part.
+
+        Returns:
+            A function from a penalty, relative to the mean squared length of a row, to (n, c)
+            predictions; 0 for rows in no part.
+        """
+        whole = _Moments.of(self.fitted, y, self.weights)
+        moments = []
+        for part in parts:
+            of_part = _Moments.of(self.fitted[part], y[part], self.weights[part])
+            moments.append(whole.without(of_part))
+
+        def predict(penalty: float) -> FloatArray:
+            out = np.zeros(y.shape)
+            for part, rest in zip(parts, moments, strict=True):
+                out[part] = rest.predict(self.fitted[part], penalty * whole.length)
+            return out
+
+        return predict
+
+    def predict(self, y: FloatArray, penalty: float) -> FloatArray:
+        """Fit on all training rows and predict the test rows.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            penalty: Penalty relative to the mean squared length of a row.
+
+        Returns:
+            (m, c) predictions.
+        """
+        whole = _Moments.of(self.fitted, y, self.weights)
+        return whole.predict(self.others, penalty * whole.length)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """Weighted sums over some rows.
+
+    Attributes:
+        weight: Sum of the weights.
+        first: (d,) sums of the columns.
+        second: (d, d) sums of their products.
+        answers: (c,) sums of the answers.
+        products: (d, c) sums of columns times answers.
+    """
+
+    weight: float
+    first: FloatArray
+    second: FloatArray
+    answers: FloatArray
+    products: FloatArray
+
+    @classmethod
+    def of(cls, x: FloatArray, y: FloatArray, weights: FloatArray) -> _Moments:
+        weighted = x * weights[:, None]
+        return cls(
+            float(weights.sum()),
+            weighted.sum(axis=0),
+            weighted.T @ x,
+            weights @ y,
+            weighted.T @ y,
+        )
+
+    def without(self, part: _Moments) -> _Moments:
+        """The sums over the rows that are not in a part."""
+        return _Moments(
+            self.weight - part.weight,
+            self.first - part.first,
+            self.second - part.second,
+            self.answers - part.answers,
+            self.products - part.products,
+        )
+
+    @property
+    def length(self) -> float:
+        """Mean squared length of a row, from the weighted mean."""
+        total = float(np.trace(self.second)) - float(self.first @ self.first) / self.weight
+        return max(total, 1e-30) / self.weight
+
+    def predict(self, x: FloatArray, shift: float) -> FloatArray:
+        """Predictions (m, c) of rows (m, d) by the ridge regression with this penalty."""
+        mean = self.first / self.weight
+        answer = self.answers / self.weight
+        system = self.second - self.weight * np.outer(mean, mean) + shift * np.eye(len(mean))
+        right = self.products - self.weight * np.outer(mean, answer)
+        try:
+            coefficients = linalg.solve(system, right, assume_a="pos", check_finite=False)
+        except linalg.LinAlgError:
+            # Rounding took the smallest eigenvalue below minus the penalty.
+            coefficients = linalg.lstsq(system, right)[0]
+        return np.asarray((x - mean) @ coefficients + answer)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedKernelFits:
+    """Fits of one candidate from inner products, for features wider than rows are many.
+
+    Attributes:
+        train: (n, n) inner products of the training rows, from any origin.
+        test: (m, n) inner products of the test rows with the training rows, from the same origin.
+        weights: (n,) how much each training row counts, 1 on average.
+    """
+
+    train: FloatArray
+    test: FloatArray | StandardisedTest
+    weights: FloatArray
+
+    def search(self, y: FloatArray, parts: Sequence[IntArray]) -> Callable[[float], FloatArray]:
+        """Prepare predictions of every part by the ridge regression that is fitted without it.
+
+        A row with the weight w is a row sqrt(w) times as long, with its answer and its intercept
+        sqrt(w) times as large. Single precision is enough to choose by.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            parts: Indexes into the training rows, one array a part.
+
+        Returns:
+            A function from a penalty, relative to the mean squared length of a row, to (n, c)
+            predictions; 0 for rows in no part.
+        """
+        roots = np.sqrt(self.weights)
+        mean = self.weights @ y / self.weights.sum()
+        longer = (self.train * roots).astype(np.float32)
+        systems = []
+        for part in parts:
+            rest = np.setdiff1d(np.arange(len(y)), part)
+            inside = roots[rest].astype(np.float32)[:, None] * longer[np.ix_(rest, rest)]
+            right = np.column_stack([roots[rest, None] * (y[rest] - mean), roots[rest]])
+            across = longer[np.ix_(part, rest)]
+            systems.append((part, inside, across, right.astype(np.float32)))
+
+        def predict(penalty: float) -> FloatArray:
+            out = np.zeros(y.shape)
+            for part, inside, across, right in systems:
+                solved = solve_shifted(inside, self._absolute(penalty), right)
+                dual, intercept = _with_intercept(solved, right[:, -1])
+                out[part] = across @ dual + intercept + mean
+            return out
+
+        return predict
+
+    def predict(self, y: FloatArray, penalty: float) -> FloatArray:
+        """Fit on all training rows, in double precision, and predict the test rows.
+
+        Args:
+            y: (n, c) answers of the training rows.
+            penalty: Penalty relative to the mean squared length of a row.
+
+        Returns:
+            (m, c) predictions.
+        """
+        roots = np.sqrt(self.weights)
+        mean = self.weights @ y / self.weights.sum()
+        system = roots[:, None] * self.train * roots
+        system += self._absolute(penalty) * np.eye(len(y))
+        right = np.column_stack([roots[:, None] * (y - mean), roots])
+        solved = linalg.cho_solve(linalg.cho_factor(system, overwrite_a=True), right)
+        dual, intercept = _with_intercept(solved, roots)
+        return np.asarray(self.test @ (roots[:, None] * dual) + intercept + mean)
+
+    def _absolute(self, penalty: float) -> float:
+        """A penalty in the units of the inner products."""
+        share = self.weights / self.weights.sum()
+        length = float(share @ np.diag(self.train)) - float(share @ self.train @ share)
+        return penalty * max(length, 1e-30)
+
+
+def _with_intercept(solved: FloatArray, roots: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Dual coefficients (n, c) and intercepts (c,) from the solutions for answers and intercept.
+
+    The intercept makes the weighted coefficients of every answer add up to 0.
+    """
+    intercept = roots @ solved[:, :-1] / (roots @ solved[:, -1])
+    return solved[:, :-1] - np.outer(solved[:, -1], intercept), intercept
+
+
+def weighted(
+    fits: KernelFits | MomentFits, weights: FloatArray
+) -> WeightedFits | WeightedKernelFits:
+    """Turn the fits of a candidate into fits whose training rows have weights.
+
+    Args:
+        fits: The fits without weights.
+        weights: (n,) how much each training row counts, 1 on average.
+
+    Returns:
+        Fits on the same columns, or inner products.
+    """
+    if isinstance(fits, KernelFits):
+        return WeightedKernelFits(fits.train, fits.test, weights)
+    fitted = np.concatenate([block for _, block in fits.columns.blocks(fits.train)])
+    others = np.concatenate([block for _, block in fits.columns.blocks(fits.test)])
+    return WeightedFits(fitted, others, weights)

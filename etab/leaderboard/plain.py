@@ -1,0 +1,241 @@
+"""The cells of a folder as a plain table, and the suite and protocol that a folder holds most of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from etab.errors import DataNotFoundError, EtabError
+from etab.leaderboard.comparable import checked_predictions
+from etab.leaderboard.suites import Suite, suite_named
+from etab.leaderboard.summary import number_words
+from etab.metrics import METRICS
+from etab.results import Result, read_results
+from etab.tasks.base import Task
+from etab.tasks.codes import BOARD_PROTOCOL
+from etab.tasks.menu import TASKS
+
+CELL_HEADER = (
+    "task",
+    "backbone",
+    "metric",
+    "value",
+    "95 % interval",
+    "patients",
+    "protocol",
+    "head",
+    "what is predicted",
+)
+
+# The packaged suites that a folder may complete, in the order in which they are tried.
+SUITES = ("camus", "sounds", "all", "sounds-pooled")
+
+# Of protocols with equally many complete backbones, the first one of this list is shown.
+_PREFERRED = (BOARD_PROTOCOL, "cv5", "official", "lodo")
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The results of a folder that follow from their predictions.
+
+    Attributes:
+        results: The results, by dataset, task and protocol, the best backbone first.
+        problems: One reason for each file that is left out.
+    """
+
+    results: tuple[Result, ...]
+    problems: tuple[str, ...]
+
+
+def task_of(result: Result) -> Task | None:
+    """Look up the task of a result.
+
+    Args:
+        result: Any result.
+
+    Returns:
+        The task, or None where this installation has no task of that code.
+    """
+    try:
+        task = TASKS[result.task]
+    except EtabError:
+        return None
+    return task if task.dataset == result.dataset else None
+
+
+def folder_cells(folder: Path) -> Cells:
+    """Read every result of a folder and compute its value again from its predictions.
+
+    Args:
+        folder: Folder of results that ``etab run`` wrote.
+
+    Returns:
+        The results that stand, and the reasons against the others.
+
+    Raises:
+        DataNotFoundError: The folder holds no result files.
+
+    Example:
+        >>> cells = folder_cells(Path("benchmarks/results_states"))
+        >>> cells.results[0].dataset
+        'circor'
+    """
+    files = read_results(folder)
+    if not files.results and not files.problems:
+        raise DataNotFoundError(
+            f"{folder} holds no result files. Compute some with `etab run --results {folder}`."
+        )
+    standing: list[Result] = []
+    problems = list(files.problems)
+    for result in files.results:
+        task = task_of(result)
+        try:
+            if task is not None:
+                checked_predictions(result, task, folder)
+        except EtabError as error:
+            problems.append(str(error))
+            continue
+        standing.append(result)
+    return Cells(tuple(sorted(standing, key=cell_order)), tuple(problems))
+
+
+def cell_order(result: Result) -> tuple[str, str, str, float, str]:
+    """Sort key of a table of cells: dataset, task and protocol, then the best value first.
+
+    Args:
+        result: A result.
+    """
+    better = 1
+    if result.metric in METRICS:
+        better = METRICS[result.metric].better
+    return result.dataset, result.task, result.protocol, -better * result.value, result.backbone
+
+
+def cell_rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Describe results in words.
+
+    Args:
+        results: Results of cells.
+
+    Returns:
+        One tuple for each result, in the order of CELL_HEADER.
+
+    Example:
+        >>> cells = folder_cells(Path("benchmarks/results_states"))
+        >>> dict(zip(CELL_HEADER, cell_rows(cells.results)[0]))["task"]
+        'e0-AL-D'
+    """
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        task = task_of(result)
+        rows.append(
+            (
+                result.task,
+                result.backbone,
+                result.metric,
+                number_words(result.value),
+                f"{number_words(result.low)} to {number_words(result.high)}",
+                str(result.n_patients),
+                result.protocol,
+                result.head,
+                result.dataset if task is None else task.title,
+            )
+        )
+    return rows
+
+
+def table_title(results: Sequence[Result]) -> str:
+    """Title of a table of cells; that of phantom data begins with a warning.
+
+    Args:
+        results: The results of the table.
+
+    Returns:
+        The title.
+    """
+    if not any(result.phantom for result in results):
+        return "results"
+    all_phantom = all(result.phantom for result in results)
+    return (
+        "results of PHANTOM data, not patients" if all_phantom else "results, some of PHANTOM data"
+    )
+
+
+def complete_backbones(results: Sequence[Result], suite: Suite, protocol: str, seed: int) -> int:
+    """Count the backbones that have a result for every task of a suite.
+
+    Args:
+        results: Results of any tasks.
+        suite: The suite; it may name another protocol for single tasks.
+        protocol: Protocol of all other tasks.
+        seed: Seed of the results.
+
+    Returns:
+        The number of backbones.
+    """
+    codes: dict[str, set[str]] = {}
+    for result in results:
+        wanted = suite.protocols.get(result.task, protocol)
+        if result.task in suite.tasks and result.protocol == wanted and result.seed == seed:
+            codes.setdefault(result.backbone, set()).add(result.task)
+    return sum(len(own) == len(suite.tasks) for own in codes.values())
+
+
+def protocol_held(results: Sequence[Result], suite: Suite | None, seed: int) -> str:
+    """Choose the protocol to show: the one with the most complete backbones.
+
+    Of several, the protocol of the boards comes first.
+
+    Args:
+        results: The results of a folder.
+        suite: The suite that is shown; None for any tasks.
+        seed: Seed of the results.
+
+    Returns:
+        Name of a protocol; the preferred one where the folder has none for the suite.
+
+    Example:
+        >>> cells = folder_cells(Path("benchmarks/results_states"))
+        >>> protocol_held(cells.results, None, 0) in {cell.protocol for cell in cells.results}
+        True
+    """
+    relevant = [
+        result
+        for result in results
+        if result.seed == seed and (suite is None or result.task in suite.tasks)
+    ]
+    counts = Counter(result.protocol for result in relevant)
+    if not counts:
+        return _PREFERRED[0]
+
+    def rank_of(protocol: str) -> tuple[int, int, int, str]:
+        complete = 0
+        if suite is not None:
+            complete = complete_backbones(relevant, suite, protocol, seed)
+        preference = len(_PREFERRED)
+        if protocol in _PREFERRED:
+            preference = _PREFERRED.index(protocol)
+        return -complete, preference, -counts[protocol], protocol
+
+    return min(counts, key=rank_of)
+
+
+def suite_held(results: Sequence[Result], seed: int, protocol: str | None = None) -> Suite | None:
+    """Find the first packaged suite that a backbone of the folder completes.
+
+    Args:
+        results: The results of a folder.
+        seed: Seed of the results.
+        protocol: Protocol of the results; None for the one that ``protocol_held`` chooses.
+
+    Returns:
+        The suite, or None where no backbone completes any.
+    """
+    for name in SUITES:
+        suite = suite_named(name)
+        chosen = protocol or protocol_held(results, suite, seed)
+        if complete_backbones(results, suite, chosen, seed):
+            return suite
+    return None

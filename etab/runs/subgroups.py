@@ -1,0 +1,190 @@
+"""Metrics of a cell in subgroups of its patients, with intervals that hold together.
+
+The facts of the patients come from the data, so this needs the folder of the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from etab import datasets
+from etab.datasets.base import Source
+from etab.datasets.camus_layout import read_cfg
+from etab.errors import EtabError, ResultError
+from etab.metrics.clinical import Readout, subgroups, worst_subgroup
+from etab.metrics.columns import ScoredRows
+from etab.results import Predictions, Result
+from etab.runs.cross import dataset_root
+from etab.types import Record
+
+OLD = 65
+"""Age in years from which adults are in the older group."""
+
+RATES = (45.0, 60.0)
+"""Frame rates in frames per second between the three groups."""
+
+_SEXES = {"m": "men", "male": "men", "f": "women", "female": "women"}
+_PLACES = ("AV", "MV", "PV", "TV", "Phc")
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroups:
+    """The subgroups of one cell.
+
+    Attributes:
+        rows: A read-out for each subgroup, named "sex: women"; its ``n`` counts patients. The
+            intervals are of level 1 - 0.05 / k for all k subgroups of the cell.
+        worst: The worst subgroup of 50 or more patients; None where none has so many.
+    """
+
+    rows: tuple[Readout, ...]
+    worst: Readout | None
+
+
+@dataclass(frozen=True, slots=True)
+class PatientGroups:
+    """The groups of the patients of a dataset.
+
+    Attributes:
+        digest: Digest of the data that tell them.
+        factors: The group of each patient, by factor ("sex", "age", ...).
+    """
+
+    digest: str
+    factors: Mapping[str, Mapping[str, str]]
+
+
+def patient_groups(dataset: str, root: Path | None) -> PatientGroups:
+    """Read the groups of the patients of a dataset; one call serves all its cells.
+
+    Args:
+        dataset: Name of the dataset.
+        root: Folder of the data; None for the documented places.
+
+    Returns:
+        Groups by sex, age, image quality, frame rate and database, as far as the data tell them.
+
+    Raises:
+        EtabError: If the data cannot be used.
+    """
+    source = datasets.source(dataset, dataset_root(root, dataset))
+    return PatientGroups(source.digest(), _of_patients(source))
+
+
+def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgroups:
+    """Compute the metric of a cell in subgroups.
+
+    Args:
+        result: The record.
+        folder: The folder of results.
+        groups: The groups of its patients, from ``patient_groups``.
+
+    Returns:
+        The metric in each of these groups, and at each place of auscultation where rows are of
+        places.
+
+    Raises:
+        ResultError: If the data are not those of the result, or its predictions cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> import etab
+        >>> from etab import phantom
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     _ = phantom.write(Path(name), patients=10, names=("camus",))
+        ...     root = Path(name) / "camus"
+        ...     results = Path(name) / "results"
+        ...     _ = etab.evaluate("image_stats", tasks="b0-A4-C", root=root, results=results)
+        ...     (path,) = results.rglob("*.json")
+        ...     groups = patient_groups("camus", root)
+        ...     table = subgroups_of(Result.load(path), results, groups)
+        >>> sorted({row.name.split(":")[0] for row in table.rows})
+        ['age', 'image quality', 'sex']
+    """
+    if groups.digest != result.data_digest:
+        raise ResultError(
+            f"{result.task} with {result.backbone} was computed on other data than those at hand: "
+            "their digests differ. Name the folder of its data with --root."
+        )
+    table = result.predictions(folder)
+    rows = ScoredRows.of(table)
+    factors = {**groups.factors, **_of_rows(table)}
+    names = {factor: sorted(set(group_of.values())) for factor, group_of in factors.items()}
+    family = sum(len(of_factor) for of_factor in names.values())
+    readouts: list[Readout] = []
+    for factor, group_of in factors.items():
+        # The place is of a row; the others are of a patient, and patients name their rows.
+        keys = table.items if factor == "place" else table.patients
+        for group in names[factor]:
+            part = np.array([group_of.get(key) == group for key in keys])
+            chosen = rows.select(part)
+            everyone = {str(patient): f"{factor}: {group}" for patient in chosen.patients}
+            readouts += subgroups(result.metric, chosen, everyone, family=family, seed=result.seed)
+    return Subgroups(tuple(readouts), worst_subgroup(result.metric, readouts))
+
+
+def _of_patients(source: Source) -> dict[str, dict[str, str]]:
+    """The groups of each patient by factor; factors with fewer than two groups are left out."""
+    factors: dict[str, dict[str, str]] = {}
+    for record in source.records():
+        for factor, group in _facts(source, record).items():
+            if group:
+                factors.setdefault(factor, {}).setdefault(record.patient, group)
+    return {
+        factor: group_of for factor, group_of in factors.items() if len(set(group_of.values())) > 1
+    }
+
+
+def _facts(source: Source, record: Record) -> dict[str, str]:
+    """The groups that a record tells of its patient; an empty text where it does not tell."""
+    meta: Mapping[str, object] = record.meta
+    quality = str(meta.get("quality", "")).lower()
+    return {
+        "sex": _SEXES.get(str(meta.get("sex", "")).lower(), ""),
+        "age": _age_group(str(meta.get("age", ""))),
+        "image quality": quality if source.card.modality != "sound" else "",
+        "frame rate": _rate_group(_frame_rate(source, record)),
+        "database": str(meta.get("database", "")),
+    }
+
+
+def _age_group(age: str) -> str:
+    """The group of an age in years, or the age group that the dataset names."""
+    if not age.isdigit():
+        return age.lower()
+    return f"{OLD} or more" if int(age) >= OLD else f"below {OLD}"
+
+
+def _frame_rate(source: Source, record: Record) -> float | None:
+    """Frames per second of an echo recording, also where the copy at hand has no sequence."""
+    if source.card.modality == "sound":
+        return None
+    if record.fps is not None or "info" not in record.files:
+        return record.fps
+    try:
+        return float(read_cfg(source.root / record.files["info"])["FrameRate"])
+    except (EtabError, OSError, KeyError, ValueError):
+        return None
+
+
+def _rate_group(rate: float | None) -> str:
+    low, high = RATES
+    if rate is None or not np.isfinite(rate):
+        return ""
+    if rate < low:
+        return f"below {low:g}"
+    return f"{low:g} to {high:g}" if rate <= high else f"above {high:g}"
+
+
+def _of_rows(table: Predictions) -> dict[str, dict[str, str]]:
+    """The place of auscultation of each row whose name ends with one, such as "9979_AV"."""
+    places: dict[str, str] = {}
+    for item in table.items:
+        for part in item.split("#")[0].split("_")[1:]:
+            if part in _PLACES:
+                places[item] = part
+    return {"place": places} if len(set(places.values())) > 1 else {}

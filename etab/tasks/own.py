@@ -1,0 +1,235 @@
+"""Tasks of a table of one's own: one for each label of its description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from etab.datasets.own.description import Description, Label, read_description
+from etab.datasets.own.source import own_source
+from etab.datasets.own.table import read_own_table
+from etab.echo.clips import Sampling
+from etab.echo.views import VIEW_CODES
+from etab.errors import LayoutError
+from etab.metrics import METRICS
+from etab.storage.atomic import write_atomically
+from etab.tasks.base import Anchors, Task
+from etab.tasks.inputs import ROW_INPUTS
+from etab.tasks.menu import TASKS
+from etab.types import Kind
+
+DESCRIPTION = "data.toml"
+"""Name of the description beside the results of a table of one's own."""
+
+_MOST = 10
+_CLIP = Sampling(16, 2)
+# A task of etab whose head is the default for a kind of label.
+_LIKE = {
+    Kind.VALUE: "b0-A4-C",
+    Kind.BINARY: "c0-AX-C",
+    Kind.CLASSES: "c0-AX-C",
+    Kind.MASK: "a0-A4-C",
+    Kind.STATES: "e0-AL-D",
+}
+_LIKE_SOUND = {**_LIKE, Kind.VALUE: "e1-AL-D", Kind.BINARY: "f2-AL-D", Kind.CLASSES: "f1-AL-D"}
+_YOURS = "anchors in the description of the data"
+
+
+def use_own_data(path: Path | str) -> Description:
+    """Register a table of one's own as a dataset, with a task for each of its labels.
+
+    Args:
+        path: Its description, such as ``clinic.toml``.
+
+    Returns:
+        The description. ``etab.evaluate(..., tasks=description.name, root=description.folder)``
+        then scores an encoder on it.
+
+    Raises:
+        DataNotFoundError: There is no such file.
+        LayoutError: The description cannot be used.
+        UnsupportedOptionError: Its name or letter belongs to a dataset of etab.
+    """
+    description = read_description(Path(path))
+    own_source(description)
+    for code in [code for code, task in TASKS.items() if task.dataset == description.name]:
+        TASKS.remove(code)
+    for task in own_tasks(description):
+        TASKS.add(task.code, task)
+    return description
+
+
+def use_results(folder: Path) -> list[Description]:
+    """Register the tables of one's own whose results lie in a folder.
+
+    Args:
+        folder: Folder of results; ``etab run --data`` leaves the description there.
+
+    Returns:
+        The descriptions, by name.
+    """
+    return [use_own_data(path) for path in sorted(folder.glob(f"*/{DESCRIPTION}"))]
+
+
+def own_protocols(description: Description) -> list[str]:
+    """Choose the protocols that a table can be run with.
+
+    Args:
+        description: The description; its table is read.
+
+    Returns:
+        Folds of patients, and the split of the table where it names training and test patients.
+    """
+    rows = read_own_table(description).rows
+    parts = {row.split for row in rows}
+    if {"train", "test"} <= parts and "" not in parts:
+        return ["cv", "official"]
+    return ["cv"]
+
+
+def keep_description(description: Description, results: Path) -> None:
+    """Write the description of a table beside its results, for boards and lists.
+
+    Args:
+        description: The description.
+        results: Folder of results.
+    """
+    text = description.path.read_text(encoding="utf-8")
+    write_atomically(results / description.name / DESCRIPTION, text)
+
+
+def own_tasks(description: Description) -> list[Task]:
+    """Make the tasks of a description.
+
+    Args:
+        description: The description.
+
+    Returns:
+        One task for each label. Codes count the labels of a category from 0 on.
+
+    Raises:
+        LayoutError: A category has more than ten labels, or a label's input does not fit.
+    """
+    tasks: list[Task] = []
+    counts: dict[str, int] = {}
+    for label in description.labels:
+        letter = _category(description, label)
+        index = counts.get(letter, 0)
+        counts[letter] = index + 1
+        if index >= _MOST:
+            raise LayoutError(
+                f"{description.path}: more than {_MOST} labels of one category ({letter}); "
+                "describe the others in a second file."
+            )
+        code = f"{letter}{index}-{_view_code(label)}-{description.code}"
+        tasks.append(_task(description, label, code))
+    return tasks
+
+
+def _category(description: Description, label: Label) -> str:
+    if label.kind is Kind.MASK:
+        return "a"
+    if label.kind is Kind.STATES:
+        return "e"
+    if label.name == "view":
+        return "c"
+    if label.kind is Kind.VALUE:
+        return "e" if description.sound else "b"
+    return "f" if description.sound else "d"
+
+
+def _view_code(label: Label) -> str:
+    for code, views in VIEW_CODES.items():
+        if views == label.views:
+            return code
+    return "AL"
+
+
+def _views(label: Label) -> tuple[str, ...]:
+    """The views of a task: those of the label, or every one."""
+    return label.views or (*VIEW_CODES["AL"], "PCG", "unknown")
+
+
+def _task(description: Description, label: Label, code: str) -> Task:
+    inputs = label.input or _default_input(description, label)
+    metric, metric_2022, low, high = _measure(label)
+    _check_metric(description, label, metric)
+    if label.anchors is not None:
+        low, high = label.anchors
+    row = ROW_INPUTS[inputs]
+    if (row.modality == "sound") != description.sound:
+        kind = "sounds" if description.sound else "pictures"
+        raise LayoutError(
+            f"{description.path}: the label {label.name} has input = {inputs!r}, which is not for "
+            f"{kind}."
+        )
+    like = _LIKE_SOUND if description.sound else _LIKE
+    clip = _CLIP if label.clip is None else Sampling(*label.clip)
+    return Task(
+        code=code,
+        title=_title(label),
+        dataset=description.name,
+        target=label.name,
+        views=_views(label),
+        kind=label.kind,
+        metric=metric,
+        metric_2022=metric_2022,
+        head=label.head or TASKS[like[label.kind]].head,
+        inputs=inputs,
+        anchors=Anchors(low, high, _YOURS, _YOURS),
+        unit=_unit(description, label),
+        aggregate=label.aggregate or ("mean" if label.per else ""),
+        protocols=("cv", "official", "lodo") if description.sound else ("cv", "official"),
+        clip=clip if row.clip else None,
+    )
+
+
+def _unit(description: Description, label: Label) -> str:
+    """What is scored as one; a sound's study is its patient under another id."""
+    if description.sound and label.per == "study":
+        return "patient"
+    return label.per or ("patient" if label.kind is Kind.STATES else "")
+
+
+def _check_metric(description: Description, label: Label, name: str) -> None:
+    """Refuse a metric of another kind, and one that needs columns of another dataset."""
+    metric = METRICS[name]
+    foreign: list[str] = []
+    if label.kind in (Kind.BINARY, Kind.CLASSES):
+        foreign = sorted(set(metric.needs) - {"answer"})
+    if label.kind not in metric.kinds or foreign:
+        reason = f"is not for {label.kind}"
+        if foreign:
+            reason = f"needs {', '.join(foreign)}, which a table of one's own does not have"
+        raise LayoutError(
+            f"{description.path}, [labels.{label.name}]: the metric {name} {reason}. `etab list "
+            f"metrics {label.kind}` lists the others."
+        )
+
+
+def _title(label: Label) -> str:
+    words = label.title or label.name
+    return f"{words}, {label.unit}" if label.unit else words
+
+
+def _default_input(description: Description, label: Label) -> str:
+    if description.sound:
+        return "recording"
+    has_phases = "ed" in description.columns and "es" in description.columns
+    if has_phases and label.kind is Kind.MASK:
+        return "frame"
+    if has_phases and not label.frames and label.name != "view":
+        return "ED+ES"
+    return "answer"
+
+
+def _measure(label: Label) -> tuple[str, str, float, float]:
+    """Metric, metric of 2022, and the values of the metric at 0 and 1 of the anchored scale."""
+    if label.kind is Kind.MASK:
+        return label.metric or "dice", "jaccard", 0.0, 1.0
+    if label.kind is Kind.STATES:
+        return label.metric or "f1_100", "f1_100", 0.0, 1.0
+    if label.kind is Kind.VALUE:
+        return label.metric or "r2", "r2", 0.0, 1.0
+    if label.kind is Kind.BINARY or len(label.classes) == 2:
+        return label.metric or "auroc", "auroc", 0.5, 1.0
+    return label.metric or "balanced_accuracy", "auroc", 1 / len(label.classes), 1.0

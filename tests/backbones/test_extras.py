@@ -1,0 +1,131 @@
+"""open_clip and ONNX files by name; tried where their libraries are installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from etab import backbones
+from etab.errors import (
+    CorruptFileError,
+    MissingPackageError,
+    UnknownNameError,
+    UnsupportedOptionError,
+    WeightsError,
+)
+from etab.testing.backbones import check_backbone
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "extra"),
+    [("open_clip", "open_clip/ViT-B-32@openai", "open_clip"), ("onnxruntime", "onnx:{}", "onnx")],
+)
+def test_a_library_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, name: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    (tmp_path / "f.onnx").write_bytes(b"graph")
+    with pytest.raises(MissingPackageError, match=rf"etab-bench\[{extra}\]"):
+        backbones.card(name.format(tmp_path / "f.onnx"))
+
+
+@pytest.fixture(scope="module")
+def tiny_clip() -> str:
+    """A small model among those that open_clip knows, and the name of it."""
+    pytest.importorskip("open_clip")
+    from open_clip import factory
+
+    vision = {"image_size": 32, "layers": 3, "width": 16, "head_width": 8, "patch_size": 8}
+    text = {"context_length": 4, "vocab_size": 8, "width": 16, "heads": 2, "layers": 1}
+    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+    factory._MODEL_CONFIGS["tiny-clip"] = config
+    return "tiny-clip"
+
+
+def test_the_vision_tower_of_open_clip(
+    tiny_clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import open_clip
+
+    monkeypatch.setattr(open_clip, "list_models", lambda: [tiny_clip])
+    twin = backbones.card(f"random/open_clip/{tiny_clip}")
+    check_backbone(twin)
+    made: Any = twin.load()
+    assert made.card.strides == (8, 8, 8)
+    assert twin.interpolation == "pillow bicubic"
+    whole = open_clip.create_model(tiny_clip)
+    file = tmp_path / "weights.pt"
+    torch.save(whole.state_dict(), file)
+    loaded: Any = backbones.card(f"open_clip/{tiny_clip}@{file}").load()
+    assert loaded.digest() != made.digest()
+    x = torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        got = whole.visual.forward_intermediates(
+            loaded.normalised(x), indices=[2], intermediates_only=True
+        )
+    wanted = got["image_intermediates"][0].mean((2, 3))
+    torch.testing.assert_close(loaded(x).pooled["block2/mean"], wanted)
+    with pytest.raises(UnsupportedOptionError, match="does not name its weights"):
+        backbones.card(f"open_clip/{tiny_clip}")
+    with pytest.raises(UnknownNameError, match=r"no weights 'nothing' of tiny-clip"):
+        backbones.card(f"open_clip/{tiny_clip}@nothing")
+    with pytest.raises(UnknownNameError, match="tiny-clp"):
+        backbones.card("open_clip/tiny-clp")
+
+
+def graph(file: Path, side: int, metadata: dict[str, str], batch: Any = "n") -> Path:
+    """Write a graph that gives a map of means and a vector of means."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["map"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["vector"]),
+    ]
+    number = TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info("x", number, [batch, 3, side, side])]
+    outputs = [
+        helper.make_tensor_value_info("map", number, [batch, 3, side // 8, side // 8]),
+        helper.make_tensor_value_info("vector", number, [batch, 3]),
+    ]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", inputs, outputs),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    helper.set_model_props(made, metadata)
+    onnx.save(made, file)
+    return file
+
+
+@pytest.mark.parametrize("batch", ["n", 1])
+def test_an_onnx_file(tmp_path: Path, batch: Any) -> None:
+    metadata = {"mean": "0.5,0.4,0.3", "std": "0.2, 0.2, 0.1"}
+    card = backbones.card(f"onnx:{graph(tmp_path / 'g.onnx', 32, metadata, batch)}")
+    assert (card.size, card.layers, card.strides) == (32, ("map", "vector"), (8,))
+    assert card.mean == (0.5, 0.4, 0.3)
+    check_backbone(card)
+    features = card.load()(torch.full((2, 32, 32), 51, dtype=torch.uint8))
+    wanted = (0.2 - np.array(card.mean)) / np.array(card.std)
+    np.testing.assert_allclose(features.pooled["vector/vector"][0], wanted, atol=1e-5)
+
+
+def test_what_is_no_onnx_file_of_pictures(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no ONNX file"):
+        backbones.card(f"onnx:{tmp_path / 'absent.onnx'}")
+    with pytest.raises(UnsupportedOptionError, match="no random twin"):
+        backbones.card("random/onnx:f.onnx")
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "junk.onnx").write_bytes(b"junk")
+    with pytest.raises(CorruptFileError, match="cannot be read as ONNX"):
+        backbones.card(f"onnx:{tmp_path / 'junk.onnx'}")
+    file = graph(tmp_path / "g.onnx", 32, {"mean": "0.5"})
+    with pytest.raises(CorruptFileError, match="wanted three numbers"):
+        backbones.card(f"onnx:{file}")

@@ -1,0 +1,264 @@
+"""Models of transformers: tokens, steps, padding, towers and processors are read as they are meant."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+import etab
+from etab import backbones, phantom
+from etab.backbones.hub import card as hub
+from etab.backbones.hub.clips import ClipStates
+from etab.backbones.hub.described import Described, describe
+from etab.backbones.hub.families import FAMILIES
+from etab.backbones.hub.pictures import PictureStates
+from etab.errors import UnsupportedOptionError, WeightsError
+from etab.features.frames import resize
+from etab.testing.backbones import check_backbone
+from tests.backbones import tiny
+
+DEFAULT = ("vit", "clip", "convnext", "videomae", "vjepa2", "sew", "whisper", "clap")
+ALL = (*tiny.PICTURES, *tiny.CLIPS, *tiny.SOUNDS)
+TOKENS = ("vit", "deit", "vit_mae", "dinov2", "dinov2_with_registers", "dinov3_vit", "beit")
+TIMED = ("wav2vec2", "sew", "audio-spectrogram-transformer", "wav2vec2-bert", "whisper", "encodec")
+
+
+def some_slow(kinds: tuple[str, ...], default: tuple[str, ...] = DEFAULT) -> list[Any]:
+    """Parameters of a test: a few by default, the others among the slow ones."""
+    slow = pytest.mark.slow
+    return [kind if kind in default else pytest.param(kind, marks=slow) for kind in kinds]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A function that gives the folder of a tiny model, made once."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def model(kind: str) -> Path:
+        made = folder / kind
+        return made if made.is_dir() else tiny.write(kind, folder)
+
+    return model
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trees")
+    phantom.write(folder, patients=10, size=64, names=("camus", "echonet", "circor"))
+    return folder
+
+
+def card_of(folder: Path) -> Any:
+    return backbones.card(f"transformers/{folder}")
+
+
+def tower_of(folder: Path) -> tuple[Any, Described]:
+    described = describe(str(folder))
+    return hub._tower(described, hub._network(described, None)).eval(), described
+
+
+def test_at_least_25_families_are_tried() -> None:
+    assert len(ALL) >= 25
+    assert set(ALL) <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("kind", some_slow(ALL))
+def test_a_model_meets_the_contract(models: Any, kind: str) -> None:
+    check_backbone(card_of(models(kind)))
+
+
+@pytest.mark.parametrize("kind", some_slow(ALL, ("vit", "videomae")))
+def test_a_model_runs_on_the_phantom(models: Any, trees: Path, kind: str) -> None:
+    card = card_of(models(kind))
+    tasks, data = ["b0-A4-C", "a0-A4-C"], "camus"
+    if kind in tiny.CLIPS:
+        tasks, data = ["b6-A4-E"], "echonet"
+    if kind in tiny.SOUNDS:
+        tasks, data = (["e0", "e1"] if card.timed else ["e1"]), "circor"
+    score = etab.evaluate(card, tasks=tasks, root=trees / data, protocol="cv3")
+    assert {row["task"][:2] for row in score.tasks} == {task[:2] for task in tasks}
+
+
+@pytest.mark.parametrize("kind", some_slow(TOKENS, ("vit", "vit_mae", "dinov2_with_registers")))
+def test_tokens_lie_where_their_patches_are(models: Any, kind: str) -> None:
+    """Before any attention, a change of one patch changes one place of the map."""
+    network, _ = tower_of(models(kind))
+    states = PictureStates(network, kind, tiny.SIZE).eval()
+    x = torch.randn(1, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(0))
+    changed = x.clone()
+    changed[:, :, 8:16, 24:32] += 1
+    with torch.inference_mode():
+        before, token = states(x)[0]
+        after, _ = states(changed)[0]
+    moved = (before - after).abs().sum(1)[0] > 1e-4
+    assert moved.nonzero().tolist() == [[1, 3]]
+    assert (token is None) == (kind == "ijepa")
+
+
+@pytest.mark.parametrize("kind", some_slow(tuple(tiny.CLIPS), ("videomae", "timesformer")))
+def test_steps_of_clips_lie_where_their_frames_are(models: Any, kind: str) -> None:
+    network, described = tower_of(models(kind))
+    states = ClipStates(network, described, 4, tiny.SIZE).eval()
+    x = torch.randn(1, 4, 3, tiny.SIZE, tiny.SIZE, generator=torch.Generator().manual_seed(0))
+    changed = x.clone()
+    changed[:, -1] += 1
+    with torch.inference_mode():
+        moved = (states(x)[0] - states(changed)[0]).abs().sum(2)[0] > 1e-4
+    assert moved.tolist() == [False] * (len(moved) - 1) + [True]
+
+
+@pytest.mark.parametrize("kind", some_slow(TIMED, ("sew", "whisper")))
+@pytest.mark.parametrize("seconds", [1.0, 7.0])
+def test_steps_of_sound_lie_where_the_sound_is(models: Any, kind: str, seconds: float) -> None:
+    """A burst changes the layers most at its own time, also in a recording longer than a part."""
+    card = card_of(models(kind))
+    backbone = card.load()
+    rng = np.random.default_rng(0)
+    n = round(seconds * card.rate)
+    quiet = rng.normal(0, 0.05, n).astype(np.float32)
+    burst = quiet.copy()
+    moment = 0.72 * seconds
+    at = round(moment * card.rate)
+    width = card.rate // 50
+    burst[at - width : at + width] += rng.normal(0, 0.1, 2 * width).astype(np.float32)
+    name = card.timed[0]
+    one = backbone.course(torch.from_numpy(quiet))[name]
+    two = backbone.course(torch.from_numpy(burst))[name]
+    times = one.first + one.hop * np.arange(len(one.values))
+    change = np.abs(one.values - two.values).sum(1)
+    assert times[change.argmax()] == pytest.approx(moment, abs=max(0.06, 1.1 * one.hop))
+    assert times[-1] == pytest.approx(seconds, abs=max(0.1, 3 * one.hop))
+
+
+def test_the_filling_of_a_window_is_no_part_of_its_features(models: Any) -> None:
+    backbone = card_of(models("whisper")).load()
+    x = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    steps = dict(backbone.network(x))["last"]
+    assert steps.shape[1] == 50
+    long = dict(backbone.network(torch.cat([x] * 6, 1)))["last"]
+    assert long.shape[1] == 2 * 200
+    ast = card_of(models("audio-spectrogram-transformer")).load()
+    assert dict(ast.network(x))["last"].shape[1] == (98 - 16) // 10 + 1
+
+
+@pytest.mark.parametrize("kind", ["vit", "clip", "convnext"])
+def test_pictures_reach_the_model_as_its_processor_makes_them(models: Any, kind: str) -> None:
+    import transformers
+
+    folder = models(kind)
+    card = card_of(folder)
+    frame = np.random.default_rng(0).integers(0, 256, (96, 120), dtype=np.uint8)
+    fed = torch.from_numpy(resize(frame, card.size, card.interpolation))[None]
+    got = card.load().normalised(fed)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    square = np.repeat(fed[0].numpy()[..., None], 3, axis=2)
+    wanted = processor(images=square, return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(got.contiguous(), wanted, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", some_slow(tuple(tiny.CLIPS), ("vivit",)))
+def test_clips_reach_the_model_as_its_processor_makes_them(models: Any, kind: str) -> None:
+    folder = models(kind)
+    clip = card_of(folder).clip
+    described = describe(str(folder))
+    frames = np.random.default_rng(0).integers(0, 256, (4, clip.size, clip.size), dtype=np.uint8)
+    colour = np.repeat(frames[..., None], 3, axis=3)
+    whole = {"do_resize": False, "do_center_crop": False}
+    prepared = described.processor(list(colour), return_tensors="pt", **whole)
+    wanted = next(iter(prepared.values()))
+    got = clip.tensor(torch.from_numpy(frames)[None]).transpose(1, 2)
+    torch.testing.assert_close(got.contiguous(), wanted.float(), atol=1e-4, rtol=0)
+
+
+def test_the_tower_alone_is_taken_out(models: Any) -> None:
+    import transformers
+
+    folder = models("clip")
+    x = torch.randint(0, 256, (2, tiny.SIZE, tiny.SIZE), dtype=torch.uint8)
+    card = card_of(folder)
+    backbone: Any = card.load()
+    assert not any("text" in name for name, _ in backbone.network.named_parameters())
+    whole = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        states = whole.vision_model(
+            pixel_values=backbone.normalised(x), output_hidden_states=True
+        ).hidden_states
+    torch.testing.assert_close(backbone(x).pooled["block2/cls"], states[2][:, 0])
+    torch.testing.assert_close(backbone(x).pooled["block2/mean"], states[2][:, 1:].mean(1))
+
+
+def test_code_of_a_repository_is_never_executed(tmp_path: Path, models: Any) -> None:
+    folder = shutil.copytree(models("vit"), tmp_path / "model")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    config = json.loads((folder / "config.json").read_text())
+    maps = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": maps}))
+    check_backbone(card_of(folder))  # the family is known: the library's own code is used
+    changed = {**config, "auto_map": maps, "model_type": "evil"}
+    (folder / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(UnsupportedOptionError, match=r"auto_map.*never executed"):
+        card_of(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_are_not_in_the_file_are_refused(tmp_path: Path, models: Any) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(models("vit"), tmp_path / "model")
+    state = load_file(folder / "model.safetensors")
+    lost = next(key for key in state if "layer" in key and key.endswith("weight"))
+    del state[lost]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"1 tensors of the network are not in the file"):
+        card_of(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"model_type": "llama"}, UnsupportedOptionError, "family 'llama' is not among those"),
+        ({"model_type": "siglip2"}, UnsupportedOptionError, "without a fixed input size"),
+        ({"image_size": 48}, UnsupportedOptionError, "does not read the pictures of 32 px"),
+    ],
+)
+def test_what_is_not_read_has_a_reason(
+    tmp_path: Path, models: Any, change: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    folder = shutil.copytree(models("vit"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(error, match=match):
+        backbones.card(f"random/transformers/{folder}").load()
+
+
+def test_a_folder_without_processor_is_refused(tmp_path: Path, models: Any) -> None:
+    folder = shutil.copytree(models("vit"), tmp_path / "model")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(WeightsError, match=r"no preprocessor_config.json.*save_pretrained"):
+        card_of(folder)
+
+
+def test_numbers_after_the_name(models: Any) -> None:
+    assert card_of(models("clip")).interpolation == "pillow bicubic"
+    clip = backbones.card(f"transformers/{models('videomae')}@3").clip
+    assert clip is not None
+    assert clip.period == 3
+    with pytest.raises(UnsupportedOptionError, match="reads single frames: @3"):
+        backbones.card(f"transformers/{models('vit')}@3")
+    with pytest.raises(UnsupportedOptionError, match="reads 48000 Hz, not 16000 Hz"):
+        backbones.card(f"transformers/{models('clap')}@16000")
+
+
+@pytest.mark.slow
+def test_the_page_lists_what_the_models_give() -> None:
+    from benchmarks.pages import hub as page
+
+    assert page.main(check=True) == 0, "run python -m benchmarks.pages.hub"

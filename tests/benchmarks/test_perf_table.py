@@ -1,0 +1,62 @@
+"""The table of speeds: its parts, its ratios, and the made board that it times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.perf import board, run, table_statistics
+from benchmarks.perf.rows import Row, table
+
+ROW = Row("AUROC", 0.02, "scikit-learn", 5.0, "reading", 0.005, 200.0, "largest difference 1e-16")
+
+
+def test_ratios_are_of_the_peer_and_of_the_limit() -> None:
+    assert ROW.ratio == pytest.approx(250)
+    assert ROW.distance == pytest.approx(4)
+    line = table([ROW]).splitlines()[2]
+    assert "20 ms" in line
+    assert "5 s" in line
+    assert "250 x" in line
+
+
+def test_parts_are_found_and_those_left_out_keep_their_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"statistics", "start", "board"} <= set(run.parts())
+
+    def one() -> Iterator[Row]:
+        yield ROW
+
+    monkeypatch.setattr(table_statistics, "rows", one)
+    record = tmp_path / "run.json"
+    page = tmp_path / "performance.md"
+    options = ["--parts", "statistics", "--record", str(record), "--page", str(page)]
+    run.main(options)
+    other = json.loads(record.read_text())
+    other["start"] = other["statistics"]
+    record.write_text(json.dumps(other))
+    run.main(options)
+    assert page.read_text().count("| AUROC |") == 2
+    with pytest.raises(SystemExit):
+        run.main(["--parts", "nothing"])
+
+
+def test_peers_give_the_same_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr(table_statistics, "RESAMPLES", 6)
+    monkeypatch.setattr(table_statistics, "LOOPED", 6)
+    monkeypatch.setattr(table_statistics, "PATIENTS", 80)
+    for row in table_statistics.rows():
+        if "largest difference" in row.agreement:
+            assert float(row.agreement.split()[-1]) < 1e-6, row
+
+
+def test_a_made_board_is_admitted_and_ranked(tmp_path: Path) -> None:
+    suite = board.write(tmp_path, 3, board.made_tasks(4), 60)
+    ranked = board.measured(tmp_path, suite)
+    assert ranked.ranked == 3
+    assert ranked.seconds > 0

@@ -1,0 +1,312 @@
+"""What a newcomer runs first ends in values: tables of cells, boards of any tasks, own names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import Result as Ran
+from typer.testing import CliRunner
+
+from etab import backbones, phantom
+from etab.backbones.weights.index import read_file
+from etab.cli import doctor
+from etab.cli.encoders import named_encoders
+from etab.cli.main import app
+from etab.errors import EtabError, UnknownNameError, UnsupportedOptionError, WeightsError
+from etab.leaderboard.plain import folder_cells, protocol_held, suite_held
+from etab.results import read_results
+
+
+def call(*words: object) -> Ran:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@dataclass(frozen=True)
+class Place:
+    data: Path
+    results: Path
+    run: Ran
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("first")
+    phantom.write(folder, patients=12, seed=1, size=64, names=("camus",))
+    run = call(*run_words(folder, "image_stats,pixel_pca"))
+    return Place(folder, folder / "results", run)
+
+
+def run_words(folder: Path, backbones: str, tasks: str = "b0-A4") -> Sequence[object]:
+    where = ("--root", folder / "camus", "--results", folder / "results", "--cache", folder / "c")
+    return ("run", "--tasks", tasks, "--backbones", backbones, "--protocol", "cv", *where)
+
+
+def values_of(output: str) -> list[str]:
+    return [line for line in output.splitlines() if line.startswith("b0-A4-C ")]
+
+
+def test_a_run_ends_with_its_values(place: Place) -> None:
+    assert place.run.exit_code == 0, place.run.output
+    assert "2 cells computed, 0 already finished, 0 failed." in place.run.stdout
+    assert len(values_of(place.run.stdout)) == 2
+    assert "PHANTOM" in place.run.stdout
+    again = call(*run_words(place.data, "image_stats,pixel_pca"))
+    assert values_of(again.stdout) == values_of(place.run.stdout)
+
+
+def test_a_board_of_an_incomplete_suite_is_a_table_of_cells(place: Place) -> None:
+    board = call("leaderboard", place.results)
+    assert board.exit_code == 0, board.output
+    assert values_of(board.stdout) == values_of(place.run.stdout)
+    assert "missing" not in board.stdout
+    assert "--tasks" in board.stdout
+
+
+def test_tasks_are_ranked_without_a_suite(place: Place, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    board = call("leaderboard", place.results, "--tasks", "b0", "--html", page)
+    assert board.exit_code == 0, board.output
+    assert "rank" in board.stdout
+    assert page.is_file()
+    absent = call("leaderboard", place.results, "--tasks", "a0")
+    assert "It has results for: b0-A4-C" in str(absent.exception)
+    both = call("leaderboard", place.results, "--tasks", "b0", "--suite", "camus")
+    assert "give one of them" in str(both.exception)
+
+
+def test_a_named_suite_shows_the_values_of_backbones_without_a_rank(place: Place) -> None:
+    board = call("leaderboard", place.results, "--suite", "camus", "--protocol", "cv5")
+    assert "12 missing" in board.stdout
+    assert len(values_of(board.stdout)) == 2
+
+
+def test_results_lists_cells_and_names_what_is_left_out(place: Place, tmp_path: Path) -> None:
+    listed = call("results", place.results)
+    assert values_of(listed.stdout) == values_of(place.run.stdout)
+    (tmp_path / "camus").mkdir()
+    (tmp_path / "camus" / "x.json").write_text("{")
+    damaged = call("results", tmp_path)
+    assert "1 of 1 files are left out" in damaged.stderr
+
+
+def test_written_tables_hold_the_values(place: Place, tmp_path: Path) -> None:
+    csv = tmp_path / "cells.csv"
+    markdown = tmp_path / "cells.md"
+    call("leaderboard", place.results, "--csv", csv, "--markdown", markdown)
+    assert len(csv.read_text().splitlines()) == 3
+    assert len(markdown.read_text().splitlines()) == 4
+    page = call("leaderboard", place.results, "--html", tmp_path / "page.html")
+    assert "--tasks" in str(page.exception)
+
+
+def test_a_value_that_was_changed_is_left_out_of_the_table(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.results, tmp_path / "r")
+    path = sorted((tmp_path / "r").rglob("*.json"))[0]
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "value": record["low"]}))
+    cells = folder_cells(tmp_path / "r")
+    assert len(cells.results) == 1
+    assert len(cells.problems) == 1
+
+
+def test_published_folders_show_their_suite_and_protocol() -> None:
+    for name, suite in (("results", "camus"), ("results_sounds_full", "sounds")):
+        held = read_results(Path("benchmarks") / name).results
+        chosen = suite_held(held, 0)
+        assert chosen is not None
+        assert chosen.name == suite
+        assert protocol_held(held, chosen, 0).startswith("cv5")
+
+
+def test_a_named_encoder_is_paired_with_its_random_twin(place: Place, tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(1)
+    network = timm.create_model("resnet10t", pretrained=False)
+    weights = tmp_path / "mine.pth"
+    torch.save(network.state_dict(), weights)
+    word = f"mine=local:{weights}@timm/resnet10t"
+    run = call(*run_words(place.data, word))
+    assert run.exit_code == 0, run.output
+    names = {line.split()[1] for line in values_of(run.stdout)}
+    assert names == {"mine", "random/mine"}
+    board = call("leaderboard", place.results, "--tasks", "b0", "--csv", tmp_path / "b.csv")
+    assert board.exit_code == 0, board.output
+    assert str(weights) not in (tmp_path / "b.csv").read_text()
+
+
+def test_a_name_never_stands_for_other_weights(place: Place, tmp_path: Path) -> None:
+    import timm
+
+    folder = tmp_path / "results"
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        network = timm.create_model("resnet10t", pretrained=False)
+        torch.save(network.state_dict(), tmp_path / f"{seed}.pth")
+    words = [
+        (*run_words(place.data, f"own=local:{tmp_path}/{seed}.pth@timm/resnet10t"),)
+        for seed in (1, 2)
+    ]
+    first = call(*words[0], "--results", folder)
+    assert first.exit_code == 0
+    second = call(*words[1], "--results", folder)
+    assert isinstance(second.exception, EtabError)
+    assert "made with different weights. Results are never over" in str(second.exception)
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [
+        ("pixel_pca=mobilenetv2", "name of another backbone"),
+        ("random/x=mobilenetv2", "name of another backbone"),
+        ("my encoder=mobilenetv2", "wanted 1 to 80"),
+        ("../x=mobilenetv2", "no part of it may be"),
+        ("=mobilenetv2", "wanted 1 to 80"),
+    ],
+)
+def test_a_name_that_cannot_stand_on_a_board_is_refused(word: str, problem: str) -> None:
+    with pytest.raises(UnsupportedOptionError, match=problem):
+        named_encoders([word])
+
+
+def test_lists_can_be_searched_and_parsed() -> None:
+    tasks = call("list", "tasks")
+    lines = [line for line in tasks.stdout.splitlines() if line.startswith("a0-A2-C ")]
+    assert len(lines) == 1
+    assert "left ventricle" in lines[0]
+    chosen = call("list", "tasks", "camus", "DICE")
+    assert len(chosen.stdout.splitlines()) == 2 + 6
+    rows = json.loads(call("list", "backbones", "--json").stdout)
+    assert "mobilenetv2" in {row["name"] for row in rows}
+    assert "backbones" in str(call("list").exception)
+    assert "contains nosuchword" in str(call("list", "tasks", "nosuchword").exception)
+    models = call("list", "timm", "resnet18")
+    assert "timm/resnet18 " in models.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("resnet18", "Did you mean 'timm/resnet18'"),
+        ("random/resnet18", "Did you mean 'random/timm/resnet18'"),
+        ("plain.pth", "Did you mean 'local:plain.pth@timm/<model>'"),
+        ("weights/a.safetensors@timm/resnet18", "'local:weights/a.safetensors@timm/resnet18'"),
+        ("pixelpca", "Did you mean 'pixel_pca'"),
+        ("timm/resnet19", "Did you mean 'resnet18'"),
+        ("nonsense", "etab list backbones"),
+    ],
+)
+def test_a_wrong_name_gets_a_short_suggestion(name: str, meant: str) -> None:
+    with pytest.raises(UnknownNameError, match=re.escape(meant)) as raised:
+        backbones.card(name)
+    assert len(str(raised.value)) < 500
+    assert "birdnet" not in str(raised.value)
+
+
+def zipped(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("photo.txt", "x")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "an empty file of 0 bytes"),
+        (b"hello", "a text of 5 bytes"),
+        (b"<!DOCTYPE html><p>Sign in</p>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b"\x1f\x8b\x08", "a gzip archive"),
+        (None, "a zip archive of other files"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_called_what_it_is(
+    content: bytes | None, kind: str, tmp_path: Path
+) -> None:
+    for suffix in (".pth", ".safetensors"):
+        path = tmp_path / f"weights{suffix}"
+        if content is None:
+            zipped(path)
+        else:
+            path.write_bytes(content)
+        with pytest.raises(WeightsError, match=kind) as raised:
+            read_file(path)
+        assert "trust" not in str(raised.value)
+
+
+def test_a_pickle_that_runs_code_is_refused_without_the_advice_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "code.pth"
+    path.write_bytes(pickle.dumps({"weights": os.getcwd}))
+    with pytest.raises(WeightsError, match="would run code") as raised:
+        read_file(path)
+    assert "\x1b" not in str(raised.value)
+    assert "two options" not in str(raised.value)
+
+
+def test_version_is_an_option_and_a_command() -> None:
+    assert call("--version").stdout == call("version").stdout
+
+
+def test_a_backbone_is_checked_from_the_command_line() -> None:
+    good = call("check", "backbone", "image_stats")
+    assert good.exit_code == 0
+    assert "meets the contract" in good.stdout
+
+
+def test_doctor_looks_at_extras_and_proposes_commands_that_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "_EXTRAS", {"dicom": (("no_such_module",), "DICOM files")})
+    findings = doctor.examine()
+    (extra,) = [finding for finding in findings if finding.topic == "extra"]
+    assert extra.next_step == 'pip install "etab-bench[dicom]"'
+    steps = {finding.name: finding.next_step for finding in findings if finding.topic == "data"}
+    assert "etab data phantom DIR --data tmed" in steps["tmed"]
+    assert "phantom" not in steps["dicom"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert 'pip install "etab-bench[dicom]"' in call("doctor").stdout
+
+
+def test_the_cache_is_measured_and_cleared(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.data / "c", tmp_path / "c")
+    (tmp_path / "c" / "notes.txt").write_text("not of the cache")
+    listed = call("cache", "--cache", tmp_path / "c")
+    assert "image_stats" in listed.stdout
+    call("cache", "--cache", tmp_path / "c", "--clear")
+    assert call("cache", "--cache", tmp_path / "c").stdout.startswith("0 bytes")
+    assert (tmp_path / "c" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "--tasks", "my_echo", "--backbones", "image_stats"), "--data clinic.toml"),
+        (
+            ("run", "--root", "/no/folder", "--backbones", "image_stats"),
+            "/no/folder is not a folder",
+        ),
+        (("finetune", "--tuning", "lora"), "--tuning is 'lora'; possible: finetune"),
+        (("data", "check", "camsu"), "Did you mean 'camus'"),
+        (("data", "check", "clinic.toml"), "etab data init"),
+        (("cache", "--cache", "nowhere"), ""),
+    ],
+)
+def test_a_slip_is_answered_with_the_option_that_was_meant(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = call(*words)
+    assert said in str(ran.exception)
+    assert len(str(ran.exception)) < 600
+    assert "recordings" not in ran.stderr

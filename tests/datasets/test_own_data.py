@@ -1,0 +1,420 @@
+"""Recordings of one's own, described by a table: read, checked, run and ranked like any dataset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import Result as Ran
+from typer.testing import CliRunner
+
+from etab import phantom
+from etab.cli.main import app
+from etab.datasets.base import SOURCES
+from etab.datasets.own.check import check_own
+from etab.datasets.own.description import read_description
+from etab.datasets.own.files import read_frames, read_sound
+from etab.datasets.own.table import read_own_table
+from etab.errors import CorruptFileError, EtabError, LayoutError, UnsupportedOptionError
+from etab.results import Result
+from etab.runs.execute import execute
+from etab.runs.run import Settings, plan
+from etab.tasks.menu import TASKS
+from etab.tasks.own import use_own_data
+from tests.datasets.own_tables import (
+    CAMUS_TASKS,
+    CIRCOR_TASKS,
+    PATIENTS,
+    camus_as_table,
+    circor_as_table,
+    clips,
+    describe,
+    pictures,
+    sounds,
+    write_table,
+)
+
+VALUE = '[labels.EF]\nkind = "value"\nunit = "%"\nrange = [0, 100]\n'
+SICK = '[labels.sick]\nkind = "classes"\nclasses = ["no", "yes"]\n'
+
+
+@pytest.fixture(autouse=True)
+def _forget_own_data() -> Iterator[None]:
+    """Tests of other files list every task and dataset."""
+    tasks = set(TASKS)
+    sources = set(SOURCES)
+    yield
+    for code in set(TASKS) - tasks:
+        TASKS.remove(code)
+    for name in set(SOURCES) - sources:
+        SOURCES.remove(name)
+
+
+def call(*words: object) -> Ran:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def run(path: Path, results: Path, backbone: str = "image_stats") -> dict[str, Result]:
+    """Results of one backbone on every task of a description, by label."""
+    description = use_own_data(path)
+    runs = plan(description.name, [backbone], protocols=("cv",))
+    cells = execute(runs, Settings(root=description.folder, results=results, data=path))
+    return {TASKS[cell.task].target: cell for cell in cells}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
+def test_pictures_with_a_value_and_classes(suffix: str, tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path, suffix))
+    path = describe(tmp_path, VALUE + SICK)
+    assert check_own(read_description(path)).ok
+    cells = run(path, tmp_path / "r")
+    assert cells["sick"].value == 1.0
+    assert cells["EF"].value > 0.8
+    assert cells["EF"].dataset == "clinic"
+    assert cells["EF"].n_patients == PATIENTS
+
+
+def test_clips_with_masks_frames_and_phases(tmp_path: Path) -> None:
+    rows = clips(tmp_path)
+    write_table(tmp_path, rows)
+    labels = """
+[columns]
+ed = "ed"
+es = "es"
+[labels.LV]
+kind = "mask"
+column = "mask"
+frames = "mask_frames"
+[labels.sick]
+kind = "classes"
+classes = ["0", "1"]
+input = "clip"
+clip = [8, 2]
+per = "recording"
+"""
+    path = describe(tmp_path, labels)
+    assert check_own(read_description(path)).ok
+    cells = run(path, tmp_path / "r")
+    assert cells["LV"].metrics["dice"] > 0.8
+    assert cells["LV"].n_test == 2 * PATIENTS
+    assert cells["sick"].value == 1.0
+
+
+def test_sounds_with_states_and_classes(tmp_path: Path) -> None:
+    write_table(tmp_path, sounds(tmp_path))
+    labels = """
+[labels.states]
+kind = "states"
+head = "hsmm"
+[labels.murmur]
+kind = "classes"
+classes = ["Absent", "Present"]
+[labels.age]
+kind = "value"
+unit = "years"
+"""
+    path = describe(tmp_path, labels, sound=True)
+    report = check_own(read_description(path))
+    assert report.ok, report.render()
+    use_own_data(path)
+    source = SOURCES["clinic"](tmp_path)
+    record = source.records()[0]
+    (answer,) = source.answers(record, source.card.target("states"))
+    assert set(np.unique(answer.value)) == {0, 1, 2, 3}
+    assert record.fps == 2000
+    description = use_own_data(path)
+    runs = plan("f0-AL-Z", ["mel_stats"], protocols=("cv",))
+    assert [one.task for one in runs] == ["f0-AL-Z"]
+    (cell,) = execute(runs, Settings(root=description.folder, results=tmp_path / "r", data=path))
+    assert cell.value == 1.0
+
+
+def problems(folder: Path, rows: list[dict[str, Any]], labels: str = VALUE + SICK) -> list[str]:
+    write_table(folder, rows)
+    table = read_own_table(read_description(describe(folder, labels)))
+    return [problem.reason for problem in table.problems]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "lines"),
+    [
+        ({"file": "absent.png"}, "a missing file", 1),
+        ({"file": ""}, "no file", 1),
+        ({"file": "../p000.png"}, "a file outside the folder", 1),
+        ({"file": "clinic.csv"}, "a file of another kind", 1),
+        ({"file": "p000.png"}, "a recording listed twice", 1),
+        ({"patient": ""}, "no patient", 1),
+        ({"patient": "p001", "split": "test"}, "a patient in two parts of the split", 2),
+        ({"EF": "120"}, "EF out of range", 1),
+        ({"EF": "high"}, "EF is no number", 1),
+        ({"sick": "maybe"}, "an unknown class of sick", 1),
+        ({"view": "upside down"}, "an unknown view", 1),
+        ({"split": "dev"}, "an unknown part of the split", 1),
+        ({"fps": "-3"}, "fps is no number above 0", 1),
+        ({"spacing": "0.3x0.2x0.1"}, "spacing is not in mm", 1),
+        ({"ed": "3", "es": "3"}, "ED and ES are no frames", 1),
+    ],
+)
+def test_a_row_that_does_not_fit_is_explained(
+    change: dict[str, str], reason: str, lines: int, tmp_path: Path
+) -> None:
+    rows = pictures(tmp_path)
+    for row in rows:
+        row["split"] = "train"
+    rows[5].update(change)
+    assert problems(tmp_path, rows) == [reason] * lines
+    path = tmp_path / "clinic.toml"
+    with pytest.raises(LayoutError, match=r"rows do not fit(.|\n)*--skip-bad"):
+        run(path, tmp_path / "r")
+    report = check_own(read_description(path))
+    assert len(report.problems) == lines
+    assert f"line {report.problems[-1].line}: {reason}" in report.render()
+
+
+def test_skip_bad_goes_on_and_says_what_is_left_out(tmp_path: Path) -> None:
+    rows = pictures(tmp_path)
+    rows[3]["EF"] = "300"
+    rows[4]["file"] = "absent.png"
+    (tmp_path / "p007.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE)
+    description = use_own_data(path)
+    runs = plan("clinic", ["image_stats"], protocols=("cv",))
+    settings = Settings(root=description.folder, results=tmp_path / "r", skip_bad=True, data=path)
+    (cell,) = execute(runs, settings)
+    assert cell.n_patients == PATIENTS - 3
+    reasons = " ".join(reason for _, reason in cell.bad["recordings"])
+    for word in ("EF is 300", "absent.png is missing", "p007.png"):
+        assert word in reasons
+    report = check_own(description)
+    assert [problem.line for problem in report.problems] == [5, 6, 9]
+
+
+def test_many_rows_with_some_faults_give_one_report(tmp_path: Path) -> None:
+    rows = []
+    for number in range(10_000):
+        name = f"{number}.png"
+        (tmp_path / name).touch()
+        rows.append({"file": name, "patient": number // 4, "EF": 50 + number % 10})
+    for number in range(0, 10_000, 100):
+        rows[number]["EF"] = "-1"
+    write_table(tmp_path, rows)
+    table = read_own_table(read_description(describe(tmp_path, VALUE)))
+    assert len(table.problems) == 100
+    assert len(table.rows) == 9_900
+    report = table.report(tmp_path / "clinic.csv")
+    assert "100 of 10000 rows do not fit" in report
+    assert "100 x EF out of range" in report
+    assert len(report.splitlines()) < 30
+
+
+def test_rare_classes_and_mixed_views_are_told(tmp_path: Path) -> None:
+    rows = pictures(tmp_path)
+    for row in rows:
+        row["sick"] = "no"
+        row["view"] = "A4C"
+    rows[0].update(sick="yes", view="A2C")
+    write_table(tmp_path, rows)
+    remarks = " ".join(check_own(read_description(describe(tmp_path, VALUE + SICK))).remarks)
+    assert "the class 'yes' has 1 patients" in remarks
+    assert f"recordings of several views are one task (A4C {PATIENTS - 1}, A2C 1)" in remarks
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x = ", "is not TOML"),
+        ('name = "A"\ntable = "t.csv"\n[labels.EF]\nkind = "value"', "small letters"),
+        ('name = "a"\n[labels.EF]\nkind = "value"', "table is missing"),
+        ('name = "a"\ntable = "t.csv"', "has no label"),
+        ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "number"', "possible: value, classes"),
+        ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "classes"', "two classes or more"),
+        ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "value"\nunits = "%"', "'unit'"),
+        ('name = "a"\ntabel = "t.csv"', "Did you mean 'table'"),
+        ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "value"\nviews = ["up"]', "No view"),
+        ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "value"\nrange = [1]', "two different"),
+    ],
+)
+def test_a_wrong_description_names_the_key(text: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "clinic.toml"
+    path.write_text(text)
+    with pytest.raises(EtabError, match=problem):
+        read_description(path)
+
+
+@pytest.mark.parametrize("metric", ["weighted_accuracy", "dice", "mae"])
+def test_a_metric_that_does_not_fit_is_refused(metric: str, tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path, patients=2))
+    path = describe(tmp_path, f'{SICK}metric = "{metric}"\n')
+    with pytest.raises(LayoutError, match=f"the metric {metric} "):
+        use_own_data(path)
+
+
+def test_columns_that_are_absent_are_named(tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path))
+    path = describe(tmp_path, '[labels.GLS]\nkind = "value"\n')
+    with pytest.raises(LayoutError, match="no column 'GLS'; it has EF, file, patient, sick"):
+        read_own_table(read_description(path))
+
+
+def test_names_and_letters_of_etab_are_refused(tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path))
+    path = describe(tmp_path, VALUE)
+    path.write_text(path.read_text().replace('"clinic"', '"camus"'))
+    with pytest.raises(UnsupportedOptionError, match="name of a dataset of etab"):
+        use_own_data(path)
+    path = describe(tmp_path, VALUE, code="C")
+    with pytest.raises(UnsupportedOptionError, match="the letter 'C' belongs to camus"):
+        use_own_data(path)
+
+
+def test_a_changed_table_is_other_data(tmp_path: Path) -> None:
+    rows = pictures(tmp_path)
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE)
+    first = run(path, tmp_path / "r")["EF"]
+    rows[0]["EF"] = 55.5
+    write_table(tmp_path, rows)
+    second = run(path, tmp_path / "r2")["EF"]
+    assert first.data_digest != second.data_digest
+
+
+def test_a_parquet_table_is_the_same_data(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    rows = pictures(tmp_path)
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE + SICK)
+    expected = read_own_table(read_description(path))
+    pd.DataFrame(rows).to_parquet(tmp_path / "clinic.parquet")
+    path.write_text(path.read_text().replace("clinic.csv", "clinic.parquet"))
+    assert read_own_table(read_description(path)) == expected
+
+
+def test_a_flac_sound_is_read_as_written(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    wave = (20000 * np.sin(np.arange(4000) / 20)).astype(np.int16)
+    path = tmp_path / "a.flac"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("flac", rate=2000, layout="mono")
+        part = av.AudioFrame.from_ndarray(wave[None], format="s16", layout="mono")
+        part.sample_rate = 2000
+        for packet in (*stream.encode(part), *stream.encode(None)):
+            container.mux(packet)
+    samples, rate = read_sound(path)
+    assert rate == 2000
+    assert samples == pytest.approx(wave / 32768, abs=1e-4)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(CorruptFileError, match=r"no whole FLAC file|holds no sound"):
+        read_sound(path)
+
+
+def test_from_a_folder_to_a_board(tmp_path: Path) -> None:
+    folder = tmp_path / "clinic"
+    rows = pictures(folder)
+    write_table(folder, rows, "labels.csv")
+    drafted = call("data", "init", folder)
+    assert drafted.exit_code == 0, drafted.output
+    description = folder / "clinic.toml"
+    assert read_description(description).labels[1].classes == ("no", "yes")
+    checked = call("data", "check", description)
+    assert checked.exit_code == 0, checked.output
+    results = tmp_path / "results"
+    words = ("--backbones", "image_stats,pixel_pca", "--results", results, "--workers", 2)
+    done = call("run", "--data", description, "--cache", tmp_path / "c", *words)
+    assert done.exit_code == 0, done.output
+    for code in [code for code, task in TASKS.items() if task.dataset == "clinic"]:
+        TASKS.remove(code)
+    board = call("leaderboard", results)
+    assert board.exit_code == 0, board.output
+    assert "clinic (cv5)" in board.stdout
+    assert sum("image_stats" in line for line in board.stdout.splitlines()) >= 3
+    assert "image_stats" in call("results", results).stdout
+    both = call("run", "--data", description, "--root", folder, *words)
+    assert "leave out --root" in str(both.exception)
+    again = call("data", "init", folder)
+    assert "is there already" in str(again.exception)
+
+
+def test_init_tells_patients_and_views_from_names(tmp_path: Path) -> None:
+    folder = tmp_path / "echo"
+    pictures(folder)
+    (folder / "p000.png").rename(folder / "p000_4CH.png")
+    assert call("data", "init", folder).exit_code == 0
+    table = (folder / "echo.csv").read_text()
+    assert "p000_4CH.png,p000,A4C," in table
+    with pytest.raises(LayoutError, match="has no label"):
+        read_description(folder / "echo.toml")
+
+
+def test_init_names_what_an_empty_folder_lacks(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    failed = call("data", "init", tmp_path)
+    assert "holds no recording" in str(failed.exception)
+
+
+def equal(path: Path, root: Path, tasks: dict[str, str], results: Path, backbone: str) -> None:
+    """A table of one's own gives the values of the named source."""
+    own = run(path, results / "own", backbone)
+    codes = ",".join(tasks[name] for name in own)
+    runs = plan(codes, [backbone], protocols=("cv",))
+    named = {cell.task: cell for cell in execute(runs, Settings(root=root, results=results / "n"))}
+    assert set(own) == set(tasks)
+    for name, cell in own.items():
+        expected = named[tasks[name]]
+        assert cell.n_test == expected.n_test, name
+        shared = expected.metrics
+        if cell.metric != expected.metric:  # weighted accuracy needs the outcome of CirCor
+            shared = {"auroc": expected.metrics["auroc"]}
+        for metric, value in shared.items():
+            assert cell.metrics[metric] == pytest.approx(value, rel=1e-9, abs=1e-12), (name, metric)
+
+
+def test_camus_as_a_table_gives_the_same_values(tmp_path: Path) -> None:
+    phantom.write(tmp_path, patients=12, seed=1, size=64, names=("camus",))
+    (tmp_path / "own").mkdir()
+    path = camus_as_table(tmp_path / "camus", tmp_path / "own")
+    (tmp_path / "own" / "PHANTOM").touch()
+    equal(path, tmp_path / "camus", CAMUS_TASKS, tmp_path / "r", "image_stats")
+
+
+def test_circor_as_a_table_gives_the_same_values(tmp_path: Path) -> None:
+    phantom.write(tmp_path, patients=24, seed=1, names=("circor",))
+    (tmp_path / "own").mkdir()
+    path = circor_as_table(tmp_path / "circor", tmp_path / "own")
+    (tmp_path / "own" / "PHANTOM").touch()
+    equal(path, tmp_path / "circor", CIRCOR_TASKS, tmp_path / "r", "envelopes")
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_real_camus_as_a_table_gives_the_same_values(real_data: Path, tmp_path: Path) -> None:
+    path = camus_as_table(real_data / "camus", tmp_path)
+    equal(path, real_data / "camus", CAMUS_TASKS, tmp_path / "r", "image_stats")
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_real_circor_as_a_table_gives_the_same_values(real_data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "circor"
+    (root / "training_data").mkdir(parents=True)
+    published = real_data / "circor" / "training_data"
+    names = sorted(path.stem for path in published.glob("*.txt"))
+    for name in names[:120]:
+        for file in published.glob(f"{name}*"):
+            (root / "training_data" / file.name).symlink_to(file)
+    path = circor_as_table(root, tmp_path)
+    equal(path, root, CIRCOR_TASKS, tmp_path / "r", "envelopes")
+
+
+def test_frames_beyond_the_end_are_named(tmp_path: Path) -> None:
+    pictures(tmp_path, patients=1)
+    with pytest.raises(UnsupportedOptionError, match="frame 3 does not exist"):
+        read_frames(tmp_path / "p000.png", [3])
+    shutil.copy(tmp_path / "p000.png", tmp_path / "x.gif")
+    with pytest.raises(LayoutError, match=r"ends with \.gif"):
+        read_frames(tmp_path / "x.gif")

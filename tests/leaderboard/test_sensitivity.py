@@ -1,0 +1,207 @@
+"""What a cell depends on besides its encoder, and that no other head, seed or release is ranked."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from etab.leaderboard.page import board_facts
+from etab.leaderboard.ranking import rank_folder
+from etab.leaderboard.render import board_csv, board_markdown
+from etab.leaderboard.sensitivity import changed_choice, sensitivities
+from etab.results import Predictions, Result
+from tests.leaderboard.admission import folders
+from tests.leaderboard.admission.folders import STRANGER, edit_nested, load, save, with_columns
+
+CODE = "b0-A4-C"
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two backbones with one cell each."""
+    folder = tmp_path_factory.mktemp("honest")
+    folders._copy(folders.PUBLISHED / "results" / "camus", folder / "camus", CODE, "mobilenetv2")
+    folders._rename(folders.PUBLISHED / "results", folder, CODE, "vits14_saliency")
+    suite = f'name = "one"\nversion = 1\ntasks = ["{CODE}"]\n'
+    (folder / "one.toml").write_text(suite)
+    return folder
+
+
+@pytest.fixture
+def folder(honest: Path, tmp_path: Path) -> Path:
+    shutil.copytree(honest, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def ranked(folder: Path, **options: Any) -> Any:
+    return rank_folder(folder, str(folder / "one.toml"), **options)
+
+
+def off_by(table: Predictions, error: float) -> Predictions:
+    """The same table with every score moved away from the truth."""
+    truth = table.columns["truth"]
+    score = table.columns["score"]
+    away = np.where(score >= truth, score + error, score - error)
+    return with_columns(table, {"truth": truth, "score": away})
+
+
+def known(board: Any, backbone: str = STRANGER) -> dict[str, Any]:
+    (row,) = [row for row in board.rows if row.backbone == backbone]
+    return {one.choice: one for one in row.sensitivities[CODE]}
+
+
+def test_nothing_is_known_without_other_results(folder: Path) -> None:
+    board = ranked(folder)
+    of_cell = known(board)
+    assert [of_cell[choice].words for choice in ("fold seed", "head", "precision")] == [
+        "not known"
+    ] * 3
+    assert "chosen in 5 folds" in of_cell["layer"].words
+    assert "data" not in of_cell
+    assert any(note.startswith("Ranked: 2 results by cv5 with seed 0") for note in board.notes)
+    assert not any("not ranked:" in note for note in board.notes)
+
+
+def test_another_head_is_shown_and_never_ranked(folder: Path) -> None:
+    before = ranked(folder)
+    result, table = load(folder, CODE)
+    save(folder, result, off_by(table, 0.5), head="knn")
+    board = ranked(folder)
+    assert [(row.backbone, row.etab) for row in board.rows] == [
+        (row.backbone, row.etab) for row in before.rows
+    ]
+    head = known(board)["head"]
+    assert head.difference == pytest.approx(0.5)
+    assert head.words == "knn +0.500"
+    assert known(board, "mobilenetv2")["head"].words == "not known"
+    assert any("not ranked: 1 result by cv5 with seed 0 (heads: knn)" in n for n in board.notes)
+    assert not any("set aside" in note for note in board.notes)
+
+
+def test_the_farthest_of_several_heads_counts(folder: Path) -> None:
+    result, table = load(folder, CODE)
+    save(folder, result, off_by(table, 0.5), head="knn")
+    save(folder, result, off_by(table, -0.8), head="trivial")
+    assert known(ranked(folder))["head"].words.startswith("trivial -0.")
+
+
+def test_another_seed_gives_the_spread_of_one(folder: Path) -> None:
+    result, table = load(folder, CODE)
+    save(folder, result, off_by(table, 0.4), seed=1)
+    seeds = known(ranked(folder))["fold seed"]
+    assert seeds.difference == pytest.approx(0.4 / np.sqrt(2), rel=1e-6)
+    assert seeds.words == "SD 0.283 over 2 seeds"
+
+
+def test_repeats_of_a_cell_give_the_spread_of_a_seed(folder: Path) -> None:
+    result, table = load(folder, CODE)
+    worse = off_by(table, 0.3)
+    both = {
+        name: np.concatenate([table.columns[name], worse.columns[name]]) for name in table.columns
+    }
+    n_rows = len(table.items)
+    twice = Predictions(
+        table.kind,
+        table.items * 2,
+        table.patients * 2,
+        table.folds * 2,
+        both,
+        repeats=(0,) * n_rows + (1,) * n_rows,
+    )
+    cell = Result(**{**result._whole(), "protocol": "cv5x2"})
+    of_cell = sensitivities({STRANGER: {CODE: cell}}, {(STRANGER, CODE): twice}, [])
+    (seeds,) = [one for one in of_cell[STRANGER, CODE] if one.choice == "fold seed"]
+    assert seeds.difference == pytest.approx(0.3 / np.sqrt(2), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ([{"features": "a/gem"}, {"features": "b/gem"}], "2 chosen in 2 folds"),
+        ([{"maps": "all maps"}, {"maps": "all maps"}], "all are used"),
+        ([{"candidates": {"a": {"weight": 1.0}}}] * 2, "all are weighted"),
+        ([{"penalty": 1.0}] * 2, "not known"),
+    ],
+)
+def test_what_is_known_of_layers(choices: list[dict[str, Any]], words: str, folder: Path) -> None:
+    result, table = load(folder, CODE)
+    folds = [{**result.folds[0], "choice": choice} for choice in choices]
+    cell = Result(**{**result._whole(), "folds": folds})
+    of_cell = sensitivities({STRANGER: {CODE: cell}}, {(STRANGER, CODE): table}, [])
+    assert [one.words for one in of_cell[STRANGER, CODE] if one.choice == "layer"] == [words]
+
+
+def test_another_precision_and_another_release_lie_in_folders_of_their_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    result, table = load(folder, CODE)
+    other = tmp_path / "other"
+    path = save(other / "fp32", result, off_by(table, 0.1))
+    edit_nested(path, "settings", precision="another")
+    save(other / "native", result, off_by(table, -0.07), data_digest="d" * 64)
+    board = ranked(folder, variants=[other / "fp32", other / "native"])
+    of_cell = known(board)
+    assert of_cell["precision"].words == "another +0.100"
+    assert of_cell["data"].words.startswith("data:dddddddd -0.0")
+    assert board.rows[0].etab == ranked(folder).rows[0].etab
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protocol": "official", "seed": 1},
+        {"protocol": "cv10", "seed": 1},
+        {"protocol": "cv5-5pct-d0", "seed": 1},
+        {"protocol": "free text", "seed": 1},
+        {"weights_sha256": "1" * 64},
+        {"head": "knn", "seed": 1},
+        {"phantom": True},
+        {},
+    ],
+    ids=str,
+)
+def test_results_of_another_question_tell_nothing(change: dict[str, Any], folder: Path) -> None:
+    result, _ = load(folder, CODE)
+    other = Result(**{**result._whole(), **change})
+    assert changed_choice(result, other) == ""
+
+
+def test_names_of_strangers_do_not_reach_the_board(folder: Path) -> None:
+    result, table = load(folder, CODE)
+    save(folder, result, off_by(table, 0.5), head="<img src=x>")
+    save(folder, result, off_by(table, 0.5), protocol="[x](http://a)")
+    board = ranked(folder)
+    text = board_markdown(board, {}) + board_csv(board) + str(board_facts(board, {}))
+    assert "img" not in text
+    assert "http://a" not in text
+    assert known(board)["head"].words == "another one +0.500"
+
+
+def test_every_form_of_the_board_shows_it(folder: Path) -> None:
+    result, table = load(folder, CODE)
+    save(folder, result, off_by(table, 0.5), head="knn")
+    board = ranked(folder)
+    assert "head: knn +0.500" in board_markdown(board, {})
+    assert "head: knn +0.500" in board_csv(board)
+    (row,) = [row for row in board_facts(board, {})["rows"] if row["backbone"] == STRANGER]
+    assert "head: knn +0.500" in row["cells"][CODE]["depends_on"]
+
+
+def test_unreadable_variants_are_counted(folder: Path) -> None:
+    result, table = load(folder, CODE)
+    path = save(folder, result, off_by(table, 0.5), seed=1)
+    path.with_suffix(".csv").unlink()
+    board = ranked(folder)
+    assert any("not readable: 1 results, first" in note for note in board.notes)
+
+
+def test_the_release_of_the_data_is_on_the_face_of_the_board(folder: Path) -> None:
+    assert any("resampled to 224 x 224" in note for note in ranked(folder).notes)
+    for path in (folder / "camus").rglob("*.json"):
+        folders.edit(path, data_digest="e" * 64)
+    notes = ranked(folder).notes
+    assert any("no canonical table of (digest eeeeeeee)" in note for note in notes)

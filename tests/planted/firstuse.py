@@ -1,0 +1,66 @@
+"""Faults of the first commands that a user runs, and of tables of one's own."""
+
+from tests.faults import Fault
+
+FIRST = "tests/cli/test_first_use.py"
+OWN = "tests/datasets/test_own_data.py"
+TABLE = "etab/datasets/own/table.py"
+
+FAULTS = [
+    Fault(
+        "a run shows only what it computed anew",
+        "etab/cli/run.py",
+        "sorted([*done.before, *done.ran], key=cell_order)",
+        "sorted([*done.ran], key=cell_order)",
+        (f"{FIRST}::test_a_run_ends_with_its_values",),
+    ),
+    Fault(
+        "a table of cells believes the files",
+        "etab/leaderboard/plain.py",
+        "                checked_predictions(result, task, folder)\n",
+        "                pass\n",
+        (f"{FIRST}::test_a_value_that_was_changed_is_left_out_of_the_table",),
+    ),
+    Fault(
+        "a Git LFS pointer is taken for weights",
+        "etab/backbones/weights/recognise.py",
+        "    if start.startswith(_LFS):\n        return",
+        "    if False:\n        return",
+        (f"{FIRST}::test_a_file_that_holds_no_weights_is_called_what_it_is",),
+    ),
+    Fault(
+        "a missing prefix is not suggested",
+        "etab/backbones/suggest.py",
+        "    suggested += _of_libraries(base)\n",
+        "",
+        (f"{FIRST}::test_a_wrong_name_gets_a_short_suggestion",),
+    ),
+    Fault(
+        "a recording that is listed twice counts twice",
+        TABLE,
+        "    for check in (_duplicates, _split_patients):",
+        "    for check in (_split_patients,):",
+        (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
+    ),
+    Fault(
+        "a patient in two parts of the split is taken",
+        TABLE,
+        "    for check in (_duplicates, _split_patients):",
+        "    for check in (_duplicates,):",
+        (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
+    ),
+    Fault(
+        "rows that do not fit are dropped silently",
+        "etab/datasets/own/source.py",
+        "if table.problems and self.faults is None:",
+        "if False:",
+        (f"{OWN}::test_a_row_that_does_not_fit_is_explained",),
+    ),
+    Fault(
+        "a changed label leaves the digest as it was",
+        "etab/datasets/own/source.py",
+        "repr(row.spacing), repr(sorted(row.values.items())))",
+        "repr(row.spacing), '')",
+        (f"{OWN}::test_a_changed_table_is_other_data",),
+    ),
+]

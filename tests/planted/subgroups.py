@@ -1,0 +1,32 @@
+"""Faults of subgroups and clinical read-outs."""
+
+from tests.faults import Fault
+
+_FILE = "tests/runs/test_subgroups.py"
+FILE = "etab/runs/subgroups.py"
+
+FAULTS = [
+    Fault(
+        "subgroups of other data",
+        FILE,
+        "if groups.digest != result.data_digest:",
+        "if False:",
+        (f"{_FILE}::test_other_data_have_no_groups",),
+    ),
+    Fault(
+        "frame rates are all alike",
+        FILE,
+        "    if rate < low:\n",
+        "    if False:\n",
+        (f"{_FILE}::test_groups_follow_from_the_facts_of_the_data",),
+    ),
+    Fault(
+        "volumes are read as ejection fractions",
+        "etab/metrics/clinical.py",
+        "    if not ejection:\n",
+        "    if False:\n",
+        (
+            "tests/metrics/test_clinical.py::test_volumes_have_a_bias_and_limits_and_no_ranges_of_ejection",
+        ),
+    ),
+]

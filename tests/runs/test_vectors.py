@@ -1,0 +1,205 @@
+"""Vectors made elsewhere: the keys that are needed, the files, and what is wrong with bad ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import etab
+from etab import backbones, phantom
+from etab.backbones.own.vectors import read_vectors
+from etab.cli.vectors import keys_of, write_keys
+from etab.errors import (
+    CorruptFileError,
+    EtabError,
+    IncompatibleError,
+    UnsupportedOptionError,
+    WeightsError,
+)
+from etab.leaderboard.board import VECTORS, kind_of
+from etab.runs.run import plan
+from etab.types import Array
+
+TASKS = {"camus": "b0-A4-C", "echonet": "b6-A4-E", "circor": "e1-AL-D"}
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trees")
+    phantom.write(folder, patients=12, size=64, names=("camus", "echonet", "circor"))
+    return folder
+
+
+def keys(trees: Path, dataset: str = "camus", task: str = "b0-A4-C") -> list[str]:
+    return [key for key, _ in keys_of(task, trees / dataset)]
+
+
+def vectors(names: list[str], width: int = 4) -> Array:
+    return np.random.default_rng(0).normal(size=(len(names), width)).astype(np.float32)
+
+
+def npz(file: Path, names: list[str], values: Array) -> Path:
+    np.savez(file, keys=np.array(names), vector=values)
+    return file
+
+
+def safetensors(file: Path, names: list[str], values: Array) -> Path:
+    save_file({"vector": values}, file, metadata={"keys": json.dumps(names)})
+    return file
+
+
+def parquet(file: Path, names: list[str], values: Array) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as writer
+
+    table = pyarrow.table({"key": names, "vector": [list(map(float, row)) for row in values]})
+    writer.write_table(table, file)
+    return file
+
+
+WRITERS: dict[str, Callable[[Path, list[str], Array], Path]] = {
+    ".npz": npz,
+    ".safetensors": safetensors,
+    ".parquet": parquet,
+}
+
+
+def value(file: Path, trees: Path) -> float:
+    score = etab.evaluate(f"vectors:{file}", tasks="b0-A4-C", root=trees / "camus", protocol="cv3")
+    return float(score.tasks[0]["value"])
+
+
+def test_every_form_gives_the_same_score_in_any_order(trees: Path, tmp_path: Path) -> None:
+    names = keys(trees)
+    values = vectors(names)
+    order = np.random.default_rng(1).permutation(len(names))
+    scores = [value(npz(tmp_path / "a.npz", names, values), trees)]
+    for ending, write in WRITERS.items():
+        shuffled = [names[i] for i in order]
+        scores.append(value(write(tmp_path / f"shuffled{ending}", shuffled, values[order]), trees))
+    assert np.ptp(scores) == 0
+
+
+def test_vectors_of_a_backbone_score_as_the_backbone(trees: Path, tmp_path: Path) -> None:
+    """The same numbers, computed by a function or supplied, give the same score."""
+    from etab.runs.data import Data
+    from etab.runs.run import Settings
+
+    def level(x: Any) -> Any:
+        return x.mean(1).flatten(1)[:, ::64]
+
+    names = keys(trees)
+    data = Data(Settings(root=trees / "camus"))
+    source = data.source("camus")
+    card = etab.backbone(level, name="level", input=etab.Frames(size=64))
+    from etab.features.frames import annotated_frames, frame_features
+
+    frames = annotated_frames(source)
+    features = frame_features(source, frames, card, cache=None).features.pooled["out/vector"]
+    assert len(features) == len(names)
+    score = etab.evaluate(card, tasks="b0-A4-C", root=trees / "camus", protocol="cv3")
+    assert value(npz(tmp_path / "v.npz", names, features), trees) == pytest.approx(
+        score.tasks[0]["value"], abs=1e-9
+    )
+
+
+@pytest.mark.parametrize("dataset", TASKS)
+def test_frames_clips_and_windows_have_keys(trees: Path, tmp_path: Path, dataset: str) -> None:
+    task = TASKS[dataset]
+    names = keys(trees, dataset, task)
+    assert len(set(names)) == len(names)
+    assert all(name.startswith(f"{dataset}/") for name in names)
+    file = npz(tmp_path / "v.npz", names, vectors(names))
+    score = etab.evaluate(f"vectors:{file}", tasks=task, root=trees / dataset, protocol="cv3")
+    assert np.isfinite(score.value)
+    by_recording = list(dict.fromkeys(name.partition("#")[0] for name in names))
+    file = npz(tmp_path / "r.npz", by_recording, vectors(by_recording))
+    score = etab.evaluate(f"vectors:{file}", tasks=task, root=trees / dataset, protocol="cv3")
+    assert np.isfinite(score.value)
+
+
+def test_the_list_of_keys_is_a_table(trees: Path, tmp_path: Path) -> None:
+    listed = keys_of("b0-A4-C", trees / "camus")
+    write_keys(listed, tmp_path / "keys.csv")
+    with (tmp_path / "keys.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["key"], row["recording"]) for row in rows] == listed
+    assert rows[0]["key"].partition("#")[0] == rows[0]["recording"]
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+@pytest.mark.parametrize("case", ["nan", "twice", "rows"])
+def test_bad_vectors_are_named(tmp_path: Path, ending: str, case: str) -> None:
+    names = [f"camus/p{i}#0" for i in range(5)]
+    values = vectors(names)
+    match = ""
+    if case == "nan":
+        values[3, 1] = np.nan
+        match = r"1 vectors of the layer 'vector' hold NaN or infinity: camus/p3#0"
+    if case == "twice":
+        names[4] = names[1]
+        match = r"1 keys occur more than once: camus/p1#0"
+    if case == "rows":
+        if ending == ".parquet":
+            pytest.skip("a table has columns of one length")
+        names = names[:4]
+        match = r"has 5 rows for 4 keys"
+    with pytest.raises(CorruptFileError, match=match):
+        read_vectors(WRITERS[ending](tmp_path / f"v{ending}", names, values))
+
+
+def test_missing_and_extra_keys_are_named(trees: Path, tmp_path: Path) -> None:
+    names = keys(trees)
+    less = npz(tmp_path / "less.npz", names[2:], vectors(names[2:]))
+    with pytest.raises(EtabError, match=rf"lacks 2 of {len(names)} keys of camus: {names[0]}"):
+        value(less, trees)
+    for extra in ("camus/nobody#0", f"{names[0].partition('#')[0]}#9999"):
+        more = [*names, extra]
+        file = npz(tmp_path / "more.npz", more, vectors(more))
+        with pytest.raises(EtabError, match=f"holds 1 keys that camus does not have: {extra}"):
+            value(file, trees)
+    other = [*names, "echonet/0X1#3"]  # of another dataset
+    assert np.isfinite(value(npz(tmp_path / "other.npz", other, vectors(other)), trees))
+
+
+def test_files_that_are_no_vectors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no file of vectors .*`etab vectors keys"):
+        backbones.card(f"vectors:{tmp_path / 'absent.npz'}")
+    with pytest.raises(UnsupportedOptionError, match=r"ends with .npz, .parquet, .safetensors"):
+        backbones.card("vectors:table.csv")
+    with pytest.raises(UnsupportedOptionError, match="no random twin"):
+        backbones.card("random/vectors:table.npz")
+    junk = tmp_path / "junk.npz"
+    junk.write_bytes(b"hello")
+    with pytest.raises(CorruptFileError, match=r"cannot be read as \.npz"):
+        read_vectors(junk)
+    np.savez(tmp_path / "nokeys.npz", vector=np.zeros((2, 2)))
+    with pytest.raises(CorruptFileError, match="vectors without keys cannot be matched"):
+        read_vectors(tmp_path / "nokeys.npz")
+    np.savez(tmp_path / "flat.npz", keys=np.array(["a", "b"]), vector=np.zeros(2))
+    with pytest.raises(CorruptFileError, match=r"has shape \(2,\) of float64; wanted numbers"):
+        read_vectors(tmp_path / "flat.npz")
+
+
+def test_the_board_marks_supplied_vectors(trees: Path, tmp_path: Path) -> None:
+    names = keys(trees)
+    file = npz(tmp_path / "v.npz", names, vectors(names))
+    score = etab.evaluate(f"vectors:{file}", tasks="b0-A4-C", root=trees / "camus", protocol="cv3")
+    assert kind_of(score.backbone, score.results) == VECTORS == "vectors supplied"
+    assert kind_of("a name of their own", score.results) == VECTORS
+
+
+def test_vectors_have_no_maps_and_no_states(tmp_path: Path) -> None:
+    file = npz(tmp_path / "v.npz", ["camus/p#0"], np.ones((1, 2), np.float32))
+    card = backbones.card(f"vectors:{file}")
+    with pytest.raises(IncompatibleError, match="needs feature maps"):
+        plan("a0-A4-C", [card])
+    with pytest.raises(IncompatibleError, match="no layers over time"):
+        plan("e0", [card])

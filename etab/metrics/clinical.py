@@ -51,7 +51,7 @@ class Readout:
         value: The number; None where it does not exist for these rows.
         low: Lower end of its interval; None where there is no interval.
         high: Upper end of its interval.
-        n: Rows that it is computed from.
+        n: Rows of one division into folds that it is computed from.
     """
 
     name: str
@@ -297,9 +297,10 @@ def _readout(name: str, function: _Weighted, rows: ScoredRows, weights: Array) -
     """A read-out with its interval; values None where it does not exist."""
     if len(rows) == 0:
         return Readout(name, None, None, None, 0)
+    n_rows = len(rows) // len(rows.of_repeats())
     value = float(_over_repeats(function, rows, np.ones((1, len(rows))))[0])
     if np.isnan(value):
-        return Readout(name, None, None, None, len(rows))
+        return Readout(name, None, None, None, n_rows)
     parts = []
     for start in range(0, len(weights), _CHUNK):
         part = np.asarray(weights[start : start + _CHUNK], dtype=np.float64)
@@ -307,8 +308,8 @@ def _readout(name: str, function: _Weighted, rows: ScoredRows, weights: Array) -
     try:
         interval = percentile_interval(value, np.concatenate(parts), method="patients")
     except UndefinedError:
-        return Readout(name, value, None, None, len(rows))
-    return Readout(name, value, interval.low, interval.high, len(rows))
+        return Readout(name, value, None, None, n_rows)
+    return Readout(name, value, interval.low, interval.high, n_rows)
 
 
 def _over_repeats(function: _Weighted, rows: ScoredRows, weights: FloatArray) -> FloatArray:

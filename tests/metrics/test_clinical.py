@@ -142,6 +142,17 @@ def test_repeats_are_averaged() -> None:
         assert row.value == pytest.approx(np.mean([part[name].value for part in parts]))
 
 
+def test_rows_of_several_divisions_are_counted_once() -> None:
+    rows = made(Kind.VALUE)
+    columns = {name: np.tile(values, 3) for name, values in rows.columns.items()}
+    repeats = np.repeat(np.arange(3), len(rows))
+    thrice = ScoredRows(Kind.VALUE, columns, np.tile(rows.patients, 3), repeats=repeats)
+    once = by_name(rows)
+    for name, row in by_name(thrice).items():
+        assert row.n == once[name].n
+        assert row.value == pytest.approx(once[name].value)
+
+
 def test_simultaneous_intervals_are_wider_and_small_groups_are_never_the_worst() -> None:
     rows = made(Kind.VALUE)
     group_of = {str(i): "small" if i < 20 else "large" for i in range(300)}

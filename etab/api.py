@@ -100,7 +100,7 @@ def evaluate(
     *,
     tasks: str | Iterable[str] | None = None,
     root: Path | str | None = None,
-    protocol: str = BOARD_PROTOCOL,
+    protocol: str | None = None,
     size: int = 224,
     results: Path | str | None = None,
     cache: Path | str | None = None,
@@ -120,7 +120,8 @@ def evaluate(
         tasks: Codes, prefixes or the name of a dataset; None for every task of CAMUS.
         root: Folder of the data; None for the documented places (ETAB_CAMUS_DIR, ETAB_DATA, ...).
         protocol: "cv5x5" for five divisions of the patients into five folds, "cv5" for one,
-            "official" for the authors' split, or any other protocol of the tasks.
+            "official" for the authors' split, or any other protocol of the tasks. None for
+            "cv5x5", or for "cv5" where the tasks are fitted on another dataset.
         size: Side in pixels of the frames that a callable takes.
         results: Folder to save finished cells in. A cell that is already there is read instead of
             computed. None saves in a temporary folder.
@@ -166,10 +167,11 @@ def evaluate(
         precision=precision,
         skip_bad=skip_bad,
     )
+    codes = tasks_at(tasks, settings.root)
     runs = plan(
-        tasks_at(tasks, settings.root),
+        codes,
         [card],
-        protocols=(protocol,),
+        protocols=(protocol or _usual_protocol(codes),),
         seed=seed,
         aggregate=aggregate,
     )
@@ -181,6 +183,13 @@ def evaluate(
     if failures:
         raise EtabError("; ".join(failures))
     return score_of(card.name, cells, folder, protocol=runs[0].protocol_name, seed=seed)
+
+
+def _usual_protocol(tasks: str | Iterable[str] | None) -> str:
+    """Choose the protocol of the boards; one division for tasks fitted on another dataset."""
+    if all(task.fit_on for task in find(tasks)):
+        return "cv5"
+    return BOARD_PROTOCOL
 
 
 def _collect(event: Event, failures: list[str]) -> None:

@@ -109,8 +109,8 @@ def test_round_trip(saved: tuple[Path, Result, Predictions], tmp_path: Path) -> 
     assert again.predictions(tmp_path).to_csv() == table.to_csv()
     assert load_results(tmp_path) == [result]
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == [
-        "cv5-linear_seg-s0.csv",
-        "cv5-linear_seg-s0.json",
+        "cv5x5-mask_logistic-s0.csv",
+        "cv5x5-mask_logistic-s0.json",
     ]
 
 
@@ -269,7 +269,8 @@ def test_an_interrupted_write_leaves_no_scraps(
 def test_truncated_json_names_the_file(cut: int, saved: tuple[Path, Result, Predictions]) -> None:
     saved[0].write_text(saved[0].read_text()[:cut])
     with pytest.raises(
-        ResultError, match=r"cv5-linear_seg-s0\.json cannot be read as a result.*run the cell again"
+        ResultError,
+        match=r"cv5x5-mask_logistic-s0\.json cannot be read as a result.*run the cell again",
     ):
         Result.load(saved[0])
 

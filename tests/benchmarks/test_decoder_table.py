@@ -29,7 +29,7 @@ def put(folder: Path, head: str, gain: float, protocol: str = "official", **more
     )
     table = Predictions(
         base.kind,
-        *([getattr(base, k)[i] for i in order] for k in ("items", "patients", "folds")),
+        *(tuple(getattr(base, k)[i] for i in order) for k in ("items", "patients", "folds")),
         {k: v[order] for k, v in columns.items()},
     )  # type: ignore[arg-type]
     table = replace(

@@ -127,7 +127,7 @@ def test_one_folder_serves_its_own_tasks(tmed_trees: dict[str, Path]) -> None:
 def test_every_task_runs_and_is_learned(tmed_phantom: Path, tmp_path: Path) -> None:
     settings = Settings(root=tmed_phantom, results=tmp_path / "results", cache=tmp_path / "cache")
     runs = [
-        *plan("tmed", ["image_stats"], protocols=("cv5",)),
+        *plan("tmed", ["image_stats"], protocols=("cv5",), head="logistic"),
         *plan(["c1", "c2"], ["image_stats"], protocols=("official",)),
     ]
     runs = [run for run in runs if run.row.dataset == "tmed"]

@@ -418,7 +418,7 @@ def test_a_clip_task_feeds_networks_of_clips(
     monkeypatch.setitem(heads.HEADS._items, "tcn", short("tcn"))
     card = clips("torchvision/mc3_18", 4, 32)
     settings = Settings(root=trees / "echonet", results=tmp_path / "r", precision="fp32")
-    for head, features in ((None, "layer"), ("tcn", "layer4")):
+    for head, features in (("ridge", "layer"), ("tcn", "layer4")):
         (result,) = execute(plan("b6-A4-E", [card], protocols=["official"], head=head), settings)
         assert result.folds[0]["choice"]["features"].startswith(features)
 

@@ -38,7 +38,7 @@ def folder(honest: Path, tmp_path: Path) -> Path:
 
 
 def ranked(folder: Path, **options: Any) -> Any:
-    return rank_folder(folder, str(folder / "one.toml"), **options)
+    return rank_folder(folder, str(folder / "one.toml"), **{"protocol": "cv5", **options})
 
 
 def off_by(table: Predictions, error: float) -> Predictions:

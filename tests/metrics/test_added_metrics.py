@@ -98,7 +98,11 @@ def test_added_metrics_work_in_runs_and_on_the_board(
         assert result.metrics[name] == result.value
         assert all(fold["value"] is not None for fold in result.folds)
     board = rank(
-        load_results(settings.results), Suite("own", 1, (code,)), folder=settings.results, draws=200
+        load_results(settings.results),
+        Suite("own", 1, (code,)),
+        folder=settings.results,
+        protocol="cv5",
+        draws=200,
     )
     assert {line.backbone for line in board.rows} == {"image_stats", "pixel_pca"}
     assert all(line.low <= line.etab <= line.high for line in board.rows)

@@ -84,7 +84,7 @@ def test_a_metric_of_other_code_is_another_one(
     codes = set()
     for power in (1, 2):
         changed = replace(
-            metric, weighted=lambda rows, weights, power=power: weights.sum(1) ** power
+            metric, form=None, weighted=lambda rows, weights, power=power: weights.sum(1) ** power
         )
         monkeypatch.setitem(METRICS._items, task.metric, changed)
         codes.add(added_code(task, head)["code of the metric"])

@@ -86,7 +86,7 @@ def test_the_option_acts_and_is_recorded(tmp_path: Path, phantom_tree: Callable[
     answers: dict[str, FloatArray] = {}
     for decide in (None, "balanced"):
         folder = tmp_path / str(decide)
-        runs = plan("f0", ["mel_stats"], protocols=("lodo",), decide=decide)
+        runs = plan("f0", ["mel_stats"], protocols=("lodo",), head="logistic", decide=decide)
         cells = list(execute(runs, Settings(root=root, results=folder)))
         results[str(decide)] = cells[0]
         answers[str(decide)] = cells[0].predictions(folder).columns["answer"]

@@ -59,12 +59,12 @@ def test_a_backbone_that_saw_the_test_is_ranked_only_where_that_is_asked_for(
     other = backbones.card("pixel_pca")
     list(execute(plan("b0-A4-C", [card, other], protocols=["cv5"]), settings))
     suite = Suite(name="ef", version=1, tasks=("b0-A4-C",))
-    board = rank_folder(settings.results, suite)
+    board = rank_folder(settings.results, suite, protocol="cv5")
     ranked = {row.backbone for row in board.rows if row.ranked}
     seen = sets == ("camus",)
     assert ranked == ({"pixel_pca"} if seen else {"pixel_pca", "image_stats"})
     assert {row.backbone for row in board.rows} == {"pixel_pca", "image_stats"}
-    everyone = rank_folder(settings.results, suite, with_seen=True)
+    everyone = rank_folder(settings.results, suite, protocol="cv5", with_seen=True)
     assert all(row.ranked for row in everyone.rows)
     assert any("ranked because" in note for note in everyone.notes) == seen
 

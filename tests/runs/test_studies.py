@@ -64,8 +64,7 @@ def test_a_line_a_study(done: tuple[Settings, list[Result]], tree: Path) -> None
         )
         assert found.metric == "balanced_accuracy"
         assert all(
-            {"relevance", "entropy", "view features", "features"} <= set(f["choice"])
-            for f in found.folds
+            {"relevance", "entropy", "view features"} <= set(f["choice"]) for f in found.folds
         )
         places = dict[str, set[str]]()
         for patient, fold in zip(table.patients, table.folds, strict=True):

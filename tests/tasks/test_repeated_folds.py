@@ -316,7 +316,8 @@ def test_repeats_share_kernels_and_forget_bases(
     make = cell.Memo
     monkeypatch.setattr(cell, "Memo", lambda: memos.append(make()) or memos[-1])
     settings = Settings(root=done.root, results=tmp_path, cache=done.cache)
-    list(execute(plan("b0-A4-C", ["image_stats"], protocols=["cv3x4"]), settings))
+    runs = plan("b0-A4-C", ["image_stats"], protocols=["cv3x4"], head="ridge")
+    list(execute(runs, settings))
     bases = [key for key in memos[0] if key[0] == "basis"]
     kinds = {key[0] for key in memos[0]}
     assert len(grams) == len([key for key in memos[0] if key[0] == "gram"])

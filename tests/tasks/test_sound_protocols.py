@@ -105,9 +105,9 @@ def test_lodo_needs_databases_that_share_nobody() -> None:
 
 
 def test_a_task_has_its_own_protocols() -> None:
-    assert chosen(TASKS["f0-PH-N"], None, 5) == ["lodo", "cv5"]
-    assert chosen(TASKS["f1-AL-D"], None, 5) == ["cv5"]
-    assert chosen(TASKS["a0-A4-C"], None, 5) == ["official", "cv5"]
+    assert chosen(TASKS["f0-PH-N"], None, 5) == ["lodo", "cv5x5"]
+    assert chosen(TASKS["f1-AL-D"], None, 5) == ["cv5x5"]
+    assert chosen(TASKS["a0-A4-C"], None, 5) == ["official", "cv5x5"]
     assert chosen(TASKS["f1-AL-D"], ["official", "cv"], 10) == ["cv10"]
     assert protocol_name("lodo", 5) == "lodo"
     with pytest.raises(IncompatibleError, match="f1-AL-D has no protocol lodo; it has cv"):

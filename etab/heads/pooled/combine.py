@@ -47,8 +47,14 @@ class ValueWeights:
         away = predictions - constant
         answer = y - constant
         strength = PRIOR * away.shape[1] * float(np.square(answer).mean())
-        gram = away.T @ away + max(strength, 1e-30) * np.eye(away.shape[1])
-        factor = np.linalg.cholesky(gram)
+        prior = max(strength, 1e-30) * np.eye(away.shape[1])
+        try:
+            factor = np.linalg.cholesky(away.T @ away + prior)
+        except np.linalg.LinAlgError:
+            # Predictions that are multiples of each other: the same problem, without squaring.
+            rows = np.concatenate([away, np.sqrt(prior)])
+            wanted = np.concatenate([answer, np.zeros(len(prior))])
+            return cls(constant, np.asarray(optimize.nnls(rows, wanted)[0]))
         right = np.linalg.solve(factor, away.T @ answer)
         return cls(constant, np.asarray(optimize.nnls(factor.T, right)[0]))
 

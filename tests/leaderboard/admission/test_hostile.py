@@ -540,7 +540,7 @@ def test_the_board_stands_and_says_what_is_wrong(
     suite.write_text(f'name = "four"\nversion = 1\ntasks = {json.dumps(list(CAMUS_TASKS))}\n')
     REFUSED["a better value"](folder)
     FLAGGED["one class for everybody"][0](folder)
-    board = rank_folder(folder, str(suite))
+    board = rank_folder(folder, str(suite), protocol="cv5")
     by_name = {row.backbone: row for row in board.rows}
     assert not by_name[STRANGER].ranked
     assert all(by_name[name].ranked for name in HONEST)

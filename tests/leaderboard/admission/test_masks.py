@@ -274,7 +274,7 @@ HOSTILE: dict[str, tuple[Hostile, str]] = {
 
 
 def test_honest_masks_are_accepted(folder: Path) -> None:
-    submission = check_submission(folder, MASKS)
+    submission = check_submission(folder, MASKS, protocol="cv5")
     assert submission.complete == (STRANGER,)
     assert [str(finding) for finding in submission.refused] == []
 
@@ -283,7 +283,7 @@ def test_honest_masks_are_accepted(folder: Path) -> None:
 def test_hostile_masks_are_refused(name: str, folder: Path) -> None:
     hostile, reason = HOSTILE[name]
     hostile(folder)
-    submission = check_submission(folder, MASKS)
+    submission = check_submission(folder, MASKS, protocol="cv5")
     assert not submission.accepted
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(" ".join(str(finding) for finding in submission.refused))
@@ -292,7 +292,7 @@ def test_hostile_masks_are_refused(name: str, folder: Path) -> None:
 def test_a_sample_beside_all_masks_is_checked_too(folder: Path) -> None:
     masks = [np.eye(5, dtype=bool)] * SAMPLE
     masks_path(stranger(folder, "a0-A4-C"), "sample").write_bytes(packed_masks(masks))
-    (finding,) = check_submission(folder, MASKS).refused
+    (finding,) = check_submission(folder, MASKS, protocol="cv5").refused
     assert "has another sha256 than the record states" in finding.reason
 
 
@@ -301,7 +301,7 @@ def test_masks_of_a_task_without_masks_are_refused(tmp_path: Path) -> None:
     path = stranger(tmp_path, "b0-A4-C")
     masks_path(path, "all").write_bytes(packed_masks([np.eye(3, dtype=bool)]))
     suite = Suite(name="values", version=1, tasks=("b0-A4-C",))
-    (finding,) = check_submission(tmp_path, suite).refused
+    (finding,) = check_submission(tmp_path, suite, protocol="cv5").refused
     assert "it has masks beside it; a cell of value has none" in finding.reason
 
 

@@ -30,14 +30,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_an_honest_folder_is_accepted(folder: Path) -> None:
-    submission = check_submission(folder, FOUR)
+    submission = check_submission(folder, FOUR, protocol="cv5")
     assert submission.accepted
     assert submission.complete == (*sorted(folders.HONEST), STRANGER)
 
 
 def test_a_missing_task_is_named(folder: Path) -> None:
     stranger(folder, "c0-AX-C").unlink()
-    submission = check_submission(folder, FOUR)
+    submission = check_submission(folder, FOUR, protocol="cv5")
     assert not submission.accepted
     assert submission.missing == {STRANGER: ("c0-AX-C",)}
 
@@ -56,14 +56,14 @@ def test_what_only_the_published_board_refuses(
     field: str, change: dict[str, object], words: str, folder: Path
 ) -> None:
     edit_nested(stranger(folder), field, **change)
-    submission = check_submission(folder, FOUR)
+    submission = check_submission(folder, FOUR, protocol="cv5")
     assert not submission.accepted
     assert [words in finding.reason for finding in submission.refused] == [True]
 
 
 def test_a_submission_brings_its_masks(folder: Path) -> None:
     masks_path(stranger(folder, "a0-A4-C"), "all").unlink()
-    submission = check_submission(folder, FOUR)
+    submission = check_submission(folder, FOUR, protocol="cv5")
     (finding,) = submission.refused
     assert finding.task == "a0-A4-C"
     assert "masks.npz is missing: a submission brings the predicted masks" in finding.reason
@@ -71,13 +71,13 @@ def test_a_submission_brings_its_masks(folder: Path) -> None:
 
 def test_a_web_address_is_no_path_of_a_machine(folder: Path) -> None:
     edit_nested(stranger(folder), "settings", notes=["weights: https://example.org/home/w.pt"])
-    assert check_submission(folder, FOUR).accepted
+    assert check_submission(folder, FOUR, protocol="cv5").accepted
 
 
 def test_data_that_etab_does_not_know_are_not_published(folder: Path) -> None:
     for path in folder.rglob("*.json"):
         folders.edit(path, data_digest="e" * 64)
-    reasons = {finding.reason for finding in check_submission(folder, FOUR).refused}
+    reasons = {finding.reason for finding in check_submission(folder, FOUR, protocol="cv5").refused}
     assert len(reasons) == 1
     assert "no release of camus" in reasons.pop()
 
@@ -91,13 +91,13 @@ def test_phantoms_are_not_published(tmp_path: Path) -> None:
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="holds no result of the suite four"):
-        check_submission(tmp_path, FOUR)
+        check_submission(tmp_path, FOUR, protocol="cv5")
 
 
 def test_the_command_says_accepted_or_why_not(folder: Path, tmp_path: Path) -> None:
     suite = tmp_path / "four.toml"
     suite.write_text(f'name = "four"\nversion = 1\ntasks = {json.dumps(list(CAMUS_TASKS))}\n')
-    arguments = ["submit", "check", str(folder), "--suite", str(suite)]
+    arguments = ["submit", "check", str(folder), "--suite", str(suite), "--protocol", "cv5"]
     accepted = CliRunner().invoke(app, arguments)
     assert accepted.exit_code == 0
     assert accepted.output.splitlines()[-1] == f"{folder}: accepted"

@@ -118,7 +118,7 @@ def rank(
         >>> suite = Suite(name="frames", version=1, tasks=("a0-A4-C", "b0-A4-C"))
         >>> board = rank(load_results(folder), suite, folder=folder, draws=200)
         >>> board.rows[0].backbone, round(board.rows[0].etab, 3)
-        ('vits14_saliency', 0.577)
+        ('vits14_saliency', 0.618)
     """
 
     def read_table(result: Result) -> Predictions:

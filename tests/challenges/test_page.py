@@ -41,7 +41,7 @@ def place(phantom_tree: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     entry_2022(folder / "entry")
     for tasks, name in (("f0", "challenge-2016"), ("f1,f2", "circor-1.0.3")):
         words = ("run", "--tasks", tasks, "--root", f"/data/{name}", "--results", "results")
-        done = _run(folder, ["etab", *words, "--backbones", "mel_stats"])
+        done = _run(folder, ["etab", *words, "--backbones", "mel_stats", "--protocol", "lodo,cv"])
         assert done.returncode == 0, done.stderr
     return folder
 

@@ -348,3 +348,17 @@ def test_columns_are_prepared_once_for_all_repeats(
             memo=memo,
         )
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e9])
+@pytest.mark.parametrize("copies", [2, 9])
+def test_predictions_far_larger_than_the_answers_and_equal_to_each_other(
+    scale: float, copies: int
+) -> None:
+    """The matrix of products of such predictions is singular up to rounding."""
+    y = np.full(12, 50.0)
+    y[0] += scale * 1e-9
+    away = 1e6 * scale * np.random.default_rng(0).standard_normal((12, 1))
+    fitted = ValueWeights.fit(50 + np.repeat(away, copies, axis=1), y)
+    assert np.isfinite(fitted(50 + np.repeat(away, copies, axis=1))).all()
+    assert (fitted.weights >= 0).all()

@@ -36,7 +36,7 @@ def tree(phantom_tree: Callable[..., Path]) -> Path:
 def done(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, list[Result]]:
     folder = tmp_path_factory.mktemp("done")
     settings = Settings(root=tree, results=folder / "results", cache=folder / "cache")
-    cells = plan(CODES, ["image_stats"], protocols=("cv",), n_fold=3)
+    cells = plan(CODES, ["image_stats"], protocols=("cv",), n_fold=3, head="logistic")
     return settings, list(execute(cells, settings))
 
 
@@ -64,7 +64,8 @@ def test_a_line_a_study(done: tuple[Settings, list[Result]], tree: Path) -> None
         )
         assert found.metric == "balanced_accuracy"
         assert all(
-            {"relevance", "entropy", "view features"} <= set(f["choice"]) for f in found.folds
+            {"relevance", "entropy", "view features", "features"} <= set(f["choice"])
+            for f in found.folds
         )
         places = dict[str, set[str]]()
         for patient, fold in zip(table.patients, table.folds, strict=True):

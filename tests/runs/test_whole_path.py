@@ -321,7 +321,12 @@ def test_evaluate_in_one_call(cohort: Path, done: Settings) -> None:
     import etab
 
     score = etab.evaluate(
-        "pixel_pca", tasks="camus", root=cohort, results=done.results, cache=done.cache
+        "pixel_pca",
+        tasks="camus",
+        root=cohort,
+        protocol="cv5",
+        results=done.results,
+        cache=done.cache,
     )
     row = next(r for r in board_of(done).rows if r.backbone == "pixel_pca")
     assert score.value == pytest.approx(row.etab)

@@ -52,7 +52,7 @@ def board(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("cinc2016", ["envelopes", "constant", "database_only"]),
     ):
         settings = runs_run.Settings(root=made / name, results=results, cache=results / "cache")
-        plan = runs_run.plan(name, cards, protocols=None, n_fold=3)
+        plan = runs_run.plan(name, cards, protocols=("lodo", "cv"), n_fold=3)
         assert len(list(execute.execute(plan, settings))) == len(plan)
     return results
 
@@ -302,21 +302,19 @@ def test_databases_count_alike() -> None:
 def test_every_task_runs(board: Path) -> None:
     found = {(r.task, r.protocol, r.backbone): r for r in load_results(board)}
     assert {task for task, _, _ in found} == set(SOUNDS)
-    assert {p for t, p, _ in found if t == "f0-PH-N"} == {"lodo", "cv3x5"}
-    states = found["e0-AL-D", "cv3x5", "envelopes"]
+    assert {p for t, p, _ in found if t == "f0-PH-N"} == {"lodo", "cv3"}
+    states = found["e0-AL-D", "cv3", "envelopes"]
     assert states.head == "hsmm_wavelet"
     assert states.value > 0.8
     assert set(states.metrics) >= {"f1_60", "se_100", "ppv_100", "frame_accuracy"}
-    assert (
-        found["e1-AL-D", "cv3x5", "envelopes"].value < found["e1-AL-D", "cv3x5", "constant"].value
-    )
+    assert found["e1-AL-D", "cv3", "envelopes"].value < found["e1-AL-D", "cv3", "constant"].value
     assert {"se", "sp", "macc", "macc_2016", "macro_auroc"} <= set(
         found["f0-PH-N", "lodo", "envelopes"].metrics
     )
     assert {"cost", "auroc", "auprc", "f_measure"} <= set(
-        found["f1-AL-D", "cv3x5", "envelopes"].metrics
+        found["f1-AL-D", "cv3", "envelopes"].metrics
     )
-    murmur = found["f1-AL-D", "cv3x5", "envelopes"]
+    murmur = found["f1-AL-D", "cv3", "envelopes"]
     assert murmur.n_test == 14 > murmur.n_patients == 12
     assert all("factors" in fold["choice"] for fold in murmur.folds)
 
@@ -324,23 +322,23 @@ def test_every_task_runs(board: Path) -> None:
 def test_a_constant_answer_is_worth_what_it_is(board: Path) -> None:
     cells = {(r.task, r.protocol): r for r in load_results(board) if r.backbone == "constant"}
     assert cells["f0-PH-N", "lodo"].value == pytest.approx(0.5, abs=0.05)
-    table = cells["f2-AL-D", "cv3x5"].predictions(board).columns
+    table = cells["f2-AL-D", "cv3"].predictions(board).columns
     assert set(table["answer"]) == {1.0}
-    assert cells["f2-AL-D", "cv3x5"].value == pytest.approx(
+    assert cells["f2-AL-D", "cv3"].value == pytest.approx(
         cost_2022(table["outcome"] == 1, table["answer"] == 1)
     )
 
 
 def test_results_say_what_the_source_says(board: Path) -> None:
     cells = {(r.task, r.protocol): r for r in load_results(board)}
-    assert any("Additional ID" in note for note in cells["f1-AL-D", "cv3x5"].settings["notes"])
-    assert any("share databases" in note for note in cells["f0-PH-N", "cv3x5"].settings["notes"])
+    assert any("Additional ID" in note for note in cells["f1-AL-D", "cv3"].settings["notes"])
+    assert any("share databases" in note for note in cells["f0-PH-N", "cv3"].settings["notes"])
     assert not any("share databases" in note for note in cells["f0-PH-N", "lodo"].settings["notes"])
 
 
 def test_a_second_run_reads_what_is_done(board: Path, made: Path) -> None:
     settings = runs_run.Settings(root=made / "circor", results=board, cache=board / "cache")
-    for run in runs_run.plan("circor", ["constant"], protocols=None, n_fold=3):
+    for run in runs_run.plan("circor", ["constant"], protocols=("lodo", "cv"), n_fold=3):
         assert execute.finished(run, settings) is not None
 
 
@@ -391,7 +389,7 @@ def test_suites_of_the_three_scores() -> None:
 
 
 def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
-    found = rank_folder(board, "sounds", protocol="cv3x5")
+    found = rank_folder(board, "sounds", protocol="cv3")
     rows = {r.backbone: r for r in found.rows}
     assert rows["envelopes"].cells["f0-PH-N"].protocol == "lodo"
     assert rows["envelopes"].rank_low is not None
@@ -399,7 +397,7 @@ def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
     text = board_markdown(found, datasets.cards())
     assert "by another one: f0-PH-N (lodo)" in text
     assert "Shown and not counted" not in text
-    idle = rank_folder(board, "sounds", protocol="cv3x5", task_weights={"e0-AL-D": 0})
+    idle = rank_folder(board, "sounds", protocol="cv3", task_weights={"e0-AL-D": 0})
     assert "Shown and not counted: e0-AL-D" in board_markdown(idle, datasets.cards())
     assert "Additional ID" in text
     want = np.mean(
@@ -422,20 +420,20 @@ def test_the_board_takes_f0_by_lodo_and_says_so(board: Path) -> None:
 
 
 def test_pooled_folds_stand_beside_database_only(board: Path) -> None:
-    found = rank_folder(board, "sounds-pooled", protocol="cv3x5")
+    found = rank_folder(board, "sounds-pooled", protocol="cv3")
     assert any(
-        note.startswith("f0-PH-N (cv3x5), pooled over databases: database_only has AUROC")
+        note.startswith("f0-PH-N (cv3), pooled over databases: database_only has AUROC")
         for note in found.notes
     )
     assert any("share databases" in note for note in found.notes)
 
 
 def test_the_parts_are_shown_where_there_are_two(board: Path) -> None:
-    found = rank_folder(board, "all", protocol="cv3x5")
+    found = rank_folder(board, "all", protocol="cv3")
     assert summary.score_parts(found) == ["echo", "heart sounds"]
     row = next(r for r in found.rows if r.backbone == "envelopes")
     assert row.rank_low is None  # echo is missing
-    alone = rank_folder(board, "sounds", protocol="cv3x5")
+    alone = rank_folder(board, "sounds", protocol="cv3")
     assert summary.part_mean(row, "heart sounds", found) == pytest.approx(
         next(r for r in alone.rows if r.backbone == "envelopes").etab
     )

@@ -138,14 +138,19 @@ def _without_path(text: str, path: Path) -> str:
 
 
 def _second_heads(entries: Mapping[Path, AdmittedEntry]) -> list[Path]:
-    """Results of a cell that has another result, by the head of the task where there is one."""
+    """Results of a cell that has a better one: of the task's head, else of the most frequent head."""
+    of_head = Counter((entry.result.task, entry.result.head) for entry in entries.values())
+
+    def order(path: Path) -> tuple[bool, int, str]:
+        result = entries[path].result
+        return _other_head(entries[path]), -of_head[result.task, result.head], str(path)
+
     by_cell: dict[tuple[str, str], list[Path]] = {}
     for path, entry in entries.items():
         by_cell.setdefault((entry.result.backbone, entry.result.task), []).append(path)
     second: list[Path] = []
     for paths in by_cell.values():
-        ordered = sorted(paths, key=lambda path: (_other_head(entries[path]), str(path)))
-        second += ordered[1:]
+        second += sorted(paths, key=order)[1:]
     return second
 
 

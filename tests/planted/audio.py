@@ -275,8 +275,8 @@ FAULTS = [
     ),
     Fault(
         "audio: a hub model at another rate",
-        HUB,
-        "if extractor.sampling_rate != card.rate:",
+        "etab/backbones/hub/card.py",
+        "if number is not None and number != rate:",
         "if False:",
         OPEN,
     ),

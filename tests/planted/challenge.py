@@ -161,8 +161,8 @@ FAULTS = [
     _fault(
         "memory of one process alone",
         LIMITED,
-        "sum(_members(child.pid, mark).values())",
-        "max(_members(child.pid, mark).values(), default=0)",
+        "sum(family.memory().values())",
+        "max(family.memory().values(), default=0)",
         "tests/challenges/test_cinc2016.py",
         "test_several_processes_share_the_limit_of_memory",
     ),

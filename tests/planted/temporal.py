@@ -158,8 +158,8 @@ FAULTS = [
     Fault(
         "clips: the clip begins at the first frame",
         CONTRACTS,
-        "wanted = start + np.arange",
-        "wanted = np.arange",
+        "wanted = start + self.offsets(fps)",
+        "wanted = self.offsets(fps)",
         VIDEO,
     ),
     Fault(

@@ -179,5 +179,6 @@ def test_the_rule_alone_is_refused() -> None:
 def test_same_run_same_bytes(done: tuple[Settings, list[Result]], tmp_path: Path) -> None:
     settings, results = done
     again = Settings(root=settings.root, results=tmp_path, cache=settings.cache)
-    (found,) = execute(plan(["d1-AL-T"], ["image_stats"], protocols=("cv",), n_fold=3), again)
+    cells = plan(["d1-AL-T"], ["image_stats"], protocols=("cv",), n_fold=3, head="logistic")
+    (found,) = execute(cells, again)
     assert found.identity() in {r.identity() for r in results}

@@ -159,9 +159,10 @@ class Design:
     @property
     def nbytes(self) -> int:
         """Memory that moments and systems take, without the points."""
-        moments = sum(moments.second.nbytes for moments in self.moments.values())
-        sums = sum(moments.second.nbytes for moments in self.sums.values())
-        return moments + sums + sum(system[3].reflectors.nbytes for system in self.systems.values())
+        moments: int = sum(moments.second.nbytes for moments in self.moments.values())
+        sums: int = sum(moments.second.nbytes for moments in self.sums.values())
+        systems: int = sum(system[3].reflectors.nbytes for system in self.systems.values())
+        return moments + sums + systems
 
     @property
     def width(self) -> int:

@@ -180,7 +180,7 @@ def best_cut(grids: FloatArray, masks: Sequence[Array], levels: Sequence[float])
             totals[1, k] += _dice(whole, true)
     rule, best = np.unravel_index(totals.argmax(), totals.shape)
     dice = float(totals[rule, best]) / max(len(masks), 1)
-    return Cut(float(levels[best]), bool(rule == 0), dice)
+    return Cut(float(levels[int(best)]), bool(rule == 0), dice)
 
 
 def _dice(mask: Array, true: Array) -> float:

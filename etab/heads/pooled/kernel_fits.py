@@ -253,7 +253,7 @@ def standardised_fits(prepared: Prepared, train: IntArray, test: IntArray) -> Ke
     Returns:
         The fits.
     """
-    inside = np.zeros((len(train), len(train)))
+    inside: FloatArray = np.zeros((len(train), len(train)))
     for fitted, _ in _standardised_blocks(prepared, train, test[:0]):
         inside += fitted @ fitted.T
     scale = _mean_length(inside)

@@ -318,7 +318,7 @@ class WideRidge:
         for k in members.tolist():
             if k not in self._of_parts:
                 self._of_parts[k] = self._read_products(np.flatnonzero(self.home.parts == k))
-        return np.sum([self._of_parts[k] for k in members.tolist()], axis=0)
+        return np.asarray(np.sum([self._of_parts[k] for k in members.tolist()], axis=0))
 
     def _read_products(self, rows: IntArray) -> FloatArray:
         """Sums (d,) over rows of their columns times their values, less the mean of all values."""

@@ -72,8 +72,11 @@ def _kind(path: Path, start: bytes) -> str:
 def _kind_of_zip(path: Path) -> str:
     if not zipfile.is_zipfile(path):
         return ""  # damaged; reading it says so
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return ""  # damaged; reading it says so
     if any(mark in name for name in names for mark in _OF_TORCH):
         return ""
     listed = ", ".join(names[:3]) or "no files"

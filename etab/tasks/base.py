@@ -12,6 +12,21 @@ from etab.tasks.codes import parse_code
 from etab.tasks.inputs import ROW_INPUTS
 from etab.types import Kind
 
+POOLED_HEAD = "stack"
+"""Head of the tasks that read pooled features: values and classes."""
+
+MASK_HEAD = "mask_logistic"
+"""Head of the tasks that read maps: a linear classifier of every point."""
+
+WITHIN_FOLDS = 2
+"""Version of the tasks whose AUROC was pooled over folds in version 1."""
+
+CHANCE = "chance: a score that knows nothing of the patient"
+"""Source of a lower anchor that no data are needed for."""
+
+PERFECT = "perfect answer"
+"""Source of the upper anchor of a metric that ends there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Anchors:

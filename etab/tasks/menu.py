@@ -14,23 +14,22 @@ from dataclasses import replace
 from etab.echo.clips import Sampling
 from etab.echo.views import VIEW_CODES
 from etab.registry import unknown
-from etab.tasks.base import Anchors, Menu, Task
+from etab.tasks.base import (
+    CHANCE,
+    MASK_HEAD,
+    PERFECT,
+    POOLED_HEAD,
+    WITHIN_FOLDS,
+    Anchors,
+    Menu,
+    Task,
+)
 from etab.tasks.codes import DEFAULT_DATASET
+from etab.tasks.sound_tasks import sound_tasks
 from etab.types import Kind
 
 TASKS: Menu = Menu("task")
 
-# Version of the tasks whose AUROC was pooled over folds in version 1.
-_WITHIN_FOLDS = 2
-
-POOLED_HEAD = "stack"
-"""Head of the tasks that read pooled features: values and classes of pictures and clips."""
-
-MASK_HEAD = "mask_logistic"
-"""Head of the tasks that read maps: a linear classifier of every point."""
-
-_CHANCE = "chance: a score that knows nothing of the patient"
-_PERFECT = "perfect answer"
 _ATLAS = "mean training mask, cv5, 224 px copy: `python -m benchmarks.anchors`"
 _MEDIAN = "training median for every patient, cv5: `python -m benchmarks.anchors`"
 _LECLERC = "MAE of the best network of Leclerc et al., IEEE TMI 38(9), 2019, abstract"
@@ -49,7 +48,7 @@ def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Ite
             metric_2022="jaccard",
             head=MASK_HEAD,
             inputs="frame",
-            anchors=Anchors(low[view], 1.0, _ATLAS, _PERFECT),
+            anchors=Anchors(low[view], 1.0, _ATLAS, PERFECT),
         )
 
 
@@ -65,8 +64,8 @@ def _auroc(code: str, title: str, target: str, views: tuple[str, ...], inputs: s
         metric_2022="auroc",
         head=POOLED_HEAD,
         inputs=inputs,
-        anchors=Anchors(0.5, 1.0, _CHANCE, _PERFECT),
-        version=_WITHIN_FOLDS,
+        anchors=Anchors(0.5, 1.0, CHANCE, PERFECT),
+        version=WITHIN_FOLDS,
     )
 
 
@@ -109,8 +108,8 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
         metric_2022="auroc",
         head=POOLED_HEAD,
         inputs="answer",
-        anchors=Anchors(0.5 if two else 1 / classes, 1.0, _CHANCE, _PERFECT),
-        version=_WITHIN_FOLDS,
+        anchors=Anchors(0.5 if two else 1 / classes, 1.0, CHANCE, PERFECT),
+        version=WITHIN_FOLDS,
     )
 
 
@@ -130,7 +129,7 @@ def _study(code: str, title: str, target: str, classes: int) -> Task:
         metric_2022="auroc",
         head=POOLED_HEAD,
         inputs="answer",
-        anchors=Anchors(1 / classes, 1.0, f"{_CHANCE}; version 0", _PERFECT),
+        anchors=Anchors(1 / classes, 1.0, f"{CHANCE}; version 0", PERFECT),
         version=0,
         unit="study",
         aggregate="relevance",
@@ -158,7 +157,7 @@ _OUYANG = "MAE of Ouyang et al., Nature 580, 2020, beat by beat, official test s
 _DUFFY = "MAE of Duffy et al., JAMA Cardiology 7(4), 2022, internal test set"
 
 
-_WAITING = Anchors(0.5, 1.0, f"{_CHANCE}; version 0", _PERFECT)
+_WAITING = Anchors(0.5, 1.0, f"{CHANCE}; version 0", PERFECT)
 
 
 def _new(
@@ -206,7 +205,7 @@ def _echonet() -> Iterable[Task]:
         metric="dice",
         metric_2022="jaccard",
         head=MASK_HEAD,
-        anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
+        anchors=Anchors(0.0, 1.0, _NO_MASK, PERFECT),
     )
     yield _new(
         "echonet",
@@ -259,7 +258,7 @@ def _pediatric() -> Iterable[Task]:
             metric="dice",
             metric_2022="jaccard",
             head=MASK_HEAD,
-            anchors=Anchors(0.0, 1.0, _NO_MASK, _PERFECT),
+            anchors=Anchors(0.0, 1.0, _NO_MASK, PERFECT),
         )
         yield _new(
             "pediatric",
@@ -271,7 +270,7 @@ def _pediatric() -> Iterable[Task]:
             metric="r2",
             metric_2022="r2",
             head=POOLED_HEAD,
-            anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", _PERFECT),
+            anchors=Anchors(0.0, 1.0, f"{_MEAN}; version 0", PERFECT),
         )
         yield _new(
             "pediatric", f"b1-{view}-P", f"ED or ES frame {words}", "ES/ED", Kind.BINARY, "frame"
@@ -305,149 +304,6 @@ def _unity() -> Iterable[Task]:
         "answer",
         views=("A2C", "A3C", "A4C", "PLAX"),
     )
-
-
-# Version of the task on heart states that is scored by people; version 1 was by recordings.
-_BY_PEOPLE = 2
-_PLACES = ("AV", "PV", "TV", "MV", "Phc")
-_ONE_STATE = (
-    "one state for every moment: no sound is found; the row of `constant` on a board says what "
-    "heart rate and durations "
-    "alone are worth: 0.21 on the shared part of CirCor; means over people of the mean over their "
-    "recordings"
-)
-_HEART_RATE = (
-    "training median for everybody, cv5 of all 3,163 recordings: `python -m "
-    "benchmarks.anchors_sound`"
-)
-_EVERYBODY = "{} for everybody, all 942 patients, official code"
-
-
-def _sound(
-    code: str,
-    title: str,
-    target: str,
-    kind: Kind,
-    metric: str,
-    metric_2022: str,
-    head: str,
-    low: float,
-    high: float,
-    sources: tuple[str, str],
-    unit: str = "",
-    aggregate: str = "",
-    protocols: tuple[str, ...] = ("cv",),
-) -> Task:
-    """Build a task on heart sounds, with every place of CirCor or the unnamed place of CinC 2016."""
-    circor = code.endswith("D")
-    return Task(
-        code,
-        title,
-        "circor" if circor else "cinc2016",
-        target,
-        _PLACES if circor else ("PCG",),
-        kind,
-        metric,
-        metric_2022,
-        head,
-        "recording",
-        Anchors(low, high, *sources),
-        version=_version_of_sounds(code, metric_2022),
-        unit=unit,
-        aggregate=aggregate,
-        protocols=protocols,
-    )
-
-
-def _version_of_sounds(code: str, metric_2022: str) -> int:
-    if code.startswith("e0"):
-        return _BY_PEOPLE
-    return _WITHIN_FOLDS if metric_2022.endswith("auroc") else 1
-
-
-def _sounds() -> Iterable[Task]:
-    yield _sound(
-        "e0-AL-D",
-        "S1, systole, S2, diastole",
-        "states",
-        Kind.STATES,
-        "f1_100",
-        "f1_100",
-        "hsmm_wavelet",
-        0.0,
-        1.0,
-        (_ONE_STATE, _PERFECT),
-        unit="patient",
-    )
-    yield _sound(
-        "e1-AL-D",
-        "heart rate, bpm",
-        "HR",
-        Kind.VALUE,
-        "mae",
-        "r2",
-        "stack",
-        16.212,
-        0.0,
-        (_HEART_RATE, _PERFECT),
-    )
-    yield _sound(
-        "f0-PH-N",
-        "normal or abnormal",
-        "abnormal",
-        Kind.BINARY,
-        "macro_macc",
-        "macro_auroc",
-        "stack",
-        0.5,
-        1.0,
-        (_CHANCE, _PERFECT),
-        unit="recording",
-        aggregate="mean",
-        protocols=("lodo", "cv"),
-    )
-    yield _sound(
-        "f1-AL-D",
-        "murmur present, unknown or absent",
-        "murmur",
-        Kind.CLASSES,
-        "weighted_accuracy",
-        "auroc",
-        "stack",
-        0.4989,
-        1.0,
-        (_EVERYBODY.format("Present"), _PERFECT),
-        unit="patient",
-        aggregate="recordings",
-    )
-    yield _sound(
-        "f2-AL-D",
-        "outcome of the examination",
-        "outcome",
-        Kind.BINARY,
-        "cost",
-        "auroc",
-        "stack",
-        14850.7643,
-        5285.6333,
-        (_EVERYBODY.format("Abnormal"), _PERFECT),
-        unit="patient",
-        aggregate="recordings",
-    )
-    # Beside the boards: a murmur is of a patient there, and many places of theirs have none.
-    at_place = _sound(
-        "f3-AL-D",
-        "murmur at this place",
-        "murmur_here",
-        Kind.BINARY,
-        "auroc",
-        "auroc",
-        "stack",
-        0.5,
-        1.0,
-        (_CHANCE, _PERFECT),
-    )
-    yield replace(at_place, extra=True)
 
 
 # 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip
@@ -495,7 +351,7 @@ def _clips() -> Iterable[Task]:
             )
 
 
-for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *_sounds()):
+for _task in (*_camus(), *_echonet(), *_tmed(), *_lvh(), *_pediatric(), *_unity(), *sound_tasks()):
     TASKS.add(_task.code, _task)
 for _task in list(_clips()):
     TASKS.add(_task.code, _task)

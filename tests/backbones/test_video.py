@@ -28,7 +28,7 @@ from etab.errors import (
     UnsupportedOptionError,
     WeightsError,
 )
-from etab.features.clips import WholeClips
+from etab.features.whole_clips import WholeClips
 from etab.runs.run import Run
 from etab.testing.video import check_video_backbone, recording
 from etab.types import Array, Features, Record

@@ -124,12 +124,13 @@ def _model_type(model: str) -> str:
 class _ConfigFile:
     """Fetches a configuration as a dict, in the form of an auto class of transformers."""
 
-    def __init__(self, library: Any) -> None:
-        self.library = library
+    def __init__(self, transformers: Any) -> None:
+        self._transformers = transformers
 
     def from_pretrained(self, model: str, trust_remote_code: bool) -> dict[str, Any]:
         """Fetch the configuration; nothing is built, so that no code can run."""
-        config: dict[str, Any] = self.library.PretrainedConfig.get_config_dict(model)[0]
+        base = self._transformers.PretrainedConfig
+        config: dict[str, Any] = base.get_config_dict(model)[0]
         return config
 
 

@@ -15,6 +15,8 @@ _SIGNATURES = (
     (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"),
 )
+# What zipfile raises where an archive is damaged or of an unknown version.
+_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, OSError, ValueError)
 # torch.save writes one of these into its archive.
 _OF_TORCH = ("data.pkl", "constants.pkl", "code/")
 
@@ -70,13 +72,12 @@ def _kind(path: Path, start: bytes) -> str:
 
 
 def _kind_of_zip(path: Path) -> str:
-    if not zipfile.is_zipfile(path):
-        return ""  # damaged; reading it says so
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
-        return ""  # damaged; reading it says so
+    except _DAMAGED_ZIP:
+        # Not another kind of file but a damaged one: the reader of weights names the damage.
+        return ""
     if any(mark in name for name in names for mark in _OF_TORCH):
         return ""
     listed = ", ".join(names[:3]) or "no files"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from etab.backbones.base import Backbone, BackboneCard
 from etab.backbones.hub.described import Described
-from etab.backbones.weights.index import digest
+from etab.backbones.video.networks import VideoBackbone, over_time
 from etab.errors import UnsupportedOptionError
-from etab.types import Features
 
 
 class ClipStates(nn.Module):
@@ -73,63 +71,6 @@ class ClipStates(nn.Module):
         return tokens.reshape(n, self.steps, self.places, width).mean(2)
 
 
-class HubClips:
-    """A frozen model of clips in eval mode.
-
-    Args:
-        card: The card, with the contract of its input.
-        states: The hidden states of the model.
-    """
-
-    def __init__(self, card: BackboneCard, states: ClipStates) -> None:
-        self.card = card
-        self.network = states.eval().requires_grad_(False)
-        self._digest = digest(states.state_dict())
-        self._dtype = torch.float32
-
-    def digest(self) -> str:
-        """Return the sha256 of the loaded weights."""
-        return self._digest
-
-    def to(self, device: str, precision: str) -> HubClips:
-        """Move the model to a device and a precision.
-
-        Args:
-            device: A torch device, as "cpu" or "cuda:0".
-            precision: "fp32" or "bf16".
-
-        Returns:
-            The backbone itself.
-        """
-        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.network.to(device=device, dtype=self._dtype)
-        return self
-
-    @torch.inference_mode()
-    def __call__(self, x: Tensor, exists: Tensor | None = None) -> Features:
-        """Compute the features of clips.
-
-        Args:
-            x: uint8 clips (n, frames, size, size).
-            exists: Frames that exist in their recordings; a short recording is held.
-
-        Returns:
-            Four layers, pooled over time; the steps of the last one as a sequence.
-        """
-        clip: Any = self.card.clip
-        clips = clip.tensor(x).transpose(1, 2).to(self._dtype)
-        states = self.network(clips.contiguous())
-        depth = len(states) - 1
-        pooled: dict[str, Tensor] = {}
-        count = len(self.card.layers)
-        for i, layer in enumerate(self.card.layers):
-            steps = states[round(depth * (i + 1) / count)].float()
-            mean = steps.mean(1)
-            pooled[f"{layer}/mean"] = mean
-            pooled[f"{layer}/mean+std"] = torch.cat([mean, steps.std(1, correction=0)], 1)
-        return Features(pooled, sequences={self.card.layers[-1]: steps})
-
-
 def clip_backbone(card: BackboneCard, network: Any, described: Described) -> Backbone:
     """Wrap a model of clips.
 
@@ -142,4 +83,17 @@ def clip_backbone(card: BackboneCard, network: Any, described: Described) -> Bac
         The backbone.
     """
     clip: Any = card.clip
-    return HubClips(card, ClipStates(network, described, clip.frames, clip.size))
+    states = ClipStates(network, described, clip.frames, clip.size)
+
+    def embed(x: Tensor, exists: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Pool the states at equal depths; a short recording is held, so that all frames count."""
+        all_states = states(x.transpose(1, 2).contiguous())
+        depth = len(all_states) - 1
+        pooled: dict[str, Tensor] = {}
+        count = len(card.layers)
+        for i, layer in enumerate(card.layers):
+            steps = all_states[round(depth * (i + 1) / count)].float()
+            pooled |= over_time(layer, steps)
+        return pooled, {card.layers[-1]: steps}
+
+    return VideoBackbone(card, states, embed, clip)

@@ -18,8 +18,8 @@ from etab.results import Predictions, Result
 from etab.tasks.base import Task
 
 # Facts that the results of one task must share, in the record itself and in its settings.
-_SAME_FIELDS = ("task_version", "data_digest", "head", "metric")
-_SAME_SETTINGS = ("aggregate", "decide", "rows", "window")
+SAME_FIELDS = ("task_version", "data_digest", "head", "metric")
+SAME_SETTINGS = ("aggregate", "decide", "rows", "window")
 
 Cells = Mapping[str, Mapping[str, Result]]
 Tables = Mapping[tuple[str, str], Predictions]
@@ -137,9 +137,9 @@ def refuse_mixtures(results: Sequence[Result], tasks: Tasks) -> None:
     _refuse_homonyms(results)
     for code in sorted({result.task for result in results}):
         of_task = [result for result in results if result.task == code]
-        for name in _SAME_FIELDS:
+        for name in SAME_FIELDS:
             _refuse_difference(name, of_task, [str(getattr(r, name)) for r in of_task])
-        for name in _SAME_SETTINGS:
+        for name in SAME_SETTINGS:
             _refuse_difference(name, of_task, [str(r.settings.get(name, "none")) for r in of_task])
 
 

@@ -30,7 +30,7 @@ CELL_HEADER = (
 )
 
 # The packaged suites that a folder may complete, in the order in which they are tried.
-SUITES = ("camus", "sounds", "all", "sounds-pooled")
+SUITES = ("all", "camus", "sounds", "sounds-pooled")
 
 # Of protocols with equally many complete backbones, the first one of this list is shown.
 _PREFERRED = (BOARD_PROTOCOL, "cv5", "official", "lodo")

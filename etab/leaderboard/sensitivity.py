@@ -17,12 +17,13 @@ from etab.errors import EtabError
 from etab.leaderboard.admission.canonical import canonical_release
 from etab.leaderboard.admission.files import NAME, record_files, wrong_name
 from etab.leaderboard.board import BoardRow, Sensitivity
-from etab.leaderboard.comparable import Cells, Tables
+from etab.leaderboard.comparable import SAME_FIELDS, SAME_SETTINGS, Cells, Tables
 from etab.leaderboard.suites import Suite
+from etab.leaderboard.summary import printable
 from etab.metrics import METRICS
 from etab.metrics.columns import ScoredRows
 from etab.results import Result
-from etab.tasks.protocols import Protocol, parse
+from etab.tasks.protocols import parse
 
 FOLD_SEED = "fold seed"
 HEAD = "head"
@@ -32,6 +33,14 @@ DATA = "data"
 CHOICES = (FOLD_SEED, HEAD, LAYER, PRECISION, DATA)
 
 UNKNOWN = "not known"
+# Facts that two results of one cell share where they differ in a choice. One division into folds and
+# several are drawn differently, so that they differ in more than a choice.
+_ALIKE = (
+    "weights_sha256",
+    "phantom",
+    "protocol",
+    *(name for name in SAME_FIELDS if name not in ("head", "data_digest")),
+)
 _ALL_LAYERS = ("all maps", "all")
 _NAMED_HEADS = 4
 _NAMED_PROTOCOLS = 6
@@ -44,10 +53,12 @@ class Variant:
     Attributes:
         result: The record.
         value: The value of the metric, computed from its predictions.
+        by_fold_seed: The value of each division into folds, by the seed of the division.
     """
 
     result: Result
     value: float
+    by_fold_seed: Mapping[int, float]
 
 
 Other = tuple[Result, Path]
@@ -97,11 +108,12 @@ def variants_of(cells: Cells, others: Iterable[Other]) -> tuple[list[Variant], l
         if cell is None or not changed_choice(cell, result):
             continue
         try:
-            value = METRICS[cell.metric].value(ScoredRows.of(result.predictions(folder)))
+            table = ScoredRows.of(result.predictions(folder))
+            value = METRICS[cell.metric].value(table)
         except EtabError as error:
             problems.append(str(error))
             continue
-        variants.append(Variant(result, value))
+        variants.append(Variant(result, value, _by_fold_seed(cell.metric, result.seed, table)))
     return variants, problems
 
 
@@ -117,12 +129,9 @@ def changed_choice(cell: Result, other: Result) -> str:
         something that makes them results of another question.
     """
     alike = (
-        cell.metric == other.metric
-        and cell.weights_sha256 == other.weights_sha256
-        and cell.phantom == other.phantom
-        and not other.bad
-        and _same_question(cell.protocol, other.protocol)
-        and all(cell.settings.get(n) == other.settings.get(n) for n in ("aggregate", "decide"))
+        not other.bad
+        and all(getattr(cell, name) == getattr(other, name) for name in _ALIKE)
+        and all(cell.settings.get(name) == other.settings.get(name) for name in SAME_SETTINGS)
     )
     if not alike:
         return ""
@@ -134,27 +143,6 @@ def changed_choice(cell: Result, other: Result) -> str:
     }
     changed = [choice for choice, is_other in differs.items() if is_other]
     return changed[0] if len(changed) == 1 else ""
-
-
-def _same_question(first: str, second: str) -> bool:
-    """Whether two protocols differ at most in the number of repeats of their folds."""
-    try:
-        protocols = [parse(first), parse(second)]
-    except EtabError:
-        return False
-    return _question(protocols[0]) == _question(protocols[1])
-
-
-def _question(protocol: Protocol) -> tuple[object, ...]:
-    return (
-        protocol.sort,
-        protocol.n_fold,
-        protocol.percent,
-        protocol.shots,
-        protocol.draw,
-        protocol.tuning,
-        protocol.source,
-    )
 
 
 def sensitivities(
@@ -229,12 +217,20 @@ def _fold_seed(cell: Result, table: ScoredRows, variants: Sequence[Variant]) -> 
     """Standard deviation of one seed, over the repeats of a cell and its results by other seeds."""
     if parse(cell.protocol).sort != "cv":
         return Sensitivity(FOLD_SEED, "no folds are drawn")
-    values = [_value_or_nan(cell.metric, table.select(part)) for part in table.of_repeats()]
-    values += [variant.value for variant in variants]
+    by_seed = _by_fold_seed(cell.metric, cell.seed, table)
+    for variant in variants:
+        by_seed |= variant.by_fold_seed
+    values = list(by_seed.values())
     if len(values) < 2 or not np.isfinite(values).all():
         return Sensitivity(FOLD_SEED, UNKNOWN)
     spread = float(np.std(values, ddof=1))
     return Sensitivity(FOLD_SEED, f"SD {_digits(spread)} over {len(values)} seeds", spread)
+
+
+def _by_fold_seed(metric: str, seed: int, table: ScoredRows) -> dict[int, float]:
+    """The value of each division into folds by its seed: repeat r of a run has its seed plus r."""
+    values = [_value_or_nan(metric, table.select(part)) for part in table.of_repeats()]
+    return dict(enumerate(values, start=seed))
 
 
 def _value_or_nan(metric: str, rows: ScoredRows) -> float:
@@ -300,7 +296,9 @@ def ranking_notes(
             "ranked one in head, seed or precision alone, it shows how far the cell depends on it."
         )
     if unread:
-        notes.append(f"Not ranked and not readable: {len(unread)} results, first {unread[0]}")
+        notes.append(
+            f"Not ranked and not readable: {len(unread)} results, first {printable(unread[0])}"
+        )
     return notes
 
 

@@ -189,6 +189,9 @@ class Result:
                 write_atomically(path.with_suffix(".csv"), text)
             self._write_masks(path, predictions, keep)
             return path
+        # Masks of a record that was moved away must not stay beside the new one.
+        masks_path(path, "all").unlink(missing_ok=True)
+        masks_path(path, "sample").unlink(missing_ok=True)
         self._write_masks(path, predictions, keep)
         write_atomically(path.with_suffix(".csv"), text)
         write_atomically(path, self.to_json())

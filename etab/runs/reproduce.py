@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,7 @@ def _run_of(stored: Result) -> Run:
             "frozen backbones are computed again. Train it with `etab finetune` and compare."
         )
     aggregate = stored.settings.get("aggregate")
+    decide = stored.settings.get("decide")
     run = Run(
         task=stored.task,
         backbone=stored.backbone,
@@ -127,16 +128,12 @@ def _run_of(stored: Result) -> Run:
         protocol=stored.protocol,
         seed=stored.seed,
         n_fold=int(stored.settings.get("n_fold", 5)),
+        decide=None if decide is None else str(decide),
     )
     if aggregate is not None and aggregate != run.row.aggregate:
-        run = Run(**{**_fields(run), "aggregate": str(aggregate)})
+        run = replace(run, aggregate=str(aggregate))
     run.check()
     return run
-
-
-def _fields(run: Run) -> dict[str, Any]:
-    names = ("task", "backbone", "head", "protocol", "seed", "n_fold")
-    return {name: getattr(run, name) for name in names}
 
 
 def _collect(event: Event, failures: list[str]) -> None:

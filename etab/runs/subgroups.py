@@ -113,12 +113,17 @@ def subgroups_of(result: Result, folder: Path, groups: PatientGroups) -> Subgrou
     table = result.predictions(folder)
     rows = ScoredRows.of(table)
     factors = {**groups.factors, **_of_rows(table)}
-    names = {factor: sorted(set(group_of.values())) for factor, group_of in factors.items()}
+    keys_of = dict.fromkeys(factors, table.patients)
+    if "place" in factors:
+        keys_of["place"] = table.items  # the place is of a row, the other groups are of a patient
+    names: dict[str, list[str]] = {}
+    for factor, group_of in factors.items():
+        present = {group_of[key] for key in keys_of[factor] if key in group_of}
+        names[factor] = sorted(present)
     family = sum(len(of_factor) for of_factor in names.values())
     readouts: list[Readout] = []
     for factor, group_of in factors.items():
-        # The place is of a row; the others are of a patient, and patients name their rows.
-        keys = table.items if factor == "place" else table.patients
+        keys = keys_of[factor]
         for group in names[factor]:
             part = np.array([group_of.get(key) == group for key in keys])
             chosen = rows.select(part)

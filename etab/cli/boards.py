@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,7 +85,16 @@ def leaderboard_command(
         if chosen is None:
             chosen = _own_suite(own, held)
         if chosen is None:
-            _plain_table(folder, results, protocol, markdown, csv, html)
+            _refuse_idle(
+                {
+                    "--html": html is not None,
+                    "--task-weight": bool(task_weight),
+                    "--category-weight": bool(category_weight),
+                    "--with-seen": with_seen,
+                    "--variants": bool(variants),
+                }
+            )
+            _plain_table(folder, results, protocol, seed, markdown, csv)
             return
         of_protocol = protocol or protocol_held(held, chosen, seed)
         board = rank_folder(
@@ -139,40 +148,55 @@ def _suite(
 
 def _own_suite(own: Sequence[Description], held: Sequence[Result]) -> Suite | None:
     """The tasks of the only table of one's own that has results, in place of a suite."""
+    from etab.leaderboard.plain import task_of
     from etab.leaderboard.suites import Suite
-    from etab.tasks.menu import TASKS
 
     if len(own) != 1:
         return None
-    present = {result.task for result in held if result.dataset == own[0].name}
-    codes = tuple(code for code in present if TASKS[code].dataset == own[0].name)
+    of_table = [result for result in held if result.dataset == own[0].name]
+    codes = sorted({result.task for result in of_table if task_of(result) is not None})
     if not codes:
         return None
-    return Suite(name=own[0].name, version=1, tasks=tuple(sorted(codes)), title=own[0].title)
+    return Suite(name=own[0].name, version=1, tasks=tuple(codes), title=own[0].title)
+
+
+def _refuse_idle(options: Mapping[str, bool]) -> None:
+    """Refuse options of a board where there is none."""
+    from etab.errors import UnsupportedOptionError
+
+    idle = [name for name, is_given in options.items() if is_given]
+    if idle:
+        raise UnsupportedOptionError(
+            f"{', '.join(idle)} acts on a board, and no backbone has every task of a suite here. "
+            "Name the tasks to rank on with --tasks."
+        )
 
 
 def _plain_table(
     folder: Path,
     results: Path,
     protocol: str | None,
+    seed: int,
     markdown: Path | None,
     csv: Path | None,
-    html: Path | None,
 ) -> None:
     """Show every cell of a folder in which no backbone completes a suite."""
     from etab.cli import show
-    from etab.errors import UnsupportedOptionError
+    from etab.errors import DataNotFoundError
     from etab.leaderboard.frames import cells_frame
     from etab.leaderboard.plain import CELL_HEADER, cell_rows, folder_cells
     from etab.storage.atomic import write_atomically
 
-    if html is not None:
-        raise UnsupportedOptionError(
-            "--html writes a board, and no backbone has every task of a suite here. Name the tasks "
-            "to rank on with --tasks."
-        )
     cells = folder_cells(folder)
-    shown = [cell for cell in cells.results if protocol in (None, cell.protocol)]
+    shown = [
+        cell for cell in cells.results if protocol in (None, cell.protocol) and cell.seed == seed
+    ]
+    if cells.results and not shown:
+        held = sorted({f"{cell.protocol} (seed {cell.seed})" for cell in cells.results})
+        raise DataNotFoundError(
+            f"{results} holds no results by {protocol or 'any protocol'} with seed {seed}; it "
+            f"holds results by {', '.join(held)}."
+        )
     if markdown is not None:
         lines = [CELL_HEADER, ("---",) * len(CELL_HEADER), *cell_rows(shown)]
         write_atomically(markdown, "".join(f"| {' | '.join(line)} |\n" for line in lines))

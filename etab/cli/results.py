@@ -38,11 +38,13 @@ def results_command(
 ) -> None:
     """List the results of a folder, or their clinical read-outs, from stored predictions."""
     from etab.cli import show
-    from etab.errors import DataNotFoundError
+    from etab.errors import DataNotFoundError, UnsupportedOptionError
     from etab.leaderboard.plain import cell_order
     from etab.results import read_results
     from etab.tasks.own import use_results
 
+    if root is not None and not clinical:
+        raise UnsupportedOptionError("--root acts with --clinical alone; give both or none.")
     use_results(results)
     files = read_results(results)
     if not files.results and not files.problems:
@@ -67,13 +69,23 @@ def results_command(
         }
         typer.echo(json.dumps(plain, indent=1))
         return
-    header = ("task", "backbone", "protocol", "number", "value", "95 % interval", "rows")
+    header = (
+        "task",
+        "backbone",
+        "protocol",
+        "head",
+        "seed",
+        "number",
+        "value",
+        "95 % interval",
+        "rows",
+    )
     lines = [(*name, *_line(row)) for name, rows in readouts_of.items() for row in rows]
     show.table("clinical read-outs", header, lines)
 
 
-def _name(cell: Result) -> tuple[str, str, str]:
-    return cell.task, cell.backbone, cell.protocol
+def _name(cell: Result) -> tuple[str, str, str, str, str]:
+    return cell.task, cell.backbone, cell.protocol, cell.head, f"s{cell.seed}"
 
 
 def _readouts(cell: Result, folder: Path, clinical: bool) -> Sequence[Readout]:

@@ -103,13 +103,13 @@ def run_command(
     from etab.runs.data import lacking, tasks_at
     from etab.runs.run import Settings, plan
     from etab.runs.sweep import backbone_names, sweep
-    from etab.tasks.own import keep_description, own_protocols
+    from etab.tasks.own import keep_description, own_protocols, use_results
 
     own = None
     if data is not None:
+        use_results(results)  # so that a code that another table has there is refused first
         own = own_data(data, root)
         root = own.folder
-        keep_description(own, results)
     wanted = words(tasks) or (None if own is None else [own.name])
     try:
         codes = tasks_at(wanted, root)
@@ -140,7 +140,11 @@ def run_command(
         data=data,
         keep_masks=keep_named(keep_masks),
     )
+    if own is not None:
+        keep_description(own, results, replace=False)  # there, should this run be stopped
     done = sweep(runs, settings, workers=workers, watch=show.watch)
+    if own is not None:
+        keep_description(own, results)
     for message in lacking([run.row.dataset for run in runs], root):
         typer.echo(message, err=True)
     say(done.said())

@@ -11,7 +11,9 @@ from etab.echo.clips import Sampling
 from etab.echo.views import VIEW_CODES
 from etab.errors import LayoutError
 from etab.metrics import METRICS
+from etab.registry import unknown
 from etab.storage.atomic import write_atomically
+from etab.tasks.aggregate import AGGREGATES
 from etab.tasks.base import Anchors, Task
 from etab.tasks.inputs import ROW_INPUTS
 from etab.tasks.menu import TASKS
@@ -86,15 +88,18 @@ def own_protocols(description: Description) -> list[str]:
     return ["cv"]
 
 
-def keep_description(description: Description, results: Path) -> None:
+def keep_description(description: Description, results: Path, *, replace: bool = True) -> None:
     """Write the description of a table beside its results, for boards and lists.
 
     Args:
         description: The description.
         results: Folder of results.
+        replace: Whether a description that is there already is replaced. A run that is refused
+            leaves the one that its results were made with.
     """
-    text = description.path.read_text(encoding="utf-8")
-    write_atomically(results / description.name / DESCRIPTION, text)
+    path = results / description.name / DESCRIPTION
+    if replace or not path.exists():
+        write_atomically(path, description.path.read_text(encoding="utf-8"))
 
 
 def own_tasks(description: Description) -> list[Task]:
@@ -163,7 +168,11 @@ def _task(description: Description, label: Label, code: str) -> Task:
             f"{kind}."
         )
     like = _LIKE_SOUND if description.sound else _LIKE
-    clip = _CLIP if label.clip is None else Sampling(*label.clip)
+    clip = _CLIP if row.clip else None
+    if label.clip is not None:
+        clip = Sampling(*label.clip)  # refused by the task where its input is no clip
+    if label.aggregate and label.aggregate not in AGGREGATES:
+        raise unknown("aggregation", label.aggregate, AGGREGATES)
     return Task(
         code=code,
         title=_title(label),
@@ -179,7 +188,7 @@ def _task(description: Description, label: Label, code: str) -> Task:
         unit=_unit(description, label),
         aggregate=label.aggregate or ("mean" if label.per else ""),
         protocols=("cv", "official", "lodo") if description.sound else ("cv", "official"),
-        clip=clip if row.clip else None,
+        clip=clip,
     )
 
 

@@ -18,6 +18,7 @@ from etab.datasets.base import SOURCES
 from etab.datasets.own.check import check_own
 from etab.datasets.own.description import read_description
 from etab.datasets.own.files import read_frames, read_sound
+from etab.datasets.own.source import own_source
 from etab.datasets.own.table import read_own_table
 from etab.errors import CorruptFileError, EtabError, LayoutError, UnsupportedOptionError
 from etab.results import Result
@@ -157,6 +158,10 @@ def problems(folder: Path, rows: list[dict[str, Any]], labels: str = VALUE + SIC
         ({"fps": "-3"}, "fps is no number above 0", 1),
         ({"spacing": "0.3x0.2x0.1"}, "spacing is not in mm", 1),
         ({"ed": "3", "es": "3"}, "ED and ES are no frames", 1),
+        ({"ed": "zero", "es": ""}, "ED and ES are no frames", 1),
+        ({"ed": "", "es": "2"}, "ED and ES are no frames", 1),
+        ({"file": "p001.png;p005.png"}, "a recording listed twice", 1),
+        ({"file": "p005.png;p001.png"}, "a recording listed twice", 1),
     ],
 )
 def test_a_row_that_does_not_fit_is_explained(
@@ -237,6 +242,21 @@ def test_rare_classes_and_mixed_views_are_told(tmp_path: Path) -> None:
         ('name = "a"\ntabel = "t.csv"', "Did you mean 'table'"),
         ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "value"\nviews = ["up"]', "No view"),
         ('name = "a"\ntable = "t.csv"\n[labels.EF]\nkind = "value"\nrange = [1]', "two different"),
+        ('name = "a"\ntable = "t.csv"\nfolder = 5\n[labels.EF]\nkind = "value"', "path in quotes"),
+        ('name = "a"\ntable = "t.csv"\n[labels."LV/endo"]\nkind = "mask"', "no slash"),
+        (
+            'name = "a"\ntable = "t.csv"\n[labels.x]\nkind = "value"\npixel = 2',
+            "pixel is for kind = .mask",
+        ),
+        (
+            'name = "a"\ntable = "t.csv"\n[labels.x]\nkind = "classes"\nclasses = ["a", "b"]\n'
+            "range = [0, 1]",
+            "range is for kind = .value",
+        ),
+        (
+            'name = "a"\ntable = "t.csv"\n[labels.x]\nkind = "value"\naggregate = "mean"',
+            "add per = ",
+        ),
     ],
 )
 def test_a_wrong_description_names_the_key(text: str, problem: str, tmp_path: Path) -> None:
@@ -418,3 +438,80 @@ def test_frames_beyond_the_end_are_named(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "p000.png", tmp_path / "x.gif")
     with pytest.raises(LayoutError, match=r"ends with \.gif"):
         read_frames(tmp_path / "x.gif")
+
+
+def test_labels_of_frames_that_do_not_exist_are_listed(tmp_path: Path) -> None:
+    rows = pictures(tmp_path)
+    for row in rows:
+        row["fr"] = "0"
+    rows[3]["fr"] = "500"
+    write_table(tmp_path, rows)
+    path = describe(tmp_path, VALUE + 'frames = "fr"\n')
+    (problem,) = check_own(read_description(path)).problems
+    assert problem.line == 5
+    assert "EF is of frame 500, and the recording has 1 frames" in problem.text
+
+
+def test_a_mask_whose_name_begins_with_file_is_no_picture(tmp_path: Path) -> None:
+    rows = clips(tmp_path)
+    write_table(tmp_path, rows)
+    section = '[labels.file_mask]\nkind = "mask"\ncolumn = "mask"\nframes = "mask_frames"\n'
+    path = describe(tmp_path, section)
+    assert check_own(read_description(path)).ok
+    plain = describe(tmp_path, section.replace("file_mask", "LV"))
+    sizes = {}
+    for name, description in (("file_mask", path), ("LV", plain)):
+        source = own_source(read_description(description))(tmp_path)
+        sizes[name] = [source.n_frames(record) for record in source.records()]
+    assert sizes["file_mask"] == sizes["LV"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('aggregate = "nonsense"\nper = "patient"\n', "No aggregation is called 'nonsense'"),
+        ("clip = [8, 2]\n", "clip"),
+    ],
+)
+def test_keys_that_cannot_act_are_refused(lines: str, problem: str, tmp_path: Path) -> None:
+    write_table(tmp_path, pictures(tmp_path))
+    with pytest.raises(EtabError, match=problem):
+        use_own_data(describe(tmp_path, VALUE + lines))
+
+
+def test_results_of_two_tables_and_of_a_label_that_is_gone(tmp_path: Path) -> None:
+    words = ("--backbones", "image_stats", "--cache", tmp_path / "c", "--workers", 1)
+    results = tmp_path / "results"
+    write_table(tmp_path, pictures(tmp_path))
+    path = describe(tmp_path, VALUE + SICK)
+    assert call("run", "--data", path, "--results", results, *words).exit_code == 0
+    other = tmp_path / "other.toml"
+    other.write_text(path.read_text().replace('"clinic"', '"other"'))
+    clash = call("run", "--data", other, "--results", results, *words)
+    assert "letter 'Z'" in str(clash.exception)
+    assert not (results / "other").exists()
+    kept = results / "clinic" / "data.toml"
+    before = kept.read_bytes()
+    path = describe(tmp_path, VALUE)
+    refused = call("run", "--data", path, "--results", results, *words)
+    assert "never overwritten" in str(refused.exception)
+    assert kept.read_bytes() == before
+    shutil.copy(path, kept)
+    for code in [code for code, task in TASKS.items() if task.dataset == "clinic"]:
+        TASKS.remove(code)
+    board = call("leaderboard", results)
+    assert board.exit_code == 0, board.output
+    assert "image_stats" in board.stdout
+
+
+def test_options_of_a_board_are_refused_where_there_is_none(tmp_path: Path) -> None:
+    root = tmp_path / "camus"
+    phantom.write(tmp_path, patients=10, names=("camus",))
+    results = tmp_path / "r"
+    run_words = ("--root", root, "--backbones", "image_stats", "--cache", tmp_path / "c")
+    call("run", "--tasks", "b0-A4-C", "--protocol", "cv", "--results", results, *run_words)
+    weighed = call("leaderboard", results, "--task-weight", "b0-A4-C=2", "--with-seen")
+    assert "--task-weight, --with-seen acts on a board" in str(weighed.exception)
+    unknown = call("leaderboard", results, "--protocol", "cv55")
+    assert "no results by cv55 with seed 0" in str(unknown.exception)
+    assert call("leaderboard", results).exit_code == 0

@@ -102,6 +102,6 @@ def test_one_place_is_no_factor() -> None:
 def test_the_command_shows_them(root: Path, results: Path) -> None:
     arguments = ["results", str(results), "--clinical", "--json", "--root", str(root)]
     shown = json.loads(CliRunner().invoke(app, arguments).output)
-    names = [row["name"] for row in shown["b0-A4-C image_stats cv5x5"]]
+    names = [row["name"] for row in shown["b0-A4-C image_stats cv5x5 stack s0"]]
     assert "mae, frame rate: below 45" in names
     assert "bias, EF < 40" in names

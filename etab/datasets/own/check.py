@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from etab.datasets.base import SoundSource, Source
 from etab.datasets.own.description import Description
 from etab.datasets.own.source import label_remarks, own_source
 from etab.datasets.own.table import OwnTable, RowProblem, read_own_table
-from etab.errors import EtabError
+from etab.errors import CorruptFileError, EtabError
 from etab.types import Record
 
 Progress = Callable[[int, int], None]
@@ -126,4 +126,19 @@ def _read(source: Source, record: Record) -> None:
     else:
         source.frames(record)
     for target in source.card.targets:
-        source.answers(record, target)
+        frames = [answer.at for answer in source.answers(record, target)]
+        if not isinstance(source, SoundSource):
+            _refuse_absent_frames(source, record, target.name, frames)
+
+
+def _refuse_absent_frames(
+    source: Source, record: Record, label: str, frames: Sequence[int | None]
+) -> None:
+    """Refuse a label of a frame that the recording does not have."""
+    n_frames = source.n_frames(record)
+    absent = [frame for frame in frames if frame is not None and frame >= n_frames]
+    if absent:
+        raise CorruptFileError(
+            f"{record.id}: {label} is of frame {absent[0]}, and the recording has {n_frames} "
+            "frames, numbered from 0. Correct the frame number in the table."
+        )

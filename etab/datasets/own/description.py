@@ -180,6 +180,9 @@ def read_description(path: Path) -> Description:
     sound = content.get("sound", False)
     if not isinstance(sound, bool):
         raise LayoutError(f"{path}: sound is {sound!r}; wanted true or false.")
+    folder = content.get("folder", ".")
+    if not isinstance(folder, str):
+        raise LayoutError(f"{path}: folder is {folder!r}; wanted a path in quotes.")
     return Description(
         path=path,
         name=name,
@@ -187,7 +190,7 @@ def read_description(path: Path) -> Description:
         code=code,
         sound=sound,
         table=path.parent / Path(_text(path, content, "table")).expanduser(),
-        folder=path.parent / Path(str(content.get("folder", "."))).expanduser(),
+        folder=path.parent / Path(folder).expanduser(),
         columns=_columns(path, content.get("columns", {})),
         labels=_labels(path, content.get("labels")),
     )
@@ -224,6 +227,10 @@ def _label(path: Path, name: str, section: Any) -> Label:
     where = f"{path}, [labels.{name}]"
     if not isinstance(section, dict):
         raise LayoutError(f"{where} is {section!r}; wanted a section.")
+    if "/" in name:
+        raise LayoutError(
+            f"{where}: the name of a label has no slash; write {name.replace('/', '_')!r}."
+        )
     for key, value in section.items():
         if key not in _LABEL_KEYS:
             raise unknown(f"key of a label of {path}", key, _LABEL_KEYS)
@@ -249,6 +256,7 @@ def _label(path: Path, name: str, section: Any) -> Label:
             kind = Kind.BINARY
     elif classes and kind is not Kind.STATES:
         raise LayoutError(f'{where}: classes are for kind = "classes", not for {word!r}.')
+    _refuse_idle_keys(where, section, kind)
     return Label(
         name=name,
         kind=kind,
@@ -268,6 +276,18 @@ def _label(path: Path, name: str, section: Any) -> Label:
         anchors=_pair(where, section, "anchors"),
         clip=_whole_pair(where, section, "clip"),
     )
+
+
+def _refuse_idle_keys(where: str, section: Mapping[str, Any], kind: Kind) -> None:
+    """Refuse keys that act on labels of another kind, or only beside another key."""
+    for key, of_kind in (("range", Kind.VALUE), ("pixel", Kind.MASK)):
+        if key in section and kind is not of_kind:
+            raise LayoutError(f"{where}: {key} is for kind = {of_kind.value!r}; leave it out.")
+    if section.get("aggregate") and not section.get("per"):
+        raise LayoutError(
+            f'{where}: aggregate combines the rows of one unit; add per = "patient", "study" or '
+            '"recording".'
+        )
 
 
 _WORDS = {str: "text in quotes", list: "list in brackets", int: "whole number"}

@@ -109,7 +109,7 @@ class OwnRecordings(Source):
 
     def _paths(self, record: Record) -> list[Path]:
         """The files of a recording, in order."""
-        names = [name for role, name in record.files.items() if role.startswith("file")]
+        names = [name for role, name in record.files.items() if "/" not in role]
         return [self.root / name for name in names]
 
     def _row(self, record: Record) -> TableRow:

@@ -167,7 +167,8 @@ def _cells(description: Description) -> list[dict[str, str]]:
     wanted = [description.column("file"), description.column("patient")]
     wanted += list(description.columns.values())
     for label in description.labels:
-        wanted += [label.column] if label.name != "view" else [description.column("view")]
+        is_view = label.name == "view" and label.column == "view"
+        wanted += [description.column("view") if is_view else label.column]
         wanted += [label.frames] if label.frames else []
     for column in wanted:
         if column not in present:
@@ -333,7 +334,7 @@ def _spacing(description: Description, cells: Mapping[str, str]) -> tuple[float,
 
 def _phases(description: Description, cells: Mapping[str, str]) -> tuple[int, int] | None:
     texts = [_cell(description, cells, role) for role in ("ed", "es")]
-    if not all(texts):
+    if not any(texts):
         return None
     ed, es = (parse_whole(text) for text in texts)
     if ed is None or es is None or ed < 0 or es < 0 or ed == es:
@@ -356,7 +357,7 @@ def _read_label(
     """Add what a row holds for one label; a blank cell adds nothing."""
     text = cells.get(label.column, "")
     if label.name == "view" and label.column == "view":
-        text = _view(description, cells)
+        text = _view(description, cells) if _cell(description, cells, "view") else ""
     if is_blank(text) or (label.views and _view(description, cells) not in label.views):
         return
     text = text.strip()
@@ -431,7 +432,9 @@ def _duplicates(rows: Iterable[TableRow]) -> list[RowProblem]:
     problems: list[RowProblem] = []
     line_of: dict[tuple[str, str], int] = {}
     for row in rows:
-        keys = [("recording", row.id), ("file", row.files["file0"])]
+        # Roles with a slash are masks and states, which recordings may share.
+        own = [name for role, name in row.files.items() if "/" not in role]
+        keys = [("recording", row.id), *(("file", name) for name in own)]
         earlier = [line_of[key] for key in keys if key in line_of]
         if earlier:
             text = f"{row.files['file0']} is also in line {earlier[0]}; keep one of the two rows."

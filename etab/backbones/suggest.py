@@ -8,7 +8,8 @@ from pathlib import Path
 from etab.errors import UnknownNameError
 from etab.registry import nearest
 
-_WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar", ".h5", ".onnx")
+_WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar", ".h5")
+_OTHER_FORMS = {"onnx:": (".onnx",), "vectors:": (".npz", ".parquet")}
 # Similarity from which a registered name is suggested before a model of a library.
 _SPELLING = 0.85
 
@@ -67,6 +68,9 @@ def _of_libraries(base: str) -> list[str]:
 def _of_files(base: str) -> list[str]:
     """The form of a local file or folder."""
     path, _, network = base.partition("@")
+    for form, suffixes in _OTHER_FORMS.items():
+        if Path(path).suffix.lower() in suffixes:
+            return [f"{form}{path}"]
     if Path(path).suffix.lower() in _WEIGHTS:
         return [f"local:{path}@{network or 'timm/<model>'}"]
     if Path(path).is_dir() and (Path(path) / "config.json").is_file():

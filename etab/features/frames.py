@@ -30,6 +30,7 @@ from etab.features.store import (
     ahead,
     resolve_precision,
 )
+from etab.storage.releases import release_version
 from etab.tasks.base import Task
 from etab.tasks.menu import TASKS
 from etab.tasks.rows import Rows, stack, undefined_row
@@ -109,7 +110,9 @@ def _batches(
 
 def _interpolation(card: BackboneCard) -> str:
     """Name how frames are resized, as it has always been listed among the facts of features."""
-    return card.interpolation if card.interpolation.startswith("pillow ") else "cv2 area/linear"
+    if card.interpolation.startswith("pillow "):
+        return f"{card.interpolation}, Pillow {release_version('pillow')}"
+    return "cv2 area/linear"
 
 
 def _settings(card: BackboneCard, precision: str) -> dict[str, Any]:

@@ -50,6 +50,10 @@ LIBRARIES = (
 )
 
 
+# Libraries that make and read the networks of a source, beside those in LIBRARIES.
+_OWN_MAKERS = {"transformers": "transformers", "open_clip": "open_clip_torch"}
+
+
 _T = TypeVar("_T")
 
 
@@ -256,6 +260,8 @@ def _fingerprint(card: BackboneCard) -> str:
     if not is_of_package(card) or not (card.sha256 or is_random_twin):
         return ""
     makers = [release_version(name) for name in ("torch", "torchvision", "timm")]
+    if card.source in _OWN_MAKERS:
+        makers.append(release_version(_OWN_MAKERS[card.source]))
     facts = [card.name, card.sha256, card.seed, card.version, card.source, *makers]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -76,7 +76,9 @@ def supplied_features(
 
 def _rows(vectors: SuppliedVectors, wanted: Sequence[str], source: Source) -> list[int]:
     """Find the row of each key; a file keyed by recordings has one row for all its moments."""
-    by_recording = not any("#" in key for key in vectors.rows)
+    # A file may hold several datasets, each in its own form.
+    prefix = f"{source.card.name}/"
+    by_recording = not any("#" in key for key in vectors.rows if key.startswith(prefix))
     names = [key.partition("#")[0] for key in wanted] if by_recording else list(wanted)
     missing = list(dict.fromkeys(name for name in names if name not in vectors.rows))
     if missing:

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from etab import backbones
+from etab.backbones.own import onnx_file
+from etab.backbones.weights.index import sha256_of
 from etab.errors import (
     CorruptFileError,
     MissingPackageError,
@@ -129,3 +131,18 @@ def test_what_is_no_onnx_file_of_pictures(tmp_path: Path) -> None:
     file = graph(tmp_path / "g.onnx", 32, {"mean": "0.5"})
     with pytest.raises(CorruptFileError, match="wanted three numbers"):
         backbones.card(f"onnx:{file}")
+
+
+def test_weights_beside_an_onnx_file_are_part_of_its_identity(tmp_path: Path) -> None:
+    file = tmp_path / "encoder.onnx"
+    file.write_bytes(b"graph ... encoder.onnx.data ...")
+    digests = []
+    for weights in (b"first", b"second"):
+        (tmp_path / "encoder.onnx.data").write_bytes(weights)
+        (tmp_path / "notes.txt").write_bytes(weights * 2)
+        digests.append(onnx_file._sha256_with_data(file))
+    assert len(set(digests)) == 2
+    (tmp_path / "notes.txt").write_bytes(b"other")
+    assert onnx_file._sha256_with_data(file) == digests[1]
+    (tmp_path / "encoder.onnx.data").unlink()
+    assert onnx_file._sha256_with_data(file) == sha256_of(file)

@@ -262,3 +262,20 @@ def test_the_page_lists_what_the_models_give() -> None:
     from benchmarks.pages import hub as page
 
     assert page.main(check=True) == 0, "run python -m benchmarks.pages.hub"
+
+
+def test_a_changed_processor_or_configuration_is_another_backbone(tmp_path: Path) -> None:
+    folder = tiny.write("wav2vec2", tmp_path)
+    name = f"transformers/{folder}"
+    first = backbones.card(name)
+    assert backbones.card(name).version == first.version
+    file = folder / "preprocessor_config.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "do_normalize": not facts["do_normalize"]}))
+    second = backbones.card(name)
+    assert second.sha256 == first.sha256
+    assert second.version != first.version
+    file = folder / "config.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "intermediate_size": 2 * facts["intermediate_size"]}))
+    assert backbones.card(f"random/{name}").version != second.version

@@ -198,6 +198,9 @@ def test_lists_can_be_searched_and_parsed() -> None:
     ("name", "meant"),
     [
         ("resnet18", "Did you mean 'timm/resnet18'"),
+        ("encoder.onnx", "Did you mean 'onnx:encoder.onnx'"),
+        ("mine.npz", "Did you mean 'vectors:mine.npz'"),
+        ("mine.parquet", "Did you mean 'vectors:mine.parquet'"),
         ("random/resnet18", "Did you mean 'random/timm/resnet18'"),
         ("plain.pth", "Did you mean 'local:plain.pth@timm/<model>'"),
         ("weights/a.safetensors@timm/resnet18", "'local:weights/a.safetensors@timm/resnet18'"),

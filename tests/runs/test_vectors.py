@@ -125,6 +125,19 @@ def test_frames_clips_and_windows_have_keys(trees: Path, tmp_path: Path, dataset
     assert np.isfinite(score.value)
 
 
+def test_each_dataset_of_a_file_has_its_own_form(trees: Path, tmp_path: Path) -> None:
+    """Frames of CAMUS by recording, and windows of CirCor one by one, in one file."""
+    of_frames = keys(trees)
+    by_recording = list(dict.fromkeys(name.partition("#")[0] for name in of_frames))
+    names = [*by_recording, *keys(trees, "circor", TASKS["circor"])]
+    file = npz(tmp_path / "v.npz", names, vectors(names))
+    for dataset in ("camus", "circor"):
+        score = etab.evaluate(
+            f"vectors:{file}", tasks=TASKS[dataset], root=trees / dataset, protocol="cv3"
+        )
+        assert np.isfinite(score.value)
+
+
 def test_the_list_of_keys_is_a_table(trees: Path, tmp_path: Path) -> None:
     listed = keys_of("b0-A4-C", trees / "camus")
     write_keys(listed, tmp_path / "keys.csv")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,6 +18,8 @@ from etab.errors import UnsupportedOptionError, WeightsError
 
 # Names of Pillow's filters by the number that processors store.
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# Entries of a configuration or a processor that decide no feature.
+_NO_FACTS = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
 # About how many native frames a clip spans where its name gives no period.
 _SPAN = 32
 # Tensors that may be absent from a checkpoint: their output is not used.
@@ -62,11 +66,26 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
         licence="see the model's page",
         source="transformers",
         sha256="" if seed is not None else _sha256(model),
+        version=_version(described),
     )
     makers = {"image": _picture_facts, "clip": _clip_facts, "sound": _sound_facts}
     facts = makers[described.family.modality](described, int(number) if separator else None)
     card = replace(draft, **facts)
     return replace(card, load=partial(load, model, seed, card))
+
+
+def _version(described: Described) -> int:
+    """Digest the configuration and the processor, which decide features beside the weights."""
+    facts = [_plain(described.config), _plain(described.processor)]
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    """The facts of a configuration or a processor, without where it is and who wrote it."""
+    to_dict = getattr(item, "to_dict", None)
+    facts: dict[str, Any] = to_dict() if to_dict is not None else {}
+    return {name: value for name, value in facts.items() if name not in _NO_FACTS}
 
 
 def _sha256(model: str) -> str:

@@ -69,7 +69,10 @@ def _card(
     size = library.get_model_config(model)["vision_cfg"].get("image_size", 224)
     if not isinstance(size, int):
         raise UnsupportedOptionError(f"{name} reads pictures of {size}; wanted a square.")
-    published = (library.get_pretrained_cfg(model, tag) if tag else None) or {}
+    # A file and a random twin have the input of the weights that are published for the model.
+    tags = library.list_pretrained_tags_by_model(model)
+    of_input = tag or (tags[0] if tags else "")
+    published = (library.get_pretrained_cfg(model, of_input) if of_input else None) or {}
     weights = tag or (str(file) if file else "")
     draft = BackboneCard(
         name=name,

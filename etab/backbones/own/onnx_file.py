@@ -7,6 +7,7 @@ are in [0, 1]. Each output is a layer: vectors (n, d) or maps (n, c, h, w).
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from dataclasses import replace
 from functools import partial
@@ -107,9 +108,23 @@ def onnx_card(name: str) -> BackboneCard:
     if not file.is_file():
         raise WeightsError(f"There is no ONNX file {file}.")
     function = OnnxFunction(file)
-    sha256 = sha256_of(file)
+    sha256 = _sha256_with_data(file)
     card = backbone(function, name=name, version=sha256, input=_input(function))
     return replace(card, load=partial(_load, name, file), sha256=sha256, pretraining="an ONNX file")
+
+
+def _sha256_with_data(file: Path) -> str:
+    """Digest a file and the files of external data that it names; exporters keep weights there."""
+    content = file.read_bytes()
+    others = [
+        other
+        for other in sorted(file.parent.iterdir())
+        if other != file and other.is_file() and other.name.encode() in content
+    ]
+    if not others:
+        return sha256_of(file)
+    digests = [sha256_of(file), *(f"{other.name} {sha256_of(other)}" for other in others)]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def _input(function: OnnxFunction) -> Frames:
@@ -118,4 +133,4 @@ def _input(function: OnnxFunction) -> Frames:
 
 def _load(name: str, file: Path) -> FunctionBackbone:
     function = OnnxFunction(file)
-    return FunctionBackbone(name, function, _input(function), version=sha256_of(file))
+    return FunctionBackbone(name, function, _input(function), version=_sha256_with_data(file))

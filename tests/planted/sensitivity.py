@@ -24,7 +24,7 @@ FAULTS = [
     Fault(
         "few labels count as another seed",
         FILE,
-        "        protocol.percent,\n",
+        '    "protocol",\n',
         "",
         (f"{_FILE}::test_results_of_another_question_tell_nothing",),
     ),

@@ -148,7 +148,11 @@ def _official(patients: Array, parts: Array, seed: int) -> RowSplit:
     return RowSplit(fit, inner, test, "official")
 
 
-def _cross(patients: Array, fold_of: Mapping[str, int], seed: int) -> list[RowSplit]:
+def _cross(
+    patients: Array,
+    fold_of: Mapping[str, int],
+    seed: int,
+) -> list[RowSplit]:
     n_fold = max(fold_of.values()) + 1
     fold = np.array([fold_of[p] for p in patients])
     out = []
@@ -176,7 +180,11 @@ def _leave_one_out(patients: Array, groups: Array) -> list[RowSplit]:
     return out
 
 
-def inner_parts(patients: Array, rows: IntArray, seed: int) -> tuple[IntArray, ...]:
+def inner_parts(
+    patients: Array,
+    rows: IntArray,
+    seed: int,
+) -> tuple[IntArray, ...]:
     """Divide rows into folds of patients, to choose by where there is no validation part.
 
     Args:

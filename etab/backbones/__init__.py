@@ -212,7 +212,12 @@ def _twin(made: BackboneCard, base: str, seed: int | None) -> BackboneCard:
     """Name a card as the random twin of ``base``; without a seed, return it unchanged."""
     if seed is None:
         return made
-    return replace(made, name=f"random/{base}", twin=base, seed=seed)
+    return replace(
+        made,
+        name=f"random/{base}",
+        twin=base,
+        seed=seed,
+    )
 
 
 # How the card of an unregistered backbone is made, by the prefix of its name.
@@ -230,7 +235,11 @@ _MAKERS: Mapping[str, Callable[[str, int | None], BackboneCard]] = {
 
 
 def from_callable(
-    name: str, function: Callable[..., object], *, size: int = 224, version: str = ""
+    name: str,
+    function: Callable[..., object],
+    *,
+    size: int = 224,
+    version: str = "",
 ) -> BackboneCard:
     """Make the card of a Python callable or torch module.
 
@@ -253,4 +262,9 @@ def from_callable(
     """
     from etab.backbones.image import open as image_open
 
-    return image_open.callable_card(name, function, size=size, version=version)
+    return image_open.callable_card(
+        name,
+        function,
+        size=size,
+        version=version,
+    )

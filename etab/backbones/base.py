@@ -108,7 +108,11 @@ class BackboneCard:
 
     name: str
     title: str
-    load: Callable[[], Backbone] = field(default=_without_loader, compare=False, repr=False)
+    load: Callable[[], Backbone] = field(
+        default=_without_loader,
+        compare=False,
+        repr=False,
+    )
     family: str = "cnn"
     modality: str = "image"
     size: int = 224

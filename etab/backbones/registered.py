@@ -83,7 +83,11 @@ def register(card: BackboneCard, *, listed: bool = True) -> Callable[[Loader], L
     return decorate
 
 
-def _registered_card(card: BackboneCard, name: str, seed: int | None) -> BackboneCard:
+def _registered_card(
+    card: BackboneCard,
+    name: str,
+    seed: int | None,
+) -> BackboneCard:
     if seed is not None:
         raise UnsupportedOptionError(
             f"{name} was registered without a random twin. "

@@ -14,7 +14,11 @@ _OTHER_FORMS = {"onnx:": (".onnx",), "vectors:": (".npz", ".parquet")}
 _SPELLING = 0.85
 
 
-def unknown_backbone(name: str, known: Iterable[str], forms: Iterable[str]) -> UnknownNameError:
+def unknown_backbone(
+    name: str,
+    known: Iterable[str],
+    forms: Iterable[str],
+) -> UnknownNameError:
     """Build the error for a name that is no backbone.
 
     The commonest slip is a missing prefix: "resnet18" for "timm/resnet18", or a file of weights

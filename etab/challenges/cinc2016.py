@@ -294,7 +294,11 @@ def _set_up(entry: Path, work: _Work, limits: Limits) -> None:
     """Run setup.sh, without the answers that the entry ships."""
     _remove(work.base / "answers.txt")
     ended = run_limited(
-        ["/bin/bash", "./setup.sh"], work.base, limits, home=work.home, watched=work.folder
+        ["/bin/bash", "./setup.sh"],
+        work.base,
+        limits,
+        home=work.home,
+        watched=work.folder,
     )
     if ended.why:
         raise EntryError(f"setup.sh of {entry} {ended.explain()}")
@@ -318,14 +322,23 @@ def _answer_all(
             progress(len(records), len(sounds))
 
 
-def _answer(work: _Work, name: str, sound: Path, limits: Limits) -> AnsweredRecord:
+def _answer(
+    work: _Work,
+    name: str,
+    sound: Path,
+    limits: Limits,
+) -> AnsweredRecord:
     """Answer one record by ``next.sh RECORD``, in the folder as setup.sh left it."""
     work.restore()
     _remove(work.base / "answers.txt")
     _remove(work.base / sound.name)
     shutil.copyfile(sound, work.base / sound.name)
     ended = run_limited(
-        ["/bin/bash", "./next.sh", name], work.base, limits, home=work.home, watched=work.folder
+        ["/bin/bash", "./next.sh", name],
+        work.base,
+        limits,
+        home=work.home,
+        watched=work.folder,
     )
     return _read_answer(work.base / "answers.txt", name, ended)
 
@@ -406,7 +419,9 @@ def _differences(answers: Mapping[str, int | None], shipped: Mapping[str, int]) 
 
 
 def _scores(
-    labels: Mapping[str, Reference], answers: Mapping[str, int | None], quality: str
+    labels: Mapping[str, Reference],
+    answers: Mapping[str, int | None],
+    quality: str,
 ) -> dict[str, Entry2016]:
     counted = {name: _UNSURE if answer is None else answer for name, answer in answers.items()}
     return {rule: score_cinc2016(labels, counted, quality, rule=rule) for rule in RULES}

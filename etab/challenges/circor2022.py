@@ -29,8 +29,16 @@ from etab.splits import folds
 from etab.types import Record
 
 SCRIPTS = ("train_model.py", "run_model.py")
-TRAIN_LIMITS = Limits(seconds=72 * 3600, memory=52 * 1024, disk=50 * 1024)
-RUN_LIMITS = Limits(seconds=24 * 3600, memory=52 * 1024, disk=50 * 1024)
+TRAIN_LIMITS = Limits(
+    seconds=72 * 3600,
+    memory=52 * 1024,
+    disk=50 * 1024,
+)
+RUN_LIMITS = Limits(
+    seconds=24 * 3600,
+    memory=52 * 1024,
+    disk=50 * 1024,
+)
 
 # How the lines of a patient's .txt begin that state what is to be predicted.
 _ANSWER_LINES = ("#Murmur", "#Most audible", "#Systolic", "#Diastolic", "#Outcome")
@@ -203,7 +211,11 @@ def _every_id(name: str, records: Sequence[Record]) -> set[str]:
     return {name, records[0].patient, str(records[0].meta.get("additional_id", name))}
 
 
-def _people_folds(patients: Patients, n_fold: int, seed: int) -> list[tuple[list[str], list[str]]]:
+def _people_folds(
+    patients: Patients,
+    n_fold: int,
+    seed: int,
+) -> list[tuple[list[str], list[str]]]:
     """The ids to train on and to test on, for each fold of people."""
     person = {name: records[0].patient for name, records in patients.items()}
     fold_of = folds(list(person.values()), n_fold, seed)
@@ -242,7 +254,10 @@ def _run_fold(
     A fold has a scratch folder of its own, apart from the unpacked entry, so that nothing is kept
     between folds.
     """
-    with tempfile.TemporaryDirectory(prefix="etab-fold-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="etab-fold-",
+        ignore_cleanup_errors=True,
+    ) as scratch:
         work = Path(scratch)
         model = work / "model"
         outputs = work / "outputs"
@@ -260,14 +275,32 @@ def _run_fold(
         _copy_checked_outputs(outputs, test_ids, out / "outputs")
 
 
-def _call(job: _Job, script: str, folders: Sequence[Path], limits: Limits, work: Path) -> None:
+def _call(
+    job: _Job,
+    script: str,
+    folders: Sequence[Path],
+    limits: Limits,
+    work: Path,
+) -> None:
     command = [job.python, script, *map(str, folders)]
-    ended = run_limited(command, work / "entry", limits, home=work / "home", watched=work)
+    ended = run_limited(
+        command,
+        work / "entry",
+        limits,
+        home=work / "home",
+        watched=work,
+    )
     if ended.why:
         raise EntryError(f"{script} {ended.explain()}")
 
 
-def _copy_patients(source: CircorSource, patients: Patients, folder: Path, *, hidden: bool) -> None:
+def _copy_patients(
+    source: CircorSource,
+    patients: Patients,
+    folder: Path,
+    *,
+    hidden: bool,
+) -> None:
     """Copy patients into a folder.
 
     With ``hidden``, they look like the hidden data: no states, and no line of a ``.txt`` that
@@ -287,7 +320,11 @@ def _copy_patients(source: CircorSource, patients: Patients, folder: Path, *, hi
         (folder / f"{name}.txt").write_text("".join(lines), encoding="utf-8")
 
 
-def _copy_checked_outputs(written: Path, names: Collection[str], outputs: Path) -> None:
+def _copy_checked_outputs(
+    written: Path,
+    names: Collection[str],
+    outputs: Path,
+) -> None:
     """Check the outputs of a fold, all of them, and then copy them.
 
     Raises:

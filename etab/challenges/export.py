@@ -38,7 +38,10 @@ from etab.types import FloatArray, Kind
 _RECORD = re.compile(r"^[a-f]\d{4,5}$")
 _PATIENT = re.compile(r"^\d+$")
 # What the tasks of category f ask, by dataset and number.
-_TASKS = {"cinc2016": {0: "abnormal"}, "circor": {1: "murmur", 2: "outcome"}}
+_TASKS = {
+    "cinc2016": {0: "abnormal"},
+    "circor": {1: "murmur", 2: "outcome"},
+}
 _UNSURE = 0.5
 
 
@@ -111,7 +114,9 @@ def read_result_table(path: Path, wanted: Sequence[str]) -> tuple[str, Result, P
 
 
 def answers_2016(
-    table: Predictions, threshold: float | None = None, unsure: tuple[float, float] | None = None
+    table: Predictions,
+    threshold: float | None = None,
+    unsure: tuple[float, float] | None = None,
 ) -> tuple[dict[str, int], str]:
     """Turn the scores of a table into answers of CinC 2016.
 
@@ -201,7 +206,11 @@ def export_cinc2016(
 
 
 def export_circor2022(
-    paths: Sequence[Path], out: Path, *, data: Path | None = None, threshold: float | None = None
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    data: Path | None = None,
+    threshold: float | None = None,
 ) -> WrittenEntry:
     """Write the csv files of the Challenge 2022 and answers.json from two results.
 
@@ -285,12 +294,21 @@ def _outcome(table: Predictions, threshold: float | None) -> dict[str, AnswerRow
     )
 
 
-def _rows(items: Sequence[str], chosen: Any, scores: FloatArray) -> dict[str, AnswerRow]:
+def _rows(
+    items: Sequence[str],
+    chosen: Any,
+    scores: FloatArray,
+) -> dict[str, AnswerRow]:
     rows = zip(chosen.tolist(), scores.tolist(), strict=True)
     return dict(zip(items, rows, strict=True))
 
 
-def _write_output(path: Path, name: str, murmur: AnswerRow, outcome: AnswerRow) -> None:
+def _write_output(
+    path: Path,
+    name: str,
+    murmur: AnswerRow,
+    outcome: AnswerRow,
+) -> None:
     lines = [
         f"#{name}",
         ",".join((*MURMUR, *OUTCOME)),
@@ -319,7 +337,11 @@ def _write_facts(path: Path, results: Sequence[Result], how: str) -> None:
     write_atomically(path, json.dumps(facts, indent=1) + "\n")
 
 
-def _check_items(table: Predictions, name: re.Pattern[str], words: str) -> None:
+def _check_items(
+    table: Predictions,
+    name: re.Pattern[str],
+    words: str,
+) -> None:
     odd = [item for item in table.items if not name.match(item)]
     if odd:
         raise ResultError(

@@ -105,7 +105,12 @@ class Ended:
 
 
 def run_limited(
-    command: Sequence[str], folder: Path, limits: Limits, *, home: Path, watched: Path | None = None
+    command: Sequence[str],
+    folder: Path,
+    limits: Limits,
+    *,
+    home: Path,
+    watched: Path | None = None,
 ) -> Ended:
     """Run a command and wait for its end.
 
@@ -164,7 +169,11 @@ def run_limited(
 
 
 def _wait(
-    child: subprocess.Popen[bytes], family: _Family, folder: Path, limits: Limits, started: float
+    child: subprocess.Popen[bytes],
+    family: _Family,
+    folder: Path,
+    limits: Limits,
+    started: float,
 ) -> str:
     """Wait for the end; return which limit was passed, or nothing."""
     size_before = _size(folder)

@@ -42,7 +42,12 @@ WEIGHTS: Mapping[str, Weights2016 | None] = {
     "validation": VALIDATION_2016,
 }
 # Words that stand for 1 and 0 in the outputs of 2022, in any case.
-_FLAGS = {"true": 1, "t": 1, "false": 0, "f": 0}
+_FLAGS = {
+    "true": 1,
+    "t": 1,
+    "false": 0,
+    "f": 0,
+}
 # Number of names that a message lists.
 _LISTED = 5
 
@@ -174,7 +179,13 @@ def read_answers(path: Path) -> dict[str, int]:
             twice.append(name)
         else:
             answers[name] = value
-    _refuse(path, {"no answer of 'record,1', '-1' or '0'": no_answers, "answered twice": twice})
+    _refuse(
+        path,
+        {
+            "no answer of 'record,1', '-1' or '0'": no_answers,
+            "answered twice": twice,
+        },
+    )
     return answers
 
 
@@ -233,7 +244,11 @@ def read_references(folder: Path) -> tuple[dict[str, Reference], str]:
 
 
 def evaluate_cinc2016(
-    answers: Path, reference: Path, *, rule: str = "official", weights: str | Weights2016 = "own"
+    answers: Path,
+    reference: Path,
+    *,
+    rule: str = "official",
+    weights: str | Weights2016 = "own",
 ) -> Entry2016:
     """Score the answers.txt of an entry of CinC 2016.
 
@@ -273,7 +288,13 @@ def evaluate_cinc2016(
         },
     )
     shares = WEIGHTS[weights] if isinstance(weights, str) else weights
-    return score_cinc2016(labels, given, quality, rule=rule, weights=shares)
+    return score_cinc2016(
+        labels,
+        given,
+        quality,
+        rule=rule,
+        weights=shares,
+    )
 
 
 def score_cinc2016(
@@ -428,7 +449,9 @@ def _one_hot(words: Sequence[str], classes: Sequence[str]) -> Array:
 
 
 def _table(
-    rows: Sequence[Mapping[str, tuple[bool, float]]], classes: Sequence[str], part: int
+    rows: Sequence[Mapping[str, tuple[bool, float]]],
+    classes: Sequence[str],
+    part: int,
 ) -> Array:
     return np.array([[row[name][part] for name in classes] for row in rows], dtype=np.float64)
 

@@ -39,7 +39,11 @@ _BROKEN = (
 
 
 def unpack_entry(
-    entry: Path, folder: Path, *, most_bytes: int = MOST_BYTES, most_files: int = MOST_FILES
+    entry: Path,
+    folder: Path,
+    *,
+    most_bytes: int = MOST_BYTES,
+    most_files: int = MOST_FILES,
 ) -> Path:
     """Copy or unpack the files of an entry.
 
@@ -111,7 +115,12 @@ def fingerprint(folder: Path) -> str:
 class _Budget:
     """Count what is unpacked; refuse too much of it, names that climb, and names given twice."""
 
-    def __init__(self, entry: Path, most_bytes: int, most_files: int) -> None:
+    def __init__(
+        self,
+        entry: Path,
+        most_bytes: int,
+        most_files: int,
+    ) -> None:
         self.entry = entry
         self.bytes = most_bytes
         self.files = most_files
@@ -218,7 +227,12 @@ def _tar(entry: Path, folder: Path, budget: _Budget) -> None:
                 _member(archive, info, folder, budget)
 
 
-def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Path, budget: _Budget) -> None:
+def _member(
+    archive: tarfile.TarFile,
+    info: tarfile.TarInfo,
+    folder: Path,
+    budget: _Budget,
+) -> None:
     if info.name in (".", "./"):
         return
     path = budget.path_for(info.name, folder)

@@ -340,6 +340,10 @@ def weighted_mean(values: Array, weights: FloatArray) -> FloatArray:
     return ratio(weights @ np.asarray(values, dtype=np.float64), weights.sum(axis=1))
 
 
-def weighted_share(hits: Array, among: Array, weights: FloatArray) -> FloatArray:
+def weighted_share(
+    hits: Array,
+    among: Array,
+    weights: FloatArray,
+) -> FloatArray:
     """Mean of ``hits`` (n,) over the rows ``among`` (n,) bool, under weights: (draws,)."""
     return ratio(weights @ (hits * among), weights @ among.astype(np.float64))

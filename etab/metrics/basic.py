@@ -70,20 +70,41 @@ def _spread(totals: FloatArray, n: FloatArray) -> FloatArray:
     return np.where(total > rounding, total, 0.0)
 
 
-@metric_of_patients("mae", "mean absolute error", _VALUES, better=-1, best=0.0, worst=np.inf)
+@metric_of_patients(
+    "mae",
+    "mean absolute error",
+    _VALUES,
+    better=-1,
+    best=0.0,
+    worst=np.inf,
+)
 def mae(rows: ScoredRows, units: Units) -> Form:
     """Mean absolute error, in the target's unit."""
     return mean_of(np.abs(_error(rows)), units)
 
 
-@metric_of_patients("rmse", "root mean squared error", _VALUES, better=-1, best=0.0, worst=np.inf)
+@metric_of_patients(
+    "rmse",
+    "root mean squared error",
+    _VALUES,
+    better=-1,
+    best=0.0,
+    worst=np.inf,
+)
 def rmse(rows: ScoredRows, units: Units) -> Form:
     """Root mean squared error, in the target's unit."""
     columns = [np.square(_error(rows)), np.ones(len(rows))]
     return sums(columns, units, lambda totals: np.sqrt(ratio(totals[0], totals[1])))
 
 
-@metric_of_patients("bias", "bias (Bland-Altman)", _VALUES, better=0, best=0.0, worst=np.inf)
+@metric_of_patients(
+    "bias",
+    "bias (Bland-Altman)",
+    _VALUES,
+    better=0,
+    best=0.0,
+    worst=np.inf,
+)
 def bias(rows: ScoredRows, units: Units) -> Form:
     """Mean of score minus truth (Bland and Altman, Lancet 1986)."""
     return mean_of(_error(rows), units)
@@ -174,7 +195,11 @@ def r2(rows: ScoredRows, units: Units) -> Form:
     return sums(columns, units, explained)
 
 
-def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
+def weighted_auroc(
+    positive: Array,
+    score: FloatArray,
+    weights: FloatArray,
+) -> FloatArray:
     """Area under the ROC curve under several weightings, ties counted half (Mann-Whitney).
 
     Args:
@@ -190,7 +215,11 @@ def weighted_auroc(positive: Array, score: FloatArray, weights: FloatArray) -> F
     return Pairs([part], n).draws(np.asarray(weights).T)
 
 
-def weighted_auprc(positive: Array, score: FloatArray, weights: FloatArray) -> FloatArray:
+def weighted_auprc(
+    positive: Array,
+    score: FloatArray,
+    weights: FloatArray,
+) -> FloatArray:
     """Average precision under several weightings, ties taken together.
 
     It is the step sum of precision over recall, as scikit-learn defines it.
@@ -361,7 +390,11 @@ def both_classes(truth: FloatArray, name: str) -> None:
         )
 
 
-def evaluate(kind: Kind, columns: Columns, patients: Array) -> dict[str, float]:
+def evaluate(
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+) -> dict[str, float]:
     """Compute every metric of a kind for rows of one fold.
 
     Args:

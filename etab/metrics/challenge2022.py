@@ -62,7 +62,11 @@ def confusion(labels: Array, outputs: Array) -> IntArray:
     return np.asarray(outputs, dtype=np.int64).T @ np.asarray(labels, dtype=np.int64)
 
 
-def weighted_accuracy_2022(labels: Array, outputs: Array, weights: Sequence[float]) -> float:
+def weighted_accuracy_2022(
+    labels: Array,
+    outputs: Array,
+    weights: Sequence[float],
+) -> float:
     """Accuracy in which each true class counts ``weights`` times.
 
     Args:

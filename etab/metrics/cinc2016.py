@@ -68,7 +68,12 @@ def _check_2016(truth: Array, answers: Array) -> tuple[IntArray, IntArray]:
     return truth.astype(np.int64), answers.astype(np.int64)
 
 
-def phase1_share(right: Array, unsure: Array, of_class: Array, units: Units) -> Sums:
+def phase1_share(
+    right: Array,
+    unsure: Array,
+    of_class: Array,
+    units: Units,
+) -> Sums:
     """Prepare the sensitivity (or specificity) of the first phase: unsure is half right.
 
     Args:
@@ -160,7 +165,10 @@ def _mean_of_both(se: float | None, sp: float | None) -> float | None:
 
 
 def cinc2016(
-    truth: Array, answers: Array, clean: Array, weights: Weights2016 | None = None
+    truth: Array,
+    answers: Array,
+    clean: Array,
+    weights: Weights2016 | None = None,
 ) -> Score2016:
     """Score by the official rule: unsure is right on a noisy record and wrong on a clean one.
 
@@ -220,7 +228,11 @@ def _pair(clean: Array) -> tuple[float, float]:
 
 
 def _official(
-    of_class: Array, clean: Array, truth: Array, answers: Array, shares: tuple[float, float]
+    of_class: Array,
+    clean: Array,
+    truth: Array,
+    answers: Array,
+    shares: tuple[float, float],
 ) -> tuple[float | None, tuple[float, float]]:
     """Share of right answers over the two strata of one class, with the weights that were used.
 

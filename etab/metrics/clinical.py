@@ -97,7 +97,10 @@ def calibration_error_of_classes(rows: ScoredRows, weights: FloatArray) -> Float
     """
     scores = class_scores(rows.kind, rows.columns)
     is_right = scores.argmax(axis=1) == rows["truth"].astype(np.int64)
-    columns = {"score": scores.max(axis=1), "truth": is_right.astype(np.float64)}
+    columns = {
+        "score": scores.max(axis=1),
+        "truth": is_right.astype(np.float64),
+    }
     return calibration_error(ScoredRows(Kind.BINARY, columns, rows.patients), weights)
 
 
@@ -174,7 +177,11 @@ def reliability_curve(rows: ScoredRows) -> list[tuple[float, float, int]]:
 
 
 def readouts(
-    rows: ScoredRows, *, ejection: bool = True, seed: int = 0, draws: int = _DRAWS
+    rows: ScoredRows,
+    *,
+    ejection: bool = True,
+    seed: int = 0,
+    draws: int = _DRAWS,
 ) -> list[Readout]:
     """Compute the clinical read-outs of the predictions of a cell.
 
@@ -237,7 +244,9 @@ def _functions(rows: ScoredRows, ejection: bool = True) -> dict[str, tuple[_Weig
 
 
 def _of_values(
-    rows: ScoredRows, every_row: Array, ejection: bool
+    rows: ScoredRows,
+    every_row: Array,
+    ejection: bool,
 ) -> dict[str, tuple[_Weighted, Array]]:
     """Agreement of values; for ejection fractions also the bias by range, and reclassification."""
     bias = METRICS["bias"].draws
@@ -293,7 +302,12 @@ def _called_below(limit: float) -> _Weighted:
     return share
 
 
-def _readout(name: str, function: _Weighted, rows: ScoredRows, weights: Array) -> Readout:
+def _readout(
+    name: str,
+    function: _Weighted,
+    rows: ScoredRows,
+    weights: Array,
+) -> Readout:
     """A read-out with its interval; values None where it does not exist."""
     if len(rows) == 0:
         return Readout(name, None, None, None, 0)
@@ -312,7 +326,11 @@ def _readout(name: str, function: _Weighted, rows: ScoredRows, weights: Array) -
     return Readout(name, value, interval.low, interval.high, n_rows)
 
 
-def _over_repeats(function: _Weighted, rows: ScoredRows, weights: FloatArray) -> FloatArray:
+def _over_repeats(
+    function: _Weighted,
+    rows: ScoredRows,
+    weights: FloatArray,
+) -> FloatArray:
     """The mean of a read-out over the repeats of the folds."""
     values = [function(rows.select(part), weights[:, part]) for part in rows.of_repeats()]
     return np.asarray(np.mean(values, axis=0))
@@ -360,7 +378,12 @@ def subgroups(
             rng = np.random.default_rng([seed, i])
             counts = resample_weights(len(people), draws, rng)
             values = METRICS[metric].draws(part, counts[:, of_row])
-            ends = percentile_interval(value, values, level=level, method="patients")
+            ends = percentile_interval(
+                value,
+                values,
+                level=level,
+                method="patients",
+            )
         except UndefinedError:
             table.append(Readout(name, None, None, None, len(people)))
             continue
@@ -372,4 +395,8 @@ def worst_subgroup(metric: str, table: list[Readout]) -> Readout | None:
     """The subgroup with the worst value among those of 50 or more patients; None without any."""
     large = [row for row in table if row.n >= SMALLEST_GROUP and row.value is not None]
     better = METRICS[metric].better or 1
-    return min(large, key=lambda row: better * (row.value or 0.0), default=None)
+    return min(
+        large,
+        key=lambda row: better * (row.value or 0.0),
+        default=None,
+    )

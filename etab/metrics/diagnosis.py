@@ -100,7 +100,11 @@ def diagnose(
     weight = np.where(used[inverse] > 0, weight, 1.0)
     total = np.bincount(inverse, weights=weight, minlength=len(keys))
     sums = [
-        np.bincount(inverse, weights=weight * p[:, k], minlength=len(keys))
+        np.bincount(
+            inverse,
+            weights=weight * p[:, k],
+            minlength=len(keys),
+        )
         for k in range(p.shape[1])
     ]
     scores = np.stack(sums, axis=1) / total[:, None]
@@ -144,12 +148,20 @@ def recalls(truth: Array, answers: Array, n_classes: int) -> FloatArray:
     return np.array([float((answers[truth == k] == k).mean()) for k in range(n_classes)])
 
 
-def study_balanced_accuracy(truth: Array, answers: Array, n_classes: int) -> float:
+def study_balanced_accuracy(
+    truth: Array,
+    answers: Array,
+    n_classes: int,
+) -> float:
     """Mean recall over all classes."""
     return float(recalls(truth, answers, n_classes).mean())
 
 
-def upstream_view_accuracy(truth: Array, answers: Array, n_classes: int) -> float:
+def upstream_view_accuracy(
+    truth: Array,
+    answers: Array,
+    n_classes: int,
+) -> float:
     """Mean recall over all classes but the last one, as the authors score view classifiers.
 
     With the class order of the card that leaves out 'other'. To be shown beside

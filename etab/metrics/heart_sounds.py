@@ -64,7 +64,11 @@ def _official(rows: ScoredRows, units: Units, *, abnormal: bool) -> Sums:
     return official_share(right, answer == _UNSURE, of_class, rows["clean"] == 1, shares, units)
 
 
-def _mean_over_databases(rows: ScoredRows, units: Units, make: MakeForm) -> Form:
+def _mean_over_databases(
+    rows: ScoredRows,
+    units: Units,
+    make: MakeForm,
+) -> Form:
     """Mean of a metric over databases; one without both classes has no value and is left out."""
     forms = []
     for name in np.unique(rows["group"]):
@@ -263,7 +267,12 @@ TIMING_COLUMNS = ("s1_found", "s1_error_ms", "s1_late_ms", "s2_found", "s2_error
 those. Results of the first version of the task lack them."""
 
 
-def mean_over_people(rows: ScoredRows, name: str, among: Array, units: Units) -> Sums:
+def mean_over_people(
+    rows: ScoredRows,
+    name: str,
+    among: Array,
+    units: Units,
+) -> Sums:
     """Prepare the mean over people of the mean of a column over their recordings.
 
     Args:

@@ -38,7 +38,10 @@ def cell_rng(task: str, seed: int, stream: int) -> np.random.Generator:
 
 
 def interval_of(
-    task: str, metric: str, seed: int, table: Predictions
+    task: str,
+    metric: str,
+    seed: int,
+    table: Predictions,
 ) -> uncertainty.ConfidenceInterval:
     """Compute the 95 % interval of a metric over resamples of the patients.
 

@@ -15,7 +15,10 @@ MASK_COLUMNS = ("dice", "jaccard", "hd95", "msd")
 
 
 def mask_scores(
-    truth: Array | Outline, predicted: Array, *, spacing: tuple[float, float]
+    truth: Array | Outline,
+    predicted: Array,
+    *,
+    spacing: tuple[float, float],
 ) -> dict[str, float]:
     """Score one predicted mask against the authors' mask.
 
@@ -60,11 +63,19 @@ def mask_scores(
     }
     if answer.pixels == 0:
         diagonal = float(np.hypot(predicted.shape[0] * spacing[0], predicted.shape[1] * spacing[1]))
-        return {**scores, "hd95": diagonal, "msd": diagonal}
+        return {
+            **scores,
+            "hd95": diagonal,
+            "msd": diagonal,
+        }
     to_answer, to_truth = surface_distances(known, answer)
     farthest = max(_percentile95(to_answer), _percentile95(to_truth))
     mean = float(np.concatenate([to_answer, to_truth]).mean())
-    return {**scores, "hd95": farthest, "msd": mean}
+    return {
+        **scores,
+        "hd95": farthest,
+        "msd": mean,
+    }
 
 
 def _percentile95(values: FloatArray) -> float:
@@ -83,20 +94,38 @@ def _percentile95(values: FloatArray) -> float:
 
 def _mean_over_patients(rows: ScoredRows, units: Units, name: str) -> Form:
     """Mean over patients of the mean over their frames."""
-    _, inverse, counts = np.unique(rows.patients, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(
+        rows.patients,
+        return_inverse=True,
+        return_counts=True,
+    )
     return mean_of(rows[name], units, 1 / counts[inverse])
 
 
 _MASKS = (Kind.MASK,)
 
 
-@metric_of_patients("dice", "Dice overlap", _MASKS, better=1, best=1.0, worst=0.0)
+@metric_of_patients(
+    "dice",
+    "Dice overlap",
+    _MASKS,
+    better=1,
+    best=1.0,
+    worst=0.0,
+)
 def dice(rows: ScoredRows, units: Units) -> Form:
     """Dice overlap, the mean over patients of the mean over their frames."""
     return _mean_over_patients(rows, units, "dice")
 
 
-@metric_of_patients("jaccard", "Jaccard overlap", _MASKS, better=1, best=1.0, worst=0.0)
+@metric_of_patients(
+    "jaccard",
+    "Jaccard overlap",
+    _MASKS,
+    better=1,
+    best=1.0,
+    worst=0.0,
+)
 def jaccard(rows: ScoredRows, units: Units) -> Form:
     """Jaccard overlap, the mean over patients of the mean over their frames."""
     return _mean_over_patients(rows, units, "jaccard")
@@ -117,7 +146,13 @@ def hd95(rows: ScoredRows, units: Units) -> Form:
 
 
 @metric_of_patients(
-    "msd", "mean surface distance", _MASKS, better=-1, best=0.0, worst=np.inf, unit="mm"
+    "msd",
+    "mean surface distance",
+    _MASKS,
+    better=-1,
+    best=0.0,
+    worst=np.inf,
+    unit="mm",
 )
 def msd(rows: ScoredRows, units: Units) -> Form:
     """Mean surface distance, the mean over patients of the mean over their frames."""

@@ -82,7 +82,11 @@ def frame_accuracy(truth: Array, predicted: Array) -> float:
 
 
 def segmentation(
-    truth: Array, predicted: Array, *, tolerance_ms: int = 60, one_to_one: bool = False
+    truth: Array,
+    predicted: Array,
+    *,
+    tolerance_ms: int = 60,
+    one_to_one: bool = False,
 ) -> SegmentationScore:
     """Find S1 and S2 by their centres, at 50 Hz, both sounds pooled.
 
@@ -128,7 +132,11 @@ def segmentation(
 
 
 def event_timing(
-    truth: Array, predicted: Array, sound: int, *, tolerance_ms: int = 100
+    truth: Array,
+    predicted: Array,
+    sound: int,
+    *,
+    tolerance_ms: int = 100,
 ) -> EventTiming:
     """Measure the timing error of the first or the second heart sound.
 
@@ -172,13 +180,21 @@ def _centres(states: IntArray, sound: int) -> IntArray:
     return np.asarray(of_sound[:, 1] + of_sound[:, 2])
 
 
-def _near(true: IntArray, predicted_events: IntArray, reach: int) -> tuple[Array, Array]:
+def _near(
+    true: IntArray,
+    predicted_events: IntArray,
+    reach: int,
+) -> tuple[Array, Array]:
     """Which true events have a prediction in reach, and which predictions a true event."""
     near = np.abs(true[:, None] - predicted_events[None, :]) <= reach
     return near.any(axis=1), near.any(axis=0)
 
 
-def _pairs(true: IntArray, predicted_events: IntArray, reach: int) -> tuple[Array, Array]:
+def _pairs(
+    true: IntArray,
+    predicted_events: IntArray,
+    reach: int,
+) -> tuple[Array, Array]:
     """``_near`` with each event used once: the largest number of pairs, earliest first."""
     detected = np.zeros(len(true), dtype=bool)
     right = np.zeros(len(predicted_events), dtype=bool)

@@ -27,7 +27,11 @@ class ConfidenceInterval:
     method: str
 
 
-def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntArray:
+def resample_weights(
+    n_patients: int,
+    n: int,
+    rng: np.random.Generator,
+) -> IntArray:
     """Draw bootstrap resamples of patients.
 
     Args:
@@ -55,7 +59,12 @@ def resample_weights(n_patients: int, n: int, rng: np.random.Generator) -> IntAr
     return np.asarray(counts.astype(smallest), order="F")
 
 
-def weighted(metric: str, rows: ScoredRows, order: Array, weights: IntArray) -> FloatArray:
+def weighted(
+    metric: str,
+    rows: ScoredRows,
+    order: Array,
+    weights: IntArray,
+) -> FloatArray:
     """Compute a metric under several weightings of the patients.
 
     Args:
@@ -73,7 +82,11 @@ def weighted(metric: str, rows: ScoredRows, order: Array, weights: IntArray) -> 
 
 
 def percentile_interval(
-    value: float, draws: FloatArray, *, level: float = 0.95, method: str
+    value: float,
+    draws: FloatArray,
+    *,
+    level: float = 0.95,
+    method: str,
 ) -> ConfidenceInterval:
     """Percentile interval of bootstrap draws.
 
@@ -141,12 +154,21 @@ def bootstrap(
 
 
 def resampled(
-    metric: str, rows: ScoredRows, weights: IntArray, *, level: float = 0.95
+    metric: str,
+    rows: ScoredRows,
+    weights: IntArray,
+    *,
+    level: float = 0.95,
 ) -> ConfidenceInterval:
     """``bootstrap`` with given resamples (n, patients), as ``resample_weights`` draws them."""
     value = METRICS[metric].value(rows)
     draws = weighted(metric, rows, np.unique(rows.patients), weights)
-    return percentile_interval(value, draws, level=level, method="bootstrap over patients")
+    return percentile_interval(
+        value,
+        draws,
+        level=level,
+        method="bootstrap over patients",
+    )
 
 
 def holm(p: Sequence[float]) -> FloatArray:

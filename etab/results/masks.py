@@ -108,7 +108,9 @@ def sample_rows(items: Sequence[str], repeats: Sequence[int]) -> list[int]:
 
 
 def mask_facts(
-    items: Sequence[str], repeats: Sequence[int], digests: Sequence[str]
+    items: Sequence[str],
+    repeats: Sequence[int],
+    digests: Sequence[str],
 ) -> dict[str, Any]:
     """Put together what a record holds of the masks of its cell.
 
@@ -248,7 +250,11 @@ def _refuse_sizes(shapes: Array, boxes: Array) -> None:
         raise ValueError("a box lies outside of its mask")
 
 
-def _unpacked_mask(shape: Sequence[int], box: Sequence[int], content: bytes) -> Array:
+def _unpacked_mask(
+    shape: Sequence[int],
+    box: Sequence[int],
+    content: bytes,
+) -> Array:
     mask = np.zeros(tuple(shape), dtype=bool)
     _, _, height, width = box
     rows = np.frombuffer(content, dtype=np.uint8).reshape(height, (width + 7) // 8)
@@ -256,7 +262,12 @@ def _unpacked_mask(shape: Sequence[int], box: Sequence[int], content: bytes) -> 
     return mask
 
 
-def _array(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ...]) -> Array:
+def _array(
+    archive: zipfile.ZipFile,
+    name: str,
+    dtype: Any,
+    shape: tuple[int, ...],
+) -> Array:
     """Read a whole array of a known type and shape."""
     with archive.open(name) as stream:
         _refuse_header(stream, name, dtype, shape)
@@ -266,7 +277,12 @@ def _array(archive: zipfile.ZipFile, name: str, dtype: Any, shape: tuple[int, ..
     return np.frombuffer(content, dtype=np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
-def _refuse_header(stream: IO[bytes], name: str, dtype: Any, shape: tuple[int, ...]) -> None:
+def _refuse_header(
+    stream: IO[bytes],
+    name: str,
+    dtype: Any,
+    shape: tuple[int, ...],
+) -> None:
     """Read the header of an array, and refuse one of another type, order or shape."""
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError(f"{name} has another version of the format than 1.0")

@@ -141,7 +141,13 @@ class Result:
 
     @staticmethod
     def path_of(
-        folder: Path, dataset: str, task: str, backbone: str, protocol: str, seed: int, head: str
+        folder: Path,
+        dataset: str,
+        task: str,
+        backbone: str,
+        protocol: str,
+        seed: int,
+        head: str,
     ) -> Path:
         """Path of the record of a cell in a folder of results."""
         return (
@@ -158,7 +164,13 @@ class Result:
             folder, self.dataset, self.task, self.backbone, self.protocol, self.seed, self.head
         )
 
-    def save(self, folder: Path, predictions: Predictions, *, keep: Keep = "all") -> Path:
+    def save(
+        self,
+        folder: Path,
+        predictions: Predictions,
+        *,
+        keep: Keep = "all",
+    ) -> Path:
         """Write the masks and the predictions, then the record, which then has both beside it.
 
         Saving an equal result again changes nothing, except that a lost or damaged table of
@@ -197,7 +209,12 @@ class Result:
         write_atomically(path, self.to_json())
         return path
 
-    def _write_masks(self, path: Path, predictions: Predictions, keep: Keep) -> None:
+    def _write_masks(
+        self,
+        path: Path,
+        predictions: Predictions,
+        keep: Keep,
+    ) -> None:
         masks = predictions.masks
         if keep == "none" or not masks:
             return

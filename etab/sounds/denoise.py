@@ -28,12 +28,18 @@ def processed(
     Raises as ``causal_band`` and ``shrink``.
     """
     return shrink(
-        causal_band(samples, rate, low=low, high=high), wavelet=wavelet, level=level
+        causal_band(samples, rate, low=low, high=high),
+        wavelet=wavelet,
+        level=level,
     ).astype(np.float32)
 
 
 def causal_band(
-    samples: FloatArray, rate: int, *, low: float = 25.0, high: float = 400.0
+    samples: FloatArray,
+    rate: int,
+    *,
+    low: float = 25.0,
+    high: float = 400.0,
 ) -> FloatArray:
     """Butterworth of order 2, high-pass then low-pass, forwards only (it delays): (n,) -> (n,)
     float64.
@@ -57,7 +63,12 @@ def causal_band(
     return np.asarray(sosfilt(sections, np.asarray(samples, dtype=np.float64)))
 
 
-def shrink(samples: FloatArray, *, wavelet: str = "haar", level: int = 5) -> FloatArray:
+def shrink(
+    samples: FloatArray,
+    *,
+    wavelet: str = "haar",
+    level: int = 5,
+) -> FloatArray:
     """Soft universal threshold on the wavelet details: (n,) -> (n,) float64.
 
     The threshold is sigma sqrt(2 ln n), sigma the median magnitude of the finest detail over

@@ -31,7 +31,10 @@ _BAND_WINDOW = 50
 
 
 def band_pass(
-    samples: FloatArray, rate: int, low: float = BAND[0], high: float = BAND[1]
+    samples: FloatArray,
+    rate: int,
+    low: float = BAND[0],
+    high: float = BAND[1],
 ) -> FloatArray:
     """Keep ``low`` to ``high`` Hz: Butterworth of order 2 forwards and backwards, so nothing moves
     in time.
@@ -55,7 +58,11 @@ def band_pass(
 
 
 def remove_spikes(
-    samples: FloatArray, rate: int, *, window: float = 0.5, factor: float = 3.0
+    samples: FloatArray,
+    rate: int,
+    *,
+    window: float = 0.5,
+    factor: float = 3.0,
 ) -> FloatArray:
     """Silence knocks, as Schmidt does: samples (n,) -> (n,) float64.
 
@@ -96,7 +103,11 @@ def magnitude(samples: FloatArray) -> FloatArray:
     return np.asarray(np.abs(hilbert(samples, next_fast_len(n))[:n]))
 
 
-def homomorphic(samples: FloatArray, rate: int = RATE, cutoff: float = 8.0) -> FloatArray:
+def homomorphic(
+    samples: FloatArray,
+    rate: int = RATE,
+    cutoff: float = 8.0,
+) -> FloatArray:
     """Smooth magnitude (n,): the low-pass (Butterworth of order 1, zero phase) of its logarithm,
     raised again.
 
@@ -107,7 +118,10 @@ def homomorphic(samples: FloatArray, rate: int = RATE, cutoff: float = 8.0) -> F
 
 
 def band_power(
-    samples: FloatArray, rate: int = RATE, low: float = 40.0, high: float = 60.0
+    samples: FloatArray,
+    rate: int = RATE,
+    low: float = 40.0,
+    high: float = 60.0,
 ) -> FloatArray:
     """Mean power from ``low`` to ``high`` Hz (grid of 1 Hz) in Hamming windows of 25 ms at 0, 20,
     40, ... ms.
@@ -196,7 +210,11 @@ _MAKERS: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = MappingP
 KINDS = tuple(_MAKERS)
 
 
-def check_sound(samples: FloatArray, rate: int, name: str = "This recording") -> None:
+def check_sound(
+    samples: FloatArray,
+    rate: int,
+    name: str = "This recording",
+) -> None:
     """Raise UndefinedError, by ``name``, for a sound that is not (n,), not finite, flat, or shorter
     than 2 s.
     """
@@ -256,7 +274,11 @@ def envelopes(
 
 
 def band_levels(
-    samples: FloatArray, rate: int, *, bands: int = BANDS, name: str = "This recording"
+    samples: FloatArray,
+    rate: int,
+    *,
+    bands: int = BANDS,
+    name: str = "This recording",
 ) -> FloatArray:
     """Log power in overlapping triangular bands from 25 to 400 Hz, at 50 Hz, each less its mean
     over its deviation.

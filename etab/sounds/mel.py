@@ -42,10 +42,19 @@ class Mel:
 
 
 HEART = Mel()
-PICTURE = Mel(bands=MEL_BANDS, low=MEL_LOW, high=MEL_HIGH, floor_db=80.0)
+PICTURE = Mel(
+    bands=MEL_BANDS,
+    low=MEL_LOW,
+    high=MEL_HIGH,
+    floor_db=80.0,
+)
 
 
-def log_mel_bands(samples: FloatArray, rate: int, mel: Mel = HEART) -> FloatArray:
+def log_mel_bands(
+    samples: FloatArray,
+    rate: int,
+    mel: Mel = HEART,
+) -> FloatArray:
     """Log-mel of a window, low bands first: (n,) at ``rate`` Hz -> (bands, ceil(n / hop)) float32,
     in dB.
 
@@ -58,7 +67,13 @@ def log_mel_bands(samples: FloatArray, rate: int, mel: Mel = HEART) -> FloatArra
             f"A window has shape {samples.shape}; wanted one channel, (n,), of some length."
         )
     power = mel_power(
-        samples, rate, bands=mel.bands, low=mel.low, high=mel.high, window=mel.window, hop=mel.hop
+        samples,
+        rate,
+        bands=mel.bands,
+        low=mel.low,
+        high=mel.high,
+        window=mel.window,
+        hop=mel.hop,
     )
     whole = np.square(np.hanning(max(8, round(mel.window * rate)) + 1)[:-1].sum())
     return np.asarray(
@@ -66,7 +81,11 @@ def log_mel_bands(samples: FloatArray, rate: int, mel: Mel = HEART) -> FloatArra
     )
 
 
-def picture(samples: FloatArray, rate: int, size: tuple[int, int]) -> FloatArray:
+def picture(
+    samples: FloatArray,
+    rate: int,
+    size: tuple[int, int],
+) -> FloatArray:
     """Log-mel picture of a window at a size: (rows, columns) float32 in [0, 1], high bands on top;
     see ``waves.log_mel``.
 
@@ -102,7 +121,12 @@ def slaney_mel(hertz: float) -> float:
 
 
 def slaney_bank(
-    rate: int, n_fft: int, bands: int, *, low: float = 0.0, high: float | None = None
+    rate: int,
+    n_fft: int,
+    bands: int,
+    *,
+    low: float = 0.0,
+    high: float | None = None,
 ) -> FloatArray:
     """Triangular filters (bands, n_fft // 2 + 1) float32 of unit area per Hz on Slaney's mel scale.
 
@@ -121,7 +145,12 @@ def slaney_bank(
 
 
 def mel_bank(
-    rate: int, n_fft: int, *, bands: int = MEL_BANDS, low: float = MEL_LOW, high: float = MEL_HIGH
+    rate: int,
+    n_fft: int,
+    *,
+    bands: int = MEL_BANDS,
+    low: float = MEL_LOW,
+    high: float = MEL_HIGH,
 ) -> FloatArray:
     """Triangular mel filters (bands, n_fft // 2 + 1) from ``low`` to the lower of ``high`` and the
     Nyquist rate, in Hz.
@@ -167,11 +196,26 @@ def mel_power(
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts] * taper
     power = np.abs(np.fft.rfft(windows, n_fft, axis=1)) ** 2
     return np.asarray(
-        (power @ mel_bank(rate, n_fft, bands=bands, low=low, high=high).T).T, dtype=np.float32
+        (
+            power
+            @ mel_bank(
+                rate,
+                n_fft,
+                bands=bands,
+                low=low,
+                high=high,
+            ).T
+        ).T,
+        dtype=np.float32,
     )
 
 
-def log_mel(samples: FloatArray, rate: int, *, floor_db: float = 80.0) -> FloatArray:
+def log_mel(
+    samples: FloatArray,
+    rate: int,
+    *,
+    floor_db: float = 80.0,
+) -> FloatArray:
     """Log-mel picture (64 bands, time) in [0, 1]: windows of 64 ms every 16 ms, 25 to 1000 Hz, high
     bands on top.
 

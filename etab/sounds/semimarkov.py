@@ -109,7 +109,10 @@ def autocorrelation(envelope: FloatArray) -> FloatArray:
 
 
 def heart_timings(
-    envelope: FloatArray, *, candidates: int = 1, rates: tuple[float, float] = RATES
+    envelope: FloatArray,
+    *,
+    candidates: int = 1,
+    rates: tuple[float, float] = RATES,
 ) -> tuple[Timing, ...]:
     """The likeliest beats of an envelope (n,) at 50 Hz (see ``beat_envelope``), the best first; at
     least one, at most ``candidates``.
@@ -243,7 +246,9 @@ class HeartSoundModel:
         check_envelopes(envelopes, width)
         if timings is None:
             timings = heart_timings(
-                beat_envelope(envelopes, self.beat), candidates=self.candidates, rates=self.rates
+                beat_envelope(envelopes, self.beat),
+                candidates=self.candidates,
+                rates=self.rates,
             )
         tables = [duration_table(timing, self.spreads) for timing in timings]
         return viterbi(self.emission(envelopes), tables)[0]

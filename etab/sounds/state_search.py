@@ -90,7 +90,10 @@ def viterbi_of_all(
 
 
 def _best_path(
-    value: FloatArray, total: FloatArray, table: FloatArray, survival: FloatArray
+    value: FloatArray,
+    total: FloatArray,
+    table: FloatArray,
+    survival: FloatArray,
 ) -> tuple[IntArray, float, int]:
     """The best states of one recording from the values (rows, n + 1) of ``_forward``."""
     rows, longest = table.shape
@@ -118,7 +121,11 @@ def _best_path(
 
 
 def _best_length(
-    end: int, entered: FloatArray, table: FloatArray, survival: FloatArray, total: float
+    end: int,
+    entered: FloatArray,
+    table: FloatArray,
+    survival: FloatArray,
+    total: float,
 ) -> int:
     """How long a state lasted that ends before a frame: the duration of its best value.
 
@@ -141,7 +148,11 @@ def _best_length(
     return len(reached) - best
 
 
-def _forward(total: FloatArray, table: FloatArray, survival: FloatArray) -> FloatArray:
+def _forward(
+    total: FloatArray,
+    table: FloatArray,
+    survival: FloatArray,
+) -> FloatArray:
     """Best log-likelihood (rows, n + 1) of a state that ends before frame t.
 
     A state follows the one before it by no less than its shortest duration. So one state after the

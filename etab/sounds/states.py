@@ -42,7 +42,11 @@ def check_intervals(where: object, intervals: Sequence[Interval]) -> None:
             )
 
 
-def states_at(intervals: Sequence[Interval], n: int, rate: float) -> IntArray:
+def states_at(
+    intervals: Sequence[Interval],
+    n: int,
+    rate: float,
+) -> IntArray:
     """States at 0, 20, 40, ... ms of ``n`` samples at ``rate`` Hz: (k,) int8, -1 outside every
     interval.
 

@@ -46,7 +46,13 @@ def resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
     return np.asarray(made, dtype=np.float32)
 
 
-def cut(samples: FloatArray, start: int, n: int, *, padding: bool) -> FloatArray:
+def cut(
+    samples: FloatArray,
+    start: int,
+    n: int,
+    *,
+    padding: bool,
+) -> FloatArray:
     """``n`` samples from ``start`` on; beyond the end zeros (``padding``), or the recording again
     from its beginning.
     """

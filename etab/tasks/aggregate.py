@@ -57,11 +57,19 @@ def _means(scores: FloatArray, names: Array) -> FloatArray:
     return np.stack([scores[names == name].mean(axis=0) for name in np.unique(names)])
 
 
-def _mean_of_recordings(scores: FloatArray, recordings: Array, _: Array) -> FloatArray:
+def _mean_of_recordings(
+    scores: FloatArray,
+    recordings: Array,
+    _: Array,
+) -> FloatArray:
     return np.asarray(_means(scores, recordings).mean(axis=0))
 
 
-def _mean_of_places(scores: FloatArray, recordings: Array, places: Array) -> FloatArray:
+def _mean_of_places(
+    scores: FloatArray,
+    recordings: Array,
+    places: Array,
+) -> FloatArray:
     _, first = np.unique(recordings, return_index=True)
     return np.asarray(_means(_means(scores, recordings), places[first]).mean(axis=0))
 
@@ -78,7 +86,11 @@ def _any(scores: FloatArray) -> FloatArray:
     return np.diff(np.append(graver[:-1], 1.0), prepend=0.0)
 
 
-def _any_recording(scores: FloatArray, recordings: Array, _: Array) -> FloatArray:
+def _any_recording(
+    scores: FloatArray,
+    recordings: Array,
+    _: Array,
+) -> FloatArray:
     return _any(_means(scores, recordings))
 
 
@@ -149,7 +161,11 @@ def reduce(
         raise ResultError(
             f"The rule {name!r} needs the answers of a second probe ({AGGREGATES[name].beside})."
         )
-    _, first, inverse = np.unique(np.asarray(units), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(
+        np.asarray(units),
+        return_index=True,
+        return_inverse=True,
+    )
     order = np.argsort(first)
     reduced = np.empty((len(first), len(names)))
     by_unit = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])

@@ -35,7 +35,12 @@ _MEDIAN = "training median for every patient, cv5: `python -m benchmarks.anchors
 _LECLERC = "MAE of the best network of Leclerc et al., IEEE TMI 38(9), 2019, abstract"
 
 
-def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Iterable[Task]:
+def _masks(
+    index: int,
+    target: str,
+    words: str,
+    low: Mapping[str, float],
+) -> Iterable[Task]:
     for view, names in (("A2", ("A2C",)), ("A4", ("A4C",))):
         yield Task(
             code=f"a{index}-{view}-C",
@@ -52,7 +57,13 @@ def _masks(index: int, target: str, words: str, low: Mapping[str, float]) -> Ite
         )
 
 
-def _auroc(code: str, title: str, target: str, views: tuple[str, ...], inputs: str) -> Task:
+def _auroc(
+    code: str,
+    title: str,
+    target: str,
+    views: tuple[str, ...],
+    inputs: str,
+) -> Task:
     return Task(
         code=code,
         title=title,
@@ -94,7 +105,13 @@ def _camus() -> Iterable[Task]:
         yield _auroc(f"d0-{view}-C", f"cardiomyopathy (EF < 50), {name}", "CM", (name,), "ED+ES")
 
 
-def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: int) -> Task:
+def _still(
+    code: str,
+    title: str,
+    target: str,
+    views: tuple[str, ...],
+    classes: int,
+) -> Task:
     """Build a task on the stills of TMED-2: AUROC for two classes, balanced accuracy for more."""
     two = classes == 2
     return Task(
@@ -113,7 +130,12 @@ def _still(code: str, title: str, target: str, views: tuple[str, ...], classes: 
     )
 
 
-def _study(code: str, title: str, target: str, classes: int) -> Task:
+def _study(
+    code: str,
+    title: str,
+    target: str,
+    classes: int,
+) -> Task:
     """Build a task on aortic stenosis of a study from all its stills.
 
     Its version is 0, because nothing has been measured on the data yet.
@@ -308,7 +330,11 @@ def _unity() -> Iterable[Task]:
 
 # 32 frames, every second one, as Ouyang et al. (github.com/echonet/dynamic); all clips: half a clip
 # apart, not one frame
-_UPSTREAM = {6: Sampling(32, 2), 7: Sampling(32, 2, 32), 8: Sampling(32, 2)}
+_UPSTREAM = {
+    6: Sampling(32, 2),
+    7: Sampling(32, 2, 32),
+    8: Sampling(32, 2),
+}
 _CYCLE = Sampling(0)
 _AGAIN = "labels and patients of {}; version 0: no sequences at hand to run it on"
 

@@ -158,7 +158,11 @@ class Protocol:
         return drawn_splits
 
     def _drawn(
-        self, split: RowSplit, patients: Array, classes: dict[str, int], seeds: tuple[int, int, int]
+        self,
+        split: RowSplit,
+        patients: Array,
+        classes: dict[str, int],
+        seeds: tuple[int, int, int],
     ) -> RowSplit:
         """A split with the drawn training patients, and inner parts of theirs."""
         found = [str(p) for p in np.unique(patients[split.train])]
@@ -202,7 +206,10 @@ def _classes(patients: Array, answers: Any, kind: Kind) -> dict[str, int]:
 
 
 def strata_of(
-    patients: Array, answers: Any, kind: Kind, groups: Sequence[str] = ()
+    patients: Array,
+    answers: Any,
+    kind: Kind,
+    groups: Sequence[str] = (),
 ) -> dict[str, tuple[int, str]]:
     """Find the stratum of each patient, so that stratified folds are alike.
 
@@ -225,7 +232,9 @@ def strata_of(
         {'p1': (1, ''), 'p2': (0, '')}
     """
     people, first, person = np.unique(
-        np.asarray(patients, dtype=str), return_index=True, return_inverse=True
+        np.asarray(patients, dtype=str),
+        return_index=True,
+        return_inverse=True,
     )
     levels: IntArray = np.zeros(len(people), dtype=np.int64)
     if kind in (Kind.BINARY, Kind.CLASSES, Kind.VALUE):
@@ -306,7 +315,12 @@ def _numbers(base: str, n_fold: int) -> tuple[int, int]:
     return int(match[1] or n_fold), int(match[2] or 0)
 
 
-def drawn(bases: list[str], percents: list[float], shots: list[float], draws: int) -> list[str]:
+def drawn(
+    bases: list[str],
+    percents: list[float],
+    shots: list[float],
+    draws: int,
+) -> list[str]:
     """Name the protocols that train on draws of patients; 100 % is the base itself.
 
     Args:
@@ -343,7 +357,11 @@ def protocol_name(protocol: str, n_fold: int) -> str:
     return parse(protocol, n_fold).name
 
 
-def chosen(task: Task, asked: Sequence[str] | None, n_fold: int) -> list[str]:
+def chosen(
+    task: Task,
+    asked: Sequence[str] | None,
+    n_fold: int,
+) -> list[str]:
     """Choose the protocols of a task.
 
     Where none is requested, folds of patients are repeated as on the boards, unless the task is
@@ -381,7 +399,12 @@ def _fits(task: Task, protocol: Protocol) -> bool:
     return protocol.sort in task.protocols
 
 
-def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
+def splits_of(
+    name: str,
+    seed: int,
+    rows: Rows,
+    kind: Kind,
+) -> list[RowSplit]:
     """Split rows by a protocol.
 
     Args:
@@ -397,7 +420,12 @@ def splits_of(name: str, seed: int, rows: Rows, kind: Kind) -> list[RowSplit]:
     return parse(name).splits(rows.patients, rows.parts, rows.answers, kind, seed, rows.groups)
 
 
-def cells_of(name: str, n_fold: int, seed: int, rows: Rows) -> Array | None:
+def cells_of(
+    name: str,
+    n_fold: int,
+    seed: int,
+    rows: Rows,
+) -> Array | None:
     """Label the rows by the authors' part and the fold.
 
     Protocols with ``n_fold`` folds are made of rows with these labels.

@@ -93,7 +93,12 @@ def check_backbone(card: BackboneCard) -> None:
     check_network(card, backbone)
 
 
-def _check_lengths(card: BackboneCard, backbone: Backbone, x: Tensor, features: Features) -> None:
+def _check_lengths(
+    card: BackboneCard,
+    backbone: Backbone,
+    x: Tensor,
+    features: Features,
+) -> None:
     """Check that windows of other lengths give finite features of the same names and widths."""
     import torch
 

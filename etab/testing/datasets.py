@@ -30,7 +30,12 @@ from etab.types import Answer, Array, Kind, Record, Target
 _READ_IN_FULL = 8
 
 
-def check_dataset(source_cls: type[Source], root: Path, *, scratch: Path | None = None) -> None:
+def check_dataset(
+    source_cls: type[Source],
+    root: Path,
+    *,
+    scratch: Path | None = None,
+) -> None:
     """Check a source against the contract that runs rely on.
 
     The records of all recordings are checked, and up to 8 recordings are read in full. Nothing in
@@ -200,7 +205,12 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
             assert same, f"{what}: at=[{answer.at}] gives another answer"
 
 
-def _check_value(source: Source, record: Record, target: Target, answer: Answer) -> None:
+def _check_value(
+    source: Source,
+    record: Record,
+    target: Target,
+    answer: Answer,
+) -> None:
     """Check the value of one answer by the kind of its target."""
     what = f"{record.id}, {target.name}, frame {answer.at}"
     if target.kind is Kind.MASK:
@@ -220,7 +230,12 @@ def _check_value(source: Source, record: Record, target: Target, answer: Answer)
         assert np.isfinite(answer.value), f"{what}: {answer.value!r} is no finite number"
 
 
-def _check_keypoints(source: Source, record: Record, answer: Answer, what: str) -> None:
+def _check_keypoints(
+    source: Source,
+    record: Record,
+    answer: Answer,
+    what: str,
+) -> None:
     """Check keypoints (k, 2): in the frame, or NaN where they are not annotated."""
     assert answer.at is not None, f"{what}: keypoints must name their frame"
     h, w = source.frames(record, [answer.at])[0].shape
@@ -233,7 +248,11 @@ def _check_keypoints(source: Source, record: Record, answer: Answer, what: str) 
 
 
 def _check_states(
-    source: Source, record: Record, target: Target, answer: Answer, what: str
+    source: Source,
+    record: Record,
+    target: Target,
+    answer: Answer,
+    what: str,
 ) -> None:
     """Check states at 50 Hz: their number, and that each is a class or -1."""
     assert isinstance(source, SoundSource), f"{what}: states of a recording that is no sound"
@@ -269,7 +288,11 @@ def _message_of_refusal(action: Callable[[], object]) -> str | None:
     return None
 
 
-def _check_twice(source_cls: type[Source], source: Source, chosen: list[Record]) -> None:
+def _check_twice(
+    source_cls: type[Source],
+    source: Source,
+    chosen: list[Record],
+) -> None:
     """Check that a second source, and a pickled copy, read the same data as the first."""
     other = source_cls(source.root)
     assert list(other.records()) == list(source.records()), (
@@ -306,7 +329,12 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
     ]
     for video, own in ((False, [{"frame_l": 48}, {"frame_w": 48}]), (True, [])):
         size = {} if video else {"frame_l": 32, "frame_w": 80}
-        base: dict[str, Any] = {"root": source.root, "video": video, "clip_l": length, **size}
+        base: dict[str, Any] = {
+            "root": source.root,
+            "video": video,
+            "clip_l": length,
+            **size,
+        }
         plain = _sound_sample(name, target, base)
         assert plain is not None, f"{name}, {target}: video={video} is refused"
         assert plain == _sound_sample(name, target, base), f"{name}, {target}: two readings differ"
@@ -318,7 +346,11 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
         assert _sound_sample(name, target, base | wrong) is None, f"{name}: {wrong} passes"
 
 
-def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
+def _sound_sample(
+    name: str,
+    target: str,
+    options: dict[str, Any],
+) -> bytes | None:
     """The ids and the first item of a Dataset of sound, as bytes; None if options are refused."""
     try:
         dataset = Dataset(name, target, **options)
@@ -338,7 +370,11 @@ def _sound_sample(name: str, target: str, options: dict[str, Any]) -> bytes | No
 
 def _check_options(source: Source, target: str) -> None:
     """Check that each option of ``Dataset`` has an effect or is refused."""
-    base: dict[str, Any] = {"frame_l": 32, "frame_w": 80, "root": source.root}
+    base: dict[str, Any] = {
+        "frame_l": 32,
+        "frame_w": 80,
+        "root": source.root,
+    }
     name = source.card.name
     plain = _picture_sample(name, target, base)
     assert plain is not None, f"{name}, {target}: plain stills are refused"
@@ -372,7 +408,11 @@ def _check_options(source: Source, target: str) -> None:
         )
 
 
-def _picture_sample(name: str, target: str, options: dict[str, Any]) -> bytes | None:
+def _picture_sample(
+    name: str,
+    target: str,
+    options: dict[str, Any],
+) -> bytes | None:
     """The ids and the first item of a Dataset, as bytes; None if options are refused."""
     try:
         dataset = Dataset(name, target, **options)
@@ -397,7 +437,11 @@ def _read_all(source_cls: type[Source], root: Path) -> None:
             source.answers(record, target)
 
 
-def _check_deletions(source_cls: type[Source], root: Path, scratch: Path) -> None:
+def _check_deletions(
+    source_cls: type[Source],
+    root: Path,
+    scratch: Path,
+) -> None:
     """Check in a copy that the error for each missing file names it."""
     copy = scratch / "tree"
     shutil.copytree(root, copy)

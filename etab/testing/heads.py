@@ -39,11 +39,20 @@ def made_splits(n: int = 60) -> tuple[Array, list[RowSplit]]:
     """
     patients = np.array([f"p{i // 2:03d}" for i in range(n)])
     parts = np.array(["train"] * n)
-    return patients, row_splits(patients, parts, protocol="cv", n_fold=3, seed=0)
+    return patients, row_splits(
+        patients,
+        parts,
+        protocol="cv",
+        n_fold=3,
+        seed=0,
+    )
 
 
 def made_features(
-    kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0
+    kind: Kind,
+    seed: int = 0,
+    n: int = 60,
+    signal: float = 1.0,
 ) -> tuple[Features, Any]:
     """Make features from which the answers can be learned, with nuisance.
 
@@ -68,7 +77,11 @@ def made_features(
         mix = rng.normal(size=(code.shape[1], width))
         return (signal * code @ mix + noise * rng.normal(size=(n, width))).astype(np.float32)
 
-    pooled = {"early/mean": layer(6, 3.0), "late/mean": layer(10, 0.5), "late/max": layer(80, 2.0)}
+    pooled = {
+        "early/mean": layer(6, 3.0),
+        "late/mean": layer(10, 0.5),
+        "late/max": layer(80, 2.0),
+    }
     return Features(pooled, pca={"late/max": 5}), y
 
 
@@ -86,7 +99,11 @@ def _coded(kind: Kind, y: Array) -> Array:
     return np.asarray((y[:, None] - y.mean()) / y.std())
 
 
-def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
+def _made_maps(
+    rng: np.random.Generator,
+    n: int,
+    signal: float,
+) -> tuple[Features, list[Array]]:
     """Masks of discs, and maps at two resolutions with the disc in one of two channels."""
     yy, xx = np.mgrid[:48, :40]
     masks = []
@@ -104,7 +121,11 @@ def _made_maps(rng: np.random.Generator, n: int, signal: float) -> tuple[Feature
     return Features({}, (fine, fine[:, :, ::2, ::2])), masks
 
 
-def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Features, list[Array]]:
+def _made_series(
+    rng: np.random.Generator,
+    n: int,
+    signal: float,
+) -> tuple[Features, list[Array]]:
     """Series (k, 4) at 50 Hz of about 6 s, loud in S1 and S2, and their states.
 
     With ``signal`` 0 the loudness is that of another moment.
@@ -128,7 +149,10 @@ def _made_series(rng: np.random.Generator, n: int, signal: float) -> tuple[Featu
 
 
 def made_sequences(
-    kind: Kind, seed: int = 0, n: int = 60, signal: float = 1.0
+    kind: Kind,
+    seed: int = 0,
+    n: int = 60,
+    signal: float = 1.0,
 ) -> tuple[Features, Any]:
     """Make sequences of ``N_STEPS`` steps from which the answers can be learned.
 
@@ -166,7 +190,11 @@ def made_sequences(
     return Features({}, sequences=sequences), answers
 
 
-def _made(head: Head, kind: Kind, signal: float = 1.0) -> tuple[Features, Any]:
+def _made(
+    head: Head,
+    kind: Kind,
+    signal: float = 1.0,
+) -> tuple[Features, Any]:
     """Features of the form that a head reads, and the answers."""
     if head.needs_sequences:
         return made_sequences(kind, signal=signal)
@@ -194,13 +222,25 @@ def _score(kind: Kind, predicted: Any, answers: Any) -> float:
 
 
 def _run(
-    head: Head, kind: Kind, features: Features, answers: Any, **options: Any
+    head: Head,
+    kind: Kind,
+    features: Features,
+    answers: Any,
+    **options: Any,
 ) -> tuple[Any, Any, Any]:
     """Cross-fit a head; returns the predictions and answers of the test rows, and the fits."""
     patients, splits = made_splits()
     target = made_target(kind)
     rng = np.random.default_rng(0)
-    fits = head.cross_fit(features, answers, patients, splits, target, rng=rng, **options)
+    fits = head.cross_fit(
+        features,
+        answers,
+        patients,
+        splits,
+        target,
+        rng=rng,
+        **options,
+    )
     assert len(fits) == len(splits), (
         f"{head.name} returned {len(fits)} fits for {len(splits)} splits"
     )
@@ -267,7 +307,13 @@ def _check_kind(head: Head, kind: Kind, learns: bool) -> None:
         _check_blind_to_test_rows(head, kind, features, answers)
 
 
-def _check_refuses(head: Head, kind: Kind, features: Features, answers: Any, what: str) -> None:
+def _check_refuses(
+    head: Head,
+    kind: Kind,
+    features: Features,
+    answers: Any,
+    what: str,
+) -> None:
     try:
         _run(head, kind, features, answers)
     except UnsupportedOptionError:
@@ -279,7 +325,12 @@ def _same(a: Any, b: Any) -> bool:
     return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _check_blind_to_test_rows(head: Head, kind: Kind, features: Features, answers: Any) -> None:
+def _check_blind_to_test_rows(
+    head: Head,
+    kind: Kind,
+    features: Features,
+    answers: Any,
+) -> None:
     """Check that test rows do not influence each other.
 
     Other features in one test row, and other answers in all test rows, must not change the

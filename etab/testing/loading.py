@@ -28,7 +28,12 @@ def close(a: Features, b: Features, rows: slice) -> bool:
         pairs.append((np.asarray(map_a)[rows], np.asarray(map_b)))
     for x, y in pairs:
         tolerance = 2e-2 * (np.abs(y).max() + 1e-6)
-        if not np.allclose(x.astype(float), y.astype(float), rtol=2e-2, atol=tolerance):
+        if not np.allclose(
+            x.astype(float),
+            y.astype(float),
+            rtol=2e-2,
+            atol=tolerance,
+        ):
             return False
     return True
 

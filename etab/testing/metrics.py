@@ -14,7 +14,10 @@ __all__ = ["check_metric", "sample"]
 
 
 def sample(
-    kind: Kind, rng: np.random.Generator, n: int = 60, error: float = 1.0
+    kind: Kind,
+    rng: np.random.Generator,
+    n: int = 60,
+    error: float = 1.0,
 ) -> tuple[dict[str, Array], Array]:
     """Make the columns of a prediction table, two rows for each patient.
 
@@ -65,7 +68,9 @@ def sample(
 
 
 def _permuted(
-    columns: Columns, patients: Array, rng: np.random.Generator
+    columns: Columns,
+    patients: Array,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, Array], Array]:
     order = rng.permutation(len(patients))
     return {k: v[order] for k, v in columns.items()}, patients[order]
@@ -111,7 +116,12 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
         _check_refusals(metric, kind, columns, patients)
 
 
-def _check_repeats(metric: Metric, kind: Kind, columns: Columns, patients: Array) -> None:
+def _check_repeats(
+    metric: Metric,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+) -> None:
     """Two equal repeats have the value of one, under any names of folds."""
     n = len(patients)
     value = metric(columns, patients, kind)
@@ -123,7 +133,11 @@ def _check_repeats(metric: Metric, kind: Kind, columns: Columns, patients: Array
 
 
 def _check_weights(
-    metric: Metric, kind: Kind, columns: Columns, patients: Array, rng: np.random.Generator
+    metric: Metric,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+    rng: np.random.Generator,
 ) -> None:
     """Check that weights 0, 1, 2, ... count like rows repeated so many times.
 
@@ -149,7 +163,12 @@ def _check_weights(
         )
 
 
-def _check_refusals(metric: Metric, kind: Kind, columns: Columns, patients: Array) -> None:
+def _check_refusals(
+    metric: Metric,
+    kind: Kind,
+    columns: Columns,
+    patients: Array,
+) -> None:
     nothing = {name: values[:0] for name, values in columns.items()}
     first = np.arange(len(patients)) == 0
     bad = {name: np.where(first, np.nan, values) for name, values in columns.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from etab import heads
-from etab.heads.masks import likelihood, probe
+from etab.heads.masks import likelihood, minimiser, probe
 from etab.heads.masks.likelihood import LogisticFits, Problem
 from etab.heads.masks.logistic import LOGISTIC_PENALTIES, MaskLogistic
 from etab.heads.masks.moments import Design
@@ -361,7 +361,7 @@ def test_minimise_finds_the_minimum_of_each_quadratic() -> None:
             values.append(0.5 * apart @ slopes[-1])
         return np.array(values), np.stack(slopes, axis=1)
 
-    found, gaps = likelihood.minimise(
+    found, gaps = minimiser.minimise(
         evaluate, lambda slope: slope / 100, np.zeros((12, 3)), tolerance=1e-16, passes=400
     )
     assert np.allclose(found, targets, atol=1e-6)
@@ -379,7 +379,7 @@ def test_minimise_takes_no_step_that_climbs() -> None:
         return np.array([value]), matrix @ points
 
     start = np.ones((3, 1))
-    found, _ = likelihood.minimise(evaluate, lambda slope: slope, start, tolerance=1e-12, passes=2)
+    found, _ = minimiser.minimise(evaluate, lambda slope: slope, start, tolerance=1e-12, passes=2)
     assert accepted[1] > accepted[0]
     assert np.array_equal(found, start)
 

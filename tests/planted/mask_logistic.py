@@ -3,6 +3,7 @@
 from tests.faults import Fault
 
 SOLVER = "etab/heads/masks/likelihood.py"
+MINIMISER = "etab/heads/masks/minimiser.py"
 HEAD = "etab/heads/masks/logistic.py"
 PROBE = "etab/heads/masks/probe.py"
 MOMENTS = "etab/heads/masks/moments.py"
@@ -58,7 +59,7 @@ FAULTS = [
     ),
     _fault(
         "steps that climb are taken",
-        SOLVER,
+        MINIMISER,
         "good = trial_value <= enough",
         "good = trial_value <= np.inf",
         "the_gap_bounds_what_is_left",

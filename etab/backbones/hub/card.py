@@ -17,7 +17,14 @@ from etab.backbones.weights import index as weights
 from etab.errors import UnsupportedOptionError, WeightsError
 
 # Names of Pillow's filters by the number that processors store.
-_FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+_FILTERS = {
+    0: "nearest",
+    1: "lanczos",
+    2: "bilinear",
+    3: "bicubic",
+    4: "box",
+    5: "hamming",
+}
 # Entries of a configuration or a processor that decide no feature.
 _NO_FACTS = frozenset({"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"})
 # About how many native frames a clip spans where its name gives no period.
@@ -68,7 +75,11 @@ def transformers_card(name: str, seed: int | None = None) -> BackboneCard:
         sha256="" if seed is not None else _sha256(model),
         version=_version(described),
     )
-    makers = {"image": _picture_facts, "clip": _clip_facts, "sound": _sound_facts}
+    makers = {
+        "image": _picture_facts,
+        "clip": _clip_facts,
+        "sound": _sound_facts,
+    }
     facts = makers[described.family.modality](described, int(number) if separator else None)
     card = replace(draft, **facts)
     return replace(card, load=partial(load, model, seed, card))
@@ -164,7 +175,14 @@ def _clip_facts(described: Described, number: int | None) -> dict[str, Any]:
     mean, std = _normalisation(described)
     period = number or max(1, _SPAN // frames)
     fitting = f"pillow {_filter_name(described.processor)}"
-    contract = ClipContract(frames, period=period, size=side, fitting=fitting, mean=mean, std=std)
+    contract = ClipContract(
+        frames,
+        period=period,
+        size=side,
+        fitting=fitting,
+        mean=mean,
+        std=std,
+    )
     return {
         "family": "video",
         "size": side,
@@ -245,7 +263,10 @@ def _network(described: Described, seed: int | None) -> Any:
             network = library.AutoModel.from_config(described.config, trust_remote_code=False)
             return network.float()
         network, info = fetched(
-            described.model, library.AutoModel, use_safetensors=True, output_loading_info=True
+            described.model,
+            library.AutoModel,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     missing = []
     for key in sorted(info["missing_keys"]):

@@ -22,7 +22,13 @@ class ClipStates(nn.Module):
         size: Side of a frame in pixels.
     """
 
-    def __init__(self, network: Any, described: Described, frames: int, size: int) -> None:
+    def __init__(
+        self,
+        network: Any,
+        described: Described,
+        frames: int,
+        size: int,
+    ) -> None:
         super().__init__()
         self.network = network
         self.order = described.family.order
@@ -47,7 +53,9 @@ class ClipStates(nn.Module):
         """
         if self.predicts:  # the predictor of V-JEPA 2 is no part of the encoder
             output = self.network(
-                pixel_values_videos=x, skip_predictor=True, output_hidden_states=True
+                pixel_values_videos=x,
+                skip_predictor=True,
+                output_hidden_states=True,
             )
         else:
             output = self.network(pixel_values=x, output_hidden_states=True)
@@ -71,7 +79,11 @@ class ClipStates(nn.Module):
         return tokens.reshape(n, self.steps, self.places, width).mean(2)
 
 
-def clip_backbone(card: BackboneCard, network: Any, described: Described) -> Backbone:
+def clip_backbone(
+    card: BackboneCard,
+    network: Any,
+    described: Described,
+) -> Backbone:
     """Wrap a model of clips.
 
     Args:

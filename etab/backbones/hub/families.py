@@ -79,8 +79,18 @@ _WAVES: Mapping[str, str] = {
 _SOUNDS: Mapping[str, Family] = {
     "audio-spectrogram-transformer": Family("sound", "AST", form="ast"),
     "wav2vec2-bert": Family("sound", "w2v-BERT", form="w2v_bert"),
-    "whisper": Family("sound", "Whisper, encoder", tower="encoder", form="whisper"),
-    "clap": Family("sound", "CLAP, audio tower", tower="audio_model", form="clap"),
+    "whisper": Family(
+        "sound",
+        "Whisper, encoder",
+        tower="encoder",
+        form="whisper",
+    ),
+    "clap": Family(
+        "sound",
+        "CLAP, audio tower",
+        tower="audio_model",
+        form="clap",
+    ),
     "clap_audio_model": Family("sound", "CLAP, audio tower", form="clap"),
     "encodec": Family("sound", "EnCodec, encoder", form="encodec"),
 }

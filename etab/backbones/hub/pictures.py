@@ -46,7 +46,11 @@ class PictureStates(nn.Module):
         Raises:
             UnsupportedOptionError: A state is neither a map nor the tokens of a square grid.
         """
-        output = self.network(pixel_values=x, output_hidden_states=True, **self._options(x))
+        output = self.network(
+            pixel_values=x,
+            output_hidden_states=True,
+            **self._options(x),
+        )
         states = getattr(output, "reshaped_hidden_states", None) or output.hidden_states
         if not states:
             raise UnsupportedOptionError(
@@ -100,7 +104,11 @@ def _chosen(states: Sequence[tuple[Tensor, Tensor | None]], size: int) -> dict[s
     return chosen
 
 
-def picture_backbone(card: BackboneCard, network: Any, described: Described) -> Backbone:
+def picture_backbone(
+    card: BackboneCard,
+    network: Any,
+    described: Described,
+) -> Backbone:
     """Wrap a model of pictures.
 
     Args:

@@ -59,7 +59,12 @@ class SpectrogramNetwork(nn.Module):
     """
 
     def __init__(
-        self, network: Any, extractor: Any, steps: Steps, rate: int, names: tuple[str, ...]
+        self,
+        network: Any,
+        extractor: Any,
+        steps: Steps,
+        rate: int,
+        names: tuple[str, ...],
     ) -> None:
         super().__init__()
         self.network = network
@@ -74,7 +79,11 @@ class SpectrogramNetwork(nn.Module):
     def _states(self, part: Any) -> list[tuple[str, Tensor]]:
         """Compute four layers (1, t, d) of one part (samples,), without its filling."""
         device = next(self.network.parameters()).device
-        prepared = self.extractor([part], sampling_rate=self.rate, return_tensors="pt")
+        prepared = self.extractor(
+            [part],
+            sampling_rate=self.rate,
+            return_tensors="pt",
+        )
         inputs = {name: values.to(device) for name, values in prepared.items()}
         for name in ("input_features", "input_values"):
             if name in inputs:
@@ -163,7 +172,11 @@ class EncodecNetwork(nn.Module):
             if convolution is not None and max(convolution.stride) > 1:
                 reduced.append(values)
         third, fourth = (state.transpose(1, 2) for state in reduced[-2:])
-        return {"stage3": third, "stage4": fourth, "last": values.transpose(1, 2)}
+        return {
+            "stage3": third,
+            "stage4": fourth,
+            "last": values.transpose(1, 2),
+        }
 
 
 def _ast_steps(described: Described) -> Steps:
@@ -223,7 +236,11 @@ FORMS: Mapping[str, Callable[[Described], Steps]] = {
 """How the steps of models of spectrograms lie in time, by ``Family.form``."""
 
 
-def sound_backbone(card: BackboneCard, network: Any, described: Described) -> Backbone:
+def sound_backbone(
+    card: BackboneCard,
+    network: Any,
+    described: Described,
+) -> Backbone:
     """Wrap a model of sound.
 
     Args:

@@ -106,7 +106,11 @@ class ImageStats(_Control):
 
         def window_mean(a: Tensor) -> Tensor:
             return F.avg_pool2d(
-                a[:, None], kernel, stride=8, padding=kernel // 2, count_include_pad=False
+                a[:, None],
+                kernel,
+                stride=8,
+                padding=kernel // 2,
+                count_include_pad=False,
             )
 
         mean = window_mean(f)

@@ -118,10 +118,19 @@ def _build(row: _Network) -> Any:
     if row.family == "vit":
         options = {"img_size": row.size, "dynamic_img_size": False}
     model = row.builder.removeprefix("timm/")
-    return timm.create_model(model, pretrained=False, num_classes=0, **options)
+    return timm.create_model(
+        model,
+        pretrained=False,
+        num_classes=0,
+        **options,
+    )
 
 
-def _pretrained(name: str, row: _Network, initial: Mapping[str, Any]) -> Mapping[str, Any]:
+def _pretrained(
+    name: str,
+    row: _Network,
+    initial: Mapping[str, Any],
+) -> Mapping[str, Any]:
     """Read the pretrained weights under the keys of the network.
 
     Args:
@@ -143,7 +152,10 @@ def _pretrained(name: str, row: _Network, initial: Mapping[str, Any]) -> Mapping
 
         side = row.size // 14
         grid = resample_abs_pos_embed(
-            state["pos_embed"], [side, side], interpolation="bicubic", antialias=False
+            state["pos_embed"],
+            [side, side],
+            interpolation="bicubic",
+            antialias=False,
         )
         return {**state, "pos_embed": grid}
     return formats.in_order(state, initial, name)

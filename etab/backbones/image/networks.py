@@ -29,7 +29,12 @@ class TorchBackbone:
         taps: Maps normalised frames to (layer, feature map, class token or None).
     """
 
-    def __init__(self, card: BackboneCard, network: nn.Module, taps: Taps) -> None:
+    def __init__(
+        self,
+        card: BackboneCard,
+        network: nn.Module,
+        taps: Taps,
+    ) -> None:
         self.card = card
         self.network = network.eval().requires_grad_(False)
         self.taps = taps
@@ -54,7 +59,11 @@ class TorchBackbone:
         """
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         network: Any = self.network
-        network.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        network.to(
+            device=device,
+            dtype=dtype,
+            memory_format=torch.channels_last,
+        )
         self._shift = self._shift.to(device)
         self._scale = self._scale.to(device)
         self._dtype = dtype
@@ -110,7 +119,11 @@ class TorchBackbone:
         return averaged
 
 
-def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Taps:
+def timm_taps(
+    network: Any,
+    indices: Sequence[int],
+    layers: Sequence[str],
+) -> Taps:
     """Tap a timm network at its intermediates.
 
     Args:
@@ -145,7 +158,11 @@ def timm_taps(network: Any, indices: Sequence[int], layers: Sequence[str]) -> Ta
     return taps
 
 
-def sequential_taps(network: nn.Sequential, indices: Sequence[int], layers: Sequence[str]) -> Taps:
+def sequential_taps(
+    network: nn.Sequential,
+    indices: Sequence[int],
+    layers: Sequence[str],
+) -> Taps:
     """Tap a plain sequence of modules.
 
     Args:

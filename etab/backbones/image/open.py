@@ -57,7 +57,11 @@ def _hub_config(name: str) -> Mapping[str, Any]:
     return dict(config)
 
 
-def timm_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
+def timm_card(
+    name: str,
+    seed: int | None = None,
+    state: Path | None = None,
+) -> BackboneCard:
     """Make the card of a timm model. Its layers are known only after loading.
 
     Args:
@@ -113,7 +117,11 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
+def _load_timm(
+    model: str,
+    seed: int | None,
+    state: Path | None,
+) -> Backbone:
     """Build a timm network: pretrained, from a local file, or (seed given) randomly initialised."""
     import torch
 
@@ -125,7 +133,12 @@ def _load_timm(model: str, seed: int | None, state: Path | None) -> Backbone:
     return _wrap_timm(model, network, seed)
 
 
-def image_weights(name: str, content: Any, what: str, take: str = "") -> Fitted:
+def image_weights(
+    name: str,
+    content: Any,
+    what: str,
+    take: str = "",
+) -> Fitted:
     """Find the weights of a timm or torchvision network in the content of a checkpoint.
 
     Args:
@@ -155,7 +168,8 @@ def image_weights(name: str, content: Any, what: str, take: str = "") -> Fitted:
             torchvision_card(name, seed=0)
             network = models.get_model(model, weights=None)
     initial = network.state_dict()
-    return find_weights(content, initial, what, head=head_keys(initial), take=take)
+    heads = head_keys(initial)
+    return find_weights(content, initial, what, head=heads, take=take)
 
 
 def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
@@ -189,7 +203,11 @@ def _wrap_timm(model: str, network: Any, seed: int | None) -> Backbone:
     return TorchBackbone(replace(card, layers=layers), network, taps)
 
 
-def torchvision_card(name: str, seed: int | None = None, state: Path | None = None) -> BackboneCard:
+def torchvision_card(
+    name: str,
+    seed: int | None = None,
+    state: Path | None = None,
+) -> BackboneCard:
     """Make the card of a classifier of ``torchvision.models``.
 
     Args:
@@ -228,7 +246,11 @@ def torchvision_card(name: str, seed: int | None = None, state: Path | None = No
     )
 
 
-def _load_torchvision(name: str, seed: int | None, state: Path | None) -> Backbone:
+def _load_torchvision(
+    name: str,
+    seed: int | None,
+    state: Path | None,
+) -> Backbone:
     """Build a torchvision network: pretrained, from a local file, or randomly initialised."""
     import torch
     from torchvision import models
@@ -278,7 +300,12 @@ def wrap_module(card: BackboneCard, network: Any) -> Backbone:
         )
     layers = tapping.layer_names(stages)
     strides = tuple(stage.stride for stage in stages)
-    tapped = replace(card, layers=layers, strides=strides, dim=stages[-1].channels)
+    tapped = replace(
+        card,
+        layers=layers,
+        strides=strides,
+        dim=stages[-1].channels,
+    )
     taps = tapping.stage_taps(network, stages, layers)
     tapping.refuse_shallow(card.name, network.eval(), taps, card.size)
     return TorchBackbone(tapped, network, taps)
@@ -333,7 +360,11 @@ class CallableBackbone:
     of_user = True
 
     def __init__(
-        self, name: str, function: Callable[[Any], Any], version: str = "", device: str = "cpu"
+        self,
+        name: str,
+        function: Callable[[Any], Any],
+        version: str = "",
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.function = function
@@ -414,7 +445,11 @@ def as_features(output: Any, n: int, name: str) -> Features:
 
 
 def callable_card(
-    name: str, function: Callable[[Any], Any], *, size: int = 224, version: str = ""
+    name: str,
+    function: Callable[[Any], Any],
+    *,
+    size: int = 224,
+    version: str = "",
 ) -> BackboneCard:
     """Make the card of a Python callable or torch module.
 

@@ -64,7 +64,12 @@ def open_clip_card(name: str, seed: int | None = None) -> BackboneCard:
 
 
 def _card(
-    library: Any, name: str, model: str, tag: str, file: Path | None, seed: int | None
+    library: Any,
+    name: str,
+    model: str,
+    tag: str,
+    file: Path | None,
+    seed: int | None,
 ) -> BackboneCard:
     size = library.get_model_config(model)["vision_cfg"].get("image_size", 224)
     if not isinstance(size, int):
@@ -92,7 +97,12 @@ def _card(
     return replace(draft, load=partial(_load, model, weights, seed, draft))
 
 
-def _load(model: str, weights: str, seed: int | None, card: BackboneCard) -> Backbone:
+def _load(
+    model: str,
+    weights: str,
+    seed: int | None,
+    card: BackboneCard,
+) -> Backbone:
     """Build the model and keep its vision tower."""
     import torch
 
@@ -101,7 +111,11 @@ def _load(model: str, weights: str, seed: int | None, card: BackboneCard) -> Bac
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
         try:
-            whole = library.create_model(model, pretrained=pretrained, precision="fp32")
+            whole = library.create_model(
+                model,
+                pretrained=pretrained,
+                precision="fp32",
+            )
         except (OSError, RuntimeError, ValueError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
             raise WeightsError(
@@ -121,7 +135,11 @@ def _wrap(card: BackboneCard, tower: Any) -> Backbone:
         raise UnsupportedOptionError(
             f"{card.name} has no intermediate outputs in this version of open_clip."
         )
-    options = {"intermediates_only": True, "output_fmt": "NCHW", "output_extra_tokens": True}
+    options = {
+        "intermediates_only": True,
+        "output_fmt": "NCHW",
+        "output_extra_tokens": True,
+    }
 
     def outputs(x: Any, indices: list[int] | None) -> tuple[list[Any], list[Any]]:
         got = tower.forward_intermediates(x, indices=indices, **options)

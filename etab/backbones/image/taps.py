@@ -130,7 +130,11 @@ def as_maps(output: Tensor, layout: str) -> tuple[Tensor, Tensor | None]:
     return output, None
 
 
-def stage_taps(network: nn.Module, stages: Sequence[Stage], layers: Sequence[str]) -> Taps:
+def stage_taps(
+    network: nn.Module,
+    stages: Sequence[Stage],
+    layers: Sequence[str],
+) -> Taps:
     """Tap stages of a torch module by hooks, which are removed after each call.
 
     Args:
@@ -253,7 +257,12 @@ def _of_head(name: str) -> bool:
     return name.partition(".")[0].lower() in _HEADS
 
 
-def refuse_shallow(name: str, network: nn.Module, taps: Taps, size: int) -> None:
+def refuse_shallow(
+    name: str,
+    network: nn.Module,
+    taps: Taps,
+    size: int,
+) -> None:
     """Check that the taps reach the deepest block of a network.
 
     Args:

@@ -69,7 +69,9 @@ class LiteBackbone:
         self.card = card
         self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self.graph: Any = library.Interpreter(
-            str(path), experimental_preserve_all_tensors=True, num_threads=1
+            str(path),
+            experimental_preserve_all_tensors=True,
+            num_threads=1,
         )
         self.graph.allocate_tensors()
         self.input = int(self.graph.get_input_details()[0]["index"])

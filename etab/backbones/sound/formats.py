@@ -38,7 +38,11 @@ def _tensors(arrays: Mapping[str, Array]) -> dict[str, Any]:
     return out
 
 
-def _norm(checkpoint: Mapping[str, Array], i: int, name: str) -> dict[str, Array]:
+def _norm(
+    checkpoint: Mapping[str, Array],
+    i: int,
+    name: str,
+) -> dict[str, Array]:
     """The i-th batch normalisation of a checkpoint as the module ``name``."""
     layer = f"batch_normalization_{i}" if i else "batch_normalization"
     out = {}
@@ -48,7 +52,10 @@ def _norm(checkpoint: Mapping[str, Array], i: int, name: str) -> dict[str, Array
 
 
 def _layer(
-    checkpoint: Mapping[str, Array], layer: str, name: str, order: tuple[int, ...]
+    checkpoint: Mapping[str, Array],
+    layer: str,
+    name: str,
+    order: tuple[int, ...],
 ) -> dict[str, Array]:
     """Kernel, with its axes in the order of torch, and bias of a layer as the module ``name``."""
     return {
@@ -186,7 +193,11 @@ def resemblyzer(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tensor for name, tensor in state.items() if not name.startswith("similarity_")}
 
 
-def read_sound_weights(net: str, path: Path, beside: Path | None) -> dict[str, Any]:
+def read_sound_weights(
+    net: str,
+    path: Path,
+    beside: Path | None,
+) -> dict[str, Any]:
     """Read the pretrained weights of a network.
 
     Args:

@@ -105,7 +105,12 @@ _CONTROLS: Mapping[str, str] = {
 _CONTROL_RATE = 2000
 _NETWORK_RATE = 16_000
 # Fields of every card of a waveform: it has no image.
-_NO_IMAGE: Mapping[str, Any] = {"size": 0, "mean": (), "std": (), "interpolation": ""}
+_NO_IMAGE: Mapping[str, Any] = {
+    "size": 0,
+    "mean": (),
+    "std": (),
+    "interpolation": "",
+}
 
 
 class SoundBackbone:

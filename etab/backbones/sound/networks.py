@@ -131,7 +131,15 @@ class SpeechEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = MelPower(512, 160, 32, length=400, low=60, high=3800, pad="")
+        self.mel = MelPower(
+            512,
+            160,
+            32,
+            length=400,
+            low=60,
+            high=3800,
+            pad="",
+        )
         first = nn.Conv2d(1, 24, (3, 3), padding=(0, 1))
         convs = [first]
         last = 24

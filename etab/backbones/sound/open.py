@@ -58,7 +58,13 @@ def bundle_card(name: str, seed: int | None = None) -> BackboneCard:
     return replace(draft, load=partial(_load_bundle, wanted, seed, draft))
 
 
-def _draft(name: str, title: str, seed: int | None, source: str, rate: int) -> BackboneCard:
+def _draft(
+    name: str,
+    title: str,
+    seed: int | None,
+    source: str,
+    rate: int,
+) -> BackboneCard:
     return BackboneCard(
         name=name,
         title=title,
@@ -183,7 +189,11 @@ class TransformersNetwork(nn.Module):
         """
         rows = []
         for window in x.cpu().numpy():
-            prepared = self.extractor([window], sampling_rate=self.rate, return_tensors="pt")
+            prepared = self.extractor(
+                [window],
+                sampling_rate=self.rate,
+                return_tensors="pt",
+            )
             rows.append(prepared[self.extractor.model_input_names[0]])
         inputs = torch.cat(rows).to(x.device, torch.float32)
         states = self.network(inputs, output_hidden_states=True).hidden_states
@@ -195,7 +205,11 @@ class TransformersNetwork(nn.Module):
         return quarters(sequences)
 
 
-def _load_bundle(wanted: str, seed: int | None, card: BackboneCard) -> Backbone:
+def _load_bundle(
+    wanted: str,
+    seed: int | None,
+    card: BackboneCard,
+) -> Backbone:
     audio = _library("torchaudio")
     bundle = getattr(audio.pipelines, wanted)
     try:

@@ -79,7 +79,12 @@ def recording_parts(recording: Array, length: int) -> Array:
 
 
 def joined_course(
-    steps: Array, starts: FloatArray, seconds: float, hop: float, first: float, end: float
+    steps: Array,
+    starts: FloatArray,
+    seconds: float,
+    hop: float,
+    first: float,
+    end: float,
 ) -> Course:
     """Join the steps of overlapping parts to one series over the recording.
 
@@ -114,7 +119,11 @@ def joined_course(
     return Course(_interpolated(np.concatenate(times), np.concatenate(values), grid), hop, first)
 
 
-def _interpolated(times: FloatArray, values: Array, grid: FloatArray) -> Array:
+def _interpolated(
+    times: FloatArray,
+    values: Array,
+    grid: FloatArray,
+) -> Array:
     """Interpolate values (steps, d) linearly at the times of a grid."""
     position = np.interp(grid, times, np.arange(len(times)))
     low = np.floor(position + 1e-6).astype(np.int64)

@@ -206,7 +206,12 @@ class Envelopes(_OfRecords):
             pooled[layer] = rows.astype(np.float32)
         return Features(pooled, series=series)
 
-    def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
+    def series(
+        self,
+        samples: FloatArray,
+        rate: int,
+        name: str,
+    ) -> FloatArray:
         """Compute the series of a recording.
 
         Args:
@@ -223,7 +228,12 @@ class Envelopes(_OfRecords):
 class HeartSeries(Envelopes):
     """The four envelopes, homomorphic first, and the levels of sixteen bands, at 50 Hz."""
 
-    def series(self, samples: FloatArray, rate: int, name: str) -> FloatArray:
+    def series(
+        self,
+        samples: FloatArray,
+        rate: int,
+        name: str,
+    ) -> FloatArray:
         """Compute the series (k, 20) of a recording.
 
         Args:

@@ -134,7 +134,10 @@ def timing_features(states: IntArray, level: FloatArray) -> FloatArray:
 
 
 def timing_of(
-    samples: FloatArray, rate: int, name: str = "This recording", beat: str = HOMOMORPHIC
+    samples: FloatArray,
+    rate: int,
+    name: str = "This recording",
+    beat: str = HOMOMORPHIC,
 ) -> FloatArray:
     """Compute the features of a sound.
 

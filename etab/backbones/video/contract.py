@@ -105,7 +105,12 @@ class ClipContract:
             )
         return np.round(np.arange(self.frames) * (fps / self.fps)).astype(np.int64)
 
-    def numbers(self, n: int, start: int = 0, fps: float | None = None) -> tuple[IntArray, Array]:
+    def numbers(
+        self,
+        n: int,
+        start: int = 0,
+        fps: float | None = None,
+    ) -> tuple[IntArray, Array]:
         """Choose the frames of a recording that the network reads.
 
         Args:
@@ -153,14 +158,22 @@ class ClipContract:
                 "A clip is uint8 of shape (frames, h, w); "
                 f"got {frames.dtype} of shape {tuple(frames.shape)}."
             )
-        resize = {"squash": _squash, "zoom": _zoom, "centre": _centre, "pillow": resize_by_pillow}
+        resize = {
+            "squash": _squash,
+            "zoom": _zoom,
+            "centre": _centre,
+            "pillow": resize_by_pillow,
+        }
         way, _, filter_name = self.fitting.partition(" ")
         if filter_name:
             return np.stack([resize_by_pillow(frame, self.size, filter_name) for frame in frames])
         return np.stack([resize[way](frame, self.size) for frame in frames])
 
     def prepare(
-        self, frames: Array, start: int = 0, fps: float | None = None
+        self,
+        frames: Array,
+        start: int = 0,
+        fps: float | None = None,
     ) -> tuple[Array, Array]:
         """Prepare a clip of a recording for the backbone.
 
@@ -241,7 +254,11 @@ def _centre(frame: Array, size: int) -> Array:
     return np.asarray(whole[corner : corner + size, corner : corner + size])
 
 
-def resize_by_pillow(frame: Array, size: int, filter_name: str = "bilinear") -> Array:
+def resize_by_pillow(
+    frame: Array,
+    size: int,
+    filter_name: str = "bilinear",
+) -> Array:
     """Resize to a square by a filter of Pillow, which averages when it shrinks.
 
     Args:

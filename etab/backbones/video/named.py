@@ -80,7 +80,11 @@ def _build_mvit(outputs: int = 0) -> tuple[Any, Any]:
     network = mvit_v2_s()
     if outputs:
         network.head[-1] = torch.nn.Linear(network.head[-1].in_features, outputs)
-    blocks = {"block2": "blocks.2", "block13": "blocks.13", "block15": "blocks.15"}
+    blocks = {
+        "block2": "blocks.2",
+        "block13": "blocks.13",
+        "block15": "blocks.15",
+    }
     return network, mvit_embed(network, blocks, "video/embedding" if outputs else "")
 
 
@@ -92,9 +96,21 @@ def _build_published(name: str) -> tuple[Any, Any]:
     return network, network.embed
 
 
-_RESNET = {"layer2": "layer2", "layer3": "layer3", "layer4": "layer4"}
-_S3D = {"mixed3c": "features.6", "mixed4f": "features.12", "mixed5c": "features.15"}
-_SWIN = {"stage2": "features.2", "stage3": "features.4", "stage4": "features.6"}
+_RESNET = {
+    "layer2": "layer2",
+    "layer3": "layer3",
+    "layer4": "layer4",
+}
+_S3D = {
+    "mixed3c": "features.6",
+    "mixed4f": "features.12",
+    "mixed5c": "features.15",
+}
+_SWIN = {
+    "stage2": "features.2",
+    "stage3": "features.4",
+    "stage4": "features.6",
+}
 
 
 def _every_second(
@@ -105,7 +121,12 @@ def _every_second(
 
 
 def _of_torchvision(
-    title: str, clip: ClipContract, names: Mapping[str, str], model: str, dim: int, params: int
+    title: str,
+    clip: ClipContract,
+    names: Mapping[str, str],
+    model: str,
+    dim: int,
+    params: int,
 ) -> _ClipNetwork:
     return _ClipNetwork(
         title,
@@ -162,7 +183,14 @@ _PUBLISHED: Mapping[str, _ClipNetwork] = {
     ),
     "panecho": _ClipNetwork(
         "PanEcho (ConvNeXt-T and a transformer)",
-        ClipContract(16, 1, fitting="centre", short="hold", mean=IMAGENET[0], std=IMAGENET[1]),
+        ClipContract(
+            16,
+            1,
+            fitting="centre",
+            short="hold",
+            mean=IMAGENET[0],
+            std=IMAGENET[1],
+        ),
         partial(_build_published, "PanEcho"),
         ("pictures", "video"),
         768,
@@ -175,7 +203,14 @@ _PUBLISHED: Mapping[str, _ClipNetwork] = {
     ),
     "echoclip": _ClipNetwork(
         "EchoCLIP (ConvNeXt-B)",
-        ClipContract(20, 2, fitting="zoom", short="fewer", mean=_CLIP[0], std=_CLIP[1]),
+        ClipContract(
+            20,
+            2,
+            fitting="zoom",
+            short="fewer",
+            mean=_CLIP[0],
+            std=_CLIP[1],
+        ),
         partial(_build_published, "EchoCLIP"),
         ("frames",),
         512,
@@ -290,7 +325,12 @@ def clip_card(name: str, seed: int | None = None) -> BackboneCard:
     return replace(draft, load=partial(_load, network, seed, file, draft))
 
 
-def _load(name: str, seed: int | None, file: Path | None, card: BackboneCard) -> Backbone:
+def _load(
+    name: str,
+    seed: int | None,
+    file: Path | None,
+    card: BackboneCard,
+) -> Backbone:
     """Build the network: from a local file, from the hub, or (seed given) randomly initialised."""
     import torch
 
@@ -324,7 +364,12 @@ def _reading(name: str, initial: Mapping[str, Any]) -> dict[str, Any]:
     return {"head": fit.head_keys(initial)}
 
 
-def clip_weights(name: str, content: Any, what: str, take: str = "") -> fit.Fitted:
+def clip_weights(
+    name: str,
+    content: Any,
+    what: str,
+    take: str = "",
+) -> fit.Fitted:
     """Find the weights of a backbone of clips in the content of a checkpoint.
 
     Args:
@@ -343,7 +388,13 @@ def clip_weights(name: str, content: Any, what: str, take: str = "") -> fit.Fitt
 
     with torch.device("meta"):
         initial = _row(name).build()[0].state_dict()
-    return fit.find_weights(content, initial, what, take=take, **_reading(name, initial))
+    return fit.find_weights(
+        content,
+        initial,
+        what,
+        take=take,
+        **_reading(name, initial),
+    )
 
 
 def _hub_state(name: str) -> Mapping[str, Any]:

@@ -34,7 +34,11 @@ class VideoBackbone:
     """
 
     def __init__(
-        self, card: BackboneCard, network: nn.Module, embed: Embed, contract: ClipContract
+        self,
+        card: BackboneCard,
+        network: nn.Module,
+        embed: Embed,
+        contract: ClipContract,
     ) -> None:
         self.card = card
         self.contract = contract
@@ -101,7 +105,11 @@ def grids(volumes: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
     return pooled, {layer: sequence}
 
 
-def over_time(name: str, sequence: Tensor, exists: Tensor | None = None) -> dict[str, Tensor]:
+def over_time(
+    name: str,
+    sequence: Tensor,
+    exists: Tensor | None = None,
+) -> dict[str, Tensor]:
     """Pool a sequence over the steps that exist.
 
     Args:
@@ -117,11 +125,16 @@ def over_time(name: str, sequence: Tensor, exists: Tensor | None = None) -> dict
     mean = (weight * sequence).sum(dim=1)
     variance = (weight * (sequence - mean[:, None]).square()).sum(dim=1)
     spread = variance.clamp_min(0).sqrt()
-    return {f"{name}/mean": mean, f"{name}/mean+std": torch.cat([mean, spread], dim=1)}
+    return {
+        f"{name}/mean": mean,
+        f"{name}/mean+std": torch.cat([mean, spread], dim=1),
+    }
 
 
 def hooked(
-    network: nn.Module, names: Mapping[str, str], as_volume: Callable[[Any], Tensor]
+    network: nn.Module,
+    names: Mapping[str, str],
+    as_volume: Callable[[Any], Tensor],
 ) -> Embed:
     """Embed by the outputs of modules.
 
@@ -142,7 +155,11 @@ def hooked(
     return embed
 
 
-def mvit_embed(network: Any, blocks: Mapping[str, str], output_name: str = "") -> Embed:
+def mvit_embed(
+    network: Any,
+    blocks: Mapping[str, str],
+    output_name: str = "",
+) -> Embed:
     """Embed by a torchvision MViT: patches of some blocks, and the class token.
 
     Args:
@@ -172,7 +189,10 @@ def mvit_embed(network: Any, blocks: Mapping[str, str], output_name: str = "") -
 
 
 def _outputs(
-    network: nn.Module, modules: Mapping[str, nn.Module], names: Mapping[str, str], x: Tensor
+    network: nn.Module,
+    modules: Mapping[str, nn.Module],
+    names: Mapping[str, str],
+    x: Tensor,
 ) -> tuple[dict[str, Any], Tensor]:
     """The outputs of named modules, in the order of ``names``, and the output of the network."""
     outputs: dict[str, Any] = {}
@@ -225,9 +245,17 @@ class PanEcho(nn.Module):
         super().__init__()
         self.encoder = _ImageEncoder()
         layer = nn.TransformerEncoderLayer(
-            self.WIDTH, nhead=8, dim_feedforward=self.WIDTH, dropout=0.0, batch_first=True
+            self.WIDTH,
+            nhead=8,
+            dim_feedforward=self.WIDTH,
+            dropout=0.0,
+            batch_first=True,
         )
-        self.transformer = nn.TransformerEncoder(layer, num_layers=4, enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(
+            layer,
+            num_layers=4,
+            enable_nested_tensor=False,
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the embeddings (n, t, 768) of the t images, before and after the transformer."""

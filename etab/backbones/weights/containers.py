@@ -28,7 +28,11 @@ _FOOTER = 48
 _TF_FLOAT = 1
 _TF_INT32 = 3
 _TF_INT64 = 9
-_TF_TYPES: Mapping[int, str] = {_TF_FLOAT: "<f4", _TF_INT32: "<i4", _TF_INT64: "<i8"}
+_TF_TYPES: Mapping[int, str] = {
+    _TF_FLOAT: "<f4",
+    _TF_INT32: "<i4",
+    _TF_INT64: "<i8",
+}
 _LITE_TYPES: Mapping[int, str] = {0: "<f4", 2: "<i4"}
 
 
@@ -65,7 +69,11 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
         offset += size
 
 
-def _block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+def _block(
+    data: bytes,
+    start: int,
+    size: int,
+) -> Iterator[tuple[bytes, bytes]]:
     """Read the keys and values of one block of a sorted string table.
 
     A key is stored as the number of bytes that it shares with the key before it, and its other
@@ -291,7 +299,11 @@ def _first_graph(data: bytes, model: _Flat) -> LiteGraph:
     )
 
 
-def _constant(data: bytes, tensor: _Flat, buffers: list[_Flat]) -> Array | IntArray | None:
+def _constant(
+    data: bytes,
+    tensor: _Flat,
+    buffers: list[_Flat],
+) -> Array | IntArray | None:
     """The values of a float32 or int32 tensor; None for another type or without values."""
     start, n_bytes = buffers[tensor.number(2, "<I")].vector(0)
     kind = _LITE_TYPES.get(tensor.number(1, "<b"))

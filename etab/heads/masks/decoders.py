@@ -121,7 +121,10 @@ class TrainedSegmentation(Head):
         )
 
     def network(
-        self, channels: Sequence[int], seed: int, sides: Sequence[int] | None = None
+        self,
+        channels: Sequence[int],
+        seed: int,
+        sides: Sequence[int] | None = None,
     ) -> SegmentationNetwork:
         """A new network for maps of ``channels`` at the four levels; its first weights are decided
         by ``seed``.
@@ -130,7 +133,11 @@ class TrainedSegmentation(Head):
 
         with seeded(seed):
             return SegmentationNetwork(
-                self.name, channels, grid=self.grid, width=self.width, sides=sides
+                self.name,
+                channels,
+                grid=self.grid,
+                width=self.width,
+                sides=sides,
             )
 
     def _pyramid(self, features: Features, memo: MutableMapping[Any, Any] | None) -> Pyramid:
@@ -243,7 +250,12 @@ class TrainedSegmentation(Head):
         done = train_together(networks, [of(n) for n in networks], rows, validation, recipes)
         return [(r, n, d) for r, n, d in zip(rates, networks, done, strict=True) if d is not None]
 
-    def _probabilities(self, network: Any, pyramid: Pyramid, rows: IntArray) -> FloatArray:
+    def _probabilities(
+        self,
+        network: Any,
+        pyramid: Pyramid,
+        rows: IntArray,
+    ) -> FloatArray:
         import torch
 
         out = np.empty((len(rows), self.grid, self.grid), dtype=np.float32)

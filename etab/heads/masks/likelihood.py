@@ -8,12 +8,13 @@ calibrated least-squares fit, which takes the place of the first, useless steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg, special
 
+from etab.heads.masks.minimiser import minimise
 from etab.heads.masks.moments import (
     Design,
     Moments,
@@ -23,7 +24,7 @@ from etab.heads.masks.moments import (
     standardised,
 )
 from etab.heads.pooled.linalg import Tridiagonal
-from etab.types import Array, FloatArray, IntArray
+from etab.types import FloatArray, IntArray
 
 # Least-squares penalty of the fit that starts the minimiser, as an index into MASK_PENALTIES.
 _START = 1
@@ -36,15 +37,8 @@ _FLAT = 0.005
 _EVEN = 1.0
 # Rows whose points stay in the cache of a processor while they are multiplied twice.
 _CACHED_ROWS = 16
-# Pairs of steps and slopes that L-BFGS remembers.
-_MEMORY = 10
-# Share of the predicted descent that a step must give (Armijo).
-_SUFFICIENT = 1e-4
-_SMALLEST_STEP = 2.0**-12
 # Rates of the structure beyond which a training set counts as empty or full.
 _CONSTANT = 1e-6
-
-Evaluate = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +121,10 @@ def fit_logistic(
 
 
 def scales_of(
-    design: Design, y: FloatArray, problems: Sequence[Problem], start: LogisticFits
+    design: Design,
+    y: FloatArray,
+    problems: Sequence[Problem],
+    start: LogisticFits,
 ) -> dict[tuple[int, ...], FitScale]:
     """Compute the scale of every training set of some problems.
 
@@ -173,7 +170,10 @@ def _settle_constant(fits: LogisticFits, i: int, rate: float) -> None:
 
 
 def least_squares_start(
-    design: Design, labels: PartTable, y: FloatArray, problems: Sequence[Problem]
+    design: Design,
+    labels: PartTable,
+    y: FloatArray,
+    problems: Sequence[Problem],
 ) -> LogisticFits:
     """Least-squares fits of the training sets of some problems, calibrated as log odds.
 
@@ -199,13 +199,21 @@ def least_squares_start(
     return LogisticFits(weights, intercepts, np.full(len(problems), np.inf))
 
 
-def _scores(design: Design, rows: IntArray, weights: FloatArray) -> FloatArray:
+def _scores(
+    design: Design,
+    rows: IntArray,
+    weights: FloatArray,
+) -> FloatArray:
     """Linear scores of all points of some rows, (rows * points,)."""
     single = weights.astype(np.float32)
     return np.concatenate([design.points.rows(block) @ single for block in blocks(rows)])
 
 
-def calibrate(scores: FloatArray, y: FloatArray, steps: int = 12) -> tuple[float, float]:
+def calibrate(
+    scores: FloatArray,
+    y: FloatArray,
+    steps: int = 12,
+) -> tuple[float, float]:
     """Slope and shift that turn scores into log odds of ``y``, by Newton's method.
 
     A ridge of 1e-6 on both keeps the system regular where scores or ``y`` are constant.
@@ -287,7 +295,10 @@ class FitScale:
 
 
 def _curved_moments(
-    design: Design, rows: IntArray, weights: FloatArray, intercept: float
+    design: Design,
+    rows: IntArray,
+    weights: FloatArray,
+    intercept: float,
 ) -> tuple[Moments, float, int]:
     """Moments of the points of some rows, weighted by the curvature of their log-loss.
 
@@ -314,7 +325,14 @@ def _curved_moments(
         chosen = x[steep]
         first += chosen.T @ share
         chosen *= np.sqrt(share)[:, None]
-        second = linalg.blas.ssyrk(1.0, chosen.T, beta=1.0, c=second, lower=1, overwrite_c=1)
+        second = linalg.blas.ssyrk(
+            1.0,
+            chosen.T,
+            beta=1.0,
+            c=second,
+            lower=1,
+            overwrite_c=1,
+        )
     return Moments(mass, first, second.T), (flat - mass) / n, n
 
 
@@ -339,7 +357,12 @@ class _Coordinates:
         shift = np.einsum("dk,dk->k", self.centres[:, which], weights)
         return weights, point[-1] - shift
 
-    def slopes(self, first: FloatArray, total: FloatArray, which: IntArray) -> FloatArray:
+    def slopes(
+        self,
+        first: FloatArray,
+        total: FloatArray,
+        which: IntArray,
+    ) -> FloatArray:
         """Slopes from sums of residuals: with the raw channels (``first``), and alone."""
         inner = (first - self.centres[:, which] * total) / self.deviations[:, which]
         return np.vstack([inner, total])
@@ -409,83 +432,3 @@ def logistic_losses(z: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArra
     residual /= 1 + tail
     residual -= y
     return loss, residual
-
-
-def minimise(
-    evaluate: Evaluate,
-    precondition: Callable[[FloatArray], FloatArray],
-    start: FloatArray,
-    *,
-    tolerance: float,
-    passes: int,
-) -> tuple[FloatArray, FloatArray]:
-    """Minimise several smooth functions by L-BFGS, a trial of each in every pass.
-
-    Args:
-        evaluate: Values and slopes of some functions, from points (d, which) and their indexes.
-        precondition: Slopes (d, k) divided by a positive curvature of each function.
-        start: (d, k), where each function starts.
-        tolerance: A function is done when half of slope times step is below this.
-        passes: At most this many evaluations of each.
-
-    Returns:
-        The points (d, k), and half of slope times step of each function at the end: about how far
-        its value is above the minimum.
-    """
-    point = start.copy()
-    count = point.shape[1]
-    value, slope = evaluate(point, np.arange(count))
-    memory = _Memory(precondition)
-    direction = memory.direction(slope)
-    length = np.ones(count)
-    for _ in range(passes - 1):
-        descent = -np.einsum("dk,dk->k", slope, direction)
-        active = np.flatnonzero((descent / 2 > tolerance) & (length >= _SMALLEST_STEP))
-        if not len(active):
-            break
-        trial = point[:, active] + length[active] * direction[:, active]
-        trial_value, trial_slope = evaluate(trial, active)
-        enough = value[active] - _SUFFICIENT * length[active] * descent[active]
-        good = trial_value <= enough
-        better = active[good]
-        memory.add(
-            better, trial[:, good] - point[:, better], trial_slope[:, good] - slope[:, better]
-        )
-        point[:, better] = trial[:, good]
-        value[better] = trial_value[good]
-        slope[:, better] = trial_slope[:, good]
-        length[active] /= 2
-        length[better] = 1
-        direction = memory.direction(slope)
-    return point, -np.einsum("dk,dk->k", slope, direction) / 2
-
-
-class _Memory:
-    """The last steps of several minimisations, and how their slopes changed."""
-
-    def __init__(self, precondition: Callable[[FloatArray], FloatArray]) -> None:
-        self.precondition = precondition
-        self.pairs: list[tuple[Array, Array, Array]] = []
-
-    def add(self, which: IntArray, steps: FloatArray, changes: FloatArray) -> None:
-        """Remember the steps (d, which) of some of the functions."""
-        products = np.einsum("dk,dk->k", steps, changes)
-        curved = products > 1e-14
-        self.pairs.append((which[curved], steps[:, curved], changes[:, curved]))
-        del self.pairs[:-_MEMORY]
-
-    def direction(self, slope: FloatArray) -> FloatArray:
-        """Steps downhill (d, k): the two loops of L-BFGS (Nocedal and Wright, algorithm 7.4)."""
-        out = slope.copy()
-        shares = []
-        for which, steps, changes in reversed(self.pairs):
-            products = np.einsum("dk,dk->k", steps, changes)
-            share = np.einsum("dk,dk->k", steps, out[:, which]) / products
-            out[:, which] -= share * changes
-            shares.append(share)
-        out = self.precondition(out)
-        for (which, steps, changes), share in zip(self.pairs, reversed(shares), strict=True):
-            products = np.einsum("dk,dk->k", steps, changes)
-            back = np.einsum("dk,dk->k", changes, out[:, which]) / products
-            out[:, which] += (share - back) * steps
-        return -out

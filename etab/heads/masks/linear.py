@@ -130,7 +130,11 @@ class LinearSeg(Head):
 
 
 def _weights(
-    design: Design, parts: tuple[int, ...], option: str, labels: PartTable, penalty: int
+    design: Design,
+    parts: tuple[int, ...],
+    option: str,
+    labels: PartTable,
+    penalty: int,
 ) -> tuple[FloatArray, float]:
     """Weights (channels + positions,), 0 outside the option, and intercept of one penalty."""
     index, w, b = design.solve(parts, option, labels)

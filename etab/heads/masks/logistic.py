@@ -136,7 +136,11 @@ class MaskLogistic(Head):
         return [out[i] for i in range(len(splits))]
 
 
-def _pooling(designs: dict[str, Design], labels: dict[str, PartTable], split: RowSplit) -> str:
+def _pooling(
+    designs: dict[str, Design],
+    labels: dict[str, PartTable],
+    split: RowSplit,
+) -> str:
     """The pooling whose least-squares fit on all maps has the smallest error on the first inner
     part.
     """
@@ -155,7 +159,12 @@ class _Probe:
     """The fits of the folds that share a pooling; their points are read together."""
 
     def __init__(
-        self, design: Design, labels: PartTable, y: FloatArray, pooling: str, head: MaskLogistic
+        self,
+        design: Design,
+        labels: PartTable,
+        y: FloatArray,
+        pooling: str,
+        head: MaskLogistic,
     ) -> None:
         self.design = design
         self.labels = labels
@@ -255,7 +264,12 @@ class _Probe:
             passes=self.head.passes[1],
         )
 
-    def _odds(self, features: Features, rows: IntArray, fit: LogisticFits) -> FloatArray:
+    def _odds(
+        self,
+        features: Features,
+        rows: IntArray,
+        fit: LogisticFits,
+    ) -> FloatArray:
         """Log odds of some rows as maps (rows, GRID, GRID), by the one fit given."""
         weights = fit.weights[:, 0]
         shift = float(fit.intercepts[0])

@@ -74,7 +74,11 @@ def total_of(parts: Sequence[Any]) -> Any:
     return parts[0] if len(parts) == 1 else parts[0].plus(parts[1:])
 
 
-def parts_of_rows(splits: Sequence[RowSplit], n: int, cells: Array | None) -> IntArray:
+def parts_of_rows(
+    splits: Sequence[RowSplit],
+    n: int,
+    cells: Array | None,
+) -> IntArray:
     """Number the parts of the rows such that every train and inner set is a union of parts.
 
     Args:
@@ -95,7 +99,11 @@ def parts_of_rows(splits: Sequence[RowSplit], n: int, cells: Array | None) -> In
         for name, rows in sets:
             for row in rows:
                 marks[row] = f"{marks[row] or ''}|{i}{name}"
-    _, first, inverse = np.unique(marks.astype(str), return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(
+        marks.astype(str),
+        return_index=True,
+        return_inverse=True,
+    )
     return np.argsort(np.argsort(first))[inverse]
 
 
@@ -130,7 +138,14 @@ def _moments(points: Points, rows: IntArray) -> Moments:
         x = points.rows(block)
         n = n + len(x)
         first = first + x.sum(axis=0, dtype=np.float64)
-        second = linalg.blas.ssyrk(1.0, x.T, beta=1.0, c=second, lower=1, overwrite_c=1)
+        second = linalg.blas.ssyrk(
+            1.0,
+            x.T,
+            beta=1.0,
+            c=second,
+            lower=1,
+            overwrite_c=1,
+        )
     return Moments(n, first, second.T)
 
 
@@ -206,7 +221,12 @@ class Design:
         system: tuple[IntArray, FloatArray, FloatArray, Tridiagonal] = self.systems[key]
         return system
 
-    def solve(self, parts: tuple[int, ...], option: str, labels: PartTable) -> LinearPath:
+    def solve(
+        self,
+        parts: tuple[int, ...],
+        option: str,
+        labels: PartTable,
+    ) -> LinearPath:
         """Fit the least-squares mask of a training set, for every penalty.
 
         Returns:
@@ -231,7 +251,10 @@ class Design:
         return self.sums[parts]
 
     def squared_errors(
-        self, parts: tuple[int, ...], fits: dict[str, LinearPath], labels: PartTable
+        self,
+        parts: tuple[int, ...],
+        fits: dict[str, LinearPath],
+        labels: PartTable,
     ) -> dict[str, FloatArray]:
         """Sum of squared errors over the points of some parts, from their moments.
 
@@ -286,13 +309,23 @@ def submatrix(matrix: FloatArray, index: IntArray) -> FloatArray:
     return matrix if len(index) == len(matrix) else matrix[np.ix_(index, index)]
 
 
-def standardised(second: FloatArray, n: float, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+def standardised(
+    second: FloatArray,
+    n: float,
+    mean: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
     """Deviations and correlations (upper triangle) of channels from second moments of ``n`` points.
 
     The means are subtracted in double precision: in single precision, a channel far from 0 would
     lose its variance.
     """
-    wide = linalg.blas.dsyr(-n, mean, lower=1, a=second.astype(np.float64).T, overwrite_a=1).T
+    wide = linalg.blas.dsyr(
+        -n,
+        mean,
+        lower=1,
+        a=second.astype(np.float64).T,
+        overwrite_a=1,
+    ).T
     deviation = np.sqrt(np.maximum(np.diag(wide) / n, 1e-12))
     out = wide.astype(np.float32)
     scale = (1 / (deviation * np.sqrt(n))).astype(np.float32)

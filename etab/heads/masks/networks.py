@@ -28,7 +28,11 @@ def _needs_decoders(name: str, error: ImportError) -> MissingPackageError:
     )
 
 
-def decoder(name: str, width: int, strides: Sequence[int] = STRIDES) -> tuple[nn.Module, int]:
+def decoder(
+    name: str,
+    width: int,
+    strides: Sequence[int] = STRIDES,
+) -> tuple[nn.Module, int]:
     """A decoder over four levels of ``width`` channels, and how many channels it gives. Raises
     MissingPackageError.
 
@@ -47,7 +51,9 @@ def _unet(width: int) -> tuple[nn.Module, int]:
 
     steps = (width, width * 3 // 4, width // 2, width // 2)
     return UnetDecoder(
-        encoder_channels=(0, *[width] * N_LEVELS), decoder_channels=steps, n_blocks=N_LEVELS
+        encoder_channels=(0, *[width] * N_LEVELS),
+        decoder_channels=steps,
+        n_blocks=N_LEVELS,
     ), steps[-1]
 
 
@@ -84,7 +90,9 @@ def _segformer(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 
     return SegformerDecoder(
-        [3, *[width] * N_LEVELS], encoder_depth=N_LEVELS, segmentation_channels=width
+        [3, *[width] * N_LEVELS],
+        encoder_depth=N_LEVELS,
+        segmentation_channels=width,
     ), width
 
 
@@ -93,7 +101,9 @@ def _unetplusplus(width: int) -> tuple[nn.Module, int]:
 
     steps = (width, width * 3 // 4, width // 2, width // 2)
     net = UnetPlusPlusDecoder(
-        encoder_channels=(0, *[width] * N_LEVELS), decoder_channels=steps, n_blocks=N_LEVELS
+        encoder_channels=(0, *[width] * N_LEVELS),
+        decoder_channels=steps,
+        n_blocks=N_LEVELS,
     )
     return net, steps[-1]
 
@@ -103,7 +113,11 @@ def _manet(width: int) -> tuple[nn.Module, int]:
 
     steps = [width, width * 3 // 4, width // 2, width // 2]
     net = MAnetDecoder(
-        [0, *[width] * N_LEVELS], steps, n_blocks=N_LEVELS, reduction=8, pab_channels=width // 2
+        [0, *[width] * N_LEVELS],
+        steps,
+        n_blocks=N_LEVELS,
+        reduction=8,
+        pab_channels=width // 2,
     )
     return net, steps[-1]
 
@@ -112,7 +126,9 @@ def _linknet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.linknet.decoder import LinknetDecoder
 
     return LinknetDecoder(
-        [0, *[width] * N_LEVELS], prefinal_channels=width // 2, n_blocks=N_LEVELS
+        [0, *[width] * N_LEVELS],
+        prefinal_channels=width // 2,
+        n_blocks=N_LEVELS,
     ), width // 2
 
 
@@ -120,7 +136,12 @@ def _pspnet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.pspnet.decoder import PSPDecoder
 
     # without a norm: the pooled branches have one point each
-    return PSPDecoder([2 * width], out_channels=width, use_norm="identity", dropout=0.1), width
+    return PSPDecoder(
+        [2 * width],
+        out_channels=width,
+        use_norm="identity",
+        dropout=0.1,
+    ), width
 
 
 def _deeplabv3(width: int) -> tuple[nn.Module, int]:
@@ -140,7 +161,9 @@ def _upernet(width: int) -> tuple[nn.Module, int]:
     from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
     return UPerNetDecoder(
-        [0, 0, *[width] * N_LEVELS], encoder_depth=N_LEVELS + 1, decoder_channels=width
+        [0, 0, *[width] * N_LEVELS],
+        encoder_depth=N_LEVELS + 1,
+        decoder_channels=width,
     ), width
 
 
@@ -200,7 +223,12 @@ class TokenPyramid(nn.Module):
         super().__init__()
         wide = N_LEVELS * width
         layer = nn.TransformerEncoderLayer(
-            wide, 4, 2 * wide, dropout=0.0, batch_first=True, norm_first=True
+            wide,
+            4,
+            2 * wide,
+            dropout=0.0,
+            batch_first=True,
+            norm_first=True,
         )
         self.relate = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.local = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(N_LEVELS))
@@ -287,7 +315,12 @@ class SegmentationNetwork(nn.Module):
             self.register_buffer(f"mean{i}", torch.zeros(c, 1, 1))
             self.register_buffer(f"deviation{i}", torch.ones(c, 1, 1))
 
-    def standardise(self, level: int, mean: Tensor, deviation: Tensor) -> None:
+    def standardise(
+        self,
+        level: int,
+        mean: Tensor,
+        deviation: Tensor,
+    ) -> None:
         """Set the mean and deviation (channels,) of a level."""
         getattr(self, f"mean{level}").copy_(mean.view(-1, 1, 1))
         getattr(self, f"deviation{level}").copy_(deviation.view(-1, 1, 1))
@@ -334,7 +367,11 @@ def resize_map(m: Tensor, side: int) -> Tensor:
         return m
     wide = m.float()  # half precision has no antialiasing
     return functional.interpolate(
-        wide, size=(side, side), mode="bilinear", align_corners=False, antialias=True
+        wide,
+        size=(side, side),
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
     )
 
 

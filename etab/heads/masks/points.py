@@ -74,7 +74,12 @@ def smooth(scores: FloatArray) -> FloatArray:
     return np.asarray((rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9)
 
 
-def _operator(h: int, w: int, pooling: str, phase: int) -> FloatArray:
+def _operator(
+    h: int,
+    w: int,
+    pooling: str,
+    phase: int,
+) -> FloatArray:
     """Linear map (points, h * w) from a feature map to the lattice of a phase, smoothed."""
     eye = np.eye(h * w, dtype=np.float32).reshape(h * w, h, w)
     maps = smooth(eye) if pooling == "mean3x3" else eye
@@ -129,7 +134,12 @@ def _narrow(values: FloatArray, out: Array) -> None:
     torch.from_numpy(out).copy_(torch.from_numpy(values))
 
 
-def widen(half: Array, out: FloatArray, *, turned: bool = False) -> FloatArray:
+def widen(
+    half: Array,
+    out: FloatArray,
+    *,
+    turned: bool = False,
+) -> FloatArray:
     """Put float16 values into single precision ``out``: torch does it many times faster than NumPy.
 
     ``turned``: the last two axes are exchanged on the way.

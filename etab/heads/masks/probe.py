@@ -61,7 +61,10 @@ def lattice_shares(masks: Sequence[Array]) -> FloatArray:
 
 
 def designs_of(
-    features: Features, splits: Sequence[RowSplit], memo: MutableMapping[Any, Any], budget: int
+    features: Features,
+    splits: Sequence[RowSplit],
+    memo: MutableMapping[Any, Any],
+    budget: int,
 ) -> dict[str, Design]:
     """The design of each pooling; the memo keeps points and designs for the next structure.
 
@@ -96,7 +99,10 @@ def _make_room(kept: dict[bytes, dict[str, Design]]) -> None:
 
 
 def inner_errors(
-    design: Design, split: RowSplit, labels: PartTable, options: Iterable[str]
+    design: Design,
+    split: RowSplit,
+    labels: PartTable,
+    options: Iterable[str],
 ) -> dict[str, FloatArray]:
     """Squared error of least squares over the inner parts, for each option and penalty.
 
@@ -152,7 +158,11 @@ class Cut:
     dice: float
 
 
-def best_cut(grids: FloatArray, masks: Sequence[Array], levels: Sequence[float]) -> Cut:
+def best_cut(
+    grids: FloatArray,
+    masks: Sequence[Array],
+    levels: Sequence[float],
+) -> Cut:
     """Choose the level, and whether to keep the largest component alone, by the mean Dice.
 
     A level that is best for all points may cut a thin structure into pieces. It is therefore chosen

@@ -29,7 +29,11 @@ def choose_levels(shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ..
     return tuple(max(i for i, d in enumerate(row) if d == min(row)) for row in far)
 
 
-def sides_of(name: str, shapes: Sequence[tuple[int, ...]], grid: int) -> tuple[int, ...]:
+def sides_of(
+    name: str,
+    shapes: Sequence[tuple[int, ...]],
+    grid: int,
+) -> tuple[int, ...]:
     """Points a side at which a decoder takes each level: grid, grid/2, grid/4 and grid/8.
 
     DPT wants tokens at their own resolution, which it changes by learned steps: maps of one size (a
@@ -50,7 +54,11 @@ class Pyramid:
     """
 
     def __init__(
-        self, maps: Sequence[Any], grid: int, budget: int, sides: Sequence[int] | None = None
+        self,
+        maps: Sequence[Any],
+        grid: int,
+        budget: int,
+        sides: Sequence[int] | None = None,
     ) -> None:
         """Choose the levels and read what fits."""
         self.maps, self.grid = maps, grid

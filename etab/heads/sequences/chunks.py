@@ -75,7 +75,12 @@ class Chunks:
     def split(self, split: RowSplit) -> RowSplit:
         """A split of rows as one of chunks."""
         inner = tuple(self.rows(part) for part in split.inner)
-        return replace(split, train=self.rows(split.train), inner=inner, test=self.rows(split.test))
+        return replace(
+            split,
+            train=self.rows(split.train),
+            inner=inner,
+            test=self.rows(split.test),
+        )
 
     def join(self, scores: FloatArray, rows: IntArray) -> list[Array]:
         """From scores (chunks of ``rows``, length, classes) the likeliest class of each step of

@@ -149,18 +149,32 @@ class TemporalHead(Head):
             found.append(FoldFit(chunks.join(scores, split.test), choice))
         return found
 
-    def network(self, channels: int, target: Target, seed: int) -> TemporalNetwork:
+    def network(
+        self,
+        channels: int,
+        target: Target,
+        seed: int,
+    ) -> TemporalNetwork:
         """A new network for sequences of ``channels``; ``seed`` decides its first weights."""
         from etab.heads.sequences.networks import TemporalNetwork
 
         answers = len(target.classes) if target.kind in (Kind.CLASSES, Kind.STATES) else 1
         with seeded(seed):
             return TemporalNetwork(
-                self.name, channels, answers, steps=target.kind is Kind.STATES, width=self.width
+                self.name,
+                channels,
+                answers,
+                steps=target.kind is Kind.STATES,
+                width=self.width,
             )
 
     def _split(
-        self, sequences: Mapping[str, Any], y: Array, split: RowSplit, target: Target, seed: int
+        self,
+        sequences: Mapping[str, Any],
+        y: Array,
+        split: RowSplit,
+        target: Target,
+        seed: int,
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Logits of the test rows (for values the values), and what was chosen."""
         validation = _annotated(y, split.inner[0], target)
@@ -246,7 +260,12 @@ class TemporalHead(Head):
             loss,
             rows,
             validation,
-            replace(self.recipe, learning_rate=rate, weight_decay=decay, seed=seed),
+            replace(
+                self.recipe,
+                learning_rate=rate,
+                weight_decay=decay,
+                seed=seed,
+            ),
         )
         return _Fit(network, key, rate, decay, done.best_loss, done.best_epoch + 1)
 
@@ -258,7 +277,11 @@ def _series(features: Features) -> Mapping[str, Any]:
     return {"series": features.series}
 
 
-def _answers(answers: Any, sequences: Mapping[str, Any], target: Target) -> Array:
+def _answers(
+    answers: Any,
+    sequences: Mapping[str, Any],
+    target: Target,
+) -> Array:
     """Answers as an array: (n,) numbers, or (n, T) classes of time steps; refuses another shape or
     class.
     """
@@ -296,7 +319,11 @@ def _tensor(values: Any, rows: IntArray) -> torch.Tensor:
     return torch.from_numpy(np.asarray(values[np.asarray(rows)], dtype=np.float32))
 
 
-def _loss(logits: torch.Tensor, wanted: torch.Tensor, target: Target) -> torch.Tensor:
+def _loss(
+    logits: torch.Tensor,
+    wanted: torch.Tensor,
+    target: Target,
+) -> torch.Tensor:
     """Mean over rows: squared error, cross-entropy, or cross-entropy of the annotated steps of each
     sequence.
     """
@@ -309,12 +336,19 @@ def _loss(logits: torch.Tensor, wanted: torch.Tensor, target: Target) -> torch.T
     if target.kind is Kind.CLASSES:
         return functional.cross_entropy(logits, wanted)
     steps = functional.cross_entropy(
-        logits.transpose(1, 2), wanted, ignore_index=UNANNOTATED, reduction="none"
+        logits.transpose(1, 2),
+        wanted,
+        ignore_index=UNANNOTATED,
+        reduction="none",
     )
     return (steps.sum(dim=1) / (wanted != UNANNOTATED).sum(dim=1)).mean()
 
 
-def _logits(network: TemporalNetwork, values: Any, rows: IntArray) -> FloatArray:
+def _logits(
+    network: TemporalNetwork,
+    values: Any,
+    rows: IntArray,
+) -> FloatArray:
     import torch
 
     with torch.inference_mode():

@@ -98,7 +98,10 @@ class TransformerNetwork(nn.Module):
             norm_first=True,
         )
         self.layers = nn.TransformerEncoder(
-            layer, 2, norm=nn.LayerNorm(width), enable_nested_tensor=False
+            layer,
+            2,
+            norm=nn.LayerNorm(width),
+            enable_nested_tensor=False,
         )
 
     def forward(self, x: Tensor) -> Tensor:

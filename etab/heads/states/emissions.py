@@ -58,7 +58,9 @@ class AnnotatedFrames:
 
 
 def select_frames(
-    series: Sequence[Any], states: Sequence[IntArray], limit: int = FRAMES
+    series: Sequence[Any],
+    states: Sequence[IntArray],
+    limit: int = FRAMES,
 ) -> AnnotatedFrames:
     """At most about ``limit`` annotated frames of all recordings, evenly spaced in each."""
     total = sum(int((s >= 0).sum()) for s in states)
@@ -112,13 +114,24 @@ class FrameBasis:
         )
 
 
-def _stacked(x: FloatArray, mean: FloatArray, scale: FloatArray, axes: FloatArray) -> FloatArray:
+def _stacked(
+    x: FloatArray,
+    mean: FloatArray,
+    scale: FloatArray,
+    axes: FloatArray,
+) -> FloatArray:
     turned = (scale[:, None] * axes).astype(np.float32)
     found = (x - mean.astype(np.float32)) @ turned
     return np.asarray(found.reshape(len(x), -1))
 
 
-def _axes(z: FloatArray, most: int, floor: float, *, whiten: bool = False) -> FloatArray:
+def _axes(
+    z: FloatArray,
+    most: int,
+    floor: float,
+    *,
+    whiten: bool = False,
+) -> FloatArray:
     """The longest principal axes (d, c) of centred rows z; ``whiten``: of such length that each
     spreads by 1.
     """
@@ -243,7 +256,9 @@ def cross_segment_layers(
             found = []
             for j in split.test:
                 timings = heart_timings(
-                    beat_envelope(beats[j], beat), candidates=candidates, rates=RATES
+                    beat_envelope(beats[j], beat),
+                    candidates=candidates,
+                    rates=RATES,
                 )
                 found.append(
                     viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0]
@@ -261,7 +276,9 @@ def cross_segment_layers(
 
 
 def _choose(
-    layers: Mapping[str, Sequence[Any]], states: Sequence[IntArray], splits: Sequence[RowSplit]
+    layers: Mapping[str, Sequence[Any]],
+    states: Sequence[IntArray],
+    splits: Sequence[RowSplit],
 ) -> list[tuple[str, float]]:
     """The layer and the penalty with the least log-loss over the inner parts of each split."""
     losses: dict[str, FloatArray] = {}

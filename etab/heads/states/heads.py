@@ -184,7 +184,12 @@ class StateUNetHead(Head):
         if self.recipe is not None:
             return self.recipe
         epochs = epochs_for(recordings, self.repeats)
-        return Recipe(epochs=epochs, batch=16, learning_rate=3e-3, patience=8)
+        return Recipe(
+            epochs=epochs,
+            batch=16,
+            learning_rate=3e-3,
+            patience=8,
+        )
 
 
 def epochs_for(recordings: int, repeats: int = 2) -> int:

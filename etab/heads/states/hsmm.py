@@ -134,7 +134,12 @@ def learn_spreads(
     only recordings whose beat was read off right, to a tenth. What training is too small to say
     stays as Springer has it.
     """
-    found: dict[int, list[float]] = {S1: [], SYSTOLE: [], S2: [], DIASTOLE: []}
+    found: dict[int, list[float]] = {
+        S1: [],
+        SYSTOLE: [],
+        S2: [],
+        DIASTOLE: [],
+    }
     for envelope, answer in zip(envelopes, states, strict=True):
         lasts = {state: stretches(answer, state) for state in found}
         found[S1] += lasts[S1]

@@ -40,7 +40,13 @@ class Block(nn.Module):
     in.
     """
 
-    def __init__(self, inside: int, width: int, kernel: int, dropout: float) -> None:
+    def __init__(
+        self,
+        inside: int,
+        width: int,
+        kernel: int,
+        dropout: float,
+    ) -> None:
         """``width`` channels, a multiple of 8."""
         super().__init__()
         self.first = nn.Conv1d(inside, width, kernel, padding=kernel // 2)
@@ -59,7 +65,12 @@ class StateUNet(nn.Module):
     """Four halvings of time and back: every frame sees about 8 s around it."""
 
     def __init__(
-        self, channels: int, *, width: int = 32, kernel: int = 5, dropout: float = 0.2
+        self,
+        channels: int,
+        *,
+        width: int = 32,
+        kernel: int = 5,
+        dropout: float = 0.2,
     ) -> None:
         """``channels`` of the series; ``width`` at 50 Hz, growing by half of it a level."""
         super().__init__()
@@ -94,7 +105,11 @@ class StateUNet(nn.Module):
 
 
 def crops(
-    series: Sequence[FloatArray], states: Sequence[IntArray], frames: int, *, varied: bool
+    series: Sequence[FloatArray],
+    states: Sequence[IntArray],
+    frames: int,
+    *,
+    varied: bool,
 ) -> tuple[Tensor, Tensor]:
     """A crop of each recording: (n, channels, frames) float32 and states (n, frames), -1 where
     there is nothing.
@@ -137,7 +152,12 @@ def _disturbed(x: Tensor) -> Tensor:
 
 def labelling_loss(logits: Tensor, states: Tensor) -> Tensor:
     """Mean cross-entropy over annotated frames (states >= 0), labels smoothed by a twentieth."""
-    return functional.cross_entropy(logits, states, ignore_index=-1, label_smoothing=0.05)
+    return functional.cross_entropy(
+        logits,
+        states,
+        ignore_index=-1,
+        label_smoothing=0.05,
+    )
 
 
 def log_posteriors(networks: Sequence[StateUNet], series: FloatArray) -> FloatArray:
@@ -190,7 +210,11 @@ class StateModel:
         }
         tensors["durations"] = torch.from_numpy(np.ascontiguousarray(self.durations))
         first = self.networks[0]
-        facts = {"networks": len(self.networks), "channels": first.channels, "width": first.width}
+        facts = {
+            "networks": len(self.networks),
+            "channels": first.channels,
+            "width": first.width,
+        }
         write_checkpoint(folder, {"progress": asdict(Progress()), "states": facts}, tensors)
 
     @classmethod

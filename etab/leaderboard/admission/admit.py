@@ -57,7 +57,11 @@ class Admission:
         return tuple(f for f in self.findings if f.verdict is Verdict.FLAGGED)
 
 
-def admit(folder: Path, tasks: Tasks, counts: Callable[[Result], bool]) -> Admission:
+def admit(
+    folder: Path,
+    tasks: Tasks,
+    counts: Callable[[Result], bool],
+) -> Admission:
     """Check every result below a folder.
 
     Nothing in a file is believed: files are regular and of bounded size, names are plain, every
@@ -191,7 +195,11 @@ def _mixtures(entries: Mapping[Path, AdmittedEntry]) -> dict[Path, str]:
     return refused
 
 
-def _differing(name: str, entries: Mapping[Path, AdmittedEntry], phantom: bool) -> dict[Path, str]:
+def _differing(
+    name: str,
+    entries: Mapping[Path, AdmittedEntry],
+    phantom: bool,
+) -> dict[Path, str]:
     values = {path: _fact(name, entry.result) for path, entry in entries.items()}
     if len(set(values.values())) < 2:
         return {}

@@ -78,7 +78,12 @@ def other_masks(result: Result, table: Predictions, folder: Path) -> str:
     return ""
 
 
-def _other_file(result: Result, table: Predictions, path: Path, keep: Keep) -> str:
+def _other_file(
+    result: Result,
+    table: Predictions,
+    path: Path,
+    keep: Keep,
+) -> str:
     """Why a file of masks is not the one of a record; empty where it is, or is absent."""
     if not _is_there(path):
         return ""
@@ -108,7 +113,10 @@ def _other_sample(result: Result, table: Predictions) -> str:
 
 
 def _other_digests(
-    result: Result, table: Predictions, rows: list[int], masks: Iterable[Array]
+    result: Result,
+    table: Predictions,
+    rows: list[int],
+    masks: Iterable[Array],
 ) -> str:
     """Why masks are not those of the record."""
     digests: list[str] = []

@@ -176,7 +176,12 @@ def _best_of_all(code: str, entries: Mapping[str, AdmittedEntry]) -> Iterator[tu
     for i, name in enumerate(names):
         best_of_others = np.delete(losses, i, axis=0).min(axis=0)
         never_worse = losses[i] <= best_of_others + 1e-9
-        copied = np.isclose(np.delete(losses, i, axis=0), losses[i], rtol=0, atol=1e-9).any(axis=0)
+        copied = np.isclose(
+            np.delete(losses, i, axis=0),
+            losses[i],
+            rtol=0,
+            atol=1e-9,
+        ).any(axis=0)
         if never_worse.mean() > 0.95 and copied.mean() > 0.95 and losses.shape[1] >= _FEWEST_ROWS:
             yield (
                 (name, code),

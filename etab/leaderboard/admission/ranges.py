@@ -17,7 +17,11 @@ FACT_COLUMNS = ("truth", "group", "outcome", "clean", "used")
 
 _SHARES = {"dice", "jaccard", "frame_accuracy"}
 _LARGEST_VALUE = 1e6
-_TIMING_RANGES = {"found": (0, np.inf), "error_ms": (0, 100), "late_ms": (-100, 100)}
+_TIMING_RANGES = {
+    "found": (0, np.inf),
+    "error_ms": (0, 100),
+    "late_ms": (-100, 100),
+}
 _ROUNDING = 1e-5  # tables are written with 7 significant digits
 
 _Check = Callable[[Predictions], str]
@@ -129,7 +133,12 @@ _RANGES: Mapping[Kind, _Check] = {
 }
 
 
-def _outside(name: str, values: FloatArray, low: float, high: float) -> str:
+def _outside(
+    name: str,
+    values: FloatArray,
+    low: float,
+    high: float,
+) -> str:
     wrong = (values < low - 1e-9) | (values > high + 1e-9)
     if not wrong.any():
         return ""

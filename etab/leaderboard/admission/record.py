@@ -21,7 +21,11 @@ from etab.types import Array, Kind
 _TOLERANCE = 1e-6
 
 
-def contradictions(result: Result, table: Predictions, task: Task) -> list[str]:
+def contradictions(
+    result: Result,
+    table: Predictions,
+    task: Task,
+) -> list[str]:
     """List what a record states and its predictions or its task do not support.
 
     Args:
@@ -68,7 +72,10 @@ def _identity(result: Result) -> Iterator[str]:
 
 
 def _counts(result: Result, table: Predictions) -> Iterator[str]:
-    counted = {"n_test": len(set(table.items)), "n_patients": len(set(table.patients))}
+    counted = {
+        "n_test": len(set(table.items)),
+        "n_patients": len(set(table.patients)),
+    }
     for name, value in counted.items():
         if getattr(result, name) != value:
             yield f"{name} is {getattr(result, name)}; its predictions hold {value}"
@@ -94,7 +101,11 @@ def _interval(result: Result, table: Predictions) -> Iterator[str]:
         )
 
 
-def _metrics(result: Result, table: Predictions, task: Task) -> Iterator[str]:
+def _metrics(
+    result: Result,
+    table: Predictions,
+    task: Task,
+) -> Iterator[str]:
     rows = ScoredRows.of(table)
     stated = {**result.metrics, task.metric: result.value}
     if task.metric_2022 not in stated:
@@ -152,7 +163,9 @@ def _people_in_folds(table: Predictions) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _person_in_two_folds(
-    patients: tuple[str, ...], folds: tuple[str, ...], repeats: tuple[int, ...]
+    patients: tuple[str, ...],
+    folds: tuple[str, ...],
+    repeats: tuple[int, ...],
 ) -> str:
     """Name a person who is in two folds of one repeat; empty where nobody is."""
     fold_of: dict[tuple[str, int], str] = {}
@@ -181,7 +194,11 @@ def _decisions(result: Result, table: Predictions) -> Iterator[str]:
             )
 
 
-def _decided(table: Predictions, choice: Mapping[str, Any], rows: Array) -> Array | None:
+def _decided(
+    table: Predictions,
+    choice: Mapping[str, Any],
+    rows: Array,
+) -> Array | None:
     columns = {name: column[rows] for name, column in table.columns.items()}
     threshold = choice.get("threshold")
     factors = choice.get("factors")

@@ -9,11 +9,19 @@ from etab.leaderboard.admission.files import NAME
 from etab.results import SCHEMA, Result
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+_NUMBERS = {
+    "type": "object",
+    "additionalProperties": {"type": "number"},
+}
 _SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _PAIRS = {
     "type": "array",
-    "items": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
+    "items": {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 2,
+        "maxItems": 2,
+    },
 }
 _FOLDS = {
     "type": "array",

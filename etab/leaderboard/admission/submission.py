@@ -56,7 +56,11 @@ class Submission:
 
 
 def check_submission(
-    folder: Path, suite: Suite, *, protocol: str = BOARD_PROTOCOL, seed: int = 0
+    folder: Path,
+    suite: Suite,
+    *,
+    protocol: str = BOARD_PROTOCOL,
+    seed: int = 0,
 ) -> Submission:
     """Check a folder of results before it is handed in.
 

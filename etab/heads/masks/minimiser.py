@@ -1,0 +1,108 @@
+"""L-BFGS for several smooth functions at once, each with its own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from etab.types import Array, FloatArray, IntArray
+
+__all__ = ["Evaluate", "minimise"]
+
+# Pairs of steps and slopes that L-BFGS remembers.
+_MEMORY = 10
+# Share of the predicted descent that a step must give (Armijo).
+_SUFFICIENT = 1e-4
+_SMALLEST_STEP = 2.0**-12
+
+# Values (k,) and slopes (d, k) of the functions with the given indexes (k,), at points (d, k).
+Evaluate = Callable[[FloatArray, IntArray], tuple[FloatArray, FloatArray]]
+
+
+def minimise(
+    evaluate: Evaluate,
+    precondition: Callable[[FloatArray], FloatArray],
+    start: FloatArray,
+    *,
+    tolerance: float,
+    passes: int,
+) -> tuple[FloatArray, FloatArray]:
+    """Minimise several smooth functions by L-BFGS, a trial of each in every pass.
+
+    Args:
+        evaluate: Returns the values and slopes of the functions with the given indexes.
+        precondition: Divides slopes (d, k) by a positive curvature of each function.
+        start: (d, k), where each function starts.
+        tolerance: A function is finished when half of slope times step is below this.
+        passes: At most this many evaluations of each function.
+
+    Returns:
+        The points (d, k), and (k,) half of slope times step of each function at the end: about how
+        far its value is above the minimum.
+
+    Source:
+        Nocedal and Wright, Numerical Optimization, 2nd edition (2006), algorithms 3.1 and 7.4.
+    """
+    point = start.copy()
+    count = point.shape[1]
+    value, slope = evaluate(point, np.arange(count))
+    memory = _Memory(precondition)
+    direction = memory.direction(slope)
+    length = np.ones(count)
+    for _ in range(passes - 1):
+        descent = -np.einsum("dk,dk->k", slope, direction)
+        active = np.flatnonzero((descent / 2 > tolerance) & (length >= _SMALLEST_STEP))
+        if not len(active):
+            break
+        trial = point[:, active] + length[active] * direction[:, active]
+        trial_value, trial_slope = evaluate(trial, active)
+        enough = value[active] - _SUFFICIENT * length[active] * descent[active]
+        good = trial_value <= enough
+        better = active[good]
+        memory.add(
+            better, trial[:, good] - point[:, better], trial_slope[:, good] - slope[:, better]
+        )
+        point[:, better] = trial[:, good]
+        value[better] = trial_value[good]
+        slope[:, better] = trial_slope[:, good]
+        length[active] /= 2
+        length[better] = 1
+        direction = memory.direction(slope)
+    return point, -np.einsum("dk,dk->k", slope, direction) / 2
+
+
+class _Memory:
+    """The last steps of several minimisations, and how their slopes changed."""
+
+    def __init__(self, precondition: Callable[[FloatArray], FloatArray]) -> None:
+        self.precondition = precondition
+        self.pairs: list[tuple[Array, Array, Array]] = []
+
+    def add(
+        self,
+        which: IntArray,
+        steps: FloatArray,
+        changes: FloatArray,
+    ) -> None:
+        """Remember the steps (d, which) of some of the functions."""
+        products = np.einsum("dk,dk->k", steps, changes)
+        curved = products > 1e-14
+        self.pairs.append((which[curved], steps[:, curved], changes[:, curved]))
+        del self.pairs[:-_MEMORY]
+
+    def direction(self, slope: FloatArray) -> FloatArray:
+        """Steps downhill (d, k): the two loops of L-BFGS (Nocedal and Wright, algorithm 7.4)."""
+        out = slope.copy()
+        shares = []
+        for which, steps, changes in reversed(self.pairs):
+            products = np.einsum("dk,dk->k", steps, changes)
+            share = np.einsum("dk,dk->k", steps, out[:, which]) / products
+            out[:, which] -= share * changes
+            shares.append(share)
+        out = self.precondition(out)
+        for (which, steps, changes), share in zip(self.pairs, reversed(shares), strict=True):
+            products = np.einsum("dk,dk->k", steps, changes)
+            back = np.einsum("dk,dk->k", changes, out[:, which]) / products
+            out[:, which] += (share - back) * steps
+        return -out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 import torch
 
 import etab
-from etab import phantom
 from etab.backbones.sound.parts import covering_starts, joined_course, recording_starts
 from etab.errors import EtabError, UndefinedError, UnsupportedOptionError
 from etab.runs.run import plan
@@ -42,10 +42,8 @@ def loudness(x: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("echo")
-    phantom.write(folder, patients=20, size=64, names=("camus",))
-    return folder / "camus"
+def echo(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus"]) / "camus"
 
 
 def test_a_function_with_maps_takes_part_in_segmentation(echo: Path) -> None:
@@ -57,8 +55,9 @@ def test_a_function_with_maps_takes_part_in_segmentation(echo: Path) -> None:
     assert {row["task"] for row in score.tasks} == {"a0-A4-C", "b0-A4-C"}
 
 
-def test_a_clip_function_runs(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=12, size=64, names=("echonet",))
+@pytest.mark.slow
+def test_a_clip_function_runs(phantom_tree: Callable[..., Path]) -> None:
+    root = phantom_tree(["echonet"]) / "echonet"
     seen: list[tuple[int, ...]] = []
 
     def encoder(x: Any) -> Any:
@@ -69,20 +68,20 @@ def test_a_clip_function_runs(tmp_path: Path) -> None:
         encoder, name="levels", version="1", input=etab.Clip(frames=4, size=32, fps=10)
     )
     check_backbone(card)
-    score = etab.evaluate(card, tasks="b6-A4-E", root=tmp_path / "echonet", protocol="cv3")
+    score = etab.evaluate(card, tasks="b6-A4-E", root=root, protocol="cv3")
     assert score.tasks[0]["task"] == "b6-A4-E"
     assert {shape[1:] for shape in seen} == {(4, 3, 32, 32)}
 
 
-def test_a_sound_function_takes_part_in_states(tmp_path: Path) -> None:
-    phantom.write(tmp_path, patients=10, names=("circor",))
+def test_a_sound_function_takes_part_in_states(phantom_tree: Callable[..., Path]) -> None:
+    root = phantom_tree(["circor"]) / "circor"
     card = etab.backbone(loudness, name="loud", input=etab.Sound(rate=2000, seconds=2))
     assert card.timed == ("steps",)
     assert card.over_time
     check_backbone(card)
     cells = plan("e0", [card], protocols=("cv3",))
     assert cells
-    score = etab.evaluate(card, tasks="e0", root=tmp_path / "circor", protocol="cv3")
+    score = etab.evaluate(card, tasks="e0", root=root, protocol="cv3")
     assert np.isfinite(score.value)
 
 

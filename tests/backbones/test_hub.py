@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 import etab
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones.hub import card as hub
 from etab.backbones.hub.clips import ClipStates
 from etab.backbones.hub.described import Described, describe
@@ -50,10 +51,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trees")
-    phantom.write(folder, patients=10, size=64, names=("camus", "echonet", "circor"))
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus", "echonet", "circor"])
 
 
 def card_of(folder: Path) -> Any:

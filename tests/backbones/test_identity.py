@@ -221,6 +221,7 @@ def test_what_cannot_be_read_is_refused_by_its_part(thing: object, part: str) ->
         content_digest(thing)
 
 
+@pytest.mark.slow
 def test_a_script_gives_one_digest_in_two_processes_and_another_when_edited(tmp_path: Path) -> None:
     text = textwrap.dedent("""
         import torch

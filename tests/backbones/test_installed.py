@@ -86,6 +86,7 @@ def etab_command(site: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_name_of_a_package_runs_on_the_command_line(site: Path, tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=12, size=64, names=("camus",))
     results = tmp_path / "results"

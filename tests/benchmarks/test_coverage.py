@@ -45,18 +45,21 @@ def false_pairs(found: list[Summary], name: str) -> tuple[float, float]:
     return float((probes < 0.05).mean()), float((encoders < 0.05).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mae", "score"])
 def test_equal_encoders_are_left_alike(found: list[Summary], name: str) -> None:
     _, encoders = false_pairs(found, name)
     assert encoders <= 0.08
 
 
+@pytest.mark.slow
 def test_fitted_probes_must_not_be_taken_for_encoders(found: list[Summary]) -> None:
     probes, encoders = false_pairs(found, "score")
     assert probes >= 0.1
     assert encoders < probes / 2
 
 
+@pytest.mark.slow
 def test_intervals_of_encoders_cover(found: list[Summary]) -> None:
     values = np.stack([summary.values for summary in found])
     fitted = np.stack([summary.fitted for summary in found])

@@ -8,7 +8,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 from click.testing import Result as Ran
 from typer.testing import CliRunner
 
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones.weights.index import read_file
 from etab.cli import doctor
 from etab.cli.encoders import named_encoders
@@ -39,9 +39,8 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    folder = tmp_path_factory.mktemp("first")
-    phantom.write(folder, patients=12, seed=1, size=64, names=("camus",))
+def place(phantom_tree: Callable[..., Path]) -> Place:
+    folder = phantom_tree(["camus"])
     run = call(*run_words(folder, "image_stats,pixel_pca"))
     return Place(folder, folder / "results", run)
 
@@ -119,6 +118,7 @@ def test_a_value_that_was_changed_is_left_out_of_the_table(place: Place, tmp_pat
     assert len(cells.problems) == 1
 
 
+@pytest.mark.slow
 def test_published_folders_show_their_suite_and_protocol() -> None:
     for name, suite in (("results", "camus"), ("results_sounds_full", "sounds")):
         held = read_results(Path("benchmarks") / name).results

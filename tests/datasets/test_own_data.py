@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +394,7 @@ def equal(path: Path, root: Path, tasks: dict[str, str], results: Path, backbone
             assert cell.metrics[metric] == pytest.approx(value, rel=1e-9, abs=1e-12), (name, metric)
 
 
+@pytest.mark.slow
 def test_camus_as_a_table_gives_the_same_values(tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=12, seed=1, size=64, names=("camus",))
     (tmp_path / "own").mkdir()
@@ -402,6 +403,7 @@ def test_camus_as_a_table_gives_the_same_values(tmp_path: Path) -> None:
     equal(path, tmp_path / "camus", CAMUS_TASKS, tmp_path / "r", "image_stats")
 
 
+@pytest.mark.slow
 def test_circor_as_a_table_gives_the_same_values(tmp_path: Path) -> None:
     phantom.write(tmp_path, patients=24, seed=1, names=("circor",))
     (tmp_path / "own").mkdir()
@@ -504,9 +506,10 @@ def test_results_of_two_tables_and_of_a_label_that_is_gone(tmp_path: Path) -> No
     assert "image_stats" in board.stdout
 
 
-def test_options_of_a_board_are_refused_where_there_is_none(tmp_path: Path) -> None:
-    root = tmp_path / "camus"
-    phantom.write(tmp_path, patients=10, names=("camus",))
+def test_options_of_a_board_are_refused_where_there_is_none(
+    phantom_tree: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = phantom_tree(["camus"]) / "camus"
     results = tmp_path / "r"
     run_words = ("--root", root, "--backbones", "image_stats", "--cache", tmp_path / "c")
     call("run", "--tasks", "b0-A4-C", "--protocol", "cv", "--results", results, *run_words)

@@ -82,6 +82,7 @@ def ask(*words: object, tests: str = "test_published_counts") -> tuple[int, str]
     return run.returncode, run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_option_left_out_skips_with_the_reason() -> None:
     code, said = ask()
     assert code == 0
@@ -89,6 +90,7 @@ def test_option_left_out_skips_with_the_reason() -> None:
     assert NAMED.format("tmed") in said
 
 
+@pytest.mark.slow
 def test_option_refuses_phantoms(phantom_tree: Callable[..., Path]) -> None:
     root = phantom_tree(["tmed", "unity"])
     code, said = ask("--real", f"tmed={root / 'tmed'}", "--real", f"unity={root / 'unity'}")

@@ -124,6 +124,7 @@ def test_one_folder_serves_its_own_tasks(tmed_trees: dict[str, Path]) -> None:
     assert tasks_at(["c1-PX-T", "a0-A4-C"], root) == ["c1-PX-T", "a0-A4-C"]
 
 
+@pytest.mark.slow
 def test_every_task_runs_and_is_learned(tmed_phantom: Path, tmp_path: Path) -> None:
     settings = Settings(root=tmed_phantom, results=tmp_path / "results", cache=tmp_path / "cache")
     runs = [

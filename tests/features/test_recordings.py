@@ -476,7 +476,13 @@ def tree(phantom_tree: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["random/silero_vad", "random/mobilenetv2", "mel_stats", "constant"]
+    "name",
+    [
+        pytest.param("random/silero_vad", marks=pytest.mark.slow),
+        pytest.param("random/mobilenetv2", marks=pytest.mark.slow),
+        "mel_stats",
+        "constant",
+    ],
 )
 def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
     settings = run.Settings(root=tree, results=tmp_path / "results", cache=tmp_path / "cache")
@@ -492,6 +498,7 @@ def test_a_cell_of_any_backbone(name: str, tree: Path, tmp_path: Path) -> None:
         assert 0 <= cell.value <= 1
 
 
+@pytest.mark.slow
 def test_tasks_of_one_backbone_keep_their_own_features(tree: Path, tmp_path: Path) -> None:
     """e0 reads series and e1 windows: run together or alone, the cells are the same."""
     found: dict[str, list[Any]] = {}

@@ -220,6 +220,7 @@ def test_the_command(tree: Path, adapted: Any, tmp_path: Path) -> None:
     assert [r.identity() for r in load_results(tmp_path / "r")] == [adapted[0].identity()]
 
 
+@pytest.mark.slow
 def test_interrupted_in_either_training_it_goes_on(adapted: Any, tmp_path: Path) -> None:
     result, settings, _ = adapted
     mine = replace(settings, results=tmp_path / "out")

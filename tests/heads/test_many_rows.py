@@ -170,6 +170,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "logistic", "knn"])
 def test_memory_is_not_that_of_a_kernel(name: str) -> None:
     said = subprocess.run(

@@ -123,6 +123,7 @@ def _closed() -> Any:
     pyplot.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_closed")
 def test_the_demo_notebooks_of_2022_on_the_phantom(cohort: Path, tmp_path: Path) -> None:
     scores = demos(

@@ -66,6 +66,7 @@ def test_the_interval_is_students_t_over_folds() -> None:
         )
 
 
+@pytest.mark.slow
 def test_trained_heads_score_too_and_the_users_weights_are_what_is_scored(cohort: Path) -> None:
     from torchvision.models import resnet18
 

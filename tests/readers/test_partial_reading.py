@@ -286,6 +286,7 @@ for name, way in ways.items():
 """
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_thousands_of_clips(tmp_path: Path) -> None:
     pytest.importorskip("simplejpeg")
     (tmp_path / "v").mkdir()

@@ -80,6 +80,7 @@ def test_several_heads_read_the_maps_once_and_are_what_each_is_alone(
         assert r.settings["head_version"] == 4
 
 
+@pytest.mark.slow
 def test_the_command_takes_several_heads(tree: Path, tmp_path: Path, short: None) -> None:
     words = [
         "run",
@@ -125,6 +126,7 @@ def test_processes_of_torchrun_do_not_run_the_same_cells_twice(
         )
 
 
+@pytest.mark.slow
 def test_dpt_learns_from_tokens_of_one_size() -> None:
     kind: Any = heads.HEADS["dpt"]
     patients, splits = made_splits()

@@ -45,6 +45,7 @@ def test_they_wait_for_the_data() -> None:
     assert not {t.code for t in find("d")} & set(CODES)
 
 
+@pytest.mark.slow
 def test_a_line_a_study(done: tuple[Settings, list[Result]], tree: Path) -> None:
     settings, results = done
     records = source("tmed", tree).records()
@@ -85,6 +86,7 @@ def test_the_upstream_variant_is_beside_it() -> None:
     assert studies.upstream(Kind.BINARY, without) == {}
 
 
+@pytest.mark.slow
 def test_results_hold_the_upstream_variant(done: tuple[Settings, list[Result]]) -> None:
     settings, results = done
     for found in results:
@@ -176,6 +178,7 @@ def test_the_rule_alone_is_refused() -> None:
         reduce("relevance", {"truth": np.zeros(1), "score": np.zeros(1)}, ["a"], ["r"])
 
 
+@pytest.mark.slow
 def test_same_run_same_bytes(done: tuple[Settings, list[Result]], tmp_path: Path) -> None:
     settings, results = done
     again = Settings(root=settings.root, results=tmp_path, cache=settings.cache)

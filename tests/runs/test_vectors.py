@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import etab
-from etab import backbones, phantom
+from etab import backbones
 from etab.backbones.own.vectors import read_vectors
 from etab.cli.vectors import keys_of, write_keys
 from etab.errors import (
@@ -31,10 +31,8 @@ TASKS = {"camus": "b0-A4-C", "echonet": "b6-A4-E", "circor": "e1-AL-D"}
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trees")
-    phantom.write(folder, patients=12, size=64, names=("camus", "echonet", "circor"))
-    return folder
+def trees(phantom_tree: Callable[..., Path]) -> Path:
+    return phantom_tree(["camus", "echonet", "circor"])
 
 
 def keys(trees: Path, dataset: str = "camus", task: str = "b0-A4-C") -> list[str]:
@@ -76,6 +74,7 @@ def value(file: Path, trees: Path) -> float:
     return float(score.tasks[0]["value"])
 
 
+@pytest.mark.slow
 def test_every_form_gives_the_same_score_in_any_order(trees: Path, tmp_path: Path) -> None:
     names = keys(trees)
     values = vectors(names)

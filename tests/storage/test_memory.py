@@ -157,6 +157,7 @@ def _peak(n: int, budget: int, head: str) -> int:
     return int(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["linear_seg", "mask_logistic"])
 def test_memory_does_not_grow_with_the_points(head: str) -> None:
     few = _peak(400, 8 << 20, head)

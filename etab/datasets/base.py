@@ -135,7 +135,10 @@ class Source(ABC):
         self.faults.append(fault)
 
     def _listed(
-        self, items: Iterable[Item], make: Callable[[Item], Record], known: Callable[[Item], Fault]
+        self,
+        items: Iterable[Item],
+        make: Callable[[Item], Record],
+        known: Callable[[Item], Fault],
     ) -> list[Record]:
         """Build a record for each item; if ``make`` fails, ``known(item)`` describes the fault."""
         records = []
@@ -197,7 +200,10 @@ class Source(ABC):
 
     @abstractmethod
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the authors' reference values of a recording, in frame order.
 

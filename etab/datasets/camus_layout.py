@@ -14,7 +14,11 @@ from etab.readers.text import read_text
 from etab.storage.listing import visible, visible_names
 
 CHAMBERS = {"A2C": "2CH", "A4C": "4CH"}
-_SPLITS = {"training": "train", "validation": "val", "testing": "test"}
+_SPLITS = {
+    "training": "train",
+    "validation": "val",
+    "testing": "test",
+}
 _NEEDED_FACTS = ("ED", "ES", "EF", "LVef")
 _PICTURE = re.compile(r"_([24]CH)_(ED|ES|sequence|half_sequence)\.(nii|nii\.gz|mhd)")
 _PATIENT = re.compile(r"patient\d+")
@@ -122,7 +126,11 @@ class CamusLayout:
         return tuple(f"database_split/subgroup_{name}.txt" for name in _SPLITS)
 
     def files(
-        self, patient: str, folder: str, chamber: str, present: frozenset[str]
+        self,
+        patient: str,
+        folder: str,
+        chamber: str,
+        present: frozenset[str],
     ) -> dict[str, str]:
         """Map the roles of one recording to files: the required ones, and the others that exist.
 
@@ -142,8 +150,16 @@ class CamusLayout:
             return self._cycle(f"{patient}_{chamber}", folder, present)
         end = "" if self.nifti else ".mhd"
         middle = "half_sequence" if self.nifti else "sequence"
-        names = {"sequence": middle, "sequence_gt": f"{middle}_gt"}
-        names |= {"ED": "ED", "ES": "ES", "ED_gt": "ED_gt", "ES_gt": "ES_gt"}
+        names = {
+            "sequence": middle,
+            "sequence_gt": f"{middle}_gt",
+        }
+        names |= {
+            "ED": "ED",
+            "ES": "ES",
+            "ED_gt": "ED_gt",
+            "ES_gt": "ES_gt",
+        }
         file_of = {}
         for role, name in names.items():
             file_of[role] = _with_suffix(f"{patient}_{chamber}_{name}", end, present)
@@ -166,7 +182,12 @@ class CamusLayout:
                 files[role] = f"{folder}/{name}"
         return files
 
-    def _cycle(self, name: str, folder: str, present: frozenset[str]) -> dict[str, str]:
+    def _cycle(
+        self,
+        name: str,
+        folder: str,
+        present: frozenset[str],
+    ) -> dict[str, str]:
         """Map the roles of one full cycle of TED to files; a second cycle ("_cut") is not read.
 
         The sequence and its outlines are required.
@@ -279,7 +300,13 @@ def read_cfg(path: Path) -> dict[str, str]:
     return cfg
 
 
-def cfg_number(path: Path, cfg: Mapping[str, str], key: str, low: float, high: float) -> float:
+def cfg_number(
+    path: Path,
+    cfg: Mapping[str, str],
+    key: str,
+    low: float,
+    high: float,
+) -> float:
     """Read a number of an Info file.
 
     Args:

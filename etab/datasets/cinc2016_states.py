@@ -54,7 +54,11 @@ def read_state_ans(path: Path, n: int) -> tuple[Interval, ...]:
             )
         if word in STATES:
             out.append(
-                ((sample - 1) / CINC2016_RATE, (end - 1) / CINC2016_RATE, STATES.index(word))
+                (
+                    (sample - 1) / CINC2016_RATE,
+                    (end - 1) / CINC2016_RATE,
+                    STATES.index(word),
+                )
             )
     check_intervals(path, out)
     return tuple(out)

@@ -49,7 +49,12 @@ _CARD = Card(
             classes=STATES,
             description="state of the heart at 50 Hz, -1 where unannotated",
         ),
-        Target("HR", Kind.VALUE, unit="bpm", description="heart rate from the annotated S1 onsets"),
+        Target(
+            "HR",
+            Kind.VALUE,
+            unit="bpm",
+            description="heart rate from the annotated S1 onsets",
+        ),
         Target(
             "murmur",
             Kind.CLASSES,
@@ -69,7 +74,12 @@ _CARD = Card(
             description="diagnosis of the whole examination",
         ),
         *(
-            Target(name, Kind.CLASSES, classes=classes, description=f"{words}; murmur present")
+            Target(
+                name,
+                Kind.CLASSES,
+                classes=classes,
+                description=f"{words}; murmur present",
+            )
             for name, (_, words, classes) in ATTRIBUTES.items()
         ),
     ),
@@ -145,7 +155,12 @@ class CircorSource(SoundSource):
             CorruptFileError: The file cannot be read, or disagrees with its header.
         """
         path, header = (self.root / record.files[role] for role in ("audio", "header"))
-        check_header(header, read_wfdb_header(header), wav_info(path), path)
+        check_header(
+            header,
+            read_wfdb_header(header),
+            wav_info(path),
+            path,
+        )
         return read_wav(path, rate=CIRCOR_RATE)
 
     def n_samples(self, record: Record) -> int:
@@ -168,7 +183,10 @@ class CircorSource(SoundSource):
         return read_states(self.root / record.files["states"])
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the reference values; attributes exist for most patients with a murmur.
 

@@ -26,7 +26,11 @@ _LISTED_TWICE = (
     "84fcf4255a073bc14c9bb8edaad2c75d5a3acc2b4e28b98cd9034f0a88e672cd",  # 50690_TV
     "f49eb8aeb2401321b9813a149fad17b671af8b1ec50fbae74da46f1641e3f566",  # 50690_MV_2
 )
-_STATE_HEADERS = (("start", "end", "state"), ("start", "end", "label"), ("start", "stop", "state"))
+_STATE_HEADERS = (
+    ("start", "end", "state"),
+    ("start", "end", "label"),
+    ("start", "stop", "state"),
+)
 ATTRIBUTES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "grade": (
         "Systolic murmur grading",
@@ -100,7 +104,10 @@ class Patient:
     """
 
     def __init__(
-        self, path: Path, recordings: list[tuple[str, dict[str, str]]], facts: dict[str, str]
+        self,
+        path: Path,
+        recordings: list[tuple[str, dict[str, str]]],
+        facts: dict[str, str],
     ) -> None:
         """Check the labels.
 
@@ -183,7 +190,11 @@ def read_patient(path: Path) -> Patient:
     facts = dict(line[1:].partition(": ")[::2] for line in lines if line.startswith("#"))
     facts = {key.rstrip(":").strip(): value.strip() or "nan" for key, value in facts.items()}
     recordings = [
-        (row[0], dict(zip(("header", "audio", "states"), row[1:], strict=True))) for row in rows
+        (
+            row[0],
+            dict(zip(("header", "audio", "states"), row[1:], strict=True)),
+        )
+        for row in rows
     ]
     if len({files["audio"] for _, files in recordings}) < len(recordings):
         raise CorruptFileError(f"{path} lists a recording twice. Restore it as published.")
@@ -268,7 +279,11 @@ def _lines_of_states(path: Path) -> list[list[str]]:
     return lines
 
 
-def _state_row(path: Path, number: int, cells: Sequence[str]) -> Interval:
+def _state_row(
+    path: Path,
+    number: int,
+    cells: Sequence[str],
+) -> Interval:
     """Parse one row: start in s, end in s, and the published state 0 to 4.
 
     A row without length may have any whole number as its state.
@@ -310,7 +325,12 @@ def _once(rows: Sequence[Interval]) -> list[Interval]:
     return unique_rows
 
 
-def _word(path: Path, facts: Mapping[str, str], key: str, classes: Sequence[str]) -> str:
+def _word(
+    path: Path,
+    facts: Mapping[str, str],
+    key: str,
+    classes: Sequence[str],
+) -> str:
     word = facts.get(key, "nan")
     if word not in classes:
         raise CorruptFileError(

@@ -160,7 +160,10 @@ class CircorParquetSource(SoundSource):
         return tuple(row for row in rows if row[2] >= 0)
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the reference values; labels are the official ones.
 
@@ -256,7 +259,11 @@ class CircorParquetSource(SoundSource):
             )
         rows_of_stem[stem] = rows_of_stem.get(stem, 0) + 1
         number = rows_of_stem[stem]
-        meta = {"id": patient, **patients[patient].meta, "at": position}
+        meta = {
+            "id": patient,
+            **patients[patient].meta,
+            "at": position,
+        }
         return Record(
             stem if number == 1 else f"{stem}~{number}",
             people[patient],
@@ -288,7 +295,10 @@ class CircorParquetSource(SoundSource):
         file, group, row = position
         cached = self._last.get(column)
         if cached is None or cached[0] != (file, group):
-            cached = ((file, group), self._opened()[file].read(group, [column]).column(0))
+            cached = (
+                (file, group),
+                self._opened()[file].read(group, [column]).column(0),
+            )
             self._last[column] = cached
         return cached[1][row]
 

@@ -47,9 +47,17 @@ _CARD = Card(
     modality="echo",
     views=(*_NAMED, UNKNOWN),
     targets=(
-        Target("view", Kind.CLASSES, classes=_NAMED, description="view, where labels.csv names it"),
         Target(
-            "EF", Kind.VALUE, unit="%", description="ejection fraction, where labels.csv gives it"
+            "view",
+            Kind.CLASSES,
+            classes=_NAMED,
+            description="view, where labels.csv names it",
+        ),
+        Target(
+            "EF",
+            Kind.VALUE,
+            unit="%",
+            description="ejection fraction, where labels.csv gives it",
         ),
     ),
     licence="whatever governs your own files; nothing leaves the machine",
@@ -159,7 +167,11 @@ class DicomSource(Source):
             try:
                 info = dicom_info(self.root / name)
             except CorruptFileError as error:
-                known = (label.get("patient", ""), label.get("view", ""), label.get("split", ""))
+                known = (
+                    label.get("patient", ""),
+                    label.get("view", ""),
+                    label.get("split", ""),
+                )
                 self._give_up(Fault(name, str(error), *known), error)
                 continue
             reason = _unfit(info)
@@ -172,7 +184,11 @@ class DicomSource(Source):
 
     def _absent(self, name: str, label: Mapping[str, str]) -> None:
         """Note an object that the labels list and that is not there, or no DICOM."""
-        known = (label.get("patient", ""), label.get("view", ""), label.get("split", ""))
+        known = (
+            label.get("patient", ""),
+            label.get("view", ""),
+            label.get("split", ""),
+        )
         why = f"{self.root / name} is missing, or no DICOM; {_LABELS} lists it."
         self._give_up(Fault(name, why, *known), LayoutError(why))
 
@@ -208,7 +224,10 @@ class DicomSource(Source):
         return self._sector(record).cut(read_dicom(self._path(record), at))
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the reference values of labels.csv.
 
@@ -297,10 +316,18 @@ def _first(skipped: Sequence[tuple[str, str]]) -> str:
 def _digest(*parts: str) -> str:
     """12 hexadecimal digits that stand for what identifies a person, keyed by ETAB_DICOM_KEY."""
     key = blake2b(os.environ.get("ETAB_DICOM_KEY", "").encode()).digest()
-    return blake2b("\0".join(parts).encode(), key=key, digest_size=6).hexdigest()
+    return blake2b(
+        "\0".join(parts).encode(),
+        key=key,
+        digest_size=6,
+    ).hexdigest()
 
 
-def _record(name: str, info: DicomInfo, label: Mapping[str, str]) -> Record:
+def _record(
+    name: str,
+    info: DicomInfo,
+    label: Mapping[str, str],
+) -> Record:
     patient = label.get("patient") or "p" + _digest("patient", info.patient or info.study or name)
     meta: dict[str, object] = {
         "study": "s" + _digest("study", info.study or name),
@@ -354,7 +381,12 @@ def _labels(
     """
     if not path.is_file() or path.stat().st_size == 0:
         return {}
-    rows = read_table(path, ("file",), ragged=True, hint="Write it again as CSV.")
+    rows = read_table(
+        path,
+        ("file",),
+        ragged=True,
+        hint="Write it again as CSV.",
+    )
     labels: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):
         label = {key: "" if is_blank(value) else value for key, value in row.items()}
@@ -379,7 +411,11 @@ def _labels(
     return labels
 
 
-def _checked(path: Path, number: int, label: dict[str, str]) -> dict[str, str]:
+def _checked(
+    path: Path,
+    number: int,
+    label: dict[str, str],
+) -> dict[str, str]:
     """Check the labels of one row; the view and the patient are returned as etab names them."""
     where = f"{path}, line {number}"
     label["patient"] = plain_identifier(label.get("patient"))

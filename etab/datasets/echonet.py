@@ -29,7 +29,12 @@ from etab.readers.table import is_blank, parse_number, parse_whole, read_table
 from etab.splits import check_leaks
 from etab.types import Answer, Array, FloatArray, Kind, Record, Target
 
-_SPLITS = {"TRAIN": "train", "VAL": "val", "TEST": "test", "": ""}
+_SPLITS = {
+    "TRAIN": "train",
+    "VAL": "val",
+    "TEST": "test",
+    "": "",
+}
 _WANTED = "the folder that contains FileList.csv, VolumeTracings.csv and Videos/"
 
 _CARD = Card(
@@ -40,9 +45,17 @@ _CARD = Card(
     views=("A4C",),
     targets=(
         Target("LV_seg", Kind.MASK, description="left ventricular cavity"),
-        Target("EF", Kind.VALUE, unit="%", description="ejection fraction of the left ventricle"),
         Target(
-            "ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"
+            "EF",
+            Kind.VALUE,
+            unit="%",
+            description="ejection fraction of the left ventricle",
+        ),
+        Target(
+            "ES/ED",
+            Kind.BINARY,
+            classes=("ED", "ES"),
+            description="end-diastole or end-systole",
         ),
         Target(
             "CM",
@@ -55,7 +68,13 @@ _CARD = Card(
     citation="Ouyang et al., Nature 580:252-256, 2020, doi:10.1038/s41586-020-2145-8",
     access="registration at Stanford AIMI",
     fps=50.0,
-    counts={"patients": 10_030, "recordings": 10_030, "train": 7465, "val": 1288, "test": 1277},
+    counts={
+        "patients": 10_030,
+        "recordings": 10_030,
+        "train": 7465,
+        "val": 1288,
+        "test": 1277,
+    },
 )
 
 
@@ -103,7 +122,10 @@ class EchoNetSource(VideoSource):
         return self._records
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the reference values.
 
@@ -231,7 +253,15 @@ def _record(table: Path, row: Mapping[str, str]) -> Record:
     volumes = [key for key in ("ESV", "EDV") if not is_blank(row.get(key))]
     meta |= {key: number_between(table, row, key, 0, 10_000) for key in volumes}
     fps = None if is_blank(row.get("FPS")) else number_between(table, row, "FPS", 1, 1000)
-    return Record(name, name, "A4C", _SPLITS[part], fps, {"video": f"Videos/{name}.avi"}, meta)
+    return Record(
+        name,
+        name,
+        "A4C",
+        _SPLITS[part],
+        fps,
+        {"video": f"Videos/{name}.avi"},
+        meta,
+    )
 
 
 def _known(name: str | None) -> Fault:

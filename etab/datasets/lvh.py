@@ -44,7 +44,12 @@ _PHASE = {"d": "end-diastole", "s": "end-systole"}
 def _measurement_target(calc: str) -> Target:
     """Return the target of a measurement, such as "LVIDd"."""
     description = f"{_WORDS[calc[:-1]]} at {_PHASE[calc[-1]]}"
-    return Target(calc, Kind.VALUE, unit="cm", description=description)
+    return Target(
+        calc,
+        Kind.VALUE,
+        unit="cm",
+        description=description,
+    )
 
 
 _MEASUREMENT_TARGETS = [_measurement_target(calc) for calc in (*DIASTOLIC_CALCS, *SYSTOLIC_CALCS)]
@@ -159,7 +164,10 @@ class LvhSource(VideoSource):
             self._give_up(Fault(name, reason, name, "PLAX", part), LayoutError(reason))
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the reference values.
 
@@ -232,7 +240,12 @@ class LvhSource(VideoSource):
                 [str(self.root / "Batch1" / f"{name}.avi") for name in absent],
             )
 
-    def _record(self, name: str, rows: Sequence[Mapping[str, str]], video: str) -> Record:
+    def _record(
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, str]],
+        video: str,
+    ) -> Record:
         """Make the record of a video and note its measurements; the first of a kind counts."""
         table = self.root / _TABLE
         measures: dict[tuple[str, int], Measure] = {}
@@ -248,7 +261,14 @@ class LvhSource(VideoSource):
         else:
             self._rateless.append(name)
             fps = video_info(self.root / video).fps or None
-        return Record(name, name, "PLAX", _part(table, rows[0]), fps, {"video": video})
+        return Record(
+            name,
+            name,
+            "PLAX",
+            _part(table, rows[0]),
+            fps,
+            {"video": video},
+        )
 
     def _measured(self, record: Record, calcs: Sequence[str]) -> list[Measure]:
         """Select measurements by name, in frame order.

@@ -35,7 +35,11 @@ class Options:
     padding: bool
 
 
-def checked_views(card: Card, target: str, view: str | None) -> tuple[str, ...]:
+def checked_views(
+    card: Card,
+    target: str,
+    view: str | None,
+) -> tuple[str, ...]:
     """Select views of a dataset.
 
     Args:
@@ -106,10 +110,21 @@ def checked_options(
     if not video:
         _warn_idle(clip_l, fps, padding)
         return Options(False, normalize, size, 1, None, bool(padding))
-    return Options(True, normalize, size, CLIP_L if clip_l is None else clip_l, fps, bool(padding))
+    return Options(
+        True,
+        normalize,
+        size,
+        CLIP_L if clip_l is None else clip_l,
+        fps,
+        bool(padding),
+    )
 
 
-def _warn_idle(clip_l: int | None, fps: float | None, padding: bool | None) -> None:
+def _warn_idle(
+    clip_l: int | None,
+    fps: float | None,
+    padding: bool | None,
+) -> None:
     """Warn of options that have no effect with video=False, as the 2022 pages print them."""
     idle = [
         f"{key}={value!r}" for key, value in (("clip_l", clip_l), ("fps", fps)) if value is not None

@@ -26,7 +26,10 @@ from etab.storage.listing import visible
 
 
 def dataset_folder(
-    name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
+    name: str,
+    root: Path | str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
 ) -> Path:
     """Find the folder of a dataset, in the order above.
 
@@ -64,7 +67,10 @@ def dataset_folder(
 
 
 def candidate_folders(
-    name: str, root: Path | str | None = None, *, env: Mapping[str, str] | None = None
+    name: str,
+    root: Path | str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Path, bool]]:
     """Yield the candidates for the folder of a dataset, in order.
 

@@ -65,7 +65,10 @@ _CARD = Card(
             description="ejection fraction (5/6 area-length, from both views)",
         ),
         Target(
-            "ES/ED", Kind.BINARY, classes=("ED", "ES"), description="end-diastole or end-systole"
+            "ES/ED",
+            Kind.BINARY,
+            classes=("ED", "ES"),
+            description="end-diastole or end-systole",
         ),
         Target(
             "CM",
@@ -145,7 +148,10 @@ class PediatricSource(VideoSource):
         return self._listed(rows, lambda row: _record(table, view, row), known)
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the reference values.
 
@@ -251,7 +257,12 @@ class PediatricSource(VideoSource):
 
 def _find(root: Path) -> Path:
     """Find the folder of the views at or near ``root``."""
-    near = [root, root / _NESTED, root / "pediatric_echo_avi", root / "EchoNet-Pediatric" / _NESTED]
+    near = [
+        root,
+        root / _NESTED,
+        root / "pediatric_echo_avi",
+        root / "EchoNet-Pediatric" / _NESTED,
+    ]
     if root.name in _VIEWS:
         near.append(root.absolute().parent)
     return find_folder(
@@ -268,7 +279,10 @@ def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
     """Make the record of a row of FileList.csv."""
     name = video_name(table, row["FileName"])
     fold = int(number_between(table, row, "Split", 0, 9))
-    meta: dict[str, object] = {"EF": number_between(table, row, "EF", 0, 100), "fold": fold}
+    meta: dict[str, object] = {
+        "EF": number_between(table, row, "EF", 0, 100),
+        "fold": fold,
+    }
     for key in ("Age", "Weight", "Height"):
         value = maybe(row.get(key))
         if value is not None:
@@ -279,7 +293,13 @@ def _record(table: Path, view: str, row: Mapping[str, str]) -> Record:
     part = {0: "test", 1: "val"}.get(fold, "train")
     patient = name.split("-")[0]
     return Record(
-        f"{name}_{view}", patient, view, part, None, {"video": f"{view}/Videos/{name}.avi"}, meta
+        f"{name}_{view}",
+        patient,
+        view,
+        part,
+        None,
+        {"video": f"{view}/Videos/{name}.avi"},
+        meta,
     )
 
 

@@ -39,7 +39,11 @@ from etab.types import Answer, Array, Kind, Record, Target
 PARASTERNAL = ("PLAX", "PSAX")
 
 
-def _targets(views: tuple[str, ...], severities: tuple[str, ...], words: str) -> tuple[Target, ...]:
+def _targets(
+    views: tuple[str, ...],
+    severities: tuple[str, ...],
+    words: str,
+) -> tuple[Target, ...]:
     return (
         Target(
             "view",
@@ -124,7 +128,12 @@ class TmedSource(Source):
     )
 
     def __init__(
-        self, root: Path, *, part: str | None = None, fold: int = 0, diagnosed: bool = True
+        self,
+        root: Path,
+        *,
+        part: str | None = None,
+        fold: int = 0,
+        diagnosed: bool = True,
     ) -> None:
         """Find the tables.
 
@@ -228,7 +237,10 @@ class TmedSource(Source):
         return read_still(self.root / record.files["still"])[None].repeat(len(numbers), axis=0)
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the view of the image or the stenosis of its study.
 
@@ -345,7 +357,13 @@ class TmedSource(Source):
             )
         return match["patient"], match["study"]
 
-    def _known(self, table: Path, row: Row, column: str, known: Collection[str]) -> str | None:
+    def _known(
+        self,
+        table: Path,
+        row: Row,
+        column: str,
+        known: Collection[str],
+    ) -> str | None:
         """Return a label that is in use, or None if the cell gives none."""
         label = row[column]
         if is_blank(label) or label == NOT_PROVIDED:

@@ -50,8 +50,20 @@ TMED2 = TmedRelease(
     tables=("{part}/TMED2_fold{fold}_labeledpart.csv", "TMED2_fold{fold}_labeledpart.csv"),
     splits=("diagnosis_classifier_split", "view_classifier_split"),
     folders=("view_and_diagnosis_labeled_set/labeled", "view_labeled_set/labeled"),
-    views={"PLAX": "PLAX", "PSAX": "PSAX", "A2C": "A2C", "A4C": "A4C", "A4CorA2CorOther": "other"},
-    severities={"no_AS": 0, "mild_AS": 1, "mildtomod_AS": 1, "moderate_AS": 2, "severe_AS": 2},
+    views={
+        "PLAX": "PLAX",
+        "PSAX": "PSAX",
+        "A2C": "A2C",
+        "A4C": "A4C",
+        "A4CorA2CorOther": "other",
+    },
+    severities={
+        "no_AS": 0,
+        "mild_AS": 1,
+        "mildtomod_AS": 1,
+        "moderate_AS": 2,
+        "severe_AS": 2,
+    },
 )
 
 
@@ -62,8 +74,16 @@ TMED1 = TmedRelease(
     tables=("{part}_fold{fold}.csv", "SplitImageLabelMapping/{part}_fold{fold}.csv"),
     splits=("split",),
     folders=("labeled", "partially_labeled"),
-    views={"PLAX": "PLAX", "PSAX AoV": "PSAX", "Other": "other"},
-    severities={"no_as": 0, "mild/moderate_as": 1, "severe_as": 2},
+    views={
+        "PLAX": "PLAX",
+        "PSAX AoV": "PSAX",
+        "Other": "other",
+    },
+    severities={
+        "no_as": 0,
+        "mild/moderate_as": 1,
+        "severe_as": 2,
+    },
 )
 
 
@@ -115,7 +135,12 @@ def find_release(root: Path, release: TmedRelease) -> tuple[Path, str | None]:
 
 
 def fold_table(
-    root: Path, release: TmedRelease, part: str, fold: int, *, required: bool
+    root: Path,
+    release: TmedRelease,
+    part: str,
+    fold: int,
+    *,
+    required: bool,
 ) -> Path | None:
     """Find the fold file.
 

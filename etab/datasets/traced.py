@@ -69,7 +69,11 @@ def check_unique(table: Path, records: Sequence[Record]) -> None:
         names.add(record.id)
 
 
-def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
+def check_there(
+    table: Path,
+    folder: Path,
+    names: Iterable[str],
+) -> None:
     """Check that all listed videos exist.
 
     Args:
@@ -90,7 +94,11 @@ def check_there(table: Path, folder: Path, names: Iterable[str]) -> None:
         )
 
 
-def filled(x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> Array:
+def filled(
+    x: FloatArray,
+    y: FloatArray,
+    shape: tuple[int, int],
+) -> Array:
     """Fill a closed outline, as the authors of the EchoNet data sets do.
 
     Coordinates are rounded, and parts outside the image are cut off.

@@ -69,7 +69,11 @@ POINTS = (
     "tv-ant-hinge",
     "tv-sep-hinge",
 )
-_PARTS = {"train": "train", "tune": "val", "ival": "test"}
+_PARTS = {
+    "train": "train",
+    "tune": "val",
+    "ival": "test",
+}
 _NAME = re.compile(r"^(\d\d)-([0-9a-f]{64})-(\d{4})\.png$")
 _VIEW_TABLE, _PHYSICAL = "view_index_20220705.csv", "01_database_physical.csv"
 _WANTED = f"the folder that contains labels/, png-cache/ and {_VIEW_TABLE}"
@@ -214,7 +218,10 @@ class UnitySource(Source):
         return np.repeat(frame[None], len(numbers), axis=0)
 
     def answers(
-        self, record: Record, target: Target, at: Collection[int] | None = None
+        self,
+        record: Record,
+        target: Target,
+        at: Collection[int] | None = None,
     ) -> tuple[Answer, ...]:
         """Return the view, or the points that experts marked inside the picture.
 
@@ -239,7 +246,10 @@ class UnitySource(Source):
         self.records()
         info = still_info(self.root / record.files["still"])
         points = self._points[record.id]
-        outside = ~((points >= 0) & (points < (info.width, info.height))).all(axis=1, keepdims=True)
+        outside = ~((points >= 0) & (points < (info.width, info.height))).all(
+            axis=1,
+            keepdims=True,
+        )
         points = np.where(outside, np.nan, points)
         return (Answer(points, 0),) if np.isfinite(points).any() else ()
 
@@ -269,7 +279,12 @@ class UnitySource(Source):
         rows = read_table(self.root / _VIEW_TABLE, ("file", "view"), ragged=True)
         return {(row["file"] or "").strip(): (row["view"] or "").strip() for row in rows}
 
-    def _record(self, name: str, part: str, views: Mapping[str, str]) -> Record | None:
+    def _record(
+        self,
+        name: str,
+        part: str,
+        views: Mapping[str, str],
+    ) -> Record | None:
         """Make the record of a picture; None, with a remark, if it is left out."""
         match = _NAME.match(name)
         if match is None:
@@ -284,7 +299,12 @@ class UnitySource(Source):
         group, code, _ = match.groups()
         still = f"png-cache/{group}/{code[:2]}/{code[2:4]}/{name}"
         return Record(
-            name.removesuffix(".png"), f"{group}-{code}", view, part, None, {"still": still}
+            name.removesuffix(".png"),
+            f"{group}-{code}",
+            view,
+            part,
+            None,
+            {"still": still},
         )
 
     def _check_present(self, records: Sequence[Record]) -> None:
@@ -343,7 +363,11 @@ def _labels(path: Path) -> dict[str, dict[str, Any]]:
     return {name: entry["labels"] for name, entry in entries.items()}
 
 
-def _points(path: Path, name: str, labels: Mapping[str, Any]) -> FloatArray:
+def _points(
+    path: Path,
+    name: str,
+    labels: Mapping[str, Any],
+) -> FloatArray:
     """Read the positions (31, 2) of one picture; NaN for a structure that is not a point."""
     out = np.full((len(POINTS), 2), np.nan)
     for row, key in enumerate(POINTS):

@@ -172,10 +172,21 @@ def sound_options(
             "waveform (clip_l,). "
             "Use video=False for the log-mel picture."
         )
-    return SoundOptions(video, normalize, size, clip_l or 0, check_rate(fps), padding)
+    return SoundOptions(
+        video,
+        normalize,
+        size,
+        clip_l or 0,
+        check_rate(fps),
+        padding,
+    )
 
 
-def sound_rows(source: SoundSource, records: Sequence[Record], target: Target) -> list[SampleRow]:
+def sound_rows(
+    source: SoundSource,
+    records: Sequence[Record],
+    target: Target,
+) -> list[SampleRow]:
     """List a row for each recording with a label.
 
     Args:

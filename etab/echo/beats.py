@@ -73,7 +73,11 @@ def frame_autocorrelation(signal: FloatArray) -> FloatArray:
     return np.array(means)
 
 
-def systoles(frames: Array, fps: float | None, known: int | None = None) -> IntArray:
+def systoles(
+    frames: Array,
+    fps: float | None,
+    known: int | None = None,
+) -> IntArray:
     """Estimate the frames of end-systole, one per beat.
 
     Args:
@@ -128,7 +132,12 @@ def _small(frames: Array) -> FloatArray:
     """Reduce frames (n, h, w) to means of 16 x 16 blocks, (n, 256)."""
     rows = _block_edges(frames.shape[1])
     columns = _block_edges(frames.shape[2])
-    row_sums = np.add.reduceat(frames, rows[:-1], axis=1, dtype=np.float64)
+    row_sums = np.add.reduceat(
+        frames,
+        rows[:-1],
+        axis=1,
+        dtype=np.float64,
+    )
     sums = np.add.reduceat(row_sums, columns[:-1], axis=2)
     pixels = np.outer(np.diff(rows), np.diff(columns))
     return np.asarray((sums / pixels).reshape(len(frames), -1))

@@ -11,7 +11,12 @@ from etab.errors import UnsupportedOptionError
 from etab.types import Array, IntArray
 
 
-def frame_grid(n: int, *, native: float | None, fps: float | None) -> IntArray:
+def frame_grid(
+    n: int,
+    *,
+    native: float | None,
+    fps: float | None,
+) -> IntArray:
     """Resample the frames of a recording to another rate: the nearest frame at each tick.
 
     If the recording is slower than ``fps``, frames are repeated to keep the time scale.
@@ -43,7 +48,12 @@ def frame_grid(n: int, *, native: float | None, fps: float | None) -> IntArray:
     return np.rint(np.arange(ticks) * (native / fps)).astype(int).clip(0, n - 1)
 
 
-def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
+def window(
+    grid: IntArray,
+    clip_l: int,
+    *,
+    start: int = 0,
+) -> IntArray:
     """Cut a clip out of a recording; a shorter recording is repeated from its beginning.
 
     Args:
@@ -68,7 +78,9 @@ def window(grid: IntArray, clip_l: int, *, start: int = 0) -> IntArray:
 
 
 def place_clip(
-    grid: IntArray, clip_l: int, marked: Sequence[int]
+    grid: IntArray,
+    clip_l: int,
+    marked: Sequence[int],
 ) -> tuple[IntArray, dict[int, int]]:
     """Cut the clip that contains the most of the ``marked`` frames.
 
@@ -121,7 +133,11 @@ def _start(indexes: Sequence[int], clip_l: int, n: int) -> int:
 
 
 def fitted_size(
-    height: int, width: int, *, out: tuple[int, int], padding: bool
+    height: int,
+    width: int,
+    *,
+    out: tuple[int, int],
+    padding: bool,
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Compute how to fit a frame into a size.
 
@@ -147,7 +163,12 @@ def fitted_size(
     return size, ((out[0] - size[0]) // 2, (out[1] - size[1]) // 2)
 
 
-def pad(frame: Array, *, out: tuple[int, int], corner: tuple[int, int]) -> Array:
+def pad(
+    frame: Array,
+    *,
+    out: tuple[int, int],
+    corner: tuple[int, int],
+) -> Array:
     """Surround a frame with zeros.
 
     Args:

@@ -75,7 +75,12 @@ def outline(mask: Array, spacing: tuple[float, float]) -> Outline:
     from scipy.spatial import cKDTree
 
     points = border(mask) * np.asarray(spacing, dtype=np.float64)
-    return Outline(mask, int(np.count_nonzero(mask)), points, cKDTree(points))
+    return Outline(
+        mask,
+        int(np.count_nonzero(mask)),
+        points,
+        cKDTree(points),
+    )
 
 
 def surface_distances(truth: Outline, predicted: Outline) -> tuple[FloatArray, FloatArray]:
@@ -117,7 +122,11 @@ def largest(mask: Array) -> Array:
 
 
 def mask_from_scores(
-    grid: FloatArray, shape: tuple[int, ...], threshold: float, *, whole: bool = False
+    grid: FloatArray,
+    shape: tuple[int, ...],
+    threshold: float,
+    *,
+    whole: bool = False,
 ) -> Array:
     """Turn a map of scores into a mask: resample it to the size of a frame, apply a threshold.
 

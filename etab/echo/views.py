@@ -71,7 +71,12 @@ VIEW_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def among(name: str | None, views: Sequence[str], *, what: str) -> tuple[str, ...]:
+def among(
+    name: str | None,
+    views: Sequence[str],
+    *,
+    what: str,
+) -> tuple[str, ...]:
     """Select views by name.
 
     Args:

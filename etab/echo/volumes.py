@@ -39,7 +39,11 @@ class LongAxis:
     area: float
 
 
-def long_axis(lv: Array, la: Array | None, spacing: tuple[float, float]) -> LongAxis:
+def long_axis(
+    lv: Array,
+    la: Array | None,
+    spacing: tuple[float, float],
+) -> LongAxis:
     """Measure the left ventricle in one image.
 
     The base is the border between the LV and the left atrium. The long axis connects the middle
@@ -96,7 +100,10 @@ def _base(lv: Array, la: Array | None) -> FloatArray:
 
 
 def biplane_ef(
-    ed: tuple[LongAxis, LongAxis], es: tuple[LongAxis, LongAxis], *, convention: str = "standard"
+    ed: tuple[LongAxis, LongAxis],
+    es: tuple[LongAxis, LongAxis],
+    *,
+    convention: str = "standard",
 ) -> tuple[float, float, float]:
     """Compute volumes and EF by biplane discs.
 

@@ -60,7 +60,12 @@ def _places(u: Tensor) -> Tensor:
     stretch = (0.06 * u[:, 2]).exp()
     cos = tilt.cos()
     sin = tilt.sin()
-    entries = [cos * zoom * stretch, -sin * zoom, sin * zoom * stretch, cos * zoom]
+    entries = [
+        cos * zoom * stretch,
+        -sin * zoom,
+        sin * zoom * stretch,
+        cos * zoom,
+    ]
     turn = torch.stack(entries, 1).view(-1, 2, 2)
     # The middle of the top of the frame; only the shift moves it.
     apex = torch.tensor([0.0, -1.0], device=u.device)

@@ -79,7 +79,12 @@ class Body(nn.Module):
         """
         size = (self.size, self.size)
         if self.fixed_size and tuple(frames.shape[-2:]) != size:
-            frames = functional.interpolate(frames, size=size, mode="bilinear", antialias=True)
+            frames = functional.interpolate(
+                frames,
+                size=size,
+                mode="bilinear",
+                antialias=True,
+            )
         outputs = self.taps((frames - self.shift) / self.scale)
         maps = [grid for _, grid, _ in outputs]
         class_token = outputs[-1][2]

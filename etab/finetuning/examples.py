@@ -71,7 +71,12 @@ class FrameTable(Examples):
         known: Which masks were drawn (rows, structures); None for values and classes.
     """
 
-    def __init__(self, frames: Array, targets: Array, known: Array | None = None) -> None:
+    def __init__(
+        self,
+        frames: Array,
+        targets: Array,
+        known: Array | None = None,
+    ) -> None:
         """Hold arrays of the shapes above."""
         self.frames = torch.from_numpy(frames)
         self.targets = torch.from_numpy(targets)
@@ -90,7 +95,12 @@ class FrameTable(Examples):
         return torch.where(self.known[indices][:, :, None, None], masks, torch.nan)
 
 
-def frames_of(source: Source, keys: Sequence[Any], indices: Sequence[Array], side: int) -> Array:
+def frames_of(
+    source: Source,
+    keys: Sequence[Any],
+    indices: Sequence[Array],
+    side: int,
+) -> Array:
     """Read the frames of rows.
 
     Args:

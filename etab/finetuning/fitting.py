@@ -31,7 +31,13 @@ class _FeatureCache:
     to half precision anyway.
     """
 
-    def __init__(self, network: Network, examples: Examples, n_rows: int, budget: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        examples: Examples,
+        n_rows: int,
+        budget: int,
+    ) -> None:
         self.network = network
         self.examples = examples
         self.n_rows = n_rows
@@ -63,7 +69,10 @@ class _FeatureCache:
 
 
 def standardise(
-    network: Network, examples: Examples, rows: IntArray, features: _FeatureCache | None = None
+    network: Network,
+    examples: Examples,
+    rows: IntArray,
+    features: _FeatureCache | None = None,
 ) -> None:
     """Standardise a new head with training rows.
 
@@ -141,4 +150,13 @@ def fit(
             features = network.features(inputs.to(network.device))
         return answer_loss(network, network.predict_from(features), answers.to(network.device))
 
-    return train(network, loss, rows, validation, recipe, folder=folder, report=report, about=about)
+    return train(
+        network,
+        loss,
+        rows,
+        validation,
+        recipe,
+        folder=folder,
+        report=report,
+        about=about,
+    )

@@ -42,7 +42,13 @@ class VectorHead(nn.Module):
     spread: Tensor
 
     def __init__(
-        self, name: str, dim: int, outputs: int, *, frames: int = 1, hidden: int = 128
+        self,
+        name: str,
+        dim: int,
+        outputs: int,
+        *,
+        frames: int = 1,
+        hidden: int = 128,
     ) -> None:
         """Build the head.
 
@@ -60,12 +66,20 @@ class VectorHead(nn.Module):
         self.register_buffer("deviation", torch.ones(dim))
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
-        recurrent: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+        recurrent: dict[str, Any] = {
+            "rnn": nn.RNN,
+            "lstm": nn.LSTM,
+            "gru": nn.GRU,
+        }
         self.cell = recurrent[name](dim, hidden, batch_first=True) if name in recurrent else None
         width = dim * frames if self.cell is None else hidden
         layers: list[nn.Module] = []
         if name == "mlp":
-            layers = [nn.Linear(width, hidden), nn.GELU(), nn.Dropout(0.2)]
+            layers = [
+                nn.Linear(width, hidden),
+                nn.GELU(),
+                nn.Dropout(0.2),
+            ]
             width = hidden
         self.answer = nn.Sequential(*layers, nn.Linear(width, outputs))
 
@@ -150,11 +164,25 @@ class Network(nn.Module):
         self.half_features = half_features
         self.trained_blocks: int | None = None
         self.frozen_modules: list[nn.Module] = []
-        self.set_head(head, outputs=outputs, frames=frames, side=side, seed=seed)
+        self.set_head(
+            head,
+            outputs=outputs,
+            frames=frames,
+            side=side,
+            seed=seed,
+        )
         if channels_last:
             self.to(memory_format=torch.channels_last)
 
-    def set_head(self, name: str, *, outputs: int, frames: int, side: int, seed: int) -> None:
+    def set_head(
+        self,
+        name: str,
+        *,
+        outputs: int,
+        frames: int,
+        side: int,
+        seed: int,
+    ) -> None:
         """Replace the head by a new one.
 
         Args:
@@ -182,7 +210,10 @@ class Network(nn.Module):
         self.is_new = True
 
     def _mask_head(
-        self, name: str, maps: Sequence[Tensor], outputs: int
+        self,
+        name: str,
+        maps: Sequence[Tensor],
+        outputs: int,
     ) -> tuple[nn.Module, tuple[int, ...]]:
         """Build a decoder, and choose the maps that it takes."""
         refuse_maps(name, maps)
@@ -328,7 +359,11 @@ def decoder_grid(side: int) -> int:
     return max(16, 8 * round(side / 32))
 
 
-def answer_loss(network: Network, output: Tensor, answers: Tensor) -> Tensor:
+def answer_loss(
+    network: Network,
+    output: Tensor,
+    answers: Tensor,
+) -> Tensor:
     """Mean loss over rows.
 
     Args:

@@ -21,7 +21,13 @@ from etab.types import Kind
 _VERSION = 1
 
 
-RECIPE = Recipe(epochs=12, batch=16, learning_rate=1e-3, warmup=0.1, patience=5)
+RECIPE = Recipe(
+    epochs=12,
+    batch=16,
+    learning_rate=1e-3,
+    warmup=0.1,
+    patience=5,
+)
 """The default recipe of fine-tuning."""
 
 _VECTOR_HEADS = ("linear", "mlp", "rnn", "lstm", "gru")

@@ -78,7 +78,13 @@ class TaskReader:
         return Sample(x, self.answers[number].item(), f"{record.id}#{number}", record.patient)
 
 
-def task_items(task: Task, source: Source, *, side: int = SIDE, normalize: bool = True) -> Items:
+def task_items(
+    task: Task,
+    source: Source,
+    *,
+    side: int = SIDE,
+    normalize: bool = True,
+) -> Items:
     """List every row of a task as a lazy sequence of (tensor, answer), in the source's order.
 
     Args:
@@ -299,7 +305,10 @@ class ETABBenchmark:
         return evaluate_model(self.model, self.test_loader, task_code=self.task_code)
 
     def switch_benchmark(
-        self, benchmark_task_code: str = "a0-A4-C", head: str | None = None, **options: Any
+        self,
+        benchmark_task_code: str = "a0-A4-C",
+        head: str | None = None,
+        **options: Any,
     ) -> None:
         """Switch to another task: the backbone stays as it is, and the head is new.
 
@@ -327,7 +336,12 @@ class ETABBenchmark:
             vars(self).update(before)
             raise
 
-    def _switch(self, code: str, head: str | None, options: Mapping[str, Any]) -> None:
+    def _switch(
+        self,
+        code: str,
+        head: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
         for name, value in options.items():
             setattr(self, name, value)
         sort = self._sort

@@ -64,7 +64,12 @@ def training_data_split(
     if not return_loaders:
         return parts
     generator = torch.Generator().manual_seed(seed)
-    train = DataLoader(parts[0], batch_size=batch_size, shuffle=True, generator=generator)
+    train = DataLoader(
+        parts[0],
+        batch_size=batch_size,
+        shuffle=True,
+        generator=generator,
+    )
     return (
         train,
         DataLoader(parts[1], batch_size=batch_size),
@@ -73,7 +78,10 @@ def training_data_split(
 
 
 def _cut(
-    items: Items, train_frac: float, val_frac: float, seed: int | None
+    items: Items,
+    train_frac: float,
+    val_frac: float,
+    seed: int | None,
 ) -> tuple[Items, Items, Items]:
     patients = list(dict.fromkeys(items.patients))
     if seed is not None:

@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["columns_of", "evaluate_model"]
 
-METRIC = {"segmentation": "jaccard", "classification": "auroc", "regression": "mse"}
+METRIC = {
+    "segmentation": "jaccard",
+    "classification": "auroc",
+    "regression": "mse",
+}
 
 
-def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = None) -> float:
+def evaluate_model(
+    model: ETABmodel,
+    test_loader: Any,
+    task_code: str | None = None,
+) -> float:
     """Score a model: Jaccard index of masks, AUROC of classes, or mean squared error of values.
 
     Rows of etab's data count by patient: the Jaccard index is the mean over patients of the mean
@@ -51,7 +59,12 @@ def evaluate_model(model: ETABmodel, test_loader: Any, task_code: str | None = N
     return METRICS[METRIC[model.task]](columns, patients)
 
 
-def columns_of(model: ETABmodel, rows: Any, *, batch: int = 32) -> dict[str, Any]:
+def columns_of(
+    model: ETABmodel,
+    rows: Any,
+    *,
+    batch: int = 32,
+) -> dict[str, Any]:
     """Compute the columns that the metrics of ``etab.metrics.basic`` need.
 
     Args:
@@ -81,7 +94,10 @@ def _batch(model: ETABmodel, items: list[tuple[Any, Any]]) -> dict[str, Any]:
         columns = score_columns(Kind.BINARY, scores[:, 1])
     else:
         columns = score_columns(Kind.CLASSES, scores)
-    return {"truth": truth.astype(np.float64), **columns}
+    return {
+        "truth": truth.astype(np.float64),
+        **columns,
+    }
 
 
 def _overlap(predicted: Any, truth: Any) -> dict[str, Any]:
@@ -92,4 +108,7 @@ def _overlap(predicted: Any, truth: Any) -> dict[str, Any]:
             "A mask of the loader is empty: overlap is not defined for that frame."
         )
     total = area + predicted.sum(axis=(1, 2))
-    return {"dice": 2 * both / total, "jaccard": both / (total - both)}
+    return {
+        "dice": 2 * both / total,
+        "jaccard": both / (total - both),
+    }

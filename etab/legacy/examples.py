@@ -23,7 +23,11 @@ class ItemExamples(Examples):
     """
 
     def __init__(
-        self, sets: Sequence[Any], normalized: bool, budget: int = BUDGET, device: str = "cpu"
+        self,
+        sets: Sequence[Any],
+        normalized: bool,
+        budget: int = BUDGET,
+        device: str = "cpu",
     ) -> None:
         """Number the rows of all data sets in their order.
 

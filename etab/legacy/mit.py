@@ -42,7 +42,11 @@ def _undone() -> Backbone:
     raise WeightsError("This card is a draft without a loader.")
 
 
-def _load(model: str, seed: int | None, card: BackboneCard) -> Backbone:
+def _load(
+    model: str,
+    seed: int | None,
+    card: BackboneCard,
+) -> Backbone:
     from etab.backbones.image.networks import TorchBackbone
     from etab.training.loop import seeded
 

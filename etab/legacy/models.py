@@ -343,7 +343,10 @@ class ETABmodel:
                 return self.network.probabilities(output).cpu()
             size = unit.shape[-2:]
             resized = functional.interpolate(
-                output, size=size, mode="bilinear", align_corners=False
+                output,
+                size=size,
+                mode="bilinear",
+                align_corners=False,
             )
             return self.network.probabilities(resized)[:, 0].cpu()
 
@@ -397,7 +400,12 @@ def _identity_of(rows: Any) -> list[str]:
     if not isinstance(rows, Items):
         return [type(rows).__name__, str(len(rows))]
     reader = rows.reader
-    return [reader.target.name, str(reader.options), str(reader.source.root), *rows.ids]
+    return [
+        reader.target.name,
+        str(reader.options),
+        str(reader.source.root),
+        *rows.ids,
+    ]
 
 
 def _rows_of(loader: Any) -> Any:

@@ -42,7 +42,10 @@ _ALSO = {
     "ResNeXt-50-32x4d": "ResNeXt-50",
     "ResNeXt-101-32x8d": "ResNeXt-101",
 }
-_GONE = {"uniformer": ("UniFormer", "timm/caformer_s18"), "rest": ("ResT", "PVTv2-B1")}
+_GONE = {
+    "uniformer": ("UniFormer", "timm/caformer_s18"),
+    "rest": ("ResT", "PVTv2-B1"),
+}
 
 MASK_HEADS: Mapping[str, str] = {
     "Linear": "linear",
@@ -107,7 +110,12 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9+]", "", name.lower())
 
 
-def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: str) -> str:
+def _among(
+    name: str,
+    known: Mapping[str, str],
+    also: Mapping[str, str],
+    what: str,
+) -> str:
     """Find the printed name of a spelling; raises UnknownNameError with a suggestion."""
     printed = {plain_name(other): key for other, key in also.items()}
     printed |= {plain_name(key): key for key in known}
@@ -117,7 +125,12 @@ def _among(name: str, known: Mapping[str, str], also: Mapping[str, str], what: s
     return printed[plain_name(name)]
 
 
-def architecture(name: str, *, pretrained: bool = False, seed: int = 0) -> BackboneCard:
+def architecture(
+    name: str,
+    *,
+    pretrained: bool = False,
+    seed: int = 0,
+) -> BackboneCard:
     """Look up a backbone by its 2022 name ("ResNet-50"), or by any name that ``etab`` knows.
 
     A 2022 name is an architecture. Its weights are random or, with ``pretrained``, those of its

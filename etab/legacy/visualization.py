@@ -76,7 +76,12 @@ def plot_segment(
         interpolation="nearest",
     )
     if mask.any():
-        axes.contour(mask, levels=[0.5], colors=color, linewidths=2)
+        axes.contour(
+            mask,
+            levels=[0.5],
+            colors=color,
+            linewidths=2,
+        )
         if overlay:
             axes.imshow(
                 np.ma.masked_equal(mask, 0),

@@ -83,7 +83,11 @@ def write(
         ) from error
 
 
-def _writers(patients: int, seed: int, size: int) -> Mapping[str, _Writer]:
+def _writers(
+    patients: int,
+    seed: int,
+    size: int,
+) -> Mapping[str, _Writer]:
     """Map the name of each tree to its writer, in the order of ``NAMES``."""
     from etab.phantom.lvh import write_lvh
     from etab.phantom.pediatric import write_pediatric
@@ -148,4 +152,10 @@ def write_sounds(
         raise UnsupportedOptionError(
             f"Phantom heart sounds need at least {_FEWEST_SOUNDS} patients; got {patients}."
         )
-    write(folder, patients=patients, seed=seed, progress=progress, names=("circor", "cinc2016"))
+    write(
+        folder,
+        patients=patients,
+        seed=seed,
+        progress=progress,
+        names=("circor", "cinc2016"),
+    )

@@ -255,7 +255,10 @@ def draw_heart(rng: np.random.Generator) -> Heart:
         length=float(84 * dilation**0.5 * np.exp(rng.normal(0, 0.05))),
         widths=(width * float(np.exp(rng.normal(0, 0.06))), width),
         wall=float(9.5 * np.exp(rng.normal(0, 0.12))),
-        atrium=(float(19 * np.exp(rng.normal(0, 0.12))), float(19 * np.exp(rng.normal(0, 0.12)))),
+        atrium=(
+            float(19 * np.exp(rng.normal(0, 0.12))),
+            float(19 * np.exp(rng.normal(0, 0.12))),
+        ),
         right=float(27 * np.exp(rng.normal(0, 0.15))),
         apex=(float(rng.normal(2, 5)), float(rng.uniform(22, 34))),
         tilt=(float(rng.normal(-0.02, 0.1)), float(rng.normal(0.06, 0.1))),

@@ -44,7 +44,10 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
         seed: The same seed gives the same bytes.
     """
     for batch in range(4):
-        (root / f"Batch{batch + 1}").mkdir(parents=True, exist_ok=True)
+        (root / f"Batch{batch + 1}").mkdir(
+            parents=True,
+            exist_ok=True,
+        )
     (root / "PHANTOM").write_text(NOTICE)
     rows: list[list[object]] = []
     for i in range(patients):
@@ -54,7 +57,11 @@ def write_lvh(root: Path, patients: int, seed: int) -> Iterator[int]:
     write_table(root / "MeasurementsList.csv", _HEADER, rows)
 
 
-def _write_patient(root: Path, i: int, rng: np.random.Generator) -> list[list[object]]:
+def _write_patient(
+    root: Path,
+    i: int,
+    rng: np.random.Generator,
+) -> list[list[object]]:
     """Write the video of patient ``i``; return its rows of the table without their numbers."""
     name = f"0X{int(rng.integers(1 << 60, (1 << 63) - 1)):X}"
     fps = (30.0, 50.0)[i % 2]
@@ -76,7 +83,10 @@ def _write_patient(root: Path, i: int, rng: np.random.Generator) -> list[list[ob
 
 
 def _measured(
-    shapes: list[LongAxisShape], start: int, size: tuple[int, int], i: int
+    shapes: list[LongAxisShape],
+    start: int,
+    size: tuple[int, int],
+    i: int,
 ) -> Iterator[list[object]]:
     """Yield Calc, CalcValue (cm), Frame, X1, X2, Y1, Y2 of each measurement of patient ``i``."""
     systole = max(range(len(shapes)), key=lambda k: 1 - shapes[k].narrow)

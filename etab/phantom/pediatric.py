@@ -36,7 +36,11 @@ class _ViewTables:
     traced: list[list[object]] = field(default_factory=list)
 
 
-def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
+def write_pediatric(
+    root: Path,
+    patients: int,
+    seed: int,
+) -> Iterator[int]:
     """Write the tree, and yield the number of patients written after each.
 
     A patient has one clip of each view. Quirks by patient: 2 has no systolic trace in A4C and no
@@ -52,7 +56,10 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
     base = root / "pediatric_echo_avi" / "pediatric_echo_avi"
     tables = {view: _ViewTables() for view in _VIEWS}
     for view in _VIEWS:
-        (base / view / "Videos").mkdir(parents=True, exist_ok=True)
+        (base / view / "Videos").mkdir(
+            parents=True,
+            exist_ok=True,
+        )
     (root / "PHANTOM").write_text(NOTICE)
     for i in range(patients):
         studies = 2 if i == _TWO_STUDIES else 1
@@ -68,7 +75,13 @@ def write_pediatric(root: Path, patients: int, seed: int) -> Iterator[int]:
         write_table(base / view / "VolumeTracings.csv", "FileName,X,Y,Frame", rows.traced)
 
 
-def _write_study(base: Path, tables: dict[str, _ViewTables], i: int, study: int, seed: int) -> None:
+def _write_study(
+    base: Path,
+    tables: dict[str, _ViewTables],
+    i: int,
+    study: int,
+    seed: int,
+) -> None:
     """Write the clips of one study of patient ``i`` and add its rows to the tables."""
     rng = np.random.default_rng([seed, 4, i, study])
     heart = draw_heart(rng)
@@ -76,7 +89,14 @@ def _write_study(base: Path, tables: dict[str, _ViewTables], i: int, study: int,
     contractions = [contraction_at((k - start) % _BEAT / _BEAT) for k in range(_BEAT + 4)]
     systole = max(range(len(contractions)), key=contractions.__getitem__)
     age = i % 17
-    facts = [f"{heart.ef:.6f}", "FM"[i % 2], 1 + age, 10 + 3 * age, 75 + 6 * age, i % 10]
+    facts = [
+        f"{heart.ef:.6f}",
+        "FM"[i % 2],
+        1 + age,
+        10 + 3 * age,
+        75 + 6 * age,
+        i % 10,
+    ]
     clips: dict[str, list[Shape] | list[ShortAxis]] = {
         "A4C": [heart.shape(1, contraction) for contraction in contractions],
         "PSAX": draw_short_axis(rng, heart.ef, contractions),
@@ -94,7 +114,11 @@ def _write_study(base: Path, tables: dict[str, _ViewTables], i: int, study: int,
 
 
 def _traced(
-    shapes: list[Shape] | list[ShortAxis], ed: int, es: int, i: int, view: str
+    shapes: list[Shape] | list[ShortAxis],
+    ed: int,
+    es: int,
+    i: int,
+    view: str,
 ) -> list[list[object]]:
     """Return X, Y, Frame of every vertex of the traced frames of one clip."""
     if i == _SYSTOLE_MISSING and view == "PSAX":

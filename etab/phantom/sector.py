@@ -18,7 +18,13 @@ _HALF_ANGLE = 0.66  # radians
 _RANGES = 208
 _BEAMS = 112
 _TEXTURE = 512
-_ECHO = {0: 0.16, LV: 0.022, MY: 0.30, LA: 0.02, RIGHT: 0.028}
+_ECHO = {
+    0: 0.16,
+    LV: 0.022,
+    MY: 0.30,
+    LA: 0.02,
+    RIGHT: 0.028,
+}
 _IMAGE_QUALITIES = ("Good", "Medium", "Poor")
 
 
@@ -71,7 +77,10 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         shading=shading,
         texture=rng.standard_normal((2, _TEXTURE, _TEXTURE)).astype(np.float32),
         tissue=_tissue(rng),
-        offset=(float(rng.uniform(0, _TEXTURE)), float(rng.uniform(0, _TEXTURE))),
+        offset=(
+            float(rng.uniform(0, _TEXTURE)),
+            float(rng.uniform(0, _TEXTURE)),
+        ),
     )
 
 
@@ -97,7 +106,12 @@ def _polar_points() -> tuple[FloatArray, FloatArray]:
     return ranges[:, None] * np.sin(angles), ranges[:, None] * np.cos(angles)
 
 
-def frame(shape: Scannable, scanner: Scanner, size: int, rng: np.random.Generator) -> Array:
+def frame(
+    shape: Scannable,
+    scanner: Scanner,
+    size: int,
+    rng: np.random.Generator,
+) -> Array:
     """Draw one frame of a shape.
 
     Args:
@@ -129,7 +143,11 @@ def frame(shape: Scannable, scanner: Scanner, size: int, rng: np.random.Generato
 
 
 def _speckle(
-    echo: FloatArray, u: FloatArray, v: FloatArray, scanner: Scanner, rng: np.random.Generator
+    echo: FloatArray,
+    u: FloatArray,
+    v: FloatArray,
+    scanner: Scanner,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Compute the envelope of scatterers that move with the tissue.
 
@@ -144,7 +162,14 @@ def _speckle(
     for texture in scanner.texture:
         fixed = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR)
         field = fixed + 0.35 * rng.standard_normal(echo.shape)
-        parts.append(cv2.GaussianBlur(field * echo, (0, 0), sigmaX=1.5, sigmaY=0.9))
+        parts.append(
+            cv2.GaussianBlur(
+                field * echo,
+                (0, 0),
+                sigmaX=1.5,
+                sigmaY=0.9,
+            )
+        )
     return np.asarray(np.hypot(*parts)) * 1.6
 
 

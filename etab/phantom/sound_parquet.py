@@ -35,7 +35,11 @@ class _Stretch:
     states: Array
 
 
-def write_circor_parquet(root: Path, patients: int, seed: int) -> Iterator[int]:
+def write_circor_parquet(
+    root: Path,
+    patients: int,
+    seed: int,
+) -> Iterator[int]:
     """Write a phantom of CirCor as Parquet, and yield the number of patients written after each.
 
     Args:
@@ -73,7 +77,13 @@ def convert_circor(tree: Path, root: Path, *, mark: str = "") -> int:
         rows += _stretches(path)
     (root / "data").mkdir(parents=True, exist_ok=True)
     for part in _PARTS:
-        _write(root / "data" / f"{part}-00000-of-00001.parquet", part, rows, _abnormal(tree), mark)
+        _write(
+            root / "data" / f"{part}-00000-of-00001.parquet",
+            part,
+            rows,
+            _abnormal(tree),
+            mark,
+        )
     shutil.copyfile(tree / _TABLE, root / _TABLE)
     return len(rows)
 
@@ -118,7 +128,11 @@ def _abnormal(tree: Path) -> dict[str, int]:
 
 
 def _write(
-    path: Path, part: str, rows: list[_Stretch], abnormal: dict[str, int], mark: str
+    path: Path,
+    part: str,
+    rows: list[_Stretch],
+    abnormal: dict[str, int],
+    mark: str,
 ) -> None:
     """Write one split as a Parquet file."""
     pa = _pyarrow()

@@ -27,7 +27,11 @@ TIMINGS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 SHAPES = ("Crescendo", "Decrescendo", "Diamond", "Plateau")
 PITCHES: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"Low": (60.0, 140.0), "Medium": (120.0, 240.0), "High": (220.0, 420.0)}
+    {
+        "Low": (60.0, 140.0),
+        "Medium": (120.0, 240.0),
+        "High": (220.0, 420.0),
+    }
 )
 MURMUR_QUALITIES = ("Blowing", "Harsh", "Musical")
 _LOUDNESS = (0.10, 0.22, 0.45)
@@ -111,10 +115,22 @@ def draw_murmur(rng: np.random.Generator) -> Murmur:
     pitch = rng.choice(list(PITCHES))
     quality = rng.choice(MURMUR_QUALITIES, p=[0.45, 0.45, 0.1])
     shape = rng.choice(SHAPES)
-    return Murmur(grade, str(timing), str(shape), str(pitch), str(quality))
+    return Murmur(
+        grade,
+        str(timing),
+        str(shape),
+        str(pitch),
+        str(quality),
+    )
 
 
-def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: float) -> Chest:
+def draw_chest(
+    rng: np.random.Generator,
+    *,
+    murmur: bool,
+    third: bool,
+    rate: float,
+) -> Chest:
     """Draw a person.
 
     Args:
@@ -127,7 +143,10 @@ def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: flo
         rate=float(rate * np.exp(rng.normal(0, 0.12))),
         variability=float(rng.uniform(0.01, 0.05)),
         first=(float(np.exp(rng.normal(0, 0.15))), float(rng.uniform(38, 62))),
-        second=(float(0.75 * np.exp(rng.normal(0, 0.2))), float(rng.uniform(55, 95))),
+        second=(
+            float(0.75 * np.exp(rng.normal(0, 0.2))),
+            float(rng.uniform(55, 95)),
+        ),
         split=float(rng.uniform(0.005, 0.03)),
         third=float(rng.uniform(0.15, 0.3)) if third else 0.0,
         breaths=float(rng.uniform(0.2, 0.45)),
@@ -136,7 +155,11 @@ def draw_chest(rng: np.random.Generator, *, murmur: bool, third: bool, rate: flo
     )
 
 
-def beats(chest: Chest, seconds: float, rng: np.random.Generator) -> tuple[Interval, ...]:
+def beats(
+    chest: Chest,
+    seconds: float,
+    rng: np.random.Generator,
+) -> tuple[Interval, ...]:
     """Draw the states of all beats of a recording.
 
     Args:
@@ -200,10 +223,22 @@ def auscultate(
         elif state == S2:
             _add_valve_sound(sound, t, rate, (start, end - start), chest.second, chest.split)
         elif state == DIASTOLE and chest.third and end - start > 0.2:
-            _add_valve_sound(sound, t, rate, (start + 0.08, 0.06), (chest.third, 32.0), 0.0)
+            _add_valve_sound(
+                sound,
+                t,
+                rate,
+                (start + 0.08, 0.06),
+                (chest.third, 32.0),
+                0.0,
+            )
     if chest.murmur is not None and loud > 0:
         sound += loud * _murmur_sound(chest.murmur, states, t, rate, rng)
-    airy = band(rng.standard_normal(n), rate, 120, min(600, 0.45 * rate))
+    airy = band(
+        rng.standard_normal(n),
+        rate,
+        120,
+        min(600, 0.45 * rate),
+    )
     breathing = np.clip(np.sin(2 * np.pi * chest.breaths * t), 0, None)
     sound += chest.breath * (1 + 8 * noise) * airy * breathing
     sound += noise * 0.4 * _knocks(t, rate, rng)
@@ -217,7 +252,12 @@ def auscultate(
     return np.rint(scaled * 32767).astype("<i2"), tuple(recorded)
 
 
-def band(sound: FloatArray, rate: int, low: float, high: float) -> FloatArray:
+def band(
+    sound: FloatArray,
+    rate: int,
+    low: float,
+    high: float,
+) -> FloatArray:
     """Filter a sound with a band of soft flanks and zero phase; noise keeps about its variance.
 
     Args:
@@ -268,13 +308,22 @@ def _add_valve_sound(
 
 
 def _murmur_sound(
-    murmur: Murmur, states: tuple[Interval, ...], t: FloatArray, rate: int, rng: np.random.Generator
+    murmur: Murmur,
+    states: tuple[Interval, ...],
+    t: FloatArray,
+    rate: int,
+    rng: np.random.Generator,
 ) -> FloatArray:
     """Compute the samples (n,) of a murmur at the place where it is loudest."""
     low, high = PITCHES[murmur.pitch]
     tone = band(rng.standard_normal(len(t)), rate, low, high)
     if murmur.quality == "Harsh":
-        rough = band(rng.standard_normal(len(t)), rate, 0.8 * low, 1.5 * high)
+        rough = band(
+            rng.standard_normal(len(t)),
+            rate,
+            0.8 * low,
+            1.5 * high,
+        )
         tone = rough * (1 + 0.5 * np.sin(2 * np.pi * 28 * t))
     elif murmur.quality == "Musical":
         fundamental = np.sin(np.pi * (low + high) * t)
@@ -304,7 +353,11 @@ def _envelope(shape: str, u: FloatArray) -> FloatArray:
     return np.asarray(edge * form.get(shape, np.ones_like(u)))
 
 
-def _knocks(t: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
+def _knocks(
+    t: FloatArray,
+    rate: int,
+    rng: np.random.Generator,
+) -> FloatArray:
     """Compute the samples of rubbing and knocks of the chest piece."""
     out = np.zeros(len(t))
     for moment in rng.uniform(0, t[-1], int(rng.poisson(1.2 * t[-1]))):
@@ -314,7 +367,11 @@ def _knocks(t: FloatArray, rate: int, rng: np.random.Generator) -> FloatArray:
 
 
 def _through(
-    sound: FloatArray, device: Stethoscope, rate: int, rng: np.random.Generator, noise: float
+    sound: FloatArray,
+    device: Stethoscope,
+    rate: int,
+    rng: np.random.Generator,
+    noise: float,
 ) -> FloatArray:
     """Filter a sound as the device does, and add the hum and hiss of the device."""
     n = len(sound)
@@ -327,7 +384,12 @@ def _through(
     return np.asarray(filtered + hum + device.hiss * (1 + 5 * noise) * rng.standard_normal(n))
 
 
-def ecg(states: tuple[Interval, ...], n: int, rate: int, rng: np.random.Generator) -> Array:
+def ecg(
+    states: tuple[Interval, ...],
+    n: int,
+    rate: int,
+    rng: np.random.Generator,
+) -> Array:
     """Draw an ECG with R waves 20 ms before S1 and T waves before S2.
 
     Args:

@@ -19,7 +19,12 @@ _SHORTEST = 12  # frames
 _LONGEST = 20
 
 
-def write_ted(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
+def write_ted(
+    root: Path,
+    patients: int,
+    seed: int,
+    size: int,
+) -> Iterator[int]:
     """Write the tree, and yield the number of patients written after each.
 
     A clip starts up to two frames after the R wave.

@@ -32,11 +32,19 @@ _HEADER = (
     "diagnosis_classifier_split"
 )
 _NOT_GIVEN = "Not_Provided"
-_GRADES = (("no_AS",), ("mild_AS", "mildtomod_AS"), ("moderate_AS", "severe_AS"))
+_GRADES = (
+    ("no_AS",),
+    ("mild_AS", "mildtomod_AS"),
+    ("moderate_AS", "severe_AS"),
+)
 _CALCIUM = ((0.0, 0.25), (0.3, 0.6), (0.6, 1.0))
 _CYCLE = (2, 1, 0, 2, 1, 2, 0)
 _FOLDS = 3
-_SMALLER = {"DEV479": 1, "DEV165": 3, "DEV56": 9}
+_SMALLER = {
+    "DEV479": 1,
+    "DEV165": 3,
+    "DEV56": 9,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,14 @@ def long_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
         (LV, x, y, 44 * size, 21 * size, tilt),
         (MY, *root, 27.0, 17.0, -0.15),
         (LV, *root, 30.0, 14.0, -0.15),
-        (LA, 40 + dx, 104 + dy, 23 * size, 15 * size, 0.1),
+        (
+            LA,
+            40 + dx,
+            104 + dy,
+            23 * size,
+            15 * size,
+            0.1,
+        ),
     )
     width = 1.0 + 2.4 * calcium
     strength = 0.25 + 0.95 * calcium
@@ -123,7 +138,14 @@ def long_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
         hinge = (root[0] - 16, root[1] + side * 13)
         tip = (root[0] - 4, root[1] + side * gap / 2)
         leaflets.append((*hinge, *tip, width, strength))
-    mitral = (18 + dx, 92 + dy, -4 + dx, 98 + dy, 1.3, 0.35)
+    mitral = (
+        18 + dx,
+        92 + dy,
+        -4 + dx,
+        98 + dy,
+        1.3,
+        0.35,
+    )
     return HeartCut(blobs, (*leaflets, mitral))
 
 
@@ -158,7 +180,12 @@ def short_axis_cut(calcium: float, rng: np.random.Generator) -> HeartCut:
     return HeartCut(blobs, tuple(lines))
 
 
-def _draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Generator) -> Array:
+def _draw_picture(
+    view: str,
+    calcium: float,
+    scanner: Scanner,
+    rng: np.random.Generator,
+) -> Array:
     """Draw one image (112, 112) uint8: the sector, with zeros below it or to its right."""
     below = rng.random() < 0.7
     side = 84 if below else 98
@@ -172,7 +199,11 @@ def _draw_picture(view: str, calcium: float, scanner: Scanner, rng: np.random.Ge
     return out
 
 
-def _shape_in(view: str, calcium: float, rng: np.random.Generator) -> Scannable:
+def _shape_in(
+    view: str,
+    calcium: float,
+    rng: np.random.Generator,
+) -> Scannable:
     """Draw the anatomy of one image of a view."""
     if view == "PLAX":
         return long_axis_cut(calcium, rng)
@@ -221,7 +252,13 @@ class _Study:
         folder = _VIEW_ONLY if no_diagnosis else _FULL
         splits = ["train", "not_used"] if no_diagnosis else [split, split]
         for i, view in enumerate(self.views):
-            yield [f"{self.key}_{i}.png", view, self.label, f"{folder}/labeled", *splits]
+            yield [
+                f"{self.key}_{i}.png",
+                view,
+                self.label,
+                f"{folder}/labeled",
+                *splits,
+            ]
 
     def unlabelled(self) -> Iterator[list[str]]:
         """Yield the study's rows of the unlabelled part."""
@@ -272,7 +309,12 @@ def write_tmed(root: Path, patients: int, seed: int) -> Iterator[int]:
     _write_tables(root, studies)
 
 
-def _diagnosed_patient(root: Path, i: int, patient: int, rng: np.random.Generator) -> list[_Study]:
+def _diagnosed_patient(
+    root: Path,
+    i: int,
+    patient: int,
+    rng: np.random.Generator,
+) -> list[_Study]:
     """Write a patient with a diagnosis; one in 20 has two studies, which differ for the first."""
     grade = _CYCLE[i % 7]
     order = (i // 7) * _CYCLE.count(grade) + _CYCLE[: i % 7].count(grade)
@@ -293,7 +335,11 @@ def _diagnosed_patient(root: Path, i: int, patient: int, rng: np.random.Generato
     return studies
 
 
-def _study_with_views(root: Path, patient: int, rng: np.random.Generator) -> _Study:
+def _study_with_views(
+    root: Path,
+    patient: int,
+    rng: np.random.Generator,
+) -> _Study:
     """Write one study whose images have a view label and no diagnosis."""
     calcium = float(rng.random())
     views = rng.choice(_VIEWS, 3).tolist()
@@ -302,14 +348,28 @@ def _study_with_views(root: Path, patient: int, rng: np.random.Generator) -> _St
     return study
 
 
-def _unlabelled_study(root: Path, patient: int, rng: np.random.Generator) -> _Study:
+def _unlabelled_study(
+    root: Path,
+    patient: int,
+    rng: np.random.Generator,
+) -> _Study:
     """Write one study without any label."""
-    study = _Study(f"{patient}s1", _NOT_GIVEN, float(rng.random()), 0, extra=1)
+    study = _Study(
+        f"{patient}s1",
+        _NOT_GIVEN,
+        float(rng.random()),
+        0,
+        extra=1,
+    )
     _write_images(root, study, rng)
     return study
 
 
-def _write_images(root: Path, study: _Study, rng: np.random.Generator) -> None:
+def _write_images(
+    root: Path,
+    study: _Study,
+    rng: np.random.Generator,
+) -> None:
     """Write the images of a study, and at most one file a folder that no table lists."""
     scanner = draw_scanner(rng)
     rows = [*study.rows(0, "DEV479"), *study.unlabelled()]
@@ -355,6 +415,10 @@ def _write_tables(root: Path, studies: list[_Study]) -> None:
             _write_table(unlabelled_part, _HEADER, [*unused, *unlabelled])
 
 
-def _write_table(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
+def _write_table(
+    path: Path,
+    header: str,
+    rows: Sequence[Sequence[object]],
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_table(path, header, rows)

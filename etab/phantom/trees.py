@@ -47,7 +47,12 @@ def _nifti(array: Array, spacing: float) -> bytes:
     image.header["descrip"] = MARK.encode()
     image.header.set_xyzt_units("mm", "sec")
     out = io.BytesIO()
-    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0, compresslevel=4) as zipped:
+    with gzip.GzipFile(
+        fileobj=out,
+        mode="wb",
+        mtime=0,
+        compresslevel=4,
+    ) as zipped:
         zipped.write(image.to_bytes())
     return out.getvalue()
 
@@ -57,7 +62,12 @@ def _cycle(n: int) -> list[float]:
     return [float((1 - np.cos(np.pi * i / (n - 1))) / 2) for i in range(n)]
 
 
-def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int]:
+def write_camus(
+    root: Path,
+    patients: int,
+    seed: int,
+    size: int,
+) -> Iterator[int]:
     """Write a CAMUS tree, and yield the number of patients written after each.
 
     Args:
@@ -81,11 +91,21 @@ def write_camus(root: Path, patients: int, seed: int, size: int) -> Iterator[int
     for part, rows in parts.items():
         (split / f"subgroup_{part}.txt").write_text("".join(f"{names[i]}\n" for i in sorted(rows)))
     for i, name in enumerate(names):
-        _camus_patient(base / name, name, np.random.default_rng([seed, 1, i]), size)
+        _camus_patient(
+            base / name,
+            name,
+            np.random.default_rng([seed, 1, i]),
+            size,
+        )
         yield i + 1
 
 
-def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int) -> None:
+def _camus_patient(
+    folder: Path,
+    name: str,
+    rng: np.random.Generator,
+    size: int,
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     heart = draw_heart(rng)
     age = int(rng.integers(18, 93))
@@ -112,7 +132,11 @@ def _camus_patient(folder: Path, name: str, rng: np.random.Generator, size: int)
         )
 
 
-def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
+def write_echonet(
+    root: Path,
+    patients: int,
+    seed: int,
+) -> Iterator[int]:
     """Write an EchoNet-Dynamic tree, and yield the number of patients written after each.
 
     Quirks: the last video has no tracings, and in a few videos ES is traced before ED.
@@ -154,7 +178,11 @@ def write_echonet(root: Path, patients: int, seed: int) -> Iterator[int]:
 
 
 def _beats(
-    heart: Heart, scanner: Scanner, rng: np.random.Generator, *, es_first: bool
+    heart: Heart,
+    scanner: Scanner,
+    rng: np.random.Generator,
+    *,
+    es_first: bool,
 ) -> tuple[list[Array], int, int, list[Shape]]:
     """Draw a beat and a half at 50 fps.
 
@@ -181,7 +209,11 @@ def contraction_at(share: float) -> float:
     return float((1 + np.cos(np.pi * min((share - 1 / 3) / 0.5, 1))) / 2)
 
 
-def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> None:
+def write_avi(
+    path: Path,
+    frames: list[Array],
+    fps: float = _ECHONET_FPS,
+) -> None:
     """Write an MJPG AVI like those of the releases, with an INFO chunk that marks it as a phantom.
 
     Args:
@@ -196,7 +228,12 @@ def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> Non
     import cv2
 
     size = (frames[0].shape[1], frames[0].shape[0])
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, size)  # type: ignore[attr-defined]
+    writer = cv2.VideoWriter(
+        str(path),
+        cv2.VideoWriter_fourcc(*"MJPG"),
+        fps,
+        size,
+    )  # type: ignore[attr-defined]
     if not writer.isOpened():
         raise StorageError(
             f"{path} could not be opened for writing; check that the folder exists and has room."
@@ -210,7 +247,11 @@ def write_avi(path: Path, frames: list[Array], fps: float = _ECHONET_FPS) -> Non
     path.write_bytes(data[:4] + struct.pack("<I", len(data) - 8) + data[8:])
 
 
-def write_table(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
+def write_table(
+    path: Path,
+    header: str,
+    rows: Sequence[Sequence[object]],
+) -> None:
     """Write a CSV table.
 
     Args:

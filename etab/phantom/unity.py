@@ -16,8 +16,17 @@ from etab.phantom.trees import MARK, NOTICE, split_of, write_table
 from etab.types import Array
 
 FRAME_SIZE = 128
-_VIEW_WORDS = {"A2C": "A2CH-LV", "A3C": "A3CH-FULL", "A4C": "A4CH_LV", "PLAX": "PLAX-FULL"}
-_PARTS = {"TEST": "ival", "VAL": "tune", "TRAIN": "train"}
+_VIEW_WORDS = {
+    "A2C": "A2CH-LV",
+    "A3C": "A3CH-FULL",
+    "A4C": "A4CH_LV",
+    "PLAX": "PLAX-FULL",
+}
+_PARTS = {
+    "TEST": "ival",
+    "VAL": "tune",
+    "TRAIN": "train",
+}
 _POINTS = (
     "lv-apex-endo",
     "mv-ant-hinge",
@@ -36,7 +45,11 @@ _LISTS = 3
 _UNLABELLED = 4
 
 
-def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
+def write_unity(
+    root: Path,
+    patients: int,
+    seed: int,
+) -> Iterator[int]:
     """Write the tree, and yield the number of patients written after each.
 
     A patient has one DICOM file in each of the four views, with two labelled frames. Quirks:
@@ -51,7 +64,11 @@ def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
     """
     (root / "labels").mkdir(parents=True, exist_ok=True)
     (root / "PHANTOM").write_text(NOTICE)
-    parts: dict[str, dict[str, object]] = {"train": {}, "tune": {}, "ival": {}}
+    parts: dict[str, dict[str, object]] = {
+        "train": {},
+        "tune": {},
+        "ival": {},
+    }
     views: list[list[object]] = []
     sizes: list[list[object]] = []
     for i in range(patients):
@@ -67,7 +84,13 @@ def write_unity(root: Path, patients: int, seed: int) -> Iterator[int]:
                 misnamed = i == _OTHER_VIEW and view == "A2C"
                 views.append([name, "SUBCOSTAL-HEART" if misnamed else _VIEW_WORDS[view]])
             if i != _NO_PIXEL_SIZE:
-                sizes.append([f"01-{code}", DEPTH / FRAME_SIZE / 10, DEPTH / FRAME_SIZE / 10])
+                sizes.append(
+                    [
+                        f"01-{code}",
+                        DEPTH / FRAME_SIZE / 10,
+                        DEPTH / FRAME_SIZE / 10,
+                    ]
+                )
         yield i + 1
     first = next(iter(parts["train"]))
     malformed = first.replace("-0000.png", "-0000_(1).png")
@@ -109,7 +132,12 @@ def _apical_points(shape: Shape) -> _Points:
     return {name: (float(x[k]), float(y[k])) for k, name in enumerate(_POINTS[:3])}
 
 
-def _labels(points: _Points, *, odd: bool, blank: bool) -> dict[str, object]:
+def _labels(
+    points: _Points,
+    *,
+    odd: bool,
+    blank: bool,
+) -> dict[str, object]:
     """Make the labels of every structure of one image.
 
     Args:
@@ -120,14 +148,26 @@ def _labels(points: _Points, *, odd: bool, blank: bool) -> dict[str, object]:
     out: dict[str, dict[str, str]] = {}
     for name in _POINTS:
         if name not in points or blank:
-            out[name] = {"type": "blurred" if blank else "off", "x": "", "y": ""}
+            out[name] = {
+                "type": "blurred" if blank else "off",
+                "x": "",
+                "y": "",
+            }
             continue
         x = (points[name][0] + DEPTH / 2) / DEPTH * FRAME_SIZE - 0.5
         y = points[name][1] / DEPTH * FRAME_SIZE - 0.5
         if odd and name == "mv-post-hinge":
             x += FRAME_SIZE
-        out[name] = {"type": "point", "x": f"{x:.1f}", "y": f"{y:.1f}"}
-    out["curve-lv-endo"] = {"type": "curve", "x": "40.0 50.5 61.0", "y": "50.0 30.0 52.5"}
+        out[name] = {
+            "type": "point",
+            "x": f"{x:.1f}",
+            "y": f"{y:.1f}",
+        }
+    out["curve-lv-endo"] = {
+        "type": "curve",
+        "x": "40.0 50.5 61.0",
+        "y": "50.0 30.0 52.5",
+    }
     if odd:
         return {name: [label] for name, label in out.items()}
     return dict(out)
@@ -152,4 +192,8 @@ def _write_png(path: Path, picture: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = PngInfo()
     text.add_text("Comment", MARK)
-    Image.fromarray(picture).save(path, format="PNG", pnginfo=text)
+    Image.fromarray(picture).save(
+        path,
+        format="PNG",
+        pnginfo=text,
+    )

@@ -10,10 +10,18 @@ import numpy as np
 from etab.errors import UnsupportedOptionError
 from etab.types import Array
 
-MASK_COLOURS = ((226, 61, 75), (64, 156, 255), (255, 196, 0))
+MASK_COLOURS = (
+    (226, 61, 75),
+    (64, 156, 255),
+    (255, 196, 0),
+)
 
 
-def overlay(frame: Array, *masks: Array, alpha: float = 0.28) -> Array:
+def overlay(
+    frame: Array,
+    *masks: Array,
+    alpha: float = 0.28,
+) -> Array:
     """Draw masks over a frame, each in its own colour with an opaque border.
 
     Args:
@@ -70,7 +78,12 @@ def centiseconds(fps: float) -> int:
     return max(2, int(100 / fps + 0.5))
 
 
-def write_gif(frames: Sequence[Array], path: Path, *, fps: float) -> Path:
+def write_gif(
+    frames: Sequence[Array],
+    path: Path,
+    *,
+    fps: float,
+) -> Path:
     """Write frames as a GIF that loops.
 
     Args:

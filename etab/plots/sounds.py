@@ -79,12 +79,22 @@ def plot_states(
     begin, end = _stretch(len(samples) / rate, start, seconds)
     figure = _figure(10, 2.6 + 0.34 * len(rows))
     heights = [7.0, *([1.0] * len(rows))]
-    panels = figure.subplots(1 + len(rows), 1, sharex=True, squeeze=False, height_ratios=heights)[
-        :, 0
-    ]
+    panels = figure.subplots(
+        1 + len(rows),
+        1,
+        sharex=True,
+        squeeze=False,
+        height_ratios=heights,
+    )[:, 0]
     _waveform(panels[0], samples, rate, begin, end)
     if rows:
-        _shade(panels[0], next(iter(rows.values())), begin, end, alpha=0.35)
+        _shade(
+            panels[0],
+            next(iter(rows.values())),
+            begin,
+            end,
+            alpha=0.35,
+        )
     for panel, (name, row) in zip(panels[1:], rows.items(), strict=True):
         _strip(panel, name, row, begin, end)
     panels[-1].set_xlabel("time, s")
@@ -125,10 +135,19 @@ def plot_mel(
     begin, end = _stretch(len(samples) / rate, start, seconds)
     figure = _figure(10, 3.2)
     if states is not None:
-        _check_states("states", np.asarray(states), len(samples), rate)
+        _check_states(
+            "states",
+            np.asarray(states),
+            len(samples),
+            rate,
+        )
     count = 1 if states is None else 2
     panels = figure.subplots(
-        count, 1, sharex=True, squeeze=False, height_ratios=[8.0, 1.0][:count]
+        count,
+        1,
+        sharex=True,
+        squeeze=False,
+        height_ratios=[8.0, 1.0][:count],
     )[:, 0]
     mel = log_mel(samples[round(begin * rate) : round(end * rate)], rate)
     last = begin + mel.shape[1] * max(1, round(PICTURE.hop * rate)) / rate
@@ -143,7 +162,12 @@ def plot_mel(
     )
     panels[0].set_xlim(begin, end)
     _mel_axis(panels[0], rate, len(mel))
-    figure.colorbar(image, ax=panels.tolist(), label="dB", pad=0.01)
+    figure.colorbar(
+        image,
+        ax=panels.tolist(),
+        label="dB",
+        pad=0.01,
+    )
     if states is not None:
         _strip(panels[1], "states", np.asarray(states), begin, end)
     panels[-1].set_xlabel("time, s")
@@ -253,7 +277,12 @@ def _checked(samples: FloatArray, rate: int) -> FloatArray:
     return sound
 
 
-def _check_states(name: str, states: Array, n: int, rate: int) -> None:
+def _check_states(
+    name: str,
+    states: Array,
+    n: int,
+    rate: int,
+) -> None:
     """Refuse what is not 50 states a second of this sound, up to two more or fewer at its end."""
     expected = n * STATE_RATE / rate
     fits = states.ndim == 1 and abs(len(states) - expected) <= 2
@@ -264,7 +293,11 @@ def _check_states(name: str, states: Array, n: int, rate: int) -> None:
         )
 
 
-def _stretch(whole: float, start: float, seconds: float | None) -> tuple[float, float]:
+def _stretch(
+    whole: float,
+    start: float,
+    seconds: float | None,
+) -> tuple[float, float]:
     end = whole if seconds is None else min(whole, start + seconds)
     if not 0 <= start < end:
         raise UnsupportedOptionError(
@@ -274,7 +307,13 @@ def _stretch(whole: float, start: float, seconds: float | None) -> tuple[float, 
     return start, end
 
 
-def _waveform(panel: Axes, samples: FloatArray, rate: int, begin: float, end: float) -> None:
+def _waveform(
+    panel: Axes,
+    samples: FloatArray,
+    rate: int,
+    begin: float,
+    end: float,
+) -> None:
     """Draw the waveform; a long one by the extremes of each piece, so that peaks are kept."""
     cut = samples[round(begin * rate) : round(end * rate)]
     step = max(1, 2 * len(cut) // _MOST_POINTS)
@@ -296,7 +335,11 @@ def _waveform(panel: Axes, samples: FloatArray, rate: int, begin: float, end: fl
         panel.spines[side].set_visible(False)
 
 
-def runs_between(states: Array, begin: float, end: float) -> list[tuple[float, float, int]]:
+def runs_between(
+    states: Array,
+    begin: float,
+    end: float,
+) -> list[tuple[float, float, int]]:
     """List the runs of equal states within a stretch.
 
     Args:
@@ -317,21 +360,51 @@ def runs_between(states: Array, begin: float, end: float) -> list[tuple[float, f
         run_begin = first / STATE_RATE
         run_end = last / STATE_RATE
         if last > first and run_end > begin and run_begin < end:
-            runs.append((max(run_begin, begin), min(run_end, end), int(states[first])))
+            runs.append(
+                (
+                    max(run_begin, begin),
+                    min(run_end, end),
+                    int(states[first]),
+                )
+            )
     return runs
 
 
-def _shade(panel: Axes, states: Array, begin: float, end: float, *, alpha: float) -> None:
+def _shade(
+    panel: Axes,
+    states: Array,
+    begin: float,
+    end: float,
+    *,
+    alpha: float,
+) -> None:
     for a, b, state in runs_between(states, begin, end):
         if state >= 0:
-            panel.axvspan(a, b, color=STATE_COLOURS[STATES[state]], alpha=alpha, linewidth=0)
+            panel.axvspan(
+                a,
+                b,
+                color=STATE_COLOURS[STATES[state]],
+                alpha=alpha,
+                linewidth=0,
+            )
 
 
-def _strip(panel: Axes, name: str, states: Array, begin: float, end: float) -> None:
+def _strip(
+    panel: Axes,
+    name: str,
+    states: Array,
+    begin: float,
+    end: float,
+) -> None:
     panel.set_facecolor(_UNANNOTATED_COLOUR)
     _shade(panel, states, begin, end, alpha=1.0)
     panel.set_yticks([])
-    panel.set_ylabel(name, rotation=0, ha="right", va="center")
+    panel.set_ylabel(
+        name,
+        rotation=0,
+        ha="right",
+        va="center",
+    )
     panel.set_xlim(begin, end)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)
@@ -351,7 +424,12 @@ def _mel_axis(panel: Axes, rate: int, bands: int) -> None:
     panel.set_ylabel("Hz")
 
 
-def _legend(figure: Figure, panel: Axes, title: str, coloured: bool) -> None:
+def _legend(
+    figure: Figure,
+    panel: Axes,
+    title: str,
+    coloured: bool,
+) -> None:
     from matplotlib.patches import Patch
 
     panel.set_title(title, loc="left", fontsize=10)
@@ -361,7 +439,11 @@ def _legend(figure: Figure, panel: Axes, title: str, coloured: bool) -> None:
             Patch(facecolor=_UNANNOTATED_COLOUR, edgecolor="#cccccc", label="unannotated")
         )
         figure.legend(
-            handles=handles, loc="outside upper right", ncols=5, frameon=False, fontsize=8
+            handles=handles,
+            loc="outside upper right",
+            ncols=5,
+            frameon=False,
+            fontsize=8,
         )
 
 
@@ -381,7 +463,10 @@ def _notebook_figure() -> type[Figure]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    return _notebook_figure()(figsize=(width, height), layout="constrained")
+    return _notebook_figure()(
+        figsize=(width, height),
+        layout="constrained",
+    )
 
 
 def _saved(figure: Figure, path: str | Path | None) -> Figure:

@@ -25,7 +25,11 @@ from etab.types import FloatArray
 _PCM = 1
 _FLOAT = 3
 _EXTENSIBLE = 0xFFFE
-_BYTE_ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<"}
+_BYTE_ORDERS = {
+    b"RIFF": "<",
+    b"RIFX": ">",
+    b"RF64": "<",
+}
 # Lengths from here on are written by programs that do not know the length: no recording has 2 GiB.
 _PLACEHOLDER = 0x7FFFF000
 _KNOWN_CHUNKS = (b"data", b"fmt ", b"LIST", b"fact", b"bext", b"cue ", b"id3 ", b"PEAK", b"ds64")
@@ -108,7 +112,12 @@ def scan_wav(path: Path | str, file: BinaryIO, size: int) -> WavInfo:
 
 
 def _take(
-    path: Path | str, file: BinaryIO, size: int, chunks: _Chunks, name: bytes, length: int
+    path: Path | str,
+    file: BinaryIO,
+    size: int,
+    chunks: _Chunks,
+    name: bytes,
+    length: int,
 ) -> None:
     """Note one chunk, whose head was read, and go to the next."""
     start = file.tell()
@@ -139,7 +148,13 @@ def _skip_padding(file: BinaryIO) -> None:
     file.seek(start)
 
 
-def _data_length(path: Path | str, file: BinaryIO, size: int, chunks: _Chunks, length: int) -> int:
+def _data_length(
+    path: Path | str,
+    file: BinaryIO,
+    size: int,
+    chunks: _Chunks,
+    length: int,
+) -> int:
     """Bytes of sound, with placeholders resolved; raises CorruptFileError where the file holds
     fewer.
     """
@@ -205,7 +220,14 @@ def _checked(path: Path | str, chunks: _Chunks) -> WavInfo:
     if rate == 0 or n == 0:
         fault = "a rate of 0 Hz" if rate == 0 else "no samples"
         raise CorruptFileError(f"{path} has {fault}. Download it again.")
-    return WavInfo(int(rate), n, int(bits), chunks.text, chunks.start, chunks.order)
+    return WavInfo(
+        int(rate),
+        n,
+        int(bits),
+        chunks.text,
+        chunks.start,
+        chunks.order,
+    )
 
 
 def _plain_code(chunks: _Chunks) -> int:
@@ -266,7 +288,11 @@ def decode_wav(data: bytes, name: str) -> tuple[FloatArray, int]:
     return _decoded(name, BytesIO(data), info), info.rate
 
 
-def _decoded(path: Path | str, file: BinaryIO, info: WavInfo) -> FloatArray:
+def _decoded(
+    path: Path | str,
+    file: BinaryIO,
+    info: WavInfo,
+) -> FloatArray:
     """Samples (n,) of a file whose chunks were checked."""
     kind = "i2" if info.bits == 16 else "f4"
     file.seek(info.start)

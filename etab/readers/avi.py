@@ -78,7 +78,10 @@ class Bytes:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
     ) -> None:
         os.close(self._number)
 
@@ -216,7 +219,11 @@ def spans(data: Bytes, avi: Avi) -> Array:
     return rows
 
 
-def payloads(data: Bytes, where: Array, numbers: Sequence[int]) -> Sequence[bytes | memoryview]:
+def payloads(
+    data: Bytes,
+    where: Array,
+    numbers: Sequence[int],
+) -> Sequence[bytes | memoryview]:
     """Read the bytes of frames; an empty chunk repeats the frame before it.
 
     Args:
@@ -241,7 +248,11 @@ def _filled(where: Array, number: int) -> int:
     return number
 
 
-def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(
+    data: Bytes,
+    start: int,
+    end: int,
+) -> Iterator[tuple[bytes, int, int]]:
     """Walk RIFF chunks: name, start of the content, size.
 
     Writers put a placeholder in the size of a list until the recording ends: such a list goes on to
@@ -261,7 +272,12 @@ def _chunks(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int
         start += 8 + size + size % 2
 
 
-def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], text: bool) -> None:
+def _part(
+    data: Bytes,
+    avi: Avi,
+    chunk: tuple[bytes, int, int],
+    text: bool,
+) -> None:
     name, start, size = chunk
     kind = data.read(start, 4) if name == b"LIST" else b""
     if name == b"idx1":
@@ -276,7 +292,12 @@ def _part(data: Bytes, avi: Avi, chunk: tuple[bytes, int, int], text: bool) -> N
             avi.text[key.decode("latin-1")] = words.decode("latin-1")
 
 
-def _header(data: Bytes, avi: Avi, start: int, block: bytes) -> None:
+def _header(
+    data: Bytes,
+    avi: Avi,
+    start: int,
+    block: bytes,
+) -> None:
     """Read the header list, which begins at ``start`` of the file and is ``block``: the first
     stream of video counts.
 
@@ -285,12 +306,21 @@ def _header(data: Bytes, avi: Avi, start: int, block: bytes) -> None:
     number = 0
     for name, offset, size in _parts(data, start, block):
         if name == b"LIST" and block[offset : offset + 4] == b"strl":
-            if avi.stream < 0 and _stream(data, avi, start + offset, block[offset : offset + size]):
+            if avi.stream < 0 and _stream(
+                data,
+                avi,
+                start + offset,
+                block[offset : offset + size],
+            ):
                 avi.stream = number
             number += 1
 
 
-def _parts(data: Bytes, start: int, block: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _parts(
+    data: Bytes,
+    start: int,
+    block: bytes,
+) -> Iterator[tuple[bytes, int, int]]:
     """Walk the chunks of a list in memory: name, start of the content in ``block``, size."""
     offset = 4
     while offset + 8 <= len(block):
@@ -302,7 +332,12 @@ def _parts(data: Bytes, start: int, block: bytes) -> Iterator[tuple[bytes, int, 
         offset += size + size % 2
 
 
-def _stream(data: Bytes, avi: Avi, start: int, block: bytes) -> bool:
+def _stream(
+    data: Bytes,
+    avi: Avi,
+    start: int,
+    block: bytes,
+) -> bool:
     """Read the headers of one stream; whether it is one of video."""
     is_video = (
         True  # a stream without a header is taken for the picture, as the first writers left it out
@@ -321,7 +356,11 @@ def _stream(data: Bytes, avi: Avi, start: int, block: bytes) -> bool:
     return is_video
 
 
-def _cut(data: Bytes, promised: int, available: int) -> CorruptFileError:
+def _cut(
+    data: Bytes,
+    promised: int,
+    available: int,
+) -> CorruptFileError:
     return corrupt_video(
         data.path, f"it is truncated: a chunk promises {promised} bytes and {available} are left"
     )
@@ -391,7 +430,12 @@ def _walked(data: Bytes, avi: Avi) -> Iterator[tuple[int, int]]:
             yield start, length
 
 
-def _flat(data: Bytes, start: int, end: int, depth: int) -> Iterator[tuple[bytes, int, int]]:
+def _flat(
+    data: Bytes,
+    start: int,
+    end: int,
+    depth: int,
+) -> Iterator[tuple[bytes, int, int]]:
     for name, offset, size in _chunks(data, start, end):
         if name == b"LIST" and depth < _DEPTH:
             yield from _flat(data, offset + 4, offset + size, depth + 1)

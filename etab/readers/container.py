@@ -30,7 +30,11 @@ class ContainerInfo:
     codec: str
 
 
-def wanted(path: Path, at: Sequence[int] | None, n: int) -> Sequence[int]:
+def wanted(
+    path: Path,
+    at: Sequence[int] | None,
+    n: int,
+) -> Sequence[int]:
     """Check requested frame numbers.
 
     Args:
@@ -56,7 +60,13 @@ def container_info(path: Path) -> ContainerInfo:
         times = _times(path, file, stream)
         rate = stream.average_rate or stream.guessed_rate
         size = stream.codec_context
-        return ContainerInfo(times.n, float(rate or 0), size.height, size.width, size.name.upper())
+        return ContainerInfo(
+            times.n,
+            float(rate or 0),
+            size.height,
+            size.width,
+            size.name.upper(),
+        )
 
 
 def read_container(path: Path, at: Sequence[int] | None) -> Array:
@@ -141,7 +151,10 @@ def _times(path: Path, file: Any, stream: Any) -> _Times:
 
 
 def _seek_and_decode(
-    file: Any, stream: Any, times: _Times, numbers: Sequence[int]
+    file: Any,
+    stream: Any,
+    times: _Times,
+    numbers: Sequence[int],
 ) -> dict[int, Array]:
     """Decode from the key frame before each frame asked for; a key frame on the way is jumped to.
     What is found.

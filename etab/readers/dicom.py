@@ -120,7 +120,12 @@ def _guarded(path: Path) -> Iterator[None]:
         raise corrupt_object(path, f"pydicom says {lines[0]}") from error
 
 
-def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
+def _frames(
+    path: Path,
+    header: Any,
+    info: DicomInfo,
+    numbers: Sequence[int],
+) -> Iterator[Array]:
     """The grey frames ``numbers`` (h, w) uint8, in that order."""
     if info.photometric not in (*_LUMA, *_COLOUR):
         raise corrupt_object(
@@ -145,7 +150,11 @@ def _frames(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) ->
     yield from _decoded(path, header, info, numbers)
 
 
-def _shared_chroma(header: Any, info: DicomInfo, number: int) -> Array:
+def _shared_chroma(
+    header: Any,
+    info: DicomInfo,
+    number: int,
+) -> Array:
     """Luma of an uncompressed frame whose chroma is shared by pairs of pixels: Y Y Cb Cr, or Y Cb
     Cr where not.
     """
@@ -192,12 +201,20 @@ def _encapsulated(header: Any, info: DicomInfo, number: int) -> bytes:
         extended = header.ExtendedOffsetTable, header.ExtendedOffsetTableLengths
     return bytes(
         get_frame(
-            header.PixelData, number, number_of_frames=info.n_frames, extended_offsets=extended
+            header.PixelData,
+            number,
+            number_of_frames=info.n_frames,
+            extended_offsets=extended,
         )
     )
 
 
-def _check_codestream(path: Path, code: bytes, info: DicomInfo, number: int) -> None:
+def _check_codestream(
+    path: Path,
+    code: bytes,
+    info: DicomInfo,
+    number: int,
+) -> None:
     """Refuse a frame whose own header claims another size, before a codec makes room for it."""
     size = picture_size(code)
     if size is not None and size != (info.rows, info.columns):
@@ -208,7 +225,12 @@ def _check_codestream(path: Path, code: bytes, info: DicomInfo, number: int) -> 
         )
 
 
-def _jpeg(path: Path, code: bytes, info: DicomInfo, number: int) -> Array:
+def _jpeg(
+    path: Path,
+    code: bytes,
+    info: DicomInfo,
+    number: int,
+) -> Array:
     import simplejpeg
 
     out = np.empty((info.rows, info.columns, 1), np.uint8)
@@ -221,7 +243,12 @@ def _jpeg(path: Path, code: bytes, info: DicomInfo, number: int) -> Array:
     return out[..., 0]
 
 
-def _decoded(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -> Iterator[Array]:
+def _decoded(
+    path: Path,
+    header: Any,
+    info: DicomInfo,
+    numbers: Sequence[int],
+) -> Iterator[Array]:
     """Frames by pydicom's decoders, to grey."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import iter_pixels
@@ -236,7 +263,12 @@ def _decoded(path: Path, header: Any, info: DicomInfo, numbers: Sequence[int]) -
         yield _grey(path, header, info, np.asarray(frame))
 
 
-def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
+def _grey(
+    path: Path,
+    header: Any,
+    info: DicomInfo,
+    frame: Array,
+) -> Array:
     """A decoded frame (h, w) or (h, w, 3) to uint8 luma (h, w)."""
     import cv2
     from pydicom.pixels.processing import apply_color_lut
@@ -263,7 +295,12 @@ def _grey(path: Path, header: Any, info: DicomInfo, frame: Array) -> Array:
     )
 
 
-def _eight_bits(path: Path, header: Any, frame: Array, bits: int) -> Array:
+def _eight_bits(
+    path: Path,
+    header: Any,
+    frame: Array,
+    bits: int,
+) -> Array:
     """Scale grey levels of ``bits`` bits to uint8: by the header's window where it has one, else by
     the range of the bits.
 

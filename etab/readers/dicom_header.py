@@ -329,7 +329,10 @@ def _whole_number(part: Any, name: str, default: int) -> int:
 
 
 def _spacing(
-    header: Any, regions: Sequence[Region], rows: int, columns: int
+    header: Any,
+    regions: Sequence[Region],
+    rows: int,
+    columns: int,
 ) -> tuple[float, float] | None:
     """Millimetres a pixel: by the regions where they lie in the picture and agree, else by
     PixelSpacing.

@@ -92,7 +92,9 @@ class Stored:
 
 
 def corrupt_volume(
-    path: Path, fault: str, then: str = "Restore the file as published."
+    path: Path,
+    fault: str,
+    then: str = "Restore the file as published.",
 ) -> CorruptFileError:
     """Build the error of a volume that cannot be read.
 
@@ -104,7 +106,12 @@ def corrupt_volume(
     return CorruptFileError(f"{path} cannot be read: {fault}. {then}")
 
 
-def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int = 1) -> Stored:
+def stored_sizes(
+    path: Path,
+    sizes: Sequence[int],
+    itemsize: int,
+    channels: int = 1,
+) -> Stored:
     """Read the sizes (x, y[, z[, t]]) of a header.
 
     Args:
@@ -135,7 +142,12 @@ def stored_sizes(path: Path, sizes: Sequence[int], itemsize: int, channels: int 
     return Stored(frames, rows, columns, channels)
 
 
-def check_size(path: Path, sizes: Sequence[int], stored: Stored, itemsize: int) -> None:
+def check_size(
+    path: Path,
+    sizes: Sequence[int],
+    stored: Stored,
+    itemsize: int,
+) -> None:
     """Refuse sizes that no ultrasound recording has, before memory is allocated.
 
     Args:
@@ -172,7 +184,12 @@ def _wrong_shape(path: Path, sizes: Sequence[int]) -> CorruptFileError:
     )
 
 
-def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int:
+def count_frames(
+    path: Path,
+    stored: Stored,
+    itemsize: int,
+    n_bytes: int,
+) -> int:
     """Count the frames of a file from its header, or else from the bytes of its pixels.
 
     Args:
@@ -199,7 +216,10 @@ def count_frames(path: Path, stored: Stored, itemsize: int, n_bytes: int) -> int
 
 
 def pixel_spacing(
-    path: Path, row: float, column: float, orientation: Orientation
+    path: Path,
+    row: float,
+    column: float,
+    orientation: Orientation,
 ) -> tuple[float, float] | None:
     """Return height and width of a pixel in mm after turning; None if the header has no sizes.
 
@@ -219,7 +239,11 @@ def pixel_spacing(
     return (column, row) if orientation.swap else (row, column)
 
 
-def orientation_of(path: Path, x: FloatArray, y: FloatArray) -> Orientation:
+def orientation_of(
+    path: Path,
+    x: FloatArray,
+    y: FloatArray,
+) -> Orientation:
     """How to turn a picture whose stored axes point along ``x`` and ``y``.
 
     Args:
@@ -251,7 +275,12 @@ def orientation_of(path: Path, x: FloatArray, y: FloatArray) -> Orientation:
     swap = main == [1, 0]
     to_left = cosines[main.index(0)]
     to_back = cosines[main.index(1)]
-    return Orientation(name, swap, flip_rows=to_back < 0, flip_columns=to_left < 0)
+    return Orientation(
+        name,
+        swap,
+        flip_rows=to_back < 0,
+        flip_columns=to_left < 0,
+    )
 
 
 def _words(direction: FloatArray) -> str:

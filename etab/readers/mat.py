@@ -43,7 +43,14 @@ _NUMBERS = {
     12: "i8",
     13: "u8",
 }
-_TEXTS = {1: "utf-8", 2: "utf-8", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
+_TEXTS = {
+    1: "utf-8",
+    2: "utf-8",
+    4: "utf-16",
+    16: "utf-8",
+    17: "utf-16",
+    18: "utf-32",
+}
 
 
 class _DamagedError(ValueError):
@@ -194,7 +201,13 @@ class _Matrix:
         shape = tuple(np.frombuffer(sizes.body, order + "i4").tolist())
         if min(shape) < 0:
             raise _DamagedError(f"a variable has the shape {shape}")
-        return _Matrix(kind, shape, name.body.decode("latin-1"), tuple(pieces[3:]), order)
+        return _Matrix(
+            kind,
+            shape,
+            name.body.decode("latin-1"),
+            tuple(pieces[3:]),
+            order,
+        )
 
     def cells(self, depth: int) -> Array:
         """The cells of a cell array, as an object array of its shape."""

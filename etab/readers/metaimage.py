@@ -98,7 +98,12 @@ def read_metaimage(path: Path) -> tuple[Array, VolumeInfo]:
     start = 0
     if header.start is None:
         start = len(plain) - count * header.dtype.itemsize
-    numbers = np.frombuffer(plain, dtype=header.dtype, count=count, offset=start)
+    numbers = np.frombuffer(
+        plain,
+        dtype=header.dtype,
+        count=count,
+        offset=start,
+    )
     numbers = numbers.astype(header.dtype.newbyteorder("="), copy=False)
     if stored.channels == 1:
         pixels = numbers.reshape(frames, stored.rows, stored.columns)
@@ -290,13 +295,23 @@ def _number_type(path: Path, fields: Mapping[str, str]) -> np.dtype[Any]:
     return np.dtype(code).newbyteorder(">" if big else "<")
 
 
-def _is_true(fields: Mapping[str, str], key: str, *, default: bool) -> bool:
+def _is_true(
+    fields: Mapping[str, str],
+    key: str,
+    *,
+    default: bool,
+) -> bool:
     """Whether a switch is on: MetaIO takes "True", "true", "T" and 1."""
     value = fields.get(key, "")
     return value[:1].lower() in ("t", "1") if value else default
 
 
-def _whole_number(path: Path, fields: Mapping[str, str], key: str, default: int) -> int:
+def _whole_number(
+    path: Path,
+    fields: Mapping[str, str],
+    key: str,
+    default: int,
+) -> int:
     return _to_int(path, key, fields[key]) if fields.get(key) else default
 
 
@@ -319,7 +334,9 @@ def _numbers(fields: Mapping[str, str], *keys: str) -> list[float]:
 
 
 def _spacing(
-    path: Path, fields: Mapping[str, str], orientation: Orientation
+    path: Path,
+    fields: Mapping[str, str],
+    orientation: Orientation,
 ) -> tuple[float, float] | None:
     sizes = _numbers(fields, "ElementSpacing", "ElementSize")
     if len(sizes) < 2:

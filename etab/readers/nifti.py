@@ -95,7 +95,12 @@ def read_nifti(path: Path) -> tuple[Array, VolumeInfo]:
         raise corrupt_volume(
             path, f"its header promises {count} pixels and it ends early", "Download it again."
         )
-    numbers = np.frombuffer(plain, dtype=header.dtype, count=count, offset=offset)
+    numbers = np.frombuffer(
+        plain,
+        dtype=header.dtype,
+        count=count,
+        offset=offset,
+    )
     if stored.channels == 1:
         pixels = numbers.reshape(frames, stored.rows, stored.columns)
     elif header.planes:
@@ -245,7 +250,11 @@ def _orientation(path: Path, fields: Any) -> Orientation:
     return orientation
 
 
-def _spacing(path: Path, fields: Any, orientation: Orientation) -> tuple[float, float] | None:
+def _spacing(
+    path: Path,
+    fields: Any,
+    orientation: Orientation,
+) -> tuple[float, float] | None:
     """Height and width of a pixel in mm, from pixdim in the header's unit, else the affine."""
     unit = _UNIT_IN_MM.get(int(fields["xyzt_units"]) & 7, 1.0)
     width, height = (abs(float(size)) for size in fields["pixdim"][1:3])
@@ -254,7 +263,12 @@ def _spacing(path: Path, fields: Any, orientation: Orientation) -> tuple[float, 
         if affine is None:
             return None
         width, height = (float(np.linalg.norm(affine[:3, k])) for k in (0, 1))
-    return pixel_spacing(path, height * unit, width * unit, orientation)
+    return pixel_spacing(
+        path,
+        height * unit,
+        width * unit,
+        orientation,
+    )
 
 
 def _rescale(path: Path, fields: Any, stored: Array) -> Array:
@@ -269,7 +283,13 @@ def _rescale(path: Path, fields: Any, stored: Array) -> Array:
     return np.asarray(stored * slope + (inter or 0))
 
 
-def _inflate(path: Path, raw: bytes, limit: int, *, partial: bool = False) -> bytes:
+def _inflate(
+    path: Path,
+    raw: bytes,
+    limit: int,
+    *,
+    partial: bool = False,
+) -> bytes:
     """Unpack the first ``limit`` bytes of a gzip stream, never more; plain bytes are cut to
     ``limit``.
 

@@ -104,7 +104,12 @@ def _signal(row: list[str]) -> Signal:
     )
 
 
-def check_header(path: Path, header: Header, info: WavInfo, wav: Path) -> None:
+def check_header(
+    path: Path,
+    header: Header,
+    info: WavInfo,
+    wav: Path,
+) -> None:
     """Check that header and audio agree.
 
     Args:

@@ -100,7 +100,12 @@ def _info(path: Path, raw: bytes) -> StillInfo:
     return StillInfo(*size, text)
 
 
-def _chunks(path: Path, raw: bytes, *, partial: bool = False) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(
+    path: Path,
+    raw: bytes,
+    *,
+    partial: bool = False,
+) -> Iterator[tuple[bytes, bytes]]:
     """Kind and body of each whole chunk, its checksum compared; with ``partial`` a cut-off one ends
     it quietly.
     """

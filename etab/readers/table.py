@@ -123,7 +123,12 @@ def same_cell(one: str | None, other: str | None) -> bool:
     first = parse_number(one)
     second = parse_number(other)
     if first is not None and second is not None:
-        return math.isclose(first, second, rel_tol=_TOLERANCE, abs_tol=1e-9)
+        return math.isclose(
+            first,
+            second,
+            rel_tol=_TOLERANCE,
+            abs_tol=1e-9,
+        )
     return (one or "").strip().casefold() == (other or "").strip().casefold()
 
 
@@ -268,9 +273,18 @@ def _delimiter_of_cells(text: str) -> str:
     return ","
 
 
-def _split(path: Path, text: str, delimiter: str, hint: str) -> list[list[str]]:
+def _split(
+    path: Path,
+    text: str,
+    delimiter: str,
+    hint: str,
+) -> list[list[str]]:
     """Split every line that is not empty into stripped cells."""
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    lines = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=True,
+    )
     try:
         rows = [[cell.strip() for cell in cells] for cells in lines if cells]
     except csv.Error as error:
@@ -286,7 +300,12 @@ def _with_decimal_point(cell: str) -> str:
     return cell.replace(",", ".")
 
 
-def _check_header(path: Path, header: Sequence[str], columns: Iterable[str], hint: str) -> None:
+def _check_header(
+    path: Path,
+    header: Sequence[str],
+    columns: Iterable[str],
+    hint: str,
+) -> None:
     for column in columns:
         if column not in header:
             names = ", ".join(header)[:200] or "none"

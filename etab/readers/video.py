@@ -102,7 +102,11 @@ def read_video(path: Path, at: Sequence[int] | None = None) -> Array:
     return container.read_container(path, at)
 
 
-def _read_mjpg(data: Bytes, avi: Avi, frames_wanted: Sequence[int] | None) -> Array:
+def _read_mjpg(
+    data: Bytes,
+    avi: Avi,
+    frames_wanted: Sequence[int] | None,
+) -> Array:
     """Decode each JPEG to grey into its place; only what the codec calls damaged is looked at
     again.
     """
@@ -126,7 +130,11 @@ def _read_mjpg(data: Bytes, avi: Avi, frames_wanted: Sequence[int] | None) -> Ar
 
 
 def _decode_again(
-    path: Path, jpeg: bytes | memoryview, frame: Array, number: int, error: ValueError
+    path: Path,
+    jpeg: bytes | memoryview,
+    frame: Array,
+    number: int,
+    error: ValueError,
 ) -> tuple[int, ...]:
     """Decode a JPEG that the codec complained of, where the complaint is harmless; gives its shape
     (h, w, 1).

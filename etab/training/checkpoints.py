@@ -49,7 +49,11 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def fit_state(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
+def fit_state(
+    network: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    origin: str,
+) -> None:
     """Load a state dict into a network, all of it or nothing.
 
     Args:
@@ -115,7 +119,9 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor
 
 
 def write_checkpoint(
-    folder: Path, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+    folder: Path,
+    state: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
 ) -> None:
     """Write a checkpoint; the previous one stays intact until this one is complete.
 
@@ -133,7 +139,12 @@ def write_checkpoint(
     blob = save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
     digest = hashlib.sha256(blob).hexdigest()
     blob_name = f"{digest[:24]}.safetensors"
-    whole = {"schema": CHECKPOINT_SCHEMA, "tensors": blob_name, "sha256": digest, **state}
+    whole = {
+        "schema": CHECKPOINT_SCHEMA,
+        "tensors": blob_name,
+        "sha256": digest,
+        **state,
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / blob_name, blob)

@@ -180,7 +180,11 @@ class Share:
 
         if self.size == 1:
             return value
-        total = torch.tensor([value], dtype=torch.float64, device=self._device())
+        total = torch.tensor(
+            [value],
+            dtype=torch.float64,
+            device=self._device(),
+        )
         dist.all_reduce(total)
         return float(total)
 

@@ -251,7 +251,12 @@ class _Loop:
         }
         tensors = {f"{name}/{k}": v for name, held in parts.items() for k, v in held.items()}
         write_checkpoint(
-            self.folder, {"identity": self.identity(), "progress": asdict(self.progress)}, tensors
+            self.folder,
+            {
+                "identity": self.identity(),
+                "progress": asdict(self.progress),
+            },
+            tensors,
         )
 
     def run(self, report: Report | None) -> Generator[None, None, None]:
@@ -380,7 +385,12 @@ class _Loop:
         if not np.isfinite(loss):
             self._not_finite("validation loss", loss)
         self.good = _copied_state(self.network)
-        progress.history.append({"train": progress.running / progress.rows, "validation": loss})
+        progress.history.append(
+            {
+                "train": progress.running / progress.rows,
+                "validation": loss,
+            }
+        )
         if loss < progress.best_loss or not len(self.validation):
             progress.best_loss = loss
             progress.best_epoch = progress.epoch
@@ -413,7 +423,9 @@ class _Loop:
 
 
 def _refuse_other_training(
-    folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
+    folder: Path,
+    stored: Mapping[str, Any],
+    wanted: Mapping[str, Any],
 ) -> None:
     differing = [
         f"{name}: {stored.get(name)} there, {wanted.get(name)} here"
@@ -427,7 +439,11 @@ def _refuse_other_training(
         )
 
 
-def _refuse_rows(rows: IntArray, validation: IntArray, recipe: Recipe) -> None:
+def _refuse_rows(
+    rows: IntArray,
+    validation: IntArray,
+    recipe: Recipe,
+) -> None:
     n_both = np.intersect1d(rows, validation).size
     can_stop = len(validation) or recipe.stop
     if not len(rows) or not can_stop or n_both:
@@ -449,11 +465,21 @@ def _optimizer(parameters: Sequence[nn.Parameter], recipe: Recipe) -> torch.opti
     others = [p for p in parameters if p.ndim <= 1]
     groups: list[dict[str, Any]] = []
     if decayed:
-        groups.append({"params": decayed, "weight_decay": recipe.weight_decay})
+        groups.append(
+            {
+                "params": decayed,
+                "weight_decay": recipe.weight_decay,
+            }
+        )
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(
+            groups,
+            lr=recipe.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+        )
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 

@@ -61,7 +61,12 @@ class Fingerprints:
     prints: list[FloatArray] = field(default_factory=list)
     contents: dict[bytes, list[tuple[str, str]]] = field(default_factory=dict)
 
-    def add(self, record: Record, signal: Array, rate: int = 0) -> None:
+    def add(
+        self,
+        record: Record,
+        signal: Array,
+        rate: int = 0,
+    ) -> None:
         """Take in a recording.
 
         Args:
@@ -180,7 +185,11 @@ def alike_recordings(source: Source) -> tuple[Alike, ...]:
     return tuple(prints.copies() if source.phantom else prints.pairs())
 
 
-def known_alike(source: Source, digest: str, cache: Path | None) -> tuple[Alike, ...]:
+def known_alike(
+    source: Source,
+    digest: str,
+    cache: Path | None,
+) -> tuple[Alike, ...]:
     """``alike_recordings``, stored by the digest of the data.
 
     Args:

@@ -136,7 +136,11 @@ def load(name: str) -> CanonicalSplit:
     return split
 
 
-def fold_digest(people: Sequence[str], n_fold: int = N_FOLD, seed: int = SEED) -> str:
+def fold_digest(
+    people: Sequence[str],
+    n_fold: int = N_FOLD,
+    seed: int = SEED,
+) -> str:
     """Compute the sha256 of the assignment of people to folds.
 
     Args:
@@ -192,7 +196,13 @@ def compare_split(source: Source) -> SplitComparison | None:
         if unit not in known
     )
     missing = tuple(unit for unit in split.places if unit not in units)
-    return SplitComparison(moved, unknown, missing, len(missing), len(split.places))
+    return SplitComparison(
+        moved,
+        unknown,
+        missing,
+        len(missing),
+        len(split.places),
+    )
 
 
 def verify_split(source: Source) -> SplitComparison | None:
@@ -312,4 +322,8 @@ def _counted(split: CanonicalSplit, units: Mapping[str, str]) -> SplitComparison
         if part and count > split.counts.get(part, 0)
     )
     total = sum(split.counts.values())
-    return SplitComparison(moved, lacking=max(total - len(units), 0), total=total)
+    return SplitComparison(
+        moved,
+        lacking=max(total - len(units), 0),
+        total=total,
+    )

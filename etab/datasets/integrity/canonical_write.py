@@ -116,7 +116,11 @@ def toml(split: CanonicalSplit) -> str:
         "by hand it is refused.",
         *(
             f'{key} = "{value}"'
-            for key, value in (("name", split.name), ("source", split.source), ("unit", split.unit))
+            for key, value in (
+                ("name", split.name),
+                ("source", split.source),
+                ("unit", split.unit),
+            )
         ),
         f"version = {split.version}",
         f'folds = "{split.folds}"',
@@ -150,7 +154,12 @@ def _same_person_lines(split: CanonicalSplit) -> list[str]:
     return [f"same_person = [{', '.join(groups)}]"]
 
 
-def _listed(name: str, source: str, unit: str, places: Mapping[str, str]) -> CanonicalSplit:
+def _listed(
+    name: str,
+    source: str,
+    unit: str,
+    places: Mapping[str, str],
+) -> CanonicalSplit:
     by_place = Counter(places.values())
     counts = {unit: len(places), "people": len(by_place)} if name == "circor" else dict(by_place)
     same_person = SAME_PERSON.get(name, ())
@@ -180,13 +189,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status 0.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m etab.datasets.integrity.canonical_write", description=__doc__
+        prog="python -m etab.datasets.integrity.canonical_write",
+        description=__doc__,
     )
     parser.add_argument("name", choices=SPLIT_NAMES)
     parser.add_argument("--root", type=Path, default=Path())
-    parser.add_argument("--to", type=Path, default=Path("configs") / "splits")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("configs") / "splits",
+    )
     parsed = parser.parse_args(arguments)
-    makers = {"camus": of_camus, "circor": of_circor, "cinc2016": of_cinc2016}
+    makers = {
+        "camus": of_camus,
+        "circor": of_circor,
+        "cinc2016": of_cinc2016,
+    }
     split = counted(parsed.name) if parsed.name in _COUNTED else makers[parsed.name](parsed.root)
     parsed.to.mkdir(parents=True, exist_ok=True)
     path = parsed.to / f"{parsed.name}.toml"

@@ -89,7 +89,11 @@ class FolderReport:
         width = max((len(f"{count:,}") for count in self.found.values()), default=0)
         lines += [f"  {count:>{width},} {label}" for label, count in self.found.items()]
         lines += ["", f"  stopped: {self.stopped}"] if self.stopped else []
-        for name, advice in (*FAULTS.items(), ("alike", _ALIKE_ADVICE), ("remarks", "")):
+        for name, advice in (
+            *FAULTS.items(),
+            ("alike", _ALIKE_ADVICE),
+            ("remarks", ""),
+        ):
             rows = getattr(self, name)
             lines += ["", f"  {name}: {len(rows)}{advice and ' - ' + advice}"] if rows else []
             lines += [f"    {row}" for row in rows[:_SHOWN]]
@@ -98,7 +102,13 @@ class FolderReport:
                 if len(rows) > _SHOWN
                 else []
             )
-        return "\n".join([*lines, "", f"  {'ok' if self.ok else 'not ok'} ({self.seconds:.1f} s)"])
+        return "\n".join(
+            [
+                *lines,
+                "",
+                f"  {'ok' if self.ok else 'not ok'} ({self.seconds:.1f} s)",
+            ]
+        )
 
 
 FAULTS: Mapping[str, str] = {
@@ -175,7 +185,10 @@ def _listed(report: FolderReport, kind: type[Source]) -> tuple[Source | None, Se
 
 
 def _examine(
-    report: FolderReport, source: Source, records: Sequence[Record], progress: CheckProgress | None
+    report: FolderReport,
+    source: Source,
+    records: Sequence[Record],
+    progress: CheckProgress | None,
 ) -> None:
     """Fill the report from a source; ``progress`` None leaves the content of recordings unread."""
     _attempt(report, lambda: setattr(report, "phantom", source.phantom))
@@ -204,11 +217,17 @@ def _examine(
 
 def _counts(records: Sequence[Record]) -> dict[str, int]:
     splits = {record.patient: record.split or "no split" for record in records}
-    return {"patients": len(splits), "recordings": len(records)} | dict(Counter(splits.values()))
+    return {
+        "patients": len(splits),
+        "recordings": len(records),
+    } | dict(Counter(splits.values()))
 
 
 def _read_all(
-    report: FolderReport, source: Source, records: Sequence[Record], progress: CheckProgress
+    report: FolderReport,
+    source: Source,
+    records: Sequence[Record],
+    progress: CheckProgress,
 ) -> dict[str, int]:
     """Read every recording in full; count frames or samples, and recordings with each target."""
     total = 0
@@ -241,7 +260,12 @@ def _read_all(
     }
 
 
-def _take_print(prints: Fingerprints, source: Source, record: Record, signal: Array) -> None:
+def _take_print(
+    prints: Fingerprints,
+    source: Source,
+    record: Record,
+    signal: Array,
+) -> None:
     """Take the fingerprint of a recording that was read in full."""
     if isinstance(source, SoundSource):
         prints.add(record, signal, round(record.fps or source.card.fps or 0))
@@ -249,7 +273,11 @@ def _take_print(prints: Fingerprints, source: Source, record: Record, signal: Ar
         prints.add(record, signal[compared_frames(source, record)])
 
 
-def _empty_masks(record: Record, target: str, answers: Sequence[Answer]) -> list[str]:
+def _empty_masks(
+    record: Record,
+    target: str,
+    answers: Sequence[Answer],
+) -> list[str]:
     return [
         f"{record.id}: the mask {target} of frame {answer.at} is empty; tasks leave that row out"
         for answer in answers
@@ -257,11 +285,20 @@ def _empty_masks(record: Record, target: str, answers: Sequence[Answer]) -> list
     ]
 
 
-def _extend(answers: list[Answer], source: Source, record: Record, target: str) -> None:
+def _extend(
+    answers: list[Answer],
+    source: Source,
+    record: Record,
+    target: str,
+) -> None:
     answers.extend(source.answers(record, source.card.target(target)))
 
 
-def _signal(report: FolderReport, source: Source, record: Record) -> Array | None:
+def _signal(
+    report: FolderReport,
+    source: Source,
+    record: Record,
+) -> Array | None:
     """Read the frames or samples of a recording; on failure, note the reason and return None."""
     signals: list[Array] = []
     if isinstance(source, SoundSource):
@@ -278,7 +315,11 @@ def _content(signal: Array) -> bytes:
     return digest.digest()
 
 
-def _same(report: FolderReport, record: Record, first: Record) -> None:
+def _same(
+    report: FolderReport,
+    record: Record,
+    first: Record,
+) -> None:
     if first.id == record.id:
         return
     sentence = f"{first.id} and {record.id} hold the same"
@@ -299,6 +340,9 @@ def _attempt(report: FolderReport, action: Callable[[], object]) -> None:
 
 
 def _file_under(report: FolderReport, error: EtabError) -> None:
-    where = {LayoutError: report.missing, SplitError: report.leaks}.get(type(error), report.corrupt)
+    where = {
+        LayoutError: report.missing,
+        SplitError: report.leaks,
+    }.get(type(error), report.corrupt)
     if str(error) not in where:
         where.append(str(error))

@@ -149,7 +149,11 @@ def _readers() -> Mapping[str, Callable[[Path], object]]:
     }
 
 
-def _compare(root: Path, published: Mapping[str, str], lists: Lists) -> None:
+def _compare(
+    root: Path,
+    published: Mapping[str, str],
+    lists: Lists,
+) -> None:
     with ThreadPoolExecutor(min(4, allowed_cores())) as pool:
         sums = dict(
             zip(published, pool.map(lambda name: file_sha256(root / name), published), strict=True)

@@ -27,20 +27,26 @@ def _frames(size: int, n: int = 3) -> Array:
         down = np.cos(2 * np.pi * y * (i + 1))
         waves.append(127 + 100 * across * down)
     noise = rng.normal(0, 12, (n, size, size))
-    return np.clip(np.stack(waves) + noise, 0, 255).astype(np.uint8)
+    grey = np.stack(waves) + noise
+    return np.clip(grey, 0, 255).astype(np.uint8)
 
 
 def _windows(card: BackboneCard, n: int = 3) -> Array:
     """Synthetic heart beats of different pitch and rate, float32 (n, samples) of two seconds."""
     rng = np.random.default_rng(0)
-    t = np.arange(round(2 * (card.rate or 0))) / (card.rate or 1)
+    n_samples = round(2 * (card.rate or 0))
+    seconds = np.arange(n_samples) / (card.rate or 1)
     beats = []
     for i in range(n):
         period = 0.6 + 0.1 * i
-        envelope = np.exp(-200 * (t % period) ** 2)
-        beats.append(envelope * np.sin(2 * np.pi * (60 + 50 * i) * t))
-    noise = rng.normal(0, 0.003, (n, len(t)))
-    return (0.3 * np.stack(beats) + noise).astype(np.float32)
+        since_beat = seconds % period
+        envelope = np.exp(-200 * since_beat**2)
+        pitch = 60 + 50 * i
+        tone = np.sin(2 * np.pi * pitch * seconds)
+        beats.append(envelope * tone)
+    noise = rng.normal(0, 0.003, (n, n_samples))
+    samples = 0.3 * np.stack(beats) + noise
+    return samples.astype(np.float32)
 
 
 def check_backbone(card: BackboneCard) -> None:
@@ -68,11 +74,13 @@ def check_backbone(card: BackboneCard) -> None:
         return
     backbone = check_loading(card)
     is_sound = card.modality == "sound"
-    x = torch.from_numpy(_windows(card) if is_sound else _frames(card.size))
-    features = backbone(x)
     rows = "windows" if is_sound else "frames"
+    made = _windows(card) if is_sound else _frames(card.size)
+    x = torch.from_numpy(made)
+    features = backbone(x)
     assert len(features) == 3, f"{card.name} returns {len(features)} rows for 3 {rows}"
-    assert len(features.pooled) >= 6 or card.source == "callable", (
+    is_of_user = card.source == "callable"
+    assert len(features.pooled) >= 6 or is_of_user, (
         f"{card.name}: at least 3 layers x 2 poolings are wanted"
     )
     for key, values in features.pooled.items():
@@ -80,9 +88,12 @@ def check_backbone(card: BackboneCard) -> None:
         assert not torch.allclose(values[0], values[1]), (
             f"{card.name}: {key} is equal for two different inputs"
         )
-    assert close(features, backbone(x), slice(None)), f"{card.name} is not deterministic"
+    again = backbone(x)
+    assert close(features, again, slice(None)), f"{card.name} is not deterministic"
     for i in range(3):
-        assert close(features, backbone(x[i : i + 1]), slice(i, i + 1)), (
+        row = slice(i, i + 1)
+        alone = backbone(x[row])
+        assert close(features, alone, row), (
             f"{card.name} computes features of a row from other rows of the batch"
         )
     if is_sound:
@@ -104,28 +115,41 @@ def _check_lengths(
 
     assert card.rate, f"{card.name} reads sound, and its card has no rate"
     assert not features.maps, f"{card.name} returns maps of sound; wanted pooled features alone"
-    widths = {name: values.shape[1] for name, values in features.pooled.items()}
+    widths = _widths(features)
     for samples in (card.rate // 50, card.rate // 2, x.shape[1] - 7):
-        other = backbone(x[:, :samples])
-        assert {k: v.shape[1] for k, v in other.pooled.items()} == widths, (
+        window = x[:, :samples]
+        other = backbone(window)
+        assert _widths(other) == widths, (
             f"{card.name}: the widths of its features depend on the length of the window"
         )
-        assert all(torch.isfinite(v).all() for v in other.pooled.values()), (
-            f"{card.name}: {samples} samples give NaN"
-        )
-    silent = backbone(torch.zeros_like(x))
-    assert all(torch.isfinite(v).all() for v in silent.pooled.values()), (
-        f"{card.name}: silence is not finite"
-    )
-    layers = tuple(dict.fromkeys(name.split("/")[0] for name in features.pooled))
+        assert _is_finite(other), f"{card.name}: {samples} samples give NaN"
+    silence = torch.zeros_like(x)
+    assert _is_finite(backbone(silence)), f"{card.name}: silence is not finite"
+    layer_names = [name.split("/")[0] for name in features.pooled]
+    layers = tuple(dict.fromkeys(layer_names))
     assert not card.learned or layers == card.layers, (
         f"{card.name}: the card lists the layers {card.layers}; the features are of {layers}"
     )
     if card.dim is not None:
-        width = widths[next(name for name in widths if name.startswith(f"{card.layers[-1]}/"))]
+        last_layer = f"{card.layers[-1]}/"
+        of_last_layer = [width for name, width in widths.items() if name.startswith(last_layer)]
+        width = of_last_layer[0]
         assert width == card.dim, (
             f"{card.name}: the card lists a width of {card.dim}; the last layer has {width}"
         )
+
+
+def _widths(features: Features) -> dict[str, int]:
+    """The width of each pooled feature."""
+    return {name: values.shape[1] for name, values in features.pooled.items()}
+
+
+def _is_finite(features: Features) -> bool:
+    """Whether all pooled features are finite."""
+    import torch
+
+    finite = [torch.isfinite(values).all() for values in features.pooled.values()]
+    return all(finite)
 
 
 def _check_card(card: BackboneCard, features: Features) -> None:

@@ -62,8 +62,10 @@ def check_dataset(
     records = source.records()
     _check_card(source)
     _check_records(source, records)
+    last = len(records) - 1
     count = min(_READ_IN_FULL, len(records))
-    chosen = [records[int(i)] for i in np.linspace(0, len(records) - 1, count)]
+    evenly = np.linspace(0, last, count)
+    chosen = [records[int(i)] for i in evenly]
     for record in chosen:
         if isinstance(source, SoundSource):
             _check_wave(source, record)
@@ -193,14 +195,14 @@ def _check_answers(source: Source, record: Record, target: Target) -> None:
         f"{what}: answers are not in frame order, one for each frame: {marked}"
     )
     n = 0 if isinstance(source, SoundSource) else source.n_frames(record)
-    assert all(0 <= at < n for at in framed), f"{what}: answers of frames that do not exist"
+    exists = [0 <= at < n for at in framed]
+    assert all(exists), f"{what}: answers of frames that do not exist"
     for answer in answers:
         _check_value(source, record, target, answer)
         if answer.at is not None:
             again = source.answers(record, target, [answer.at])
-            assert [a.at for a in again] == [answer.at], (
-                f"{what}: at=[{answer.at}] gives {[a.at for a in again]}"
-            )
+            frames = [one.at for one in again]
+            assert frames == [answer.at], f"{what}: at=[{answer.at}] gives {frames}"
             same = np.array_equal(again[0].value, answer.value, equal_nan=True)
             assert same, f"{what}: at=[{answer.at}] gives another answer"
 
@@ -240,11 +242,11 @@ def _check_keypoints(
     assert answer.at is not None, f"{what}: keypoints must name their frame"
     h, w = source.frames(record, [answer.at])[0].shape
     assert answer.value.ndim == 2, f"{what}: keypoints of shape {answer.value.shape}, wanted (k, 2)"
-    points = answer.value[np.isfinite(answer.value).all(axis=1)]
+    is_annotated = np.isfinite(answer.value).all(axis=1)
+    points = answer.value[is_annotated]
     assert len(points), f"{what}: no keypoint at all; give no answer instead"
-    assert ((points >= 0) & (points < (w, h))).all(), (
-        f"{what}: keypoints outside the frame of {w} x {h}"
-    )
+    is_inside = (points >= 0) & (points < (w, h))
+    assert is_inside.all(), f"{what}: keypoints outside the frame of {w} x {h}"
 
 
 def _check_states(
@@ -257,12 +259,14 @@ def _check_states(
     """Check states at 50 Hz: their number, and that each is a class or -1."""
     assert isinstance(source, SoundSource), f"{what}: states of a recording that is no sound"
     # The number of states is rounded up: the last one may be shorter than 20 ms.
-    k = -(-source.n_samples(record) * STATE_RATE // int(record.fps or 0))
-    assert answer.value.shape == (k,), (
-        f"{what}: states of shape {answer.value.shape}, wanted ({k},) at 50 Hz"
-    )
+    n_samples = source.n_samples(record)
+    rate = int(record.fps or 0)
+    k = -(-n_samples * STATE_RATE // rate)
+    shape = answer.value.shape
+    assert shape == (k,), f"{what}: states of shape {shape}, wanted ({k},) at 50 Hz"
     values = set(answer.value.tolist())
-    assert values <= {-1, *range(len(target.classes))}, f"{what}: {values}"
+    classes = range(len(target.classes))
+    assert values <= {-1, *classes}, f"{what}: {values}"
 
 
 def _check_refusals(source_cls: type[Source], source: Source) -> None:
@@ -327,7 +331,8 @@ def _check_sound_options(source: SoundSource, target: str) -> None:
         {"normalize": False},
         {"padding": True},
     ]
-    for video, own in ((False, [{"frame_l": 48}, {"frame_w": 48}]), (True, [])):
+    picture_options = [{"frame_l": 48}, {"frame_w": 48}]
+    for video, own in ((False, picture_options), (True, [])):
         size = {} if video else {"frame_l": 32, "frame_w": 80}
         base: dict[str, Any] = {
             "root": source.root,
@@ -356,16 +361,10 @@ def _sound_sample(
         dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
         return None
-    x, y = dataset[0]
-    if options["video"]:
-        shape: tuple[int, ...] = (options["clip_l"],)
-    else:
+    shape: tuple[int, ...] = (options["clip_l"],)
+    if not options["video"]:
         shape = (3, options["frame_l"], options["frame_w"])
-    assert tuple(x.shape) == shape, (
-        f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
-    )
-    assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
-    return pickle.dumps((dataset.data.ids, x.numpy().tobytes(), str(y)))
+    return _first_item(dataset, f"{name}, {target}", shape)
 
 
 def _check_options(source: Source, target: str) -> None:
@@ -382,8 +381,9 @@ def _check_options(source: Source, target: str) -> None:
     # A release may hold fewer views than the card names.
     present = {record.view for record in source.records()}
     views = [{"view": view} for view in source.card.views if present != {view}]
-    annotated = source.card.target(target)
-    parts = {record.split for record in source.records() if source.annotated(record, annotated)}
+    of_target = source.card.target(target)
+    annotated = [record for record in source.records() if source.annotated(record, of_target)]
+    parts = {record.split for record in annotated}
     splits = [{"split": split} for split in sorted(parts - {""})]
     sizes: list[dict[str, Any]] = [
         {"frame_l": 48},
@@ -418,14 +418,19 @@ def _picture_sample(
         dataset = Dataset(name, target, **options)
     except (UnsupportedOptionError, SplitError):
         return None
+    steps = (options["clip_l"],) if options.get("video") else ()
+    shape = (*steps, 3, options["frame_l"], options["frame_w"])
+    return _first_item(dataset, f"{name}, {target}", shape)
+
+
+def _first_item(dataset: Dataset, what: str, shape: tuple[int, ...]) -> bytes:
+    """The ids and the first item of a Dataset as bytes, once its shape and values are checked."""
     x, y = dataset[0]
-    wanted = (options["clip_l"],) if options.get("video") else ()
-    shape = (*wanted, 3, options["frame_l"], options["frame_w"])
-    assert tuple(x.shape) == shape, (
-        f"{name}, {target}: sample of shape {tuple(x.shape)}, wanted {shape}"
-    )
-    assert bool(x.isfinite().all()), f"{name}, {target}: the sample is not finite"
-    return pickle.dumps((dataset.data.ids, x.numpy().tobytes(), str(y)))
+    actual = tuple(x.shape)
+    assert actual == shape, f"{what}: sample of shape {actual}, wanted {shape}"
+    assert bool(x.isfinite().all()), f"{what}: the sample is not finite"
+    values = x.numpy().tobytes()
+    return pickle.dumps((dataset.data.ids, values, str(y)))
 
 
 def _read_all(source_cls: type[Source], root: Path) -> None:
@@ -445,7 +450,8 @@ def _check_deletions(
     """Check in a copy that the error for each missing file names it."""
     copy = scratch / "tree"
     shutil.copytree(root, copy)
-    for path in sorted(p for p in copy.rglob("*") if p.is_file()):
+    files = [path for path in copy.rglob("*") if path.is_file()]
+    for path in sorted(files):
         raw = path.read_bytes()
         path.unlink()
         message = _message_of_refusal(partial(_read_all, source_cls, copy))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,8 @@ def made_splits(n: int = 60) -> tuple[Array, list[RowSplit]]:
     Returns:
         (patients, splits): the patient of each row, and the folds.
     """
-    patients = np.array([f"p{i // 2:03d}" for i in range(n)])
+    rows = range(n)
+    patients = np.array([f"p{row // 2:03d}" for row in rows])
     parts = np.array(["train"] * n)
     return patients, row_splits(
         patients,
@@ -72,31 +75,39 @@ def made_features(
         return _made_series(rng, n, signal)
     y = _made_answers(kind, rng, n)
     code = _coded(kind, y)
+    code_width = code.shape[1]
 
     def layer(width: int, noise: float) -> Array:
-        mix = rng.normal(size=(code.shape[1], width))
-        return (signal * code @ mix + noise * rng.normal(size=(n, width))).astype(np.float32)
+        """A random linear map of the answers, with noise: float32 (n, width)."""
+        mix = rng.normal(size=(code_width, width))
+        nuisance = rng.normal(size=(n, width))
+        values = signal * code @ mix + noise * nuisance
+        return values.astype(np.float32)
 
     pooled = {
         "early/mean": layer(6, 3.0),
         "late/mean": layer(10, 0.5),
         "late/max": layer(80, 2.0),
     }
-    return Features(pooled, pca={"late/max": 5}), y
+    components = {"late/max": 5}
+    return Features(pooled, pca=components), y
 
 
 def _made_answers(kind: Kind, rng: np.random.Generator, n: int) -> Array:
     """Values, or classes in turn: (n,)."""
     if kind is Kind.VALUE:
         return rng.normal(50, 10, n)
-    return np.arange(n) % (2 if kind is Kind.BINARY else 3)
+    n_classes = 2 if kind is Kind.BINARY else 3
+    return np.arange(n) % n_classes
 
 
 def _coded(kind: Kind, y: Array) -> Array:
     """Answers as standardised numbers (n, 1), or as one-hot classes (n, 3)."""
     if kind is Kind.CLASSES:
-        return np.eye(3)[y]
-    return np.asarray((y[:, None] - y.mean()) / y.std())
+        one_hot = np.eye(3)
+        return one_hot[y]
+    deviations = y[:, None] - y.mean()
+    return np.asarray(deviations / y.std())
 
 
 def _made_maps(
@@ -105,20 +116,25 @@ def _made_maps(
     signal: float,
 ) -> tuple[Features, list[Array]]:
     """Masks of discs, and maps at two resolutions with the disc in one of two channels."""
-    yy, xx = np.mgrid[:48, :40]
+    y, x = np.mgrid[:48, :40]
     masks = []
     maps = []
     for _ in range(n):
-        cy = rng.uniform(16, 32)
-        cx = rng.uniform(12, 28)
+        centre_y = rng.uniform(16, 32)
+        centre_x = rng.uniform(12, 28)
         radius = rng.uniform(7, 11)
-        mask = (yy - cy) ** 2 + (xx - cx) ** 2 < radius * radius
+        squared_distance = (y - centre_y) ** 2 + (x - centre_x) ** 2
+        mask = squared_distance < radius * radius
         masks.append(mask)
-        small = mask[2::4, 2::4][:12, :10].astype(np.float32)
-        disc = signal * small + 0.2 * rng.normal(size=small.shape)
-        maps.append(np.stack([disc, rng.normal(size=small.shape)]))
+        small = mask[2::4, 2::4]
+        small = small[:12, :10].astype(np.float32)
+        noise = rng.normal(size=small.shape)
+        disc = signal * small + 0.2 * noise
+        nuisance = rng.normal(size=small.shape)
+        maps.append(np.stack([disc, nuisance]))
     fine = np.stack(maps).astype(np.float16)
-    return Features({}, (fine, fine[:, :, ::2, ::2])), masks
+    coarse = fine[:, :, ::2, ::2]
+    return Features({}, (fine, coarse)), masks
 
 
 def _made_series(
@@ -133,17 +149,24 @@ def _made_series(
     loudness = np.array([1.0, 0.1, 0.7, 0.1])
     series = np.empty(n, dtype=object)
     states = []
+    three_steps = np.ones(3) / 3
     for i in range(n):
-        durations = (6, 9, 5, int(rng.integers(16, 28)))
-        beat = np.repeat(np.arange(4), durations)
+        diastole = int(rng.integers(16, 28))
+        beat = np.repeat(np.arange(4), (6, 9, 5, diastole))
         start = int(rng.integers(len(beat)))
-        answer = np.tile(beat, 9)[start:][:300]
-        sounding = answer if signal else np.roll(answer, int(rng.integers(8, 20)))
+        beats = np.tile(beat, 9)
+        answer = beats[start:][:300]
+        sounding = answer
+        if not signal:
+            shift = int(rng.integers(8, 20))
+            sounding = np.roll(answer, shift)
         loud = loudness[sounding]
-        smooth = np.convolve(loud, np.ones(3) / 3, "same")
+        smooth = np.convolve(loud, three_steps, "same")
         columns = np.stack([smooth, smooth**2, loud], axis=1)
-        columns += 0.05 * rng.normal(size=(len(answer), 3))
-        series[i] = np.hstack([columns, columns[:, :1]])
+        noise = rng.normal(size=columns.shape)
+        columns += 0.05 * noise
+        first_column = columns[:, :1]
+        series[i] = np.hstack([columns, first_column])
         states.append(answer)
     return Features({}, series=series), states
 
@@ -171,21 +194,29 @@ def made_sequences(
     rng = np.random.default_rng(seed)
     y: Array
     if kind is Kind.STATES:
-        y = (np.arange(N_STEPS) + rng.integers(0, 9, (n, 1))) // 3 % 3
+        phases = rng.integers(0, 9, (n, 1))
+        steps = np.arange(N_STEPS) + phases
+        y = steps // 3 % 3
         code = np.eye(3)[y]
-        y = np.where(rng.random(y.shape) < 0.2, -1, y)
+        is_open = rng.random(y.shape) < 0.2
+        y = np.where(is_open, -1, y)
     else:
         y = _made_answers(kind, rng, n)
         one = _coded(kind, y)
         code = np.repeat(one[:, None], N_STEPS, axis=1)
+    code_width = code.shape[2]
 
     def layer(width: int, noise: float) -> Array:
-        mix = rng.normal(size=(code.shape[2], width))
-        return np.asarray(
-            signal * code @ mix + noise * rng.normal(size=(n, N_STEPS, width)), dtype=np.float32
-        )
+        """A random linear map of the answers, with noise: float32 (n, steps, width)."""
+        mix = rng.normal(size=(code_width, width))
+        nuisance = rng.normal(size=(n, N_STEPS, width))
+        values = signal * code @ mix + noise * nuisance
+        return np.asarray(values, dtype=np.float32)
 
-    sequences = {"early": layer(6, 8.0), "late": layer(8, 0.5)}
+    sequences = {
+        "early": layer(6, 8.0),
+        "late": layer(8, 0.5),
+    }
     answers = list(y) if kind is Kind.STATES else y
     return Features({}, sequences=sequences), answers
 
@@ -204,21 +235,43 @@ def _made(
 def _score(kind: Kind, predicted: Any, answers: Any) -> float:
     """How good predictions are; larger is better."""
     if kind is Kind.STATES:
-        shares = []
-        for states, answer in zip(predicted, answers, strict=True):
-            annotated = answer >= 0
-            shares.append((states == answer)[annotated].mean())
-        return float(np.mean(shares))
+        return _mean_of_pairs(_share_of_states, predicted, answers)
     if kind is Kind.MASK:
-        dice = []
-        for mask, answer in zip(predicted, answers, strict=True):
-            dice.append(2 * (mask & answer).sum() / max(mask.sum() + answer.sum(), 1))
-        return float(np.mean(dice))
+        return _mean_of_pairs(_dice, predicted, answers)
     if kind is Kind.VALUE:
-        return -float(np.abs(predicted - answers).mean())
+        errors = np.abs(predicted - answers)
+        return -float(errors.mean())
     if kind is Kind.BINARY:
-        return float(((predicted >= 0.5) == (answers == 1)).mean())
-    return float((predicted.argmax(axis=1) == answers).mean())
+        predicted_yes = predicted >= 0.5
+        is_yes = answers == 1
+        return float((predicted_yes == is_yes).mean())
+    most_probable = predicted.argmax(axis=1)
+    return float((most_probable == answers).mean())
+
+
+def _mean_of_pairs(
+    score: Callable[[Array, Array], float],
+    predicted: Iterable[Array],
+    answers: Iterable[Array],
+) -> float:
+    """The mean of a score over pairs of a prediction and its answer."""
+    pairs = zip(predicted, answers, strict=True)
+    scores = [score(prediction, answer) for prediction, answer in pairs]
+    return float(np.mean(scores))
+
+
+def _share_of_states(states: Array, answer: Array) -> float:
+    """The share of annotated steps whose state is right."""
+    is_annotated = answer >= 0
+    is_right = states == answer
+    return float(is_right[is_annotated].mean())
+
+
+def _dice(mask: Array, answer: Array) -> float:
+    """The Dice overlap of two masks, 0 where both are empty."""
+    common = (mask & answer).sum()
+    areas = mask.sum() + answer.sum()
+    return float(2 * common / max(areas, 1))
 
 
 def _run(
@@ -245,10 +298,14 @@ def _run(
         f"{head.name} returned {len(fits)} fits for {len(splits)} splits"
     )
     rows = np.concatenate([split.test for split in splits])
-    predictions = [prediction for fit in fits for prediction in fit.predictions]
+    predictions: list[Any] = []
+    for fit in fits:
+        predictions.extend(fit.predictions)
     if kind in (Kind.MASK, Kind.STATES):
-        return predictions, [answers[i] for i in rows], fits
-    return np.asarray(predictions), np.asarray(answers)[rows], fits
+        answers_of_rows = [answers[row] for row in rows]
+        return predictions, answers_of_rows, fits
+    table = np.asarray(answers)
+    return np.asarray(predictions), table[rows], fits
 
 
 def check_head(head: Head, *, learns: bool = True) -> None:
@@ -273,13 +330,16 @@ def check_head(head: Head, *, learns: bool = True) -> None:
     for kind in sorted(head.kinds):
         _check_kind(head, kind, learns)
     for kind in sorted(_KINDS - head.kinds):
-        made = made_features(kind) if kind is Kind.MASK else _made(head, kind)
-        _check_refuses(head, kind, *made, f"{kind}, which it does not declare")
+        make = made_features if kind is Kind.MASK else partial(_made, head)
+        features, answers = make(kind)
+        what = f"{kind}, which it does not declare"
+        _check_refuses(head, kind, features, answers, what)
     if head.needs_sequences:
         kind = min(head.kinds)
         _, answers = _made(head, kind)
+        without_sequences = Features({})
         what = "features without sequences, which it needs"
-        _check_refuses(head, kind, Features({}), answers, what)
+        _check_refuses(head, kind, without_sequences, answers, what)
 
 
 def _check_kind(head: Head, kind: Kind, learns: bool) -> None:
@@ -290,21 +350,28 @@ def _check_kind(head: Head, kind: Kind, learns: bool) -> None:
     assert _same(predicted, again), (
         f"{head.name}: the same input gave different predictions, or the memo changed them"
     )
-    if kind in (Kind.BINARY, Kind.CLASSES):
-        assert predicted.min() >= 0, f"{head.name}: a probability is negative"
-        assert predicted.max() <= 1, f"{head.name}: a probability is above 1"
-    if kind is Kind.STATES:
-        assert all(p.shape == a.shape for p, a in zip(predicted, truth, strict=True)), (
-            f"{head.name}: steps are missing"
-        )
-    if kind is Kind.CLASSES:
-        assert np.allclose(predicted.sum(axis=-1), 1), f"{head.name}: probabilities do not sum to 1"
+    _check_form(head.name, kind, predicted, truth)
     if learns:
         without_signal, _ = _made(head, kind, signal=0.0)
-        chance, _, _ = _run(head, kind, without_signal, answers)
-        gain = _score(kind, predicted, truth) - _score(kind, chance, truth)
+        by_chance, _, _ = _run(head, kind, without_signal, answers)
+        learned = _score(kind, predicted, truth)
+        chance = _score(kind, by_chance, truth)
+        gain = learned - chance
         assert gain > 0.1, f"{head.name} does not learn {kind}: it gains {gain}"
         _check_blind_to_test_rows(head, kind, features, answers)
+
+
+def _check_form(name: str, kind: Kind, predicted: Any, truth: Any) -> None:
+    """Check that probabilities are valid, and that states have a step for each step."""
+    if kind in (Kind.BINARY, Kind.CLASSES):
+        assert predicted.min() >= 0, f"{name}: a probability is negative"
+        assert predicted.max() <= 1, f"{name}: a probability is above 1"
+    if kind is Kind.CLASSES:
+        sums = predicted.sum(axis=-1)
+        assert np.allclose(sums, 1), f"{name}: probabilities do not sum to 1"
+    if kind is Kind.STATES:
+        for states, answer in zip(predicted, truth, strict=True):
+            assert states.shape == answer.shape, f"{name}: steps are missing"
 
 
 def _check_refuses(
@@ -322,7 +389,10 @@ def _check_refuses(
 
 
 def _same(a: Any, b: Any) -> bool:
-    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    if len(a) != len(b):
+        return False
+    pairs = zip(a, b, strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
 
 
 def _check_blind_to_test_rows(
@@ -339,30 +409,42 @@ def _check_blind_to_test_rows(
     patients, splits = made_splits()
     split = splits[0]
     others = slice(1, None)
-    changed = _changed(features, int(split.test[0]))
-    relabelled = list(answers) if kind in (Kind.MASK, Kind.STATES) else np.array(answers)
-    for i in split.test:
-        relabelled[i] = answers[(int(i) + 1) % len(answers)]
+    first_test_row = int(split.test[0])
+    changed = _changed(features, first_test_row)
+    is_list = kind in (Kind.MASK, Kind.STATES)
+    relabelled = list(answers) if is_list else np.array(answers)
+    for row in split.test:
+        next_row = (int(row) + 1) % len(answers)
+        relabelled[row] = answers[next_row]
     target = made_target(kind)
     fits = []
     for inputs, labels in ((features, answers), (changed, relabelled)):
-        rng = np.random.default_rng(0)
-        fits += head.cross_fit(inputs, labels, patients, [split], target, rng=rng)
+        fits += head.cross_fit(
+            inputs,
+            labels,
+            patients,
+            [split],
+            target,
+            rng=np.random.default_rng(0),
+        )
     before, after = fits
     assert _close(before.predictions[others], after.predictions[others], kind), (
         f"{head.name} depends on test rows"
     )
     # Numbers may differ by rounding; names must not.
-    choices = []
-    for fit in fits:
-        choices.append({k: v for k, v in fit.choice.items() if isinstance(v, str)})
-    assert choices[0] == choices[1], f"{head.name} makes its choice by test rows"
+    names_before = _chosen_names(before.choice)
+    names_after = _chosen_names(after.choice)
+    assert names_before == names_after, f"{head.name} makes its choice by test rows"
+
+
+def _chosen_names(choice: Mapping[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in choice.items() if isinstance(value, str)}
 
 
 def _changed(features: Features, row: int) -> Features:
     """A copy of features with other values in one row."""
-    pooled = {name: np.array(values) for name, values in features.pooled.items()}
-    sequences = {name: np.array(values) for name, values in features.sequences.items()}
+    pooled = _copied(features.pooled)
+    sequences = _copied(features.sequences)
     for values in (*pooled.values(), *sequences.values()):
         values[row] = values[row] * 7 + 3
     maps = tuple(np.array(grid) for grid in features.maps)
@@ -372,11 +454,22 @@ def _changed(features: Features, row: int) -> Features:
     if features.series is not None:
         series = np.array(features.series)
         series[row] = -2 * series[row]
-    return Features(pooled, maps, features.pca, sequences, series)
+    return Features(
+        pooled,
+        maps,
+        features.pca,
+        sequences,
+        series,
+    )
+
+
+def _copied(arrays: Mapping[str, Any]) -> dict[str, Array]:
+    return {name: np.array(values) for name, values in arrays.items()}
 
 
 def _close(a: Any, b: Any, kind: Kind) -> bool:
     """Whether predictions agree up to rounding; masks and states in 99 % of their points."""
     if kind in (Kind.MASK, Kind.STATES):
-        return all((x != y).mean() < 0.01 for x, y in zip(a, b, strict=True))
+        differing = [(x != y).mean() for x, y in zip(a, b, strict=True)]
+        return all(share < 0.01 for share in differing)
     return bool(np.allclose(a, b, rtol=1e-5, atol=1e-6))

@@ -23,17 +23,13 @@ def close(a: Features, b: Features, rows: slice) -> bool:
     Returns:
         Whether all pooled features and maps agree to 2 %.
     """
-    pairs = [(np.asarray(a.pooled[k])[rows], np.asarray(b.pooled[k])) for k in a.pooled]
-    for map_a, map_b in zip(a.maps, b.maps, strict=True):
-        pairs.append((np.asarray(map_a)[rows], np.asarray(map_b)))
-    for x, y in pairs:
+    pairs = [(a.pooled[name], b.pooled[name]) for name in a.pooled]
+    pairs += zip(a.maps, b.maps, strict=True)
+    for values_a, values_b in pairs:
+        x = np.asarray(values_a)[rows].astype(float)
+        y = np.asarray(values_b)
         tolerance = 2e-2 * (np.abs(y).max() + 1e-6)
-        if not np.allclose(
-            x.astype(float),
-            y.astype(float),
-            rtol=2e-2,
-            atol=tolerance,
-        ):
+        if not np.allclose(x, y.astype(float), rtol=2e-2, atol=tolerance):
             return False
     return True
 

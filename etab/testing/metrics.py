@@ -30,50 +30,87 @@ def sample(
     Returns:
         (columns, patients): arrays (n,) by column, and the patient of each row.
     """
-    patients = np.array([f"p{i // 2:03d}" for i in range(n)])
+    rows = range(n)
+    patients = np.array([f"p{row // 2:03d}" for row in rows])
     if kind is Kind.MASK:
-        loss = error * rng.uniform(0.05, 0.4, n)
-        masks = {
-            "dice": 1 - loss,
-            "jaccard": (1 - loss) / (1 + loss),
-            "hd95": 20 * loss,
-            "msd": 8 * loss,
-        }
-        return masks, patients
+        return _mask_columns(rng, n, error), patients
     if kind is Kind.VALUE:
-        ef = rng.normal(50, 12, n)
-        return {"truth": ef, "score": ef + error * rng.normal(0, 8, n)}, patients
+        return _value_columns(rng, n, error), patients
     if kind is Kind.STATES:
-        loss = error * rng.uniform(0.0, 0.4, n)
-        timing = dict.fromkeys(TIMING_COLUMNS, 50 * loss)
-        return {**dict.fromkeys(STATE_COLUMNS, 1 - loss), **timing}, patients
-    truth: Array = np.arange(n) % (2 if kind is Kind.BINARY else 3)
-    columns = {
-        "truth": truth,
-        "group": np.arange(n) // 4 % 3.0,
-        "clean": np.arange(n) % 5 > 0,
-        "outcome": truth == 1,
-    }
-    if kind is Kind.BINARY:
-        score = 1 / (1 + np.exp(-(4 * truth - 2 + error * rng.normal(0, 3, n))))
-        columns |= {"score": score, "answer": score >= 0.5}
-    else:
-        logits = 4 * np.eye(3)[truth] + error * rng.normal(0, 2, (n, 3))
-        p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        for k in range(3):
-            columns[f"score_{k}"] = p[:, k]
-        columns["answer"] = p.argmax(axis=1)
-    floats = {name: np.asarray(values, dtype=np.float64) for name, values in columns.items()}
+        return _state_columns(rng, n, error), patients
+    columns = _class_columns(kind, rng, n, error)
+    floats = {}
+    for name, values in columns.items():
+        floats[name] = np.asarray(values, dtype=np.float64)
     return floats, patients
 
 
-def _permuted(
-    columns: Columns,
-    patients: Array,
+def _mask_columns(rng: np.random.Generator, n: int, error: float) -> dict[str, Array]:
+    """Overlaps in [0, 1] and distances in mm of the masks of ``n`` rows."""
+    loss = error * rng.uniform(0.05, 0.4, n)
+    return {
+        "dice": 1 - loss,
+        "jaccard": (1 - loss) / (1 + loss),
+        "hd95": 20 * loss,
+        "msd": 8 * loss,
+    }
+
+
+def _value_columns(rng: np.random.Generator, n: int, error: float) -> dict[str, Array]:
+    """Ejection fractions in percent, and predictions that miss them by some percent."""
+    truth = rng.normal(50, 12, n)
+    miss = error * rng.normal(0, 8, n)
+    return {"truth": truth, "score": truth + miss}
+
+
+def _state_columns(rng: np.random.Generator, n: int, error: float) -> dict[str, Array]:
+    """Shares of heart states in [0, 1] and errors of timing in ms."""
+    loss = error * rng.uniform(0.0, 0.4, n)
+    shares = dict.fromkeys(STATE_COLUMNS, 1 - loss)
+    timing = dict.fromkeys(TIMING_COLUMNS, 50 * loss)
+    return {**shares, **timing}
+
+
+def _class_columns(
+    kind: Kind,
     rng: np.random.Generator,
+    n: int,
+    error: float,
+) -> dict[str, Array]:
+    """Classes of ``n`` rows, their probabilities, and the facts that challenges weight by."""
+    n_classes = 2 if kind is Kind.BINARY else 3
+    rows = np.arange(n)
+    truth: Array = rows % n_classes
+    columns = {
+        "truth": truth,
+        "group": rows // 4 % 3.0,
+        "clean": rows % 5 > 0,
+        "outcome": truth == 1,
+    }
+    if kind is Kind.BINARY:
+        noise = rng.normal(0, 3, n)
+        log_odds = 4 * truth - 2 + error * noise
+        score = 1 / (1 + np.exp(-log_odds))
+        columns["score"] = score
+        columns["answer"] = score >= 0.5
+        return columns
+    one_hot = np.eye(3)[truth]
+    noise = rng.normal(0, 2, (n, 3))
+    weights = np.exp(4 * one_hot + error * noise)
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    for k in range(3):
+        columns[f"score_{k}"] = probabilities[:, k]
+    columns["answer"] = probabilities.argmax(axis=1)
+    return columns
+
+
+def _permuted(
+    columns: Columns, patients: Array, rng: np.random.Generator
 ) -> tuple[dict[str, Array], Array]:
+    """The same rows in a random order."""
     order = rng.permutation(len(patients))
-    return {k: v[order] for k, v in columns.items()}, patients[order]
+    permuted = {name: values[order] for name, values in columns.items()}
+    return permuted, patients[order]
 
 
 def check_metric(metric: Metric, seed: int = 0) -> None:
@@ -98,22 +135,40 @@ def check_metric(metric: Metric, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         columns, patients = sample(kind, rng)
         value = metric(columns, patients, kind)
-        low, high = sorted((metric.worst, metric.best))
-        assert low <= value <= max(high, abs(low)) or metric.better == 0, (
-            f"{metric.name} {value} is out of its range"
-        )
-        perfect, same = sample(kind, np.random.default_rng(seed), error=0.0)
-        of_perfect = metric(perfect, same, kind)
-        best = metric.best if metric.reached else min(of_perfect, value)
-        assert abs(of_perfect - best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
-        again = metric(*_permuted(columns, patients, rng), kind)
+        _check_range(metric, value)
+        _check_perfect(metric, kind, value, seed)
+        permuted, their_patients = _permuted(columns, patients, rng)
+        again = metric(permuted, their_patients, kind)
         assert abs(again - value) < 1e-9, f"{metric.name} depends on the order of rows"
-        nearer, _ = sample(kind, np.random.default_rng(seed), error=0.5)
-        gain = (metric(nearer, patients, kind) - value) * metric.better
-        assert gain >= -1e-12, f"{metric.name}: a nearer answer scores worse"
+        _check_nearer(metric, kind, value, seed)
         _check_repeats(metric, kind, columns, patients)
         _check_weights(metric, kind, columns, patients, rng)
         _check_refusals(metric, kind, columns, patients)
+
+
+def _check_range(metric: Metric, value: float) -> None:
+    """Check that a value lies between the worst and the best; a bias may have either sign."""
+    if metric.better == 0:
+        return
+    low, high = sorted((metric.worst, metric.best))
+    highest = max(high, abs(low))
+    assert low <= value <= highest, f"{metric.name} {value} is out of its range"
+
+
+def _check_perfect(metric: Metric, kind: Kind, value: float, seed: int) -> None:
+    """Check that perfect predictions have the best value."""
+    perfect, patients = sample(kind, np.random.default_rng(seed), error=0.0)
+    of_perfect = metric(perfect, patients, kind)
+    best = metric.best if metric.reached else min(of_perfect, value)
+    assert abs(of_perfect - best) < 1e-9, f"{metric.name}: the perfect answer is not the best"
+
+
+def _check_nearer(metric: Metric, kind: Kind, value: float, seed: int) -> None:
+    """Check that errors of half the size do not score worse."""
+    nearer, patients = sample(kind, np.random.default_rng(seed), error=0.5)
+    of_nearer = metric(nearer, patients, kind)
+    gain = (of_nearer - value) * metric.better
+    assert gain >= -1e-12, f"{metric.name}: a nearer answer scores worse"
 
 
 def _check_repeats(
@@ -125,11 +180,18 @@ def _check_repeats(
     """Two equal repeats have the value of one, under any names of folds."""
     n = len(patients)
     value = metric(columns, patients, kind)
-    twice = {name: np.concatenate([values, values]) for name, values in columns.items()}
-    folds = np.repeat(["first", "second"], n)
-    repeats = np.repeat([0, 1], n)
-    both = ScoredRows(kind, twice, np.concatenate([patients, patients]), folds, repeats)
-    assert abs(metric.value(both) - value) < 1e-9, f"{metric.name}: two equal repeats differ"
+    twice = {}
+    for name, values in columns.items():
+        twice[name] = np.concatenate([values, values])
+    both = ScoredRows(
+        kind,
+        twice,
+        patients=np.concatenate([patients, patients]),
+        folds=np.repeat(["first", "second"], n),
+        repeats=np.repeat([0, 1], n),
+    )
+    of_both = metric.value(both)
+    assert abs(of_both - value) < 1e-9, f"{metric.name}: two equal repeats differ"
 
 
 def _check_weights(
@@ -144,23 +206,43 @@ def _check_weights(
     Copies of a patient are new patients.
     """
     names, inverse = np.unique(patients, return_inverse=True)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=3)
+    n_patients = len(names)
+    chances = np.full(n_patients, 1 / n_patients)
+    counts = rng.multinomial(n_patients, chances, size=3)
     rows = ScoredRows(kind, columns, patients)
-    draws = metric.draws(rows, counts[:, inverse])
+    weights = counts[:, inverse]
+    draws = metric.draws(rows, weights)
     assert draws.shape == (3,), f"{metric.name} gives {draws.shape} values for weights of 3 draws"
     for drawn, value in zip(counts, draws, strict=True):
-        index: list[int] = []
-        people: list[str] = []
-        for i, times in enumerate(drawn):
-            for copy in range(times):
-                of_patient = np.flatnonzero(inverse == i).tolist()
-                index += of_patient
-                people += [f"{names[i]}-{copy}"] * len(of_patient)
-        repeated = rows.select(np.array(index))
-        direct = metric(repeated.columns, np.array(people), kind)
-        assert abs(direct - value) <= 1e-9 * max(1.0, abs(direct)), (
+        index, people = _copies(names, inverse, drawn)
+        repeated = rows.select(index)
+        direct = metric(repeated.columns, people, kind)
+        tolerance = 1e-9 * max(1.0, abs(direct))
+        assert abs(direct - value) <= tolerance, (
             f"{metric.name}: weights give {value}, repeated rows give {direct}"
         )
+
+
+def _copies(names: Array, patient_of_row: Array, counts: Array) -> tuple[Array, Array]:
+    """Repeat the rows of patients.
+
+    Args:
+        names: The patients, (patients,).
+        patient_of_row: Index of the patient of each row, (rows,).
+        counts: How often each patient is drawn, (patients,).
+
+    Returns:
+        (index, people): the rows with their copies, and a new patient for each copy.
+    """
+    index: list[int] = []
+    people: list[str] = []
+    for patient, times in enumerate(counts):
+        of_patient = np.flatnonzero(patient_of_row == patient).tolist()
+        for copy in range(times):
+            name = f"{names[patient]}-{copy}"
+            index += of_patient
+            people += [name] * len(of_patient)
+    return np.array(index), np.array(people)
 
 
 def _check_refusals(
@@ -169,12 +251,16 @@ def _check_refusals(
     columns: Columns,
     patients: Array,
 ) -> None:
-    nothing = {name: values[:0] for name, values in columns.items()}
-    first = np.arange(len(patients)) == 0
-    bad = {name: np.where(first, np.nan, values) for name, values in columns.items()}
-    for case, who in ((nothing, patients[:0]), (bad, patients)):
+    """Check that an empty table, and values that are not finite, raise UndefinedError."""
+    is_first = np.arange(len(patients)) == 0
+    empty = {}
+    not_finite = {}
+    for name, values in columns.items():
+        empty[name] = values[:0]
+        not_finite[name] = np.where(is_first, np.nan, values)
+    for table, of_rows in ((empty, patients[:0]), (not_finite, patients)):
         try:
-            metric(case, who, kind)
+            metric(table, of_rows, kind)
         except UndefinedError:
             continue
         raise AssertionError(f"{metric.name} scored rows that cannot be scored")

@@ -30,9 +30,11 @@ def recording(n: int, height: int = 96, width: int = 128) -> Array:
     frames = []
     for t in range(n):
         radius = height / 4 + 6 * np.sin(t / 3)
-        frames.append(200.0 * (distance < radius) + 20 + t % 17)
+        disc = distance < radius
+        frames.append(200.0 * disc + 20 + t % 17)
     noise = rng.normal(0, 12, (n, height, width))
-    return np.clip(np.stack(frames) + noise, 0, 255).astype(np.uint8)
+    grey = np.stack(frames) + noise
+    return np.clip(grey, 0, 255).astype(np.uint8)
 
 
 def check_video_backbone(card: BackboneCard) -> None:
@@ -56,23 +58,31 @@ def check_video_backbone(card: BackboneCard) -> None:
     )
     backbone: Any = check_loading(card)
     # One recording is long enough, the other ends two steps before the clip.
-    span = int(clip.offsets(clip.fps)[-1]) + 1
+    last_offset = int(clip.offsets(clip.fps)[-1])
+    span = last_offset + 1
     short = max(span - 2 * clip.period, 1)
-    clips = [clip.prepare(recording(n), fps=clip.fps) for n in (span + 3, short)]
-    x = torch.from_numpy(np.stack([frames for frames, _ in clips]))
-    exists = torch.from_numpy(np.stack([flags for _, flags in clips]))
+    frames_of_clips = []
+    flags_of_clips = []
+    for n_frames in (span + 3, short):
+        frames, flags = clip.prepare(recording(n_frames), fps=clip.fps)
+        frames_of_clips.append(frames)
+        flags_of_clips.append(flags)
+    x = torch.from_numpy(np.stack(frames_of_clips))
+    exists = torch.from_numpy(np.stack(flags_of_clips))
     features = backbone(x, exists)
     _check_features(card, features)
     for i in range(2):
-        alone = backbone(x[i : i + 1], exists[i : i + 1])
-        assert close(features, alone, slice(i, i + 1)), (
+        row = slice(i, i + 1)
+        alone = backbone(x[row], exists[row])
+        assert close(features, alone, row), (
             f"{card.name} computes features of a clip from other clips of the batch, "
             "or is not deterministic"
         )
     x[0, -1] = 255 - x[0, -1]
     changed = backbone(x, exists)
     for key, values in changed.pooled.items():
-        assert not torch.equal(values[0], features.pooled[key][0]), (
+        before = features.pooled[key]
+        assert not torch.equal(values[0], before[0]), (
             f"{card.name}: {key} does not depend on the last frame"
         )
     check_network(card, backbone)

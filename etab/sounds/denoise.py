@@ -1,9 +1,8 @@
-"""What turns the split ``original`` of the parquet CirCor into its split ``processed``: band-pass,
-then wavelet shrinkage.
+"""The processing of the split ``processed`` of the parquet CirCor: band-pass, wavelet shrinkage.
 
-By the notebook of the people who published that set: a causal Butterworth filter of order 2, then
-the Haar wavelet to level 5 with soft thresholds. The cut-offs of the upload itself are not stated;
-25 and 400 Hz are those of their paper.
+The steps follow the notebook of that set's authors: a causal Butterworth filter of order 2, then
+the Haar wavelet to level 5 with soft thresholds. The upload does not state its cut-offs; 25 and
+400 Hz are the cut-offs of the authors' paper.
 """
 
 from __future__ import annotations
@@ -23,15 +22,26 @@ def processed(
     wavelet: str = "haar",
     level: int = 5,
 ) -> FloatArray:
-    """Band-pass from ``low`` to ``high`` Hz, then ``shrink``: (n,) -> (n,) float32.
+    """Apply ``causal_band``, then ``shrink``.
 
-    Raises as ``causal_band`` and ``shrink``.
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        low: Lower edge of the band in Hz.
+        high: Upper edge of the band in Hz.
+        wavelet: Name of a discrete wavelet of PyWavelets.
+        level: Number of levels of the wavelet decomposition.
+
+    Returns:
+        (n,) float32.
+
+    Raises:
+        UnsupportedOptionError: As ``causal_band`` and ``shrink``.
+        MissingPackageError: PyWavelets is not installed.
     """
-    return shrink(
-        causal_band(samples, rate, low=low, high=high),
-        wavelet=wavelet,
-        level=level,
-    ).astype(np.float32)
+    band = causal_band(samples, rate, low=low, high=high)
+    shrunk = shrink(band, wavelet=wavelet, level=level)
+    return shrunk.astype(np.float32)
 
 
 def causal_band(
@@ -41,11 +51,21 @@ def causal_band(
     low: float = 25.0,
     high: float = 400.0,
 ) -> FloatArray:
-    """Butterworth of order 2, high-pass then low-pass, forwards only (it delays): (n,) -> (n,)
-    float64.
+    """Filter a sound with a Butterworth high-pass and low-pass of order 2, forwards only.
 
-    ``etab.sounds.envelopes.band_pass`` is the one without delay. Raises UnsupportedOptionError
-    unless 0 < low < high < rate / 2.
+    The filter delays the sound; ``etab.sounds.envelopes.band_pass`` does not.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        low: Lower edge of the band in Hz.
+        high: Upper edge of the band in Hz.
+
+    Returns:
+        (n,) float64.
+
+    Raises:
+        UnsupportedOptionError: Unless 0 < low < high < rate / 2.
     """
     from scipy.signal import butter, sosfilt
 
@@ -69,11 +89,25 @@ def shrink(
     wavelet: str = "haar",
     level: int = 5,
 ) -> FloatArray:
-    """Soft universal threshold on the wavelet details: (n,) -> (n,) float64.
+    """Apply the soft universal threshold to the wavelet details of a sound.
 
-    The threshold is sigma sqrt(2 ln n), sigma the median magnitude of the finest detail over
-    0.6745; the approximation stays. Raises UnsupportedOptionError for an unknown wavelet or a level
-    that n samples do not have, and MissingPackageError without PyWavelets.
+    The threshold is sigma sqrt(2 ln n), where sigma is the median magnitude of the finest detail
+    over 0.6745. The approximation stays as it is.
+
+    Args:
+        samples: (n,) sound.
+        wavelet: Name of a discrete wavelet of PyWavelets.
+        level: Number of levels of the decomposition.
+
+    Returns:
+        (n,) float64.
+
+    Raises:
+        UnsupportedOptionError: The wavelet is unknown, or n samples do not have this level.
+        MissingPackageError: PyWavelets is not installed.
+
+    Source:
+        Donoho, IEEE Trans. Inf. Theory 41(3):613-627 (1995).
     """
     try:
         import pywt
@@ -91,7 +125,10 @@ def shrink(
         raise UnsupportedOptionError(
             f"level is {level}; {n} samples have levels 1 to {most} of {wavelet}."
         )
-    coarse, *details = pywt.wavedec(np.asarray(samples, dtype=np.float64), wavelet, level=level)
-    limit = np.median(np.abs(details[-1])) / 0.6745 * np.sqrt(2 * np.log(n))
-    kept = [np.sign(d) * np.maximum(np.abs(d) - limit, 0.0) for d in details]
-    return np.asarray(pywt.waverec([coarse, *kept], wavelet)[:n])
+    sound = np.asarray(samples, dtype=np.float64)
+    coarse, *details = pywt.wavedec(sound, wavelet, level=level)
+    finest = details[-1]
+    limit = np.median(np.abs(finest)) / 0.6745 * np.sqrt(2 * np.log(n))
+    shrunk = [np.sign(d) * np.maximum(np.abs(d) - limit, 0.0) for d in details]
+    rebuilt = pywt.waverec([coarse, *shrunk], wavelet)
+    return np.asarray(rebuilt[:n])

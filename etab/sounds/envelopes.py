@@ -1,10 +1,12 @@
-"""Envelopes of a heart sound at 50 Hz: homomorphic, Hilbert, power from 40 to 60 Hz, wavelet. Pure
-functions, no files.
+"""Envelopes of a heart sound at 50 Hz: homomorphic, Hilbert, power from 40 to 60 Hz, wavelet.
 
-Frame i is at i / 50 s, where ``waves.states_at`` gives the state. Everything works at 1000 Hz,
-after a zero-phase Butterworth band-pass and the spike removal of Schmidt et al. (Physiol. Meas.
-31:513-529, 2010); the four envelopes are those of Springer, Tarassenko and Clifford (IEEE TBME
-63(4):822-832, 2016).
+Frame i is at i / 50 s, where ``etab.sounds.states.states_at`` gives the state. Every envelope is
+computed at 1000 Hz, after a zero-phase Butterworth band-pass and the removal of spikes. The
+functions are pure and read no files.
+
+Sources:
+    Schmidt et al., Physiol. Meas. 31:513-529 (2010): the removal of spikes.
+    Springer, Tarassenko and Clifford, IEEE TBME 63(4):822-832 (2016): the four envelopes.
 """
 
 from __future__ import annotations
@@ -21,13 +23,22 @@ from etab.sounds.states import STATE_RATE
 from etab.sounds.windows import resample
 from etab.types import FloatArray
 
+# Rate in Hz at which envelopes are computed.
 RATE = 1000
+# Shortest recording in seconds.
 SHORTEST = 2.0
+# Edges of the band-pass in Hz.
 BAND = (25.0, 400.0)
-_PSD_WINDOW = 25
-_QUIET = 1e-6
+# Number of bands of ``band_levels``.
 BANDS = 16
+# Windows of ``band_power`` in ms, and of ``band_levels`` in samples at 1000 Hz.
+_PSD_WINDOW = 25
 _BAND_WINDOW = 50
+_FFT_LENGTH = 256
+# Samples at 1000 Hz from one frame at 50 Hz to the next.
+_HOP = RATE // STATE_RATE
+# Share of the largest magnitude or power below which values are clipped before a logarithm.
+_QUIET = 1e-6
 
 
 def band_pass(
@@ -36,10 +47,21 @@ def band_pass(
     low: float = BAND[0],
     high: float = BAND[1],
 ) -> FloatArray:
-    """Keep ``low`` to ``high`` Hz: Butterworth of order 2 forwards and backwards, so nothing moves
-    in time.
+    """Filter a sound with a Butterworth band-pass of order 2, forwards and backwards.
 
-    samples (n,) -> (n,) float64. Raises UnsupportedOptionError unless 0 < low < high < rate / 2.
+    The filter has zero phase: nothing moves in time.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        low: Lower edge in Hz.
+        high: Upper edge in Hz.
+
+    Returns:
+        (n,) float64.
+
+    Raises:
+        UnsupportedOptionError: Unless 0 < low < high < rate / 2.
     """
     from scipy.signal import butter, sosfiltfilt
 
@@ -48,12 +70,9 @@ def band_pass(
             f"A band from {low:g} to {high:g} Hz at {rate} Hz; wanted 0 < low < high < "
             f"{rate / 2:g}."
         )
-    sections = np.concatenate(
-        [
-            butter(2, high, "low", fs=rate, output="sos"),
-            butter(2, low, "high", fs=rate, output="sos"),
-        ]
-    )
+    low_pass = butter(2, high, "low", fs=rate, output="sos")
+    high_pass = butter(2, low, "high", fs=rate, output="sos")
+    sections = np.concatenate([low_pass, high_pass])
     return np.asarray(sosfiltfilt(sections, np.asarray(samples, dtype=np.float64)))
 
 
@@ -64,43 +83,75 @@ def remove_spikes(
     window: float = 0.5,
     factor: float = 3.0,
 ) -> FloatArray:
-    """Silence knocks, as Schmidt does: samples (n,) -> (n,) float64.
+    """Set loud spikes, such as knocks on the microphone, to 0.
 
-    While the largest magnitude of any ``window`` s exceeds ``factor`` times the median of all
-    windows' largest, the stretch between the zero crossings around it becomes 0. A rest shorter
-    than a window is left as it is.
+    The sound is divided into windows. While the largest magnitude of any window exceeds ``factor``
+    times the median of these maxima, the samples between the zero crossings around that maximum
+    become 0. A last piece that is shorter than a window stays as it is.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        window: Length of a window in seconds.
+        factor: Largest allowed ratio of a window's maximum to the median of the maxima.
+
+    Returns:
+        (n,) float64.
+
+    Source:
+        Schmidt et al., Physiol. Meas. 31:513-529 (2010).
     """
     out = np.array(samples, dtype=np.float64)
     length = max(1, round(window * rate))
-    k = len(out) // length
-    if k == 0:
+    n_windows = len(out) // length
+    if n_windows == 0:
         return out
-    rows = out[: k * length].reshape(k, length)
+    # Views of ``out``: a change of a row changes the sound.
+    rows = out[: n_windows * length].reshape(n_windows, length)
     largest = np.abs(rows).max(axis=1)
     for _ in range(len(out)):
         worst = int(largest.argmax())
-        if largest[worst] <= factor * np.median(largest) or largest[worst] == 0:
+        limit = factor * np.median(largest)
+        if largest[worst] <= limit or largest[worst] == 0:
             break
         row = rows[worst]
-        peak = int(np.abs(row).argmax())
-        crossings = np.flatnonzero(np.diff(np.signbit(row)))
-        place = int(np.searchsorted(crossings, peak))
-        first = int(crossings[place - 1]) + 1 if place else 0
-        last = int(crossings[place]) + 1 if place < len(crossings) else length
+        first, last = _around_peak(row)
         row[first:last] = 0.0
         largest[worst] = np.abs(row).max()
     return out
 
 
+def _around_peak(row: FloatArray) -> tuple[int, int]:
+    """The samples from the zero crossing before the largest magnitude to the one after it."""
+    peak = int(np.abs(row).argmax())
+    is_negative = np.signbit(row)
+    crossings = np.flatnonzero(np.diff(is_negative))
+    following = int(np.searchsorted(crossings, peak))
+    first = 0
+    if following:
+        first = int(crossings[following - 1]) + 1
+    last = len(row)
+    if following < len(crossings):
+        last = int(crossings[following]) + 1
+    return first, last
+
+
 def magnitude(samples: FloatArray) -> FloatArray:
-    """Magnitude of the analytic signal, (n,) -> (n,): a tone of amplitude a gives a away from the
-    ends.
+    """Compute the magnitude of the analytic signal.
+
+    Args:
+        samples: (n,) sound.
+
+    Returns:
+        (n,). A tone of amplitude a gives a, except near the ends.
     """
     from scipy.fft import next_fast_len
     from scipy.signal import hilbert
 
     n = len(samples)
-    return np.asarray(np.abs(hilbert(samples, next_fast_len(n))[:n]))
+    padded_length = next_fast_len(n)
+    analytic = hilbert(samples, padded_length)
+    return np.asarray(np.abs(analytic[:n]))
 
 
 def homomorphic(
@@ -108,11 +159,18 @@ def homomorphic(
     rate: int = RATE,
     cutoff: float = 8.0,
 ) -> FloatArray:
-    """Smooth magnitude (n,): the low-pass (Butterworth of order 1, zero phase) of its logarithm,
-    raised again.
+    """Compute the homomorphic envelope: the exponential of the low-passed logarithm of magnitude.
 
-    Magnitudes below a millionth of the largest count as that, so that digital silence has a
-    logarithm.
+    The low-pass is a zero-phase Butterworth filter of order 1. Magnitudes below a millionth of the
+    largest are raised to it, so that digital silence has a logarithm.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        cutoff: Edge of the low-pass in Hz.
+
+    Returns:
+        (n,) float64.
     """
     return _homomorphic(magnitude(samples), rate, cutoff)
 
@@ -123,53 +181,100 @@ def band_power(
     low: float = 40.0,
     high: float = 60.0,
 ) -> FloatArray:
-    """Mean power from ``low`` to ``high`` Hz (grid of 1 Hz) in Hamming windows of 25 ms at 0, 20,
-    40, ... ms.
+    """Compute the mean power in a band at 50 Hz.
 
-    samples (n,) -> (ceil(50 n / rate),). A tone of amplitude a inside the band gives about a^2 / 4.
+    Hamming windows of 25 ms are centred at 0, 20, 40, ... ms; the band is sampled every hertz.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        low: Lower edge of the band in Hz.
+        high: Upper edge of the band in Hz, included.
+
+    Returns:
+        (ceil(50 n / rate),). A tone of amplitude a inside the band gives about a^2 / 4.
     """
     length = max(4, round(_PSD_WINDOW * rate / 1000))
-    starts = np.round(
-        np.arange(math.ceil(len(samples) * STATE_RATE / rate - 1e-9)) * rate / STATE_RATE
-    ).astype(np.int64)
-    padded = np.pad(np.asarray(samples, dtype=np.float64), (length // 2, length))
+    n_frames = _frame_count(len(samples), rate)
+    starts = np.round(np.arange(n_frames) * rate / STATE_RATE).astype(np.int64)
+    sound = np.asarray(samples, dtype=np.float64)
+    padded = np.pad(sound, (length // 2, length))
     windows = np.lib.stride_tricks.sliding_window_view(padded, length)[starts]
     taper = np.hamming(length)
-    phase = 2 * np.pi * np.outer(np.arange(length) / rate, np.arange(low, high + 0.5))
-    waves = (taper / taper.sum())[:, None] * np.hstack([np.cos(phase), np.sin(phase)])
-    return np.asarray(2 * np.square(windows @ waves).sum(axis=1) / phase.shape[1] / 2)
+    taper = taper / taper.sum()
+    seconds = np.arange(length) / rate
+    hertz = np.arange(low, high + 0.5)
+    phase = 2 * np.pi * np.outer(seconds, hertz)
+    waves = taper[:, None] * np.hstack([np.cos(phase), np.sin(phase)])
+    energy = np.square(windows @ waves).sum(axis=1)
+    return np.asarray(2 * energy / len(hertz) / 2)
+
+
+def _frame_count(n_samples: int, rate: float) -> int:
+    """Number of frames at 50 Hz in a sound; the last one may be shorter than 20 ms."""
+    return math.ceil(n_samples * STATE_RATE / rate - 1e-9)
 
 
 @lru_cache
 def spline_wavelet(level: int = 3) -> FloatArray:
-    """Filter (m,) of the detail of ``level`` of the reverse biorthogonal spline wavelet 3.9,
-    without decimation.
+    """Filter of one detail of the reverse biorthogonal spline wavelet 3.9, without decimation.
 
-    Low-pass (1, 3, 3, 1) / 8; high-pass the dual filter of Cohen, Daubechies and Feauveau with 9
-    vanishing moments, both from their closed forms. Level 3 at 1000 Hz is about 62 to 125 Hz. Unit
-    energy.
+    The low-pass is (1, 3, 3, 1) / 8. The high-pass is the dual filter with 9 vanishing moments.
+    Both come from their closed forms.
+
+    Args:
+        level: Level of the detail, 1 to 8. Level 3 at 1000 Hz is about 62 to 125 Hz.
+
+    Returns:
+        (m,) taps of unit energy.
+
+    Raises:
+        UnsupportedOptionError: ``level`` is out of its range.
+
+    Source:
+        Cohen, Daubechies and Feauveau, Comm. Pure Appl. Math. 45:485-560 (1992).
+
+    Example:
+        >>> taps = spline_wavelet(3)
+        >>> round(float(taps @ taps), 6)
+        1.0
     """
     if not 1 <= level <= 8:
         raise UnsupportedOptionError(f"level is {level}; possible: 1 to 8.")
-    dual = np.zeros(11)
-    for k in range(6):
-        bump = np.array([1.0])
-        for _ in range(k):
-            bump = np.convolve(bump, np.array([-0.25, 0.5, -0.25]))
-        dual[5 - k : 6 + k] += math.comb(5 + k, k) * bump
-    for _ in range(9):
-        dual = np.convolve(dual, np.array([0.5, 0.5]))
-    high = dual * (-1.0) ** np.arange(len(dual))
+    low = np.array([1.0, 3.0, 3.0, 1.0]) / 8
     whole = np.array([1.0])
     for step in range(level - 1):
-        whole = np.convolve(whole, _spread(np.array([1.0, 3.0, 3.0, 1.0]) / 8, 1 << step))
+        whole = np.convolve(whole, _spread(low, 1 << step))
+    high = _dual_high_pass()
     whole = np.convolve(whole, _spread(high, 1 << (level - 1)))
-    return np.asarray(whole / np.sqrt(np.square(whole).sum()))
+    energy = np.square(whole).sum()
+    return np.asarray(whole / np.sqrt(energy))
+
+
+def _dual_high_pass() -> FloatArray:
+    """The dual filter (20,) with 9 vanishing moments."""
+    second_difference = np.array([-0.25, 0.5, -0.25])
+    mean_of_two = np.array([0.5, 0.5])
+    dual = np.zeros(11)
+    bump = np.array([1.0])
+    for k in range(6):
+        dual[5 - k : 6 + k] += math.comb(5 + k, k) * bump
+        bump = np.convolve(bump, second_difference)
+    for _ in range(9):
+        dual = np.convolve(dual, mean_of_two)
+    signs = (-1.0) ** np.arange(len(dual))
+    return np.asarray(dual * signs)
 
 
 def wavelet(samples: FloatArray, level: int = 3) -> FloatArray:
-    """Magnitude (n,) of the wavelet detail of ``level``, in place: nothing moves in time by more
-    than half a sample.
+    """Compute the magnitude of a wavelet detail; nothing moves by more than half a sample.
+
+    Args:
+        samples: (n,) sound.
+        level: Level of the detail, as in ``spline_wavelet``.
+
+    Returns:
+        (n,) float64.
     """
     from scipy.signal import fftconvolve
 
@@ -180,12 +285,15 @@ def wavelet(samples: FloatArray, level: int = 3) -> FloatArray:
 
 
 def _spread(taps: FloatArray, step: int) -> FloatArray:
-    out = np.zeros(step * (len(taps) - 1) + 1)
+    """A filter with ``step - 1`` zeros between its taps."""
+    length = step * (len(taps) - 1) + 1
+    out = np.zeros(length)
     out[::step] = taps
     return out
 
 
 def _homomorphic(size: FloatArray, rate: int, cutoff: float) -> FloatArray:
+    """The homomorphic envelope of magnitudes (n,)."""
     from scipy.signal import butter, sosfiltfilt
 
     floor = max(float(size.max(initial=0.0)) * _QUIET, 1e-30)
@@ -194,17 +302,19 @@ def _homomorphic(size: FloatArray, rate: int, cutoff: float) -> FloatArray:
 
 
 def _to_frames(envelope: FloatArray) -> FloatArray:
+    """An envelope at 50 Hz, from 1000 Hz."""
     from scipy.signal import resample_poly
 
-    return np.asarray(resample_poly(envelope, 1, RATE // STATE_RATE, padtype="line"))
+    return np.asarray(resample_poly(envelope, 1, _HOP, padtype="line"))
 
 
+# Each maker takes the sound and its magnitude at 1000 Hz.
 _MAKERS: Mapping[str, Callable[[FloatArray, FloatArray], FloatArray]] = MappingProxyType(
     {
         "homomorphic": lambda _, size: _to_frames(_homomorphic(size, RATE, 8.0)),
         "hilbert": lambda _, size: _to_frames(size),
-        "psd": lambda x, _: band_power(x),
-        "wavelet": lambda x, _: _to_frames(wavelet(x)),
+        "psd": lambda sound, _: band_power(sound),
+        "wavelet": lambda sound, _: _to_frames(wavelet(sound)),
     }
 )
 KINDS = tuple(_MAKERS)
@@ -215,8 +325,15 @@ def check_sound(
     rate: int,
     name: str = "This recording",
 ) -> None:
-    """Raise UndefinedError, by ``name``, for a sound that is not (n,), not finite, flat, or shorter
-    than 2 s.
+    """Check that a sound is long enough for envelopes and a heart rate.
+
+    Args:
+        samples: The sound.
+        rate: Samples per second.
+        name: Name of the recording in errors.
+
+    Raises:
+        UndefinedError: The sound is not (n,), not finite, constant, or shorter than 2 s.
     """
     if samples.ndim != 1:
         raise UndefinedError(
@@ -224,16 +341,17 @@ def check_sound(
             "one."
         )
     if len(samples) < SHORTEST * rate:
+        seconds = len(samples) / rate
         raise UndefinedError(
-            f"{name} lasts {len(samples) / rate:.2f} s; envelopes and the heart rate need "
+            f"{name} lasts {seconds:.2f} s; envelopes and the heart rate need "
             f"{SHORTEST:g} s. Leave it out."
         )
     if not np.isfinite(samples).all():
         raise UndefinedError(f"{name} holds samples that are not finite. Read it again.")
     if float(np.ptp(samples)) == 0:
+        constant = float(samples[0])
         raise UndefinedError(
-            f"{name} is flat: every sample is {float(samples[0]):g}, there is nothing to hear. "
-            "Leave it out."
+            f"{name} is flat: every sample is {constant:g}, so it holds no sound. Leave it out."
         )
 
 
@@ -246,31 +364,60 @@ def envelopes(
     spikes: bool = True,
     name: str = "This recording",
 ) -> FloatArray:
-    """Envelopes of a sound at 50 Hz, each less its mean over its standard deviation.
+    """Compute envelopes of a sound at 50 Hz, each with mean 0 and standard deviation 1.
 
-    samples: (n,) at ``rate`` Hz. Returns (ceil(50 n / rate), len(kinds)) float64, columns in the
-        order of ``kinds``.
-    band: Hz of the band-pass, None for none; the high edge gives way to the Nyquist rate of the
-    recording. spikes: whether knocks are removed. ``name`` is used in errors. Raises UndefinedError
-    as ``check_sound`` does, and UnsupportedOptionError for an unknown kind or no kind.
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        kinds: Names among ``KINDS``, in the order of the columns.
+        band: Edges of the band-pass in Hz; None for no band-pass. The upper edge is lowered to
+            0.45 times the rate of the recording where it is above.
+        spikes: Whether spikes are removed.
+        name: Name of the recording in errors.
+
+    Returns:
+        (ceil(50 n / rate), len(kinds)) float64.
+
+    Raises:
+        UndefinedError: As ``check_sound``.
+        UnsupportedOptionError: A kind is unknown, or no kind is given.
+
+    Example:
+        >>> import numpy as np
+        >>> seconds = np.arange(3 * 2000) / 2000
+        >>> beats = np.exp(-200 * (seconds % 0.8) ** 2) * np.sin(2 * np.pi * 60 * seconds)
+        >>> envelopes(beats, 2000).shape
+        (150, 4)
     """
     samples = np.asarray(samples)
     check_sound(samples, rate, name)
     unknown = [kind for kind in kinds if kind not in _MAKERS]
     if unknown or not kinds:
-        raise UnsupportedOptionError(
-            f"No envelope {unknown[0] if unknown else kinds!r}; possible: {', '.join(KINDS)}."
-        )
-    sound: FloatArray = np.asarray(resample(samples, rate, RATE), dtype=np.float64)
-    sound = sound - sound.mean()
+        refused = unknown[0] if unknown else kinds
+        raise UnsupportedOptionError(f"No envelope {refused!r}; possible: {', '.join(KINDS)}.")
+    sound = _centred(samples, rate)
     if band is not None:
-        sound = band_pass(sound, RATE, band[0], min(band[1], 0.45 * rate))
+        low, high = band
+        sound = band_pass(sound, RATE, low, min(high, 0.45 * rate))
     if spikes:
         sound = remove_spikes(sound, RATE)
     size = magnitude(sound)
-    made = np.stack([_MAKERS[kind](sound, size) for kind in kinds], axis=1)
-    spread = made.std(axis=0)
-    return np.asarray((made - made.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+    columns = [_MAKERS[kind](sound, size) for kind in kinds]
+    return _standardised(np.stack(columns, axis=1))
+
+
+def _centred(samples: FloatArray, rate: int) -> FloatArray:
+    """A sound at 1000 Hz with mean 0, float64."""
+    resampled = resample(samples, rate, RATE)
+    sound: FloatArray = np.asarray(resampled, dtype=np.float64)
+    return sound - sound.mean()
+
+
+def _standardised(columns: FloatArray) -> FloatArray:
+    """Columns less their mean, over their standard deviation; constant columns become 0."""
+    deviations = columns.std(axis=0)
+    scales = np.where(deviations > 0, deviations, 1.0)
+    return np.asarray((columns - columns.mean(axis=0)) / scales)
 
 
 def band_levels(
@@ -280,29 +427,46 @@ def band_levels(
     bands: int = BANDS,
     name: str = "This recording",
 ) -> FloatArray:
-    """Log power in overlapping triangular bands from 25 to 400 Hz, at 50 Hz, each less its mean
-    over its deviation.
+    """Compute the log power in triangular bands from 25 to 400 Hz, at 50 Hz.
 
-    samples (n,) at ``rate`` Hz -> (ceil(50 n / rate), bands) float64, low bands first. The sound is
-    brought to 1000 Hz, band-passed and freed of knocks as for ``envelopes``; windows (Hann) last 50
-    ms and lie around i / 50 s; centres are evenly spaced in hertz. Power a millionth of the largest
-    and below counts as that. Raises as ``check_sound`` does.
+    The sound is brought to 1000 Hz, band-passed and freed of spikes as for ``envelopes``. Hann
+    windows of 50 ms are centred at i / 50 s. Bands overlap, and their centres are evenly spaced in
+    hertz. Power below a millionth of the largest is raised to it. Each band has mean 0 and standard
+    deviation 1.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        bands: Number of bands.
+        name: Name of the recording in errors.
+
+    Returns:
+        (ceil(50 n / rate), bands) float64, low bands first.
+
+    Raises:
+        UndefinedError: As ``check_sound``.
     """
-    check_sound(np.asarray(samples), rate, name)
-    sound: FloatArray = np.asarray(resample(np.asarray(samples), rate, RATE), dtype=np.float64)
-    sound = remove_spikes(
-        band_pass(sound - sound.mean(), RATE, BAND[0], min(BAND[1], 0.45 * rate)), RATE
-    )
-    n = math.ceil(len(samples) * STATE_RATE / rate - 1e-9)
-    padded = np.pad(sound, (_BAND_WINDOW // 2, _BAND_WINDOW + RATE // STATE_RATE))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _BAND_WINDOW)[:: RATE // STATE_RATE][
-        :n
-    ]
-    power = np.abs(np.fft.rfft(windows * np.hanning(_BAND_WINDOW), 256, axis=1)) ** 2
+    samples = np.asarray(samples)
+    check_sound(samples, rate, name)
+    low, high = BAND
+    sound = band_pass(_centred(samples, rate), RATE, low, min(high, 0.45 * rate))
+    sound = remove_spikes(sound, RATE)
+    n_frames = _frame_count(len(samples), rate)
+    padded = np.pad(sound, (_BAND_WINDOW // 2, _BAND_WINDOW + _HOP))
+    every_window = np.lib.stride_tricks.sliding_window_view(padded, _BAND_WINDOW)
+    windows = every_window[::_HOP][:n_frames]
+    spectrum = np.fft.rfft(windows * np.hanning(_BAND_WINDOW), _FFT_LENGTH, axis=1)
+    power = np.abs(spectrum) ** 2
+    level = power @ _triangles(bands)
+    floor = max(float(level.max()) * _QUIET, 1e-30)
+    return _standardised(np.log(np.maximum(level, floor)))
+
+
+def _triangles(bands: int) -> FloatArray:
+    """Triangular filters (frequencies, bands) with evenly spaced centres."""
     edges = np.linspace(BAND[0], BAND[1], bands + 2)
     step = edges[1] - edges[0]
-    near = 1 - np.abs(np.fft.rfftfreq(256, 1 / RATE)[:, None] - edges[None, 1:-1]) / step
-    level = power @ np.maximum(near, 0.0)
-    level = np.log(np.maximum(level, max(float(level.max()) * _QUIET, 1e-30)))
-    spread = level.std(axis=0)
-    return np.asarray((level - level.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+    centres = edges[None, 1:-1]
+    frequencies = np.fft.rfftfreq(_FFT_LENGTH, 1 / RATE)
+    near = 1 - np.abs(frequencies[:, None] - centres) / step
+    return np.asarray(np.maximum(near, 0.0))

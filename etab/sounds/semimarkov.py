@@ -1,12 +1,18 @@
-"""Timing of heart beats and the search for their states: what a fitted hidden semi-Markov model
-needs to answer.
+"""A hidden semi-Markov model of heart sounds: timing of beats, emissions, and prediction of states.
 
-After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol.
-Meas. 31:513-529, 2010): S1, systole, S2, diastole follow each other; how long each lasts comes from
-the heart rate and the systolic interval of the recording, both read off the autocorrelation of one
-of its envelopes (``beat_envelope``); how well a frame fits a state comes from a logistic regression
-on envelopes at 50 Hz; an extended Viterbi search, in which the first and the last state may reach
-beyond the recording, finds the best sequence. ``etab.heads.states.hsmm`` fits such models.
+S1, systole, S2 and diastole follow each other.
+
+* Durations come from the heart rate and the systolic interval of the recording. Both are peaks of
+  the autocorrelation of one of its envelopes (``beat_envelope``).
+* The likelihood of a frame in a state comes from a logistic regression on envelopes at 50 Hz.
+* An extended Viterbi search finds the best sequence (``etab.sounds.state_search``). In it the first
+  and the last state may reach beyond the recording.
+
+``etab.heads.states.hsmm`` fits such models.
+
+Sources:
+    Schmidt et al., Physiol. Meas. 31:513-529 (2010).
+    Springer, Tarassenko and Clifford, IEEE TBME 63(4):822-832 (2016).
 """
 
 from __future__ import annotations
@@ -25,14 +31,15 @@ from etab.sounds.state_search import viterbi_of_all as viterbi_of_all
 from etab.sounds.states import STATE_RATE
 from etab.types import FloatArray, IntArray
 
-RATES = (40.0, 200.0)
+# Lowest and highest heart rate in beats per minute.
+HEART_RATES = (40.0, 200.0)
 HOMOMORPHIC = "homomorphic"
 WAVELET = "wavelet"
 # The envelopes that a heart rate can be read from, by their column.
 BEATS: Mapping[str, int] = MappingProxyType(
     {kind: KINDS.index(kind) for kind in (HOMOMORPHIC, WAVELET)}
 )
-# Of the wavelet envelope: what is added before the logarithm, and the smoothing in frames.
+# Of the wavelet envelope: the constant added before the logarithm, and the smoothing in frames.
 _SOFT = 0.1
 _SMOOTH = 1.0
 _NEVER = -np.inf
@@ -42,8 +49,11 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What the autocorrelation says of a recording, in seconds: a whole beat, and S1 to S2, onset
-    to onset.
+    """Durations in the beat of a recording, from its autocorrelation.
+
+    Attributes:
+        period: Time from one S1 onset to the next in seconds.
+        systole: Time from S1 onset to S2 onset in seconds.
     """
 
     period: float
@@ -91,8 +101,16 @@ def beat_envelope(envelopes: FloatArray, beat: str = HOMOMORPHIC) -> FloatArray:
 
 
 def autocorrelation(envelope: FloatArray) -> FloatArray:
-    """Autocorrelation (n,) of an envelope (n,) less its mean: 1 at lag 0, not corrected for the
-    shrinking overlap.
+    """Compute the autocorrelation of an envelope less its mean.
+
+    Args:
+        envelope: (n,) frames.
+
+    Returns:
+        (n,) by lag, 1 at lag 0. It is not corrected for the shrinking overlap.
+
+    Raises:
+        UndefinedError: The envelope is constant.
     """
     from scipy.fft import irfft, next_fast_len, rfft
 
@@ -105,22 +123,40 @@ def autocorrelation(envelope: FloatArray) -> FloatArray:
             "This envelope is flat: it has no heart rate. Leave the recording out."
         )
     size = next_fast_len(2 * n, real=True)
-    return np.asarray(irfft(np.abs(rfft(x, size)) ** 2, size)[:n] / power)
+    spectrum = np.abs(rfft(x, size)) ** 2
+    products = irfft(spectrum, size)[:n]
+    return np.asarray(products / power)
 
 
 def heart_timings(
     envelope: FloatArray,
     *,
     candidates: int = 1,
-    rates: tuple[float, float] = RATES,
+    rates: tuple[float, float] = HEART_RATES,
 ) -> tuple[Timing, ...]:
-    """The likeliest beats of an envelope (n,) at 50 Hz (see ``beat_envelope``), the best first; at
-    least one, at most ``candidates``.
+    """Find the most likely timings of the beat in an envelope.
 
-    A beat is a peak of the autocorrelation between the lags of ``rates`` (beats per minute), the
-    highest first; the systolic interval is the highest peak from 0.2 s (or, for fast hearts, a
-    quarter of the beat) to 0.55 of the beat. Where there is no peak the highest value counts.
-    Raises UndefinedError for a flat or too short envelope.
+    The period of a beat is a peak of the autocorrelation between the lags of ``rates``. The
+    systolic interval is the highest peak from 0.2 s (or 0.3 of the period for fast hearts) to 0.55
+    of the period. Where there is no peak, the highest value is taken.
+
+    Args:
+        envelope: (n,) at 50 Hz, from ``beat_envelope``.
+        candidates: Largest number of timings to return.
+        rates: Lowest and highest heart rate in beats per minute.
+
+    Returns:
+        At least one timing and at most ``candidates``, the highest peak first.
+
+    Raises:
+        UndefinedError: The envelope is constant or shorter than 2 s.
+        UnsupportedOptionError: ``candidates`` or ``rates`` is out of its range.
+
+    Example:
+        >>> seconds = np.arange(500) / 50
+        >>> timing, = heart_timings(np.cos(2 * np.pi * seconds / 0.8))
+        >>> round(timing.period, 2)
+        0.8
     """
     low, high = rates
     if not 0 < low < high or candidates < 1:
@@ -128,48 +164,63 @@ def heart_timings(
             f"rates {rates}, candidates {candidates}; wanted 0 < low < high, and one or more."
         )
     if len(envelope) < SHORTEST * STATE_RATE:
+        seconds = len(envelope) / STATE_RATE
         raise UndefinedError(
-            f"{len(envelope) / STATE_RATE:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. "
+            f"{seconds:.2f} s of envelope; a heart rate needs {SHORTEST:g} s. "
             "Leave the recording out."
         )
     curve = autocorrelation(envelope)
-    last = min(60 * STATE_RATE / low, len(curve) - 2)
-    lags = _peaks(curve, 60 * STATE_RATE / high, last)[:candidates]
-    found = []
-    for lag in lags:
-        first = min(0.2 * STATE_RATE, 0.3 * lag)
-        found.append(
-            Timing(lag / STATE_RATE, _peaks(curve, max(first, 2.0), 0.55 * lag)[0] / STATE_RATE)
-        )
-    return tuple(found)
+    shortest = 60 * STATE_RATE / high
+    longest = min(60 * STATE_RATE / low, len(curve) - 2)
+    periods = _peaks(curve, shortest, longest)
+    timings = []
+    for period in periods[:candidates]:
+        first = min(0.2 * STATE_RATE, 0.3 * period)
+        systole = _peaks(curve, max(first, 2.0), 0.55 * period)[0]
+        timing = Timing(period / STATE_RATE, systole / STATE_RATE)
+        timings.append(timing)
+    return tuple(timings)
 
 
 def _peaks(curve: FloatArray, first: float, last: float) -> list[float]:
-    """Lags of the local maxima in [first, last] to a fraction of a frame, the highest first; or of
-    the highest value.
+    """Lags of the local maxima in [first, last], the highest first.
+
+    Lags are in frames, with a fraction from the parabola through three points. Without a local
+    maximum the lag of the highest value is returned.
     """
-    a = max(1, int(np.ceil(first)))
-    b = min(len(curve) - 2, int(np.floor(last)))
-    b = max(a, b)
-    lags = np.arange(a, b + 1)
+    smallest = max(1, int(np.ceil(first)))
+    largest = min(len(curve) - 2, int(np.floor(last)))
+    largest = max(smallest, largest)
+    lags = np.arange(smallest, largest + 1)
     inside = curve[lags]
-    tops = lags[(inside >= curve[lags - 1]) & (inside > curve[lags + 1])]
+    is_top = (inside >= curve[lags - 1]) & (inside > curve[lags + 1])
+    tops = lags[is_top]
     if len(tops) == 0:
-        return [float(lags[inside.argmax()])]
-    tops = tops[np.argsort(-curve[tops], kind="stable")]
+        highest = inside.argmax()
+        return [float(lags[highest])]
+    descending = np.argsort(-curve[tops], kind="stable")
+    tops = tops[descending]
     left = curve[tops - 1]
     middle = curve[tops]
     right = curve[tops + 1]
     bend = left - 2 * middle + right
-    shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    return [float(t) for t in tops + np.clip(shift, -0.5, 0.5)]
+    is_bent = bend < 0
+    divisor = np.where(is_bent, bend, -1.0)
+    shift = np.where(is_bent, 0.5 * (left - right) / divisor, 0.0)
+    exact = tops + np.clip(shift, -0.5, 0.5)
+    return [float(lag) for lag in exact]
 
 
 @dataclass(frozen=True, slots=True)
 class Spreads:
-    """Durations learned from training: mean and standard deviation of S1 and S2 in seconds, and of
-    how far systole and diastole lie from what the timing of their recording promises; ``offset`` is
-    the mean of that for systole.
+    """Durations learned from training, in seconds.
+
+    Attributes:
+        s1: Mean and standard deviation of S1.
+        s2: Mean and standard deviation of S2.
+        systole: Standard deviation of systole around its expectation from the timing.
+        diastole: Standard deviation of diastole around its expectation, as a share of it.
+        offset: Mean difference of the systolic interval from that of the timing.
     """
 
     s1: tuple[float, float] = (0.122, 0.022)
@@ -180,38 +231,55 @@ class Spreads:
 
 
 def duration_table(timing: Timing, spreads: Spreads) -> FloatArray:
-    """Log-probability (4, longest) that a state lasts 1, 2, ... frames: normal distributions, cut
-    at 3 deviations.
+    """Compute the log-probabilities of the durations of the four states.
 
-    Systole is the systolic interval less S1, diastole the rest of the beat. ``spreads.diastole`` is
-    relative to the diastole's length and at least 2 frames.
+    Durations have normal distributions, cut at 3 standard deviations and below 2 frames. Systole is
+    the systolic interval less S1, diastole the rest of the beat. The standard deviation of diastole
+    is at least 2 frames.
+
+    Args:
+        timing: Timing of the beat of the recording.
+        spreads: Durations learned from training.
+
+    Returns:
+        (4, longest): log-probability that a state lasts 1, 2, ... frames.
+
+    Example:
+        >>> table = duration_table(Timing(0.8, 0.3), Spreads())
+        >>> np.exp(table).sum(axis=1).round(6).tolist()
+        [1.0, 1.0, 1.0, 1.0]
     """
-    one = spreads.s1
-    two = spreads.s2
-    systole = max(timing.systole + spreads.offset - one[0], 0.06)
-    diastole = max(timing.period - timing.systole - spreads.offset - two[0], 0.08)
-    means = np.array([one[0], systole, two[0], diastole]) * STATE_RATE
-    widths = (
-        np.array(
-            [one[1], spreads.systole, two[1], max(spreads.diastole * diastole, 2 / STATE_RATE)]
-        )
-        * STATE_RATE
-    )
-    widths = np.maximum(widths, 0.5)
+    s1, s1_deviation = spreads.s1
+    s2, s2_deviation = spreads.s2
+    systole = max(timing.systole + spreads.offset - s1, 0.06)
+    diastole = max(timing.period - timing.systole - spreads.offset - s2, 0.08)
+    diastole_deviation = max(spreads.diastole * diastole, 2 / STATE_RATE)
+    means = np.array([s1, systole, s2, diastole]) * STATE_RATE
+    deviations = np.array([s1_deviation, spreads.systole, s2_deviation, diastole_deviation])
+    widths = np.maximum(deviations * STATE_RATE, 0.5)
     longest = int(np.ceil((means + 3 * widths).max()))
     frames = np.arange(1, longest + 1)
     away = (frames - means[:, None]) / widths[:, None]
-    table = np.where((np.abs(away) <= 3) & (frames >= 2), -0.5 * away**2, _NEVER)
-    return np.asarray(table - np.log(np.exp(table).sum(axis=1, keepdims=True)))
+    is_possible = (np.abs(away) <= 3) & (frames >= 2)
+    table = np.where(is_possible, -0.5 * away**2, _NEVER)
+    sums = np.exp(table).sum(axis=1, keepdims=True)
+    return np.asarray(table - np.log(sums))
 
 
 @dataclass(frozen=True, slots=True)
 class HeartSoundModel:
-    """A fitted model: ``predict`` gives the states of an unseen recording at 50 Hz.
+    """A fitted model; ``predict`` returns the states of an unseen recording at 50 Hz.
 
-    ``mean``, ``weights`` (features, 4) and ``intercept`` (4,) turn frames into log-probabilities of
-    states, ``prior`` (4,) holds the logarithm of how often training had each. ``context``: frames
-    that are read on either side. ``beat``: the envelope that the heart rate is read from.
+    Attributes:
+        mean: (features,) mean of the features in training.
+        weights: (features, 4) of the logistic regression.
+        intercept: (4,) of the logistic regression.
+        prior: (4,) logarithm of the share of each state in training.
+        spreads: Durations learned from training.
+        context: Number of frames on either side that a frame is classified with.
+        candidates: Largest number of timings to search with.
+        rates: Lowest and highest heart rate in beats per minute.
+        beat: Name of the envelope that the heart rate is read from.
     """
 
     mean: FloatArray
@@ -225,36 +293,56 @@ class HeartSoundModel:
     beat: str = HOMOMORPHIC
 
     def emission(self, envelopes: FloatArray) -> FloatArray:
-        """Log-likelihood (n, 4) of each frame, up to a constant a frame: log P(state | frame) - log
-        P(state).
+        """Compute the log-likelihood of each frame, up to a constant for each frame.
+
+        Args:
+            envelopes: (n, k) at 50 Hz.
+
+        Returns:
+            (n, 4): log P(state | frame) - log P(state).
         """
-        logits = (
-            state_features(envelopes, self.context) - self.mean
-        ) @ self.weights + self.intercept
+        centred = state_features(envelopes, self.context) - self.mean
+        logits = centred @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
-        return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)) - self.prior)
+        sums = np.exp(logits).sum(axis=1, keepdims=True)
+        return np.asarray(logits - np.log(sums) - self.prior)
 
     def predict(self, envelopes: FloatArray, timings: Sequence[Timing] | None = None) -> IntArray:
-        """States (n,) 0 to 3 of envelopes (n, k) at 50 Hz as ``etab.sounds.envelopes.envelopes``
-        makes them, homomorphic first.
+        """Predict the states of a recording.
 
-        timings: hypotheses of the beat, by default those of the recording itself. Raises
-        UndefinedError for recordings that are flat, not finite, or shorter than 2 s or than a
-        single state.
+        Args:
+            envelopes: (n, k) at 50 Hz, as ``etab.sounds.envelopes.envelopes`` returns them.
+            timings: Hypotheses of the beat; None for the timings of the recording itself.
+
+        Returns:
+            (n,) states, 0 to 3.
+
+        Raises:
+            UndefinedError: The envelopes are constant, not finite, or shorter than 2 s or than a
+                single state.
         """
-        width = len(self.mean) // (2 * self.context + 1) // 2
-        check_envelopes(envelopes, width)
+        check_envelopes(envelopes, self._width())
         if timings is None:
-            timings = heart_timings(
-                beat_envelope(envelopes, self.beat),
-                candidates=self.candidates,
-                rates=self.rates,
-            )
+            timings = self._timings(envelopes)
         tables = [duration_table(timing, self.spreads) for timing in timings]
-        return viterbi(self.emission(envelopes), tables)[0]
+        states, _, _ = viterbi(self.emission(envelopes), tables)
+        return states
+
+    def _width(self) -> int:
+        """Number of envelopes that the model was fitted on."""
+        frames = 2 * self.context + 1
+        return len(self.mean) // frames // 2
+
+    def _timings(self, envelopes: FloatArray) -> tuple[Timing, ...]:
+        """Hypotheses of the beat of a recording."""
+        return heart_timings(
+            beat_envelope(envelopes, self.beat),
+            candidates=self.candidates,
+            rates=self.rates,
+        )
 
     def predict_all(self, envelopes: Sequence[FloatArray]) -> list[IntArray]:
-        """States of several recordings, as ``predict`` gives them; several are searched together.
+        """Predict the states of several recordings, searched together in batches.
 
         Args:
             envelopes: For each recording, (n_i, k) at 50 Hz.
@@ -266,54 +354,70 @@ class HeartSoundModel:
             UndefinedError: As ``predict`` does.
         """
         states: dict[int, IntArray] = {}
-        width = len(self.mean) // (2 * self.context + 1) // 2
-        # Recordings of a batch have about the same length, so that little is searched in vain.
+        width = self._width()
+        # Recordings of a batch have about the same length, so that few frames are searched in vain.
         order = sorted(range(len(envelopes)), key=lambda i: len(envelopes[i]))
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
             emissions = []
             tables = []
             for i in batch:
-                check_envelopes(envelopes[i], width)
-                timings = heart_timings(
-                    beat_envelope(envelopes[i], self.beat),
-                    candidates=self.candidates,
-                    rates=self.rates,
-                )
+                recording = envelopes[i]
+                check_envelopes(recording, width)
+                timings = self._timings(recording)
                 tables.append([duration_table(timing, self.spreads) for timing in timings])
-                emissions.append(self.emission(envelopes[i]))
-            for i, path in zip(batch, viterbi_of_all(emissions, tables), strict=True):
-                states[i] = path[0]
+                emissions.append(self.emission(recording))
+            paths = viterbi_of_all(emissions, tables)
+            for i, (path, _, _) in zip(batch, paths, strict=True):
+                states[i] = path
         return [states[i] for i in range(len(envelopes))]
 
 
 def check_envelopes(envelopes: FloatArray, width: int | None = None) -> None:
-    """Raise UndefinedError unless envelopes are (n, width), finite, not flat, 2 s or longer."""
+    """Check envelopes before a model is fitted or applied.
+
+    Args:
+        envelopes: (n, k) at 50 Hz.
+        width: Number of envelopes that is wanted; None for any number.
+
+    Raises:
+        UndefinedError: The envelopes have another shape, are not finite, constant, or shorter than
+            2 s.
+    """
     if envelopes.ndim != 2 or (width is not None and envelopes.shape[1] != width):
         raise UndefinedError(
             f"Envelopes of shape {envelopes.shape}; wanted (n, {width or 'k'}) at {STATE_RATE} Hz."
         )
     if len(envelopes) < SHORTEST * STATE_RATE:
+        seconds = len(envelopes) / STATE_RATE
         raise UndefinedError(
-            f"{len(envelopes) / STATE_RATE:.2f} s of envelopes; the model needs {SHORTEST:g} s. "
+            f"{seconds:.2f} s of envelopes; the model needs {SHORTEST:g} s. "
             "Leave the recording out."
         )
     if not np.isfinite(envelopes).all():
         raise UndefinedError("These envelopes hold values that are not finite. Make them again.")
     if float(np.ptp(envelopes[:, 0])) == 0:
         raise UndefinedError(
-            "These envelopes are flat: there is nothing to hear. Leave the recording out."
+            "These envelopes are flat: they show no sound. Leave the recording out."
         )
 
 
 def state_features(envelopes: FloatArray, context: int) -> FloatArray:
-    """What the regression sees of each frame: envelopes and their soft logarithm, at ``context``
-    frames around it.
+    """Compute the features of each frame for the logistic regression.
 
-    envelopes (n, k) -> (n, 2 k (2 context + 1)); beyond the ends the first and last frame are
-    repeated.
+    The features are the envelopes and their soft logarithms in the frames around it. Beyond the
+    ends the first and the last frame are repeated.
+
+    Args:
+        envelopes: (n, k) at 50 Hz.
+        context: Number of frames on either side.
+
+    Returns:
+        (n, 2 k (2 context + 1)) float64.
     """
     x = np.asarray(envelopes, dtype=np.float64)
-    x = np.hstack([x, np.log(x - x.min(axis=0) + 0.1)])
+    logarithms = np.log(x - x.min(axis=0) + 0.1)
+    x = np.hstack([x, logarithms])
     padded = np.pad(x, ((context, context), (0, 0)), mode="edge")
-    return np.hstack([padded[i : i + len(x)] for i in range(2 * context + 1)])
+    shifted = [padded[i : i + len(x)] for i in range(2 * context + 1)]
+    return np.hstack(shifted)

@@ -1,7 +1,8 @@
 """The extended Viterbi search for the states of heart sounds, of one recording or of many together.
 
-S1, systole, S2, diastole follow each other, and how long each lasts has a distribution. The first and
-the last state may reach beyond the recording. ``etab.sounds.semimarkov`` has the model around it.
+S1, systole, S2 and diastole follow each other, and the duration of each has a distribution. The
+first and the last state may reach beyond the recording. ``etab.sounds.semimarkov`` contains the
+model that uses the search.
 """
 
 from __future__ import annotations
@@ -18,23 +19,40 @@ _NEVER = -np.inf
 
 
 def viterbi(emission: FloatArray, durations: Sequence[FloatArray]) -> tuple[IntArray, float, int]:
-    """The likeliest states of a cyclic semi-Markov chain, over several hypotheses of its durations
-    at once.
+    """Find the most likely states of a cyclic semi-Markov chain, over all hypotheses of durations.
 
-    emission: (n, 4) log-likelihoods of frames. durations: tables (4, d) of log-probabilities of 1
-    to d frames, one a hypothesis, with d < n. The first and the last state may reach beyond the
-    recording: they weigh as the probability to last *at least* what is seen of them. Returns
-    (states (n,), log-likelihood, index of the hypothesis).
-    Exact: a state lasts no less than its shortest duration, so that whole blocks of frames are
-        searched together; durations are looked up along the best path alone.
+    The first and the last state may reach beyond the recording: they are weighted by the
+    probability that they last *at least* as long as the part inside it. The search is exact. A
+    state lasts no less than its shortest duration, so whole blocks of frames are searched together;
+    durations are looked up along the best path only.
+
+    Args:
+        emission: (n, 4) log-likelihoods of frames.
+        durations: A table (4, d) for each hypothesis: log-probabilities of 1 to d frames, d < n.
+
+    Returns:
+        (states, score, hypothesis): the states (n,), their log-likelihood, and the index of the
+        hypothesis.
+
+    Raises:
+        UndefinedError: The recording is not longer than one state can be, or no sequence of states
+            has these durations.
+
+    Example:
+        >>> emission = np.log(np.full((40, 4), 0.25))
+        >>> table = np.log(np.full((4, 8), 0.125))
+        >>> states, _, _ = viterbi(emission, [table])
+        >>> len(states)
+        40
     """
-    return viterbi_of_all([emission], [durations])[0]
+    paths = viterbi_of_all([emission], [durations])
+    return paths[0]
 
 
 def viterbi_of_all(
     emissions: Sequence[FloatArray], durations: Sequence[Sequence[FloatArray]]
 ) -> list[tuple[IntArray, float, int]]:
-    """Search several recordings together: the same answers as ``viterbi``, in less time.
+    """Search several recordings together: the same results as ``viterbi``, in less time.
 
     Args:
         emissions: For each recording, (n_i, 4) log-likelihoods of frames.
@@ -50,43 +68,67 @@ def viterbi_of_all(
     Example:
         >>> emission = np.log(np.full((40, 4), 0.25))
         >>> table = np.log(np.full((4, 8), 0.125))
-        >>> [len(found[0]) for found in viterbi_of_all([emission, emission[:30]], [[table]] * 2)]
+        >>> paths = viterbi_of_all([emission, emission[:30]], [[table], [table]])
+        >>> [len(states) for states, _, _ in paths]
         [40, 30]
     """
-    longest = []
-    for emission, hypotheses in zip(emissions, durations, strict=True):
-        longest.append(max(table.shape[1] for table in hypotheses))
-        if len(emission) <= longest[-1]:
-            raise UndefinedError(
-                f"{len(emission)} frames are not longer than one state can be ({longest[-1]}). "
-                "Leave the recording out."
-            )
+    longest = _longest_durations(emissions, durations)
+    # Rows of the tables: four for each hypothesis, the hypotheses of one recording side by side.
     counts = [STATE_COUNT * len(hypotheses) for hypotheses in durations]
     edges = np.cumsum([0, *counts]).tolist()
-    table = np.full((edges[-1], max(longest)), _NEVER)
-    total = np.zeros((edges[-1], max(map(len, emissions)) + 1))
+    n_rows = edges[-1]
+    most_frames = max(map(len, emissions))
+    table = np.full((n_rows, max(longest)), _NEVER)
+    total = np.zeros((n_rows, most_frames + 1))
     for first, emission, hypotheses in zip(edges, emissions, durations, strict=False):
         summed = np.cumsum(emission, axis=0).T
-        for h, own in enumerate(hypotheses):
-            rows = slice(first + STATE_COUNT * h, first + STATE_COUNT * (h + 1))
-            table[rows, : own.shape[1]] = own
-            total[rows, 1 : len(emission) + 1] = summed
-            # Frames beyond the end of a recording count nothing and are never looked at.
-            total[rows, len(emission) + 1 :] = summed[:, -1:]
-    with np.errstate(divide="ignore"):
-        survival = np.log(np.cumsum(np.exp(table)[:, ::-1], axis=1)[:, ::-1])
+        end = len(emission) + 1
+        for h, of_hypothesis in enumerate(hypotheses):
+            start = first + STATE_COUNT * h
+            rows = slice(start, start + STATE_COUNT)
+            table[rows, : of_hypothesis.shape[1]] = of_hypothesis
+            total[rows, 1:end] = summed
+            # Frames beyond the end of a recording add nothing and are never looked up.
+            total[rows, end:] = summed[:, -1:]
+    survival = _survival(table)
     value = _forward(total, table, survival)
     paths = []
     for i, emission in enumerate(emissions):
         rows = slice(edges[i], edges[i + 1])
         end = len(emission) + 1
         most = longest[i]
-        paths.append(
-            _best_path(
-                value[rows, :end], total[rows, :end], table[rows, :most], survival[rows, :most]
-            )
+        path = _best_path(
+            value[rows, :end],
+            total[rows, :end],
+            table[rows, :most],
+            survival[rows, :most],
         )
+        paths.append(path)
     return paths
+
+
+def _longest_durations(
+    emissions: Sequence[FloatArray], durations: Sequence[Sequence[FloatArray]]
+) -> list[int]:
+    """The longest duration of any state of each recording, in frames."""
+    longest = []
+    for emission, hypotheses in zip(emissions, durations, strict=True):
+        most = max(table.shape[1] for table in hypotheses)
+        if len(emission) <= most:
+            raise UndefinedError(
+                f"{len(emission)} frames are not longer than one state can be ({most}). "
+                "Leave the recording out."
+            )
+        longest.append(most)
+    return longest
+
+
+def _survival(table: FloatArray) -> FloatArray:
+    """Log-probabilities to last at least 1, 2, ... frames, from those to last exactly as long."""
+    backwards = np.exp(table)[:, ::-1]
+    at_least = np.cumsum(backwards, axis=1)[:, ::-1]
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(at_least))
 
 
 def _best_path(
@@ -96,9 +138,12 @@ def _best_path(
     survival: FloatArray,
 ) -> tuple[IntArray, float, int]:
     """The best states of one recording from the values (rows, n + 1) of ``_forward``."""
-    rows, longest = table.shape
+    n_rows, longest = table.shape
     n = value.shape[1] - 1
-    before = (np.arange(rows) // STATE_COUNT) * STATE_COUNT + (np.arange(rows) - 1) % STATE_COUNT
+    rows = np.arange(n_rows)
+    first_of_hypothesis = (rows // STATE_COUNT) * STATE_COUNT
+    # The row of the state before each state, in the same hypothesis.
+    before = first_of_hypothesis + (rows - 1) % STATE_COUNT
     starts = np.arange(n - 1, n - longest - 1, -1)
     ends = value[before][:, starts] + survival + total[:, -1:] - total[:, starts]
     best = int(ends.argmax())
@@ -115,9 +160,15 @@ def _best_path(
         if end == 0:
             return states, score, row // STATE_COUNT
         row = int(before[row])
-        seen = slice(max(0, end - longest), end)
-        entered = value[before[row], seen] - total[row, seen]
-        length = _best_length(end, entered, table[row], survival[row], float(total[row, end]))
+        starts_of_state = slice(max(0, end - longest), end)
+        entered = value[before[row], starts_of_state] - total[row, starts_of_state]
+        length = _best_length(
+            end,
+            entered,
+            table[row],
+            survival[row],
+            total=float(total[row, end]),
+        )
 
 
 def _best_length(
@@ -127,24 +178,29 @@ def _best_length(
     survival: FloatArray,
     total: float,
 ) -> int:
-    """How long a state lasted that ends before a frame: the duration of its best value.
+    """Find the duration of a state that ends before a frame: the one with the best value.
 
     Args:
         end: The frame.
-        entered: (d,) value of the state before at the last d starts, at most ``longest``, less the
-            likelihood up to there.
+        entered: (d,) value of the preceding state at the last d starts, at most ``longest``, less
+            the likelihood up to each start.
         table: (longest,) log-probabilities of durations.
-        survival: (longest,) log-probabilities to last at least as long, from the beginning on.
-        total: Likelihood of the frames up to the end in this state.
+        survival: (longest,) log-probabilities to last at least as long, for a state that begins
+            before the recording.
+        total: Log-likelihood of the frames up to the end in this state.
 
     Returns:
-        Frames. Of equal values the longest duration is taken; the beginning before all.
+        Frames. Of equal values the longest duration is taken, and before any other the duration
+        from the beginning of the recording.
     """
-    # The longest duration comes first: of equal values it is taken.
-    reached = entered + table[: len(entered)][::-1]
+    # ``argmax`` takes the first of equal values: the longest duration comes first.
+    longest_first = table[: len(entered)][::-1]
+    reached = entered + longest_first
     best = int(reached.argmax())
-    if end <= len(survival) and reached[best] + total <= survival[end - 1] + total:
-        return end
+    if end <= len(survival):
+        from_beginning = survival[end - 1] + total
+        if reached[best] + total <= from_beginning:
+            return end
     return len(reached) - best
 
 
@@ -155,9 +211,9 @@ def _forward(
 ) -> FloatArray:
     """Best log-likelihood (rows, n + 1) of a state that ends before frame t.
 
-    A state follows the one before it by no less than its shortest duration. So one state after the
-    other is searched in blocks as long as the shortest cycle, each shifted by the shortest duration
-    of the state against the block of the state before.
+    A state begins no later than its shortest duration before its end. So the states are searched
+    one after the other, in blocks as long as the shortest cycle. The block of a state is shifted by
+    its shortest duration against the block of the preceding state.
     """
     rows = len(total)
     n = total.shape[1] - 1
@@ -172,23 +228,26 @@ def _forward(
     block = sum(shortest)
     for start in range(1 - block, n + 1, block):
         for state, search in enumerate(searches):
-            first = max(1, start + shifts[state])
-            end = min(start + shifts[state] + block, n + 1)
+            block_start = start + shifts[state]
+            first = max(1, block_start)
+            end = min(block_start + block, n + 1)
             if first >= end:
                 continue
             best = values[state][:, first:end]
-            np.maximum(best, search.best(first, end) + totals[state][:, first:end], out=best)
+            from_starts = search.best(first, end) + totals[state][:, first:end]
+            np.maximum(best, from_starts, out=best)
             following = (state + 1) % STATE_COUNT
-            searches[following].enter(first, end, best - totals[following][:, first:end])
+            entered = best - totals[following][:, first:end]
+            searches[following].enter(first, end, entered)
     return value
 
 
 class _StateSearch:
     """The best duration of one state in every hypothesis, for some frames at a time.
 
-    Each hypothesis allows few durations. The values of the states that start are laid down so that
-    the possible starts of the state which ends before frame t lie in one window that begins at t,
-    for every hypothesis alike.
+    Each hypothesis allows few durations. The values at starts of the state are stored so that the
+    possible starts of a state that ends before frame t lie in one window that begins at t, in every
+    hypothesis.
     """
 
     def __init__(self, table: FloatArray, state: int, n: int) -> None:
@@ -199,30 +258,35 @@ class _StateSearch:
             state: The state, 0 to 3.
             n: Number of frames.
         """
-        own = table[state::STATE_COUNT]
-        possible = np.isfinite(own)
+        of_state = table[state::STATE_COUNT]
+        hypotheses = len(of_state)
         longest = table.shape[1]
-        self.shortest = np.where(possible.any(axis=1), possible.argmax(axis=1), 0) + 1
+        possible = np.isfinite(of_state)
+        first_possible = np.where(possible.any(axis=1), possible.argmax(axis=1), 0)
+        self.shortest = first_possible + 1
         most = longest - possible[:, ::-1].argmax(axis=1)
         self.width = int((most - self.shortest).max()) + 1
         # Column j of a window is the duration shortest + width - 1 - j.
-        durations = (self.shortest + self.width - 1)[:, None] - np.arange(self.width)
-        padded = np.pad(own, ((0, 0), (0, self.width)), constant_values=_NEVER)
+        longest_in_window = self.shortest + self.width - 1
+        durations = longest_in_window[:, None] - np.arange(self.width)
+        padded = np.pad(of_state, ((0, 0), (0, self.width)), constant_values=_NEVER)
         self.log_p = np.take_along_axis(padded, durations - 1, axis=1)[:, None]
-        entry = np.full((len(own), n + longest + 2 * self.width), _NEVER)
+        row_length = n + longest + 2 * self.width
+        entry = np.full((hypotheses, row_length), _NEVER)
         self.windows = np.lib.stride_tricks.sliding_window_view(entry, self.width, axis=1)
         self.entry = entry.reshape(-1)
-        # Where the value of a start at frame 0 lies, in a row for each hypothesis.
-        in_row = np.arange(len(own)) * entry.shape[1]
-        self.places = (in_row + self.shortest + self.width - 1)[:, None] + np.arange(n + 1)
+        # Index into ``entry`` of each start, in a row for each hypothesis.
+        row_starts = np.arange(hypotheses) * row_length
+        at_frame_0 = row_starts + longest_in_window
+        self.index = at_frame_0[:, None] + np.arange(n + 1)
 
     def enter(self, first: int, end: int, starts: FloatArray) -> None:
-        """Lay down the values (hypotheses, end - first) of states that start at these frames."""
-        self.entry[self.places[:, first:end]] = starts
+        """Store the values (hypotheses, end - first) of states that start at these frames."""
+        self.entry[self.index[:, first:end]] = starts
 
     def best(self, first: int, end: int) -> FloatArray:
-        """The best value (hypotheses, end - first) of a state that ends before each frame.
+        """Find the best value (hypotheses, end - first) of a state that ends before each frame.
 
-        It is without the likelihood of the frames up to the end.
+        The likelihood of the frames up to the end is not included.
         """
         return np.asarray((self.windows[:, first:end] + self.log_p).max(axis=2))

@@ -1,6 +1,4 @@
-"""Windows of sound, their rate, their states at 50 Hz, and their log-mel picture: pure functions,
-no files, no torch.
-"""
+"""Windows of sound and their rate: pure functions that read no files and need no torch."""
 
 from __future__ import annotations
 
@@ -11,22 +9,31 @@ import numpy as np
 from etab.errors import UnsupportedOptionError
 from etab.types import FloatArray
 
+# Lowest and highest rate in Hz that a sound may be resampled to.
 RATE_LIMITS = (100, 192_000)
 
 
 def check_rate(fps: float | None) -> int | None:
-    """The rate in whole Hz that ``fps`` asks for, None for a recording's own; raises
-    UnsupportedOptionError.
+    """Check the option ``fps`` of a dataset of sound.
+
+    Args:
+        fps: A rate in whole Hz, or None to keep the rate of each recording.
+
+    Returns:
+        The rate as a whole number, or None.
+
+    Raises:
+        UnsupportedOptionError: ``fps`` is not a whole number within ``RATE_LIMITS``.
+
+    Example:
+        >>> check_rate(2000.0)
+        2000
     """
     low, high = RATE_LIMITS
     if fps is None:
         return None
-    if (
-        isinstance(fps, bool)
-        or not isinstance(fps, int | float)
-        or fps != int(fps)
-        or not low <= fps <= high
-    ):
+    is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
+    if not is_number or fps != int(fps) or not low <= fps <= high:
         raise UnsupportedOptionError(
             f"fps is {fps!r}; for sound: {low} to {high} Hz, whole, or None for the own rate."
         )
@@ -34,16 +41,25 @@ def check_rate(fps: float | None) -> int | None:
 
 
 def resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
-    """Sound at another rate, through a zero-phase low-pass (polyphase) filter at the lower of the
-    two Nyquist rates.
+    """Bring a sound to another rate.
+
+    A zero-phase polyphase low-pass at half the lower of the two rates prevents aliasing.
+
+    Args:
+        samples: (n,) sound.
+        rate: Samples per second.
+        wanted: Samples per second of the result.
+
+    Returns:
+        (ceil(n wanted / rate),) float32; ``samples`` itself where the rates are equal.
     """
     if rate == wanted:
         return samples
     from scipy.signal import resample_poly
 
     ratio = Fraction(wanted, rate)
-    made = resample_poly(samples, ratio.numerator, ratio.denominator, padtype="line")
-    return np.asarray(made, dtype=np.float32)
+    resampled = resample_poly(samples, ratio.numerator, ratio.denominator, padtype="line")
+    return np.asarray(resampled, dtype=np.float32)
 
 
 def cut(
@@ -53,12 +69,23 @@ def cut(
     *,
     padding: bool,
 ) -> FloatArray:
-    """``n`` samples from ``start`` on; beyond the end zeros (``padding``), or the recording again
-    from its beginning.
+    """Cut a window out of a sound.
+
+    Args:
+        samples: The sound.
+        start: First sample of the window.
+        n: Length of the window in samples.
+        padding: What follows the end of the sound: zeros, or else the sound again from its
+            beginning.
+
+    Returns:
+        (n,) samples.
     """
-    there = samples[start : start + n]
-    if len(there) == n:
-        return there
+    window = samples[start : start + n]
+    missing = n - len(window)
+    if not missing:
+        return window
     if padding:
-        return np.pad(there, (0, n - len(there)))
-    return samples[(start + np.arange(n)) % len(samples)]
+        return np.pad(window, (0, missing))
+    repeated = (start + np.arange(n)) % len(samples)
+    return samples[repeated]

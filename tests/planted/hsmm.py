@@ -68,14 +68,14 @@ FAULTS = [
     _fault(
         "the prior is left in the emission",
         SEARCH,
-        "keepdims=True)) - self.prior)",
-        "keepdims=True)))",
+        "logits - np.log(sums) - self.prior)",
+        "logits - np.log(sums))",
         "test_regression_is_scikit_learns",
     ),
     _fault(
         "systole is not shortened by S1",
         SEARCH,
-        "spreads.offset - one[0], 0.06)",
+        "spreads.offset - s1, 0.06)",
         "spreads.offset, 0.06)",
         "test_durations_are_what_the_timing_says",
     ),

@@ -118,7 +118,7 @@ FAULTS = [
     _fault(
         "a repeated beat counts twice",
         "etab/sounds/states.py",
-        "np.pad(there, (0, k - len(there)), constant_values=UNANNOTATED)",
+        "np.pad(inside, (0, k - len(inside)), constant_values=UNANNOTATED)",
         "states[(start + np.arange(k)) % len(states)]",
         DATASET_TESTS,
         "test_states_go_with_the_window",

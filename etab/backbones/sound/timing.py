@@ -19,7 +19,7 @@ import numpy as np
 
 from etab.errors import UnsupportedOptionError
 from etab.sounds.envelopes import BAND, RATE, band_pass, envelopes
-from etab.sounds.semimarkov import HOMOMORPHIC, RATES, WAVELET, HeartSoundModel, Spreads
+from etab.sounds.semimarkov import HEART_RATES, HOMOMORPHIC, WAVELET, HeartSoundModel, Spreads
 from etab.sounds.states import S1, STATE_RATE
 from etab.sounds.windows import resample
 from etab.types import FloatArray, IntArray
@@ -84,7 +84,7 @@ def segmenter(beat: str = HOMOMORPHIC) -> HeartSoundModel:
         _SPREADS[beat],
         context=0,
         candidates=5,
-        rates=RATES,
+        rates=HEART_RATES,
         beat=beat,
     )
 

@@ -23,8 +23,8 @@ from etab.errors import UndefinedError
 from etab.heads.pooled.linalg import logistic_path
 from etab.heads.states.hsmm import learn_spreads, refuse_shared_people
 from etab.sounds.semimarkov import (
+    HEART_RATES,
     HOMOMORPHIC,
-    RATES,
     STATE_COUNT,
     beat_envelope,
     duration_table,
@@ -258,7 +258,7 @@ def cross_segment_layers(
                 timings = heart_timings(
                     beat_envelope(beats[j], beat),
                     candidates=candidates,
-                    rates=RATES,
+                    rates=HEART_RATES,
                 )
                 found.append(
                     viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0]

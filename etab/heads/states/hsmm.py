@@ -15,8 +15,8 @@ import numpy as np
 from etab.errors import SplitError, UndefinedError
 from etab.heads.pooled.linalg import logistic_path
 from etab.sounds.semimarkov import (
+    HEART_RATES,
     HOMOMORPHIC,
-    RATES,
     STATE_COUNT,
     HeartSoundModel,
     Spreads,
@@ -33,7 +33,7 @@ from etab.sounds.states import DIASTOLE, S1, S2, STATE_RATE, SYSTOLE, runs
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
 __all__ = [
-    "RATES",
+    "HEART_RATES",
     "STATE_COUNT",
     "HeartSoundModel",
     "Spreads",
@@ -62,7 +62,7 @@ def fit_hsmm(
     *,
     context: int = 0,
     candidates: int = 1,
-    rates: tuple[float, float] = RATES,
+    rates: tuple[float, float] = HEART_RATES,
     beat: str = HOMOMORPHIC,
 ) -> HeartSoundModel:
     """Learn emissions and durations from training recordings.
@@ -124,7 +124,7 @@ def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatA
 def learn_spreads(
     envelopes: Sequence[FloatArray],
     states: Sequence[IntArray],
-    rates: tuple[float, float] = RATES,
+    rates: tuple[float, float] = HEART_RATES,
     beat: str = HOMOMORPHIC,
 ) -> Spreads:
     """Durations of S1 and S2, and how far systole and diastole stray from the timing of their

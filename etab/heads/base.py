@@ -1,6 +1,4 @@
-"""Head: knows answers. It fits on features of training rows and predicts for others, in the
-answer's own unit.
-"""
+"""The interface of heads: fit on features of training rows, and predict the answers of test rows."""
 
 from __future__ import annotations
 
@@ -17,8 +15,11 @@ from etab.types import Array, Features, Kind, RowSplit, Target
 
 @dataclass(frozen=True, slots=True)
 class FoldFit:
-    """What one split gave: predictions for ``split.test`` in that order, and what was chosen inside
-    ``split.train``.
+    """The fit of one split.
+
+    Attributes:
+        predictions: Predictions for ``split.test``, in that order.
+        choice: What was chosen inside ``split.train``, by name.
     """
 
     predictions: Any
@@ -26,7 +27,7 @@ class FoldFit:
 
 
 class Memo(dict[Any, Any]):
-    """What fits on the same rows share: results that no label enters, under keys of each head.
+    """Results that fits on the same rows share; none of them depends on a label.
 
     Attributes:
         cells: (n,) a label for each row. Rows with one label are in the same parts in every cell
@@ -43,17 +44,29 @@ class Memo(dict[Any, Any]):
     balanced: bool = False
 
     def forget_fits(self) -> None:
-        """Drop what belongs to single sets of training rows; what belongs to all rows stays.
+        """Drop the results of single sets of training rows; results of all rows stay.
 
         Fits of another division into folds have other training rows, and each set takes memory.
         """
         of_fits = ("basis", "stack")
-        for key in [key for key in self if isinstance(key, tuple) and key[0] in of_fits]:
-            del self[key]
+        for key in list(self):
+            if isinstance(key, tuple) and key[0] in of_fits:
+                del self[key]
 
 
 class Head(ABC):
-    """A task head on frozen features."""
+    """A task head on frozen features.
+
+    Attributes:
+        name: Name in the registry and in results.
+        kinds: The kinds of targets that the head can predict.
+        needs_maps: Whether it reads feature maps.
+        needs_series: Whether it reads a series at 50 Hz of each recording.
+        reads_layers: Whether it reads the layers of a backbone over time where there are any.
+        needs_sequences: Whether it reads sequences of embeddings.
+        balances: Whether it can count every class alike, see ``Memo.balanced``.
+        version: Increases whenever predictions change.
+    """
 
     name: ClassVar[str]
     kinds: ClassVar[frozenset[Kind]]
@@ -76,15 +89,25 @@ class Head(ABC):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split. ``answers``: (n,) values or class indexes, a list
-        of boolean masks, or a list of states (k_i,) with -1 where unannotated
-        (``features.series[i]`` is then the series (k_i, d) at 50 Hz, and ``features.sequences`` the
-        layers over time, for a head with ``reads_layers``).
+        """Choose, fit and predict for each split.
 
-        ``patients`` (n,) names the patient of each row. ``memo`` may keep label-free intermediate
-        results between calls on the same features and splits; the result never depends on it, but
-        for ``cells``, ``groups``, ``precision`` and ``balanced`` of a ``Memo``, which the rows, the
-        run and the task decide.
+        Args:
+            features: Features of all rows. For states, ``features.series[i]`` is the series
+                (k_i, d) at 50 Hz, and ``features.sequences`` holds the layers over time for a head
+                with ``reads_layers``.
+            answers: (n,) values or class indexes, n boolean masks, or states (k_i,) of each row
+                with -1 where not annotated.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share. Fits do
+                not depend on it, except for ``cells``, ``groups``, ``precision`` and ``balanced``
+                of a ``Memo``, which the rows, the run and the task determine.
+
+        Returns:
+            A fit for each split. Values are in the target's unit, classes are probabilities, masks
+            are boolean in the pixels of their frames, states are lists of (k_i,).
         """
 
 

@@ -123,15 +123,15 @@ FAULTS = [
     _fault(
         "the first layer is taken",
         PROBE,
-        "int(b.argmin())",
+        "int(of_split.argmin())",
         "0",
         "test_it_segments_people_it_never_heard_and_chooses_the_layer",
     ),
     _fault(
         "emissions keep the prior",
         PROBE,
-        "(x[places]) - self.prior",
-        "(x[places])",
+        "(x[neighbours]) - self.prior",
+        "(x[neighbours])",
         "test_a_constant_is_left_with_the_durations",
     ),
     _fault(

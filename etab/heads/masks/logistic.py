@@ -115,8 +115,19 @@ class MaskLogistic(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; predictions are boolean masks in each frame's own
-        pixels.
+        """Choose, fit and predict for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: Boolean masks (h, w), one for each row, in the pixels of its frame.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are boolean masks of the same form.
         """
         refuse_kind(self, target)
         require_maps(self.name, features)

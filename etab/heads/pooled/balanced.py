@@ -72,8 +72,20 @@ class BalancedLogistic(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; (n_test,) probability of the second class, or
-        (n_test, classes).
+        """Choose, fit and predict for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: (n,) class indexes.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are probabilities (n_test,) of the second of
+            two classes, or (n_test, classes).
         """
         refuse_kind(self, target)
         classes = np.asarray(answers).astype(np.int64)

@@ -58,7 +58,20 @@ class Ridge(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; predictions (n_test,) in the target's unit."""
+        """Choose, fit and predict for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: (n,) values.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are (n_test,) values in the target's unit.
+        """
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
         y = np.asarray(answers, dtype=np.float64)
@@ -131,8 +144,20 @@ class Logistic(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; (n_test,) probability of the second class, or
-        (n_test, classes).
+        """Choose, fit and predict for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: (n,) class indexes.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are probabilities (n_test,) of the second of
+            two classes, or (n_test, classes).
         """
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
@@ -275,8 +300,20 @@ class KNN(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; values, probabilities of the second class, or of
-        each class.
+        """Choose, fit and predict for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: (n,) values or class indexes.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are (n_test,) values in the target's unit,
+            probabilities (n_test,) of the second of two classes, or (n_test, classes).
         """
         refuse_kind(self, target)
         kernels = Kernels(features, memo, splits)
@@ -364,7 +401,21 @@ class Trivial(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Answer every test row with what the training rows say on average."""
+        """Predict the average answer of the training rows for every test row.
+
+        Args:
+            features: Features of all rows.
+            answers: (n,) values or class indexes, or n boolean masks.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are the median of values, the shares of
+            classes, or the mean mask.
+        """
         refuse_kind(self, target)
         if target.kind is Kind.MASK:
             return [FoldFit(self._atlas(answers, s)) for s in splits]

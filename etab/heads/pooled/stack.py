@@ -90,8 +90,20 @@ class Stack(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Choose, fit and predict for each split; values, probabilities of the second class, or of
-        each class.
+        """Choose, fit and predict for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: (n,) values or class indexes.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are (n_test,) values in the target's unit,
+            probabilities (n_test,) of the second of two classes, or (n_test, classes).
         """
         refuse_kind(self, target)
         check_features(features)

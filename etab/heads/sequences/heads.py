@@ -104,8 +104,19 @@ class TemporalHead(Head):
     ) -> list[FoldFit]:
         """Choose, train and predict for each split.
 
-        Predictions: values in the target's unit, probabilities of the second class, (n_test,
-        classes) probabilities, or for time steps a list of states (k_i,).
+        Args:
+            features: Features of all rows.
+            answers: (n,) values or class indexes, or states (k_i,) of each row, -1 where not annotated.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are (n_test,) values in the target's unit,
+            probabilities (n_test,) of the second of two classes, probabilities (n_test, classes),
+            or a list of states (k_i,).
         """
         refuse_kind(self, target)
         seeds = [int(s) for s in rng.integers(0, 2**31, len(splits))]

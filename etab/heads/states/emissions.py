@@ -1,14 +1,14 @@
-"""States of the heart from the layers of a backbone over time: a probe of frames, then the decoding
-of the HSMM.
+"""States of the heart from the layers of a backbone over time: a probe of frames, then the HSMM.
 
-For each layer a multinomial logistic regression (L2) says how likely each state is at a frame, from
-the layer there and 40 ms before and after: standardised, projected to at most COMPONENTS principal
-components, and whitened, all of it fitted on training people. Layer and penalty are chosen by the
-log-loss of the inner parts, each fitted without. The states then come from the same search as in
-``etab.sounds.semimarkov``: the heart rate of a recording is read off its envelope for every
-backbone alike, and how long states last is learned from training people. So backbones differ
-in their emissions and in nothing else; one that says the same at every moment is left with the
-durations and the heart rate.
+For each layer a multinomial logistic regression (L2) predicts the state of a frame. Its features
+are the layer at the frame, 40 ms before and 40 ms after. They are standardised, projected to at
+most COMPONENTS principal components and whitened; all of this is fitted on the training patients.
+Layer and penalty are chosen by the log-loss on the inner parts, each predicted by a fit without it.
+
+The states come from the same search as in ``etab.sounds.semimarkov``. The heart rate of a recording
+comes from its envelope, for every backbone alike, and durations are learned from the training
+patients. So backbones differ only in their emissions: a backbone with constant features is left
+with the durations and the heart rate.
 """
 
 from __future__ import annotations
@@ -33,18 +33,27 @@ from etab.sounds.semimarkov import (
 )
 from etab.types import Array, FloatArray, IntArray, RowSplit
 
+# Frames, relative to the classified one, whose features are used.
 AROUND = (-2, 0, 2)
 COMPONENTS = 64
 EMISSION_PENALTIES = (1e-3, 1e-2, 1e-1)
+# About the largest number of training frames; the search takes one in SEARCH_STEP of them.
 FRAMES = 60_000
 SEARCH_STEP = 4
-_FLAT, _THIN = 1e-6, 1e-4
+# Deviation, relative to the mean, below which a column is constant.
+_FLAT = 1e-6
+# Variance, relative to the largest, below which an axis is dropped.
+_THIN = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedFrames:
-    """Annotated frames of a layer: x (n, around, d) float32, states y (n,), and the recording (n,)
-    each is of.
+    """Annotated frames of a layer.
+
+    Attributes:
+        x: (n, around, d) float32 features.
+        y: (n,) states.
+        row: (n,) the recording of each frame.
     """
 
     x: FloatArray
@@ -52,9 +61,15 @@ class AnnotatedFrames:
     row: IntArray
 
     def of(self, rows: IntArray, every: int = 1) -> AnnotatedFrames:
-        """Those of some recordings, or every so many of them."""
-        kept = np.flatnonzero(np.isin(self.row, rows))[::every]
-        return AnnotatedFrames(self.x[kept], self.y[kept], self.row[kept])
+        """Select the frames of some recordings.
+
+        Args:
+            rows: The recordings.
+            every: Take one in this many frames.
+        """
+        of_rows = np.flatnonzero(np.isin(self.row, rows))
+        index = of_rows[::every]
+        return AnnotatedFrames(self.x[index], self.y[index], self.row[index])
 
 
 def select_frames(
@@ -62,27 +77,42 @@ def select_frames(
     states: Sequence[IntArray],
     limit: int = FRAMES,
 ) -> AnnotatedFrames:
-    """At most about ``limit`` annotated frames of all recordings, evenly spaced in each."""
-    total = sum(int((s >= 0).sum()) for s in states)
+    """Select annotated frames of all recordings, evenly spaced in each.
+
+    Args:
+        series: (k_i, d) of each recording.
+        states: (k_i,) of each recording, -1 where not annotated.
+        limit: About the largest number of frames.
+    """
+    total = sum(int((answer >= 0).sum()) for answer in states)
     every = max(1, -(-total // limit))
-    xs = []
-    ys = []
+    features = []
+    classes = []
     rows = []
-    for i, (x, s) in enumerate(zip(series, states, strict=True)):
+    for row, (x, s) in enumerate(zip(series, states, strict=True)):
         at = np.flatnonzero(s >= 0)[::every]
-        places = np.clip(at[:, None] + AROUND, 0, len(s) - 1)
-        xs.append(np.asarray(x, dtype=np.float32)[places])
-        ys.append(s[at].astype(np.int64))
-        rows.append(np.full(len(at), i))
-    return AnnotatedFrames(np.concatenate(xs), np.concatenate(ys), np.concatenate(rows))
+        neighbours = np.clip(at[:, None] + AROUND, 0, len(s) - 1)
+        values = np.asarray(x, dtype=np.float32)
+        features.append(values[neighbours])
+        classes.append(s[at].astype(np.int64))
+        rows.append(np.full(len(at), row))
+    return AnnotatedFrames(
+        np.concatenate(features),
+        np.concatenate(classes),
+        np.concatenate(rows),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class FrameBasis:
-    """Standardised, projected, whitened: what training frames say a frame is to be seen in.
+    """The basis in which frames are classified: standardised, projected and whitened.
 
-    mean, scale (d,); axes (d, c) of one frame; shift (around c,) and turn (around c, r) of it with
-    those around it.
+    Attributes:
+        mean: (d,) mean of the columns in training.
+        scale: (d,) inverse deviation of the columns, 0 for constant columns.
+        axes: (d, c) principal axes of one frame.
+        shift: (around c,) mean of a frame with its neighbours, after projection.
+        turn: (around c, r) whitened axes of a frame with its neighbours.
     """
 
     mean: FloatArray
@@ -93,12 +123,18 @@ class FrameBasis:
 
     @classmethod
     def fit(cls, x: FloatArray, components: int = COMPONENTS) -> FrameBasis:
-        """From training frames x (n, around, d); a column that never changes counts for nothing."""
+        """Fit the basis to training frames; constant columns have no effect.
+
+        Args:
+            x: (n, around, d) training frames.
+            components: Largest number of principal axes of one frame.
+        """
         middle = x[:, len(AROUND) // 2].astype(np.float64)
         mean = middle.mean(axis=0)
         spread = middle.std(axis=0)
-        moves = spread > _FLAT * np.maximum(np.abs(mean), 1e-3)
-        scale = np.where(moves, 1 / np.where(moves, spread, 1.0), 0.0)
+        varies = spread > _FLAT * np.maximum(np.abs(mean), 1e-3)
+        divisor = np.where(varies, spread, 1.0)
+        scale = np.where(varies, 1 / divisor, 0.0)
         z = (middle - mean) * scale
         axes = _axes(z, components, 1e-9)
         stacked = _stacked(x, mean, scale, axes).astype(np.float64)
@@ -108,10 +144,8 @@ class FrameBasis:
 
     def __call__(self, x: FloatArray) -> FloatArray:
         """Frames (n, around, d) in the basis, (n, r) float32."""
-        return np.asarray(
-            (_stacked(x, self.mean, self.scale, self.axes) - self.shift) @ self.turn,
-            dtype=np.float32,
-        )
+        stacked = _stacked(x, self.mean, self.scale, self.axes)
+        return np.asarray((stacked - self.shift) @ self.turn, dtype=np.float32)
 
 
 def _stacked(
@@ -120,9 +154,10 @@ def _stacked(
     scale: FloatArray,
     axes: FloatArray,
 ) -> FloatArray:
-    turned = (scale[:, None] * axes).astype(np.float32)
-    found = (x - mean.astype(np.float32)) @ turned
-    return np.asarray(found.reshape(len(x), -1))
+    """Frames projected to the axes, side by side with their neighbours: (n, around c)."""
+    turn = (scale[:, None] * axes).astype(np.float32)
+    projected = (x - mean.astype(np.float32)) @ turn
+    return np.asarray(projected.reshape(len(x), -1))
 
 
 def _axes(
@@ -132,22 +167,34 @@ def _axes(
     *,
     whiten: bool = False,
 ) -> FloatArray:
-    """The longest principal axes (d, c) of centred rows z; ``whiten``: of such length that each
-    spreads by 1.
+    """The longest principal axes (d, c) of centred rows z.
+
+    With ``whiten`` axes are scaled so that the rows have variance 1 along each of them.
     """
     from scipy.linalg import eigh
 
     if not z.shape[1]:
         return np.zeros((0, 0))
-    spread, axes = eigh(z.T @ z / max(len(z), 1))
-    kept = np.flatnonzero(spread > max(float(spread[-1]), 1e-30) * floor)[::-1][:most]
-    return np.asarray(axes[:, kept] / np.sqrt(spread[kept]) if whiten else axes[:, kept])
+    covariance = z.T @ z / max(len(z), 1)
+    variances, axes = eigh(covariance)
+    smallest = max(float(variances[-1]), 1e-30) * floor
+    long_enough = np.flatnonzero(variances > smallest)
+    index = long_enough[::-1][:most]
+    longest = axes[:, index]
+    if whiten:
+        longest = longest / np.sqrt(variances[index])
+    return np.asarray(longest)
 
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """A fitted probe: weights (r, 4) and intercept (4,) in a basis, and the log of how often
-    training had each state.
+    """A fitted probe of frames.
+
+    Attributes:
+        basis: The basis of the features.
+        weights: (r, 4) of the logistic regression.
+        intercept: (4,) of the logistic regression.
+        prior: (4,) logarithm of the share of each state in training.
     """
 
     basis: FrameBasis
@@ -156,18 +203,26 @@ class Emission:
     prior: FloatArray
 
     def log_probability(self, x: FloatArray) -> FloatArray:
-        """Log-probabilities of the states (n, 4) of frames (n, around, d)."""
+        """Compute the log-probabilities of the states (n, 4) of frames (n, around, d)."""
         logits = self.basis(x) @ self.weights + self.intercept
         logits -= logits.max(axis=1, keepdims=True)
-        return np.asarray(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
+        sums = np.exp(logits).sum(axis=1, keepdims=True)
+        return np.asarray(logits - np.log(sums))
 
     def of(self, series: Any) -> FloatArray:
-        """Log-likelihood (k, 4) of each frame of a recording's series (k, d), up to a constant a
-        frame.
+        """Compute the log-likelihood of each frame of a recording, up to a constant for each frame.
+
+        Args:
+            series: (k, d) of the recording.
+
+        Returns:
+            (k, 4): log P(state | frame) - log P(state).
         """
         x = np.asarray(series, dtype=np.float32)
-        places = np.clip(np.arange(len(x))[:, None] + AROUND, 0, len(x) - 1)
-        return np.asarray(self.log_probability(x[places]) - self.prior, dtype=np.float64)
+        frames = np.arange(len(x))
+        neighbours = np.clip(frames[:, None] + AROUND, 0, len(x) - 1)
+        likelihood = self.log_probability(x[neighbours]) - self.prior
+        return np.asarray(likelihood, dtype=np.float64)
 
 
 def fit_emissions(
@@ -177,7 +232,17 @@ def fit_emissions(
     iterations: int = 120,
     tolerance: float = 3e-4,
 ) -> list[Emission]:
-    """A probe for each penalty. Raises UndefinedError where training frames lack a state."""
+    """Fit a probe for each penalty.
+
+    Args:
+        frames: Training frames.
+        penalties: L2 penalties on the mean log-loss.
+        iterations: Largest number of iterations.
+        tolerance: Change of the coefficients at which a fit ends.
+
+    Raises:
+        UndefinedError: The training frames lack a state.
+    """
     counts = np.bincount(frames.y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
         raise UndefinedError(
@@ -202,14 +267,16 @@ def fit_emissions(
 
 
 def _losses(fits: Sequence[Emission], held: AnnotatedFrames) -> FloatArray:
-    """Mean log-loss (probes,) of probes on frames that they were not fitted on; 0 where there are
-    none.
-    """
-    if not len(held.y):
+    """Mean log-loss (probes,) on frames that the probes were not fitted on; 0 without frames."""
+    n = len(held.y)
+    if not n:
         return np.zeros(len(fits))
-    return np.array(
-        [-e.log_probability(held.x)[np.arange(len(held.y)), held.y].mean() for e in fits]
-    )
+    losses = []
+    for probe in fits:
+        log_p = probe.log_probability(held.x)
+        of_answers = log_p[np.arange(n), held.y]
+        losses.append(-of_answers.mean())
+    return np.array(losses)
 
 
 def cross_segment_layers(
@@ -222,13 +289,24 @@ def cross_segment_layers(
     candidates: int,
     beat: str = HOMOMORPHIC,
 ) -> list[tuple[list[IntArray], dict[str, Any]]]:
-    """For each split the states of its test recordings, in their order, and what was chosen inside
-    its training part.
+    """Choose, fit and segment for each split.
 
-    beats: envelopes (k_i, 4), of which ``beat`` gives the heart rate; layers: by name the series (k_i, d) of each recording;
-    states (k_i,), -1 where unannotated. candidates: how many readings of the heart rate are
-    searched. Raises SplitError naming a person who is in training and in test, UndefinedError where
-    lengths differ or a state is missing.
+    Args:
+        beats: Envelopes (k_i, 4) of each recording.
+        layers: The series (k_i, d) of each recording, for each layer.
+        states: (k_i,) of each recording, -1 where not annotated.
+        patients: (n,) the patient of each recording.
+        splits: The recordings to train on, the inner parts to choose by, and those to predict.
+        candidates: Largest number of timings of the beat to search with.
+        beat: Name of the envelope that the heart rate is read from.
+
+    Returns:
+        (states, choice) for each split: the states of its test recordings in their order, and what
+        was chosen inside its training part.
+
+    Raises:
+        SplitError: A patient is in training and in test; the message names them.
+        UndefinedError: Lengths differ, or a state is missing.
     """
     for split in splits:
         refuse_shared_people(patients, split)
@@ -242,36 +320,36 @@ def cross_segment_layers(
     chosen = _choose(layers, states, splits)
     out: dict[int, tuple[list[IntArray], dict[str, Any]]] = {}
     for name, series in layers.items():
-        mine = [i for i, (layer, _) in enumerate(chosen) if layer == name]
-        if not mine:
+        of_layer = [i for i, (layer, _) in enumerate(chosen) if layer == name]
+        if not of_layer:
             continue
         frames = select_frames(series, states)
-        for i in mine:
+        for i in of_layer:
             split = splits[i]
-            penalty = chosen[i][1]
+            _, penalty = chosen[i]
             probe = fit_emissions(frames.of(split.train), (penalty,))[0]
             spreads = learn_spreads(
-                [beats[j] for j in split.train], [states[j] for j in split.train], beat=beat
+                [beats[j] for j in split.train],
+                [states[j] for j in split.train],
+                beat=beat,
             )
-            found = []
+            segmented = []
             for j in split.test:
                 timings = heart_timings(
                     beat_envelope(beats[j], beat),
                     candidates=candidates,
                     rates=HEART_RATES,
                 )
-                found.append(
-                    viterbi(probe.of(series[j]), [duration_table(t, spreads) for t in timings])[0]
-                )
-            out[i] = (
-                found,
-                {
-                    "features": name,
-                    "penalty": penalty,
-                    "context": list(AROUND),
-                    "candidates": candidates,
-                },
-            )
+                tables = [duration_table(timing, spreads) for timing in timings]
+                path, _, _ = viterbi(probe.of(series[j]), tables)
+                segmented.append(path)
+            choice = {
+                "features": name,
+                "penalty": penalty,
+                "context": list(AROUND),
+                "candidates": candidates,
+            }
+            out[i] = (segmented, choice)
     return [out[i] for i in range(len(splits))]
 
 
@@ -284,25 +362,28 @@ def _choose(
     losses: dict[str, FloatArray] = {}
     for name, series in layers.items():
         frames = select_frames(series, states)
-        known: dict[
-            bytes, list[Emission]
-        ] = {}  # two splits share the recordings that are in neither of their folds
+        # Two splits share the fit on the recordings that are in neither of their folds.
+        known: dict[bytes, list[Emission]] = {}
         table = np.zeros((len(splits), len(EMISSION_PENALTIES)))
         for i, split in enumerate(splits):
             for part in split.inner:
                 rest = np.setdiff1d(split.train, part)
-                if rest.tobytes() not in known:
-                    known[rest.tobytes()] = fit_emissions(
+                key = rest.tobytes()
+                if key not in known:
+                    known[key] = fit_emissions(
                         frames.of(rest, SEARCH_STEP),
                         EMISSION_PENALTIES,
                         iterations=60,
                         tolerance=2e-3,
                     )
-                table[i] += _losses(known[rest.tobytes()], frames.of(part, SEARCH_STEP)) / len(
-                    split.inner
-                )
+                of_part = _losses(known[key], frames.of(part, SEARCH_STEP))
+                table[i] += of_part / len(split.inner)
         losses[name] = table
     names = list(losses)
-    best = [np.stack([losses[n][i] for n in names]) for i in range(len(splits))]
-    places = [np.unravel_index(int(b.argmin()), b.shape) for b in best]
-    return [(names[int(a)], EMISSION_PENALTIES[int(p)]) for a, p in places]
+    choices = []
+    for i in range(len(splits)):
+        of_split = np.stack([losses[name][i] for name in names])
+        smallest = int(of_split.argmin())
+        layer, penalty = np.unravel_index(smallest, of_split.shape)
+        choices.append((names[int(layer)], EMISSION_PENALTIES[int(penalty)]))
+    return choices

@@ -1,4 +1,4 @@
-"""Heads that give the state of the heart at every moment of a recording."""
+"""Heads that predict the state of the heart at every frame of a recording."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ MOST_EPOCHS = 30
 
 @HEADS.register("hsmm")
 class HSMM(Head):
-    """Duration-dependent hidden semi-Markov model of Springer et al.; emissions by logistic
-    regression on a series.
+    """Duration-dependent hidden semi-Markov model with logistic emissions (Springer et al.).
 
     The series is envelopes, as in the paper (``etab.heads.states.hsmm``), or a layer of a backbone
     over time, chosen with its penalty inside the training part (``etab.heads.states.emissions``).
@@ -50,14 +49,27 @@ class HSMM(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Fit and segment for each split: a list of states (k_i,), one a test recording."""
+        """Fit and segment for each split.
+
+        Args:
+            features: Features of all rows.
+            answers: States (k_i,) of each recording, -1 where not annotated.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are a list of states (k_i,) of the test recordings.
+        """
         refuse_kind(self, target)
         if features.series is None:
             raise UnsupportedOptionError(
                 f"The head {self.name!r} needs a series at 50 Hz for each recording."
             )
         if features.sequences:
-            told = emissions.cross_segment_layers(
+            segmented_layers = emissions.cross_segment_layers(
                 list(features.series),
                 features.sequences,
                 answers,
@@ -66,7 +78,7 @@ class HSMM(Head):
                 candidates=self.candidates,
                 beat=self.beat,
             )
-            return [FoldFit(states, choice) for states, choice in told]
+            return [FoldFit(states, choice) for states, choice in segmented_layers]
         choice = {"context": self.context, "candidates": self.candidates}
         segmented = hsmm.cross_segment(
             list(features.series),
@@ -82,7 +94,7 @@ class HSMM(Head):
 
 @HEADS.register("hsmm_wavelet")
 class HSMMWavelet(HSMM):
-    """The same model with heart rates from the wavelet envelope, which gives them more often.
+    """The same model with heart rates from the wavelet envelope, which is right more often.
 
     The series begins with the four envelopes of ``etab.sounds.envelopes``, as that of every
     backbone of sounds here does.
@@ -94,9 +106,7 @@ class HSMMWavelet(HSMM):
 
 @HEADS.register("state_unet")
 class StateUNetHead(Head):
-    """Small U-Net in time on a series at 50 Hz, then the order and the durations of the heart's
-    states; trained.
-    """
+    """Small trained U-Net over time, then the order and the durations of the heart's states."""
 
     name: ClassVar[str] = "state_unet"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.STATES})
@@ -111,20 +121,31 @@ class StateUNetHead(Head):
         repeats: int = 2,
         networks: int = 1,
     ) -> None:
-        """``frames`` of a crop (a multiple of 16), ``repeats`` crops a recording and epoch,
-        ``networks`` averaged.
+        """Set how the networks are trained.
 
-        Each network stops on an inner part of its own of the training people. Without ``recipe``,
-        training lasts for the epochs of ``epochs_for``.
+        Args:
+            recipe: How to train; None for the epochs of ``epochs_for``.
+            width: Channels of the network at 50 Hz, a multiple of 16.
+            frames: Length of a crop, a multiple of 16 from 64 on.
+            repeats: Number of crops of each recording in an epoch.
+            networks: Number of networks that are averaged. Each one stops on another inner part of
+                the training patients.
+
+        Raises:
+            UnsupportedOptionError: An option is out of its range.
         """
-        if frames % 16 or frames < 64 or width % 16 or width < 16 or repeats < 1 or networks < 1:
+        bad_frames = frames % 16 or frames < 64
+        bad_width = width % 16 or width < 16
+        if bad_frames or bad_width or repeats < 1 or networks < 1:
             raise UnsupportedOptionError(
                 f"frames {frames}, width {width}, repeats {repeats}, networks {networks}; wanted "
-                "multiples of 16 (64 and "
-                "16 at least), and one or more."
+                "multiples of 16 (64 and 16 at least), and one or more."
             )
         self.recipe = recipe
-        self.width, self.frames, self.repeats, self.networks = width, frames, repeats, networks
+        self.width = width
+        self.frames = frames
+        self.repeats = repeats
+        self.networks = networks
 
     def cross_fit(
         self,
@@ -137,10 +158,24 @@ class StateUNetHead(Head):
         rng: np.random.Generator,
         memo: MutableMapping[Any, Any] | None = None,
     ) -> list[FoldFit]:
-        """Train and segment for each split: a list of states (k_i,), one a test recording.
+        """Train and segment for each split.
 
-        Raises SplitError naming a person who is in training and in test, UndefinedError for a
-        series that does not fit its states, TrainingError.
+        Args:
+            features: Features of all rows.
+            answers: States (k_i,) of each recording, -1 where not annotated.
+            patients: (n,) the patient of each row.
+            splits: The rows to train on, the inner parts to choose by, and the rows to predict.
+            target: What is predicted.
+            rng: Source of random numbers.
+            memo: Results without labels that calls on the same features and splits share.
+
+        Returns:
+            A fit for each split. Predictions are a list of states (k_i,) of the test recordings.
+
+        Raises:
+            SplitError: A patient is in training and in test; the message names them.
+            UndefinedError: A series does not have the length of its states.
+            TrainingError: The training diverges.
         """
         refuse_kind(self, target)
         if features.series is None:
@@ -155,14 +190,13 @@ class StateUNetHead(Head):
                 raise UndefinedError(
                     f"Recording {i} has a series {x.shape} and {len(y)} states. Align them."
                 )
-        found = []
-        for split, seed in zip(
-            splits, [int(s) for s in rng.integers(0, 2**31, len(splits))], strict=True
-        ):
+        seeds = [int(seed) for seed in rng.integers(0, 2**31, len(splits))]
+        fits = []
+        for split, seed in zip(splits, seeds, strict=True):
             hsmm.refuse_shared_people(patients, split)
             parts = [split.inner[i % len(split.inner)] for i in range(self.networks)]
             recipe = self._recipe(len(split.train))
-            model, told = statenet.fit_networks(
+            model, progress = statenet.fit_networks(
                 series,
                 answers,
                 split.train,
@@ -173,14 +207,15 @@ class StateUNetHead(Head):
                 repeats=self.repeats,
             )
             choice = {
-                "epochs": ",".join(str(t.best_epoch + 1) for t in told),
-                "validation_loss": float(np.mean([t.best_loss for t in told])),
+                "epochs": ",".join(str(done.best_epoch + 1) for done in progress),
+                "validation_loss": float(np.mean([done.best_loss for done in progress])),
             }
-            found.append(FoldFit([model.predict(series[i]) for i in split.test], choice))
-        return found
+            states = [model.predict(series[i]) for i in split.test]
+            fits.append(FoldFit(states, choice))
+        return fits
 
     def _recipe(self, recordings: int) -> Recipe:
-        """The recipe that was given, or the usual one for so many training recordings."""
+        """The given recipe, or the default one for this many training recordings."""
         if self.recipe is not None:
             return self.recipe
         epochs = epochs_for(recordings, self.repeats)
@@ -193,7 +228,7 @@ class StateUNetHead(Head):
 
 
 def epochs_for(recordings: int, repeats: int = 2) -> int:
-    """Epochs in which a network sees some 24,000 crops, at least 8 and at most 30.
+    """Compute the epochs for about 24,000 crops in all, at least 8 and at most 30.
 
     A network needs a number of steps and not of passes: with thousands of recordings, 30 epochs
     would take hours and change nothing.

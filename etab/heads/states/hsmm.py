@@ -1,9 +1,11 @@
-"""The duration-dependent hidden semi-Markov model of heart sounds with logistic-regression
-emissions: its training.
+"""Training of the duration-dependent hidden semi-Markov model of heart sounds.
 
-After Springer, Tarassenko and Clifford (IEEE TBME 63(4):822-832, 2016) and Schmidt et al. (Physiol.
-Meas. 31:513-529, 2010). The fitted model, its timing and its search are in
-``etab.sounds.semimarkov``; their names are here as well.
+Emissions are logistic regressions. The fitted model, its timing and its search are in
+``etab.sounds.semimarkov``; this module exports their names as well.
+
+Sources:
+    Schmidt et al., Physiol. Meas. 31:513-529 (2010).
+    Springer, Tarassenko and Clifford, IEEE TBME 63(4):822-832 (2016).
 """
 
 from __future__ import annotations
@@ -67,10 +69,16 @@ def fit_hsmm(
 ) -> HeartSoundModel:
     """Learn emissions and durations from training recordings.
 
-    envelopes: (n_i, k) at 50 Hz, homomorphic first; states: (n_i,) of 0 to 3, -1 where unannotated
-    (not learned from); beat: the envelope that heart rates are read from, as for
-    ``beat_envelope``. Raises UndefinedError where they differ in length, or a state is never
-    annotated.
+    Args:
+        envelopes: (n_i, k) of each recording at 50 Hz, homomorphic first.
+        states: (n_i,) of each recording, 0 to 3; -1 where not annotated, which is not learned from.
+        context: Number of frames on either side that a frame is classified with.
+        candidates: Largest number of timings that the fitted model searches with.
+        rates: Lowest and highest heart rate in beats per minute.
+        beat: Name of the envelope that heart rates are read from, as for ``beat_envelope``.
+
+    Raises:
+        UndefinedError: Envelopes and states differ in length, or a state is never annotated.
     """
     for i, (x, y) in enumerate(zip(envelopes, states, strict=True)):
         check_envelopes(x)
@@ -81,9 +89,11 @@ def fit_hsmm(
             )
     if not len(envelopes):
         raise UndefinedError("No recording to learn from. Pass some.")
-    x = np.concatenate(
-        [state_features(e, context)[s >= 0] for e, s in zip(envelopes, states, strict=True)]
-    )
+    features = []
+    for envelope, answer in zip(envelopes, states, strict=True):
+        of_recording = state_features(envelope, context)
+        features.append(of_recording[answer >= 0])
+    x = np.concatenate(features)
     y = np.concatenate([s[s >= 0] for s in states]).astype(np.int64)
     counts = np.bincount(y, minlength=STATE_COUNT)
     if len(counts) > STATE_COUNT or (counts == 0).any():
@@ -95,13 +105,23 @@ def fit_hsmm(
     spreads = learn_spreads(envelopes, states, rates, beat)
     prior = np.log(counts / counts.sum())
     return HeartSoundModel(
-        mean, weights, intercept, prior, spreads, context, candidates, rates, beat
+        mean,
+        weights,
+        intercept,
+        prior,
+        spreads,
+        context,
+        candidates,
+        rates,
+        beat,
     )
 
 
 def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Multinomial logistic regression on whitened columns: (mean, weights, intercept) for the
-    columns as they are.
+    """Multinomial logistic regression, fitted on whitened columns.
+
+    Returns:
+        (mean, weights, intercept) for the columns before whitening.
     """
     from scipy.linalg import eigh
 
@@ -118,7 +138,8 @@ def _regress(x: FloatArray, y: IntArray) -> tuple[FloatArray, FloatArray, FloatA
         iterations=_ITERATIONS,
         tolerance=1e-4,
     )
-    return mean, turn @ weights[0].astype(np.float64), intercept[0].astype(np.float64)
+    of_columns = turn @ weights[0].astype(np.float64)
+    return mean, of_columns, intercept[0].astype(np.float64)
 
 
 def learn_spreads(
@@ -127,56 +148,84 @@ def learn_spreads(
     rates: tuple[float, float] = HEART_RATES,
     beat: str = HOMOMORPHIC,
 ) -> Spreads:
-    """Durations of S1 and S2, and how far systole and diastole stray from the timing of their
-    recording.
+    """Learn the durations of states from training recordings.
 
-    Only states between annotated neighbours count (others are cut), and for systole and diastole
-    only recordings whose beat was read off right, to a tenth. What training is too small to say
-    stays as Springer has it.
+    Only states between annotated neighbours count: others are cut. Systole and diastole are
+    compared with the timing of their recording, only in recordings whose period is right to a
+    tenth. Where any state has fewer than 10 durations, the values of Springer et al. are kept.
+
+    Args:
+        envelopes: (n_i, k) of each recording at 50 Hz.
+        states: (n_i,) of each recording, -1 where not annotated.
+        rates: Lowest and highest heart rate in beats per minute.
+        beat: Name of the envelope that heart rates are read from.
     """
-    found: dict[int, list[float]] = {
+    durations: dict[int, list[float]] = {
         S1: [],
         SYSTOLE: [],
         S2: [],
         DIASTOLE: [],
     }
     for envelope, answer in zip(envelopes, states, strict=True):
-        lasts = {state: stretches(answer, state) for state in found}
-        found[S1] += lasts[S1]
-        found[S2] += lasts[S2]
-        if any(not v for v in lasts.values()):
+        of_recording = {state: stretches(answer, state) for state in durations}
+        durations[S1] += of_recording[S1]
+        durations[S2] += of_recording[S2]
+        if any(not seconds for seconds in of_recording.values()):
             continue
         timing = heart_timings(beat_envelope(envelope, beat), rates=rates)[0]
-        period = sum(float(np.mean(v)) for v in lasts.values())
+        means = {state: float(np.mean(seconds)) for state, seconds in of_recording.items()}
+        period = sum(means.values())
         if abs(period - timing.period) < 0.1 * period:
-            onset = float(np.mean(lasts[S1]))
-            found[SYSTOLE] += [onset + s - timing.systole for s in lasts[SYSTOLE]]
-            expected = (
-                timing.period - onset - float(np.mean(lasts[SYSTOLE])) - float(np.mean(lasts[S2]))
-            )
-            found[DIASTOLE] += [s / max(expected, 0.08) - 1 for s in lasts[DIASTOLE]]
-    plain = Spreads()
-    if min(len(v) for v in found.values()) < 10:
-        return plain
-    one, two = ((float(np.mean(found[s])), float(np.std(found[s]))) for s in (S1, S2))
-    offset = float(np.median(found[SYSTOLE]))
+            onset = means[S1]
+            for seconds in of_recording[SYSTOLE]:
+                durations[SYSTOLE].append(onset + seconds - timing.systole)
+            expected = timing.period - onset - means[SYSTOLE] - means[S2]
+            for seconds in of_recording[DIASTOLE]:
+                durations[DIASTOLE].append(seconds / max(expected, 0.08) - 1)
+    published = Spreads()
+    if min(len(values) for values in durations.values()) < 10:
+        return published
+    diastole = _robust(durations[DIASTOLE])
     return Spreads(
-        one, two, _robust(found[SYSTOLE]), max(plain.diastole, _robust(found[DIASTOLE])), offset
+        s1=_mean_and_deviation(durations[S1]),
+        s2=_mean_and_deviation(durations[S2]),
+        systole=_robust(durations[SYSTOLE]),
+        diastole=max(published.diastole, diastole),
+        offset=float(np.median(durations[SYSTOLE])),
     )
 
 
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values))
+
+
 def stretches(states: IntArray, state: int) -> list[float]:
-    """Seconds of every whole stretch of a state: those between its two neighbours in the cycle."""
-    found = runs(states)
+    """Measure every whole stretch of a state: between its two neighbours in the cycle.
+
+    Args:
+        states: (n,) states at 50 Hz.
+        state: The state, 0 to 3.
+
+    Returns:
+        Durations in seconds.
+
+    Example:
+        >>> stretches(np.repeat([0, 1, 2, 3, 0], 5), 1)
+        [0.1]
+    """
+    rows = runs(states)
     before = (state - 1) % STATE_COUNT
     after = (state + 1) % STATE_COUNT
-    inner = (found[1:-1, 0] == state) & (found[:-2, 0] == before) & (found[2:, 0] == after)
-    return [float(v) for v in (found[1:-1, 2] - found[1:-1, 1] + 1)[inner] / STATE_RATE]
+    inner = rows[1:-1]
+    is_whole = (inner[:, 0] == state) & (rows[:-2, 0] == before) & (rows[2:, 0] == after)
+    frames = inner[:, 2] - inner[:, 1] + 1
+    return [float(seconds) for seconds in frames[is_whole] / STATE_RATE]
 
 
 def _robust(values: Sequence[float]) -> float:
-    """Standard deviation by the median absolute deviation, which single misreadings do not move."""
-    return float(1.4826 * np.median(np.abs(np.asarray(values) - np.median(values))))
+    """Standard deviation from the median absolute deviation, which single errors do not move."""
+    deviations = np.abs(np.asarray(values) - np.median(values))
+    return float(1.4826 * np.median(deviations))
 
 
 def cross_segment(
@@ -189,11 +238,22 @@ def cross_segment(
     candidates: int = 1,
     beat: str = HOMOMORPHIC,
 ) -> Iterator[tuple[RowSplit, list[IntArray]]]:
-    """For each split, fit on its training recordings and give the states of its test recordings, in
-    their order.
+    """Fit on the training recordings of each split and segment its test recordings.
 
-    patients (n,) names the person of each recording; raises SplitError naming one who is in
-    training and in test.
+    Args:
+        envelopes: (n_i, k) of each recording at 50 Hz.
+        states: (n_i,) of each recording, -1 where not annotated.
+        patients: (n,) the patient of each recording.
+        splits: The recordings to train on and those to predict.
+        context: Number of frames on either side that a frame is classified with.
+        candidates: Largest number of timings to search with.
+        beat: Name of the envelope that heart rates are read from.
+
+    Yields:
+        (split, states): the states of the test recordings, in their order.
+
+    Raises:
+        SplitError: A patient is in training and in test; the message names them.
     """
     for split in splits:
         refuse_shared_people(patients, split)
@@ -209,9 +269,19 @@ def cross_segment(
 
 
 def refuse_shared_people(patients: Array, split: RowSplit) -> None:
-    """Raise SplitError naming a person (``patients`` (n,)) who is in training and in test."""
+    """Check that no patient is in training and in test.
+
+    Args:
+        patients: (n,) the patient of each recording.
+        split: The split of recordings.
+
+    Raises:
+        SplitError: A patient is in both; the message names them.
+    """
     people = np.asarray(patients)
-    both = sorted(set(people[split.train].tolist()) & set(people[split.test].tolist()))
+    in_training = set(people[split.train].tolist())
+    in_test = set(people[split.test].tolist())
+    both = sorted(in_training & in_test)
     if both:
         raise SplitError(
             f"{split.name}: {both[0]} is in training and in test. Split by person (Additional ID)."

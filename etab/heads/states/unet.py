@@ -1,4 +1,4 @@
-"""A small U-Net in time that gives the state of the heart at 50 Hz from a series of a recording.
+"""A small U-Net over time that predicts the state of the heart at 50 Hz from a series.
 
 Imported only by the head that trains it, since it needs torch.
 """
@@ -30,15 +30,15 @@ from etab.training.loop import (
 from etab.types import FloatArray, IntArray
 
 N_STATES = 4
+# Longest duration of a state in frames at 50 Hz.
 LONGEST = 95
+# Number of halvings of time; lengths are multiples of 2 to this power.
 UNET_DEPTH = 4
 GRAIN = 1 << UNET_DEPTH
 
 
 class Block(nn.Module):
-    """Two convolutions in time (``kernel`` frames) with group norm; the second on top of what came
-    in.
-    """
+    """Two convolutions over time with group norm, the second one residual."""
 
     def __init__(
         self,
@@ -47,7 +47,14 @@ class Block(nn.Module):
         kernel: int,
         dropout: float,
     ) -> None:
-        """``width`` channels, a multiple of 8."""
+        """Build the block.
+
+        Args:
+            inside: Number of input channels.
+            width: Number of output channels, a multiple of 8.
+            kernel: Length of the convolutions in frames, odd.
+            dropout: Share of values that are dropped in training.
+        """
         super().__init__()
         self.first = nn.Conv1d(inside, width, kernel, padding=kernel // 2)
         self.second = nn.Conv1d(width, width, kernel, padding=kernel // 2)
@@ -55,14 +62,15 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inside, frames) -> (n, width, frames)."""
+        """Map (n, inside, frames) to (n, width, frames)."""
         x = functional.gelu(self.norms[0](self.first(x)))
-        found: Tensor = x + functional.gelu(self.norms[1](self.second(self.dropout(x))))
-        return found
+        second = self.second(self.dropout(x))
+        out: Tensor = x + functional.gelu(self.norms[1](second))
+        return out
 
 
 class StateUNet(nn.Module):
-    """Four halvings of time and back: every frame sees about 8 s around it."""
+    """Four halvings of time and back: the output of a frame depends on about 8 s around it."""
 
     def __init__(
         self,
@@ -72,36 +80,42 @@ class StateUNet(nn.Module):
         kernel: int = 5,
         dropout: float = 0.2,
     ) -> None:
-        """``channels`` of the series; ``width`` at 50 Hz, growing by half of it a level."""
+        """Build the network.
+
+        Args:
+            channels: Number of channels of the series.
+            width: Channels at 50 Hz; each level adds half of it.
+            kernel: Length of the convolutions in frames, odd.
+            dropout: Share of values that are dropped in training.
+        """
         super().__init__()
-        self.channels, self.width = channels, width
+        self.channels = channels
+        self.width = width
         widths = [width + level * (width // 2) for level in range(UNET_DEPTH + 1)]
-        self.down = nn.ModuleList(
-            [
-                Block(a, b, kernel, dropout)
-                for a, b in zip([channels, *widths[:-1]], widths, strict=True)
-            ]
-        )
-        self.up = nn.ModuleList(
-            [
-                Block(widths[k] + widths[k + 1], widths[k], kernel, dropout)
-                for k in range(UNET_DEPTH)
-            ]
-        )
+        down = []
+        for inside, outside in zip([channels, *widths[:-1]], widths, strict=True):
+            down.append(Block(inside, outside, kernel, dropout))
+        up = []
+        for level in range(UNET_DEPTH):
+            inside = widths[level] + widths[level + 1]
+            up.append(Block(inside, widths[level], kernel, dropout))
+        self.down = nn.ModuleList(down)
+        self.up = nn.ModuleList(up)
         self.answer = nn.Conv1d(width, N_STATES, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Series (n, channels, frames), frames a multiple of 16, to logits (n, 4, frames)."""
-        kept = []
+        """Map series (n, channels, frames), frames a multiple of 16, to logits (n, 4, frames)."""
+        levels = []
         for level, block in enumerate(self.down):
-            x = block(x if level == 0 else functional.avg_pool1d(x, 2))
-            kept.append(x)
-        for level in range(UNET_DEPTH - 1, -1, -1):
-            x = self.up[level](
-                torch.cat([kept[level], functional.interpolate(x, scale_factor=2.0)], dim=1)
-            )
-        found: Tensor = self.answer(x)
-        return found
+            if level:
+                x = functional.avg_pool1d(x, 2)
+            x = block(x)
+            levels.append(x)
+        for level in reversed(range(UNET_DEPTH)):
+            doubled = functional.interpolate(x, scale_factor=2.0)
+            x = self.up[level](torch.cat([levels[level], doubled], dim=1))
+        logits: Tensor = self.answer(x)
+        return logits
 
 
 def crops(
@@ -111,47 +125,69 @@ def crops(
     *,
     varied: bool,
 ) -> tuple[Tensor, Tensor]:
-    """A crop of each recording: (n, channels, frames) float32 and states (n, frames), -1 where
-    there is nothing.
+    """Make one crop of each recording.
 
-    varied: drawn with torch's generator around an annotated frame, stretched in time by up to a
-    fifth, with noise, and with a few neighbouring channels silenced; else the crop with the most
-    annotated frames, as it is.
+    Args:
+        series: (k_i, channels) of each recording at 50 Hz.
+        states: (k_i,) of each recording, -1 where not annotated.
+        frames: Length of a crop.
+        varied: Whether a crop is drawn around an annotated frame with torch's generator, stretched
+            in time by up to a quarter, with noise and with a few neighbouring channels set to 0.
+            Otherwise it is the unchanged crop around the median annotated frame.
+
+    Returns:
+        (crops, states): (n, channels, frames) float32, and (n, frames), -1 outside the recording.
     """
     xs = torch.zeros(len(series), series[0].shape[1], frames)
     ys = torch.full((len(series), frames), -1, dtype=torch.int64)
     for i, (x, y) in enumerate(zip(series, states, strict=True)):
         chance = torch.rand(4).tolist() if varied else [0.5] * 4
-        stretch = 0.8 * 1.5625 ** chance[0] if varied else 1.0
-        where = np.flatnonzero(y >= 0)
-        middle = where[int(chance[1] * (len(where) - 1))] if varied else int(np.median(where))
-        at = middle + stretch * (np.arange(frames) - (frames * chance[2] if varied else frames / 2))
-        inside = (at >= 0) & (at <= len(x) - 1)
-        low = np.clip(np.floor(at).astype(np.int64), 0, len(x) - 1)
-        high = np.minimum(low + 1, len(x) - 1)
+        annotated = np.flatnonzero(y >= 0)
+        stretch = 1.0
+        middle = int(np.median(annotated))
+        before = frames / 2
+        if varied:
+            stretch = 0.8 * 1.5625 ** chance[0]
+            middle = annotated[int(chance[1] * (len(annotated) - 1))]
+            before = frames * chance[2]
+        at = middle + stretch * (np.arange(frames) - before)
+        last = len(x) - 1
+        inside = (at >= 0) & (at <= last)
+        low = np.clip(np.floor(at).astype(np.int64), 0, last)
+        high = np.minimum(low + 1, last)
         part = (at - np.floor(at))[:, None]
-        crop = np.where(inside[:, None], x[low] * (1 - part) + x[high] * part, 0.0)
+        between = x[low] * (1 - part) + x[high] * part
+        crop = np.where(inside[:, None], between, 0.0)
         xs[i] = torch.from_numpy(np.ascontiguousarray(crop.T, dtype=np.float32))
-        ys[i] = torch.from_numpy(np.where(inside, y[np.where(part[:, 0] < 0.5, low, high)], -1))
-    return (_disturbed(xs), ys) if varied else (xs, ys)
+        nearest = y[np.where(part[:, 0] < 0.5, low, high)]
+        ys[i] = torch.from_numpy(np.where(inside, nearest, -1))
+    if varied:
+        xs = _disturbed(xs)
+    return xs, ys
 
 
 def _disturbed(x: Tensor) -> Tensor:
+    """Crops (n, channels, frames) with other gains, offsets and noise, and some channels 0."""
     n, channels, _ = x.shape
-    tilt = 1 + 0.2 * torch.randn(n, channels, 1)
-    x = (
-        x * tilt
-        + 0.2 * torch.randn(n, channels, 1)
-        + 0.3 * torch.rand(n, 1, 1) * torch.randn_like(x)
-    )
+    gain = 1 + 0.2 * torch.randn(n, channels, 1)
+    offset = 0.2 * torch.randn(n, channels, 1)
+    noise = 0.3 * torch.rand(n, 1, 1) * torch.randn_like(x)
+    x = x * gain + offset + noise
     first = torch.randint(0, channels, (n, 1))
-    width = torch.randint(0, max(channels // 4, 1) + 1, (n, 1))
-    place = torch.arange(channels)[None]
-    return x * (~((place >= first) & (place < first + width)))[..., None]
+    widest = max(channels // 4, 1)
+    width = torch.randint(0, widest + 1, (n, 1))
+    channel = torch.arange(channels)[None]
+    is_silent = (channel >= first) & (channel < first + width)
+    return x * (~is_silent)[..., None]
 
 
 def labelling_loss(logits: Tensor, states: Tensor) -> Tensor:
-    """Mean cross-entropy over annotated frames (states >= 0), labels smoothed by a twentieth."""
+    """Compute the mean cross-entropy over annotated frames, with labels smoothed by a twentieth.
+
+    Args:
+        logits: (n, 4, frames).
+        states: (n, frames), -1 where not annotated.
+    """
     return functional.cross_entropy(
         logits,
         states,
@@ -161,36 +197,53 @@ def labelling_loss(logits: Tensor, states: Tensor) -> Tensor:
 
 
 def log_posteriors(networks: Sequence[StateUNet], series: FloatArray) -> FloatArray:
-    """Log-probabilities (frames, 4) of a whole recording (frames, channels), averaged over
-    networks.
+    """Compute log-probabilities of the states of a whole recording.
+
+    Args:
+        networks: The networks, whose probabilities are averaged.
+        series: (frames, channels) at 50 Hz.
+
+    Returns:
+        (frames, 4) float64.
     """
     n = len(series)
-    x = torch.zeros(1, series.shape[1], -(-n // GRAIN) * GRAIN)
+    padded = -(-n // GRAIN) * GRAIN
+    x = torch.zeros(1, series.shape[1], padded)
     x[0, :, :n] = torch.from_numpy(np.ascontiguousarray(series.T, dtype=np.float32))
+    probabilities = []
     with torch.inference_mode():
-        mean = torch.stack(
-            [functional.softmax(network(x)[0, :, :n], dim=0) for network in networks]
-        ).mean(dim=0)
-    return np.asarray(torch.log(mean.clamp_min(1e-6)).T.double().numpy())
+        for network in networks:
+            logits = network(x)[0, :, :n]
+            probabilities.append(functional.softmax(logits, dim=0))
+        mean = torch.stack(probabilities).mean(dim=0)
+    log_p = torch.log(mean.clamp_min(1e-6))
+    return np.asarray(log_p.T.double().numpy())
 
 
 @dataclass(frozen=True, slots=True)
 class StateModel:
-    """Networks that are averaged, and how long each state lasts: ``predict`` gives the states of an
-    unseen recording.
+    """A fitted model; ``predict`` returns the states of an unseen recording.
 
-    ``durations`` (4, longest) holds log-probabilities of 1, 2, ... frames at 50 Hz, as training
-    showed them.
+    Attributes:
+        networks: Networks whose probabilities are averaged.
+        durations: (4, longest) log-probabilities of durations of 1, 2, ... frames at 50 Hz.
     """
 
     networks: tuple[StateUNet, ...]
     durations: FloatArray
 
     def predict(self, series: FloatArray) -> IntArray:
-        """States (n,) 0 to 3 of a series (n, channels) at 50 Hz, in the order of the heart.
+        """Predict the states of a recording, in the order of the heart.
 
-        Raises UndefinedError for another number of channels, values that are not finite, or fewer
-        frames than a state can last.
+        Args:
+            series: (n, channels) at 50 Hz.
+
+        Returns:
+            (n,) states, 0 to 3.
+
+        Raises:
+            UndefinedError: The series has another number of channels, values that are not finite,
+                or fewer frames than a state can last.
         """
         wanted = self.networks[0].channels
         if series.ndim != 2 or series.shape[1] != wanted:
@@ -199,15 +252,16 @@ class StateModel:
             )
         if not np.isfinite(series).all():
             raise UndefinedError("This series holds values that are not finite. Make it again.")
-        return viterbi(log_posteriors(self.networks, series), [self.durations])[0]
+        log_p = log_posteriors(self.networks, series)
+        states, _, _ = viterbi(log_p, [self.durations])
+        return states
 
     def save(self, folder: Path) -> None:
-        """Write weights and durations, with a checksum. Raises StorageError."""
-        tensors = {
-            f"{i}/{k}": v
-            for i, network in enumerate(self.networks)
-            for k, v in network.state_dict().items()
-        }
+        """Write weights and durations with a checksum; raises StorageError."""
+        tensors = {}
+        for i, network in enumerate(self.networks):
+            for key, tensor in network.state_dict().items():
+                tensors[f"{i}/{key}"] = tensor
         tensors["durations"] = torch.from_numpy(np.ascontiguousarray(self.durations))
         first = self.networks[0]
         facts = {
@@ -215,11 +269,12 @@ class StateModel:
             "channels": first.channels,
             "width": first.width,
         }
-        write_checkpoint(folder, {"progress": asdict(Progress()), "states": facts}, tensors)
+        state = {"progress": asdict(Progress()), "states": facts}
+        write_checkpoint(folder, state, tensors)
 
     @classmethod
     def load(cls, folder: Path) -> StateModel:
-        """What ``save`` wrote. Raises CorruptFileError, or WeightsError for another model."""
+        """Read what ``save`` wrote; raises CorruptFileError, or WeightsError for another model."""
         state, tensors = read_checkpoint(folder)
         facts = state.get("states")
         if facts is None:
@@ -229,34 +284,45 @@ class StateModel:
         networks = []
         for i in range(int(facts["networks"])):
             network = StateUNet(int(facts["channels"]), width=int(facts["width"]))
-            own = {k.partition("/")[2]: v for k, v in tensors.items() if k.startswith(f"{i}/")}
-            fit_state(network, own, str(folder))
+            prefix = f"{i}/"
+            of_network = {}
+            for key, tensor in tensors.items():
+                if key.startswith(prefix):
+                    of_network[key.removeprefix(prefix)] = tensor
+            fit_state(network, of_network, str(folder))
             networks.append(network.eval())
         return cls(tuple(networks), tensors["durations"].numpy())
 
 
 def learn_durations(states: Sequence[IntArray]) -> FloatArray:
-    """Log-probability (4, longest) that a state lasts 1, 2, ... frames: whole stretches of
-    training, smoothed.
+    """Learn the log-probabilities of durations from the whole stretches of training recordings.
 
-    Each stretch is a normal bump of 15 % of the mean length (1.5 frames at least). Nothing lasts a
-    single frame, nor longer than LONGEST. Raises UndefinedError when a state has not one whole
-    stretch.
+    Each stretch is a normal distribution with a deviation of 15 % of the mean duration, and 1.5
+    frames at least. No state lasts a single frame, or longer than LONGEST.
+
+    Args:
+        states: (n_i,) of each recording, -1 where not annotated.
+
+    Returns:
+        (4, LONGEST): log-probability that a state lasts 1, 2, ... frames.
+
+    Raises:
+        UndefinedError: A state has no whole stretch.
     """
     frames = np.arange(1, LONGEST + 1)
     table = np.full((N_STATES, LONGEST), -np.inf)
     for state in range(N_STATES):
-        lasts = np.array([v for s in states for v in stretches(s, state)]) * STATE_RATE
-        if not len(lasts):
+        seconds: list[float] = []
+        for answer in states:
+            seconds += stretches(answer, state)
+        lengths = np.array(seconds) * STATE_RATE
+        if not len(lengths):
             raise UndefinedError(
                 f"State {state} has not one whole stretch in training. Annotate more recordings."
             )
-        weight = (
-            np.exp(-0.5 * ((frames[:, None] - lasts) / max(1.5, 0.15 * lasts.mean())) ** 2).sum(
-                axis=1
-            )
-            + 1e-9
-        )
+        deviation = max(1.5, 0.15 * lengths.mean())
+        away = (frames[:, None] - lengths) / deviation
+        weight = np.exp(-0.5 * away**2).sum(axis=1) + 1e-9
         weight[0] = 0.0
         table[state, 1:] = np.log(weight[1:] / weight.sum())
     return table
@@ -273,13 +339,23 @@ def fit_networks(
     frames: int,
     repeats: int,
 ) -> tuple[StateModel, list[Progress]]:
-    """Train one network for each validation part, on ``rows`` without it, and learn durations from
-    ``rows``.
+    """Train one network for each validation part, and learn durations.
 
-    An epoch hears ``repeats`` crops of ``frames`` frames of each recording.
+    Args:
+        series: (k_i, channels) of each recording at 50 Hz.
+        states: (k_i,) of each recording, -1 where not annotated.
+        rows: Training recordings; durations are learned from all of them.
+        parts: The validation part of each network, which it is not trained on.
+        recipe: How to train; each network has a seed of its own.
+        width: Channels of the networks at 50 Hz.
+        frames: Length of a crop.
+        repeats: Number of crops of each recording in an epoch.
+
+    Returns:
+        (model, progress): the fitted model, and how the training of each network went.
     """
     networks = []
-    told = []
+    progress = []
     for i, part in enumerate(parts):
         seed = recipe.seed + i
         with seeded(seed):
@@ -288,15 +364,23 @@ def fit_networks(
         tickets = (inside[:, None] * repeats + np.arange(repeats)).ravel()
 
         def of(some: IntArray, network: StateUNet = network) -> Tensor:
-            places = some // repeats
+            recordings = some // repeats
             x, y = crops(
-                [series[j] for j in places],
-                [states[j] for j in places],
+                [series[j] for j in recordings],
+                [states[j] for j in recordings],
                 frames,
                 varied=network.training,
             )
             return labelling_loss(network(x), y)
 
-        told.append(train(network, of, tickets, part * repeats, replace(recipe, seed=seed)))
+        done = train(
+            network,
+            of,
+            tickets,
+            part * repeats,
+            replace(recipe, seed=seed),
+        )
+        progress.append(done)
         networks.append(network)
-    return StateModel(tuple(networks), learn_durations([states[j] for j in rows])), told
+    durations = learn_durations([states[j] for j in rows])
+    return StateModel(tuple(networks), durations), progress
